@@ -1,0 +1,5 @@
+"""
+Count and measure what happens inside Twisted programs.
+"""
+
+__version__ = "1.0.0.dev0"

@@ -1,0 +1,312 @@
+"""
+What a valid stat name, amount and time is, and the points made of them.
+
+The rules are StatHat's (https://www.stathat.com/manual/send): a name has 1 to 255
+characters; ``~`` in it posts to several stats at once; an amount is a number; a time is
+in seconds since the Unix epoch. Where StatHat is silent, this module is strict, so that
+what leaves a program means the same to everyone who reads it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import TypeAlias
+from urllib.parse import urlencode
+
+from txstathat.errors import InvalidPoint
+
+__all__ = [
+    "Amount",
+    "Count",
+    "MAX_AMOUNT_TEXT",
+    "MAX_EXPANSION",
+    "MAX_INTEGER",
+    "MAX_NAME",
+    "MAX_TIME",
+    "Point",
+    "Time",
+    "Value",
+    "amount_text",
+    "check_name",
+    "epoch_seconds",
+    "expand_name",
+    "form_point",
+    "json_points",
+    "parse_amount",
+    "parse_time",
+]
+
+Amount: TypeAlias = int | float | Decimal
+Time: TypeAlias = int | float | datetime
+
+#: The most characters that a stat name may have (StatHat's rule).
+MAX_NAME = 255
+#: The most stats that one ``PREFIX~A,B,C`` name may post to.
+MAX_EXPANSION = 100
+#: The largest whole amount, positive or negative: what a signed 64-bit number holds.
+MAX_INTEGER = 2**63 - 1
+#: The most characters that the decimal text of an amount may have.
+MAX_AMOUNT_TEXT = 64
+#: Times must be below this, in seconds since the epoch (the year 5138): a time in
+#: milliseconds is above it, and is refused instead of landing in the far future.
+MAX_TIME = 100_000_000_000
+
+# C0 and C1 controls, line and paragraph separators, lone surrogates: none can be seen
+# in a list of stats, and surrogates cannot be encoded at all.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,5})?")
+_WHOLE = re.compile(r"[+-]?[0-9]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """
+    An amount to add to a counter.
+
+    Making one checks nothing; sending it does, and a bad one arrives as
+    :class:`~txstathat.errors.InvalidPoint` through the Deferred.
+
+    :ivar stat: the stat's name (its key with the Classic API).
+    :ivar count: how much to add.
+    :ivar t: when it happened, Unix seconds or an aware datetime; ``None`` is the time
+        at which the server receives it.
+    """
+
+    stat: str
+    count: Amount = 1
+    t: Time | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """
+    A measurement of a value stat, which averages what it receives.
+
+    :ivar stat: the stat's name (its key with the Classic API).
+    :ivar value: what was measured.
+    :ivar t: when it was measured, as for :class:`Count`.
+    """
+
+    stat: str
+    value: Amount
+    t: Time | None = None
+
+
+Point: TypeAlias = Count | Value
+
+
+def _shown(thing: object) -> str:
+    """
+    A short ``repr`` for error messages; never raises.
+    """
+    if isinstance(thing, int) and not isinstance(thing, bool):
+        # The decimal text of a huge int is slow to make, and refused by Python.
+        return repr(thing) if thing.bit_length() < 256 else "an integer too large"
+    try:
+        text = repr(thing)
+    except Exception:
+        text = f"<{type(thing).__name__}>"
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def check_name(stat: object, field: str = "stat") -> str:
+    """
+    Check one stat name (or key), in which ``~`` has no meaning.
+
+    :param stat: what should be a name.
+    :param field: what to call it in the error.
+    :returns: the name.
+    :raises InvalidPoint: if it is no text of 1 to 255 printable characters.
+    """
+    if not isinstance(stat, str):
+        raise InvalidPoint(field, f"must be text, not {_shown(stat)}")
+    if not stat:
+        raise InvalidPoint(field, "must not be empty")
+    if len(stat) > MAX_NAME:
+        raise InvalidPoint(
+            field,
+            f"{_shown(stat)} has {len(stat)} characters; at most {MAX_NAME} are allowed",
+        )
+    bad = _UNPRINTABLE.search(stat)
+    if bad is not None:
+        raise InvalidPoint(
+            field,
+            f"{_shown(stat)} holds the character U+{ord(bad[0]):04X}; "
+            "control characters and lone surrogates are not allowed",
+        )
+    return stat
+
+
+def expand_name(stat: object) -> list[str]:
+    """
+    The names of the stats that a name posts to: ``PREFIX~A,B`` is ``PREFIX A`` and
+    ``PREFIX B``, any other name is itself.
+
+    :param stat: what should be the name of a stat, or of several.
+    :returns: one name or more, each valid on its own.
+    :raises InvalidPoint: if any of them would not be valid.
+    """
+    if not isinstance(stat, str) or "~" not in stat:
+        return [check_name(stat)]
+    prefix, _, suffixes = stat.partition("~")
+    parts = suffixes.split(",", MAX_EXPANSION)
+    if not prefix or not all(parts) or "~" in suffixes:
+        raise InvalidPoint(
+            "stat", f"{_shown(stat)} must have the form PREFIX~A,B,C, with no part empty"
+        )
+    if len(parts) > MAX_EXPANSION:
+        raise InvalidPoint(
+            "stat", f"{_shown(stat)} names more than {MAX_EXPANSION} stats"
+        )
+    return [check_name(f"{prefix} {part}") for part in parts]
+
+
+def amount_text(amount: object, field: str = "value") -> str:
+    """
+    An amount as the number that stands on the wire, exactly.
+
+    :param amount: what should be an amount.
+    :param field: what to call it in the error: ``'count'`` or ``'value'``.
+    :returns: a decimal number, valid in JSON and in a form.
+    :raises InvalidPoint: if it is no finite int, float or Decimal, or too large.
+    """
+    # The base classes' own methods: a subclass (numpy.float64, an IntEnum) may print
+    # itself in other ways.
+    if isinstance(amount, bool):
+        raise InvalidPoint(field, f"must be a number, not {amount!r}")
+    if isinstance(amount, int):
+        if not -MAX_INTEGER <= amount <= MAX_INTEGER:
+            raise InvalidPoint(
+                field, f"{_shown(amount)} is beyond the largest amount, {MAX_INTEGER}"
+            )
+        return int.__repr__(amount)
+    if isinstance(amount, float):
+        if not math.isfinite(amount):
+            raise InvalidPoint(field, f"must be finite, not {float.__repr__(amount)}")
+        return float.__repr__(amount)
+    if isinstance(amount, Decimal):
+        text = Decimal.__str__(amount)
+        if len(text) > MAX_AMOUNT_TEXT:
+            raise InvalidPoint(
+                field, f"has {len(text)} digits; at most {MAX_AMOUNT_TEXT} are allowed"
+            )
+        parse_amount(text, field)
+        return text
+    raise InvalidPoint(
+        field, f"must be an int, a float or a Decimal, not {_shown(amount)}"
+    )
+
+
+def parse_amount(text: str, field: str = "value") -> int | float:
+    """
+    The amount that a decimal number on the wire stands for.
+
+    :param text: the number.
+    :param field: what to call it in the error.
+    :returns: an int for a whole number written as one, else the nearest float.
+    :raises InvalidPoint: if it is no plain decimal number, not finite or too large.
+    """
+    if len(text) > MAX_AMOUNT_TEXT or _NUMBER.fullmatch(text) is None:
+        raise InvalidPoint(field, f"{_shown(text)} is not a decimal number")
+    if _WHOLE.fullmatch(text):
+        whole = int(text)
+        if not -MAX_INTEGER <= whole <= MAX_INTEGER:
+            raise InvalidPoint(
+                field, f"{_shown(text)} is beyond the largest amount, {MAX_INTEGER}"
+            )
+        return whole
+    number = float(text)
+    if not math.isfinite(number):
+        raise InvalidPoint(field, f"{_shown(text)} is too large")
+    return number
+
+
+def epoch_seconds(t: object) -> int:
+    """
+    A time as whole seconds since the Unix epoch.
+
+    :param t: Unix seconds (fractions are cut off) or an aware datetime.
+    :raises InvalidPoint: if it is naive, negative, not finite, or so large that it
+        seems to be in milliseconds.
+    """
+    if isinstance(t, datetime):
+        if t.tzinfo is None or t.utcoffset() is None:
+            raise InvalidPoint(
+                "t",
+                f"{_shown(t)} has no time zone; "
+                "pass an aware datetime, such as datetime.now(timezone.utc)",
+            )
+        seconds: float = t.timestamp()
+    elif isinstance(t, (int, float)) and not isinstance(t, bool):
+        seconds = t
+    else:
+        raise InvalidPoint(
+            "t", f"must be Unix seconds or an aware datetime, not {_shown(t)}"
+        )
+    if not 0 <= seconds < MAX_TIME:
+        raise InvalidPoint(
+            "t",
+            f"{_shown(t)} is not in seconds since the Unix epoch, "
+            f"from 0 to below {MAX_TIME}",
+        )
+    return int(seconds)
+
+
+def parse_time(text: str) -> int:
+    """
+    The time that a number on the wire stands for, in whole seconds.
+
+    :raises InvalidPoint: if it is no number or out of range.
+    """
+    return epoch_seconds(parse_amount(text, "t"))
+
+
+def _wire_parts(point: object) -> tuple[object, str, str, int | None]:
+    """
+    Take a point apart as it goes on the wire: its stat (not checked yet), ``'count'``
+    or ``'value'``, the amount's text, and its time.
+    """
+    if isinstance(point, Count):
+        kind, amount = "count", point.count
+    elif isinstance(point, Value):
+        kind, amount = "value", point.value
+    else:
+        raise InvalidPoint("point", f"must be a Count or a Value, not {_shown(point)}")
+    text = amount_text(amount, kind)
+    return point.stat, kind, text, None if point.t is None else epoch_seconds(point.t)
+
+
+def json_points(points: Iterable[Point]) -> bytes:
+    """
+    Points as the ``data`` of StatHat's JSON API: a JSON list, in ASCII.
+
+    :raises InvalidPoint: if one of the points is not valid.
+    """
+    entries = []
+    for point in points:
+        stat, kind, amount, t = _wire_parts(point)
+        expand_name(stat)
+        time = "" if t is None else f',"t":{t}'
+        # Written by hand so that a Decimal stays exact: json has no way to say it.
+        entries.append(f'{{"stat":{json.dumps(stat)},"{kind}":{amount}{time}}}')
+    return f"[{','.join(entries)}]".encode("ascii")
+
+
+def form_point(point: Point) -> bytes:
+    """
+    A point as the form fields of StatHat's Classic API, in which a stat is named by
+    its ``key`` and ``~`` has no meaning.
+
+    :raises InvalidPoint: if the point is not valid.
+    """
+    stat, kind, amount, t = _wire_parts(point)
+    fields = {"key": check_name(stat, "key"), kind: amount}
+    if t is not None:
+        fields["t"] = str(t)
+    return urlencode(fields).encode("ascii")
