@@ -131,7 +131,7 @@ def check_name(stat: object, field: str = "stat") -> str:
     if len(stat) > MAX_NAME:
         raise InvalidPoint(
             field,
-            f"{_shown(stat)} has {len(stat)} characters; at most {MAX_NAME} are allowed",
+            f"{_shown(stat)} has {len(stat)} characters; at most {MAX_NAME} may be",
         )
     bad = _UNPRINTABLE.search(stat)
     if bad is not None:
@@ -158,7 +158,8 @@ def expand_name(stat: object) -> list[str]:
     parts = suffixes.split(",", MAX_EXPANSION)
     if not prefix or not all(parts) or "~" in suffixes:
         raise InvalidPoint(
-            "stat", f"{_shown(stat)} must have the form PREFIX~A,B,C, with no part empty"
+            "stat",
+            f"{_shown(stat)} must have the form PREFIX~A,B,C, with no part empty",
         )
     if len(parts) > MAX_EXPANSION:
         raise InvalidPoint(
