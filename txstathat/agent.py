@@ -7,8 +7,6 @@ that is told to close does so even if the peer takes no notice, what a peer may 
 before the body is bounded, and a name look-up that hangs holds one thread, not one for
 each request.
 """
-# Twisted's protocol wrappers have no annotations.
-# mypy: disable-error-code="no-untyped-call"
 
 from __future__ import annotations
 
