@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.defer import gatherResults, inlineCallbacks
 from twisted.trial.unittest import TestCase
 
-from tests.stores import MemoryHost, SqliteHost
+from tests.stores import ClusterHost, MemoryHost, RedisHost, SqliteHost
 from txstathat.errors import DefinitionMismatch
 from txstathat.metrica import (
     AveragedMetrica,
@@ -175,3 +175,15 @@ class SqliteTests(WorkedExamples, TestCase):
     """On SQLite."""
 
     host = SqliteHost
+
+
+class RedisTests(WorkedExamples, TestCase):
+    """On Redis."""
+
+    host = RedisHost
+
+
+class ClusterTests(WorkedExamples, TestCase):
+    """On a Redis Cluster."""
+
+    host = ClusterHost

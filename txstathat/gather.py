@@ -154,7 +154,7 @@ class Gather(Generic[Entry, Answer]):
         lost = [*self._flying, *self._queue]
         self._flying = []
         self._queue.clear()
-        failure = Failure(reason)  # type: ignore[no-untyped-call]
+        failure = Failure(reason)
         self._finish([(one, failure) for one in lost], given_up=len(lost))
 
     def _run(self) -> None:

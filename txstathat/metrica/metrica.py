@@ -385,7 +385,7 @@ def _checked_retention(
 
 
 def _failure(error: Exception) -> Failure:
-    return Failure(error)  # type: ignore[no-untyped-call]
+    return Failure(error)
 
 
 def _not_settled(result: object, timeout: float) -> None:
