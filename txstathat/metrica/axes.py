@@ -13,6 +13,8 @@ from typing import Any, TypeAlias
 
 __all__ = ["Axis", "Choice", "HierarchicalAxis", "StoredChoiceAxis"]
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), sort_keys=True)
+
 #: A choice as it is kept: text, or a path of texts.
 Choice: TypeAlias = str | tuple[str, ...]
 
@@ -184,4 +186,4 @@ def as_json(thing: Any) -> str:
     The one way in which choices, keys and definitions are written: JSON in ASCII, the
     shortest. It is collision-free for any text, and the same everywhere.
     """
-    return json.dumps(thing, separators=(",", ":"), sort_keys=True)
+    return _ENCODER.encode(thing)

@@ -236,19 +236,24 @@ class Calendar:
         step = _SECONDS[scale]
         width = 13 if scale == "hour" else 16
         at = since
-        first = True
-        while at <= until:
+        local = self._local(at)
+        offset = _offset(local)
+        begin = at - (at + offset) % step
+        if begin < at:
+            at = begin
+            if self._offset_at(begin) != offset:
+                at = self._change(begin, since)
             local = self._local(at)
+        while at <= until:
+            yield local, f"{local.isoformat()[:width]}{offset:+d}"
+            end = begin + step
+            local = self._local(end)
+            if _offset(local) != offset:
+                end = self._change(at, end)
+                local = self._local(end)
+            at = end
             offset = _offset(local)
             begin = at - (at + offset) % step
-            if first and begin < at:
-                at = begin
-                if self._offset_at(begin) != offset:
-                    at = self._change(begin, since)
-                first = False
-            yield self._local(at), f"{local.isoformat()[:width]}{offset:+d}"
-            end = begin + step
-            at = end if self._offset_at(end) == offset else self._change(at, end)
 
     def _change(self, low: int, high: int) -> int:
         """
@@ -269,8 +274,8 @@ class Calendar:
 
     def _local(self, seconds: int) -> datetime:
         try:
-            return (_EPOCH + timedelta(seconds=seconds)).astimezone(self.zone)
-        except OverflowError:
+            return datetime.fromtimestamp(seconds, self.zone)
+        except (OverflowError, OSError, ValueError):
             raise ValueError(
                 f"{seconds} seconds from 1970 is out of the range of dates"
             ) from None
@@ -279,4 +284,4 @@ class Calendar:
 def _offset(local: datetime) -> int:
     offset = local.utcoffset()
     assert offset is not None  # it has a zone
-    return int(offset.total_seconds())
+    return offset.days * 86_400 + offset.seconds

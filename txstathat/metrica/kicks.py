@@ -49,6 +49,7 @@ class Kicks:
 
     :ivar sealed: whether it takes no more kicks.
     :ivar sums: how many distinct events are in it.
+    :ivar kicks: how many kicks are in it.
     """
 
     def __init__(
@@ -65,6 +66,10 @@ class Kicks:
     @property
     def sums(self) -> int:
         return len(self._sums)
+
+    @property
+    def kicks(self) -> int:
+        return sum(len(found[_WAITERS]) for found in self._sums.values())
 
     def kick(
         self, label: str, event: Event, amount: int | float, kicked: Deferred[None]
@@ -128,17 +133,13 @@ class Kicks:
             parts.append(part)
         return parts
 
-    def settle(self, result: Failure | None) -> int:
+    def settle(self, result: Failure | None) -> None:
         """
         Call back all who kicked.
-
-        :returns: how many that were.
         """
-        waiting = [found[_WAITERS] for found in self._sums.values()]
-        for kicked in waiting:
-            for one in kicked:
-                one.callback(cast(None, result))
-        return sum(map(len, waiting))
+        for found in self._sums.values():
+            for kicked in found[_WAITERS]:
+                kicked.callback(cast(None, result))
 
 
 def refusal(answer: Answer) -> StoreError | None:

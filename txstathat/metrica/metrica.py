@@ -257,12 +257,13 @@ class Metrica:
     def _settle(self, batch: Kicks, failure: Failure | None) -> None:
         if batch is self._open:
             self._open = None
-        kicks = batch.settle(failure)
-        self._waiting -= kicks
+        # Counted first: who is called back may look.
+        self._waiting -= batch.kicks
         if failure is None:
-            self.written += kicks
+            self.written += batch.kicks
         else:
-            self.lost += kicks
+            self.lost += batch.kicks
+        batch.settle(failure)
 
     # -- questions
 

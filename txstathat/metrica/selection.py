@@ -333,5 +333,8 @@ def _count(sums: Sums) -> int:
 
 
 def _added_up(cells: Sequence[Cell | None]) -> Sums:
+    if len(cells) == 1:
+        (cell,) = cells
+        return (0, 0) if cell is None else (cell.sum, cell.count)
     found = [cell for cell in cells if cell is not None]
     return sum(cell.sum for cell in found), sum(cell.count for cell in found)

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii as _quote
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from zlib import crc32
@@ -55,6 +56,8 @@ CONNECT_SECONDS = 1.0
 
 _VERSION = 1
 _TAGS = 256
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 # What Redis says when it cannot serve now, and may later.
 _PASSING = re.compile(
@@ -130,7 +133,8 @@ class RedisBackend:
 
     def _stretch_key(self, name: str, scale: str, label: str) -> str:
         # All of a day is in one slot: so few parts make up a batch.
-        return self._key(_tag(name, label[:10]), _json([name, scale, label]))
+        tag = _tag(name, label[:10])
+        return self._key(tag, f"[{_quote(name)},{_quote(scale)},{_quote(label)}]")
 
     def _choices_key(self, name: str, group: str) -> str:
         return self._key(_tag(name), _json([name, None, group]))
@@ -216,20 +220,20 @@ class RedisBackend:
 
     def read(self, keys: Sequence[CellKey]) -> list[Cell | None]:
         """See :meth:`.IStore.read`."""
-        stretches: dict[str, dict[str, None]] = defaultdict(dict)
-        where = []
-        for name, scale, label, key in keys:
+        # By stretch: the keys wanted of it, and where in the result their cells go.
+        wanted: dict[str, tuple[list[str], list[int]]] = {}
+        for place, (name, scale, label, key) in enumerate(keys):
             stretch = self._stretch_key(name, scale, label)
-            stretches[stretch][key] = None
-            where.append((stretch, key))
+            fields, places = wanted.setdefault(stretch, ([], []))
+            fields.append(key)
+            places.append(place)
         with _told_errors():
-            texts = self._read_texts({key: list(f) for key, f in stretches.items()})
-        found = {
-            (stretch, key): text
-            for (stretch, fields), several in zip(stretches.items(), texts, strict=True)
-            for key, text in zip(fields, several, strict=True)
-        }
-        return [_cell(found[place]) for place in where]
+            texts = self._read_texts({key: both[0] for key, both in wanted.items()})
+        cells: list[Cell | None] = [None] * len(keys)
+        for (_, places), several in zip(wanted.values(), texts, strict=True):
+            for place, text in zip(places, several, strict=True):
+                cells[place] = _cell(text) if text else None
+        return cells
 
     def _read_texts(self, stretches: dict[str, list[str]]) -> Iterable[list[str]]:
         if self._clustered:
@@ -336,16 +340,17 @@ def _flat(cells: Iterable[tuple[str, Addition]]) -> list[str]:
     return flat
 
 
-def _cell(text: str) -> Cell | None:
-    if not text:
-        return None
+def _cell(text: str) -> Cell:
     whole, events, least, most, *floats = text.split(" ")
     real, rest = map(float, floats) if floats else (None, 0.0)
     return as_cell(int(whole), int(events), _number(least), _number(most), real, rest)
 
 
 def _number(text: str) -> int | float:
-    return int(text) if text.lstrip("-").isdigit() else float(text)
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
 
 
 def _answer(said: str) -> Answer:
@@ -358,9 +363,10 @@ def _text(reply: bytes | None) -> str:
 
 
 def _json(thing: Any) -> str:
-    return json.dumps(thing, separators=(",", ":"))
+    return _ENCODER.encode(thing)
 
 
+@lru_cache(4096)
 def _tag(*parts: str) -> str:
     return f"{crc32(_json(parts).encode()) % _TAGS:02x}"
 

@@ -87,9 +87,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
 )
 
+# Many rows in one statement: Python's global lock is given up and taken again for each
+# statement, which takes long while the reactor is busy.
+_ROWS = (512, 64, 8, 1)
+
 _ADD_WHOLE = """
-    INSERT INTO cell (stretch, key, whole, events, least, most) VALUES (?, ?, ?, ?, ?,
-    ?) ON CONFLICT (stretch, key) DO UPDATE SET
+    INSERT INTO cell (stretch, key, whole, events, least, most) VALUES {rows}
+    ON CONFLICT (stretch, key) DO UPDATE SET
         whole = whole + excluded.whole,
         events = events + excluded.events,
         least = min(least, excluded.least),
@@ -99,7 +103,7 @@ _ADD_WHOLE = """
 # in txstathat.stores.sums.add_floats.
 _ADD_REAL = """
     INSERT INTO cell (stretch, key, whole, events, least, most, real, rest)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    VALUES {rows}
     ON CONFLICT (stretch, key) DO UPDATE SET
         whole = whole + excluded.whole,
         events = events + excluded.events,
@@ -108,16 +112,20 @@ _ADD_REAL = """
         real = {t},
         rest = coalesce(rest, 0.0) + excluded.rest
             + (({r} - ({t} - ({t} - {r}))) + (excluded.real - ({t} - {r})))""".format(
-    r="coalesce(real, 0.0)", t="(coalesce(real, 0.0) + excluded.real)"
+    rows="{rows}",
+    r="coalesce(real, 0.0)",
+    t="(coalesce(real, 0.0) + excluded.real)",
 )
 
 _READ = """
-    SELECT whole, events, least, most, real, coalesce(rest, 0.0)
-    FROM metrica
-    JOIN stretch ON stretch.metrica = metrica.id
-    JOIN cell ON cell.stretch = stretch.id
-    WHERE name = ? AND scale = ? AND label = ? AND key = ?
-    AND (expires IS NULL OR expires > ?)"""
+    WITH wanted (number, name, scale, label, key) AS (VALUES {rows})
+    SELECT number, whole, events, least, most, real, coalesce(rest, 0.0)
+    FROM wanted
+    CROSS JOIN metrica ON metrica.name = wanted.name
+    CROSS JOIN stretch ON stretch.metrica = metrica.id
+        AND stretch.scale = wanted.scale AND stretch.label = wanted.label
+    CROSS JOIN cell ON cell.stretch = stretch.id AND cell.key = wanted.key
+    WHERE expires IS NULL OR expires > ?"""
 
 
 class _Refused(Exception):
@@ -251,11 +259,13 @@ class SqliteBackend:
         for key, one in stretch.cells.items():
             if abs(one.whole) > MAX_INTEGER:
                 raise OverflowError
-            (whole if one.real is None else real).append((here, key, *one))
-        if whole:
-            self._writer.executemany(_ADD_WHOLE, (row[:6] for row in whole))
-        if real:
-            self._writer.executemany(_ADD_REAL, real)
+            if one.real is None:
+                whole.append((here, key, *one[:4]))
+            else:
+                real.append((here, key, *one))
+        for statement, rows in ((_ADD_WHOLE, whole), (_ADD_REAL, real)):
+            for sql, values in _in_bulk(statement, rows):
+                self._writer.execute(sql, values)
 
     def _stretch_id(self, metrica: int, stretch: Stretch, now: float) -> int:
         db = self._writer
@@ -341,9 +351,13 @@ class SqliteBackend:
     def read(self, keys: Sequence[CellKey]) -> list[Cell | None]:
         """See :meth:`.IStore.read`."""
         now = self._seconds()
+        cells: list[Cell | None] = [None] * len(keys)
+        wanted = [(number, *key) for number, key in enumerate(keys)]
         with _told_errors(), _transaction(self._reader, "DEFERRED"):
-            rows = [self._reader.execute(_READ, (*key, now)).fetchone() for key in keys]
-        return [None if row is None else as_cell(*row) for row in rows]
+            for sql, values in _in_bulk(_READ, wanted):
+                for number, *row in self._reader.execute(sql, [*values, now]):
+                    cells[number] = as_cell(*row)
+        return cells
 
     def choices(self, name: str, group: str) -> list[str]:
         """See :meth:`.IStore.choices`."""
@@ -398,6 +412,25 @@ def migrate(db: sqlite3.Connection, migrations: Sequence[Sequence[str]]) -> None
         if version < len(migrations):
             db.execute(f"PRAGMA application_id = {_APPLICATION}")
             db.execute(f"PRAGMA user_version = {len(migrations)}")
+
+
+def _in_bulk(
+    statement: str, rows: Sequence[tuple[Any, ...]]
+) -> Iterator[tuple[str, list[Any]]]:
+    """
+    A statement for many rows at once: texts, of few lengths so that they are prepared
+    only once, and the values for each.
+    """
+    at = 0
+    for size in _ROWS:
+        while len(rows) - at >= size:
+            some = rows[at : at + size]
+            places = f"({','.join('?' * len(some[0]))})"
+            yield (
+                statement.replace("{rows}", ",".join([places] * size)),
+                [value for row in some for value in row],
+            )
+            at += size
 
 
 def _new_id(cursor: sqlite3.Cursor) -> int:
