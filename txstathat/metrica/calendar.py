@@ -218,8 +218,9 @@ class Calendar:
         at = datetime(year, month, day)
         while True:
             label = at.isoformat()[:width]
-            yield at.replace(tzinfo=self.zone), label
+            start = at.replace(tzinfo=self.zone)
             if label >= last:
+                yield start, label
                 return
             if scale == "day":
                 at += timedelta(days=1)
@@ -227,6 +228,9 @@ class Calendar:
                 at = at.replace(year=at.year + 1, month=1)
             else:
                 at = at.replace(month=at.month + 1)
+            # There are days that never were, where the date line was moved.
+            if self.seconds(start) < self.seconds(at):
+                yield start, label
 
     def _clock_stretches(
         self, since: int, until: int, scale: str
