@@ -319,6 +319,37 @@ class Contract:
             yield deferLater(reactor, seconds, lambda: None)
 
     @inlineCallbacks
+    def test_records(self: Any) -> Any:
+        """Records are put, replaced and deleted, by kind and id, whatever their text."""
+        self.assertEqual((yield self.store.records("key")), {})
+        texts = {"a": "{}", "": "", "'\"é☃": "\x00\n☃"}
+        for id, text in texts.items():
+            self.assertTrue((yield self.store.put_record("key", id, text)))
+        self.assertTrue((yield self.store.put_record("other", "a", "else")))
+        self.assertEqual((yield self.store.records("key")), texts)
+        self.assertTrue((yield self.store.put_record("key", "a", "new")))
+        self.assertTrue((yield self.store.put_record("key", "", None)))
+        del texts[""]
+        self.assertEqual((yield self.store.records("key")), texts | {"a": "new"})
+        self.assertEqual((yield self.store.records("other")), {"a": "else"})
+
+    @inlineCallbacks
+    def test_records_compared(self: Any) -> Any:
+        """A record is changed only from what it was; of many who want to, one does."""
+        put = self.store.put_record
+        self.assertFalse((yield put("k", "a", "new", was="old")))
+        self.assertFalse((yield put("k", "a", None, was="old")))
+        done = yield gatherResults(
+            [put("k", "a", str(n), was=None) for n in range(20)]
+        )
+        self.assertEqual(sum(done), 1)
+        now = str(done.index(True))
+        self.assertEqual((yield self.store.records("k")), {"a": now})
+        self.assertFalse((yield put("k", "a", "x", was="")))
+        self.assertTrue((yield put("k", "a", None, was=now)))
+        self.assertEqual((yield self.store.records("k")), {})
+
+    @inlineCallbacks
     def test_expiry(self: Any) -> Any:
         """What is kept for a time is gone after it, counted from the last write."""
         yield self.store.add(

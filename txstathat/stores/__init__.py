@@ -3,6 +3,7 @@ Where counts are kept: SQLite, Redis, Redis Cluster, memory.
 """
 
 from txstathat.stores.interface import (
+    ANY,
     Addition,
     Amounts,
     Answer,
@@ -17,6 +18,7 @@ from txstathat.stores.interface import (
 from txstathat.stores.url import open_store
 
 __all__ = [
+    "ANY",
     "Addition",
     "Amounts",
     "Answer",

@@ -20,6 +20,7 @@ from zope.interface import Attribute, Interface
 from txstathat.gather import Gather
 
 __all__ = [
+    "ANY",
     "REMEMBER",
     "Addition",
     "Amounts",
@@ -33,6 +34,9 @@ __all__ = [
     "Stretch",
 ]
 
+#: Stands for any record, or none, in :meth:`IStore.put_record`. (A lone surrogate can be
+#: no record's text: no store could encode it.)
+ANY = "\udcff"
 #: For how many seconds a store remembers the id of a batch, by default: 8 days.
 REMEMBER = 8 * 86_400
 
@@ -244,6 +248,29 @@ class IStore(Interface):
         Forget a Metrica: its definition, choices and cells.
 
         :returns: fires with whether there was one.
+        """
+
+    def records(kind: str) -> Deferred[dict[str, str]]:
+        """
+        The records of a kind: small documents that belong to what is counted, such as
+        keys and alerts. There are hundreds of them rather than millions.
+
+        :param kind: any text.
+        :returns: fires with their texts, by id.
+        """
+
+    def put_record(
+        kind: str, id: str, text: str | None, was: str | None = ANY
+    ) -> Deferred[bool]:
+        """
+        Write, replace or delete a record.
+
+        :param kind: any text.
+        :param id: any text.
+        :param text: the record; ``None`` deletes it.
+        :param was: change it only if it is this now (``None``: only if there is none),
+            so that of several who want to only one does. Default: whatever it is.
+        :returns: fires with whether it is as wanted now because of this.
         """
 
     def drop_expired(limit: int = 10_000) -> Deferred[int]:

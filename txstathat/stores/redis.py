@@ -31,6 +31,7 @@ from zope.interface import implementer
 from txstathat.errors import StoreError, StoreTooNew, StoreUnavailable
 from txstathat.points import MAX_INTEGER
 from txstathat.stores.interface import (
+    ANY,
     Addition,
     Amounts,
     Answer,
@@ -40,7 +41,7 @@ from txstathat.stores.interface import (
     Outcome,
     Stretch,
 )
-from txstathat.stores.redis_scripts import ADD, CLAIM, READ
+from txstathat.stores.redis_scripts import ADD, CLAIM, PUT_RECORD, READ
 from txstathat.stores.store import IBackend
 from txstathat.stores.sums import as_cell
 
@@ -111,6 +112,7 @@ class RedisBackend:
             self._add_script = self._client.register_script(ADD)
             self._claim_script = self._client.register_script(CLAIM)
             self._read_script = self._client.register_script(READ)
+            self._put_script = self._client.register_script(PUT_RECORD)
             version = self._key("names", "version")
             self._client.set(version, _VERSION, nx=True)
             found = int(self._client.get(version))
@@ -267,6 +269,27 @@ class RedisBackend:
             for name, definition in zip(names, several, strict=True)
             if definition is not None
         }
+
+    # -- records
+
+    def records(self, kind: str) -> dict[str, str]:
+        """See :meth:`.IStore.records`."""
+        with _told_errors():
+            found = self._client.hgetall(self._records_key(kind))
+        return {_text(id): _text(found[id]) for id in sorted(found)}
+
+    def put_record(self, kind: str, id: str, text: str | None, was: str | None) -> bool:
+        """See :meth:`.IStore.put_record`."""
+        now = [] if text is None else [text]
+        before = [] if was in (ANY, None) else [was]
+        arguments = [id, _json([now, before, was == ANY])]
+        with _told_errors():
+            return bool(
+                self._put_script(keys=[self._records_key(kind)], args=arguments)
+            )
+
+    def _records_key(self, kind: str) -> str:
+        return self._key("names", f"records:{_json(kind)}")
 
 
 class _Part:

@@ -4,7 +4,7 @@ What runs inside Redis: a script runs alone and whole, so it can check all, then
 
 from __future__ import annotations
 
-__all__ = ["ADD", "CLAIM", "READ"]
+__all__ = ["ADD", "CLAIM", "PUT_RECORD", "READ"]
 
 #: Adds a part of a batch, once.
 #:
@@ -202,4 +202,23 @@ for n, fields in ipairs(cjson.decode(ARGV[1])) do
     end
 end
 return table.concat(lines, '\\n')
+"""
+
+#: Writes or deletes a record, if it is what it should be before; tells whether it did.
+#:
+#: ``KEYS``: the hash of the records. ``ARGV``: the record's id; as JSON a list of: a
+#: list of the new text, empty to delete; a list of the text before, empty for none; and
+#: whether it may be any.
+PUT_RECORD = """
+local plan = cjson.decode(ARGV[2])
+local known = redis.call('HGET', KEYS[1], ARGV[1])
+if not plan[3] and (known or nil) ~= plan[2][1] then
+    return 0
+end
+if plan[1][1] then
+    redis.call('HSET', KEYS[1], ARGV[1], plan[1][1])
+else
+    redis.call('HDEL', KEYS[1], ARGV[1])
+end
+return 1
 """

@@ -18,6 +18,7 @@ from zope.interface import implementer
 from txstathat.errors import StoreError, StoreTooNew, StoreUnavailable
 from txstathat.points import MAX_INTEGER
 from txstathat.stores.interface import (
+    ANY,
     Amounts,
     Answer,
     Batch,
@@ -84,6 +85,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             digest TEXT NOT NULL,
             expires REAL NOT NULL) WITHOUT ROWID""",
         "CREATE INDEX batch_expires ON batch (expires)",
+        """CREATE TABLE record (
+            kind TEXT NOT NULL,
+            id TEXT NOT NULL,
+            text TEXT NOT NULL,
+            PRIMARY KEY (kind, id)) WITHOUT ROWID""",
     ),
 )
 
@@ -385,6 +391,34 @@ class SqliteBackend:
                     ).fetchall()
                 ]
         return dict(rows)
+
+    # -- records
+
+    def records(self, kind: str) -> dict[str, str]:
+        """See :meth:`.IStore.records`."""
+        with _told_errors():
+            rows = self._reader.execute(
+                "SELECT id, text FROM record WHERE kind = ? ORDER BY id", (kind,)
+            ).fetchall()
+        return dict(rows)
+
+    def put_record(self, kind: str, id: str, text: str | None, was: str | None) -> bool:
+        """See :meth:`.IStore.put_record`."""
+        db = self._writer
+        with _told_errors(), _transaction(db, "IMMEDIATE"):
+            row = db.execute(
+                "SELECT text FROM record WHERE kind = ? AND id = ?", (kind, id)
+            ).fetchone()
+            if was != ANY and was != (row[0] if row else None):
+                return False
+            if text is None:
+                db.execute("DELETE FROM record WHERE kind = ? AND id = ?", (kind, id))
+            else:
+                db.execute(
+                    "INSERT OR REPLACE INTO record (kind, id, text) VALUES (?, ?, ?)",
+                    (kind, id, text),
+                )
+            return True
 
 
 def migrate(db: sqlite3.Connection, migrations: Sequence[Sequence[str]]) -> None:

@@ -27,6 +27,7 @@ from zope.interface import Interface, implementer
 from txstathat.errors import StoreClosed, StoreUnavailable
 from txstathat.gather import Gather
 from txstathat.stores.interface import (
+    ANY,
     Answer,
     Batch,
     Cell,
@@ -48,7 +49,7 @@ class IBackend(Interface):
     One database, blocking. Methods mean what those of
     :class:`~txstathat.stores.interface.IStore` mean; they raise what those fail with.
 
-    ``add``, ``drop`` and ``drop_expired`` are called one at a time, the others also
+    ``add``, ``drop``, ``drop_expired`` and ``put_record`` are called one at a time, the others also
     while one of these runs, as many at a time as the runner has readers.
     """
 
@@ -72,6 +73,12 @@ class IBackend(Interface):
 
     def definitions(names: Sequence[str] | None) -> dict[str, str]:
         """See :meth:`.IStore.definitions`."""
+
+    def records(kind: str) -> dict[str, str]:
+        """See :meth:`.IStore.records`."""
+
+    def put_record(kind: str, id: str, text: str | None, was: str | None) -> bool:
+        """See :meth:`.IStore.put_record`."""
 
     def close() -> None:
         """Disconnect. Nothing is called after this."""
@@ -209,6 +216,18 @@ class Store:
     def drop_expired(self, limit: int = 10_000) -> Deferred[int]:
         """See :meth:`.IStore.drop_expired`."""
         return self._call(self._runner.write, self._backend.drop_expired, limit)
+
+    def records(self, kind: str) -> Deferred[dict[str, str]]:
+        """See :meth:`.IStore.records`."""
+        return self._call(self._runner.read, self._backend.records, kind)
+
+    def put_record(
+        self, kind: str, id: str, text: str | None, was: str | None = ANY
+    ) -> Deferred[bool]:
+        """See :meth:`.IStore.put_record`."""
+        return self._call(
+            self._runner.write, self._backend.put_record, kind, id, text, was
+        )
 
     def close(self) -> Deferred[None]:
         """See :meth:`.IStore.close`."""
