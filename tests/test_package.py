@@ -29,6 +29,7 @@ class PackageTests(SynchronousTestCase):
             [
                 "Count",
                 "InvalidPoint",
+                "InvalidTimeframe",
                 "NullStatHat",
                 "Outcome",
                 "StatHatAPIError",

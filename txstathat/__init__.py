@@ -5,6 +5,7 @@ Count and measure what happens inside Twisted programs.
 from txstathat.client import txStatHat, txStatHatClassic
 from txstathat.errors import (
     InvalidPoint,
+    InvalidTimeframe,
     StatHatAPIError,
     StatHatBusy,
     StatHatClosed,
@@ -27,6 +28,7 @@ __version__ = "1.0.0.dev0"
 __all__ = [
     "Count",
     "InvalidPoint",
+    "InvalidTimeframe",
     "NullStatHat",
     "Outcome",
     "StatHatAPIError",

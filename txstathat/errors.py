@@ -6,10 +6,13 @@ Network trouble is not in here: Twisted's own exceptions are let through as they
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
     "AmountOverflow",
     "DefinitionMismatch",
     "InvalidPoint",
+    "InvalidTimeframe",
     "StatHatAPIError",
     "StatHatBusy",
     "StatHatClosed",
@@ -43,6 +46,25 @@ class InvalidPoint(StatHatError, ValueError):
 
     def __str__(self) -> str:
         return f"{self.field}: {self.problem}"
+
+
+class InvalidTimeframe(StatHatError, ValueError):
+    """
+    Something that is no timeframe of StatHat's, or one that is too large.
+
+    :ivar timeframe: what was given, shortened.
+    :ivar problem: what is wrong with it, and what to do.
+    """
+
+    def __init__(self, timeframe: Any, problem: str) -> None:
+        is_text = isinstance(timeframe, str)
+        shown = repr(timeframe[:40]) if is_text else f"<{type(timeframe).__name__}>"
+        super().__init__(shown, problem)
+        self.timeframe = shown
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"timeframe {self.timeframe}: {self.problem}"
 
 
 class StatHatAPIError(StatHatError):
