@@ -4,12 +4,14 @@ The command line, as a shell sees it.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.utils import getProcessOutputAndValue
@@ -18,8 +20,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from tests.support import Authority, reactor
 from tests.trouble import TroubleServer, abort, reply, stall
 from txstathat import Count, Value
-from txstathat.collector.front import Front, front_site
-from txstathat.testing import _Recorder
+from txstathat.collector.site import CollectorSite
+from txstathat.testing import FakeStatHat
 
 ROOT = Path(__file__).parent.parent
 KEY = "canary-key-of-the-shell"
@@ -46,10 +48,8 @@ class CommandTests(TestCase):
         return status, out.decode(), err.decode()
 
     def listen(self) -> str:
-        self.received = _Recorder()
-        site = front_site(
-            Front(self.received, lambda api, key: (api, key) == ("ez", KEY)), reactor
-        )
+        self.received = FakeStatHat(lambda api, key: (api, key) == ("ez", KEY))
+        site = CollectorSite(self.received.resource, reactor)
         port = reactor.listenTCP(0, site, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         return f"http://127.0.0.1:{port.getHost().port}"
@@ -163,43 +163,53 @@ class ServerTests(SynchronousTestCase):
     """
 
     def test_serve(self) -> None:
-        """Keys are told at once; points of theirs are taken; totals come at the end."""
-        environ = {**os.environ, "COLUMNS": "100"}
-        environ.pop("TXSTATHAT_EZKEY", None)
+        """Keys are told once, at the first start; points of theirs are there to stay."""
+        environ = {**os.environ, "TXSTATHAT_STORE": f"sqlite://{Path(self.mktemp()).absolute()}"}
         command = [sys.executable, "-m", "txstathat"]
-        server = subprocess.Popen(
-            [*command, "serve", "--listen", "tcp:0:interface=127.0.0.1"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environ,
-            cwd=ROOT,
-        )
-        try:
-            assert server.stdout is not None
-            said = [server.stdout.readline().split() for _ in range(3)]
-            self.assertEqual(
-                [" ".join(words[:-1]) for words in said],
-                ["Listening on", "EZ key:", "user key:"],
-            )
-            url, ezkey, _ = (words[-1] for words in said)
-            sent = subprocess.run(
-                [*command, "count", "signups", "42", "--url", url],
-                env={**environ, "TXSTATHAT_EZKEY": ezkey},
+        for start in (1, 2):
+            server = subprocess.Popen(
+                [*command, "serve", "--listen", "tcp:0:interface=127.0.0.1"],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=environ,
                 cwd=ROOT,
             )
-            self.assertEqual(sent.returncode, 0)
-        finally:
-            server.send_signal(signal.SIGINT)
-            out, err = server.communicate(timeout=20)
-        self.assertEqual((server.returncode, err), (0, ""))
-        self.assertRegex(out, r"signups +│ +1 │ +42")
+            try:
+                assert server.stdout is not None
+                if start == 1:
+                    said = [server.stdout.readline().strip() for _ in range(4)]
+                    self.assertIn("shown only now", said[0])
+                    keys = dict(line.split(": ") for line in said[1:])
+                    self.assertEqual(list(keys), ["EZ key", "user key", "access token"])
+                listening = server.stdout.readline()
+                self.assertTrue(listening.startswith("Listening on "), listening)
+                url = listening.split()[-1]
+                sent = subprocess.run(
+                    [*command, "count", "signups", "42", "--url", url],
+                    env={**environ, "TXSTATHAT_EZKEY": keys["EZ key"]},
+                    cwd=ROOT,
+                )
+                self.assertEqual(sent.returncode, 0)
+                token = keys["access token"]
+                with urlopen(f"{url}/x/{token}/stat?name=signups", timeout=10) as told:
+                    id = json.load(told)["id"]
+                with urlopen(f"{url}/x/{token}/data/{id}?t=1d1d", timeout=10) as told:
+                    (data,) = json.load(told)
+                self.assertEqual(data["points"][-1]["value"], 42 * start)
+            finally:
+                server.send_signal(signal.SIGINT)
+                out, err = server.communicate(timeout=20)
+            self.assertEqual((server.returncode, out, err), (0, "", ""))
 
     def test_serve_that_cannot_listen(self) -> None:
         """A bad endpoint is told in words."""
         for endpoint in ("nonsense:1", "tcp:99999999"):
             done = subprocess.run(
-                [sys.executable, "-m", "txstathat", "serve", "--listen", endpoint],
+                [
+                    *(sys.executable, "-m", "txstathat", "serve"),
+                    *("--listen", endpoint, "--store", "memory:"),
+                ],
                 capture_output=True,
                 text=True,
                 cwd=ROOT,

@@ -17,6 +17,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
+from txstathat.collector.totals import IKeeper, MemoryTotals, Total
 from zope.interface.verify import verifyObject
 
 from tests.support import reactor
@@ -31,7 +32,6 @@ from txstathat.collector.ingest import (
     read_request,
 )
 from txstathat.collector.keys import Keys, new_key
-from txstathat.collector.totals import IKeeper, MemoryTotals, Total
 from txstathat.transport import _Body
 
 

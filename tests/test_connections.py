@@ -25,10 +25,10 @@ from tests.support import Authority, reactor
 from tests.trouble import TroubleServer, reply, send
 from txstathat import Count, Value, ez_count, ez_value, txStatHat
 from txstathat.agent import IDLE_TIMEOUT, PooledAgent
-from txstathat.collector.front import Front, front_site
-from txstathat.collector.keys import Keys
-from txstathat.collector.totals import MemoryTotals, Total
+from txstathat.collector.site import CollectorSite
+from txstathat.collector.stats import Total
 from txstathat.outcome import Verdict
+from txstathat.testing import FakeStatHat
 
 AUTHORITY = Authority()
 STRANGER = Authority()
@@ -46,8 +46,8 @@ class ServerTests(TestCase):
         """
         Start a server that knows one key; its URL.
         """
-        self.totals = MemoryTotals()
-        site = front_site(Front(self.totals, Keys([KEY]).allow), reactor)
+        self.fake = FakeStatHat(lambda api, key: key == KEY)
+        site = CollectorSite(self.fake.resource, reactor)
         listen = {"interface": "127.0.0.1"}
         if tls is None:
             port = reactor.listenTCP(0, site, **listen)
@@ -82,7 +82,7 @@ class ServerTests(TestCase):
         self.assertTrue((yield sh.value("load", 0.42)))
         self.assertTrue((yield sh.post([Count("p~a,b", 2), Value("load", 1.58)])))
         self.assertEqual(
-            dict(self.totals.totals),
+            self.fake.totals,
             {
                 "signups": Total("count", 1, 42),
                 "load": Total("value", 2, 2.0),
@@ -154,7 +154,7 @@ class ServerTests(TestCase):
             call.addCallback(lambda taken: look() or taken)
         results = yield gatherResults(calls)
         self.assertEqual(results, [True] * 3000)
-        self.assertEqual(self.totals.totals["a"], Total("count", 3000, 3000))
+        self.assertEqual(self.fake.totals["a"], Total("count", 3000, 3000))
         # Two ends in this process for each of eight connections.
         self.assertLessEqual(most - before, 2 * 8 + 2)
 

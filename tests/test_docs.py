@@ -20,8 +20,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.support import reactor
 from txstathat import Count, Value
-from txstathat.collector.front import Front, front_site
-from txstathat.testing import FakeStatHat, _Recorder
+from txstathat.collector.site import CollectorSite
+from txstathat.testing import FakeStatHat
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -63,8 +63,8 @@ class ExampleTests(TestCase):
     timeout = 60
 
     def setUp(self) -> None:
-        self.received = _Recorder()
-        site = front_site(Front(self.received, lambda api, key: key == "k"), reactor)
+        self.received = FakeStatHat(lambda api, key: key == "k")
+        site = CollectorSite(self.received.resource, reactor)
         port = reactor.listenTCP(0, site, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         self.url = f"http://127.0.0.1:{port.getHost().port}"

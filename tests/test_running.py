@@ -15,17 +15,18 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.support import reactor
 from txstathat import txStatHat
-from txstathat.collector.front import Front, front_site
-from txstathat.collector.totals import MemoryTotals, Total
+from txstathat.collector.site import CollectorSite
+from txstathat.collector.stats import Total
+from txstathat.testing import FakeStatHat
 
 ROOT = Path(__file__).parent.parent
 
 SERVER = """
 from twisted.internet import reactor
-from txstathat.collector.front import Front, front_site
-from txstathat.collector.totals import MemoryTotals
-totals = MemoryTotals()
-site = front_site(Front(totals, lambda api, key: True), reactor)
+from txstathat.collector.site import CollectorSite
+from txstathat.testing import FakeStatHat
+fake = FakeStatHat()
+site = CollectorSite(fake.resource, reactor)
 """
 
 ASYNCIO = (
@@ -47,7 +48,7 @@ async def main(reactor):
     assert await Deferred.fromFuture(asyncio.ensure_future(in_asyncio()))
     await sh.close()
     await port.stopListening()
-    print(sorted(totals.totals))
+    print(sorted(fake.totals))
 from twisted.internet.defer import ensureDeferred
 react(lambda reactor: ensureDeferred(main(reactor)))
 """
@@ -71,7 +72,7 @@ def count(stat):
     return sh.count(stat)
 
 sh = txStatHat("key", url=f"http://127.0.0.1:{start()}", ignore_errors=False)
-print(count("blocking").wait(timeout=10), sorted(totals.totals))
+print(count("blocking").wait(timeout=10), sorted(fake.totals))
 """
     % SERVER
 )
@@ -108,8 +109,8 @@ class ThreadTests(TestCase):
     """
 
     def setUp(self) -> None:
-        self.totals = MemoryTotals()
-        site = front_site(Front(self.totals, lambda api, key: True), reactor)
+        self.fake = FakeStatHat()
+        site = CollectorSite(self.fake.resource, reactor)
         port = reactor.listenTCP(0, site, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         url = f"http://127.0.0.1:{port.getHost().port}"
@@ -123,7 +124,7 @@ class ThreadTests(TestCase):
             blockingCallFromThread, reactor, self.client.count, "a", 2
         )
         self.assertIs(taken, True)
-        self.assertEqual(self.totals.totals["a"], Total("count", 1, 2))
+        self.assertEqual(self.fake.totals["a"], Total("count", 1, 2))
 
     @inlineCallbacks
     def test_counting_from_a_thread(self) -> Any:
@@ -131,4 +132,4 @@ class ThreadTests(TestCase):
         for _ in range(10):
             yield deferToThread(reactor.callFromThread, self.client.count, "a")
         yield self.client.close()
-        self.assertEqual(self.totals.totals["a"].sum, 10)
+        self.assertEqual(self.fake.totals["a"].sum, 10)

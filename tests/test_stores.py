@@ -339,9 +339,7 @@ class Contract:
         put = self.store.put_record
         self.assertFalse((yield put("k", "a", "new", was="old")))
         self.assertFalse((yield put("k", "a", None, was="old")))
-        done = yield gatherResults(
-            [put("k", "a", str(n), was=None) for n in range(20)]
-        )
+        done = yield gatherResults([put("k", "a", str(n), was=None) for n in range(20)])
         self.assertEqual(sum(done), 1)
         now = str(done.index(True))
         self.assertEqual((yield self.store.records("k")), {"a": now})

@@ -7,23 +7,30 @@ Neither needs a network or a running reactor, so that
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from time import time
+from typing import Any
 
 from treq.testing import RequestTraversalAgent
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 from zope.interface import implementer
 
+from txstathat.collector.archive import Archive
+from txstathat.collector.doorman import Doorman
 from txstathat.collector.front import Front
 from txstathat.collector.ingest import Batch
-from txstathat.collector.totals import IKeeper, MemoryTotals, Total
+from txstathat.collector.stats import Total
 from txstathat.interfaces import IStatHat
 from txstathat.points import Amount, Count, Point, Time, Value, expand_point
+from txstathat.stores import open_store
 
 __all__ = ["FakeStatHat", "MemoryStatHat", "ReceivedRequest"]
 
@@ -139,6 +146,8 @@ class FakeStatHat:
     :param allow: says of an API (``'ez'`` or ``'classic'``) and a key whether its
         points are taken; by default all are.
     :ivar agent: what to pass to a client as ``agent``.
+    :ivar resource: what to serve, for a program that is tested over a real socket:
+        ``reactor.listenTCP(0, Site(fake.resource))``.
     :ivar points: the points that were accepted, in order.
     :ivar requests: every request that arrived, in order.
     """
@@ -146,10 +155,16 @@ class FakeStatHat:
     def __init__(
         self, allow: Callable[[str, str], bool] = lambda api, key: True
     ) -> None:
-        self._keeper = _Recorder()
-        self._real = RequestTraversalAgent(Front(self._keeper, allow))
+        clock = Clock()
+        clock.advance(time())
+        store = _now(open_store("memory:", reactor=clock, clock=clock))
+        weakref.finalize(self, store.close)
+        self._archive = Archive(store)
+        doorman = Doorman(clock, max_wrong=float("inf"))
+        self.resource = Front(self._keep, _AnyStat(allow), doorman)
+        self._real = RequestTraversalAgent(self.resource)
         self._troubles: deque[IAgent] = deque()
-        self.points: list[Point] = self._keeper.points
+        self.points: list[Point] = []
         self.requests: list[ReceivedRequest] = []
         self.agent: IAgent = _FakeAgent(self)
 
@@ -158,7 +173,8 @@ class FakeStatHat:
         """
         What was accepted, summed by stat.
         """
-        return dict(self._keeper.totals)
+        totals: dict[str, Total] = _now(Deferred.fromCoroutine(self._archive.totals()))
+        return totals
 
     def answer(
         self,
@@ -199,6 +215,14 @@ class FakeStatHat:
         """
         self._script(_Broken(Deferred), times)
 
+    def _keep(self, batch: Batch) -> Deferred[bool]:
+        def kept(new: bool) -> bool:
+            if new:
+                self.points += batch.points
+            return new
+
+        return self._archive.keep(batch).addCallback(kept)
+
     def _script(self, agent: IAgent, times: int) -> None:
         self._troubles.extend([agent] * times)
 
@@ -206,17 +230,29 @@ class FakeStatHat:
         return self._troubles.popleft() if self._troubles else self._real
 
 
-@implementer(IKeeper)
-class _Recorder(MemoryTotals):
-    def __init__(self) -> None:
-        super().__init__()
-        self.points: list[Point] = []
+class _AnyStat:
+    """
+    Says of any text that it is the key of the stat of that name.
+    """
 
-    def _keep(self, batch: Batch) -> bool:
-        new = super()._keep(batch)
-        if new:
-            self.points += batch.points
-        return new
+    def __init__(self, allow: Callable[[str, str], bool]) -> None:
+        self.allow = allow
+
+    def stat(self, key: str) -> str:
+        return key
+
+    async def look_again(self) -> None:
+        pass
+
+
+def _now(fired: Deferred[Any]) -> Any:
+    """
+    What a Deferred has fired with: a store in memory waits for nothing.
+    """
+    results: list[Any] = []
+    fired.addCallback(results.append)
+    (result,) = results
+    return result
 
 
 @implementer(IAgent)

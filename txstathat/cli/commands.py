@@ -9,7 +9,7 @@ import click
 from txstathat import __version__
 from txstathat.cli.demo import demo
 from txstathat.cli.send import check, count, value
-from txstathat.cli.serve import serve
+from txstathat.cli.serve import keys, serve, stats
 
 __all__ = ["txstathat"]
 
@@ -22,5 +22,5 @@ def txstathat() -> None:
     """
 
 
-for command in (count, value, check, serve, demo):
+for command in (count, value, check, serve, keys, stats, demo):
     txstathat.add_command(command)

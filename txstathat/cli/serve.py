@@ -1,98 +1,248 @@
 """
-``txstathat serve``: a StatHat of your own.
+``txstathat serve``: a StatHat of your own; and its keys and stats.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, NoReturn
 
 import click
 from rich.console import Console
 from rich.table import Table
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.endpoints import serverFromString
+from twisted.logger import globalLogBeginner, textFileLogObserver
 
 from txstathat.cli.running import run
-from txstathat.collector.front import Front, front_site
-from txstathat.collector.keys import Keys, new_key
-from txstathat.collector.totals import MemoryTotals, Total
+from txstathat.collector.archive import Archive
+from txstathat.collector.keys import KINDS, Keys
+from txstathat.collector.options import (
+    STORE,
+    address_text,
+    default_keep,
+    parse_keep,
+)
+from txstathat.collector.service import LISTEN, CollectorService
+from txstathat.errors import StatHatError
+from txstathat.stores import IStore, open_store
 
-__all__ = ["serve", "totals_table"]
+__all__ = ["keys", "serve", "stats", "store_option"]
+
+store_option = click.option(
+    "--store",
+    envvar="TXSTATHAT_STORE",
+    default=STORE,
+    show_default=True,
+    metavar="URL",
+    help="Where the collector keeps everything (or TXSTATHAT_STORE): "
+    "sqlite:///path, redis://…, redis+cluster://…",
+)
 
 
 @click.command()
 @click.option(
     "--listen",
-    default="tcp:8080:interface=127.0.0.1",
+    multiple=True,
+    default=[LISTEN],
     show_default=True,
     metavar="ENDPOINT",
-    help="Where to listen: a server endpoint string of Twisted's.",
+    help="Where to listen: a server endpoint string of Twisted's. May be repeated.",
+)
+@store_option
+@click.option(
+    "--keep",
+    multiple=True,
+    metavar="SCALE=TIME",
+    help="How long detail is kept, such as minute=7d or day=forever. May be repeated. "
+    f"[default: {default_keep()}]",
 )
 @click.option(
-    "--ezkey",
-    envvar="TXSTATHAT_EZKEY",
-    metavar="KEY",
-    help="The EZ key to accept (or TXSTATHAT_EZKEY); by default a new one is made.",
+    "--access-log", is_flag=True, help="Log requests, without what is secret in them."
 )
-@click.option(
-    "--ukey",
-    envvar="TXSTATHAT_UKEY",
-    metavar="KEY",
-    help="The user key to accept (or TXSTATHAT_UKEY); by default a new one is made.",
-)
-def serve(listen: str, ezkey: str | None, ukey: str | None) -> None:
+def serve(
+    listen: tuple[str, ...], store: str, keep: tuple[str, ...], access_log: bool
+) -> None:
     """
-    Listen for points at /ez, /c and /v, as StatHat does.
+    Take points as StatHat does, keep them, and tell them.
 
-    Totals are kept in memory, and shown when the server is stopped.
+    The first start makes an EZ key, a user key and an access token, and prints them.
     """
-    known = {"EZ key": ezkey or new_key(), "user key": ukey or new_key()}
-    totals = MemoryTotals()
-    keys = Keys([known["EZ key"]], [known["user key"]])
+    try:
+        retention = parse_keep(keep)
+    except ValueError as error:
+        raise click.UsageError(f"--keep: {error}") from None
+
+    async def command(reactor: Any) -> int:
+        service = CollectorService(
+            store,
+            listen,
+            retention=retention,
+            access_log=access_log,
+            first_keys=_show_keys,
+            reactor=reactor,
+        )
+        ready = service.ready()
+        service.startService()
+        try:
+            await ready
+        except Exception as error:
+            click.echo(f"txstathat: cannot start: {error}", err=True)
+            return 1
+        for address in service.addresses:
+            _show(f"Listening on {address_text(address)}")
+        with suppress(CancelledError):
+            await Deferred()
+        await service.stopService()
+        return 0
+
+    if access_log:
+        _log_to_stderr()
+    run(command)
+
+
+def _show(line: str) -> None:
+    click.echo(line)
+    sys.stdout.flush()
+
+
+def _show_keys(keys: dict[str, str]) -> None:
+    _show("These keys are new, and are shown only now:")
+    for what, key in keys.items():
+        _show(f"{what}: {key}")
+
+
+def _log_to_stderr() -> None:
+    globalLogBeginner.beginLoggingTo(
+        [textFileLogObserver(sys.stderr)], redirectStandardIO=False
+    )
+
+
+def _on_store(store: str, work: Callable[[IStore], Awaitable[None]]) -> NoReturn:
+    """
+    Do something with a store, and leave.
+    """
 
     async def command(reactor: Any) -> int:
         try:
-            endpoint = serverFromString(reactor, listen)
-            port: Any = await endpoint.listen(
-                front_site(Front(totals, keys.allow), reactor)
-            )
-        except Exception as error:
-            click.echo(f"txstathat: cannot listen on {listen!r}: {error}", err=True)
+            opened = await open_store(store, reactor=reactor)
+            try:
+                await work(opened)
+            finally:
+                await opened.close()
+        except (StatHatError, ValueError) as error:
+            click.echo(f"txstathat: {error}", err=True)
             return 1
-        click.echo(f"Listening on {_address(port)}")
-        for name, key in known.items():
-            click.echo(f"{name}: {key}")
-        with suppress(CancelledError):
-            await Deferred()
-        await port.stopListening()
-        Console().print(totals_table(totals.totals))
         return 0
 
     run(command)
 
 
-def _address(port: Any) -> str:
-    address = port.getHost()
-    host = getattr(address, "host", None)
-    return repr(address) if host is None else f"http://{host}:{address.port}"
+@click.group()
+def keys() -> None:
+    """
+    Keys of your own collector.
+
+    They are kept hashed: a key is shown when it is made, and never again.
+    """
 
 
-def totals_table(totals: Mapping[str, Total]) -> Table:
+@keys.command("add")
+@click.argument("kind", type=click.Choice(["ez", "user", "access"]))
+@click.argument("name")
+@store_option
+def add_key(kind: str, name: str, store: str) -> None:
     """
-    What has arrived, by stat.
+    Make a key, and call it NAME: an EZ key or a user key to post, an access token to
+    read.
     """
-    table = Table(title="Received")
-    table.add_column("stat")
-    for heading in ("points", "total", "average"):
-        table.add_column(heading, justify="right")
-    for stat, total in sorted(totals.items()):
-        counts = total.kind == "count"
-        table.add_row(
-            stat,
-            f"{total.points:,}",
-            f"{total.sum:,}" if counts else "",
-            "" if counts else f"{total.average:.4g}",
-        )
-    return table
+
+    async def work(opened: IStore) -> None:
+        _show(f"{KINDS[kind]}: {await Keys(opened).add(kind, name)}")
+
+    _on_store(store, work)
+
+
+@keys.command("list")
+@store_option
+def list_keys(store: str) -> None:
+    """
+    Show which keys there are.
+    """
+
+    async def work(opened: IStore) -> None:
+        table = Table("name", "kind", "made", "stat")
+        for key in await Keys(opened).known():
+            made = datetime.fromtimestamp(key.created_at, UTC)
+            table.add_row(
+                key.name, KINDS[key.kind], f"{made:%Y-%m-%d %H:%M} UTC", key.stat
+            )
+        Console(markup=False, highlight=False).print(table)
+
+    _on_store(store, work)
+
+
+@keys.command("revoke")
+@click.argument("name")
+@store_option
+def revoke_key(name: str, store: str) -> None:
+    """
+    Delete the key called NAME; a collector that runs refuses it within 5 seconds.
+    """
+
+    async def work(opened: IStore) -> None:
+        key = await Keys(opened).revoke(name)
+        _show(f"The {KINDS[key.kind]} {key.name!r} is revoked.")
+
+    _on_store(store, work)
+
+
+@click.group()
+def stats() -> None:
+    """
+    Stats of your own collector.
+    """
+
+
+@stats.command("add")
+@click.argument("name")
+@click.option(
+    "--value", "kind", flag_value="value", help="A value, which averages its points."
+)
+@click.option(
+    "--counter",
+    "kind",
+    flag_value="count",
+    default="count",
+    help="A counter, which sums them (the default).",
+)
+@store_option
+def add_stat(name: str, kind: str, store: str) -> None:
+    """
+    Make the stat NAME, and a stat key to post to it with the Classic API.
+    """
+
+    async def work(opened: IStore) -> None:
+        stat = await Archive(opened).create(name, kind)
+        key = await Keys(opened).add("stat", f"stat {name}", stat.name)
+        _show(f"stat key: {key}")
+        _show("Post with it and a user key, to " + ("/c" if stat.counter else "/v"))
+
+    _on_store(store, work)
+
+
+@stats.command("restore")
+@click.argument("name")
+@store_option
+def restore_stat(name: str, store: str) -> None:
+    """
+    Take the stat NAME back out of the trash.
+    """
+
+    async def work(opened: IStore) -> None:
+        await Archive(opened).restore(name)
+        _show(f"{name} is back.")
+
+    _on_store(store, work)

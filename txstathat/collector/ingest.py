@@ -58,10 +58,18 @@ class Refusal(StatHatError):
     :ivar status: the status to answer.
     :ivar msg: why, with what to do.
     :ivar http_status: the HTTP status, where it is another one.
+    :ivar retry_after: after how many seconds to try again, if that may help.
     """
 
-    def __init__(self, status: int, msg: str, http_status: int | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        msg: str,
+        http_status: int | None = None,
+        retry_after: int | None = None,
+    ) -> None:
         super().__init__(status, msg)
+        self.retry_after = retry_after
         self.status = status
         self.msg = msg
         self.http_status = status if http_status is None else http_status

@@ -34,8 +34,8 @@ __all__ = [
     "Stretch",
 ]
 
-#: Stands for any record, or none, in :meth:`IStore.put_record`. (A lone surrogate can be
-#: no record's text: no store could encode it.)
+#: Stands for any record, or none, in :meth:`IStore.put_record`. (A lone surrogate is no
+#: record's text: no store could encode it.)
 ANY = "\udcff"
 #: For how many seconds a store remembers the id of a batch, by default: 8 days.
 REMEMBER = 8 * 86_400

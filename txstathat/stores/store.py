@@ -49,8 +49,8 @@ class IBackend(Interface):
     One database, blocking. Methods mean what those of
     :class:`~txstathat.stores.interface.IStore` mean; they raise what those fail with.
 
-    ``add``, ``drop``, ``drop_expired`` and ``put_record`` are called one at a time, the others also
-    while one of these runs, as many at a time as the runner has readers.
+    ``add``, ``drop``, ``drop_expired`` and ``put_record`` are called one at a time, the
+    others also while one of these runs, as many at a time as the runner has readers.
     """
 
     def open() -> None:

@@ -1,0 +1,308 @@
+"""
+The archive: all that is known of the stats of one store.
+
+Several archives may share a store, in one process or in many: what one does the others
+see. All methods that return Deferreds fail with
+:class:`~txstathat.errors.StoreUnavailable` when the store cannot be reached, and with
+:class:`~txstathat.collector.ingest.Refusal` when the question itself is at fault.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+from uuid import uuid4
+
+from twisted.internet.defer import Deferred, fail
+from twisted.python.failure import Failure
+
+from txstathat.collector.additions import Additions, other_kind, overflow
+from txstathat.collector.ingest import Batch, Refusal
+from txstathat.collector.newcomers import MAX_STATS, Newcomers
+from txstathat.collector.series import Plan, Series
+from txstathat.collector.stats import (
+    DEFINITIONS,
+    RETENTION,
+    Stat,
+    Total,
+    received,
+    received_key,
+    stat_id,
+    total_key,
+)
+from txstathat.collector.trash import Trash
+from txstathat.errors import InvalidTimeframe, StoreBusy
+from txstathat.gather import Gather
+from txstathat.metrica.calendar import SCALES
+from txstathat.points import check_name
+from txstathat.stores.interface import (
+    REMEMBER,
+    Amounts,
+    Answer,
+    IStore,
+    Outcome,
+)
+from txstathat.stores.interface import Batch as StoreBatch
+from txstathat.timeframe import Timeframe
+
+__all__ = ["MAX_CELLS", "MAX_WAITING_POINTS", "PATIENCE", "Archive"]
+
+#: How many points may wait to be written; more are refused.
+MAX_WAITING_POINTS = 200_000
+#: For how many seconds a request is tried, before its sender is told to repeat it.
+PATIENCE = 0.5
+#: How many cells one question may read.
+MAX_CELLS = 200_000
+
+# A request without an id is repeated by nobody but this process, and not for long.
+_REMEMBER_OWN = 600.0
+
+
+class Archive:
+    """
+    The stats of a store.
+
+    :param store: where they are kept; it is not closed by this.
+    :param retention: for how many seconds the detail of a scale is kept, ``None`` for
+        ever; what is not named is as in :data:`~txstathat.collector.stats.RETENTION`.
+    :param max_stats: how many stats there may be.
+    :raises ValueError: if a scale is unknown, or its time is not positive.
+
+    :ivar gather: makes few writes of many requests.
+    """
+
+    def __init__(
+        self,
+        store: IStore,
+        *,
+        retention: Mapping[str, float | None] | None = None,
+        max_stats: int = MAX_STATS,
+    ) -> None:
+        self.store = store
+        self.retention = _checked(retention or {})
+        self.gather: Gather[StoreBatch, Answer] = Gather(
+            store.add, store.clock, patience=PATIENCE
+        )
+        self._waiting_points = 0
+        self._newcomers = Newcomers(store, max_stats)
+        self._trash = Trash(store)
+
+    # -- writing
+
+    def keep(self, batch: Batch) -> Deferred[bool]:
+        """
+        Keep the points of a request: all or none, and once under its id.
+
+        :param batch: the points; the stats of the Classic API's keys are named already.
+        :returns: fires when they are as safe as the store makes them, with ``True``, or
+            with ``False`` when they had come before under this id. It fails with
+            :class:`~txstathat.collector.ingest.Refusal` when they cannot be kept, with
+            :class:`~txstathat.errors.StoreBusy` when too many wait, and with
+            :class:`~txstathat.errors.StoreUnavailable` when the store could not write
+            them within :data:`PATIENCE`.
+        """
+        try:
+            if self._waiting_points + len(batch.points) > MAX_WAITING_POINTS:
+                raise StoreBusy(self._waiting_points)
+            additions = Additions(batch.points, self.store.clock.seconds())
+        except (Refusal, StoreBusy):
+            return fail()
+        self._waiting_points += len(batch.points)
+        sealed = self._sealed(batch, additions)
+        if self._newcomers.none_among(additions.kinds):
+            written = self.gather.put(sealed)
+        else:
+            admitted = self._newcomers.admit(_sender(batch), additions.kinds)
+            written = admitted.addCallback(lambda _: self.gather.put(sealed))
+        return written.addBoth(self._written, batch, additions)
+
+    def _sealed(self, batch: Batch, additions: Additions) -> StoreBatch:
+        def amounts() -> Amounts:
+            return additions.amounts(self.retention)
+
+        if batch.batch_id is None:
+            return StoreBatch(uuid4().hex, "", amounts, _REMEMBER_OWN)
+        # Another sender may call another batch the same.
+        scoped = f"{_sender(batch)}\0{batch.batch_id}".encode()
+        id = hashlib.sha256(scoped).hexdigest()
+        return StoreBatch(id, batch.digest.hex(), amounts, REMEMBER)
+
+    def _written(
+        self, answer: Answer | Failure, batch: Batch, additions: Additions
+    ) -> Any:
+        self._waiting_points -= len(batch.points)
+        if isinstance(answer, Failure):
+            return answer
+        if answer.outcome is Outcome.CONFLICT:
+            raise Refusal(409, "another body was sent under this Idempotency-Key")
+        if answer.outcome is Outcome.OVERFLOW:
+            raise overflow(answer.name)
+        if answer.outcome is Outcome.MISMATCH:
+            sent = additions.kinds[answer.name]
+            raise other_kind(answer.name, "value" if sent == "count" else "count")
+        return answer.outcome is Outcome.ADDED
+
+    async def create(self, name: str, kind: str) -> Stat:
+        """
+        Make a stat that has no points yet.
+
+        :param kind: ``'count'`` or ``'value'``.
+        :raises InvalidPoint: if the name is not valid.
+        :raises Refusal: if there is one of the other kind.
+        """
+        name = check_name(name)
+        made = received(name, self.store.clock.seconds(), 0)
+        amounts = Amounts({name: DEFINITIONS[kind]}, [made])
+        (answer,) = await self.store.add(
+            [StoreBatch(uuid4().hex, "", lambda: amounts, _REMEMBER_OWN)]
+        )
+        if answer.outcome is Outcome.MISMATCH:
+            raise other_kind(name, "value" if kind == "count" else "count")
+        return cast(Stat, await self.stat(name))
+
+    async def settled(self) -> None:
+        """
+        Wait for what came before to be written, or given up.
+        """
+        await self.gather.settled()
+
+    # -- questions
+
+    async def stats(self) -> list[Stat]:
+        """
+        All stats, by name; not those in the trash.
+        """
+        return await self._stats(None)
+
+    async def stat(self, name: str) -> Stat | None:
+        """
+        The stat of a name, if there is one.
+        """
+        found = await self._stats([name])
+        return found[0] if found else None
+
+    async def find(self, ids: Sequence[str]) -> list[Stat]:
+        """
+        The stats of some ids, in their order.
+
+        :raises Refusal: 404 if there is none of one of them.
+        """
+        names = await self._newcomers.names(ids)
+        found = {stat.id: stat for stat in await self._stats(sorted(set(names)))}
+        for id in ids:
+            if id not in found:
+                raise Refusal(404, f"there is no stat with the id {id[:40]!r}")
+        return [found[id] for id in ids]
+
+    async def data(
+        self, stats: Sequence[Stat], timeframe: Timeframe | str
+    ) -> list[Series]:
+        """
+        Stats over a timeframe.
+
+        :param stats: which, from one of the above.
+        :param timeframe: such as ``'1w3h'``.
+        :raises Refusal: if it is none, needs finer detail than is kept, or is too much.
+        """
+        try:
+            frame = (
+                Timeframe.parse(timeframe) if isinstance(timeframe, str) else timeframe
+            )
+        except InvalidTimeframe as error:
+            raise Refusal(400, str(error)) from None
+        plan = Plan(frame, self.store.clock.seconds(), self.retention)
+        width = len(plan.stretches)
+        if width * len(stats) > MAX_CELLS:
+            raise Refusal(
+                400,
+                f"{frame} of {len(stats)} stats at once is too much: ask for at most "
+                f"{max(1, MAX_CELLS // width)} of them in one request",
+            )
+        keys = [key for stat in stats for key in plan.keys(stat.name)]
+        cells = await self.store.read(keys)
+        return [
+            plan.series(stat, cells[at * width : (at + 1) * width])
+            for at, stat in enumerate(stats)
+        ]
+
+    async def totals(self, stats: Sequence[Stat] | None = None) -> dict[str, Total]:
+        """
+        All that was received, by the stat's name.
+
+        :param stats: which; by default all.
+        """
+        if stats is None:
+            stats = await self.stats()
+        cells = await self.store.read([total_key(stat.name) for stat in stats])
+        return {
+            stat.name: Total(stat.kind, cell.count, cell.sum)
+            for stat, cell in zip(stats, cells, strict=True)
+            if cell is not None
+        }
+
+    async def _stats(self, names: Sequence[str] | None) -> list[Stat]:
+        definitions = await self.store.definitions(names)
+        kept = {
+            name: definition
+            for name, definition in definitions.items()
+            if definition in DEFINITIONS.values()
+        }
+        cells = await self.store.read([received_key(name) for name in kept])
+        # A Metrica that a program keeps in the same store was never received here.
+        found = [
+            Stat.of(name, definition, cell)
+            for (name, definition), cell in zip(kept.items(), cells, strict=True)
+            if cell is not None
+        ]
+        return await self._trash.without(found)
+
+    # -- the trash
+
+    async def delete(self, id: str) -> Stat:
+        """
+        Put a stat in the trash, where it is for :data:`.trash.KEEP` seconds: it is in
+        no list and has no data. With the next point of its name it is back, whole.
+
+        :raises Refusal: 404 if there is none.
+        """
+        (stat,) = await self.find([id])
+        await self._trash.put(stat)
+        return stat
+
+    async def restore(self, name: str) -> Stat:
+        """
+        Take a stat back out of the trash.
+
+        :raises Refusal: 404 if it is not there.
+        """
+        if not await self._trash.take(stat_id(name)):
+            raise Refusal(404, f"{name!r} is not in the trash")
+        stat = await self.stat(name)
+        if stat is None:
+            raise Refusal(404, f"{name!r} is not in the trash any more")
+        return stat
+
+    async def empty_trash(self) -> int:
+        """
+        Forget for good what has been in the trash for long enough.
+
+        :returns: how many stats.
+        """
+        forgotten = await self._trash.empty()
+        self._newcomers.forget(forgotten)
+        return len(forgotten)
+
+
+def _sender(batch: Batch) -> str:
+    secret = f"{batch.api}\0{batch.key}".encode()
+    return hashlib.sha256(secret).hexdigest()
+
+
+def _checked(retention: Mapping[str, float | None]) -> dict[str, float | None]:
+    for scale, keep in retention.items():
+        if scale not in SCALES:
+            raise ValueError(f"{scale!r} is no scale; these are: {', '.join(SCALES)}")
+        if keep is not None and not keep > 0:
+            raise ValueError(f"the retention of {scale} must be positive, not {keep!r}")
+    return RETENTION | dict(retention)

@@ -1,0 +1,73 @@
+"""
+Wrong keys are slowed down, by the address that they come from.
+
+Right keys never are: somebody behind the same proxy may have them.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+
+from txstathat.collector.ingest import Refusal
+
+__all__ = ["HOLD", "MAX_ADDRESSES", "MAX_WRONG", "Doorman"]
+
+#: How many wrong keys an address may try in a minute, before it is slowed down.
+MAX_WRONG = 20
+#: For how many seconds the answer to one more is held back.
+HOLD = 1.0
+#: How many addresses are remembered; the oldest are forgotten first.
+MAX_ADDRESSES = 10_000
+
+_MINUTE = 60.0
+
+
+class Doorman:
+    """
+    Counts wrong keys.
+
+    :param clock: tells and schedules time.
+    :param max_wrong: how many an address may try in a minute.
+    :ivar wrong: how many there were.
+    """
+
+    def __init__(self, clock: IReactorTime, max_wrong: float = MAX_WRONG) -> None:
+        self._clock = clock
+        self._max_wrong = max_wrong
+        # Since when, and how many.
+        self._tried: dict[str, tuple[float, int]] = {}
+        self.wrong = 0
+
+    async def refuse(self, address: str, what: str) -> Refusal:
+        """
+        Note a wrong key.
+
+        :param address: where it came from.
+        :param what: which kind of key it should have been.
+        :returns: what to answer, when it is time to.
+        """
+        self.wrong += 1
+        address = _network(address)
+        now = self._clock.seconds()
+        since, tried = self._tried.get(address, (now, 0))
+        if now - since >= _MINUTE:
+            since, tried = now, 0
+        self._tried[address] = (since, tried + 1)
+        if len(self._tried) > MAX_ADDRESSES:
+            del self._tried[next(iter(self._tried))]
+        if tried < self._max_wrong:
+            return Refusal(403, f"this {what} is not known here")
+        await deferLater(self._clock, HOLD)
+        left = max(1, int(since + _MINUTE - self._clock.seconds()))
+        return Refusal(
+            429,
+            f"this {what} is not known here, and too many wrong ones have come from "
+            "your address: wait for a minute",
+            retry_after=left,
+        )
+
+
+def _network(address: str) -> str:
+    # One machine has a whole /64 of IPv6 addresses.
+    return ":".join(address.split(":")[:4]) if ":" in address else address

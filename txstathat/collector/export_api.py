@@ -1,0 +1,287 @@
+"""
+What is read back: StatHat's export API below ``/x/TOKEN``, and below ``/a1`` what
+StatHat's own command line calls.
+
+Both are StatHat's (https://www.stathat.com/manual/export). Points without data of a
+value stat are left out, since StatHat's clients read a ``null`` as 0.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from binascii import Error as Base64Error
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from twisted.web.resource import Resource
+from twisted.web.server import Request
+
+from txstathat.collector.archive import Archive
+from txstathat.collector.doorman import Doorman
+from txstathat.collector.ingest import Refusal
+from txstathat.collector.keys import Keys
+from txstathat.collector.replies import AsyncResource, NotFound, address_of
+from txstathat.collector.series import Series
+from txstathat.collector.stats import Stat
+
+__all__ = ["MAX_IDS", "PAGE", "CommandLineApi", "ExportApi", "Readers"]
+
+#: How many stats one page of a list has at most.
+PAGE = 10_000
+#: How many stats one request for data may name.
+MAX_IDS = 1000
+
+Answer = Awaitable[Any]
+
+
+class Readers:
+    """
+    Lets in who has an access token.
+
+    :param keys: among which the tokens are.
+    :param doorman: slows down wrong ones.
+    """
+
+    def __init__(self, keys: Keys, doorman: Doorman) -> None:
+        self._keys = keys
+        self._doorman = doorman
+
+    async def check(self, request: Request, token: str) -> None:
+        """
+        :raises Refusal: if the token is not known.
+        """
+        if not self._keys.may_read(token):
+            await self._keys.look_again()
+            if not self._keys.may_read(token):
+                raise await self._doorman.refuse(address_of(request), "access token")
+
+    async def check_header(self, request: Request) -> None:
+        """
+        The same for one in the ``Authorization`` header: as HTTP Basic user name, with
+        an empty password, or as Bearer.
+
+        :raises Refusal: if there is none, or it is not known.
+        """
+        scheme, _, given = (request.getHeader("authorization") or "").partition(" ")
+        token = given.strip()
+        if scheme.lower() == "basic":
+            try:
+                token = b64decode(token, validate=True).decode("utf-8")
+            except (Base64Error, UnicodeDecodeError):
+                token = ""
+            token = token.partition(":")[0]
+        elif scheme.lower() != "bearer":
+            token = ""
+        if not token:
+            request.setHeader("WWW-Authenticate", 'Basic realm="txStatHat"')
+            raise Refusal(
+                401, "pass an access token as HTTP Basic user name, or as Bearer token"
+            )
+        await self.check(request, token)
+
+
+class _Call(AsyncResource):
+    """
+    One call: a path, and what it does for each method.
+
+    :param enter: called first; raises what keeps the asker out.
+    """
+
+    def __init__(
+        self,
+        enter: Callable[[Request], Awaitable[None]],
+        **methods: Callable[[Request], Answer],
+    ) -> None:
+        super().__init__()
+        self._enter = enter
+        self._methods = methods
+
+    async def respond(self, request: Request) -> bytes:
+        # What follows from a secret must not be kept by anything between.
+        request.setHeader("Cache-Control", "no-store")
+        request.setHeader("Referrer-Policy", "no-referrer")
+        await self._enter(request)
+        method = self._methods.get(request.method.decode("ascii", "replace"))
+        if method is None:
+            raise Refusal(405, f"use {' or '.join(self._methods)}")
+        told = await method(request)
+        request.setHeader("Content-Type", "application/json")
+        return json.dumps(told).encode("ascii")
+
+
+class ExportApi(Resource):
+    """
+    What is at ``/x``.
+
+    Other calls can be added: :meth:`call` gets them past the token.
+
+    :param archive: what is read.
+    :param readers: who may.
+    """
+
+    def __init__(self, archive: Archive, readers: Readers) -> None:
+        super().__init__()
+        self._archive = archive
+        self._readers = readers
+        self._calls: dict[str, dict[str, Callable[[Request], Answer]]] = {}
+        self.add("statlist", GET=self._list)
+        self.add("stat", GET=self._stat)
+        self.add("data", GET=self._data)
+        self.add("stats", DELETE=self._delete)
+
+    def add(self, path: str, **methods: Callable[[Request], Answer]) -> None:
+        """
+        Add a call at ``/x/TOKEN/path``, and at what is below it (``request.postpath``).
+
+        :param methods: by HTTP method what takes the request and returns an awaitable
+            of what to answer as JSON.
+        """
+        self._calls[path] = methods
+
+    def getChild(self, path: bytes, request: Request) -> Resource:
+        """
+        The token is the first part of the path, and the call the second.
+        """
+        token = path.decode("utf-8", "replace")
+        call = request.postpath.pop(0) if request.postpath else b""
+        methods = self._calls.get(call.decode("ascii", "replace"))
+
+        async def enter(request: Request) -> None:
+            await self._readers.check(request, token)
+            if methods is None:
+                raise Refusal(404, f"after the token comes {' or '.join(self._calls)}")
+
+        return _Call(enter, **(methods or {}))
+
+    async def _list(self, request: Request) -> Any:
+        offset = _number(request, "offset")
+        stats = await self._archive.stats()
+        return [_told(stat) for stat in stats[offset : offset + PAGE]]
+
+    async def _stat(self, request: Request) -> Any:
+        stat = await self._archive.stat(_field(request, "name"))
+        if stat is None:
+            raise Refusal(404, "there is no stat with this name")
+        return _told(stat)
+
+    async def _data(self, request: Request) -> Any:
+        ids = [id for id in _path(request) if id]
+        if not 1 <= len(ids) <= MAX_IDS:
+            raise Refusal(400, f"name 1 to {MAX_IDS} ids: /data/ID0/ID1?t=1w3h")
+        stats = await self._archive.find(ids)
+        series = await self._archive.data(stats, _field(request, "t"))
+        return [
+            {
+                "name": one.stat.name,
+                "timeframe": one.timeframe.title,
+                "points": [
+                    {"time": time, "value": value} for time, value in one.points
+                ],
+            }
+            for one in series
+        ]
+
+    async def _delete(self, request: Request) -> Any:
+        await self._archive.delete(_one_id(request))
+        return {"msg": "stat deleted."}
+
+
+class CommandLineApi(Resource):
+    """
+    What is at ``/a1``.
+
+    :param archive: what is read.
+    :param readers: who may.
+    """
+
+    def __init__(self, archive: Archive, readers: Readers) -> None:
+        super().__init__()
+        self._archive = archive
+        self._readers = readers
+        self.add("stats", GET=self._stats, DELETE=self._delete)
+
+    def add(self, path: str, **methods: Callable[[Request], Answer]) -> None:
+        """
+        Add a call at ``/a1/path``; as :meth:`ExportApi.add`.
+        """
+        self.putChild(path.encode(), _Call(self._readers.check_header, **methods))
+
+    def getChild(self, path: bytes, request: Request) -> Resource:
+        """
+        What is at paths where nothing is.
+        """
+        return NotFound("there is no such call")
+
+    async def _stats(self, request: Request) -> Any:
+        path = _path(request)
+        if not path or path == [""]:
+            return [
+                {
+                    **_told(stat),
+                    "data_received_at": int(stat.received_at),
+                    "created_at": int(stat.created_at),
+                }
+                for stat in await self._archive.stats()
+            ]
+        if len(path) != 2 or path[1] not in ("dataset", "dataset_full"):
+            raise Refusal(404, "read /a1/stats or /a1/stats/ID/dataset?t=1w3h")
+        stats = await self._archive.find(path[:1])
+        (series,) = await self._archive.data(stats, _field(request, "t"))
+        return _dataset(series)
+
+    async def _delete(self, request: Request) -> Any:
+        await self._archive.delete(_one_id(request))
+        return {"msg": "stat deleted."}
+
+
+def _told(stat: Stat) -> dict[str, Any]:
+    return {
+        "id": stat.id,
+        "name": stat.name,
+        "public": False,
+        "counter": stat.counter,
+    }
+
+
+def _dataset(series: Series) -> dict[str, Any]:
+    receipts = {bucket.time: bucket.count for bucket in series.buckets}
+    return {
+        "Name": series.stat.name,
+        "Timeframe": str(series.timeframe),
+        "Kind": series.stat.kind,
+        "Points": [
+            {"Time": time, "Value": value, "Rcount": receipts[time]}
+            for time, value in series.points
+        ],
+    }
+
+
+def _path(request: Request) -> list[str]:
+    return [part.decode("utf-8", "replace") for part in request.postpath or []]
+
+
+def _one_id(request: Request) -> str:
+    path = _path(request)
+    if len(path) != 1:
+        raise Refusal(404, "delete /stats/ID")
+    return path[0]
+
+
+def _field(request: Request, name: str) -> str:
+    values = (request.args or {}).get(name.encode(), [])
+    if len(values) != 1:
+        raise Refusal(400, f"{name}: give it once, in the query")
+    try:
+        return str(values[0], "utf-8")
+    except UnicodeDecodeError:
+        raise Refusal(400, f"{name}: is not UTF-8") from None
+
+
+def _number(request: Request, name: str) -> int:
+    if not (request.args or {}).get(name.encode()):
+        return 0
+    text = _field(request, name)
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise Refusal(400, f"{name}: must be a whole number, not {text[:20]!r}")
+    return int(text)

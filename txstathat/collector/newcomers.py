@@ -1,0 +1,110 @@
+"""
+Who comes into being: stats by their first point, within limits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from twisted.internet.defer import Deferred
+
+from txstathat.collector.ingest import Refusal
+from txstathat.collector.stats import stat_id
+from txstathat.stores.interface import IStore
+
+__all__ = ["MAX_NEW_STATS", "MAX_STATS", "Newcomers"]
+
+#: How many stats there may be, by default.
+MAX_STATS = 100_000
+#: How many new stats a key may make in a day.
+MAX_NEW_STATS = 10_000
+
+_DAY = 86_400
+
+
+class Newcomers:
+    """
+    Tells new stats from those that are known, and counts the new ones.
+
+    What is known is only remembered: the store is asked about all else, so that several
+    of these can serve one store.
+
+    :param store: where the stats are.
+    :param max_stats: how many there may be.
+    """
+
+    def __init__(self, store: IStore, max_stats: int) -> None:
+        self._store = store
+        self._max_stats = max_stats
+        self._names: dict[str, str] = {}  # by id
+        self._known: set[str] = set()
+        self._day = 0
+        self._made: dict[str, int] = {}
+
+    def none_among(self, names: Iterable[str]) -> bool:
+        """
+        Whether all of these are known.
+        """
+        return self._known.issuperset(names)
+
+    def admit(self, sender: str, names: Iterable[str]) -> Deferred[None]:
+        """
+        Let stats come into being.
+
+        :param sender: whose points they come with.
+        :param names: some of which may be new.
+        :returns: fires with ``None``. It fails with
+            :class:`~txstathat.collector.ingest.Refusal` if they are too many.
+        """
+        wanted = [name for name in names if name not in self._known]
+        return Deferred.fromCoroutine(self._admit(sender, wanted))
+
+    async def _admit(self, sender: str, wanted: list[str]) -> None:
+        if not self._known:
+            self.learn(await self._store.definitions())
+        else:
+            self.learn(await self._store.definitions(wanted))
+        new = [name for name in wanted if name not in self._known]
+        if not new:
+            return
+        if len(self._known) + len(new) > self._max_stats:
+            raise Refusal(
+                429,
+                f"there are {len(self._known)} stats and {self._max_stats} may be: "
+                "delete some, or use fewer names",
+            )
+        today = int(self._store.clock.seconds()) // _DAY
+        if today != self._day:
+            self._day, self._made = today, {}
+        made = self._made.get(sender, 0) + len(new)
+        if made > MAX_NEW_STATS:
+            raise Refusal(
+                429, f"this key has made {MAX_NEW_STATS} new stats today: that is all"
+            )
+        self._made[sender] = made
+        self.learn(new)
+
+    def learn(self, names: Iterable[str]) -> None:
+        """
+        Take these as known.
+        """
+        for name in names:
+            if name not in self._known:
+                self._known.add(name)
+                self._names[stat_id(name)] = name
+
+    def forget(self, names: Iterable[str]) -> None:
+        """
+        These are gone.
+        """
+        for name in names:
+            self._known.discard(name)
+            self._names.pop(stat_id(name), None)
+
+    async def names(self, ids: Sequence[str]) -> list[str]:
+        """
+        The names that have these ids, where there are any.
+        """
+        if any(id not in self._names for id in ids):
+            self.learn(await self._store.definitions())
+        return [self._names[id] for id in ids if id in self._names]

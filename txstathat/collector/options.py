@@ -1,0 +1,96 @@
+"""
+What a collector is told from outside, by ``twist stathat`` and ``txstathat serve``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from txstathat.collector.stats import RETENTION
+from txstathat.errors import InvalidTimeframe
+from txstathat.metrica.calendar import SCALES
+from txstathat.timeframe import Timeframe
+
+__all__ = ["STORE", "address_text", "parse_keep", "write_keys"]
+
+#: Where stats are kept, by default.
+STORE = "sqlite:txstathat.sqlite"
+
+_DAY = 86_400
+
+
+def parse_keep(texts: Iterable[str]) -> dict[str, float | None]:
+    """
+    Read how long detail is kept: ``minute=7d``, ``day=forever``.
+
+    :param texts: each a scale, ``=``, and a number with one of ``m h d w M y``.
+    :raises ValueError: if one of them is not.
+    """
+    kept: dict[str, float | None] = {}
+    for text in texts:
+        scale, _, span = text.partition("=")
+        if scale not in SCALES:
+            raise ValueError(
+                f"{text!r} must be like minute=7d; scales are {', '.join(SCALES)}"
+            )
+        if span == "forever":
+            kept[scale] = None
+            continue
+        try:
+            kept[scale] = float(Timeframe.parse(f"{span}1m").duration.longest)
+        except InvalidTimeframe:
+            raise ValueError(
+                f"{text!r} must be like minute=7d or day=forever; units are m h d w M y"
+            ) from None
+    return kept
+
+
+def default_keep() -> str:
+    """
+    How long detail is kept by default, in words.
+    """
+    return ", ".join(
+        f"{scale} " + ("forever" if keep is None else _span(keep))
+        for scale, keep in reversed(RETENTION.items())
+    )
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds / _DAY:g}d" if seconds >= 2 * _DAY else f"{seconds / 3600:g}h"
+
+
+def address_text(address: Any) -> str:
+    """
+    Where a server listens, as something to open where that is possible.
+    """
+    host = getattr(address, "host", None)
+    if host is None:
+        return repr(address)
+    return (
+        f"http://[{host}]:{address.port}"
+        if ":" in host
+        else (f"http://{host}:{address.port}")
+    )
+
+
+def write_keys(path: str, keys: Mapping[str, str]) -> None:
+    """
+    Write keys to a file that only its owner can read.
+
+    :param path: the file; if it is there it is replaced.
+    :param keys: by what they are.
+    :raises OSError: if it cannot be written.
+    """
+    written = f"{path}.new"
+    with suppress(FileNotFoundError):
+        os.unlink(written)
+    # Its mode is right from the first moment on.
+    handle = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="ascii") as file:
+        file.writelines(f"{what}: {key}\n" for what, key in keys.items())
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(written, path)

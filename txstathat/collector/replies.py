@@ -1,0 +1,124 @@
+"""
+What is answered over HTTP: JSON, and refusals with words.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+
+from txstathat.collector.ingest import Refusal
+from txstathat.errors import StoreBusy, StoreError
+
+__all__ = ["AsyncResource", "NotFound", "address_of", "answer", "refusal_of", "refuse"]
+
+#: After how many seconds to come again, when the store is busy or not there.
+RETRY_AFTER = 1
+
+_log = Logger()
+
+
+def answer(status: int, msg: str, **more: Any) -> bytes:
+    """
+    An answer as StatHat writes it.
+    """
+    return json.dumps({"status": status, "msg": msg, **more}).encode("ascii")
+
+
+def refuse(request: Request, refusal: Refusal) -> bytes:
+    """
+    Prepare a request for a refusal, and return its body.
+    """
+    request.setHeader("Content-Type", "application/json")
+    request.setResponseCode(refusal.http_status)
+    if refusal.retry_after is not None:
+        request.setHeader("Retry-After", str(refusal.retry_after))
+    return answer(refusal.status, refusal.msg)
+
+
+def refusal_of(failure: Failure) -> Refusal:
+    """
+    What to tell of a failure. What is not the asker's fault is logged, not told.
+    """
+    error = failure.value
+    if isinstance(error, Refusal):
+        return error
+    if isinstance(error, StoreBusy):
+        return Refusal(503, f"too busy: {error}", retry_after=RETRY_AFTER)
+    if isinstance(error, StoreError):
+        _log.warn("the store: {error}", error=str(error))
+        return Refusal(
+            503, "the store cannot be used now; try again", retry_after=RETRY_AFTER
+        )
+    _log.failure("a request failed", failure)
+    return Refusal(500, "something went wrong here; try again")
+
+
+def address_of(request: Request) -> str:
+    """
+    The address of the other side.
+    """
+    return str(getattr(request.getClientAddress(), "host", "") or "")
+
+
+class AsyncResource(Resource):
+    """
+    A resource that answers when it can.
+    """
+
+    isLeaf = True
+
+    def respond(self, request: Request) -> Awaitable[bytes]:
+        """
+        Set headers, and return the body; or raise what is to be refused.
+        """
+        raise NotImplementedError
+
+    def render(self, request: Request) -> int:
+        """
+        Answer with what :meth:`respond` returns.
+        """
+        # The asker may leave before that; nobody is left to tell then.
+        gone: list[object] = []
+        request.notifyFinish().addErrback(gone.append)
+
+        def finish(body: bytes | Failure) -> None:
+            if isinstance(body, Failure):
+                body = refuse(request, refusal_of(body))
+            if not gone:
+                request.setHeader("Content-Length", str(len(body)))
+                request.write(body)
+                request.finish()
+
+        Deferred.fromCoroutine(self._respond(request)).addBoth(finish)
+        return NOT_DONE_YET
+
+    async def _respond(self, request: Request) -> bytes:
+        return await self.respond(request)
+
+
+class NotFound(Resource):
+    """
+    What is at all other paths.
+
+    :param msg: what to do instead.
+    """
+
+    isLeaf = True
+
+    def __init__(self, msg: str) -> None:
+        super().__init__()
+        self._msg = msg
+
+    def render(self, request: Request) -> bytes:
+        """
+        Answer 404.
+        """
+        return refuse(request, Refusal(404, self._msg))

@@ -1,0 +1,149 @@
+"""
+From a stat's cells to the points of a timeframe.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from txstathat.collector.ingest import Refusal
+from txstathat.collector.stats import EVERYTHING, Stat
+from txstathat.errors import InvalidTimeframe
+from txstathat.metrica.calendar import Calendar
+from txstathat.stores.interface import Cell, CellKey
+from txstathat.timeframe import Span, Timeframe
+
+__all__ = ["Bucket", "Plan", "Series"]
+
+_UTC = Calendar("UTC")
+_MINUTES = {"m": 1, "h": 60, "d": 1440, "w": 10_080}
+_COARSER = {"minute": 60, "hour": 24}
+
+
+@dataclass(slots=True)
+class Bucket:
+    """
+    One step of a timeframe.
+
+    :ivar time: when it starts, in Unix seconds.
+    :ivar sum: the sum of the amounts in it.
+    :ivar count: how many points were in it.
+    :ivar min: the least amount; ``None`` without points.
+    :ivar max: the greatest amount; ``None`` without points.
+    """
+
+    time: int
+    sum: int | float = 0
+    count: int = 0
+    min: int | float | None = None
+    max: int | float | None = None
+
+    def add(self, cell: Cell) -> None:
+        """
+        Add what a cell holds.
+        """
+        self.sum += cell.sum
+        self.count += cell.count
+        self.min = cell.min if self.min is None else min(self.min, cell.min)
+        self.max = cell.max if self.max is None else max(self.max, cell.max)
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """
+    A stat over a timeframe.
+
+    :ivar stat: the stat.
+    :ivar timeframe: the timeframe.
+    :ivar buckets: all its steps, in time order.
+    """
+
+    stat: Stat
+    timeframe: Timeframe
+    buckets: Sequence[Bucket]
+
+    @property
+    def points(self) -> list[tuple[int, int | float]]:
+        """
+        Time and value of each step: of a counter the sum, 0 where nothing was counted;
+        of a value the average, and none where nothing was measured.
+        """
+        if self.stat.counter:
+            return [(each.time, each.sum) for each in self.buckets]
+        return [
+            (each.time, each.sum / each.count) for each in self.buckets if each.count
+        ]
+
+
+class Plan:
+    """
+    What must be read for a timeframe, of any stat.
+
+    :param timeframe: the timeframe.
+    :param now: Unix seconds.
+    :param keep: for how many seconds the scales are kept.
+    :raises Refusal: if that is too many points, or finer than what is kept.
+    """
+
+    def __init__(
+        self, timeframe: Timeframe, now: float, keep: Mapping[str, float | None]
+    ) -> None:
+        self.timeframe = timeframe
+        try:
+            self.edges = timeframe.edges(int(now))
+        except InvalidTimeframe as error:
+            raise Refusal(400, str(error)) from None
+        scale = _scale(timeframe.interval, keep)
+        kept = keep[scale]
+        if kept is not None and self.edges[0] < now - kept:
+            raise Refusal(
+                400,
+                f"{timeframe} needs every {scale} of the time since it begins, and "
+                f"{scale}s are kept for {_days(kept)}: ask for longer steps, or for "
+                "less time",
+            )
+        timeline = _UTC.timeline(self.edges[0], self.edges[-1] - 1, scale)
+        #: Scale and label of the stretches to read.
+        self.stretches = [(scale, label) for _, label in timeline]
+        self._places = [
+            bisect_right(self.edges, int(start.timestamp())) - 1
+            for start, _ in timeline
+        ]
+
+    def keys(self, name: str) -> list[CellKey]:
+        """
+        The cells to read of a stat.
+        """
+        return [CellKey(name, *stretch, EVERYTHING) for stretch in self.stretches]
+
+    def series(self, stat: Stat, cells: Sequence[Cell | None]) -> Series:
+        """
+        A stat's points, of the cells that were read.
+        """
+        buckets = [Bucket(time) for time in self.edges[:-1]]
+        for place, cell in zip(self._places, cells, strict=True):
+            if cell is not None:
+                buckets[place].add(cell)
+        return Series(stat, self.timeframe, buckets)
+
+
+def _scale(interval: Span, keep: Mapping[str, float | None]) -> str:
+    """
+    The coarsest scale of whose stretches the steps are made up.
+    """
+    if interval.unit in ("M", "y"):
+        return "year" if interval.unit == "y" else "month"
+    scale, number = "minute", interval.number * _MINUTES[interval.unit]
+    for coarser in ("hour", "day"):
+        if number % _COARSER[scale]:
+            break
+        number //= _COARSER[scale]
+        scale = coarser
+    return scale
+
+
+def _days(seconds: float) -> str:
+    hours = seconds / 3600
+    return f"{hours:g} hours" if hours < 72 else f"{hours / 24:g} days"

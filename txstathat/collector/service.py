@@ -1,0 +1,266 @@
+"""
+The collector as a service: to embed in a program, or to run by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, fail, succeed
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from txstathat.collector.archive import Archive
+from txstathat.collector.doorman import Doorman
+from txstathat.collector.export_api import CommandLineApi, ExportApi, Readers
+from txstathat.collector.front import Front
+from txstathat.collector.keys import REFRESH, Keys
+from txstathat.collector.monitoring import Healthz, Metrics
+from txstathat.collector.numbers import Numbers
+from txstathat.collector.site import MAX_CONNECTIONS, CollectorSite
+from txstathat.errors import StatHatError
+from txstathat.stores.interface import IStore
+from txstathat.stores.url import open_store
+
+__all__ = ["LISTEN", "CannotListen", "CollectorService", "Rooms", "collector_rooms"]
+
+#: Where a collector listens, by default.
+LISTEN = "tcp:8080:interface=127.0.0.1"
+
+#: Every how many seconds the trash is looked into.
+_EMPTY_TRASH_EVERY = 3600.0
+
+
+class CannotListen(StatHatError):
+    """A place to listen at that is none, is taken, or is not allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """
+    The parts of a collector on an open store.
+
+    :ivar root: what it serves; more can be hung into it.
+    :ivar archive: the stats.
+    :ivar keys: the keys.
+    :ivar doorman: slows down wrong ones.
+    :ivar readers: lets in who has an access token.
+    :ivar export: what is at ``/x``.
+    :ivar command_line: what is at ``/a1``.
+    :ivar numbers: its own numbers.
+    """
+
+    root: Front
+    archive: Archive
+    keys: Keys
+    doorman: Doorman
+    readers: Readers
+    export: ExportApi
+    command_line: CommandLineApi
+    numbers: Numbers
+
+
+def collector_rooms(
+    store: IStore, retention: Mapping[str, float | None] | None = None
+) -> Rooms:
+    """
+    Put a collector together.
+
+    :param store: where everything is kept.
+    :param retention: as for :class:`~txstathat.collector.archive.Archive`.
+    """
+    archive = Archive(store, retention=retention)
+    keys, doorman, numbers = Keys(store), Doorman(store.clock), Numbers()
+    readers = Readers(keys, doorman)
+    root = Front(archive.keep, keys, doorman, numbers)
+    export = ExportApi(archive, readers)
+    command_line = CommandLineApi(archive, readers)
+    root.putChild(b"x", export)
+    root.putChild(b"a1", command_line)
+    root.putChild(b"healthz", Healthz(archive))
+    root.putChild(b"metrics", Metrics(readers, numbers, archive, doorman))
+    return Rooms(root, archive, keys, doorman, readers, export, command_line, numbers)
+
+
+class CollectorService(Service):
+    """
+    A StatHat of your own: listens for points, keeps them, and tells them.
+
+    .. code-block:: python
+
+        collector = CollectorService("sqlite:///var/lib/app/stats.sqlite")
+        collector.setServiceParent(application)
+
+    :param store: a store, or its URL (:func:`txstathat.stores.open_store`). A store
+        that is given is not closed with the service.
+    :param listen: where to listen: server endpoint strings of Twisted's.
+    :param retention: for how many seconds the detail of a scale is kept; see
+        :data:`txstathat.collector.stats.RETENTION`.
+    :param max_connections: how many connections may be open.
+    :param access_log: whether requests are logged, without what is secret in them.
+    :param first_keys: called with the first keys, when there was none and one of each
+        kind was made: by what they are, such as ``'EZ key'``. It is called before the
+        collector listens, and never again for the same store.
+    :param reactor: by default the global one.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        store: IStore | str,
+        listen: str | list[str] | tuple[str, ...] = LISTEN,
+        *,
+        retention: Mapping[str, float | None] | None = None,
+        max_connections: int = MAX_CONNECTIONS,
+        access_log: bool = False,
+        first_keys: Callable[[dict[str, str]], None] | None = None,
+        reactor: Any = None,
+    ) -> None:
+        self._store = store
+        self._listen = [listen] if isinstance(listen, str) else list(listen)
+        self._retention = retention
+        self._max_connections = max_connections
+        self._access_log = access_log
+        self._first_keys = first_keys
+        self._reactor = reactor
+        self._opened: IStore | None = None
+        self._ports: list[Any] = []
+        self._loops: list[LoopingCall] = []
+        self._starting: Deferred[None] | None = None
+        self._waiting: list[Deferred[Rooms]] = []
+        self._result: Rooms | Failure | None = None
+
+    @property
+    def addresses(self) -> list[Any]:
+        """
+        Where it listens.
+        """
+        return [port.getHost() for port in self._ports]
+
+    def ready(self) -> Deferred[Rooms]:
+        """
+        Wait until it listens.
+
+        :returns: a new Deferred, which fires with the collector's parts. It fails with
+            what kept it from starting.
+        """
+        if isinstance(self._result, Failure):
+            return fail(self._result)
+        if self._result is not None:
+            return succeed(self._result)
+        waiting: Deferred[Rooms] = Deferred()
+        self._waiting.append(waiting)
+        return waiting
+
+    def startService(self) -> None:
+        """
+        Begin to start: open the store, read the keys, listen.
+        """
+        super().startService()
+        self._result = None
+        self._starting = Deferred.fromCoroutine(self._start())
+
+    async def _start(self) -> None:
+        result: Rooms | Failure
+        try:
+            result = await self._open()
+        except Exception as error:
+            result = Failure()
+            await self._close()
+            if not self._waiting:
+                if isinstance(error, (StatHatError, OSError, ValueError)):
+                    self._log.critical("cannot start: {error}", error=str(error))
+                else:
+                    self._log.failure("cannot start", result)
+        self._result = result
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            one.callback(result)
+
+    async def _open(self) -> Rooms:
+        if self._reactor is None:
+            from twisted.internet import reactor
+
+            self._reactor = reactor
+        endpoints = [(text, self._endpoint(text)) for text in self._listen]
+        store: IStore
+        if isinstance(self._store, str):
+            store = self._opened = await open_store(self._store, reactor=self._reactor)
+        else:
+            store = self._store
+        rooms = collector_rooms(store, self._retention)
+        made = await rooms.keys.make_first()
+        if made and self._first_keys is not None:
+            self._first_keys(made)
+        site = CollectorSite(
+            rooms.root,
+            self._reactor,
+            max_connections=self._max_connections,
+            access_log=self._access_log,
+        )
+        for text, endpoint in endpoints:
+            try:
+                self._ports.append(await endpoint.listen(site))
+            except Exception as error:
+                raise CannotListen(f"cannot listen on {text!r}: {error}") from error
+        self._every(REFRESH, rooms.keys.load)
+        self._every(_EMPTY_TRASH_EVERY, rooms.archive.empty_trash)
+        return rooms
+
+    def _endpoint(self, text: str) -> Any:
+        try:
+            return serverFromString(self._reactor, text)
+        except Exception as error:
+            raise CannotListen(f"cannot listen on {text!r}: {error}") from error
+
+    def _every(self, seconds: float, work: Callable[[], Any]) -> None:
+        async def once() -> None:
+            # A loop stops for good when a call fails.
+            try:
+                await work()
+            except StatHatError as error:
+                self._log.debug("{work}: {error}", work=work, error=str(error))
+            except Exception:
+                self._log.failure("{work} failed", work=work)
+
+        loop = LoopingCall(lambda: Deferred.fromCoroutine(once()))
+        loop.clock = self._reactor
+        loop.start(seconds, now=False)
+        self._loops.append(loop)
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Stop listening, let what came be written, and close the store.
+
+        :returns: fires with ``None`` when that is done.
+        """
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._starting is not None:
+            await self._starting
+        await self._close()
+
+    async def _close(self) -> None:
+        loops, self._loops = self._loops, []
+        for loop in loops:
+            loop.stop()
+        ports, self._ports = self._ports, []
+        await DeferredList([succeed(None), *map(_stopped, ports)])
+        if isinstance(self._result, Rooms):
+            await self._result.archive.settled()
+        store, self._opened = self._opened, None
+        if store is not None:
+            await store.close()
+
+
+def _stopped(port: Any) -> Deferred[Any]:
+    stopped: Any = port.stopListening()
+    return succeed(None) if stopped is None else stopped

@@ -1,0 +1,108 @@
+"""
+``twist stathat``: the collector, run by Twisted's own command.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.usage import Options as UsageOptions
+from twisted.python.usage import UsageError
+
+from txstathat.collector.options import (
+    STORE,
+    address_text,
+    default_keep,
+    parse_keep,
+    write_keys,
+)
+from txstathat.collector.service import LISTEN, CollectorService, Rooms
+
+__all__ = ["Options", "makeService"]
+
+_log = Logger()
+
+
+class Options(UsageOptions):
+    """
+    The options of ``twist stathat``.
+    """
+
+    synopsis = "[options]"
+    longdesc = "A StatHat of your own: takes points, keeps them, and tells them."
+
+    optParameters = [
+        ["store", "s", STORE, "Where stats are kept: a SQLite or Redis URL."],
+        [
+            "keys-file",
+            "k",
+            "txstathat-keys",
+            "Where the first keys are written, readable by you alone.",
+        ],
+    ]
+    optFlags = [["access-log", None, "Log requests, without what is secret in them."]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["listen"] = []
+        self["keep"] = []
+
+    def opt_listen(self, endpoint: str) -> None:
+        """
+        Where to listen: a server endpoint string; may be given more than once.
+        [default: tcp:8080:interface=127.0.0.1]
+        """
+        self["listen"].append(endpoint)
+
+    opt_l = opt_listen
+
+    def opt_keep(self, keep: str) -> None:
+        self["keep"].append(keep)
+
+    opt_keep.__doc__ = (
+        "How long detail is kept, such as minute=7d or day=forever; may be given more "
+        f"than once. [default: {default_keep()}]"
+    )
+
+    def postOptions(self) -> None:
+        """
+        Check what can be checked before the start.
+        """
+        try:
+            self["retention"] = parse_keep(self["keep"])
+        except ValueError as error:
+            raise UsageError(f"--keep: {error}") from None
+
+
+def makeService(options: Options) -> CollectorService:
+    """
+    The service that the options describe. The process ends when it cannot start.
+    """
+
+    def first_keys(keys: dict[str, str]) -> None:
+        write_keys(options["keys-file"], keys)
+        _log.info("the first keys are in {path}", path=options["keys-file"])
+
+    service = CollectorService(
+        options["store"],
+        options["listen"] or LISTEN,
+        retention=options["retention"],
+        access_log=bool(options["access-log"]),
+        first_keys=first_keys,
+    )
+
+    def started(rooms: Rooms) -> None:
+        for address in service.addresses:
+            _log.info("listening on {address}", address=address_text(address))
+
+    def failed(failure: Failure) -> None:
+        from twisted.internet import reactor
+
+        _log.critical("cannot start: {error}", error=failure.getErrorMessage())
+        stopping: Any = reactor
+        stopping.stop()
+
+    service.ready().addCallbacks(started, failed)
+    return service

@@ -1,0 +1,82 @@
+"""
+The trash: stats that were deleted, for as long as that may have been a mistake.
+
+What is noted of a stat is how many batches it had received. So it is in the trash until
+it receives one more, and whoever keeps points need not know of the trash.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from txstathat.collector.stats import Stat, received_key
+from txstathat.stores.interface import IStore
+
+__all__ = ["KEEP", "Trash"]
+
+#: For how many seconds what is in the trash can be taken back: 48 hours.
+KEEP = 48 * 3600
+
+_KIND = "trash"
+
+
+class Trash:
+    """
+    The trash of a store.
+    """
+
+    def __init__(self, store: IStore) -> None:
+        self._store = store
+
+    async def put(self, stat: Stat) -> None:
+        """
+        Put a stat in it.
+        """
+        note = {
+            "name": stat.name,
+            "receipts": stat.receipts,
+            "deleted_at": int(self._store.clock.seconds()),
+        }
+        await self._store.put_record(_KIND, stat.id, json.dumps(note))
+
+    async def take(self, id: str) -> bool:
+        """
+        Take a stat out of it, and tell whether it was there.
+        """
+        if id not in await self._store.records(_KIND):
+            return False
+        return await self._store.put_record(_KIND, id, None)
+
+    async def without(self, stats: Sequence[Stat]) -> list[Stat]:
+        """
+        Those of some stats that are not in it.
+        """
+        notes = await self._store.records(_KIND)
+        return [
+            stat
+            for stat in stats
+            if not notes
+            or stat.id not in notes
+            or json.loads(notes[stat.id])["receipts"] != stat.receipts
+        ]
+
+    async def empty(self) -> list[str]:
+        """
+        Forget what has been in it for :data:`KEEP` seconds.
+
+        :returns: the names of the stats that are gone.
+        """
+        gone = []
+        old = self._store.clock.seconds() - KEEP
+        for id, text in (await self._store.records(_KIND)).items():
+            note = json.loads(text)
+            if note["deleted_at"] > old:
+                continue
+            name = note["name"]
+            (cell,) = await self._store.read([received_key(name)])
+            if cell is not None and cell.count == note["receipts"]:
+                await self._store.drop(name)
+                gone.append(name)
+            await self._store.put_record(_KIND, id, None, was=text)
+        return gone
