@@ -164,7 +164,10 @@ class ServerTests(SynchronousTestCase):
 
     def test_serve(self) -> None:
         """Keys are told once, at the first start; points of theirs are there to stay."""
-        environ = {**os.environ, "TXSTATHAT_STORE": f"sqlite://{Path(self.mktemp()).absolute()}"}
+        environ = {
+            **os.environ,
+            "TXSTATHAT_STORE": f"sqlite://{Path(self.mktemp()).absolute()}",
+        }
         command = [sys.executable, "-m", "txstathat"]
         for start in (1, 2):
             server = subprocess.Popen(

@@ -1,0 +1,450 @@
+"""
+The archive: what is kept of stats, and what is told of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred, fail, inlineCallbacks
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from tests.stores import NOW, ClusterHost, MemoryHost, RedisHost, SqliteHost
+from txstathat import Count, Value
+from txstathat.collector import newcomers
+from txstathat.collector.archive import MAX_WAITING_POINTS, Archive
+from txstathat.collector.ingest import Batch, Refusal
+from txstathat.collector.stats import Stat, Total
+from txstathat.collector.trash import KEEP
+from txstathat.errors import InvalidPoint, StoreBusy, StoreUnavailable
+from txstathat.metrica import AveragedMetrica, Metrica
+from txstathat.points import MAX_INTEGER, Point
+from txstathat.stores import open_store
+from txstathat.timeframe import Timeframe
+
+T = TypeVar("T")
+DAY = 86_400
+#: A whole minute.
+START = int(NOW) // 60 * 60
+
+
+def batch(
+    *points: Point, id: str | None = None, key: str = "k", body: str = ""
+) -> Batch:
+    """A batch as the ingest makes it."""
+    digest = (body or repr(points)).encode()
+    return Batch("ez", key, points, False, id, digest)
+
+
+class ArchiveCase(SynchronousTestCase):
+    """
+    An archive in memory, and its clock.
+    """
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(NOW)
+        self.store: Any = self.successResultOf(
+            open_store("memory:", reactor=self.clock, clock=self.clock)
+        )
+        self.addCleanup(self.store.close)
+        self.archive = Archive(self.store)
+
+    def now(self, waited: Awaitable[T]) -> T:
+        """What has come of it already."""
+        return self.successResultOf(Deferred.fromCoroutine(waited))  # type: ignore[arg-type]
+
+    def fails(self, waited: Awaitable[Any], *kinds: Any) -> Any:
+        """The error it has come to."""
+        return self.failureResultOf(Deferred.fromCoroutine(waited), *kinds).value  # type: ignore[arg-type]
+
+    def keep(self, *points: Point, **more: Any) -> bool:
+        """Keep points, and tell whether they are new."""
+        return self.successResultOf(self.archive.keep(batch(*points, **more)))
+
+    def refused(self, *points: Point, **more: Any) -> str:
+        """Why points are refused."""
+        failed = self.archive.keep(batch(*points, **more))
+        return str(self.failureResultOf(failed, Refusal).value)
+
+    def points(self, name: str, timeframe: str) -> list[tuple[int, Any]]:
+        """A stat's points."""
+        stat = self.now(self.archive.stat(name))
+        assert stat is not None
+        (series,) = self.now(self.archive.data([stat], timeframe))
+        return series.points
+
+
+class KeepTests(ArchiveCase):
+    """
+    What goes in.
+    """
+
+    def test_sums(self) -> None:
+        """Counters sum, values average; both remember how many points there were."""
+        self.keep(Count("a", 2), Value("b", 1), Count("a", 4))
+        self.keep(Count("a", -5), Value("b", 2.5))
+        totals = self.now(self.archive.totals())
+        self.assertEqual(totals["a"], Total("count", 3, 1))
+        self.assertEqual(totals["b"], Total("value", 2, 3.5))
+        self.assertEqual(totals["b"].average, 1.75)
+        self.assertIsNone(Total("value").average)
+
+    def test_kind_is_that_of_the_first_point(self) -> None:
+        """A point of the other kind refuses its batch, which changes nothing."""
+        self.keep(Count("a", 2))
+        words = self.refused(Count("new"), Value("a", 1))
+        self.assertIn("'a' is a count stat", words)
+        self.assertIn("'b' is a value stat", self.refused(Value("b", 1), Count("b")))
+        self.assertEqual([s.name for s in self.now(self.archive.stats())], ["a"])
+
+    def test_an_id_counts_once_for_each_key(self) -> None:
+        """Ids are of a sender: another's may be the same."""
+        self.assertTrue(self.keep(Count("a"), id="id"))
+        self.assertFalse(self.keep(Count("a"), id="id"))
+        self.assertTrue(self.keep(Count("a"), id="id", key="other"))
+        self.assertTrue(self.keep(Count("a")))
+        self.assertTrue(self.keep(Count("a")))
+        self.assertEqual(self.now(self.archive.totals())["a"].sum, 4)
+
+    def test_another_body_under_an_id_is_a_conflict(self) -> None:
+        """409, and nothing is added."""
+        self.keep(Count("a"), id="id")
+        self.assertIn("another body", self.refused(Count("a", 2), id="id"))
+        self.assertEqual(self.now(self.archive.totals())["a"].sum, 1)
+
+    def test_overflow(self) -> None:
+        """A sum that is too large for exactness refuses its batch, stat and all."""
+        for points in (
+            [Count("a", MAX_INTEGER), Count("a", 1)],
+            [Value("a", 1.7e308), Value("a", 1.7e308)],
+        ):
+            self.assertIn("a sum of 'a'", self.refused(Count("b"), *points))
+        self.keep(Count("a", MAX_INTEGER))
+        self.assertIn("a sum of 'a'", self.refused(Count("b"), Count("a", 1)))
+        self.assertEqual(len(self.now(self.archive.stats())), 1)
+
+    def test_times(self) -> None:
+        """A point counts in its own time, however old; a day ahead is too far."""
+        self.keep(Count("a", 1, 5), Count("a", 2, START - 60), Count("a", 4))
+        self.assertEqual(self.points("a", "2m1m"), [(START - 60, 2), (START, 4)])
+        self.assertEqual(sum(value for _, value in self.points("a", "60y1y")), 7)
+        self.assertIn("day ahead", self.refused(Count("a", 1, START + 2 * DAY)))
+
+    def test_new_stats_are_limited(self) -> None:
+        """So many in all, and so many in a day for each key; old ones go on."""
+        self.patch(newcomers, "MAX_NEW_STATS", 3)
+        self.archive = Archive(self.store, max_stats=5)
+        self.keep(Count("a"), Count("b"), Count("c"))
+        self.assertIn("3 new stats today", self.refused(Count("a"), Count("d")))
+        self.keep(Count("d"), key="other")
+        self.clock.advance(DAY)
+        self.assertIn("there are 4 stats", self.refused(Count("e"), Count("f")))
+        self.keep(Count("e"), Count("a"))
+        self.assertEqual(self.now(self.archive.totals())["a"].sum, 2)
+
+    def test_waiting_points_are_limited(self) -> None:
+        """More than so many may not wait; who waits no more makes room."""
+        held: Deferred[Any] = Deferred()
+        answers = [held]
+        self.archive.gather._write = lambda batches: (
+            answers.pop() if answers else fail(StoreUnavailable("away"))
+        )
+        points = [Count("a")] * MAX_WAITING_POINTS
+        waiting = self.archive.keep(batch(*points))
+        self.failureResultOf(self.archive.keep(batch(Count("a"))), StoreBusy)
+        held.errback(StoreUnavailable("away"))
+        self.clock.pump([0.1] * 20)
+        self.failureResultOf(waiting, StoreUnavailable)
+        self.assertEqual(self.archive._waiting_points, 0)
+
+    def test_waiting_batches_are_one_write(self) -> None:
+        """What comes during a write is the next one, all of it."""
+        self.keep(Count("a"))
+        writes: list[tuple[int, Deferred[Any]]] = []
+
+        def write(batches: Any) -> Deferred[Any]:
+            writes.append((len(batches), Deferred()))
+            return writes[-1][1]
+
+        self.archive.gather._write = write
+        waiting = [self.archive.keep(batch(Count("a"))) for _ in range(20)]
+        self.successResultOf(
+            self.store.add([]).addCallback(lambda _: writes[0][1].errback(OSError()))
+        )
+        self.failureResultOf(waiting[0], OSError)
+        self.assertEqual([size for size, _ in writes], [1, 19])
+        writes[1][1].errback(OSError())
+        for one in waiting[1:]:
+            self.failureResultOf(one, OSError)
+
+    def test_a_stat_is_a_metrica(self) -> None:
+        """What is kept can be asked as a Metrica, and drawn as one."""
+        self.keep(Count("a", 2), Value("b", 1), Value("b", 2))
+        counter = Metrica("a", [], self.store)
+        value = AveragedMetrica("b", [], self.store)
+        self.assertEqual(self.successResultOf(counter.total()), 2)
+        self.assertEqual(self.successResultOf(value.average()), 1.5)
+
+    def test_metricas_are_no_stats(self) -> None:
+        """What a program counts in the same store is not in the list."""
+        self.successResultOf(Metrica("visits", [], self.store).kick())
+        self.assertEqual(self.now(self.archive.stats()), [])
+
+    def test_create(self) -> None:
+        """A stat can be made before its first point."""
+        stat = self.now(self.archive.create("a", "value"))
+        self.assertEqual((stat.kind, stat.receipts), ("value", 0))
+        self.assertIn("value stat", self.refused(Count("a")))
+        self.keep(Value("a", 1))
+        self.fails(self.archive.create("a", "count"), Refusal)
+        self.fails(self.archive.create("\n", "count"), InvalidPoint)
+
+    def test_retention(self) -> None:
+        """What is no scale, or no time, is told."""
+        for wrong in ({"week": 5.0}, {"minute": 0.0}, {"minute": -1.0}):
+            self.assertRaises(ValueError, Archive, self.store, retention=wrong)
+
+
+class DataTests(ArchiveCase):
+    """
+    What comes out.
+    """
+
+    def test_stats(self) -> None:
+        """By name, with ids that stay, and the times of the first and last receipt."""
+        self.keep(Value("b", 1, 5), Count("a"))
+        self.clock.advance(90.5)
+        self.keep(Count("a"))
+        stats = self.now(self.archive.stats())
+        self.assertEqual(
+            [(s.name, s.kind, s.created_at, s.received_at) for s in stats],
+            [("a", "count", NOW, NOW + 90.5), ("b", "value", NOW, NOW)],
+        )
+        ids = [stat.id for stat in stats]
+        self.assertRegex(" ".join(ids), r"^[a-z2-7]{16} [a-z2-7]{16}$")
+        again = Archive(self.store)
+        self.assertEqual(self.now(again.find(ids[::-1])), stats[::-1])
+        self.assertEqual(self.now(again.stat("a")), stats[0])
+        self.assertIsNone(self.now(again.stat("c")))
+        self.assertIn("'nonsense'", str(self.fails(again.find(["nonsense"]), Refusal)))
+
+    def test_gaps(self) -> None:
+        """A counter's gap is 0, a value's gap is no point."""
+        self.keep(Count("a", 3, START - 120), Value("b", 3, START - 120))
+        self.assertEqual(
+            self.points("a", "3m1m"), [(START - 120, 3), (START - 60, 0), (START, 0)]
+        )
+        self.assertEqual(self.points("b", "3m1m"), [(START - 120, 3)])
+
+    def test_averages_stay_right_when_zoomed_out(self) -> None:
+        """An hour's average is that of its points, not of its minutes' averages."""
+        self.keep(
+            Value("b", 10, START), Value("b", 1, START - 60), Value("b", 1, START - 60)
+        )
+        self.assertEqual(self.points("b", "2m1m"), [(START - 60, 1), (START, 10)])
+        hour = START // 3600 * 3600
+        self.assertEqual(self.points("b", "1h1h"), [(hour, 4)])
+
+    def test_usual_timeframes_are_whole(self) -> None:
+        """Something in each of their minutes, hours and days is there to the last."""
+        self.archive = Archive(self.store)
+        for frame, points in (
+            ("1h1m", 60), ("1d5m", 288), ("1w3h", 56), ("1M1h", 700), ("1y1d", 365),
+            ("10y1M", 120), ("10y1y", 10), ("4w1w", 4),
+        ):  # fmt: skip
+            edges = Timeframe.parse(frame).edges(int(self.clock.seconds()))
+            self.keep(
+                *[Count(frame, 1, t) for t in edges[:-1] if t <= self.clock.seconds()]
+            )
+            told = self.points(frame, frame)
+            self.assertGreaterEqual(len(told), points)
+            self.assertEqual({value for _, value in told}, {1}, frame)
+
+    def test_kept_for_as_long_as_told(self) -> None:
+        """Just before the oldest detail that a timeframe needs is dropped it is whole."""
+        self.keep(Count("a", 1, START))
+        for frame, later in (
+            ("1d5m", DAY - 300),
+            ("1M1h", 27 * DAY),
+            ("1y1d", 330 * DAY),
+        ):
+            self.clock.advance(NOW + later - self.clock.seconds())
+            self.assertEqual(sum(value for _, value in self.points("a", frame)), 1)
+
+    def test_too_much(self) -> None:
+        """Finer than kept, too many points, too many stats, no timeframe: with words."""
+        self.keep(Count("a"))
+        stat = self.now(self.archive.stat("a"))
+        for words, frame, stats in (
+            ("minutes are kept for 26 hours", "6d1m", 1),
+            ("hours are kept for 35 days", "1y3h", 1),
+            ("days are kept for 400 days", "10y1d", 1),
+            ("at most 10,000", "1M1m", 1),
+            ("must be a duration", "1w", 1),
+            ("at most 138 of them", "1d1m", 139),
+        ):
+            error = self.fails(self.archive.data([stat] * stats, frame), Refusal)
+            self.assertEqual(error.status, 400)
+            self.assertIn(words, error.msg)
+
+    @settings(max_examples=40)
+    @given(
+        st.lists(
+            st.tuples(
+                st.integers(0, DAY - 3600),
+                st.integers(-(2**40), 2**40)
+                | st.floats(-1e9, 1e9, allow_subnormal=False),
+            ),
+            min_size=1,
+            max_size=40,
+        ),
+        st.sampled_from(["1d1m", "1d7m", "1d1h", "1d5h", "2d1d", "3d1d", "1w1w"]),
+        st.sampled_from(["1d5m", "1w3h", "1M1h", "1M1M", "1y1y", "1y1w", "2y1M"]),
+    )
+    def test_zooming_changes_no_total(
+        self, points: list[tuple[int, Any]], one: str, other: str
+    ) -> None:
+        """Any points, any two timeframes that cover them: the same sum and number."""
+        self.setUp()
+        now = int(NOW)
+        self.keep(*[Count("a", amount, now - ago) for ago, amount in points])
+        stat = self.now(self.archive.stat("a"))
+        told = []
+        for frame in (one, other):
+            (series,) = self.now(self.archive.data([stat], frame))
+            told.append(
+                (
+                    sum(each.count for each in series.buckets),
+                    sum(each.sum for each in series.buckets),
+                    min(each.min for each in series.buckets if each.min is not None),
+                    max(each.max for each in series.buckets if each.max is not None),
+                )
+            )
+        (count, total, least, most), (count2, total2, least2, most2) = told
+        self.assertEqual((count, least, most), (count2, least2, most2))
+        self.assertEqual(count, len(points))
+        if all(isinstance(amount, int) for _, amount in points):
+            self.assertEqual(total, total2)
+        else:
+            scale = sum(abs(amount) for _, amount in points)
+            self.assertLessEqual(abs(total - total2), scale * 1e-12)
+
+
+class TrashTests(ArchiveCase):
+    """
+    What was deleted.
+    """
+
+    def delete(self, name: str) -> Stat:
+        stat = self.now(self.archive.stat(name))
+        assert stat is not None
+        return self.now(self.archive.delete(stat.id))
+
+    def test_delete(self) -> None:
+        """A deleted stat is in no list, has no data, and cannot be deleted again."""
+        self.keep(Count("a"), Count("b"))
+        gone = self.delete("a")
+        for archive in (self.archive, Archive(self.store)):
+            self.assertEqual([s.name for s in self.now(archive.stats())], ["b"])
+            self.assertIsNone(self.now(archive.stat("a")))
+            self.fails(archive.find([gone.id]), Refusal)
+            self.fails(archive.delete(gone.id), Refusal)
+            self.assertEqual(list(self.now(archive.totals())), ["b"])
+
+    def test_back_with_its_next_point(self) -> None:
+        """A new point brings it back whole, and it stays."""
+        self.keep(Count("a", 2))
+        self.delete("a")
+        self.keep(Count("a", 3))
+        self.assertEqual(self.now(self.archive.totals())["a"].sum, 5)
+        self.clock.advance(KEEP + 1)
+        self.assertEqual(self.now(self.archive.empty_trash()), 0)
+        self.assertEqual(self.now(self.archive.totals())["a"].sum, 5)
+        self.assertEqual(self.successResultOf(self.store.records("trash")), {})
+
+    def test_restore(self) -> None:
+        """It can be taken back for 48 hours."""
+        self.keep(Count("a", 2))
+        self.delete("a")
+        self.clock.advance(KEEP - 1)
+        self.assertEqual(self.now(self.archive.empty_trash()), 0)
+        self.assertEqual(self.now(self.archive.restore("a")).name, "a")
+        self.assertEqual(self.now(self.archive.totals())["a"].sum, 2)
+        self.fails(self.archive.restore("a"), Refusal)
+
+    def test_forgotten(self) -> None:
+        """After 48 hours it is gone, and its name can become another kind of stat."""
+        self.keep(Count("a", 2))
+        self.delete("a")
+        self.assertIn("count stat", self.refused(Value("a", 1)))
+        self.clock.advance(KEEP)
+        self.assertEqual(self.now(self.archive.empty_trash()), 1)
+        self.fails(self.archive.restore("a"), Refusal)
+        self.keep(Value("a", 1))
+        self.assertEqual(self.now(self.archive.totals())["a"], Total("value", 1, 1))
+
+
+class OnStores:
+    """
+    The same on every store.
+    """
+
+    host: Any
+
+    @inlineCallbacks
+    def test_round(self: Any) -> Any:
+        """Points, lists, data, ids, conflicts and the trash: on any store alike."""
+        store = yield self.host(self).open()
+        archive, other = Archive(store), Archive(store)
+        first = batch(Count("a", 2), Value("b/é", 0.5), id="x")
+        self.assertTrue((yield archive.keep(first)))
+        self.assertFalse((yield other.keep(first)))
+        try:
+            yield other.keep(batch(Count("a", 3), id="x"))
+            self.fail("no conflict")
+        except Refusal as refusal:
+            self.assertEqual(refusal.status, 409)
+        try:
+            yield other.keep(batch(Count("new"), Value("a", 1)))
+            self.fail("no refusal")
+        except Refusal as refusal:
+            self.assertIn("'a' is a count stat", refusal.msg)
+        stats = yield Deferred.fromCoroutine(other.stats())
+        self.assertEqual([stat.name for stat in stats], ["a", "b/é"])
+        series = yield Deferred.fromCoroutine(other.data(stats, "2h1m"))
+        self.assertEqual(sum(value for _, value in series[0].points), 2)
+        self.assertEqual([value for _, value in series[1].points], [0.5])
+        yield Deferred.fromCoroutine(archive.delete(stats[0].id))
+        self.assertIsNone((yield Deferred.fromCoroutine(other.stat("a"))))
+        yield other.keep(batch(Count("a", 1)))
+        totals = yield Deferred.fromCoroutine(archive.totals())
+        self.assertEqual(totals["a"], Total("count", 2, 3))
+
+
+class MemoryTests(OnStores, TestCase):
+    """In memory."""
+
+    host = MemoryHost
+
+
+class SqliteTests(OnStores, TestCase):
+    """On SQLite."""
+
+    host = SqliteHost
+
+
+class RedisTests(OnStores, TestCase):
+    """On Redis."""
+
+    host = RedisHost
+
+
+class ClusterTests(OnStores, TestCase):
+    """On a Redis Cluster."""
+
+    host = ClusterHost
