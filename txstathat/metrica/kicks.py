@@ -48,7 +48,7 @@ class Kicks:
     :param amounts: makes the batch's amounts of its additions.
 
     :ivar sealed: whether it takes no more kicks.
-    :ivar sums: how many distinct events are in it.
+    :ivar sums: what is in it, by stretch and distinct event.
     :ivar kicks: how many kicks are in it.
     """
 
@@ -56,20 +56,13 @@ class Kicks:
         self, amounts: Callable[[dict[tuple[str, Event], Addition]], Amounts]
     ) -> None:
         self._amounts = amounts
-        self._sums: dict[tuple[str, Event], list[Any]] = {}
+        self.sums: dict[tuple[str, Event], list[Any]] = {}
+        self.sealed = False
         self._batch: Batch | None = None
 
     @property
-    def sealed(self) -> bool:
-        return self._batch is not None
-
-    @property
-    def sums(self) -> int:
-        return len(self._sums)
-
-    @property
     def kicks(self) -> int:
-        return sum(len(found[_WAITERS]) for found in self._sums.values())
+        return sum(len(found[_WAITERS]) for found in self.sums.values())
 
     def kick(
         self, label: str, event: Event, amount: int | float, kicked: Deferred[None]
@@ -83,13 +76,13 @@ class Kicks:
         :param kicked: is called back by :meth:`settle`.
         :raises AmountOverflow: if the sum becomes too large.
         """
-        found = self._sums.get((label, event))
+        found = self.sums.get((label, event))
         if found is None:
             if type(amount) is int:
                 new = [amount, 1, amount, amount, None, 0.0, [kicked]]
             else:
                 new = [0, 1, amount, amount, amount, 0.0, [kicked]]
-            self._sums[label, event] = new
+            self.sums[label, event] = new
             return
         if type(amount) is int:
             whole = found[0] + amount
@@ -113,12 +106,13 @@ class Kicks:
         """
         if self._batch is None:
             # Nobody else can have this id, so nothing need be compared.
+            self.sealed = True
             self._batch = Batch(uuid4().hex, "", self._spread, REMEMBER_KICKS)
         return self._batch
 
     def _spread(self) -> Amounts:
         return self._amounts(
-            {key: Addition(*found[:_WAITERS]) for key, found in self._sums.items()}
+            {key: Addition(*found[:_WAITERS]) for key, found in self.sums.items()}
         )
 
     def parts(self) -> list[Kicks]:
@@ -127,9 +121,9 @@ class Kicks:
         together since one of them is too large.
         """
         parts = []
-        for key, found in self._sums.items():
+        for key, found in self.sums.items():
             part = Kicks(self._amounts)
-            part._sums[key] = found
+            part.sums[key] = found
             parts.append(part)
         return parts
 
@@ -137,7 +131,7 @@ class Kicks:
         """
         Call back all who kicked.
         """
-        for found in self._sums.values():
+        for found in self.sums.values():
             for kicked in found[_WAITERS]:
                 kicked.callback(cast(None, result))
 

@@ -23,7 +23,7 @@ from txstathat.errors import (
 from txstathat.interfaces import IKick
 from txstathat.metrica.axes import Axis, Choice, as_json
 from txstathat.metrica.calendar import RETENTION, SCALES, Calendar, Date, coarsen
-from txstathat.metrica.cells import Event, event_keys, seen_choices, spread
+from txstathat.metrica.cells import Event, cells_of, seen_choices, spread
 from txstathat.metrica.kicks import Kicks, refusal
 from txstathat.metrica.selection import AveragedSelection, Selection
 from txstathat.points import MAX_INTEGER, Amount, amount_text, check_name, parse_amount
@@ -173,16 +173,17 @@ class Metrica:
             label = self.calendar.now(self.clock.seconds())
         else:
             label = self.calendar.minute(self.calendar.seconds(date))
-        label = coarsen(label, self._finest)
+        if self._finest != "minute":
+            label = coarsen(label, self._finest)
         batch = self._open
-        if batch is not None and not batch.sealed and batch.sums < self._max_sums:
+        if batch is not None and not batch.sealed and len(batch.sums) < self._max_sums:
             batch.kick(label, event, amount, kicked)
             self._waiting += 1
             return
         batch = self._open = Kicks(self._amounts)
         batch.kick(label, event, amount, kicked)
         self._waiting += 1
-        per_sum = len(event_keys(self._axes, event)) * (len(self.retention) + 1)
+        per_sum = cells_of(self._axes, event) * (len(self.retention) + 1)
         self._max_sums = max(1, MAX_CELLS // per_sum)
         self._put(batch)
 
@@ -193,7 +194,7 @@ class Metrica:
         :raises TypeError: if a keyword is unknown.
         :raises ValueError: if an axis does not allow a value.
         """
-        if not self._known.issuperset(axes):
+        if not axes.keys() <= self._known:
             raise TypeError(
                 f"{self.name!r} has no axis {min(set(axes) - self._known)!r}; "
                 f"its axes are: {', '.join(self.axes) or 'none'}"
@@ -243,7 +244,7 @@ class Metrica:
         )
 
     def _answered(self, answer: Answer, batch: Kicks) -> None:
-        if answer.outcome is Outcome.OVERFLOW and batch.sums > 1:
+        if answer.outcome is Outcome.OVERFLOW and len(batch.sums) > 1:
             for part in batch.parts():
                 self._put(part)
             return
@@ -299,8 +300,7 @@ class Metrica:
         """
         return kept if self.multiplier is None else kept / self.multiplier
 
-    @inlineCallbacks
-    def ready(self) -> Generator[Deferred[Any], Any, None]:
+    def ready(self) -> Deferred[None]:
         """
         Wait until a question can be asked.
 
@@ -310,12 +310,13 @@ class Metrica:
             :class:`~txstathat.errors.StoreUnavailable` when the kicks were not written
             within :data:`QUESTION_PATIENCE` seconds.
         """
-        if self.store.gather.waiting:
-            settled = self.store.gather.settled()
-            settled.addTimeout(QUESTION_PATIENCE, self.clock, _not_settled)
-            yield settled
-        if self._defined:
-            return
+        ready: Deferred[None] = self.store.gather.settled()
+        if not ready.called:
+            ready.addTimeout(QUESTION_PATIENCE, self.clock, _not_settled)
+        return ready if self._defined else ready.addCallback(self._check_definition)
+
+    @inlineCallbacks
+    def _check_definition(self, _: None) -> Generator[Deferred[Any], Any, None]:
         definitions = yield self.store.definitions([self.name])
         stored = definitions.get(self.name)
         if stored is not None and stored != self.definition:

@@ -241,6 +241,9 @@ class RedisBackend:
             for stretch, fields in stretches.items():
                 pipeline.hmget(stretch, fields)
             return [[_text(one) for one in several] for several in pipeline.execute()]
+        if len(stretches) == 1:
+            ((stretch, fields),) = stretches.items()
+            return [[_text(one) for one in self._client.hmget(stretch, fields)]]
         read = self._read_script(
             keys=list(stretches), args=[_json(list(stretches.values()))]
         )
