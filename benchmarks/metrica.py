@@ -4,15 +4,16 @@ How fast a Metrica counts, beside a straightforward way to do the same.
 The baseline does what staste does, with redis-py on the same Redis: for each kick one
 pipeline, with an ``HINCRBY`` for each date scale and each combination of choices, an
 ``EXPIRE`` for each scale that is not kept for ever, and a ``SADD`` for each choice. Its
-reads are one pipeline of ``HGET``; as a Twisted program must, it makes them in a thread.
+reads are one pipeline of ``HGET``; as a Twisted program must, it makes them in a
+thread.
 
 Run it from the project's folder::
 
     python -m benchmarks.metrica            # about two minutes
     python -m benchmarks.metrica --full     # ten million kicks too
 
-It starts a Redis server of its own (Debian: ``apt-get install redis-server``), which keeps
-nothing on disk, for the baseline and the Metrica alike. SQLite syncs each commit.
+It starts a Redis server of its own (Debian: ``apt-get install redis-server``), which
+keeps nothing on disk, for the baseline and the Metrica alike. SQLite syncs each commit.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -197,36 +199,44 @@ def compare(axes: int, port: int, folder: Path) -> Any:
         free, waited = map(statistics.median, zip(*rates[name], strict=True))
         more, waited_more = map(statistics.median, zip(*ratios[name], strict=True))
         print(
-            f"{axes} axes, {name:6}: {free:8,.0f} kicks/s ({more:5.1f}x the baseline's), "
+            f"{axes} axes, {name:6}: {free:8,.0f} kicks/s "
+            f"({more:5.1f}x the baseline's), "
             f"1,000 in flight {waited:8,.0f} ({waited_more:5.1f}x)"
         )
-        some = {"axis0": "1"} if axes else {}
-        until = datetime.now(UTC)
-        since = until - timedelta(minutes=59)
-        pairs: list[tuple[str, Any, Any]] = [
-            ("total", metrica.filter(**some).total, lambda: baseline.total(**some)),
-            (
-                "60-point timeline",
-                lambda m=metrica: m.filter(**some).timeserie(since, until, "minute"),
-                lambda: baseline.timeline(since, until, **some),
-            ),
-        ]
-        for what, ours, theirs in pairs:
-            compared = []
-            for _ in range(ROUNDS):
-                mine = yield milliseconds(ours)
-                base = yield milliseconds(lambda theirs=theirs: deferToThread(theirs))
-                begin = time.perf_counter()
-                for _ in range(100):
-                    theirs()
-                blocking = (time.perf_counter() - begin) * 10
-                compared.append((mine / base, mine / blocking))
-            ratio, blocked = map(statistics.median, zip(*compared, strict=True))
-            print(
-                f"    {what}: {ratio:.2f}x the baseline's time in a thread, "
-                f"{blocked:.2f}x of it blocking the reactor"
-            )
+        yield compare_reads(metrica, baseline)
         yield metrica.store.close()
+
+
+@inlineCallbacks
+def compare_reads(metrica: Metrica, baseline: Baseline) -> Any:
+    """How long questions take, beside the baseline's."""
+    some = {"axis0": "1"} if metrica.axes else {}
+    until = datetime.now(UTC)
+    span = (until - timedelta(minutes=59), until)
+    ours = metrica.filter(**some)
+    pairs: list[tuple[str, Any, Any]] = [
+        ("total", ours.total, lambda: baseline.total(**some)),
+        (
+            "60-point timeline",
+            lambda: ours.timeserie(*span, "minute"),
+            lambda: baseline.timeline(*span, **some),
+        ),
+    ]
+    for what, ask, ask_baseline in pairs:
+        compared = []
+        for _ in range(ROUNDS):
+            mine = yield milliseconds(ask)
+            base = yield milliseconds(partial(deferToThread, ask_baseline))
+            begin = time.perf_counter()
+            for _ in range(100):
+                ask_baseline()
+            blocking = (time.perf_counter() - begin) * 10
+            compared.append((mine / base, mine / blocking))
+        ratio, blocked = map(statistics.median, zip(*compared, strict=True))
+        print(
+            f"    {what}: {ratio:.2f}x the baseline's time in a thread, "
+            f"{blocked:.2f}x of it blocking the reactor"
+        )
 
 
 @inlineCallbacks

@@ -141,11 +141,22 @@ class SqliteBackend:
 
     :param path: its file, or ``':memory:'``.
     :param seconds: tells the time, in Unix seconds.
+    :param busy_seconds: how long a write waits for another process's.
+    :param sweep_rows: how many rows one sweep deletes at most.
     """
 
-    def __init__(self, path: str, seconds: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        path: str,
+        seconds: Callable[[], float],
+        *,
+        busy_seconds: float = BUSY_SECONDS,
+        sweep_rows: int = SWEEP_ROWS,
+    ) -> None:
         self._path = path
         self._seconds = seconds
+        self._busy_seconds = busy_seconds
+        self._sweep_rows = sweep_rows
         self._next_sweep = 0.0
 
     def open(self) -> None:
@@ -165,7 +176,7 @@ class SqliteBackend:
         # Used in several threads, but never in two at once.
         connection = sqlite3.connect(
             self._path,
-            timeout=BUSY_SECONDS,
+            timeout=self._busy_seconds,
             isolation_level=None,
             check_same_thread=False,
         )
@@ -341,7 +352,7 @@ class SqliteBackend:
             return
         self._next_sweep = now + SWEEP_EVERY
         try:
-            if self.drop_expired(SWEEP_ROWS) >= SWEEP_ROWS:
+            if self.drop_expired(self._sweep_rows) >= self._sweep_rows:
                 self._next_sweep = 0.0
         except StoreUnavailable:
             pass  # what was added is safe; the next sweep may do better
