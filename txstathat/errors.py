@@ -8,6 +8,8 @@ from __future__ import annotations
 
 __all__ = [
     "InvalidPoint",
+    "InvalidTelemetry",
+    "MigasError",
     "StatHatAPIError",
     "StatHatBusy",
     "StatHatClosed",
@@ -36,6 +38,41 @@ class InvalidPoint(StatHatError, ValueError):
 
     def __str__(self) -> str:
         return f"{self.field}: {self.problem}"
+
+
+class InvalidTelemetry(StatHatError, ValueError):
+    """
+    A field of a breadcrumb, or an argument of a question to a migas server, that cannot
+    be sent.
+
+    :ivar field: which one is wrong.
+    :ivar problem: what is wrong with it, with the rule.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(field, problem)
+        self.field = field
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.problem}"
+
+
+class MigasError(StatHatError):
+    """
+    A migas server refused, or what answered is not a migas server.
+
+    :ivar status: the HTTP status.
+    :ivar msg: the server's message, or what was wrong with its answer.
+    """
+
+    def __init__(self, status: int, msg: str) -> None:
+        super().__init__(status, msg)
+        self.status = status
+        self.msg = msg
+
+    def __str__(self) -> str:
+        return self.msg
 
 
 class StatHatAPIError(StatHatError):
