@@ -121,9 +121,7 @@ class MigasServer:
     held: list[Any] | None = None
 
     def __post_init__(self) -> None:
-        self.schema = build_schema(
-            _SCHEMA % (_ADD_PROJECT if self.old else "")
-        )
+        self.schema = build_schema(_SCHEMA % (_ADD_PROJECT if self.old else ""))
         for name, rule in (("DateTime", _date), ("UUID", _uuid)):
             scalar = self.schema.type_map[name]
             scalar.parse_value = rule
@@ -208,7 +206,6 @@ class MigasServer:
             if not isinstance(text, str) or (limit and not 0 < len(text) <= limit):
                 self.violations.append(f"{name} is {text!r}")
 
-
     def get_usage(self, info: Any, **asked: Any) -> Any:
         self.questions.append(("get_usage", asked))
         known = asked["project"] == PROJECT
@@ -232,9 +229,7 @@ class MigasServer:
 
     def add_breadcrumb(self, info: Any, **asked: Any) -> Any:
         self._check_texts(asked)
-        self.crumbs.append(
-            {**asked, **asked.pop("ctx", {}), **asked.pop("proc", {})}
-        )
+        self.crumbs.append({**asked, **asked.pop("ctx", {}), **asked.pop("proc", {})})
         return {"success": asked["project"] == PROJECT}
 
     def add_project(self, info: Any, p: dict[str, Any]) -> Any:

@@ -49,6 +49,7 @@ CHOICES = {
     "container": ("docker", "apptainer", "unknown"),
 }
 
+_REQUIRED = ("project", "project_version")
 # Texts of no fixed meaning: cut where too long, the first one first.
 _DESCRIPTIONS = ("error_desc", "status_desc", "error_type")
 _UUIDS = ("user_id", "session_id")
@@ -61,7 +62,7 @@ def check_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     Check the fields of a breadcrumb.
 
     :param fields: the fields by their names in the protocol, none of them nested; one
-        that is ``None`` is left out.
+        that is ``None`` is left out, unless the protocol requires it.
     :returns: the fields as they will be sent: file paths in descriptions redacted,
         descriptions that are too long cut.
     :raises InvalidTelemetry: for a field that does not exist, or that holds what it
@@ -70,7 +71,7 @@ def check_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: _check_field(name, value)
         for name, value in fields.items()
-        if value is not None
+        if value is not None or name in _REQUIRED
     }
 
 
