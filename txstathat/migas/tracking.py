@@ -97,6 +97,12 @@ class Run:
             self._forget_trigger()
             send_in_child(self._client, *self._key, {**self._fields, **outcome})
 
+    def abandon(self) -> None:
+        """
+        Nobody will tell of the end: it ends with the reactor.
+        """
+        self._stays_open = False
+
     def settled(self) -> Deferred[Any]:
         """
         :returns: a new Deferred, which fires when every breadcrumb sent so far was
@@ -261,6 +267,11 @@ class Tracker(Service):
         run = client.runs.get(self._key)
         if run is None:
             return None
+        if isinstance(error, GeneratorExit) and client.reactor.running:
+            # A coroutine that waits for what nobody holds is collected as garbage. The
+            # program goes on, and so does the run, until the reactor stops.
+            run.abandon()
+            return None
         run.entered -= 1
         if run.entered:
             return None
@@ -294,7 +305,7 @@ def _outcome_of(error: BaseException | None) -> Mapping[str, Any]:
     """
     if isinstance(error, KeyboardInterrupt):
         return _SUSPENDED
-    if error is None:
+    if error is None or isinstance(error, GeneratorExit):
         return _COMPLETED
     if isinstance(error, SystemExit) and error.code in (None, 0):
         return _COMPLETED
