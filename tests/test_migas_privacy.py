@@ -310,6 +310,8 @@ class RedactionTests(SynchronousTestCase):
             ("file:///home/jane", f"file:{gone}"),
             ("open(/etc/passwd", f"open({gone}"),
             ("step 3/4. done", "step 3/4. done"),
+            ("this / that \\ those", "this / that \\ those"),
+            ("/", "/"),
             ("`rm -rf /srv/Jane Doe`", f"`{gone}`"),
         ]:
             self.assertEqual(redact(text), expected)

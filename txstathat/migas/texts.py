@@ -21,7 +21,8 @@ _QUOTED = re.compile(r"""(?<!\w)(?:'[^'\n]*'|"[^"\n]*"|`[^`\n]*`)""")
 _PATH = re.compile(
     r"""(?:\b[A-Za-z]:(?=[/\\]))?[^\s'"`()<>\[\]{},;=|:/\\]*[/\\][^\s'"`<>|,;]*"""
 )
-_RATIO = re.compile(r"\d+/\d+[.)\]:%]?")
+# A ratio, or a slash that stands alone.
+_NO_PATH = re.compile(r"\d+/\d+[.)\]:%]?|[/\\]")
 
 
 def redact(text: str) -> str:
@@ -46,7 +47,7 @@ def _redact_quoted(match: re.Match[str]) -> str:
 
 
 def _redact_path(match: re.Match[str]) -> str:
-    return match[0] if _RATIO.fullmatch(match[0]) else REDACTED
+    return match[0] if _NO_PATH.fullmatch(match[0]) else REDACTED
 
 
 def one_line(text: str, limit: int) -> str:
