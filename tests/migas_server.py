@@ -229,7 +229,8 @@ class MigasServer:
 
     def add_breadcrumb(self, info: Any, **asked: Any) -> Any:
         self._check_texts(asked)
-        self.crumbs.append({**asked, **asked.pop("ctx", {}), **asked.pop("proc", {})})
+        inner = {**asked.pop("ctx", {}), **asked.pop("proc", {})}
+        self.crumbs.append({**asked, **inner})
         return {"success": asked["project"] == PROJECT}
 
     def add_project(self, info: Any, p: dict[str, Any]) -> Any:
