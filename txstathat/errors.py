@@ -22,7 +22,21 @@ class StatHatError(Exception):
     """The base of every error that this package defines."""
 
 
-class InvalidPoint(StatHatError, ValueError):
+class _InvalidField(StatHatError, ValueError):
+    """
+    A part of something to be sent that cannot be sent.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(field, problem)
+        self.field = field
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.problem}"
+
+
+class InvalidPoint(_InvalidField):
     """
     A stat name, an amount or a time that cannot be a point of a stat.
 
@@ -31,16 +45,8 @@ class InvalidPoint(StatHatError, ValueError):
     :ivar problem: what is wrong with it, with the value and the rule.
     """
 
-    def __init__(self, field: str, problem: str) -> None:
-        super().__init__(field, problem)
-        self.field = field
-        self.problem = problem
 
-    def __str__(self) -> str:
-        return f"{self.field}: {self.problem}"
-
-
-class InvalidTelemetry(StatHatError, ValueError):
+class InvalidTelemetry(_InvalidField):
     """
     A field of a breadcrumb, or an argument of a question to a migas server, that cannot
     be sent.
@@ -48,14 +54,6 @@ class InvalidTelemetry(StatHatError, ValueError):
     :ivar field: which one is wrong.
     :ivar problem: what is wrong with it, with the rule.
     """
-
-    def __init__(self, field: str, problem: str) -> None:
-        super().__init__(field, problem)
-        self.field = field
-        self.problem = problem
-
-    def __str__(self) -> str:
-        return f"{self.field}: {self.problem}"
 
 
 class MigasError(StatHatError):

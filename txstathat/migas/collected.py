@@ -10,7 +10,14 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["COLLECTED", "Collected", "in_ci", "in_container", "surroundings"]
+__all__ = [
+    "CI_VARIABLES",
+    "COLLECTED",
+    "Collected",
+    "in_ci",
+    "in_container",
+    "surroundings",
+]
 
 #: Environment variables that continuous integration services are known by, where the
 #: ``ci-info`` package, which knows more of them, is not installed.

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.task import deferLater
 from twisted.python import threadable
 from twisted.python.failure import Failure
 
@@ -92,7 +93,8 @@ class Run:
             outcome = _SUSPENDED
         if self._client.reactor.running:
             self._send(outcome)
-            self.settled().addCallback(lambda _: self._forget_trigger())
+            done = DeferredList(self._sent)
+            done.addCallback(lambda _: self._forget_trigger())
         else:
             self._forget_trigger()
             send_in_child(self._client, *self._key, {**self._fields, **outcome})
@@ -108,7 +110,11 @@ class Run:
         :returns: a new Deferred, which fires when every breadcrumb sent so far was
             answered or has failed.
         """
-        return DeferredList(self._sent)
+        # Not while a connection still delivers the answer: a reactor that waits for
+        # this alone would at once take that connection down, from beneath TLS.
+        return DeferredList(self._sent).addCallback(
+            lambda _: deferLater(self._client.reactor, 0)
+        )
 
     def _send_first(self) -> None:
         if not self._ended:
@@ -228,7 +234,8 @@ class Tracker(Service):
             failed; ``None`` where none is under way.
         """
         super().stopService()
-        return self._leave(None)
+        run = self._leave(None)
+        return None if run is None else run.settled()
 
     def _enter(self, stays_open: bool) -> None:
         client = self._client()
@@ -250,20 +257,21 @@ class Tracker(Service):
             client.runs[self._key] = run
         run.entered += 1
 
-    def _leave(self, error: BaseException | None) -> Deferred[Any] | None:
+    def _leave(self, error: BaseException | None) -> Run | None:
+        """
+        :returns: the run that this ended.
+        """
         # The client that it began with: there may be another one by now.
         if self._used is None:
             return None
-        ended: Deferred[Any] | None = _in_reactor(self._used, self._end, error)
+        ended: Run | None = _in_reactor(self._used, self._end, error)
         return ended
 
     def _leave_with(self, result: Any) -> Any:
         self._leave(result.value if isinstance(result, Failure) else None)
         return result
 
-    def _end(
-        self, client: MigasClient, error: BaseException | None
-    ) -> Deferred[Any] | None:
+    def _end(self, client: MigasClient, error: BaseException | None) -> Run | None:
         run = client.runs.get(self._key)
         if run is None:
             return None
@@ -277,7 +285,7 @@ class Tracker(Service):
             return None
         del client.runs[self._key]
         run.end(self._outcome(client, error))
-        return run.settled()
+        return run
 
     def _outcome(
         self, client: MigasClient, error: BaseException | None
