@@ -79,7 +79,12 @@ type Mutation {
 """
 _ADD_PROJECT = "add_project(p: ProjectInput!): Answer"
 
-_TEXTS = {"project": 140, "project_version": 48, "language": None}
+_TEXTS = {
+    "project": 140,
+    "project_version": 48,
+    "language": None,
+    "language_version": None,
+}
 _TOP = {"project", "project_version", "language", "language_version", "ctx", "proc"}
 _CTX = {
     "user_id": "uuid",

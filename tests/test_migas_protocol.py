@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import tempfile
 from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 from graphql import parse
@@ -25,6 +26,7 @@ from zope.interface import implementer
 from tests.migas_server import FLAGGED, LATEST, PROJECT, MigasServer
 from txstathat.errors import InvalidTelemetry, MigasError
 from txstathat.migas import MigasClient, process
+from txstathat.migas.answers import DISABLED
 from txstathat.migas.breadcrumb import (
     MAX_REQUEST,
     MAX_TEXT,
@@ -487,6 +489,27 @@ class AnswerTests(InMemory):
         self.successResultOf(self.client.close())
         answer = self.answer(self.client.add_breadcrumb(PROJECT, "1"))
         self.assertEqual(answer, {"success": False, "message": "the client is closed"})
+
+
+class DocumentationTests(SynchronousTestCase):
+    """
+    What is said of failures.
+    """
+
+    def test_messages(self) -> None:
+        """The page on telemetry has the messages that the tests here have."""
+        page = (Path(__file__).parent.parent / "docs" / "migas.rst").read_text()
+        for message in (
+            DISABLED,
+            "the server has too many requests; try again later",
+            "the server finds the request too large",
+            "the server answered with HTTP status 500 and no message",
+            "the server did not answer within 5 seconds",
+            "the server's name was not found",
+            "the server's answer does not say whether it succeeded",
+            "the reply is too large",
+        ):
+            self.assertIn(f"``{message}``", page)
 
 
 class EncodingTests(SynchronousTestCase):

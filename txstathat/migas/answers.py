@@ -8,7 +8,10 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from txstathat.errors import MigasError
+from twisted.internet.error import DNSLookupError, TimeoutError
+from twisted.web.client import ResponseNeverReceived
+
+from txstathat.errors import MigasError, StatHatError
 from txstathat.migas.texts import one_line
 from txstathat.outcome import MAX_MESSAGE
 from txstathat.replies import Reply
@@ -17,6 +20,7 @@ __all__ = [
     "DISABLED",
     "Answer",
     "UnknownOperation",
+    "explain",
     "failed",
     "read_breadcrumb_answer",
     "read_graphql_answer",
@@ -44,6 +48,24 @@ def failed(message: str) -> Answer:
     The answer that stands for a failure.
     """
     return {"success": False, "message": message}
+
+
+def explain(error: Exception, timeout: float) -> str:
+    """
+    The message of an answer that stands for a failure.
+
+    :param error: the failure.
+    :param timeout: the time limit, in seconds.
+    """
+    if isinstance(error, TimeoutError):
+        return f"the server did not answer within {timeout:g} seconds"
+    if isinstance(error, StatHatError):
+        return _text(error)
+    if isinstance(error, DNSLookupError):
+        return "the server's name was not found"
+    if isinstance(error, ResponseNeverReceived) and error.reasons:
+        error = error.reasons[0].value
+    return "the server was not reached: " + _text(f"{type(error).__name__}: {error}")
 
 
 def read_breadcrumb_answer(reply: Reply) -> Answer:

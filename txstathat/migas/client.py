@@ -13,16 +13,16 @@ from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
-from twisted.internet.error import DNSLookupError, TimeoutError
+from twisted.internet.error import TimeoutError
 from twisted.python.failure import Failure
-from twisted.web.client import ResponseNeverReceived
 from twisted.web.iweb import IAgent
 
-from txstathat.errors import MigasError, StatHatError
+from txstathat.errors import MigasError
 from txstathat.migas.answers import (
     DISABLED,
     Answer,
     UnknownOperation,
+    explain,
     failed,
     read_breadcrumb_answer,
     read_graphql_answer,
@@ -36,10 +36,8 @@ from txstathat.migas.breadcrumb import (
 )
 from txstathat.migas.collected import COLLECTED, surroundings
 from txstathat.migas.settings import DEFAULT_TIMEOUT, Settings
-from txstathat.migas.texts import one_line
 from txstathat.migas.tracking import ErrorHandlers, Run, Tracker
 from txstathat.migas.userid import clear_user_id, load_user_id, user_id_path
-from txstathat.outcome import MAX_MESSAGE
 from txstathat.replies import Reply
 from txstathat.transport import Transport, check_url
 
@@ -378,7 +376,7 @@ class MigasClient:
             return failure
         if not self._ignore_errors:
             return failure
-        message = _explain(error, self._settings.timeout)
+        message = explain(error, self._settings.timeout)
         self._settings.info("{client}: {message}", client=repr(self), message=message)
         return failed(message)
 
@@ -397,17 +395,3 @@ class MigasClient:
             shown = f"({field.what})" if value is None else value
             lines.append(f"{field.name}: {shown} - {field.why}")
         return lines
-
-
-def _explain(error: Exception, timeout: float) -> str:
-    if isinstance(error, TimeoutError):
-        return f"the server did not answer within {timeout:g} seconds"
-    if isinstance(error, StatHatError):
-        return one_line(str(error), MAX_MESSAGE)
-    if isinstance(error, DNSLookupError):
-        return "the server's name was not found"
-    if isinstance(error, ResponseNeverReceived) and error.reasons:
-        error = error.reasons[0].value
-    return "the server was not reached: " + one_line(
-        f"{type(error).__name__}: {error}", MAX_MESSAGE
-    )
