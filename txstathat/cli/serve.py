@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import serverFromString
 
 from txstathat.cli.running import run
@@ -63,9 +64,8 @@ def serve(listen: str, ezkey: str | None, ukey: str | None) -> None:
         click.echo(f"Listening on {_address(port)}")
         for name, key in known.items():
             click.echo(f"{name}: {key}")
-        stopped: Deferred[None] = Deferred()
-        reactor.addSystemEventTrigger("before", "shutdown", stopped.callback, None)
-        await stopped
+        with suppress(CancelledError):
+            await Deferred()
         await port.stopListening()
         Console().print(totals_table(totals.totals))
         return 0

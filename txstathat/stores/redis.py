@@ -388,6 +388,10 @@ def _told_errors() -> Iterator[None]:
         yield
     except exceptions.AuthenticationError as error:
         raise StoreError(f"Redis refused the password: {error}") from error
+    except exceptions.MovedError as error:
+        raise StoreError(
+            "Redis: this is a node of a cluster; write redis+cluster:// in the URL"
+        ) from error
     except (
         exceptions.ConnectionError,
         exceptions.TimeoutError,
