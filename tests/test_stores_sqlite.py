@@ -19,7 +19,8 @@ from tests.test_stores import ADDED, batch, key
 from txstathat.errors import StoreError, StoreTooNew, StoreUnavailable
 from txstathat.metrica import Metrica
 from txstathat.stores import open_store, sqlite
-from txstathat.stores.sqlite import MIGRATIONS, SqliteBackend, migrate
+from txstathat.stores.sqlite import SqliteBackend
+from txstathat.stores.sqlite_schema import MIGRATIONS, migrate
 from txstathat.stores.store import Store, Threads
 
 
