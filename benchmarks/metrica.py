@@ -139,7 +139,7 @@ def unawaited(metrica: Metrica, kicks: int) -> Any:
 
 @inlineCallbacks
 def in_flight(metrica: Metrica, kicks: int, tasks: int = 1000) -> Any:
-    """Kicks per second that nobody waits for, until the last is in the store."""
+    """Kicks per second by a thousand tasks that wait for each of their kicks."""
     source = events(len(metrica.axes))
 
     @inlineCallbacks
@@ -253,15 +253,17 @@ def growth(port: int, folder: Path, most: int) -> Any:
         done = 0
         upto = 10_000
         while upto <= most:
-            # The last tenth, which follows all the others.
-            yield unawaited(metrica, upto - done - max(upto // 10, 10_000) // 2)
-            rate = yield unawaited(metrica, max(upto // 10, 10_000) // 2)
-            done = upto
+            yield unawaited(metrica, upto - done)
+            rates = []
+            for _ in range(5):
+                rates.append((yield unawaited(metrica, 20_000)))
+            done = upto + 5 * 20_000
+            rate = statistics.median(rates)
             first = first or rate
             print(
                 f"{name:6} after {upto:10,} kicks: {first / rate:.2f}x the cost of one"
             )
-            upto *= 10
+            upto *= 100 if upto == 10_000 else 10
         assert (yield metrica.total()) == done
         yield store.close()
     spread = yield spread_size(folder)

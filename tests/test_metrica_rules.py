@@ -130,9 +130,50 @@ class KickTests(MetricaCase):
         self.assertEqual(self.ok(metrica.total()), MAX - 10 + 1 + 1 + 2)
         self.assertEqual((metrica.written, metrica.lost, metrica.waiting), (4, 1, 0))
 
+    def test_overflow_among_many(self) -> None:
+        """Also when thousands share its batch: the others are all written."""
+        metrica = self.metrica([("a", StoredChoiceAxis())])
+        self.ok(metrica.kick(MAX - 10_000, a="x"))
+        gate: Deferred[None] = Deferred()
+        add = self.store.add
+        self.store.add = lambda batches: gate.addCallback(lambda _: add(batches))
+        kicks = [metrica.kick(1, a=str(n)) for n in range(3000)]
+        kicks.insert(1500, metrica.kick(9999, a="much"))
+        kicks += [metrica.kick(1, a=str(n)) for n in range(3000, 4000)]
+        self.store.add = add
+        gate.callback(None)
+        self.failureResultOf(kicks.pop(1500), AmountOverflow)
+        for kick in kicks:
+            self.ok(kick)
+        self.assertEqual(self.ok(metrica.total()), MAX - 10_000 + 4000)
+
+    def test_hostile_value(self) -> None:
+        """What a value's own methods raise arrives in the Deferred."""
+
+        class Hostile:
+            def __str__(self) -> str:
+                raise KeyError("no text")
+
+        metrica = self.metrica([("a", StoredChoiceAxis())])
+        self.failureResultOf(metrica.kick(a=Hostile()), KeyError)
+        self.assertEqual(metrica.waiting, 0)
+
+    def test_patience_of_late_kicks(self) -> None:
+        """A kick that joins those who wait is tried about as long as they are."""
+        metrica = self.metrica()
+        self.store.add = lambda batches: self.down()
+        first = metrica.kick()
+        self.clock.pump([0.5] * 60)
+        late = metrica.kick()
+        self.clock.pump([0.5] * 66)
+        self.failureResultOf(first, StoreUnavailable)
+        self.assertNoResult(late)
+        self.clock.pump([0.5] * 60)
+        self.failureResultOf(late, StoreUnavailable)
+
     def test_overflow_before_the_store(self) -> None:
         """A sum that grows too large while it waits refuses the kick that did it."""
-        kicks = Kicks(lambda additions: self.fail("not written"))
+        kicks = Kicks(lambda additions: self.fail("not written"), NOW)
         kicks.kick("t", (), MAX, Deferred())
         self.assertRaises(AmountOverflow, kicks.kick, "t", (), 1, Deferred())
         kicks.kick("t", (), -5, Deferred())

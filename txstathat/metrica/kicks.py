@@ -32,10 +32,10 @@ from txstathat.stores.sums import add_floats
 __all__ = ["REMEMBER_KICKS", "Kicks"]
 
 #: For how many seconds a store remembers a batch of kicks. It is repeated only by the
-#: process that has it, and for a much shorter time: `txstathat.gather.PATIENCE`.
+#: process that has it, and for a much shorter time: ``txstathat.gather.PATIENCE``.
 REMEMBER_KICKS = 600.0
 
-# What stands in a sum: whole, count, least, most, real, rest (see Addition); then the
+# What stands in a sum: whole, events, least, most, real, rest (see Addition); then the
 # Deferreds of the kicks in it.
 _WAITERS = 6
 
@@ -46,6 +46,7 @@ class Kicks:
     Kicks of one Metrica that will be written together.
 
     :param amounts: makes the batch's amounts of its additions.
+    :param begun: the time of the first kick, in seconds.
 
     :ivar sealed: whether it takes no more kicks.
     :ivar sums: what is in it, by stretch and distinct event.
@@ -53,9 +54,12 @@ class Kicks:
     """
 
     def __init__(
-        self, amounts: Callable[[dict[tuple[str, Event], Addition]], Amounts]
+        self,
+        amounts: Callable[[dict[tuple[str, Event], Addition]], Amounts],
+        begun: float,
     ) -> None:
         self._amounts = amounts
+        self.begun = begun
         self.sums: dict[tuple[str, Event], list[Any]] = {}
         self.sealed = False
         self._batch: Batch | None = None
@@ -115,17 +119,19 @@ class Kicks:
             {key: Addition(*found[:_WAITERS]) for key, found in self.sums.items()}
         )
 
-    def parts(self) -> list[Kicks]:
+    def halves(self) -> list[Kicks]:
         """
-        The same kicks, each distinct event on its own: for when they cannot be added
-        together since one of them is too large.
+        The same kicks as two batches: for when they cannot be added together since one
+        of them is too much. So that one is found in a few steps.
         """
-        parts = []
-        for key, found in self.sums.items():
-            part = Kicks(self._amounts)
-            part.sums[key] = found
-            parts.append(part)
-        return parts
+        sums = list(self.sums.items())
+        middle = len(sums) // 2
+        halves = []
+        for some in (sums[:middle], sums[middle:]):
+            half = Kicks(self._amounts, self.begun)
+            half.sums.update(some)
+            halves.append(half)
+        return halves
 
     def settle(self, result: Failure | None) -> None:
         """
