@@ -107,7 +107,7 @@ class GatherTests(SynchronousTestCase):
         self.assertEqual(gather.retries, 1)
 
     def test_given_up(self) -> None:
-        """After the patience an entry fails with why; those put later are still tried."""
+        """After the patience an entry fails with why; later ones are still tried."""
         gather = self.gather(patience=2.5)
         first = gather.put("a")
         self.clock.advance(1)

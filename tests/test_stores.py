@@ -294,7 +294,7 @@ class Contract:
 
     @inlineCallbacks
     def test_large(self: Any) -> Any:
-        """A batch of thousands of cells, in several stretches, is added and read whole."""
+        """Thousands of cells, in several stretches, are added and read whole."""
         cells = {f"k{n}": event(n) for n in range(2500)}
         amounts = Amounts(
             {"m": "d"},

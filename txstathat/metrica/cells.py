@@ -9,7 +9,7 @@ two selections share a key, whatever text the choices are.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import product
+from math import prod
 from typing import TypeAlias
 
 from txstathat.metrica.axes import Axis, Choice, as_json
@@ -17,7 +17,15 @@ from txstathat.metrica.calendar import ALL, coarsen
 from txstathat.stores.interface import Addition, Stretch
 from txstathat.stores.sums import merge
 
-__all__ = ["YEARS", "Event", "cell_key", "choice_group", "seen_choices", "spread"]
+__all__ = [
+    "YEARS",
+    "Event",
+    "cell_key",
+    "cells_of",
+    "choice_group",
+    "seen_choices",
+    "spread",
+]
 
 #: What an event was: on each axis its choice, or ``None`` when it is not known.
 Event: TypeAlias = tuple[Choice | None, ...]
@@ -41,17 +49,14 @@ def choice_group(axis: str, path: Sequence[str] = ()) -> str:
     return as_json([axis, *path])
 
 
-def event_keys(axes: Sequence[Axis], event: Event) -> list[str]:
+def cells_of(axes: Sequence[Axis], event: Event) -> int:
     """
-    The keys of all the cells of one stretch in which an event counts.
+    In how many cells of each stretch an event counts.
     """
-    parts = [
-        ("null",)
-        if choice is None
-        else ("null", *(as_json(above) for above in axis.prefixes(choice)))
+    return prod(
+        1 + (0 if choice is None else len(axis.prefixes(choice)))
         for axis, choice in zip(axes, event, strict=True)
-    ]
-    return [f"[{','.join(key)}]" for key in product(*parts)]
+    )
 
 
 def spread(
@@ -124,9 +129,27 @@ def _merged(group: Sequence[Mapping[Event, Addition]]) -> dict[Event, Addition]:
 def _expand(
     axes: Sequence[Axis], events: Mapping[Event, Addition]
 ) -> dict[str, Addition]:
-    cells: dict[str, Addition] = {}
+    """
+    The cells of a stretch, by rolling up one axis after the other: what stands under a
+    choice is also added to what is above it, up to "all".
+    """
+    cells: dict[tuple[str, ...], Addition] = {}
+    above: list[dict[str, list[str]]] = [{} for _ in axes]
+    texts: list[dict[Choice | None, str]] = [{None: "null"} for _ in axes]
     for event, addition in events.items():
-        for key in event_keys(axes, event):
-            old = cells.get(key)
-            cells[key] = addition if old is None else merge(old, addition)
-    return cells
+        parts = []
+        for n, choice in enumerate(event):
+            text = texts[n].get(choice)
+            if text is None and choice is not None:
+                *higher, text = map(as_json, axes[n].prefixes(choice))
+                texts[n][choice] = text
+                above[n][text] = ["null", *higher]
+            parts.append(text or "null")
+        cells[tuple(parts)] = addition
+    for n, higher_than in enumerate(above):
+        for key, addition in list(cells.items()):
+            for part in higher_than.get(key[n], ()):
+                place = (*key[:n], part, *key[n + 1 :])
+                old = cells.get(place)
+                cells[place] = addition if old is None else merge(old, addition)
+    return {f"[{','.join(key)}]": addition for key, addition in cells.items()}

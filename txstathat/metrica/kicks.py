@@ -32,10 +32,10 @@ from txstathat.stores.sums import add_floats
 __all__ = ["REMEMBER_KICKS", "Kicks"]
 
 #: For how many seconds a store remembers a batch of kicks. It is repeated only by the
-#: process that has it, and for a much shorter time: `txstathat.gather.PATIENCE`.
+#: process that has it, and for a much shorter time: ``txstathat.gather.PATIENCE``.
 REMEMBER_KICKS = 600.0
 
-# What stands in a sum: whole, count, least, most, real, rest (see Addition); then the
+# What stands in a sum: whole, events, least, most, real, rest (see Addition); then the
 # Deferreds of the kicks in it.
 _WAITERS = 6
 
@@ -46,30 +46,27 @@ class Kicks:
     Kicks of one Metrica that will be written together.
 
     :param amounts: makes the batch's amounts of its additions.
+    :param begun: the time of the first kick, in seconds.
 
     :ivar sealed: whether it takes no more kicks.
-    :ivar sums: how many distinct events are in it.
+    :ivar sums: what is in it, by stretch and distinct event.
     :ivar kicks: how many kicks are in it.
     """
 
     def __init__(
-        self, amounts: Callable[[dict[tuple[str, Event], Addition]], Amounts]
+        self,
+        amounts: Callable[[dict[tuple[str, Event], Addition]], Amounts],
+        begun: float,
     ) -> None:
         self._amounts = amounts
-        self._sums: dict[tuple[str, Event], list[Any]] = {}
+        self.begun = begun
+        self.sums: dict[tuple[str, Event], list[Any]] = {}
+        self.sealed = False
         self._batch: Batch | None = None
 
     @property
-    def sealed(self) -> bool:
-        return self._batch is not None
-
-    @property
-    def sums(self) -> int:
-        return len(self._sums)
-
-    @property
     def kicks(self) -> int:
-        return sum(len(found[_WAITERS]) for found in self._sums.values())
+        return sum(len(found[_WAITERS]) for found in self.sums.values())
 
     def kick(
         self, label: str, event: Event, amount: int | float, kicked: Deferred[None]
@@ -83,13 +80,13 @@ class Kicks:
         :param kicked: is called back by :meth:`settle`.
         :raises AmountOverflow: if the sum becomes too large.
         """
-        found = self._sums.get((label, event))
+        found = self.sums.get((label, event))
         if found is None:
             if type(amount) is int:
                 new = [amount, 1, amount, amount, None, 0.0, [kicked]]
             else:
                 new = [0, 1, amount, amount, amount, 0.0, [kicked]]
-            self._sums[label, event] = new
+            self.sums[label, event] = new
             return
         if type(amount) is int:
             whole = found[0] + amount
@@ -113,31 +110,34 @@ class Kicks:
         """
         if self._batch is None:
             # Nobody else can have this id, so nothing need be compared.
+            self.sealed = True
             self._batch = Batch(uuid4().hex, "", self._spread, REMEMBER_KICKS)
         return self._batch
 
     def _spread(self) -> Amounts:
         return self._amounts(
-            {key: Addition(*found[:_WAITERS]) for key, found in self._sums.items()}
+            {key: Addition(*found[:_WAITERS]) for key, found in self.sums.items()}
         )
 
-    def parts(self) -> list[Kicks]:
+    def halves(self) -> list[Kicks]:
         """
-        The same kicks, each distinct event on its own: for when they cannot be added
-        together since one of them is too large.
+        The same kicks as two batches: for when they cannot be added together since one
+        of them is too much. So that one is found in a few steps.
         """
-        parts = []
-        for key, found in self._sums.items():
-            part = Kicks(self._amounts)
-            part._sums[key] = found
-            parts.append(part)
-        return parts
+        sums = list(self.sums.items())
+        middle = len(sums) // 2
+        halves = []
+        for some in (sums[:middle], sums[middle:]):
+            half = Kicks(self._amounts, self.begun)
+            half.sums.update(some)
+            halves.append(half)
+        return halves
 
     def settle(self, result: Failure | None) -> None:
         """
         Call back all who kicked.
         """
-        for found in self._sums.values():
+        for found in self.sums.values():
             for kicked in found[_WAITERS]:
                 kicked.callback(cast(None, result))
 

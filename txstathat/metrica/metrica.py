@@ -14,7 +14,6 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txstathat.errors import (
-    AmountOverflow,
     DefinitionMismatch,
     InvalidPoint,
     StoreBusy,
@@ -23,18 +22,21 @@ from txstathat.errors import (
 from txstathat.interfaces import IKick
 from txstathat.metrica.axes import Axis, Choice, as_json
 from txstathat.metrica.calendar import RETENTION, SCALES, Calendar, Date, coarsen
-from txstathat.metrica.cells import Event, event_keys, seen_choices, spread
+from txstathat.metrica.cells import Event, cells_of, seen_choices, spread
 from txstathat.metrica.kicks import Kicks, refusal
 from txstathat.metrica.selection import AveragedSelection, Selection
 from txstathat.points import MAX_INTEGER, Amount, amount_text, check_name, parse_amount
 from txstathat.stores.interface import Addition, Amounts, Answer, IStore, Outcome
 
-__all__ = ["MAX_CELLS", "MAX_WAITING", "AveragedMetrica", "Metrica"]
+__all__ = ["MAX_AGE", "MAX_CELLS", "MAX_WAITING", "AveragedMetrica", "Metrica"]
 
 #: How many kicks may wait to be written, by default; one more is refused.
 MAX_WAITING = 100_000
 #: About how many cells one batch may touch; what goes beyond is another batch.
 MAX_CELLS = 50_000
+#: For how many seconds a batch takes kicks while it waits: all of them are given up
+#: together, so none may be much younger than the others.
+MAX_AGE = 1.0
 #: For how many seconds a question waits for the kicks made before it to be written.
 QUESTION_PATIENCE = 5.0
 
@@ -134,7 +136,7 @@ class Metrica:
         self, value: Amount = 1, date: Date | None = None, **axes: Any
     ) -> Deferred[None]:
         """
-        Register one event.
+        Register one event. Call it in the reactor's thread.
 
         :param value: its weight.
         :param date: when it happened: a datetime (one without a zone is in the
@@ -153,7 +155,8 @@ class Metrica:
         kicked: Deferred[None] = Deferred()
         try:
             self._take(value, date, axes, kicked)
-        except (AmountOverflow, InvalidPoint, TypeError, ValueError):
+        except Exception:
+            # Whatever a value's own methods may raise.
             return fail()
         return kicked
 
@@ -169,20 +172,27 @@ class Metrica:
             amount: int | float = value
         else:
             amount = self.amount(value)
+        now = self.clock.seconds()
         if date is None:
-            label = self.calendar.now(self.clock.seconds())
+            label = self.calendar.now(now)
         else:
             label = self.calendar.minute(self.calendar.seconds(date))
-        label = coarsen(label, self._finest)
+        if self._finest != "minute":
+            label = coarsen(label, self._finest)
         batch = self._open
-        if batch is not None and not batch.sealed and batch.sums < self._max_sums:
+        if (
+            batch is not None
+            and not batch.sealed
+            and len(batch.sums) < self._max_sums
+            and now - batch.begun < MAX_AGE
+        ):
             batch.kick(label, event, amount, kicked)
             self._waiting += 1
             return
-        batch = self._open = Kicks(self._amounts)
+        batch = self._open = Kicks(self._amounts, now)
         batch.kick(label, event, amount, kicked)
         self._waiting += 1
-        per_sum = len(event_keys(self._axes, event)) * (len(self.retention) + 1)
+        per_sum = cells_of(self._axes, event) * (len(self.retention) + 1)
         self._max_sums = max(1, MAX_CELLS // per_sum)
         self._put(batch)
 
@@ -193,7 +203,7 @@ class Metrica:
         :raises TypeError: if a keyword is unknown.
         :raises ValueError: if an axis does not allow a value.
         """
-        if not self._known.issuperset(axes):
+        if not axes.keys() <= self._known:
             raise TypeError(
                 f"{self.name!r} has no axis {min(set(axes) - self._known)!r}; "
                 f"its axes are: {', '.join(self.axes) or 'none'}"
@@ -243,9 +253,9 @@ class Metrica:
         )
 
     def _answered(self, answer: Answer, batch: Kicks) -> None:
-        if answer.outcome is Outcome.OVERFLOW and batch.sums > 1:
-            for part in batch.parts():
-                self._put(part)
+        if answer.outcome is Outcome.OVERFLOW and len(batch.sums) > 1:
+            for half in batch.halves():
+                self._put(half)
             return
         refused = refusal(answer)
         # Made once, not once for each of thousands of kicks.
@@ -299,8 +309,7 @@ class Metrica:
         """
         return kept if self.multiplier is None else kept / self.multiplier
 
-    @inlineCallbacks
-    def ready(self) -> Generator[Deferred[Any], Any, None]:
+    def ready(self) -> Deferred[None]:
         """
         Wait until a question can be asked.
 
@@ -310,12 +319,13 @@ class Metrica:
             :class:`~txstathat.errors.StoreUnavailable` when the kicks were not written
             within :data:`QUESTION_PATIENCE` seconds.
         """
-        if self.store.gather.waiting:
-            settled = self.store.gather.settled()
-            settled.addTimeout(QUESTION_PATIENCE, self.clock, _not_settled)
-            yield settled
-        if self._defined:
-            return
+        ready: Deferred[None] = self.store.gather.settled()
+        if not ready.called:
+            ready.addTimeout(QUESTION_PATIENCE, self.clock, _not_settled)
+        return ready if self._defined else ready.addCallback(self._check_definition)
+
+    @inlineCallbacks
+    def _check_definition(self, _: None) -> Generator[Deferred[Any], Any, None]:
         definitions = yield self.store.definitions([self.name])
         stored = definitions.get(self.name)
         if stored is not None and stored != self.definition:

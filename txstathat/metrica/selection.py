@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred, fail, inlineCallbacks
 
 from txstathat.metrica.axes import HierarchicalAxis
 from txstathat.metrica.calendar import (
@@ -136,32 +136,36 @@ class Selection:
     def _told(self, sums: Sums) -> Any:
         return self._metrica.told(sums[0])
 
-    @inlineCallbacks
     def _read(
         self, stretches: Sequence[Sequence[tuple[str, str]]], events: Sequence[Event]
-    ) -> Generator[Deferred[Any], Any, list[Sums]]:
+    ) -> Deferred[list[Sums]]:
         """
         Sums for each timespan, given as the stretches that make it up, and within that
         for each of the events.
         """
-        yield self._metrica.ready()
         name = self._metrica.name
         keys = [cell_key(event) for event in events]
-        cells: list[Cell | None] = yield self._metrica.store.read(
-            [
-                CellKey(name, scale, label, key)
-                for several in stretches
-                for key in keys
-                for scale, label in several
-            ]
+        wanted = [
+            CellKey(name, scale, label, key)
+            for several in stretches
+            for key in keys
+            for scale, label in several
+        ]
+
+        def add_up(cells: list[Cell | None]) -> list[Sums]:
+            sums = []
+            at = 0
+            for several in stretches:
+                for _ in keys:
+                    sums.append(_added_up(cells[at : at + len(several)]))
+                    at += len(several)
+            return sums
+
+        return (
+            self._metrica.ready()
+            .addCallback(lambda _: self._metrica.store.read(wanted))
+            .addCallback(add_up)
         )
-        sums = []
-        at = 0
-        for several in stretches:
-            for _ in keys:
-                sums.append(_added_up(cells[at : at + len(several)]))
-                at += len(several)
-        return sums
 
     def _stretches(self, span: Span) -> list[tuple[str, str]]:
         """
@@ -182,10 +186,14 @@ class Selection:
             for stretch in self._stretches((*span, number))
         ]
 
-    @inlineCallbacks
-    def _ask(self, tell: Callable[[Sums], Any]) -> Generator[Deferred[Any], Any, Any]:
-        sums = yield self._read([self._stretches(self._span)], [self._event])
-        return tell(sums[0])
+    def _ask(self, tell: Callable[[Sums], Any]) -> Deferred[Any]:
+        try:
+            stretches = self._stretches(self._span)
+        except ValueError:
+            return fail()
+        return self._read([stretches], [self._event]).addCallback(
+            lambda sums: tell(sums[0])
+        )
 
     @inlineCallbacks
     def _iterate(

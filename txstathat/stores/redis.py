@@ -243,6 +243,9 @@ class RedisBackend:
             for stretch, fields in stretches.items():
                 pipeline.hmget(stretch, fields)
             return [[_text(one) for one in several] for several in pipeline.execute()]
+        if len(stretches) == 1:
+            ((stretch, fields),) = stretches.items()
+            return [[_text(one) for one in self._client.hmget(stretch, fields)]]
         read = self._read_script(
             keys=list(stretches), args=[_json(list(stretches.values()))]
         )
@@ -408,6 +411,10 @@ def _told_errors() -> Iterator[None]:
         yield
     except exceptions.AuthenticationError as error:
         raise StoreError(f"Redis refused the password: {error}") from error
+    except exceptions.MovedError as error:
+        raise StoreError(
+            "Redis: this is a node of a cluster; write redis+cluster:// in the URL"
+        ) from error
     except (
         exceptions.ConnectionError,
         exceptions.TimeoutError,

@@ -15,7 +15,7 @@ from typing import Any
 
 from zope.interface import implementer
 
-from txstathat.errors import StoreError, StoreTooNew, StoreUnavailable
+from txstathat.errors import StoreError, StoreUnavailable
 from txstathat.points import MAX_INTEGER
 from txstathat.stores.interface import (
     ANY,
@@ -27,10 +27,11 @@ from txstathat.stores.interface import (
     Outcome,
     Stretch,
 )
+from txstathat.stores.sqlite_schema import MIGRATIONS, migrate, transaction
 from txstathat.stores.store import IBackend
 from txstathat.stores.sums import as_cell
 
-__all__ = ["BUSY_SECONDS", "SWEEP_EVERY", "SWEEP_ROWS", "SqliteBackend", "migrate"]
+__all__ = ["BUSY_SECONDS", "MAX_LOG", "SWEEP_EVERY", "SWEEP_ROWS", "SqliteBackend"]
 
 #: For how many seconds a write waits for another process's, before it fails.
 BUSY_SECONDS = 3.0
@@ -41,57 +42,6 @@ SWEEP_EVERY = 60.0
 SWEEP_ROWS = 2000
 #: The size in bytes to which the write-ahead log is cut back after a checkpoint.
 MAX_LOG = 16 * 2**20
-
-_APPLICATION = 0x74785348  # "txSH"
-
-#: What takes the schema from each version to the next one.
-#:
-#: A sum of whole numbers that goes beyond 64 bits would silently become a float; the
-#: checks turn that into an error. What has expired, or was dropped, is at first only
-#: made unreachable: its cells go when a sweep comes by. Ids of stretches are never used
-#: twice, so none of them comes back.
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        """CREATE TABLE metrica (
-            id INTEGER PRIMARY KEY AUTOINCREMENT,
-            name TEXT NOT NULL UNIQUE,
-            definition TEXT NOT NULL)""",
-        """CREATE TABLE stretch (
-            id INTEGER PRIMARY KEY AUTOINCREMENT,
-            metrica INTEGER NOT NULL,
-            scale TEXT NOT NULL,
-            label TEXT NOT NULL,
-            expires REAL,
-            UNIQUE (metrica, scale, label))""",
-        "CREATE INDEX stretch_expires ON stretch (expires) WHERE expires IS NOT NULL",
-        "CREATE TABLE dead (stretch INTEGER PRIMARY KEY)",
-        """CREATE TABLE cell (
-            stretch INTEGER NOT NULL,
-            key TEXT NOT NULL,
-            whole INTEGER NOT NULL CHECK (typeof(whole) = 'integer'),
-            events INTEGER NOT NULL CHECK (typeof(events) = 'integer'),
-            least NOT NULL,
-            most NOT NULL,
-            real REAL CHECK (abs(real) <= 1.7976931348623157e308),
-            rest REAL,
-            PRIMARY KEY (stretch, key)) WITHOUT ROWID""",
-        """CREATE TABLE choice (
-            metrica INTEGER NOT NULL,
-            grouped TEXT NOT NULL,
-            choice TEXT NOT NULL,
-            PRIMARY KEY (metrica, grouped, choice)) WITHOUT ROWID""",
-        """CREATE TABLE batch (
-            id TEXT PRIMARY KEY,
-            digest TEXT NOT NULL,
-            expires REAL NOT NULL) WITHOUT ROWID""",
-        "CREATE INDEX batch_expires ON batch (expires)",
-        """CREATE TABLE record (
-            kind TEXT NOT NULL,
-            id TEXT NOT NULL,
-            text TEXT NOT NULL,
-            PRIMARY KEY (kind, id)) WITHOUT ROWID""",
-    ),
-)
 
 # Many rows in one statement: Python's global lock is given up and taken again for each
 # statement, which takes long while the reactor is busy.
@@ -147,11 +97,22 @@ class SqliteBackend:
 
     :param path: its file, or ``':memory:'``.
     :param seconds: tells the time, in Unix seconds.
+    :param busy_seconds: how long a write waits for another process's.
+    :param sweep_rows: how many rows one sweep deletes at most.
     """
 
-    def __init__(self, path: str, seconds: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        path: str,
+        seconds: Callable[[], float],
+        *,
+        busy_seconds: float = BUSY_SECONDS,
+        sweep_rows: int = SWEEP_ROWS,
+    ) -> None:
         self._path = path
         self._seconds = seconds
+        self._busy_seconds = busy_seconds
+        self._sweep_rows = sweep_rows
         self._next_sweep = 0.0
 
     def open(self) -> None:
@@ -171,7 +132,7 @@ class SqliteBackend:
         # Used in several threads, but never in two at once.
         connection = sqlite3.connect(
             self._path,
-            timeout=BUSY_SECONDS,
+            timeout=self._busy_seconds,
             isolation_level=None,
             check_same_thread=False,
         )
@@ -193,7 +154,7 @@ class SqliteBackend:
         """See :meth:`.IStore.add`."""
         amounts = [batch.amounts() for batch in batches]
         with _told_errors():
-            with _transaction(self._writer, "IMMEDIATE"):
+            with transaction(self._writer, "IMMEDIATE"):
                 now = self._seconds()
                 answers = [
                     self._add_once(batch, amount, now)
@@ -300,7 +261,7 @@ class SqliteBackend:
     def drop(self, name: str) -> bool:
         """See :meth:`.IStore.drop`."""
         db = self._writer
-        with _told_errors(), _transaction(db, "IMMEDIATE"):
+        with _told_errors(), transaction(db, "IMMEDIATE"):
             row = db.execute(
                 "SELECT id FROM metrica WHERE name = ?", (name,)
             ).fetchone()
@@ -316,7 +277,7 @@ class SqliteBackend:
         """See :meth:`.IStore.drop_expired`."""
         db = self._writer
         left = limit
-        with _told_errors(), _transaction(db, "IMMEDIATE"):
+        with _told_errors(), transaction(db, "IMMEDIATE"):
             now = self._seconds()
             expired = db.execute(
                 "SELECT id FROM stretch WHERE expires <= ? LIMIT ?", (now, limit)
@@ -347,7 +308,7 @@ class SqliteBackend:
             return
         self._next_sweep = now + SWEEP_EVERY
         try:
-            if self.drop_expired(SWEEP_ROWS) >= SWEEP_ROWS:
+            if self.drop_expired(self._sweep_rows) >= self._sweep_rows:
                 self._next_sweep = 0.0
         except StoreUnavailable:
             pass  # what was added is safe; the next sweep may do better
@@ -359,7 +320,7 @@ class SqliteBackend:
         now = self._seconds()
         cells: list[Cell | None] = [None] * len(keys)
         wanted = [(number, *key) for number, key in enumerate(keys)]
-        with _told_errors(), _transaction(self._reader, "DEFERRED"):
+        with _told_errors(), transaction(self._reader, "DEFERRED"):
             for sql, values in _in_bulk(_READ, wanted):
                 for number, *row in self._reader.execute(sql, [*values, now]):
                     cells[number] = as_cell(*row)
@@ -405,7 +366,7 @@ class SqliteBackend:
     def put_record(self, kind: str, id: str, text: str | None, was: str | None) -> bool:
         """See :meth:`.IStore.put_record`."""
         db = self._writer
-        with _told_errors(), _transaction(db, "IMMEDIATE"):
+        with _told_errors(), transaction(db, "IMMEDIATE"):
             row = db.execute(
                 "SELECT text FROM record WHERE kind = ? AND id = ?", (kind, id)
             ).fetchone()
@@ -419,33 +380,6 @@ class SqliteBackend:
                     (kind, id, text),
                 )
             return True
-
-
-def migrate(db: sqlite3.Connection, migrations: Sequence[Sequence[str]]) -> None:
-    """
-    Bring a database's schema to the latest version, or create it.
-
-    :param migrations: for each version, the statements that lead to the next one.
-    :raises StoreTooNew: if it has a later version than these lead to.
-    :raises StoreError: if the database is something else.
-    """
-    with _transaction(db, "IMMEDIATE"):
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        (application,) = db.execute("PRAGMA application_id").fetchone()
-        (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if application != _APPLICATION and (tables or version or application):
-            raise StoreError("this SQLite file was made by something else")
-        if version > len(migrations):
-            raise StoreTooNew(
-                f"the store has version {version} and this is for up to "
-                f"{len(migrations)}: use the newer txStatHat that wrote it"
-            )
-        for statements in migrations[version:]:
-            for statement in statements:
-                db.execute(statement)
-        if version < len(migrations):
-            db.execute(f"PRAGMA application_id = {_APPLICATION}")
-            db.execute(f"PRAGMA user_version = {len(migrations)}")
 
 
 def _in_bulk(
@@ -470,18 +404,6 @@ def _in_bulk(
 def _new_id(cursor: sqlite3.Cursor) -> int:
     assert cursor.lastrowid is not None  # a row was inserted
     return cursor.lastrowid
-
-
-@contextmanager
-def _transaction(db: sqlite3.Connection, kind: str) -> Iterator[None]:
-    db.execute(f"BEGIN {kind}")
-    try:
-        yield
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
 
 
 @contextmanager

@@ -36,8 +36,19 @@ from txstathat.stores.interface import (
     IStore,
 )
 
-__all__ = ["CLOSE_PATIENCE", "IBackend", "Inline", "Runner", "Store", "Threads"]
+__all__ = [
+    "CLOSE_PATIENCE",
+    "MAX_WRITE",
+    "IBackend",
+    "Inline",
+    "Runner",
+    "Store",
+    "Threads",
+]
 
+#: How many entries one write of the store's gather makes up at most: an entry may be
+#: tens of thousands of cells (:data:`txstathat.metrica.metrica.MAX_CELLS`).
+MAX_WRITE = 8
 #: For how many seconds closing waits for what is gathered to be written.
 CLOSE_PATIENCE = 5.0
 
@@ -162,7 +173,9 @@ class Store:
         reactor: IReactorCore | None = None,
     ) -> None:
         self.clock = clock
-        self.gather: Gather[IEntry, Answer] = Gather(self._write_entries, clock)
+        self.gather: Gather[IEntry, Answer] = Gather(
+            self._write_entries, clock, max_write=MAX_WRITE
+        )
         self._backend = backend
         self._runner = runner
         self._reactor = reactor

@@ -39,10 +39,10 @@ def merge(a: Addition, b: Addition) -> Addition:
     Two additions as one.
     """
     real, rest = a.real, a.rest
-    if b.real is not None:
-        real, rest = (
-            (b.real, b.rest) if real is None else add_floats(real, rest, b.real, b.rest)
-        )
+    if real is None:
+        real, rest = b.real, b.rest
+    elif b.real is not None:
+        real, rest = add_floats(real, rest, b.real, b.rest)
     return Addition(
         a.whole + b.whole,
         a.events + b.events,
