@@ -12,17 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from treq.client import HTTPClient
 from treq.testing import RequestTraversalAgent
-from twisted.internet.defer import ensureDeferred, fail
+from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol
-from twisted.internet.task import deferLater
+from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
-from txstathat.collector.totals import IKeeper, MemoryTotals, Total
-from zope.interface.verify import verifyObject
 
-from tests.support import reactor
+from tests.stores import NOW
+from tests.support import logged, reactor
 from txstathat import Count, Value
-from txstathat.collector.front import Front, front_site
+from txstathat.collector.doorman import HOLD, MAX_ADDRESSES, MAX_WRONG, Doorman
 from txstathat.collector.ingest import (
     MAX_BATCH,
     MAX_BODY,
@@ -31,7 +30,13 @@ from txstathat.collector.ingest import (
     Refusal,
     read_request,
 )
-from txstathat.collector.keys import Keys, new_key
+from txstathat.collector.keys import KeyRefused, Keys, new_key
+from txstathat.collector.service import collector_rooms
+from txstathat.collector.site import CollectorSite
+from txstathat.collector.stats import Total
+from txstathat.errors import StoreUnavailable
+from txstathat.stores import open_store
+from txstathat.testing import FakeStatHat
 from txstathat.transport import _Body
 
 
@@ -209,51 +214,15 @@ class IngestTests(SynchronousTestCase):
             self.assertTrue(refusal.msg)
 
 
-class TotalsTests(SynchronousTestCase):
+def in_memory(case: Any) -> Any:
     """
-    The keeper in memory.
+    A store in memory, with the test's clock, closed at the end.
     """
-
-    def setUp(self) -> None:
-        self.totals = MemoryTotals()
-
-    def keep(self, body: str, batch_id: str | None = None) -> None:
-        self.successResultOf(self.totals.keep(read_json(body, batch_id)))
-
-    def test_interface(self) -> None:
-        """It is a keeper."""
-        verifyObject(IKeeper, self.totals)
-
-    def test_sums(self) -> None:
-        """Counters sum, values average."""
-        self.keep(data('{"stat":"a","count":2}, {"stat":"b","value":1}'))
-        self.keep(data('{"stat":"a","count":-5}, {"stat":"b","value":2}'))
-        self.assertEqual(self.totals.totals["a"], Total("count", 2, -3))
-        self.assertEqual(self.totals.totals["b"].average, 1.5)
-        self.assertIsNone(Total("value").average)
-
-    def test_kind_is_that_of_the_first_point(self) -> None:
-        """A point of the other kind refuses its batch, which changes nothing."""
-        self.keep(data('{"stat":"a","count":2}'))
-        batch = read_json(data('{"stat":"new","count":1}, {"stat":"a","value":1}'))
-        refused = self.failureResultOf(self.totals.keep(batch), Refusal)
-        self.assertIn("'a' is a count stat", refused.value.msg)
-        self.assertEqual(set(self.totals.totals), {"a"})
-
-    def test_an_id_counts_once_for_each_key(self) -> None:
-        """Ids are of a sender: another's may be the same."""
-        self.keep(data('{"stat":"a","count":1}'), "id")
-        self.keep(data('{"stat":"a","count":1}'), "id")
-        self.keep('{"ezkey": "other", "data": [{"stat":"a","count":1}]}', "id")
-        self.assertEqual(self.totals.totals["a"], Total("count", 2, 2))
-
-    def test_another_body_under_an_id_is_a_conflict(self) -> None:
-        """409, and nothing is added."""
-        self.keep(data('{"stat":"a","count":1}'), "id")
-        batch = read_json(data('{"stat":"a","count":2}'), "id")
-        refused = self.failureResultOf(self.totals.keep(batch), Refusal)
-        self.assertEqual(refused.value.status, 409)
-        self.assertEqual(self.totals.totals["a"], Total("count", 1, 1))
+    store = case.successResultOf(
+        open_store("memory:", reactor=case.clock, clock=case.clock)
+    )
+    case.addCleanup(store.close)
+    return store
 
 
 class KeyTests(SynchronousTestCase):
@@ -261,27 +230,132 @@ class KeyTests(SynchronousTestCase):
     Keys.
     """
 
-    def test_only_known_keys_of_the_same_api(self) -> None:
-        """An EZ key is no user key."""
-        keys = Keys(["ez", "other"], ["user"])
-        for api, key, allowed in (
-            ("ez", "ez", True),
-            ("ez", "other", True),
-            ("ez", "user", False),
-            ("classic", "user", True),
-            ("classic", "ez", False),
-            ("ez", "", False),
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.store = in_memory(self)
+        self.keys = Keys(self.store)
+
+    def now(self, waited: Any) -> Any:
+        return self.successResultOf(Deferred.fromCoroutine(waited))
+
+    def test_the_first_start_makes_one_of_each(self) -> None:
+        """An EZ key, a user key and an access token; and that only once."""
+        made = self.now(self.keys.make_first())
+        self.assertEqual(list(made), ["EZ key", "user key", "access token"])
+        ez, user, access = made.values()
+        self.assertEqual(self.now(Keys(self.store).make_first()), {})
+        for allowed, asked in (
+            (True, self.keys.allow("ez", ez)),
+            (True, self.keys.allow("classic", user)),
+            (True, self.keys.may_read(access)),
+            (False, self.keys.allow("ez", user)),
+            (False, self.keys.allow("ez", access)),
+            (False, self.keys.allow("ez", "")),
+            (False, self.keys.allow("ez", "\ud800")),
+            (False, self.keys.allow("classic", ez)),
+            (False, self.keys.may_read(ez)),
+            (None, self.keys.stat(ez)),
         ):
-            self.assertIs(keys.allow(api, key), allowed)
+            self.assertIs(asked, allowed)
 
     def test_kept_hashed(self) -> None:
-        """The keys themselves are not kept."""
-        self.assertNotIn("canary", repr(vars(Keys(["canary"]))))
+        """The keys themselves are not kept, neither here nor in the store."""
+        key = self.now(self.keys.add("ez", "canary"))
+        records = self.successResultOf(self.store.records("key"))
+        self.assertIn("canary", repr(records))
+        for kept in (records, vars(self.keys), self.now(self.keys.known())):
+            self.assertNotIn(key, repr(kept))
+
+    def test_revoked(self) -> None:
+        """A revoked key is refused, by others when they look again."""
+        other = Keys(self.store)
+        key = self.now(self.keys.add("ez", "one"))
+        self.assertFalse(other.allow("ez", key))
+        self.now(other.look_again())
+        self.assertTrue(other.allow("ez", key))
+        self.assertEqual(self.now(self.keys.revoke("one")).kind, "ez")
+        self.assertFalse(self.keys.allow("ez", key))
+        self.now(other.load())
+        self.assertFalse(other.allow("ez", key))
+
+    def test_names(self) -> None:
+        """A name is there once; what is not there cannot be revoked."""
+        self.now(self.keys.add("ez", "one"))
+        for wrong in (self.keys.add("user", "one"), self.keys.revoke("two")):
+            self.failureResultOf(Deferred.fromCoroutine(wrong), KeyRefused)
 
     def test_new_keys_differ(self) -> None:
         """A new key has 24 random bytes."""
         self.assertNotEqual(new_key(), new_key())
         self.assertEqual(len(new_key()), 32)
+
+    def test_many_unknown_keys_are_one_look(self) -> None:
+        """The store is asked for an unknown key once a second at most."""
+        looks = []
+        self.store.records = lambda kind: looks.append(kind) or succeed({})  # type: ignore[func-returns-value]
+        for _ in range(10):
+            self.now(self.keys.look_again())
+        self.assertEqual(len(looks), 1)
+        self.clock.advance(1)
+        self.now(self.keys.look_again())
+        self.assertEqual(len(looks), 2)
+
+    def test_a_store_that_is_away(self) -> None:
+        """What was known before goes on being known."""
+        key = self.now(self.keys.add("ez", "one"))
+        self.store.records = lambda kind: fail(StoreUnavailable("away"))
+        self.clock.advance(1)
+        self.now(self.keys.look_again())
+        self.assertTrue(self.keys.allow("ez", key))
+
+
+class Collector:
+    """
+    A whole collector in memory, with keys to it, and HTTP to talk to it.
+    """
+
+    def __init__(self, case: Any) -> None:
+        self.case = case
+        self.clock = case.clock
+        self.store = in_memory(case)
+        self.rooms = collector_rooms(self.store)
+        made = self.now(self.rooms.keys.make_first())
+        self.ez, self.user, self.token = made.values()
+        self.agent = RequestTraversalAgent(self.rooms.root)
+        self.http = HTTPClient(self.agent, data_to_body_producer=_Body)
+
+    def now(self, waited: Any) -> Any:
+        """What has come of it already."""
+        return self.case.successResultOf(Deferred.fromCoroutine(waited))
+
+    @property
+    def totals(self) -> dict[str, Total]:
+        """What was received."""
+        totals: dict[str, Total] = self.now(self.rooms.archive.totals())
+        return totals
+
+    def begin(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
+        """Ask; a Deferred of the response."""
+        return self.http.request(
+            method,
+            f"http://localhost{path}",
+            data=body,
+            headers={k.replace("_", "-"): v for k, v in headers.items()},
+        )
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
+        """Ask, and get the status and the JSON of the answer."""
+        response = self.case.successResultOf(self.begin(method, path, body, **headers))
+        self.case.assertEqual(
+            response.headers.getRawHeaders("content-type"), ["application/json"]
+        )
+        return response.code, self.case.successResultOf(response.json())
+
+    def get(self, path: str) -> Any:
+        """What is below /x/TOKEN."""
+        status, told = self.ask("GET", f"/x/{self.token}{path}")
+        self.case.assertEqual(status, 200, told)
+        return told
 
 
 class FrontTests(SynchronousTestCase):
@@ -290,52 +364,64 @@ class FrontTests(SynchronousTestCase):
     """
 
     def setUp(self) -> None:
-        self.totals = MemoryTotals()
-        self.open(self.totals)
-
-    def open(self, keeper: Any) -> None:
-        root = Front(keeper, Keys(["k"], ["u"]).allow)
-        self.http = HTTPClient(RequestTraversalAgent(root), data_to_body_producer=_Body)
-
-    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
-        response = self.successResultOf(
-            self.http.request(
-                method,
-                f"http://localhost{path}",
-                data=body,
-                headers={k.replace("_", "-"): v for k, v in headers.items()},
-            )
-        )
-        self.assertEqual(
-            response.headers.getRawHeaders("content-type"), ["application/json"]
-        )
-        return response.code, self.successResultOf(response.json())
+        self.clock = Clock()
+        self.clock.advance(NOW)
+        self.here = Collector(self)
+        self.ask = self.here.ask
 
     def test_form(self) -> None:
         """A form gets StatHat's answer."""
-        answer = self.ask("POST", "/ez", {"ezkey": "k", "stat": "a", "count": "3"})
-        self.assertEqual(answer, (200, {"status": 200, "msg": "ok"}))
-        self.assertEqual(self.totals.totals["a"].sum, 3)
+        form = {"ezkey": self.here.ez, "stat": "a", "count": "3"}
+        self.assertEqual(
+            self.ask("POST", "/ez", form), (200, {"status": 200, "msg": "ok"})
+        )
+        self.assertEqual(self.here.totals["a"].sum, 3)
 
-    def test_get(self) -> None:
-        """So does a GET."""
-        query = urlencode({"ukey": "u", "key": "s", "value": "0.5"})
+    def test_classic(self) -> None:
+        """The Classic API posts to stats that were made, by their keys; GET does too."""
+        self.here.now(self.here.rooms.archive.create("latency", "value"))
+        key = self.here.now(self.here.rooms.keys.add("stat", "s", "latency"))
+        query = urlencode({"ukey": self.here.user, "key": key, "value": "0.5"})
         answer = self.ask("GET", f"/v?{query}")
         self.assertEqual(answer, (200, {"status": 200, "msg": "ok"}))
+        self.assertEqual(self.here.totals, {"latency": Total("value", 1, 0.5)})
+        form = {"ukey": self.here.user, "key": key, "count": "1"}
+        status, answer = self.ask("POST", "/c", form)
+        self.assertEqual(
+            (status, answer["msg"][:28]), (400, "'latency' is a value stat; i")
+        )
+        status, answer = self.ask("POST", "/c", {**form, "key": "another"})
+        self.assertEqual(
+            (status, answer["msg"]), (403, "this stat key is not known here")
+        )
 
     def test_json_tells_how_many(self) -> None:
         """A list is answered with the number of its points."""
-        body = data('{"stat":"a","count":1},{"stat":"b","count":1}').encode()
-        answer = self.ask("POST", "/ez", body, Content_Type="application/json")
+        points = '{"stat":"a","count":1},{"stat":"b","count":1}'
+        body = '{"ezkey": "%s", "data": [%s]}' % (self.here.ez, points)
+        answer = self.ask("POST", "/ez", body.encode(), Content_Type="application/json")
         self.assertEqual(answer, (200, {"status": 200, "msg": "ok", "multiple": 2}))
+
+    def test_once(self) -> None:
+        """The same Idempotency-Key counts once; another body under it is a 409."""
+        form = {"ezkey": self.here.ez, "stat": "a", "count": "3"}
+        for status, count in ((200, "3"), (200, "3"), (409, "4")):
+            answer = self.ask(
+                "POST", "/ez", {**form, "count": count}, Idempotency_Key="x"
+            )
+            self.assertEqual((answer[0], answer[1]["status"]), (status, status))
+        self.assertEqual(self.here.totals["a"], Total("count", 1, 3))
+        self.assertEqual(self.here.rooms.numbers.repeated, 1)
 
     def test_refusals(self) -> None:
         """The status stands in HTTP and inside, and nothing is kept."""
-        good = {"ezkey": "k", "stat": "a", "count": "1"}
+        good = {"ezkey": self.here.ez, "stat": "a", "count": "1"}
         for status, words, method, path, body in (
-            (403, "not known", "POST", "/ez", {**good, "ezkey": "x"}),
-            (403, "not known", "POST", "/c", {"ukey": "k", "key": "s", "count": "1"}),
+            (403, "EZ key is not known", "POST", "/ez", {**good, "ezkey": "x"}),
+            (403, "user key is", "POST", "/c", {"ukey": "k", "key": "s", "count": "1"}),
             (400, "decimal", "POST", "/ez", {**good, "count": "x"}),
+            (400, "beyond", "POST", "/ez", {**good, "count": str(2**63)}),
+            (400, "day ahead", "POST", "/ez", {**good, "t": "1999999999"}),
             (405, "use POST", "PUT", "/ez", good),
             (404, "post to", "POST", "/", good),
             (404, "post to", "POST", "/ez/more", good),
@@ -344,22 +430,77 @@ class FrontTests(SynchronousTestCase):
             code, answer = self.ask(method, path, body)
             self.assertEqual((code, answer["status"]), (status, status))
             self.assertIn(words, answer["msg"])
-        self.assertEqual(dict(self.totals.totals), {})
+        code, answer = self.ask("POST", "/ez", good, Content_Encoding="gzip")
+        self.assertEqual(code, 415)
+        self.assertEqual(self.here.totals, {})
+
+    def test_a_store_that_is_away(self) -> None:
+        """503, with a time to come again; and what is wrong is logged, not told."""
+        self.here.rooms.archive.gather._write = lambda batches: fail(
+            StoreUnavailable("disk /dev/secret is full")
+        )
+        form = {"ezkey": self.here.ez, "stat": "a", "count": "1"}
+        asked = self.here.begin("POST", "/ez", form)
+        with logged() as log:
+            self.clock.pump([0.1] * 20)
+        self.here.agent.flush()
+        response = self.successResultOf(asked)
+        self.assertEqual(response.code, 503)
+        self.assertEqual(response.headers.getRawHeaders("retry-after"), ["1"])
+        told = self.successResultOf(response.text())
+        self.assertNotIn("secret", told)
+        self.assertIn("try again", told)
+        self.assertIn("disk /dev/secret is full", log.text)
 
     def test_a_keeper_that_breaks(self) -> None:
         """The sender is told to try again; the reason is logged, not told."""
-
-        class Broken:
-            def keep(self, batch: Batch) -> Any:
-                return fail(OSError("disk /dev/secret is full"))
-
-        self.open(Broken())
+        self.here.rooms.archive.gather._write = lambda batches: fail(OSError("/secret"))
         code, answer = self.ask(
-            "POST", "/ez", {"ezkey": "k", "stat": "a", "count": "1"}
+            "POST", "/ez", {"ezkey": self.here.ez, "stat": "a", "count": "1"}
         )
         self.assertEqual((code, answer["status"]), (500, 500))
         self.assertNotIn("secret", answer["msg"])
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+
+    def test_a_new_key_is_taken_at_once(self) -> None:
+        """A key that another process made is looked for when it comes."""
+        self.clock.advance(2)
+        key = self.here.now(Keys(self.here.store).add("ez", "new"))
+        code, _ = self.ask("POST", "/ez", {"ezkey": key, "stat": "a", "count": "1"})
+        self.assertEqual(code, 200)
+
+    def test_wrong_keys_are_slowed_down(self) -> None:
+        """After twenty in a minute their answers wait; right keys never do."""
+        wrong = {"ezkey": "wrong", "stat": "a", "count": "1"}
+        for _ in range(MAX_WRONG):
+            self.assertEqual(self.ask("POST", "/ez", wrong)[0], 403)
+        held = self.here.begin("POST", "/ez", wrong)
+        token = self.here.begin("GET", "/x/wrong/statlist")
+        self.assertEqual(
+            self.ask("POST", "/ez", {**wrong, "ezkey": self.here.ez})[0], 200
+        )
+        self.assertNoResult(held)
+        self.clock.advance(HOLD)
+        self.here.agent.flush()
+        for one in (held, token):
+            response = self.successResultOf(one)
+            self.assertEqual(response.code, 429)
+            self.assertEqual(response.headers.getRawHeaders("retry-after"), ["59"])
+        self.clock.advance(60)
+        self.assertEqual(self.ask("POST", "/ez", wrong)[0], 403)
+
+    def test_few_addresses_are_remembered(self) -> None:
+        """The oldest are forgotten; a /64 of IPv6 is one address."""
+        doorman = Doorman(self.clock)
+        for number in range(MAX_ADDRESSES + 5):
+            self.here.now(doorman.refuse(f"10.{number}", "key"))
+        self.assertEqual(len(doorman._tried), MAX_ADDRESSES)
+        for number in range(MAX_WRONG):
+            self.here.now(doorman.refuse(f"2001:db8:1:2:{number}::1", "key"))
+        self.assertNoResult(
+            Deferred.fromCoroutine(doorman.refuse("2001:db8:1:2::7", "key"))
+        )
+        self.clock.advance(HOLD)
 
 
 class _Raw(Protocol):
@@ -382,8 +523,8 @@ class SocketTests(TestCase):
     timeout = 20
 
     async def _exchange(self, *writes: bytes) -> bytes:
-        self.totals = MemoryTotals()
-        site = front_site(Front(self.totals, Keys(["k"]).allow), reactor)
+        self.fake = FakeStatHat(lambda api, key: key == "k")
+        site = CollectorSite(self.fake.resource, reactor)
         port = reactor.listenTCP(0, site, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port)
@@ -427,6 +568,6 @@ class SocketTests(TestCase):
             form = b"ezkey=k&stat=a&count=1"
             request = b"POST /ez HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b"
             await self._exchange((request % (len(form), form)) * 50)
-            self.assertGreater(self.totals.totals["a"].sum, 0)
+            self.assertGreater(self.fake.totals["a"].sum, 0)
 
         return ensureDeferred(check())

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
-from binascii import Error as Base64Error
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -30,7 +29,7 @@ __all__ = ["MAX_IDS", "PAGE", "CommandLineApi", "ExportApi", "Readers"]
 #: How many stats one page of a list has at most.
 PAGE = 10_000
 #: How many stats one request for data may name.
-MAX_IDS = 1000
+MAX_IDS = 500
 
 Answer = Awaitable[Any]
 
@@ -68,7 +67,7 @@ class Readers:
         if scheme.lower() == "basic":
             try:
                 token = b64decode(token, validate=True).decode("utf-8")
-            except (Base64Error, UnicodeDecodeError):
+            except ValueError:
                 token = ""
             token = token.partition(":")[0]
         elif scheme.lower() != "bearer":

@@ -16,7 +16,6 @@ from txstathat.collector.export_api import Readers
 from txstathat.collector.ingest import Refusal
 from txstathat.collector.numbers import BUCKETS, Numbers
 from txstathat.collector.replies import AsyncResource, answer
-from txstathat.collector.site import CollectorSite
 
 __all__ = ["Healthz", "Metrics"]
 
@@ -75,12 +74,11 @@ class Metrics(AsyncResource):
                 "this needs prometheus_client; install it with: "
                 "pip install 'txStatHat[collector]'",
             ) from None
-        site: Any = request.site
         request.setHeader("Content-Type", exposition.CONTENT_TYPE_LATEST)
-        told: bytes = exposition.generate_latest(_Source(list(self._families(site))))
+        told: bytes = exposition.generate_latest(_Source(list(self._families())))
         return told
 
-    def _families(self, site: CollectorSite) -> Iterator[Any]:
+    def _families(self) -> Iterator[Any]:
         from prometheus_client.core import (
             CounterMetricFamily,
             GaugeMetricFamily,
@@ -94,7 +92,7 @@ class Metrics(AsyncResource):
             ("repeated", "Requests that had been kept before.", numbers.repeated),
             ("wrong_keys", "Keys that are not known.", self._doorman.wrong),
             ("write_retries", "Writes that were repeated.", gather.retries),
-            ("connections_cut", "Connections cut for others.", site.cut),
+            ("connections_cut", "Connections cut for others.", numbers.cut),
         ):
             yield CounterMetricFamily(f"txstathat_{name}", text, value=count)
         refusals = CounterMetricFamily(
@@ -107,7 +105,7 @@ class Metrics(AsyncResource):
         yield refusals
         for name, text, count in (
             ("waiting", "Requests that wait to be written.", gather.waiting),
-            ("connections", "Connections that are open.", site.connections),
+            ("connections", "Connections that are open.", numbers.connections),
         ):
             yield GaugeMetricFamily(f"txstathat_{name}", text, value=count)
         bounds = [*map(str, BUCKETS), "+Inf"]

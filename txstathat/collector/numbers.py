@@ -28,6 +28,8 @@ class Numbers:
     :ivar batches: how many requests were kept.
     :ivar repeated: how many requests had been kept before.
     :ivar refusals: how many were refused, by status.
+    :ivar connections: how many connections are open.
+    :ivar cut: how many were closed to make room.
     :ivar latencies: how many kept requests took how long: one more than
         :data:`BUCKETS`, of which the last is for all that took longer.
     :ivar seconds: how long they took together.
@@ -39,6 +41,8 @@ class Numbers:
         self.batches = 0
         self.repeated = 0
         self.refusals: Counter[int] = Counter()
+        self.connections = 0
+        self.cut = 0
         self.latencies = [0] * (len(BUCKETS) + 1)
         self.seconds = 0.0
 

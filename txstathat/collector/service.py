@@ -203,6 +203,7 @@ class CollectorService(Service):
             self._reactor,
             max_connections=self._max_connections,
             access_log=self._access_log,
+            numbers=rooms.numbers,
         )
         for text, endpoint in endpoints:
             try:

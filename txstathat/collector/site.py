@@ -15,6 +15,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
 from txstathat.collector.ingest import MAX_BODY, MAX_FORM
+from txstathat.collector.numbers import Numbers
 from txstathat.collector.replies import address_of, answer
 
 __all__ = [
@@ -136,9 +137,7 @@ class CollectorSite(Site):
     :param reactor: for the time limits.
     :param max_connections: how many connections may be open.
     :param access_log: whether requests are logged, without what is secret in them.
-
-    :ivar connections: how many are open.
-    :ivar cut: how many were closed to make room.
+    :param numbers: counts connections.
     """
 
     protocol = _Channel  # type: ignore[assignment]
@@ -152,6 +151,7 @@ class CollectorSite(Site):
         *,
         max_connections: int = MAX_CONNECTIONS,
         access_log: bool = False,
+        numbers: Numbers | None = None,
     ) -> None:
         super().__init__(
             root,
@@ -166,8 +166,7 @@ class CollectorSite(Site):
             )
         self._max_connections = max_connections
         self._access_log = access_log
-        self.connections = 0
-        self.cut = 0
+        self._numbers = numbers or Numbers()
         # Those that a request is waited for from, the longest first.
         self._waiting: dict[_Channel, None] = {}
 
@@ -175,9 +174,9 @@ class CollectorSite(Site):
         """
         There is one more connection.
         """
-        self.connections += 1
-        if self.connections > self._max_connections:
-            self.cut += 1
+        self._numbers.connections += 1
+        if self._numbers.connections > self._max_connections:
+            self._numbers.cut += 1
             slowest = next(iter(self._waiting), channel)
             self._waiting.pop(slowest, None)
             slowest.transport.abortConnection()  # type: ignore[union-attr]
@@ -201,7 +200,7 @@ class CollectorSite(Site):
         """
         There is one connection less.
         """
-        self.connections -= 1
+        self._numbers.connections -= 1
         self._waiting.pop(channel, None)
 
     def log(self, request: Any) -> None:

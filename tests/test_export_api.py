@@ -1,0 +1,257 @@
+"""
+What the collector tells: StatHat's export API, /a1, /metrics and /healthz.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet.defer import fail
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.stores import NOW
+from tests.test_archive import START, batch
+from tests.test_collector import Collector
+from txstathat import Count, Value
+from txstathat.collector import export_api
+from txstathat.errors import StoreUnavailable
+
+
+class ApiCase(SynchronousTestCase):
+    """
+    A collector with a counter and a value.
+    """
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(NOW)
+        self.here = Collector(self)
+        self.get = self.here.get
+        self.keep(Count("page views", 3, START - 3600), Count("page views", 4))
+        self.keep(Value("load/é <b>", 1, START), Value("load/é <b>", 2))
+        self.load, self.views = self.get("/statlist")
+
+    def keep(self, *points: Any) -> None:
+        """Have points kept."""
+        self.successResultOf(self.here.rooms.archive.keep(batch(*points)))
+
+    def refused(self, status: int, words: str, path: str, method: str = "GET") -> None:
+        """A request below /x/TOKEN is refused."""
+        code, answer = self.here.ask(method, f"/x/{self.here.token}{path}")
+        self.assertEqual((code, answer["status"]), (status, status), answer)
+        self.assertIn(words, answer["msg"])
+
+
+class ExportTests(ApiCase):
+    """
+    ``/x/TOKEN``.
+    """
+
+    def test_list(self) -> None:
+        """All stats, by name, each with an id, a kind, and public: false."""
+        self.assertEqual(
+            self.views,
+            {
+                "id": self.views["id"],
+                "name": "page views",
+                "public": False,
+                "counter": True,
+            },
+        )
+        self.assertEqual(
+            (self.load["name"], self.load["counter"]), ("load/é <b>", False)
+        )
+        self.assertGreaterEqual(len(self.views["id"]), 6)
+
+    def test_pages(self) -> None:
+        """A list goes on where its offset says, until a short page."""
+        self.patch(export_api, "PAGE", 2)
+        self.keep(Count("z"))
+        names = [
+            [stat["name"] for stat in self.get(f"/statlist?offset={offset}")]
+            for offset in (0, 2, 3, 99)
+        ]
+        self.assertEqual(names, [["load/é <b>", "page views"], ["z"], [], []])
+        for wrong in ("-1", "x", "1e9", "9" * 5000):
+            self.refused(400, "offset", f"/statlist?offset={wrong}")
+
+    def test_stat(self) -> None:
+        """One stat by its name."""
+        self.assertEqual(self.get("/stat?name=page+views"), self.views)
+        self.assertEqual(self.get("/stat?name=load%2F%C3%A9%20%3Cb%3E"), self.load)
+        self.refused(404, "no stat", "/stat?name=other")
+        for wrong in ("", "?name=%ff", "?name=a&name=b"):
+            self.refused(400, "name", f"/stat{wrong}")
+
+    def test_data(self) -> None:
+        """Points of several stats, in the order asked; steps begin at whole hours."""
+        hour = START // 3600 * 3600
+        data = self.get(f"/data/{self.views['id']}/{self.load['id']}?t=3h1h")
+        self.assertEqual(
+            data,
+            [
+                {
+                    "name": "page views",
+                    "timeframe": "3 hours @ 1 hour",
+                    "points": [
+                        {"time": hour - 7200, "value": 0},
+                        {"time": hour - 3600, "value": 3},
+                        {"time": hour, "value": 4},
+                    ],
+                },
+                {
+                    "name": "load/é <b>",
+                    "timeframe": "3 hours @ 1 hour",
+                    "points": [{"time": hour, "value": 1.5}],
+                },
+            ],
+        )
+
+    def test_data_that_is_not_there(self) -> None:
+        """No ids, unknown ids, bad timeframes: words."""
+        id = self.views["id"]
+        for status, words, path in (
+            (400, "name 1 to 500 ids", "/data?t=1w3h"),
+            (400, "name 1 to 500 ids", "/data" + f"/{id}" * 501 + "?t=1w3h"),
+            (404, "no stat with the id 'nonsense'", "/data/nonsense?t=1w3h"),
+            (400, "t: give it once", f"/data/{id}"),
+            (400, "must be a duration", f"/data/{id}?t=1w"),
+            (400, "at most 10,000", f"/data/{id}?t=1y1m"),
+            (400, "minutes are kept for 26 hours", f"/data/{id}?t=3d1m"),
+            (404, "after the token comes", "/nonsense"),
+            (404, "after the token comes", ""),
+        ):
+            self.refused(status, words, path)
+        self.refused(405, "use GET", f"/data/{id}?t=1w3h", "POST")
+
+    def test_delete(self) -> None:
+        """A stat is deleted by its id, and its name is free for 48 hours' regret."""
+        path = f"/x/{self.here.token}/stats/{self.views['id']}"
+        self.assertEqual(self.here.ask("DELETE", path), (200, {"msg": "stat deleted."}))
+        self.assertEqual(self.get("/statlist"), [self.load])
+        self.refused(404, "no stat", f"/stats/{self.views['id']}", "DELETE")
+        self.refused(404, "delete /stats/ID", "/stats", "DELETE")
+
+    def test_only_with_a_token(self) -> None:
+        """Neither an EZ key nor a user key reads; and answers are not stored."""
+        for wrong in (self.here.ez, self.here.user, "", "x"):
+            code, answer = self.here.ask("GET", f"/x/{wrong}/statlist")
+            self.assertEqual(code, 403)
+            self.assertNotIn(self.here.ez, answer["msg"])
+        response = self.successResultOf(
+            self.here.begin("GET", f"/x/{self.here.token}/statlist")
+        )
+        headers = response.headers
+        self.assertEqual(headers.getRawHeaders("cache-control"), ["no-store"])
+        self.assertEqual(headers.getRawHeaders("referrer-policy"), ["no-referrer"])
+
+    def test_a_store_that_is_away(self) -> None:
+        """503 with words."""
+        self.here.store.definitions = lambda names=None: fail(StoreUnavailable("x"))
+        self.refused(503, "try again", "/statlist")
+        self.assertEqual(self.here.ask("GET", "/healthz")[0], 503)
+
+
+class CommandLineTests(ApiCase):
+    """
+    ``/a1``, and what else takes a token in a header.
+    """
+
+    def basic(self, name: str) -> str:
+        """An Authorization header."""
+        return "Basic " + b64encode(f"{name}:".encode()).decode()
+
+    def a1(self, path: str, method: str = "GET") -> Any:
+        """What is below /a1."""
+        code, answer = self.here.ask(
+            method, f"/a1{path}", Authorization=self.basic(self.here.token)
+        )
+        self.assertEqual(code, 200, answer)
+        return answer
+
+    def test_stats(self) -> None:
+        """The list, with when stats were made and last received."""
+        now = int(NOW)
+        self.assertEqual(
+            self.a1("/stats"),
+            [
+                {**stat, "created_at": now, "data_received_at": now}
+                for stat in (self.load, self.views)
+            ],
+        )
+
+    def test_dataset(self) -> None:
+        """A dataset says how many receipts each value stands for."""
+        hour = START // 3600 * 3600
+        for name in ("dataset", "dataset_full"):
+            told = self.a1(f"/stats/{self.load['id']}/{name}?t=2h1h")
+            self.assertEqual(
+                told,
+                {
+                    "Name": "load/é <b>",
+                    "Timeframe": "2h1h",
+                    "Kind": "value",
+                    "Points": [{"Time": hour, "Value": 1.5, "Rcount": 2}],
+                },
+            )
+        told = self.a1(f"/stats/{self.views['id']}/dataset?t=3h1h")
+        self.assertEqual(told["Kind"], "count")
+        self.assertEqual([p["Rcount"] for p in told["Points"]], [0, 1, 1])
+
+    def test_delete(self) -> None:
+        """DELETE answers with JSON."""
+        self.a1(f"/stats/{self.load['id']}", "DELETE")
+        self.assertEqual(self.get("/statlist"), [self.views])
+
+    def test_only_with_a_token(self) -> None:
+        """Without a header, or with another's key, nothing is told."""
+        for path in ("/a1/stats", "/metrics"):
+            for status, headers in (
+                (401, {}),
+                (401, {"Authorization": "Basic \xff"}),
+                (401, {"Authorization": "Digest x"}),
+                (401, {"Authorization": "Basic " + b64encode(b"\xff").decode()}),
+                (403, {"Authorization": self.basic(self.here.ez)}),
+                (403, {"Authorization": f"Bearer {self.here.user}"}),
+            ):
+                code, _ = self.here.ask("GET", path, **headers)
+                self.assertEqual(code, status, headers)
+        self.assertEqual(self.here.ask("GET", "/a1/nonsense")[0], 404)
+
+    def test_metrics(self) -> None:
+        """What came in is told to Prometheus's own parser."""
+        form = {"ezkey": self.here.ez, "stat": "a", "count": "1"}
+        self.here.ask("POST", "/ez", form)
+        self.here.ask("POST", "/ez", {**form, "count": "x"})
+        self.here.ask("POST", "/ez", {**form, "ezkey": "x"})
+        response = self.successResultOf(
+            self.here.begin(
+                "GET", "/metrics", Authorization=f"Bearer {self.here.token}"
+            )
+        )
+        text = self.successResultOf(response.text())
+        told = {
+            (sample.name, *sample.labels.values()): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+        for value, *name in (
+            (1, "txstathat_points_total"),
+            (1, "txstathat_refusals_total", "400"),
+            (1, "txstathat_refusals_total", "403"),
+            (1, "txstathat_wrong_keys_total"),
+            (1, "txstathat_keep_seconds_count"),
+            (1, "txstathat_keep_seconds_bucket", "+Inf"),
+            (0, "txstathat_waiting"),
+        ):
+            self.assertEqual(told[tuple(name)], value, name)
+        self.assertNotIn("page views", text)
+
+    def test_healthz(self) -> None:
+        """Anybody may ask whether all is well."""
+        self.assertEqual(
+            self.here.ask("GET", "/healthz"), (200, {"status": 200, "msg": "ok"})
+        )
