@@ -1,0 +1,3 @@
+"""
+Ready-made sources of counts: web requests, timers, logs, the reactor, anything.
+"""
