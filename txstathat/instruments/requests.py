@@ -161,7 +161,9 @@ class MeasuredResource:
         seconds: Callable[[], float] = perf_counter,
     ) -> None:
         if metrica is None and stats is None:
-            raise TypeError("pass metrica=, stats= or both: else there is no one to tell")
+            raise TypeError(
+                "pass metrica=, stats= or both: else there is no one to tell"
+            )
         self.losses = Losses("requests")
         # What encodes its answers must be found at the end of the way down, and only
         # what is no leaf can lead there.
