@@ -158,8 +158,7 @@ def expand_name(stat: object) -> list[str]:
     parts = suffixes.split(",", MAX_EXPANSION)
     if not prefix or not all(parts) or "~" in suffixes:
         raise InvalidPoint(
-            "stat",
-            f"{_shown(stat)} must have the form PREFIX~A,B,C, with no part empty",
+            "stat", f"{_shown(stat)} must have the form PREFIX~A,B,C, with no part empty"
         )
     if len(parts) > MAX_EXPANSION:
         raise InvalidPoint(
