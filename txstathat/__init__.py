@@ -2,4 +2,44 @@
 Count and measure what happens inside Twisted programs.
 """
 
+from txstathat.client import txStatHat, txStatHatClassic
+from txstathat.errors import (
+    InvalidPoint,
+    StatHatAPIError,
+    StatHatBusy,
+    StatHatClosed,
+    StatHatError,
+    txStatHatApiException,
+)
+from txstathat.null import NullStatHat
+from txstathat.outcome import Outcome
+from txstathat.points import Count, Value
+from txstathat.shortcuts import (
+    classic_count,
+    classic_value,
+    ez_count,
+    ez_value,
+    stathat_from_env,
+)
+
 __version__ = "1.0.0.dev0"
+
+__all__ = [
+    "Count",
+    "InvalidPoint",
+    "NullStatHat",
+    "Outcome",
+    "StatHatAPIError",
+    "StatHatBusy",
+    "StatHatClosed",
+    "StatHatError",
+    "Value",
+    "classic_count",
+    "classic_value",
+    "ez_count",
+    "ez_value",
+    "stathat_from_env",
+    "txStatHat",
+    "txStatHatApiException",
+    "txStatHatClassic",
+]

@@ -3,7 +3,6 @@ What the rooms of the package ask of each other.
 
 Methods here have no ``self``, as is the custom of :mod:`zope.interface`.
 """
-# ruff: noqa: N805
 # mypy: disable-error-code="misc"
 
 from __future__ import annotations

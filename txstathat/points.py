@@ -36,8 +36,10 @@ __all__ = [
     "check_name",
     "epoch_seconds",
     "expand_name",
+    "expand_point",
     "form_point",
     "json_points",
+    "kind_and_amount",
     "parse_amount",
     "parse_time",
 ]
@@ -131,7 +133,7 @@ def check_name(stat: object, field: str = "stat") -> str:
     if len(stat) > MAX_NAME:
         raise InvalidPoint(
             field,
-            f"{_shown(stat)} has {len(stat)} characters; at most {MAX_NAME} are allowed",
+            f"{_shown(stat)} has {len(stat)} characters; at most {MAX_NAME} may be",
         )
     bad = _UNPRINTABLE.search(stat)
     if bad is not None:
@@ -158,7 +160,8 @@ def expand_name(stat: object) -> list[str]:
     parts = suffixes.split(",", MAX_EXPANSION)
     if not prefix or not all(parts) or "~" in suffixes:
         raise InvalidPoint(
-            "stat", f"{_shown(stat)} must have the form PREFIX~A,B,C, with no part empty"
+            "stat",
+            f"{_shown(stat)} must have the form PREFIX~A,B,C, with no part empty",
         )
     if len(parts) > MAX_EXPANSION:
         raise InvalidPoint(
@@ -267,17 +270,39 @@ def parse_time(text: str) -> int:
     return epoch_seconds(parse_amount(text, "t"))
 
 
-def _wire_parts(point: object) -> tuple[object, str, str, int | None]:
+def kind_and_amount(point: Point) -> tuple[str, Amount]:
+    """
+    What a point carries: ``'count'`` or ``'value'``, and how much.
+
+    :raises InvalidPoint: if it is not a point.
+    """
+    if isinstance(point, Count):
+        return "count", point.count
+    if isinstance(point, Value):
+        return "value", point.value
+    raise InvalidPoint("point", f"must be a Count or a Value, not {_shown(point)}")
+
+
+def expand_point(point: Point) -> list[Point]:
+    """
+    Check a point, and take its name apart where it names several stats.
+
+    :returns: one valid point for each stat, its amount and time as they were given.
+    :raises InvalidPoint: if any part of it is not valid.
+    """
+    kind, amount = kind_and_amount(point)
+    amount_text(amount, kind)
+    if point.t is not None:
+        epoch_seconds(point.t)
+    return [type(point)(name, amount, point.t) for name in expand_name(point.stat)]
+
+
+def _wire_parts(point: Point) -> tuple[object, str, str, int | None]:
     """
     Take a point apart as it goes on the wire: its stat (not checked yet), ``'count'``
     or ``'value'``, the amount's text, and its time.
     """
-    if isinstance(point, Count):
-        kind, amount = "count", point.count
-    elif isinstance(point, Value):
-        kind, amount = "value", point.value
-    else:
-        raise InvalidPoint("point", f"must be a Count or a Value, not {_shown(point)}")
+    kind, amount = kind_and_amount(point)
     text = amount_text(amount, kind)
     return point.stat, kind, text, None if point.t is None else epoch_seconds(point.t)
 

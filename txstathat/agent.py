@@ -1,0 +1,311 @@
+"""
+The connections beneath an exchange: verified TLS, reused, bounded, and closable.
+
+:class:`PooledAgent` is Twisted's :class:`~twisted.web.client.Agent` with four things
+that it leaves open: every connection can be closed at once and waited for, a connection
+that is told to close does so even if the peer takes no notice, what a peer may send
+before the body is bounded, and a name look-up that hangs holds one thread, not one for
+each request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IHostnameResolver,
+    IHostResolution,
+    IProtocol,
+    IProtocolFactory,
+    IReactorPluggableNameResolver,
+    IReactorTCP,
+    IReactorTime,
+    IResolutionReceiver,
+    IStreamClientEndpoint,
+    ITransport,
+)
+from twisted.internet.protocol import connectionDone
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.python.failure import Failure
+from twisted.web.client import (
+    URI,
+    Agent,
+    BrowserLikePolicyForHTTPS,
+    HTTPConnectionPool,
+)
+from twisted.web.error import SchemeNotSupported
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IResponse
+from zope.interface import implementer
+
+__all__ = ["CLOSE_GRACE", "IDLE_TIMEOUT", "MAX_HEADERS", "PooledAgent"]
+
+#: Seconds for which an unused connection is kept. Common servers close theirs after 5
+#: (Node, Apache) to 75 (nginx) seconds; a request written at the very moment the server
+#: closes is lost, so this side has to be the first to let go.
+IDLE_TIMEOUT = 4.0
+#: Seconds that a peer has to close a connection politely before it is cut.
+CLOSE_GRACE = 0.5
+#: Bytes that a reply may have on top of the largest body: its headers.
+MAX_HEADERS = 65_536
+
+
+class _Connection(ProtocolWrapper):
+    """
+    One connection, between the HTTP protocol above and TCP or TLS below.
+    """
+
+    factory: _ConnectionFactory
+    _received = 0
+    _cut: IDelayedCall | None = None
+
+    def writeSequence(self, data: Any) -> None:
+        # A request begins with its headers written so: what comes now answers it.
+        self._received = 0
+        super().writeSequence(data)
+
+    def dataReceived(self, data: bytes) -> None:
+        self._received += len(data)
+        if self._received > self.factory.max_received:
+            self.stopProducing()
+        else:
+            super().dataReceived(data)
+
+    def stopProducing(self) -> None:
+        """
+        Cut the connection: whoever reads from it wants no more.
+        """
+        self.transport.abortConnection()  # type: ignore[union-attr]
+
+    def loseConnection(self) -> None:
+        """
+        Close politely, but not for ever: a peer may never answer TLS's close_notify.
+        """
+        super().loseConnection()
+        if self._cut is None and self in self.factory.open:
+            self._cut = self.factory.clock.callLater(CLOSE_GRACE, self.stopProducing)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._cut is not None and self._cut.active():
+            self._cut.cancel()
+        super().connectionLost(reason)
+
+
+class _ConnectionFactory(WrappingFactory):
+    protocol = _Connection
+    noisy = False
+
+    def __init__(self, wrapped: IProtocolFactory, agent: PooledAgent) -> None:
+        super().__init__(wrapped)
+        self.open = agent._open
+        self.clock = agent._reactor
+        self.max_received = agent._max_received
+        self._closed = agent._connection_closed
+
+    def registerProtocol(self, p: ProtocolWrapper) -> None:
+        self.open.add(p)
+
+    def unregisterProtocol(self, p: ProtocolWrapper) -> None:
+        self.open.discard(p)
+        self._closed()
+
+
+@implementer(IStreamClientEndpoint)
+class _TrackedEndpoint:
+    def __init__(self, endpoint: IStreamClientEndpoint, agent: PooledAgent) -> None:
+        self._endpoint = endpoint
+        self._agent = agent
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        def unwrap(connection: IProtocol) -> IProtocol:
+            return connection.wrappedProtocol  # type: ignore[attr-defined,no-any-return]
+
+        factory = _ConnectionFactory(protocolFactory, self._agent)
+        return self._endpoint.connect(factory).addCallback(unwrap)
+
+
+@implementer(IResolutionReceiver)
+class _Lookup:
+    """
+    One look-up under way, and everyone who waits for its outcome.
+    """
+
+    def __init__(self, done: Callable[[], object]) -> None:
+        self.receivers: list[IResolutionReceiver] = []
+        self._addresses: list[IAddress] = []
+        self._done = done
+
+    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
+        self.resolution = resolutionInProgress
+
+    def addressResolved(self, address: IAddress) -> None:
+        self._addresses.append(address)
+
+    def resolutionComplete(self) -> None:
+        self._done()
+        for receiver in self.receivers:
+            for address in self._addresses:
+                receiver.addressResolved(address)
+            receiver.resolutionComplete()
+
+
+@implementer(IHostnameResolver)
+class _SharedResolver:
+    """
+    Asks for a name once, however many requests wait for the answer: a look-up runs in
+    a thread, which stays busy until it ends even if nobody waits for it any more.
+    """
+
+    def __init__(self, resolver: IHostnameResolver) -> None:
+        self._resolver = resolver
+        self._under_way: dict[object, _Lookup] = {}
+
+    def resolveHostName(
+        self,
+        resolutionReceiver: IResolutionReceiver,
+        hostName: str,
+        portNumber: int = 0,
+        addressTypes: Sequence[type[IAddress]] | None = None,
+        transportSemantics: str = "TCP",
+    ) -> IHostResolution:
+        key = (hostName, portNumber)
+        lookup = self._under_way.get(key)
+        if lookup is not None:
+            lookup.receivers.append(resolutionReceiver)
+            resolutionReceiver.resolutionBegan(lookup.resolution)
+            return lookup.resolution
+        lookup = self._under_way[key] = _Lookup(lambda: self._under_way.pop(key))
+        lookup.receivers.append(resolutionReceiver)
+        return self._resolver.resolveHostName(
+            lookup, hostName, portNumber, addressTypes, transportSemantics
+        )
+
+
+@implementer(IReactorPluggableNameResolver, IReactorTCP, IReactorTime)
+class _ResolvingReactor:
+    """
+    A reactor as it is, but for its name resolver.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self.nameResolver = _SharedResolver(reactor.nameResolver)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+
+@implementer(IAgentEndpointFactory)
+class _Endpoints:
+    def __init__(self, agent: PooledAgent, trust_root: object) -> None:
+        self._agent = agent
+        self._reactor = _ResolvingReactor(agent._reactor)
+        self._policy = BrowserLikePolicyForHTTPS(trust_root)
+        self._creators: dict[tuple[bytes, int], Any] = {}
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        endpoint: IStreamClientEndpoint = HostnameEndpoint(
+            self._reactor, uri.host, uri.port
+        )
+        if uri.scheme == b"https":
+            endpoint = wrapClientTLS(self._creator(uri.host, uri.port), endpoint)
+        elif uri.scheme != b"http":
+            raise SchemeNotSupported(f"Unsupported scheme: {uri.scheme!r}")
+        return _TrackedEndpoint(endpoint, self._agent)
+
+    def _creator(self, host: bytes, port: int) -> Any:
+        # Reading the platform's roots takes milliseconds: once for each host, not for
+        # each request. An agent of this package talks to one host.
+        key = (host, port)
+        if key not in self._creators:
+            self._creators[key] = self._policy.creatorForNetloc(host, port)
+        return self._creators[key]
+
+
+@implementer(IAgent)
+class PooledAgent:
+    """
+    An :class:`~twisted.web.iweb.IAgent` with persistent, closable connections.
+
+    :param reactor: provides TCP, time, threads and name resolution.
+    :param max_connections: how many idle connections are kept for reuse.
+    :param trust_root: which certificate authorities to trust, such as
+        :func:`twisted.internet.ssl.trustRootFromCertificates` makes it; the platform's
+        roots by default (OpenSSL looks at ``SSL_CERT_FILE`` for them).
+    :param max_received: how many bytes one reply may have, headers and body together;
+        the connection is cut beyond.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        *,
+        max_connections: int = 8,
+        trust_root: object = None,
+        max_received: int = 2 * MAX_HEADERS,
+    ) -> None:
+        self._reactor = reactor
+        self._max_received = max_received
+        self._open: set[ProtocolWrapper] = set()
+        self._closing: list[Deferred[None]] = []
+        self._pool = HTTPConnectionPool(reactor, persistent=True)
+        self._pool.maxPersistentPerHost = max_connections
+        self._pool.cachedConnectionTimeout = IDLE_TIMEOUT  # type: ignore[assignment]
+        self._agent = Agent.usingEndpointFactory(
+            reactor, _Endpoints(self, trust_root), pool=self._pool
+        )
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+    ) -> Deferred[IResponse]:
+        """
+        See :meth:`twisted.web.iweb.IAgent.request`.
+        """
+        response: Deferred[IResponse] = self._agent.request(
+            method, uri, headers, bodyProducer
+        )
+        return response
+
+    def close(self) -> Deferred[None]:
+        """
+        Close every connection.
+
+        :returns: a new Deferred, which fires when none is left open, at the latest
+            after :data:`CLOSE_GRACE` seconds; it does not fail.
+        """
+        self._pool.closeCachedConnections()
+        for connection in list(self._open):
+            connection.loseConnection()
+        if not self._open:
+            return succeed(None)
+        closed: Deferred[None] = Deferred()
+        self._closing.append(closed)
+        return closed
+
+    def _connection_closed(self) -> None:
+        if not self._open:
+            closing, self._closing = self._closing, []
+            for closed in closing:
+                closed.callback(None)
+
+
+def cut(transport: ITransport | None) -> None:
+    """
+    Cut the connection that a response body is read from, as far as its agent allows.
+    """
+    # A body's transport has no abortConnection in Twisted; a connection of
+    # PooledAgent's cuts itself when told to stop producing.
+    abort = getattr(transport, "abortConnection", None) or getattr(
+        transport, "stopProducing", None
+    )
+    if abort is not None:
+        abort()

@@ -1,0 +1,448 @@
+"""
+The clients of StatHat's EZ and Classic APIs.
+
+A call becomes points, the points become a :class:`Payload`, the payload becomes one
+exchange, and the exchange becomes an :class:`~txstathat.outcome.Outcome`. Nothing below
+:meth:`_Client._report` swallows anything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, quote_plus, urlencode
+
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    gatherResults,
+    succeed,
+)
+from twisted.python.failure import Failure
+from twisted.web.iweb import IAgent
+from zope.interface import implementer
+
+from txstathat.errors import InvalidPoint
+from txstathat.health import CallRecord, ClientHealth
+from txstathat.interfaces import IStatHat
+from txstathat.outcome import Outcome, Verdict, judge_failure, judge_reply
+from txstathat.points import (
+    Amount,
+    Count,
+    Point,
+    Time,
+    Value,
+    check_name,
+    form_point,
+    json_points,
+)
+from txstathat.replies import Reply
+from txstathat.transport import Transport
+
+__all__ = ["Payload", "Stat", "txStatHat", "txStatHatClassic"]
+
+#: Where StatHat's API is.
+API_URL = "https://api.stathat.com"
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """
+    Points as the bytes that are sent, all but the key.
+
+    :ivar path: where they are posted to, below the server's URL.
+    :ivar content_type: of what type the bytes are.
+    :ivar points: how many points they hold.
+    :ivar body: the bytes.
+    """
+
+    path: str
+    content_type: str
+    points: int
+    body: bytes = field(repr=False)
+
+
+@implementer(IStatHat)
+class _Client:
+    """
+    What the two clients share: all but the encoding of points.
+
+    :param key: the secret that says whose stats they are.
+    :param ignore_errors: whether failures are swallowed, unless a call says otherwise.
+    :param transport: sends the requests.
+    :raises ValueError: for a bad key; the message does not hold it.
+    """
+
+    def __init__(self, key: str, ignore_errors: bool, transport: Transport) -> None:
+        self._key = _check_key(key)
+        self._ignore_errors = ignore_errors
+        self._transport = transport
+        self._record = CallRecord(repr(self))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} at {self._transport.url}>"
+
+    @property
+    def health(self) -> ClientHealth:
+        """
+        What became of the calls so far, as a snapshot.
+        """
+        return self._record.snapshot()
+
+    def count(
+        self,
+        stat: str,
+        count: Amount = 1,
+        *,
+        t: Time | None = None,
+        ignore_errors: bool | None = None,
+    ) -> Deferred[bool]:
+        """
+        Add to a counter.
+
+        :param stat: the counter's name; its key with the Classic API.
+        :param count: how much to add: a finite int, float or Decimal.
+        :param t: when it happened: Unix seconds or an aware datetime; by default the
+            time at which StatHat receives it.
+        :param ignore_errors: overrides the client's setting for this call.
+        :returns: a new Deferred, which fires with ``True`` when StatHat accepted the
+            point, and with ``False`` when a failure was swallowed. With
+            ``ignore_errors=False`` it fails with
+            :class:`~txstathat.errors.InvalidPoint` for a bad name, amount or time,
+            :class:`~txstathat.errors.StatHatBusy` when too many calls wait,
+            :class:`~txstathat.errors.StatHatClosed` after :meth:`close`,
+            :class:`~twisted.internet.error.TimeoutError` past the time limit,
+            :class:`~txstathat.errors.StatHatAPIError` when StatHat refused or answered
+            nonsense, and Twisted's own network exceptions as they are. Cancelling it
+            aborts the request and its connection, and makes it fail with
+            :class:`~twisted.internet.defer.CancelledError`, whatever is ignored.
+        """
+        return self._post([Count(stat, count, t)], ignore_errors)
+
+    def value(
+        self,
+        stat: str,
+        value: Amount,
+        *,
+        t: Time | None = None,
+        ignore_errors: bool | None = None,
+    ) -> Deferred[bool]:
+        """
+        Measure a value, which StatHat averages; otherwise as :meth:`count`.
+        """
+        return self._post([Value(stat, value, t)], ignore_errors)
+
+    def tick(
+        self,
+        stat: str,
+        *,
+        t: Time | None = None,
+        ignore_errors: bool | None = None,
+    ) -> Deferred[bool]:
+        """
+        Count by one; otherwise as :meth:`count`.
+        """
+        return self._post([Count(stat, 1, t)], ignore_errors)
+
+    def post(
+        self, points: Iterable[Point], *, ignore_errors: bool | None = None
+    ) -> Deferred[bool]:
+        """
+        Send several points: in one request with the EZ API, one by one with the
+        Classic API.
+
+        :param points: :class:`~txstathat.points.Count` and
+            :class:`~txstathat.points.Value` objects; one bad point refuses them all,
+            before anything is sent. Without any, nothing is sent.
+        :returns: as :meth:`count`.
+        """
+        return self._post(points, ignore_errors)
+
+    def stat(self, stat: str) -> Stat:
+        """
+        Bind one stat, for programs that use it in many places.
+
+        :param stat: its name; its key with the Classic API. It is checked when used.
+        """
+        return Stat(self, stat)
+
+    def send(
+        self, points: Iterable[Point], batch_id: str | None = None
+    ) -> Deferred[Outcome]:
+        """
+        Send points and tell what became of them; nothing is swallowed.
+
+        :param points: as for :meth:`post`.
+        :param batch_id: goes with the request as its ``Idempotency-Key``, so that a
+            server that knows it can tell a repetition. Where the points need several
+            requests (Classic API), each has the id with its number added.
+        :returns: a new Deferred, which fires with an
+            :class:`~txstathat.outcome.Outcome`: of several requests, with the first
+            that was not accepted. It fails only when cancelled, with
+            :class:`~twisted.internet.defer.CancelledError`; the request and its
+            connection are aborted.
+        """
+        try:
+            payloads = self.seal(points)
+        except Exception as error:
+            # Mostly InvalidPoint; but a caller's own iterable may raise anything.
+            return succeed(Outcome(Verdict.REFUSED, error))
+        if len(payloads) == 1:
+            return self.send_payload(payloads[0], batch_id)
+        sent = [
+            self.send_payload(
+                each, None if batch_id is None else f"{batch_id}-{number}"
+            )
+            for number, each in enumerate(payloads)
+        ]
+        return gatherResults(sent, consumeErrors=True).addCallbacks(_first_bad, _unwrap)
+
+    def send_payload(
+        self, payload: Payload, batch_id: str | None = None
+    ) -> Deferred[Outcome]:
+        """
+        Send what :meth:`seal` made; otherwise as :meth:`send`.
+        """
+        headers = {"Content-Type": payload.content_type}
+        if batch_id is not None:
+            headers["Idempotency-Key"] = batch_id
+        exchange = self._transport.exchange(
+            "POST", payload.path, headers=headers, body=self._with_key(payload)
+        )
+        return exchange.addCallbacks(self._judge_reply, _judge_failure)
+
+    def seal(self, points: Iterable[Point]) -> list[Payload]:
+        """
+        Freeze points as the bytes that will be sent; the key is not in them.
+
+        :raises InvalidPoint: if one of the points is not valid.
+        """
+        raise NotImplementedError
+
+    def close(self) -> Deferred[None]:
+        """
+        End: calls under way have a second to finish, then everything is closed.
+
+        :returns: a new Deferred, which fires with ``None`` when no connection is left
+            open; it does not fail. Calls made after this fail with
+            :class:`~txstathat.errors.StatHatClosed`.
+        """
+        return self._transport.close()
+
+    def _with_key(self, payload: Payload) -> bytes:
+        raise NotImplementedError
+
+    def _judge_reply(self, reply: Reply) -> Outcome:
+        return judge_reply(reply, self._transport.reactor.seconds(), self._hide_key)
+
+    def _hide_key(self, text: str) -> str:
+        """
+        A server may quote the key that it refuses.
+        """
+        for form in (self._key, quote(self._key), quote_plus(self._key)):
+            text = text.replace(form, "[key]")
+        return text
+
+    def _post(
+        self, points: Iterable[Point], ignore_errors: bool | None
+    ) -> Deferred[bool]:
+        if ignore_errors is None:
+            ignore_errors = self._ignore_errors
+        sent = self.send(points)
+        return sent.addCallback(self._report, ignore_errors)
+
+    def _report(self, outcome: Outcome, ignore_errors: bool) -> bool:
+        """
+        Turn an outcome into what the caller sees: the one place that swallows.
+        """
+        error = outcome.error
+        if error is None:
+            self._record.accepted(self._transport.reactor.seconds())
+        elif ignore_errors:
+            self._record.swallowed(error)
+        else:
+            raise error
+        return outcome.accepted
+
+
+class txStatHat(_Client):
+    """
+    A client of StatHat's EZ API, in which stats are named and need not exist.
+
+    StatHat answers OK to a wrong EZ key, and drops the points: make sure of yours.
+
+    :param ezkey: the account's EZ key: its e-mail address, until it is changed.
+    :param ignore_errors: whether failures are swallowed, unless a call says otherwise.
+    :param url: where the API is; may end in a path. ``http://`` works only when said
+        here; nothing falls back to it.
+    :param timeout: seconds that one call may take, waiting in line included.
+    :param max_connections: how many requests may be in flight.
+    :param max_waiting: how many more may wait in line.
+    :param reactor: the global reactor by default, looked for when first needed.
+    :param agent: sends the requests; by default a
+        :class:`~txstathat.agent.PooledAgent` of the client's own.
+    :raises ValueError: for a bad key, URL or limit. No network is used here.
+    """
+
+    def __init__(
+        self,
+        ezkey: str,
+        ignore_errors: bool = True,
+        *,
+        url: str = API_URL,
+        timeout: float = 10.0,
+        max_connections: int = 8,
+        max_waiting: int = 10_000,
+        reactor: Any = None,
+        agent: IAgent | None = None,
+    ) -> None:
+        transport = Transport(
+            url,
+            timeout=timeout,
+            max_connections=max_connections,
+            max_waiting=max_waiting,
+            reactor=reactor,
+            agent=agent,
+        )
+        super().__init__(ezkey, ignore_errors, transport)
+        self._prefix = f'{{"ezkey":{json.dumps(ezkey)},"data":'.encode("ascii")
+
+    def seal(self, points: Iterable[Point]) -> list[Payload]:
+        """
+        Freeze points as the bytes of one JSON request, all but the key.
+
+        :raises InvalidPoint: if one of the points is not valid.
+        """
+        listed = _listed(points)
+        if not listed:
+            return []
+        body = json_points(listed)
+        return [Payload("/ez", "application/json", len(listed), body)]
+
+    def _with_key(self, payload: Payload) -> bytes:
+        return b"%b%b}" % (self._prefix, payload.body)
+
+
+class txStatHatClassic(_Client):
+    """
+    A client of StatHat's Classic API, in which a stat is named by its private key and
+    must exist. StatHat refuses a wrong user key, but answers OK to a wrong stat key.
+
+    :param ukey: the account's user key. The other parameters are those of
+        :class:`txStatHat`.
+    """
+
+    def __init__(
+        self,
+        ukey: str,
+        ignore_errors: bool = True,
+        *,
+        url: str = API_URL,
+        timeout: float = 10.0,
+        max_connections: int = 8,
+        max_waiting: int = 10_000,
+        reactor: Any = None,
+        agent: IAgent | None = None,
+    ) -> None:
+        transport = Transport(
+            url,
+            timeout=timeout,
+            max_connections=max_connections,
+            max_waiting=max_waiting,
+            reactor=reactor,
+            agent=agent,
+        )
+        super().__init__(ukey, ignore_errors, transport)
+        self._prefix = urlencode({"ukey": ukey}).encode("ascii")
+
+    def seal(self, points: Iterable[Point]) -> list[Payload]:
+        """
+        Freeze points as the bytes of one form each, all but the user key.
+
+        :raises InvalidPoint: if one of the points is not valid.
+        """
+        return [
+            Payload(
+                "/c" if isinstance(point, Count) else "/v",
+                "application/x-www-form-urlencoded",
+                1,
+                form_point(point),
+            )
+            for point in _listed(points)
+        ]
+
+    def _with_key(self, payload: Payload) -> bytes:
+        return b"%b&%b" % (self._prefix, payload.body)
+
+
+class Stat:
+    """
+    One stat of a client's; see :meth:`txStatHat.stat`.
+
+    :ivar name: its name, or its key with the Classic API.
+    """
+
+    def __init__(self, client: _Client, name: str) -> None:
+        self._client = client
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<Stat of {self._client!r}>"
+
+    def count(self, count: Amount = 1, **options: Any) -> Deferred[bool]:
+        """
+        As :meth:`txStatHat.count`.
+        """
+        return self._client.count(self.name, count, **options)
+
+    def value(self, value: Amount, **options: Any) -> Deferred[bool]:
+        """
+        As :meth:`txStatHat.value`.
+        """
+        return self._client.value(self.name, value, **options)
+
+    def tick(self, **options: Any) -> Deferred[bool]:
+        """
+        As :meth:`txStatHat.tick`.
+        """
+        return self._client.tick(self.name, **options)
+
+
+def _check_key(key: object) -> str:
+    """
+    A key is checked as a stat's name is, but no error may show it.
+    """
+    try:
+        return check_name(key)
+    except InvalidPoint:
+        raise ValueError(
+            "the key must be text of 1 to 255 characters, without control characters"
+        ) from None
+
+
+def _listed(points: Iterable[Point]) -> list[Point]:
+    try:
+        return list(points)
+    except TypeError:
+        raise InvalidPoint("point", "pass a list of Count and Value objects") from None
+
+
+def _judge_failure(failure: Failure) -> Outcome:
+    error = failure.value
+    if isinstance(error, CancelledError) or not isinstance(error, Exception):
+        failure.raiseException()
+    return judge_failure(error)
+
+
+def _first_bad(outcomes: list[Outcome]) -> Outcome:
+    bad = (outcome for outcome in outcomes if not outcome.accepted)
+    return next(bad, Outcome(Verdict.ACCEPTED))
+
+
+def _unwrap(failure: Failure) -> Any:
+    """
+    The failure inside gatherResults' FirstError: a cancelled request.
+    """
+    return failure.value.subFailure  # type: ignore[union-attr]

@@ -1,0 +1,3 @@
+"""
+A StatHat of your own.
+"""

@@ -1,0 +1,247 @@
+"""
+What comes in: a request of StatHat's API becomes a batch of points, or a refusal.
+
+No I/O happens here, so that everything that listens for points asks the same code. The
+rules are StatHat's, but strict: what cannot be read without doubt is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+from urllib.parse import parse_qsl
+
+from txstathat.errors import InvalidPoint, StatHatError
+from txstathat.points import (
+    Count,
+    Point,
+    Value,
+    check_name,
+    expand_point,
+    parse_amount,
+    parse_time,
+)
+
+__all__ = [
+    "Batch",
+    "MAX_BATCH",
+    "MAX_BATCH_ID",
+    "MAX_BODY",
+    "MAX_FIELDS",
+    "MAX_FORM",
+    "PATHS",
+    "Refusal",
+    "read_request",
+]
+
+#: The most points that one request may hold, after ``~`` names are taken apart.
+MAX_BATCH = 10_000
+#: The largest body of a request, in bytes.
+MAX_BODY = 1_048_576
+#: The largest form, in bytes; it holds one point.
+MAX_FORM = 65_536
+#: The most fields that a form may have.
+MAX_FIELDS = 20
+#: The most characters of an ``Idempotency-Key``.
+MAX_BATCH_ID = 255
+#: The paths of the API.
+PATHS = ("/ez", "/c", "/v")
+
+
+class Refusal(StatHatError):
+    """
+    A request that is not taken.
+
+    :ivar status: the status to answer.
+    :ivar msg: why, with what to do.
+    :ivar http_status: the HTTP status, where it is another one.
+    """
+
+    def __init__(self, status: int, msg: str, http_status: int | None = None) -> None:
+        super().__init__(status, msg)
+        self.status = status
+        self.msg = msg
+        self.http_status = status if http_status is None else http_status
+
+    def __str__(self) -> str:
+        return self.msg
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """
+    The points of one request.
+
+    :ivar api: ``'ez'`` or ``'classic'``.
+    :ivar key: whose they are said to be: an EZ key or a user key. A secret.
+    :ivar points: the points, each of one stat; ``t`` is ``None`` where none was given.
+    :ivar many: whether they came as a list, to which the answer tells their number.
+    :ivar batch_id: what the sender calls the batch, to have it applied once.
+    :ivar digest: of the request's body: another one under the same id is an error.
+    """
+
+    api: str
+    key: str = field(repr=False)
+    points: tuple[Point, ...]
+    many: bool
+    batch_id: str | None
+    digest: bytes = field(repr=False)
+
+
+def read_request(
+    path: str,
+    *,
+    query: bytes = b"",
+    content_type: str = "",
+    body: bytes = b"",
+    batch_id: str | None = None,
+) -> Batch:
+    """
+    Read a request to ``/ez``, ``/c`` or ``/v``.
+
+    :param path: which of them.
+    :param query: the URL's query, where the fields of a GET are.
+    :param content_type: the body's content type.
+    :param body: the body.
+    :param batch_id: the ``Idempotency-Key`` header.
+    :raises Refusal: if it is not a valid request; the message names the field.
+    """
+    if batch_id is not None and not (
+        0 < len(batch_id) <= MAX_BATCH_ID and batch_id.isprintable()
+    ):
+        raise Refusal(400, f"Idempotency-Key: must have 1 to {MAX_BATCH_ID} characters")
+    if len(body) > MAX_BODY:
+        raise Refusal(413, f"the body is larger than {MAX_BODY} bytes")
+    is_json = content_type.partition(";")[0].strip().lower() == "application/json"
+    try:
+        if path == "/ez" and is_json:
+            key, points = _read_json(body)
+        else:
+            fields = _read_form(body or query)
+            names = ("ezkey", "email") if path == "/ez" else ("ukey",)
+            key = _key(fields, *names)
+            points = [_form_point(path, fields)]
+        expanded = _expanded(points)
+    except InvalidPoint as error:
+        raise Refusal(400, str(error)) from None
+    digest = hashlib.sha256(b"\0".join((path.encode(), query, body))).digest()
+    api = "ez" if path == "/ez" else "classic"
+    return Batch(api, key, expanded, is_json, batch_id, digest)
+
+
+def _expanded(points: Iterable[Point]) -> tuple[Point, ...]:
+    expanded: list[Point] = []
+    for point in points:
+        expanded += expand_point(point)
+        if len(expanded) > MAX_BATCH:
+            raise Refusal(413, f"more than {MAX_BATCH} points in one request")
+    return tuple(expanded)
+
+
+def _read_form(form: bytes) -> dict[str, str]:
+    if len(form) > MAX_FORM:
+        raise Refusal(413, f"the form is larger than {MAX_FORM} bytes")
+    try:
+        pairs = parse_qsl(
+            form.decode("ascii"),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=MAX_FIELDS,
+        )
+    except UnicodeDecodeError:
+        raise Refusal(400, "the form is not URL-encoded UTF-8") from None
+    except ValueError:
+        raise Refusal(400, f"the form has more than {MAX_FIELDS} fields") from None
+    return _unique(pairs)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise Refusal(400, "a field is given twice")
+    return fields
+
+
+def _key(fields: dict[str, Any], name: str, alias: str = "") -> str:
+    """
+    The key; early clients called an EZ key ``email``.
+    """
+    key = fields.get(name) or fields.get(alias)
+    if not key:
+        # What StatHat itself answers, in its words.
+        raise Refusal(500, f"no {name} specified", http_status=400)
+    try:
+        return check_name(key)
+    except InvalidPoint:
+        # The error would quote what may be a secret.
+        raise Refusal(400, f"{name}: must be text of 1 to 255 characters") from None
+
+
+def _form_point(path: str, fields: dict[str, str]) -> Point:
+    t = parse_time(fields["t"]) if fields.get("t") else None
+    stat = fields.get("stat" if path == "/ez" else "key", "")
+    if path != "/ez":
+        if "~" in check_name(stat, "key"):
+            raise InvalidPoint("key", "must be the key of one stat, without ~")
+        return _make_point("count" if path == "/c" else "value", stat, fields, t)
+    return _make_point(_kind(fields), stat, fields, t)
+
+
+def _kind(fields: dict[str, Any]) -> str:
+    kinds = [kind for kind in ("count", "value") if kind in fields]
+    if len(kinds) != 1:
+        raise InvalidPoint("point", "needs either a count or a value")
+    return kinds[0]
+
+
+def _make_point(kind: str, stat: str, fields: dict[str, str], t: int | None) -> Point:
+    if kind not in fields:
+        raise InvalidPoint("point", f"needs a {kind}")
+    amount = parse_amount(fields[kind], kind)
+    return Count(stat, amount, t) if kind == "count" else Value(stat, amount, t)
+
+
+def _read_json(body: bytes) -> tuple[str, list[Point]]:
+    try:
+        request = json.loads(
+            body.decode("utf-8"),
+            parse_int=parse_amount,
+            parse_float=parse_amount,
+            parse_constant=_no_number,
+            object_pairs_hook=_unique,
+        )
+    except UnicodeDecodeError:
+        raise Refusal(400, "the body is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise Refusal(
+            400, f"the body is not JSON: {error.msg} at character {error.pos}"
+        ) from None
+    except RecursionError:
+        raise Refusal(400, "the JSON is nested too deeply") from None
+    if not isinstance(request, dict):
+        raise Refusal(400, "the body must be a JSON object with ezkey and data")
+    key = _key(request, "ezkey")
+    data = request.get("data")
+    if not isinstance(data, list):
+        raise Refusal(400, "data: must be a list of points")
+    return key, [_json_point(number, entry) for number, entry in enumerate(data)]
+
+
+def _no_number(text: str) -> NoReturn:
+    raise InvalidPoint("point", f"{text} is not a number")
+
+
+def _json_point(number: int, entry: Any) -> Point:
+    try:
+        if not isinstance(entry, dict):
+            raise InvalidPoint("point", "must be an object")
+        kind = _kind(entry)
+        make = Count if kind == "count" else Value
+        point = make(entry.get("stat", ""), entry[kind], entry.get("t"))
+        expand_point(point)
+    except InvalidPoint as error:
+        raise Refusal(400, f"data[{number}]: {error}") from None
+    return point
