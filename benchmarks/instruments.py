@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import socket
 import statistics
+import subprocess
 import sys
-import threading
 import time
 from typing import Any
 
@@ -81,8 +81,6 @@ def client() -> None:
 
 @inlineCallbacks
 def compare(rounds: int, requests: int) -> Any:
-    import subprocess
-
     other = subprocess.Popen(
         [sys.executable, __file__, "client"],
         stdin=subprocess.PIPE,
@@ -91,7 +89,8 @@ def compare(rounds: int, requests: int) -> Any:
     )
 
     def told(port: int, requests: int) -> None:
-        assert other.stdin is not None and other.stdout is not None
+        assert other.stdin is not None
+        assert other.stdout is not None
         other.stdin.write(f"{port} {requests}\n")
         other.stdin.flush()
         assert other.stdout.readline() == "done\n"

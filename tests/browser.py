@@ -169,7 +169,8 @@ class Browser:
         whatever a policy kept from loading or running.
         """
         return [
-            line["message"] for line in self._ask("POST", "/se/log", {"type": "browser"})
+            line["message"]
+            for line in self._ask("POST", "/se/log", {"type": "browser"})
         ]
 
     def screenshot(self, name: str) -> Path:
@@ -208,9 +209,7 @@ def start_browser() -> Browser:
         for line in driver.stdout:
             port = re.search(r"started successfully on port ([0-9]+)", line)
             if port is not None:
-                return Browser(
-                    driver, f"http://127.0.0.1:{port[1]}/session", profile
-                )
+                return Browser(driver, f"http://127.0.0.1:{port[1]}/session", profile)
         raise AssertionError("chromedriver did not start")
     except BaseException:
         driver.kill()

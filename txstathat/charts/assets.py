@@ -83,7 +83,8 @@ class _Kept(File):
     def render_GET(self, request: Request) -> bytes | int:
         request.setHeader("Cache-Control", f"max-age={MAX_AGE}")
         request.setHeader("X-Content-Type-Options", "nosniff")
-        return super().render_GET(request)
+        answer: bytes | int = super().render_GET(request)
+        return answer
 
 
 class ChartAssets(Resource):
@@ -97,6 +98,9 @@ class ChartAssets(Resource):
     def __init__(self) -> None:
         super().__init__()
         self.putChild(b"plotly.js", _Kept(str(plotly_js()), "text/javascript"))
-        for name, kind in (("charts.js", "text/javascript"), ("charts.css", "text/css")):
+        for name, kind in (
+            ("charts.js", "text/javascript"),
+            ("charts.css", "text/css"),
+        ):
             file = _Kept(str(_STATIC / name), f"{kind}; charset=utf-8")
             self.putChild(name.encode("ascii"), file)

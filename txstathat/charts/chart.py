@@ -105,7 +105,7 @@ class Chart(Resource):
         query = Query(args)
         query.check_names((*self.parameters, "format"))
         try:
-            table = yield self.read(query)
+            table: Table = yield self.read(query)
         except BadQuery:
             raise
         except (TypeError, ValueError) as error:
@@ -127,15 +127,17 @@ class Chart(Resource):
         :returns: fires with HTML, and fails as :meth:`read` does.
         """
         table = yield self.table(args or {})
-        html = yield flattenString(None, fragment(table, path, self._refresh))
+        html: bytes = yield flattenString(None, fragment(table, path, self._refresh))
         return html
 
     def getChild(self, path: bytes, request: Request) -> IResource:
         """
         The chart's own address may end with a slash.
         """
-        return self if not path and not request.postpath else super().getChild(
-            path, request
+        return (
+            self
+            if not path and not request.postpath
+            else super().getChild(path, request)
         )
 
     def render_GET(self, request: Request) -> Any:
@@ -199,7 +201,7 @@ class Chart(Resource):
         html = words(text)
         if form == "page":
             html = page(self.title, html, None)
-        body = yield flattenString(None, html)
+        body: bytes = yield flattenString(None, html)
         return body
 
     def _broken(self, failure: Failure, request: Request) -> None:
@@ -217,7 +219,7 @@ class Chart(Resource):
 
 
 def _path(request: Request) -> str:
-    return "/" + b"/".join(request.prepath).decode("utf-8", "replace").strip("/")
+    return "/" + b"/".join(request.prepath or []).decode("utf-8", "replace").strip("/")
 
 
 def _form(request: Request) -> str:
@@ -226,7 +228,7 @@ def _form(request: Request) -> str:
     """
     asked = (request.args or {}).get(b"format")
     if asked:
-        form = asked[-1].decode("utf-8", "replace")
+        form: str = asked[-1].decode("utf-8", "replace")
         if form not in _TYPES:
             raise BadQuery(f"format={form!r}: must be one of {', '.join(_TYPES)}")
         return form

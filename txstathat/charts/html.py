@@ -43,7 +43,7 @@ def page(title: str, content: Tag, assets: str | None) -> Tag:
             tags.script(src=f"{assets}/plotly.js", defer="defer"),
             tags.script(src=f"{assets}/charts.js", defer="defer"),
         ]
-    body = tags.body(tags.main(content), class_="txstathat-page")
+    body = tags.body(tags.div(content, role="main"), class_="txstathat-page")
     return tags.html(tags.head(*head), body, lang="en")
 
 

@@ -25,8 +25,8 @@ MAX_PANEL_ROWS = 30
 class LatestCountAndAverageChart(Chart):
     """
     For each choice of an axis the number of events in the latest stretches of time, and
-    beside it their average: with :func:`~txstathat.metrica.request_metrica`, which views
-    are asked for, and how long they take.
+    beside it their average: with :func:`~txstathat.metrica.request_metrica`, how often
+    each view is asked for, and how long it takes.
 
     Query: ``axis``; ``scale``; ``back``, how many stretches; ``filter.AXIS``.
 

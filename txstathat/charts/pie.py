@@ -88,9 +88,7 @@ class PieChart(Chart):
         )
 
 
-def _slices(
-    parts: list[tuple[Any, Any]], total: Any
-) -> list[tuple[Any, list[Number]]]:
+def _slices(parts: list[tuple[Any, Any]], total: Any) -> list[tuple[Any, list[Number]]]:
     ranked = sorted(parts, key=lambda part: part[1], reverse=True)
     rows = [(choice_text(c), [n]) for c, n in ranked[:MAX_SLICES] if n]
     rest = [n for _, n in ranked[MAX_SLICES:]]

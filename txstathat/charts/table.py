@@ -33,7 +33,6 @@ class Choice:
     options: tuple[tuple[str, str], ...] = ()
 
 
-
 @dataclass(frozen=True)
 class Table:
     """

@@ -39,7 +39,7 @@ def latest_choices(
     :param chosen: the selection.
     :returns: fires with them.
     """
-    choices = yield chosen.choices(axis)
+    choices: list[Any] = yield chosen.choices(axis)
     if len(choices) <= MAX_RANKED:
         return choices
     weights = dict.fromkeys(choices, 0)
@@ -47,7 +47,9 @@ def latest_choices(
         parts = yield chosen.timespan(year=year).iterate(axis)
         for choice, n in parts:
             weights[choice] = weights.get(choice, 0) + n
-    return sorted(weights, key=lambda choice: weights[choice], reverse=True)[:MAX_RANKED]
+    return sorted(weights, key=lambda choice: weights[choice], reverse=True)[
+        :MAX_RANKED
+    ]
 
 
 class TimeserieChart(Chart):

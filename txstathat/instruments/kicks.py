@@ -4,7 +4,7 @@ Stats kept along an axis of a Metrica, for instruments that measure stats.
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -45,7 +45,7 @@ class KickStatHat:
         axes = {} if self._axis is None else {self._axis: stat}
         date = t
         if t is not None and not isinstance(t, datetime):
-            date = datetime.fromtimestamp(t, timezone.utc)
+            date = datetime.fromtimestamp(t, UTC)
         kicked = self._metrica.kick(count, date, **axes)
 
         def taken(_: Any) -> bool:

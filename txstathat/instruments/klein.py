@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
-from txstathat.instruments.requests import UNMATCHED, Measurement, MeasuredResource
+from txstathat.instruments.requests import UNMATCHED, MeasuredResource, Measurement
 
 __all__ = ["measured_klein"]
 
@@ -69,7 +69,7 @@ def measured_klein(app: Klein, **options: Any) -> MeasuredResource:
             result.addErrback(_raised, measurement)
         return result
 
-    app.execute_endpoint = execute_endpoint
+    app.execute_endpoint = execute_endpoint  # type: ignore[method-assign, assignment]
     return measured
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 from string import Formatter
+from typing import Any
 
 from txstathat.points import MAX_NAME, check_name
 
@@ -18,9 +19,9 @@ OTHER = "other"
 
 
 @lru_cache(maxsize=1024)
-def class_label(cls: type) -> str:
+def class_label(cls: Any) -> str:
     """
-    A class by its module and name; a built-in one by its name alone.
+    A class (hashable, as they all are) by its module and name; a built-in one by its name alone.
     """
     if cls.__module__ == "builtins":
         return cls.__qualname__

@@ -89,7 +89,7 @@ class LogCounter:
             self.losses.watch(self._stats.count(name))
             failure = event.get("log_failure")
             if self._failure_name is not None and isinstance(failure, Failure):
-                exception = self._exceptions.admit(class_label(failure.type))
+                exception = self._exceptions.admit(class_label(type(failure.value)))
                 name = self._failure_name.of(exception=exception)
                 self.losses.watch(self._stats.count(name))
         finally:

@@ -49,5 +49,5 @@ class Losses:
                 "{instrument}: {total} points lost so far, the last to {error}",
                 instrument=self._instrument,
                 total=self.total,
-                error=failure.type.__name__,
+                error=type(failure.value).__name__,
             )

@@ -23,7 +23,8 @@ class poll(Service):
     """
     A service that asks for a value again and again, and sends it as a stat::
 
-        poll(stats, "queue length", lambda: len(queue), 10).setServiceParent(application)
+        queued = poll(stats, "queue length", lambda: len(queue), 10)
+        queued.setServiceParent(application)
 
     :param stats: where to send it.
     :param name: the stat's name.

@@ -31,7 +31,17 @@ MAX_VIEWS = 200
 
 _METHODS = {
     name.encode("ascii"): name
-    for name in "GET HEAD POST PUT PATCH DELETE OPTIONS TRACE CONNECT".split()
+    for name in (
+        "GET",
+        "HEAD",
+        "POST",
+        "PUT",
+        "PATCH",
+        "DELETE",
+        "OPTIONS",
+        "TRACE",
+        "CONNECT",
+    )
 }
 _STATUSES = {digit: f"{digit}xx" for digit in range(1, 6)}
 _ERROR_PAGE = type(pages.notFound())
@@ -57,7 +67,7 @@ class Measurement:
     as much as all the rest of the measuring (``benchmarks/instruments.py``).
 
     :ivar child: the resource that answers.
-    :ivar view: the route's pattern, once it is known; ``None`` for the resource's class.
+    :ivar view: the route's pattern, if known; ``None`` for the resource's class.
     :ivar raised: the class of the exception that was raised, if one was.
     """
 
@@ -79,10 +89,10 @@ class Measurement:
         self.child = child
         self.view: str | None = None
         self.raised: type[BaseException] | None = None
-        # Twisted's own way out for exceptions, which Klein and templates share.
+        # Twisted's own way out for exceptions, which Klein takes as well.
         self._processing_failed = request.processingFailed
-        request.processingFailed = self._failed
-        request.notifications.append(self)
+        request.processingFailed = self._failed  # type: ignore[method-assign]
+        request.notifications.append(self)  # type: ignore[arg-type]
         self.started = instrument._seconds()
 
     def _failed(self, reason: Failure) -> Any:
@@ -104,7 +114,7 @@ class Measurement:
     def _end(self, status: str) -> None:
         request = self._request
         # Out of the circle of references, so that no collection is needed.
-        try:
+        try:  # noqa: SIM105 -- every request would pay for suppress()
             del request.processingFailed
         except AttributeError:
             # Another instrument, measuring the same request, has been here.
@@ -161,9 +171,7 @@ class MeasuredResource:
         seconds: Callable[[], float] = perf_counter,
     ) -> None:
         if metrica is None and stats is None:
-            raise TypeError(
-                "pass metrica=, stats= or both: else there is no one to tell"
-            )
+            raise TypeError("pass metrica=, stats= or both: there is no one to tell")
         self.losses = Losses("requests")
         # What encodes its answers must be found at the end of the way down, and only
         # what is no leaf can lead there.
@@ -200,9 +208,10 @@ class MeasuredResource:
         """
         Find the resource that answers, all the way down, and measure the request.
         """
-        request.postpath.insert(0, request.prepath.pop())
+        request.postpath.insert(0, request.prepath.pop())  # type: ignore[union-attr]
         measurement = self._begin(request)
-        measurement.child = getChildForRequest(self._resource, request)
+        child = getChildForRequest(self._resource, request)
+        measurement.child = child
         return measurement.child
 
     def putChild(self, path: bytes, child: IResource) -> None:
@@ -213,7 +222,7 @@ class MeasuredResource:
 
     def render(self, request: Request) -> Any:
         """
-        Let the measured resource answer, if it is a leaf or nothing of the path is left.
+        Let the measured resource answer: a leaf, or with nothing of the path left.
         """
         # It is asked twice for a HEAD that Twisted answers by a GET.
         if id(request) not in self._open:

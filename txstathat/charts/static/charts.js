@@ -72,7 +72,7 @@
     pie(data) {
       return [{
         type: "pie", labels: data.labels.map(plain), values: data.columns[0],
-        sort: false, textinfo: "label+percent", hoverinfo: "label+value+percent",
+        sort: false, textinfo: "percent", hoverinfo: "label+value+percent",
         textposition: "inside", marker: { colors: COLORS },
       }];
     },
@@ -109,7 +109,7 @@
       paper_bgcolor: "rgba(0, 0, 0, 0)", plot_bgcolor: "rgba(0, 0, 0, 0)",
       font: { color: style.color, family: style.fontFamily, size: 13 },
       margin: { l: 56, r: 16, t: 16, b: 56 }, autosize: true,
-      legend: { orientation: "h", y: -0.25 },
+      legend: { orientation: "h", yref: "container", y: 0, yanchor: "bottom" },
       hoverlabel: { namelength: -1 }, uirevision: location.search,
       xaxis: { gridcolor: line, linecolor: line, automargin: true },
       yaxis: { gridcolor: line, zerolinecolor: line, rangemode: "tozero",
@@ -123,22 +123,23 @@
         text: plain(`${chart.dataset.scale} (${zoneShown(chart)})`),
       };
       shared.showlegend = data.columns.length > 1;
+      Object.assign(shared.xaxis, { tickangle: 0, nticks: chart.clientWidth < 500 ? 4 : 9 });
       if (chart.dataset.scale === "year" && data.labels.length < 12) {
         Object.assign(shared.xaxis, { dtick: "M12", tickformat: "%Y" });
       }
     }
     if (kind === "panels") {
       shared.showlegend = false;
-      shared.height = Math.max(220, 110 + 28 * data.labels.length);
-      shared.grid = { rows: 1, columns: 2, pattern: "coupled" };
-      const short = data.labels.map((l) => plain(l.length > 24 ? `…${l.slice(-23)}` : l));
+      shared.height = Math.max(240, 120 + 28 * data.labels.length);
+      shared.margin.b = 72;
+      const most = chart.clientWidth < 500 ? 16 : 32;
+      const short = data.labels.map((l) => plain(l.length > most ? `…${l.slice(1 - most)}` : l));
       shared.yaxis = { autorange: "reversed", automargin: true, fixedrange: true,
         tickvals: short.map((_, n) => n), ticktext: short };
-      shared.xaxis = { gridcolor: line, domain: [0, 0.47], title: { text: "count" },
-        nticks: 4, rangemode: "tozero" };
-      shared.xaxis2 = { gridcolor: line, domain: [0.53, 1], title: { text: "average" },
-        nticks: 4, rangemode: "tozero" };
-      delete shared.grid;
+      shared.xaxis = { gridcolor: line, domain: [0, 0.45], title: { text: "count" },
+        nticks: 4, tickangle: 0, rangemode: "tozero" };
+      shared.xaxis2 = { gridcolor: line, domain: [0.55, 1], title: { text: "average" },
+        nticks: 4, tickangle: 0, rangemode: "tozero" };
     }
     return shared;
   }
