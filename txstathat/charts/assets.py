@@ -18,9 +18,6 @@ from twisted.web.static import File
 
 __all__ = ["ChartAssets", "content_security_policy", "style_hashes"]
 
-#: How long a browser may keep a file without asking again, in seconds.
-MAX_AGE = 86_400
-
 _STATIC = Path(__file__).parent / "static"
 # plotly.js puts its maps' style sheet into the page as it loads, maps or not.
 _INLINE_STYLE = re.compile(
@@ -77,11 +74,11 @@ def content_security_policy() -> str:
 
 class _Kept(File):
     """
-    A file that the browser keeps for a while.
+    A file that the browser keeps, asking each time whether it has changed.
     """
 
     def render_GET(self, request: Request) -> bytes | int:
-        request.setHeader("Cache-Control", f"max-age={MAX_AGE}")
+        request.setHeader("Cache-Control", "no-cache")
         request.setHeader("X-Content-Type-Options", "nosniff")
         answer: bytes | int = super().render_GET(request)
         return answer

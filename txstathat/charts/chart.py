@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.logger import Logger
@@ -166,7 +167,9 @@ class Chart(Resource):
                 path = _path(request)
                 html = fragment(table, path, self._refresh)
                 if form == "page":
-                    html = page(self.title, html, self._assets or f"{path}/assets")
+                    html = page(
+                        self.title, html, self._assets or f"{path.rstrip('/')}/assets"
+                    )
                 body = yield flattenString(request, html)
                 if form == "page":
                     body = b"<!DOCTYPE html>" + body
@@ -219,7 +222,8 @@ class Chart(Resource):
 
 
 def _path(request: Request) -> str:
-    return "/" + b"/".join(request.prepath or []).decode("utf-8", "replace").strip("/")
+    # What Twisted has decoded is a path again, and never begins with two slashes.
+    return "/" + quote(b"/".join(request.prepath or []).strip(b"/"))
 
 
 def _form(request: Request) -> str:

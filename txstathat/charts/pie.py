@@ -68,9 +68,11 @@ class PieChart(Chart):
         chosen: Any = self.metrica.values().timespan(**query.timespan())
         chosen = chosen.filter(**query.filters(self.metrica))
         if measure == "count":
-            parts, total = yield _both(chosen.iterate_counts(axis), chosen.count())
+            parts = yield chosen.iterate_counts(axis)
+            total = yield chosen.count()
         else:
-            parts, total = yield _both(chosen.iterate(axis), chosen.total())
+            parts = yield chosen.iterate(axis)
+            total = yield chosen.total()
         choices = [Choice("axis", "By", axis, tuple((w, w) for w in self.metrica.axes))]
         if len(shown) > 1:
             choices.append(
@@ -105,12 +107,3 @@ def rounded(n: Any) -> Any:
     A sum or difference of floats without what only adding them made of it.
     """
     return round(n, 9) if isinstance(n, float) else n
-
-
-@inlineCallbacks
-def _both(
-    first: Deferred[Any], second: Deferred[Any]
-) -> Generator[Deferred[Any], Any, tuple[Any, Any]]:
-    one = yield first
-    other = yield second
-    return one, other

@@ -5,10 +5,10 @@ stat names made of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from string import Formatter
-from typing import Any
+from typing import cast
 
 from txstathat.points import MAX_NAME, check_name
 
@@ -18,14 +18,16 @@ __all__ = ["OTHER", "Labels", "StatName", "class_label"]
 OTHER = "other"
 
 
-@lru_cache(maxsize=1024)
-def class_label(cls: Any) -> str:
+def _class_label(cls: type) -> str:
     """
-    A class (hashable, as they all are) by its module and name; a built-in one by its name alone.
+    A class by its module and name; a built-in one by its name alone.
     """
     if cls.__module__ == "builtins":
         return cls.__qualname__
     return f"{cls.__module__}.{cls.__qualname__}"
+
+
+class_label = cast("Callable[[type], str]", lru_cache(maxsize=1024)(_class_label))
 
 
 class Labels:
