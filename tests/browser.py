@@ -28,7 +28,7 @@ __all__ = ["OUTPUT", "Browser", "start_browser"]
 #: Where screenshots go, to be looked at.
 OUTPUT = Path(__file__).parent / "output"
 #: For how many seconds one command, and one condition, is waited for.
-PATIENCE = 20
+PATIENCE = 10
 
 _ARGUMENTS = [
     "--headless",
@@ -108,7 +108,7 @@ class Browser:
         return self.run(
             """
             const [condition, patience] = arguments;
-            const ask = new Function("return " + condition);
+            const ask = new Function("return (" + condition + ")");
             return new Promise((resolve, reject) => {
               const late = Date.now() + patience;
               (function look() {
@@ -138,6 +138,27 @@ class Browser:
         self._ask(
             "POST", f"/element/{next(iter(found.values()))}/value", {"text": text}
         )
+
+    def move(self, x: float, y: float) -> None:
+        """Move the mouse to a point of the window."""
+        # In two steps, as a mouse comes from somewhere.
+        for step in (1, 0):
+            self.devtools(
+                "Input.dispatchMouseEvent", type="mouseMoved", x=x - step, y=y - step
+            )
+
+    def press(self, x: float, y: float) -> None:
+        """Click with the mouse at a point of the window."""
+        self.move(x, y)
+        for event in ("mousePressed", "mouseReleased"):
+            self.devtools(
+                "Input.dispatchMouseEvent",
+                type=event,
+                x=x,
+                y=y,
+                button="left",
+                clickCount=1,
+            )
 
     def devtools(self, command: str, **parameters: Any) -> Any:
         """Give a command of the Chrome DevTools Protocol."""
