@@ -124,8 +124,9 @@
       };
       shared.showlegend = data.columns.length > 1;
       Object.assign(shared.xaxis, { tickangle: 0, nticks: chart.clientWidth < 500 ? 4 : 9 });
-      if (chart.dataset.scale === "year" && data.labels.length < 12) {
-        Object.assign(shared.xaxis, { dtick: "M12", tickformat: "%Y" });
+      if (!isFine(chart) && data.labels.length <= (chart.clientWidth < 500 ? 4 : 9)) {
+        // Few whole days need no hours between them.
+        Object.assign(shared.xaxis, { tickvals: data.labels, ticktext: data.labels });
       }
     }
     if (kind === "panels") {
