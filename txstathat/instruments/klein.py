@@ -22,9 +22,10 @@ class _MeasuredKlein(MeasuredResource):
     A Klein resource: no view is known before a route has matched.
     """
 
+    _view = UNMATCHED
+
     def _begin(self, request: Request) -> Measurement:
-        measurement = super()._begin(request)
-        measurement.view = UNMATCHED
+        measurement = self._open[id(request)] = Measurement(self, request)
         return measurement
 
 
@@ -41,7 +42,8 @@ def measured_klein(app: Klein, **options: Any) -> MeasuredResource:
     """
     measured = _MeasuredKlein(app.resource(), **options)
     execute = app.execute_endpoint
-    patterns: dict[str, list[str]] = {}
+    # The pattern of each endpoint; "" where several routes lead to it.
+    patterns: dict[str, str] = {}
 
     def execute_endpoint(
         endpoint: str, request: Request, *args: Any, **kwargs: Any
@@ -49,28 +51,31 @@ def measured_klein(app: Klein, **options: Any) -> MeasuredResource:
         measurement = measured.measurement(request)
         if measurement is None:
             return execute(endpoint, request, *args, **kwargs)
-        rules = patterns.get(endpoint)
-        if rules is None:
-            rules = patterns[endpoint] = [
-                rule.rule for rule in app.url_map.iter_rules(endpoint)
-            ]
-        if len(rules) == 1:
-            measurement.view = rules[0]
-        else:
-            # Several routes to one function: only matching again tells which it was.
-            rule, _ = IKleinRequest(request).mapper.match(return_rule=True)
-            measurement.view = rule.rule
+        if endpoint not in patterns:
+            rules = [rule.rule for rule in app.url_map.iter_rules(endpoint)]
+            patterns[endpoint] = rules[0] if len(rules) == 1 else ""
+        # Of several routes to one function only matching again tells which it was.
+        measurement.view = patterns[endpoint] or _matched(request)
         try:
             result = execute(endpoint, request, *args, **kwargs)
         except BaseException as error:
             measurement.raised = type(error)
             raise
-        if isinstance(result, Deferred):
-            result.addErrback(_raised, measurement)
+        if not isinstance(result, bytes):
+            # What can still go wrong: a Deferred, or a resource that is to be rendered.
+            measurement.watch_exceptions()
+            if isinstance(result, Deferred):
+                result.addErrback(_raised, measurement)
         return result
 
     app.execute_endpoint = execute_endpoint  # type: ignore[method-assign, assignment]
     return measured
+
+
+def _matched(request: Request) -> str:
+    rule, _ = IKleinRequest(request).mapper.match(return_rule=True)
+    pattern: str = rule.rule
+    return pattern
 
 
 def _raised(failure: Failure, measurement: Measurement) -> Failure:

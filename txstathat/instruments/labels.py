@@ -30,31 +30,27 @@ def _class_label(cls: type) -> str:
 class_label = cast("Callable[[type], str]", lru_cache(maxsize=1024)(_class_label))
 
 
-class Labels:
+class Labels(dict[str, str]):
     """
-    The first labels seen, up to a bound; what comes later is :data:`OTHER`.
+    The first labels seen, up to a bound. Looked up, each is itself; what comes later is
+    :data:`OTHER`.
 
     :param maximum: how many labels there may be besides :data:`OTHER`.
     :ivar refused: how often a label had to give way to :data:`OTHER`.
     """
 
     def __init__(self, maximum: int) -> None:
+        super().__init__()
         if maximum < 1:
             raise ValueError(f"at least one label must be allowed, not {maximum!r}")
         self.refused = 0
         self._maximum = maximum
-        self._seen: set[str] = set()
 
-    def admit(self, label: str) -> str:
-        """
-        The label itself, or :data:`OTHER` when there are too many already.
-        """
-        if label in self._seen:
-            return label
-        if len(self._seen) >= self._maximum:
+    def __missing__(self, label: str) -> str:
+        if len(self) >= self._maximum:
             self.refused += 1
             return OTHER
-        self._seen.add(label)
+        self[label] = label
         return label
 
 

@@ -84,12 +84,12 @@ class LogCounter:
         self._counting = True
         try:
             name = self._event_name.of(
-                level=level.name, namespace=self._namespaces.admit(namespace)
+                level=level.name, namespace=self._namespaces[namespace]
             )
             self.losses.watch(self._stats.count(name))
             failure = event.get("log_failure")
             if self._failure_name is not None and isinstance(failure, Failure):
-                exception = self._exceptions.admit(class_label(type(failure.value)))
+                exception = self._exceptions[class_label(type(failure.value))]
                 name = self._failure_name.of(exception=exception)
                 self.losses.watch(self._stats.count(name))
         finally:

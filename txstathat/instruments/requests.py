@@ -5,6 +5,7 @@ Web requests: one event each, with its duration and what it was.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from time import perf_counter
 from typing import Any
@@ -47,11 +48,12 @@ _STATUSES = {digit: f"{digit}xx" for digit in range(1, 6)}
 _ERROR_PAGE = type(pages.notFound())
 
 
-def _resource_view(child: IResource, code: int) -> str:
+def _resource_view(measurement: Measurement, request: Request) -> str:
     """
     The view of a resource: its class, unless it is a page that says there is none.
     """
-    if code == NOT_FOUND and (
+    child = measurement.child
+    if request.code == NOT_FOUND and (
         isinstance(child, _ERROR_PAGE) or getattr(child, "code", None) == NOT_FOUND
     ):
         return UNMATCHED
@@ -69,6 +71,7 @@ class Measurement:
     :ivar child: the resource that answers.
     :ivar view: the route's pattern, if known; ``None`` for the resource's class.
     :ivar raised: the class of the exception that was raised, if one was.
+    :ivar watching: whether exceptions are taken note of.
     """
 
     __slots__ = (
@@ -79,51 +82,54 @@ class Measurement:
         "raised",
         "started",
         "view",
+        "watching",
     )
 
-    def __init__(
-        self, instrument: MeasuredResource, request: Request, child: IResource
-    ) -> None:
+    def __init__(self, instrument: MeasuredResource, request: Request) -> None:
         self._instrument = instrument
         self._request = request
-        self.child = child
-        self.view: str | None = None
+        self.child = instrument._resource
+        self.view = instrument._view
         self.raised: type[BaseException] | None = None
-        # Twisted's own way out for exceptions, which Klein takes as well.
-        self._processing_failed = request.processingFailed
-        request.processingFailed = self._failed  # type: ignore[method-assign]
+        self.watching = False
         request.notifications.append(self)  # type: ignore[arg-type]
         self.started = instrument._seconds()
+
+    def watch_exceptions(self) -> None:
+        """
+        Take note of exceptions on Twisted's own way out for them, ``processingFailed``.
+        """
+        request = self._request
+        self.watching = True
+        self._processing_failed = request.processingFailed
+        request.processingFailed = self._failed  # type: ignore[method-assign]
 
     def _failed(self, reason: Failure) -> Any:
         self.raised = reason.type
         return self._processing_failed(reason)
 
+    def unwatch(self) -> None:
+        """
+        Get out of the circle of references, so that no garbage collection is needed.
+        """
+        # Another instrument, measuring the same request, may have been here.
+        with suppress(AttributeError):
+            del self._request.processingFailed
+
     def callback(self, _: object) -> None:
         """
         The response is complete.
         """
-        self._end(_STATUSES.get(self._request.code // 100, OTHER))
+        request = self._request
+        self._instrument._ended(
+            self, request, _STATUSES.get(request.code // 100, OTHER)
+        )
 
     def errback(self, _: object) -> None:
         """
         The client has gone away.
         """
-        self._end(GONE)
-
-    def _end(self, status: str) -> None:
-        request = self._request
-        # Out of the circle of references, so that no collection is needed.
-        try:  # noqa: SIM105 -- every request would pay for suppress()
-            del request.processingFailed
-        except AttributeError:
-            # Another instrument, measuring the same request, has been here.
-            pass
-        try:
-            self._instrument._ended(self, request, status)
-        except Exception:
-            # Somewhere in Twisted's own clean-up: nothing may come out of here.
-            self._instrument.losses.note(Failure())
+        self._instrument._ended(self, self._request, GONE)
 
 
 @implementer(IResource)
@@ -158,6 +164,9 @@ class MeasuredResource:
     :raises ValueError: if a name's template is not valid.
     :ivar losses: the points that could not be handed on.
     """
+
+    # The view of a request as long as nothing tells of its route.
+    _view: str | None = None
 
     def __init__(
         self,
@@ -210,8 +219,7 @@ class MeasuredResource:
         """
         request.postpath.insert(0, request.prepath.pop())  # type: ignore[union-attr]
         measurement = self._begin(request)
-        child = getChildForRequest(self._resource, request)
-        measurement.child = child
+        measurement.child = getChildForRequest(self._resource, request)
         return measurement.child
 
     def putChild(self, path: bytes, child: IResource) -> None:
@@ -230,31 +238,40 @@ class MeasuredResource:
         return self._resource.render(request)
 
     def _begin(self, request: Request) -> Measurement:
-        measurement = Measurement(self, request, self._resource)
-        self._open[id(request)] = measurement
+        measurement = self._open[id(request)] = Measurement(self, request)
+        measurement.watch_exceptions()
         return measurement
 
     def _ended(self, measurement: Measurement, request: Request, status: str) -> None:
         ms = (self._seconds() - measurement.started) * 1000
         del self._open[id(request)]
-        view = measurement.view or _resource_view(measurement.child, request.code)
-        view = self._views.admit(view)
-        method = _METHODS.get(request.method, OTHER)
-        exception = None
-        if measurement.raised is not None:
-            exception = self._exceptions.admit(class_label(measurement.raised))
-        if self._metrica is not None:
-            self.losses.watch(
-                self._metrica.kick(
+        if measurement.watching:
+            measurement.unwatch()
+        try:
+            view = self._views[measurement.view or _resource_view(measurement, request)]
+            method = _METHODS.get(request.method, OTHER)
+            exception = None
+            if measurement.raised is not None:
+                exception = self._exceptions[class_label(measurement.raised)]
+            if self._metrica is not None:
+                kicked = self._metrica.kick(
                     ms, view=view, method=method, status=status, exception=exception
                 )
-            )
-        if self._stats is not None:
-            value, count = self._stat_names(view, method, status, exception or "none")
-            if value is not None:
-                self.losses.watch(self._stats.value(value, round(ms, 1)))
-            if count is not None:
-                self.losses.watch(self._stats.count(count))
+                self.losses.watch(kicked)
+            if self._stats is not None:
+                names = self._stat_names(view, method, status, exception or "none")
+                self._send(self._stats, ms, *names)
+        except Exception:
+            # This is in the midst of Twisted's clean-up: nothing may come out of here.
+            self.losses.note(Failure())
+
+    def _send(
+        self, stats: IStatHat, ms: float, value_name: str | None, count_name: str | None
+    ) -> None:
+        if value_name is not None:
+            self.losses.watch(stats.value(value_name, round(ms, 1)))
+        if count_name is not None:
+            self.losses.watch(stats.count(count_name))
 
     def _make_stat_names(
         self, view: str, method: str, status: str, exception: str
