@@ -1,0 +1,149 @@
+"""
+What it costs to measure a request: the CPU that a server takes for a trivial Klein
+route, measured, over the same route not measured.
+
+    python benchmarks/instruments.py [rounds requests]
+
+One process serves both on two ports, over kept-alive TCP; another posts to them in
+turn. A round takes plain, measured, measured, plain; the figure is the median over the
+rounds of the CPU time (user and system) of the two, as a ratio.
+"""
+
+from __future__ import annotations
+
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from typing import Any
+
+try:
+    from klein import Klein
+except ImportError:
+    sys.exit("needs Klein: pip install klein")
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, inlineCallbacks, succeed
+from twisted.internet.threads import deferToThread
+from twisted.web.server import Site
+from zope.interface import implementer
+
+from txstathat.instruments.klein import measured_klein
+from txstathat.interfaces import IKick, IStatHat
+
+
+@implementer(IKick, IStatHat)
+class Nothing:
+    """Takes everything and does nothing: what is left is the instrument itself."""
+
+    def kick(self, value: Any = 1, date: Any = None, **axes: Any) -> Deferred[Any]:
+        return succeed(True)
+
+    def count(self, stat: str, count: Any = 1, **options: Any) -> Deferred[bool]:
+        return succeed(True)
+
+    def value(self, stat: str, value: Any, **options: Any) -> Deferred[bool]:
+        return succeed(True)
+
+    def tick(self, stat: str, **options: Any) -> Deferred[bool]:
+        return succeed(True)
+
+
+def trivial() -> Klein:
+    """The smallest application that routes."""
+    app = Klein()
+
+    @app.route("/hello/<name>")
+    def hello(request: Any, name: str) -> bytes:
+        return b"Hello!"
+
+    return app
+
+
+def ask(port: int, requests: int) -> None:
+    """Ask for the route, over and over, on one connection."""
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(requests):
+            connection.sendall(b"GET /hello/you HTTP/1.1\r\nHost: x\r\n\r\n")
+            answer = b""
+            while not answer.endswith(b"Hello!\r\n0\r\n\r\n"):
+                answer += connection.recv(4096)
+
+
+def client() -> None:
+    """The other process: does as it is told on standard input."""
+    for line in sys.stdin:
+        port, requests = line.split()
+        ask(int(port), int(requests))
+        print("done", flush=True)
+
+
+@inlineCallbacks
+def compare(rounds: int, requests: int) -> Any:
+    other = subprocess.Popen(
+        [sys.executable, __file__, "client"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def told(port: int, requests: int) -> None:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        other.stdin.write(f"{port} {requests}\n")
+        other.stdin.flush()
+        assert other.stdout.readline() == "done\n"
+
+    sites = {
+        "plain": trivial().resource(),
+        "metrica=": measured_klein(trivial(), metrica=Nothing()),
+        "stats=": measured_klein(trivial(), stats=Nothing()),
+    }
+    ports = {
+        name: reactor.listenTCP(0, Site(root), interface="127.0.0.1")
+        for name, root in sites.items()
+    }
+    try:
+        took: dict[str, list[float]] = {name: [] for name in sites}
+        order = [*sites, *reversed(sites)]
+        for turn in range(rounds + 1):
+            spent = dict.fromkeys(sites, 0.0)
+            for name in order:
+                before = time.process_time()
+                yield deferToThread(told, ports[name].getHost().port, requests)
+                spent[name] += time.process_time() - before
+            if turn:
+                for name, seconds in spent.items():
+                    took[name].append(seconds)
+        for name in sites:
+            if name == "plain":
+                continue
+            ratios = [a / b for a, b in zip(took[name], took["plain"], strict=True)]
+            ratio = statistics.median(ratios)
+            each = statistics.median(took["plain"]) / requests / 2 * 1e6
+            print(
+                f"measured ({name} a sink that does nothing) over plain: "
+                f"{ratio:.3f} times the CPU (rounds {min(ratios):.3f} to "
+                f"{max(ratios):.3f}); goal: at most 1.03; plain takes {each:.0f} us"
+            )
+    finally:
+        other.stdin.close()
+        other.wait()
+        for port in ports.values():
+            yield port.stopListening()
+
+
+def main() -> None:
+    rounds, requests = (int(a) for a in (sys.argv[1:] or ["60", "300"]))
+    done = compare(rounds, requests)
+    done.addErrback(lambda failure: failure.printTraceback())
+    done.addBoth(lambda _: reactor.stop())
+    reactor.run()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["client"]:
+        client()
+    else:
+        main()

@@ -1,0 +1,581 @@
+"""
+Charts: the numbers they read, and the forms in which they tell them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import fail, gatherResults
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import IResource, Resource
+from zope.interface.verify import verifyObject
+
+from tests.test_requests import Client
+from txstathat.charts import (
+    ChartAssets,
+    LatestCountAndAverageChart,
+    PieChart,
+    TimelineChart,
+    TimeserieChart,
+    content_security_policy,
+    timeserie,
+)
+from txstathat.charts.assets import plotly_js
+from txstathat.charts.query import BadQuery
+from txstathat.errors import StoreUnavailable
+from txstathat.metrica import (
+    AveragedMetrica,
+    Axis,
+    HierarchicalAxis,
+    Metrica,
+    StoredChoiceAxis,
+)
+from txstathat.stores import IStore, open_store
+
+#: A Sunday evening in summer.
+NOW = datetime(2026, 7, 5, 20, 30, tzinfo=UTC)
+HOSTILE = "<script>alert(1)</script>&\"'"
+
+
+class ChartCase(SynchronousTestCase):
+    """A store in memory, and a clock that stands still."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(NOW.timestamp())
+        self.store = self.new_store()
+
+    def new_store(self) -> IStore:
+        store = self.successResultOf(
+            open_store("memory:", reactor=self.clock, clock=self.clock)
+        )
+        self.addCleanup(lambda: self.successResultOf(store.close()))
+        return store
+
+    def guests(self, **options: Any) -> Metrica:
+        axes = [
+            ("gender", Axis(choices=["boy", "girl"])),
+            ("age", StoredChoiceAxis(value_type=int)),
+        ]
+        metrica = Metrica("guests", axes, self.store, **options)
+        for days, number, guest in (
+            (31, 2, {"gender": "girl", "age": 18}),
+            (2, 5, {"gender": "boy", "age": 18}),
+            (1, 4, {"gender": "girl", "age": 17}),
+            (0, 12, {"gender": "boy", "age": 18}),
+            (0, 3, {}),
+        ):
+            self.kick(metrica, number, NOW - timedelta(days=days), **guest)
+        return metrica
+
+    def averaged(self, axes: Any = (), **options: Any) -> AveragedMetrica:
+        return AveragedMetrica("times", axes, self.store, multiplier=10, **options)
+
+    def kick(self, metrica: Metrica, *args: Any, **axes: Any) -> None:
+        self.successResultOf(metrica.kick(*args, **axes))
+
+    def table(self, chart: Any, **query: str) -> Any:
+        args = {k.replace("__", ".").encode(): [v.encode()] for k, v in query.items()}
+        return self.successResultOf(chart.table(args))
+
+    def rows(self, chart: Any, **query: str) -> list[tuple[Any, ...]]:
+        table = self.table(chart, **query)
+        return [(table.label(n), *row[1]) for n, row in enumerate(table.rows)]
+
+    def bad(self, chart: Any, **query: str) -> str:
+        args = {k.replace("__", ".").encode(): [v.encode()] for k, v in query.items()}
+        return str(self.failureResultOf(chart.table(args), BadQuery).value)
+
+
+class PieTests(ChartCase):
+    """Slices."""
+
+    def test_slices(self) -> None:
+        """Each choice is a slice, the largest first; what has none is one as well."""
+        chart = PieChart(self.guests(), "gender")
+        self.assertEqual(
+            self.rows(chart), [("boy", 17), ("girl", 6), ("(not known)", 3)]
+        )
+        self.assertEqual(self.table(chart).total, 26)
+
+    def test_axis_timespan_filter(self) -> None:
+        """The query chooses the axis, a timespan, and a choice of another axis."""
+        chart = PieChart(self.guests(), "gender")
+        rows = self.rows(
+            chart, axis="age", year="2026", month="7", filter__gender="boy"
+        )
+        self.assertEqual(rows, [("18", 17)])
+
+    def test_counts(self) -> None:
+        """Of an averaged Metrica the number of events can be shown."""
+        metrica = self.averaged([("view", StoredChoiceAxis())])
+        for ms in (1.5, 2.5, 4):
+            self.kick(metrica, ms, view="/")
+        chart = PieChart(metrica, "view")
+        self.assertEqual(self.rows(chart), [("/", 8.0)])
+        self.assertEqual(self.rows(chart, measure="count"), [("/", 3)])
+
+    def test_path(self) -> None:
+        """On a hierarchical axis one level is shown, that below what is filtered by."""
+        metrica = Metrica("clicks", [("label", HierarchicalAxis())], self.store)
+        for path in (("out", "se"), ("out", "link"), ("out",), ("in", "x")):
+            self.kick(metrica, label=path)
+        chart = PieChart(metrica, "label")
+        self.assertEqual(self.rows(chart), [("out", 3), ("in", 1)])
+        below = {("link", 1), ("se", 1), ("(not known)", 1)}
+        self.assertEqual(set(self.rows(chart, filter__label="out")), below)
+
+    def test_many(self) -> None:
+        """Choices beyond the bound are one slice; the slices add up to the total."""
+        metrica = Metrica("many", [("n", StoredChoiceAxis())], self.store)
+        for n in range(30):
+            self.kick(metrica, n + 1, n=n)
+        rows = self.rows(PieChart(metrica, "n"))
+        self.assertEqual((len(rows), rows[-1]), (21, ("(other)", sum(range(1, 11)))))
+        self.assertEqual(sum(n for _, n in rows), sum(range(1, 31)))
+
+    def test_odd_choices(self) -> None:
+        """The empty text can be seen."""
+        metrica = Metrica("odd", [("n", StoredChoiceAxis())], self.store)
+        self.kick(metrica, n="")
+        self.assertEqual(self.rows(PieChart(metrica, "n")), [("('')", 1)])
+
+    def test_no_axis(self) -> None:
+        """An axis that the Metrica has not is refused, with those it has."""
+        error = self.assertRaises(ValueError, PieChart, self.guests(), "name")
+        self.assertIn("its axes are: gender, age", str(error))
+
+    def test_bad(self) -> None:
+        """Unknown axes, choices and numbers are told."""
+        chart = PieChart(self.guests(), "gender")
+        self.assertIn(
+            "axis='name': must be one of gender", self.bad(chart, axis="name")
+        )
+        self.assertIn("no axis 'x'", self.bad(chart, filter__x="1"))
+        self.assertIn("none of the choices", self.bad(chart, filter__gender="x"))
+        self.assertIn("month", self.bad(chart, year="2026", month="13"))
+        self.assertIn("also needs year", self.bad(chart, month="7"))
+        self.assertIn("whole number", self.bad(chart, year="2026; DROP"))
+        self.assertIn("whole number", self.bad(chart, year="٣"))
+        self.assertIn("'scale' is no parameter", self.bad(chart, scale="day"))
+
+
+class TimelineTests(ChartCase):
+    """Timespans by their parts."""
+
+    def test_zoom(self) -> None:
+        """Each row leads into its part, whose total is the row's number."""
+        chart = TimelineChart(self.guests())
+        query: dict[str, str] = {}
+        total = 26
+        for scale in ("year", "month", "day", "hour", "minute"):
+            table = self.table(chart, **query)
+            self.assertEqual((table.scale, table.total), (scale, total))
+            self.assertEqual(sum(numbers[0] for _, numbers in table.rows), total)
+            if scale == "minute":
+                self.assertEqual(table.links, [])
+                break
+            best = max(range(len(table.rows)), key=lambda n: table.rows[n][1][0])
+            total = table.rows[best][1][0]
+            query = dict(pair.split("=") for pair in table.links[best].split("&"))
+        self.assertEqual(
+            query, {"year": "2026", "month": "7", "day": "5", "hour": "20"}
+        )
+        self.assertEqual([text for text, _ in table.trail][:2], ["all", "year 2026"])
+
+    def test_zone(self) -> None:
+        """Days are the Metrica's; hours tell their offset, the one that is twice too."""
+        metrica = Metrica("zoned", [], self.store, tz="Europe/Berlin")
+        night = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
+        self.kick(metrica, 1, night - timedelta(hours=3))
+        self.kick(metrica, 2, night)
+        self.kick(metrica, 4, night + timedelta(hours=1))
+        chart = TimelineChart(metrica)
+        days = dict(self.rows(chart, year="2026", month="10"))
+        self.assertEqual((days["2026-10-24"], days["2026-10-25"]), (1, 6))
+        hours = dict(self.rows(chart, year="2026", month="10", day="25"))
+        self.assertEqual(len(hours), 25)
+        self.assertEqual(hours["2026-10-25T02:00+02:00"], 2)
+        self.assertEqual(hours["2026-10-25T02:00+01:00"], 4)
+
+    def test_averages(self) -> None:
+        """Averages have gaps, and no total."""
+        metrica = self.averaged()
+        self.kick(metrica, 2, NOW)
+        self.kick(metrica, 5, NOW)
+        table = self.table(
+            TimelineChart(metrica), measure="average", year="2026", month="7"
+        )
+        self.assertEqual(table.total, None)
+        self.assertEqual([n[0] for _, n in table.rows[3:6]], [None, 3.5, None])
+
+    def test_empty(self) -> None:
+        """A Metrica without events has an empty chart."""
+        self.assertEqual(self.rows(TimelineChart(Metrica("e", [], self.store))), [])
+
+    def test_scales(self) -> None:
+        """A scale that is not kept is told."""
+        chart = TimelineChart(Metrica("e", [], self.store, scales=["year", "day"]))
+        self.assertIn("keeps no months, only: year, day", self.bad(chart, year="2026"))
+
+    def test_totals_never_change(self) -> None:
+        """Whatever is kicked, each part's total is the sum of what it leads into."""
+        moments = st.integers(0, 10**9).map(lambda s: NOW - timedelta(seconds=s))
+        amounts = st.integers(-50, 50)
+
+        @settings(max_examples=15, deadline=None)
+        @given(st.lists(st.tuples(moments, amounts), min_size=1, max_size=6))
+        def holds(events: list[tuple[datetime, int]]) -> None:
+            store = self.successResultOf(
+                open_store("memory:", reactor=self.clock, clock=self.clock)
+            )
+            metrica = Metrica("any", [], store)
+            kicks = [metrica.kick(n, when) for when, n in events]
+            self.successResultOf(gatherResults(kicks))
+            chart = TimelineChart(metrica)
+            when = events[0][0]
+            query: dict[str, str] = {}
+            for scale in ("year", "month", "day", "hour"):
+                table = self.table(chart, **query)
+                self.assertEqual(sum(n[0] for _, n in table.rows), table.total)
+                number = getattr(when, scale)
+                (inside,) = (
+                    n[0] for begins, n in table.rows if getattr(begins, scale) == number
+                )
+                query[scale] = str(number)
+                self.assertEqual(self.table(chart, **query).total, inside)
+            self.successResultOf(store.close())
+
+        holds()
+
+
+class TimeserieTests(ChartCase):
+    """Lines."""
+
+    def test_total(self) -> None:
+        """Without an axis there is one line, gaps as 0."""
+        chart = TimeserieChart(self.guests())
+        rows = self.rows(chart, scale="day", back="4")
+        self.assertEqual(
+            rows,
+            [
+                ("2026-07-02", 0),
+                ("2026-07-03", 5),
+                ("2026-07-04", 4),
+                ("2026-07-05", 15),
+            ],
+        )
+        self.assertEqual(self.table(chart, scale="day", back="4").total, 24)
+
+    def test_scales(self) -> None:
+        """Each scale goes back by its own stretches, of the calendar where it has one."""
+        chart = TimeserieChart(self.guests())
+        for scale, back, first in (
+            ("year", "2", "2025"),
+            ("month", "8", "2025-12"),
+            ("day", "5", "2026-07-01"),
+            ("hour", "22", "2026-07-04T23:00+00:00"),
+            ("minute", "32", "2026-07-05T19:59+00:00"),
+        ):
+            rows = self.rows(chart, scale=scale, back=back)
+            self.assertEqual((len(rows), rows[0][0]), (int(back), first))
+
+    def test_without_axes(self) -> None:
+        """A Metrica without axes is one line, and has no choice of axes."""
+        metrica = Metrica("plain", [], self.store)
+        self.kick(metrica, 7)
+        table = self.table(TimeserieChart(metrica), back="1")
+        self.assertEqual(table.columns, ["hour", "total"])
+        self.assertNotIn("axis", [choice.name for choice in table.choices])
+
+    def test_axis(self) -> None:
+        """Lines for choices, and for what had none; together they are the total."""
+        chart = TimeserieChart(self.guests(), "gender")
+        table = self.table(chart, scale="day", back="2")
+        self.assertEqual(table.columns, ["day", "total", "boy", "girl", "(other)"])
+        for _, (total, *lines) in table.rows:
+            self.assertEqual(sum(lines), total)
+        hidden = self.table(chart, scale="day", back="2", total="0")
+        self.assertEqual(hidden.columns, ["day", "boy", "girl", "(other)"])
+        self.assertEqual(hidden.total, table.total)
+
+    def test_many(self) -> None:
+        """There are at most eight lines of choices, those with the most."""
+        metrica = Metrica("many", [("n", StoredChoiceAxis())], self.store)
+        for n in range(60):
+            self.kick(metrica, n + 1, n=n)
+        table = self.table(TimeserieChart(metrica, "n"), scale="day", back="1")
+        self.assertEqual(
+            table.columns, ["day", "total", *map(str, range(59, 51, -1)), "(other)"]
+        )
+        ((_, (total, *lines)),) = table.rows
+        self.assertEqual((total, sum(lines)), (sum(range(1, 61)),) * 2)
+
+    def test_names(self) -> None:
+        """A choice called as another line is keeps a line of its own."""
+        metrica = Metrica("odd", [("n", StoredChoiceAxis())], self.store)
+        self.kick(metrica, 1, n="total")
+        table = self.table(TimeserieChart(metrica, "n"), back="1")
+        self.assertEqual(table.columns, ["hour", "total", "total'"])
+
+    def test_averages(self) -> None:
+        """Averages are the Metrica's own, with no data as gaps."""
+        metrica = self.averaged([("view", StoredChoiceAxis())])
+        self.kick(metrica, 1, view="/")
+        self.kick(metrica, 2, view="/")
+        self.kick(metrica, 9, view="/a")
+        table = self.table(
+            TimeserieChart(metrica, "view"), measure="average", scale="hour", back="2"
+        )
+        self.assertEqual(table.columns, ["hour", "total", "/a", "/"])
+        self.assertEqual(table.rows[0][1], [None, None, None])
+        self.assertEqual(table.rows[1][1], [4.0, 9.0, 1.5])
+
+    def test_bad(self) -> None:
+        """Unknown scales and bad numbers are told, with the bounds."""
+        chart = TimeserieChart(self.guests())
+        self.assertIn(
+            "scale='week': must be one of year", self.bad(chart, scale="week")
+        )
+        self.assertIn("from 1 to 2000", self.bad(chart, back="0"))
+        self.assertIn("from 1 to 2000", self.bad(chart, back="2001"))
+        self.assertIn("whole number", self.bad(chart, back="-1"))
+        self.assertIn("whole number", self.bad(chart, back="1e3"))
+        self.assertIn("must be one of total", self.bad(chart, measure="average"))
+        self.assertIn(
+            "UTF-8", str(self.failureResultOf(chart.table({b"axis": [b"\xff"]})).value)
+        )
+
+    def test_far_back(self) -> None:
+        """Before the first year there is nothing to show."""
+        chart = TimeserieChart(Metrica("e", [], self.store))
+        self.assertEqual(len(self.rows(chart, scale="year", back="2000")), 2000)
+
+
+class LatestTests(ChartCase):
+    """Counts and averages side by side."""
+
+    def test_views(self) -> None:
+        """Each choice has its count and average in the window, most first."""
+        metrica = self.averaged([("view", StoredChoiceAxis())])
+        self.kick(metrica, 100, NOW - timedelta(days=9), view="/a")
+        for ms in (1, 2.5):
+            self.kick(metrica, ms, view="/a")
+        self.kick(metrica, 9, view="/b")
+        chart = LatestCountAndAverageChart(metrica)
+        self.assertEqual(
+            self.rows(chart, scale="hour", back="3"), [("/a", 2, 1.75), ("/b", 1, 9.0)]
+        )
+        self.assertEqual(self.table(chart, scale="hour", back="3").total, 3)
+        rows = {a: b for a, *b in self.rows(chart, scale="day", back="30")}
+        self.assertEqual(rows["/a"], [3, 34.5])
+
+    def test_without_axes(self) -> None:
+        """A Metrica without axes has one line."""
+        metrica = self.averaged()
+        self.kick(metrica, 3)
+        self.assertEqual(
+            self.rows(LatestCountAndAverageChart(metrica)), [("all", 1, 3.0)]
+        )
+
+    def test_needs_counts(self) -> None:
+        """A Metrica of sums alone is refused."""
+        error = self.assertRaises(TypeError, LatestCountAndAverageChart, self.guests())
+        self.assertIn("AveragedMetrica", str(error))
+
+
+class FormTests(ChartCase):
+    """Pages, fragments, JSON, CSV, and refusals."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.metrica = Metrica(HOSTILE, [("n", StoredChoiceAxis())], self.store)
+        for n in (HOSTILE, "=1+1"):
+            self.kick(self.metrica, 2, n=n)
+        self.chart = PieChart(self.metrica, "n")
+        root = Resource()
+        root.putChild(b"pie", self.chart)
+        root.putChild(b"<pie>", self.chart)
+        self.client = Client(root)
+
+    def ask(self, path: str, method: str = "GET", accept: str = "") -> Any:
+        headers = f"Accept: {accept}\r\n" if accept else ""
+        answer = self.client.ask(path, method, headers)
+        head, _, body = answer.partition(b"\r\n\r\n")
+        lines = head.decode().split("\r\n")
+        return lines[0], dict(line.split(": ", 1) for line in lines[1:]), body.decode()
+
+    def test_interface(self) -> None:
+        """A chart is a resource."""
+        verifyObject(IResource, self.chart)
+
+    def test_page(self) -> None:
+        """A page is whole, under the strict policy, and all its texts are escaped."""
+        status, headers, body = self.ask("/pie")
+        self.assertIn("200", status)
+        self.assertEqual(headers["Content-Type"], "text/html; charset=utf-8")
+        self.assertEqual(headers["Content-Security-Policy"], content_security_policy())
+        self.assertTrue(body.startswith("<!DOCTYPE html><html"))
+        self.assertNotIn("<script>", body)
+        self.assertIn("&lt;script&gt;alert(1)&lt;/script&gt;&amp;", body)
+        self.assertIn('src="/pie/assets/plotly.js"', body)
+        self.assertNotRegex(body, "https?://")
+        self.assertNotIn("style=", body)
+
+    def test_policy(self) -> None:
+        """The policy allows nothing unsafe, and no other host."""
+        policy = content_security_policy()
+        self.assertNotIn("unsafe", policy)
+        self.assertNotIn("http", policy)
+        self.assertIn(
+            "default-src 'none'; script-src 'self'; style-src 'self' 'sha", policy
+        )
+
+    def test_hostile_path(self) -> None:
+        """Its own path, in the page, is what it was in the request."""
+        _, _, body = self.ask("/%3Cpie%3E")
+        self.assertIn('data-path="/%3Cpie%3E"', body)
+
+    def test_trailing_slash(self) -> None:
+        """With a slash at the end it is the same chart."""
+        self.assertEqual(self.ask("/pie/")[2], self.ask("/pie")[2])
+
+    def test_fragment(self) -> None:
+        """A fragment is the chart alone; a program can have it as well."""
+        _, _, body = self.ask("/pie?format=fragment")
+        self.assertTrue(body.startswith("<section"))
+        self.assertNotIn("<link", body)
+        made = self.successResultOf(self.chart.fragment("/pie"))
+        self.assertEqual(made.decode(), body)
+
+    def test_json(self) -> None:
+        """JSON tells the numbers, and what they are."""
+        _, headers, body = self.ask("/pie?format=json")
+        self.assertEqual(headers["Content-Type"], "application/json")
+        self.assertEqual(
+            json.loads(body),
+            {
+                "kind": "pie",
+                "title": HOSTILE,
+                "scale": None,
+                "zone": "UTC",
+                "total": 4,
+                "columns": ["n", "total"],
+                "rows": [[HOSTILE, 2], ["=1+1", 2]],
+            },
+        )
+
+    def test_csv(self) -> None:
+        """CSV can be read back; what a spreadsheet would run is made text."""
+        _, headers, body = self.ask("/pie?format=csv")
+        self.assertEqual(headers["Content-Type"], "text/csv; charset=utf-8")
+        rows = list(csv.reader(io.StringIO(body)))
+        self.assertEqual(rows, [["n", "total"], [HOSTILE, "2"], ["'=1+1", "2"]])
+
+    def test_accept(self) -> None:
+        """Without format= the Accept header decides, by its weights."""
+        for accept, kind in (
+            ("", "text/html"),
+            ("*/*", "text/html"),
+            ("text/html,application/xml;q=0.9,*/*;q=0.8", "text/html"),
+            ("application/json", "application/json"),
+            ("text/html;q=0.2, text/csv;q=0.7", "text/csv"),
+            ("image/png", "text/html"),
+            ("text/csv;q=x", "text/html"),
+        ):
+            _, headers, _ = self.ask("/pie", accept=accept)
+            self.assertEqual(headers["Content-Type"].partition(";")[0], kind, accept)
+
+    def test_head(self) -> None:
+        """HEAD has the headers of GET and no body."""
+        _, headers, body = self.ask("/pie", "HEAD")
+        self.assertEqual(body, "")
+        self.assertEqual(
+            headers["Content-Length"], self.ask("/pie")[1]["Content-Length"]
+        )
+
+    def test_refused(self) -> None:
+        """What is not understood is a 400 with words, in the form asked for, escaped."""
+        status, _, body = self.ask("/pie?axis=%3Cb%3E")
+        self.assertIn("400", status)
+        self.assertIn("axis='&lt;b&gt;': must be one of n", body)
+        status, _, body = self.ask("/pie?axis=x&format=json")
+        self.assertIn("400", status)
+        self.assertEqual(json.loads(body), {"error": "axis='x': must be one of n"})
+        status, _, body = self.ask("/pie?axis=x&format=csv")
+        self.assertEqual(body, "axis='x': must be one of n")
+        status, _, body = self.ask("/pie?format=png")
+        self.assertIn("400", status)
+        self.assertIn("must be one of page, fragment, json, csv", body)
+
+    def test_store_down(self) -> None:
+        """A store that cannot be read is a 503, without telling where it is."""
+        self.metrica.store.read = lambda cells: fail(StoreUnavailable("/secret/path"))
+        status, _, body = self.ask("/pie?format=json")
+        self.assertIn("503", status)
+        self.assertNotIn("secret", body)
+        self.assertEqual(len(self.flushLoggedErrors(StoreUnavailable)), 1)
+
+    def test_broken(self) -> None:
+        """What should never happen is a 500, and logged."""
+        self.metrica.store.read = lambda cells: fail(ZeroDivisionError())
+        self.assertIn("500", self.ask("/pie")[0])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_client_gone(self) -> None:
+        """A client that goes away while the store is asked does no harm."""
+        from twisted.internet.defer import Deferred
+
+        waiting: Deferred[Any] = Deferred()
+        self.metrica.store.read = lambda cells: waiting
+        self.client.ask("/pie")
+        self.client.leave()
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_assets(self) -> None:
+        """The scripts and the style sheet are served from here, and kept by the browser."""
+        for name, kind in (
+            ("plotly.js", "text/javascript"),
+            ("charts.js", "text/javascript"),
+            ("charts.css", "text/css"),
+        ):
+            status, headers, _ = self.ask(f"/pie/assets/{name}", "HEAD")
+            self.assertIn("200", status)
+            self.assertTrue(headers["Content-Type"].startswith(kind))
+            self.assertIn("Last-Modified", headers)
+        verifyObject(IResource, ChartAssets())
+        self.assertGreater(plotly_js().stat().st_size, 10**6)
+
+    def test_shared_assets(self) -> None:
+        """Charts of a site can share them."""
+        chart = PieChart(self.metrica, "n", assets="/shared")
+        body = Client(chart).ask("/")
+        self.assertIn(b'src="/shared/plotly.js"', body)
+
+    def test_root(self) -> None:
+        """A chart may be a whole site."""
+        body = Client(self.chart).ask("/")
+        self.assertIn(b'src="/assets/plotly.js"', body)
+
+
+class BoundTests(ChartCase):
+    """Bounds on what one question reads."""
+
+    def test_ranked(self) -> None:
+        """Of many choices only the weightiest are read closely."""
+        metrica = Metrica("many", [("n", StoredChoiceAxis())], self.store)
+        kicks = [metrica.kick(n, n=n) for n in range(200)]
+        self.successResultOf(gatherResults(kicks))
+        asked: list[Any] = []
+        read = self.store.read
+        self.store.read = lambda cells: asked.append(len(cells)) or read(cells)
+        self.rows(TimeserieChart(metrica, "n"), scale="hour", back="10")
+        self.assertLess(sum(asked), 200 + (timeserie.MAX_RANKED + 1) * 10 + 1)

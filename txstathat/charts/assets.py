@@ -1,0 +1,103 @@
+"""
+The files that a chart's page needs, served from this process, and the policy under
+which a browser runs them.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from functools import lru_cache
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+
+from twisted.web.resource import Resource
+from twisted.web.server import Request
+from twisted.web.static import File
+
+__all__ = ["ChartAssets", "content_security_policy", "style_hashes"]
+
+_STATIC = Path(__file__).parent / "static"
+# plotly.js puts its maps' style sheet into the page as it loads, maps or not.
+_INLINE_STYLE = re.compile(
+    r'createElement\("style"\);\w+\.id="\w+",\w+\.textContent=\'((?:[^\'\\]|\\.)*)\''
+)
+
+
+def plotly_js() -> Path:
+    """
+    The file of plotly.js in the ``plotly`` package.
+
+    :raises ImportError: if the package is not there.
+    """
+    # Found, not imported: Python's side of it is large, and not used.
+    spec = find_spec("plotly")
+    if spec is None or spec.origin is None:
+        raise ImportError("charts need plotly: pip install 'txStatHat[charts]'")
+    return Path(spec.origin).parent / "package_data" / "plotly.min.js"
+
+
+@lru_cache(maxsize=1)
+def style_hashes() -> tuple[str, ...]:
+    """
+    What ``style-src`` of a Content-Security-Policy must allow for plotly.js: the hashes
+    of the style elements that it makes. One is empty: it is filled by script.
+    """
+    texts = [""]
+    for found in _INLINE_STYLE.finditer(plotly_js().read_text("utf-8")):
+        texts.append(re.sub(r"\\(.)", r"\1", found[1]))
+    return tuple(
+        f"'sha256-{b64encode(sha256(text.encode('utf-8')).digest()).decode('ascii')}'"
+        for text in texts
+    )
+
+
+def content_security_policy() -> str:
+    """
+    The strictest policy under which charts work: everything from this host, no inline
+    script, no ``eval``, no inline style but plotly's own.
+    """
+    return "; ".join(
+        [
+            "default-src 'none'",
+            "script-src 'self'",
+            f"style-src 'self' {' '.join(style_hashes())}",
+            "img-src 'self' data:",
+            "connect-src 'self'",
+            "form-action 'self'",
+            "base-uri 'none'",
+            "frame-ancestors 'self'",
+        ]
+    )
+
+
+class _Kept(File):
+    """
+    A file that the browser keeps, asking each time whether it has changed.
+    """
+
+    def render_GET(self, request: Request) -> bytes | int:
+        request.setHeader("Cache-Control", "no-cache")
+        request.setHeader("X-Content-Type-Options", "nosniff")
+        answer: bytes | int = super().render_GET(request)
+        return answer
+
+
+class ChartAssets(Resource):
+    """
+    The files ``plotly.js``, ``charts.js`` and ``charts.css``, for a site whose charts
+    share them.
+
+    :raises ImportError: if plotly is not there (the extra ``charts``).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.putChild(b"plotly.js", _Kept(str(plotly_js()), "text/javascript"))
+        for name, kind in (
+            ("charts.js", "text/javascript"),
+            ("charts.css", "text/css"),
+        ):
+            file = _Kept(str(_STATIC / name), f"{kind}; charset=utf-8")
+            self.putChild(name.encode("ascii"), file)

@@ -1,0 +1,83 @@
+"""
+Klein's routes, as views of measured requests.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from klein import Klein
+from klein.interfaces import IKleinRequest
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+from twisted.web.server import Request
+
+from txstathat.instruments.requests import UNMATCHED, MeasuredResource, Measurement
+
+__all__ = ["measured_klein"]
+
+
+class _MeasuredKlein(MeasuredResource):
+    """
+    A Klein resource: no view is known before a route has matched.
+    """
+
+    _view = UNMATCHED
+
+    def _begin(self, request: Request) -> Measurement:
+        measurement = self._open[id(request)] = Measurement(self, request)
+        return measurement
+
+
+def measured_klein(app: Klein, **options: Any) -> MeasuredResource:
+    """
+    A Klein application as a measured resource: to be used where ``app.resource()``
+    was. A request's view is the pattern of its route, such as ``/users/<int:id>``; an
+    exception counts as raised even if a handler of the application's own turns it into
+    an answer.
+
+    :param app: the application. From now on it tells of each route that it executes.
+    :param options: as for
+        :class:`~txstathat.instruments.requests.MeasuredResource`.
+    """
+    measured = _MeasuredKlein(app.resource(), **options)
+    execute = app.execute_endpoint
+    # The pattern of each endpoint; "" where several routes lead to it.
+    patterns: dict[str, str] = {}
+
+    def execute_endpoint(
+        endpoint: str, request: Request, *args: Any, **kwargs: Any
+    ) -> Any:
+        measurement = measured.measurement(request)
+        if measurement is None:
+            return execute(endpoint, request, *args, **kwargs)
+        if endpoint not in patterns:
+            rules = [rule.rule for rule in app.url_map.iter_rules(endpoint)]
+            patterns[endpoint] = rules[0] if len(rules) == 1 else ""
+        # Of several routes to one function only matching again tells which it was.
+        measurement.view = patterns[endpoint] or _matched(request)
+        try:
+            result = execute(endpoint, request, *args, **kwargs)
+        except BaseException as error:
+            measurement.raised = type(error)
+            raise
+        if not isinstance(result, bytes):
+            # What can still go wrong: a Deferred, or a resource that is to be rendered.
+            measurement.watch_exceptions()
+            if isinstance(result, Deferred):
+                result.addErrback(_raised, measurement)
+        return result
+
+    app.execute_endpoint = execute_endpoint  # type: ignore[method-assign, assignment]
+    return measured
+
+
+def _matched(request: Request) -> str:
+    rule, _ = IKleinRequest(request).mapper.match(return_rule=True)
+    pattern: str = rule.rule
+    return pattern
+
+
+def _raised(failure: Failure, measurement: Measurement) -> Failure:
+    measurement.raised = failure.type
+    return failure

@@ -1,0 +1,102 @@
+"""
+Logs: how many events of each level and namespace, and failures of each class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from twisted.logger import ILogObserver, LogEvent, LogLevel
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from txstathat.instruments.labels import Labels, StatName, class_label
+from txstathat.instruments.losses import Losses
+from txstathat.interfaces import IStatHat
+
+__all__ = ["IGNORED", "MAX_NAMESPACES", "LogCounter"]
+
+#: How many namespaces are told apart by default, and how many exception classes.
+MAX_NAMESPACES = 200
+#: The namespaces that are not counted: what logs while points are being sent would
+#: else be counted, sent, logged and counted without end.
+IGNORED = (
+    "txstathat",
+    "treq",
+    "twisted.web.client",
+    "twisted.web._newclient",
+)
+
+
+@implementer(ILogObserver)
+class LogCounter:
+    """
+    A log observer that counts::
+
+        globalLogPublisher.addObserver(LogCounter(stats))
+
+    It counts nothing that is logged while it hands a point on, and nothing of what
+    sends points.
+
+    :param stats: where to count.
+    :param event_name: the name of the stat that counts an event, with ``{level}`` and
+        ``{namespace}`` in it.
+    :param failure_name: the name of the stat that counts an event with a failure by
+        its class, with ``{exception}`` in it; ``None`` to count none.
+    :param minimum: the lowest level that is counted.
+    :param ignore: namespaces that are not counted, with all that are below them.
+    :param max_namespaces: how many namespaces there may be, and how many exception
+        classes; those seen later are ``other``.
+    :raises ValueError: if a name's template is not valid.
+    :ivar losses: the points that could not be handed on.
+    """
+
+    def __init__(
+        self,
+        stats: IStatHat,
+        *,
+        event_name: str = "log {level} {namespace}",
+        failure_name: str | None = "log failure {exception}",
+        minimum: LogLevel = LogLevel.info,
+        ignore: Iterable[str] = IGNORED,
+        max_namespaces: int = MAX_NAMESPACES,
+    ) -> None:
+        self.losses = Losses("logs")
+        self._stats = stats
+        self._event_name = StatName(event_name, ("level", "namespace"))
+        self._failure_name = (
+            None if failure_name is None else StatName(failure_name, ("exception",))
+        )
+        self._minimum = minimum
+        self._ignored = tuple(ignore)
+        self._namespaces = Labels(max_namespaces)
+        self._exceptions = Labels(max_namespaces)
+        self._counting = False
+
+    def __call__(self, event: LogEvent) -> None:
+        """
+        Count an event.
+        """
+        level = event.get("log_level") or LogLevel.info
+        namespace = str(event.get("log_namespace") or "unknown")
+        if self._counting or level < self._minimum or self._ignores(namespace):
+            return
+        self._counting = True
+        try:
+            name = self._event_name.of(
+                level=level.name, namespace=self._namespaces[namespace]
+            )
+            self.losses.watch(self._stats.count(name))
+            failure = event.get("log_failure")
+            if self._failure_name is not None and isinstance(failure, Failure):
+                exception = self._exceptions[class_label(type(failure.value))]
+                name = self._failure_name.of(exception=exception)
+                self.losses.watch(self._stats.count(name))
+        finally:
+            self._counting = False
+
+    def _ignores(self, namespace: str) -> bool:
+        return any(
+            namespace == ignored or namespace.startswith(f"{ignored}.")
+            for ignored in self._ignored
+        )

@@ -1,0 +1,169 @@
+"""
+The reactor: how late it is, and what it has to carry.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.interfaces import IDelayedCall, IReactorFDSet
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from txstathat.instruments.losses import Losses
+from txstathat.interfaces import IStatHat
+
+__all__ = ["ReactorMeter"]
+
+_log = Logger()
+
+
+class ReactorMeter(Service):
+    """
+    A service that measures the reactor and its process, every ``interval`` seconds:
+
+    - ``reactor latency ms``: how late a call fired that was scheduled on the reactor:
+      what every other event had to wait as well. Sampled every ``probe`` seconds;
+    - ``reactor delayed calls``, ``reactor readers``, ``reactor writers``;
+    - ``reactor threads busy``, ``reactor threads waiting`` (calls that no thread is
+      free for), once there is a thread pool;
+    - ``process cpu percent`` (of one core), ``process garbage collections`` (a count);
+    - with psutil (the extra ``reactor``): ``process memory MiB`` (resident),
+      ``process open descriptors``.
+
+    It uses public interfaces of the reactor alone, so it is right on all of them; what
+    a reactor does not have is left out.
+
+    :param stats: where to send all this.
+    :param interval: how often, in seconds.
+    :param probe: how often the latency is sampled, in seconds.
+    :param prefix: put before each name, such as ``'web1 '``.
+    :param reactor: the reactor to measure; the global one by default.
+    :param monotonic: the clock to measure latency with, in seconds.
+    :raises ValueError: if a number of seconds is not above 0.
+    :ivar losses: the points that could not be handed on.
+    """
+
+    def __init__(
+        self,
+        stats: IStatHat,
+        interval: float = 10,
+        *,
+        probe: float = 1,
+        prefix: str = "",
+        reactor: Any = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not (interval > 0 and probe > 0):
+            raise ValueError(
+                "interval and probe must be above 0 seconds, "
+                f"not {interval!r} and {probe!r}"
+            )
+        self.losses = Losses("reactor")
+        self._stats = stats
+        self._interval = interval
+        self._probe = probe
+        self._prefix = prefix
+        self._reactor = reactor
+        self._monotonic = monotonic
+        self._next_probe: IDelayedCall | None = None
+        self._next_sample: IDelayedCall | None = None
+        self._process: Any = None
+        self._since = self._cpu = 0.0
+        self._collections = 0
+
+    def startService(self) -> None:
+        """
+        Start measuring; the first numbers come after the first interval.
+        """
+        super().startService()
+        if self._reactor is None:
+            from twisted.internet import reactor
+
+            self._reactor = reactor
+        try:
+            import psutil
+        except ImportError:
+            _log.info(
+                "no psutil: memory and descriptors are not measured; "
+                "pip install txStatHat[reactor]"
+            )
+        else:
+            self._process = psutil.Process()
+        self._since = self._monotonic()
+        self._cpu = time.process_time()
+        self._collections = _collections()
+        self._schedule_probe()
+        self._schedule_sample()
+
+    def stopService(self) -> None:
+        """
+        Stop measuring.
+        """
+        super().stopService()
+        for call in (self._next_probe, self._next_sample):
+            if call is not None and call.active():
+                call.cancel()
+
+    def _schedule_probe(self) -> None:
+        due = self._monotonic() + self._probe
+        self._next_probe = self._reactor.callLater(self._probe, self._probed, due)
+
+    def _probed(self, due: float) -> None:
+        late = max(0.0, self._monotonic() - due)
+        # Rescheduled first, and from now: a late probe delays the next, it adds none.
+        self._schedule_probe()
+        self._value("reactor latency ms", round(late * 1000, 1))
+
+    def _schedule_sample(self) -> None:
+        self._next_sample = self._reactor.callLater(self._interval, self._sample)
+
+    def _sample(self) -> None:
+        self._schedule_sample()
+        try:
+            self._sample_reactor()
+            self._sample_process()
+        except Exception:
+            # Such as a process that may not look into /proc: the rest goes on.
+            self.losses.note(Failure())
+
+    def _sample_reactor(self) -> None:
+        reactor = self._reactor
+        self._value("reactor delayed calls", len(reactor.getDelayedCalls()))
+        if IReactorFDSet.providedBy(reactor):
+            self._value("reactor readers", len(reactor.getReaders()))
+            self._value("reactor writers", len(reactor.getWriters()))
+        # Asking a reactor for its thread pool would make one.
+        threads = getattr(reactor, "threadpool", None)
+        if threads is not None:
+            self._value("reactor threads busy", len(threads.working))
+            self._value("reactor threads waiting", threads.q.qsize())
+
+    def _sample_process(self) -> None:
+        now, cpu, collections = self._monotonic(), time.process_time(), _collections()
+        if now > self._since:
+            percent = 100 * (cpu - self._cpu) / (now - self._since)
+            self._value("process cpu percent", round(percent, 1))
+        collected = collections - self._collections
+        if collected:
+            name = f"{self._prefix}process garbage collections"
+            self.losses.watch(self._stats.count(name, collected))
+        self._since, self._cpu, self._collections = now, cpu, collections
+        if self._process is not None:
+            resident = self._process.memory_info().rss / 2**20
+            self._value("process memory MiB", round(resident, 1))
+            self._value("process open descriptors", self._process.num_fds())
+
+    def _value(self, name: str, value: float) -> None:
+        self.losses.watch(self._stats.value(self._prefix + name, value))
+
+
+def _collections() -> int:
+    """
+    How many garbage collections there were in this process.
+    """
+    return sum(generation["collections"] for generation in gc.get_stats())
