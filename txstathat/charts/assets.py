@@ -16,7 +16,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 from twisted.web.static import File
 
-__all__ = ["ChartAssets", "content_security_policy", "style_hashes"]
+__all__ = ["ChartAssets", "KeptFile", "content_security_policy", "style_hashes"]
 
 _STATIC = Path(__file__).parent / "static"
 # plotly.js puts its maps' style sheet into the page as it loads, maps or not.
@@ -72,7 +72,7 @@ def content_security_policy() -> str:
     )
 
 
-class _Kept(File):
+class KeptFile(File):
     """
     A file that the browser keeps, asking each time whether it has changed.
     """
@@ -94,10 +94,10 @@ class ChartAssets(Resource):
 
     def __init__(self) -> None:
         super().__init__()
-        self.putChild(b"plotly.js", _Kept(str(plotly_js()), "text/javascript"))
+        self.putChild(b"plotly.js", KeptFile(str(plotly_js()), "text/javascript"))
         for name, kind in (
             ("charts.js", "text/javascript"),
             ("charts.css", "text/css"),
         ):
-            file = _Kept(str(_STATIC / name), f"{kind}; charset=utf-8")
+            file = KeptFile(str(_STATIC / name), f"{kind}; charset=utf-8")
             self.putChild(name.encode("ascii"), file)

@@ -145,7 +145,8 @@ class Chart(Resource):
         """
         Answer in the form that was asked for.
         """
-        answering = self._answer(request)
+        answering: Deferred[Any] = self.answer(request)
+        answering.addCallback(self._send, request)
         answering.addErrback(self._broken, request)
         # Who went away needs no answer any more.
         request.notifyFinish().addErrback(lambda _: answering.cancel())
@@ -154,8 +155,15 @@ class Chart(Resource):
     render_HEAD = render_GET
 
     @inlineCallbacks
-    def _answer(self, request: Request) -> Generator[Deferred[Any], Any, None]:
+    def answer(self, request: Request) -> Generator[Deferred[Any], Any, bytes]:
+        """
+        Set a request's status and headers, but write nothing: for a site that asks
+        something itself before it answers, such as who is there.
+
+        :returns: fires with the body. It fails only for what is a fault here.
+        """
         form = "page"
+        body: bytes
         try:
             form = _form(request)
             table = yield self.table(request.args or {})
@@ -183,7 +191,6 @@ class Chart(Resource):
             body = yield self._words(form, "the numbers cannot be read at present")
         headers = {
             "Content-Type": _TYPES[form],
-            "Content-Length": str(len(body)),
             "Content-Security-Policy": content_security_policy(),
             "Cache-Control": "no-store",
             "Vary": "Accept",
@@ -192,6 +199,10 @@ class Chart(Resource):
         }
         for name, value in headers.items():
             request.setHeader(name, value)
+        return body
+
+    def _send(self, body: bytes, request: Request) -> None:
+        request.setHeader("Content-Length", str(len(body)))
         request.write(body)
         request.finish()
 

@@ -87,12 +87,15 @@ def serve(
         ready = service.ready()
         service.startService()
         try:
-            await ready
+            rooms = await ready
+            link = await rooms.sessions.link()
         except Exception as error:
             click.echo(f"txstathat: cannot start: {error}", err=True)
             return 1
         for address in service.addresses:
             _show(f"Listening on {address_text(address)}")
+        for url in service.urls[:1]:
+            _show(f"Sign in, once and within the hour: {url}/sign-in/{link}")
         with suppress(CancelledError):
             await Deferred()
         await service.stopService()

@@ -16,7 +16,16 @@ from txstathat.errors import StatHatError, StoreError
 from txstathat.points import check_name
 from txstathat.stores.interface import IStore
 
-__all__ = ["KINDS", "MAX_KEYS", "REFRESH", "Key", "KeyRefused", "Keys", "new_key"]
+__all__ = [
+    "KINDS",
+    "MAX_KEYS",
+    "REFRESH",
+    "Key",
+    "KeyRefused",
+    "Keys",
+    "hash_key",
+    "new_key",
+]
 
 #: What a key can be, and what that is called.
 KINDS = {
@@ -96,6 +105,13 @@ class Keys:
         """
         return self._find(token, "access") is not None
 
+    def is_reader(self, id: str) -> bool:
+        """
+        Whether this is the :func:`hash_key` of an access token.
+        """
+        found = self._keys.get(id)
+        return found is not None and found.kind == "access"
+
     def stat(self, key: str) -> str | None:
         """
         The name of the stat that has this stat key.
@@ -104,7 +120,7 @@ class Keys:
         return None if found is None else found.stat
 
     def _find(self, key: str, kind: str) -> Key | None:
-        hashed = _hash(key)
+        hashed = hash_key(key)
         found = self._keys.get(hashed)
         return found if found is not None and found.kind == kind else None
 
@@ -157,7 +173,7 @@ class Keys:
             "created_at": int(self._store.clock.seconds()),
             "stat": stat,
         }
-        await self._store.put_record(_RECORDS, _hash(key), json.dumps(made))
+        await self._store.put_record(_RECORDS, hash_key(key), json.dumps(made))
         await self.load()
         return key
 
@@ -197,5 +213,8 @@ class Keys:
         }
 
 
-def _hash(key: str) -> str:
+def hash_key(key: str) -> str:
+    """
+    What is kept of a key, and of other secrets: its SHA-256, in hex.
+    """
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()

@@ -70,11 +70,34 @@ class Series:
         Time and value of each step: of a counter the sum, 0 where nothing was counted;
         of a value the average, and none where nothing was measured.
         """
-        if self.stat.counter:
-            return [(each.time, each.sum) for each in self.buckets]
         return [
-            (each.time, each.sum / each.count) for each in self.buckets if each.count
+            (bucket.time, value)
+            for bucket, value in zip(self.buckets, self.values, strict=True)
+            if value is not None
         ]
+
+    @property
+    def values(self) -> list[int | float | None]:
+        """
+        The value of each step; ``None`` where nothing was measured.
+        """
+        if self.stat.counter:
+            return [bucket.sum for bucket in self.buckets]
+        return [
+            bucket.sum / bucket.count if bucket.count else None
+            for bucket in self.buckets
+        ]
+
+    @property
+    def whole(self) -> int | float | None:
+        """
+        The value of all steps as one: of a counter the sum, of a value the average.
+        """
+        total = sum(bucket.sum for bucket in self.buckets)
+        if self.stat.counter:
+            return total
+        count = sum(bucket.count for bucket in self.buckets)
+        return total / count if count else None
 
 
 class Plan:

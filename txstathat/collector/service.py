@@ -22,6 +22,7 @@ from txstathat.collector.front import Front
 from txstathat.collector.keys import REFRESH, Keys
 from txstathat.collector.monitoring import Healthz, Metrics
 from txstathat.collector.numbers import Numbers
+from txstathat.collector.pages import Sessions, add_pages
 from txstathat.collector.site import MAX_CONNECTIONS, CollectorSite
 from txstathat.errors import StatHatError
 from txstathat.stores.interface import IStore
@@ -53,6 +54,7 @@ class Rooms:
     :ivar export: what is at ``/x``.
     :ivar command_line: what is at ``/a1``.
     :ivar numbers: its own numbers.
+    :ivar sessions: who is signed in to the pages, and one-time links to do so.
     """
 
     root: Front
@@ -63,6 +65,7 @@ class Rooms:
     export: ExportApi
     command_line: CommandLineApi
     numbers: Numbers
+    sessions: Sessions
 
 
 def collector_rooms(
@@ -84,7 +87,19 @@ def collector_rooms(
     root.putChild(b"a1", command_line)
     root.putChild(b"healthz", Healthz(archive))
     root.putChild(b"metrics", Metrics(readers, numbers, archive, doorman))
-    return Rooms(root, archive, keys, doorman, readers, export, command_line, numbers)
+    sessions = Sessions(store, keys)
+    add_pages(root, archive, sessions, readers, doorman)
+    return Rooms(
+        root,
+        archive,
+        keys,
+        doorman,
+        readers,
+        export,
+        command_line,
+        numbers,
+        sessions,
+    )
 
 
 class CollectorService(Service):

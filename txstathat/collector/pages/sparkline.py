@@ -1,0 +1,60 @@
+"""
+A line as small as a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twisted.web.template import Tag
+
+__all__ = ["sparkline"]
+
+_WIDTH, _HEIGHT, _EDGE = 120, 28, 2
+
+
+def sparkline(values: Sequence[float | None]) -> Tag:
+    """
+    Draw a line, as SVG; the style sheet says how it looks.
+
+    :param values: one for each step, ``None`` where there is no data.
+    """
+    known = [value for value in values if value is not None]
+    # From 0, so that heights can be compared; below it where a number is.
+    low, high = min([0, *known]), max([0, *known])
+    across = (_WIDTH - 2 * _EDGE) / max(1, len(values) - 1)
+    up = (_HEIGHT - 2 * _EDGE) / (high - low or 1)
+    svg = Tag(
+        "svg",
+        attributes={
+            "class": "sparkline",
+            "viewBox": f"0 0 {_WIDTH} {_HEIGHT}",
+            "preserveAspectRatio": "none",
+            # The number beside it is what is read out.
+            "aria-hidden": "true",
+            "focusable": "false",
+        },
+    )
+    for run in _runs(values):
+        places = [
+            f"{_EDGE + at * across:.1f},{_HEIGHT - _EDGE - (value - low) * up:.1f}"
+            for at, value in run
+        ]
+        if len(places) == 1:
+            # A line of no length shows as a dot, with round ends.
+            places *= 2
+        svg(Tag("polyline", attributes={"points": " ".join(places)}))
+    return svg
+
+
+def _runs(values: Sequence[float | None]) -> list[list[tuple[int, float]]]:
+    """
+    The stretches between gaps: places and values.
+    """
+    runs: list[list[tuple[int, float]]] = [[]]
+    for at, value in enumerate(values):
+        if value is not None:
+            runs[-1].append((at, value))
+        elif runs[-1]:
+            runs.append([])
+    return [run for run in runs if run]

@@ -1,0 +1,217 @@
+"""
+The page at ``/``: all stats, with a search, and the last day of each.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlencode
+
+from twisted.web.server import Request
+from twisted.web.template import Tag, tags
+
+from txstathat.collector.archive import Archive
+from txstathat.collector.ingest import Refusal
+from txstathat.collector.pages.door import Door, GuardedPage
+from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.sparkline import sparkline
+from txstathat.collector.pages.texts import ago, moment, number
+from txstathat.collector.series import Series
+from txstathat.collector.stats import Stat
+
+__all__ = ["MAX_SEARCH", "PAGE", "StatList"]
+
+#: How many stats one page shows.
+PAGE = 50
+#: How long a search may be, in characters; the rest is cut.
+MAX_SEARCH = 255
+
+_DAY = "1d1h"
+_HOST = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?")
+
+
+class StatList(GuardedPage):
+    """
+    The list of stats.
+
+    :param door: the door.
+    :param archive: the stats.
+    """
+
+    otherwise = Refusal(404, "post to /ez, /c or /v")
+
+    def __init__(self, door: Door, archive: Archive) -> None:
+        super().__init__(door)
+        self._archive = archive
+
+    async def guarded(self, request: Request) -> Tag:
+        """
+        Show a page of the list.
+        """
+        if request.postpath:
+            raise Refusal(404, "there is no such page")
+        search, page = _asked(request)
+        stats = await self._archive.stats()
+        if not stats:
+            return _empty(_url(request))
+        words = search.lower().split()
+        found = [
+            stat for stat in stats if all(word in stat.name.lower() for word in words)
+        ]
+        pages = max(1, -(-len(found) // PAGE))
+        page = min(page, pages)
+        shown = found[(page - 1) * PAGE : page * PAGE]
+        return frame(
+            "Stats",
+            tags.h1("Stats"),
+            _search(search),
+            tags.div(
+                _count(len(found), len(stats), search),
+                _table(shown, await self._days(shown), self._now()),
+                _pages(search, page, pages),
+                id="stats",
+                class_="live",
+            ),
+        )
+
+    async def _days(self, stats: Sequence[Stat]) -> Mapping[str, Series]:
+        try:
+            series = await self._archive.data(stats, _DAY)
+        except Refusal:
+            # Hours may be kept for less than a day.
+            return {}
+        return {one.stat.name: one for one in series}
+
+    def _now(self) -> float:
+        return self._archive.store.clock.seconds()
+
+
+def _asked(request: Request) -> tuple[str, int]:
+    args = request.args or {}
+    search = str(args.get(b"q", [b""])[-1], "utf-8", "replace")[:MAX_SEARCH]
+    page = args.get(b"page", [b"1"])[-1]
+    return search.strip(), int(page) if re.fullmatch(rb"[1-9][0-9]{0,5}", page) else 1
+
+
+def _search(search: str) -> Tag:
+    return tags.form(
+        tags.label("Search", class_="unseen", **{"for": "q"}),
+        tags.input(
+            type="search",
+            name="q",
+            id="q",
+            value=search,
+            placeholder="Search stats",
+            maxlength=str(MAX_SEARCH),
+        ),
+        tags.button("Search", type="submit"),
+        action="/",
+        method="get",
+        class_="search",
+        role="search",
+    )
+
+
+def _count(found: int, all: int, search: str) -> Tag:
+    line = tags.p(class_="hint", role="status")
+    if not search:
+        return line(f"{all:,} stat{'' if all == 1 else 's'}")
+    if not found:
+        return line(f"No stat's name has “{search}” in it. ", _everything())
+    return line(f"{found:,} of {all:,} stats. ", _everything())
+
+
+def _everything() -> Tag:
+    return tags.a("Show all", href="/")
+
+
+def _table(stats: Sequence[Stat], days: Mapping[str, Series], now: float) -> Tag:
+    if not stats:
+        return tags.transparent()
+    heads = [
+        tags.th("Name", scope="col"),
+        tags.th("Last 24 hours", scope="col", colspan="2"),
+        tags.th("Last received", scope="col", class_="wide"),
+    ]
+    rows = [_row(stat, days.get(stat.name), now) for stat in stats]
+    return tags.table(
+        tags.caption("Stats by name", class_="unseen"),
+        tags.thead(tags.tr(*heads)),
+        tags.tbody(*rows),
+        class_="stats",
+    )
+
+
+def _row(stat: Stat, day: Series | None, now: float) -> Tag:
+    kind = "total" if stat.counter else "average"
+    line, figure = tags.transparent(), "–"  # noqa: RUF001
+    if day is not None:
+        line = sparkline(day.values)
+        figure = number(day.whole)
+    when = "never" if not stat.receipts else ago(stat.received_at, now)
+    return tags.tr(
+        tags.th(tags.a(stat.name, href=f"/stats/{stat.id}"), scope="row"),
+        tags.td(line, class_="line"),
+        tags.td(figure, " ", tags.small(kind), class_="figure"),
+        tags.td(tags.span(when, title=moment(stat.received_at)), class_="wide"),
+    )
+
+
+def _pages(search: str, page: int, pages: int) -> Tag:
+    if pages == 1:
+        return tags.transparent()
+    nav = tags.nav(class_="pages", **{"aria-label": "Pages"})
+    if page > 1:
+        nav(tags.a("← Previous", href=_link(search, page - 1), rel="prev"))
+    nav(tags.span(f"Page {page} of {pages}"))
+    if page < pages:
+        nav(tags.a("Next →", href=_link(search, page + 1), rel="next"))
+    return nav
+
+
+def _link(search: str, page: int) -> str:
+    query = {"q": search} if search else {}
+    return "/?" + urlencode({**query, "page": page})
+
+
+def _url(request: Request) -> str:
+    """
+    The server's own URL, as the browser has it.
+    """
+    host = request.getHeader("host") or ""
+    if _HOST.fullmatch(host) is None:
+        # It ends up in a shell.
+        host = "localhost"
+    forwarded = (request.getHeader("x-forwarded-proto") or "").lower() == "https"
+    return f"http{'s' if request.isSecure() or forwarded else ''}://{host}"
+
+
+def _empty(url: str) -> Tag:
+    shell = f"curl {url}/ez -d ezkey=YOUR-EZ-KEY -d stat='first light' -d count=1"
+    python = (
+        "from txstathat import txStatHat\n\n"
+        f'stats = txStatHat("YOUR-EZ-KEY", url="{url}")\n'
+        'stats.count("first light")'
+    )
+    return frame(
+        "No stats yet",
+        tags.section(
+            tags.h1("No stats yet"),
+            tags.p(
+                "A stat is made by its first point. Send one: it is here in a moment."
+            ),
+            tags.h2("From a shell"),
+            tags.pre(tags.code(shell), tabindex="0"),
+            tags.h2("From a Twisted program"),
+            tags.pre(tags.code(python), tabindex="0"),
+            tags.p(
+                "The EZ key was printed, or written to a file, when the collector was "
+                "started for the first time. To make another: ",
+                tags.code("txstathat keys add ez NAME"),
+                class_="hint",
+            ),
+            id="stats",
+            class_="card wide-card live",
+        ),
+    )

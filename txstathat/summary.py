@@ -1,0 +1,83 @@
+"""
+A few numbers that sum up many: what StatHat's summaries tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import fsum, sqrt
+from statistics import NormalDist
+
+__all__ = ["Summary", "summarize"]
+
+_Z95 = NormalDist().inv_cdf(0.975)
+_Z99 = NormalDist().inv_cdf(0.995)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """
+    A stat over a timeframe. Only the points that have data are in it; without any, all
+    but ``points`` and ``total`` are ``None``.
+
+    :ivar points: how many points have data.
+    :ivar latest: the last of them.
+    :ivar min: the smallest.
+    :ivar max: the largest.
+    :ivar mean: their mean.
+    :ivar total: their sum, for a counter; ``None`` for a value.
+    :ivar deviation: their sample standard deviation; ``None`` for fewer than two.
+    :ivar confidence_95: the 95 % confidence range of the mean, low and high; ``None``
+        for fewer than two.
+    :ivar confidence_99: the same for 99 %.
+    """
+
+    points: int
+    latest: float | None
+    min: float | None
+    max: float | None
+    mean: float | None
+    total: float | None
+    deviation: float | None
+    confidence_95: tuple[float, float] | None
+    confidence_99: tuple[float, float] | None
+
+
+def summarize(values: Sequence[float], counter: bool) -> Summary:
+    """
+    Sum up the points of a stat.
+
+    The deviation is that of a sample (divided by n - 1). A confidence range is the mean
+    plus and minus z * deviation / sqrt(n), with z the quantile of the normal
+    distribution: NIST/SEMATECH e-Handbook of Statistical Methods, section 1.3.5.2, for
+    large n. StatHat's own command line does the same, with rounded quantiles. For few
+    points the ranges are too narrow.
+
+    :param values: the points that have data, oldest first.
+    :param counter: whether they are of a counter, which has a total.
+    """
+    count = len(values)
+    total = sum(values) if all(isinstance(v, int) for v in values) else fsum(values)
+    if not count:
+        return Summary(
+            0, None, None, None, None, 0 if counter else None, None, None, None
+        )
+    mean = total / count
+    deviation = low_high_95 = low_high_99 = None
+    if count > 1:
+        deviation = sqrt(fsum((value - mean) ** 2 for value in values) / (count - 1))
+        error = deviation / sqrt(count)
+        low_high_95 = (mean - _Z95 * error, mean + _Z95 * error)
+        low_high_99 = (mean - _Z99 * error, mean + _Z99 * error)
+    return Summary(
+        points=count,
+        latest=values[-1],
+        min=min(values),
+        max=max(values),
+        mean=mean,
+        total=total if counter else None,
+        deviation=deviation,
+        confidence_95=low_high_95,
+        confidence_99=low_high_99,
+    )
