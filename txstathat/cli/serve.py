@@ -21,7 +21,6 @@ from txstathat.collector.archive import Archive
 from txstathat.collector.keys import KINDS, Keys
 from txstathat.collector.options import (
     STORE,
-    address_text,
     default_keep,
     parse_keep,
 )
@@ -92,10 +91,9 @@ def serve(
         except Exception as error:
             click.echo(f"txstathat: cannot start: {error}", err=True)
             return 1
-        for address in service.addresses:
-            _show(f"Listening on {address_text(address)}")
-        for url in service.urls[:1]:
-            _show(f"Sign in, once and within the hour: {url}/sign-in/{link}")
+        for url in service.urls:
+            _show(f"Listening on {url}")
+        _show(f"Sign in, once and within the hour: {service.urls[0]}/sign-in/{link}")
         with suppress(CancelledError):
             await Deferred()
         await service.stopService()

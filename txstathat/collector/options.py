@@ -62,18 +62,17 @@ def _span(seconds: float) -> str:
     return f"{seconds / _DAY:g}d" if seconds >= 2 * _DAY else f"{seconds / 3600:g}h"
 
 
-def address_text(address: Any) -> str:
+def address_text(address: Any, tls: bool = False) -> str:
     """
     Where a server listens, as something to open where that is possible.
+
+    :param tls: whether it speaks TLS.
     """
     host = getattr(address, "host", None)
     if host is None:
         return repr(address)
-    return (
-        f"http://[{host}]:{address.port}"
-        if ":" in host
-        else (f"http://{host}:{address.port}")
-    )
+    host = f"[{host}]" if ":" in host else host
+    return f"http{'s' if tls else ''}://{host}:{address.port}"
 
 
 def write_keys(path: str, keys: Mapping[str, str]) -> None:

@@ -23,6 +23,7 @@ from txstathat.collector.front import Front
 from txstathat.collector.keys import REFRESH, Keys
 from txstathat.collector.monitoring import Healthz, Metrics
 from txstathat.collector.numbers import Numbers
+from txstathat.collector.options import address_text
 from txstathat.collector.pages import Sessions, add_pages
 from txstathat.collector.site import MAX_CONNECTIONS, CollectorSite
 from txstathat.errors import StatHatError
@@ -167,6 +168,16 @@ class CollectorService(Service):
         Where it listens.
         """
         return [port.getHost() for port in self._ports]
+
+    @property
+    def urls(self) -> list[str]:
+        """
+        The same as URLs, where that is possible.
+        """
+        return [
+            address_text(port.getHost(), tls=text.startswith("ssl:"))
+            for text, port in zip(self._listen, self._ports, strict=False)
+        ]
 
     def ready(self) -> Deferred[Rooms]:
         """

@@ -13,7 +13,6 @@ from twisted.python.usage import UsageError
 
 from txstathat.collector.options import (
     STORE,
-    address_text,
     default_keep,
     parse_keep,
     write_keys,
@@ -94,8 +93,8 @@ def makeService(options: Options) -> CollectorService:
     )
 
     def started(rooms: Rooms) -> None:
-        for address in service.addresses:
-            _log.info("listening on {address}", address=address_text(address))
+        for url in service.urls:
+            _log.info("listening on {url}", url=url)
 
     def failed(failure: Failure) -> None:
         from twisted.internet import reactor

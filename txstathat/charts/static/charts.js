@@ -68,6 +68,12 @@
     }
   }
 
+  // A point between gaps, which has no line to be seen by.
+  function isLonely(n, at, column) {
+    return n !== null && (column[at - 1] ?? null) === null &&
+      (column[at + 1] ?? null) === null;
+  }
+
   const draw = {
     pie(data) {
       return [{
@@ -84,7 +90,8 @@
     },
     lines(data) {
       return data.columns.map((column, n) => ({
-        type: "scatter", mode: column.length > 60 ? "lines" : "lines+markers",
+        type: "scatter",
+        mode: column.length > 60 && !column.some(isLonely) ? "lines" : "lines+markers",
         x: data.labels, y: column, name: plain(data.heads[n + 1]),
         line: { color: COLORS[n % COLORS.length], width: 2 }, marker: { size: 5 },
         connectgaps: false,

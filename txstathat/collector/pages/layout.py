@@ -71,7 +71,7 @@ def frame(
         leave = tags.button("Sign out", type="submit", class_="quiet")
         top(tags.form(leave, method="post", action="/sign-out"))
     skip = tags.a("Skip to the content", href="#main", class_="skip")
-    main = tags.main(*content, id="main", tabindex="-1")
+    main = Tag("main", attributes={"id": "main", "tabindex": "-1"})(*content)
     return tags.html(head, tags.body(skip, top, main), lang="en")
 
 

@@ -162,6 +162,15 @@ def _form(onward: str, wrong: str = "") -> Tag:
         "Sign in",
         tags.form(
             words,
+            # For programs that keep passwords, which ask whose it is.
+            tags.input(
+                type="text",
+                value="txStatHat",
+                autocomplete="username",
+                hidden="hidden",
+                readonly="readonly",
+                **{"aria-label": "User"},
+            ),
             tags.label("Access token", **{"for": "token"}),
             field,
             tags.input(type="hidden", name="next", value=onward),

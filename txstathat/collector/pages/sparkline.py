@@ -5,6 +5,7 @@ A line as small as a word.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from twisted.web.template import Tag
 
@@ -40,10 +41,11 @@ def sparkline(values: Sequence[float | None]) -> Tag:
             f"{_EDGE + at * across:.1f},{_HEIGHT - _EDGE - (value - low) * up:.1f}"
             for at, value in run
         ]
+        line = {"points": " ".join(places)}
         if len(places) == 1:
             # A line of no length shows as a dot, with round ends.
-            places *= 2
-        svg(Tag("polyline", attributes={"points": " ".join(places)}))
+            line = {"points": " ".join(places * 2), "class": "dot"}
+        svg(Tag("polyline", attributes=dict[Any, Any](line)))
     return svg
 
 

@@ -199,7 +199,8 @@ def _summary(series: Series, now: float) -> Tag:
             *(tags.div(tags.dt(name), tags.dd(number(value))) for name, value in facts)
         ),
         tags.p(
-            f"Of {len(values):,} {what}: {series.timeframe.title}. {received}; "
+            f"Of {len(values):,} {what}, each of {series.timeframe.interval.title}. "
+            f"{received}; "
             f"made {moment(stat.created_at)}; id ",
             tags.code(stat.id),
             class_="hint",
