@@ -22,9 +22,9 @@ def sparkline(values: Sequence[float | None]) -> Tag:
     """
     known = [value for value in values if value is not None]
     # From 0, so that heights can be compared; below it where a number is.
-    low, high = min([0, *known]), max([0, *known])
+    # (Halves, since the largest floats are too far apart.)
+    low, high = min([0, *known]) / 2, max([0, *known]) / 2
     across = (_WIDTH - 2 * _EDGE) / max(1, len(values) - 1)
-    up = (_HEIGHT - 2 * _EDGE) / (high - low or 1)
     svg = Tag(
         "svg",
         attributes={
@@ -37,10 +37,10 @@ def sparkline(values: Sequence[float | None]) -> Tag:
         },
     )
     for run in _runs(values):
-        places = [
-            f"{_EDGE + at * across:.1f},{_HEIGHT - _EDGE - (value - low) * up:.1f}"
-            for at, value in run
-        ]
+        places = []
+        for at, value in run:
+            up = (value / 2 - low) / (high - low or 1) * (_HEIGHT - 2 * _EDGE)
+            places.append(f"{_EDGE + at * across:.1f},{_HEIGHT - _EDGE - up:.1f}")
         line = {"points": " ".join(places)}
         if len(places) == 1:
             # A line of no length shows as a dot, with round ends.

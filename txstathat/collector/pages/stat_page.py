@@ -13,7 +13,7 @@ from twisted.web.template import Tag, tags
 from txstathat.collector.archive import Archive
 from txstathat.collector.ingest import Refusal
 from txstathat.collector.pages.door import Door, GuardedPage
-from txstathat.collector.pages.layout import ASSETS, frame, policy
+from txstathat.collector.pages.layout import ASSETS, frame, policy, see_other
 from txstathat.collector.pages.stat_chart import StatChart
 from txstathat.collector.pages.texts import ago, moment, number
 from txstathat.collector.series import Series
@@ -34,20 +34,21 @@ TIMEFRAMES = {
 _YOUNG = 2 * 3600.0
 
 
-class StatPages(Resource):
+class StatPages(GuardedPage):
     """
-    What is at ``/stats``.
+    What is at ``/stats``: nothing by itself, below it a page for each stat.
 
     :param door: the door.
     :param archive: the stats.
     :param style_hashes: what charts need in the policy; ``None`` if there are none.
     """
 
+    isLeaf = False
+
     def __init__(
         self, door: Door, archive: Archive, style_hashes: Sequence[str] | None
     ) -> None:
-        super().__init__()
-        self._door = door
+        super().__init__(door)
         self._archive = archive
         self._style_hashes = style_hashes
 
@@ -57,6 +58,12 @@ class StatPages(Resource):
         """
         id = path.decode("ascii", "replace")
         return _StatPage(self._door, self._archive, self._style_hashes, id)
+
+    async def guarded(self, request: Request) -> bytes:
+        """
+        The list is elsewhere.
+        """
+        return see_other(request, "/")
 
 
 class _StatPage(GuardedPage):
