@@ -196,6 +196,10 @@ class ServerTests(SynchronousTestCase):
                 listening = server.stdout.readline()
                 self.assertTrue(listening.startswith("Listening on "), listening)
                 url = listening.split()[-1]
+                link = server.stdout.readline().split()[-1]
+                self.assertEqual(link.rpartition("/")[0], f"{url}/sign-in")
+                with urlopen(link, timeout=10) as page:
+                    self.assertIn(b"This link signs you in, once.", page.read())
                 sent = subprocess.run(
                     [*command, "count", "signups", "42", "--url", url],
                     env={**environ, "TXSTATHAT_EZKEY": keys["EZ key"]},

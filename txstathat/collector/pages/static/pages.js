@@ -47,5 +47,6 @@
 
   if (live.length > 0) {
     setInterval(refresh, SECONDS * 1000);
+    document.addEventListener("visibilitychange", refresh);
   }
 })();

@@ -1,0 +1,276 @@
+"""
+The collector's pages in a real browser.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.task import Clock
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
+
+from tests.browser import Browser, start_browser
+from tests.support import reactor
+from tests.test_archive import batch
+from txstathat import Count, Value, txStatHat
+from txstathat.collector.service import collector_rooms
+from txstathat.collector.site import CollectorSite
+from txstathat.collector.stats import stat_id
+from txstathat.stores import open_store
+
+NOW = 1_783_283_400.0
+HOSTILE = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>"
+DRAWN = """
+document.querySelector(".txstathat-chart")?.dataset.drawn === "yes"
+"""
+NAMES = """
+return [...document.querySelectorAll("tbody th a")].map((a) => a.textContent);
+"""
+TEXT = "return document.querySelector('main').innerText"
+#: How far the page is wider than the window.
+TOO_WIDE = """
+return document.documentElement.scrollWidth - document.documentElement.clientWidth;
+"""
+#: What Chromium always tells of an answer that is a refusal.
+REFUSED = "the server responded with a status of 403 (Forbidden)"
+
+
+class PagesCase(TestCase):
+    """A collector, and a browser that looks at it."""
+
+    timeout = 100
+
+    @inlineCallbacks
+    def setUp(self) -> Any:
+        self.clock = Clock()
+        self.clock.advance(NOW)
+        self.store = yield open_store("memory:", reactor=reactor, clock=self.clock)
+        self.addCleanup(self.store.close)
+        self.rooms = collector_rooms(self.store)
+        made = yield Deferred.fromCoroutine(self.rooms.keys.make_first())
+        self.ez, _, self.token = made.values()
+        site = CollectorSite(self.rooms.root, reactor)
+        port = reactor.listenTCP(0, site, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        self.url = f"http://127.0.0.1:{port.getHost().port}"
+        self.browser: Browser = yield deferToThread(start_browser)
+        self.addCleanup(deferToThread, self.browser.close)
+        yield self.do("size", 1000, 700)
+        yield self.do("prefer", "light")
+        yield self.do("zone", "UTC")
+
+    def do(self, name: str, *arguments: Any) -> Any:
+        """Have the browser do something."""
+        return deferToThread(getattr(self.browser, name), *arguments)
+
+    def keep(self, *points: Any) -> Any:
+        """Have points kept."""
+        return self.rooms.archive.keep(batch(*points))
+
+    @inlineCallbacks
+    def look(self, path: str, screenshot: str = "") -> Any:
+        """Open a page, and read it."""
+        yield self.do("open", self.url + path)
+        if screenshot:
+            yield self.do("screenshot", screenshot)
+        return (yield self.do("run", TEXT))
+
+    @inlineCallbacks
+    def sign_in(self) -> Any:
+        """Sign in by a link."""
+        link = yield Deferred.fromCoroutine(self.rooms.sessions.link())
+        yield self.do("open", f"{self.url}/sign-in/{link}")
+        yield self.do("click", "main button")
+        yield self.do("wait", "location.pathname === '/'")
+
+    @inlineCallbacks
+    def silent(self, *expected: str) -> Any:
+        """The console was told nothing else."""
+        lines = yield self.do("console")
+        self.assertEqual(
+            [line for line in lines if not any(each in line for each in expected)], []
+        )
+
+    def lively(self) -> list[Any]:
+        """A day of a program that does things."""
+        chance = random.Random(7)
+        points: list[Any] = []
+        for name, pace in (
+            ("signups", 0.2),
+            ("page views", 9),
+            ("mails sent", 2),
+            ("errors 5xx", 0.05),
+            ("orders eu", 0.6),
+            ("a stat whose name is long and tells quite exactly what is counted", 1),
+        ):
+            for minute in range(0, 1440, 3):
+                day = 1 + math.sin((minute - 200) / 1440 * 2 * math.pi)
+                n = round(chance.expovariate(1 / (3 * pace * day + 0.01)))
+                if n:
+                    points.append(Count(name, n, NOW - minute * 60))
+        for minute in range(0, 1440, 7):
+            ms = 40 + 20 * math.sin(minute / 200) + chance.expovariate(0.2)
+            points.append(Value("response time ms", round(ms, 1), NOW - minute * 60))
+        points += [Value("backup GB", 20 + n, NOW - n * 10_800) for n in range(6)]
+        return points
+
+
+class SigningInTests(PagesCase):
+    """Coming and going."""
+
+    @inlineCallbacks
+    def test_sign_in_and_out(self) -> Any:
+        """
+        A page asked for leads to the form; a wrong token is told; the right one leads
+        on, and is in no address; signing out ends it, also for the back button.
+        """
+        yield self.keep(Count("signups", 3, NOW))
+        path = f"/stats/{stat_id('signups')}?t=1w3h"
+        text = yield self.look(path, "pages-sign-in")
+        self.assertIn("Access token", text)
+        self.assertNotIn("signups", text)
+        focused = yield self.do("run", "return document.activeElement.id")
+        self.assertEqual(focused, "token")
+        yield self.do("type", "#token", "wrong\n")
+        yield self.do("wait", "document.querySelector('[role=alert]')")
+        yield self.do("screenshot", "pages-wrong-token")
+        text = yield self.do("run", TEXT)
+        self.assertIn("This access token is not known here.", text)
+        yield self.do("type", "#token", f"{self.token}\n")
+        yield self.do("wait", DRAWN)
+        where = yield self.do("run", "return location.pathname + location.search")
+        self.assertEqual(where, path)
+        seen = yield self.do(
+            "run", "return document.cookie + document.documentElement.outerHTML"
+        )
+        self.assertNotIn(self.token, seen)
+        self.assertNotIn("txstathat=", seen)
+        yield self.do("click", ".top button")
+        yield self.do("wait", "location.pathname === '/sign-in'")
+        yield self.do("run", "history.back()")
+        yield self.do("wait", "document.querySelector('#token')")
+        text = yield self.look("/")
+        self.assertIn("Access token", text)
+        yield self.silent(REFUSED)
+
+    @inlineCallbacks
+    def test_a_link_used_twice(self) -> Any:
+        """The link that is printed works once; the second time it says why not."""
+        link = yield Deferred.fromCoroutine(self.rooms.sessions.link())
+        for title in ("No stats yet", "This link is used up"):
+            yield self.do("open", f"{self.url}/sign-in/{link}")
+            yield self.do("click", "main button")
+            yield self.do(
+                "wait", f"document.querySelector('h1')?.textContent === '{title}'"
+            )
+        yield self.do("screenshot", "pages-used-link")
+        yield self.silent(REFUSED)
+
+
+class LookingTests(PagesCase):
+    """Looking at stats."""
+
+    @inlineCallbacks
+    def test_from_nothing_to_the_first_stat(self) -> Any:
+        """
+        The empty page tells how to send a point; what it tells works, and the stat
+        comes into the open page by itself.
+        """
+        yield self.sign_in()
+        text = yield self.look("/", "pages-empty")
+        self.assertIn(f"curl {self.url}/ez -d ezkey=YOUR-EZ-KEY", text)
+        client = txStatHat(self.ez, url=self.url, ignore_errors=False)
+        yield client.count("first light")
+        yield client.close()
+        # As when one comes back to it from another window.
+        yield self.do("run", "document.dispatchEvent(new Event('visibilitychange'))")
+        yield self.do("wait", "document.querySelector('tbody th a')")
+        self.assertEqual((yield self.do("run", NAMES)), ["first light"])
+        yield self.silent()
+
+    @inlineCallbacks
+    def test_list_search_and_stat(self) -> Any:
+        """
+        The list, by keyboard to what is searched for, and a stat with its chart and
+        summary: in light, in dark, and on a phone, where nothing is too wide.
+        """
+        yield self.keep(*self.lively())
+        yield self.sign_in()
+        for scheme in ("light", "dark"):
+            yield self.do("prefer", scheme)
+            for width, height in ((1000, 800), (390, 844)):
+                yield self.do("size", width, height)
+                name = f"{scheme}-{width}"
+                text = yield self.look("/", f"pages-list-{name}")
+                self.assertIn("8 stats", text)
+                self.assertEqual((yield self.do("run", TOO_WIDE)), 0)
+                yield self.do(
+                    "open", f"{self.url}/stats/{stat_id('page views')}?t=1d5m"
+                )
+                yield self.do("wait", DRAWN)
+                yield self.do("screenshot", f"pages-stat-{name}")
+                self.assertEqual((yield self.do("run", TOO_WIDE)), 0)
+        yield self.do("size", 1000, 800)
+        yield self.look("/")
+        yield self.do("type", "#q", "TIME resp\n")
+        yield self.do("wait", "location.search === '?q=TIME+resp'")
+        self.assertEqual((yield self.do("run", NAMES)), ["response time ms"])
+        yield self.do("click", "tbody a")
+        yield self.do("wait", DRAWN)
+        (told,) = yield Deferred.fromCoroutine(self.told("response time ms", "1h1m"))
+        drawn = yield self.do(
+            "run",
+            "return Array.from(document.querySelector('.txstathat-picture').data[0].y)",
+        )
+        self.assertEqual(drawn, told.values)
+        yield self.do("click", ".timeframes a:nth-child(3)")
+        yield self.do("wait", "location.search === '?t=1w3h'")
+        yield self.do("wait", DRAWN)
+        text = yield self.do("run", TEXT)
+        self.assertIn("1 week, in steps of 3 hours", text)
+        (told,) = yield Deferred.fromCoroutine(self.told("response time ms", "1w3h"))
+        known = [n for n in told.values if n is not None]
+        self.assertIn(f"Max\n{max(known):.5g}\n", text)
+        yield self.silent()
+
+    async def told(self, name: str, t: str) -> Any:
+        """What the archive says."""
+        stats = await self.rooms.archive.find([stat_id(name)])
+        return await self.rooms.archive.data(stats, t)
+
+    @inlineCallbacks
+    def test_points_between_gaps_are_seen(self) -> Any:
+        """Where a line has no length, there are dots."""
+        yield self.keep(*self.lively())
+        yield self.sign_in()
+        yield self.do("open", f"{self.url}/stats/{stat_id('backup GB')}?t=1d5m")
+        yield self.do("wait", DRAWN)
+        yield self.do("screenshot", "pages-sparse")
+        dots = yield self.do(
+            "run", "return document.querySelectorAll('.scatterlayer .point').length"
+        )
+        self.assertEqual(dots, 6)
+        yield self.silent()
+
+    @inlineCallbacks
+    def test_a_hostile_name(self) -> Any:
+        """A name that tries HTML and script is a text, in the list and on its page."""
+        yield self.keep(Count(HOSTILE, 3, NOW))
+        yield self.sign_in()
+        yield self.look("/", "pages-hostile")
+        self.assertEqual((yield self.do("run", NAMES)), [HOSTILE])
+        yield self.look("/?q=%3Cscript%3Ealert(3)%3C/script%3E")
+        for path in ("", "?t=1d5m"):
+            yield self.do("open", f"{self.url}/stats/{stat_id(HOSTILE)}{path}")
+            yield self.do("wait", DRAWN)
+            title = yield self.do(
+                "run", "return document.querySelector('h1').innerText"
+            )
+            self.assertEqual(title, f"{HOSTILE} counter")
+        images = yield self.do("run", "return document.images.length")
+        self.assertEqual(images, 0)
+        yield self.silent()
