@@ -68,7 +68,11 @@ class Sessions:
         record = (await self._records(_SESSIONS)).get(hash_key(session))
         if record is None or record["until"] <= self._now():
             return False
-        return record["key"] is None or self._keys.is_reader(record["key"])
+        key = record["key"]
+        if key is not None and not self._keys.is_reader(key):
+            # Another collector may have made it a moment ago.
+            await self._keys.look_again()
+        return key is None or self._keys.is_reader(key)
 
     async def close(self, session: str) -> None:
         """
