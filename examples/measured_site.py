@@ -26,8 +26,12 @@ from txstathat.charts import (
     TimelineChart,
     TimeserieChart,
 )
-from txstathat.instruments import KickStatHat, MeasuredResource, ReactorMeter
-from txstathat.instruments.klein import measured_klein
+from txstathat.instruments import (
+    KickStatHat,
+    MeasuredResource,
+    ReactorMeter,
+    measured_klein,
+)
 from txstathat.metrica import AveragedMetrica, StoredChoiceAxis, request_metrica
 from txstathat.stores import open_store
 

@@ -4,9 +4,13 @@ Charts in a real browser: what is drawn is what the Metrica says.
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
@@ -29,6 +33,7 @@ from txstathat.charts import (
 from txstathat.metrica import Metrica, request_metrica
 from txstathat.stores import open_store
 
+ROOT = Path(__file__).parents[1]
 NOW = datetime(2026, 7, 5, 20, 30, tzinfo=UTC)
 HOSTILE = "<img src=x onerror=alert(1)>"
 VIEWS = ["/", "/users/<int:id>", "/search", "unmatched", HOSTILE]
@@ -399,3 +404,44 @@ class UsingTests(BrowserCase):
         path = yield self.do("run", "return location.pathname")
         self.assertEqual(path, "/mine")
         yield self.silent()
+
+
+class ExampleTests(TestCase):
+    """The example site: one command, and there is something to look at."""
+
+    timeout = 60
+
+    @inlineCallbacks
+    def test_measured_site(self) -> Iterator[Any]:
+        """It says where to look, and there its own visitors' requests are drawn."""
+        site = yield deferToThread(
+            subprocess.Popen,
+            [sys.executable, str(ROOT / "examples" / "measured_site.py")],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+
+        def stop() -> None:
+            site.terminate()
+            site.wait()
+            site.stdout.close()
+
+        self.addCleanup(deferToThread, stop)
+        line = yield deferToThread(site.stdout.readline)
+        address = line.removeprefix("look at ").strip()
+        browser = yield deferToThread(start_browser)
+        self.addCleanup(deferToThread, browser.close)
+        yield deferToThread(browser.size, 1000, 700)
+        yield deferToThread(browser.open, address)
+        yield deferToThread(browser.click, "a[href*=latest]")
+        # It refreshes itself until each kind of page was visited.
+        yield deferToThread(
+            browser.wait, "document.querySelectorAll('tbody th').length >= 3"
+        )
+        yield deferToThread(browser.wait, READY)
+        yield deferToThread(browser.screenshot, "example-latest")
+        lines = yield deferToThread(browser.console)
+        # The index page has no icon of its own.
+        self.assertEqual([line for line in lines if "favicon" not in line], [])

@@ -23,8 +23,7 @@ from twisted.web.wsgi import WSGIResource
 from zope.interface.verify import verifyObject
 
 from tests.kicked import Kicked
-from txstathat.instruments import MeasuredResource
-from txstathat.instruments.klein import measured_klein
+from txstathat.instruments import MeasuredResource, measured_klein
 from txstathat.instruments.requests import GONE, UNMATCHED
 from txstathat.testing import MemoryStatHat
 

@@ -1,10 +1,9 @@
 """
 Ready-made sources of counts: web requests, timers, logs, the reactor, anything.
-
-``measured_klein`` is in :mod:`txstathat.instruments.klein`, which needs Klein.
 """
 
 from txstathat.instruments.kicks import KickStatHat
+from txstathat.instruments.klein import measured_klein
 from txstathat.instruments.logs import LogCounter
 from txstathat.instruments.polls import poll
 from txstathat.instruments.reactors import ReactorMeter
@@ -16,6 +15,7 @@ __all__ = [
     "LogCounter",
     "MeasuredResource",
     "ReactorMeter",
+    "measured_klein",
     "poll",
     "timed",
 ]

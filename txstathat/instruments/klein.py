@@ -4,15 +4,16 @@ Klein's routes, as views of measured requests.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from klein import Klein
-from klein.interfaces import IKleinRequest
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
 from txstathat.instruments.requests import UNMATCHED, MeasuredResource, Measurement
+
+if TYPE_CHECKING:
+    from klein import Klein
 
 __all__ = ["measured_klein"]
 
@@ -73,6 +74,9 @@ def measured_klein(app: Klein, **options: Any) -> MeasuredResource:
 
 
 def _matched(request: Request) -> str:
+    # Importing Klein imports the reactor; who has a Klein application has done so.
+    from klein.interfaces import IKleinRequest
+
     rule, _ = IKleinRequest(request).mapper.match(return_rule=True)
     pattern: str = rule.rule
     return pattern

@@ -141,7 +141,7 @@ class MeasuredResource:
 
     - ``view``: the class of the resource that answered, with its module, such as
       ``twisted.web.static.File``; a route's pattern in a resource of
-      :func:`~txstathat.instruments.klein.measured_klein`; :data:`UNMATCHED` for what
+      :func:`~txstathat.instruments.measured_klein`; :data:`UNMATCHED` for what
       there is no resource for;
     - ``method``: ``GET`` and so on, :data:`~txstathat.instruments.labels.OTHER` for one
       that is not of HTTP;
