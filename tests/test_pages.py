@@ -568,6 +568,7 @@ class StatTests(PageCase):
             ("x", "must be a duration and an interval"),
             ("1y1m", "has 525,"),
             ("9d5m", "minutes are kept for 26 hours"),
+            ("1001m1m", "1001m1m has 1,001 points, and a page shows 1,000 at most"),
             ("%22%3E%3Cb%3E", "must be a duration and an interval"),
         ):
             page = self.visitor.see(f"/stats/{stat_id('hits')}?t={wrong}", 400)
@@ -594,7 +595,8 @@ class StatTests(PageCase):
             self.assertIn(path, page)
         lines = self.visitor.see(f"/stats/{id}/chart?t=1h1m&format=csv").split()
         self.assertEqual((lines[0], len(lines)), ("minute,average", 61))
-        self.visitor.see(f"/stats/{id}/chart?t=1y1m&format=json", 400)
+        self.visitor.see(f"/stats/{id}/chart?t=1000m1m&format=json")
+        self.visitor.see(f"/stats/{id}/chart?t=1001m1m&format=json", 400)
         self.visitor.see(f"/stats/{id}/chart?x=1", 400)
 
     def test_no_such_page(self) -> None:

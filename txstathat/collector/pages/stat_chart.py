@@ -20,10 +20,12 @@ from txstathat.collector.series import Series
 from txstathat.collector.stats import Stat
 from txstathat.metrica import AveragedMetrica, Metrica
 
-__all__ = ["REFRESH", "StatChart"]
+__all__ = ["MAX_POINTS", "REFRESH", "StatChart", "series_of"]
 
 #: Every how many seconds the pages ask for fresh numbers.
 REFRESH = 10
+#: How many points a page shows; a screen has hardly more. (The export API tells more.)
+MAX_POINTS = 1_000
 
 # How a chart writes times, by the unit of the interval.
 _SCALES = {
@@ -34,6 +36,22 @@ _SCALES = {
     "M": "month",
     "y": "year",
 }
+
+
+async def series_of(archive: Archive, stat: Stat, t: str) -> Series:
+    """
+    A stat over a timeframe, to be shown on a page.
+
+    :raises Refusal: as :meth:`.Archive.data`, and if it has too many points.
+    """
+    (series,) = await archive.data([stat], t)
+    if len(series.buckets) > MAX_POINTS:
+        raise Refusal(
+            400,
+            f"{t} has {len(series.buckets):,} points, and a page shows {MAX_POINTS:,} "
+            "at most: ask for a longer interval",
+        )
+    return series
 
 
 class StatChart(Chart):
@@ -73,10 +91,11 @@ class StatChart(Chart):
     async def _read(self, query: Query) -> Table:
         pairs: dict[str, Any] = dict(query.pairs("format"))
         try:
-            (series,) = await self._archive.data([self._stat], pairs.get("t", "1d5m"))
+            return _table(
+                await series_of(self._archive, self._stat, pairs.get("t", "1d5m"))
+            )
         except Refusal as refusal:
             raise BadQuery(refusal.msg) from None
-        return _table(series)
 
 
 def _table(series: Series) -> Table:

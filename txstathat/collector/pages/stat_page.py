@@ -14,7 +14,7 @@ from txstathat.collector.archive import Archive
 from txstathat.collector.ingest import Refusal
 from txstathat.collector.pages.door import Door, GuardedPage
 from txstathat.collector.pages.layout import ASSETS, frame, policy, see_other
-from txstathat.collector.pages.stat_chart import StatChart
+from txstathat.collector.pages.stat_chart import StatChart, series_of
 from txstathat.collector.pages.texts import ago, moment, number
 from txstathat.collector.series import Series
 from txstathat.collector.stats import Stat
@@ -95,7 +95,7 @@ class _StatPage(GuardedPage):
         asked = (request.args or {}).get(b"t", [])
         t = str(asked[-1], "utf-8", "replace") if asked else ""
         t = t or ("1h1m" if young else "1d5m")
-        (series,) = await self._archive.data([stat], t)
+        series = await series_of(self._archive, stat, t)
         chart, files = await self._chart(request, series)
         kind = "counter" if stat.counter else "value"
         return frame(
