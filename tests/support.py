@@ -6,7 +6,23 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 from unittest import SkipTest
+
+import trustme
+from twisted.internet import reactor as _reactor
+from twisted.internet.ssl import (
+    Certificate,
+    CertificateOptions,
+    PrivateCertificate,
+    trustRootFromCertificates,
+)
+from twisted.logger import formatEvent, globalLogPublisher
+
+# The reactor's type depends on the platform.
+reactor: Any = _reactor
 
 
 def require_program(name: str, package: str) -> str:
@@ -26,3 +42,66 @@ def require_program(name: str, package: str) -> str:
     if os.environ.get("CI") == "true":
         raise AssertionError(missing)
     raise SkipTest(missing)
+
+
+class Logged:
+    """
+    Everything that was logged, as all the texts that an observer could make of it.
+    """
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+
+    @property
+    def text(self) -> str:
+        parts = []
+        for event in self.events:
+            parts += [formatEvent(event), repr(event)]
+            failure = event.get("log_failure")
+            if failure is not None:
+                parts += [failure.getTraceback(), repr(failure.value)]
+        return "\n".join(parts)
+
+    def at_level(self, name: str) -> list[str]:
+        """
+        The messages of one level, such as ``'warn'``.
+        """
+        return [
+            formatEvent(event)
+            for event in self.events
+            if event["log_level"].name == name
+        ]
+
+
+@contextmanager
+def logged() -> Iterator[Logged]:
+    """
+    Collect what is logged in the meantime.
+    """
+    collected = Logged()
+    globalLogPublisher.addObserver(collected.events.append)
+    try:
+        yield collected
+    finally:
+        globalLogPublisher.removeObserver(collected.events.append)
+
+
+class Authority:
+    """
+    A certificate authority for one test run.
+    """
+
+    def __init__(self) -> None:
+        self._ca = trustme.CA()
+        pem = self._ca.cert_pem.bytes()
+        self.pem = pem
+        self.trust_root = trustRootFromCertificates([Certificate.loadPEM(pem)])
+
+    def server_options(self, *names: str, **issue: Any) -> CertificateOptions:
+        """
+        What a TLS server with a certificate for these names listens with.
+        """
+        leaf = self._ca.issue_cert(*names, **issue)
+        pem = leaf.private_key_pem.bytes() + leaf.cert_chain_pems[0].bytes()
+        options: CertificateOptions = PrivateCertificate.loadPEM(pem).options()
+        return options

@@ -67,21 +67,23 @@ class _BodyReader(Protocol):
         self._status = status
         self._left = limit
         self._chunks: list[bytes] = []
+        self._problem: str | None = None
 
     def refuse(self, problem: str) -> None:
         """
-        Fail, and cut the connection as soon as there is one.
+        Read no more, and cut the connection as soon as there is one.
         """
-        if not self.finished.called:
-            self._chunks.clear()
-            self.finished.errback(BadReply(self._status, problem))
-            cut(self.transport)
+        self._problem = problem
+        self._chunks.clear()
+        cut(self.transport)
 
     def connectionMade(self) -> None:
-        if self.finished.called:
+        if self._problem is not None:
             cut(self.transport)
 
     def dataReceived(self, data: bytes) -> None:
+        if self._problem is not None:
+            return
         self._left -= len(data)
         if self._left < 0:
             self.refuse("the reply is too large")
@@ -89,11 +91,15 @@ class _BodyReader(Protocol):
             self._chunks.append(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        # Nothing fires before this: until the pool is through with the connection,
+        # closing it would leave it behind there.
         if self.finished.called:
             return
+        if self._problem is not None:
+            self.finished.errback(BadReply(self._status, self._problem))
         # A body that ends with the connection (PotentialDataLoss) may be cut short;
         # whoever parses it will see.
-        if reason.check(ResponseDone, PotentialDataLoss):
+        elif reason.check(ResponseDone, PotentialDataLoss):
             self.finished.callback(b"".join(self._chunks))
         else:
             self.finished.errback(reason)

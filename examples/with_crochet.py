@@ -1,0 +1,25 @@
+"""
+Count from a program that knows nothing of Twisted.
+"""
+
+import crochet
+
+crochet.setup()
+
+from txstathat import stathat_from_env  # noqa: E402
+
+sh = stathat_from_env()
+
+
+@crochet.wait_for(timeout=15)
+def count(stat):
+    return sh.count(stat)
+
+
+@crochet.wait_for(timeout=5)
+def close():
+    return sh.close()
+
+
+print(count("orders"))
+close()

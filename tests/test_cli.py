@@ -1,0 +1,240 @@
+"""
+The command line, as a shell sees it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import ensureDeferred
+from twisted.internet.utils import getProcessOutputAndValue
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from tests.support import Authority, reactor
+from tests.trouble import TroubleServer, abort, reply, stall
+from txstathat import Count, Value
+from txstathat.collector.front import Front, front_site
+from txstathat.testing import _Recorder
+
+ROOT = Path(__file__).parent.parent
+KEY = "canary-key-of-the-shell"
+
+
+class CommandTests(TestCase):
+    """
+    ``count``, ``value`` and ``check``.
+    """
+
+    timeout = 60
+
+    async def run_command(
+        self, *arguments: str, **environ: str
+    ) -> tuple[int, str, str]:
+        out, err, status = await getProcessOutputAndValue(
+            sys.executable,
+            ["-m", "txstathat", *arguments],
+            env={**os.environ, "TXSTATHAT_EZKEY": KEY, "COLUMNS": "100", **environ},
+            path=str(ROOT),
+        )
+        self.assertNotIn(KEY, (out + err).decode())
+        self.assertNotIn("Traceback", err.decode())
+        return status, out.decode(), err.decode()
+
+    def listen(self) -> str:
+        self.received = _Recorder()
+        site = front_site(
+            Front(self.received, lambda api, key: (api, key) == ("ez", KEY)), reactor
+        )
+        port = reactor.listenTCP(0, site, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        return f"http://127.0.0.1:{port.getHost().port}"
+
+    def test_points_arrive(self) -> Any:
+        """Both commands send their point, at the time that is said."""
+
+        async def check() -> None:
+            url = self.listen()
+            for arguments in (
+                ("count", "signups", "--url", url),
+                ("count", "signups", "42", "--t", "1363118126", "--url", url),
+                ("count", "signups", "--url", url, "--", "-5"),
+                ("value", "load", "0.5", "--t", "2013-03-12T19:55:26Z", "--url", url),
+            ):
+                self.assertEqual(await self.run_command(*arguments), (0, "", ""))
+            self.assertEqual(
+                self.received.points,
+                [
+                    Count("signups", 1),
+                    Count("signups", 42, 1363118126),
+                    Count("signups", -5),
+                    Value("load", 0.5, 1363118126),
+                ],
+            )
+
+        return ensureDeferred(check())
+
+    def test_failures_are_told(self) -> Any:
+        """The exit status is 1, and the step and what to do are on standard error."""
+
+        async def check() -> None:
+            status, out, err = await self.run_command(
+                "count", "a", "--url", "http://127.0.0.1:1"
+            )
+            self.assertEqual((status, out), (1, ""))
+            self.assertIn("txstathat: connection: Connection was refused", err)
+            self.assertIn("Check the port", err)
+
+        return ensureDeferred(check())
+
+    def test_usage_errors(self) -> Any:
+        """The exit status is 2, and the words name the value."""
+
+        async def check() -> None:
+            for words, environ, arguments in (
+                (
+                    "no EZ key: set TXSTATHAT_EZKEY",
+                    {"TXSTATHAT_EZKEY": ""},
+                    ("count", "a"),
+                ),
+                ("'x' is not a decimal number", {}, ("count", "a", "x")),
+                ("has no time zone", {}, ("count", "a", "--t", "2026-01-01")),
+                ("must begin with https://", {}, ("count", "a", "--url", "nowhere")),
+            ):
+                status, out, err = await self.run_command(*arguments, **environ)
+                self.assertEqual((status, out), (2, ""))
+                self.assertIn(words, err)
+
+        return ensureDeferred(check())
+
+    def test_check_finds_the_step(self) -> Any:
+        """Each step that can fail is named, those before it are ticked off."""
+
+        async def check() -> None:
+            url = self.listen()
+            status, out, _ = await self.run_command("check", "--url", url)
+            self.assertEqual(status, 0)
+            self.assertEqual(
+                out.splitlines(),
+                [
+                    "✓ point",
+                    "✓ look-up",
+                    "✓ connection",
+                    "- TLS: not used, the URL begins with http://",
+                    "✓ key",
+                    "✓ answer",
+                    "One point was accepted for 'txstathat check'.",
+                ],
+            )
+            self.assertEqual(self.received.points, [Count("txstathat check")])
+            secure = TroubleServer(Authority().server_options("localhost"))
+            silent, broken, html = TroubleServer(), TroubleServer(), TroubleServer()
+            silent.script = [stall]
+            broken.script = [abort]
+            html.script = [reply(body=b"<html>")]
+            for step, words, *arguments in (
+                ("look-up", "not found", "--url", "http://nowhere.invalid"),
+                ("connection", "refused", "--url", "http://127.0.0.1:1"),
+                ("TLS", "certificate verify failed", "--url", secure.url),
+                ("key", "not known", "--url", url, "--ezkey", "another"),
+                ("answer", "time limit", "--url", silent.url, "--timeout", "0.5"),
+                ("answer", "was lost", "--url", broken.url),
+                ("answer", "not an answer", "--url", html.url),
+                ("point", "must not be empty", "--url", url, "--stat", ""),
+            ):
+                status, out, _ = await self.run_command("check", *arguments)
+                self.assertEqual(status, 1, step)
+                self.assertIn(f"✗ {step}: ", out)
+                self.assertIn(words, out)
+                self.assertTrue(out.splitlines()[-1].endswith("."), "no advice")
+            for server in (secure, silent, broken, html):
+                await server.stop()
+
+        return ensureDeferred(check())
+
+
+class ServerTests(SynchronousTestCase):
+    """
+    ``serve`` and ``demo``, and the command without its libraries.
+    """
+
+    def test_serve(self) -> None:
+        """Keys are told at once; points of theirs are taken; totals come at the end."""
+        environ = {**os.environ, "COLUMNS": "100"}
+        environ.pop("TXSTATHAT_EZKEY", None)
+        command = [sys.executable, "-m", "txstathat"]
+        server = subprocess.Popen(
+            [*command, "serve", "--listen", "tcp:0:interface=127.0.0.1"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environ,
+            cwd=ROOT,
+        )
+        try:
+            assert server.stdout is not None
+            said = [server.stdout.readline().split() for _ in range(3)]
+            self.assertEqual(
+                [" ".join(words[:-1]) for words in said],
+                ["Listening on", "EZ key:", "user key:"],
+            )
+            url, ezkey, _ = (words[-1] for words in said)
+            sent = subprocess.run(
+                [*command, "count", "signups", "42", "--url", url],
+                env={**environ, "TXSTATHAT_EZKEY": ezkey},
+                cwd=ROOT,
+            )
+            self.assertEqual(sent.returncode, 0)
+        finally:
+            server.send_signal(signal.SIGINT)
+            out, err = server.communicate(timeout=20)
+        self.assertEqual((server.returncode, err), (0, ""))
+        self.assertRegex(out, r"signups +│ +1 │ +42")
+
+    def test_serve_that_cannot_listen(self) -> None:
+        """A bad endpoint is told in words."""
+        for endpoint in ("nonsense:1", "tcp:99999999"):
+            done = subprocess.run(
+                [sys.executable, "-m", "txstathat", "serve", "--listen", endpoint],
+                capture_output=True,
+                text=True,
+                cwd=ROOT,
+            )
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(f"cannot listen on '{endpoint}'", done.stderr)
+            self.assertNotIn("Traceback", done.stderr)
+
+    def test_demo(self) -> None:
+        """What was sent stands beside what arrived, equal."""
+        done = subprocess.run(
+            [sys.executable, "-m", "txstathat", "demo", "--seconds", "0.5"],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "COLUMNS": "100"},
+            cwd=ROOT,
+        )
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertIn("What was sent, and what arrived", done.stdout)
+        self.assertRegex(done.stdout, r"rounds +│ +10 │ +10 │ +10 │ +10 │ ✓")
+        self.assertIn("points arrived, equal to the unit.", done.stdout)
+        self.assertNotIn("✗", done.stdout)
+
+    def test_without_its_libraries(self) -> None:
+        """The command says what to install."""
+        code = (
+            "import sys; sys.modules['click'] = None; "
+            "from txstathat.cli import main; main()"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
+        )
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(
+            done.stderr,
+            "txstathat: the command line needs click; "
+            "install it with: pip install 'txStatHat[cli]'\n",
+        )

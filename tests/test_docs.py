@@ -1,0 +1,178 @@
+"""
+The examples in the README and the documentation, run.
+"""
+
+from __future__ import annotations
+
+import doctest
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import ensureDeferred
+from twisted.internet.task import deferLater
+from twisted.internet.utils import getProcessOutputAndValue
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from tests.support import reactor
+from txstathat import Count, Value
+from txstathat.collector.front import Front, front_site
+from txstathat.testing import FakeStatHat, _Recorder
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+
+
+class DoctestTests(SynchronousTestCase):
+    """
+    What can be read can be typed.
+    """
+
+    def test_pages(self) -> None:
+        """Every prompt in the documentation shows what it says."""
+        for page in [*sorted((ROOT / "docs").glob("*.rst")), ROOT / "README.rst"]:
+            failed, _ = doctest.testfile(
+                str(page), module_relative=False, optionflags=doctest.ELLIPSIS
+            )
+            self.assertEqual(failed, 0, page.name)
+
+    def test_readme_example(self) -> None:
+        """The four lines of the README count and measure."""
+        readme = (ROOT / "README.rst").read_text()
+        (block,) = re.findall(r"code-block:: python\n\n((?:    .*\n|\n)+)", readme)
+        lines = [line[4:] for line in block.strip("\n").splitlines()]
+        code = "\n".join(lines).replace("('your-ez-key')", "('key', agent=fake.agent)")
+        code = code.replace("yield ", "await ")
+        fake = FakeStatHat()
+        names: dict[str, Any] = {"fake": fake}
+        body = "\n".join(f"    {line}" for line in code.splitlines())
+        exec(f"async def example():\n{body}\n", names)
+        self.successResultOf(ensureDeferred(names["example"]()))
+        self.assertEqual(fake.points, [Count("signups"), Value("load", 0.42)])
+
+
+class ExampleTests(TestCase):
+    """
+    The programs in ``examples/``, against a real server.
+    """
+
+    timeout = 60
+
+    def setUp(self) -> None:
+        self.received = _Recorder()
+        site = front_site(Front(self.received, lambda api, key: key == "k"), reactor)
+        port = reactor.listenTCP(0, site, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        self.url = f"http://127.0.0.1:{port.getHost().port}"
+        self.environ = {
+            **os.environ,
+            "TXSTATHAT_EZKEY": "k",
+            "TXSTATHAT_URL": self.url,
+            "PYTHONPATH": str(ROOT),
+        }
+
+    async def run_example(self, name: str) -> str:
+        out, err, status = await getProcessOutputAndValue(
+            sys.executable, [str(EXAMPLES / name)], env=self.environ
+        )
+        self.assertEqual(status, 0, err.decode())
+        self.assertNotIn("Traceback", err.decode())
+        return out.decode()
+
+    def test_visitors(self) -> Any:
+        """The tutorial's program counts what it says."""
+
+        async def check() -> None:
+            out = await self.run_example("visitors.py")
+            self.assertEqual(self.received.totals["visitors"].sum, 20)
+            self.assertEqual(self.received.totals["seconds on page"].points, 20)
+            self.assertIn("ClientHealth(accepted=", out)
+
+        return ensureDeferred(check())
+
+    def test_visitors_without_a_server(self) -> Any:
+        """With the server away it runs all the same, and so does it without a key."""
+
+        async def check() -> None:
+            self.environ["TXSTATHAT_URL"] = "http://127.0.0.1:1"
+            out = await self.run_example("visitors.py")
+            self.assertIn("accepted=0", out)
+            self.assertIn("'ConnectionRefusedError': ", out)
+            del self.environ["TXSTATHAT_EZKEY"]
+            self.assertEqual(await self.run_example("visitors.py"), "")
+
+        return ensureDeferred(check())
+
+    def test_scripts_and_threads(self) -> Any:
+        """Each way to count from elsewhere counts."""
+
+        async def check() -> None:
+            for name, points in (
+                ("once.py", [Count("nightly jobs")]),
+                ("from_a_thread.py", [Count("files read"), Value("bytes", 4096)]),
+                ("with_crochet.py", [Count("orders")]),
+            ):
+                self.received.points.clear()
+                self.assertEqual(await self.run_example(name), "True\n")
+                self.assertEqual(self.received.points, points)
+
+        return ensureDeferred(check())
+
+    def test_service(self) -> Any:
+        """The service counts under twistd, and stops."""
+
+        async def check() -> None:
+            folder = self.mktemp()
+            os.mkdir(folder)
+            command = [
+                str(Path(sys.executable).with_name("twistd")),
+                "--nodaemon",
+                "--rundir",
+                folder,
+                "--python",
+                str(EXAMPLES / "counting_service.py"),
+            ]
+            twistd = subprocess.Popen(
+                command,
+                env=self.environ,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+            try:
+                while len(self.received.points) < 2:
+                    self.assertIsNone(twistd.poll())
+                    await deferLater(reactor, 0.05)
+            finally:
+                twistd.terminate()
+                out, _ = twistd.communicate(timeout=20)
+            self.assertEqual({p.stat for p in self.received.points}, {"looks", "load"})
+            # Once all is stopped, twistd ends by the signal that it got.
+            self.assertIn(twistd.returncode, (0, -signal.SIGTERM))
+            self.assertNotIn(b"Traceback", out)
+
+        return ensureDeferred(check())
+
+    def test_signup(self) -> Any:
+        """The example test suite passes."""
+
+        async def check() -> None:
+            out, err, status = await getProcessOutputAndValue(
+                sys.executable,
+                [
+                    "-m",
+                    "twisted.trial",
+                    "--temp-directory",
+                    self.mktemp(),
+                    "test_signup",
+                ],
+                env={**self.environ, "PYTHONPATH": f"{ROOT}:{EXAMPLES}"},
+                path=str(EXAMPLES),
+            )
+            self.assertEqual(status, 0, (out + err).decode())
+            self.assertIn("PASSED (successes=3)", out.decode())
+
+        return ensureDeferred(check())

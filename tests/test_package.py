@@ -1,0 +1,94 @@
+"""
+The package as a whole: what it exports, needs and does on import.
+"""
+
+from __future__ import annotations
+
+import configparser
+import subprocess
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import txstathat
+
+ROOT = Path(__file__).parent.parent
+
+
+class PackageTests(SynchronousTestCase):
+    """
+    What users rely on without looking.
+    """
+
+    def test_exports(self) -> None:
+        """The public names, no more and no fewer."""
+        self.assertEqual(
+            sorted(txstathat.__all__),
+            [
+                "Count",
+                "InvalidPoint",
+                "NullStatHat",
+                "Outcome",
+                "StatHatAPIError",
+                "StatHatBusy",
+                "StatHatClosed",
+                "StatHatError",
+                "Value",
+                "classic_count",
+                "classic_value",
+                "ez_count",
+                "ez_value",
+                "stathat_from_env",
+                "txStatHat",
+                "txStatHatApiException",
+                "txStatHatClassic",
+            ],
+        )
+        for name in txstathat.__all__:
+            self.assertTrue(hasattr(txstathat, name), name)
+
+    def test_errors_share_a_base(self) -> None:
+        """One except clause catches all of the package's own errors."""
+        for name in txstathat.__all__:
+            each = getattr(txstathat, name)
+            if isinstance(each, type) and issubclass(each, Exception):
+                self.assertTrue(issubclass(each, txstathat.StatHatError), name)
+
+    def test_every_module_imports_without_a_reactor(self) -> None:
+        """Importing installs no reactor, so that a program can choose its own."""
+        code = """
+import pkgutil, sys, importlib, txstathat
+for module in pkgutil.walk_packages(txstathat.__path__, "txstathat."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+assert "twisted.internet.reactor" not in sys.modules
+print("fine")
+"""
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
+        )
+        self.assertEqual((done.stdout, done.stderr), ("fine\n", ""))
+
+    def test_typed(self) -> None:
+        """Type checkers are told that there are annotations."""
+        self.assertTrue(files("txstathat").joinpath("py.typed").is_file())
+
+    def test_requirements(self) -> None:
+        """Just the four that are promised; all holds every extra for users."""
+        config = configparser.RawConfigParser()
+        config.read(ROOT / "setup.cfg")
+        required = config["options"]["install_requires"].split()
+        self.assertEqual(
+            [each.partition(">=")[0] for each in required],
+            ["twisted[tls]", "treq", "pyopenssl", "service-identity"],
+        )
+        extras = config["options.extras_require"]
+        every = {f"%({name})s" for name in extras} - {
+            "%(all)s",
+            "%(test)s",
+            "%(lint)s",
+            "%(docs)s",
+        }
+        self.assertEqual(set(extras["all"].split()), every)

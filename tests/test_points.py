@@ -1,0 +1,219 @@
+"""
+What a point may be, and that it arrives as it was sent.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from urllib.parse import parse_qsl
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from txstathat import Count, InvalidPoint, Value
+from txstathat.collector.ingest import read_request
+from txstathat.points import (
+    MAX_EXPANSION,
+    MAX_INTEGER,
+    MAX_TIME,
+    amount_text,
+    check_name,
+    epoch_seconds,
+    expand_name,
+    expand_point,
+    form_point,
+    json_points,
+    parse_amount,
+    parse_time,
+)
+
+names = st.text(
+    st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp")),
+    min_size=1,
+).filter(lambda name: "~" not in name and len(name) <= 255)
+amounts = (
+    st.integers(-MAX_INTEGER, MAX_INTEGER)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.decimals(-(10**20), 10**20, places=6)
+)
+times = st.none() | st.integers(0, MAX_TIME - 1)
+points = st.one_of(
+    st.builds(Count, names, amounts, times), st.builds(Value, names, amounts, times)
+)
+
+
+class NameTests(SynchronousTestCase):
+    """
+    Stat names.
+    """
+
+    def test_any_printable_text_is_a_name(self) -> None:
+        """Spaces, slashes, percent signs, emoji: all but control characters go."""
+        for name in ("a", "page view", "a/b%2F:c", "Экскурсия", "👩‍🚀", " ", "x" * 255):
+            self.assertEqual(check_name(name), name)
+
+    def test_errors_tell_the_value_and_the_rule(self) -> None:
+        """A refused name's error shows the name, cut short, and what is allowed."""
+        error = self.assertRaises(InvalidPoint, check_name, "x" * 300)
+        self.assertEqual(error.field, "stat")
+        self.assertIn("has 300 characters; at most 255 may be", str(error))
+        self.assertLess(len(str(error)), 200)
+        error = self.assertRaises(InvalidPoint, check_name, "a\tb")
+        self.assertIn(r"'a\tb' holds the character U+0009", str(error))
+
+    def test_tilde_names_several_stats(self) -> None:
+        """PREFIX~A,B,C is three stats, with one space in between."""
+        self.assertEqual(expand_name("hits~a,b c,d"), ["hits a", "hits b c", "hits d"])
+        self.assertEqual(expand_name("hits"), ["hits"])
+
+    def test_tilde_names_are_bounded(self) -> None:
+        """As many stats as the bound go, one more is refused."""
+        suffixes = [str(n) for n in range(MAX_EXPANSION)]
+        self.assertEqual(len(expand_name("p~" + ",".join(suffixes))), MAX_EXPANSION)
+        error = self.assertRaises(
+            InvalidPoint, expand_name, "p~" + ",".join([*suffixes, "x"])
+        )
+        self.assertIn(f"more than {MAX_EXPANSION} stats", str(error))
+
+    def test_each_expanded_name_is_checked(self) -> None:
+        """Names that are too long only when expanded are refused."""
+        self.assertRaises(InvalidPoint, expand_name, "x" * 200 + "~" + "y" * 100)
+
+
+class AmountTests(SynchronousTestCase):
+    """
+    Amounts.
+    """
+
+    def test_subclasses_print_as_numbers(self) -> None:
+        """An IntEnum, or a float that prints itself otherwise, goes as its number."""
+
+        class Size(enum.IntEnum):
+            LARGE = 3
+
+        class Loud(float):
+            def __repr__(self) -> str:
+                return "LOUD"
+
+        self.assertEqual(amount_text(Size.LARGE), "3")
+        self.assertEqual(amount_text(Loud(0.1)), "0.1")
+
+    def test_decimals_are_exact(self) -> None:
+        """A Decimal goes with every digit that it has."""
+        text = "0.1234567890123456789012345678"
+        self.assertEqual(amount_text(Decimal(text)), text)
+        self.assertEqual(amount_text(Decimal("1E+5")), "1E+5")
+
+    def test_limits(self) -> None:
+        """The largest amounts go, the next are refused."""
+        self.assertEqual(amount_text(2**63 - 1), str(2**63 - 1))
+        self.assertRaises(InvalidPoint, amount_text, 2**63)
+        self.assertRaises(InvalidPoint, amount_text, -(2**63))
+        self.assertRaises(InvalidPoint, parse_amount, str(2**63))
+        self.assertRaises(InvalidPoint, parse_amount, "9" * 5000)
+
+    def test_only_decimal_numbers_are_read(self) -> None:
+        """Forms that Python's float would take, but other programs would not."""
+        for text in (
+            "",
+            " 1",
+            "1_000",
+            "0x10",
+            "nan",
+            "inf",
+            "1e",
+            "--1",
+            "\u0661",
+            "1,5",
+        ):
+            self.assertRaises(InvalidPoint, parse_amount, text)
+        for text, amount in (("7", 7), ("-7", -7), ("1e+06", 1e6), (".5", 0.5)):
+            self.assertEqual(parse_amount(text), amount)
+
+    @given(st.text(max_size=80))
+    @example("1" * 65)
+    def test_reading_never_breaks(self, text: str) -> None:
+        """Any text is an amount or an InvalidPoint."""
+        try:
+            self.assertIsInstance(parse_amount(text), (int, float))
+        except InvalidPoint as error:
+            self.assertLess(len(str(error)), 200)
+
+
+class TimeTests(SynchronousTestCase):
+    """
+    Times.
+    """
+
+    def test_datetimes_are_instants(self) -> None:
+        """The same instant in two zones is the same second."""
+        utc = datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
+        there = utc.astimezone(timezone(timedelta(hours=5, minutes=45)))
+        self.assertEqual(epoch_seconds(utc), epoch_seconds(there))
+        self.assertEqual(epoch_seconds(utc), 1774747800)
+
+    def test_fractions_are_cut_off(self) -> None:
+        """A point belongs to the second in which it happened."""
+        self.assertEqual(epoch_seconds(12.9), 12)
+        self.assertEqual(parse_time("12.9"), 12)
+
+    def test_milliseconds_are_refused_with_words(self) -> None:
+        """The commonest mistake is named by the unit that is expected."""
+        error = self.assertRaises(InvalidPoint, epoch_seconds, 1_363_118_126_000)
+        self.assertIn("not in seconds since the Unix epoch", str(error))
+
+    def test_naive_datetimes_are_refused_with_words(self) -> None:
+        """The error shows how to make an aware one."""
+        error = self.assertRaises(InvalidPoint, epoch_seconds, datetime(2026, 1, 1))
+        self.assertIn("datetime.now(timezone.utc)", str(error))
+
+
+class WireTests(SynchronousTestCase):
+    """
+    From point to bytes and back.
+    """
+
+    @given(st.lists(points, max_size=5))
+    def test_json_arrives_as_it_was_sent(self, sent: list[Count | Value]) -> None:
+        """Any list of points is read back from JSON equal, amounts to the digit."""
+        body = b'{"ezkey":"k","data":%b}' % json_points(sent)
+        batch = read_request("/ez", content_type="application/json", body=body)
+        self.assertEqual(list(batch.points), [_as_read(point) for point in sent])
+
+    @given(points)
+    def test_form_arrives_as_it_was_sent(self, sent: Count | Value) -> None:
+        """Any point is read back from a Classic form equal."""
+        path = "/c" if isinstance(sent, Count) else "/v"
+        batch = read_request(path, body=b"ukey=u&" + form_point(sent))
+        self.assertEqual(list(batch.points), [_as_read(sent)])
+
+    def test_json_is_ascii(self) -> None:
+        """Non-ASCII names are escaped, so that no proxy can spoil them."""
+        body = json_points([Count("Zürich 👍")])
+        self.assertEqual(json.loads(body), [{"stat": "Zürich 👍", "count": 1}])
+        body.decode("ascii")
+
+    def test_classic_keys_have_no_tilde_rule(self) -> None:
+        """In the Classic API a key is a key, whatever is in it."""
+        fields = dict(parse_qsl(form_point(Count("a~b,c", 2)).decode()))
+        self.assertEqual(fields, {"key": "a~b,c", "count": "2"})
+
+    def test_expanding_keeps_amount_and_time(self) -> None:
+        """Each stat of a ~ name gets the whole amount, at the same time."""
+        self.assertEqual(
+            expand_point(Value("p~a,b", 0.5, 7)),
+            [Value("p a", 0.5, 7), Value("p b", 0.5, 7)],
+        )
+
+
+def _as_read(point: Count | Value) -> Count | Value:
+    """
+    A point as the other side sees it: a Decimal has become a number.
+    """
+    if isinstance(point, Count):
+        return Count(point.stat, parse_amount(amount_text(point.count)), point.t)
+    return Value(point.stat, parse_amount(amount_text(point.value)), point.t)

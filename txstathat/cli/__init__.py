@@ -1,0 +1,23 @@
+"""
+The command line.
+"""
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """
+    Run ``txstathat``; without its libraries, say how to get them.
+    """
+    try:
+        from txstathat.cli.commands import txstathat
+    except ModuleNotFoundError as error:
+        if error.name not in ("click", "rich"):
+            raise
+        sys.exit(
+            f"txstathat: the command line needs {error.name}; "
+            "install it with: pip install 'txStatHat[cli]'"
+        )
+    txstathat(prog_name="txstathat")

@@ -1,0 +1,26 @@
+"""
+All commands, under one name.
+"""
+
+from __future__ import annotations
+
+import click
+
+from txstathat import __version__
+from txstathat.cli.demo import demo
+from txstathat.cli.send import check, count, value
+from txstathat.cli.serve import serve
+
+__all__ = ["txstathat"]
+
+
+@click.group()
+@click.version_option(__version__, prog_name="txstathat")
+def txstathat() -> None:
+    """
+    Count and measure, on StatHat or on a server of your own.
+    """
+
+
+for command in (count, value, check, serve, demo):
+    txstathat.add_command(command)

@@ -1,0 +1,99 @@
+"""
+Options and arguments that several commands take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import click
+
+from txstathat.client import API_URL, txStatHat
+from txstathat.errors import InvalidPoint
+from txstathat.points import epoch_seconds, parse_amount
+
+__all__ = ["AMOUNT", "TIME", "make_client", "server_options"]
+
+
+class _Amount(click.ParamType):  # type: ignore[type-arg]
+    name = "number"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int | float:
+        if not isinstance(value, str):
+            return value  # type: ignore[no-any-return]
+        try:
+            return parse_amount(value, "amount")
+        except InvalidPoint as error:
+            self.fail(error.problem, param, ctx)
+
+
+class _Time(click.ParamType):  # type: ignore[type-arg]
+    name = "time"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        try:
+            try:
+                return epoch_seconds(float(value))
+            except InvalidPoint:
+                raise
+            except ValueError:
+                return epoch_seconds(datetime.fromisoformat(value))
+        except InvalidPoint as error:
+            self.fail(error.problem, param, ctx)
+        except ValueError:
+            self.fail(f"{value!r} is neither Unix seconds nor ISO 8601", param, ctx)
+
+
+AMOUNT = _Amount()
+TIME = _Time()
+
+
+def server_options(command: Callable[..., None]) -> Callable[..., None]:
+    """
+    Add the options that say where to post and with which key.
+    """
+    options = [
+        click.option(
+            "--ezkey",
+            envvar="TXSTATHAT_EZKEY",
+            metavar="KEY",
+            help="The EZ key. Better set TXSTATHAT_EZKEY: others on this machine can "
+            "see a command line.",
+        ),
+        click.option(
+            "--url",
+            envvar="TXSTATHAT_URL",
+            default=API_URL,
+            show_default=True,
+            help="The server (or TXSTATHAT_URL).",
+        ),
+        click.option(
+            "--timeout",
+            default=10.0,
+            show_default=True,
+            metavar="SECONDS",
+            help="How long one request may take.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def make_client(ezkey: str | None, url: str, timeout: float) -> txStatHat:
+    """
+    The client that the options describe.
+
+    :raises click.UsageError: if they describe none.
+    """
+    if not ezkey:
+        raise click.UsageError(
+            "no EZ key: set TXSTATHAT_EZKEY to your account's EZ key "
+            "(or, where nobody else can look, pass --ezkey)"
+        )
+    try:
+        return txStatHat(ezkey, ignore_errors=False, url=url, timeout=timeout)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
