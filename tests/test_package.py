@@ -28,6 +28,7 @@ class PackageTests(SynchronousTestCase):
             sorted(txstathat.__all__),
             [
                 "Count",
+                "DeliveryHealth",
                 "InvalidPoint",
                 "NullStatHat",
                 "Outcome",
@@ -35,6 +36,7 @@ class PackageTests(SynchronousTestCase):
                 "StatHatBusy",
                 "StatHatClosed",
                 "StatHatError",
+                "StatHatService",
                 "Value",
                 "classic_count",
                 "classic_value",
