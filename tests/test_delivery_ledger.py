@@ -56,6 +56,9 @@ PASSING: list[Any] = [
     (200, b"<html>", {}), (302, b"", {"Location": "https://other.example/"}),
 ]  # fmt: skip
 
+#: In memory where there is such a place: these tests write a lot.
+MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
+
 
 def events(*more: Any) -> Any:
     """
@@ -127,7 +130,7 @@ class Life:
         self.clock = Clock()
         self.clock.advance(1_000_000)
         self.server = Server(self.clock)
-        self.place = tempfile.mkdtemp()
+        self.place = tempfile.mkdtemp(dir=MEMORY)
         self.spooled = spooled
         self.settings = {"max_batch": 3, "shutdown_timeout": 1.0, **settings}
         make = txStatHatClassic if classic else txStatHat
@@ -145,7 +148,7 @@ class Life:
             self.clock,
             None,
             self.client,
-            on_rejected=lambda points, _: self.rejected.update(p.stat for p in points),
+            on_rejected=self.reject,
             **self.settings,
         )
         self.backlog = self.service._backlog
@@ -157,6 +160,11 @@ class Life:
                 at_most_once=False,
             )
         self.service.startService()
+
+    def reject(self, points: Any, error: Exception) -> None:
+        for point in points:
+            amount = point.count if isinstance(point, Count) else point.value
+            self.rejected[point.stat] += int(amount)
 
     def in_memory(self) -> Counter[str]:
         """

@@ -33,6 +33,8 @@ ADOPT_INTERVAL = 60.0
 DISK_RETRY = 2.0
 
 _NEVER = float("inf")
+#: When a batch is due again, what decides among equals, and the batch.
+_Retry = tuple[float, int, Batch]
 
 
 class _Waiter:
@@ -89,7 +91,7 @@ class Backlog:
         # On the way to disk; to be sent next; to be sent again.
         self._unsaved: deque[Batch] = deque()
         self._ready: deque[Batch] = deque()
-        self._retries: list[tuple[float, int, Batch]] = []
+        self._retries: list[_Retry] = []
         self._order = count()
         # Settled, but still on disk.
         self._finished: list[Batch] = []
@@ -181,7 +183,7 @@ class Backlog:
         """
         if self._folder is None or self._worker is None or self._job is not None:
             return _NEVER
-        if self._unsaved or self._finished or self._hungry:
+        if self._unsaved or self._finished or self._hungry or self._disk_failed:
             return self._disk_due
         return max(self._disk_due, self._adopt_due)
 
@@ -293,26 +295,43 @@ class Backlog:
         if now >= self._adopt_due:
             self._adopt_due = now + ADOPT_INTERVAL
             self._start(adopt)
-        elif self._unsaved or self._finished:
-            saving, self._unsaved = list(self._unsaved), deque()
-            finished, self._finished = self._finished, []
-            self._start(write(finished, saving, self._seconds()), finished, saving)
+        elif self._unsaved or self._finished or self._disk_failed:
+            self._write()
         elif self._hungry:
             self._start(load(self._read_ahead))
 
+    def _write(self) -> None:
+        saving, self._unsaved = list(self._unsaved), deque()
+        finished, self._finished = self._finished, []
+        # What is waiting in memory since the disk failed may go there, too.
+        stuck = [item for item in self._retries if item[2].place is None]
+        self._retries = [item for item in self._retries if item[2].place is not None]
+        heapq.heapify(self._retries)
+        batches = [*(item[2] for item in stuck), *saving]
+        job = write(finished, batches, self._seconds())
+        self._start(job, finished, saving, stuck)
+
     def _start(
-        self, job: Job, finished: Sequence[Batch] = (), saving: Sequence[Batch] = ()
+        self,
+        job: Job,
+        finished: Sequence[Batch] = (),
+        saving: Sequence[Batch] = (),
+        stuck: Sequence[_Retry] = (),
     ) -> None:
         folder, worker = self._folder, self._worker
         assert folder is not None
         assert worker is not None
         self._job = Deferred()
         worker.run(lambda: attempt(folder, job)).addCallback(
-            self._end_job, finished, saving
+            self._end_job, finished, saving, stuck
         )
 
     def _end_job(
-        self, done: Done, finished: Sequence[Batch], saving: Sequence[Batch]
+        self,
+        done: Done,
+        finished: Sequence[Batch],
+        saving: Sequence[Batch],
+        stuck: Sequence[_Retry],
     ) -> None:
         assert self._job is not None
         ended, self._job = self._job, None
@@ -322,9 +341,12 @@ class Backlog:
             self._ledger.recover(done.found.calls, done.found.damaged)
         self._ready.extend(done.loaded)
         if done.saved:
-            self._memory_points -= sum(batch.payload.points for batch in saving)
+            batches = [*(item[2] for item in stuck), *saving]
+            self._memory_points -= sum(batch.payload.points for batch in batches)
         else:
             self._unsaved.extendleft(reversed(saving))
+            for item in stuck:
+                heapq.heappush(self._retries, item)
         if not done.removed:
             self._finished[:0] = finished
         for lost in done.lost:
@@ -336,21 +358,9 @@ class Backlog:
             self._disk_due = self._monotonic() + DISK_RETRY
         else:
             self._disk_due = -_NEVER
-            self._save_retries()
         ended.callback(None)
         self.work()
         self._wake()
-
-    def _save_retries(self) -> None:
-        """
-        What was kept in memory because of the disk may go there now.
-        """
-        if self._folder is not None and self._worker is not None:
-            stuck = [item[2] for item in self._retries if item[2].place is None]
-            if stuck:
-                self._unsaved.extend(stuck)
-                self._retries = [item for item in self._retries if item[2].place]
-                heapq.heapify(self._retries)
 
     @inlineCallbacks
     def stop(self) -> Any:
@@ -364,29 +374,22 @@ class Backlog:
         worker, self._worker = self._worker, None
         if self._job is not None:
             yield self._job
-        in_memory = [*self._ready, *(item[2] for item in self._retries)]
-        loaded = [batch for batch in in_memory if batch.place is not None]
-        unsaved = [batch for batch in in_memory if batch.place is None]
-        self._unsaved.extend(unsaved)
-        self._ready.clear()
-        self._retries.clear()
-        if worker is None:
-            self._give_up_unsaved()
-            return
-        if self._folder is not None:
+        folder = self._folder
+        if worker is not None and folder is not None:
             self._worker = worker
-            saving, self._unsaved = list(self._unsaved), deque()
-            finished, self._finished = self._finished, []
-            job = write(finished, saving, self._seconds())
-            self._start(job, finished, saving)
+            self._write()
+            self._worker = None
             if self._job is not None:
                 yield self._job
-            self._worker = None
-            folder = self._folder
-            yield worker.run(lambda: attempt(folder, close(loaded)))
-        self._give_up_unsaved()
-        yield worker.stop()
-
-    def _give_up_unsaved(self) -> None:
-        while self._unsaved:
-            self.give_up(self._unsaved.popleft(), "shutdown")
+        here = [*self._ready, *self._unsaved, *(item[2] for item in self._retries)]
+        self._ready.clear()
+        self._unsaved.clear()
+        self._retries.clear()
+        for batch in here:
+            if batch.place is None:
+                self.give_up(batch, "shutdown")
+        if worker is not None:
+            if folder is not None:
+                unsent = [batch for batch in here if batch.place is not None]
+                yield worker.run(lambda: attempt(folder, close(unsent)))
+            yield worker.stop()
