@@ -209,7 +209,7 @@ class Life:
         stopped = self.service.stopService()
         run(self.clock, 4)
         assert stopped.called
-        assert self.clock.getDelayedCalls() == []
+        assert self.clock.getDelayedCalls() == [], self.clock.getDelayedCalls()
         self.dropped += sum(self.service.health.dropped.values())
 
     def crash(self) -> None:

@@ -70,8 +70,10 @@ class Sender:
         self._monotonic = monotonic
         self._wake = wake
         self._flights: dict[Batch, Deferred[Any]] = {}
-        # The batches that failed since the server last took one.
-        self._failing: set[str] = set()
+        # How many attempts failed in a row since the server last took a batch: those
+        # under way together are one, and so is a batch that fails again by itself.
+        self._streak = 0
+        self._last_failed: Batch | None = None
         self._pause = -float("inf")
         self._asked_to_wait = False
         self._stopped = False
@@ -87,7 +89,7 @@ class Sender:
 
     @property
     def _limit(self) -> int:
-        return 1 if self._failing else MAX_IN_FLIGHT
+        return 1 if self._streak else MAX_IN_FLIGHT
 
     def send(self) -> None:
         """
@@ -124,13 +126,13 @@ class Sender:
         # Before the callbacks, which may run at once.
         self._flights[batch] = flight
         flight.addErrback(_as_outcome)
-        flight.addCallback(self._judge, batch)
+        flight.addCallback(self._judge, batch, self._streak)
         flight.addErrback(self._log_bug)
 
     def _log_bug(self, failure: Failure) -> None:
         self._log.failure("a batch could not be dealt with", failure)
 
-    def _judge(self, outcome: Outcome, batch: Batch) -> None:
+    def _judge(self, outcome: Outcome, batch: Batch, streak: int) -> None:
         del self._flights[batch]
         action = decide(outcome, batch.payload.points, self._resend)
         halves: list[Batch] = []
@@ -138,9 +140,10 @@ class Sender:
             halves = self._halve(batch)
             action = action if halves else Action.REJECT
         if action in (Action.RETRY, Action.RETRY_SLOWLY, Action.DROP):
-            self._failed(outcome, batch, action)
+            self._failed(outcome, batch, action, streak)
         else:
-            self._failing.clear()
+            self._streak = 0
+            self._last_failed = None
             self._pause = -float("inf")
             self._asked_to_wait = False
         if action is Action.DELIVERED:
@@ -152,23 +155,31 @@ class Sender:
             self._reject(batch, outcome.error)
         self._wake()
 
-    def _failed(self, outcome: Outcome, batch: Batch, action: Action) -> None:
+    def _failed(
+        self, outcome: Outcome, batch: Batch, action: Action, streak: int
+    ) -> None:
         """
         The server may be in trouble: send the batch again later, the others too.
+
+        :param streak: how many attempts had failed in a row when this one was begun.
         """
         if self._stopped and action is not Action.DROP:
             self._backlog.retry(batch, 0.0)
             return
         batch.tries += 1
-        self._failing.add(batch.id)
         now, after = self._monotonic(), outcome.retry_after
+        news = streak == self._streak
+        if news and batch is not self._last_failed:
+            self._streak += 1
+        self._last_failed = batch
         if action is Action.RETRY_SLOWLY:
             delay = pause = slowest_delay(self._jitter, after)
         else:
             delay = retry_delay(batch.tries, self._jitter, after)
-            pause = retry_delay(len(self._failing), self._jitter, after)
-        self._pause = max(self._pause, now + pause)
-        self._asked_to_wait = bool(after)
+            pause = retry_delay(max(1, self._streak), self._jitter, after)
+        if news or after:
+            self._pause = max(self._pause, now + pause)
+            self._asked_to_wait = bool(after)
         self._ledger.fail(outcome.error, again=action is not Action.DROP)
         if action is Action.DROP:
             self._backlog.give_up(batch, "ambiguous")

@@ -32,6 +32,8 @@ COLUMNS = (
 )  # fmt: skip
 
 
+_SCHEMA = f"CREATE TABLE batches (seq INTEGER PRIMARY KEY, {', '.join(COLUMNS)})"
+
 #: What reading a damaged file may raise.
 UNREADABLE = (sqlite3.Error, OverflowError, UnicodeDecodeError)
 
@@ -162,11 +164,7 @@ class Spool:
         execute("PRAGMA temp_store = MEMORY")
         execute("PRAGMA cache_size = -1024")
         if new:
-            execute(
-                "CREATE TABLE batches (seq INTEGER PRIMARY KEY, "
-                + ", ".join(COLUMNS)
-                + ")"
-            )
+            execute(_SCHEMA)
             with self.transaction():
                 self._insert(0, (0.0, "", "", "", 0, "", 0, 0, 0, 0, 0, bytes(RESERVE)))
             with self.transaction():
@@ -283,6 +281,10 @@ class Spool:
             answer = self._db.execute("PRAGMA quick_check(1)").fetchone()
             if answer != ("ok",):
                 raise Damaged(str(answer[0]))
+            # One bit there, and the columns mean something else.
+            schema = self._db.execute("SELECT sql FROM sqlite_master").fetchall()
+            if schema != [(_SCHEMA,)]:
+                raise Damaged("the schema is another")
             for values in self._db.execute(f"SELECT {', '.join(COLUMNS)} FROM batches"):
                 unpack(values)
         except UNREADABLE as error:
