@@ -219,7 +219,7 @@ class Life:
         self.crashed += self.in_memory()
         self.dropped += sum(self.service.health.dropped.values())
         self.service._pid = -1
-        for call in self.clock.getDelayedCalls():
+        for call in list(self.clock.getDelayedCalls()):
             call.cancel()
         folder = self.backlog._folder
         if folder is not None:

@@ -245,12 +245,15 @@ class Folder:
                 kept.setdefault(home, []).insert(0, batch)
         for number in sorted(removals.keys() | kept.keys()):
             spool = self._spools[number]
+            new_here = kept.get(number, [])
             try:
+                if new_here:
+                    spool.make_room(sum(batch.size for batch in new_here))
                 with spool.transaction():
                     for batch in removals.get(number, ()):
                         assert batch.place is not None
                         spool.remove(batch.place[1], batch.total, batch.size)
-                    spool.add(kept.get(number, ()))
+                    spool.add(new_here)
             except UNREADABLE as error:
                 if is_damage(error):
                     self._give_up(number)

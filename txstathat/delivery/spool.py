@@ -19,8 +19,8 @@ from txstathat.delivery.batch import PAGE_SIZE, Batch
 
 __all__ = ["COLUMNS", "RESERVE", "UNREADABLE", "Damaged", "Row", "Spool", "is_damage"]
 
-#: Bytes that a new file holds ready: batches that were accepted can be deleted from it
-#: when the disk has no room left.
+#: Bytes that a file's log holds ready: batches that were accepted can be deleted when
+#: the disk has no room left.
 RESERVE = 262_144
 #: Seconds for which SQLite waits for a lock: nobody else should hold one.
 _BUSY_TIMEOUT = 5.0
@@ -135,25 +135,34 @@ class Spool:
         self.rows = self.calls = self.bytes = self.unread = self.unread_calls = 0
         self.cursor = 0
         # Made here and not by SQLite, for its mode; SQLite gives its helpers the same.
-        os.close(os.open(path, os.O_CREAT | os.O_CLOEXEC, 0o600))
-        new = not os.path.getsize(path)
-        self._db = sqlite3.connect(
-            path, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
-        )
+        # It stays open, since closing it would release the locks that SQLite has on it.
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            self._prepare(new)
+            self._db = sqlite3.connect(
+                path,
+                timeout=_BUSY_TIMEOUT,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+        except BaseException:
+            os.close(self._fd)
+            raise
+        try:
+            self._prepare()
             found = self._db.execute(
                 "SELECT count(*), coalesce(sum(total), 0), coalesce(sum(size), 0),"
                 " coalesce(max(seq), 0) FROM batches"
             ).fetchone()
             self.rows, self.calls, self.bytes, self._last = found
         except BaseException:
-            self._db.close()
+            self.close()
             raise
         self.unread, self.unread_calls = self.rows, self.calls
 
-    def _prepare(self, new: bool) -> None:
+    def _prepare(self) -> None:
         execute = self._db.execute
+        # One page is what a process leaves that was killed while it made the file.
+        new = os.fstat(self._fd).st_size <= PAGE_SIZE
         if new:
             execute(f"PRAGMA page_size = {PAGE_SIZE}")
         execute("PRAGMA journal_mode = WAL")
@@ -161,14 +170,28 @@ class Spool:
         # so that the log never grows and can be written again in place.
         execute("PRAGMA synchronous = FULL")
         execute("PRAGMA wal_autocheckpoint = 0")
+        # Some builds overwrite what is deleted, which takes as much room in the log.
+        execute("PRAGMA secure_delete = FAST")
         execute("PRAGMA temp_store = MEMORY")
         execute("PRAGMA cache_size = -1024")
-        if new:
-            execute(_SCHEMA)
+        if new and not execute("SELECT 1 FROM sqlite_master").fetchone():
             with self.transaction():
-                self._insert(0, (0.0, "", "", "", 0, "", 0, 0, 0, 0, 0, bytes(RESERVE)))
-            with self.transaction():
-                execute("DELETE FROM batches")
+                execute(_SCHEMA)
+        if self._db.execute("SELECT 1 FROM batches LIMIT 1").fetchone() or new:
+            self._hold_log()
+
+    def _hold_log(self) -> None:
+        """
+        Give the log its reserve, in which batches can be deleted on a full disk.
+        """
+        log = os.open(self.path + "-wal", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            _allocate(log, RESERVE)
+        except OSError:
+            # A disk that is full already; what is here can be read all the same.
+            pass
+        finally:
+            os.close(log)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -187,18 +210,28 @@ class Spool:
             raise
         self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
-    def _insert(self, seq: int, values: Sequence[Any]) -> None:
-        marks = ", ".join("?" * (len(COLUMNS) + 1))
-        self._db.execute(f"INSERT INTO batches VALUES ({marks})", (seq, *values))
+    def make_room(self, size: int) -> None:
+        """
+        See that the disk has room for more batches, before they are in the log: what
+        is there but does not fit into the file would fill the log's reserve.
+
+        :param size: of all the batches together.
+        :raises OSError: if it has not.
+        """
+        (pages,) = self._db.execute("PRAGMA page_count").fetchone()
+        _allocate(self._fd, (pages + 2) * PAGE_SIZE + size + size // 8)
 
     def add(self, batches: Iterable[Batch]) -> None:
         """
         Add batches; call it inside a :meth:`transaction`.
         """
+        marks = ", ".join("?" * (len(COLUMNS) + 1))
         for batch in batches:
             # Numbers are never used again, so that the cursor stays right.
             self._last += 1
-            self._insert(self._last, pack(batch))
+            self._db.execute(
+                f"INSERT INTO batches VALUES ({marks})", (self._last, *pack(batch))
+            )
             self.rows += 1
             self.unread += 1
             self.calls += batch.total
@@ -297,3 +330,12 @@ class Spool:
         Close the file, which stays.
         """
         self._db.close()
+        os.close(self._fd)
+
+
+def _allocate(fd: int, size: int) -> None:
+    """
+    Let a file have at least so many bytes on the disk, where the system can do that.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(fd, 0, size)
