@@ -87,7 +87,7 @@ class SenderDrills(SynchronousTestCase):
             server.fake._keeper, batch
         )
         folder = os.path.join(self.place, "spool")
-        service = self.service(server, spool=folder, max_batch=2000)
+        service = self.service(server, spool=folder)
         server.mood = lambda: AWAY
         gc.collect()
         before = peak = resident()

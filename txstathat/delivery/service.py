@@ -59,7 +59,9 @@ class StatHatService(Service):
         closes in the end.
     :param interval: seconds after which what was recorded is sealed in batches.
     :param max_batch: the most points in a batch; as soon as so many different ones were
-        recorded, they are sealed.
+        recorded, they are sealed. When that happens again within an interval, twice as
+        many are waited for, and so on, up to a quarter of ``max_pending``: else counts
+        of many stats would not be summed.
     :param max_pending: the most points in sealed batches that are only in memory; the
         oldest batches are dropped.
     :param spool: the folder where sealed batches are kept until they are accepted;
@@ -149,6 +151,8 @@ class StatHatService(Service):
             monotonic=self._monotonic,
             wake=self._wake,
         )
+        self._window_limit = max_batch
+        self._largest_window = max(max_batch, max_pending // 4)
         self._sealed = 0
         self._seal_due = math.inf
         self._stop_due = math.inf
@@ -256,8 +260,10 @@ class StatHatService(Service):
         except Exception as error:
             self._ledger.refuse(error)
             return fail(error) if ignore_errors is False else succeed(False)
-        if len(self._window) >= self._max_batch:
+        if len(self._window) >= self._window_limit:
             self._seal()
+            # Counts of many stats would never be summed if this went on like that.
+            self._window_limit = min(2 * self._window_limit, self._largest_window)
             self._schedule()
         elif opens and self._driving:
             self._open_window()
@@ -391,6 +397,7 @@ class StatHatService(Service):
             now = self._monotonic()
             if now >= self._seal_due:
                 self._seal()
+                self._window_limit = self._max_batch
             self._backlog.work()
             self._sender.send()
             if now >= self._stop_due:
