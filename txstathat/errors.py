@@ -8,6 +8,8 @@ from __future__ import annotations
 
 __all__ = [
     "InvalidPoint",
+    "InvalidTelemetry",
+    "MigasError",
     "StatHatAPIError",
     "StatHatBusy",
     "StatHatClosed",
@@ -20,13 +22,9 @@ class StatHatError(Exception):
     """The base of every error that this package defines."""
 
 
-class InvalidPoint(StatHatError, ValueError):
+class _InvalidField(StatHatError, ValueError):
     """
-    A stat name, an amount or a time that cannot be a point of a stat.
-
-    :ivar field: which part is wrong: ``'stat'``, ``'count'``, ``'value'``, ``'t'``
-        or ``'point'``.
-    :ivar problem: what is wrong with it, with the value and the rule.
+    A part of something to be sent that cannot be sent.
     """
 
     def __init__(self, field: str, problem: str) -> None:
@@ -36,6 +34,43 @@ class InvalidPoint(StatHatError, ValueError):
 
     def __str__(self) -> str:
         return f"{self.field}: {self.problem}"
+
+
+class InvalidPoint(_InvalidField):
+    """
+    A stat name, an amount or a time that cannot be a point of a stat.
+
+    :ivar field: which part is wrong: ``'stat'``, ``'count'``, ``'value'``, ``'t'``
+        or ``'point'``.
+    :ivar problem: what is wrong with it, with the value and the rule.
+    """
+
+
+class InvalidTelemetry(_InvalidField):
+    """
+    A field of a breadcrumb, or an argument of a question to a migas server, that cannot
+    be sent.
+
+    :ivar field: which one is wrong.
+    :ivar problem: what is wrong with it, with the rule.
+    """
+
+
+class MigasError(StatHatError):
+    """
+    A migas server refused, or what answered is not a migas server.
+
+    :ivar status: the HTTP status.
+    :ivar msg: the server's message, or what was wrong with its answer.
+    """
+
+    def __init__(self, status: int, msg: str) -> None:
+        super().__init__(status, msg)
+        self.status = status
+        self.msg = msg
+
+    def __str__(self) -> str:
+        return self.msg
 
 
 class StatHatAPIError(StatHatError):

@@ -239,6 +239,7 @@ class Transport:
         *,
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
+        timeout: float | None = None,
     ) -> Deferred[Reply]:
         """
         Send one request and read its reply.
@@ -247,6 +248,8 @@ class Transport:
         :param path: what to add to the server's URL; begins with a slash.
         :param headers: the request's headers.
         :param body: the request's body.
+        :param timeout: seconds that this exchange may take, above 0; by default what
+            the transport was made with.
         :returns: a new Deferred, which fires with the :class:`Reply`, whatever its
             status. It fails with :class:`~txstathat.errors.StatHatBusy` when too many
             requests wait, :class:`~txstathat.errors.StatHatClosed` after
@@ -268,7 +271,7 @@ class Transport:
             body,
         )
         exchange = _Exchange(self, work)
-        exchange.start(self.reactor, self._timeout)
+        exchange.start(self.reactor, self._timeout if timeout is None else timeout)
         return exchange.result
 
     def _send(

@@ -8,6 +8,7 @@ import click
 
 from txstathat import __version__
 from txstathat.cli.demo import demo
+from txstathat.cli.migas import migas
 from txstathat.cli.send import check, count, value
 from txstathat.cli.serve import serve
 
@@ -22,5 +23,5 @@ def txstathat() -> None:
     """
 
 
-for command in (count, value, check, serve, demo):
+for command in (count, value, check, serve, demo, migas):
     txstathat.add_command(command)

@@ -1,0 +1,138 @@
+"""
+``txstathat migas``: questions to a migas server, and breadcrumbs for it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import click
+from twisted.internet.defer import Deferred
+
+from txstathat.cli.running import run
+from txstathat.migas.breadcrumb import CHOICES
+from txstathat.migas.client import ENDPOINT, MigasClient
+
+__all__ = ["migas"]
+
+endpoint_option = click.option(
+    "--endpoint",
+    envvar="TXSTATHAT_MIGAS_ENDPOINT",
+    default=ENDPOINT,
+    show_default=True,
+    metavar="URL",
+    help="The server (or TXSTATHAT_MIGAS_ENDPOINT).",
+)
+project_argument = click.argument("project", metavar="OWNER/REPO")
+
+
+@click.group()
+def migas() -> None:
+    """
+    Usage telemetry: ask a migas server, or tell it.
+
+    Answers are JSON. MIGAS_OPTOUT and DO_NOT_TRACK are minded here too.
+    """
+
+
+@migas.command()
+@project_argument
+@click.argument("start")
+@click.argument("end", required=False)
+@click.option("--unique", is_flag=True, help="Count users instead of uses.")
+@endpoint_option
+def usage(
+    project: str, start: str, end: str | None, unique: bool, endpoint: str
+) -> None:
+    """
+    How often a project was used, from START until END, which is now by default.
+
+    Times are YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ.
+    """
+    _call(endpoint, lambda client: client.get_usage(project, start, end, unique))
+
+
+@migas.command()
+@project_argument
+@click.argument("version")
+@endpoint_option
+def check(project: str, version: str, endpoint: str) -> None:
+    """
+    Which version of a project is the latest, and whether VERSION is warned of.
+    """
+    _call(endpoint, lambda client: client.check_project(project, version))
+
+
+@migas.command()
+@project_argument
+@click.argument("version")
+@click.option(
+    "--status",
+    type=click.Choice(CHOICES["status"]),
+    default="R",
+    show_default=True,
+    help="R running, C completed, F failed, S suspended.",
+)
+@click.option("--status-desc", metavar="TEXT", help="A few words on the status.")
+@click.option(
+    "--user-type",
+    type=click.Choice(CHOICES["user_type"]),
+    help="Keep developers and tests out of the count.",
+)
+@endpoint_option
+def add(project: str, version: str, endpoint: str, **fields: Any) -> None:
+    """
+    Tell that VERSION of a project is used: one breadcrumb.
+    """
+    _call(
+        endpoint,
+        lambda client: client.add_breadcrumb(project, version, wait=True, **fields),
+    )
+
+
+@migas.command()
+@endpoint_option
+def config(endpoint: str) -> None:
+    """
+    Print what a breadcrumb from here would hold, and why.
+    """
+    _make_client(endpoint).print_config()
+
+
+@migas.command()
+@endpoint_option
+def forget(endpoint: str) -> None:
+    """
+    Remove the file with your user id.
+    """
+    gone = _make_client(endpoint).clear_user_id()
+    click.echo("The user id is gone." if gone else "There was no user id to remove.")
+
+
+def _make_client(endpoint: str) -> MigasClient:
+    try:
+        return MigasClient(endpoint)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _call(
+    endpoint: str, call: Callable[[MigasClient], Deferred[dict[str, Any]]]
+) -> NoReturn:
+    client = _make_client(endpoint)
+
+    async def command(reactor: Any) -> int:
+        try:
+            answer = await call(client)
+        finally:
+            await client.close()
+        if not answer["success"]:
+            message = answer.get("message") or "the server says no"
+            click.echo(f"txstathat: {message}", err=True)
+            return 1
+        click.echo(json.dumps(answer, ensure_ascii=False))
+        return 0
+
+    run(command)

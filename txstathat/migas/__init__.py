@@ -1,0 +1,29 @@
+"""
+Usage telemetry: a client of migas servers (https://github.com/nipreps/migas-server).
+"""
+
+from txstathat.migas.client import MigasClient
+from txstathat.migas.process import (
+    add_breadcrumb,
+    add_project,
+    check_project,
+    clear_user_id,
+    get_usage,
+    print_config,
+    setup,
+    track,
+)
+from txstathat.migas.tracking import Tracker
+
+__all__ = [
+    "MigasClient",
+    "Tracker",
+    "add_breadcrumb",
+    "add_project",
+    "check_project",
+    "clear_user_id",
+    "get_usage",
+    "print_config",
+    "setup",
+    "track",
+]

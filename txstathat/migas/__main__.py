@@ -1,0 +1,24 @@
+"""
+Sends one breadcrumb, which is on standard input, to the server that is named on the
+command line. For :mod:`txstathat.migas.parting`, not for people.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import react
+
+from txstathat.migas.breadcrumb import MAX_REQUEST
+from txstathat.migas.client import MigasClient
+
+
+def _send(reactor: Any, endpoint: str) -> Deferred[Any]:
+    body = sys.stdin.buffer.read(MAX_REQUEST)
+    return MigasClient(endpoint, reactor=reactor).post_breadcrumb(body)
+
+
+if __name__ == "__main__":
+    react(_send, sys.argv[1:])

@@ -1,0 +1,243 @@
+"""
+Breadcrumbs: checked, shortened and encoded as a migas server reads them.
+
+The limits are those of the hosted server's version of 2026; the sizes of the texts that
+it does not limit are this package's own.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime
+from typing import Any
+
+from txstathat.errors import InvalidTelemetry
+from txstathat.migas.graphql import EnumValue, Value, operation
+from txstathat.migas.texts import one_line, redact
+
+__all__ = [
+    "CHOICES",
+    "MAX_REQUEST",
+    "MAX_TEXT",
+    "add_project_request",
+    "breadcrumb_request",
+    "check_fields",
+    "check_project_request",
+    "usage_request",
+]
+
+#: The most bytes that the body of a request may have.
+MAX_REQUEST = 2500
+#: The most characters of each text.
+MAX_TEXT = {
+    "project": 140,
+    "project_version": 48,
+    "language": 64,
+    "language_version": 64,
+    "platform": 64,
+    "status_desc": 250,
+    "error_type": 200,
+    "error_desc": 1000,
+}
+#: The values of each field that has only these.
+CHOICES = {
+    "status": ("R", "C", "F", "S"),
+    "user_type": ("general", "dev", "test"),
+    "container": ("docker", "apptainer", "unknown"),
+}
+
+_REQUIRED = ("project", "project_version")
+# Texts of no fixed meaning: cut where too long, the first one first.
+_DESCRIPTIONS = ("error_desc", "status_desc", "error_type")
+_UUIDS = ("user_id", "session_id")
+_CONTEXT = ("user_id", "session_id", "user_type", "platform", "container", "is_ci")
+_PROCESS = ("status", "status_desc", "error_type", "error_desc")
+
+
+def check_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Check the fields of a breadcrumb.
+
+    :param fields: the fields by their names in the protocol, none of them nested; one
+        that is ``None`` is left out, unless the protocol requires it.
+    :returns: the fields as they will be sent: file paths in descriptions redacted,
+        descriptions that are too long cut.
+    :raises InvalidTelemetry: for a field that does not exist, or that holds what it
+        cannot.
+    """
+    return {
+        name: _check_field(name, value)
+        for name, value in fields.items()
+        if value is not None or name in _REQUIRED
+    }
+
+
+def _check_field(name: str, value: Any) -> Any:
+    if name in CHOICES:
+        if value not in CHOICES[name]:
+            raise InvalidTelemetry(name, f"must be one of {', '.join(CHOICES[name])}")
+        return value
+    if name in _UUIDS:
+        return check_uuid(name, value)
+    if name == "is_ci":
+        if not isinstance(value, bool):
+            raise InvalidTelemetry(name, "must be True or False")
+        return value
+    if name in MAX_TEXT:
+        return _check_text(name, value)
+    known = ", ".join([*MAX_TEXT, *CHOICES, *_UUIDS, "is_ci"])
+    raise InvalidTelemetry(one_line(str(name), 80), f"no such field; there are {known}")
+
+
+def check_uuid(name: str, value: object) -> str:
+    """
+    Check a UUID.
+
+    :param name: what it is, for the error.
+    :returns: it in its usual form.
+    :raises InvalidTelemetry: if it is none.
+    """
+    try:
+        return str(uuid.UUID(str(value)))
+    except ValueError:
+        raise InvalidTelemetry(name, "must be a UUID") from None
+
+
+def _check_text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise InvalidTelemetry(name, f"must be text, not {type(value).__name__}")
+    # Half a surrogate pair cannot be encoded: it becomes a question mark.
+    text = value.encode("utf-8", "replace").decode("utf-8")
+    limit = MAX_TEXT[name]
+    if name in _DESCRIPTIONS:
+        return one_line(redact(text), limit)
+    if not 0 < len(text) <= limit:
+        raise InvalidTelemetry(
+            name, f"must have 1 to {limit} characters, not {len(text)}"
+        )
+    return text
+
+
+def breadcrumb_request(fields: Mapping[str, Any]) -> bytes:
+    """
+    The body of ``POST /api/breadcrumb``.
+
+    :param fields: checked fields.
+    :raises InvalidTelemetry: if it is too large even without the descriptions.
+    """
+    return _fit(_encode_breadcrumb, fields)
+
+
+def add_project_request(fields: Mapping[str, Any]) -> bytes:
+    """
+    The body of ``POST /graphql`` with the older ``add_project`` mutation; otherwise as
+    :func:`breadcrumb_request`.
+    """
+    return _fit(_encode_add_project, fields)
+
+
+def check_project_request(project: object, version: object) -> bytes:
+    """
+    The body of ``POST /graphql`` that asks about a version of a project.
+
+    :raises InvalidTelemetry: for a bad project or version.
+    """
+    fields = check_fields({"project": project, "project_version": version})
+    return _graphql_body(
+        "query", "check_project", fields, ("success", "flagged", "latest", "message")
+    )
+
+
+def usage_request(project: object, start: object, end: object, unique: object) -> bytes:
+    """
+    The body of ``POST /graphql`` that asks how often a project was used.
+
+    :param start: from when on: a date, an aware datetime, or either as text
+        (``YYYY-MM-DD`` or ``YYYY-MM-DDTHH:MM:SSZ``).
+    :param end: until when, likewise; ``None`` is now.
+    :param unique: whether to count users instead of uses.
+    :raises InvalidTelemetry: for a bad argument.
+    """
+    if not isinstance(unique, bool):
+        raise InvalidTelemetry("unique", "must be True or False")
+    arguments: dict[str, Value] = {
+        **check_fields({"project": project}),
+        "start": _time_text("start", start),
+        "unique": unique,
+    }
+    if end is not None:
+        arguments["end"] = _time_text("end", end)
+    return _graphql_body("query", "get_usage", arguments)
+
+
+def _time_text(name: str, value: object) -> str:
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise InvalidTelemetry(name, "must have a time zone: an aware datetime")
+        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if isinstance(value, date):
+        return value.isoformat()
+    for form in ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"):
+        try:
+            if datetime.strptime(str(value), form).strftime(form) == value:
+                return str(value)
+        except ValueError:
+            pass
+    raise InvalidTelemetry(
+        name,
+        "must be a date, an aware datetime, YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ, "
+        f"not {one_line(repr(value), 80)}",
+    )
+
+
+def _encode_breadcrumb(fields: Mapping[str, Any]) -> bytes:
+    body = {k: v for k, v in fields.items() if k not in _CONTEXT and k not in _PROCESS}
+    for part, names in (("ctx", _CONTEXT), ("proc", _PROCESS)):
+        inner = {name: fields[name] for name in names if name in fields}
+        if inner:
+            body[part] = inner
+    return _json_bytes(body)
+
+
+def _encode_add_project(fields: Mapping[str, Any]) -> bytes:
+    values = {k: EnumValue(v) if k in CHOICES else v for k, v in fields.items()}
+    return _graphql_body("mutation", "add_project", {"p": values})
+
+
+def _graphql_body(*parts: Any) -> bytes:
+    return _json_bytes({"query": operation(*parts)})
+
+
+def _json_bytes(body: object) -> bytes:
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8")
+
+
+def _fit(
+    encode: Callable[[Mapping[str, Any]], bytes], fields: Mapping[str, Any]
+) -> bytes:
+    """
+    Encode fields, with as much of the descriptions as there is room for.
+    """
+    fields = dict(fields)
+    body = encode(fields)
+    for name in _DESCRIPTIONS:
+        if len(body) <= MAX_REQUEST:
+            return body
+        text = fields.pop(name, "")
+
+        def size(length: int, name: str = name, text: str = text) -> int:
+            return len(encode({**fields, name: text[:length] + "…"}))
+
+        length = bisect_right(range(len(text)), MAX_REQUEST, key=size) - 1
+        if length > 0:
+            fields[name] = text[:length] + "…"
+        body = encode(fields)
+    if len(body) > MAX_REQUEST:
+        raise InvalidTelemetry(
+            "project", f"the request has {len(body)} bytes; {MAX_REQUEST} are allowed"
+        )
+    return body

@@ -1,0 +1,146 @@
+"""
+One client for the whole process, and functions that use it.
+
+Programs that need more than one client, or that test, use
+:class:`~txstathat.migas.client.MigasClient` itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from twisted.internet.defer import Deferred, succeed
+
+from txstathat.migas.answers import DISABLED, Answer, failed
+from txstathat.migas.client import MigasClient
+from txstathat.migas.settings import Settings
+from txstathat.migas.tracking import ErrorHandlers, Tracker
+
+__all__ = [
+    "add_breadcrumb",
+    "add_project",
+    "check_project",
+    "clear_user_id",
+    "get_usage",
+    "print_config",
+    "setup",
+    "track",
+]
+
+_NOT_SET_UP = "telemetry is not set up: call txstathat.migas.setup() first"
+
+
+class _Process:
+    """
+    What has been set up: a client, or the reason why there is none.
+    """
+
+    client: MigasClient | None = None
+    problem = _NOT_SET_UP
+
+
+def setup(
+    endpoint: str | None = None,
+    user_id: str | None = None,
+    session_id: str | None = None,
+    **options: Any,
+) -> None:
+    """
+    Say to which server the functions of this module talk. Nothing is sent yet.
+
+    It does not raise: a bad value is logged, and every call then answers with what was
+    wrong with it. Calling it again starts anew.
+
+    :param endpoint: the server's URL; the hosted server by default.
+    :param user_id: a UUID to count as one user; by default the one in the user id file.
+    :param session_id: a UUID that marks the breadcrumbs of one run; none by default.
+    :param options: the other parameters of
+        :class:`~txstathat.migas.client.MigasClient`.
+    """
+    try:
+        _Process.client = MigasClient(
+            endpoint, user_id=user_id, session_id=session_id, **options
+        )
+    except (TypeError, ValueError) as error:
+        _Process.client = None
+        _Process.problem = f"telemetry is not set up: {error}"
+        Settings().warn("{problem}", problem=_Process.problem)
+
+
+def _client() -> MigasClient | None:
+    return _Process.client
+
+
+def _call(use: Callable[[MigasClient], Deferred[Answer]]) -> Deferred[Answer]:
+    client = _client()
+    if client is not None:
+        return use(client)
+    return succeed(failed(DISABLED if Settings().opted_out else _Process.problem))
+
+
+def add_breadcrumb(
+    project: str, version: str, wait: bool = False, status: str = "R", **fields: Any
+) -> Deferred[Answer]:
+    """
+    Tell the server that a project is used; see
+    :meth:`~txstathat.migas.client.MigasClient.add_breadcrumb`.
+    """
+    return _call(lambda c: c.add_breadcrumb(project, version, wait, status, **fields))
+
+
+def add_project(project: str, version: str, **fields: Any) -> Deferred[Answer]:
+    """
+    Tell the server that a project is used, and ask about that version; see
+    :meth:`~txstathat.migas.client.MigasClient.add_project`.
+    """
+    return _call(lambda c: c.add_project(project, version, **fields))
+
+
+def check_project(project: str, version: str) -> Deferred[Answer]:
+    """
+    Ask about a version of a project; see
+    :meth:`~txstathat.migas.client.MigasClient.check_project`.
+    """
+    return _call(lambda c: c.check_project(project, version))
+
+
+def get_usage(
+    project: str, start: Any, end: Any = None, unique: bool = False
+) -> Deferred[Answer]:
+    """
+    Ask how often a project was used; see
+    :meth:`~txstathat.migas.client.MigasClient.get_usage`.
+    """
+    return _call(lambda c: c.get_usage(project, start, end, unique))
+
+
+def track(
+    project: str,
+    version: str,
+    error_handlers: ErrorHandlers | None = None,
+    **fields: Any,
+) -> Tracker:
+    """
+    Report the beginning and the end of a run; see
+    :class:`~txstathat.migas.tracking.Tracker`. :func:`setup` may be called after this,
+    but before the run begins.
+    """
+    return Tracker(_client, project, version, error_handlers, fields)
+
+
+def print_config(file: TextIO | None = None) -> None:
+    """
+    Print what would be sent from here, and why; see
+    :meth:`~txstathat.migas.client.MigasClient.print_config`. Before :func:`setup`, as
+    it would be with the defaults.
+    """
+    (_client() or MigasClient()).print_config(file)
+
+
+def clear_user_id() -> bool:
+    """
+    Forget the user id; see
+    :meth:`~txstathat.migas.client.MigasClient.clear_user_id`.
+    """
+    return (_client() or MigasClient()).clear_user_id()
