@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -274,7 +275,8 @@ class ProcessDrills(TestCase):
                     child.transport.signalProcess("TERM")  # type: ignore[union-attr]
                     if twice:
                         await self.wait(0.3)
-                        child.transport.signalProcess("TERM")  # type: ignore[union-attr]
+                        with contextlib.suppress(ProcessExitedAlready):
+                            child.transport.signalProcess("TERM")  # type: ignore[union-attr]
                     await child.ended
                     took = time.monotonic() - before
                     health = child.health
