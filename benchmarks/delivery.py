@@ -9,7 +9,7 @@ buffers several into one; prometheus_client and opentelemetry-sdk add in memory.
 The second part records a million counts over 1,000 stats and 100,000 values, delivers
 them over HTTPS to a server in another process, and compares what arrived there.
 
-Needs: pip install 'txStatHat[benchmark]'
+Needs: pip install trustme prometheus_client statsd datadog opentelemetry-sdk
 """
 
 from __future__ import annotations

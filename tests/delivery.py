@@ -28,6 +28,9 @@ from txstathat.testing import FakeStatHat
 #: Whether the drills run in their full form.
 FULL = os.environ.get("TXSTATHAT_DRILLS") == "full"
 
+#: A folder in memory, where there is one: some tests write a lot.
+MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
+
 #: What a server may do with a request: take it, be away, lose the request or the reply.
 OK, AWAY, LOSE_REQUEST, LOSE_REPLY, HANG = "ok", "away", "request", "reply", "hang"
 

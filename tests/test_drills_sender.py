@@ -22,6 +22,7 @@ from tests.delivery import (
     FULL,
     LOSE_REPLY,
     LOSE_REQUEST,
+    MEMORY,
     OK,
     MemoryServer,
     accounted,
@@ -32,8 +33,6 @@ from tests.delivery import (
 from tests.support import logged
 from txstathat import txStatHat
 from txstathat.collector.totals import MemoryTotals
-
-MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
 
 
 def report(drill: int, text: str) -> None:
@@ -333,6 +332,10 @@ class SenderDrills(SynchronousTestCase):
             run(self.clock, 60, 10)
             for seen in (server.times, server.ids, server.bodies, server.fake.requests):
                 seen.clear()
+            digests = server.fake._keeper._digests
+            while len(digests) > 5000:
+                # The server's memory is not what is measured.
+                del digests[next(iter(digests))]
             if minute > 60:
                 sizes.append(resident())
         grown = (max(sizes[len(sizes) // 2 :]) - max(sizes[: len(sizes) // 2])) / 2**20

@@ -18,7 +18,16 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.delivery import AWAY, FULL, OK, MemoryServer, balanced, make_service, run
+from tests.delivery import (
+    AWAY,
+    FULL,
+    MEMORY,
+    OK,
+    MemoryServer,
+    balanced,
+    make_service,
+    run,
+)
 from tests.support import logged
 from txstathat import Count, txStatHat
 from txstathat.delivery.batch import PAGE_SIZE, Batch, seal_batches
@@ -27,7 +36,6 @@ from txstathat.delivery.locks import FileLock
 from txstathat.delivery.salvage import carve
 
 ROOT = Path(__file__).parent.parent
-MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
 CLIENT = txStatHat("key")
 
 
