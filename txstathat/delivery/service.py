@@ -41,6 +41,8 @@ __all__ = ["StatHatService"]
 _SHORTEST_WINDOW = 0.8
 #: Seconds that the disk has to finish when the service ends, whatever else took long.
 _DISK_GRACE = 0.3
+#: What part of ``shutdown_timeout`` is kept for closing, of 0.2 seconds at most.
+_CLOSING_PART = 0.1
 
 
 @implementer(IStatHat)
@@ -337,7 +339,8 @@ class StatHatService(Service):
         self._seal()
         self._stop_due = self._monotonic()
         if self._driving:
-            self._stop_due += self._shutdown_timeout
+            limit = self._shutdown_timeout
+            self._stop_due += limit - min(0.2, _CLOSING_PART * limit)
             self._sender.hurry()
             settled = self._backlog.wait(math.inf)
             self._wake()
