@@ -88,6 +88,15 @@ class RecordingTests(DeliveryTestCase):
         self.assertEqual(service.health.recorded, 5)
         self.assertEqual(service.health.pending, 5)
 
+    def test_bound(self) -> None:
+        """A bound stat counts through the service."""
+        service = self.make()
+        signups = service.stat("signups")
+        self.assertIs(self.successResultOf(signups.tick()), True)
+        self.assertIs(self.successResultOf(signups.count(4)), True)
+        self.successResultOf(service.flush())
+        self.assertEqual(self.server.sums, {"signups": 5})
+
     def test_refused(self) -> None:
         """A bad point fires with False, or fails if asked to; nothing is recorded."""
         service = self.make()
@@ -163,7 +172,7 @@ class RecordingTests(DeliveryTestCase):
         for setting in (
             {"interval": 0}, {"max_batch": 0}, {"max_pending": 10}, {"max_spool": 1},
             {"max_age": 0}, {"shutdown_timeout": -1}, {"interval": float("nan")},
-            {"on_ambiguous": "maybe"}, {"max_batch": True},
+            {"on_ambiguous": "maybe"}, {"max_batch": True}, {"max_batch": 10_001},
         ):  # fmt: skip
             with self.assertRaisesRegex(ValueError, next(iter(setting))):
                 StatHatService(client, **setting)
@@ -629,6 +638,29 @@ class FlushTests(DeliveryTestCase):
         service.stopService()
         run(self.clock, 8)
         self.assertIs(self.successResultOf(flushed), False)
+
+    def test_what_is_found_later(self) -> None:
+        """Batches of ended processes that are adopted meanwhile do not end the wait."""
+        place = self.mktemp()
+        self.server.mood = lambda: AWAY
+        first = self.make(spool=place)
+        service = self.make(spool=place)
+        for i in range(3):
+            first.count(f"s{i}")
+            run(self.clock, 6)
+        service.count("mine")
+        flushed = service.flush()
+        first.stopService()
+        run(self.clock, 70, 1)
+        self.assertEqual(service.health.recovered, 3)
+        answers = [OK, OK, OK, AWAY]
+        self.server.mood = lambda: answers.pop(0) if len(answers) > 1 else answers[0]
+        while len(self.server.sums) < 3:
+            self.clock.advance(1)
+        self.assertTrue("mine" in self.server.sums or not flushed.called)
+        self.server.mood = lambda: OK
+        run(self.clock, 600, 1)
+        self.assertIs(self.successResultOf(flushed), True)
 
     def test_reentrant(self) -> None:
         """A callback may flush again."""

@@ -338,6 +338,9 @@ class Backlog:
         if done.found.batches or done.found.damaged:
             self._batches += done.found.batches
             self.calls += done.found.calls
+            for waiter in self._waiters:
+                # They are sent before what is waited for.
+                waiter.left += done.found.batches
             self._ledger.recover(done.found.calls, done.found.damaged)
         self._ready.extend(done.loaded)
         if done.saved:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 import os
 import random as random_module
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -32,7 +33,8 @@ from txstathat.delivery.window import Window
 from txstathat.delivery.worker import make_worker
 from txstathat.errors import StatHatClosed
 from txstathat.interfaces import IStatHat
-from txstathat.points import MAX_INTEGER, Amount, Time
+from txstathat.points import MAX_INTEGER, MAX_POST, Amount, Time
+from txstathat.stat import Stat
 
 __all__ = ["StatHatService"]
 
@@ -106,7 +108,7 @@ class StatHatService(Service):
         random: random_module.Random | None = None,
     ) -> None:
         _check_range("interval", interval, 0.01)
-        _check_range("max_batch", max_batch, 1)
+        _check_range("max_batch", max_batch, 1, MAX_POST)
         _check_range("max_pending", max_pending, max_batch)
         _check_range("max_spool", max_spool, 65_536)
         _check_range("max_age", max_age, 1)
@@ -245,6 +247,12 @@ class StatHatService(Service):
         Count by one; otherwise as :meth:`count`.
         """
         return self.count(stat, 1, t=t, ignore_errors=ignore_errors)
+
+    def stat(self, stat: str) -> Stat:
+        """
+        Bind one stat, as :meth:`~txstathat.client.txStatHat.stat` does.
+        """
+        return Stat(self, stat)
 
     def _record(
         self,
@@ -429,6 +437,9 @@ class StatHatService(Service):
             self._timer = self._clock.callLater(delay, self._wake)
 
 
-def _check_range(name: str, value: float, least: float) -> None:
-    if isinstance(value, bool) or not least <= value < math.inf:
-        raise ValueError(f"{name} must be at least {least}, not {value!r}")
+def _check_range(
+    name: str, value: float, least: float, most: float = sys.float_info.max
+) -> None:
+    if isinstance(value, bool) or not least <= value <= most:
+        limit = f" and at most {most}" if most < sys.float_info.max else ""
+        raise ValueError(f"{name} must be at least {least}{limit}, not {value!r}")
