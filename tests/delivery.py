@@ -25,8 +25,11 @@ from zope.interface import implementer
 from txstathat import DeliveryHealth, StatHatService, txStatHat
 from txstathat.testing import FakeStatHat
 
-#: Whether the drills run in their full form.
+#: Whether the drills run in their full form, and why they do not run at all.
 FULL = os.environ.get("TXSTATHAT_DRILLS") == "full"
+NO_DRILLS = (
+    "TXSTATHAT_DRILLS is none" if os.environ.get("TXSTATHAT_DRILLS") == "none" else None
+)
 
 #: A folder in memory, where there is one: some tests write a lot.
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None

@@ -28,7 +28,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from tests.delivery import FULL, MemoryServer, balanced, make_service, run
+from tests.delivery import FULL, NO_DRILLS, MemoryServer, balanced, make_service, run
 from tests.support import Authority, logged, reactor
 from tests.test_drills_sender import report, resident
 from tests.trouble import TroubleServer, drip, flood, reply, send, stall
@@ -119,6 +119,8 @@ class ProcessDrills(TestCase):
     """
     A real server, and children that count.
     """
+
+    skip = NO_DRILLS
 
     timeout = 3600 if FULL else 60
 
@@ -450,6 +452,8 @@ class SocketDrills(TestCase):
     A service in this process, against servers that misbehave.
     """
 
+    skip = NO_DRILLS
+
     timeout = 60
 
     def setUp(self) -> None:
@@ -626,6 +630,8 @@ class DiskDrills(SynchronousTestCase):
     """
     Disks without room, and processes without descriptors.
     """
+
+    skip = NO_DRILLS
 
     def disk(self, folder: str, kind: str) -> Any:
         done = subprocess.run(

@@ -24,6 +24,7 @@ from tests.delivery import (
     LOSE_REPLY,
     LOSE_REQUEST,
     MEMORY,
+    NO_DRILLS,
     OK,
     MemoryServer,
     accounted,
@@ -60,6 +61,8 @@ class SenderDrills(SynchronousTestCase):
     """
     One sender, or many, and a server in memory.
     """
+
+    skip = NO_DRILLS
 
     def setUp(self) -> None:
         self.place = tempfile.mkdtemp(dir=MEMORY)
