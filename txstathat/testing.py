@@ -8,7 +8,7 @@ Neither needs a network or a running reactor, so that
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from treq.testing import RequestTraversalAgent
@@ -23,7 +23,16 @@ from txstathat.collector.front import Front
 from txstathat.collector.ingest import Batch
 from txstathat.collector.totals import IKeeper, MemoryTotals, Total
 from txstathat.interfaces import IStatHat
-from txstathat.points import Amount, Count, Point, Time, Value, expand_point
+from txstathat.points import (
+    Amount,
+    Count,
+    Point,
+    Time,
+    Value,
+    check_number,
+    expand_point,
+)
+from txstathat.stat import Stat
 
 __all__ = ["FakeStatHat", "MemoryStatHat", "ReceivedRequest"]
 
@@ -52,7 +61,7 @@ class MemoryStatHat:
         counts: dict[str, Amount] = {}
         for point in self.points:
             if isinstance(point, Count):
-                counts[point.stat] = counts.get(point.stat, 0) + point.count  # type: ignore[operator]
+                counts[point.stat] = _add(counts.get(point.stat, 0), point.count)
         return counts
 
     @property
@@ -77,7 +86,7 @@ class MemoryStatHat:
         """
         See :meth:`~txstathat.interfaces.IStatHat.count`; the Deferred has fired.
         """
-        return self._remember(Count(stat, count, t), ignore_errors)
+        return self._remember([Count(stat, count, t)], ignore_errors)
 
     def value(
         self,
@@ -90,7 +99,7 @@ class MemoryStatHat:
         """
         See :meth:`~txstathat.interfaces.IStatHat.value`; the Deferred has fired.
         """
-        return self._remember(Value(stat, value, t), ignore_errors)
+        return self._remember([Value(stat, value, t)], ignore_errors)
 
     def tick(
         self,
@@ -102,15 +111,48 @@ class MemoryStatHat:
         """
         See :meth:`~txstathat.interfaces.IStatHat.tick`; the Deferred has fired.
         """
-        return self._remember(Count(stat, 1, t), ignore_errors)
+        return self._remember([Count(stat, 1, t)], ignore_errors)
 
-    def _remember(self, point: Point, ignore_errors: bool | None) -> Deferred[bool]:
+    def post(
+        self, points: Iterable[Point], *, ignore_errors: bool | None = None
+    ) -> Deferred[bool]:
+        """
+        See :meth:`txstathat.client.txStatHat.post`; the Deferred has fired.
+        """
+        return self._remember(points, ignore_errors)
+
+    def stat(self, stat: str) -> Stat:
+        """
+        See :meth:`txstathat.client.txStatHat.stat`.
+        """
+        return Stat(self, stat)
+
+    def close(self) -> Deferred[None]:
+        """
+        Do nothing.
+
+        :returns: a new Deferred that has fired with ``None``.
+        """
+        return succeed(None)
+
+    def _remember(
+        self, points: Iterable[Point], ignore_errors: bool | None
+    ) -> Deferred[bool]:
         try:
-            self.points += expand_point(point)
+            listed = check_number(points)
+            self.points += [each for point in listed for each in expand_point(point)]
         except Exception:
             swallow = self._ignore_errors if ignore_errors is None else ignore_errors
             return succeed(False) if swallow else fail()
         return succeed(True)
+
+
+def _add(one: Amount, other: Amount) -> Amount:
+    try:
+        return one + other  # type: ignore[operator]
+    except TypeError:
+        # A Decimal and a float.
+        return float(one) + float(other)
 
 
 @dataclass(frozen=True, slots=True)

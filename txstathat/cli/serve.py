@@ -11,6 +11,7 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import serverFromString
 
@@ -48,9 +49,10 @@ def serve(listen: str, ezkey: str | None, ukey: str | None) -> None:
 
     Totals are kept in memory, and shown when the server is stopped.
     """
-    known = {"EZ key": ezkey or new_key(), "user key": ukey or new_key()}
+    made = {"EZ key": new_key()} if not ezkey else {}
+    made |= {"user key": new_key()} if not ukey else {}
     totals = MemoryTotals()
-    keys = Keys([known["EZ key"]], [known["user key"]])
+    keys = Keys([ezkey or made["EZ key"]], [ukey or made["user key"]])
 
     async def command(reactor: Any) -> int:
         try:
@@ -62,7 +64,7 @@ def serve(listen: str, ezkey: str | None, ukey: str | None) -> None:
             click.echo(f"txstathat: cannot listen on {listen!r}: {error}", err=True)
             return 1
         click.echo(f"Listening on {_address(port)}")
-        for name, key in known.items():
+        for name, key in made.items():
             click.echo(f"{name}: {key}")
         with suppress(CancelledError):
             await Deferred()
@@ -90,7 +92,7 @@ def totals_table(totals: Mapping[str, Total]) -> Table:
     for stat, total in sorted(totals.items()):
         counts = total.kind == "count"
         table.add_row(
-            stat,
+            Text(stat),
             f"{total.points:,}",
             f"{total.sum:,}" if counts else "",
             "" if counts else f"{total.average:.4g}",
