@@ -7,6 +7,8 @@ Network trouble is not in here: Twisted's own exceptions are let through as they
 from __future__ import annotations
 
 __all__ = [
+    "AmountOverflow",
+    "DefinitionMismatch",
     "InvalidPoint",
     "InvalidTelemetry",
     "MigasError",
@@ -14,6 +16,11 @@ __all__ = [
     "StatHatBusy",
     "StatHatClosed",
     "StatHatError",
+    "StoreBusy",
+    "StoreClosed",
+    "StoreError",
+    "StoreTooNew",
+    "StoreUnavailable",
     "txStatHatApiException",
 ]
 
@@ -117,3 +124,52 @@ class StatHatClosed(StatHatError):
 
     def __init__(self) -> None:
         super().__init__("the client is closed")
+
+
+class StoreError(StatHatError):
+    """The base of what can go wrong between a program and a store."""
+
+
+class StoreUnavailable(StoreError):
+    """
+    The store could not be reached, or could not write: it is down, locked, out of
+    memory, or its disk is full. Nothing is wrong with what was asked of it, and the
+    same may work later.
+    """
+
+
+class StoreBusy(StoreError):
+    """
+    More waits to be written than is allowed; this was not taken.
+
+    :ivar waiting: how much was waiting, which is the limit.
+    """
+
+    def __init__(self, waiting: int) -> None:
+        super().__init__(waiting)
+        self.waiting = waiting
+
+    def __str__(self) -> str:
+        return (
+            f"{self.waiting} already wait to be written, which is the limit; "
+            "the store is down, or slower than what is asked of it"
+        )
+
+
+class StoreClosed(StoreError):
+    """The store was closed before the call was made or had ended."""
+
+    def __init__(self) -> None:
+        super().__init__("the store is closed")
+
+
+class StoreTooNew(StoreError):
+    """The store was written by a newer version of this package."""
+
+
+class AmountOverflow(StoreError):
+    """A sum would go beyond what is kept exactly: 2**63 - 1, or the largest float."""
+
+
+class DefinitionMismatch(StoreError):
+    """A stored Metrica has the same name but another definition."""

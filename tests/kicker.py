@@ -1,0 +1,51 @@
+"""
+A process that kicks at full speed, to be killed: ``python -m tests.kicker URL``.
+
+It writes the number of each event on a line of its own once that is in the store. Each
+number is a choice of its own, so that what is there can be told exactly.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from twisted.internet import task
+from twisted.internet.defer import gatherResults, inlineCallbacks
+
+from txstathat.metrica import Metrica, StoredChoiceAxis
+from txstathat.stores import IStore, open_store
+
+#: How many kicks are under way at any time.
+TASKS = 50
+
+
+def numbered(store: IStore) -> Metrica:
+    """The Metrica of numbered events."""
+    return Metrica(
+        "numbered",
+        [("number", StoredChoiceAxis(value_type=int))],
+        store,
+        scales=["day"],
+    )
+
+
+@inlineCallbacks
+def main(_: Any, url: str, first: str) -> Any:
+    """Kick until killed."""
+    store = yield open_store(url)
+    metrica = numbered(store)
+    numbers = iter(range(int(first), 10**9))
+
+    @inlineCallbacks
+    def run() -> Any:
+        for number in numbers:
+            yield metrica.kick(number=number)
+            sys.stdout.write(f"{number}\n")
+            sys.stdout.flush()
+
+    yield gatherResults([run() for _ in range(TASKS)])
+
+
+if __name__ == "__main__":
+    task.react(main, sys.argv[1:])

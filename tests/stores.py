@@ -1,0 +1,216 @@
+"""
+The stores that the tests run on: one :class:`Host` for each kind.
+
+Servers are started once for a whole test run, at private ports and in temporary
+folders, and stopped at its end.
+"""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import TestCase
+
+from tests.support import require_program
+from txstathat.stores import IStore, open_store
+
+#: A Sunday; what the tests' clocks start at.
+NOW = 1_400_000_000.0
+
+
+class MemoryHost:
+    """Stores in memory: a new one each time."""
+
+    #: Whether the store's time is the test's clock.
+    clocked = True
+    #: Whether what was added is there when the store is opened again.
+    lasting = False
+
+    def __init__(self, case: TestCase) -> None:
+        self.clock = Clock()
+        self.clock.advance(NOW)
+        self.case = case
+
+    def url(self) -> str:
+        """Where a store of this test is."""
+        return "memory:"
+
+    def open(self, **options: Any) -> Deferred[IStore]:
+        """Open a store, and close it at the end of the test."""
+
+        def opened(store: IStore) -> IStore:
+            self.case.addCleanup(store.close)
+            return store
+
+        return open_store(
+            self.url(), reactor=reactor, clock=self.clock, **options
+        ).addCallback(opened)
+
+
+class SqliteHost(MemoryHost):
+    """Stores in one SQLite file."""
+
+    lasting = True
+
+    def __init__(self, case: TestCase) -> None:
+        super().__init__(case)
+        self.path = case.mktemp()
+
+    def url(self) -> str:
+        """Where the file is."""
+        return f"sqlite:{self.path}"
+
+
+class RedisServer:
+    """
+    A Redis server of the tests' own, on loopback, in a temporary folder.
+
+    :param options: more of its command line's.
+    """
+
+    def __init__(self, *options: str) -> None:
+        self._program = require_program("redis-server", "redis-server")
+        self._folder = tempfile.mkdtemp(prefix="txstathat-redis-")
+        self.port = free_port()
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+        atexit.register(self.remove)
+        self.start()
+
+    def start(self) -> None:
+        """Start it, again if it was stopped, and wait until it answers."""
+        with Path(self._folder, "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    self._program,
+                    *("--port", str(self.port), "--bind", "127.0.0.1"),
+                    *("--dir", self._folder, "--save", ""),
+                    *self._options,
+                ],
+                stdout=log,
+                stderr=log,
+            )
+        wait_until(lambda: self.command("PING").startswith(b"+PONG"))
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        assert self._process is not None
+        return self._process.pid
+
+    def kill(self) -> None:
+        """Kill it, as a power cut would."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def remove(self) -> None:
+        """Kill it and delete its folder."""
+        self.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def command(self, *words: str) -> bytes:
+        """Send a command over a connection of its own; what it says, as it comes."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+                connection.sendall(" ".join(words).encode() + b"\r\n")
+                return connection.recv(65536)
+        except ConnectionError:
+            return b""
+
+
+class RedisCluster:
+    """A cluster of three Redis servers on loopback."""
+
+    def __init__(self) -> None:
+        self.servers = []
+        ports = []
+        for _ in range(3):
+            ports.append(free_port())
+            self.servers.append(
+                RedisServer(
+                    *("--cluster-enabled", "yes", "--cluster-port", str(ports[-1])),
+                    *("--cluster-node-timeout", "5000"),
+                )
+            )
+        first = self.servers[0]
+        slots = [(0, 5460), (5461, 10922), (10923, 16383)]
+        for server, port, (low, high) in zip(self.servers, ports, slots, strict=True):
+            server.command("CLUSTER", "ADDSLOTSRANGE", str(low), str(high))
+            if server is not first:
+                first.command(
+                    *("CLUSTER", "MEET", "127.0.0.1", str(server.port), str(port))
+                )
+        for server in self.servers:
+            wait_until(lambda at=server: self._complete(at))
+
+    def _complete(self, server: RedisServer) -> bool:
+        info = server.command("CLUSTER", "INFO")
+        return b"cluster_state:ok" in info and b"cluster_known_nodes:3" in info
+
+
+_shared: dict[type[Any], Any] = {}
+
+
+def shared(kind: type[Any]) -> Any:
+    """The one server of a kind that tests share; each has a prefix of its own."""
+    if kind not in _shared:
+        _shared[kind] = kind()
+    return _shared[kind]
+
+
+class RedisHost(MemoryHost):
+    """Stores on one Redis server, each test's apart."""
+
+    clocked = False
+    lasting = True
+
+    def __init__(self, case: TestCase) -> None:
+        super().__init__(case)
+        self.prefix = uuid4().hex
+        self.port = shared(RedisServer).port
+
+    def url(self) -> str:
+        """Where the server is."""
+        return f"redis://127.0.0.1:{self.port}/0?prefix={self.prefix}"
+
+
+class ClusterHost(RedisHost):
+    """Stores on a Redis Cluster of three nodes."""
+
+    def __init__(self, case: TestCase) -> None:
+        MemoryHost.__init__(self, case)
+        self.prefix = uuid4().hex
+        self.port = shared(RedisCluster).servers[1].port
+
+    def url(self) -> str:
+        """Where one of its nodes is."""
+        return f"redis+cluster://127.0.0.1:{self.port}/0?prefix={self.prefix}"
+
+
+def free_port() -> int:
+    """A port on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(done: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait for something outside of this process, for a bounded time."""
+    end = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > end:
+            raise AssertionError(f"waited for {seconds} seconds")
+        time.sleep(0.02)

@@ -1,0 +1,555 @@
+"""
+The Metrica's rules: what it accepts, what it refuses, and with which words.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from tests.stores import NOW
+from txstathat.errors import (
+    AmountOverflow,
+    InvalidPoint,
+    StoreBusy,
+    StoreUnavailable,
+)
+from txstathat.interfaces import IKick
+from txstathat.metrica import (
+    AveragedMetrica,
+    Axis,
+    HierarchicalAxis,
+    Metrica,
+    StoredChoiceAxis,
+    request_metrica,
+)
+from txstathat.metrica.cells import cell_key, choice_group
+from txstathat.metrica.kicks import Kicks
+from txstathat.stores import open_store
+from txstathat.stores.sqlite import SqliteBackend
+from txstathat.stores.store import Inline, Store
+
+MAX = 2**63 - 1
+HOUR = 3600
+
+
+class MetricaCase(SynchronousTestCase):
+    """Tests on a store in memory."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(NOW)
+        self.store: Any = self.successResultOf(open_store("memory:", clock=self.clock))
+
+    def metrica(self, axes: Any = (), **options: Any) -> AveragedMetrica:
+        """A Metrica."""
+        return AveragedMetrica("m", axes, self.store, **options)
+
+    def ok(self, result: Deferred[Any]) -> Any:
+        """What a Deferred has fired with."""
+        return self.successResultOf(result)
+
+
+class KickTests(MetricaCase):
+    """Kicking."""
+
+    def test_interface(self) -> None:
+        """A Metrica provides IKick."""
+        self.assertTrue(verifyObject(IKick, self.metrica()))
+
+    def test_refused(self) -> None:
+        """What is not valid fails with words, nothing is raised and nothing counted."""
+        axes = [
+            ("c", Axis(choices=["a", "b"])),
+            ("n", StoredChoiceAxis(value_type=int)),
+            ("p", HierarchicalAxis()),
+        ]
+        metrica = self.metrica(axes)
+        for words, error, kick in [
+            ("has no axis 'd'; its axes are: c, n, p", TypeError, {"d": 1}),
+            ("axis 'c': 'x' is none of the choices: 'a', 'b'", ValueError, {"c": "x"}),
+            ("axis 'n': True is no whole number", ValueError, {"n": True}),
+            ("axis 'n': 'x' is no whole number", ValueError, {"n": "x"}),
+            ("axis 'n': 1.0 is no whole number", ValueError, {"n": 1.0}),
+            ("axis 'p': 'a' is no path", ValueError, {"p": "a"}),
+            ("axis 'p': a path has 1 to 16 parts, not 0", ValueError, {"p": ()}),
+            ("not True", InvalidPoint, {"value": True}),
+            ("must be finite", InvalidPoint, {"value": float("nan")}),
+            ("beyond", InvalidPoint, {"value": MAX + 1}),
+            ("'2010' is no date", ValueError, {"date": "2010"}),
+        ]:
+            failure = self.failureResultOf(metrica.kick(**kick), error)
+            self.assertIn(words, str(failure.value))
+        self.assertEqual(self.ok(metrica.count()), 0)
+        self.assertEqual((metrica.waiting, metrica.lost), (0, 0))
+
+    def test_not_known(self) -> None:
+        """A choice left out, or None, counts in totals and under no choice."""
+        metrica = self.metrica([("a", StoredChoiceAxis()), ("b", StoredChoiceAxis())])
+        self.ok(metrica.kick(a="x"))
+        self.ok(metrica.kick(a="x", b=None))
+        self.ok(metrica.kick(b="None"))
+        self.assertEqual(self.ok(metrica.total()), 3)
+        self.assertEqual(self.ok(metrica.filter(a="x").total()), 2)
+        self.assertEqual(self.ok(metrica.values().iterate("b")), [("None", 1)])
+
+    def test_falsy_choices(self) -> None:
+        """0, False and the empty text are choices as any other."""
+        metrica = self.metrica([("a", StoredChoiceAxis())])
+        for choice in [0, False, "", "0"]:
+            self.ok(metrica.kick(a=choice))
+        expected = [("", 1), ("0", 2), ("False", 1)]
+        self.assertEqual(self.ok(metrica.values().iterate("a")), expected)
+        self.assertEqual(self.ok(metrica.filter(a=0).total()), 2)
+
+    def test_overflow_takes_only_its_own(self) -> None:
+        """One kick that is too much fails alone, although others share its batch."""
+        metrica = self.metrica([("a", StoredChoiceAxis())])
+        self.ok(metrica.kick(MAX - 10, a="x"))
+        gate: Deferred[None] = Deferred()
+        add = self.store.add
+        self.store.add = lambda batches: gate.addCallback(lambda _: add(batches))
+        first = metrica.kick(1, a="y")
+        kicks = [metrica.kick(n, a=str(n)) for n in (1, 100, 2)]
+        self.store.add = add
+        gate.callback(None)
+        self.ok(first)
+        failure = self.failureResultOf(kicks.pop(1), AmountOverflow)
+        self.assertIn("'m'", str(failure.value))
+        for kick in kicks:
+            self.ok(kick)
+        self.assertEqual(self.ok(metrica.total()), MAX - 10 + 1 + 1 + 2)
+        self.assertEqual((metrica.written, metrica.lost, metrica.waiting), (4, 1, 0))
+
+    def test_overflow_among_many(self) -> None:
+        """Also when thousands share its batch: the others are all written."""
+        metrica = self.metrica([("a", StoredChoiceAxis())])
+        self.ok(metrica.kick(MAX - 10_000, a="x"))
+        gate: Deferred[None] = Deferred()
+        add = self.store.add
+        self.store.add = lambda batches: gate.addCallback(lambda _: add(batches))
+        kicks = [metrica.kick(1, a=str(n)) for n in range(3000)]
+        kicks.insert(1500, metrica.kick(9999, a="much"))
+        kicks += [metrica.kick(1, a=str(n)) for n in range(3000, 4000)]
+        self.store.add = add
+        gate.callback(None)
+        self.failureResultOf(kicks.pop(1500), AmountOverflow)
+        for kick in kicks:
+            self.ok(kick)
+        self.assertEqual(self.ok(metrica.total()), MAX - 10_000 + 4000)
+
+    def test_hostile_value(self) -> None:
+        """What a value's own methods raise arrives in the Deferred."""
+
+        class Hostile:
+            def __str__(self) -> str:
+                raise KeyError("no text")
+
+        metrica = self.metrica([("a", StoredChoiceAxis())])
+        self.failureResultOf(metrica.kick(a=Hostile()), KeyError)
+        self.assertEqual(metrica.waiting, 0)
+
+    def test_patience_of_late_kicks(self) -> None:
+        """A kick that joins those who wait is tried about as long as they are."""
+        metrica = self.metrica()
+        self.store.add = lambda batches: self.down()
+        first = metrica.kick()
+        self.clock.pump([0.5] * 60)
+        late = metrica.kick()
+        self.clock.pump([0.5] * 66)
+        self.failureResultOf(first, StoreUnavailable)
+        self.assertNoResult(late)
+        self.clock.pump([0.5] * 60)
+        self.failureResultOf(late, StoreUnavailable)
+
+    def test_overflow_before_the_store(self) -> None:
+        """A sum that grows too large while it waits refuses the kick that did it."""
+        kicks = Kicks(lambda additions: self.fail("not written"), NOW)
+        kicks.kick("t", (), MAX, Deferred())
+        self.assertRaises(AmountOverflow, kicks.kick, "t", (), 1, Deferred())
+        kicks.kick("t", (), -5, Deferred())
+        self.assertEqual(kicks.sums["t", ()][:4], [MAX - 5, 2, -5, MAX])
+
+    def test_busy(self) -> None:
+        """One kick more than may wait is refused at once, and counted."""
+        metrica = self.metrica(max_waiting=3)
+        self.store.add = lambda batches: Deferred()
+        kicks = [metrica.kick() for _ in range(3)]
+        failure = self.failureResultOf(metrica.kick(), StoreBusy)
+        self.assertIn("3 already wait", str(failure.value))
+        self.assertEqual((metrica.waiting, metrica.refused), (3, 1))
+        for kick in kicks:
+            self.assertNoResult(kick)
+
+    def test_given_up(self) -> None:
+        """Kicks that cannot be written fail with why, counted; questions do not hang."""
+        metrica = self.metrica()
+        self.store.add = lambda batches: self.down()
+        kicks = [metrica.kick() for _ in range(3)]
+        question = metrica.total()
+        self.clock.pump([0.5] * 11)
+        failure = self.failureResultOf(question, StoreUnavailable)
+        self.assertIn("not written within 5 seconds", str(failure.value))
+        self.clock.pump([0.5] * 120)
+        for kick in kicks:
+            self.failureResultOf(kick, StoreUnavailable)
+        self.assertEqual((metrica.lost, metrica.waiting), (3, 0))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def down(self) -> Deferred[Any]:
+        """As a store that is down."""
+        failed: Deferred[Any] = Deferred()
+        failed.errback(StoreUnavailable("down"))
+        return failed
+
+    def test_cancelled(self) -> None:
+        """A cancelled kick counts; the others are not touched."""
+        metrica = self.metrica()
+        gate: Deferred[None] = Deferred()
+        add = self.store.add
+        self.store.add = lambda batches: gate.addCallback(lambda _: add(batches))
+        kick, other = metrica.kick(), metrica.kick()
+        self.assertIsNot(kick, other)
+        kick.cancel()
+        self.failureResultOf(kick, CancelledError)
+        self.store.add = add
+        gate.callback(None)
+        self.ok(other)
+        self.assertEqual(self.ok(metrica.total()), 2)
+
+    def test_merged(self) -> None:
+        """What waits for a write is one batch, however many kicks it is."""
+        metrica = self.metrica([("a", StoredChoiceAxis())])
+        gate: Deferred[None] = Deferred()
+        add = self.store.add
+        self.store.add = lambda batches: gate.addCallback(lambda _: add(batches))
+        written: list[int] = []
+        metrica.kick(a=1)
+        for n in range(1000):
+            metrica.kick(a=n % 10)
+
+        def counted(batches: Any) -> Any:
+            written.extend(
+                len(stretch.cells) for stretch in batches[0].amounts().stretches
+            )
+            return add(batches)
+
+        self.store.add = counted
+        gate.callback(None)
+        self.assertEqual(written, [11] * 6)
+        self.assertEqual(self.ok(metrica.total()), 1001)
+
+    def test_multiplier(self) -> None:
+        """Amounts are exact to a fraction; what is finer is rounded half to even."""
+        metrica = self.metrica([("a", StoredChoiceAxis())], multiplier=100)
+        for n, (amount, kept) in enumerate(
+            [
+                (0.285, 0.28),
+                (0.295, 0.3),
+                (Decimal("2.675"), 2.68),
+                (-0.005, 0.0),
+                (1e15 + 0.5, 1e15 + 0.5),
+                (3, 3.0),
+            ]
+        ):
+            self.ok(metrica.kick(amount, a=n))
+            self.assertEqual(self.ok(metrica.filter(a=n).total()), kept)
+        failure = self.failureResultOf(metrica.kick(1e17), InvalidPoint)
+        self.assertIn("times the multiplier 100", str(failure.value))
+        for _ in range(10):
+            self.ok(metrica.kick(0.1, a="tenths"))
+        self.assertEqual(self.ok(metrica.filter(a="tenths").total()), 1.0)
+
+    def test_dates(self) -> None:
+        """A naive date is in the Metrica's zone; a date is its midnight there."""
+        metrica = self.metrica(tz="Europe/Berlin")
+        self.ok(metrica.kick(date=datetime(2010, 2, 7, 0, 30)))
+        self.ok(metrica.kick(date=datetime(2010, 2, 6, 23, 30, tzinfo=UTC)))
+        self.ok(metrica.kick(date=date(2010, 2, 7)))
+        day = metrica.timespan(year=2010, month=2, day=7)
+        self.assertEqual(self.ok(day.timespan(hour=0).total()), 3)
+        self.assertEqual(self.ok(day.timespan(hour=0, minute=30).total()), 2)
+
+
+class QuestionTests(MetricaCase):
+    """Asking."""
+
+    def test_timespans(self) -> None:
+        """A timespan names every coarser scale, and is a time that exists."""
+        metrica = self.metrica()
+        for error, words, timespan in [
+            (TypeError, "a timespan with month also needs year", {"month": 2}),
+            (TypeError, "also needs month", {"year": 2010, "day": 2}),
+            (TypeError, "'week' is no part", {"week": 2}),
+            (TypeError, "year must be an int", {"year": "2010"}),
+            (ValueError, "day", {"year": 2011, "month": 2, "day": 29}),
+            (ValueError, "month", {"year": 2010, "month": 13}),
+        ]:
+            raised = self.assertRaises(error, metrica.timespan, **timespan)
+            self.assertIn(words, str(raised))
+
+    def test_filters(self) -> None:
+        """A filter must be a choice of an axis that there is."""
+        metrica = self.metrica([("c", Axis(choices=["a"]))])
+        self.assertRaises(TypeError, metrica.filter, d=1)
+        self.assertRaises(ValueError, metrica.filter, c="b")
+        self.assertIn(
+            "None is no choice",
+            str(self.assertRaises(ValueError, metrica.filter, c=None)),
+        )
+        self.failureResultOf(metrica.values().iterate("d"), TypeError)
+        self.failureResultOf(metrica.choices("d"), TypeError)
+
+    def test_immutable(self) -> None:
+        """Narrowing a selection leaves it as it is."""
+        metrica = self.metrica([("a", StoredChoiceAxis())])
+        self.ok(metrica.kick(a=1))
+        self.ok(metrica.kick(a=2))
+        everything = metrica.values()
+        narrow = everything.filter(a=1)
+        self.assertEqual(self.ok(narrow.total()), 1)
+        self.assertEqual(self.ok(narrow.filter(a=2).total()), 1)
+        self.assertEqual(self.ok(everything.total()), 2)
+
+    def test_hour_that_comes_twice(self) -> None:
+        """It is one label when iterating, and two points of a timeline."""
+        metrica = self.metrica(tz="Europe/Berlin")
+        change = datetime(2010, 10, 31, 0, 30, tzinfo=UTC)
+        for hours, amount in [(0, 1), (1, 10), (2, 100)]:
+            self.ok(metrica.kick(amount, change + timedelta(hours=hours)))
+        day = metrica.timespan(year=2010, month=10, day=31)
+        self.assertEqual(self.ok(day.iterate())[2:4], [(2, 11), (3, 100)])
+        self.assertEqual(self.ok(day.timespan(hour=2, minute=30).total()), 11)
+        points = self.ok(
+            metrica.values().timeserie(change, change + timedelta(hours=2), "hour")
+        )
+        zone = ZoneInfo("Europe/Berlin")
+        expected = [
+            (datetime(2010, 10, 31, 2, tzinfo=zone), 0, 1),
+            (datetime(2010, 10, 31, 2, tzinfo=zone, fold=1), 1, 10),
+            (datetime(2010, 10, 31, 3, tzinfo=zone), 0, 100),
+        ]
+        self.assertEqual([(at, at.fold, n) for at, n in points], expected)
+
+    def test_hour_that_is_left_out(self) -> None:
+        """It is a label with nothing when iterating, and no point of a timeline."""
+        metrica = self.metrica(tz="Europe/Berlin")
+        self.ok(metrica.kick(date=datetime(2010, 3, 28, 2, 30)))  # shown as 3:30
+        day = metrica.timespan(year=2010, month=3, day=28)
+        self.assertEqual(self.ok(day.iterate())[1:4], [(1, 0), (2, 0), (3, 1)])
+        since = datetime(2010, 3, 28, 1)
+        points = self.ok(
+            metrica.values().timeserie(since, since + timedelta(hours=2), "hour")
+        )
+        self.assertEqual([(at.hour, n) for at, n in points], [(1, 0), (3, 1)])
+
+    def test_leap_day(self) -> None:
+        """February has 29 days when it has."""
+        metrica = self.metrica()
+        self.ok(metrica.kick(date=datetime(2012, 2, 29)))
+        days = self.ok(metrica.timespan(year=2012, month=2).iterate())
+        self.assertEqual((len(days), days[-1]), (29, (29, 1)))
+        self.assertEqual(
+            len(self.ok(metrica.timespan(year=2011, month=2).iterate())), 28
+        )
+
+    def test_years(self) -> None:
+        """What is not limited in time has the years from the first to the last."""
+        metrica = self.metrica()
+        self.assertEqual(self.ok(metrica.values().iterate()), [])
+        self.ok(metrica.kick(date=datetime(2009, 1, 1)))
+        self.ok(metrica.kick(date=datetime(2011, 1, 1)))
+        years = self.ok(metrica.values().iterate())
+        self.assertEqual(years, [(2009, 1), (2010, 0), (2011, 1)])
+
+    def test_scales(self) -> None:
+        """Scales that are not kept are summed up from finer ones, or refused."""
+        metrica = self.metrica(scales=["day"])
+        self.ok(metrica.kick(2, date=datetime(2010, 2, 7, 12, 30)))
+        self.ok(metrica.kick(3, date=datetime(2010, 2, 8)))
+        self.assertEqual(self.ok(metrica.total()), 5)
+        self.assertEqual(self.ok(metrica.timespan(year=2010).total()), 5)
+        months = self.ok(metrica.timespan(year=2010).iterate())
+        self.assertEqual(months[:3], [(1, 0), (2, 5), (3, 0)])
+        day = metrica.timespan(year=2010, month=2, day=7)
+        self.assertEqual(self.ok(day.total()), 2)
+        failure = self.failureResultOf(day.iterate(), ValueError)
+        self.assertIn("keeps no hours, only: day", str(failure.value))
+        failure = self.failureResultOf(day.timespan(hour=12).count(), ValueError)
+        failure = self.failureResultOf(
+            metrica.values().timeserie(date(2010, 1, 1), date(2010, 1, 2), "hour"),
+            ValueError,
+        )
+        self.assertIn("'hour' is no scale that 'm' keeps", str(failure.value))
+
+    def test_retention(self) -> None:
+        """Detail goes when it was not written for a while; totals stay."""
+        metrica = self.metrica()
+        then = datetime(2010, 2, 7, 12, 30)
+        self.ok(metrica.kick(date=then))
+        day = metrica.timespan(year=2010, month=2, day=7)
+        minute = day.timespan(hour=12, minute=30)
+        self.clock.advance(23 * HOUR)
+        self.assertEqual(self.ok(minute.total()), 1)
+        self.ok(metrica.kick(date=then))
+        self.clock.advance(23 * HOUR)
+        self.assertEqual(self.ok(minute.total()), 2)
+        self.clock.advance(2 * HOUR)
+        self.assertEqual(self.ok(minute.total()), 0)
+        self.assertEqual(self.ok(day.timespan(hour=12).total()), 2)
+        self.clock.advance(14 * 24 * HOUR)
+        self.assertEqual(self.ok(day.timespan(hour=12).total()), 0)
+        self.assertEqual(self.ok(day.total()), 2)
+        self.clock.advance(4 * 366 * 24 * HOUR)
+        self.assertEqual(self.ok(metrica.timespan(year=2010, month=2).total()), 0)
+        self.assertEqual(self.ok(metrica.timespan(year=2010).total()), 2)
+
+    def test_configured_retention(self) -> None:
+        """How long each scale is kept can be chosen."""
+        metrica = self.metrica(retention={"minute": 60, "day": None})
+        self.ok(metrica.kick())
+        self.clock.advance(61)
+        now = datetime.fromtimestamp(NOW, UTC)
+        points = self.ok(metrica.values().timeserie(now, now, "minute"))
+        self.assertEqual([n for _, n in points], [0])
+        self.clock.advance(300 * 24 * HOUR)
+        points = self.ok(metrica.values().timeserie(now, now, "day"))
+        self.assertEqual([n for _, n in points], [1])
+
+    def test_finest(self) -> None:
+        """Without a scale a timeline has the finest detail kept, and loses nothing."""
+        metrica = self.metrica([("a", StoredChoiceAxis())])
+        old = datetime.fromtimestamp(NOW, UTC) - timedelta(days=400)
+        self.ok(metrica.kick(1, date=old, a="x"))
+        self.clock.advance(20 * 24 * HOUR)
+        now = datetime.fromtimestamp(self.clock.seconds(), UTC)
+        self.ok(metrica.kick(10, date=now - timedelta(hours=30), a="x"))
+        self.clock.advance(2 * 24 * HOUR)
+        now += timedelta(days=2)
+        self.ok(metrica.kick(100, date=now, a="y"))
+        # Of an event that is old, but was kicked just now, there are minutes too.
+        self.ok(metrica.kick(1000, date=old + timedelta(days=40), a="y"))
+        points = self.ok(metrica.values().timeserie(old, now))
+        self.assertEqual(sum(n for _, n in points), 1111)
+        starts = [at for at, _ in points]
+        self.assertEqual(starts, sorted(starts))
+        widths = {
+            n: (starts[place + 1] - starts[place])
+            for place, (_, n) in enumerate(points[:-1])
+            if n
+        }
+        self.assertEqual(widths[1], timedelta(days=1))
+        self.assertEqual(widths[10], timedelta(hours=1))
+        self.assertEqual(widths[1000], timedelta(minutes=1))
+        self.assertEqual(points[-1], (now.replace(second=0), 100))
+        filtered = self.ok(metrica.filter(a="x").timeserie(old, now))
+        self.assertEqual([at for at, _ in filtered], starts)
+        self.assertEqual(sum(n for _, n in filtered), 11)
+
+    def test_too_many_points(self) -> None:
+        """A timeline of too many points is refused before it is read."""
+        metrica = self.metrica()
+        failure = self.failureResultOf(
+            metrica.values().timeserie(date(1, 1, 1), date(9999, 12, 31), "minute"),
+            ValueError,
+        )
+        self.assertIn("more than 100000 points", str(failure.value))
+        values = metrica.values()
+        self.assertEqual(
+            self.ok(values.timeserie(date(2010, 1, 2), date(2010, 1, 1))), []
+        )
+
+    def test_requests(self) -> None:
+        """The Metrica of requests has their axes, and durations to a tenth."""
+        requests = request_metrica(self.store)
+        self.assertEqual(list(requests.axes), ["view", "method", "status", "exception"])
+        self.ok(requests.kick(12.34, view="a", method="GET", status="2xx"))
+        self.assertEqual(self.ok(requests.average()), 12.3)
+
+
+class DefinitionTests(MetricaCase):
+    """Making Metricas."""
+
+    def test_refused(self) -> None:
+        """What cannot be a Metrica is told when it is made."""
+        for words, options in [
+            ("name", {"name": ""}),
+            ("identifier", {"axes": [("a b", Axis())]}),
+            ("no axis can be called 'date'", {"axes": [("date", Axis())]}),
+            ("twice", {"axes": [("a", Axis()), ("a", Axis())]}),
+            ("is no Axis", {"axes": [("a", "b")]}),
+            ("multiplier", {"multiplier": 0}),
+            ("'Mars/Base' is no time zone", {"tz": "Mars/Base"}),
+            ("'week' is no scale", {"scales": ["week"]}),
+            ("at least one", {"scales": []}),
+            ("retention of day", {"retention": {"day": 0}}),
+        ]:
+            arguments: dict[str, Any] = {"name": "m", "axes": [], "store": self.store}
+            error = self.assertRaises(ValueError, Metrica, **(arguments | options))
+            self.assertIn(words, str(error))
+
+    def test_axes_refused(self) -> None:
+        """Choices must differ as text, and there must be some."""
+        self.assertRaises(ValueError, Axis, choices=[18, "18"])
+        self.assertRaises(ValueError, Axis, choices=[])
+        self.assertRaises(ValueError, Axis, value_type=float)
+
+    def test_choices_come_back_as_given(self) -> None:
+        """Choices that are given come back as they were given, in their order."""
+        metrica = self.metrica([("c", Axis(choices=[3, "x", True]))])
+        self.ok(metrica.kick(c="3"))
+        counts = self.ok(metrica.values().iterate("c"))
+        self.assertEqual(counts, [(3, 1), ("x", 0), (True, 0)])
+
+    def test_listed(self) -> None:
+        """A store can tell which Metricas it keeps."""
+        metrica = self.metrica()
+        self.ok(metrica.kick())
+        definitions = self.ok(self.store.definitions())
+        self.assertEqual(definitions, {"m": metrica.definition})
+
+
+class KeyTests(SynchronousTestCase):
+    """The names of cells."""
+
+    text = (
+        st.none()
+        | st.text(st.characters())
+        | st.lists(st.text(), min_size=1).map(tuple)
+    )
+
+    @settings(max_examples=300)
+    @given(st.lists(text, max_size=3).map(tuple), st.lists(text, max_size=3).map(tuple))
+    def test_no_collisions(self, one: Any, other: Any) -> None:
+        """Different choices have different keys, which are printable ASCII."""
+        self.assertEqual(cell_key(one) == cell_key(other), one == other)
+        self.assertTrue(cell_key(one).isascii() and cell_key(one).isprintable())
+
+    @settings(max_examples=100)
+    @given(st.lists(st.text(), min_size=1), st.lists(st.text(), min_size=1))
+    def test_groups(self, one: Any, other: Any) -> None:
+        """So have different paths."""
+        same = choice_group(one[0], one[1:]) == choice_group(other[0], other[1:])
+        self.assertEqual(same, one == other)
+
+    def test_any_text_end_to_end(self) -> None:
+        """Lone surrogates and NULs are choices too."""
+        store = Store(SqliteBackend(self.mktemp(), lambda: NOW), Inline(), Clock())
+        self.successResultOf(store.open())
+        metrica = Metrica("m", [("a", StoredChoiceAxis())], store)
+        for text in ["\ud800", "\x00", "\x00a", "null"]:
+            self.successResultOf(metrica.kick(a=text))
+        counts = self.successResultOf(metrica.values().iterate("a"))
+        self.assertEqual(
+            counts, [("\x00", 1), ("\x00a", 1), ("null", 1), ("\ud800", 1)]
+        )
+        self.successResultOf(store.close())

@@ -1,0 +1,393 @@
+"""
+The contract of a store, held against every kind of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import gatherResults, inlineCallbacks
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+from zope.interface.verify import verifyObject
+
+from tests.stores import ClusterHost, MemoryHost, RedisHost, SqliteHost
+from txstathat.errors import StoreClosed
+from txstathat.stores import (
+    Addition,
+    Amounts,
+    Answer,
+    Batch,
+    Cell,
+    CellKey,
+    IStore,
+    Outcome,
+    Stretch,
+)
+from txstathat.stores.sums import event, merge
+
+MAX = 2**63 - 1
+ADDED = Answer(Outcome.ADDED)
+
+
+def batch(
+    id: str,
+    cells: dict[str, Any],
+    *,
+    name: str = "m",
+    label: str = "2014",
+    keep: float | None = None,
+    digest: str = "",
+    **options: Any,
+) -> Batch:
+    """A batch that adds events, or additions, to cells of one stretch."""
+    additions = {
+        key: one if isinstance(one, Addition) else event(one)
+        for key, one in cells.items()
+    }
+    amounts = Amounts(
+        {name: options.pop("definition", "d")},
+        [Stretch(name, "year", label, keep, additions)],
+        options.pop("choices", {}),
+    )
+    return Batch(id, digest, lambda: amounts, **options)
+
+
+def key(key: str, *, name: str = "m", label: str = "2014") -> CellKey:
+    """The name of a cell of that stretch."""
+    return CellKey(name, "year", label, key)
+
+
+class Contract:
+    """What every store must do."""
+
+    host: Any
+
+    @inlineCallbacks
+    def setUp(self: Any) -> Any:
+        self.here = self.host(self)
+        self.store = yield self.here.open()
+
+    @inlineCallbacks
+    def one(self: Any, what: str = "k", **where: str) -> Any:
+        """Read one cell."""
+        (cell,) = yield self.store.read([key(what, **where)])
+        return cell
+
+    def test_interface(self: Any) -> None:
+        """It provides IStore."""
+        self.assertTrue(verifyObject(IStore, self.store))
+
+    @inlineCallbacks
+    def test_sums(self: Any) -> Any:
+        """A cell holds the sum, the number, the least and the greatest amount."""
+        for n, amount in enumerate([5, -3, 10, 0]):
+            answers = yield self.store.add([batch(f"b{n}", {"k": amount, "once": 1})])
+            self.assertEqual(answers, [ADDED])
+        cells = yield self.store.read([key("k"), key("nothing"), key("once"), key("k")])
+        whole = Cell(12, 4, -3, 10)
+        self.assertEqual(cells, [whole, None, Cell(4, 4, 1, 1), whole])
+        self.assertEqual((yield self.store.read([])), [])
+
+    @inlineCallbacks
+    def test_once(self: Any) -> Any:
+        """The same id adds once; with another digest it is a conflict."""
+        first = batch("b", {"k": 1}, digest="one")
+        self.assertEqual((yield self.store.add([first])), [ADDED])
+        other = batch("b", {"k": 5, "other": 1}, digest="two")
+        answers = yield self.store.add([first, other, first])
+        outcomes = [answer.outcome for answer in answers]
+        self.assertEqual(
+            outcomes, [Outcome.REPEATED, Outcome.CONFLICT, Outcome.REPEATED]
+        )
+        self.assertEqual((yield self.one()), Cell(1, 1, 1, 1))
+        self.assertIsNone((yield self.one("other")))
+
+    @inlineCallbacks
+    def test_conflict_elsewhere(self: Any) -> Any:
+        """It is a conflict also when the batches have no cell in common."""
+        yield self.store.add([batch("b", {"k": 1}, digest="one")])
+        there = batch("b", {"k": 1}, digest="two", name="n", label="1999")
+        answers = yield self.store.add([there])
+        self.assertEqual(answers[0].outcome, Outcome.CONFLICT)
+        self.assertIsNone((yield self.one(name="n", label="1999")))
+
+    @inlineCallbacks
+    def test_same_batch_twice_in_one_call(self: Any) -> Any:
+        """Batches of one call see each other."""
+        answers = yield self.store.add([batch("b", {"k": 1}), batch("b", {"k": 1})])
+        self.assertEqual(answers, [ADDED, Answer(Outcome.REPEATED)])
+        self.assertEqual((yield self.one()), Cell(1, 1, 1, 1))
+
+    @inlineCallbacks
+    def test_at_once(self: Any) -> Any:
+        """The same batch a hundred times at once adds once."""
+        yield gatherResults(
+            [self.store.add([batch("b", {"k": 1})]) for _ in range(100)]
+        )
+        self.assertEqual((yield self.one()), Cell(1, 1, 1, 1))
+
+    @inlineCallbacks
+    def test_exact(self: Any) -> Any:
+        """Whole numbers are exact up to 2**63 - 1, and so are the least and greatest."""
+        for n, amount in enumerate([2**53, 1, MAX - 2**53 - 2]):
+            yield self.store.add([batch(f"b{n}", {"k": amount, "low": -amount})])
+        cell = yield self.one()
+        self.assertEqual((cell.sum, type(cell.sum)), (MAX - 1, int))
+        self.assertEqual((yield self.one("low")).sum, 1 - MAX)
+        for n, amount in enumerate([MAX - 1, MAX, MAX - 2, 5 - MAX, -MAX]):
+            where = {"name": "n", "label": str(n % 2)}
+            yield self.store.add([batch(f"c{n}", {"k": amount, "d": amount}, **where)])
+        extremes = yield self.one(name="n", label="0")
+        self.assertEqual((extremes.min, extremes.max), (-MAX, MAX - 1))
+        extremes = yield self.one(name="n", label="1")
+        self.assertEqual((extremes.min, extremes.max), (5 - MAX, MAX))
+
+    @inlineCallbacks
+    def test_overflow(self: Any) -> Any:
+        """A sum beyond that refuses its whole batch, which can be sent anew."""
+        yield self.store.add([batch("b", {"k": MAX - 1, "low": 1 - MAX})])
+        for n, cells in enumerate([{"k": 4}, {"low": -5}]):
+            answers = yield self.store.add(
+                [
+                    batch(f"before{n}", {"k": -1, "low": 1}),
+                    batch(f"x{n}", {"a": 1, **cells, "z": 1}),
+                    batch(f"after{n}", {"fine": 1}),
+                ]
+            )
+            self.assertEqual(answers, [ADDED, Answer(Outcome.OVERFLOW, "m"), ADDED])
+            self.assertIsNone((yield self.one("a")))
+            self.assertIsNone((yield self.one("z")))
+        self.assertEqual((yield self.one("fine")).sum, 2)
+        self.assertEqual((yield self.one()).sum, MAX - 3)
+        self.assertEqual((yield self.store.add([batch("x0", {"k": 2})])), [ADDED])
+        self.assertEqual((yield self.one()).sum, MAX - 1)
+
+    @inlineCallbacks
+    def test_overflow_before_it_is_added(self: Any) -> Any:
+        """An addition that is itself too large is refused, also into an empty cell."""
+        huge = merge(event(MAX), event(1))
+        answers = yield self.store.add([batch("b", {"k": huge})])
+        self.assertEqual(answers, [Answer(Outcome.OVERFLOW, "m")])
+        self.assertEqual((yield self.store.definitions()), {})
+
+    @inlineCallbacks
+    def test_floats(self: Any) -> Any:
+        """Sums of floats keep 15 digits, however many there are."""
+        for n in range(50):
+            several = event(0.1)
+            for _ in range(199):
+                several = merge(several, event(0.1))
+            yield self.store.add([batch(f"b{n}", {"k": several})])
+        cell = yield self.one()
+        self.assertEqual(f"{cell.sum:.15g}", "1000")
+        self.assertEqual((cell.count, cell.min, cell.max), (10_000, 0.1, 0.1))
+        for n, amount in enumerate([1e16, 1.0, 1.0, -1e16, 0.25]):
+            yield self.store.add([batch(f"c{n}", {"lost": amount})])
+        self.assertEqual((yield self.one("lost")).sum, 2.25)
+
+    @inlineCallbacks
+    def test_floats_and_ints(self: Any) -> Any:
+        """With a float among them, ints sum up to a float."""
+        for n, amount in enumerate([3, 0.5, -7, 2.0]):
+            yield self.store.add([batch(f"b{n}", {"k": amount})])
+        cell = yield self.one()
+        self.assertEqual(cell, Cell(-1.5, 4, -7, 3))
+        self.assertIsInstance(cell.sum, float)
+        yield self.store.add([batch("c", {"f": 1e-320, "g": -1.5e300})])
+        self.assertEqual((yield self.one("f")).sum, 1e-320)
+        self.assertEqual((yield self.one("g")).min, -1.5e300)
+
+    @inlineCallbacks
+    def test_float_overflow(self: Any) -> Any:
+        """A float sum beyond the largest float refuses its batch."""
+        yield self.store.add([batch("b", {"k": 1.5e308})])
+        answers = yield self.store.add([batch("c", {"k": 1.5e308, "a": 1})])
+        self.assertEqual(answers, [Answer(Outcome.OVERFLOW, "m")])
+        self.assertEqual((yield self.one()), Cell(1.5e308, 1, 1.5e308, 1.5e308))
+        self.assertIsNone((yield self.one("a")))
+
+    @inlineCallbacks
+    def test_definitions(self: Any) -> Any:
+        """A name keeps its definition; a batch with another one is refused whole."""
+        yield self.store.add([batch("b", {"k": 1}), batch("c", {"k": 1}, name="n")])
+        answers = yield self.store.add([batch("d", {"k": 1}, definition="other")])
+        self.assertEqual(answers, [Answer(Outcome.MISMATCH, "m")])
+        self.assertEqual((yield self.one()).sum, 1)
+        everything = yield self.store.definitions()
+        self.assertEqual(everything, {"m": "d", "n": "d"})
+        some = yield self.store.definitions(["n", "nothing"])
+        self.assertEqual(some, {"n": "d"})
+        self.assertEqual((yield self.store.definitions([])), {})
+
+    @inlineCallbacks
+    def test_choices(self: Any) -> Any:
+        """Choices seen are told by name and group, sorted, each once."""
+        choices = {("m", "g"): ["b", "a"], ("m", "h"): ["c"]}
+        yield self.store.add([batch("b", {"k": 1}, choices=choices)])
+        yield self.store.add([batch("c", {"k": 1}, choices={("m", "g"): ["a", "d"]})])
+        self.assertEqual((yield self.store.choices("m", "g")), ["a", "b", "d"])
+        self.assertEqual((yield self.store.choices("m", "h")), ["c"])
+        self.assertEqual((yield self.store.choices("n", "g")), [])
+
+    @inlineCallbacks
+    def test_drop(self: Any) -> Any:
+        """A dropped name is gone, and only that one; it can be defined anew."""
+        choices = {("m", "g"): ["a"]}
+        names = ["m", "m*", "?", "m\\", '["m",', "n"]
+        for name in names:
+            yield self.store.add(
+                [
+                    batch(name, {"k": 1}, name=name, choices=choices)
+                    if name == "m"
+                    else batch(name, {"k": 1}, name=name)
+                ]
+            )
+        self.assertTrue((yield self.store.drop("m")))
+        self.assertFalse((yield self.store.drop("m")))
+        self.assertIsNone((yield self.one()))
+        self.assertEqual((yield self.store.choices("m", "g")), [])
+        self.assertTrue((yield self.store.drop("?")))
+        self.assertTrue((yield self.store.drop("m*")))
+        left = yield self.store.definitions()
+        self.assertEqual(set(left), {"m\\", '["m",', "n"})
+        for name in left:
+            self.assertEqual((yield self.one(name=name)).sum, 1)
+        again = yield self.store.add([batch("again", {"k": 5}, definition="new")])
+        self.assertEqual(again, [ADDED])
+        self.assertEqual((yield self.one()), Cell(5, 1, 5, 5))
+
+    @inlineCallbacks
+    def test_any_text(self: Any) -> Any:
+        """Names, labels and keys of any text stay apart."""
+        texts = [
+            "",
+            ":",
+            "a:b",
+            "a",
+            "b",
+            "%",
+            "{x}",
+            "[",
+            "é",
+            "\U0001f600",
+            "'",
+            "\n",
+            '"',
+            "\\",
+            "null",
+            "\x00" if self.here.lasting else " ",
+            "][",
+        ]
+        for n, text in enumerate(texts):
+            answers = yield self.store.add(
+                [
+                    batch(f"b{n}", {text: n}, name="m" + text, label=text),
+                    batch(f"c{n}", {"k": n}, name="m", label=text),
+                ]
+            )
+            self.assertEqual(answers, [ADDED, ADDED])
+        for n, text in enumerate(texts):
+            cell = yield self.one(text, name="m" + text, label=text)
+            self.assertEqual(cell, Cell(n, 1, n, n))
+            self.assertEqual((yield self.one(label=text)), Cell(n, 1, n, n))
+
+    @inlineCallbacks
+    def test_large(self: Any) -> Any:
+        """Thousands of cells, in several stretches, are added and read whole."""
+        cells = {f"k{n}": event(n) for n in range(2500)}
+        amounts = Amounts(
+            {"m": "d"},
+            [Stretch("m", "day", f"2014-01-{n:02d}", None, cells) for n in range(1, 4)],
+            {("m", "g"): [str(n) for n in range(2500)]},
+        )
+        for n in range(2):
+            yield self.store.add([Batch(f"b{n}", "", lambda: amounts)])
+        keys = [CellKey("m", "day", "2014-01-02", f"k{n}") for n in range(2500)]
+        found = yield self.store.read(keys)
+        self.assertEqual([cell.sum for cell in found], [2 * n for n in range(2500)])
+        self.assertEqual(len((yield self.store.choices("m", "g"))), 2500)
+
+    @inlineCallbacks
+    def wait(self: Any, seconds: float) -> Any:
+        """Let the store's time pass."""
+        if self.here.clocked:
+            self.here.clock.advance(seconds)
+        else:
+            from twisted.internet import reactor
+
+            yield deferLater(reactor, seconds, lambda: None)
+
+    @inlineCallbacks
+    def test_expiry(self: Any) -> Any:
+        """What is kept for a time is gone after it, counted from the last write."""
+        yield self.store.add(
+            [batch("a", {"k": 1}, keep=0.4), batch("b", {"k": 1}, label="x")]
+        )
+        yield self.wait(0.25)
+        yield self.store.add([batch("c", {"k": 1}, keep=0.4)])
+        yield self.wait(0.25)
+        self.assertEqual((yield self.one()).sum, 2)
+        yield self.wait(0.25)
+        self.assertIsNone((yield self.one()))
+        self.assertEqual((yield self.one(label="x")).sum, 1)
+        # It begins anew, with nothing of what it was.
+        yield self.store.add([batch("d", {"j": 1}, keep=None)])
+        self.assertIsNone((yield self.one()))
+        yield self.store.drop_expired()
+        yield self.wait(0.5)
+        self.assertEqual((yield self.one("j")).sum, 1)
+
+    @inlineCallbacks
+    def test_forgotten_id(self: Any) -> Any:
+        """An id is remembered for as long as its batch says."""
+        yield self.store.add([batch("b", {"k": 1}, remember=0.2)])
+        yield self.store.add([batch("c", {"k": 1})])
+        yield self.wait(0.25)
+        yield self.store.add([batch("b", {"k": 1}), batch("c", {"k": 1})])
+        self.assertEqual((yield self.one()).sum, 3)
+
+    @inlineCallbacks
+    def test_close(self: Any) -> Any:
+        """A closed store fails with words; closing twice is fine."""
+        yield gatherResults([self.store.close(), self.store.close()])
+        yield self.store.close()
+        error = yield self.assertFailure(self.store.read([key("k")]), StoreClosed)
+        self.assertEqual(str(error), "the store is closed")
+        yield self.assertFailure(self.store.add([batch("b", {"k": 1})]), StoreClosed)
+
+    @inlineCallbacks
+    def test_lasting(self: Any) -> Any:
+        """What was added is there when it is opened again, and the ids are known."""
+        if not self.here.lasting:
+            return
+        yield self.store.add([batch("b", {"k": 7})])
+        yield self.store.close()
+        self.store = yield self.here.open()
+        self.assertEqual((yield self.one()), Cell(7, 1, 7, 7))
+        answers = yield self.store.add([batch("b", {"k": 7})])
+        self.assertEqual(answers[0].outcome, Outcome.REPEATED)
+
+
+class MemoryTests(Contract, TestCase):
+    """In memory."""
+
+    host = MemoryHost
+
+
+class SqliteTests(Contract, TestCase):
+    """On SQLite."""
+
+    host = SqliteHost
+
+
+class RedisTests(Contract, TestCase):
+    """On Redis."""
+
+    host = RedisHost
+
+
+class ClusterTests(Contract, TestCase):
+    """On a Redis Cluster."""
+
+    host = ClusterHost

@@ -1,0 +1,297 @@
+"""
+What is particular to SQLite, and to stores as a Twisted program sees them.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import inlineCallbacks
+from twisted.internet.task import Clock, deferLater
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from tests.stores import NOW, SqliteHost
+from tests.test_stores import ADDED, batch, key
+from txstathat.errors import StoreError, StoreTooNew, StoreUnavailable
+from txstathat.metrica import Metrica
+from txstathat.stores import CellKey, open_store, sqlite
+from txstathat.stores.sqlite import SqliteBackend
+from txstathat.stores.sqlite_schema import MIGRATIONS, migrate
+from txstathat.stores.store import Store, Threads
+
+
+class BackendTests(SynchronousTestCase):
+    """The backend alone."""
+
+    def setUp(self) -> None:
+        self.now = NOW
+        self.path = self.mktemp()
+
+    def backend(self, **options: Any) -> SqliteBackend:
+        """One that is open."""
+        backend = SqliteBackend(self.path, lambda: self.now, **options)
+        backend.open()
+        self.addCleanup(backend.close)
+        return backend
+
+    def test_durable(self) -> None:
+        """Commits are synced, in a write-ahead log of bounded size."""
+        db = self.backend()._writer
+        pragmas = ["synchronous", "journal_mode", "journal_size_limit"]
+        got = [db.execute(f"PRAGMA {one}").fetchone()[0] for one in pragmas]
+        self.assertEqual(got, [2, "wal", sqlite.MAX_LOG])
+
+    def test_newer(self) -> None:
+        """A file of a newer version is refused, with the version, and left alone."""
+        backend = self.backend()
+        backend._writer.execute("PRAGMA user_version = 99")
+        backend.close()
+        error = self.assertRaises(StoreTooNew, self.backend)
+        self.assertIn("version 99", str(error))
+
+    def test_something_else(self) -> None:
+        """A SQLite file of another program is refused, and so is no SQLite file."""
+        with sqlite3.connect(self.path) as other:
+            other.execute("CREATE TABLE something (else_ TEXT)")
+        other.close()
+        self.assertIn(
+            "something else", str(self.assertRaises(StoreError, self.backend))
+        )
+        self.path = self.mktemp()
+        with open(self.path, "w") as file:
+            file.write("no database" * 1000)
+        self.assertIn(
+            "not a database", str(self.assertRaises(StoreError, self.backend))
+        )
+
+    def test_migrated(self) -> None:
+        """An older file is brought forward, step by step, with what is in it."""
+        backend = self.backend()
+        backend.add([batch("b", {"k": 3})])
+        more = (
+            *MIGRATIONS,
+            ("ALTER TABLE cell ADD COLUMN note TEXT",),
+            ("CREATE TABLE extra (x)", "INSERT INTO extra VALUES (1)"),
+        )
+        migrate(backend._writer, more)
+        migrate(backend._writer, more)
+        rows = backend._writer.execute("SELECT whole, note, x FROM cell, extra")
+        self.assertEqual(rows.fetchall(), [(3, None, 1)])
+        self.assertRaises(StoreTooNew, migrate, backend._writer, MIGRATIONS)
+
+    def test_failed_migration(self) -> None:
+        """A step that fails leaves the file as it was."""
+        backend = self.backend()
+        bad = (*MIGRATIONS, ("CREATE TABLE extra (x)", "nonsense"))
+        self.assertRaises(sqlite3.OperationalError, migrate, backend._writer, bad)
+        migrate(backend._writer, MIGRATIONS)
+        tables = backend._writer.execute("SELECT name FROM sqlite_master").fetchall()
+        self.assertNotIn(("extra",), tables)
+
+    def rows(self, backend: SqliteBackend, table: str) -> int:
+        """How many rows a table has."""
+        (number,) = backend._writer.execute(f"SELECT count(*) FROM {table}").fetchone()
+        return int(number)
+
+    def test_sweeps(self) -> None:
+        """Writing deletes what has expired, so much at a time, until all is gone."""
+        backend = self.backend(sweep_rows=10)
+        cells = {f"k{n}": 1 for n in range(25)}
+        backend.add([batch("b", cells, keep=5, remember=5)])
+        self.now += 61
+        self.assertEqual(backend.read([key("k1")]), [None])
+        left = []
+        for n in range(5):
+            backend.add([batch(f"c{n}", {"other": 1}, label="x")])
+            left.append(self.rows(backend, "cell") - 1)
+        self.assertEqual(left, [16, 6, 0, 0, 0])
+        self.assertEqual(self.rows(backend, "dead"), 0)
+        self.assertEqual(self.rows(backend, "batch"), 5)
+
+    def test_drop_expired(self) -> None:
+        """What was dropped gives its space back in bounded steps."""
+        backend = self.backend()
+        backend.add([batch("b", {f"k{n}": 1 for n in range(25)})])
+        backend.drop("m")
+        backend.add([batch("c", {"k1": 1})])
+        self.assertEqual([backend.drop_expired(20) for _ in range(3)], [20, 5, 0])
+        self.assertEqual(self.rows(backend, "cell"), 1)
+
+    def test_locked(self) -> None:
+        """While another process writes for too long, adding fails for now."""
+        backend = self.backend(busy_seconds=0.05)
+        other = sqlite3.connect(self.path, isolation_level=None)
+        self.addCleanup(other.close)
+        other.execute("BEGIN IMMEDIATE")
+        error = self.assertRaises(StoreUnavailable, backend.add, [batch("b", {"k": 1})])
+        self.assertIn("locked", str(error))
+        self.assertEqual(backend.read([key("k")]), [None])
+        other.execute("ROLLBACK")
+        self.assertEqual(backend.add([batch("b", {"k": 1})]), [ADDED])
+
+    def test_full(self) -> None:
+        """With the disk full nothing is added by halves; with space again it works."""
+        backend = self.backend()
+        backend.add([batch("a", {"k": 1})])
+        (pages,) = backend._writer.execute("PRAGMA page_count").fetchone()
+        backend._writer.execute(f"PRAGMA max_page_count = {pages}")
+        cells = {"x" * 1000 + str(n): 1 for n in range(100)}
+        large = [batch("small", {"k": 1}), batch("large", cells)]
+        error = self.assertRaises(StoreUnavailable, backend.add, large)
+        self.assertIn("full", str(error))
+        self.assertEqual(backend.read([key("k")])[0].sum, 1)  # type: ignore[union-attr]
+        backend._writer.execute("PRAGMA max_page_count = 1000000")
+        self.assertEqual(backend.add(large), [ADDED, ADDED])
+
+
+class StoreTests(TestCase):
+    """The store around it."""
+
+    @inlineCallbacks
+    def test_reading_while_writing(self) -> Any:
+        """A reader is not held up by a long write, and sees nothing of it by halves."""
+        store = yield SqliteHost(self).open()
+        yield store.add([batch("a", {"k": 1, "j": 1})])
+        backend = store._backend
+        halfway, go_on = threading.Event(), threading.Event()
+
+        def add_slowly() -> None:
+            backend._writer.execute("BEGIN IMMEDIATE")
+            backend._writer.execute("UPDATE cell SET whole = 100 WHERE key = 'k'")
+            halfway.set()
+            go_on.wait(10)
+            backend._writer.execute("UPDATE cell SET whole = 100 WHERE key = 'j'")
+            backend._writer.execute("COMMIT")
+
+        writing = store._runner.write(add_slowly)
+        while not halfway.is_set():
+            yield deferLater(reactor, 0.01)
+        cells = yield store.read([key("k"), key("j")])
+        self.assertEqual([cell.sum for cell in cells], [1, 1])
+        go_on.set()
+        yield writing
+        cells = yield store.read([key("k"), key("j")])
+        self.assertEqual([cell.sum for cell in cells], [100, 100])
+
+    @inlineCallbacks
+    def test_locked_under_load(self) -> Any:
+        """While another process writes, the reactor goes on; then all is written."""
+        path = self.mktemp()
+        clock: Any = reactor
+        backend = SqliteBackend(path, clock.seconds, busy_seconds=0.2)
+        store = yield Store(backend, Threads(clock, 1), clock).open()
+        self.addCleanup(store.close)
+        metrica = Metrica("m", [], store)
+        yield metrica.kick()
+        other = sqlite3.connect(path, isolation_level=None)
+        self.addCleanup(other.close)
+        other.execute("BEGIN IMMEDIATE")
+        kicks = []
+        longest = 0.0
+        last = time.monotonic()
+        for _ in range(100):
+            kicks.append(metrica.kick())
+            yield deferLater(reactor, 0.01)
+            longest = max(longest, time.monotonic() - last)
+            last = time.monotonic()
+        self.assertLess(longest, 0.2)
+        self.assertEqual(metrica.waiting, 100)
+        other.execute("ROLLBACK")
+        self.assertEqual((yield metrica.total()), 101)
+        self.assertGreater(store.gather.retries, 0)
+
+    @inlineCallbacks
+    def test_close_writes(self) -> Any:
+        """Closing first writes what is gathered."""
+        host = SqliteHost(self)
+        store = yield host.open()
+        metrica = Metrica("m", [], store)
+        for _ in range(10):
+            metrica.kick()
+        yield store.close()
+        self.assertEqual(metrica.written, 10)
+        store = yield host.open()
+        self.assertEqual((yield Metrica("m", [], store).total()), 10)
+
+    def test_reactor_stops(self) -> None:
+        """A program that stops right after its kicks has written them all."""
+        path = self.mktemp()
+        program = """if True:
+            from twisted.internet import reactor
+            from txstathat.metrica import Metrica
+            from txstathat.stores import CellKey, open_store
+
+            def opened(store):
+                metrica = Metrica("m", [], store)
+                for n in range(1000):
+                    metrica.kick()
+                reactor.stop()
+
+            open_store({!r}).addCallback(opened)
+            reactor.run()
+        """.format(f"sqlite:{os.path.abspath(path)}")
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-W",
+                "always::DeprecationWarning:txstathat",
+                "-c",
+                program,
+            ],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            timeout=30,
+            check=True,
+        )
+        self.assertEqual(done.stderr + done.stdout, b"")
+        backend = SqliteBackend(path, lambda: NOW)
+        backend.open()
+        self.addCleanup(backend.close)
+        (cell,) = backend.read([CellKey("m", "all", "", "[]")])
+        assert cell is not None
+        self.assertEqual(cell.sum, 1000)
+
+    @inlineCallbacks
+    def test_close_twice_at_once(self) -> Any:
+        """Whoever closes meanwhile also waits until it is closed."""
+        host = SqliteHost(self)
+        store = yield host.open()
+        order: list[str] = []
+        first = store.close().addCallback(lambda _: order.append("first"))
+        reading = store.close().addCallback(lambda _: order.append("second"))
+        self.assertEqual(order, [])
+        yield first
+        yield reading
+        self.assertEqual(order, ["first", "second"])
+
+    @inlineCallbacks
+    def test_unusable(self) -> Any:
+        """A path that cannot be opened, and URLs that are none, fail with words."""
+        error = yield self.assertFailure(
+            open_store("sqlite:///nowhere/at/all.sqlite"), StoreUnavailable
+        )
+        self.assertIn("unable to open", str(error))
+        for url in [
+            "sqlite:",
+            "sqlite://host/path",
+            "sqlite:///",
+            "mysql://u:pw@h/",
+            "",
+        ]:
+            error = yield self.assertFailure(open_store(url), ValueError)
+            self.assertNotIn("pw", str(error))
+
+    def test_memory_is_synchronous(self) -> None:
+        """A store in memory answers at once, without a reactor."""
+        store = self.successResultOf(open_store("memory:", clock=Clock()))
+        metrica = Metrica("m", [], store)
+        self.successResultOf(metrica.kick(5))
+        self.assertEqual(self.successResultOf(metrica.total()), 5)
+        self.successResultOf(store.close())

@@ -1,0 +1,291 @@
+"""
+Time as a Metrica counts it: scales, stretches of local time, and their labels.
+
+A stretch is a year, month, day, hour or minute of the Metrica's zone. Its label is the
+local time, cut off (``2010``, ``2010-02``, ``2010-02-07``). Hours and minutes also tell
+the offset from UTC in seconds (``2010-02-07T14+3600``): an hour that comes twice, at
+the end of daylight saving, is two stretches.
+"""
+
+from __future__ import annotations
+
+from calendar import monthrange
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from typing import TypeAlias
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+__all__ = [
+    "ALL",
+    "MAX_POINTS",
+    "RETENTION",
+    "SCALES",
+    "Calendar",
+    "Date",
+    "check_timespan",
+    "coarsen",
+    "finer_labels",
+]
+
+Date: TypeAlias = datetime | date
+
+#: The scales, from the coarsest to the finest.
+SCALES = ("year", "month", "day", "hour", "minute")
+#: The scale of everything; it is always kept.
+ALL = "all"
+#: For how many seconds the detail of each scale is kept, by default; for ever where
+#: there is none.
+RETENTION: dict[str, float | None] = {
+    "year": None,
+    "month": 3 * 365 * 86_400.0,
+    "day": 185 * 86_400.0,
+    "hour": 14 * 86_400.0,
+    "minute": 86_400.0,
+}
+#: How many points a timeline may have.
+MAX_POINTS = 100_000
+
+_WIDTH = {ALL: 0, "year": 4, "month": 7, "day": 10}
+_SECONDS = {"hour": 3600, "minute": 60}
+_NOMINAL = {"year": 365 * 86_400, "month": 28 * 86_400, "day": 82_800, **_SECONDS}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def coarsen(label: str, scale: str) -> str:
+    """
+    The label of the stretch of a coarser scale (or the same) in which a stretch lies.
+    """
+    if scale == "minute":
+        return label
+    if scale == "hour":
+        return label[:13] + label[16:] if label[13] == ":" else label
+    return label[: _WIDTH[scale]]
+
+
+def check_timespan(timespan: dict[str, int]) -> tuple[int, ...]:
+    """
+    The numbers of a timespan, coarsest first.
+
+    :raises TypeError: if a keyword is unknown, a coarser scale is missing, or a value
+        is no int.
+    :raises ValueError: if there is no such year, month, day, hour or minute.
+    """
+    for word, number in timespan.items():
+        if word not in SCALES:
+            raise TypeError(
+                f"{word!r} is no part of a timespan; these are: {', '.join(SCALES)}"
+            )
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise TypeError(f"{word} must be an int, not {number!r}")
+    numbers = []
+    for scale in SCALES[: len(timespan)]:
+        if scale not in timespan:
+            finest = max(timespan, key=SCALES.index)
+            raise TypeError(f"a timespan with {finest} also needs {scale}")
+        numbers.append(timespan[scale])
+    if numbers:
+        year, month, day, hour, minute = _filled(numbers)
+        datetime(year, month, day, hour, minute)
+    return tuple(numbers)
+
+
+def finer_labels(span: tuple[int, ...]) -> range:
+    """
+    The numbers of the next finer scale within a timespan of a year or finer: 1 to 12
+    for a year, 1 to 28, 29, 30 or 31 for a month, and so on.
+    """
+    if len(span) == 1:
+        return range(1, 13)
+    if len(span) == 2:
+        return range(1, monthrange(span[0], span[1])[1] + 1)
+    return range(24 if len(span) == 3 else 60)
+
+
+def _filled(numbers: Sequence[int]) -> tuple[int, int, int, int, int]:
+    year, month, day, hour, minute = (*numbers, *(1, 1, 1, 0, 0)[len(numbers) :])
+    return year, month, day, hour, minute
+
+
+class Calendar:
+    """
+    The calendar of a zone.
+
+    :param tz: the zone's name, as in the tz database.
+    :raises ValueError: if there is no such zone.
+    """
+
+    def __init__(self, tz: str = "UTC") -> None:
+        try:
+            self.zone = ZoneInfo(tz)
+        except (ZoneInfoNotFoundError, ValueError, OSError, TypeError):
+            raise ValueError(
+                f"{tz!r} is no time zone; pass a name such as 'Europe/Berlin'"
+            ) from None
+        self._last: tuple[int, str] = (0, self.minute(0))
+
+    def seconds(self, when: Date) -> int:
+        """
+        A date as whole Unix seconds. Without a zone it is in the calendar's; a date
+        without a time is its midnight.
+
+        :raises ValueError: if it is no date, or out of range.
+        """
+        if not isinstance(when, datetime):
+            if not isinstance(when, date):
+                raise ValueError(f"{when!r} is no date; pass a datetime")
+            when = datetime.combine(when, time())
+        if when.tzinfo is None:
+            when = when.replace(tzinfo=self.zone)
+        try:
+            return (when - _EPOCH) // timedelta(seconds=1)
+        except OverflowError:
+            raise ValueError(f"{when!r} is out of range") from None
+
+    def minute(self, seconds: int) -> str:
+        """
+        The label of the minute in which a time lies.
+
+        :param seconds: whole Unix seconds.
+        :raises ValueError: if it is out of range.
+        """
+        local = self._local(seconds)
+        return f"{local.isoformat()[:16]}{_offset(local):+d}"
+
+    def now(self, seconds: float) -> str:
+        """
+        As :meth:`minute`, and fast when it is asked for the same second again and
+        again.
+        """
+        second = int(seconds)
+        if self._last[0] != second:
+            self._last = (second, self.minute(second))
+        return self._last[1]
+
+    def labels(self, span: tuple[int, ...]) -> list[str]:
+        """
+        The labels of the stretches that make up a timespan: one, or, for an hour or a
+        minute that may have come twice, one for each offset it may have had. (That
+        includes stretches that never were; they hold nothing.)
+        """
+        if not span:
+            return [""]
+        start = datetime(*_filled(span))
+        text = start.isoformat()
+        if len(span) <= 3:
+            return [text[: (4, 7, 10)[len(span) - 1]]]
+        last = start + timedelta(seconds=_SECONDS[SCALES[len(span) - 1]] - 1)
+        offsets = {
+            _offset(local.replace(tzinfo=self.zone, fold=fold))
+            for local in (start, last)
+            for fold in (0, 1)
+        }
+        cut = text[:13] if len(span) == 4 else text[:16]
+        return [f"{cut}{offset:+d}" for offset in sorted(offsets, reverse=True)]
+
+    def timeline(
+        self, since: int, until: int, scale: str
+    ) -> list[tuple[datetime, str]]:
+        """
+        The stretches from the one in which ``since`` lies to the one in which ``until``
+        lies, in time order.
+
+        :param since: whole Unix seconds.
+        :param until: whole Unix seconds.
+        :param scale: one of :data:`SCALES`.
+        :returns: for each stretch its start, in the calendar's zone, and its label.
+        :raises ValueError: if there are more than :data:`MAX_POINTS`.
+        """
+        if (until - since) / _NOMINAL[scale] > MAX_POINTS:
+            raise ValueError(
+                f"more than {MAX_POINTS} points; ask for a coarser scale than {scale}, "
+                "or for less time"
+            )
+        if until < since:
+            return []
+        walk = self._clock_stretches if scale in _SECONDS else self._date_stretches
+        return list(walk(since, until, scale))
+
+    def _date_stretches(
+        self, since: int, until: int, scale: str
+    ) -> Iterator[tuple[datetime, str]]:
+        width = _WIDTH[scale]
+        first, last = self._local(since), self._local(until).isoformat()[:width]
+        year, month, day = first.year, first.month, first.day
+        if scale != "day":
+            day = 1
+        if scale == "year":
+            month = 1
+        at = datetime(year, month, day)
+        while True:
+            label = at.isoformat()[:width]
+            start = at.replace(tzinfo=self.zone)
+            if label >= last:
+                yield start, label
+                return
+            if scale == "day":
+                at += timedelta(days=1)
+            elif scale == "year" or at.month == 12:
+                at = at.replace(year=at.year + 1, month=1)
+            else:
+                at = at.replace(month=at.month + 1)
+            # There are days that never were, where the date line was moved.
+            if self.seconds(start) < self.seconds(at):
+                yield start, label
+
+    def _clock_stretches(
+        self, since: int, until: int, scale: str
+    ) -> Iterator[tuple[datetime, str]]:
+        # Walks along the instants at which stretches begin. An offset that changes in
+        # the middle of a stretch ends it, and the next one begins there.
+        step = _SECONDS[scale]
+        width = 13 if scale == "hour" else 16
+        at = since
+        local = self._local(at)
+        offset = _offset(local)
+        begin = at - (at + offset) % step
+        if begin < at:
+            at = begin
+            if self._offset_at(begin) != offset:
+                at = self._change(begin, since)
+            local = self._local(at)
+        while at <= until:
+            yield local, f"{local.isoformat()[:width]}{offset:+d}"
+            end = begin + step
+            local = self._local(end)
+            if _offset(local) != offset:
+                end = self._change(at, end)
+                local = self._local(end)
+            at = end
+            offset = _offset(local)
+            begin = at - (at + offset) % step
+
+    def _change(self, low: int, high: int) -> int:
+        """
+        The first second after ``low`` and not after ``high`` at which the offset is not
+        what it is at ``low``.
+        """
+        before = self._offset_at(low)
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self._offset_at(middle) == before:
+                low = middle
+            else:
+                high = middle
+        return high
+
+    def _offset_at(self, seconds: int) -> int:
+        return _offset(self._local(seconds))
+
+    def _local(self, seconds: int) -> datetime:
+        try:
+            return datetime.fromtimestamp(seconds, self.zone)
+        except (OverflowError, OSError, ValueError):
+            raise ValueError(
+                f"{seconds} seconds from 1970 is out of the range of dates"
+            ) from None
+
+
+def _offset(local: datetime) -> int:
+    offset = local.utcoffset()
+    assert offset is not None  # it has a zone
+    return offset.days * 86_400 + offset.seconds

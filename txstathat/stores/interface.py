@@ -1,0 +1,266 @@
+"""
+What a store is, and what goes in and out of it.
+
+A store knows nothing of axes and calendars. It keeps *cells*, each named by a Metrica's
+name, a scale, the label of a stretch of time, and a key within that stretch.
+"""
+# mypy: disable-error-code="misc"
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import Attribute, Interface
+
+from txstathat.gather import Gather
+
+__all__ = [
+    "REMEMBER",
+    "Addition",
+    "Amounts",
+    "Answer",
+    "Batch",
+    "Cell",
+    "CellKey",
+    "IEntry",
+    "IStore",
+    "Outcome",
+    "Stretch",
+]
+
+#: For how many seconds a store remembers the id of a batch, by default: 8 days.
+REMEMBER = 8 * 86_400
+
+
+class Addition(NamedTuple):
+    """
+    What is added to a cell: events already summed up.
+
+    Whole numbers and floats are kept apart, so that the whole ones stay exact. A float
+    sum is kept as two floats, ``real + rest``, of which the second is what the first
+    could not hold (:func:`txstathat.stores.sums.add_floats`).
+
+    :ivar whole: the sum of the whole amounts.
+    :ivar events: how many there were.
+    :ivar least: the least amount.
+    :ivar most: the greatest amount.
+    :ivar real: the sum of the float amounts; ``None`` when there were none.
+    :ivar rest: what ``real`` could not hold.
+    """
+
+    whole: int
+    events: int
+    least: int | float
+    most: int | float
+    real: float | None = None
+    rest: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """
+    What a cell holds.
+
+    :ivar sum: the sum of the amounts: an int while all of them were ints, else a float.
+    :ivar count: how many events there were.
+    :ivar min: the least amount.
+    :ivar max: the greatest amount.
+    """
+
+    sum: int | float
+    count: int
+    min: int | float
+    max: int | float
+
+
+class CellKey(NamedTuple):
+    """
+    The name of a cell.
+
+    :ivar name: the Metrica's name.
+    :ivar scale: ``'all'``, ``'year'``, ``'month'``, ``'day'``, ``'hour'`` or
+        ``'minute'``; to a store any text.
+    :ivar label: the stretch of time; to a store any text.
+    :ivar key: which of the stretch's cells; to a store any text.
+    """
+
+    name: str
+    scale: str
+    label: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """
+    What is added to the cells of one stretch of time of one Metrica.
+
+    :ivar name: the Metrica's name.
+    :ivar scale: the scale.
+    :ivar label: the stretch.
+    :ivar keep: for how many seconds from now on its cells are kept; ``None`` is for
+        ever.
+    :ivar cells: additions by key. Stretches may share one mapping: a store can then
+        take it over once.
+    """
+
+    name: str
+    scale: str
+    label: str
+    keep: float | None
+    cells: Mapping[str, Addition]
+
+
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """
+    What one batch adds.
+
+    :ivar definitions: the definition of each Metrica in it, by name: written when the
+        store has none for that name, else they must be equal.
+    :ivar stretches: the additions.
+    :ivar choices: choices seen, by Metrica's name and set of choices.
+    """
+
+    definitions: Mapping[str, str]
+    stretches: Sequence[Stretch]
+    choices: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """
+    Additions that are made all or none, and once.
+
+    :ivar id: names the batch, so that it can be repeated.
+    :ivar digest: stands for what is in it: the same id with another digest is refused.
+    :ivar amounts: returns what it adds. It is called in a thread of the store's (and
+        again when the batch is repeated), so that working it out holds up nobody.
+    :ivar remember: for how many seconds the id is remembered.
+    """
+
+    id: str
+    digest: str
+    amounts: Callable[[], Amounts]
+    remember: float = REMEMBER
+
+
+class Outcome(enum.Enum):
+    """What became of a batch."""
+
+    #: It was added.
+    ADDED = "added"
+    #: It had been added before, under this id; nothing was added.
+    REPEATED = "repeated"
+    #: Another batch was added before under this id; nothing was added.
+    CONFLICT = "conflict"
+    #: A sum would go beyond its range; nothing was added.
+    OVERFLOW = "overflow"
+    #: A name is defined in another way; nothing was added.
+    MISMATCH = "mismatch"
+
+
+class Answer(NamedTuple):
+    """
+    A store's answer to one batch.
+
+    :ivar outcome: what became of it.
+    :ivar name: for an overflow or a mismatch, the name of the Metrica concerned.
+    """
+
+    outcome: Outcome
+    name: str = ""
+
+
+class IEntry(Interface):
+    """
+    What can be put into a store's gather: something that becomes a batch when it is
+    written, and may still grow until then.
+    """
+
+    def seal() -> Batch:
+        """
+        Called when it is about to be written, once for each attempt; it must not
+        change from the first time on.
+
+        :returns: the same batch each time.
+        """
+
+
+class IStore(Interface):
+    """
+    Keeps cells. All results are Deferreds, which fail with
+    :class:`~txstathat.errors.StoreUnavailable` when the store cannot be reached or
+    cannot write, and with :class:`~txstathat.errors.StoreClosed` after :meth:`close`.
+    Cancelling a Deferred does not undo what was begun.
+    """
+
+    clock: IReactorTime = Attribute("Tells the time, by default the reactor.")
+    gather: Gather[IEntry, Answer] = Attribute(
+        "Shared by all who write in small, so that they write in large together."
+    )
+
+    def add(batches: Sequence[Batch]) -> Deferred[list[Answer]]:
+        """
+        Add batches, committed together; each is added whole or not at all.
+
+        :param batches: with ids of their own.
+        :returns: fires with an answer for each, in their order, when what was added is
+            as safe as the store makes it.
+        """
+
+    def read(keys: Sequence[CellKey]) -> Deferred[list[Cell | None]]:
+        """
+        Read cells.
+
+        :returns: fires with as many cells, in the keys' order; ``None`` for one that
+            holds nothing.
+        """
+
+    def choices(name: str, group: str) -> Deferred[list[str]]:
+        """
+        The choices seen.
+
+        :param name: the Metrica's name.
+        :param group: which set of choices.
+        :returns: fires with them, sorted.
+        """
+
+    def definitions(names: Sequence[str] | None = None) -> Deferred[dict[str, str]]:
+        """
+        The Metricas that are kept.
+
+        :param names: only these; all by default.
+        :returns: fires with their definitions by name. A name not kept is left out.
+        """
+
+    def drop(name: str) -> Deferred[bool]:
+        """
+        Forget a Metrica: its definition, choices and cells.
+
+        :returns: fires with whether there was one.
+        """
+
+    def drop_expired(limit: int = 10_000) -> Deferred[int]:
+        """
+        Give back the space of what has expired. (What has expired is never read, also
+        before this; and stores do this by themselves while they are written to.)
+
+        :param limit: how many rows to delete at most.
+        :returns: fires with how many were deleted: 0 when nothing was left to do, and
+            always 0 for a store whose server does it.
+        """
+
+    def close() -> Deferred[None]:
+        """
+        Write what is gathered, within a bounded time, then close.
+
+        :returns: fires with ``None`` when it is closed; it does not fail. What could
+            not be written by then fails with
+            :class:`~txstathat.errors.StoreUnavailable`.
+        """

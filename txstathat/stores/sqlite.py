@@ -1,0 +1,387 @@
+"""
+The SQLite backend: one file, no server.
+
+The journal is a write-ahead log, and every commit is synced to disk: what was added
+survives the death of the process and of the machine. One connection writes, another
+reads, so that a long write holds up no reader, and no reader sees half of it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from zope.interface import implementer
+
+from txstathat.errors import StoreError, StoreUnavailable
+from txstathat.points import MAX_INTEGER
+from txstathat.stores.interface import (
+    Amounts,
+    Answer,
+    Batch,
+    Cell,
+    CellKey,
+    Outcome,
+    Stretch,
+)
+from txstathat.stores.sqlite_schema import MIGRATIONS, migrate, transaction
+from txstathat.stores.store import IBackend
+from txstathat.stores.sums import as_cell
+
+__all__ = ["BUSY_SECONDS", "MAX_LOG", "SWEEP_EVERY", "SWEEP_ROWS", "SqliteBackend"]
+
+#: For how many seconds a write waits for another process's, before it fails.
+BUSY_SECONDS = 3.0
+#: Every how many seconds what has expired is deleted, while there are writes.
+SWEEP_EVERY = 60.0
+#: How many rows one such sweep deletes at most; when that was not all, the next write
+#: goes on with it.
+SWEEP_ROWS = 2000
+#: The size in bytes to which the write-ahead log is cut back after a checkpoint.
+MAX_LOG = 16 * 2**20
+
+# Many rows in one statement: Python's global lock is given up and taken again for each
+# statement, which takes long while the reactor is busy.
+_ROWS = (512, 64, 8, 1)
+
+_ADD_WHOLE = """
+    INSERT INTO cell (stretch, key, whole, events, least, most) VALUES {rows}
+    ON CONFLICT (stretch, key) DO UPDATE SET
+        whole = whole + excluded.whole,
+        events = events + excluded.events,
+        least = min(least, excluded.least),
+        most = max(most, excluded.most)"""
+
+# With t = r + x and p = t - r, what is lost of the sum t is (r - (t - p)) + (x - p), as
+# in txstathat.stores.sums.add_floats.
+_ADD_REAL = """
+    INSERT INTO cell (stretch, key, whole, events, least, most, real, rest)
+    VALUES {rows}
+    ON CONFLICT (stretch, key) DO UPDATE SET
+        whole = whole + excluded.whole,
+        events = events + excluded.events,
+        least = min(least, excluded.least),
+        most = max(most, excluded.most),
+        real = {t},
+        rest = coalesce(rest, 0.0) + excluded.rest
+            + (({r} - ({t} - ({t} - {r}))) + (excluded.real - ({t} - {r})))""".format(
+    rows="{rows}",
+    r="coalesce(real, 0.0)",
+    t="(coalesce(real, 0.0) + excluded.real)",
+)
+
+_READ = """
+    WITH wanted (number, name, scale, label, key) AS (VALUES {rows})
+    SELECT number, whole, events, least, most, real, coalesce(rest, 0.0)
+    FROM wanted
+    CROSS JOIN metrica ON metrica.name = wanted.name
+    CROSS JOIN stretch ON stretch.metrica = metrica.id
+        AND stretch.scale = wanted.scale AND stretch.label = wanted.label
+    CROSS JOIN cell ON cell.stretch = stretch.id AND cell.key = wanted.key
+    WHERE expires IS NULL OR expires > ?"""
+
+
+class _Refused(Exception):
+    def __init__(self, outcome: Outcome, name: str) -> None:
+        super().__init__(outcome, name)
+        self.answer = Answer(outcome, name)
+
+
+@implementer(IBackend)
+class SqliteBackend:
+    """
+    A SQLite database.
+
+    :param path: its file, or ``':memory:'``.
+    :param seconds: tells the time, in Unix seconds.
+    :param busy_seconds: how long a write waits for another process's.
+    :param sweep_rows: how many rows one sweep deletes at most.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        seconds: Callable[[], float],
+        *,
+        busy_seconds: float = BUSY_SECONDS,
+        sweep_rows: int = SWEEP_ROWS,
+    ) -> None:
+        self._path = path
+        self._seconds = seconds
+        self._busy_seconds = busy_seconds
+        self._sweep_rows = sweep_rows
+        self._next_sweep = 0.0
+
+    def open(self) -> None:
+        """
+        Connect, create or migrate.
+
+        :raises StoreTooNew: if a newer version of this package wrote the file.
+        :raises StoreError: if the file is something else.
+        :raises StoreUnavailable: if it cannot be opened.
+        """
+        with _told_errors():
+            self._writer = self._connect()
+            migrate(self._writer, MIGRATIONS)
+            self._reader = self._writer if self._path == ":memory:" else self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        # Used in several threads, but never in two at once.
+        connection = sqlite3.connect(
+            self._path,
+            timeout=self._busy_seconds,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA journal_size_limit = {MAX_LOG}")
+        return connection
+
+    def close(self) -> None:
+        """Disconnect."""
+        for name in ("_reader", "_writer"):
+            connection = getattr(self, name, None)
+            if connection is not None:
+                connection.close()
+
+    # -- writing
+
+    def add(self, batches: Sequence[Batch]) -> list[Answer]:
+        """See :meth:`.IStore.add`."""
+        amounts = [batch.amounts() for batch in batches]
+        with _told_errors():
+            with transaction(self._writer, "IMMEDIATE"):
+                now = self._seconds()
+                answers = [
+                    self._add_once(batch, amount, now)
+                    for batch, amount in zip(batches, amounts, strict=True)
+                ]
+            self._sweep(now)
+        return answers
+
+    def _add_once(self, batch: Batch, amounts: Amounts, now: float) -> Answer:
+        db = self._writer
+        row = db.execute(
+            "SELECT digest FROM batch WHERE id = ? AND expires > ?", (batch.id, now)
+        ).fetchone()
+        if row is not None:
+            same = row[0] == batch.digest
+            return Answer(Outcome.REPEATED if same else Outcome.CONFLICT)
+        db.execute("SAVEPOINT one")
+        try:
+            self._add_amounts(amounts, now)
+        except _Refused as refused:
+            db.execute("ROLLBACK TO one")
+            return refused.answer
+        finally:
+            db.execute("RELEASE one")
+        db.execute(
+            "INSERT OR REPLACE INTO batch (id, digest, expires) VALUES (?, ?, ?)",
+            (batch.id, batch.digest, now + batch.remember),
+        )
+        return Answer(Outcome.ADDED)
+
+    def _add_amounts(self, amounts: Amounts, now: float) -> None:
+        ids = {
+            name: self._metrica_id(name, definition)
+            for name, definition in amounts.definitions.items()
+        }
+        for stretch in amounts.stretches:
+            try:
+                self._add_stretch(ids[stretch.name], stretch, now)
+            except (sqlite3.IntegrityError, OverflowError):
+                raise _Refused(Outcome.OVERFLOW, stretch.name) from None
+        self._writer.executemany(
+            "INSERT OR IGNORE INTO choice (metrica, grouped, choice) VALUES (?, ?, ?)",
+            (
+                (ids[name], group, choice)
+                for (name, group), choices in amounts.choices.items()
+                for choice in choices
+            ),
+        )
+
+    def _metrica_id(self, name: str, definition: str) -> int:
+        row = self._writer.execute(
+            "SELECT id, definition FROM metrica WHERE name = ?", (name,)
+        ).fetchone()
+        if row is None:
+            return _new_id(
+                self._writer.execute(
+                    "INSERT INTO metrica (name, definition) VALUES (?, ?)",
+                    (name, definition),
+                )
+            )
+        if row[1] != definition:
+            raise _Refused(Outcome.MISMATCH, name)
+        return int(row[0])
+
+    def _add_stretch(self, metrica: int, stretch: Stretch, now: float) -> None:
+        here = self._stretch_id(metrica, stretch, now)
+        whole: list[tuple[Any, ...]] = []
+        real: list[tuple[Any, ...]] = []
+        for key, one in stretch.cells.items():
+            if abs(one.whole) > MAX_INTEGER:
+                raise OverflowError
+            if one.real is None:
+                whole.append((here, key, *one[:4]))
+            else:
+                real.append((here, key, *one))
+        for statement, rows in ((_ADD_WHOLE, whole), (_ADD_REAL, real)):
+            for sql, values in _in_bulk(statement, rows):
+                self._writer.execute(sql, values)
+
+    def _stretch_id(self, metrica: int, stretch: Stretch, now: float) -> int:
+        db = self._writer
+        expires = None if stretch.keep is None else now + stretch.keep
+        row = db.execute(
+            "SELECT id, expires FROM stretch "
+            "WHERE metrica = ? AND scale = ? AND label = ?",
+            (metrica, stretch.scale, stretch.label),
+        ).fetchone()
+        if row is not None and row[1] is not None and row[1] <= now:
+            db.execute("INSERT INTO dead (stretch) VALUES (?)", (row[0],))
+            db.execute("DELETE FROM stretch WHERE id = ?", (row[0],))
+            row = None
+        if row is None:
+            return _new_id(
+                db.execute(
+                    "INSERT INTO stretch (metrica, scale, label, expires) "
+                    "VALUES (?, ?, ?, ?)",
+                    (metrica, stretch.scale, stretch.label, expires),
+                )
+            )
+        if row[1] != expires:
+            db.execute("UPDATE stretch SET expires = ? WHERE id = ?", (expires, row[0]))
+        return int(row[0])
+
+    def drop(self, name: str) -> bool:
+        """See :meth:`.IStore.drop`."""
+        db = self._writer
+        with _told_errors(), transaction(db, "IMMEDIATE"):
+            row = db.execute(
+                "SELECT id FROM metrica WHERE name = ?", (name,)
+            ).fetchone()
+            if row is None:
+                return False
+            db.execute("INSERT INTO dead SELECT id FROM stretch WHERE metrica = ?", row)
+            db.execute("DELETE FROM stretch WHERE metrica = ?", row)
+            db.execute("DELETE FROM choice WHERE metrica = ?", row)
+            db.execute("DELETE FROM metrica WHERE id = ?", row)
+            return True
+
+    def drop_expired(self, limit: int) -> int:
+        """See :meth:`.IStore.drop_expired`."""
+        db = self._writer
+        left = limit
+        with _told_errors(), transaction(db, "IMMEDIATE"):
+            now = self._seconds()
+            expired = db.execute(
+                "SELECT id FROM stretch WHERE expires <= ? LIMIT ?", (now, limit)
+            ).fetchall()
+            db.executemany("INSERT INTO dead (stretch) VALUES (?)", expired)
+            db.executemany("DELETE FROM stretch WHERE id = ?", expired)
+            left -= db.execute(
+                "DELETE FROM batch WHERE id IN "
+                "(SELECT id FROM batch WHERE expires <= ? LIMIT ?)",
+                (now, left),
+            ).rowcount
+            dead = db.execute("SELECT stretch FROM dead LIMIT ?", (left,)).fetchall()
+            for (stretch,) in dead:
+                if left <= 0:
+                    break
+                deleted = db.execute(
+                    "DELETE FROM cell WHERE stretch = ? AND key IN "
+                    "(SELECT key FROM cell WHERE stretch = ? LIMIT ?)",
+                    (stretch, stretch, left),
+                ).rowcount
+                left -= deleted
+                if left > 0:
+                    db.execute("DELETE FROM dead WHERE stretch = ?", (stretch,))
+        return limit - left
+
+    def _sweep(self, now: float) -> None:
+        if now < self._next_sweep:
+            return
+        self._next_sweep = now + SWEEP_EVERY
+        try:
+            if self.drop_expired(self._sweep_rows) >= self._sweep_rows:
+                self._next_sweep = 0.0
+        except StoreUnavailable:
+            pass  # what was added is safe; the next sweep may do better
+
+    # -- reading
+
+    def read(self, keys: Sequence[CellKey]) -> list[Cell | None]:
+        """See :meth:`.IStore.read`."""
+        now = self._seconds()
+        cells: list[Cell | None] = [None] * len(keys)
+        wanted = [(number, *key) for number, key in enumerate(keys)]
+        with _told_errors(), transaction(self._reader, "DEFERRED"):
+            for sql, values in _in_bulk(_READ, wanted):
+                for number, *row in self._reader.execute(sql, [*values, now]):
+                    cells[number] = as_cell(*row)
+        return cells
+
+    def choices(self, name: str, group: str) -> list[str]:
+        """See :meth:`.IStore.choices`."""
+        with _told_errors():
+            rows = self._reader.execute(
+                "SELECT choice FROM choice JOIN metrica ON metrica.id = choice.metrica "
+                "WHERE name = ? AND grouped = ? ORDER BY choice",
+                (name, group),
+            ).fetchall()
+        return [choice for (choice,) in rows]
+
+    def definitions(self, names: Sequence[str] | None) -> dict[str, str]:
+        """See :meth:`.IStore.definitions`."""
+        with _told_errors():
+            if names is None:
+                rows = self._reader.execute(
+                    "SELECT name, definition FROM metrica ORDER BY name"
+                ).fetchall()
+            else:
+                rows = [
+                    row
+                    for name in names
+                    for row in self._reader.execute(
+                        "SELECT name, definition FROM metrica WHERE name = ?", (name,)
+                    ).fetchall()
+                ]
+        return dict(rows)
+
+
+def _in_bulk(
+    statement: str, rows: Sequence[tuple[Any, ...]]
+) -> Iterator[tuple[str, list[Any]]]:
+    """
+    A statement for many rows at once: texts, of few lengths so that they are prepared
+    only once, and the values for each.
+    """
+    at = 0
+    for size in _ROWS:
+        while len(rows) - at >= size:
+            some = rows[at : at + size]
+            places = f"({','.join('?' * len(some[0]))})"
+            yield (
+                statement.replace("{rows}", ",".join([places] * size)),
+                [value for row in some for value in row],
+            )
+            at += size
+
+
+def _new_id(cursor: sqlite3.Cursor) -> int:
+    assert cursor.lastrowid is not None  # a row was inserted
+    return cursor.lastrowid
+
+
+@contextmanager
+def _told_errors() -> Iterator[Any]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise StoreUnavailable(f"SQLite: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise StoreError(f"SQLite: {error}") from error

@@ -1,0 +1,69 @@
+"""
+Sums that stay exact: whole numbers apart, floats with what they could not hold.
+"""
+
+from __future__ import annotations
+
+from txstathat.stores.interface import Addition, Cell
+
+__all__ = ["add_floats", "as_cell", "event", "merge"]
+
+
+def add_floats(
+    real: float, rest: float, more: float, more_rest: float = 0.0
+) -> tuple[float, float]:
+    """
+    Add to a float sum, keeping what is lost by rounding (Knuth's TwoSum: The Art of
+    Computer Programming, volume 2, section 4.2.2, theorem B). So a sum of a million
+    floats is as good as a sum of two.
+
+    :returns: the new sum, and what it could not hold.
+    """
+    total = real + more
+    part = total - real
+    lost = (real - (total - part)) + (more - part)
+    return total, rest + more_rest + lost
+
+
+def event(amount: int | float) -> Addition:
+    """
+    One event.
+    """
+    if isinstance(amount, int):
+        return Addition(amount, 1, amount, amount)
+    return Addition(0, 1, amount, amount, amount)
+
+
+def merge(a: Addition, b: Addition) -> Addition:
+    """
+    Two additions as one.
+    """
+    real, rest = a.real, a.rest
+    if real is None:
+        real, rest = b.real, b.rest
+    elif b.real is not None:
+        real, rest = add_floats(real, rest, b.real, b.rest)
+    return Addition(
+        a.whole + b.whole,
+        a.events + b.events,
+        a.least if a.least <= b.least else b.least,
+        a.most if a.most >= b.most else b.most,
+        real,
+        rest,
+    )
+
+
+def as_cell(
+    whole: int,
+    events: int,
+    least: int | float,
+    most: int | float,
+    real: float | None,
+    rest: float,
+) -> Cell:
+    """
+    What a cell holds, as it is told.
+    """
+    if real is None:
+        return Cell(whole, events, least, most)
+    return Cell(whole + (real + rest), events, least, most)
