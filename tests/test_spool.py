@@ -336,16 +336,20 @@ class DamageTests(FolderTestCase):
 
     def pages(self, content: bytes, batches: list[Batch]) -> list[set[int]]:
         """
-        For each batch the pages that any of its bytes may be on.
+        For each batch the pages that any of its bytes are on, old copies included:
+        SQLite moves rows from page to page.
         """
         pages = []
         for each in batches:
             body = each.payload.body
             parts = [body[i : i + 64] for i in range(0, max(1, len(body) - 64), 32)]
-            where = {
-                content.find(part) // PAGE_SIZE for part in [each.id.encode(), *parts]
-            }
-            pages.append({page for page in where if page >= 0})
+            where: set[int] = set()
+            for part in (each.id.encode(), *parts):
+                found = content.find(part)
+                while found >= 0:
+                    where.add(found // PAGE_SIZE)
+                    found = content.find(part, found + 1)
+            pages.append(where)
         return pages
 
     def test_damage(self) -> None:
