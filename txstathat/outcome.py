@@ -17,11 +17,18 @@ from txstathat.transport import may_have_arrived
 
 __all__ = [
     "MAX_MESSAGE",
+<<<<<<< ours
     "NO_ANSWER",
+=======
+>>>>>>> theirs
     "Outcome",
     "Verdict",
     "judge_failure",
     "judge_reply",
+<<<<<<< ours
+=======
+    "one_line",
+>>>>>>> theirs
 ]
 
 #: The most characters of a server's message that are kept.
@@ -136,9 +143,14 @@ def _read_answer(body: bytes, hide: Callable[[str], str]) -> tuple[int, str] | N
         return None
     if not isinstance(msg, str) or not 0 <= status <= 999:
         return None
-    # The message goes into errors and logs: keep it short and on one line.
-    msg = hide(msg)[:MAX_MESSAGE]
-    return status, "".join(c if c.isprintable() else " " for c in msg)
+    return status, one_line(hide(msg))
+
+
+def one_line(msg: str) -> str:
+    """
+    A server's message as it goes into errors and logs: short, and on one line.
+    """
+    return "".join(c if c.isprintable() else " " for c in msg[:MAX_MESSAGE])
 
 
 def _retry_after(reply: Reply, now: float) -> float | None:
