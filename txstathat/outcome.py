@@ -17,18 +17,12 @@ from txstathat.transport import may_have_arrived
 
 __all__ = [
     "MAX_MESSAGE",
-<<<<<<< ours
     "NO_ANSWER",
-=======
->>>>>>> theirs
     "Outcome",
     "Verdict",
     "judge_failure",
     "judge_reply",
-<<<<<<< ours
-=======
     "one_line",
->>>>>>> theirs
 ]
 
 #: The most characters of a server's message that are kept.
