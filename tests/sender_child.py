@@ -149,6 +149,8 @@ say(
             "rejected": health.rejected,
             "dropped": dict(health.dropped),
             "damaged": health.damaged,
+            "retries": health.retries,
+            "last_error": repr(health.last_error),
             "threads": [t.name for t in threading.enumerate() if not t.daemon],
         }
     )

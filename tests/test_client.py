@@ -40,6 +40,7 @@ from txstathat import (
     txStatHatApiException,
     txStatHatClassic,
 )
+from txstathat.agent import HandshakeFailed
 from txstathat.interfaces import IStatHat
 from txstathat.outcome import Verdict
 from txstathat.testing import FakeStatHat, MemoryStatHat
@@ -673,6 +674,33 @@ class CloseTests(SynchronousTestCase):
             self.failureResultOf(call, StatHatClosed)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_what_was_in_flight_is_ambiguous(self) -> None:
+        """Points that were sent when the client was closed may have been taken."""
+        lost = ResponseNeverReceived([])
+        for reached, verdict in (
+            (lost, Verdict.AMBIGUOUS),
+            (HandshakeFailed([]), Verdict.RETRY),
+            (CancelledError(), Verdict.RETRY),
+        ):
+            answer: Deferred[Any] = Deferred(lambda d, e=reached: d.errback(e))
+            agent = _Later(answer, None)
+            client = txStatHat(
+                "key",
+                agent=agent,
+                reactor=self.clock,
+                max_connections=1,
+            )
+            sent, in_line = client.send([Count("a")]), client.send([Count("a")])
+            client.close()
+            self.clock.advance(1)
+            outcome = self.successResultOf(sent)
+            self.assertIsInstance(outcome.error, StatHatClosed)
+            self.assertEqual(outcome.verdict, verdict)
+            self.assertEqual(self.successResultOf(in_line).verdict, Verdict.RETRY)
+            self.assertEqual(agent.requests, 1)
+            after = self.successResultOf(client.send([Count("a")]))
+            self.assertEqual(after.verdict, Verdict.RETRY)
+
 
 class _Later:
     """
@@ -682,8 +710,10 @@ class _Later:
     def __init__(self, when: Deferred[Any], agent: Any) -> None:
         self._when = when
         self._agent = agent
+        self.requests = 0
 
     def request(self, *arguments: Any) -> Any:
+        self.requests += 1
         return self._when.addCallback(lambda _: self._agent.request(*arguments))
 
 

@@ -25,7 +25,7 @@ from zope.interface import implementer
 
 from tests.support import Authority, logged, reactor
 from tests.trouble import TroubleServer, reply, send, stall
-from txstathat import Count, Value, ez_count, ez_value, txStatHat
+from txstathat import Count, StatHatClosed, Value, ez_count, ez_value, txStatHat
 from txstathat.agent import IDLE_TIMEOUT, HandshakeFailed, PooledAgent
 from txstathat.collector.site import CollectorSite
 from txstathat.collector.stats import Total
@@ -149,6 +149,21 @@ class ServerTests(TestCase):
         yield self.assertFailure(call, CancelledError)
         yield deferLater(reactor, 0.05)
         self.assertEqual(server.open, set())
+
+    @inlineCallbacks
+    def test_closed_before_the_answer_came(self) -> Any:
+        """The server has read the points when the client is closed: ambiguous."""
+        server = TroubleServer()
+        self.addCleanup(lambda: ensureDeferred(server.stop()))
+        server.script = [stall]
+        sh = self.client(server.url)
+        sent = sh.send([Count("a")])
+        while not server.requests:
+            yield deferLater(reactor, 0.01)
+        yield sh.close()
+        outcome = yield sent
+        self.assertEqual(outcome.verdict, Verdict.AMBIGUOUS)
+        self.assertIsInstance(outcome.error, StatHatClosed)
 
     @inlineCallbacks
     def test_a_server_without_tls(self) -> Any:

@@ -1,5 +1,5 @@
 """
-Drills for the delivery service with real processes, sockets, signals and clocks.
+Drills for the delivery service with real processes, signals, clocks and disks.
 
 See :mod:`tests.test_drills_sender` for the small and the full form.
 """
@@ -9,244 +9,29 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import ensureDeferred
 from twisted.internet.error import ProcessExitedAlready
-from twisted.internet.protocol import ProcessProtocol
-from twisted.internet.task import deferLater
-from twisted.trial.unittest import SynchronousTestCase, TestCase
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET
+from twisted.trial.unittest import SynchronousTestCase
 
+from tests.children import ROOT, ChildrenTestCase
 from tests.delivery import FULL, NO_DRILLS, MemoryServer, balanced, make_service, run
-from tests.support import Authority, logged, reactor
-from tests.test_drills_sender import report, resident
-from tests.trouble import TroubleServer, drip, flood, reply, send, stall
-from txstathat import StatHatService, txStatHat
-from txstathat.agent import PooledAgent
-from txstathat.collector.front import Front, front_site
-from txstathat.testing import _Recorder
-
-ROOT = Path(__file__).parent.parent
+from tests.test_drills_sender import report
+from tests.trouble import TroubleServer, stall
+from txstathat import StatHatService
 
 
-class _Child(ProcessProtocol):
-    """
-    A child process whose lines can be waited for.
-    """
-
-    def __init__(self) -> None:
-        self.out = self.err = b""
-        self.ended: Deferred[None] = Deferred()
-        self.status: Any = None
-        self._waiting: list[Deferred[None]] = []
-
-    def outReceived(self, data: bytes) -> None:
-        self.out += data
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            waiter.callback(None)
-
-    def errReceived(self, data: bytes) -> None:
-        self.err += data
-
-    def processEnded(self, reason: Any) -> None:
-        self.status = reason.value
-        self.outReceived(b"")
-        self.ended.callback(None)
-
-    async def started(self) -> None:
-        while b"started\n" not in self.out:
-            assert self.status is None, self.err.decode()
-            waiter: Deferred[None] = Deferred()
-            self._waiting.append(waiter)
-            await waiter
-
-    @property
-    def health(self) -> dict[str, Any]:
-        return dict(json.loads(self.out.split(b"\n")[-2]))
-
-
-class _Moody(Resource):
-    """
-    A front door with random trouble: busy, or cutting the line before or after.
-    """
-
-    def __init__(self, front: Front, draw: random.Random) -> None:
-        super().__init__()
-        self.front = front
-        self.draw = draw
-        self.trouble = 0.0
-
-    def getChildWithDefault(self, path: bytes, request: Any) -> Resource:
-        return _Mood(self, self.front.getChildWithDefault(path, request))
-
-
-class _Mood(Resource):
-    isLeaf = True
-
-    def __init__(self, moody: _Moody, child: Any) -> None:
-        super().__init__()
-        self._moody = moody
-        self._child = child
-
-    def render(self, request: Any) -> Any:
-        luck, trouble = self._moody.draw.random(), self._moody.trouble
-        if luck < trouble / 3:
-            request.setResponseCode(503)
-            return b""
-        if luck < 2 * trouble / 3:
-            request.transport.abortConnection()
-            return NOT_DONE_YET
-        rendered = self._child.render(request)
-        if luck < trouble:
-            # The points are taken, but nobody hears of it.
-            request.transport.abortConnection()
-        return rendered
-
-
-class ProcessDrills(TestCase):
+class ProcessDrills(ChildrenTestCase):
     """
     A real server, and children that count.
     """
-
-    skip = NO_DRILLS
-
-    timeout = 3600 if FULL else 60
-
-    def setUp(self) -> None:
-        self.place = tempfile.mkdtemp()
-        self.addCleanup(shutil.rmtree, self.place)
-        self.spool = os.path.join(self.place, "spool")
-        self.log = os.path.join(self.place, "log")
-        self.draw = random.Random(1)
-        self.received = _Recorder()
-        self.front = _Moody(Front(self.received, lambda api, key: True), self.draw)
-        self.site = front_site(self.front, reactor)
-        self.port: Any = None
-        self.number = 0
-        self.listen()
-        self.addCleanup(lambda: self.port.stopListening())
-
-    def listen(self) -> None:
-        self.port = reactor.listenTCP(self.number, self.site, interface="127.0.0.1")
-        self.number = self.port.getHost().port
-        self.url = f"http://127.0.0.1:{self.number}"
-
-    def sum(self, stat: str) -> Any:
-        total = self.received.totals.get(stat)
-        return 0 if total is None else total.sum
-
-    def spawn(self, mode: str, *, interval: float = 0.2, **config: Any) -> _Child:
-        child = _Child()
-        settings = {"interval": interval} | config.pop("settings", {})
-        settings.setdefault("spool", self.spool)
-        config = {
-            "mode": mode, "url": self.url, "log": self.log, "settings": settings,
-        } | config  # fmt: skip
-        process = reactor.spawnProcess(
-            child,
-            sys.executable,
-            [sys.executable, "-m", "tests.sender_child", json.dumps(config)],
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            path=str(ROOT),
-        )
-        child.transport = process
-
-        def end() -> Any:
-            if child.status is None:
-                process.signalProcess("KILL")
-            return child.ended
-
-        self.addCleanup(end)
-        return child
-
-    async def wait(self, seconds: float) -> None:
-        await deferLater(reactor, seconds, lambda: None)
-
-    async def drain(self) -> dict[str, Any]:
-        child = self.spawn("drain")
-        await child.ended
-        self.assertEqual(child.status.exitCode, 0, child.err.decode())
-        self.assertNotIn(b"Traceback", child.err)
-        self.assertNotIn(b"canary-key", child.err + child.out)
-        return child.health
-
-    def sealed(self) -> set[str]:
-        """The ids of the batches in the spool, read without changing it."""
-        ids: set[str] = set()
-        copy = os.path.join(self.place, "copy")
-        shutil.rmtree(copy, ignore_errors=True)
-        if os.path.isdir(self.spool):
-            shutil.copytree(self.spool, copy)
-            for name in os.listdir(copy):
-                if name.endswith(".sqlite"):
-                    db = sqlite3.connect(os.path.join(copy, name))
-                    # It may have been killed before it had made its table.
-                    with contextlib.suppress(sqlite3.OperationalError):
-                        ids |= {row[0] for row in db.execute("SELECT id FROM batches")}
-                    db.close()
-        return ids
-
-    def test_1_kill(self) -> Any:
-        """kill -9 at any time: what was sealed arrives once, at most a window is lost."""
-        rounds = 200 if FULL else 6
-
-        async def check() -> None:
-            self.front.trouble = 0.3
-            sealed: set[str] = set()
-            counted = bound = 0
-            for _ in range(rounds):
-                child = self.spawn("count")
-                await child.started()
-                await self.wait(self.draw.uniform(0.0, 0.9))
-                child.transport.signalProcess("KILL")  # type: ignore[union-attr]
-                await child.ended
-                self.assertNotIn(b"Traceback", child.err)
-                sealed |= self.sealed()
-                lines = (
-                    Path(self.log).read_text().splitlines()
-                    if os.path.exists(self.log)
-                    else []
-                )
-                times = [
-                    (float(a), int(b)) for a, b in (line.split() for line in lines)
-                ]
-                if times:
-                    end, total = times[-1]
-                    # The open window, and what was on its way to the disk.
-                    before = [n for t, n in times if t <= end - 0.2 - 0.15]
-                    counted += total
-                    bound += total - (before[-1] if before else 0)
-                    os.unlink(self.log)
-            self.front.trouble = 0.0
-            health = await self.drain()
-            self.assertEqual(health["pending"], 0)
-            taken = {key[2] for key in self.received._digests}
-            self.assertEqual(sealed - taken, set())
-            arrived = self.sum("n")
-            # Each id was applied once: the points are those of the batches.
-            self.assertLessEqual(arrived, counted)
-            self.assertGreaterEqual(arrived, counted - bound)
-            self.assertEqual(os.listdir(self.spool), [])
-            report(
-                1,
-                f"{rounds} x kill -9: {len(sealed)} sealed batches found, lost 0, "
-                f"{(counted - arrived) / rounds:.0f} of 200 counts of a window lost "
-                f"each time on average",
-            )
-
-        return ensureDeferred(check())
 
     def test_14_sigterm(self) -> Any:
         """SIGTERM: the program ends in time, what is in the spool is not lost."""
@@ -449,124 +234,6 @@ class ProcessDrills(TestCase):
             if child.health["pending"]:
                 await self.drain()
             self.assertEqual(self.sum("n") + self.received.totals["v"].points, recorded)
-
-        return ensureDeferred(check())
-
-
-class SocketDrills(TestCase):
-    """
-    A service in this process, against servers that misbehave.
-    """
-
-    skip = NO_DRILLS
-
-    timeout = 60
-
-    def setUp(self) -> None:
-        self.authority = Authority()
-
-    def service(
-        self, url: str, *, agent: Any = None, **settings: Any
-    ) -> StatHatService:
-        client = txStatHat("canary-key", url=url, timeout=0.5, agent=agent)
-        service = StatHatService(
-            client, interval=0.05, shutdown_timeout=0.2, **settings
-        )
-        service.startService()
-        return service
-
-    def test_10_bad_replies(self) -> Any:
-        """Whatever a server answers, the next try comes, and no socket stays open."""
-        gzip = b"Content-Encoding: gzip\r\n"
-        head = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"
-        scripts: list[list[Any]] = [
-            [stall],
-            [send(head), stall],
-            [send(head), drip(b"{" * 100, 0.1)],
-            [send(b"HTTP/1.1 200 OK\r\n\r\n"), flood(b"x" * 65_536)],
-            [send(b"HTTP/1.1 200 OK\r\n"), flood(b"X-A: " + b"x" * 1000 + b"\r\n")],
-            [reply(body=b"x" * 1000, headers=gzip)],
-            [send(head), lambda connection, go_on: connection.transport.loseWriteConnection()],
-        ]  # fmt: skip
-
-        async def check() -> None:
-            for tls in (None, self.authority.server_options("localhost")):
-                agent = None
-                servers, services, agents = [], [], []
-                for script in scripts:
-                    server = TroubleServer(tls)
-                    server.script = script
-                    if tls is not None:
-                        agent = PooledAgent(
-                            reactor, trust_root=self.authority.trust_root
-                        )
-                        agents.append(agent)
-                    services.append(self.service(server.url, agent=agent))
-                    servers.append(server)
-                before = resident()
-                with logged() as log:
-                    for service in services:
-                        service.count("a")
-                    await deferLater(reactor, 1.2, lambda: None)
-                    for server, service in zip(servers, services, strict=True):
-                        self.assertGreaterEqual(server.requests, 1)
-                        self.assertGreaterEqual(service.health.retries, 1)
-                        server.script = [reply()]
-                    grown = (resident() - before) / 2**20
-                    self.assertLess(grown, 16)
-                    for service in services:
-                        await service.flush()
-                        self.assertEqual(service.health.delivered, 1)
-                        await service.stopService()
-                    for agent in agents:
-                        await agent.close()
-                    await deferLater(reactor, 0.05, lambda: None)
-                    self.assertEqual([len(s.open) for s in servers], [0] * 7)
-                for server in servers:
-                    await server.stop()
-                self.assertNotIn("canary-key", log.text)
-            await deferLater(reactor, 0.1, lambda: None)
-
-        return ensureDeferred(check())
-
-    def test_12_no_key_without_trust(self) -> Any:
-        """A server that is not trusted, or sends elsewhere, sees no key."""
-
-        async def check() -> None:
-            server = TroubleServer(self.authority.server_options("localhost"))
-            other, redirecting = TroubleServer(), TroubleServer()
-            location = f"Location: {other.url}/\r\n".encode()
-            untrusting = self.service(server.url)
-            untrusting.count("a")
-            await deferLater(reactor, 0.6, lambda: None)
-            self.assertEqual(server.received, b"")
-            self.assertEqual(untrusting.health.pending, 1)
-            await untrusting.stopService()
-            for status in (301, 302, 303, 307, 308):
-                redirecting.script = [reply(status, b"", location)]
-                service = self.service(redirecting.url)
-                service.count("a")
-                await deferLater(reactor, 0.2, lambda: None)
-                self.assertEqual(service.health.pending, 1)
-                await service.stopService()
-            self.assertGreaterEqual(redirecting.requests, 5)
-            self.assertEqual((other.requests, other.received), (0, b""))
-            for each in (server, other, redirecting):
-                await each.stop()
-
-        return ensureDeferred(check())
-
-    def test_11_unknown_name(self) -> Any:
-        """A name that is not found is an outage like any other."""
-
-        async def check() -> None:
-            service = self.service("http://nowhere.invalid")
-            service.count("a")
-            await deferLater(reactor, 0.7, lambda: None)
-            self.assertEqual(service.health.pending, 1)
-            self.assertGreaterEqual(service.health.retries, 1)
-            await service.stopService()
-            self.assertEqual(service.health.dropped, {"shutdown": 1})
 
         return ensureDeferred(check())
 

@@ -113,7 +113,8 @@ def may_have_arrived(error: BaseException) -> bool:
     :param error: what an exchange failed with.
     :returns: ``False`` when it is certain that no server read the request.
     """
-    if isinstance(error, TimeoutError) and error.__cause__ is not None:
+    # Exchanges that were given up keep the stage that they had reached as their cause.
+    if isinstance(error, (StatHatClosed, TimeoutError)) and error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, HandshakeFailed):
         return False
@@ -158,7 +159,7 @@ class _Exchange:
         self._verdict: Exception | None = None
 
     def start(self, clock: Any, timeout: float) -> None:
-        self._transport._under_way.add(self)
+        self._transport._under_way[self] = None
         self._timer = clock.callLater(timeout, self.end, TimeoutError())
         self._work.addBoth(self._settle)
 
@@ -230,7 +231,7 @@ class Transport:
         self._agent = agent
         self._own_agent: PooledAgent | None = None
         self._http: HTTPClient | None = None
-        self._under_way: set[_Exchange] = set()
+        self._under_way: dict[_Exchange, None] = {}
         self._idle: Deferred[None] | None = None
         self._closers: list[Deferred[None]] = []
         self._closed = False
@@ -328,7 +329,7 @@ class Transport:
         return self._own_agent
 
     def _ended(self, exchange: _Exchange) -> None:
-        self._under_way.discard(exchange)
+        self._under_way.pop(exchange, None)
         if not self._under_way and self._idle is not None:
             idle, self._idle = self._idle, None
             idle.callback(None)
@@ -372,7 +373,8 @@ class Transport:
                 closed.callback(None)
 
     def _end_all(self) -> None:
-        for exchange in list(self._under_way):
+        # Those in line first: none of them shall begin when a slot becomes free.
+        for exchange in reversed(list(self._under_way)):
             exchange.end(StatHatClosed())
 
 

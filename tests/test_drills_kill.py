@@ -1,0 +1,151 @@
+"""
+The drill with ``kill -9``: at random moments, and at the boundaries of system calls.
+
+See :mod:`tests.test_drills_sender` for the small and the full form.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from unittest import SkipTest
+
+from twisted.internet.defer import ensureDeferred
+
+from tests.children import ROOT, Child, ChildrenTestCase
+from tests.delivery import FULL
+from tests.support import reactor, require_program
+from tests.test_drills_sender import report
+from txstathat import Count, txStatHat
+from txstathat.delivery.batch import seal_batches
+from txstathat.delivery.spool import Spool
+
+#: Boundaries that a child passes in its first second, about.
+BOUNDARIES = 160
+
+
+class KillDrills(ChildrenTestCase):
+    """
+    Children that are killed while they count.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.front.trouble = 0.3
+        self.found: set[str] = set()
+        self.counted = self.bound = 0
+
+    def look(self, child: Child) -> None:
+        """Note what a dead child had counted, and what it had sealed."""
+        self.assertNotIn(b"Traceback", child.err)
+        self.found |= self.sealed()
+        log = Path(self.log)
+        lines = log.read_text().split("\n")[:-1] if log.exists() else []
+        times = [(float(a), int(b)) for a, b in (line.split() for line in lines)]
+        if times:
+            end, total = times[-1]
+            # The open window, and what was on its way to the disk.
+            before = [n for t, n in times if t <= end - 0.2 - 0.15]
+            self.counted += total
+            self.bound += total - (before[-1] if before else 0)
+            log.unlink()
+
+    async def settle(self, rounds: int, how: str) -> None:
+        """All that was sealed has arrived once, and little is missing."""
+        self.front.trouble = 0.0
+        health = await self.drain()
+        self.assertEqual(health["pending"], 0)
+        taken = {key[2] for key in self.received._digests}
+        self.assertEqual(self.found - taken, set())
+        self.assertGreater(len(self.found), 0)
+        arrived = self.sum("n")
+        # Each id was applied once: the points are those of the batches.
+        self.assertLessEqual(arrived, self.counted)
+        self.assertGreaterEqual(arrived, self.counted - self.bound)
+        left = [n for n in os.listdir(self.spool) if not n.endswith(".damaged")]
+        self.assertEqual(left, [])
+        lost = (self.counted - arrived) / rounds
+        report(
+            1,
+            f"{rounds} x kill -9 {how}: {len(self.found)} sealed batches found, lost 0, "
+            f"{lost:.0f} of 200 counts of a window lost each time on average",
+        )
+
+    def test_1_at_any_time(self) -> Any:
+        """kill -9 at any time: what was sealed arrives once, at most a window is lost."""
+        rounds = 250 if FULL else 4
+
+        async def check() -> None:
+            for _ in range(rounds):
+                child = self.spawn("count")
+                await child.started()
+                await self.wait(self.draw.uniform(0.0, 0.9))
+                child.transport.signalProcess("KILL")  # type: ignore[union-attr]
+                await child.ended
+                self.look(child)
+            await self.settle(rounds, "at random moments")
+
+        return ensureDeferred(check())
+
+    def test_1_at_boundaries(self) -> Any:
+        """
+        kill -9 right before and after calls such as fdatasync, rename and unlink, also
+        those within SQLite, and while a damaged file is saved: the same.
+        """
+        if sys.platform != "linux":
+            raise SkipTest("needs Linux")
+        rounds = 250 if FULL else 6
+        library = os.path.join(self.place, "boundary.so")
+        compiler = require_program("cc", "gcc")
+        source = str(ROOT / "tests" / "boundary.c")
+        subprocess.run(
+            [compiler, "-shared", "-fPIC", "-nostdlib", "-o", library, source],
+            check=True,
+        )
+
+        async def check() -> None:
+            by_themselves = 0
+            for number in range(rounds):
+                if number % 3 == 1:
+                    self.leave_damaged(number)
+                child = self.spawn(
+                    "count",
+                    env={
+                        "LD_PRELOAD": library,
+                        "PYTHONDONTWRITEBYTECODE": "1",
+                        "TXSTATHAT_DIE_AT": str(self.draw.randint(1, BOUNDARIES)),
+                    },
+                )
+                late = reactor.callLater(3, child.transport.signalProcess, "KILL")  # type: ignore[union-attr]
+                await child.ended
+                if late.active():
+                    late.cancel()
+                    by_themselves += 1
+                self.assertEqual(child.status.signal, signal.SIGKILL, child.err)
+                self.look(child)
+            self.assertGreater(by_themselves, rounds * 0.8)
+            await self.settle(rounds, "at boundaries")
+            saved = len(range(1, rounds, 3))
+            self.assertEqual(self.sum("saved"), saved)
+            report(
+                1, f"{by_themselves} at a boundary; {saved} damaged files saved once"
+            )
+
+        return ensureDeferred(check())
+
+    def leave_damaged(self, number: int) -> None:
+        """Leave a file with a batch in it whose head is damaged."""
+        os.makedirs(self.spool, 0o700, exist_ok=True)
+        path = os.path.join(self.spool, f"damaged-{number}.sqlite")
+        spool = Spool(path)
+        tallies = [(Count("saved", 1, int(time.time())), 1)]
+        with spool.transaction():
+            spool.add(seal_batches(txStatHat("key"), tallies, 1, time.time()))
+        spool.close()
+        with open(path, "r+b") as file:
+            file.write(bytes(100))
