@@ -5,6 +5,7 @@ The collector's pages, over HTTP in memory: who gets in, and what is shown.
 from __future__ import annotations
 
 import re
+import sys
 from html import unescape
 from typing import Any
 
@@ -29,7 +30,6 @@ from txstathat.collector.pages.sessions import (
     Sessions,
 )
 from txstathat.collector.pages.sparkline import sparkline
-from txstathat.collector.pages.stat_page import StatPages
 from txstathat.collector.pages.texts import ago, moment, number
 from txstathat.collector.stats import stat_id
 from txstathat.errors import StoreUnavailable
@@ -621,20 +621,23 @@ class StatTests(PageCase):
 
     def test_without_plotly(self) -> None:
         """All is there but the chart, and a word on how to get it."""
-        self.here.rooms.root.putChild(
-            b"stats", StatPages(_OpenDoor(), self.here.rooms.archive, None)
+        kept = sys.modules.get("plotly")
+        self.addCleanup(
+            sys.modules.update if kept else sys.modules.pop,
+            {"plotly": kept} if kept else "plotly",
         )
+        sys.modules["plotly"] = None  # type: ignore[assignment]
+        self.here = Collector(self)
+        self.visitor = Visitor(self.here)
+        self.visitor.sign_in()
+        self.keep(Count("hits", 6))
         id = stat_id("hits")
         page = unescape(self.visitor.see(f"/stats/{id}"))
         self.assertIn("pip install 'txStatHat[charts]'", page)
         self.assertNotIn("plotly.js", page)
         self.assertIn("<dt>Total</dt><dd>6</dd>", page)
         self.visitor.see(f"/stats/{id}/chart", 404)
-
-
-class _OpenDoor:
-    async def is_open(self, request: Any) -> bool:
-        return True
+        self.visitor.see("/assets/plotly.js", 404)
 
 
 class TextTests(SynchronousTestCase):
