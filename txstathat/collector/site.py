@@ -212,13 +212,13 @@ class CollectorSite(Site):
                 "{address} {method} {path} {status} {bytes}",
                 address=address_of(request),
                 method=request.method.decode("ascii", "replace"),
-                path=_shown(request.path),
+                path=self._shown(request.path),
                 status=request.code,
                 bytes=request.sentLength,
             )
 
-
-def _shown(path: bytes) -> str:
-    # Keys stand in the query, tokens in the path: /x/TOKEN/data/...
-    parts = path.decode("ascii", "replace").split("/")
-    return f"/x/…/{parts[3]}" if parts[1] == "x" and len(parts) > 3 else f"/{parts[1]}"
+    def _shown(self, path: bytes) -> str:
+        # Tokens stand in the path, /x/TOKEN/data/..., or anywhere by mistake.
+        first = path.split(b"/")[1:2]
+        known = first and first[0] in self.resource.listNames()
+        return f"/{first[0].decode('ascii')}" if known else "/…"

@@ -1,0 +1,497 @@
+"""
+The collector as a whole: as a service, as a plugin of Twisted's, with clients that
+nobody here wrote, and with its shields.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from unittest import SkipTest
+
+from treq import get
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.web.resource import Resource
+
+from tests.stores import free_port, wait_until
+from tests.support import logged, require_program
+from txstathat import Count, txStatHat
+from txstathat.collector.options import parse_keep, write_keys
+from txstathat.collector.service import CannotListen, CollectorService
+from txstathat.collector.site import (
+    BODY_SECONDS,
+    HEADER_SECONDS,
+    IDLE_SECONDS,
+    CollectorSite,
+)
+from txstathat.collector.stats import Total
+from txstathat.errors import StoreError
+from txstathat.testing import FakeStatHat
+
+ROOT = Path(__file__).parent.parent
+LISTEN = "tcp:0:interface=127.0.0.1"
+
+
+class ServiceCase(TestCase):
+    """
+    A collector on a SQLite file, over real sockets.
+    """
+
+    timeout = 60
+
+    @inlineCallbacks
+    def start(self, **options: Any) -> Any:
+        """Start one; the URL is then in ``self.url``."""
+        self.keys: dict[str, str] = getattr(self, "keys", {})
+        self.path = getattr(self, "path", "") or self.mktemp()
+        self.service = CollectorService(
+            f"sqlite:{self.path}", LISTEN, first_keys=self.keys.update, **options
+        )
+        ready = self.service.ready()
+        self.service.startService()
+        self.addCleanup(self.stop, self.service)
+        self.rooms = yield ready
+        self.url = f"http://127.0.0.1:{self.service.addresses[0].port}"
+
+    def stop(self, service: CollectorService) -> Any:
+        """Stop one, if it runs."""
+        return service.stopService() if service.running else None
+
+    def totals(self) -> Any:
+        """What was received."""
+        return Deferred.fromCoroutine(self.rooms.archive.totals())
+
+
+class ServiceTests(ServiceCase):
+    """
+    ``CollectorService``.
+    """
+
+    @inlineCallbacks
+    def test_embedded(self) -> Any:
+        """In a program's own services: points, a restart, and all is there."""
+        yield self.start()
+        self.assertEqual(list(self.keys), ["EZ key", "user key", "access token"])
+        client = txStatHat(self.keys["EZ key"], ignore_errors=False, url=self.url)
+        yield client.post([Count("a", 2), Count("b~c,d")])
+        yield client.close()
+        yield self.service.stopService()
+        self.assertEqual(self.service.addresses, [])
+        keys = dict(self.keys)
+        yield self.start()
+        self.assertEqual(self.keys, keys)
+        self.assertEqual((yield self.totals())["a"], Total("count", 1, 2))
+        response = yield get(
+            f"{self.url}/x/{keys['access token']}/statlist", persistent=False
+        )
+        names = [each["name"] for each in (yield response.json())]
+        self.assertEqual(names, ["a", "b c", "b d"])
+
+    @inlineCallbacks
+    def test_a_parent_starts_and_stops_it(self) -> Any:
+        """It is a service like any other."""
+        parent = MultiService()
+        service = CollectorService("memory:", LISTEN)
+        service.setServiceParent(parent)
+        parent.startService()
+        yield service.ready()
+        port = service.addresses[0].port
+        yield parent.stopService()
+        again = CollectorService("memory:", f"tcp:{port}:interface=127.0.0.1")
+        again.startService()
+        yield again.ready()
+        yield again.stopService()
+
+    @inlineCallbacks
+    def test_cannot_start(self) -> Any:
+        """What keeps it from starting is told, and nothing is left open."""
+        yield self.start()
+        taken = f"tcp:{self.service.addresses[0].port}:interface=127.0.0.1"
+        for store, listen, error in (
+            ("memory:", taken, CannotListen),
+            ("memory:", "nonsense:1", CannotListen),
+            ("sqlite:/nowhere/at/all", LISTEN, StoreError),
+            ("nonsense:", LISTEN, ValueError),
+        ):
+            service = CollectorService(store, listen)
+            ready = service.ready()
+            service.startService()
+            failure = yield self.assertFailure(ready, error)
+            self.assertTrue(str(failure))
+            yield self.assertFailure(service.ready(), error)
+            yield service.stopService()
+
+    @inlineCallbacks
+    def test_a_start_that_fails_unseen_is_logged(self) -> Any:
+        """When nobody waits for it, the log tells."""
+        service = CollectorService("nonsense:", LISTEN)
+        with logged() as log:
+            service.startService()
+            yield service.stopService()
+        self.assertIn("cannot start: 'nonsense' is no kind of store", log.text)
+
+    @inlineCallbacks
+    def test_access_log(self) -> Any:
+        """Requests are logged without keys and tokens, wherever they stand."""
+        yield self.start(access_log=True)
+        token, ez = self.keys["access token"], self.keys["EZ key"]
+        with logged() as log:
+            for path in (
+                f"/x/{token}/statlist",
+                f"/ez?ezkey={ez}&stat=secret%20stat&count=1",
+                f"/{token}",
+                f"/x/{token}",
+            ):
+                response = yield get(f"{self.url}{path}", persistent=False)
+                yield response.content()
+        for secret in (token, ez, "secret stat"):
+            self.assertNotIn(secret, log.text)
+        self.assertIn("127.0.0.1 GET /x 200 2", log.text)
+        self.assertIn("127.0.0.1 GET /ez 200", log.text)
+        self.assertIn("127.0.0.1 GET /… 404", log.text)
+
+    @inlineCallbacks
+    def test_no_secret_is_logged(self) -> Any:
+        """Nothing at all of a key is in the log, with refusals and the first start."""
+        with logged() as log:
+            yield self.start()
+            client = txStatHat("canary-key", url=self.url)
+            yield client.count("a")
+            yield client.close()
+        for secret in ("canary-key", *self.keys.values()):
+            self.assertNotIn(secret, log.text)
+
+
+class OtherClientsTests(ServiceCase):
+    """
+    Clients that nobody here wrote.
+    """
+
+    timeout = 120
+
+    @inlineCallbacks
+    def run_program(self, *command: str, **options: Any) -> Any:
+        """Run one in a thread; what it printed."""
+        done = yield deferToThread(
+            subprocess.run,
+            command,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            **options,
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+    @inlineCallbacks
+    def test_curl(self) -> Any:
+        """curl posts forms and JSON, and reads them back."""
+        curl = require_program("curl", "curl")
+        yield self.start()
+        ez, token = self.keys["EZ key"], self.keys["access token"]
+        told = yield self.run_program(
+            *(curl, "-s", "-d", "stat=page view", "-d", f"ezkey={ez}", "-d", "count=1"),
+            f"{self.url}/ez",
+        )
+        self.assertEqual(json.loads(told), {"status": 200, "msg": "ok"})
+        body = json.dumps(
+            {
+                "ezkey": ez,
+                "data": [
+                    {"stat": "page view", "count": 2},
+                    {"stat": "load~total,web01", "value": 0.7},
+                ],
+            }
+        )
+        told = yield self.run_program(
+            *(curl, "-s", "-H", "Content-Type: application/json", "-d", body),
+            f"{self.url}/ez",
+        )
+        self.assertEqual(json.loads(told), {"status": 200, "msg": "ok", "multiple": 3})
+        told = yield self.run_program(curl, "-sf", f"{self.url}/x/{token}/statlist")
+        self.assertEqual(
+            [each["name"] for each in json.loads(told)],
+            ["load total", "load web01", "page view"],
+        )
+        told = yield self.run_program(
+            curl, "-sf", "-u", f"{token}:", f"{self.url}/a1/stats"
+        )
+        self.assertEqual(len(json.loads(told)), 3)
+        totals = yield self.totals()
+        self.assertEqual(totals["page view"], Total("count", 2, 3))
+
+    @inlineCallbacks
+    def test_node(self) -> Any:
+        """npm's stathat counts on it; only where its requests go is changed."""
+        node = require_program("node", "nodejs")
+        npm = require_program("npm", "npm")
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        installed = yield deferToThread(
+            subprocess.run,
+            [npm, "install", "--no-audit", "--no-fund", "stathat@0.0.8"],
+            cwd=folder,
+            capture_output=True,
+            timeout=90,
+        )
+        if installed.returncode:
+            if os.environ.get("CI") == "true":
+                raise AssertionError(installed.stderr.decode())
+            raise SkipTest("npm could not install stathat: is there a network?")
+        yield self.start()
+        archive, keys = self.rooms.archive, self.rooms.keys
+        stat_keys = []
+        for name, kind in (("by key", "count"), ("measured", "value")):
+            yield Deferred.fromCoroutine(archive.create(name, kind))
+            made = Deferred.fromCoroutine(keys.add("stat", name, name))
+            stat_keys.append((yield made))
+        program = """
+            const http = require('http'), original = http.request;
+            const [port, ez, user, counter, value] = process.argv.slice(2);
+            http.request = (options, answered) => original(
+                {...options, hostname: '127.0.0.1', port}, answered);
+            const stathat = require('stathat');
+            const tell = (status, body) => console.log(status, String(body));
+            stathat.trackEZCount(ez, 'page view~total,it', 5, tell);
+            stathat.trackEZValue(ez, 'load', 0.25, tell);
+            stathat.trackEZValueWithTime(ez, 'load', 0.75, 1363118126, tell);
+            stathat.trackCount(user, counter, 7, tell);
+            stathat.trackValue(user, value, 1.5, tell);
+            stathat.trackEZCount('wrong', 'load', 1, tell);
+        """
+        (folder / "program.js").write_text(program)
+        told = yield self.run_program(
+            node,
+            "program.js",
+            self.url.rpartition(":")[2],
+            self.keys["EZ key"],
+            self.keys["user key"],
+            *stat_keys,
+            cwd=folder,
+        )
+        ok = '200 {"status": 200, "msg": "ok"}'
+        refused = '403 {"status": 403, "msg": "this EZ key is not known here"}'
+        self.assertEqual(sorted(told.splitlines()), [ok] * 5 + [refused])
+        self.assertEqual(
+            (yield self.totals()),
+            {
+                "page view total": Total("count", 1, 5),
+                "page view it": Total("count", 1, 5),
+                "load": Total("value", 2, 1.0),
+                "by key": Total("count", 1, 7),
+                "measured": Total("value", 1, 1.5),
+            },
+        )
+
+
+class PluginTests(SynchronousTestCase):
+    """
+    ``twist stathat``.
+    """
+
+    def test_twist(self) -> None:
+        """The first keys go to a file for one reader; SIGTERM ends it in good order."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        port = free_port()
+        command = [
+            *(sys.executable, "-m", "twisted", "--log-format", "text", "stathat"),
+            *("--listen", f"tcp:{port}:interface=127.0.0.1"),
+            *("--store", f"sqlite://{folder}/stats", "--keys-file", f"{folder}/keys"),
+            *("--keep", "minute=2d"),
+        ]
+        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+        server = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environ
+        )
+        try:
+            wait_until(lambda: (folder / "keys").exists() or server.poll() is not None)
+            text = (folder / "keys").read_text()
+            mode = stat.S_IMODE((folder / "keys").stat().st_mode)
+            self.assertEqual(mode, 0o600)
+            keys = dict(line.split(": ") for line in text.splitlines())
+            self.assertEqual(list(keys), ["EZ key", "user key", "access token"])
+            sent = subprocess.run(
+                [sys.executable, "-m", "txstathat", "count", "a", "3"],
+                env={
+                    **environ,
+                    "TXSTATHAT_URL": f"http://127.0.0.1:{port}",
+                    "TXSTATHAT_EZKEY": keys["EZ key"],
+                },
+            )
+            self.assertEqual(sent.returncode, 0)
+        finally:
+            server.send_signal(signal.SIGTERM)
+            out, _ = server.communicate(timeout=20)
+        # Twisted ends with the signal itself, after all is stopped.
+        self.assertIn(server.returncode, (0, -signal.SIGTERM), out)
+        self.assertIn(b"Main loop terminated", out)
+        self.assertIn(f"the first keys are in {folder}/keys".encode(), out)
+        self.assertIn(f"listening on http://127.0.0.1:{port}".encode(), out)
+        for key in keys.values():
+            self.assertNotIn(key.encode(), out)
+
+    def test_options(self) -> None:
+        """The help tells the defaults, and a bad option is refused in words."""
+        environ = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+        told = subprocess.run(
+            [sys.executable, "-m", "twisted", "stathat", "--help"],
+            env=environ,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for words in (
+            "[default: sqlite:txstathat.sqlite]",
+            "[default: tcp:8080:interface=127.0.0.1]",
+            "minute 26h, hour 35d, day 400d, month forever, year forever",
+        ):
+            self.assertIn(words, told)
+        wrong = subprocess.run(
+            [sys.executable, "-m", "twisted", "stathat", "--keep", "week=1d"],
+            env=environ,
+            capture_output=True,
+            text=True,
+        )
+        self.assertNotEqual(wrong.returncode, 0)
+        self.assertIn("must be like minute=7d", wrong.stdout + wrong.stderr)
+
+
+class OptionsTests(SynchronousTestCase):
+    """
+    What is told from outside.
+    """
+
+    def test_keep(self) -> None:
+        """A scale and how long, or forever."""
+        self.assertEqual(
+            parse_keep(["minute=2d", "day=forever", "hour=36h"]),
+            {"minute": 172_800.0, "day": None, "hour": 129_600.0},
+        )
+        for wrong in ("week=1d", "minute", "minute=", "minute=0d", "minute=-1d", "=1d"):
+            self.assertRaises(ValueError, parse_keep, [wrong])
+
+    def test_a_file_of_keys(self) -> None:
+        """It is replaced as a whole, and is never readable by others."""
+        path = self.mktemp()
+        Path(path).write_text("before")
+        os.chmod(path, 0o666)
+        Path(f"{path}.new").write_text("left by a crash")
+        write_keys(path, {"EZ key": "x"})
+        self.assertEqual(Path(path).read_text(), "EZ key: x\n")
+        self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o600)
+        self.assertRaises(OSError, write_keys, "/nowhere/at/all", {})
+
+
+class ShieldTests(SynchronousTestCase):
+    """
+    Limits on time and on connections, with a clock of the test's own.
+    """
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.fake = FakeStatHat()
+        self.site = self.make(self.fake.resource)
+
+    def make(self, root: Resource, **options: Any) -> CollectorSite:
+        site = CollectorSite(root, self.clock, **options)
+        site._updateLogDateTime = lambda: None
+        return site
+
+    def connect(self, site: CollectorSite | None = None) -> Any:
+        """A connection, with what it was told in ``transport.value()``."""
+        channel: Any = (site or self.site).buildProtocol(None)
+        channel.makeConnection(StringTransport())
+        return channel
+
+    def drip(self, channel: Any, data: bytes, seconds: float) -> float:
+        """Send one byte every second; after how long the connection was cut."""
+        for number in range(int(seconds)):
+            if channel.transport.disconnected:
+                return number
+            channel.dataReceived(data[number : number + 1] or b"x")
+            self.clock.advance(1)
+        return float("inf")
+
+    def test_silence(self) -> None:
+        """Who says nothing is cut."""
+        channel = self.connect()
+        self.clock.advance(HEADER_SECONDS - 0.1)
+        self.assertFalse(channel.transport.disconnected)
+        self.clock.advance(0.1)
+        self.assertTrue(channel.transport.disconnected)
+
+    def test_dripped_headers(self) -> None:
+        """One byte at a time prolongs nothing."""
+        head = b"POST /ez HTTP/1.1\r\nHost: a.very.long.name.indeed\r\n"
+        self.assertEqual(self.drip(self.connect(), head, 60), HEADER_SECONDS)
+
+    def test_dripped_body(self) -> None:
+        """Nor does it within a body, which has a time limit of its own."""
+        channel = self.connect()
+        channel.dataReceived(b"POST /ez HTTP/1.1\r\nContent-Length: 9999\r\n\r\n")
+        self.assertEqual(self.drip(channel, b"", 120), BODY_SECONDS)
+
+    def test_kept_alive(self) -> None:
+        """Between requests it may be quiet for a while; each has its time anew."""
+        form = b"ezkey=k&stat=a&count=1"
+        request = b"POST /ez HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (
+            len(form),
+            form,
+        )
+        channel = self.connect()
+        for _ in range(4):
+            channel.dataReceived(request[:10])
+            self.clock.advance(HEADER_SECONDS - 1)
+            channel.dataReceived(request[10:-1])
+            self.clock.advance(BODY_SECONDS - 1)
+            channel.dataReceived(request[-1:])
+            self.clock.advance(IDLE_SECONDS - 1)
+        self.assertFalse(channel.transport.disconnected)
+        self.assertEqual(self.fake.totals["a"].points, 4)
+        self.clock.advance(1)
+        self.assertTrue(channel.transport.disconnected)
+        channel.connectionLost(None)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_the_slowest_makes_room(self) -> None:
+        """Beyond the limit the one that was waited for the longest is cut."""
+        site = self.make(self.fake.resource, max_connections=3)
+        first, second, third = (self.connect(site) for _ in range(3))
+        first.dataReceived(b"GET /healthz HTTP/1.1\r\n\r\n")
+        fourth = self.connect(site)
+        self.assertEqual(
+            [each.transport.disconnected for each in (first, second, third, fourth)],
+            [False, True, False, False],
+        )
+
+    def test_who_is_served_is_not_cut(self) -> None:
+        """Whoever waits for an answer keeps the connection; the newcomer is cut."""
+
+        class Slow(Resource):
+            isLeaf = True
+
+            def render(self, request: Any) -> int:
+                return 1  # NOT_DONE_YET
+
+        site = self.make(Slow(), max_connections=1)
+        served = self.connect(site)
+        served.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
+        late = self.connect(site)
+        self.assertTrue(late.transport.disconnected)
+        self.assertFalse(served.transport.disconnected)
+
+    def test_files(self) -> None:
+        """There are never more connections than the process may open files."""
+        site = self.make(self.fake.resource, max_connections=10**9)
+        self.assertLess(site._max_connections, 10**9)
