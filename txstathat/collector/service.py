@@ -4,7 +4,7 @@ The collector as a service: to embed in a program, or to run by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from txstathat.collector.alert_records import AlertRecords
+from txstathat.collector.alerts_api import AlertsApi
 from txstathat.collector.archive import Archive
 from txstathat.collector.doorman import Doorman
 from txstathat.collector.export_api import CommandLineApi, ExportApi, Readers
@@ -23,6 +25,8 @@ from txstathat.collector.keys import REFRESH, Keys
 from txstathat.collector.monitoring import Healthz, Metrics
 from txstathat.collector.numbers import Numbers
 from txstathat.collector.site import MAX_CONNECTIONS, CollectorSite
+from txstathat.collector.watch import JUDGE_EVERY, TELL_EVERY, Watch
+from txstathat.collector.webhooks import Webhooks, check_webhook
 from txstathat.errors import StatHatError
 from txstathat.stores.interface import IStore
 from txstathat.stores.url import open_store
@@ -53,6 +57,9 @@ class Rooms:
     :ivar export: what is at ``/x``.
     :ivar command_line: what is at ``/a1``.
     :ivar numbers: its own numbers.
+    :ivar alerts: the alerts.
+    :ivar webhooks: where they are told.
+    :ivar watch: watches them.
     """
 
     root: Front
@@ -63,16 +70,22 @@ class Rooms:
     export: ExportApi
     command_line: CommandLineApi
     numbers: Numbers
+    alerts: AlertRecords
+    webhooks: Webhooks
+    watch: Watch
 
 
 def collector_rooms(
-    store: IStore, retention: Mapping[str, float | None] | None = None
+    store: IStore,
+    retention: Mapping[str, float | None] | None = None,
+    webhooks: Webhooks | None = None,
 ) -> Rooms:
     """
     Put a collector together.
 
     :param store: where everything is kept.
     :param retention: as for :class:`~txstathat.collector.archive.Archive`.
+    :param webhooks: where alerts are told, by default nowhere.
     """
     archive = Archive(store, retention=retention)
     keys, doorman, numbers = Keys(store), Doorman(store.clock), Numbers()
@@ -84,7 +97,23 @@ def collector_rooms(
     root.putChild(b"a1", command_line)
     root.putChild(b"healthz", Healthz(archive))
     root.putChild(b"metrics", Metrics(readers, numbers, archive, doorman))
-    return Rooms(root, archive, keys, doorman, readers, export, command_line, numbers)
+    alerts, webhooks = AlertRecords(store), webhooks or Webhooks()
+    calls = AlertsApi(archive, alerts, webhooks).methods
+    export.add("alerts", **calls)
+    command_line.add("alerts", **calls)
+    return Rooms(
+        root,
+        archive,
+        keys,
+        doorman,
+        readers,
+        export,
+        command_line,
+        numbers,
+        alerts,
+        webhooks,
+        Watch(archive, alerts, webhooks, numbers),
+    )
 
 
 class CollectorService(Service):
@@ -103,10 +132,13 @@ class CollectorService(Service):
         :data:`txstathat.collector.stats.RETENTION`.
     :param max_connections: how many connections may be open.
     :param access_log: whether requests are logged, without what is secret in them.
+    :param webhooks: URLs where alerts are told: by default at the first one. An alert
+        may name another one at the same host as any of them.
     :param first_keys: called with the first keys, when there was none and one of each
         kind was made: by what they are, such as ``'EZ key'``. It is called before the
         collector listens, and never again for the same store.
     :param reactor: by default the global one.
+    :raises ValueError: if a webhook's URL is not valid.
     """
 
     _log = Logger()
@@ -119,6 +151,7 @@ class CollectorService(Service):
         retention: Mapping[str, float | None] | None = None,
         max_connections: int = MAX_CONNECTIONS,
         access_log: bool = False,
+        webhooks: Sequence[str] = (),
         first_keys: Callable[[dict[str, str]], None] | None = None,
         reactor: Any = None,
     ) -> None:
@@ -127,6 +160,7 @@ class CollectorService(Service):
         self._retention = retention
         self._max_connections = max_connections
         self._access_log = access_log
+        self._webhooks = tuple(map(check_webhook, webhooks))
         self._first_keys = first_keys
         self._reactor = reactor
         self._opened: IStore | None = None
@@ -194,7 +228,8 @@ class CollectorService(Service):
             store = self._opened = await open_store(self._store, reactor=self._reactor)
         else:
             store = self._store
-        rooms = collector_rooms(store, self._retention)
+        webhooks = Webhooks(self._webhooks, reactor=self._reactor)
+        rooms = collector_rooms(store, self._retention, webhooks)
         made = await rooms.keys.make_first()
         if made and self._first_keys is not None:
             self._first_keys(made)
@@ -212,6 +247,8 @@ class CollectorService(Service):
                 raise CannotListen(f"cannot listen on {text!r}: {error}") from error
         self._every(REFRESH, rooms.keys.load)
         self._every(_EMPTY_TRASH_EVERY, rooms.archive.empty_trash)
+        self._every(JUDGE_EVERY, rooms.watch.judge)
+        self._every(TELL_EVERY, rooms.watch.tell)
         return rooms
 
     def _endpoint(self, text: str) -> Any:
@@ -256,6 +293,7 @@ class CollectorService(Service):
         ports, self._ports = self._ports, []
         await DeferredList([succeed(None), *map(_stopped, ports)])
         if isinstance(self._result, Rooms):
+            await self._result.webhooks.close()
             await self._result.archive.settled()
         store, self._opened = self._opened, None
         if store is not None:
