@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
 from txstathat.collector.alert_records import (
@@ -198,7 +198,9 @@ class Watch:
 
         now = self._now()
         due = [record for record in records if record.notices[0].next_at <= now]
-        await gatherResults(map(attempt, due), consumeErrors=True)
+        for done, outcome in await DeferredList(map(attempt, due), consumeErrors=True):
+            if not done:
+                outcome.raiseException()
 
     async def _attempt(self, record: AlertRecord) -> None:
         alert, notice = record.alert, record.notices[0]
