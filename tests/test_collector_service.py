@@ -17,7 +17,7 @@ from unittest import SkipTest
 
 from treq import get
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.internet.threads import deferToThread
@@ -26,7 +26,9 @@ from twisted.web.resource import Resource
 
 from tests.stores import free_port, wait_until
 from tests.support import logged, require_program
+from tests.test_archive import batch
 from txstathat import Count, txStatHat
+from txstathat.collector.archive import Archive
 from txstathat.collector.options import parse_keep, write_keys
 from txstathat.collector.service import CannotListen, CollectorService
 from txstathat.collector.site import (
@@ -36,7 +38,8 @@ from txstathat.collector.site import (
     CollectorSite,
 )
 from txstathat.collector.stats import Total
-from txstathat.errors import StoreError
+from txstathat.errors import StoreError, StoreUnavailable
+from txstathat.stores import backup_store, open_store
 from txstathat.testing import FakeStatHat
 
 ROOT = Path(__file__).parent.parent
@@ -171,6 +174,63 @@ class ServiceTests(ServiceCase):
             yield client.close()
         for secret in ("canary-key", *self.keys.values()):
             self.assertNotIn(secret, log.text)
+
+
+class BackupTests(ServiceCase):
+    """
+    A copy of a store that is in use.
+    """
+
+    @inlineCallbacks
+    def test_while_it_is_written_to(self) -> Any:
+        """The copy is of one moment: whole batches, sound, and a store of its own."""
+        yield self.start()
+        archive = self.rooms.archive
+        running = True
+
+        async def write() -> None:
+            while running:
+                await archive.keep(batch(*[Count(f"s{n}") for n in range(20)]))
+
+        writing = [Deferred.fromCoroutine(write()) for _ in range(3)]
+        yield archive.keep(batch(Count("first")))
+        copies = [self.mktemp() for _ in range(3)]
+        for path in copies:
+            size = yield backup_store(f"sqlite:{self.path}", path)
+            self.assertEqual(size, os.path.getsize(path))
+            self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o600)
+        running = False
+        yield gatherResults(writing)
+        received = 0
+        for path in copies:
+            store = yield open_store(f"sqlite:{path}")
+            totals = yield Deferred.fromCoroutine(Archive(store).totals())
+            yield store.close()
+            numbers = {totals[f"s{n}"].sum for n in range(20) if "s0" in totals}
+            self.assertLessEqual(len(numbers), 1)
+            self.assertGreaterEqual(min(numbers, default=0), received)
+            received = min(numbers, default=0)
+        self.assertEqual(list(Path(self.path).parent.glob("*.unfinished")), [])
+
+    @inlineCallbacks
+    def test_refused(self) -> Any:
+        """No file is overwritten, and what is no store of ours is not copied."""
+        yield self.start()
+        there = self.mktemp()
+        Path(there).write_text("precious")
+        url = f"sqlite:{self.path}"
+        other = self.mktemp()
+        Path(other).write_bytes(b"not a database, but long enough to be one" * 50)
+        for source, path, error in (
+            (url, there, FileExistsError),
+            ("redis://localhost", self.mktemp(), ValueError),
+            ("sqlite:", self.mktemp(), ValueError),
+            ("sqlite:/nowhere/at/all", self.mktemp(), StoreUnavailable),
+            (url, "/nowhere/at/all", StoreUnavailable),
+            (f"sqlite:{other}", self.mktemp(), StoreUnavailable),
+        ):
+            yield self.assertFailure(backup_store(source, path), error)
+        self.assertEqual(Path(there).read_text(), "precious")
 
 
 class OtherClientsTests(ServiceCase):

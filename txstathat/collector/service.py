@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, fail, succeed
@@ -31,11 +32,20 @@ from txstathat.errors import StatHatError
 from txstathat.stores.interface import IStore
 from txstathat.stores.url import open_store
 
-__all__ = ["LISTEN", "CannotListen", "CollectorService", "Rooms", "collector_rooms"]
+__all__ = [
+    "LISTEN",
+    "REDIS_SECONDS",
+    "CannotListen",
+    "CollectorService",
+    "Rooms",
+    "collector_rooms",
+]
 
 #: Where a collector listens, by default.
 LISTEN = "tcp:8080:interface=127.0.0.1"
 
+#: For how many seconds Redis is waited for, where its URL does not say.
+REDIS_SECONDS = 0.7
 #: Every how many seconds the trash is looked into.
 _EMPTY_TRASH_EVERY = 3600.0
 
@@ -225,7 +235,8 @@ class CollectorService(Service):
         endpoints = [(text, self._endpoint(text)) for text in self._listen]
         store: IStore
         if isinstance(self._store, str):
-            store = self._opened = await open_store(self._store, reactor=self._reactor)
+            url = _impatient(self._store)
+            store = self._opened = await open_store(url, reactor=self._reactor)
         else:
             store = self._store
         webhooks = Webhooks(self._webhooks, reactor=self._reactor)
@@ -298,6 +309,20 @@ class CollectorService(Service):
         store, self._opened = self._opened, None
         if store is not None:
             await store.close()
+
+
+def _impatient(url: str) -> str:
+    """
+    A Redis URL with a shorter time limit, where it names none: whoever posts is told to
+    come again within 2 seconds (a command is tried twice).
+    """
+    parts = urlsplit(url)
+    if not parts.scheme.startswith("redis") or "socket_timeout" in parts.query:
+        return url
+    limits = f"socket_timeout={REDIS_SECONDS}&socket_connect_timeout={REDIS_SECONDS}"
+    return urlunsplit(
+        parts._replace(query="&".join(filter(None, [parts.query, limits])))
+    )
 
 
 def _stopped(port: Any) -> Deferred[Any]:

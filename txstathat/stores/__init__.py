@@ -2,6 +2,7 @@
 Where counts are kept: SQLite, Redis, Redis Cluster, memory.
 """
 
+from txstathat.stores.backup import backup_store
 from txstathat.stores.interface import (
     ANY,
     Addition,
@@ -29,5 +30,6 @@ __all__ = [
     "IStore",
     "Outcome",
     "Stretch",
+    "backup_store",
     "open_store",
 ]

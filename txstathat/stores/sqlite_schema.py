@@ -10,9 +10,10 @@ from contextlib import contextmanager
 
 from txstathat.errors import StoreError, StoreTooNew
 
-__all__ = ["MIGRATIONS", "migrate", "transaction"]
+__all__ = ["APPLICATION", "MIGRATIONS", "migrate", "transaction"]
 
-_APPLICATION = 0x74785348  # "txSH"
+#: The application id in the file, by which it is known: "txSH".
+APPLICATION = 0x74785348
 
 #: What takes the schema from each version to the next one.
 #:
@@ -76,7 +77,7 @@ def migrate(db: sqlite3.Connection, migrations: Sequence[Sequence[str]]) -> None
         (version,) = db.execute("PRAGMA user_version").fetchone()
         (application,) = db.execute("PRAGMA application_id").fetchone()
         (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if application != _APPLICATION and (tables or version or application):
+        if application != APPLICATION and (tables or version or application):
             raise StoreError("this SQLite file was made by something else")
         if version > len(migrations):
             raise StoreTooNew(
@@ -87,7 +88,7 @@ def migrate(db: sqlite3.Connection, migrations: Sequence[Sequence[str]]) -> None
             for statement in statements:
                 db.execute(statement)
         if version < len(migrations):
-            db.execute(f"PRAGMA application_id = {_APPLICATION}")
+            db.execute(f"PRAGMA application_id = {APPLICATION}")
             db.execute(f"PRAGMA user_version = {len(migrations)}")
 
 

@@ -1,0 +1,525 @@
+"""
+Faults that the collector has to survive, each with what it must show.
+
+Each is small here. ``TXSTATHAT_DRILLS=full`` runs them as large as the figures in
+docs/own-server.rst were measured, which takes an hour or so. The server is a process of
+its own, and what talks to it are plain sockets.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+import resource
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+from uuid import uuid4
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.stores import NOW, RedisServer, free_port, wait_until
+from tests.test_collector import Collector
+from txstathat.collector.site import BODY_SECONDS, HEADER_SECONDS
+from txstathat.stores.sqlite import MAX_LOG
+
+FULL = os.environ.get("TXSTATHAT_DRILLS") == "full"
+ROOT = Path(__file__).parent.parent
+
+
+class Server:
+    """
+    ``txstathat serve``, in a process of its own.
+
+    :param store: the store's URL.
+    """
+
+    def __init__(self, store: str) -> None:
+        self.store = store
+        self.port = free_port()
+        self.keys: dict[str, str] = {}
+        self.process: Any = None
+        self.start()
+
+    def start(self) -> float:
+        """Start it, and wait until it answers; how many seconds that took."""
+        began = time.monotonic()
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "txstathat", "serve", "--store", self.store),
+                *("--listen", f"tcp:{self.port}:interface=127.0.0.1"),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        for line in self.process.stdout:
+            what, _, key = line.strip().partition(": ")
+            if key and not what.startswith("These"):
+                self.keys[what] = key
+            if line.startswith("Listening"):
+                break
+        else:
+            raise AssertionError(self.process.stderr.read())
+        return time.monotonic() - began
+
+    def kill(self) -> None:
+        """Kill it, as a power cut would, but for the disk."""
+        self.process.kill()
+        self.process.communicate()
+
+    def memory(self) -> int:
+        """How many bytes it has in memory."""
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
+        return int(pages) * resource.getpagesize()
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: str | bytes | None = None,
+        timeout: float = 20,
+        **headers: str,
+    ) -> tuple[int, Any]:
+        """One request on a connection of its own: status and JSON; 0 when it is cut."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        try:
+            connection.request(method, path, body, named)
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
+        except (OSError, HTTPException):
+            return 0, None
+        finally:
+            connection.close()
+
+    def post(self, stats: list[str], id: str | None = None, **more: Any) -> int:
+        """Count each of some stats once; the status."""
+        data = [{"stat": stat, "count": 1, **more} for stat in stats]
+        body = json.dumps({"ezkey": self.keys["EZ key"], "data": data})
+        headers = {"Content_Type": "application/json"}
+        if id is not None:
+            headers["Idempotency_Key"] = id
+        return self.ask("POST", "/ez", body, **headers)[0]
+
+    def sums(self) -> dict[str, int]:
+        """What the export API tells of each stat, over all time."""
+        token = self.keys["access token"]
+        _, stats = self.ask("GET", f"/x/{token}/statlist")
+        sums: dict[str, int] = {}
+        for at in range(0, len(stats), 100):
+            ids = "/".join(stat["id"] for stat in stats[at : at + 100])
+            _, data = self.ask("GET", f"/x/{token}/data/{ids}?t=60y1y")
+            for one in data:
+                sums[one["name"]] = sum(point["value"] for point in one["points"])
+        return sums
+
+    def latencies(self, seconds: float, path: str = "/nothing") -> list[float]:
+        """How long an honest client waits, again and again, sorted."""
+        took = []
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            began = time.monotonic()
+            status, _ = self.ask("GET", path)
+            took.append(time.monotonic() - began)
+            assert status, "an honest client was cut"
+            time.sleep(0.005)
+        return sorted(took)
+
+
+def p99(sorted_times: list[float]) -> float:
+    """The time within which 99 of 100 are."""
+    return sorted_times[int(len(sorted_times) * 0.99)]
+
+
+class DrillCase(SynchronousTestCase):
+    """
+    A server on a SQLite file.
+    """
+
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp()).absolute()
+        self.server = self.serve(f"sqlite://{self.path}")
+
+    def serve(self, store: str) -> Server:
+        server = Server(store)
+        self.addCleanup(server.kill)
+        return server
+
+    def say(self, figure: str) -> None:
+        """Tell a figure, in the full form."""
+        if FULL:
+            print(f"\n    {self._testMethodName}: {figure}", end=" ")
+
+    def sound(self) -> None:
+        """SQLite finds nothing wrong with the file."""
+        with sqlite3.connect(self.path) as db:
+            self.assertEqual(db.execute("PRAGMA integrity_check").fetchone(), ("ok",))
+
+    def in_background(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Repeat something in a thread; call what is returned to stop it."""
+        stop = threading.Event()
+
+        def repeat() -> None:
+            while not stop.is_set():
+                work()
+
+        thread = threading.Thread(target=repeat, daemon=True)
+        thread.start()
+
+        def end() -> None:
+            stop.set()
+            thread.join(30)
+
+        self.addCleanup(end)
+        return end
+
+
+class CrashDrills(DrillCase):
+    """
+    Drills 19 to 23: what is acknowledged is there, once.
+    """
+
+    def send_all(self, ids: list[str], acknowledged: set[str]) -> None:
+        """Post batches of two stats until each is acknowledged or the server is gone."""
+        for id in ids:
+            if self.server.post(["a", "b"], id) == 200:
+                acknowledged.add(id)
+
+    def test_19_killed(self) -> None:
+        """Killed amid writes: nothing acknowledged is missing, nothing is doubled."""
+        kills = 500 if FULL else 3
+        sent: list[str] = []
+        slowest = 0.0
+        for _ in range(kills):
+            acknowledged: set[str] = set()
+            ids = [uuid4().hex for _ in range(200)]
+            with ThreadPoolExecutor(4) as pool:
+                work = [
+                    pool.submit(self.send_all, ids[n::4], acknowledged)
+                    for n in range(4)
+                ]
+                time.sleep(random.uniform(0.05, 0.4))
+                self.server.kill()
+                for one in work:
+                    one.result()
+            slowest = max(slowest, self.server.start())
+            # What was in doubt is sent again, under the same id; twice for good measure.
+            for id in ids:
+                if id not in acknowledged:
+                    self.assertEqual(self.server.post(["a", "b"], id), 200)
+            for id in random.sample(ids, 5):
+                self.assertEqual(self.server.post(["a", "b"], id), 200)
+            sent += ids
+        self.assertEqual(self.server.sums(), {"a": len(sent), "b": len(sent)})
+        self.server.kill()
+        self.sound()
+        self.say(f"{kills} kills, {len(sent)} batches, up again in {slowest:.2f} s")
+        self.assertLess(slowest, 2 if FULL else 10)
+
+    def test_20_disk_full(self) -> None:
+        """503 while nothing can be written, no half batches, and back after relief."""
+        stats = [f"s{n}" for n in range(10)]
+        done = [uuid4().hex]
+        self.assertEqual(self.server.post(stats, done[0]), 200)
+        pid = self.server.process.pid
+        before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        refused = []
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, before[1]))
+        for _ in range(50 if FULL else 4):
+            id = uuid4().hex
+            status = self.server.post(stats, id, t=int(time.time()) - len(done) * 60)
+            self.assertIn(status, (200, 503))
+            (done if status == 200 else refused).append(id)
+        self.assertTrue(refused)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+        relief = time.monotonic()
+        wait_until(lambda: self.server.post(stats, refused[0]) == 200)
+        back = time.monotonic() - relief
+        self.say(f"{len(refused)} refused, back in {back:.2f} s")
+        self.assertLess(back, 5)
+        for id in refused:
+            self.assertEqual(self.server.post(stats, id), 200)
+        whole = len(done) + len(refused)
+        self.assertEqual(self.server.sums(), dict.fromkeys(stats, whole))
+
+    def test_21_locked(self) -> None:
+        """A lock by another process: 503 soon, and the reactor goes on meanwhile."""
+        self.assertEqual(self.server.post(["a"]), 200)
+        seconds = 10 if FULL else 4
+        with ThreadPoolExecutor(8) as pool:
+            locker = sqlite3.connect(self.path, isolation_level=None)
+            locker.execute("BEGIN IMMEDIATE")
+            began = time.monotonic()
+
+            def post() -> tuple[int, float]:
+                start = time.monotonic()
+                return self.server.post(["a"]), time.monotonic() - start
+
+            posts = [pool.submit(post) for _ in range(4)]
+            stalls = self.server.latencies(seconds)
+            locker.execute("ROLLBACK")
+            locker.close()
+            answers = [one.result() for one in posts]
+        self.assertEqual({status for status, _ in answers}, {503})
+        longest = max(took for _, took in answers)
+        self.say(f"503 in {longest:.2f} s, stall {stalls[-1] * 1000:.0f} ms")
+        self.assertLess(longest, 5)
+        self.assertLess(stalls[-1], 0.1 if FULL else 0.5)
+        self.assertGreaterEqual(time.monotonic() - began, seconds)
+        wait_until(lambda: self.server.post(["a"]) == 200)
+        self.assertEqual(self.server.sums(), {"a": 2})
+
+    def test_21_long_reader(self) -> None:
+        """Someone who reads for long holds up no write; after, the log is cut back."""
+        self.server.post(["a"])
+        reader = sqlite3.connect(self.path, isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM cell").fetchone()
+        for n in range(600 if FULL else 30):
+            stats = [f"stat {n} {m}" for m in range(100)]
+            self.assertEqual(self.server.post(stats), 200)
+        reader.execute("ROLLBACK")
+        reader.close()
+        for _ in range(3):
+            self.server.post(["a"])
+        size = os.path.getsize(f"{self.path}-wal")
+        self.say(f"the log has {size / 2**20:.1f} MiB")
+        self.assertLessEqual(size, MAX_LOG)
+
+    def test_22_redis(self) -> None:
+        """Redis stops, dies, has no memory: 503 soon, nothing twice, totals exact."""
+        redis = RedisServer("--appendonly", "yes", "--appendfsync", "always")
+        self.addCleanup(redis.remove)
+        server = self.serve(f"redis://127.0.0.1:{redis.port}/0")
+        ids = []
+        longest = 0.0
+
+        def post(expected: int) -> None:
+            nonlocal longest
+            id = uuid4().hex
+            began = time.monotonic()
+            self.assertEqual(server.post(["a", "b"], id), expected)
+            if expected != 200:
+                longest = max(longest, time.monotonic() - began)
+            ids.append(id)
+
+        for _ in range(20 if FULL else 1):
+            post(200)
+            os.kill(redis.pid, signal.SIGSTOP)
+            post(503)
+            post(503)
+            os.kill(redis.pid, signal.SIGCONT)
+            wait_until(lambda: server.post(["c"]) == 200)
+            post(200)
+            redis.kill()
+            post(503)
+            redis.start()
+            wait_until(lambda: server.post(["c"]) == 200)
+            redis.command("CONFIG", "SET", "maxmemory", "1kb")
+            post(503)
+            redis.command("CONFIG", "SET", "maxmemory", "0")
+            wait_until(lambda: server.post(["c"]) == 200)
+            for id in ids:
+                self.assertEqual(server.post(["a", "b"], id), 200)
+        sums = server.sums()
+        self.say(f"503 in {longest:.2f} s")
+        self.assertEqual((sums["a"], sums["b"]), (len(ids), len(ids)))
+        self.assertLess(longest, 2)
+
+    def test_23_at_once(self) -> None:
+        """The same id many times at once is applied once; another body is a 409."""
+        for round_ in range(50 if FULL else 2):
+            id = uuid4().hex
+            with ThreadPoolExecutor(25) as pool:
+                same = [pool.submit(self.server.post, ["a"], id) for _ in range(100)]
+                statuses = Counter(one.result() for one in same)
+            self.assertEqual(statuses, {200: 100})
+            self.assertEqual(self.server.post(["b"], id), 409)
+            self.assertEqual(self.server.sums(), {"a": round_ + 1})
+
+
+class CrowdDrills(DrillCase):
+    """
+    Drills 24, 25 and 27: an honest client does not suffer from others.
+    """
+
+    def connect(self, count: int) -> list[socket.socket]:
+        sockets = []
+        for _ in range(count):
+            one = socket.create_connection(("127.0.0.1", self.server.port), 10)
+            self.addCleanup(one.close)
+            sockets.append(one)
+        return sockets
+
+    def test_24_slow_connections(self) -> None:
+        """Many that drip bytes: an honest client is served, they are cut in time."""
+        count = 5000 if FULL else 200
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if FULL:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        slow = self.connect(count)
+        body = b"POST /ez HTTP/1.1\r\nContent-Length: 50000\r\n\r\n"
+        for one in slow[::2]:
+            one.sendall(body)
+        open_ = dict.fromkeys(slow, time.monotonic())
+        lifetimes: dict[bool, float] = {True: 0.0, False: 0.0}
+        with_body = set(slow[::2])
+
+        def drip() -> None:
+            for one in list(open_):
+                try:
+                    one.send(b"x")
+                except OSError:
+                    lived = time.monotonic() - open_.pop(one)
+                    kind = one in with_body
+                    lifetimes[kind] = max(lifetimes[kind], lived)
+            time.sleep(0.5)
+
+        stop = self.in_background(drip)
+        took = self.server.latencies(BODY_SECONDS + 6 if FULL else 2)
+        stop()
+        self.say(
+            f"{len(open_)} left, cut after {lifetimes[False]:.1f} and "
+            f"{lifetimes[True]:.1f} s, an honest client's p99 {p99(took) * 1000:.0f} ms"
+        )
+        self.assertLess(p99(took), 0.2)
+        if FULL:
+            self.assertEqual(len(open_), 0)
+            self.assertLess(lifetimes[False], HEADER_SECONDS + 3)
+            self.assertLess(lifetimes[True], BODY_SECONDS + 3)
+
+    def test_25_large_bodies(self) -> None:
+        """A huge length, endless chunks, a gzip bomb: refused, and memory stays."""
+        self.server.post(["a"])
+        before = self.server.memory()
+        head = b"POST /ez HTTP/1.1\r\nHost: x\r\n"
+        for _ in range(200 if FULL else 10):
+            (one,) = self.connect(1)
+            one.sendall(head + b"Content-Length: 10737418240\r\n\r\n")
+            self.assertTrue(one.recv(100).startswith(b"HTTP/1.1 413 "))
+            (one,) = self.connect(1)
+            one.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
+            chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
+            sent = 0
+            try:
+                for _ in range(1000):
+                    one.sendall(chunk)
+                    sent += len(chunk)
+            except OSError:
+                pass
+            self.assertLess(sent, 40 * 2**20)
+            bomb = gzip.compress(b" " * 2**20)
+            status, _ = self.server.ask("POST", "/ez", bomb, Content_Encoding="gzip")
+            self.assertEqual(status, 415)
+        grown = self.server.memory() - before
+        self.say(f"memory {grown / 2**20:+.1f} MiB")
+        self.assertLess(grown, 8 * 2**20)
+
+    def test_27_wrong_keys(self) -> None:
+        """A flood of wrong keys: held back, and an honest client is hardly slower."""
+        alone = p99(self.server.latencies(10 if FULL else 1.5))
+        wrong = urlencode({"ezkey": "wrong", "stat": "a", "count": "1"})
+        statuses: Counter[int] = Counter()
+        stops = [
+            self.in_background(
+                lambda: statuses.update([self.server.ask("POST", "/ez", wrong)[0]])
+            )
+            for _ in range(100 if FULL else 20)
+        ]
+        took = p99(self.server.latencies(10 if FULL else 1.5))
+        with ThreadPoolExecutor(len(stops)) as pool:
+            list(pool.map(lambda stop: stop(), stops))
+        self.say(
+            f"{dict(statuses)}, p99 {alone * 1000:.1f} ms alone, {took * 1000:.1f} ms now"
+        )
+        self.assertGreater(statuses[429], 0)
+        self.assertLessEqual(statuses[403], 20)
+        self.assertLess(took, max(2 * alone, 0.1))
+
+    def test_27_names(self) -> None:
+        """A flood of new names ends at a limit, and old stats go on."""
+        self.assertEqual(self.server.post(["old"]), 200)
+        statuses: Counter[int] = Counter()
+        batches = 120 if FULL else 12
+        for n in range(batches):
+            names = [f"{n} {m}" for m in range(1000)]
+            statuses[self.server.post(names)] += 1
+        self.assertEqual(self.server.post(["old"]), 200)
+        self.say(f"{dict(statuses)}")
+        self.assertEqual(statuses, {200: 9, 429: batches - 9})
+
+    def test_27_times(self) -> None:
+        """Times years ahead are refused; years back they are history, and kept."""
+        now = int(time.time())
+        ten_years = 10 * 365 * 86_400
+        self.assertEqual(self.server.post(["a"], t=now + ten_years), 400)
+        self.assertEqual(self.server.post(["a"], t=now - ten_years), 200)
+        self.assertEqual(self.server.sums(), {"a": 1})
+
+
+class FuzzDrills(SynchronousTestCase):
+    """
+    Drill 26: bodies that are no points.
+    """
+
+    def test_26_fuzz(self) -> None:
+        """400 with words for each, never a 5xx, and nothing is changed."""
+        self.clock = Clock()
+        self.clock.advance(NOW)
+        here = Collector(self)
+        chance = random.Random(26)
+        amounts = [
+            *("NaN", "Infinity", "1e400", "-1e400", str(2**63), "9" * 5000, "true"),
+            *("null", '"1"', "[]", "{}", "1e-99999999", "0x10", "\u0661", "--1", "1_0"),
+        ]
+        bodies = [
+            *('{"stat":"a","count":%s}' % amount for amount in amounts),
+            *('{"stat":"a","value":%s}' % amount for amount in amounts),
+            *('{"stat":"a","count":1,"t":%s}' % amount for amount in amounts),
+            '{"stat":"\\ud800","count":1}',
+            '{"stat":"a","count":1,"count":2}',
+            '{"stat":"a","count":%d},{"stat":"a","count":1}' % (2**63 - 1),
+            '{"stat":"a","value":1.7e308},{"stat":"a","value":1.7e308}',
+            '{"stat":"a","count":1},{"stat":"a","value":1}',
+            "[" * 100_000,
+            '{"stat":' * 50_000,
+        ]
+        good = '{"stat": "a~b,c", "count": 12, "t": 1363118126}'
+        for _ in range(1_000_000 if FULL else 1500):
+            text = list(good)
+            for _ in range(chance.randrange(1, 4)):
+                text[chance.randrange(len(text))] = chance.choice(
+                    '{}[]",:0eE+-.\\\0 ~\x7f'
+                )
+            bodies.append("".join(text))
+        answers: Counter[int] = Counter()
+        for points in bodies:
+            body = '{"ezkey": "%s", "data": [%s]}' % (here.ez, points)
+            status, answer = here.ask(
+                "POST", "/ez", body.encode(), Content_Type="application/json"
+            )
+            answers[status] += 1
+            self.assertIn(status, (200, 400, 403, 413), points)
+            self.assertTrue(answer["msg"])
+            if status == 200 and not isinstance(json.loads(body)["data"], list):
+                self.fail(points)
+        self.assertGreater(answers[400], len(bodies) / 3)
+        kept = here.rooms.numbers.points
+        self.assertEqual(sum(total.points for total in here.totals.values()), kept)
