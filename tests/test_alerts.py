@@ -22,11 +22,12 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
 from tests.stores import NOW
-from tests.support import logged, reactor
+from tests.support import Authority, logged, reactor
 from tests.test_archive import START, batch
 from tests.test_collector import Collector, in_memory
 from tests.test_collector_service import ServiceCase
 from txstathat import Count, Value
+from txstathat.agent import PooledAgent
 from txstathat.collector import alert_records
 from txstathat.collector.alert_records import MAX_NOTICES, AlertRecord, AlertRecords
 from txstathat.collector.alerts import MARGIN, WINDOWS, Alert, steps_of
@@ -987,13 +988,39 @@ class RealTests(ServiceCase):
     Over real sockets.
     """
 
-    def listen(self, receiver: Receiver) -> Any:
+    def listen(self, receiver: Receiver, tls: Any = None) -> Any:
         """Have a receiver listen."""
         site = Site(receiver)
         site.log = lambda request: None
-        port = reactor.listenTCP(0, site, interface="127.0.0.1")
+        if tls is None:
+            port = reactor.listenTCP(0, site, interface="127.0.0.1")
+        else:
+            port = reactor.listenSSL(0, site, tls, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         return port
+
+    @inlineCallbacks
+    def test_tls(self) -> Any:
+        """Only who has the right certificate is told, and only it sees the URL."""
+        authority, receiver = Authority(), Receiver()
+        hooks = []
+        for name in ("localhost", "elsewhere.example.com"):
+            port = self.listen(receiver, authority.server_options(name))
+            hooks.append(f"https://localhost:{port.getHost().port}/canary")
+        right, wrong = hooks
+        agent = PooledAgent(reactor, trust_root=authority.trust_root)
+        self.addCleanup(agent.close)
+        trusting = Webhooks(hooks, agent=agent)
+        for webhooks, hook in ((trusting, wrong), (Webhooks(hooks), right)):
+            posted = Deferred.fromCoroutine(webhooks.post(hook, {"a": 1}, "id"))
+            failure = yield self.assertFailure(posted, WebhookFailed)
+            self.assertNotIn("canary", str(failure))
+            yield webhooks.close()
+        self.assertEqual(receiver.told, [])
+        trusting = Webhooks(hooks, agent=agent)
+        yield Deferred.fromCoroutine(trusting.post(right, {"a": 1}, "id"))
+        yield trusting.close()
+        self.assertEqual(receiver.told, [{"a": 1}])
 
     @inlineCallbacks
     def test_over_a_socket(self) -> Any:
