@@ -727,6 +727,30 @@ class WatchTests(AlertCase):
         self.assertEqual(self.numbers.notices_failed, MAX_UNDER_WAY)
         self.assertEqual(self.numbers.notices_told, 1)
 
+    def test_what_happens_during_an_attempt(self) -> None:
+        """Only what was told is done with, whatever else there is to tell by then."""
+        for given_up in (False, True):
+            id = self.many()
+            self.keep(Count("errors", 11))
+            self.clock.advance(60)
+            self.now(self.watch.judge())
+            self.receiver.stalled = []
+            telling = Deferred.fromCoroutine(self.watch.tell())
+            over = Notice("recovered", 1, NOW, 7, next_at=1e12)
+
+            def change(
+                record: AlertRecord, given_up: bool = given_up, over: Notice = over
+            ) -> AlertRecord:
+                before = () if given_up else record.notices
+                return replace(record, notices=(*before, over))
+
+            self.now(self.rooms.alerts.update(id, change))
+            self.receiver.stalled[0].finish()
+            self.webhooks._agent.flush()  # type: ignore[union-attr]
+            self.successResultOf(telling)
+            self.receiver.stalled = None
+            self.assertEqual(self.record(id).notices, (over,))
+
     def test_nowhere_to_tell(self) -> None:
         """Without a webhook an alert is judged all the same, and nothing waits."""
         self.watch._webhooks = Webhooks()
