@@ -182,6 +182,37 @@ class KeepTests(ArchiveCase):
         for one in waiting[1:]:
             self.failureResultOf(one, OSError)
 
+    def test_one_bad_request_among_many(self) -> None:
+        """Requests are written together, but each is taken or refused for itself."""
+        self.keep(Count("a", 1), Count("full", MAX_INTEGER))
+        write, held = self.archive.gather._write, []
+        self.archive.gather._write = lambda requests: (
+            held.append(Deferred()) or held[-1]
+        )  # type: ignore[func-returns-value]
+        first = self.archive.keep(batch(Count("a", 1)))
+        waiting = {
+            "good": self.archive.keep(batch(Count("a", 2), Count("new", 1))),
+            "kind": self.archive.keep(batch(Value("a", 2), Count("other", 1))),
+            "more": self.archive.keep(batch(Count("a", 4), Count("new", 1))),
+            "named": self.archive.keep(batch(Count("a", 8), id="x")),
+            "again": self.archive.keep(batch(Count("a", 8), id="x")),
+            "full": self.archive.keep(batch(Count("full", 1), Count("other", 1))),
+            "odd": self.archive.keep(batch(Value("new", 1))),
+        }
+        self.archive.gather._write = write
+        held[0].errback(OSError())
+        self.failureResultOf(first, OSError)
+        for name in ("kind", "full", "odd"):
+            self.failureResultOf(waiting.pop(name), Refusal)
+        taken = {name: self.successResultOf(one) for name, one in waiting.items()}
+        self.assertEqual(
+            taken, {"good": True, "more": True, "named": True, "again": False}
+        )
+        sums = {
+            name: total.sum for name, total in self.now(self.archive.totals()).items()
+        }
+        self.assertEqual(sums, {"a": 15, "new": 2, "full": MAX_INTEGER})
+
     def test_a_stat_is_a_metrica(self) -> None:
         """What is kept can be asked as a Metrica, and drawn as one."""
         self.keep(Count("a", 2), Value("b", 1), Value("b", 2))

@@ -14,7 +14,7 @@ from txstathat.metrica.calendar import Calendar
 from txstathat.metrica.cells import Event, spread
 from txstathat.points import MAX_INTEGER, Count, Point
 from txstathat.stores.interface import Addition, Amounts, Stretch
-from txstathat.stores.sums import add_floats
+from txstathat.stores.sums import add_floats, merge
 
 __all__ = ["MAX_AHEAD", "Additions"]
 
@@ -40,15 +40,42 @@ class Additions:
         self._now = now
         self.kinds: dict[str, str] = {}
         # By stat, then minute: the fields of an Addition.
-        self._sums: dict[str, dict[int, list[Any]]] = {}
+        self._sums: dict[str, dict[int, Any]] = {}
         for point in points:
             self._add(point)
+        too_large = self._too_large()
+        if too_large is not None:
+            raise overflow(too_large)
+
+    @classmethod
+    def together(cls, several: Sequence[Additions]) -> Additions | None:
+        """
+        The additions of several requests as one.
+
+        :returns: ``None`` if they do not go together.
+        """
+        whole = cls((), max(one._now for one in several))
+        for one in several:
+            for stat, kind in one.kinds.items():
+                if whole.kinds.setdefault(stat, kind) != kind:
+                    return None
+            for stat, minutes in one._sums.items():
+                into = whole._sums.setdefault(stat, {})
+                for minute, sums in minutes.items():
+                    old = into.get(minute)
+                    into[minute] = (
+                        sums if old is None else merge(Addition(*old), Addition(*sums))
+                    )
+        return None if whole._too_large() is not None else whole
+
+    def _too_large(self) -> str | None:
         for stat, minutes in self._sums.items():
             for whole, _, _, _, real, _ in minutes.values():
                 if abs(whole) > MAX_INTEGER or (
                     real is not None and not math.isfinite(real)
                 ):
-                    raise overflow(stat)
+                    return stat
+        return None
 
     def _add(self, point: Point) -> None:
         kind, amount = (

@@ -32,12 +32,12 @@ from txstathat.collector.stats import (
     total_key,
 )
 from txstathat.collector.trash import Trash
+from txstathat.collector.writing import REMEMBER_OWN, Request, write_requests
 from txstathat.errors import InvalidTimeframe, StoreBusy
 from txstathat.gather import Gather
 from txstathat.metrica.calendar import SCALES
 from txstathat.points import check_name
 from txstathat.stores.interface import (
-    REMEMBER,
     Amounts,
     Answer,
     IStore,
@@ -46,17 +46,12 @@ from txstathat.stores.interface import (
 from txstathat.stores.interface import Batch as StoreBatch
 from txstathat.timeframe import Timeframe
 
-__all__ = ["MAX_CELLS", "MAX_WAITING_POINTS", "PATIENCE", "Archive"]
+__all__ = ["MAX_CELLS", "MAX_WAITING_POINTS", "Archive"]
 
 #: How many points may wait to be written; more are refused.
 MAX_WAITING_POINTS = 200_000
-#: For how many seconds a request is tried, before its sender is told to repeat it.
-PATIENCE = 0.5
 #: How many cells one question may read.
 MAX_CELLS = 200_000
-
-# A request without an id is repeated by nobody but this process, and not for long.
-_REMEMBER_OWN = 600.0
 
 
 class Archive:
@@ -81,8 +76,9 @@ class Archive:
     ) -> None:
         self.store = store
         self.retention = _checked(retention or {})
-        self.gather: Gather[StoreBatch, Answer] = Gather(
-            store.add, store.clock, patience=PATIENCE
+        # A write is tried once: who posted repeats it, under the same id.
+        self.gather: Gather[Request, Answer] = Gather(
+            self._write, store.clock, patience=0
         )
         self._waiting_points = 0
         self._newcomers = Newcomers(store, max_stats)
@@ -100,7 +96,7 @@ class Archive:
             :class:`~txstathat.collector.ingest.Refusal` when they cannot be kept, with
             :class:`~txstathat.errors.StoreBusy` when too many wait, and with
             :class:`~txstathat.errors.StoreUnavailable` when the store could not write
-            them within :data:`PATIENCE`.
+            them. They may be there all the same: repeat them under the same id.
         """
         try:
             if self._waiting_points + len(batch.points) > MAX_WAITING_POINTS:
@@ -109,24 +105,18 @@ class Archive:
         except (Refusal, StoreBusy):
             return fail()
         self._waiting_points += len(batch.points)
-        sealed = self._sealed(batch, additions)
+        request = Request(additions, _id(batch), batch.digest.hex())
         if self._newcomers.none_among(additions.kinds):
-            written = self.gather.put(sealed)
+            written = self.gather.put(request)
         else:
             admitted = self._newcomers.admit(_sender(batch), additions.kinds)
-            written = admitted.addCallback(lambda _: self.gather.put(sealed))
+            written = admitted.addCallback(lambda _: self.gather.put(request))
         return written.addBoth(self._written, batch, additions)
 
-    def _sealed(self, batch: Batch, additions: Additions) -> StoreBatch:
-        def amounts() -> Amounts:
-            return additions.amounts(self.retention)
-
-        if batch.batch_id is None:
-            return StoreBatch(uuid4().hex, "", amounts, _REMEMBER_OWN)
-        # Another sender may call another batch the same.
-        scoped = f"{_sender(batch)}\0{batch.batch_id}".encode()
-        id = hashlib.sha256(scoped).hexdigest()
-        return StoreBatch(id, batch.digest.hex(), amounts, REMEMBER)
+    def _write(self, requests: list[Request]) -> Deferred[list[Answer]]:
+        return Deferred.fromCoroutine(
+            write_requests(self.store, requests, self.retention)
+        )
 
     def _written(
         self, answer: Answer | Failure, batch: Batch, additions: Additions
@@ -155,7 +145,7 @@ class Archive:
         made = received(name, self.store.clock.seconds(), 0)
         amounts = Amounts({name: DEFINITIONS[kind]}, [made])
         (answer,) = await self.store.add(
-            [StoreBatch(uuid4().hex, "", lambda: amounts, _REMEMBER_OWN)]
+            [StoreBatch(uuid4().hex, "", lambda: amounts, REMEMBER_OWN)]
         )
         if answer.outcome is Outcome.MISMATCH:
             raise other_kind(name, "value" if kind == "count" else "count")
@@ -296,6 +286,14 @@ class Archive:
         forgotten = await self._trash.empty()
         self._newcomers.forget(forgotten)
         return len(forgotten)
+
+
+def _id(batch: Batch) -> str | None:
+    if batch.batch_id is None:
+        return None
+    # Another sender may call another batch the same.
+    scoped = f"{_sender(batch)}\0{batch.batch_id}".encode()
+    return hashlib.sha256(scoped).hexdigest()
 
 
 def _sender(batch: Batch) -> str:

@@ -5,7 +5,6 @@ What is answered over HTTP: JSON, and refusals with words.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -75,7 +74,7 @@ class AsyncResource(Resource):
 
     isLeaf = True
 
-    def respond(self, request: Request) -> Awaitable[bytes]:
+    async def respond(self, request: Request) -> bytes:
         """
         Set headers, and return the body; or raise what is to be refused.
         """
@@ -97,11 +96,8 @@ class AsyncResource(Resource):
                 request.write(body)
                 request.finish()
 
-        Deferred.fromCoroutine(self._respond(request)).addBoth(finish)
+        Deferred.fromCoroutine(self.respond(request)).addBoth(finish)
         return NOT_DONE_YET
-
-    async def _respond(self, request: Request) -> bytes:
-        return await self.respond(request)
 
 
 class NotFound(Resource):

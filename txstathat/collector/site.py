@@ -5,6 +5,7 @@ What shields the collector: limits on bodies, on time, and on connections.
 from __future__ import annotations
 
 import resource
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.protocol import connectionDone
@@ -14,7 +15,7 @@ from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
-from txstathat.collector.ingest import MAX_BODY, MAX_FORM
+from txstathat.collector.ingest import MAX_BODY, MAX_FORM, PATHS
 from txstathat.collector.numbers import Numbers
 from txstathat.collector.replies import address_of, answer
 
@@ -36,6 +37,7 @@ IDLE_SECONDS = BODY_SECONDS
 #: files). One more takes the place of the one that has been waited for the longest.
 MAX_CONNECTIONS = 4096
 
+_INGEST = tuple(path.encode() for path in PATHS)
 # Files that something else may need.
 _OTHER_FILES = 128
 
@@ -47,6 +49,7 @@ class _CappedRequest(Request):
 
     _size = 0
     _refused = False
+    _type: Sequence[bytes] | None = None
 
     def gotLength(self, length: int | None) -> None:
         # Twisted reads these by itself, which takes long when they are large.
@@ -69,8 +72,19 @@ class _CappedRequest(Request):
             super().handleContentChunk(data)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        if not self._refused:
-            super().requestReceived(command, path, version)
+        if self._refused:
+            return
+        if path.startswith(_INGEST):
+            # The ingest reads these forms itself. Twisted would do so too, which takes
+            # longer than all else about a request: so it is not told of the form.
+            self._type = self.requestHeaders.getRawHeaders(b"content-type")
+            self.requestHeaders.removeHeader(b"content-type")
+        super().requestReceived(command, path, version)
+
+    def process(self) -> None:
+        if self._type is not None:
+            self.requestHeaders.setRawHeaders(b"content-type", self._type)
+        super().process()
 
     def _refuse(self) -> None:
         # Written by hand: the request is not complete, so it cannot be rendered.
