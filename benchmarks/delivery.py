@@ -52,10 +52,9 @@ def serve(pem: str) -> None:
     from twisted.internet import reactor
     from twisted.internet.ssl import PrivateCertificate
 
-    from txstathat.collector.front import Front, front_site
-    from txstathat.collector.totals import MemoryTotals
+    from txstathat.collector.site import CollectorSite
+    from txstathat.testing import FakeStatHat
 
-    totals = MemoryTotals()
     requests = [0]
 
     def allow(api, key):
@@ -63,11 +62,12 @@ def serve(pem: str) -> None:
         return key == "key"
 
     options = PrivateCertificate.loadPEM(Path(pem).read_bytes()).options()
-    site = front_site(Front(totals, allow), reactor)
+    fake = FakeStatHat(allow)
+    site = CollectorSite(fake.resource, reactor)
     port = reactor.listenSSL(0, site, options, interface="127.0.0.1")
     print(port.getHost().port, flush=True)
     reactor.run()
-    sums = {stat: [t.points, t.sum] for stat, t in totals.totals.items()}
+    sums = {stat: [t.points, t.sum] for stat, t in fake.totals.items()}
     print(json.dumps([requests[0], sums]), flush=True)
 
 

@@ -24,8 +24,9 @@ from twisted.web.server import NOT_DONE_YET
 
 from tests.delivery import FULL, NO_DRILLS
 from tests.support import reactor
-from txstathat.collector.front import Front, front_site
-from txstathat.testing import _Recorder
+from txstathat.collector.front import Front
+from txstathat.collector.site import CollectorSite
+from txstathat.testing import FakeStatHat
 
 ROOT = Path(__file__).parent.parent
 
@@ -77,6 +78,8 @@ class Moody(Resource):
         self.front = front
         self.draw = draw
         self.trouble = 0.0
+        #: The ids of the batches that were taken.
+        self.ids: set[str | None] = set()
 
     def getChildWithDefault(self, path: bytes, request: Any) -> Resource:
         return _Mood(self, self.front.getChildWithDefault(path, request))
@@ -98,6 +101,7 @@ class _Mood(Resource):
         if luck < 2 * trouble / 3:
             request.transport.abortConnection()
             return NOT_DONE_YET
+        self._moody.ids.add(request.getHeader("idempotency-key"))
         rendered = self._child.render(request)
         if luck < trouble:
             # The points are taken, but nobody hears of it.
@@ -120,9 +124,9 @@ class ChildrenTestCase(TestCase):
         self.spool = os.path.join(self.place, "spool")
         self.log = os.path.join(self.place, "log")
         self.draw = random.Random(1)
-        self.received = _Recorder()
-        self.front = Moody(Front(self.received, lambda api, key: True), self.draw)
-        self.site = front_site(self.front, reactor)
+        self.received = FakeStatHat()
+        self.front = Moody(self.received.resource, self.draw)
+        self.site = CollectorSite(self.front, reactor)
         self.port: Any = None
         self.number = 0
         self.listen()

@@ -102,12 +102,27 @@ class MemoryServer:
             method, uri, headers, bodyProducer
         )
 
+    def forget_points(self) -> None:
+        """
+        Keep only sums: the server's memory is not what is measured.
+        """
+        self.fake.points = _Forgetful()
+
     @property
     def sums(self) -> dict[str, Any]:
         """
         What was accepted, summed by stat.
         """
         return {name: total.sum for name, total in self.fake.totals.items()}
+
+
+class _Forgetful(list[Any]):
+    """
+    A list to which nothing is added.
+    """
+
+    def __iadd__(self, more: Any) -> Any:
+        return self
 
 
 def accounted(health: DeliveryHealth) -> int:

@@ -314,11 +314,11 @@ class Collector:
     A whole collector in memory, with keys to it, and HTTP to talk to it.
     """
 
-    def __init__(self, case: Any) -> None:
+    def __init__(self, case: Any, **options: Any) -> None:
         self.case = case
         self.clock = case.clock
         self.store = in_memory(case)
-        self.rooms = collector_rooms(self.store)
+        self.rooms = collector_rooms(self.store, **options)
         made = self.now(self.rooms.keys.make_first())
         self.ez, self.user, self.token = made.values()
         self.agent = RequestTraversalAgent(self.rooms.root)

@@ -1,11 +1,9 @@
 """
-The collector as a whole: as a service, as a plugin of Twisted's, with clients that
-nobody here wrote, and with its shields.
+The collector as a whole: as a service, as a plugin of Twisted's, and with its shields.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import stat
@@ -13,23 +11,21 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
-from unittest import SkipTest
 
 from treq import get
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
-from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import Resource
 
 from tests.stores import free_port, wait_until
-from tests.support import logged, require_program
+from tests.support import logged
 from tests.test_archive import batch
 from txstathat import Count, txStatHat
 from txstathat.collector.archive import Archive
-from txstathat.collector.options import parse_keep, write_keys
+from txstathat.collector.options import parse_keep, read_webhooks, write_keys
 from txstathat.collector.service import CannotListen, CollectorService
 from txstathat.collector.site import (
     BODY_SECONDS,
@@ -233,128 +229,6 @@ class BackupTests(ServiceCase):
         self.assertEqual(Path(there).read_text(), "precious")
 
 
-class OtherClientsTests(ServiceCase):
-    """
-    Clients that nobody here wrote.
-    """
-
-    timeout = 120
-
-    @inlineCallbacks
-    def run_program(self, *command: str, **options: Any) -> Any:
-        """Run one in a thread; what it printed."""
-        done = yield deferToThread(
-            subprocess.run,
-            command,
-            capture_output=True,
-            text=True,
-            timeout=90,
-            **options,
-        )
-        self.assertEqual(done.returncode, 0, done.stderr)
-        return done.stdout
-
-    @inlineCallbacks
-    def test_curl(self) -> Any:
-        """curl posts forms and JSON, and reads them back."""
-        curl = require_program("curl", "curl")
-        yield self.start()
-        ez, token = self.keys["EZ key"], self.keys["access token"]
-        told = yield self.run_program(
-            *(curl, "-s", "-d", "stat=page view", "-d", f"ezkey={ez}", "-d", "count=1"),
-            f"{self.url}/ez",
-        )
-        self.assertEqual(json.loads(told), {"status": 200, "msg": "ok"})
-        body = json.dumps(
-            {
-                "ezkey": ez,
-                "data": [
-                    {"stat": "page view", "count": 2},
-                    {"stat": "load~total,web01", "value": 0.7},
-                ],
-            }
-        )
-        told = yield self.run_program(
-            *(curl, "-s", "-H", "Content-Type: application/json", "-d", body),
-            f"{self.url}/ez",
-        )
-        self.assertEqual(json.loads(told), {"status": 200, "msg": "ok", "multiple": 3})
-        told = yield self.run_program(curl, "-sf", f"{self.url}/x/{token}/statlist")
-        self.assertEqual(
-            [each["name"] for each in json.loads(told)],
-            ["load total", "load web01", "page view"],
-        )
-        told = yield self.run_program(
-            curl, "-sf", "-u", f"{token}:", f"{self.url}/a1/stats"
-        )
-        self.assertEqual(len(json.loads(told)), 3)
-        totals = yield self.totals()
-        self.assertEqual(totals["page view"], Total("count", 2, 3))
-
-    @inlineCallbacks
-    def test_node(self) -> Any:
-        """npm's stathat counts on it; only where its requests go is changed."""
-        node = require_program("node", "nodejs")
-        npm = require_program("npm", "npm")
-        folder = Path(self.mktemp()).absolute()
-        folder.mkdir()
-        installed = yield deferToThread(
-            subprocess.run,
-            [npm, "install", "--no-audit", "--no-fund", "stathat@0.0.8"],
-            cwd=folder,
-            capture_output=True,
-            timeout=90,
-        )
-        if installed.returncode:
-            if os.environ.get("CI") == "true":
-                raise AssertionError(installed.stderr.decode())
-            raise SkipTest("npm could not install stathat: is there a network?")
-        yield self.start()
-        archive, keys = self.rooms.archive, self.rooms.keys
-        stat_keys = []
-        for name, kind in (("by key", "count"), ("measured", "value")):
-            yield Deferred.fromCoroutine(archive.create(name, kind))
-            made = Deferred.fromCoroutine(keys.add("stat", name, name))
-            stat_keys.append((yield made))
-        program = """
-            const http = require('http'), original = http.request;
-            const [port, ez, user, counter, value] = process.argv.slice(2);
-            http.request = (options, answered) => original(
-                {...options, hostname: '127.0.0.1', port}, answered);
-            const stathat = require('stathat');
-            const tell = (status, body) => console.log(status, String(body));
-            stathat.trackEZCount(ez, 'page view~total,it', 5, tell);
-            stathat.trackEZValue(ez, 'load', 0.25, tell);
-            stathat.trackEZValueWithTime(ez, 'load', 0.75, 1363118126, tell);
-            stathat.trackCount(user, counter, 7, tell);
-            stathat.trackValue(user, value, 1.5, tell);
-            stathat.trackEZCount('wrong', 'load', 1, tell);
-        """
-        (folder / "program.js").write_text(program)
-        told = yield self.run_program(
-            node,
-            "program.js",
-            self.url.rpartition(":")[2],
-            self.keys["EZ key"],
-            self.keys["user key"],
-            *stat_keys,
-            cwd=folder,
-        )
-        ok = '200 {"status": 200, "msg": "ok"}'
-        refused = '403 {"status": 403, "msg": "this EZ key is not known here"}'
-        self.assertEqual(sorted(told.splitlines()), [ok] * 5 + [refused])
-        self.assertEqual(
-            (yield self.totals()),
-            {
-                "page view total": Total("count", 1, 5),
-                "page view it": Total("count", 1, 5),
-                "load": Total("value", 2, 1.0),
-                "by key": Total("count", 1, 7),
-                "measured": Total("value", 1, 1.5),
-            },
-        )
-
-
 class PluginTests(SynchronousTestCase):
     """
     ``twist stathat``.
@@ -417,14 +291,18 @@ class PluginTests(SynchronousTestCase):
             "minute 26h, hour 35d, day 400d, month forever, year forever",
         ):
             self.assertIn(words, told)
-        wrong = subprocess.run(
-            [sys.executable, "-m", "twisted", "stathat", "--keep", "week=1d"],
-            env=environ,
-            capture_output=True,
-            text=True,
-        )
-        self.assertNotEqual(wrong.returncode, 0)
-        self.assertIn("must be like minute=7d", wrong.stdout + wrong.stderr)
+        for option, value, words in (
+            ("--keep", "week=1d", "must be like minute=7d"),
+            ("--webhooks", "/nowhere/at/all", "--webhooks: /nowhere/at/all"),
+        ):
+            wrong = subprocess.run(
+                [sys.executable, "-m", "twisted", "stathat", option, value],
+                env=environ,
+                capture_output=True,
+                text=True,
+            )
+            self.assertNotEqual(wrong.returncode, 0)
+            self.assertIn(words, wrong.stdout + wrong.stderr)
 
 
 class OptionsTests(SynchronousTestCase):
@@ -440,6 +318,29 @@ class OptionsTests(SynchronousTestCase):
         )
         for wrong in ("week=1d", "minute", "minute=", "minute=0d", "minute=-1d", "=1d"):
             self.assertRaises(ValueError, parse_keep, [wrong])
+
+    def test_webhooks(self) -> None:
+        """URLs, one a line; what is wrong with one is told without telling it."""
+        path = self.mktemp()
+        Path(path).write_text("https://a.example.com/x\n\n https://b.example.com\n")
+        self.assertEqual(
+            read_webhooks(path), ["https://a.example.com/x", "https://b.example.com"]
+        )
+        self.assertEqual(read_webhooks(""), [])
+        for content, words in (
+            (
+                b"https://a.example.com\nhttp://b.com/canary",
+                "line 2: the URL must begin",
+            ),
+            (b"canary", "line 1: the URL must begin with https://"),
+            (b"\xffcanary", "utf-8"),
+        ):
+            Path(path).write_bytes(content)
+            with self.assertRaises(ValueError) as caught:
+                read_webhooks(path)
+            self.assertIn(words, str(caught.exception))
+            self.assertNotIn("canary", str(caught.exception))
+        self.assertRaises(ValueError, read_webhooks, "/nowhere/at/all")
 
     def test_a_file_of_keys(self) -> None:
         """It is replaced as a whole, and is never readable by others."""

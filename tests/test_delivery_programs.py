@@ -19,8 +19,8 @@ from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
 from tests.support import reactor
-from txstathat.collector.front import Front, front_site
-from txstathat.testing import _Recorder
+from txstathat.collector.site import CollectorSite
+from txstathat.testing import FakeStatHat
 
 ROOT = Path(__file__).parent.parent
 
@@ -33,8 +33,8 @@ class ProgramTests(TestCase):
     timeout = 60
 
     def setUp(self) -> None:
-        self.received = _Recorder()
-        site = front_site(Front(self.received, lambda api, key: key == "k"), reactor)
+        self.received = FakeStatHat(allow=lambda api, key: key == "k")
+        site = CollectorSite(self.received.resource, reactor)
         port = reactor.listenTCP(0, site, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         self.place = tempfile.mkdtemp()

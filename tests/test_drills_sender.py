@@ -34,7 +34,6 @@ from tests.delivery import (
 )
 from tests.support import logged
 from txstathat import txStatHat
-from txstathat.collector.totals import MemoryTotals
 
 
 def report(drill: int, text: str) -> None:
@@ -94,9 +93,7 @@ class SenderDrills(SynchronousTestCase):
         windows, per_stat = (720, 14) if FULL else (60, 5)
         names = [f"stat {i}" for i in range(1000)]
         server = MemoryServer(self.clock)
-        server.fake._keeper._keep = lambda batch: MemoryTotals._keep(  # type: ignore[method-assign]
-            server.fake._keeper, batch
-        )
+        server.forget_points()
         folder = os.path.join(self.place, "spool")
         service = self.service(server, spool=folder)
         server.mood = lambda: AWAY
@@ -328,9 +325,7 @@ class SenderDrills(SynchronousTestCase):
         tracemalloc.start(1)
         self.addCleanup(tracemalloc.stop)
         server = MemoryServer(self.clock)
-        server.fake._keeper._keep = lambda batch: MemoryTotals._keep(  # type: ignore[method-assign]
-            server.fake._keeper, batch
-        )
+        server.forget_points()
         spool = os.path.join(self.place, "spool")
         service = self.service(server, spool=spool)
         mood: list[Any] = [OK]
@@ -346,10 +341,6 @@ class SenderDrills(SynchronousTestCase):
             run(self.clock, 60, 10)
             for seen in (server.times, server.ids, server.bodies, server.fake.requests):
                 seen.clear()
-            digests = server.fake._keeper._digests
-            while len(digests) > 5000:
-                # The server's memory is not what is measured.
-                del digests[next(iter(digests))]
             if minute % 30 == 29:
                 sizes.append(allocated())
         half = len(sizes) // 2

@@ -23,6 +23,7 @@ from txstathat.collector.options import (
     STORE,
     default_keep,
     parse_keep,
+    read_webhooks,
 )
 from txstathat.collector.service import LISTEN, CollectorService
 from txstathat.errors import StatHatError
@@ -61,8 +62,19 @@ store_option = click.option(
 @click.option(
     "--access-log", is_flag=True, help="Log requests, without what is secret in them."
 )
+@click.option(
+    "--webhooks",
+    default="",
+    metavar="FILE",
+    help="A file with the URLs where alerts are told, one a line; the first is for all "
+    "that name no other.",
+)
 def serve(
-    listen: tuple[str, ...], store: str, keep: tuple[str, ...], access_log: bool
+    listen: tuple[str, ...],
+    store: str,
+    keep: tuple[str, ...],
+    access_log: bool,
+    webhooks: str,
 ) -> None:
     """
     Take points as StatHat does, keep them, and tell them.
@@ -73,6 +85,10 @@ def serve(
         retention = parse_keep(keep)
     except ValueError as error:
         raise click.UsageError(f"--keep: {error}") from None
+    try:
+        urls = read_webhooks(webhooks)
+    except ValueError as error:
+        raise click.UsageError(f"--webhooks: {error}") from None
 
     async def command(reactor: Any) -> int:
         service = CollectorService(
@@ -80,6 +96,7 @@ def serve(
             listen,
             retention=retention,
             access_log=access_log,
+            webhooks=urls,
             first_keys=_show_keys,
             reactor=reactor,
         )

@@ -159,17 +159,32 @@ class Archive:
 
     # -- questions
 
-    async def stats(self) -> list[Stat]:
+    async def stats(self, names: Sequence[str] | None = None) -> list[Stat]:
         """
-        All stats, by name; not those in the trash.
+        The stats, by name; not those in the trash.
+
+        :param names: only those of these that there are; by default all.
         """
-        return await self._stats(None)
+        definitions = await self.store.definitions(names)
+        kept = {
+            name: definition
+            for name, definition in definitions.items()
+            if definition in DEFINITIONS.values()
+        }
+        cells = await self.store.read([received_key(name) for name in kept])
+        # A Metrica that a program keeps in the same store was never received here.
+        found = [
+            Stat.of(name, definition, cell)
+            for (name, definition), cell in zip(kept.items(), cells, strict=True)
+            if cell is not None
+        ]
+        return await self._trash.without(found)
 
     async def stat(self, name: str) -> Stat | None:
         """
         The stat of a name, if there is one.
         """
-        found = await self._stats([name])
+        found = await self.stats([name])
         return found[0] if found else None
 
     async def find(self, ids: Sequence[str]) -> list[Stat]:
@@ -179,20 +194,24 @@ class Archive:
         :raises Refusal: 404 if there is none of one of them.
         """
         names = await self._newcomers.names(ids)
-        found = {stat.id: stat for stat in await self._stats(sorted(set(names)))}
+        found = {stat.id: stat for stat in await self.stats(sorted(set(names)))}
         for id in ids:
             if id not in found:
                 raise Refusal(404, f"there is no stat with the id {id[:40]!r}")
         return [found[id] for id in ids]
 
     async def data(
-        self, stats: Sequence[Stat], timeframe: Timeframe | str
+        self,
+        stats: Sequence[Stat],
+        timeframe: Timeframe | str,
+        now: float | None = None,
     ) -> list[Series]:
         """
         Stats over a timeframe.
 
         :param stats: which, from one of the above.
         :param timeframe: such as ``'1w3h'``.
+        :param now: the time that its last step holds, by default now.
         :raises Refusal: if it is none, needs finer detail than is kept, or is too much.
         """
         try:
@@ -201,7 +220,8 @@ class Archive:
             )
         except InvalidTimeframe as error:
             raise Refusal(400, str(error)) from None
-        plan = Plan(frame, self.store.clock.seconds(), self.retention)
+        now = self.store.clock.seconds() if now is None else now
+        plan = Plan(frame, now, self.retention)
         width = len(plan.stretches)
         if width * len(stats) > MAX_CELLS:
             raise Refusal(
@@ -230,22 +250,6 @@ class Archive:
             for stat, cell in zip(stats, cells, strict=True)
             if cell is not None
         }
-
-    async def _stats(self, names: Sequence[str] | None) -> list[Stat]:
-        definitions = await self.store.definitions(names)
-        kept = {
-            name: definition
-            for name, definition in definitions.items()
-            if definition in DEFINITIONS.values()
-        }
-        cells = await self.store.read([received_key(name) for name in kept])
-        # A Metrica that a program keeps in the same store was never received here.
-        found = [
-            Stat.of(name, definition, cell)
-            for (name, definition), cell in zip(kept.items(), cells, strict=True)
-            if cell is not None
-        ]
-        return await self._trash.without(found)
 
     # -- the trash
 

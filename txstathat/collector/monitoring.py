@@ -93,6 +93,9 @@ class Metrics(AsyncResource):
             ("wrong_keys", "Keys that are not known.", self._doorman.wrong),
             ("write_retries", "Writes that were repeated.", gather.retries),
             ("connections_cut", "Connections cut for others.", numbers.cut),
+            ("notices_told", "Alerts that were told.", numbers.notices_told),
+            ("notices_failed", "Attempts that failed.", numbers.notices_failed),
+            ("notices_dropped", "Alerts given up.", numbers.notices_dropped),
         ):
             yield CounterMetricFamily(f"txstathat_{name}", text, value=count)
         refusals = CounterMetricFamily(

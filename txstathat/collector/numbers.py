@@ -30,6 +30,9 @@ class Numbers:
     :ivar refusals: how many were refused, by status.
     :ivar connections: how many connections are open.
     :ivar cut: how many were closed to make room.
+    :ivar notices_told: how many times an alert was told.
+    :ivar notices_failed: how many attempts to tell one failed.
+    :ivar notices_dropped: how much of alerts was given up without being told.
     :ivar latencies: how many kept requests took how long: one more than
         :data:`BUCKETS`, of which the last is for all that took longer.
     :ivar seconds: how long they took together.
@@ -43,6 +46,9 @@ class Numbers:
         self.refusals: Counter[int] = Counter()
         self.connections = 0
         self.cut = 0
+        self.notices_told = 0
+        self.notices_failed = 0
+        self.notices_dropped = 0
         self.latencies = [0] * (len(BUCKETS) + 1)
         self.seconds = 0.0
 

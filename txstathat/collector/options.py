@@ -10,11 +10,12 @@ from contextlib import suppress
 from typing import Any
 
 from txstathat.collector.stats import RETENTION
+from txstathat.collector.webhooks import check_webhook
 from txstathat.errors import InvalidTimeframe
 from txstathat.metrica.calendar import SCALES
 from txstathat.timeframe import Timeframe
 
-__all__ = ["STORE", "address_text", "parse_keep", "write_keys"]
+__all__ = ["STORE", "address_text", "parse_keep", "read_webhooks", "write_keys"]
 
 #: Where stats are kept, by default.
 STORE = "sqlite:txstathat.sqlite"
@@ -60,6 +61,33 @@ def default_keep() -> str:
 
 def _span(seconds: float) -> str:
     return f"{seconds / _DAY:g}d" if seconds >= 2 * _DAY else f"{seconds / 3600:g}h"
+
+
+def read_webhooks(path: str) -> list[str]:
+    """
+    Read the URLs of webhooks from a file, one a line. (On a command line everybody
+    could see them.)
+
+    :param path: the file; none if it is empty.
+    :raises ValueError: if it cannot be read, or a line is not such a URL; the message
+        tells which line, and nothing of it.
+    """
+    if not path:
+        return []
+    urls = []
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = file.read().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            urls.append(check_webhook(line.strip()))
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: {error}") from None
+    return urls
 
 
 def address_text(address: Any, tls: bool = False) -> str:

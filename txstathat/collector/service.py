@@ -4,7 +4,7 @@ The collector as a service: to embed in a program, or to run by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -16,6 +16,8 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from txstathat.collector.alert_records import AlertRecords
+from txstathat.collector.alerts_api import AlertsApi
 from txstathat.collector.archive import Archive
 from txstathat.collector.doorman import Doorman
 from txstathat.collector.export_api import CommandLineApi, ExportApi, Readers
@@ -26,6 +28,8 @@ from txstathat.collector.numbers import Numbers
 from txstathat.collector.options import address_text
 from txstathat.collector.pages import Sessions, add_pages
 from txstathat.collector.site import MAX_CONNECTIONS, CollectorSite
+from txstathat.collector.watch import JUDGE_EVERY, TELL_EVERY, Watch
+from txstathat.collector.webhooks import Webhooks, check_webhook
 from txstathat.errors import StatHatError
 from txstathat.stores.interface import IStore
 from txstathat.stores.url import open_store
@@ -66,6 +70,9 @@ class Rooms:
     :ivar command_line: what is at ``/a1``.
     :ivar numbers: its own numbers.
     :ivar sessions: who is signed in to the pages, and one-time links to do so.
+    :ivar alerts: the alerts.
+    :ivar webhooks: where they are told.
+    :ivar watch: watches them.
     """
 
     root: Front
@@ -77,16 +84,22 @@ class Rooms:
     command_line: CommandLineApi
     numbers: Numbers
     sessions: Sessions
+    alerts: AlertRecords
+    webhooks: Webhooks
+    watch: Watch
 
 
 def collector_rooms(
-    store: IStore, retention: Mapping[str, float | None] | None = None
+    store: IStore,
+    retention: Mapping[str, float | None] | None = None,
+    webhooks: Webhooks | None = None,
 ) -> Rooms:
     """
     Put a collector together.
 
     :param store: where everything is kept.
     :param retention: as for :class:`~txstathat.collector.archive.Archive`.
+    :param webhooks: where alerts are told, by default nowhere.
     """
     archive = Archive(store, retention=retention)
     keys, doorman, numbers = Keys(store), Doorman(store.clock), Numbers()
@@ -100,6 +113,10 @@ def collector_rooms(
     root.putChild(b"metrics", Metrics(readers, numbers, archive, doorman))
     sessions = Sessions(store, keys)
     add_pages(root, archive, sessions, readers, doorman)
+    alerts, webhooks = AlertRecords(store), webhooks or Webhooks()
+    calls = AlertsApi(archive, alerts, webhooks).methods
+    export.add("alerts", **calls)
+    command_line.add("alerts", **calls)
     return Rooms(
         root,
         archive,
@@ -110,6 +127,9 @@ def collector_rooms(
         command_line,
         numbers,
         sessions,
+        alerts,
+        webhooks,
+        Watch(archive, alerts, webhooks, numbers),
     )
 
 
@@ -129,10 +149,13 @@ class CollectorService(Service):
         :data:`txstathat.collector.stats.RETENTION`.
     :param max_connections: how many connections may be open.
     :param access_log: whether requests are logged, without what is secret in them.
+    :param webhooks: URLs where alerts are told: by default at the first one. An alert
+        may name another one at the same host as any of them.
     :param first_keys: called with the first keys, when there was none and one of each
         kind was made: by what they are, such as ``'EZ key'``. It is called before the
         collector listens, and never again for the same store.
     :param reactor: by default the global one.
+    :raises ValueError: if a webhook's URL is not valid.
     """
 
     _log = Logger()
@@ -145,6 +168,7 @@ class CollectorService(Service):
         retention: Mapping[str, float | None] | None = None,
         max_connections: int = MAX_CONNECTIONS,
         access_log: bool = False,
+        webhooks: Sequence[str] = (),
         first_keys: Callable[[dict[str, str]], None] | None = None,
         reactor: Any = None,
     ) -> None:
@@ -153,6 +177,7 @@ class CollectorService(Service):
         self._retention = retention
         self._max_connections = max_connections
         self._access_log = access_log
+        self._webhooks = tuple(map(check_webhook, webhooks))
         self._first_keys = first_keys
         self._reactor = reactor
         self._opened: IStore | None = None
@@ -231,7 +256,8 @@ class CollectorService(Service):
             store = self._opened = await open_store(url, reactor=self._reactor)
         else:
             store = self._store
-        rooms = collector_rooms(store, self._retention)
+        webhooks = Webhooks(self._webhooks, reactor=self._reactor)
+        rooms = collector_rooms(store, self._retention, webhooks)
         made = await rooms.keys.make_first()
         if made and self._first_keys is not None:
             self._first_keys(made)
@@ -249,6 +275,8 @@ class CollectorService(Service):
                 raise CannotListen(f"cannot listen on {text!r}: {error}") from error
         self._every(REFRESH, rooms.keys.load)
         self._every(_EMPTY_TRASH_EVERY, rooms.archive.empty_trash)
+        self._every(JUDGE_EVERY, rooms.watch.judge)
+        self._every(TELL_EVERY, rooms.watch.tell)
         return rooms
 
     def _endpoint(self, text: str) -> Any:
@@ -293,6 +321,7 @@ class CollectorService(Service):
         ports, self._ports = self._ports, []
         await DeferredList([succeed(None), *map(_stopped, ports)])
         if isinstance(self._result, Rooms):
+            await self._result.webhooks.close()
             await self._result.archive.settled()
         store, self._opened = self._opened, None
         if store is not None:

@@ -15,6 +15,7 @@ from txstathat.collector.options import (
     STORE,
     default_keep,
     parse_keep,
+    read_webhooks,
     write_keys,
 )
 from txstathat.collector.service import LISTEN, CollectorService, Rooms
@@ -39,6 +40,13 @@ class Options(UsageOptions):
             "k",
             "txstathat-keys",
             "Where the first keys are written, readable by you alone.",
+        ],
+        [
+            "webhooks",
+            None,
+            "",
+            "A file with the URLs where alerts are told, one a line; the first is for "
+            "all that name no other.",
         ],
     ]
     optFlags = [["access-log", None, "Log requests, without what is secret in them."]]
@@ -73,6 +81,10 @@ class Options(UsageOptions):
             self["retention"] = parse_keep(self["keep"])
         except ValueError as error:
             raise UsageError(f"--keep: {error}") from None
+        try:
+            self["webhooks"] = read_webhooks(self["webhooks"])
+        except ValueError as error:
+            raise UsageError(f"--webhooks: {error}") from None
 
 
 def makeService(options: Options) -> CollectorService:
@@ -89,6 +101,7 @@ def makeService(options: Options) -> CollectorService:
         options["listen"] or LISTEN,
         retention=options["retention"],
         access_log=bool(options["access-log"]),
+        webhooks=options["webhooks"],
         first_keys=first_keys,
     )
 
