@@ -58,8 +58,9 @@ class KillDrills(ChildrenTestCase):
     async def settle(self, rounds: int, how: str) -> None:
         """All that was sealed has arrived once, and little is missing."""
         self.front.trouble = 0.0
-        health = await self.drain()
-        self.assertEqual(health["pending"], 0)
+        # One process adopts only some files at a time.
+        while [n for n in os.listdir(self.spool) if n.endswith(".sqlite")]:
+            await self.drain()
         self.assertEqual(self.found - self.front.ids, set())
         self.assertGreater(len(self.found), 0)
         arrived = self.sum("n")
