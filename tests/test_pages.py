@@ -427,6 +427,13 @@ class ListTests(PageCase):
         self.clock.advance(7200)
         self.assertIn("2 hours ago", self.visitor.see("/"))
 
+    def test_hours_that_are_not_kept(self) -> None:
+        """Where hours are kept for less than a day, there is no line."""
+        self.keep(Count("b", 1200))
+        self.here.rooms.archive.retention["hour"] = 7200.0
+        self.assertEqual(self.names("/"), ["b"])
+        self.assertNotIn("<svg", self.visitor.see("/"))
+
     def test_search(self) -> None:
         """By words in the name, in any case and order."""
         self.keep(*map(Count, ["Sign ups EU", "sign ups US", "errors", "100%", "a&b"]))

@@ -189,6 +189,7 @@ class LookingTests(PagesCase):
         # As when one comes back to it from another window.
         yield self.do("run", "document.dispatchEvent(new Event('visibilitychange'))")
         yield self.do("wait", "document.querySelector('tbody th a')")
+        yield self.do("wait", "document.querySelector('#q')")
         self.assertEqual((yield self.do("run", NAMES)), ["first light"])
         yield self.silent()
 

@@ -83,8 +83,8 @@ class Page(AsyncResource):
 
     #: The methods that it answers.
     methods: tuple[bytes, ...] = (b"GET", b"HEAD")
-    #: What others are told.
-    otherwise = Refusal(405, "use GET")
+    #: What others are told: a refusal's status and words.
+    otherwise: tuple[int, str] = (405, "use GET")
 
     async def page(self, request: Request) -> Tag | bytes:
         """
@@ -106,7 +106,7 @@ class Page(AsyncResource):
         ):
             request.setHeader(name, value)
         if request.method not in self.methods:
-            raise self.otherwise
+            raise Refusal(*self.otherwise)
         try:
             shown = await self.page(request)
         except Exception:

@@ -122,7 +122,7 @@ class SignOut(Page):
     """
 
     methods = (b"POST",)
-    otherwise = Refusal(405, "use POST")
+    otherwise = (405, "use POST")
 
     def __init__(self, sessions: Sessions) -> None:
         super().__init__()
