@@ -10,7 +10,12 @@ import sys
 
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import deferLater, react
-from twisted.logger import globalLogBeginner, textFileLogObserver
+from twisted.logger import (
+    FilteringLogObserver,
+    LogLevelFilterPredicate,
+    globalLogBeginner,
+    textFileLogObserver,
+)
 
 from txstathat import NullStatHat, stathat_from_env
 
@@ -28,7 +33,7 @@ async def main(reactor):
         print(sh.health)
 
 
-globalLogBeginner.beginLoggingTo(
-    [textFileLogObserver(sys.stderr)], redirectStandardIO=False
-)
+# From level info on: what is logged for debugging is left out.
+log = FilteringLogObserver(textFileLogObserver(sys.stderr), [LogLevelFilterPredicate()])
+globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)
 react(lambda reactor: ensureDeferred(main(reactor)))

@@ -8,10 +8,20 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest import SkipTest
 
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from twisted.internet import reactor as _reactor
 from twisted.internet.ssl import (
     Certificate,
@@ -96,6 +106,35 @@ class Authority:
         pem = self._ca.cert_pem.bytes()
         self.pem = pem
         self.trust_root = trustRootFromCertificates([Certificate.loadPEM(pem)])
+
+    def nameless_options(self, *alternatives: x509.GeneralName) -> CertificateOptions:
+        """
+        What a server listens with whose certificate names a host only in the old way,
+        by its common name, or has just these alternative names.
+        """
+        key = ec.generate_private_key(ec.SECP256R1())
+        now = datetime.now(UTC)
+        issuer = x509.load_pem_x509_certificate(self.pem)
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(issuer.subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=1))
+        )
+        if alternatives:
+            extension = x509.SubjectAlternativeName(alternatives)
+            builder = builder.add_extension(extension, critical=False)
+        authority_key = load_pem_private_key(self._ca.private_key_pem.bytes(), None)
+        certificate = builder.sign(authority_key, hashes.SHA256())  # type: ignore[arg-type]
+        pem = key.private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+        ) + certificate.public_bytes(Encoding.PEM)
+        options: CertificateOptions = PrivateCertificate.loadPEM(pem).options()
+        return options
 
     def server_options(self, *names: str, **issue: Any) -> CertificateOptions:
         """

@@ -62,8 +62,8 @@ class CommandTests(TestCase):
             for arguments in (
                 ("count", "signups", "--url", url),
                 ("count", "signups", "42", "--t", "1363118126", "--url", url),
-                ("count", "signups", "--url", url, "--", "-5"),
-                ("value", "load", "0.5", "--t", "2013-03-12T19:55:26Z", "--url", url),
+                ("count", "signups", "-5", "--url", url),
+                ("value", "load", "0.50", "--t", "2013-03-12T19:55:26Z", "--url", url),
             ):
                 self.assertEqual(await self.run_command(*arguments), (0, "", ""))
             self.assertEqual(
@@ -125,8 +125,8 @@ class CommandTests(TestCase):
                     "✓ look-up",
                     "✓ connection",
                     "- TLS: not used, the URL begins with http://",
-                    "✓ key",
                     "✓ answer",
+                    "✓ key",
                     "One point was accepted for 'txstathat check'.",
                 ],
             )
@@ -136,14 +136,22 @@ class CommandTests(TestCase):
             silent.script = [stall]
             broken.script = [abort]
             html.script = [reply(body=b"<html>")]
+            proxy = TroubleServer()
+            proxy.script = [reply(403, b"<html>")]
+            picky = TroubleServer()
+            picky.script = [reply(400, b'{"status": 400, "msg": "no monkey"}')]
+            tls_to_plain = silent.url.replace("http://", "https://")
             for step, words, *arguments in (
                 ("look-up", "not found", "--url", "http://nowhere.invalid"),
                 ("connection", "refused", "--url", "http://127.0.0.1:1"),
                 ("TLS", "certificate verify failed", "--url", secure.url),
+                ("TLS", "time limit", "--url", tls_to_plain, "--timeout", "0.5"),
                 ("key", "not known", "--url", url, "--ezkey", "another"),
                 ("answer", "time limit", "--url", silent.url, "--timeout", "0.5"),
                 ("answer", "was lost", "--url", broken.url),
                 ("answer", "not an answer", "--url", html.url),
+                ("answer", "not an answer", "--url", proxy.url),
+                ("answer", "no monkey", "--url", picky.url),
                 ("point", "must not be empty", "--url", url, "--stat", ""),
             ):
                 status, out, _ = await self.run_command("check", *arguments)
@@ -151,7 +159,7 @@ class CommandTests(TestCase):
                 self.assertIn(f"✗ {step}: ", out)
                 self.assertIn(words, out)
                 self.assertTrue(out.splitlines()[-1].endswith("."), "no advice")
-            for server in (secure, silent, broken, html):
+            for server in (secure, silent, broken, html, proxy, picky):
                 await server.stop()
 
         return ensureDeferred(check())

@@ -4,6 +4,7 @@ The clients, against the fake.
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 from urllib.parse import parse_qsl
@@ -242,6 +243,65 @@ class ClientTests(SynchronousTestCase):
         for call in line:
             self.assertIs(self.successResultOf(call), True)
 
+    def test_a_long_line_that_ends_at_once(self) -> None:
+        """Thousands in line end one after the other, not one within the other."""
+        client = self.make(max_connections=1)
+        self.fake.hang()
+        first, *line = [client.count("a") for _ in range(3000)]
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        for call in line:
+            self.assertIs(self.successResultOf(call), True)
+
+    def test_counting_from_a_callback(self) -> None:
+        """A call may be made, and another cancelled, from where one has ended."""
+        client = self.make(max_connections=1)
+        self.fake.hang()
+        first, second, third = [client.count(stat) for stat in "abc"]
+        ended: list[Any] = []
+
+        def again(result: Any) -> Any:
+            third.cancel()
+            client.count("d").addBoth(ended.append)
+            return result
+
+        second.addBoth(again)
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        self.assertIs(self.successResultOf(second), True)
+        self.failureResultOf(third, CancelledError)
+        self.assertEqual(ended, [True])
+        self.assertEqual(self.fake.points, [Count("b"), Count("d")])
+
+    def test_private_keys_of_stats_are_not_told(self) -> None:
+        """A Classic stat's key is private: its error does not quote it."""
+        client = txStatHatClassic("u", agent=self.fake.agent)
+        for key in ("canary\n", "canary" * 100):
+            with logged() as log:
+                self.assertIs(self.successResultOf(client.count(key)), False)
+            self.assertNotIn("canary", log.text + repr(client.health))
+
+    def test_posts_are_bounded(self) -> None:
+        """More points than may go at once are refused, without end or not."""
+        for points in ([Count("a")] * 10_001, itertools.repeat(Count("a"))):
+            failure = self.failureResultOf(
+                self.client.post(points, ignore_errors=False), InvalidPoint
+            )
+            self.assertIn("at most 10000", str(failure.value))
+
+    def test_a_classic_post_goes_whole_or_not(self) -> None:
+        """Where there is no room for all of its requests, none is sent."""
+        client = txStatHatClassic(
+            "u",
+            agent=self.fake.agent,
+            reactor=self.clock,
+            max_connections=1,
+            max_waiting=2,
+        )
+        call = client.post([Count("a")] * 4, ignore_errors=False)
+        self.failureResultOf(call, StatHatBusy)
+        self.assertEqual(self.fake.requests, [])
+
     def test_each_call_gets_its_own_deferred(self) -> None:
         """No Deferred is shared between callers."""
         self.assertIsNot(self.client.count(""), self.client.count(""))
@@ -289,17 +349,26 @@ class ConstructorTests(SynchronousTestCase):
             "https://a..example.org",
             f"https://{'x' * 64}.org",
             "https://exämple.org",
+            "http://my_canary:8080",
+            "http://localhost:",
+            "http://localhost:x",
+            "http://[::1]x",
+            "http://[::1]:8080",
+            "http://a,b",
+            "http://%41.org",
+            "http://xn--a.org",
+            'http://exa"mple.org',
+            "http://[fe80::1%25eth0]/",
             "https://[::1",
         ):
             error = self.assertRaises(ValueError, txStatHat, "key", url=url)
             self.assertNotIn("canary", str(error))
 
     def test_good_urls(self) -> None:
-        """What a URL may be: a port, a path, an address."""
+        """What a URL may have: a port, a path, an address for a name."""
         for url in (
             "https://example.org",
             "http://127.0.0.1:8080/",
-            "https://[::1]:8443/stats",
             "https://example.org./a/b/",
         ):
             self.assertIn("txStatHat at http", repr(txStatHat("key", url=url)))
@@ -310,11 +379,26 @@ class ConstructorTests(SynchronousTestCase):
             {"timeout": 0},
             {"timeout": float("nan")},
             {"timeout": float("inf")},
+            {"timeout": 10**400},
+            {"timeout": True},
+            {"timeout": "10"},
             {"max_connections": 0},
+            {"max_connections": 1.5},
+            {"max_waiting": float("nan")},
             {"max_waiting": -1},
         ):
             error = self.assertRaises(ValueError, txStatHat, "key", **limit)
             self.assertIn(next(iter(limit)), str(error))
+
+    def test_bad_keys_leave_no_trace(self) -> None:
+        """Not even in what an error was raised from."""
+        error = self.assertRaises(ValueError, txStatHat, "canary\n")
+        self.assertIsNone(error.__context__)
+
+    def test_repr_holds_no_path(self) -> None:
+        """A path may be a secret too."""
+        client = txStatHat(KEY, url="https://example.org:8443/canary/path")
+        self.assertEqual(repr(client), "<txStatHat at https://example.org:8443>")
 
     def test_repr_holds_no_key(self) -> None:
         """A client can be logged."""
@@ -356,8 +440,6 @@ class HealthTests(SynchronousTestCase):
         self.fake.answer(503)
         self.successResultOf(self.client.count("a"))
         self.assertEqual(before.swallowed, {})
-        with self.assertRaises(TypeError):
-            before.swallowed["x"] = 1
         self.assertRaises(AttributeError, setattr, before, "accepted", 9)
 
     def test_an_outage_is_two_warnings(self) -> None:
@@ -382,7 +464,13 @@ class HealthTests(SynchronousTestCase):
         """A server that quotes the key, encoded or not, cannot spread it."""
         key = "me+canary@example.org"
         client = txStatHat(key, agent=self.fake.agent)
-        for form in (key, "me%2Bcanary%40example.org", "x" * 190 + key):
+        for form in (
+            key,
+            "me%2Bcanary%40example.org",
+            "me%2bcanary@example.org",
+            "me&#43;canary&#64;example.org",
+            "x" * 190 + key,
+        ):
             self.fake.answer(403, json.dumps({"status": 403, "msg": f"bad {form}"}))
             with logged() as log:
                 self.successResultOf(client.count("a"))
@@ -431,6 +519,14 @@ class SendTests(SynchronousTestCase):
         ids = [r.headers.getRawHeaders("Idempotency-Key") for r in self.fake.requests]
         self.assertEqual(ids, [["id-0"], ["id-1"]])
 
+    def test_bad_batch_ids(self) -> None:
+        """What cannot be a header is refused, not changed, and nothing is raised."""
+        for batch_id in (7, "", "a\ud800", "a\r\nX-Evil: 1", "é", "x" * 256, " a"):
+            outcome = self.successResultOf(self.client.send([Count("a")], batch_id))
+            self.assertEqual(outcome.verdict, Verdict.REFUSED)
+            self.assertIsInstance(outcome.error, InvalidPoint)
+        self.assertEqual(self.fake.requests, [])
+
     def test_verdicts(self) -> None:
         """What each answer means for a sender that can try again."""
         ok, no = '{"status": 200, "msg": "ok"}', '{"status": %d, "msg": "no"}'
@@ -476,6 +572,9 @@ class SendTests(SynchronousTestCase):
             ("soon", None),
             ("", None),
             ("99999999999999999999", 9999999999),
+            ("Sun, 06 Nov 1994 08:50:37 +9999999999999999", None),
+            ("Sun, 06 Nov 99999 08:50:37 GMT", None),
+            ("\u00e9", None),
         ):
             self.fake.answer(503, headers={"Retry-After": text})
             self.assertEqual(self.send().retry_after, seconds, text)
@@ -552,6 +651,16 @@ class CloseTests(SynchronousTestCase):
         self.assertIs(self.successResultOf(call), True)
         self.successResultOf(closed)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_cancelling_does_not_stop_it(self) -> None:
+        """Who does not want to wait need not; all is closed nevertheless."""
+        self.fake.hang()
+        call = self.client.count("a")
+        self.client.close().addErrback(lambda _: None).cancel()
+        closed = self.client.close()
+        self.clock.advance(1)
+        self.failureResultOf(call, StatHatClosed)
+        self.assertIsNone(self.successResultOf(closed))
 
     def test_calls_that_hang_are_ended(self) -> None:
         """What has not ended after a second fails."""

@@ -8,7 +8,9 @@ import os
 from datetime import UTC, datetime
 from typing import Any
 
+from cryptography import x509
 from twisted.internet.defer import (
+    CancelledError,
     Deferred,
     ensureDeferred,
     gatherResults,
@@ -21,10 +23,10 @@ from twisted.trial.unittest import TestCase
 from twisted.web.client import ResponseNeverReceived
 from zope.interface import implementer
 
-from tests.support import Authority, reactor
-from tests.trouble import TroubleServer, reply, send
+from tests.support import Authority, logged, reactor
+from tests.trouble import TroubleServer, reply, send, stall
 from txstathat import Count, Value, ez_count, ez_value, txStatHat
-from txstathat.agent import IDLE_TIMEOUT, PooledAgent
+from txstathat.agent import IDLE_TIMEOUT, HandshakeFailed, PooledAgent
 from txstathat.collector.site import CollectorSite
 from txstathat.collector.stats import Total
 from txstathat.outcome import Verdict
@@ -102,19 +104,60 @@ class ServerTests(TestCase):
         self.addCleanup(os.environ.pop, "SSL_CERT_FILE")
         self.assertTrue((yield ez_count(KEY, "a", url=url, ignore_errors=False)))
 
-    @inlineCallbacks
     def refused(self, agent: PooledAgent | None, *names: str, **issue: Any) -> Any:
         """
         A server with such a certificate is refused, and hears nothing.
         """
-        server = TroubleServer(AUTHORITY.server_options(*names, **issue))
+        return self.refuses(agent, AUTHORITY.server_options(*names, **issue))
+
+    @inlineCallbacks
+    def refuses(self, agent: PooledAgent | None, options: Any) -> Any:
+        server = TroubleServer(options)
         self.addCleanup(lambda: ensureDeferred(server.stop()))
         sh = self.client(server.url, agent=agent)
         outcome = yield sh.send([Count("a")])
         self.assertEqual(outcome.verdict, Verdict.RETRY)
-        self.assertIsInstance(outcome.error, ResponseNeverReceived)
+        self.assertIsInstance(outcome.error, HandshakeFailed)
+        self.assertTrue(outcome.error.reasons)
         yield self.assertFailure(sh.count("a"), ResponseNeverReceived)
         self.assertEqual(server.received, b"")
+
+    def test_a_certificate_without_a_name_is_refused(self) -> Any:
+        """A common name is no proof of the host's name any more (RFC 9525)."""
+        return self.refuses(self.trusting(AUTHORITY), AUTHORITY.nameless_options())
+
+    def test_a_certificate_of_another_kind_of_name_is_refused(self) -> Any:
+        """Nor is an e-mail address."""
+        address = x509.RFC822Name("root@localhost")
+        options = AUTHORITY.nameless_options(address)
+        return self.refuses(self.trusting(AUTHORITY), options)
+
+    @inlineCallbacks
+    def test_a_handshake_that_stalls(self) -> Any:
+        """Nothing was sent, so it can be sent again, whatever ends the wait."""
+        server = TroubleServer()
+        self.addCleanup(lambda: ensureDeferred(server.stop()))
+        server.script = [stall]
+        url = server.url.replace("http://", "https://")
+        sh = self.client(url, timeout=0.2)
+        outcome = yield sh.send([Count("a")])
+        self.assertEqual(outcome.verdict, Verdict.RETRY)
+        self.assertIsInstance(outcome.error, TimeoutError)
+        call = sh.count("a")
+        yield deferLater(reactor, 0.05)
+        call.cancel()
+        yield self.assertFailure(call, CancelledError)
+        yield deferLater(reactor, 0.05)
+        self.assertEqual(server.open, set())
+
+    @inlineCallbacks
+    def test_a_server_without_tls(self) -> Any:
+        """Plain text where TLS was expected fails the handshake."""
+        server = TroubleServer()
+        self.addCleanup(lambda: ensureDeferred(server.stop()))
+        server.script, server.at_once = [reply()], True
+        sh = self.client(server.url.replace("http://", "https://"))
+        yield self.assertFailure(sh.count("a"), HandshakeFailed)
 
     def test_an_unknown_root_is_refused(self) -> Any:
         """A certificate of an authority that is not trusted."""
@@ -180,11 +223,26 @@ class ServerTests(TestCase):
         yield deferLater(reactor, 0.05)
         self.assertTrue((yield sh.count("a")))
 
-    def test_idle_connections_go_before_servers_drop_them(self) -> None:
-        """The limit is below the shortest of common servers, five seconds."""
+    @inlineCallbacks
+    def test_idle_connections_are_closed(self) -> Any:
+        """A connection goes when it was idle for its time, below that of servers."""
         self.assertLess(IDLE_TIMEOUT, 5)
-        agent = PooledAgent(reactor)
-        self.assertEqual(agent._pool.cachedConnectionTimeout, IDLE_TIMEOUT)
+        server = TroubleServer()
+        self.addCleanup(lambda: ensureDeferred(server.stop()))
+        agent = PooledAgent(reactor, idle_timeout=0.1)
+        self.addCleanup(agent.close)
+        yield self.client(server.url, agent=agent).count("a")
+        self.assertEqual(len(server.open), 1)
+        while server.open:
+            yield deferLater(reactor, 0.02)
+
+    @inlineCallbacks
+    def test_connections_are_no_news(self) -> Any:
+        """Nothing above debug level is logged for a connection."""
+        with logged() as log:
+            for _ in range(3):
+                yield ez_count(KEY, "a", url="http://127.0.0.1:1")
+        self.assertEqual(log.at_level("info"), [])
 
     @inlineCallbacks
     def test_an_answer_that_closes(self) -> Any:

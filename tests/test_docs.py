@@ -166,7 +166,7 @@ class ExampleTests(TestCase):
                     "-m",
                     "twisted.trial",
                     "--temp-directory",
-                    self.mktemp(),
+                    os.path.abspath(self.mktemp()),
                     "test_signup",
                 ],
                 env={**self.environ, "PYTHONPATH": f"{ROOT}:{EXAMPLES}"},

@@ -4,6 +4,8 @@ The fakes that ship with the package.
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -42,6 +44,19 @@ class MemoryStatHatTests(SynchronousTestCase):
         strict = MemoryStatHat(ignore_errors=False)
         self.failureResultOf(strict.value("a", float("nan")), InvalidPoint)
         self.assertEqual(memory.points + strict.points, [])
+
+    def test_stands_in_for_a_client(self) -> None:
+        """What a program does with a client it can do with this, closing included."""
+        memory = MemoryStatHat()
+        stat = memory.stat("load")
+        self.successResultOf(stat.value(Decimal("0.5")))
+        self.successResultOf(
+            memory.post([Count("a", Decimal("0.5")), Count("a", 0.25)])
+        )
+        self.assertEqual(memory.counts, {"a": 0.75})
+        self.assertIs(self.successResultOf(memory.post([Count("b"), Count("")])), False)
+        self.assertNotIn("b", memory.counts)
+        self.assertIsNone(self.successResultOf(memory.close()))
 
 
 class FakeStatHatTests(SynchronousTestCase):

@@ -76,6 +76,7 @@ class Trouble:
     :ivar error: what the call fails with when errors are not ignored.
     :ivar script: what the server does.
     :ivar status: the ``status`` of a StatHatAPIError.
+    :ivar words: what stands in its message.
     :ivar at_once: whether the server does it before it has read a request.
     """
 
@@ -83,11 +84,12 @@ class Trouble:
     script: list[trouble.Step] = field(default_factory=lambda: [reply()])
     call: Call = _COUNT
     status: int | None = None
+    words: str = ""
     at_once: bool = False
 
 
-def api(status: int, *script: trouble.Step) -> Trouble:
-    return Trouble(StatHatAPIError, list(script), status=status)
+def api(status: int, *script: trouble.Step, words: str = "") -> Trouble:
+    return Trouble(StatHatAPIError, list(script), status=status, words=words)
 
 
 def redirect(status: int) -> trouble.Step:
@@ -155,6 +157,15 @@ TROUBLES = {
     ),
     "status_400_without_a_body": api(400, reply(400, b"")),
     "status_503": api(503, reply(503, b"<h1>Down</h1>")),
+    "status_503_with_a_broken_retry_after": api(
+        503, reply(503, b"", b"Retry-After: \xff\r\n")
+    ),
+    "status_503_with_an_endless_offset": api(
+        503,
+        reply(
+            503, b"", b"Retry-After: Sun, 06 Nov 1994 08:49:37 +9999999999999999\r\n"
+        ),
+    ),
     "status_204": api(204, send(b"HTTP/1.1 204 No Content\r\n\r\n")),
     "redirect_301": api(301, redirect(301)),
     "redirect_302": api(302, redirect(302)),
@@ -169,7 +180,7 @@ TROUBLES = {
     "json_msg_number": api(200, reply(body=b'{"status": 200, "msg": 1}')),
     "json_nested_deeply": api(200, reply(body=b"[" * 60_000)),
     "json_not_utf8": api(200, reply(body=b'{"status": 200, "msg": "\xff"}')),
-    "reply_of_5_mb": api(200, reply(body=b" " * 5_000_000)),
+    "reply_of_5_mb": api(200, reply(body=b" " * 5_000_000), words="too large"),
     "reply_without_end": api(
         200, send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"), flood(b" " * 65536)
     ),
@@ -179,13 +190,16 @@ TROUBLES = {
         flood(b"1000\r\n" + b" " * 4096 + b"\r\n"),
     ),
     "reply_gzip": api(
-        200, reply(body=gzip.compress(OK), headers=b"Content-Encoding: gzip\r\n")
+        200,
+        reply(body=gzip.compress(OK), headers=b"Content-Encoding: gzip\r\n"),
+        words="Content-Encoding",
     ),
     "reply_gzip_bomb": api(
         200,
         reply(
             body=gzip.compress(b" " * 50_000_000), headers=b"Content-Encoding: gzip\r\n"
         ),
+        words="Content-Encoding",
     ),
     "reply_brotli": api(200, reply(headers=b"Content-Encoding: br\r\n")),
     # Connections
@@ -255,6 +269,7 @@ class TroubleTests(TestCase):
             self.assertIsInstance(outcome.value, case.error)
             if case.status is not None:
                 self.assertEqual(outcome.value.status, case.status)
+                self.assertIn(case.words, outcome.value.msg)
         told = [log.text, repr(client), repr(client.health), _everything(outcome)]
         self.assertNotIn(CANARY, "\n".join(told))
         if case.error is InvalidPoint:

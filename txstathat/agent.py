@@ -10,16 +10,23 @@ each request.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from OpenSSL import SSL
+from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
+from service_identity.pyopenssl import extract_patterns
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
+    IHandshakeListener,
     IHostnameResolver,
     IHostResolution,
+    IOpenSSLClientConnectionCreator,
     IProtocol,
     IProtocolFactory,
     IReactorPluggableNameResolver,
@@ -37,13 +44,21 @@ from twisted.web.client import (
     Agent,
     BrowserLikePolicyForHTTPS,
     HTTPConnectionPool,
+    ResponseNeverReceived,
 )
 from twisted.web.error import SchemeNotSupported
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IResponse
 from zope.interface import implementer
 
-__all__ = ["CLOSE_GRACE", "IDLE_TIMEOUT", "MAX_HEADERS", "PooledAgent"]
+__all__ = [
+    "CLOSE_GRACE",
+    "HandshakeFailed",
+    "IDLE_TIMEOUT",
+    "MAX_HEADERS",
+    "PooledAgent",
+    "cut",
+]
 
 #: Seconds for which an unused connection is kept. Common servers close theirs after 5
 #: (Node, Apache) to 75 (nginx) seconds; a request written at the very moment the server
@@ -55,6 +70,16 @@ CLOSE_GRACE = 0.5
 MAX_HEADERS = 65_536
 
 
+class HandshakeFailed(ResponseNeverReceived):
+    """
+    TLS was not established, so no request was sent: a certificate that was refused, a
+    handshake that failed or took too long.
+
+    :ivar reasons: why, a list of one :class:`~twisted.python.failure.Failure`.
+    """
+
+
+@implementer(IHandshakeListener)
 class _Connection(ProtocolWrapper):
     """
     One connection, between the HTTP protocol above and TCP or TLS below.
@@ -63,6 +88,31 @@ class _Connection(ProtocolWrapper):
     factory: _ConnectionFactory
     _received = 0
     _cut: IDelayedCall | None = None
+    _ready = False
+    _waiting: Deferred[IProtocol] | None = None
+
+    def ready(self, tls: bool) -> Deferred[IProtocol]:
+        """
+        Wait until a request may be sent: with TLS, until the peer is verified.
+
+        :returns: fires with the HTTP protocol, or fails with :class:`HandshakeFailed`.
+            Cancelling it cuts the connection.
+        """
+        if self._ready or not tls:
+            return succeed(self.wrappedProtocol)
+        self._waiting = Deferred(self._give_up)
+        return self._waiting
+
+    def handshakeCompleted(self) -> None:
+        self._ready = True
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.callback(self.wrappedProtocol)
+
+    def _give_up(self, waiting: Deferred[IProtocol]) -> None:
+        self._waiting = None
+        self.stopProducing()
+        waiting.errback(HandshakeFailed([Failure(CancelledError())]))
 
     def writeSequence(self, data: Any) -> None:
         # A request begins with its headers written so: what comes now answers it.
@@ -94,11 +144,13 @@ class _Connection(ProtocolWrapper):
         if self._cut is not None and self._cut.active():
             self._cut.cancel()
         super().connectionLost(reason)
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.errback(HandshakeFailed([reason]))
 
 
 class _ConnectionFactory(WrappingFactory):
     protocol = _Connection
-    noisy = False
 
     def __init__(self, wrapped: IProtocolFactory, agent: PooledAgent) -> None:
         super().__init__(wrapped)
@@ -106,6 +158,12 @@ class _ConnectionFactory(WrappingFactory):
         self.clock = agent._reactor
         self.max_received = agent._max_received
         self._closed = agent._connection_closed
+
+    def doStart(self) -> None:
+        """Twisted would log each connection's factory; there is nothing to start."""
+
+    def doStop(self) -> None:
+        """As little as there was to start."""
 
     def registerProtocol(self, p: ProtocolWrapper) -> None:
         self.open.add(p)
@@ -117,16 +175,67 @@ class _ConnectionFactory(WrappingFactory):
 
 @implementer(IStreamClientEndpoint)
 class _TrackedEndpoint:
-    def __init__(self, endpoint: IStreamClientEndpoint, agent: PooledAgent) -> None:
+    """
+    Connects with a :class:`_Connection`, and is done when that is ready.
+    """
+
+    def __init__(
+        self, endpoint: IStreamClientEndpoint, tls: bool, agent: PooledAgent
+    ) -> None:
         self._endpoint = endpoint
+        self._tls = tls
         self._agent = agent
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        def unwrap(connection: IProtocol) -> IProtocol:
-            return connection.wrappedProtocol  # type: ignore[attr-defined,no-any-return]
+        def connected(connection: Any) -> Deferred[IProtocol]:
+            ready: Deferred[IProtocol] = connection.ready(self._tls)
+            return ready
 
         factory = _ConnectionFactory(protocolFactory, self._agent)
-        return self._endpoint.connect(factory).addCallback(unwrap)
+        return self._endpoint.connect(factory).addCallback(connected)
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class _StrictCreator:
+    """
+    Refuses a certificate that cannot be checked, along with those that are wrong.
+
+    Twisted (26.10) only logs an error in checking the host's name, such as of a
+    certificate that names none, and accepts the certificate.
+    """
+
+    def __init__(self, creator: Any, host: bytes) -> None:
+        name = host.decode("ascii")
+        is_address = isIPAddress(name) or isIPv6Address(name)
+        self._creator = creator
+        self._identity = IPAddress_ID(name) if is_address else DNS_ID(name)
+
+    def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
+        protocol = weakref.ref(tlsProtocol)
+
+        def check(
+            connection: SSL.Connection,
+            certificate: Any,
+            error: int,
+            depth: int,
+            ok: int,
+        ) -> bool:
+            # Only the server's own certificate, the last of the chain, names the host.
+            if not ok or depth:
+                return bool(ok)
+            try:
+                patterns = extract_patterns(certificate)
+                verify_service_identity(patterns, [self._identity], [])
+            except Exception:
+                tls = protocol()
+                if tls is not None:
+                    tls.failVerification(Failure())
+                return False
+            return True
+
+        connection: SSL.Connection = self._creator.clientConnectionForTLS(tlsProtocol)
+        connection.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, check)
+        return connection
 
 
 @implementer(IResolutionReceiver)
@@ -209,21 +318,23 @@ class _Endpoints:
         self._creators: dict[tuple[bytes, int], Any] = {}
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        if uri.scheme not in (b"https", b"http"):
+            raise SchemeNotSupported(f"Unsupported scheme: {uri.scheme!r}")
         endpoint: IStreamClientEndpoint = HostnameEndpoint(
             self._reactor, uri.host, uri.port
         )
-        if uri.scheme == b"https":
+        tls = uri.scheme == b"https"
+        if tls:
             endpoint = wrapClientTLS(self._creator(uri.host, uri.port), endpoint)
-        elif uri.scheme != b"http":
-            raise SchemeNotSupported(f"Unsupported scheme: {uri.scheme!r}")
-        return _TrackedEndpoint(endpoint, self._agent)
+        return _TrackedEndpoint(endpoint, tls, self._agent)
 
     def _creator(self, host: bytes, port: int) -> Any:
         # Reading the platform's roots takes milliseconds: once for each host, not for
         # each request. An agent of this package talks to one host.
         key = (host, port)
         if key not in self._creators:
-            self._creators[key] = self._policy.creatorForNetloc(host, port)
+            creator = self._policy.creatorForNetloc(host, port)
+            self._creators[key] = _StrictCreator(creator, host)
         return self._creators[key]
 
 
@@ -239,6 +350,7 @@ class PooledAgent:
         roots by default (OpenSSL looks at ``SSL_CERT_FILE`` for them).
     :param max_received: how many bytes one reply may have, headers and body together;
         the connection is cut beyond.
+    :param idle_timeout: seconds for which an unused connection is kept.
     """
 
     def __init__(
@@ -248,6 +360,7 @@ class PooledAgent:
         max_connections: int = 8,
         trust_root: object = None,
         max_received: int = 2 * MAX_HEADERS,
+        idle_timeout: float = IDLE_TIMEOUT,
     ) -> None:
         self._reactor = reactor
         self._max_received = max_received
@@ -255,7 +368,7 @@ class PooledAgent:
         self._closing: list[Deferred[None]] = []
         self._pool = HTTPConnectionPool(reactor, persistent=True)
         self._pool.maxPersistentPerHost = max_connections
-        self._pool.cachedConnectionTimeout = IDLE_TIMEOUT  # type: ignore[assignment]
+        self._pool.cachedConnectionTimeout = idle_timeout  # type: ignore[assignment]
         self._agent = Agent.usingEndpointFactory(
             reactor, _Endpoints(self, trust_root), pool=self._pool
         )

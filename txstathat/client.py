@@ -9,10 +9,12 @@ exchange, and the exchange becomes an :class:`~txstathat.outcome.Outcome`. Nothi
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from html import unescape
 from typing import Any
-from urllib.parse import quote, quote_plus, urlencode
+from urllib.parse import unquote, unquote_plus, urlencode
 
 from twisted.internet.defer import (
     CancelledError,
@@ -24,7 +26,7 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
-from txstathat.errors import InvalidPoint
+from txstathat.errors import InvalidPoint, StatHatBusy
 from txstathat.health import CallRecord, ClientHealth
 from txstathat.interfaces import IStatHat
 from txstathat.outcome import Outcome, Verdict, judge_failure, judge_reply
@@ -35,16 +37,26 @@ from txstathat.points import (
     Time,
     Value,
     check_name,
+    check_number,
+    expand_name,
     form_point,
     json_points,
+    read_form_point,
+    read_json_points,
+    shown,
 )
 from txstathat.replies import Reply
+from txstathat.stat import Stat
 from txstathat.transport import Transport
 
-__all__ = ["Payload", "Stat", "txStatHat", "txStatHatClassic"]
+__all__ = ["API_URL", "MAX_BATCH_ID", "Payload", "txStatHat", "txStatHatClassic"]
 
 #: Where StatHat's API is.
 API_URL = "https://api.stathat.com"
+#: The most characters of a batch's id.
+MAX_BATCH_ID = 255
+
+_BATCH_ID = re.compile(f"[!-~]{{1,{MAX_BATCH_ID}}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +94,7 @@ class _Client:
         self._record = CallRecord(repr(self))
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} at {self._transport.url}>"
+        return f"<{type(self).__name__} at {self._transport.origin}>"
 
     @property
     def health(self) -> ClientHealth:
@@ -189,8 +201,14 @@ class _Client:
         except Exception as error:
             # Mostly InvalidPoint; but a caller's own iterable may raise anything.
             return succeed(Outcome(Verdict.REFUSED, error))
+        if not payloads:
+            return succeed(Outcome(Verdict.ACCEPTED))
         if len(payloads) == 1:
             return self.send_payload(payloads[0], batch_id)
+        if len(payloads) > self._transport.room:
+            # All or none: what was sent of them could not be told from the rest.
+            busy = StatHatBusy(self._transport.max_waiting)
+            return succeed(Outcome(Verdict.RETRY, busy))
         sent = [
             self.send_payload(
                 each, None if batch_id is None else f"{batch_id}-{number}"
@@ -207,17 +225,37 @@ class _Client:
         """
         headers = {"Content-Type": payload.content_type}
         if batch_id is not None:
+            try:
+                _check_batch_id(batch_id)
+            except InvalidPoint as error:
+                return succeed(Outcome(Verdict.REFUSED, error))
             headers["Idempotency-Key"] = batch_id
         exchange = self._transport.exchange(
             "POST", payload.path, headers=headers, body=self._with_key(payload)
         )
-        return exchange.addCallbacks(self._judge_reply, _judge_failure)
+        return exchange.addCallback(self._judge_reply).addErrback(_judge_failure)
 
     def seal(self, points: Iterable[Point]) -> list[Payload]:
         """
         Freeze points as the bytes that will be sent; the key is not in them.
 
         :raises InvalidPoint: if one of the points is not valid.
+        """
+        raise NotImplementedError
+
+    def unseal(self, payload: Payload) -> list[Point]:
+        """
+        The points in a payload that :meth:`seal` made, in their order.
+
+        :raises ValueError: if another client sealed it.
+        """
+        raise NotImplementedError
+
+    def check_stat(self, stat: object) -> None:
+        """
+        Check what is to name a stat, as :meth:`seal` would.
+
+        :raises InvalidPoint: if it cannot.
         """
         raise NotImplementedError
 
@@ -239,10 +277,12 @@ class _Client:
 
     def _hide_key(self, text: str) -> str:
         """
-        A server may quote the key that it refuses.
+        A server may quote the key that it refuses, encoded in some way or other.
         """
-        for form in (self._key, quote(self._key), quote_plus(self._key)):
-            text = text.replace(form, "[key]")
+        text = text.replace(self._key, "[key]")
+        plain = unescape(unquote_plus(text)), unquote(unescape(text))
+        if any(self._key in each for each in plain):
+            return "[a message that quotes the key]"
         return text
 
     def _post(
@@ -315,11 +355,27 @@ class txStatHat(_Client):
 
         :raises InvalidPoint: if one of the points is not valid.
         """
-        listed = _listed(points)
+        listed = check_number(points)
         if not listed:
             return []
         body = json_points(listed)
         return [Payload("/ez", "application/json", len(listed), body)]
+
+    def unseal(self, payload: Payload) -> list[Point]:
+        """
+        The points in a payload that :meth:`seal` made, in their order.
+
+        :raises ValueError: if another client sealed it.
+        """
+        return read_json_points(payload.body)
+
+    def check_stat(self, stat: object) -> None:
+        """
+        Check a stat's name, which may be of the form ``PREFIX~A,B,C``.
+
+        :raises InvalidPoint: if it is not valid.
+        """
+        expand_name(stat)
 
     def _with_key(self, payload: Payload) -> bytes:
         return b"%b%b}" % (self._prefix, payload.body)
@@ -370,44 +426,27 @@ class txStatHatClassic(_Client):
                 1,
                 form_point(point),
             )
-            for point in _listed(points)
+            for point in check_number(points)
         ]
+
+    def unseal(self, payload: Payload) -> list[Point]:
+        """
+        The point in a payload that :meth:`seal` made.
+
+        :raises ValueError: if another client sealed it.
+        """
+        return [read_form_point(payload.body)]
+
+    def check_stat(self, stat: object) -> None:
+        """
+        Check a stat's private key.
+
+        :raises InvalidPoint: if it is not valid.
+        """
+        check_name(stat, "key")
 
     def _with_key(self, payload: Payload) -> bytes:
         return b"%b&%b" % (self._prefix, payload.body)
-
-
-class Stat:
-    """
-    One stat of a client's; see :meth:`txStatHat.stat`.
-
-    :ivar name: its name, or its key with the Classic API.
-    """
-
-    def __init__(self, client: _Client, name: str) -> None:
-        self._client = client
-        self.name = name
-
-    def __repr__(self) -> str:
-        return f"<Stat of {self._client!r}>"
-
-    def count(self, count: Amount = 1, **options: Any) -> Deferred[bool]:
-        """
-        As :meth:`txStatHat.count`.
-        """
-        return self._client.count(self.name, count, **options)
-
-    def value(self, value: Amount, **options: Any) -> Deferred[bool]:
-        """
-        As :meth:`txStatHat.value`.
-        """
-        return self._client.value(self.name, value, **options)
-
-    def tick(self, **options: Any) -> Deferred[bool]:
-        """
-        As :meth:`txStatHat.tick`.
-        """
-        return self._client.tick(self.name, **options)
 
 
 def _check_key(key: object) -> str:
@@ -415,18 +454,19 @@ def _check_key(key: object) -> str:
     A key is checked as a stat's name is, but no error may show it.
     """
     try:
-        return check_name(key)
-    except InvalidPoint:
-        raise ValueError(
-            "the key must be text of 1 to 255 characters, without control characters"
-        ) from None
+        return check_name(key, "key")
+    except InvalidPoint as error:
+        problem = error.problem
+    raise ValueError(f"the key is not valid: {problem}")
 
 
-def _listed(points: Iterable[Point]) -> list[Point]:
-    try:
-        return list(points)
-    except TypeError:
-        raise InvalidPoint("point", "pass a list of Count and Value objects") from None
+def _check_batch_id(batch_id: object) -> None:
+    if not isinstance(batch_id, str) or not _BATCH_ID.fullmatch(batch_id):
+        raise InvalidPoint(
+            "batch_id",
+            f"must be 1 to {MAX_BATCH_ID} ASCII letters, digits and signs, "
+            f"not {shown(batch_id)}",
+        )
 
 
 def _judge_failure(failure: Failure) -> Outcome:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from twisted.logger import Logger
 
@@ -57,7 +56,7 @@ class CallRecord:
         """
         return ClientHealth(
             self._accepted,
-            MappingProxyType(dict(self._swallowed)),
+            dict(self._swallowed),
             self._last_success,
             self._last_error,
         )

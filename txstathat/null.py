@@ -4,11 +4,14 @@ A StatHat that does nothing, for programs that are not to count today.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from txstathat.interfaces import IStatHat
-from txstathat.points import Amount, Time
+from txstathat.points import Amount, Point, Time
+from txstathat.stat import Stat
 
 __all__ = ["NullStatHat"]
 
@@ -58,6 +61,20 @@ class NullStatHat:
         Do nothing; as :meth:`count`.
         """
         return succeed(True)
+
+    def post(
+        self, points: Iterable[Point], *, ignore_errors: bool | None = None
+    ) -> Deferred[bool]:
+        """
+        Do nothing; as :meth:`count`.
+        """
+        return succeed(True)
+
+    def stat(self, stat: str) -> Stat:
+        """
+        One stat with which nothing is done.
+        """
+        return Stat(self, stat)
 
     def close(self) -> Deferred[None]:
         """

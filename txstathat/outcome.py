@@ -15,10 +15,20 @@ from txstathat.errors import StatHatAPIError, StatHatBusy
 from txstathat.replies import BadReply, Reply
 from txstathat.transport import may_have_arrived
 
-__all__ = ["MAX_MESSAGE", "Outcome", "Verdict", "judge_failure", "judge_reply"]
+__all__ = [
+    "MAX_MESSAGE",
+    "NO_ANSWER",
+    "Outcome",
+    "Verdict",
+    "judge_failure",
+    "judge_reply",
+]
 
 #: The most characters of a server's message that are kept.
 MAX_MESSAGE = 200
+
+#: How the message of an error begins whose reply held no message of StatHat's.
+NO_ANSWER = "not an answer of StatHat's"
 
 #: HTTP statuses below 500 after which the same request may succeed later.
 _RETRY_STATUSES = frozenset({408, 425, 429})
@@ -79,7 +89,7 @@ def judge_reply(reply: Reply, now: float, hide: Callable[[str], str] = str) -> O
     answer = _read_answer(reply.body, hide)
     if answer is None:
         error = StatHatAPIError(
-            reply.status, f"not an answer of StatHat's (HTTP status {reply.status})"
+            reply.status, f"{NO_ANSWER} (HTTP status {reply.status})"
         )
     else:
         error = StatHatAPIError(*answer)
@@ -135,13 +145,14 @@ def _retry_after(reply: Reply, now: float) -> float | None:
     """
     The delay that a server asks for (RFC 9110, section 10.2.3): seconds or a date.
     """
-    text = (reply.headers.getRawHeaders("Retry-After") or [""])[0].strip()
+    raw = (reply.headers.getRawHeaders(b"Retry-After") or [b""])[0]
+    text = raw.decode("latin-1").strip()
     if text.isascii() and text.isdigit():
         return float(text[:10])
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+        if date.tzinfo is None:
+            date = date.replace(tzinfo=UTC)
+        return max(0.0, date.timestamp() - now)
+    except (OverflowError, TypeError, ValueError):
         return None
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=UTC)
-    return max(0.0, date.timestamp() - now)

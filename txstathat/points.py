@@ -12,12 +12,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import TypeAlias
-from urllib.parse import urlencode
+from itertools import islice
+from typing import Any, TypeAlias
+from urllib.parse import parse_qsl, urlencode
 
 from txstathat.errors import InvalidPoint
 
@@ -28,12 +29,14 @@ __all__ = [
     "MAX_EXPANSION",
     "MAX_INTEGER",
     "MAX_NAME",
+    "MAX_POST",
     "MAX_TIME",
     "Point",
     "Time",
     "Value",
     "amount_text",
     "check_name",
+    "check_number",
     "epoch_seconds",
     "expand_name",
     "expand_point",
@@ -42,6 +45,9 @@ __all__ = [
     "kind_and_amount",
     "parse_amount",
     "parse_time",
+    "read_form_point",
+    "read_json_points",
+    "shown",
 ]
 
 Amount: TypeAlias = int | float | Decimal
@@ -51,6 +57,8 @@ Time: TypeAlias = int | float | datetime
 MAX_NAME = 255
 #: The most stats that one ``PREFIX~A,B,C`` name may post to.
 MAX_EXPANSION = 100
+#: The most points that can be sent at once.
+MAX_POST = 10_000
 #: The largest whole amount, positive or negative: what a signed 64-bit number holds.
 MAX_INTEGER = 2**63 - 1
 #: The most characters that the decimal text of an amount may have.
@@ -103,7 +111,7 @@ class Value:
 Point: TypeAlias = Count | Value
 
 
-def _shown(thing: object) -> str:
+def shown(thing: object) -> str:
     """
     A short ``repr`` for error messages; never raises.
     """
@@ -127,19 +135,20 @@ def check_name(stat: object, field: str = "stat") -> str:
     :raises InvalidPoint: if it is no text of 1 to 255 printable characters.
     """
     if not isinstance(stat, str):
-        raise InvalidPoint(field, f"must be text, not {_shown(stat)}")
+        raise InvalidPoint(field, f"must be text, not {shown(stat)}")
     if not stat:
         raise InvalidPoint(field, "must not be empty")
+    # A stat's key in the Classic API is private: it is not quoted.
+    told = shown(stat) if field == "stat" else "it"
     if len(stat) > MAX_NAME:
         raise InvalidPoint(
-            field,
-            f"{_shown(stat)} has {len(stat)} characters; at most {MAX_NAME} may be",
+            field, f"{told} has {len(stat)} characters; at most {MAX_NAME} may be"
         )
     bad = _UNPRINTABLE.search(stat)
     if bad is not None:
         raise InvalidPoint(
             field,
-            f"{_shown(stat)} holds the character U+{ord(bad[0]):04X}; "
+            f"{told} holds the character U+{ord(bad[0]):04X}; "
             "control characters and lone surrogates are not allowed",
         )
     return stat
@@ -161,11 +170,11 @@ def expand_name(stat: object) -> list[str]:
     if not prefix or not all(parts) or "~" in suffixes:
         raise InvalidPoint(
             "stat",
-            f"{_shown(stat)} must have the form PREFIX~A,B,C, with no part empty",
+            f"{shown(stat)} must have the form PREFIX~A,B,C, with no part empty",
         )
     if len(parts) > MAX_EXPANSION:
         raise InvalidPoint(
-            "stat", f"{_shown(stat)} names more than {MAX_EXPANSION} stats"
+            "stat", f"{shown(stat)} names more than {MAX_EXPANSION} stats"
         )
     return [check_name(f"{prefix} {part}") for part in parts]
 
@@ -186,7 +195,7 @@ def amount_text(amount: object, field: str = "value") -> str:
     if isinstance(amount, int):
         if not -MAX_INTEGER <= amount <= MAX_INTEGER:
             raise InvalidPoint(
-                field, f"{_shown(amount)} is beyond the largest amount, {MAX_INTEGER}"
+                field, f"{shown(amount)} is beyond the largest amount, {MAX_INTEGER}"
             )
         return int.__repr__(amount)
     if isinstance(amount, float):
@@ -202,7 +211,7 @@ def amount_text(amount: object, field: str = "value") -> str:
         parse_amount(text, field)
         return text
     raise InvalidPoint(
-        field, f"must be an int, a float or a Decimal, not {_shown(amount)}"
+        field, f"must be an int, a float or a Decimal, not {shown(amount)}"
     )
 
 
@@ -216,17 +225,17 @@ def parse_amount(text: str, field: str = "value") -> int | float:
     :raises InvalidPoint: if it is no plain decimal number, not finite or too large.
     """
     if len(text) > MAX_AMOUNT_TEXT or _NUMBER.fullmatch(text) is None:
-        raise InvalidPoint(field, f"{_shown(text)} is not a decimal number")
+        raise InvalidPoint(field, f"{shown(text)} is not a decimal number")
     if _WHOLE.fullmatch(text):
         whole = int(text)
         if not -MAX_INTEGER <= whole <= MAX_INTEGER:
             raise InvalidPoint(
-                field, f"{_shown(text)} is beyond the largest amount, {MAX_INTEGER}"
+                field, f"{shown(text)} is beyond the largest amount, {MAX_INTEGER}"
             )
         return whole
     number = float(text)
     if not math.isfinite(number):
-        raise InvalidPoint(field, f"{_shown(text)} is too large")
+        raise InvalidPoint(field, f"{shown(text)} is too large")
     return number
 
 
@@ -242,7 +251,7 @@ def epoch_seconds(t: object) -> int:
         if t.tzinfo is None or t.utcoffset() is None:
             raise InvalidPoint(
                 "t",
-                f"{_shown(t)} has no time zone; "
+                f"{shown(t)} has no time zone; "
                 "pass an aware datetime, such as datetime.now(timezone.utc)",
             )
         seconds: float = t.timestamp()
@@ -250,12 +259,12 @@ def epoch_seconds(t: object) -> int:
         seconds = t
     else:
         raise InvalidPoint(
-            "t", f"must be Unix seconds or an aware datetime, not {_shown(t)}"
+            "t", f"must be Unix seconds or an aware datetime, not {shown(t)}"
         )
     if not 0 <= seconds < MAX_TIME:
         raise InvalidPoint(
             "t",
-            f"{_shown(t)} is not in seconds since the Unix epoch, "
+            f"{shown(t)} is not in seconds since the Unix epoch, "
             f"from 0 to below {MAX_TIME}",
         )
     return int(seconds)
@@ -280,7 +289,7 @@ def kind_and_amount(point: Point) -> tuple[str, Amount]:
         return "count", point.count
     if isinstance(point, Value):
         return "value", point.value
-    raise InvalidPoint("point", f"must be a Count or a Value, not {_shown(point)}")
+    raise InvalidPoint("point", f"must be a Count or a Value, not {shown(point)}")
 
 
 def expand_point(point: Point) -> list[Point]:
@@ -307,6 +316,21 @@ def _wire_parts(point: Point) -> tuple[object, str, str, int | None]:
     return point.stat, kind, text, None if point.t is None else epoch_seconds(point.t)
 
 
+def check_number(points: Iterable[Point]) -> list[Point]:
+    """
+    Points as a list, if there are not too many of them.
+
+    :raises InvalidPoint: if there are, or if it is nothing to take points from.
+    """
+    try:
+        listed = list(islice(points, MAX_POST + 1))
+    except TypeError:
+        raise InvalidPoint("point", "pass a list of Count and Value objects") from None
+    if len(listed) > MAX_POST:
+        raise InvalidPoint("point", f"at most {MAX_POST} can be sent at once")
+    return listed
+
+
 def json_points(points: Iterable[Point]) -> bytes:
     """
     Points as the ``data`` of StatHat's JSON API: a JSON list, in ASCII.
@@ -314,7 +338,7 @@ def json_points(points: Iterable[Point]) -> bytes:
     :raises InvalidPoint: if one of the points is not valid.
     """
     entries = []
-    for point in points:
+    for point in check_number(points):
         stat, kind, amount, t = _wire_parts(point)
         expand_name(stat)
         time = "" if t is None else f',"t":{t}'
@@ -335,3 +359,37 @@ def form_point(point: Point) -> bytes:
     if t is not None:
         fields["t"] = str(t)
     return urlencode(fields).encode("ascii")
+
+
+def read_json_points(data: bytes) -> list[Point]:
+    """
+    The points that :func:`json_points` wrote: amounts are equal to what they were,
+    those with a fraction or an exponent are Decimals.
+
+    :raises ValueError: if it wrote no such thing.
+    """
+    try:
+        return [_read_point(each) for each in json.loads(data, parse_float=Decimal)]
+    except (KeyError, TypeError):
+        raise ValueError("these are not points as json_points writes them") from None
+
+
+def read_form_point(data: bytes) -> Point:
+    """
+    The point that :func:`form_point` wrote; otherwise as :func:`read_json_points`.
+    """
+    fields: dict[str, Any] = dict(parse_qsl(data.decode("ascii")))
+    try:
+        for field in ("count", "value", "t"):
+            if field in fields:
+                text = fields[field]
+                fields[field] = int(text) if _WHOLE.fullmatch(text) else Decimal(text)
+        return _read_point({"stat": fields.pop("key"), **fields})
+    except (KeyError, ArithmeticError):
+        raise ValueError("this is not a point as form_point writes it") from None
+
+
+def _read_point(fields: Mapping[str, Any]) -> Point:
+    if "count" in fields:
+        return Count(fields["stat"], fields["count"], fields.get("t"))
+    return Value(fields["stat"], fields["value"], fields.get("t"))

@@ -109,7 +109,8 @@ def _read_body(
     response: IResponse, limit: int, problem: str | None = None
 ) -> Deferred[bytes]:
     reader = _BodyReader(response.code, limit)
-    if response.length is not UNKNOWN_LENGTH and response.length > limit:
+    known = response.length is not UNKNOWN_LENGTH
+    if problem is None and known and response.length > limit:
         problem = "the reply is too large"
     if problem is not None:
         reader.refuse(problem)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from time import time
 from typing import Any
@@ -29,7 +29,16 @@ from txstathat.collector.front import Front
 from txstathat.collector.ingest import Batch
 from txstathat.collector.stats import Total
 from txstathat.interfaces import IStatHat
-from txstathat.points import Amount, Count, Point, Time, Value, expand_point
+from txstathat.points import (
+    Amount,
+    Count,
+    Point,
+    Time,
+    Value,
+    check_number,
+    expand_point,
+)
+from txstathat.stat import Stat
 from txstathat.stores import open_store
 
 __all__ = ["FakeStatHat", "MemoryStatHat", "ReceivedRequest"]
@@ -59,7 +68,7 @@ class MemoryStatHat:
         counts: dict[str, Amount] = {}
         for point in self.points:
             if isinstance(point, Count):
-                counts[point.stat] = counts.get(point.stat, 0) + point.count  # type: ignore[operator]
+                counts[point.stat] = _add(counts.get(point.stat, 0), point.count)
         return counts
 
     @property
@@ -84,7 +93,7 @@ class MemoryStatHat:
         """
         See :meth:`~txstathat.interfaces.IStatHat.count`; the Deferred has fired.
         """
-        return self._remember(Count(stat, count, t), ignore_errors)
+        return self._remember([Count(stat, count, t)], ignore_errors)
 
     def value(
         self,
@@ -97,7 +106,7 @@ class MemoryStatHat:
         """
         See :meth:`~txstathat.interfaces.IStatHat.value`; the Deferred has fired.
         """
-        return self._remember(Value(stat, value, t), ignore_errors)
+        return self._remember([Value(stat, value, t)], ignore_errors)
 
     def tick(
         self,
@@ -109,15 +118,48 @@ class MemoryStatHat:
         """
         See :meth:`~txstathat.interfaces.IStatHat.tick`; the Deferred has fired.
         """
-        return self._remember(Count(stat, 1, t), ignore_errors)
+        return self._remember([Count(stat, 1, t)], ignore_errors)
 
-    def _remember(self, point: Point, ignore_errors: bool | None) -> Deferred[bool]:
+    def post(
+        self, points: Iterable[Point], *, ignore_errors: bool | None = None
+    ) -> Deferred[bool]:
+        """
+        See :meth:`txstathat.client.txStatHat.post`; the Deferred has fired.
+        """
+        return self._remember(points, ignore_errors)
+
+    def stat(self, stat: str) -> Stat:
+        """
+        See :meth:`txstathat.client.txStatHat.stat`.
+        """
+        return Stat(self, stat)
+
+    def close(self) -> Deferred[None]:
+        """
+        Do nothing.
+
+        :returns: a new Deferred that has fired with ``None``.
+        """
+        return succeed(None)
+
+    def _remember(
+        self, points: Iterable[Point], ignore_errors: bool | None
+    ) -> Deferred[bool]:
         try:
-            self.points += expand_point(point)
+            listed = check_number(points)
+            self.points += [each for point in listed for each in expand_point(point)]
         except Exception:
             swallow = self._ignore_errors if ignore_errors is None else ignore_errors
             return succeed(False) if swallow else fail()
         return succeed(True)
+
+
+def _add(one: Amount, other: Amount) -> Amount:
+    try:
+        return one + other  # type: ignore[operator]
+    except TypeError:
+        # A Decimal and a float.
+        return float(one) + float(other)
 
 
 @dataclass(frozen=True, slots=True)

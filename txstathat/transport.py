@@ -9,18 +9,15 @@ grow without bound.
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
-from OpenSSL import SSL
-from service_identity import VerificationError
+from hyperlink import EncodedURL
 from treq.client import HTTPClient
 from twisted.internet.defer import (
     CancelledError,
     Deferred,
-    DeferredSemaphore,
     fail,
     inlineCallbacks,
     succeed,
@@ -32,19 +29,27 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer
 from zope.interface import implementer
 
-from txstathat.agent import MAX_HEADERS, PooledAgent
+from txstathat.agent import MAX_HEADERS, HandshakeFailed, PooledAgent
 from txstathat.errors import StatHatBusy, StatHatClosed
+from txstathat.points import shown
 from txstathat.replies import MAX_REPLY, BadReply, PlainReplies, Reply, read_reply
+from txstathat.slots import Slots
 
 __all__ = [
     "CLOSE_TIMEOUT",
+    "MAX_TIMEOUT",
     "Transport",
     "check_url",
     "may_have_arrived",
 ]
 
+#: The longest time limit that can be set, in seconds.
+MAX_TIMEOUT = 86_400.0
 #: Seconds that exchanges under way have to end once the transport is being closed.
 CLOSE_TIMEOUT = 1.0
+
+_PORT = re.compile(r":[0-9]{1,5}$")
+_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 
 
 def check_url(url: object) -> str:
@@ -56,30 +61,49 @@ def check_url(url: object) -> str:
     :raises ValueError: if it is anything else; the message holds no part of the URL,
         since there may be a secret in it.
     """
-    if not isinstance(url, str):
-        raise ValueError(f"the URL must be text, not {type(url).__name__}")
-    if not url.isascii() or not url.isprintable() or " " in url:
-        raise ValueError(
-            "the URL must be of printable ASCII characters, without spaces"
-        )
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise ValueError("the URL's host or port cannot be read") from None
-    if parts.scheme not in ("https", "http"):
-        raise ValueError("the URL must begin with https:// (or http://)")
-    host = parts.hostname or ""
-    labels = host.removesuffix(".").split(".")
-    if len(host) > 253 or not all(0 < len(label) <= 63 for label in labels):
-        raise ValueError("the URL needs a valid host name")
-    if port == 0:
-        raise ValueError("the URL's port must be from 1 to 65535")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("the URL must hold no user name or password")
-    if parts.query or parts.fragment or "?" in url or "#" in url:
-        raise ValueError("the URL must have no query and no fragment")
+    problem = _url_problem(url)
+    if problem is not None:
+        raise ValueError(f"the URL {problem}")
+    assert isinstance(url, str)
     return url.rstrip("/")
+
+
+def _url_problem(url: object) -> str | None:
+    if not isinstance(url, str):
+        return f"must be text, not {type(url).__name__}"
+    if not url.isascii() or not url.isprintable() or " " in url:
+        return "must be of printable ASCII characters, without spaces"
+    scheme, _, rest = url.partition("://")
+    if scheme not in ("https", "http"):
+        return "must begin with https:// (or http://)"
+    if "?" in rest or "#" in rest:
+        return "must have no query and no fragment"
+    netloc = rest.partition("/")[0]
+    if "@" in netloc:
+        return "must hold no user name or password"
+    host, _, port = netloc.rpartition(":") if _PORT.search(netloc) else (netloc, "", "")
+    if port and not 0 < int(port) < 65536:
+        return "must have a port from 1 to 65535"
+    if not _is_host(host) or not _is_known_to_treq(url):
+        return (
+            "needs a valid host name (letters, digits, hyphens, dots) or IPv4 address"
+        )
+    return None
+
+
+def _is_host(host: str) -> bool:
+    # No IPv6 address: treq (26.7) cannot ask for one. Names that have only such do.
+    labels = host.removesuffix(".").split(".")
+    return len(host) <= 253 and all(_LABEL.fullmatch(label) for label in labels)
+
+
+def _is_known_to_treq(url: str) -> bool:
+    # What treq does with a URL first: better refuse it here than at every count.
+    try:
+        EncodedURL.from_text(url).to_uri()
+    except ValueError:
+        return False
+    return True
 
 
 def may_have_arrived(error: BaseException) -> bool:
@@ -91,16 +115,9 @@ def may_have_arrived(error: BaseException) -> bool:
     """
     if isinstance(error, TimeoutError) and error.__cause__ is not None:
         error = error.__cause__
-    if isinstance(error, ResponseNeverReceived):
-        # A certificate that was refused ends a connection before anything is sent.
-        return not any(_refuses_certificate(each.value) for each in error.reasons)
+    if isinstance(error, HandshakeFailed):
+        return False
     return isinstance(error, (ResponseFailed, BadReply))
-
-
-def _refuses_certificate(error: BaseException) -> bool:
-    if isinstance(error, SSL.Error):
-        return "certificate verify failed" in str(error)
-    return isinstance(error, VerificationError)
 
 
 @implementer(IBodyProducer)
@@ -201,25 +218,37 @@ class Transport:
         agent: IAgent | None = None,
     ) -> None:
         self.url = check_url(url)
-        if not 0 < timeout < math.inf:
-            raise ValueError(f"timeout must be above 0 seconds, not {timeout!r}")
-        if max_connections < 1:
-            raise ValueError(
-                f"max_connections must be 1 or more, not {max_connections}"
-            )
-        if max_waiting < 0:
-            raise ValueError(f"max_waiting must be 0 or more, not {max_waiting}")
+        _check_timeout(timeout)
+        _check_number("max_connections", max_connections, 1)
+        _check_number("max_waiting", max_waiting, 0)
+        _check_number("max_reply", max_reply, 1)
         self._timeout = timeout
-        self._max_waiting = max_waiting
+        self.max_waiting = max_waiting
         self._max_reply = max_reply
-        self._slots = DeferredSemaphore(max_connections)
+        self._slots = Slots(max_connections)
         self._reactor = reactor
         self._agent = agent
         self._own_agent: PooledAgent | None = None
         self._http: HTTPClient | None = None
         self._under_way: set[_Exchange] = set()
-        self._idle: list[Deferred[None]] = []
+        self._idle: Deferred[None] | None = None
+        self._closers: list[Deferred[None]] = []
         self._closed = False
+        self._is_closed = False
+
+    @property
+    def origin(self) -> str:
+        """
+        The server's URL without its path, in which there may be a secret.
+        """
+        return "/".join(self.url.split("/", 3)[:3])
+
+    @property
+    def room(self) -> int:
+        """
+        How many more exchanges can be begun now.
+        """
+        return self._slots.free + self.max_waiting - self._slots.waiting
 
     @property
     def reactor(self) -> Any:
@@ -261,15 +290,10 @@ class Transport:
         """
         if self._closed:
             return fail(StatHatClosed())
-        if not self._slots.tokens and len(self._slots.waiting) >= self._max_waiting:
-            return fail(StatHatBusy(len(self._slots.waiting)))
-        work: Deferred[Reply] = self._slots.run(
-            self._send,
-            method,
-            path,
-            Headers({k: [v] for k, v in (headers or {}).items()}),
-            body,
-        )
+        if not self.room:
+            return fail(StatHatBusy(self.max_waiting))
+        fields = Headers({name: [value] for name, value in (headers or {}).items()})
+        work = self._slots.run(lambda: self._send(method, path, fields, body))
         exchange = _Exchange(self, work)
         exchange.start(self.reactor, self._timeout if timeout is None else timeout)
         return exchange.result
@@ -305,13 +329,11 @@ class Transport:
 
     def _ended(self, exchange: _Exchange) -> None:
         self._under_way.discard(exchange)
-        if not self._under_way:
-            idle, self._idle = self._idle, []
-            for waiter in idle:
-                waiter.callback(None)
+        if not self._under_way and self._idle is not None:
+            idle, self._idle = self._idle, None
+            idle.callback(None)
 
-    @inlineCallbacks
-    def close(self) -> Any:
+    def close(self) -> Deferred[None]:
         """
         Take no more exchanges, let those under way end, and close the connections.
 
@@ -319,19 +341,53 @@ class Transport:
         :class:`~txstathat.errors.StatHatClosed`.
 
         :returns: a new Deferred, which fires with ``None`` when no connection is left
-            open; it does not fail.
+            open; it does not fail. Cancelling it does not stop the closing.
         """
-        self._closed = True
+        closed: Deferred[None] = Deferred()
+        self._closers.append(closed)
+        if not self._closed:
+            self._closed = True
+            self._close()
+        elif self._is_closed:
+            self._tell_closers()
+        return closed
+
+    @inlineCallbacks
+    def _close(self) -> Any:
         if self._under_way:
-            idle: Deferred[None] = Deferred()
-            self._idle.append(idle)
+            self._idle = Deferred()
             timer = self.reactor.callLater(CLOSE_TIMEOUT, self._end_all)
-            yield idle
+            yield self._idle
             if timer.active():
                 timer.cancel()
         if self._own_agent is not None:
             yield self._own_agent.close()
+        self._is_closed = True
+        self._tell_closers()
+
+    def _tell_closers(self) -> None:
+        closers, self._closers = self._closers, []
+        for closed in closers:
+            if not closed.called:
+                closed.callback(None)
 
     def _end_all(self) -> None:
         for exchange in list(self._under_way):
             exchange.end(StatHatClosed())
+
+
+def _check_timeout(timeout: object) -> None:
+    is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
+    if not is_number or not 0 < timeout <= MAX_TIMEOUT:  # type: ignore[operator]
+        raise ValueError(
+            f"timeout must be above 0 and at most {MAX_TIMEOUT:g} seconds, "
+            f"not {shown(timeout)}"
+        )
+
+
+def _check_number(name: str, number: object, least: int) -> None:
+    is_int = isinstance(number, int) and not isinstance(number, bool)
+    if not is_int or number < least:  # type: ignore[operator]
+        raise ValueError(
+            f"{name} must be a number from {least} on, not {shown(number)}"
+        )

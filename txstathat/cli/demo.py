@@ -126,7 +126,7 @@ def _remember(sent: MemoryStatHat, point: Point) -> None:
 def _compare(sent: MemoryStatHat, arrived: Mapping[str, Total]) -> tuple[Table, bool]:
     table = Table(title="What was sent, and what arrived")
     table.add_column("stat")
-    for heading in ("points sent", "points arrived", "total sent", "total arrived", ""):
+    for heading in ("sent", "arrived", "sum sent", "sum arrived", ""):
         table.add_column(heading, justify="right")
     equal = True
     for stat, (points, total) in sorted(_summed(sent).items()):

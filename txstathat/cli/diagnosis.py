@@ -6,19 +6,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from OpenSSL import SSL
-from service_identity import VerificationError
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectError, DNSLookupError, TimeoutError
 from twisted.web.client import ResponseFailed
 
+from txstathat.agent import HandshakeFailed
 from txstathat.errors import InvalidPoint, StatHatAPIError
-from txstathat.transport import may_have_arrived
+from txstathat.outcome import NO_ANSWER
 
 __all__ = ["Diagnosis", "STEPS", "diagnose"]
 
 #: The steps of an exchange, in order.
-STEPS = ("point", "look-up", "connection", "TLS", "key", "answer")
+STEPS = ("point", "look-up", "connection", "TLS", "answer", "key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,36 +53,37 @@ def diagnose(error: BaseException) -> Diagnosis:
 
     :param error: what a call of a client's failed with.
     """
+    if isinstance(error, StatHatAPIError):
+        return _diagnose_answer(error)
     step, problem = _step(error)
     return Diagnosis(step, problem, _ADVICE[step])
+
+
+def _diagnose_answer(error: StatHatAPIError) -> Diagnosis:
+    if error.msg.startswith(NO_ANSWER) or error.status < 400:
+        return Diagnosis("answer", str(error), _ADVICE["answer"])
+    if error.status in (401, 403) or error.msg.endswith("key specified"):
+        return Diagnosis("key", str(error), _ADVICE["key"])
+    return Diagnosis("answer", str(error), "The server refused the point: see why.")
 
 
 def _step(error: BaseException) -> tuple[str, str]:
     if isinstance(error, InvalidPoint):
         return "point", str(error)
-    if isinstance(error, StatHatAPIError):
-        about_key = error.status in (401, 403) or "key" in error.msg
-        return "key" if about_key else "answer", str(error)
     if isinstance(error, TimeoutError) and error.__cause__ is not None:
-        return _step_reached(error.__cause__), "the time limit was reached"
+        return _step(error.__cause__)[0], "the time limit was reached"
     if isinstance(error, DNSLookupError):
         return "look-up", "the host name was not found"
+    if isinstance(error, HandshakeFailed):
+        return "TLS", f"the connection was not secured: {_text(error)}"
     if isinstance(error, ResponseFailed):
-        reasons = [reason.value for reason in error.reasons]
-        if any(isinstance(each, (SSL.Error, VerificationError)) for each in reasons):
-            return "TLS", f"the connection was not secured: {_text(reasons)}"
-        return "answer", f"the answer was lost: {_text(reasons)}"
-    if isinstance(error, ConnectError):
+        return "answer", f"the answer was lost: {_text(error)}"
+    if isinstance(error, (ConnectError, CancelledError)):
         return "connection", str(error)
     return "answer", f"{type(error).__name__}: {error}"
 
 
-def _step_reached(cause: BaseException) -> str:
-    if isinstance(cause, DNSLookupError):
-        return "look-up"
-    return "answer" if may_have_arrived(cause) else "connection"
-
-
-def _text(reasons: list[BaseException | None]) -> str:
+def _text(error: ResponseFailed) -> str:
+    reasons = (reason.value for reason in error.reasons)
     told = (each for each in reasons if not isinstance(each, CancelledError))
     return "; ".join(f"{type(each).__name__}: {each}" for each in told)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import click
@@ -20,11 +21,11 @@ __all__ = ["AMOUNT", "TIME", "make_client", "server_options"]
 class _Amount(click.ParamType):  # type: ignore[type-arg]
     name = "number"
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> int | float:
-        if not isinstance(value, str):
-            return value  # type: ignore[no-any-return]
+    def convert(self, value: Any, param: Any, ctx: Any) -> int | Decimal:
         try:
-            return parse_amount(value, "amount")
+            amount = parse_amount(str(value), "amount")
+            # What was typed, not the nearest float.
+            return amount if isinstance(amount, int) else Decimal(value)
         except InvalidPoint as error:
             self.fail(error.problem, param, ctx)
 

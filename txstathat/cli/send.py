@@ -18,6 +18,9 @@ from txstathat.points import Count, Point, Value
 
 __all__ = ["check", "count", "value"]
 
+#: Lets a negative number be an argument.
+NEGATIVE = {"ignore_unknown_options": True}
+
 time_option = click.option(
     "--t",
     "t",
@@ -27,7 +30,7 @@ time_option = click.option(
 )
 
 
-@click.command()
+@click.command(context_settings=NEGATIVE)
 @click.argument("name")
 @click.argument("n", type=AMOUNT, default=1)
 @time_option
@@ -35,13 +38,11 @@ time_option = click.option(
 def count(name: str, n: Any, t: int | None, **server: Any) -> None:
     """
     Add N (1 by default) to the counter NAME.
-
-    A negative N comes after two dashes: txstathat count NAME -- -5
     """
     _send(make_client(**server), Count(name, n, t))
 
 
-@click.command()
+@click.command(context_settings=NEGATIVE)
 @click.argument("name")
 @click.argument("v", type=AMOUNT)
 @time_option
@@ -49,8 +50,6 @@ def count(name: str, n: Any, t: int | None, **server: Any) -> None:
 def value(name: str, v: Any, t: int | None, **server: Any) -> None:
     """
     Send the measurement V of the value stat NAME.
-
-    A negative V comes after two dashes: txstathat value NAME -- -0.5
     """
     _send(make_client(**server), Value(name, v, t))
 
