@@ -10,11 +10,11 @@ from html import unescape
 from typing import Any
 
 from treq.client import HTTPClient
-from twisted.internet.defer import fail
+from twisted.internet.defer import Deferred, fail, gatherResults, inlineCallbacks
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from tests.stores import NOW
+from tests.stores import NOW, RedisHost, SqliteHost
 from tests.support import logged
 from tests.test_archive import batch
 from tests.test_collector import Collector
@@ -427,6 +427,13 @@ class ListTests(PageCase):
         self.clock.advance(7200)
         self.assertIn("2 hours ago", self.visitor.see("/"))
 
+    def test_hours_that_are_not_kept(self) -> None:
+        """Where hours are kept for less than a day, there is no line."""
+        self.keep(Count("b", 1200))
+        self.here.rooms.archive.retention["hour"] = 7200.0
+        self.assertEqual(self.names("/"), ["b"])
+        self.assertNotIn("<svg", self.visitor.see("/"))
+
     def test_search(self) -> None:
         """By words in the name, in any case and order."""
         self.keep(*map(Count, ["Sign ups EU", "sign ups US", "errors", "100%", "a&b"]))
@@ -685,3 +692,38 @@ class TextTests(SynchronousTestCase):
             for each in sparkline(values).children:
                 for place in each.attributes["points"].replace(",", " ").split():
                     self.assertTrue(0 <= float(place) <= 120, values)
+
+
+class SharingTests(TestCase):
+    """
+    Two collectors on one store of a real kind.
+    """
+
+    timeout = 60
+
+    @inlineCallbacks
+    def sign_in(self, host: Any) -> Any:
+        """A link and a session, seen from both sides."""
+        stores = []
+        for _ in range(2):
+            stores.append((yield host.open()))
+        here, there = (Sessions(store, Keys(store)) for store in stores)
+        link = yield _asked(here.link())
+        used = yield gatherResults([_asked(one.redeem(link)) for one in (here, there)])
+        self.assertEqual(sorted(used), [False, True])
+        session = yield _asked(here.open(None))
+        self.assertTrue((yield _asked(there.knows(session))))
+        yield _asked(there.close(session))
+        self.assertFalse((yield _asked(here.knows(session))))
+
+    def test_sqlite(self) -> Any:
+        """One file: of two who use a link at once, one gets in."""
+        return self.sign_in(SqliteHost(self))
+
+    def test_redis(self) -> Any:
+        """One Redis: the same."""
+        return self.sign_in(RedisHost(self))
+
+
+def _asked(waited: Any) -> Deferred[Any]:
+    return Deferred.fromCoroutine(waited)

@@ -14,6 +14,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from tests.browser import Browser, start_browser
+from tests.stores import wait_until
 from tests.support import reactor
 from tests.test_archive import batch
 from txstathat import Count, Value, txStatHat
@@ -71,6 +72,18 @@ class PagesCase(TestCase):
         """Have points kept."""
         return self.rooms.archive.keep(batch(*points))
 
+    def arrive(self, condition: str) -> Any:
+        """Wait until an expression is true, on whichever page comes."""
+
+        def is_true() -> bool:
+            try:
+                return bool(self.browser.run(f"return ({condition.strip()})"))
+            except AssertionError:
+                # The page was just left.
+                return False
+
+        return deferToThread(wait_until, is_true)
+
     @inlineCallbacks
     def look(self, path: str, screenshot: str = "") -> Any:
         """Open a page, and read it."""
@@ -85,7 +98,7 @@ class PagesCase(TestCase):
         link = yield Deferred.fromCoroutine(self.rooms.sessions.link())
         yield self.do("open", f"{self.url}/sign-in/{link}")
         yield self.do("click", "main button")
-        yield self.do("wait", "location.pathname === '/'")
+        yield self.arrive("location.pathname === '/'")
 
     @inlineCallbacks
     def silent(self, *expected: str) -> Any:
@@ -136,12 +149,12 @@ class SigningInTests(PagesCase):
         focused = yield self.do("run", "return document.activeElement.id")
         self.assertEqual(focused, "token")
         yield self.do("type", "#token", "wrong\n")
-        yield self.do("wait", "document.querySelector('[role=alert]')")
+        yield self.arrive("document.querySelector('[role=alert]')")
         yield self.do("screenshot", "pages-wrong-token")
         text = yield self.do("run", TEXT)
         self.assertIn("This access token is not known here.", text)
         yield self.do("type", "#token", f"{self.token}\n")
-        yield self.do("wait", DRAWN)
+        yield self.arrive(DRAWN)
         where = yield self.do("run", "return location.pathname + location.search")
         self.assertEqual(where, path)
         seen = yield self.do(
@@ -150,9 +163,9 @@ class SigningInTests(PagesCase):
         self.assertNotIn(self.token, seen)
         self.assertNotIn("txstathat=", seen)
         yield self.do("click", ".top button")
-        yield self.do("wait", "location.pathname === '/sign-in'")
+        yield self.arrive("location.pathname === '/sign-in'")
         yield self.do("run", "history.back()")
-        yield self.do("wait", "document.querySelector('#token')")
+        yield self.arrive("document.querySelector('#token')")
         text = yield self.look("/")
         self.assertIn("Access token", text)
         yield self.silent(REFUSED)
@@ -164,8 +177,8 @@ class SigningInTests(PagesCase):
         for title in ("No stats yet", "This link is used up"):
             yield self.do("open", f"{self.url}/sign-in/{link}")
             yield self.do("click", "main button")
-            yield self.do(
-                "wait", f"document.querySelector('h1')?.textContent === '{title}'"
+            yield self.arrive(
+                f"document.querySelector('h1')?.textContent === '{title}'"
             )
         yield self.do("screenshot", "pages-used-link")
         yield self.silent(REFUSED)
@@ -188,7 +201,8 @@ class LookingTests(PagesCase):
         yield client.close()
         # As when one comes back to it from another window.
         yield self.do("run", "document.dispatchEvent(new Event('visibilitychange'))")
-        yield self.do("wait", "document.querySelector('tbody th a')")
+        yield self.arrive("document.querySelector('tbody th a')")
+        yield self.arrive("document.querySelector('#q')")
         self.assertEqual((yield self.do("run", NAMES)), ["first light"])
         yield self.silent()
 
@@ -211,16 +225,16 @@ class LookingTests(PagesCase):
                 yield self.do(
                     "open", f"{self.url}/stats/{stat_id('page views')}?t=1d5m"
                 )
-                yield self.do("wait", DRAWN)
+                yield self.arrive(DRAWN)
                 yield self.do("screenshot", f"pages-stat-{name}")
                 self.assertEqual((yield self.do("run", TOO_WIDE)), 0)
         yield self.do("size", 1000, 800)
         yield self.look("/")
         yield self.do("type", "#q", "TIME resp\n")
-        yield self.do("wait", "location.search === '?q=TIME+resp'")
+        yield self.arrive("location.search === '?q=TIME+resp'")
         self.assertEqual((yield self.do("run", NAMES)), ["response time ms"])
         yield self.do("click", "tbody a")
-        yield self.do("wait", DRAWN)
+        yield self.arrive(DRAWN)
         (told,) = yield Deferred.fromCoroutine(self.told("response time ms", "1h1m"))
         drawn = yield self.do(
             "run",
@@ -228,8 +242,8 @@ class LookingTests(PagesCase):
         )
         self.assertEqual(drawn, told.values)
         yield self.do("click", ".timeframes a:nth-child(3)")
-        yield self.do("wait", "location.search === '?t=1w3h'")
-        yield self.do("wait", DRAWN)
+        yield self.arrive("location.search === '?t=1w3h'")
+        yield self.arrive(DRAWN)
         text = yield self.do("run", TEXT)
         self.assertIn("1 week, in steps of 3 hours", text)
         (told,) = yield Deferred.fromCoroutine(self.told("response time ms", "1w3h"))
@@ -248,7 +262,7 @@ class LookingTests(PagesCase):
         yield self.keep(*self.lively())
         yield self.sign_in()
         yield self.do("open", f"{self.url}/stats/{stat_id('backup GB')}?t=1d5m")
-        yield self.do("wait", DRAWN)
+        yield self.arrive(DRAWN)
         yield self.do("screenshot", "pages-sparse")
         dots = yield self.do(
             "run", "return document.querySelectorAll('.scatterlayer .point').length"
@@ -266,7 +280,7 @@ class LookingTests(PagesCase):
         yield self.look("/?q=%3Cscript%3Ealert(3)%3C/script%3E")
         for path in ("", "?t=1d5m"):
             yield self.do("open", f"{self.url}/stats/{stat_id(HOSTILE)}{path}")
-            yield self.do("wait", DRAWN)
+            yield self.arrive(DRAWN)
             title = yield self.do(
                 "run", "return document.querySelector('h1').innerText"
             )

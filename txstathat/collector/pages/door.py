@@ -8,7 +8,6 @@ something is a POST, and must come from a page of this host.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from urllib.parse import quote, urlsplit
 
 from twisted.web.server import Request
@@ -62,7 +61,7 @@ class GuardedPage(Page):
         super().__init__()
         self._door = door
 
-    def guarded(self, request: Request) -> Awaitable[Tag | bytes]:
+    async def guarded(self, request: Request) -> Tag | bytes:
         """
         As :meth:`Page.page`, for who is signed in.
         """

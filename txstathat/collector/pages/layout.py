@@ -4,7 +4,7 @@ What all pages share: the frame, the headers, and how a page tells what is wrong
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.python.failure import Failure
@@ -14,7 +14,7 @@ from twisted.web.template import Tag, flattenString, tags
 from txstathat.collector.ingest import Refusal
 from txstathat.collector.replies import AsyncResource, refusal_of
 
-__all__ = ["ASSETS", "Page", "frame", "policy", "see_other"]
+__all__ = ["ASSETS", "Page", "frame", "policy", "see_other", "set_status"]
 
 #: Where the pages' files are.
 ASSETS = "/assets"
@@ -83,10 +83,10 @@ class Page(AsyncResource):
 
     #: The methods that it answers.
     methods: tuple[bytes, ...] = (b"GET", b"HEAD")
-    #: What others are told.
-    otherwise = Refusal(405, "use GET")
+    #: What others are told: a refusal's status and words.
+    otherwise: tuple[int, str] = (405, "use GET")
 
-    def page(self, request: Request) -> Awaitable[Tag | bytes]:
+    async def page(self, request: Request) -> Tag | bytes:
         """
         Set headers, and return the page, or another body; or raise what is to be
         refused.
@@ -106,19 +106,26 @@ class Page(AsyncResource):
         ):
             request.setHeader(name, value)
         if request.method not in self.methods:
-            raise self.otherwise
+            raise Refusal(*self.otherwise)
         try:
             shown = await self.page(request)
         except Exception:
             refusal = refusal_of(Failure())
-            request.setResponseCode(refusal.http_status)
-            if refusal.retry_after is not None:
-                request.setHeader("Retry-After", str(refusal.retry_after))
+            set_status(request, refusal)
             shown = _words(refusal.http_status, refusal.msg)
         if isinstance(shown, bytes):
             return shown
         html: bytes = await flattenString(None, shown)
         return b"<!DOCTYPE html>" + html
+
+
+def set_status(request: Request, refusal: Refusal) -> None:
+    """
+    Give an answer the status of a refusal, and the time to come again.
+    """
+    request.setResponseCode(refusal.http_status)
+    if refusal.retry_after is not None:
+        request.setHeader("Retry-After", str(refusal.retry_after))
 
 
 def see_other(request: Request, path: str) -> bytes:
@@ -135,4 +142,6 @@ def see_other(request: Request, path: str) -> bytes:
 def _words(status: int, text: str) -> Tag:
     title = "There is nothing here" if status == 404 else "That did not work"
     words = tags.p(f"{text[:1].upper()}{text[1:]}.", role="alert", class_="words")
-    return frame(title, tags.h1(title), words, tags.p(tags.a("All stats", href="/")))
+    back = tags.p(tags.a("All stats", href="/"))
+    # Whoever sees this may not be signed in.
+    return frame(title, tags.h1(title), words, back, signed_in=False)

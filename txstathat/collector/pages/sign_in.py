@@ -14,7 +14,7 @@ from txstathat.collector.doorman import Doorman
 from txstathat.collector.export_api import Readers
 from txstathat.collector.ingest import Refusal
 from txstathat.collector.pages.door import check_origin, session_of, set_session
-from txstathat.collector.pages.layout import Page, frame, see_other
+from txstathat.collector.pages.layout import Page, frame, see_other, set_status
 from txstathat.collector.pages.sessions import LINK_SECONDS, Sessions
 from txstathat.collector.replies import address_of
 
@@ -64,9 +64,7 @@ class SignIn(Page):
         try:
             await self._readers.check(request, token)
         except Refusal as refusal:
-            request.setResponseCode(refusal.http_status)
-            if refusal.retry_after is not None:
-                request.setHeader("Retry-After", str(refusal.retry_after))
+            set_status(request, refusal)
             return _form(onward, refusal.msg)
         set_session(request, await self._sessions.open(token))
         return see_other(request, onward)
@@ -102,7 +100,7 @@ class _Link(Page):
             set_session(request, await self._sessions.open(None))
             return see_other(request, "/")
         refusal = await self._doorman.refuse(address_of(request), "link")
-        request.setResponseCode(refusal.http_status)
+        set_status(request, refusal)
         return _card(
             "This link is used up",
             tags.p(
@@ -124,7 +122,7 @@ class SignOut(Page):
     """
 
     methods = (b"POST",)
-    otherwise = Refusal(405, "use POST")
+    otherwise = (405, "use POST")
 
     def __init__(self, sessions: Sessions) -> None:
         super().__init__()

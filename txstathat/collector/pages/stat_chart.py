@@ -20,8 +20,10 @@ from txstathat.collector.series import Series
 from txstathat.collector.stats import Stat
 from txstathat.metrica import AveragedMetrica, Metrica
 
-__all__ = ["MAX_POINTS", "REFRESH", "StatChart", "series_of"]
+__all__ = ["DEFAULT", "MAX_POINTS", "REFRESH", "StatChart", "chart_of", "series_of"]
 
+#: The timeframe that is shown if none is asked for.
+DEFAULT = "1d5m"
 #: Every how many seconds the pages ask for fresh numbers.
 REFRESH = 10
 #: How many points a page shows; a screen has hardly more. (The export API tells more.)
@@ -54,6 +56,16 @@ async def series_of(archive: Archive, stat: Stat, t: str) -> Series:
     return series
 
 
+def chart_of(series: Series, path: str) -> Tag:
+    """
+    The chart for a page.
+
+    :param series: what it shows.
+    :param path: where the :class:`StatChart` is.
+    """
+    return fragment(_table(series), path, REFRESH)
+
+
 class StatChart(Chart):
     """
     One line: a counter's sums, a value's averages, over a timeframe.
@@ -79,21 +91,11 @@ class StatChart(Chart):
         """
         return Deferred.fromCoroutine(self._read(query))
 
-    def tag(self, series: Series, path: str) -> Tag:
-        """
-        The chart for a page.
-
-        :param series: what it shows.
-        :param path: where the chart itself is.
-        """
-        return fragment(_table(series), path, REFRESH)
-
     async def _read(self, query: Query) -> Table:
         pairs: dict[str, Any] = dict(query.pairs("format"))
         try:
-            return _table(
-                await series_of(self._archive, self._stat, pairs.get("t", "1d5m"))
-            )
+            t = pairs.get("t", DEFAULT)
+            return _table(await series_of(self._archive, self._stat, t))
         except Refusal as refusal:
             raise BadQuery(refusal.msg) from None
 

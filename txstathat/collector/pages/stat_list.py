@@ -39,7 +39,7 @@ class StatList(GuardedPage):
     :param archive: the stats.
     """
 
-    otherwise = Refusal(404, "post to /ez, /c or /v")
+    otherwise = (404, "post to /ez, /c or /v")
 
     def __init__(self, door: Door, archive: Archive) -> None:
         super().__init__(door)

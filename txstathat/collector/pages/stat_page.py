@@ -14,7 +14,7 @@ from txstathat.collector.archive import Archive
 from txstathat.collector.ingest import Refusal
 from txstathat.collector.pages.door import Door, GuardedPage
 from txstathat.collector.pages.layout import ASSETS, frame, policy, see_other
-from txstathat.collector.pages.stat_chart import StatChart, series_of
+from txstathat.collector.pages.stat_chart import DEFAULT, StatChart, chart_of, series_of
 from txstathat.collector.pages.texts import ago, moment, number
 from txstathat.collector.series import Series
 from txstathat.collector.stats import Stat
@@ -94,9 +94,9 @@ class _StatPage(GuardedPage):
         young = now - stat.created_at < _YOUNG
         asked = (request.args or {}).get(b"t", [])
         t = str(asked[-1], "utf-8", "replace") if asked else ""
-        t = t or ("1h1m" if young else "1d5m")
+        t = t or ("1h1m" if young else DEFAULT)
         series = await series_of(self._archive, stat, t)
-        chart, files = await self._chart(request, series)
+        chart, files = self._chart(request, series)
         kind = "counter" if stat.counter else "value"
         return frame(
             stat.name,
@@ -108,7 +108,7 @@ class _StatPage(GuardedPage):
             files=files,
         )
 
-    async def _chart(self, request: Request, series: Series) -> tuple[Tag, list[Tag]]:
+    def _chart(self, request: Request, series: Series) -> tuple[Tag, list[Tag]]:
         if self._style_hashes is None:
             words = tags.p(
                 "There is no chart, since the server has no plotly: ",
@@ -117,14 +117,12 @@ class _StatPage(GuardedPage):
             )
             return words, []
         request.setHeader("Content-Security-Policy", policy(self._style_hashes))
-        chart = StatChart(self._archive, series.stat, assets=ASSETS)
-        path = f"/stats/{series.stat.id}/chart"
         files = [
             tags.link(rel="stylesheet", href=f"{ASSETS}/charts.css"),
             tags.script(src=f"{ASSETS}/plotly.js", defer="defer"),
             tags.script(src=f"{ASSETS}/charts.js", defer="defer"),
         ]
-        return chart.tag(series, path), files
+        return chart_of(series, f"/stats/{series.stat.id}/chart"), files
 
 
 class _GuardedChart(GuardedPage):

@@ -32,8 +32,8 @@
     } catch {
       return;
     }
-    if (answer.redirected) {
-      // Signed out, in another window perhaps.
+    if (answer.redirected || html.title !== document.title) {
+      // Another page: signed out in another window, say, or the first stat has come.
       location.reload();
       return;
     }
