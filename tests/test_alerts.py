@@ -6,9 +6,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
+import subprocess
+import sys
 from base64 import b64encode
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -25,10 +29,10 @@ from tests.stores import NOW
 from tests.support import Authority, logged, reactor
 from tests.test_archive import START, batch
 from tests.test_collector import Collector, in_memory
-from tests.test_collector_service import ServiceCase
+from tests.test_collector_service import ROOT, ServiceCase
 from txstathat import Count, Value
 from txstathat.agent import PooledAgent
-from txstathat.collector import alert_records
+from txstathat.collector import alert_records, watch
 from txstathat.collector.alert_records import MAX_NOTICES, AlertRecord, AlertRecords
 from txstathat.collector.alerts import MARGIN, WINDOWS, Alert, steps_of
 from txstathat.collector.archive import Archive
@@ -636,6 +640,39 @@ class WatchTests(AlertCase):
         self.tick(14)
         self.assertEqual(len(reads), 2)
 
+    def test_read_in_parts(self) -> None:
+        """Many stats are not read all at once; each alert is judged all the same."""
+        self.patch(watch, "_CELLS_AT_ONCE", 12)
+        names = [f"stat {number}" for number in range(5)]
+        self.keep(*[Count(name, 11) for name in names])
+        for name in names:
+            self.many(
+                stat_id=self.here.get(f"/stat?name={name}".replace(" ", "+"))["id"]
+            )
+        sizes: list[int] = []
+        data = self.rooms.archive.data
+        self.rooms.archive.data = lambda *args: (
+            sizes.append(len(args[0])) or data(*args)
+        )  # type: ignore[func-returns-value]
+        self.tick(60)
+        self.assertEqual(sizes, [2, 2, 1])
+        told = sorted(each["alert"]["stat_name"] for each in self.receiver.told)
+        self.assertEqual(told, names)
+
+    def test_numbers(self) -> None:
+        """What was told, what failed and what was given up stands at /metrics."""
+        self.numbers.notices_dropped = 3
+        self.many()
+        self.keep(Count("errors", 11))
+        self.receiver.answers = [500]
+        self.minutes(3)
+        answer = self.here.begin(
+            "GET", "/metrics", Authorization=f"Bearer {self.here.token}"
+        )
+        text = self.successResultOf(self.successResultOf(answer).text())
+        for line in ("told_total 1.0", "failed_total 1.0", "dropped_total 3.0"):
+            self.assertIn(f"\ntxstathat_notices_{line}\n", text)
+
     def test_a_stat_in_the_trash(self) -> None:
         """Its alerts rest until it is back."""
         id = self.create(kind="data")
@@ -967,6 +1004,21 @@ class WebhookTests(SynchronousTestCase):
                 check_webhook(url)
             self.assertNotIn("canary", str(caught.exception))
         self.assertRaises(ValueError, CollectorService, "memory:", webhooks=["x"])
+
+    def test_serve(self) -> None:
+        """The command refuses a bad file with words, and without what is in it."""
+        path = self.mktemp()
+        Path(path).write_text("http://h.example.com/canary")
+        done = subprocess.run(
+            [sys.executable, "-m", "txstathat", "serve", "--webhooks", path],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertIn("line 1: the URL must begin with https://", done.stderr)
+        self.assertNotIn("canary", done.stderr)
 
     def test_only_where_the_operator_says(self) -> None:
         """Another URL is fine at a host that is named, port and all; else refused."""
