@@ -1042,6 +1042,19 @@ class WebhookTests(SynchronousTestCase):
             self.assertEqual(webhooks.target(url), "")
         self.assertEqual(Webhooks().target(""), "")
 
+    def test_what_comes_after_the_host_goes_out_as_it_is(self) -> None:
+        """Signatures in it stay valid."""
+        clock, receiver = Clock(), Receiver()
+        webhooks = Webhooks(
+            [HOOK], reactor=clock, agent=RequestTraversalAgent(receiver)
+        )
+        sent = ["/a%2Fb?sig=x%3D%26y&z=a+b%20c", "/a;b=c:@!$&'()*,=~?d?e=/", "?%ff%zz"]
+        for target in sent:
+            posted = webhooks.post(f"https://hooks.example.com{target}", {}, "id")
+            self.successResultOf(Deferred.fromCoroutine(posted))
+        seen = [uri.decode() for uri, _, _ in receiver.requests]
+        self.assertEqual(seen, [*sent[:2], "/?%ff%zz"])
+
     def test_failures_hold_no_secret(self) -> None:
         """Whatever an attempt fails with, the URL is not in it."""
 
