@@ -28,6 +28,7 @@ class PackageTests(SynchronousTestCase):
             sorted(txstathat.__all__),
             [
                 "Count",
+                "DeliveryHealth",
                 "InvalidPoint",
                 "InvalidTimeframe",
                 "NullStatHat",
@@ -36,6 +37,7 @@ class PackageTests(SynchronousTestCase):
                 "StatHatBusy",
                 "StatHatClosed",
                 "StatHatError",
+                "StatHatService",
                 "Value",
                 "classic_count",
                 "classic_value",

@@ -4,7 +4,10 @@ What is particular to SQLite, and to stores as a Twisted program sees them.
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from typing import Any
@@ -18,7 +21,7 @@ from tests.stores import NOW, SqliteHost
 from tests.test_stores import ADDED, batch, key
 from txstathat.errors import StoreError, StoreTooNew, StoreUnavailable
 from txstathat.metrica import Metrica
-from txstathat.stores import open_store, sqlite
+from txstathat.stores import CellKey, open_store, sqlite
 from txstathat.stores.sqlite import SqliteBackend
 from txstathat.stores.sqlite_schema import MIGRATIONS, migrate
 from txstathat.stores.store import Store, Threads
@@ -216,6 +219,57 @@ class StoreTests(TestCase):
         self.assertEqual(metrica.written, 10)
         store = yield host.open()
         self.assertEqual((yield Metrica("m", [], store).total()), 10)
+
+    def test_reactor_stops(self) -> None:
+        """A program that stops right after its kicks has written them all."""
+        path = self.mktemp()
+        program = """if True:
+            from twisted.internet import reactor
+            from txstathat.metrica import Metrica
+            from txstathat.stores import CellKey, open_store
+
+            def opened(store):
+                metrica = Metrica("m", [], store)
+                for n in range(1000):
+                    metrica.kick()
+                reactor.stop()
+
+            open_store({!r}).addCallback(opened)
+            reactor.run()
+        """.format(f"sqlite:{os.path.abspath(path)}")
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-W",
+                "always::DeprecationWarning:txstathat",
+                "-c",
+                program,
+            ],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            timeout=30,
+            check=True,
+        )
+        self.assertEqual(done.stderr + done.stdout, b"")
+        backend = SqliteBackend(path, lambda: NOW)
+        backend.open()
+        self.addCleanup(backend.close)
+        (cell,) = backend.read([CellKey("m", "all", "", "[]")])
+        assert cell is not None
+        self.assertEqual(cell.sum, 1000)
+
+    @inlineCallbacks
+    def test_close_twice_at_once(self) -> Any:
+        """Whoever closes meanwhile also waits until it is closed."""
+        host = SqliteHost(self)
+        store = yield host.open()
+        order: list[str] = []
+        first = store.close().addCallback(lambda _: order.append("first"))
+        reading = store.close().addCallback(lambda _: order.append("second"))
+        self.assertEqual(order, [])
+        yield first
+        yield reading
+        self.assertEqual(order, ["first", "second"])
 
     @inlineCallbacks
     def test_unusable(self) -> Any:

@@ -3,6 +3,7 @@ Count and measure what happens inside Twisted programs.
 """
 
 from txstathat.client import txStatHat, txStatHatClassic
+from txstathat.delivery import DeliveryHealth, StatHatService
 from txstathat.errors import (
     InvalidPoint,
     InvalidTimeframe,
@@ -27,6 +28,7 @@ __version__ = "1.0.0.dev0"
 
 __all__ = [
     "Count",
+    "DeliveryHealth",
     "InvalidPoint",
     "InvalidTimeframe",
     "NullStatHat",
@@ -35,6 +37,7 @@ __all__ = [
     "StatHatBusy",
     "StatHatClosed",
     "StatHatError",
+    "StatHatService",
     "Value",
     "classic_count",
     "classic_value",

@@ -38,8 +38,11 @@ from txstathat.points import (
     Value,
     check_name,
     check_number,
+    expand_name,
     form_point,
     json_points,
+    read_form_point,
+    read_json_points,
     shown,
 )
 from txstathat.replies import Reply
@@ -240,6 +243,22 @@ class _Client:
         """
         raise NotImplementedError
 
+    def unseal(self, payload: Payload) -> list[Point]:
+        """
+        The points in a payload that :meth:`seal` made, in their order.
+
+        :raises ValueError: if another client sealed it.
+        """
+        raise NotImplementedError
+
+    def check_stat(self, stat: object) -> None:
+        """
+        Check what is to name a stat, as :meth:`seal` would.
+
+        :raises InvalidPoint: if it cannot.
+        """
+        raise NotImplementedError
+
     def close(self) -> Deferred[None]:
         """
         End: calls under way have a second to finish, then everything is closed.
@@ -342,6 +361,22 @@ class txStatHat(_Client):
         body = json_points(listed)
         return [Payload("/ez", "application/json", len(listed), body)]
 
+    def unseal(self, payload: Payload) -> list[Point]:
+        """
+        The points in a payload that :meth:`seal` made, in their order.
+
+        :raises ValueError: if another client sealed it.
+        """
+        return read_json_points(payload.body)
+
+    def check_stat(self, stat: object) -> None:
+        """
+        Check a stat's name, which may be of the form ``PREFIX~A,B,C``.
+
+        :raises InvalidPoint: if it is not valid.
+        """
+        expand_name(stat)
+
     def _with_key(self, payload: Payload) -> bytes:
         return b"%b%b}" % (self._prefix, payload.body)
 
@@ -393,6 +428,22 @@ class txStatHatClassic(_Client):
             )
             for point in check_number(points)
         ]
+
+    def unseal(self, payload: Payload) -> list[Point]:
+        """
+        The point in a payload that :meth:`seal` made.
+
+        :raises ValueError: if another client sealed it.
+        """
+        return [read_form_point(payload.body)]
+
+    def check_stat(self, stat: object) -> None:
+        """
+        Check a stat's private key.
+
+        :raises InvalidPoint: if it is not valid.
+        """
+        check_name(stat, "key")
 
     def _with_key(self, payload: Payload) -> bytes:
         return b"%b&%b" % (self._prefix, payload.body)

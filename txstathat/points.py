@@ -12,13 +12,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from itertools import islice
-from typing import TypeAlias
-from urllib.parse import urlencode
+from typing import Any, TypeAlias
+from urllib.parse import parse_qsl, urlencode
 
 from txstathat.errors import InvalidPoint
 
@@ -45,6 +45,8 @@ __all__ = [
     "kind_and_amount",
     "parse_amount",
     "parse_time",
+    "read_form_point",
+    "read_json_points",
     "shown",
 ]
 
@@ -357,3 +359,37 @@ def form_point(point: Point) -> bytes:
     if t is not None:
         fields["t"] = str(t)
     return urlencode(fields).encode("ascii")
+
+
+def read_json_points(data: bytes) -> list[Point]:
+    """
+    The points that :func:`json_points` wrote: amounts are equal to what they were,
+    those with a fraction or an exponent are Decimals.
+
+    :raises ValueError: if it wrote no such thing.
+    """
+    try:
+        return [_read_point(each) for each in json.loads(data, parse_float=Decimal)]
+    except (KeyError, TypeError):
+        raise ValueError("these are not points as json_points writes them") from None
+
+
+def read_form_point(data: bytes) -> Point:
+    """
+    The point that :func:`form_point` wrote; otherwise as :func:`read_json_points`.
+    """
+    fields: dict[str, Any] = dict(parse_qsl(data.decode("ascii")))
+    try:
+        for field in ("count", "value", "t"):
+            if field in fields:
+                text = fields[field]
+                fields[field] = int(text) if _WHOLE.fullmatch(text) else Decimal(text)
+        return _read_point({"stat": fields.pop("key"), **fields})
+    except (KeyError, ArithmeticError):
+        raise ValueError("this is not a point as form_point writes it") from None
+
+
+def _read_point(fields: Mapping[str, Any]) -> Point:
+    if "count" in fields:
+        return Count(fields["stat"], fields["count"], fields.get("t"))
+    return Value(fields["stat"], fields["value"], fields.get("t"))

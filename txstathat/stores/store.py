@@ -198,9 +198,13 @@ class Store:
             raise
         if self._reactor is not None:
             self._trigger = self._reactor.addSystemEventTrigger(
-                "before", "shutdown", self.close
+                "before", "shutdown", self._shut_down
             )
         return self
+
+    def _shut_down(self) -> Deferred[None]:
+        self._trigger = None  # it has fired
+        return self.close()
 
     def add(self, batches: Sequence[Batch]) -> Deferred[list[Answer]]:
         """See :meth:`.IStore.add`."""
@@ -244,12 +248,12 @@ class Store:
 
     def close(self) -> Deferred[None]:
         """See :meth:`.IStore.close`."""
-        if self._closed:
-            return succeed(None)
         closed: Deferred[None] = Deferred()
         if self._closing is not None:
             self._closing.append(closed)
             return closed
+        if self._closed:
+            return succeed(None)
         self._closing = [closed]
         self._close().addBoth(self._close_done)
         return closed

@@ -1,0 +1,41 @@
+"""
+A program that counts what it does through a StatHatService: for twistd, see
+``counting.tac``; for twist, ``twisted/plugins/counting_plugin.py``.
+"""
+
+import os
+
+from twisted.application.internet import TimerService
+from twisted.application.service import MultiService
+from twisted.python.usage import Options as NoOptions
+
+from txstathat import StatHatService, txStatHat
+
+
+def make_stats():
+    """
+    The service that everything in the program counts with.
+    """
+    client = txStatHat(
+        os.environ["TXSTATHAT_EZKEY"],
+        url=os.environ.get("TXSTATHAT_URL", "https://api.stathat.com"),
+    )
+    return StatHatService(client, spool=os.environ.get("STATS_FOLDER"))
+
+
+class Options(NoOptions):
+    """
+    What twist may be told on the command line: nothing.
+    """
+
+
+def makeService(options=None):
+    """
+    The whole program, as a service.
+    """
+    program = MultiService()
+    stats = make_stats()
+    # First in, last out: services stop in the reverse order of their adding.
+    stats.setServiceParent(program)
+    TimerService(0.1, stats.count, "looks").setServiceParent(program)
+    return program

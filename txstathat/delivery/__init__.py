@@ -1,0 +1,8 @@
+"""
+Delivery: points are recorded at once, and arrive through outages and restarts.
+"""
+
+from txstathat.delivery.ledger import DeliveryHealth
+from txstathat.delivery.service import StatHatService
+
+__all__ = ["DeliveryHealth", "StatHatService"]

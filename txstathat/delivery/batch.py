@@ -1,0 +1,132 @@
+"""
+Sealed batches: points frozen as the bytes that are sent, under an id of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+from uuid import uuid4
+
+from twisted.internet.defer import Deferred
+
+from txstathat.client import Payload
+from txstathat.outcome import Outcome
+from txstathat.points import Point
+
+__all__ = [
+    "Batch",
+    "Client",
+    "PAGE_SIZE",
+    "Place",
+    "Tally",
+    "seal_batches",
+    "split_batch",
+]
+
+#: The size of a page of a spool file, in bytes.
+PAGE_SIZE = 4096
+#: Bytes that a batch takes on disk beside its body.
+ROW_OVERHEAD = 256
+
+#: A point, and how many calls were summed in it.
+Tally = tuple[Point, int]
+#: Where a batch is on disk: the number of the spool file, and the row in it.
+Place = tuple[int, int]
+
+
+class Client(Protocol):
+    """
+    What delivery needs of a client, :class:`~txstathat.client.txStatHat` or
+    :class:`~txstathat.client.txStatHatClassic`.
+    """
+
+    def seal(self, points: Iterable[Point]) -> list[Payload]: ...
+
+    def unseal(self, payload: Payload) -> list[Point]: ...
+
+    def check_stat(self, stat: object) -> None: ...
+
+    def send_payload(
+        self, payload: Payload, batch_id: str | None = None
+    ) -> Deferred[Outcome]: ...
+
+    def close(self) -> Deferred[None]: ...
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """
+    One request, the same on every try.
+
+    :ivar id: its ``Idempotency-Key``.
+    :ivar number: the place in the order of sealing; 0 for one of an earlier process.
+    :ivar created: when it was sealed, in Unix seconds.
+    :ivar payload: what is sent.
+    :ivar calls: how many recorded calls are in each point.
+    :ivar place: where it is on disk; ``None`` for one that is only in memory.
+    :ivar home: the spool file that it belongs in; ``None`` for the process's own.
+    :ivar tries: how many attempts have failed.
+    """
+
+    number: int
+    created: float
+    payload: Payload
+    calls: Sequence[int]
+    id: str = field(default_factory=lambda: uuid4().hex)
+    place: Place | None = None
+    home: int | None = None
+    tries: int = 0
+
+    @property
+    def total(self) -> int:
+        """
+        How many recorded calls are in the batch.
+        """
+        return sum(self.calls)
+
+    @property
+    def size(self) -> int:
+        """
+        About how many bytes it takes on disk, rounded up.
+        """
+        row = len(self.payload.body) + 4 * len(self.calls) + ROW_OVERHEAD
+        # A row that is larger than a page fills whole pages.
+        return row if row < PAGE_SIZE else -(-row // PAGE_SIZE) * PAGE_SIZE
+
+
+def seal_batches(
+    client: Client, tallies: Sequence[Tally], number: int, now: float
+) -> list[Batch]:
+    """
+    Freeze points as batches: one for all with the EZ API, one for each with the
+    Classic API.
+
+    :param tallies: valid points, each with a time, and the calls in each.
+    :param number: see :class:`Batch`.
+    :param now: the time in Unix seconds.
+    """
+    batches = []
+    first = 0
+    for payload in client.seal([point for point, _ in tallies]):
+        part = tallies[first : first + payload.points]
+        batches.append(Batch(number, now, payload, [calls for _, calls in part]))
+        first += payload.points
+    return batches
+
+
+def split_batch(client: Client, batch: Batch) -> list[Batch]:
+    """
+    Two halves of a batch of several points, each with an id of its own.
+    """
+    tallies = list(zip(client.unseal(batch.payload), batch.calls, strict=True))
+    middle = len(tallies) // 2
+    halves = [
+        half
+        for part in (tallies[:middle], tallies[middle:])
+        for half in seal_batches(client, part, batch.number, batch.created)
+    ]
+    for half in halves:
+        half.home = None if batch.place is None else batch.place[0]
+    return halves
