@@ -19,13 +19,13 @@ from urllib.parse import urlencode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from treq.testing import RequestTraversalAgent
-from twisted.internet.defer import Deferred, fail, inlineCallbacks
+from twisted.internet.defer import Deferred, fail, gatherResults, inlineCallbacks
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
-from tests.stores import NOW
+from tests.stores import NOW, RedisHost, SqliteHost
 from tests.support import Authority, logged, reactor
 from tests.test_archive import START, batch
 from tests.test_collector import Collector, in_memory
@@ -966,6 +966,52 @@ class SeveralTests(SynchronousTestCase):
                 for event in ("fired", "recovered")
             ],
         )
+
+
+class SeveralOnSqliteTests(TestCase):
+    """
+    Several collectors at once on a real store.
+    """
+
+    timeout = 60
+    host: Any = SqliteHost
+
+    @inlineCallbacks
+    def test_each_thing_is_told_once(self) -> Any:
+        """Four of them see twenty alerts fire, and each is told by one of them."""
+        host = self.host(self)
+        told: list[str] = []
+        watches = []
+        for _ in range(4):
+            store = yield host.open()
+            watches.append(
+                Watch(
+                    Archive(store),
+                    AlertRecords(store),
+                    Ledger(told, lambda: False),
+                    Numbers(),
+                )
+            )
+        yield watches[0]._archive.keep(batch(Count("a", 11)))
+        ids = [f"{number:02}" for number in range(20)]
+        for id in ids:
+            watched = alert(id=id, time_window="5m", threshold=10)
+            yield Deferred.fromCoroutine(watches[0]._records.create(watched))
+        host.clock.advance(60 + MARGIN)
+        for _ in range(3):
+            for work in (Watch.judge, Watch.tell):
+                yield gatherResults(
+                    [Deferred.fromCoroutine(work(each)) for each in watches]
+                )
+        self.assertEqual(sorted(told), [f"{id}-1-fired" for id in ids])
+
+
+class SeveralOnRedisTests(SeveralOnSqliteTests):
+    """
+    The same on Redis.
+    """
+
+    host = RedisHost
 
 
 class WebhookTests(SynchronousTestCase):
