@@ -1164,7 +1164,7 @@ class RealTests(ServiceCase):
         port = self.listen(receiver)
         hook = f"http://127.0.0.1:{port.getHost().port}/hook?canary"
         with logged() as log:
-            yield self.start(webhooks=[hook])
+            yield self.start(webhooks=hook)
             store = self.rooms.archive.store
             now = int(store.clock.seconds())
             yield self.rooms.archive.keep(batch(Count("errors", 11, now - 120)))
