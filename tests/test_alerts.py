@@ -6,29 +6,33 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
+import subprocess
+import sys
 from base64 import b64encode
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from treq.testing import RequestTraversalAgent
-from twisted.internet.defer import Deferred, fail, inlineCallbacks
+from twisted.internet.defer import Deferred, fail, gatherResults, inlineCallbacks
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
-from tests.stores import NOW
+from tests.stores import NOW, RedisHost, SqliteHost
 from tests.support import Authority, logged, reactor
 from tests.test_archive import START, batch
 from tests.test_collector import Collector, in_memory
-from tests.test_collector_service import ServiceCase
+from tests.test_collector_service import ROOT, ServiceCase
 from txstathat import Count, Value
 from txstathat.agent import PooledAgent
-from txstathat.collector import alert_records
+from txstathat.collector import alert_records, watch
 from txstathat.collector.alert_records import MAX_NOTICES, AlertRecord, AlertRecords
 from txstathat.collector.alerts import MARGIN, WINDOWS, Alert, steps_of
 from txstathat.collector.archive import Archive
@@ -636,6 +640,39 @@ class WatchTests(AlertCase):
         self.tick(14)
         self.assertEqual(len(reads), 2)
 
+    def test_read_in_parts(self) -> None:
+        """Many stats are not read all at once; each alert is judged all the same."""
+        self.patch(watch, "_CELLS_AT_ONCE", 12)
+        names = [f"stat {number}" for number in range(5)]
+        self.keep(*[Count(name, 11) for name in names])
+        for name in names:
+            self.many(
+                stat_id=self.here.get(f"/stat?name={name}".replace(" ", "+"))["id"]
+            )
+        sizes: list[int] = []
+        data = self.rooms.archive.data
+        self.rooms.archive.data = lambda *args: (
+            sizes.append(len(args[0])) or data(*args)
+        )  # type: ignore[func-returns-value]
+        self.tick(60)
+        self.assertEqual(sizes, [2, 2, 1])
+        told = sorted(each["alert"]["stat_name"] for each in self.receiver.told)
+        self.assertEqual(told, names)
+
+    def test_numbers(self) -> None:
+        """What was told, what failed and what was given up stands at /metrics."""
+        self.numbers.notices_dropped = 3
+        self.many()
+        self.keep(Count("errors", 11))
+        self.receiver.answers = [500]
+        self.minutes(3)
+        answer = self.here.begin(
+            "GET", "/metrics", Authorization=f"Bearer {self.here.token}"
+        )
+        text = self.successResultOf(self.successResultOf(answer).text())
+        for line in ("told_total 1.0", "failed_total 1.0", "dropped_total 3.0"):
+            self.assertIn(f"\ntxstathat_notices_{line}\n", text)
+
     def test_a_stat_in_the_trash(self) -> None:
         """Its alerts rest until it is back."""
         id = self.create(kind="data")
@@ -931,6 +968,52 @@ class SeveralTests(SynchronousTestCase):
         )
 
 
+class SeveralOnSqliteTests(TestCase):
+    """
+    Several collectors at once on a real store.
+    """
+
+    timeout = 60
+    host: Any = SqliteHost
+
+    @inlineCallbacks
+    def test_each_thing_is_told_once(self) -> Any:
+        """Four of them see twenty alerts fire, and each is told by one of them."""
+        host = self.host(self)
+        told: list[str] = []
+        watches = []
+        for _ in range(4):
+            store = yield host.open()
+            watches.append(
+                Watch(
+                    Archive(store),
+                    AlertRecords(store),
+                    Ledger(told, lambda: False),
+                    Numbers(),
+                )
+            )
+        yield watches[0]._archive.keep(batch(Count("a", 11)))
+        ids = [f"{number:02}" for number in range(20)]
+        for id in ids:
+            watched = alert(id=id, time_window="5m", threshold=10)
+            yield Deferred.fromCoroutine(watches[0]._records.create(watched))
+        host.clock.advance(60 + MARGIN)
+        for _ in range(3):
+            for work in (Watch.judge, Watch.tell):
+                yield gatherResults(
+                    [Deferred.fromCoroutine(work(each)) for each in watches]
+                )
+        self.assertEqual(sorted(told), [f"{id}-1-fired" for id in ids])
+
+
+class SeveralOnRedisTests(SeveralOnSqliteTests):
+    """
+    The same on Redis.
+    """
+
+    host = RedisHost
+
+
 class WebhookTests(SynchronousTestCase):
     """
     Posting to a URL.
@@ -968,6 +1051,21 @@ class WebhookTests(SynchronousTestCase):
             self.assertNotIn("canary", str(caught.exception))
         self.assertRaises(ValueError, CollectorService, "memory:", webhooks=["x"])
 
+    def test_serve(self) -> None:
+        """The command refuses a bad file with words, and without what is in it."""
+        path = self.mktemp()
+        Path(path).write_text("http://h.example.com/canary")
+        done = subprocess.run(
+            [sys.executable, "-m", "txstathat", "serve", "--webhooks", path],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertIn("line 1: the URL must begin with https://", done.stderr)
+        self.assertNotIn("canary", done.stderr)
+
     def test_only_where_the_operator_says(self) -> None:
         """Another URL is fine at a host that is named, port and all; else refused."""
         webhooks = Webhooks([HOOK, "https://Second.example.com:444/x"])
@@ -989,6 +1087,19 @@ class WebhookTests(SynchronousTestCase):
             self.assertNotIn("canary", str(caught.exception))
             self.assertEqual(webhooks.target(url), "")
         self.assertEqual(Webhooks().target(""), "")
+
+    def test_what_comes_after_the_host_goes_out_as_it_is(self) -> None:
+        """Signatures in it stay valid."""
+        clock, receiver = Clock(), Receiver()
+        webhooks = Webhooks(
+            [HOOK], reactor=clock, agent=RequestTraversalAgent(receiver)
+        )
+        sent = ["/a%2Fb?sig=x%3D%26y&z=a+b%20c", "/a;b=c:@!$&'()*,=~?d?e=/", "?%ff%zz"]
+        for target in sent:
+            posted = webhooks.post(f"https://hooks.example.com{target}", {}, "id")
+            self.successResultOf(Deferred.fromCoroutine(posted))
+        seen = [uri.decode() for uri, _, _ in receiver.requests]
+        self.assertEqual(seen, [*sent[:2], "/?%ff%zz"])
 
     def test_failures_hold_no_secret(self) -> None:
         """Whatever an attempt fails with, the URL is not in it."""
@@ -1053,7 +1164,7 @@ class RealTests(ServiceCase):
         port = self.listen(receiver)
         hook = f"http://127.0.0.1:{port.getHost().port}/hook?canary"
         with logged() as log:
-            yield self.start(webhooks=[hook])
+            yield self.start(webhooks=hook)
             store = self.rooms.archive.store
             now = int(store.clock.seconds())
             yield self.rooms.archive.keep(batch(Count("errors", 11, now - 120)))

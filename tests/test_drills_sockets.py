@@ -30,9 +30,10 @@ from tests.test_drills_sender import report, resident
 from tests.trouble import TroubleServer, drip, flood, reply, send, stall
 from txstathat import StatHatService, txStatHat
 from txstathat.agent import PooledAgent
-from txstathat.collector.front import Front, front_site
+from txstathat.collector.front import Front
+from txstathat.collector.site import CollectorSite
 from txstathat.delivery.sender import MAX_IN_FLIGHT
-from txstathat.testing import _Recorder
+from txstathat.testing import FakeStatHat
 
 
 class _Closing(Resource):
@@ -133,14 +134,14 @@ class SocketDrills(TestCase):
         doubled.
         """
         senders, rounds = (40, 27) if FULL else (12, 3)
-        received = _Recorder()
+        received = FakeStatHat()
         doors = []
 
         async def count(sender: int) -> int:
-            door = _Closing(Front(received, lambda api, key: True))
+            door = _Closing(received.resource)
             doors.append(door)
             port = reactor.listenTCP(
-                0, front_site(door, reactor), interface="127.0.0.1"
+                0, CollectorSite(door, reactor), interface="127.0.0.1"
             )
             # Sealed by flush alone.
             service = self.service(
@@ -369,9 +370,8 @@ class SocketDrills(TestCase):
         """Random faults for a while: as many descriptors are open as before."""
         last = 240.0 if FULL else 5.0
         draw = random.Random(18)
-        received = _Recorder()
-        front = Front(received, lambda api, key: True)
-        site = front_site(_Soaking(front, draw), reactor)
+        received = FakeStatHat()
+        site = CollectorSite(_Soaking(received.resource, draw), reactor)
         tls = self.authority.server_options("localhost")
 
         def descriptors() -> int:

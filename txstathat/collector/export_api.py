@@ -109,7 +109,21 @@ class _Call(AsyncResource):
         return json.dumps(told).encode("ascii")
 
 
-class ExportApi(Resource):
+class _Api(Resource):
+    def __init__(self, archive: Archive, readers: Readers) -> None:
+        super().__init__()
+        self._archive = archive
+        self._readers = readers
+
+    async def _delete(self, request: Request) -> Any:
+        path = _path(request)
+        if len(path) != 1:
+            raise Refusal(404, "delete /stats/ID")
+        await self._archive.delete(path[0])
+        return {"msg": "stat deleted."}
+
+
+class ExportApi(_Api):
     """
     What is at ``/x``.
 
@@ -120,9 +134,7 @@ class ExportApi(Resource):
     """
 
     def __init__(self, archive: Archive, readers: Readers) -> None:
-        super().__init__()
-        self._archive = archive
-        self._readers = readers
+        super().__init__(archive, readers)
         self._calls: dict[str, dict[str, Callable[[Request], Answer]]] = {}
         self.add("statlist", GET=self._list)
         self.add("stat", GET=self._stat)
@@ -181,12 +193,8 @@ class ExportApi(Resource):
             for one in series
         ]
 
-    async def _delete(self, request: Request) -> Any:
-        await self._archive.delete(_one_id(request))
-        return {"msg": "stat deleted."}
 
-
-class CommandLineApi(Resource):
+class CommandLineApi(_Api):
     """
     What is at ``/a1``.
 
@@ -195,9 +203,7 @@ class CommandLineApi(Resource):
     """
 
     def __init__(self, archive: Archive, readers: Readers) -> None:
-        super().__init__()
-        self._archive = archive
-        self._readers = readers
+        super().__init__(archive, readers)
         self.add("stats", GET=self._stats, DELETE=self._delete)
 
     def add(self, path: str, **methods: Callable[[Request], Answer]) -> None:
@@ -229,10 +235,6 @@ class CommandLineApi(Resource):
         (series,) = await self._archive.data(stats, _field(request, "t"))
         return _dataset(series)
 
-    async def _delete(self, request: Request) -> Any:
-        await self._archive.delete(_one_id(request))
-        return {"msg": "stat deleted."}
-
 
 def _told(stat: Stat) -> dict[str, Any]:
     return {
@@ -258,13 +260,6 @@ def _dataset(series: Series) -> dict[str, Any]:
 
 def _path(request: Request) -> list[str]:
     return [part.decode("utf-8", "replace") for part in request.postpath or []]
-
-
-def _one_id(request: Request) -> str:
-    path = _path(request)
-    if len(path) != 1:
-        raise Refusal(404, "delete /stats/ID")
-    return path[0]
 
 
 def _field(request: Request, name: str) -> str:

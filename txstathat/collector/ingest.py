@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl
@@ -131,22 +130,12 @@ def read_request(
             fields = _read_form(body or query)
             names = ("ezkey", "email") if path == "/ez" else ("ukey",)
             key = _key(fields, *names)
-            points = [_form_point(path, fields)]
-        expanded = _expanded(points)
+            points = expand_point(_form_point(path, fields))
     except InvalidPoint as error:
         raise Refusal(400, str(error)) from None
     digest = hashlib.sha256(b"\0".join((path.encode(), query, body))).digest()
     api = "ez" if path == "/ez" else "classic"
-    return Batch(api, key, expanded, is_json, batch_id, digest)
-
-
-def _expanded(points: Iterable[Point]) -> tuple[Point, ...]:
-    expanded: list[Point] = []
-    for point in points:
-        expanded += expand_point(point)
-        if len(expanded) > MAX_BATCH:
-            raise Refusal(413, f"more than {MAX_BATCH} points in one request")
-    return tuple(expanded)
+    return Batch(api, key, tuple(points), is_json, batch_id, digest)
 
 
 def _read_form(form: bytes) -> dict[str, str]:
@@ -235,21 +224,24 @@ def _read_json(body: bytes) -> tuple[str, list[Point]]:
     data = request.get("data")
     if not isinstance(data, list):
         raise Refusal(400, "data: must be a list of points")
-    return key, [_json_point(number, entry) for number, entry in enumerate(data)]
+    points: list[Point] = []
+    for number, entry in enumerate(data):
+        points += _json_point(number, entry)
+        if len(points) > MAX_BATCH:
+            raise Refusal(413, f"more than {MAX_BATCH} points in one request")
+    return key, points
 
 
 def _no_number(text: str) -> NoReturn:
     raise InvalidPoint("point", f"{text} is not a number")
 
 
-def _json_point(number: int, entry: Any) -> Point:
+def _json_point(number: int, entry: Any) -> list[Point]:
     try:
         if not isinstance(entry, dict):
             raise InvalidPoint("point", "must be an object")
         kind = _kind(entry)
         make = Count if kind == "count" else Value
-        point = make(entry.get("stat", ""), entry[kind], entry.get("t"))
-        expand_point(point)
+        return expand_point(make(entry.get("stat", ""), entry[kind], entry.get("t")))
     except InvalidPoint as error:
         raise Refusal(400, f"data[{number}]: {error}") from None
-    return point

@@ -168,7 +168,7 @@ class CollectorService(Service):
         retention: Mapping[str, float | None] | None = None,
         max_connections: int = MAX_CONNECTIONS,
         access_log: bool = False,
-        webhooks: Sequence[str] = (),
+        webhooks: str | Sequence[str] = (),
         first_keys: Callable[[dict[str, str]], None] | None = None,
         reactor: Any = None,
     ) -> None:
@@ -177,7 +177,8 @@ class CollectorService(Service):
         self._retention = retention
         self._max_connections = max_connections
         self._access_log = access_log
-        self._webhooks = tuple(map(check_webhook, webhooks))
+        urls = [webhooks] if isinstance(webhooks, str) else webhooks
+        self._webhooks = tuple(map(check_webhook, urls))
         self._first_keys = first_keys
         self._reactor = reactor
         self._opened: IStore | None = None

@@ -55,8 +55,8 @@ TELL_EVERY = 5.0
 #: How many attempts to tell something may be under way.
 MAX_UNDER_WAY = 8
 
-# How many stats are read at once: a day of minutes of these is below MAX_CELLS.
-_READ_AT_ONCE = 100
+# How many cells are read at once, so that making sums of them holds up nobody.
+_CELLS_AT_ONCE = 3_000
 
 _Readings = dict[tuple[str, Window], Reading]
 
@@ -153,9 +153,11 @@ class Watch:
         for name, window in sorted(keys - known.keys(), key=lambda key: key[0]):
             missing.setdefault(window, []).append(stats[name])
         for window, those in missing.items():
-            for start in range(0, len(those), _READ_AT_ONCE):
-                some = those[start : start + _READ_AT_ONCE]
-                data = await self._archive.data(some, window.frame, window.end - 1)
+            now = window.end - 1
+            at_once = max(1, _CELLS_AT_ONCE // len(window.frame.edges(now)))
+            for start in range(0, len(those), at_once):
+                some = those[start : start + at_once]
+                data = await self._archive.data(some, window.frame, now)
                 for series in data:
                     known[series.stat.name, window] = Reading.of(series)
         self._readings = known

@@ -9,7 +9,7 @@ reads, so that a long write holds up no reader, and no reader sees half of it.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,7 +45,7 @@ MAX_LOG = 16 * 2**20
 
 # Many rows in one statement: Python's global lock is given up and taken again for each
 # statement, which takes long while the reactor is busy.
-_ROWS = (512, 64, 8, 1)
+_ROWS = (512, 64, 8, 4, 2, 1)
 
 _ADD_WHOLE = """
     INSERT INTO cell (stretch, key, whole, events, least, most) VALUES {rows}
@@ -82,6 +82,18 @@ _READ = """
         AND stretch.scale = wanted.scale AND stretch.label = wanted.label
     CROSS JOIN cell ON cell.stretch = stretch.id AND cell.key = wanted.key
     WHERE expires IS NULL OR expires > ?"""
+
+
+_METRICAS = """
+    WITH wanted (name) AS (VALUES {rows})
+    SELECT metrica.name, id, definition
+    FROM wanted CROSS JOIN metrica ON metrica.name = wanted.name"""
+
+_STRETCHES = """
+    WITH wanted (number, metrica, scale, label) AS (VALUES {rows})
+    SELECT number, id, expires
+    FROM wanted CROSS JOIN stretch ON stretch.metrica = wanted.metrica
+        AND stretch.scale = wanted.scale AND stretch.label = wanted.label"""
 
 
 class _Refused(Exception):
@@ -186,16 +198,21 @@ class SqliteBackend:
         return Answer(Outcome.ADDED)
 
     def _add_amounts(self, amounts: Amounts, now: float) -> None:
-        ids = {
-            name: self._metrica_id(name, definition)
-            for name, definition in amounts.definitions.items()
-        }
-        for stretch in amounts.stretches:
-            try:
-                self._add_stretch(ids[stretch.name], stretch, now)
-            except (sqlite3.IntegrityError, OverflowError):
-                raise _Refused(Outcome.OVERFLOW, stretch.name) from None
-        self._writer.executemany(
+        ids = self._metrica_ids(amounts.definitions)
+        db = self._writer
+        db.execute("SAVEPOINT cells")
+        try:
+            self._add_stretches(ids, amounts.stretches, now)
+        except (sqlite3.IntegrityError, OverflowError):
+            # One after the other, to tell which one it is.
+            db.execute("ROLLBACK TO cells")
+            for stretch in amounts.stretches:
+                try:
+                    self._add_stretches(ids, [stretch], now)
+                except (sqlite3.IntegrityError, OverflowError):
+                    raise _Refused(Outcome.OVERFLOW, stretch.name) from None
+        db.execute("RELEASE cells")
+        db.executemany(
             "INSERT OR IGNORE INTO choice (metrica, grouped, choice) VALUES (?, ?, ?)",
             (
                 (ids[name], group, choice)
@@ -204,59 +221,90 @@ class SqliteBackend:
             ),
         )
 
-    def _metrica_id(self, name: str, definition: str) -> int:
-        row = self._writer.execute(
-            "SELECT id, definition FROM metrica WHERE name = ?", (name,)
-        ).fetchone()
-        if row is None:
-            return _new_id(
-                self._writer.execute(
-                    "INSERT INTO metrica (name, definition) VALUES (?, ?)",
-                    (name, definition),
+    def _metrica_ids(self, definitions: Mapping[str, str]) -> dict[str, int]:
+        ids: dict[str, int] = {}
+        names = [(name,) for name in definitions]
+        for name, id, definition in self._select(_METRICAS, names):
+            if definition != definitions[name]:
+                raise _Refused(Outcome.MISMATCH, name)
+            ids[name] = id
+        for name, definition in definitions.items():
+            if name not in ids:
+                ids[name] = _new_id(
+                    self._writer.execute(
+                        "INSERT INTO metrica (name, definition) VALUES (?, ?)",
+                        (name, definition),
+                    )
                 )
-            )
-        if row[1] != definition:
-            raise _Refused(Outcome.MISMATCH, name)
-        return int(row[0])
+        return ids
 
-    def _add_stretch(self, metrica: int, stretch: Stretch, now: float) -> None:
-        here = self._stretch_id(metrica, stretch, now)
+    def _add_stretches(
+        self, ids: Mapping[str, int], stretches: Sequence[Stretch], now: float
+    ) -> None:
+        wanted = [(ids[one.name], one.scale, one.label) for one in stretches]
+        places = self._stretch_ids(wanted, [one.keep for one in stretches], now)
         whole: list[tuple[Any, ...]] = []
         real: list[tuple[Any, ...]] = []
-        for key, one in stretch.cells.items():
-            if abs(one.whole) > MAX_INTEGER:
-                raise OverflowError
-            if one.real is None:
-                whole.append((here, key, *one[:4]))
-            else:
-                real.append((here, key, *one))
+        for here, stretch in zip(places, stretches, strict=True):
+            for key, one in stretch.cells.items():
+                if abs(one.whole) > MAX_INTEGER:
+                    raise OverflowError
+                if one.real is None:
+                    whole.append((here, key, *one[:4]))
+                else:
+                    real.append((here, key, *one))
         for statement, rows in ((_ADD_WHOLE, whole), (_ADD_REAL, real)):
             for sql, values in _in_bulk(statement, rows):
                 self._writer.execute(sql, values)
 
-    def _stretch_id(self, metrica: int, stretch: Stretch, now: float) -> int:
+    def _stretch_ids(
+        self,
+        wanted: Sequence[tuple[int, str, str]],
+        keeps: Sequence[float | None],
+        now: float,
+    ) -> list[int]:
         db = self._writer
-        expires = None if stretch.keep is None else now + stretch.keep
-        row = db.execute(
-            "SELECT id, expires FROM stretch "
-            "WHERE metrica = ? AND scale = ? AND label = ?",
-            (metrica, stretch.scale, stretch.label),
-        ).fetchone()
-        if row is not None and row[1] is not None and row[1] <= now:
-            db.execute("INSERT INTO dead (stretch) VALUES (?)", (row[0],))
-            db.execute("DELETE FROM stretch WHERE id = ?", (row[0],))
-            row = None
-        if row is None:
-            return _new_id(
-                db.execute(
-                    "INSERT INTO stretch (metrica, scale, label, expires) "
-                    "VALUES (?, ?, ?, ?)",
-                    (metrica, stretch.scale, stretch.label, expires),
-                )
-            )
-        if row[1] != expires:
-            db.execute("UPDATE stretch SET expires = ? WHERE id = ?", (expires, row[0]))
-        return int(row[0])
+        found: dict[int, int] = {}
+        dead: list[tuple[int]] = []
+        # By when they will expire, those that would expire at another time.
+        prolonged: dict[float | None, list[tuple[int]]] = {}
+        numbered = [(number, *one) for number, one in enumerate(wanted)]
+        for number, id, expires in self._select(_STRETCHES, numbered):
+            keep = keeps[number]
+            if expires is not None and expires <= now:
+                dead.append((id,))
+                continue
+            found[number] = id
+            until = None if keep is None else now + keep
+            if until != expires:
+                prolonged.setdefault(until, []).append((id,))
+        if dead:
+            db.executemany("INSERT OR IGNORE INTO dead (stretch) VALUES (?)", dead)
+            db.executemany("DELETE FROM stretch WHERE id = ?", dead)
+        for until, some in prolonged.items():
+            for sql, values in _in_bulk(
+                "UPDATE stretch SET expires = ? WHERE id IN (VALUES {rows})", some
+            ):
+                db.execute(sql, [until, *values])
+        missing = [one for one in numbered if one[0] not in found]
+        for sql, values in _in_bulk(
+            "INSERT INTO stretch (metrica, scale, label, expires) VALUES {rows} "
+            "ON CONFLICT DO NOTHING",
+            [
+                (*one, None if keeps[number] is None else now + keeps[number])  # type: ignore[operator]
+                for number, *one in missing
+            ],
+        ):
+            db.execute(sql, values)
+        for number, id, _ in self._select(_STRETCHES, missing):
+            found[number] = id
+        return [found[number] for number in range(len(wanted))]
+
+    def _select(
+        self, statement: str, rows: Sequence[tuple[Any, ...]]
+    ) -> Iterator[tuple[Any, ...]]:
+        for sql, values in _in_bulk(statement, rows):
+            yield from self._writer.execute(sql, values).fetchall()
 
     def drop(self, name: str) -> bool:
         """See :meth:`.IStore.drop`."""
