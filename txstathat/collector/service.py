@@ -206,9 +206,7 @@ class CollectorService(Service):
         else:
             store = self._store
         rooms = collector_rooms(store, self._retention)
-        made = await rooms.keys.make_first()
-        if made and self._first_keys is not None:
-            self._first_keys(made)
+        await rooms.keys.make_first(self._first_keys)
         site = CollectorSite(
             rooms.root,
             self._reactor,
