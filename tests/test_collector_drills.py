@@ -8,6 +8,7 @@ its own, and what talks to it are plain sockets.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
@@ -23,7 +24,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
@@ -379,7 +379,7 @@ class CrowdDrills(DrillCase):
         body = b"POST /ez HTTP/1.1\r\nContent-Length: 50000\r\n\r\n"
         for one in slow[::2]:
             # Where few files may be open, the first have been cut for the last.
-            with suppress(OSError):
+            with contextlib.suppress(OSError):
                 one.sendall(body)
         open_ = dict.fromkeys(slow, time.monotonic())
         lifetimes: dict[bool, float] = {True: 0.0, False: 0.0}
