@@ -5,8 +5,8 @@ route, measured, over the same route not measured.
     python benchmarks/instruments.py [rounds requests]
 
 One process serves both over kept-alive TCP; another asks them in turn, there and back
-each round. The figures are medians over the rounds of the CPU time (user and system) as a
-ratio to plain; "plain, once more" shows how far they can be trusted.
+each round. The figures are medians over the rounds of the CPU time (user and system) as
+a ratio to plain; "plain, once more" shows how far they can be trusted.
 """
 
 from __future__ import annotations

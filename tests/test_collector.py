@@ -258,6 +258,17 @@ class KeyTests(SynchronousTestCase):
         ):
             self.assertIs(asked, allowed)
 
+    def test_first_keys_that_nobody_was_told(self) -> None:
+        """When they cannot be told, they are not kept, and the next start makes some."""
+
+        def tell(keys: dict[str, str]) -> None:
+            raise OSError("no such folder")
+
+        failed = Deferred.fromCoroutine(self.keys.make_first(tell))
+        self.failureResultOf(failed, OSError)
+        self.assertEqual(self.successResultOf(self.store.records("key")), {})
+        self.assertEqual(len(self.now(self.keys.make_first())), 3)
+
     def test_kept_hashed(self) -> None:
         """The keys themselves are not kept, neither here nor in the store."""
         key = self.now(self.keys.add("ez", "canary"))

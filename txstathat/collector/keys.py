@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from txstathat.errors import StatHatError, StoreError
@@ -198,19 +199,31 @@ class Keys:
                 return key
         raise KeyRefused(f"there is no key named {name!r}")
 
-    async def make_first(self) -> dict[str, str]:
+    async def make_first(
+        self, tell: Callable[[dict[str, str]], None] | None = None
+    ) -> dict[str, str]:
         """
         Where there is no key at all, make one of each kind that a collector needs.
 
+        :param tell: is told the new keys. When it raises, they are deleted again, since
+            nobody knows them.
         :returns: the new keys by what they are, such as ``'EZ key'``.
         """
         await self.load()
         if self._keys:
             return {}
-        return {
+        made = {
             KINDS[kind]: await self.add(kind, f"first {KINDS[kind]}")
             for kind in ("ez", "user", "access")
         }
+        try:
+            if tell is not None:
+                tell(made)
+        except BaseException:
+            for what in made:
+                await self.revoke(f"first {what}")
+            raise
+        return made
 
 
 def hash_key(key: str) -> str:

@@ -259,9 +259,7 @@ class CollectorService(Service):
             store = self._store
         webhooks = Webhooks(self._webhooks, reactor=self._reactor)
         rooms = collector_rooms(store, self._retention, webhooks)
-        made = await rooms.keys.make_first()
-        if made and self._first_keys is not None:
-            self._first_keys(made)
+        await rooms.keys.make_first(self._first_keys)
         site = CollectorSite(
             rooms.root,
             self._reactor,
