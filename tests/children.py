@@ -12,6 +12,7 @@ import shutil
 import sqlite3
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,8 @@ class Child(ProcessProtocol):
 class Moody(Resource):
     """
     A front door with random trouble: busy, or cutting the line before or after.
+
+    :ivar told: called when a request has come.
     """
 
     def __init__(self, front: Front, draw: random.Random) -> None:
@@ -77,8 +80,10 @@ class Moody(Resource):
         self.front = front
         self.draw = draw
         self.trouble = 0.0
+        self.told: Callable[[], object] = lambda: None
 
     def getChildWithDefault(self, path: bytes, request: Any) -> Resource:
+        self.told()
         return _Mood(self, self.front.getChildWithDefault(path, request))
 
 
