@@ -25,8 +25,9 @@ from txstathat import Count, txStatHat
 from txstathat.delivery.batch import seal_batches
 from txstathat.delivery.spool import Spool
 
-#: Boundaries that a child passes in its first second, about.
-BOUNDARIES = 160
+#: The boundaries of opening and adopting a file or two, and those of a few windows,
+#: about: half of the children die while they start.
+BOUNDARIES = (100, 500)
 
 
 class KillDrills(ChildrenTestCase):
@@ -63,7 +64,6 @@ class KillDrills(ChildrenTestCase):
             await self.drain()
         taken = {key[2] for key in self.received._digests}
         self.assertEqual(self.found - taken, set())
-        self.assertGreater(len(self.found), 0)
         arrived = self.sum("n")
         # Each id was applied once: the points are those of the batches.
         self.assertLessEqual(arrived, self.counted)
@@ -100,7 +100,7 @@ class KillDrills(ChildrenTestCase):
         """
         if sys.platform != "linux":
             raise SkipTest("needs Linux")
-        rounds = 250 if FULL else 6
+        rounds = 250 if FULL else 4
         library = os.path.join(self.place, "boundary.so")
         compiler = require_program("cc", "gcc")
         source = str(ROOT / "tests" / "boundary.c")
@@ -112,14 +112,19 @@ class KillDrills(ChildrenTestCase):
         async def check() -> None:
             by_themselves = 0
             for number in range(rounds):
-                if number % 3 == 1:
+                if number % 5 == 1:
                     self.leave_damaged(number)
+                if number % 5 == 4:
+                    # Else all would die while they adopt what the others left.
+                    await self.drain()
                 child = self.spawn(
                     "count",
                     env={
                         "LD_PRELOAD": library,
                         "PYTHONDONTWRITEBYTECODE": "1",
-                        "TXSTATHAT_DIE_AT": str(self.draw.randint(1, BOUNDARIES)),
+                        "TXSTATHAT_DIE_AT": str(
+                            self.draw.randint(1, BOUNDARIES[number % 2])
+                        ),
                     },
                 )
                 late = reactor.callLater(3, child.transport.signalProcess, "KILL")  # type: ignore[union-attr]
@@ -129,9 +134,10 @@ class KillDrills(ChildrenTestCase):
                     by_themselves += 1
                 self.assertEqual(child.status.signal, signal.SIGKILL, child.err)
                 self.look(child)
-            self.assertGreater(by_themselves, rounds * 0.8)
+            self.assertGreater(len(self.found), rounds * 0.1)
+            self.assertGreater(by_themselves, rounds * 0.6)
             await self.settle(rounds, "at boundaries")
-            saved = len(range(1, rounds, 3))
+            saved = len(range(1, rounds, 5))
             self.assertEqual(self.sum("saved"), saved)
             report(
                 1, f"{by_themselves} at a boundary; {saved} damaged files saved once"
