@@ -12,6 +12,7 @@ import shutil
 import sqlite3
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,8 @@ class Child(ProcessProtocol):
 class Moody(Resource):
     """
     A front door with random trouble: busy, or cutting the line before or after.
+
+    :ivar told: called when a request has come.
     """
 
     def __init__(self, front: Front, draw: random.Random) -> None:
@@ -80,8 +83,10 @@ class Moody(Resource):
         self.trouble = 0.0
         #: The ids of the batches that were taken.
         self.ids: set[str | None] = set()
+        self.told: Callable[[], object] = lambda: None
 
     def getChildWithDefault(self, path: bytes, request: Any) -> Resource:
+        self.told()
         return _Mood(self, self.front.getChildWithDefault(path, request))
 
 

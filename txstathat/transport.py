@@ -160,8 +160,13 @@ class _Exchange:
 
     def start(self, clock: Any, timeout: float) -> None:
         self._transport._under_way[self] = None
-        self._timer = clock.callLater(timeout, self.end, TimeoutError())
+        self._timer = clock.callLater(timeout, self._expire, clock)
         self._work.addBoth(self._settle)
+
+    def _expire(self, clock: Any) -> None:
+        # When the whole program was held up, the reply may be there but not read yet:
+        # the reactor's next turn shows.
+        self._timer = clock.callLater(0, self.end, TimeoutError())
 
     def end(self, verdict: Exception) -> None:
         """
