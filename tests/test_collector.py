@@ -569,6 +569,38 @@ class SocketTests(TestCase):
 
         return ensureDeferred(check())
 
+    def test_headers_of_any_bytes(self) -> Any:
+        """A header that is no text is refused or ignored, and logs nothing."""
+
+        async def check() -> None:
+            form = b"ezkey=k&stat=a&count=1"
+            for header, status in (
+                (b"Idempotency-Key: \xff", b"400"),
+                (b"Content-Type: \xff", b"200"),
+                (b"Content-Encoding: \xff", b"415"),
+            ):
+                answer = await self._exchange(
+                    b"POST /ez HTTP/1.1\r\nHost: x\r\n%b\r\nContent-Length: %d\r\n\r\n%b"
+                    % (header, len(form), form)
+                )
+                self.assertTrue(answer.startswith(b"HTTP/1.1 " + status), answer)
+
+        return ensureDeferred(check())
+
+    def test_no_key_is_logged(self) -> Any:
+        """Not even for a HEAD request, which Twisted logs when it is answered."""
+
+        async def check() -> None:
+            with logged() as log:
+                for path in (b"/ez", b"/nowhere"):
+                    await self._exchange(
+                        b"HEAD %b?ezkey=canary&stat=a&count=1 HTTP/1.1\r\n"
+                        b"Host: x\r\n\r\n" % path
+                    )
+            self.assertNotIn("canary", log.text)
+
+        return ensureDeferred(check())
+
     def test_a_sender_that_leaves(self) -> Any:
         """Its points are kept; nothing is logged as an error."""
 

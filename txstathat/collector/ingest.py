@@ -117,7 +117,9 @@ def read_request(
     :raises Refusal: if it is not a valid request; the message names the field.
     """
     if batch_id is not None and not (
-        0 < len(batch_id) <= MAX_BATCH_ID and batch_id.isprintable()
+        0 < len(batch_id) <= MAX_BATCH_ID
+        and batch_id.isascii()
+        and batch_id.isprintable()
     ):
         raise Refusal(400, f"Idempotency-Key: must have 1 to {MAX_BATCH_ID} characters")
     if len(body) > MAX_BODY:

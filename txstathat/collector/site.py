@@ -51,6 +51,19 @@ class _CappedRequest(Request):
     _refused = False
     _type: Sequence[bytes] | None = None
 
+    def __repr__(self) -> str:
+        # Twisted logs a request here and there; a key or token in its URL may not show.
+        return f"<{type(self).__name__} {self.method!r}>"
+
+    def getHeader(self, key: Any) -> Any:
+        """
+        The text of a header, whatever bytes there are in it.
+        """
+        if not isinstance(key, str):
+            return super().getHeader(key)
+        values = self.requestHeaders.getRawHeaders(key.encode("ascii"))
+        return values[-1].decode("latin-1") if values else None
+
     def gotLength(self, length: int | None) -> None:
         # Twisted reads these by itself, which takes long when they are large.
         form = (
