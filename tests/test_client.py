@@ -198,6 +198,17 @@ class ClientTests(SynchronousTestCase):
         self.clock.advance(0.1)
         self.failureResultOf(call, TimeoutError)
 
+    def test_a_reply_in_the_last_moment(self) -> None:
+        """A reply that is there when the time limit passes is taken."""
+        answered: Deferred[Any] = Deferred()
+        agent = _Later(answered, self.fake.agent)
+        client = txStatHat(KEY, agent=agent, reactor=self.clock, ignore_errors=False)
+        call = client.count("a")
+        # A program that was held up runs its timers first, and reads then.
+        self.clock.callLater(10, answered.callback, None)
+        self.clock.advance(10)
+        self.assertIs(self.successResultOf(call), True)
+
     def test_time_limit_starts_at_the_call(self) -> None:
         """Waiting in line counts."""
         client = self.make(max_connections=1)
