@@ -186,7 +186,7 @@ def read_dataset(answer: Any) -> Dataset:
     """
     :raises Unreadable: if it is no dataset.
     """
-    points = _member(answer, "points", list)
+    points = _member(answer, "points", list, [])
     return Dataset(
         name=_text(answer, "name"),
         timeframe=_text(answer, "timeframe"),
@@ -206,7 +206,7 @@ def read_full_dataset(answer: Any) -> FullDataset:
     kind = _text(answer, "Kind")
     if kind not in ("count", "value"):
         raise Unreadable("its Kind is neither count nor value")
-    points = _member(answer, "Points", list, []) or []
+    points = _member(answer, "Points", list, [])
     return FullDataset(
         name=_text(answer, "Name"),
         timeframe=_text(answer, "Timeframe"),
@@ -243,11 +243,12 @@ _NEEDED: Any = object()
 def _member(answer: Any, name: str, kind: type, default: Any = _NEEDED) -> Any:
     if not isinstance(answer, dict):
         raise Unreadable("an object is missing")
-    found = answer.get(name, default)
-    if found is default and default is not _NEEDED:
+    found = answer.get(name)
+    if found is None:
+        # Go writes null for an empty list.
+        if default is _NEEDED:
+            raise Unreadable(f"{name} is missing")
         return default
-    if found is _NEEDED:
-        raise Unreadable(f"{name} is missing")
     if not isinstance(found, kind):
         raise Unreadable(f"{name} is of the wrong type")
     return found
@@ -264,8 +265,12 @@ def _number(answer: Any, name: str, default: Any = _NEEDED) -> Any:
         return None
     if isinstance(found, bool) or not isinstance(found, (int, float)):
         raise Unreadable(f"{name} is not a number")
-    if isinstance(found, float) and not math.isfinite(found):
-        raise Unreadable(f"{name} is not finite")
+    try:
+        finite = math.isfinite(found)
+    except OverflowError:
+        finite = False
+    if not finite:
+        raise Unreadable(f"{name} is beyond the largest float")
     return found
 
 
