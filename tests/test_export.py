@@ -462,6 +462,8 @@ class FailureTests(ScriptCase):
         for words, points in (
             ("time is missing", [{"value": 1}]),
             ("time is not a whole number", [{"time": 1.5, "value": 1}]),
+            ("time is no time in Unix seconds", [{"time": -1, "value": 1}]),
+            ("time is no time in Unix seconds", [{"time": 1e12, "value": 1}]),
             ("value is not a number", [{"time": 1, "value": "1"}]),
             ("value is not a number", [{"time": 1, "value": True}]),
             ("value is beyond", [{"time": 1, "value": 10**400}]),

@@ -179,8 +179,7 @@ class StatHatExport:
 
         async def sum_up() -> Summary:
             full = await self.full_data(id, timeframe)
-            values = [point.value for point in full.points if point.receipts]
-            return summarize(values, full.counter)
+            return summarize(full.values, full.counter)
 
         return Deferred.fromCoroutine(sum_up())
 

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from txstathat.points import MAX_TIME
+
 __all__ = [
     "Alert",
     "DataPoint",
@@ -114,6 +116,13 @@ class FullDataset:
     counter: bool
     points: tuple[FullPoint, ...]
 
+    @property
+    def values(self) -> list[int | float]:
+        """
+        The values of the points that have data, oldest first.
+        """
+        return [point.value for point in self.points if point.receipts]
+
 
 @dataclass(frozen=True, slots=True)
 class Alert:
@@ -191,7 +200,7 @@ def read_dataset(answer: Any) -> Dataset:
         name=_text(answer, "name"),
         timeframe=_text(answer, "timeframe"),
         points=tuple(
-            DataPoint(_whole(point, "time"), _number(point, "value"))
+            DataPoint(_time(point, "time"), _number(point, "value"))
             for point in points
             # No data, said in so many words.
             if _member(point, "value", object, None) is not None
@@ -213,7 +222,7 @@ def read_full_dataset(answer: Any) -> FullDataset:
         counter=kind == "count",
         points=tuple(
             FullPoint(
-                _whole(point, "Time"), _number(point, "Value"), _whole(point, "Rcount")
+                _time(point, "Time"), _number(point, "Value"), _whole(point, "Rcount")
             )
             for point in points
         ),
@@ -280,3 +289,10 @@ def _whole(answer: Any, name: str) -> int:
     if found != int(found):
         raise Unreadable(f"{name} is not a whole number")
     return int(found)
+
+
+def _time(answer: Any, name: str) -> int:
+    time = _whole(answer, name)
+    if not 0 <= time <= MAX_TIME:
+        raise Unreadable(f"{name} is no time in Unix seconds")
+    return time

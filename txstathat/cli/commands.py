@@ -9,6 +9,7 @@ import click
 from txstathat import __version__
 from txstathat.cli.demo import demo
 from txstathat.cli.migas import migas
+from txstathat.cli.read import dataset, delete, list_stats, search, summary
 from txstathat.cli.send import check, count, value
 from txstathat.cli.serve import keys, serve, stats
 
@@ -23,5 +24,9 @@ def txstathat() -> None:
     """
 
 
-for command in (count, value, check, serve, keys, stats, demo, migas):
+for command in (
+    *(count, value, check),
+    *(list_stats, search, summary, dataset, delete),
+    *(serve, keys, stats, demo, migas),
+):
     txstathat.add_command(command)
