@@ -37,6 +37,7 @@ class PackageTests(SynchronousTestCase):
                 "StatHatBusy",
                 "StatHatClosed",
                 "StatHatError",
+                "StatHatExport",
                 "StatHatService",
                 "Value",
                 "classic_count",

@@ -13,6 +13,7 @@ from txstathat.errors import (
     StatHatError,
     txStatHatApiException,
 )
+from txstathat.export import StatHatExport
 from txstathat.null import NullStatHat
 from txstathat.outcome import Outcome
 from txstathat.points import Count, Value
@@ -37,6 +38,7 @@ __all__ = [
     "StatHatBusy",
     "StatHatClosed",
     "StatHatError",
+    "StatHatExport",
     "StatHatService",
     "Value",
     "classic_count",

@@ -29,8 +29,8 @@ from txstathat.exported import (
     read_list,
     read_stat,
 )
-from txstathat.outcome import one_line
-from txstathat.points import Amount, amount_text, check_name
+from txstathat.outcome import NO_ANSWER, one_line
+from txstathat.points import Amount, amount_text, check_name, shown
 from txstathat.replies import BadReply, Reply
 from txstathat.summary import Summary, summarize
 from txstathat.timeframe import Timeframe
@@ -105,7 +105,7 @@ class StatHatExport:
         )
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} at {self._transport.url}>"
+        return f"<{type(self).__name__} at {self._transport.origin}>"
 
     def stats(self) -> Deferred[list[StatInfo]]:
         """
@@ -172,13 +172,14 @@ class StatHatExport:
         :param id: the stat's id.
         :param timeframe: such as ``'1w3h'``.
         :returns: a Deferred that fires with a :class:`~txstathat.summary.Summary`; see
-            :func:`~txstathat.summary.summarize` for the formulas.
+            :func:`~txstathat.summary.summarize` for the formulas. It fails with
+            :class:`~txstathat.errors.AmountOverflow` when a sum is beyond the largest
+            float.
         """
 
         async def sum_up() -> Summary:
             full = await self.full_data(id, timeframe)
-            values = [point.value for point in full.points if point.receipts]
-            return summarize(values, full.counter)
+            return summarize(full.values, full.counter)
 
         return Deferred.fromCoroutine(sum_up())
 
@@ -306,6 +307,8 @@ class StatHatExport:
                 raise StatHatAPIError(200, f"over {MAX_STATS:,} stats are listed")
 
     async def _data(self, ids: str | Sequence[str], timeframe: str) -> list[Dataset]:
+        if not isinstance(ids, Sequence):
+            raise InvalidPoint("ids", f"must be a list of ids, not {shown(ids)}")
         segments = [_segment(id) for id in ([ids] if isinstance(ids, str) else ids)]
         query = urlencode({"t": str(Timeframe.parse(timeframe))})
         datasets: list[Dataset] = []
@@ -344,7 +347,7 @@ class StatHatExport:
         except Unreadable as error:
             raise StatHatAPIError(
                 reply.status,
-                f"not an answer of StatHat's (HTTP status {reply.status}): {error}",
+                f"{NO_ANSWER} (HTTP status {reply.status}): {error}",
             ) from None
 
     def _check(self, reply: Reply, answer: Any) -> None:
@@ -353,7 +356,7 @@ class StatHatExport:
         """
         inside = answer if isinstance(answer, dict) else {}
         status = inside.get("status", reply.status)
-        if not isinstance(status, int) or not 0 <= status <= 999:
+        if type(status) is not int or not 0 <= status <= 999:
             status = reply.status
         success = 200 <= reply.status < 300
         if success and 200 <= status < 300:

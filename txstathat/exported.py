@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from txstathat.points import MAX_TIME
+
 __all__ = [
     "Alert",
     "DataPoint",
@@ -114,6 +116,13 @@ class FullDataset:
     counter: bool
     points: tuple[FullPoint, ...]
 
+    @property
+    def values(self) -> list[int | float]:
+        """
+        The values of the points that have data, oldest first.
+        """
+        return [point.value for point in self.points if point.receipts]
+
 
 @dataclass(frozen=True, slots=True)
 class Alert:
@@ -186,12 +195,12 @@ def read_dataset(answer: Any) -> Dataset:
     """
     :raises Unreadable: if it is no dataset.
     """
-    points = _member(answer, "points", list)
+    points = _member(answer, "points", list, [])
     return Dataset(
         name=_text(answer, "name"),
         timeframe=_text(answer, "timeframe"),
         points=tuple(
-            DataPoint(_whole(point, "time"), _number(point, "value"))
+            DataPoint(_time(point, "time"), _number(point, "value"))
             for point in points
             # No data, said in so many words.
             if _member(point, "value", object, None) is not None
@@ -206,14 +215,14 @@ def read_full_dataset(answer: Any) -> FullDataset:
     kind = _text(answer, "Kind")
     if kind not in ("count", "value"):
         raise Unreadable("its Kind is neither count nor value")
-    points = _member(answer, "Points", list, []) or []
+    points = _member(answer, "Points", list, [])
     return FullDataset(
         name=_text(answer, "Name"),
         timeframe=_text(answer, "Timeframe"),
         counter=kind == "count",
         points=tuple(
             FullPoint(
-                _whole(point, "Time"), _number(point, "Value"), _whole(point, "Rcount")
+                _time(point, "Time"), _number(point, "Value"), _whole(point, "Rcount")
             )
             for point in points
         ),
@@ -243,11 +252,12 @@ _NEEDED: Any = object()
 def _member(answer: Any, name: str, kind: type, default: Any = _NEEDED) -> Any:
     if not isinstance(answer, dict):
         raise Unreadable("an object is missing")
-    found = answer.get(name, default)
-    if found is default and default is not _NEEDED:
+    found = answer.get(name)
+    if found is None:
+        # Go writes null for an empty list.
+        if default is _NEEDED:
+            raise Unreadable(f"{name} is missing")
         return default
-    if found is _NEEDED:
-        raise Unreadable(f"{name} is missing")
     if not isinstance(found, kind):
         raise Unreadable(f"{name} is of the wrong type")
     return found
@@ -264,8 +274,12 @@ def _number(answer: Any, name: str, default: Any = _NEEDED) -> Any:
         return None
     if isinstance(found, bool) or not isinstance(found, (int, float)):
         raise Unreadable(f"{name} is not a number")
-    if isinstance(found, float) and not math.isfinite(found):
-        raise Unreadable(f"{name} is not finite")
+    try:
+        finite = math.isfinite(found)
+    except OverflowError:
+        finite = False
+    if not finite:
+        raise Unreadable(f"{name} is beyond the largest float")
     return found
 
 
@@ -275,3 +289,10 @@ def _whole(answer: Any, name: str) -> int:
     if found != int(found):
         raise Unreadable(f"{name} is not a whole number")
     return int(found)
+
+
+def _time(answer: Any, name: str) -> int:
+    time = _whole(answer, name)
+    if not 0 <= time <= MAX_TIME:
+        raise Unreadable(f"{name} is no time in Unix seconds")
+    return time

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import fsum, sqrt
+from math import fsum, hypot, isfinite, sqrt
 from statistics import NormalDist
+
+from txstathat.errors import AmountOverflow
 
 __all__ = ["Summary", "summarize"]
 
@@ -56,17 +58,24 @@ def summarize(values: Sequence[float], counter: bool) -> Summary:
 
     :param values: the points that have data, oldest first.
     :param counter: whether they are of a counter, which has a total.
+    :raises AmountOverflow: if a result is beyond the largest float.
     """
     count = len(values)
-    total = sum(values) if all(isinstance(v, int) for v in values) else fsum(values)
     if not count:
         return Summary(
             0, None, None, None, None, 0 if counter else None, None, None, None
         )
-    mean = total / count
+    try:
+        total = sum(values) if all(isinstance(v, int) for v in values) else fsum(values)
+        mean = total / count
+    except OverflowError:
+        raise AmountOverflow("the sum of the points is too large") from None
     deviation = low_high_95 = low_high_99 = None
     if count > 1:
-        deviation = sqrt(fsum((value - mean) ** 2 for value in values) / (count - 1))
+        # Unlike a sum of squares, it does not overflow on its way.
+        deviation = hypot(*(value - mean for value in values)) / sqrt(count - 1)
+        if not isfinite(deviation):
+            raise AmountOverflow("the deviation of the points is too large")
         error = deviation / sqrt(count)
         low_high_95 = (mean - _Z95 * error, mean + _Z95 * error)
         low_high_99 = (mean - _Z99 * error, mean + _Z99 * error)

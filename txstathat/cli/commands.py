@@ -9,8 +9,11 @@ import click
 from txstathat import __version__
 from txstathat.cli.demo import demo
 from txstathat.cli.migas import migas
+from txstathat.cli.post import post
+from txstathat.cli.read import dataset, delete, list_stats, search, summary
 from txstathat.cli.send import check, count, value
 from txstathat.cli.serve import keys, serve, stats
+from txstathat.cli.timing import time_command
 
 __all__ = ["txstathat"]
 
@@ -23,5 +26,9 @@ def txstathat() -> None:
     """
 
 
-for command in (count, value, check, serve, keys, stats, demo, migas):
+for command in (
+    *(count, value, time_command, post, check),
+    *(list_stats, search, summary, dataset, delete),
+    *(serve, keys, stats, demo, migas),
+):
     txstathat.add_command(command)

@@ -64,7 +64,7 @@ def _diagnose_answer(error: StatHatAPIError) -> Diagnosis:
         return Diagnosis("answer", str(error), _ADVICE["answer"])
     if error.status in (401, 403) or error.msg.endswith("key specified"):
         return Diagnosis("key", str(error), _ADVICE["key"])
-    return Diagnosis("answer", str(error), "The server refused the point: see why.")
+    return Diagnosis("answer", str(error), "The server refused: see why.")
 
 
 def _step(error: BaseException) -> tuple[str, str]:

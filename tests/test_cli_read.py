@@ -1,0 +1,256 @@
+"""
+The commands that read, as a shell sees them, against a collector.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import ensureDeferred
+from twisted.internet.utils import getProcessOutputAndValue
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from txstathat import Count, Value, txStatHat
+from txstathat.cli.output import SPARK_WIDTH, sparkline, visible
+from txstathat.collector.service import CollectorService
+
+ROOT = Path(__file__).parent.parent
+#: A Markup of rich's, and of HTML's.
+HOSTILE = "load [red]x[/] <b>, é"
+
+
+class ShellCase(TestCase):
+    """
+    A collector in memory, on a real port.
+    """
+
+    timeout = 90
+
+    async def start(self) -> None:
+        """Start it."""
+        self.keys: dict[str, str] = {}
+        service = CollectorService(
+            "memory:", "tcp:0:interface=127.0.0.1", first_keys=self.keys.update
+        )
+        ready = service.ready()
+        service.startService()
+        self.addCleanup(service.stopService)
+        self.rooms = await ready
+        self.url = service.urls[0]
+        self.token = self.keys["access token"]
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+
+    async def post(self, *points: Any) -> None:
+        """Have points kept."""
+        client = txStatHat(self.keys["EZ key"], ignore_errors=False, url=self.url)
+        await client.post(points)
+        await client.close()
+
+    async def shell(
+        self, *arguments: str, stdin: str = "", **environ: str
+    ) -> tuple[int, str, str]:
+        """Run a command; it shows the secrets nowhere."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("TXSTATHAT_")}
+        out, err, status = await getProcessOutputAndValue(
+            sys.executable,
+            ["-m", "txstathat", *arguments],
+            env={
+                **kept,
+                "COLUMNS": "100",
+                "PYTHONIOENCODING": "utf-8",
+                "XDG_CONFIG_HOME": str(self.folder.absolute()),
+                "TXSTATHAT_TOKEN": self.token,
+                "TXSTATHAT_EZKEY": self.keys["EZ key"],
+                "TXSTATHAT_URL": self.url,
+                **environ,
+            },
+            path=str(ROOT),
+            stdinBytes=stdin.encode(),
+        )
+        told = out.decode() + err.decode()
+        for key in self.keys.values():
+            self.assertNotIn(key, told)
+        self.assertNotIn("Traceback", told)
+        return status, out.decode(), err.decode()
+
+    async def succeed(self, *arguments: str, **environ: str) -> str:
+        """Run a command that succeeds, and get its output."""
+        status, out, err = await self.shell(*arguments, **environ)
+        self.assertEqual((status, err), (0, ""))
+        return out
+
+
+class ReadTests(ShellCase):
+    """
+    ``list``, ``search``, ``summary``, ``dataset`` and ``delete``.
+    """
+
+    def test_list_and_search(self) -> Any:
+        """Stats as a table, as JSON and as CSV; names are shown as they are."""
+
+        async def check() -> None:
+            await self.start()
+            self.assertEqual(json.loads(await self.succeed("list", "--json")), [])
+            await self.post(Count("page views", 3), Value(HOSTILE, 2))
+            load, views = json.loads(await self.succeed("list", "--json"))
+            self.assertEqual((load["name"], load["kind"]), (HOSTILE, "value"))
+            self.assertEqual((views["name"], views["kind"]), ("page views", "counter"))
+            table = await self.succeed("list")
+            for text in (HOSTILE, "page views", "counter", views["id"]):
+                self.assertIn(text, table)
+            out = await self.succeed("search", "PAGE", "--csv")
+            self.assertEqual(
+                list(csv.reader(out.splitlines())),
+                [["id", "name", "kind"], [views["id"], "page views", "counter"]],
+            )
+            out = await self.succeed("search", "é", "--csv")
+            self.assertEqual(list(csv.reader(out.splitlines()))[1][1], HOSTILE)
+
+        return ensureDeferred(check())
+
+    def test_dataset(self) -> Any:
+        """Points by name or by id, with their receipts."""
+
+        async def check() -> None:
+            await self.start()
+            await self.post(Value(HOSTILE, 2), Value(HOSTILE, 5), Count("c", 7))
+            told = json.loads(await self.succeed("dataset", HOSTILE, "--json"))
+            self.assertEqual((told["name"], told["timeframe"]), (HOSTILE, "1w3h"))
+            (point,) = told["points"]
+            self.assertEqual((point["value"], point["receipts"]), (3.5, 2))
+            out = await self.succeed("dataset", told["id"], "-t", "2d1d", "--csv")
+            self.assertEqual(out.splitlines()[0], "time,value,receipts")
+            self.assertEqual(out.splitlines()[1].split(",")[1:], ["3.5", "2"])
+            table = await self.succeed("dataset", "c", "--timeframe", "3h1h")
+            self.assertIn("receipts", table)
+            self.assertEqual(table.count("│ 0 "), 4)
+            self.assertEqual(table.count("│ 7 "), 1)
+
+        return ensureDeferred(check())
+
+    def test_summary(self) -> Any:
+        """The numbers that sum up, with a sparkline for eyes."""
+
+        async def check() -> None:
+            await self.start()
+            now = int(self.rooms.archive.store.clock.seconds())
+            await self.post(*(Count("c", n, now - 3600 * n) for n in (1, 2, 3)))
+            told = json.loads(
+                await self.succeed("summary", "c", "-t", "6h1h", "--json")
+            )
+            self.assertEqual(
+                [told[name] for name in ("points", "latest", "min", "max", "total")],
+                [3, 1, 1, 3, 6],
+            )
+            self.assertEqual((told["mean"], told["deviation"]), (2, 1))
+            self.assertEqual(len(told["confidence_95"]), 2)
+            table = await self.succeed("summary", "c", "-t", "6h1h")
+            self.assertIn("confidence 95 low", table)
+            self.assertIn("█▆▃▁", table.splitlines()[-1])
+            rows = list(
+                csv.DictReader(
+                    (
+                        await self.succeed("summary", "c", "-t", "6h1h", "--csv")
+                    ).splitlines()
+                )
+            )
+            self.assertEqual((rows[0]["total"], rows[0]["mean"]), ("6", "2.0"))
+            self.assertTrue(rows[0]["confidence_99_high"])
+
+        return ensureDeferred(check())
+
+    def test_delete(self) -> Any:
+        """It asks first, and takes no answer for a no."""
+
+        async def check() -> None:
+            await self.start()
+            await self.post(Count("c"), Count("d"))
+            for answer in ("", "n\n"):
+                status, _, err = await self.shell("delete", "c", stdin=answer)
+                self.assertEqual(status, 1)
+                self.assertIn("Delete c?", err)
+            self.assertEqual(len(json.loads(await self.succeed("list", "--json"))), 2)
+            out = await self.succeed("delete", "c", "--yes")
+            self.assertEqual(out, "c is deleted.\n")
+            (left,) = json.loads(await self.succeed("list", "--json"))
+            self.assertEqual(left["name"], "d")
+            status, out, err = await self.shell("delete", "c", "--yes")
+            self.assertEqual((status, out), (1, ""))
+            self.assertIn("there is no stat with the name or id 'c'", err)
+
+        return ensureDeferred(check())
+
+    def test_failures(self) -> Any:
+        """Each says what failed and what to do; wrong usage is status 2."""
+
+        async def check() -> None:
+            await self.start()
+            for expected, words, arguments, environ in (
+                (1, "key: status=403", ("list",), {"TXSTATHAT_TOKEN": "wrong"}),
+                (1, "connection:", ("list", "--url", "http://127.0.0.1:1"), {}),
+                (2, "no access token: set", ("list",), {"TXSTATHAT_TOKEN": ""}),
+                (2, "must begin with https://", ("list", "--url", "x"), {}),
+                (2, "such as 1w3h", ("summary", "c", "-t", "1w"), {}),
+            ):
+                status, out, err = await self.shell(*arguments, **environ)
+                self.assertEqual((status, out), (expected, ""), err)
+                self.assertIn(words, err)
+
+        return ensureDeferred(check())
+
+    def test_settings_file(self) -> Any:
+        """Token and URL come from a file, which nobody else may read."""
+
+        async def check() -> None:
+            await self.start()
+            bare = {"TXSTATHAT_TOKEN": "", "TXSTATHAT_URL": ""}
+            path = self.folder / "txstathat.toml"
+            path.write_text(f'token = "{self.token}"\nurl = "{self.url}"\n')
+            path.chmod(0o640)
+            status, out, err = await self.shell("list", **bare)
+            self.assertEqual((status, out), (2, ""))
+            self.assertIn("chmod 600", err)
+            path.chmod(0o600)
+            self.assertEqual(await self.succeed("list", "--json", **bare), "[]\n")
+            # The environment comes first, and flags before it.
+            status, _, err = await self.shell("list", TXSTATHAT_TOKEN="x")
+            self.assertEqual(status, 1)
+            self.assertIn("403", err)
+            for words, text in (
+                ("is not TOML", f"token = {self.token}"),
+                ("may hold token", "tokens = 7"),
+            ):
+                path.write_text(text)
+                status, _, err = await self.shell("list", **bare)
+                self.assertEqual(status, 2)
+                self.assertIn(words, err)
+
+        return ensureDeferred(check())
+
+
+class OutputTests(SynchronousTestCase):
+    """
+    What eyes see.
+    """
+
+    def test_sparkline(self) -> None:
+        """From the smallest to the largest; a gap is a gap; many share bars."""
+        self.assertEqual(sparkline([]), "")
+        self.assertEqual(sparkline([5]), "▁")
+        self.assertEqual(sparkline([None, None]), "  ")
+        self.assertEqual(sparkline([0, 1, None, 7]), "▁▂ █")
+        self.assertEqual(sparkline([-1.7e308, 0, 1.7e308]), "▁▅█")
+        many = sparkline(list(range(10_000)))
+        self.assertEqual(len(many), SPARK_WIDTH)
+        self.assertEqual((many[0], many[-1]), ("▁", "█"))
+        self.assertEqual(many, "".join(sorted(many)))
+
+    def test_visible(self) -> None:
+        """No control character of a server's reaches a terminal."""
+        self.assertEqual(visible("a\x1b[31m\r\nb\u202e é"), "a�[31m��b� é")

@@ -1,0 +1,163 @@
+"""
+Points as lines of text: CSV with a header, or one JSON object to a line.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from itertools import chain
+from typing import Any, TextIO
+
+import click
+
+from txstathat.cli.options import AMOUNT, TIME
+from txstathat.errors import InvalidPoint
+from txstathat.points import Count, Point, Value, json_points, shown
+
+__all__ = ["MAX_LINE", "BadLine", "read_lines", "read_points"]
+
+#: The most characters that a line may have.
+MAX_LINE = 65_536
+
+_FIELDS = ("stat", "count", "value", "t")
+
+
+class BadLine(Exception):
+    """
+    A line that is no point.
+
+    :ivar number: which one it is, from 1.
+    :ivar problem: what is wrong with it.
+    """
+
+    def __init__(self, number: int, problem: str) -> None:
+        super().__init__(number, problem)
+        self.number = number
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"line {self.number}: {self.problem}"
+
+
+def read_lines(stream: TextIO) -> Iterator[str]:
+    """
+    The lines of a stream, as they come.
+
+    :raises BadLine: for one that is too long, or is no text.
+    """
+    number = 1
+    while True:
+        try:
+            line = stream.readline(MAX_LINE + 1)
+        except UnicodeDecodeError:
+            # It may be any of those that were read ahead.
+            raise BadLine(number, "or one soon after it, is not UTF-8") from None
+        if not line:
+            return
+        if len(line) > MAX_LINE:
+            raise BadLine(number, f"has over {MAX_LINE:,} characters")
+        yield line
+        number += 1
+
+
+def read_points(lines: Iterable[str], form: str | None) -> Iterator[tuple[int, Point]]:
+    """
+    The points that lines hold, each with the number of its line. Empty lines hold none.
+
+    Amounts stay exact: they are ints and Decimals.
+
+    :param lines: where they are.
+    :param form: ``'csv'`` or ``'jsonl'``; ``None`` takes what begins with ``{`` for
+        JSON.
+    :raises BadLine: where one is no valid point, once those before it were read.
+    """
+    lines = iter(lines)
+    first = next(lines, "")
+    if form is None:
+        form = "jsonl" if first.lstrip().startswith("{") else "csv"
+    read = _read_json if form == "jsonl" else _read_csv
+    for number, fields in read(chain([first], lines)):
+        try:
+            point = _make_point(fields)
+            json_points([point])
+        except InvalidPoint as error:
+            raise BadLine(number, str(error)) from None
+        except click.UsageError as error:
+            raise BadLine(number, error.message) from None
+        yield number, point
+
+
+def _read_json(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            fields = json.loads(line, parse_float=Decimal)
+        except (ValueError, RecursionError):
+            raise BadLine(number, "is not JSON") from None
+        if not isinstance(fields, dict):
+            raise BadLine(number, "is not a JSON object")
+        yield number, fields
+
+
+def _read_csv(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    reader = csv.reader(lines, strict=True)
+    header: list[str] | None = None
+    try:
+        for row in reader:
+            number = reader.line_num
+            if not row:
+                continue
+            if header is None:
+                header = _check_header(number, row)
+                continue
+            if len(row) != len(header):
+                raise BadLine(
+                    number, f"has {len(row)} cells, and the header {len(header)}"
+                )
+            fields: dict[str, Any] = {
+                name: cell for name, cell in zip(header, row, strict=True) if cell
+            }
+            for name in ("count", "value"):
+                if name in fields:
+                    fields[name] = AMOUNT.convert(fields[name], None, None)
+            yield number, fields
+    except csv.Error as error:
+        raise BadLine(reader.line_num, f"is not CSV: {error}") from None
+    except click.UsageError as error:
+        raise BadLine(reader.line_num, error.message) from None
+
+
+def _check_header(number: int, row: list[str]) -> list[str]:
+    header = [cell.strip() for cell in row]
+    if (
+        "stat" not in header
+        or len(set(header)) < len(header)
+        or not set(header) <= set(_FIELDS)
+        or not {"count", "value"} & set(header)
+    ):
+        raise BadLine(
+            number, "the header must name stat, count or value or both, and perhaps t"
+        )
+    return header
+
+
+def _make_point(fields: dict[str, Any]) -> Point:
+    unknown = set(fields) - set(_FIELDS)
+    if unknown:
+        raise InvalidPoint(
+            "point", f"has no {shown(min(unknown))}; it may have {', '.join(_FIELDS)}"
+        )
+    if ("count" in fields) == ("value" in fields):
+        raise InvalidPoint("point", "needs either a count or a value")
+    t = fields.get("t")
+    if t is not None:
+        if isinstance(t, bool) or not isinstance(t, (int, Decimal, str)):
+            raise InvalidPoint("t", f"{shown(t)} is neither Unix seconds nor ISO 8601")
+        t = TIME.convert(t, None, None)
+    if "count" in fields:
+        return Count(fields.get("stat", ""), fields["count"], t)
+    return Value(fields.get("stat", ""), fields["value"], t)

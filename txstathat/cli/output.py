@@ -1,0 +1,103 @@
+"""
+How commands show what they found: tables for eyes, JSON and CSV for programs.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["SPARK_WIDTH", "format_options", "show_rows", "sparkline", "visible"]
+
+#: How many characters a sparkline has at most.
+SPARK_WIDTH = 60
+
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def visible(thing: object) -> str:
+    """
+    A text of a server's as it may be shown in a terminal: without control characters.
+    """
+    return "".join(c if c.isprintable() else "�" for c in str(thing))
+
+
+def format_options(command: Callable[..., None]) -> Callable[..., None]:
+    """
+    Add the options that say how to show: they make the argument ``output``.
+    """
+    for name in ("csv", "json"):
+        command = click.option(
+            f"--{name}", "output", flag_value=name, help=f"Print {name.upper()}."
+        )(command)
+    return command
+
+
+def show_rows(
+    output: str | None,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    as_json: Any = None,
+    as_table: Iterable[Sequence[Any]] | None = None,
+) -> None:
+    """
+    Print rows.
+
+    :param output: ``'json'``, ``'csv'``, or ``None`` for a table.
+    :param columns: what the columns are called.
+    :param rows: one value for each column; ``None`` is an empty cell.
+    :param as_json: what to print as JSON instead of a list of objects.
+    :param as_table: what to put in the table instead of the rows.
+    """
+    if output == "json":
+        if as_json is None:
+            as_json = [dict(zip(columns, row, strict=True)) for row in rows]
+        click.echo(json.dumps(as_json, ensure_ascii=False))
+    elif output == "csv":
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+        click.echo(text.getvalue(), nl=False)
+    else:
+        table = Table()
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in rows if as_table is None else as_table:
+            table.add_row(*("" if cell is None else visible(cell) for cell in row))
+        Console(markup=False, highlight=False, emoji=False).print(table)
+
+
+def sparkline(values: Sequence[float | None]) -> str:
+    """
+    A row of bars, from the smallest value to the largest.
+
+    :param values: ``None`` where there is no data, which is a gap. Of more than
+        :data:`SPARK_WIDTH` neighbours share a bar, which is their mean.
+    """
+    bars = min(len(values), SPARK_WIDTH)
+    means: list[float | None] = []
+    for bar in range(bars):
+        part = values[bar * len(values) // bars : (bar + 1) * len(values) // bars]
+        known = [value for value in part if value is not None]
+        means.append(
+            sum(value / len(known) for value in known) if known else None,
+        )
+    there = [mean for mean in means if mean is not None]
+    low, high = min(there, default=0), max(there, default=0)
+    # Halved, since the difference of two large ones may be beyond the largest float.
+    room = high / 2 - low / 2
+    return "".join(
+        " "
+        if mean is None
+        else _BARS[round((mean / 2 - low / 2) / room * 7) if room else 0]
+        for mean in means
+    )

@@ -1,0 +1,99 @@
+"""
+``txstathat post``: points from standard input.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any, TextIO
+
+import click
+from twisted.internet.task import deferLater
+
+from txstathat.cli.diagnosis import diagnose
+from txstathat.cli.lines import BadLine, read_lines, read_points
+from txstathat.cli.options import make_client, server_options
+from txstathat.cli.running import run
+from txstathat.points import Point
+
+__all__ = ["POST_SIZE", "post"]
+
+#: How many points go in one request.
+POST_SIZE = 1_000
+
+
+@click.command()
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "jsonl"]),
+    help="What the lines are. By default JSON if the first begins with {, else CSV.",
+)
+@server_options
+def post(form: str | None, **server: Any) -> None:
+    """
+    Send the points on standard input.
+
+    One to a line, as CSV whose header names stat, count or value, and perhaps t; or
+    as JSON objects with these members: {"stat": "signups", "count": 1}. They are sent
+    a thousand at a time. The first line that is wrong ends it; what is before it is
+    sent.
+    """
+    client = make_client(**server)
+    points = read_points(read_lines(_text(sys.stdin)), form)
+
+    async def command(reactor: Any) -> int:
+        # Reading waits for lines, and the reactor with it: Ctrl-C ends both at once.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        sent = 0
+        problem = ""
+        try:
+            for part in _parts(points):
+                # Connections that grew old meanwhile are closed first, not used.
+                await deferLater(reactor, 0)
+                where = f"lines {part[0][0]} to {part[-1][0]}"
+                await client.post([point for _, point in part])
+                sent += len(part)
+        except BadLine as bad:
+            problem = str(bad)
+        except Exception as error:
+            found = diagnose(error)
+            problem = f"{where}: {found.step}: {found.problem}\n{found.advice}"
+        finally:
+            await client.close()
+        if problem:
+            click.echo(f"txstathat: {problem}", err=True)
+        click.echo(f"{sent:,} points were accepted.", err=bool(problem))
+        return int(bool(problem))
+
+    run(command)
+
+
+def _text(stream: TextIO) -> TextIO:
+    # Whatever the locale says: files of points are UTF-8, and csv does the newlines.
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(encoding="utf-8-sig", errors="strict", newline="")
+    return stream
+
+
+def _parts(
+    points: Iterable[tuple[int, Point]],
+) -> Iterator[list[tuple[int, Point]]]:
+    """
+    The points, as many at a time as go in one request; those before a bad line too.
+    """
+    part: list[tuple[int, Point]] = []
+    try:
+        for each in points:
+            part.append(each)
+            if len(part) == POST_SIZE:
+                yield part
+                part = []
+    except BadLine:
+        if part:
+            yield part
+        raise
+    if part:
+        yield part

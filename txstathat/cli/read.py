@@ -1,0 +1,267 @@
+"""
+``txstathat list``, ``search``, ``summary``, ``dataset`` and ``delete``: what was
+counted, from the shell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+import click
+
+from txstathat.cli.diagnosis import diagnose
+from txstathat.cli.output import format_options, show_rows, sparkline, visible
+from txstathat.cli.running import run
+from txstathat.cli.settings import make_export, reader_options
+from txstathat.errors import AmountOverflow, InvalidPoint, InvalidTimeframe
+from txstathat.export import StatHatExport
+from txstathat.exported import FullDataset, StatInfo
+from txstathat.summary import Summary, summarize
+from txstathat.timeframe import MAX_BUCKETS, Timeframe
+
+__all__ = ["dataset", "delete", "list_stats", "search", "summary"]
+
+
+class NoStat(Exception):
+    """
+    A stat that the account does not have.
+    """
+
+
+def _check_timeframe(context: Any, option: Any, text: str) -> str:
+    try:
+        return str(Timeframe.parse(text))
+    except InvalidTimeframe as error:
+        raise click.BadParameter(error.problem) from None
+
+
+def timeframe_option(default: str) -> Callable[..., Any]:
+    """
+    The option that says how far to look back, and in which steps.
+    """
+    return click.option(
+        "--timeframe",
+        "-t",
+        default=default,
+        show_default=True,
+        metavar="TIMEFRAME",
+        callback=_check_timeframe,
+        help="How far to look back, and in which steps: 1w3h is one week in steps of "
+        "three hours. Units: m h d w M y.",
+    )
+
+
+@click.command("list")
+@format_options
+@reader_options
+def list_stats(output: str | None, **server: Any) -> None:
+    """
+    List all stats.
+    """
+
+    async def work(client: StatHatExport) -> None:
+        _show_stats(output, await client.stats())
+
+    _with_client(server, work)
+
+
+@click.command()
+@click.argument("text")
+@format_options
+@reader_options
+def search(text: str, output: str | None, **server: Any) -> None:
+    """
+    List the stats whose name holds TEXT; upper and lower case are the same.
+    """
+
+    async def work(client: StatHatExport) -> None:
+        wanted = text.casefold()
+        stats = await client.stats()
+        _show_stats(output, [stat for stat in stats if wanted in stat.name.casefold()])
+
+    _with_client(server, work)
+
+
+@click.command()
+@click.argument("stat")
+@timeframe_option("1w3h")
+@format_options
+@reader_options
+def summary(stat: str, timeframe: str, output: str | None, **server: Any) -> None:
+    """
+    Sum up STAT, a name or an id: over its points that have data.
+    """
+
+    async def work(client: StatHatExport) -> None:
+        found, full = await _read(client, stat, timeframe)
+        _show_summary(output, found, full, summarize(full.values, full.counter))
+
+    _with_client(server, work)
+
+
+@click.command()
+@click.argument("stat")
+@timeframe_option("1w3h")
+@format_options
+@reader_options
+def dataset(stat: str, timeframe: str, output: str | None, **server: Any) -> None:
+    """
+    Show the points of STAT, a name or an id.
+
+    Times are in UTC; in JSON and CSV they are Unix seconds. Receipts are how many
+    points a value stands for.
+    """
+
+    async def work(client: StatHatExport) -> None:
+        found, full = await _read(client, stat, timeframe)
+        show_rows(
+            output,
+            ("time", "value", "receipts"),
+            [(p.time, p.value, p.receipts) for p in full.points],
+            as_json={
+                **_told(found),
+                "timeframe": full.timeframe,
+                "points": [asdict(point) for point in full.points],
+            },
+            as_table=[
+                (_time(p.time), _number(p.value), p.receipts) for p in full.points
+            ],
+        )
+
+    _with_client(server, work)
+
+
+@click.command()
+@click.argument("stat")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@reader_options
+def delete(stat: str, yes: bool, **server: Any) -> None:
+    """
+    Delete STAT, a name or an id.
+
+    Your own collector keeps it in the trash for 48 hours (txstathat stats restore).
+    """
+    if not yes:
+        # Before the reactor runs: Ctrl-C is then a no.
+        click.confirm(f"Delete {visible(stat)}?", abort=True, err=True)
+
+    async def work(client: StatHatExport) -> None:
+        found = await _find(client, stat)
+        await client.delete(found.id)
+        click.echo(f"{visible(found.name)} is deleted.")
+
+    _with_client(server, work)
+
+
+def _with_client(
+    server: dict[str, Any], work: Callable[[StatHatExport], Awaitable[None]]
+) -> NoReturn:
+    """
+    Do something with a client, and leave.
+    """
+    client = make_export(**server)
+
+    async def command(reactor: Any) -> int:
+        try:
+            await work(client)
+        except (AmountOverflow, InvalidPoint, NoStat) as error:
+            click.echo(f"txstathat: {visible(error)}", err=True)
+            return 1
+        except Exception as error:
+            found = diagnose(error)
+            click.echo(f"txstathat: {found.step}: {visible(found.problem)}", err=True)
+            click.echo(found.advice, err=True)
+            return 1
+        finally:
+            await client.close()
+        return 0
+
+    run(command)
+
+
+async def _find(client: StatHatExport, wanted: str) -> StatInfo:
+    """
+    The stat that has a name; else the one that has an id.
+    """
+    stats = await client.stats()
+    for stat in stats:
+        if stat.name == wanted:
+            return stat
+    for stat in stats:
+        if stat.id == wanted:
+            return stat
+    raise NoStat(f"there is no stat with the name or id {wanted!r}; see txstathat list")
+
+
+async def _read(
+    client: StatHatExport, wanted: str, timeframe: str
+) -> tuple[StatInfo, FullDataset]:
+    stat = await _find(client, wanted)
+    return stat, await client.full_data(stat.id, timeframe)
+
+
+def _show_stats(output: str | None, stats: list[StatInfo]) -> None:
+    show_rows(
+        output,
+        ("id", "name", "kind"),
+        [tuple(_told(stat).values()) for stat in stats],
+    )
+
+
+def _told(stat: StatInfo) -> dict[str, str]:
+    kind = "counter" if stat.counter else "value"
+    return {"id": stat.id, "name": stat.name, "kind": kind}
+
+
+def _show_summary(
+    output: str | None, stat: StatInfo, full: FullDataset, told: Summary
+) -> None:
+    numbers = asdict(told)
+    flat = dict(numbers)
+    for name in ("confidence_95", "confidence_99"):
+        flat[f"{name}_low"], flat[f"{name}_high"] = flat.pop(name) or (None, None)
+    rows = [(name.replace("_", " "), _number(flat[name])) for name in flat]
+    show_rows(
+        output,
+        (visible(stat.name), visible(full.timeframe))
+        if output is None
+        else tuple(flat),
+        [tuple(flat.values())],
+        as_json={**_told(stat), "timeframe": full.timeframe, **numbers},
+        as_table=[row for row in rows if row[1]],
+    )
+    if output is None:
+        click.echo(sparkline(_on_grid(full)))
+
+
+def _on_grid(full: FullDataset) -> list[float | None]:
+    """
+    The values of a dataset, with ``None`` where there is no data.
+    """
+    values = {
+        point.time: point.value if full.counter or point.receipts else None
+        for point in full.points
+    }
+    try:
+        interval = Timeframe.parse(full.timeframe).interval
+    except InvalidTimeframe:
+        return list(values.values())
+    by_bucket = {interval.bucket(time): value for time, value in values.items()}
+    if not by_bucket or max(by_bucket) - min(by_bucket) > MAX_BUCKETS:
+        return list(values.values())
+    return [
+        by_bucket.get(bucket) for bucket in range(min(by_bucket), max(by_bucket) + 1)
+    ]
+
+
+def _time(t: int) -> str:
+    return f"{datetime.fromtimestamp(t, UTC):%Y-%m-%d %H:%M}"
+
+
+def _number(number: Any) -> str | None:
+    if number is None:
+        return None
+    return f"{number:,}" if isinstance(number, int) else f"{number:,.6g}"
