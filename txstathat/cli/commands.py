@@ -14,6 +14,7 @@ from txstathat.cli.read import dataset, delete, list_stats, search, summary
 from txstathat.cli.send import check, count, value
 from txstathat.cli.serve import keys, serve, stats
 from txstathat.cli.timing import time_command
+from txstathat.cli.top import top
 
 __all__ = ["txstathat"]
 
@@ -28,7 +29,7 @@ def txstathat() -> None:
 
 for command in (
     *(count, value, time_command, post, check),
-    *(list_stats, search, summary, dataset, delete),
+    *(list_stats, search, summary, dataset, delete, top),
     *(serve, keys, stats, demo, migas),
 ):
     txstathat.add_command(command)
