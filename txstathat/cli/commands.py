@@ -7,6 +7,7 @@ from __future__ import annotations
 import click
 
 from txstathat import __version__
+from txstathat.cli.backup import backup
 from txstathat.cli.demo import demo
 from txstathat.cli.migas import migas
 from txstathat.cli.post import post
@@ -30,6 +31,6 @@ def txstathat() -> None:
 for command in (
     *(count, value, time_command, post, check),
     *(list_stats, search, summary, dataset, delete, top),
-    *(serve, keys, stats, demo, migas),
+    *(serve, keys, stats, backup, demo, migas),
 ):
     txstathat.add_command(command)

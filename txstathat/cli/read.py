@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import click
 from twisted.internet.defer import CancelledError
 
-from txstathat.cli.diagnosis import diagnose
+from txstathat.cli.diagnosis import tell_failure
 from txstathat.cli.output import (
     format_options,
     number_text,
@@ -187,9 +187,7 @@ def with_client(
         except CancelledError:
             raise
         except Exception as error:
-            found = diagnose(error)
-            click.echo(f"txstathat: {found.step}: {visible(found.problem)}", err=True)
-            click.echo(found.advice, err=True)
+            tell_failure(error)
             return 1
         finally:
             await client.close()
