@@ -252,6 +252,7 @@ class TopTests(ShellCase):
             places = [out.index(f"│ {name} ") for name in ("b", "a", HOSTILE)]
             self.assertEqual(places, sorted(places))
             self.assertIn("2.5", out)
+            self.assertTrue(out.endswith("┘\n"))
             out = await self.succeed("top", "LOAD", "--once")
             self.assertIn(HOSTILE, out)
             self.assertNotIn("│ b ", out)

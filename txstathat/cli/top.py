@@ -60,7 +60,7 @@ def top(
                 table = _table(read, datasets, rows, timeframe)
                 if len(found) > len(read):
                     table.caption = f"{len(found) - len(read):,} more were not read"
-                if console.is_terminal or once:
+                if console.is_terminal:
                     live.update(table, refresh=True)
                 else:
                     console.print(table)
