@@ -7,11 +7,14 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import ensureDeferred
+from twisted.internet.threads import deferToThread
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
@@ -230,6 +233,66 @@ class ReadTests(ShellCase):
                 status, _, err = await self.shell("list", **bare)
                 self.assertEqual(status, 2)
                 self.assertIn(words, err)
+
+        return ensureDeferred(check())
+
+
+class TopTests(ShellCase):
+    """
+    ``top``.
+    """
+
+    def test_once(self) -> Any:
+        """Counters by their totals, then values; those that are searched for."""
+
+        async def check() -> None:
+            await self.start()
+            await self.post(Count("a", 2), Count("b", 7), Value(HOSTILE, 2.5))
+            out = await self.succeed("top", "--once")
+            places = [out.index(f"│ {name} ") for name in ("b", "a", HOSTILE)]
+            self.assertEqual(places, sorted(places))
+            self.assertIn("2.5", out)
+            self.assertTrue(out.endswith("┘\n"))
+            out = await self.succeed("top", "LOAD", "--once")
+            self.assertIn(HOSTILE, out)
+            self.assertNotIn("│ b ", out)
+            out = await self.succeed("top", "--once", "--rows", "1")
+            self.assertNotIn("│ a ", out)
+
+        return ensureDeferred(check())
+
+    def test_live(self) -> Any:
+        """In a terminal it shows what comes in, until Ctrl-C."""
+
+        async def check() -> None:
+            await self.start()
+            await self.post(Count("a", 1_234))
+            ours, theirs = os.openpty()
+            process = subprocess.Popen(
+                [sys.executable, "-m", "txstathat", "top", "--every", "0.2"],
+                stdout=theirs,
+                stderr=theirs,
+                cwd=ROOT,
+                env={
+                    **os.environ,
+                    "TERM": "xterm",
+                    "TXSTATHAT_TOKEN": self.token,
+                    "TXSTATHAT_URL": self.url,
+                },
+            )
+            os.close(theirs)
+            self.addCleanup(os.close, ours)
+            self.addCleanup(process.wait)
+            self.addCleanup(process.kill)
+            seen = b""
+            for words in (b"1,234", b"1,239"):
+                while words not in seen:
+                    seen += await deferToThread(os.read, ours, 65_536)
+                if words == b"1,234":
+                    await self.post(Count("a", 5))
+            process.send_signal(signal.SIGINT)
+            self.assertEqual(await deferToThread(process.wait, 30), 130)
+            self.assertNotIn(b"Traceback", seen)
 
         return ensureDeferred(check())
 

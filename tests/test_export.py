@@ -5,7 +5,12 @@ The export client: against the collector, and against servers that say other thi
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64encode
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from textwrap import dedent
 from typing import Any
 from urllib.parse import parse_qs, quote, quote_plus
 
@@ -186,6 +191,22 @@ class CollectorCase(SynchronousTestCase):
         self.assertEqual(self.ids(), (load,))
         error = self.failureResultOf(self.client.delete(views), StatHatAPIError).value
         self.assertEqual(error.status, 404)
+
+    def test_documentation(self) -> None:
+        """The example in the documentation prints points and a summary."""
+        self.keep(Count("signups", 5))
+        page = (Path(__file__).parent.parent / "docs" / "export.rst").read_text()
+        (block,) = re.findall(r"code-block:: python\n\n((?:    .*\n|\n)+)", page)
+        names: dict[str, Any] = {}
+        exec(dedent(block), names)
+        names["StatHatExport"] = lambda token: self.client
+        with redirect_stdout(StringIO()) as out:
+            shown = Deferred.fromCoroutine(names["show"](self.here.token))
+            self.successResultOf(shown)
+        lines = out.getvalue().splitlines()
+        self.assertEqual(len(lines), 56 + 1)
+        self.assertEqual(lines[-2].split()[1], "5")
+        self.assertEqual(lines[-1], "5 5.0 None")
 
     def test_a_wrong_token(self) -> None:
         """It is refused, and is not told back."""

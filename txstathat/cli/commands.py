@@ -7,6 +7,7 @@ from __future__ import annotations
 import click
 
 from txstathat import __version__
+from txstathat.cli.backup import backup
 from txstathat.cli.demo import demo
 from txstathat.cli.migas import migas
 from txstathat.cli.post import post
@@ -14,6 +15,7 @@ from txstathat.cli.read import dataset, delete, list_stats, search, summary
 from txstathat.cli.send import check, count, value
 from txstathat.cli.serve import keys, serve, stats
 from txstathat.cli.timing import time_command
+from txstathat.cli.top import top
 
 __all__ = ["txstathat"]
 
@@ -28,7 +30,7 @@ def txstathat() -> None:
 
 for command in (
     *(count, value, time_command, post, check),
-    *(list_stats, search, summary, dataset, delete),
-    *(serve, keys, stats, demo, migas),
+    *(list_stats, search, summary, dataset, delete, top),
+    *(serve, keys, stats, backup, demo, migas),
 ):
     txstathat.add_command(command)

@@ -6,15 +6,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import click
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectError, DNSLookupError, TimeoutError
 from twisted.web.client import ResponseFailed
 
 from txstathat.agent import HandshakeFailed
+from txstathat.cli.output import visible
 from txstathat.errors import InvalidPoint, StatHatAPIError
 from txstathat.outcome import NO_ANSWER
 
-__all__ = ["Diagnosis", "STEPS", "diagnose"]
+__all__ = ["Diagnosis", "STEPS", "diagnose", "tell_failure"]
 
 #: The steps of an exchange, in order.
 STEPS = ("point", "look-up", "connection", "TLS", "answer", "key")
@@ -57,6 +59,17 @@ def diagnose(error: BaseException) -> Diagnosis:
         return _diagnose_answer(error)
     step, problem = _step(error)
     return Diagnosis(step, problem, _ADVICE[step])
+
+
+def tell_failure(error: BaseException) -> None:
+    """
+    Say on standard error which step failed, and what to do.
+
+    :param error: what a call of a client's failed with.
+    """
+    found = diagnose(error)
+    click.echo(f"txstathat: {found.step}: {visible(found.problem)}", err=True)
+    click.echo(found.advice, err=True)
 
 
 def _diagnose_answer(error: StatHatAPIError) -> Diagnosis:

@@ -15,7 +15,14 @@ from txstathat.client import API_URL, txStatHat
 from txstathat.errors import InvalidPoint
 from txstathat.points import epoch_seconds, parse_amount
 
-__all__ = ["AMOUNT", "TIME", "make_client", "server_options"]
+__all__ = [
+    "AMOUNT",
+    "TIME",
+    "add_options",
+    "make_client",
+    "server_options",
+    "timeout_option",
+]
 
 
 class _Amount(click.ParamType):  # type: ignore[type-arg]
@@ -51,6 +58,19 @@ AMOUNT = _Amount()
 TIME = _Time()
 
 
+def timeout_option(default: float) -> Callable[..., Any]:
+    """
+    The option that limits how long a request may take.
+    """
+    return click.option(
+        "--timeout",
+        default=default,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long one request may take.",
+    )
+
+
 def server_options(command: Callable[..., None]) -> Callable[..., None]:
     """
     Add the options that say where to post and with which key.
@@ -70,14 +90,17 @@ def server_options(command: Callable[..., None]) -> Callable[..., None]:
             show_default=True,
             help="The server (or TXSTATHAT_URL).",
         ),
-        click.option(
-            "--timeout",
-            default=10.0,
-            show_default=True,
-            metavar="SECONDS",
-            help="How long one request may take.",
-        ),
+        timeout_option(10.0),
     ]
+    return add_options(command, options)
+
+
+def add_options(
+    command: Callable[..., None], options: list[Callable[..., Any]]
+) -> Callable[..., None]:
+    """
+    Add options to a command, in the order in which its help shows them.
+    """
     for option in reversed(options):
         command = option(command)
     return command

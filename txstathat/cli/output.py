@@ -14,7 +14,14 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["SPARK_WIDTH", "format_options", "show_rows", "sparkline", "visible"]
+__all__ = [
+    "SPARK_WIDTH",
+    "format_options",
+    "number_text",
+    "show_rows",
+    "sparkline",
+    "visible",
+]
 
 #: How many characters a sparkline has at most.
 SPARK_WIDTH = 60
@@ -27,6 +34,15 @@ def visible(thing: object) -> str:
     A text of a server's as it may be shown in a terminal: without control characters.
     """
     return "".join(c if c.isprintable() else "�" for c in str(thing))
+
+
+def number_text(number: float | None) -> str:
+    """
+    A number for eyes: whole ones whole, others with six digits; none is empty.
+    """
+    if number is None:
+        return ""
+    return f"{number:,}" if isinstance(number, int) else f"{number:,.6g}"
 
 
 def format_options(command: Callable[..., None]) -> Callable[..., None]:

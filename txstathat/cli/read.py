@@ -11,9 +11,16 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 import click
+from twisted.internet.defer import CancelledError
 
-from txstathat.cli.diagnosis import diagnose
-from txstathat.cli.output import format_options, show_rows, sparkline, visible
+from txstathat.cli.diagnosis import tell_failure
+from txstathat.cli.output import (
+    format_options,
+    number_text,
+    show_rows,
+    sparkline,
+    visible,
+)
 from txstathat.cli.running import run
 from txstathat.cli.settings import make_export, reader_options
 from txstathat.errors import AmountOverflow, InvalidPoint, InvalidTimeframe
@@ -22,7 +29,16 @@ from txstathat.exported import FullDataset, StatInfo
 from txstathat.summary import Summary, summarize
 from txstathat.timeframe import MAX_BUCKETS, Timeframe
 
-__all__ = ["dataset", "delete", "list_stats", "search", "summary"]
+__all__ = [
+    "dataset",
+    "delete",
+    "holding",
+    "list_stats",
+    "search",
+    "summary",
+    "timeframe_option",
+    "with_client",
+]
 
 
 class NoStat(Exception):
@@ -65,7 +81,7 @@ def list_stats(output: str | None, **server: Any) -> None:
     async def work(client: StatHatExport) -> None:
         _show_stats(output, await client.stats())
 
-    _with_client(server, work)
+    with_client(server, work)
 
 
 @click.command()
@@ -78,11 +94,9 @@ def search(text: str, output: str | None, **server: Any) -> None:
     """
 
     async def work(client: StatHatExport) -> None:
-        wanted = text.casefold()
-        stats = await client.stats()
-        _show_stats(output, [stat for stat in stats if wanted in stat.name.casefold()])
+        _show_stats(output, holding(text, await client.stats()))
 
-    _with_client(server, work)
+    with_client(server, work)
 
 
 @click.command()
@@ -99,7 +113,7 @@ def summary(stat: str, timeframe: str, output: str | None, **server: Any) -> Non
         found, full = await _read(client, stat, timeframe)
         _show_summary(output, found, full, summarize(full.values, full.counter))
 
-    _with_client(server, work)
+    with_client(server, work)
 
 
 @click.command()
@@ -127,11 +141,11 @@ def dataset(stat: str, timeframe: str, output: str | None, **server: Any) -> Non
                 "points": [asdict(point) for point in full.points],
             },
             as_table=[
-                (_time(p.time), _number(p.value), p.receipts) for p in full.points
+                (_time(p.time), number_text(p.value), p.receipts) for p in full.points
             ],
         )
 
-    _with_client(server, work)
+    with_client(server, work)
 
 
 @click.command()
@@ -153,10 +167,10 @@ def delete(stat: str, yes: bool, **server: Any) -> None:
         await client.delete(found.id)
         click.echo(f"{visible(found.name)} is deleted.")
 
-    _with_client(server, work)
+    with_client(server, work)
 
 
-def _with_client(
+def with_client(
     server: dict[str, Any], work: Callable[[StatHatExport], Awaitable[None]]
 ) -> NoReturn:
     """
@@ -170,16 +184,24 @@ def _with_client(
         except (AmountOverflow, InvalidPoint, NoStat) as error:
             click.echo(f"txstathat: {visible(error)}", err=True)
             return 1
+        except CancelledError:
+            raise
         except Exception as error:
-            found = diagnose(error)
-            click.echo(f"txstathat: {found.step}: {visible(found.problem)}", err=True)
-            click.echo(found.advice, err=True)
+            tell_failure(error)
             return 1
         finally:
             await client.close()
         return 0
 
     run(command)
+
+
+def holding(text: str, stats: list[StatInfo]) -> list[StatInfo]:
+    """
+    The stats whose name holds a text, in upper or lower case.
+    """
+    wanted = text.casefold()
+    return [stat for stat in stats if wanted in stat.name.casefold()]
 
 
 async def _find(client: StatHatExport, wanted: str) -> StatInfo:
@@ -223,7 +245,7 @@ def _show_summary(
     flat = dict(numbers)
     for name in ("confidence_95", "confidence_99"):
         flat[f"{name}_low"], flat[f"{name}_high"] = flat.pop(name) or (None, None)
-    rows = [(name.replace("_", " "), _number(flat[name])) for name in flat]
+    rows = [(name.replace("_", " "), number_text(flat[name])) for name in flat]
     show_rows(
         output,
         (visible(stat.name), visible(full.timeframe))
@@ -259,9 +281,3 @@ def _on_grid(full: FullDataset) -> list[float | None]:
 
 def _time(t: int) -> str:
     return f"{datetime.fromtimestamp(t, UTC):%Y-%m-%d %H:%M}"
-
-
-def _number(number: Any) -> str | None:
-    if number is None:
-        return None
-    return f"{number:,}" if isinstance(number, int) else f"{number:,.6g}"

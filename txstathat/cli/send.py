@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import click
 from rich.console import Console
 
-from txstathat.cli.diagnosis import STEPS, diagnose
+from txstathat.cli.diagnosis import STEPS, diagnose, tell_failure
 from txstathat.cli.options import AMOUNT, TIME, make_client, server_options
 from txstathat.cli.running import run
 from txstathat.client import API_URL, txStatHat
@@ -59,9 +59,7 @@ def _send(client: txStatHat, point: Point) -> NoReturn:
         try:
             await client.post([point])
         except Exception as error:
-            found = diagnose(error)
-            click.echo(f"txstathat: {found.step}: {found.problem}", err=True)
-            click.echo(found.advice, err=True)
+            tell_failure(error)
             return 1
         finally:
             await client.close()

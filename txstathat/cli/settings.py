@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from txstathat.cli.options import add_options, timeout_option
 from txstathat.export import EXPORT_URL, StatHatExport
 
 __all__ = ["config_path", "make_export", "read_config", "reader_options"]
@@ -81,17 +82,9 @@ def reader_options(command: Callable[..., None]) -> Callable[..., None]:
             metavar="URL",
             help=f"The server (or TXSTATHAT_URL).  [default: {EXPORT_URL}]",
         ),
-        click.option(
-            "--timeout",
-            default=30.0,
-            show_default=True,
-            metavar="SECONDS",
-            help="How long one request may take.",
-        ),
+        timeout_option(30.0),
     ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return add_options(command, options)
 
 
 def make_export(token: str | None, url: str | None, timeout: float) -> StatHatExport:

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from txstathat.cli.diagnosis import diagnose
+from txstathat.cli.diagnosis import tell_failure
 from txstathat.cli.options import make_client, server_options
 from txstathat.cli.running import run
 from txstathat.errors import InvalidPoint
@@ -58,9 +58,7 @@ def time_command(name: str, command: tuple[str, ...], **server: Any) -> None:
                 [Value(name, taken), Count(f"{name} failures", int(status != 0))]
             )
         except Exception as error:
-            found = diagnose(error)
-            click.echo(f"txstathat: {found.step}: {found.problem}", err=True)
-            click.echo(found.advice, err=True)
+            tell_failure(error)
         finally:
             await client.close()
         return status

@@ -1,0 +1,66 @@
+"""
+``txstathat backup``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.utils import getProcessOutputAndValue
+
+from tests.test_archive import batch
+from tests.test_collector_service import ROOT, ServiceCase
+from txstathat import Count
+from txstathat.collector.archive import Archive
+from txstathat.collector.stats import Total
+from txstathat.stores import open_store
+
+
+class BackupTests(ServiceCase):
+    """
+    ``backup``, of a collector that runs.
+    """
+
+    def run_backup(self, store: str, file: str) -> Any:
+        """Run the command."""
+        return getProcessOutputAndValue(
+            sys.executable,
+            ["-m", "txstathat", "backup", file, "--store", store],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+
+    @inlineCallbacks
+    def test_copy(self) -> Any:
+        """The copy is a store, with what there was; the collector goes on."""
+        yield self.start()
+        yield self.rooms.archive.keep(batch(Count("a", 2)))
+        store = f"sqlite:{Path(self.path).absolute()}"
+        copy = Path(self.mktemp()).absolute()
+        out, err, status = yield self.run_backup(store, str(copy))
+        self.assertEqual((err, status), (b"", 0))
+        self.assertEqual(out.decode(), f"{copy} has {copy.stat().st_size:,} bytes.\n")
+        yield self.rooms.archive.keep(batch(Count("a", 3)))
+        opened = yield open_store(f"sqlite:{copy}")
+        self.addCleanup(opened.close)
+        totals = yield Deferred.fromCoroutine(Archive(opened).totals())
+        self.assertEqual(totals, {"a": Total("count", 1, 2)})
+        self.assertEqual((yield self.totals())["a"].sum, 5)
+
+    @inlineCallbacks
+    def test_failures(self) -> Any:
+        """A file that is there is left alone; only a SQLite store can be copied."""
+        there = Path(self.mktemp()).absolute()
+        there.write_text("mine")
+        for store, words in (
+            (f"sqlite:{there}", b"is there already"),
+            ("memory:", b"only a SQLite store can be copied"),
+        ):
+            out, err, status = yield self.run_backup(store, str(there))
+            self.assertEqual((out, status), (b"", 1))
+            self.assertIn(words, err)
+            self.assertNotIn(b"Traceback", err)
+        self.assertEqual(there.read_text(), "mine")
