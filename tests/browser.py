@@ -29,6 +29,8 @@ __all__ = ["OUTPUT", "Browser", "start_browser"]
 OUTPUT = Path(__file__).parent / "output"
 #: For how many seconds one command, and one condition, is waited for.
 PATIENCE = 10
+#: How often ChromeDriver is started before its failure is told.
+STARTS = 5
 
 _ARGUMENTS = [
     "--headless",
@@ -221,20 +223,40 @@ def start_browser() -> Browser:
     """
     require_program("chromium", "chromium")
     program = require_program("chromedriver", "chromium-driver")
+    driver, url = _start_driver(program)
     profile = tempfile.mkdtemp(prefix="txstathat-browser-")
-    driver = subprocess.Popen(
-        [program, "--port=0"], stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
-    assert driver.stdout is not None
     try:
+        return Browser(driver, url, profile)
+    except BaseException:
+        _end(driver)
+        shutil.rmtree(profile, ignore_errors=True)
+        raise
+
+
+def _start_driver(program: str) -> tuple[subprocess.Popen[str], str]:
+    # ChromeDriver takes a free IPv4 port, and ends at once if the same IPv6
+    # port happens to be in use; on a busy machine it sometimes is.
+    said = ""
+    for _ in range(STARTS):
+        driver = subprocess.Popen(
+            [program, "--port=0"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        assert driver.stdout is not None
         for line in driver.stdout:
             port = re.search(r"started successfully on port ([0-9]+)", line)
             if port is not None:
-                return Browser(driver, f"http://127.0.0.1:{port[1]}/session", profile)
-        raise AssertionError("chromedriver did not start")
-    except BaseException:
-        driver.kill()
-        driver.wait()
+                return driver, f"http://127.0.0.1:{port[1]}/session"
+            said += line
+        _end(driver)
+    raise AssertionError(f"chromedriver did not start in {STARTS} tries: {said}")
+
+
+def _end(driver: subprocess.Popen[str]) -> None:
+    driver.kill()
+    driver.wait()
+    if driver.stdout is not None:
         driver.stdout.close()
-        shutil.rmtree(profile, ignore_errors=True)
-        raise
