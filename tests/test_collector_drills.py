@@ -48,10 +48,12 @@ class Server:
     ``txstathat serve``, in a process of its own.
 
     :param store: the store's URL.
+    :param options: more of its command line's.
     """
 
-    def __init__(self, store: str) -> None:
+    def __init__(self, store: str, *options: str) -> None:
         self.store = store
+        self.options = options
         self.port = free_port()
         self.keys: dict[str, str] = {}
         self.process: Any = None
@@ -64,6 +66,7 @@ class Server:
             [
                 *(sys.executable, "-m", "txstathat", "serve", "--store", self.store),
                 *("--listen", f"tcp:{self.port}:interface=127.0.0.1"),
+                *self.options,
             ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -80,10 +83,11 @@ class Server:
             raise AssertionError(self.process.stderr.read())
         return time.monotonic() - began
 
-    def kill(self) -> None:
-        """Kill it, as a power cut would, but for the disk."""
+    def kill(self) -> str:
+        """Kill it, as a power cut would, but for the disk; what it logged."""
         self.process.kill()
-        self.process.communicate()
+        logged: str = self.process.communicate()[1]
+        return logged
 
     def memory(self) -> int:
         """How many bytes it has in memory."""
