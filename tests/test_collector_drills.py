@@ -27,6 +27,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from statistics import median
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 from uuid import uuid4
@@ -211,7 +212,7 @@ class CrashDrills(DrillCase):
         """Killed amid writes: nothing acknowledged is missing, nothing is doubled."""
         kills = 500 if FULL else 3
         sent: list[str] = []
-        slowest = 0.0
+        starts: list[float] = []
         for _ in range(kills):
             acknowledged: set[str] = set()
             ids = [uuid4().hex for _ in range(200)]
@@ -224,7 +225,7 @@ class CrashDrills(DrillCase):
                 self.server.kill()
                 for one in work:
                     one.result()
-            slowest = max(slowest, self.server.start())
+            starts.append(self.server.start())
             # What was in doubt is sent again, under the same id; twice for good measure.
             for id in ids:
                 if id not in acknowledged:
@@ -235,8 +236,11 @@ class CrashDrills(DrillCase):
         self.assertEqual(self.server.sums(), {"a": len(sent), "b": len(sent)})
         self.server.kill()
         self.sound()
-        self.say(f"{kills} kills, {len(sent)} batches, up again in {slowest:.2f} s")
-        self.assertLess(slowest, 2 if FULL else 10)
+        self.say(
+            f"{kills} kills, {len(sent)} batches, up again in {median(starts):.2f} s "
+            f"(median), {max(starts):.2f} s (worst)"
+        )
+        self.assertLess(max(starts), 2 if FULL else 10)
 
     def test_20_disk_full(self) -> None:
         """503 while nothing can be written, no half batches, and back after relief."""
@@ -347,6 +351,55 @@ class CrashDrills(DrillCase):
         self.say(f"503 in {longest:.2f} s")
         self.assertEqual((sums["a"], sums["b"]), (len(ids), len(ids)))
         self.assertLess(longest, 2)
+
+    def test_22_two_collectors(self) -> None:
+        """On one Redis, one of them killed now and then: one id, one kind, one total."""
+        redis = RedisServer("--appendonly", "yes", "--appendfsync", "always")
+        self.addCleanup(redis.remove)
+        url = f"redis://127.0.0.1:{redis.port}/0"
+        both = self.serve(url), self.serve(url)
+        one, other = both
+        # The first keys are made once, and are everybody's.
+        self.assertNotIn("EZ key", other.keys)
+        other.keys = one.keys
+        id = uuid4().hex
+        with ThreadPoolExecutor(20) as pool:
+            same = [pool.submit(each.post, ["x"], id) for each in both * 10]
+            self.assertEqual(Counter(each.result() for each in same), {200: 20})
+        self.assertEqual(other.post(["y"], id), 409)
+        value = {"ezkey": one.keys["EZ key"], "data": [{"stat": "v", "value": 1}]}
+        body = json.dumps(value)
+        status, _ = other.ask("POST", "/ez", body, Content_Type="application/json")
+        self.assertEqual(status, 200)
+        self.assertEqual(one.post(["w", "v"]), 400)
+        kills = 50 if FULL else 2
+        sent = 0
+
+        def send(ids: list[str], turns: tuple[Server, Server]) -> None:
+            for id in ids:
+                # What one did not answer, the other is asked.
+                answers = [each.post(["a"], id) for each in turns]
+                self.assertIn(200, answers)
+
+        for _ in range(kills):
+            ids = [uuid4().hex for _ in range(40)]
+            with ThreadPoolExecutor(2) as pool:
+                work = [
+                    pool.submit(send, ids[::2], (one, other)),
+                    pool.submit(send, ids[1::2], (other, one)),
+                ]
+                time.sleep(random.uniform(0.02, 0.2))
+                victim = random.choice(both)
+                victim.kill()
+                for each in work:
+                    each.result()
+            victim.start()
+            for id in random.sample(ids, 5):
+                self.assertEqual(victim.post(["a"], id), 200)
+            sent += len(ids)
+        self.say(f"{kills} kills, {sent} batches")
+        for each in both:
+            self.assertEqual(each.sums(), {"x": 1, "v": 1, "a": sent})
 
     def test_23_at_once(self) -> None:
         """The same id many times at once is applied once; another body is a 409."""
