@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,6 @@ class TallyTests(SynchronousTestCase):
             (Line("b", 2, 0, 0.3, None), False),
         ):
             self.assertEqual(line.equal, equal, line)
-            console = Console(record=True, file=open(os.devnull, "w"), width=80)
+            console = Console(record=True, file=StringIO(), width=80)
             console.print(table_of([line]))
             self.assertEqual("✗" in console.export_text(), not equal)

@@ -10,6 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
@@ -44,6 +45,9 @@ def order(chance: Random) -> tuple[str, float, str]:
     return genre, price, chance.choices(PAYMENTS, _WEIGHTS)[0]
 
 
+_log = Logger("bookshop")
+
+
 class PaymentRefused(Exception):
     """Now and then a bank says no."""
 
@@ -73,7 +77,10 @@ class Page(Resource):
             request.write(body)
             request.finish()
 
-        made.addCallback(answer).addErrback(request.processingFailed)
+        def broken(failure: Failure) -> None:
+            request.processingFailed(failure)
+
+        made.addCallback(answer).addErrback(broken)
         return NOT_DONE_YET
 
     async def _make(self) -> bytes:
@@ -123,8 +130,6 @@ class Bookshop(Resource):
     :param chance: what is up to chance.
     """
 
-    _log = Logger("bookshop")
-
     def __init__(
         self, stats: IStatHat, orders: IKick, reactor: Any, chance: Random
     ) -> None:
@@ -150,4 +155,4 @@ class Bookshop(Resource):
         await deferLater(self.reactor, self.chance.expovariate(1 / 0.025))
         if self.chance.random() < 0.06:
             raise PaymentRefused("the bank says no")
-        self._log.info("a book is sold")
+        _log.info("a book is sold")

@@ -4,10 +4,12 @@ The bookshop's charts on one page.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import parse_qs
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 from twisted.web.template import flattenString, tags
@@ -28,11 +30,11 @@ __all__ = ["Overview"]
 
 #: Every how many seconds the charts ask for fresh numbers.
 REFRESH = 2.0
-_QUERIES: Mapping[str, Mapping[bytes, list[bytes]]] = {
-    "requests": {b"scale": [b"minute"]},
-    "genres": {b"scale": [b"hour"], b"back": [b"24"], b"measure": [b"count"]},
-    "payments": {b"measure": [b"count"]},
-    "timeline": {b"measure": [b"count"]},
+_QUERIES = {
+    "requests": "scale=minute",
+    "genres": "scale=hour&back=24&measure=count",
+    "payments": "measure=count",
+    "timeline": "measure=count&year={0.year}&month={0.month}&day={0.day}",
 }
 
 
@@ -79,14 +81,19 @@ class Overview(Resource):
             request.write(body)
             request.finish()
 
-        made.addCallback(answer).addErrback(request.processingFailed)
+        def broken(failure: Failure) -> None:
+            request.processingFailed(failure)
+
+        made.addCallback(answer).addErrback(broken)
         request.notifyFinish().addErrback(lambda _: made.cancel())
         return NOT_DONE_YET
 
     async def _page(self) -> bytes:
         content = tags.div(tags.h1("The bookshop"))
+        today = datetime.now(UTC)
         for name, chart in self._charts.items():
-            table = await chart.table(_QUERIES[name])
+            query = parse_qs(_QUERIES[name].format(today).encode("ascii"))
+            table = await chart.table(query)
             content(fragment(table, f"{self._path}/{name}", REFRESH))
         html = page("The bookshop", content, f"{self._path}/assets")
         return b"<!DOCTYPE html>" + await flattenString(None, html)
