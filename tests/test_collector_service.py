@@ -331,7 +331,7 @@ class OptionsTests(SynchronousTestCase):
     def test_documented_unit(self) -> None:
         """The command line of the systemd unit in the documentation is understood."""
         text = (ROOT / "docs" / "own-server.rst").read_text()
-        (line,) = re.findall(r"ExecStart=(.*(?:\\\n.*)*)", text)
+        (line,) = re.findall(r"ExecStart=((?:.*\\\n)*.*)", text)
         program, *arguments = shlex.split(line.replace("\\\n", ""))
         self.assertTrue(program.endswith("/twist"))
         options = Options()
