@@ -169,10 +169,16 @@ class KeepTests(ArchiveCase):
         new = [self.archive.keep(batch(Count(name))) for name in ("a", "b", "c")]
         self.keep(Count("s2"))
         self.assertEqual(asked.count(None), 1)
+        # A reading that fails fails for all that wait for it, and is made again.
+        waiting.pop().errback(StoreUnavailable("away"))
+        for each in new:
+            self.failureResultOf(each, StoreUnavailable)
+        new = [self.archive.keep(batch(Count(name))) for name in ("a", "b", "c")]
+        self.assertEqual(asked.count(None), 2)
         waiting[0].callback(self.successResultOf(definitions()))
         self.assertEqual([self.successResultOf(each) for each in new], [True] * 3)
         self.keep(Count("d"))
-        self.assertEqual(asked.count(None), 1)
+        self.assertEqual(asked.count(None), 2)
 
     def test_many_stats_are_learned_in_parts(self) -> None:
         """So that the ids of many hold up nobody; nor do their cells."""

@@ -696,6 +696,8 @@ class TextTests(SynchronousTestCase):
         self.assertEqual(
             part.attributes, {"points": "60.0,2.0 118.0,14.0", "class": "part"}
         )
+        (part,) = sparkline([None, 10, 5]).children
+        self.assertEqual(part.attributes["class"], "part")
         for values in ([], [None], [0], [0, 0], [-1, 1], [7] * 25, [1e308, -1e308]):
             for each in sparkline(values).children:
                 for place in each.attributes["points"].replace(",", " ").split():

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 
 from txstathat.collector.ingest import Refusal
 from txstathat.collector.stats import stat_id
-from txstathat.slots import Slots
 from txstathat.stores.interface import IStore
 
 __all__ = ["MAX_NEW_STATS", "MAX_STATS", "Newcomers"]
@@ -43,7 +43,7 @@ class Newcomers:
         self._names: dict[str, str] = {}  # by id
         self._known: set[str] = set()
         self._knows_all = False
-        self._learning = Slots(1)
+        self._waiting: list[Deferred[None]] = []
         self._day = 0
         self._made: dict[str, int] = {}
 
@@ -69,8 +69,9 @@ class Newcomers:
         self.learn(await self._store.definitions(wanted))
         if self._known.issuperset(wanted):
             return
-        # Only who is new has to wait until all are counted.
-        await self._learning.run(lambda: Deferred.fromCoroutine(self._count()))
+        if not self._knows_all:
+            # Only who is new has to wait until all are counted.
+            await self._counted()
         new = [name for name in wanted if name not in self._known]
         if len(self._known) + len(new) > self._max_stats:
             raise Refusal(
@@ -89,10 +90,19 @@ class Newcomers:
         self._made[sender] = made
         self.learn(new)
 
-    async def _count(self) -> None:
-        if not self._knows_all:
-            await self._learn_all()
-            self._knows_all = True
+    def _counted(self) -> Deferred[None]:
+        # Of all that wait at once one reads, for all of them.
+        waiting: Deferred[None] = Deferred()
+        self._waiting.append(waiting)
+        if len(self._waiting) == 1:
+            Deferred.fromCoroutine(self._learn_all()).addBoth(self._count)
+        return waiting
+
+    def _count(self, outcome: Failure | None) -> None:
+        self._knows_all = outcome is None
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            one.callback(outcome)
 
     async def _learn_all(self) -> None:
         names = list(await self._store.definitions())

@@ -47,7 +47,8 @@ def sparkline(values: Sequence[float | None]) -> Tag:
             # A line of no length shows as a dot, with round ends.
             _draw(svg, places * 2, "dot")
         elif run[-1][0] == last:
-            _draw(svg, places[:-1])
+            if len(places) > 2:
+                _draw(svg, places[:-1])
             _draw(svg, places[-2:], "part")
         else:
             _draw(svg, places)
