@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from twisted.internet.defer import ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.threads import deferToThread
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
@@ -88,6 +89,31 @@ class CommandTests(TestCase):
             self.assertEqual((status, out), (1, ""))
             self.assertIn("txstathat: connection: Connection was refused", err)
             self.assertIn("Check the port", err)
+
+        return ensureDeferred(check())
+
+    def test_interrupted(self) -> Any:
+        """Ctrl-C ends the wait for an answer, with a shell's status and no words."""
+
+        async def check() -> None:
+            server = TroubleServer()
+            self.addCleanup(server.stop)
+            for arguments in (("count", "a"), ("value", "a", "1"), ("check",)):
+                asked: Deferred[None] = Deferred()
+                server.script = [lambda _, go_on, asked=asked: asked.callback(None)]
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "txstathat", *arguments],
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    env={**os.environ, "TXSTATHAT_EZKEY": KEY}
+                    | {"TXSTATHAT_URL": server.url},
+                    cwd=ROOT,
+                )
+                self.addCleanup(process.kill)
+                await asked
+                process.send_signal(signal.SIGINT)
+                out, err = await deferToThread(process.communicate, timeout=20)
+                self.assertEqual((process.returncode, out, err), (130, b"", b""))
 
         return ensureDeferred(check())
 
