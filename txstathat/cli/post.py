@@ -34,10 +34,16 @@ POST_SIZE = 1_000
 @server_options
 def post(form: str | None, **server: Any) -> None:
     """
-    Send the points on standard input.
+    Send the points on standard input, one to a line.
 
-    One to a line, as CSV whose header names stat, count or value, and perhaps t; or
-    as JSON objects with these members: {"stat": "signups", "count": 1}. They are sent
+    \b
+    CSV:           stat,count,value,t
+                   signups,1,,
+                   load,,0.7,2026-11-21T10:00:00Z
+    or JSON lines: {"stat": "signups", "count": 1}
+                   {"stat": "load", "value": 0.7, "t": 1795255200}
+
+    A point has a count or a value. Without t the time of receipt counts. They are sent
     a thousand at a time. The first line that is wrong ends it; what is before it is
     sent.
     """

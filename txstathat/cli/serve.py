@@ -77,9 +77,11 @@ def serve(
     webhooks: str,
 ) -> None:
     """
-    Take points as StatHat does, keep them, and tell them.
+    Run a StatHat of your own: a collector of points.
 
-    The first start makes an EZ key, a user key and an access token, and prints them.
+    It takes points as StatHat does, keeps them, and tells them by StatHat's export API
+    and on pages of its own. The first start makes an EZ key, a user key and an access
+    token, and prints them.
     """
     try:
         retention = parse_keep(keep)
@@ -161,7 +163,7 @@ def _on_store(store: str, work: Callable[[IStore], Awaitable[None]]) -> NoReturn
 @click.group()
 def keys() -> None:
     """
-    Keys of your own collector.
+    Make, list and revoke the keys of your own collector.
 
     They are kept hashed: a key is shown when it is made, and never again.
     """
@@ -173,8 +175,10 @@ def keys() -> None:
 @store_option
 def add_key(kind: str, name: str, store: str) -> None:
     """
-    Make a key, and call it NAME: an EZ key or a user key to post, an access token to
-    read.
+    Make a key, and call it NAME.
+
+    An EZ key (ez) or a user key (user) is to post with; an access token (access) is to
+    read with. "txstathat keys revoke" knows it by its NAME.
     """
 
     async def work(opened: IStore) -> None:
@@ -187,7 +191,7 @@ def add_key(kind: str, name: str, store: str) -> None:
 @store_option
 def list_keys(store: str) -> None:
     """
-    Show which keys there are.
+    List the keys, by their names.
     """
 
     async def work(opened: IStore) -> None:
@@ -207,7 +211,9 @@ def list_keys(store: str) -> None:
 @store_option
 def revoke_key(name: str, store: str) -> None:
     """
-    Delete the key called NAME; a collector that runs refuses it within 5 seconds.
+    Delete the key called NAME.
+
+    A collector that runs refuses it within 5 seconds.
     """
 
     async def work(opened: IStore) -> None:
@@ -220,7 +226,7 @@ def revoke_key(name: str, store: str) -> None:
 @click.group()
 def stats() -> None:
     """
-    Stats of your own collector.
+    Make stats of your own collector, or take them back.
     """
 
 
@@ -239,7 +245,10 @@ def stats() -> None:
 @store_option
 def add_stat(name: str, kind: str, store: str) -> None:
     """
-    Make the stat NAME, and a stat key to post to it with the Classic API.
+    Make the stat NAME, for the Classic API.
+
+    It tells the stat key with which to post to it. (With the EZ API a stat comes into
+    being with its first point.)
     """
 
     async def work(opened: IStore) -> None:
@@ -257,6 +266,8 @@ def add_stat(name: str, kind: str, store: str) -> None:
 def restore_stat(name: str, store: str) -> None:
     """
     Take the stat NAME back out of the trash.
+
+    It is there for 48 hours after "txstathat delete".
     """
 
     async def work(opened: IStore) -> None:
