@@ -10,6 +10,7 @@ from txstathat import __version__
 from txstathat.cli.alerts import alerts
 from txstathat.cli.backup import backup
 from txstathat.cli.demo import demo
+from txstathat.cli.importing import import_file
 from txstathat.cli.migas import migas
 from txstathat.cli.post import post
 from txstathat.cli.read import dataset, delete, list_stats, search, summary
@@ -23,7 +24,7 @@ __all__ = ["txstathat"]
 #: The commands as the help shows them.
 _SECTIONS = {
     "Begin": (demo, check),
-    "Send": (count, value, time_command, post),
+    "Send": (count, value, time_command, post, import_file),
     "Read": (list_stats, search, summary, dataset, top, alerts, delete),
     "Your own server": (serve, keys, stats, backup),
     "Telemetry": (migas,),
