@@ -10,6 +10,7 @@ from txstathat import __version__
 from txstathat.cli.alerts import alerts
 from txstathat.cli.backup import backup
 from txstathat.cli.demo import demo
+from txstathat.cli.export import export
 from txstathat.cli.importing import import_file
 from txstathat.cli.migas import migas
 from txstathat.cli.post import post
@@ -26,7 +27,7 @@ _SECTIONS = {
     "Begin": (demo, check),
     "Send": (count, value, time_command, post, import_file),
     "Read": (list_stats, search, summary, dataset, top, alerts, delete),
-    "Your own server": (serve, keys, stats, backup),
+    "Your own server": (serve, keys, stats, backup, export),
     "Telemetry": (migas,),
 }
 

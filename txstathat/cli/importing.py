@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
-from rich.console import Console
-from rich.progress import Progress
 from twisted.internet.defer import CancelledError
 
 from txstathat.cli.diagnosis import tell_failure
 from txstathat.cli.journal import Journal, JournalUnreadable
 from txstathat.cli.lines import BadLine
 from txstathat.cli.options import make_client, server_options
-from txstathat.cli.output import visible
+from txstathat.cli.output import progress_bar, visible
 from txstathat.cli.points_file import (
     CERTAIN,
     Checked,
@@ -28,7 +26,9 @@ from txstathat.cli.points_file import (
     check_points,
     knows_ids,
 )
+from txstathat.cli.restoring import is_export, restore_file
 from txstathat.cli.running import interruptible, run
+from txstathat.cli.serve import store_option
 from txstathat.client import txStatHat
 from txstathat.delivery.locks import FileLock
 
@@ -50,8 +50,9 @@ __all__ = ["import_file"]
     "It says so when there are some.",
 )
 @server_options
+@store_option
 def import_file(
-    file: str, form: str | None, doubtful: str | None, **server: Any
+    file: str, form: str | None, doubtful: str | None, store: str, **server: Any
 ) -> None:
     """
     Send the points in FILE, each at its time, and none twice.
@@ -59,6 +60,9 @@ def import_file(
     The lines are those of "txstathat post", and each needs a t. All are checked first;
     while one is wrong nothing is sent. How far it has come is in FILE.imported: run it
     again to go on, whatever stopped it. Lines that were added meanwhile are sent, too.
+
+    A FILE that "txstathat export" wrote goes straight into the --store, which must have
+    no stats yet. It needs no key. Run it again if it was stopped.
     """
     path = Path(file)
     if not path.is_file():
@@ -66,9 +70,11 @@ def import_file(
             f"{file}: is no file, and what is imported may have to be read again; "
             "for standard input there is txstathat post"
         )
-    client = make_client(**server)
     progress = path.with_name(f"{path.name}.imported")
     try:
+        if is_export(path):
+            restore_file(path, store)
+        client = make_client(**server)
         lock = FileLock.acquire(f"{progress}.lock")
         if lock is None:
             raise _Stop(f"{file}: another import of it is running")
@@ -146,12 +152,10 @@ def _send(client: txStatHat, sender: Sender, checked: Checked) -> NoReturn:
         def told(number: int) -> None:
             nonlocal sent
             sent += number
-            bar.advance(task, number)
+            show(number)
 
         status = 1
-        console = Console(stderr=True)
-        with Progress(console=console, disable=not console.is_terminal) as bar:
-            task = bar.add_task("points", total=checked.left)
+        with progress_bar("points", checked.left) as show:
             try:
                 await sender.send(client, reactor, told)
                 status = 0

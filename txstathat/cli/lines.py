@@ -66,23 +66,25 @@ def open_text(path: str) -> TextIO:
     return open(path, encoding="utf-8-sig", newline="")
 
 
-def read_lines(stream: TextIO) -> Iterator[str]:
+def read_lines(stream: TextIO, max_line: int = MAX_LINE) -> Iterator[str]:
     """
     The lines of a stream, as they come.
 
+    :param stream: the stream.
+    :param max_line: the most characters that one may have.
     :raises BadLine: for one that is too long, or is no text.
     """
     number = 1
     while True:
         try:
-            line = stream.readline(MAX_LINE + 1)
+            line = stream.readline(max_line + 1)
         except UnicodeDecodeError:
             # It may be any of those that were read ahead.
             raise BadLine(number, "or one soon after it, is not UTF-8") from None
         if not line:
             return
-        if len(line) > MAX_LINE:
-            raise BadLine(number, f"has over {MAX_LINE:,} characters")
+        if len(line) > max_line:
+            raise BadLine(number, f"has over {max_line:,} characters")
         yield line
         number += 1
 

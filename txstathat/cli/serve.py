@@ -29,7 +29,7 @@ from txstathat.collector.service import LISTEN, CollectorService
 from txstathat.errors import StatHatError
 from txstathat.stores import IStore, open_store
 
-__all__ = ["keys", "serve", "stats", "store_option"]
+__all__ = ["keys", "on_store", "serve", "stats", "store_option"]
 
 store_option = click.option(
     "--store",
@@ -140,7 +140,7 @@ def _log_to_stderr() -> None:
     )
 
 
-def _on_store(store: str, work: Callable[[IStore], Awaitable[None]]) -> NoReturn:
+def on_store(store: str, work: Callable[[IStore], Awaitable[None]]) -> NoReturn:
     """
     Do something with a store, and leave.
     """
@@ -184,7 +184,7 @@ def add_key(kind: str, name: str, store: str) -> None:
     async def work(opened: IStore) -> None:
         _show(f"{KINDS[kind]}: {await Keys(opened).add(kind, name)}")
 
-    _on_store(store, work)
+    on_store(store, work)
 
 
 @keys.command("list")
@@ -203,7 +203,7 @@ def list_keys(store: str) -> None:
             )
         Console(markup=False, highlight=False).print(table)
 
-    _on_store(store, work)
+    on_store(store, work)
 
 
 @keys.command("revoke")
@@ -220,7 +220,7 @@ def revoke_key(name: str, store: str) -> None:
         key = await Keys(opened).revoke(name)
         _show(f"The {KINDS[key.kind]} {key.name!r} is revoked.")
 
-    _on_store(store, work)
+    on_store(store, work)
 
 
 @click.group()
@@ -257,7 +257,7 @@ def add_stat(name: str, kind: str, store: str) -> None:
         _show(f"stat key: {key}")
         _show("Post with it and a user key, to " + ("/c" if stat.counter else "/v"))
 
-    _on_store(store, work)
+    on_store(store, work)
 
 
 @stats.command("restore")
@@ -274,4 +274,4 @@ def restore_stat(name: str, store: str) -> None:
         await Archive(opened).restore(name)
         _show(f"{name} is back.")
 
-    _on_store(store, work)
+    on_store(store, work)
