@@ -236,7 +236,7 @@ class HelpTests(SynchronousTestCase):
 
 class ServerTests(SynchronousTestCase):
     """
-    ``serve`` and ``demo``, and the command without its libraries.
+    ``serve``, and the command without its libraries.
     """
 
     def test_serve(self) -> None:
@@ -301,21 +301,6 @@ class ServerTests(SynchronousTestCase):
             self.assertEqual(done.returncode, 1)
             self.assertIn(f"cannot listen on '{endpoint}'", done.stderr)
             self.assertNotIn("Traceback", done.stderr)
-
-    def test_demo(self) -> None:
-        """What was sent stands beside what arrived, equal."""
-        done = subprocess.run(
-            [sys.executable, "-m", "txstathat", "demo", "--seconds", "0.5"],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "COLUMNS": "100"},
-            cwd=ROOT,
-        )
-        self.assertEqual((done.returncode, done.stderr), (0, ""))
-        self.assertIn("What was sent, and what arrived", done.stdout)
-        self.assertRegex(done.stdout, r"rounds +│ +10 │ +10 │ +10 │ +10 │ ✓")
-        self.assertIn("points arrived, equal to the unit.", done.stdout)
-        self.assertNotIn("✗", done.stdout)
 
     def test_without_its_libraries(self) -> None:
         """The command says what to install."""
