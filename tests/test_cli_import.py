@@ -72,15 +72,16 @@ class ImportCase(ShellCase):
         """Run the command."""
         return self.shell("import", str(self.file), *arguments, **environ)
 
-    def spawn(self, url: str) -> subprocess.Popen[bytes]:
+    def spawn(self, url: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
         """Start the command."""
         process = subprocess.Popen(
             [sys.executable, "-m", "txstathat", "import", str(self.file)],
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             cwd=ROOT,
             env={
                 **os.environ,
+                "TERM": "xterm",
                 "TXSTATHAT_EZKEY": self.keys["EZ key"],
                 "TXSTATHAT_URL": url,
             },
@@ -182,6 +183,26 @@ class ImportTests(ImportCase):
             self.assertEqual(
                 sorted(os.listdir(self.folder)), ["past.csv", "past.csv.imported"]
             )
+
+        return ensureDeferred(check())
+
+    def test_in_a_terminal(self) -> Any:
+        """A bar shows how far it is."""
+
+        async def check() -> None:
+            await self.start()
+            self.write(self.lines(0, 1_500))
+            ours, theirs = os.openpty()
+            self.addCleanup(os.close, ours)
+            process = self.spawn(self.url, stderr=theirs)
+            os.close(theirs)
+            shown = b""
+            while b"100%" not in shown:
+                shown += await deferToThread(os.read, ours, 65_536)
+            self.assertIn(b"points", shown)
+            out, _ = await deferToThread(process.communicate)
+            self.assertEqual(process.returncode, 0)
+            self.assertEqual(out, b"1,500 points were accepted.\n")
 
         return ensureDeferred(check())
 

@@ -170,7 +170,7 @@ class RoundTripTests(SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(NOW)
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=25, deadline=None)
     @given(
         st.lists(steps, min_size=1, max_size=15),
         st.lists(steps, max_size=4),
