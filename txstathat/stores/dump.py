@@ -19,7 +19,7 @@ from txstathat.errors import StoreError, StoreTooNew, StoreUnavailable
 from txstathat.stores.interface import Addition
 from txstathat.stores.sqlite_schema import APPLICATION, MIGRATIONS
 
-__all__ = ["Dump", "KeptCell", "open_dump"]
+__all__ = ["Dump", "KeptCell", "SqliteDump", "open_dump"]
 
 
 class KeptCell(NamedTuple):
