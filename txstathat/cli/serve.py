@@ -63,6 +63,14 @@ store_option = click.option(
     "--access-log", is_flag=True, help="Log requests, without what is secret in them."
 )
 @click.option(
+    "--proxies",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="How many reverse proxies stand before it: so many are believed whom they saw "
+    "(X-Forwarded-For).",
+)
+@click.option(
     "--webhooks",
     default="",
     metavar="FILE",
@@ -74,6 +82,7 @@ def serve(
     store: str,
     keep: tuple[str, ...],
     access_log: bool,
+    proxies: int,
     webhooks: str,
 ) -> None:
     """
@@ -98,6 +107,7 @@ def serve(
             listen,
             retention=retention,
             access_log=access_log,
+            proxies=proxies,
             webhooks=urls,
             first_keys=_show_keys,
             reactor=reactor,
