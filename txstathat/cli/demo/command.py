@@ -56,8 +56,9 @@ LOOK = 0.2
 )
 def demo(seconds: float) -> None:
     """
-    Open a bookshop that counts, and a StatHat of its own to look at; then compare.
+    Open a bookshop that counts, and a StatHat of its own.
 
+    Look at it meanwhile; at the end what was sent is compared with what has arrived.
     All of it runs in this process, on addresses of this machine only, and is kept in a
     temporary directory until it ends: after --seconds, or with Ctrl-C.
     """
