@@ -20,4 +20,7 @@ def main() -> None:
             f"txstathat: the command line needs {error.name}; "
             "install it with: pip install 'txStatHat[cli]'"
         )
+    except KeyboardInterrupt:
+        # While the libraries are read; later each command sees to it.
+        sys.exit(130)
     txstathat(prog_name="txstathat")
