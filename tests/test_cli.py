@@ -195,6 +195,9 @@ class CommandTests(TestCase):
         return ensureDeferred(check())
 
 
+CONTEXT = click.Context(txstathat)
+
+
 class HelpTests(SynchronousTestCase):
     """
     ``--help``.
@@ -207,7 +210,10 @@ class HelpTests(SynchronousTestCase):
             name, command = waiting.pop()
             yield name, command
             if isinstance(command, click.Group):
-                waiting += [([*name, k], v) for k, v in command.commands.items()]
+                for each in command.list_commands(CONTEXT):
+                    found = command.get_command(CONTEXT, each)
+                    assert found is not None
+                    waiting.append(([*name, each], found))
 
     def test_whole(self) -> None:
         """Each command and option is explained, and no line of a list is cut off."""
@@ -220,7 +226,7 @@ class HelpTests(SynchronousTestCase):
                     self.assertTrue(parameter.help, (name, parameter.name))
             if isinstance(command, click.Group):
                 self.assertNotRegex(done.output, r"(?m)^  .*\.\.\.$", name)
-                for each in command.commands:
+                for each in command.list_commands(CONTEXT):
                     self.assertRegex(done.output, rf"(?m)^  {each} +[A-Z].*\.$")
 
     def test_order(self) -> None:
@@ -301,6 +307,23 @@ class ServerTests(SynchronousTestCase):
             self.assertEqual(done.returncode, 1)
             self.assertIn(f"cannot listen on '{endpoint}'", done.stderr)
             self.assertNotIn("Traceback", done.stderr)
+
+    def test_little_is_imported(self) -> None:
+        """What a shell's count does not need is not read."""
+        code = (
+            "import sys\n"
+            "sys.argv = ['txstathat', 'count', '--help']\n"
+            "from txstathat.cli import main\n"
+            "try: main()\n"
+            "except SystemExit: pass\n"
+            "print([*sys.modules])"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
+        )
+        self.assertIn("'txstathat.client'", done.stdout)
+        for module in ("txstathat.collector", "txstathat.metrica", "txstathat.charts"):
+            self.assertNotIn(f"'{module}'", done.stdout)
 
     def test_without_its_libraries(self) -> None:
         """The command says what to install."""

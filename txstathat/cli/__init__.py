@@ -13,6 +13,8 @@ def main() -> None:
     """
     try:
         from txstathat.cli.commands import txstathat
+
+        txstathat(prog_name="txstathat")
     except ModuleNotFoundError as error:
         if error.name not in ("click", "rich"):
             raise
@@ -23,4 +25,3 @@ def main() -> None:
     except KeyboardInterrupt:
         # While the libraries are read; later each command sees to it.
         sys.exit(130)
-    txstathat(prog_name="txstathat")
