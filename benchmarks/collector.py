@@ -391,7 +391,6 @@ def fill(store: str, first: int, last: int) -> None:
     from twisted.internet.defer import ensureDeferred
     from twisted.internet.task import react
 
-    from txstathat import Count
     from txstathat.collector.archive import Archive
     from txstathat.collector.ingest import Batch
     from txstathat.stores import open_store
@@ -407,7 +406,7 @@ def fill(store: str, first: int, last: int) -> None:
         opened = await open_store(store, reactor=reactor)
         archive = Archive(opened)
         for n in range(first, last):
-            points = tuple(Count(f"stat {n}", n % 7 + 1, t) for t in times)
+            points = [("count", f"stat {n}", n % 7 + 1, t) for t in times]
             await archive.keep(Batch("ez", "k", points, True, None, b""))
         await opened.close()
 

@@ -20,6 +20,7 @@ from txstathat.stores import (
     Batch,
     Cell,
     CellKey,
+    Increment,
     IStore,
     Outcome,
     Stretch,
@@ -47,7 +48,7 @@ def batch(
     }
     amounts = Amounts(
         {name: options.pop("definition", "d")},
-        [Stretch(name, "year", label, keep, additions)],
+        [Increment([Stretch("year", label, keep)], {name: additions})],
         options.pop("choices", {}),
     )
     return Batch(id, digest, lambda: amounts, **options)
@@ -298,7 +299,12 @@ class Contract:
         cells = {f"k{n}": event(n) for n in range(2500)}
         amounts = Amounts(
             {"m": "d"},
-            [Stretch("m", "day", f"2014-01-{n:02d}", None, cells) for n in range(1, 4)],
+            [
+                Increment(
+                    [Stretch("day", f"2014-01-{n:02d}", None) for n in range(1, 4)],
+                    {"m": cells},
+                )
+            ],
             {("m", "g"): [str(n) for n in range(2500)]},
         )
         for n in range(2):

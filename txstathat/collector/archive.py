@@ -142,7 +142,7 @@ class Archive:
         :raises Refusal: if there is one of the other kind.
         """
         name = check_name(name)
-        made = received(name, self.store.clock.seconds(), 0)
+        made = received([name], self.store.clock.seconds(), 0)
         amounts = Amounts({name: DEFINITIONS[kind]}, [made])
         (answer,) = await self.store.add(
             [StoreBatch(uuid4().hex, "", lambda: amounts, REMEMBER_OWN)]

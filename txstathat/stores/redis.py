@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _quote
@@ -155,14 +155,16 @@ class RedisBackend:
             return [self._add_once(batch, batch.amounts()) for batch in batches]
 
     def _add_once(self, batch: Batch, amounts: Amounts) -> Answer:
-        for stretch in amounts.stretches:
-            if any(abs(one.whole) > MAX_INTEGER for one in stretch.cells.values()):
-                return Answer(Outcome.OVERFLOW, stretch.name)
+        for _, added in amounts.increments:
+            for name, cells in added.items():
+                if any(abs(one.whole) > MAX_INTEGER for one in cells.values()):
+                    return Answer(Outcome.OVERFLOW, name)
         if not self._clustered:
             part = _Part(self, batch, _tag(batch.id))
             part.definitions = amounts.definitions
-            for stretch in amounts.stretches:
-                part.stretches.append(stretch)
+            for stretches, added in amounts.increments:
+                for name, cells in added.items():
+                    part.add(name, stretches, cells)
             for group in amounts.choices.items():
                 part.choices.append(group)
             return _answer(part.run("apply"))
@@ -178,8 +180,11 @@ class RedisBackend:
 
         if amounts.definitions:
             part("names").definitions = amounts.definitions
-        for stretch in amounts.stretches:
-            part(_tag(stretch.name, stretch.label[:10])).stretches.append(stretch)
+        for stretches, added in amounts.increments:
+            for name, cells in added.items():
+                for stretch in stretches:
+                    tag = _tag(name, stretch.label[:10])
+                    part(tag).add(name, [stretch], cells)
         for (name, group), choices in amounts.choices.items():
             part(_tag(name)).choices.append(((name, group), choices))
 
@@ -336,8 +341,18 @@ class _Part:
         self._tag = tag
         self._call: tuple[list[str], str] | None = None
         self.definitions: Any = {}
-        self.stretches: list[Stretch] = []
+        self.increments: list[
+            tuple[str, Sequence[Stretch], Mapping[str, Addition]]
+        ] = []
         self.choices: list[tuple[tuple[str, str], Sequence[str]]] = []
+
+    def add(
+        self, name: str, stretches: Sequence[Stretch], cells: Mapping[str, Addition]
+    ) -> None:
+        """
+        Add to some stretches of a Metrica.
+        """
+        self.increments.append((name, stretches, cells))
 
     def run(self, mode: str) -> str:
         """
@@ -356,20 +371,19 @@ class _Part:
             # A part without definitions does not touch them, and may be elsewhere.
             backend._names_key if self.definitions else backend._key(self._tag, "none"),
         ]
+        # Stretches that share their cells need them only once.
         cells: list[list[str]] = []
         numbers: dict[int, int] = {}
         stretches = []
-        for stretch in self.stretches:
-            # Stretches that share their cells need them only once.
-            number = numbers.get(id(stretch.cells))
+        for name, some, added in self.increments:
+            number = numbers.get(id(added))
             if number is None:
-                cells.append(_flat(stretch.cells.items()))
-                number = numbers[id(stretch.cells)] = len(cells)
-            keys.append(
-                backend._stretch_key(stretch.name, stretch.scale, stretch.label)
-            )
-            keep = "" if stretch.keep is None else _milliseconds(stretch.keep)
-            stretches.append([len(keys), number, keep, stretch.name])
+                cells.append(_flat(added.items()))
+                number = numbers[id(added)] = len(cells)
+            for scale, label, keep in some:
+                keys.append(backend._stretch_key(name, scale, label))
+                kept = "" if keep is None else _milliseconds(keep)
+                stretches.append([len(keys), number, kept, name])
         choices = []
         for (name, group), seen in self.choices:
             keys.append(backend._choices_key(name, group))
