@@ -2,8 +2,9 @@
 Many small writes made into few large ones.
 
 An idle :class:`Gather` writes at once. What arrives while a write is under way is the
-next write. So there is no timer, nothing waits longer than it must, and the busier it
-is the larger (and cheaper) the writes become.
+next write: the busier it is, the larger (and cheaper) the writes become. Those who are
+answered together tend to come again together, so the next write waits for them a little,
+by the measure of what a write takes; one who comes alone waits for nobody.
 """
 
 from __future__ import annotations
@@ -20,7 +21,14 @@ from twisted.python.failure import Failure
 
 from txstathat.errors import StoreBusy, StoreUnavailable
 
-__all__ = ["MAX_ENTRIES", "MAX_WRITE", "PATIENCE", "Gather", "retry_delay"]
+__all__ = [
+    "LINGER",
+    "MAX_ENTRIES",
+    "MAX_WRITE",
+    "PATIENCE",
+    "Gather",
+    "retry_delay",
+]
 
 #: How many entries may wait, by default; one more is refused.
 MAX_ENTRIES = 1000
@@ -28,6 +36,9 @@ MAX_ENTRIES = 1000
 MAX_WRITE = 100
 #: For how many seconds an entry is tried, by default, before it is given up.
 PATIENCE = 60.0
+#: While fewer entries wait than the last write had, for how long another one is waited
+#: for, as a share of the time that the last write took.
+LINGER = 0.1
 
 _FIRST_DELAY = 0.05
 _LONGEST_DELAY = 2.0
@@ -96,7 +107,11 @@ class Gather(Generic[Entry, Answer]):
         self._queue: deque[_Waiting[Entry, Answer]] = deque()
         self._flying: list[_Waiting[Entry, Answer]] = []
         self._attempts = 0
+        self._begun = 0.0
         self._pause: Any = None
+        self._lingering: Any = None
+        self._expected = 0
+        self._linger = 0.0
         self._idlers: list[tuple[int, Deferred[None]]] = []
         self._put = 0
         self._done = 0
@@ -148,16 +163,17 @@ class Gather(Generic[Entry, Answer]):
         Give up all that waits: each entry's Deferred fails with the reason. A write
         under way may still succeed, unseen.
         """
-        if self._pause is not None:
-            self._pause.cancel()
-            self._pause = None
+        for delayed in (self._pause, self._lingering):
+            if delayed is not None:
+                delayed.cancel()
+        self._pause = self._lingering = None
         lost = [*self._flying, *self._queue]
         self._flying = []
         self._queue.clear()
         failure = Failure(reason)
         self._finish([(one, failure) for one in lost], given_up=len(lost))
 
-    def _run(self) -> None:
+    def _run(self, lingered: bool = False) -> None:
         # A loop, since a write may be done as soon as it is begun; and one at a time,
         # since what its callbacks put comes back to here.
         if self._running:
@@ -165,6 +181,8 @@ class Gather(Generic[Entry, Answer]):
         self._running = True
         try:
             while self._queue and not self._flying:
+                if not lingered and self._waits_for_more():
+                    break
                 for _ in range(min(self._max_write, len(self._queue))):
                     self._flying.append(self._queue.popleft())
                 self._attempts = 0
@@ -172,8 +190,22 @@ class Gather(Generic[Entry, Answer]):
         finally:
             self._running = False
 
+    def _waits_for_more(self) -> bool:
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
+        if len(self._queue) >= self._expected or not self._linger:
+            return False
+        self._lingering = self._clock.callLater(self._linger, self._lingered)
+        return True
+
+    def _lingered(self) -> None:
+        self._lingering = None
+        self._run(lingered=True)
+
     def _attempt(self) -> None:
         self._pause = None
+        self._begun = self._clock.seconds()
         flying = self._flying
         written = maybeDeferred(self._write, [one.entry for one in flying])
         written.addCallbacks(
@@ -191,6 +223,9 @@ class Gather(Generic[Entry, Answer]):
             return  # abandoned meanwhile
         pairs = list(zip(flying, answers, strict=True))
         self._flying = []
+        took = self._clock.seconds() - self._begun
+        self._expected = min(len(pairs) + len(self._queue), self._max_write)
+        self._linger = LINGER * took
         self._finish(pairs)
         self._run()
 

@@ -24,7 +24,7 @@ _UTC = Calendar("UTC")
 
 class Additions:
     """
-    The points of one request, by minute and stat.
+    The points of one request, by minute.
 
     :param points: the points.
     :param now: the time of receipt, which counts where a point has none.
@@ -37,12 +37,10 @@ class Additions:
     def __init__(self, points: Sequence[Parts], now: float) -> None:
         self._now = now
         self.kinds: dict[str, str] = {}
-        self._minutes: dict[int, dict[str, list[int | float]]] = {}
+        self._minutes: dict[int, list[Parts]] = {}
         self._add(points)
         # No sum is beyond this.
-        self._most = len(points) * max(
-            (abs(amount) for _, _, amount, _ in points), default=0
-        )
+        self._most = len(points) * max((abs(part[2]) for part in points), default=0)
         too_large = self._too_large()
         if too_large is not None:
             raise overflow(too_large)
@@ -50,7 +48,8 @@ class Additions:
     def _add(self, points: Iterable[Parts]) -> None:
         kinds, minutes = self.kinds, self._minutes
         this_minute, latest = int(self._now) // 60, self._now + MAX_AHEAD
-        for kind, stat, amount, t in points:
+        for point in points:
+            kind, stat, _, t = point
             if kinds.setdefault(stat, kind) != kind:
                 raise other_kind(stat, kinds[stat])
             if t is None:
@@ -61,14 +60,10 @@ class Additions:
                 raise Refusal(
                     400, f"t: {stat!r} has the time {t}, over a day ahead of now"
                 )
-            stats = minutes.get(minute)
-            if stats is None:
-                stats = minutes[minute] = {}
-            amounts = stats.get(stat)
-            if amounts is None:
-                stats[stat] = [amount]
+            if minute in minutes:
+                minutes[minute].append(point)
             else:
-                amounts.append(amount)
+                minutes[minute] = [point]
 
     @classmethod
     def together(cls, several: Sequence[Additions]) -> Additions | None:
@@ -78,23 +73,20 @@ class Additions:
         :returns: ``None`` if they do not go together.
         """
         whole = cls((), max(one._now for one in several))
-        kinds = whole.kinds
         for one in several:
             whole._most += one._most
             for stat, kind in one.kinds.items():
-                if kinds.setdefault(stat, kind) != kind:
+                if whole.kinds.setdefault(stat, kind) != kind:
                     return None
-            for minute, stats in one._minutes.items():
-                into = whole._minutes.setdefault(minute, {})
-                for stat, amounts in stats.items():
-                    into.setdefault(stat, []).extend(amounts)
+            for minute, points in one._minutes.items():
+                whole._minutes.setdefault(minute, []).extend(points)
         return None if whole._too_large() is not None else whole
 
     def _too_large(self) -> str | None:
         if self._most <= MAX_INTEGER:
             return None
-        for stats in self._minutes.values():
-            for stat, amounts in stats.items():
+        for points in self._minutes.values():
+            for stat, amounts in _by_stat(points).items():
                 try:
                     fits = abs(events(amounts).whole) <= MAX_INTEGER
                 except OverflowError:
@@ -111,9 +103,9 @@ class Additions:
         """
         finest = {
             _UTC.minute(minute * 60): {
-                stat: events(amounts) for stat, amounts in stats.items()
+                stat: events(amounts) for stat, amounts in _by_stat(points).items()
             }
-            for minute, stats in self._minutes.items()
+            for minute, points in self._minutes.items()
         }
         increments = [
             Increment(
@@ -124,6 +116,16 @@ class Additions:
         ]
         definitions = {stat: DEFINITIONS[kind] for stat, kind in self.kinds.items()}
         return Amounts(definitions, [*increments, received(self.kinds, self._now)])
+
+
+def _by_stat(points: Iterable[Parts]) -> dict[str, list[int | float]]:
+    stats: dict[str, list[int | float]] = {}
+    for _, stat, amount, _ in points:
+        if stat in stats:
+            stats[stat].append(amount)
+        else:
+            stats[stat] = [amount]
+    return stats
 
 
 def other_kind(stat: str, kind: str) -> Refusal:

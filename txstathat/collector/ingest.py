@@ -89,7 +89,8 @@ class Batch:
     :ivar points: the points, each of one stat; a time that was not given is ``None``.
     :ivar many: whether they came as a list, to which the answer tells their number.
     :ivar batch_id: what the sender calls the batch, to have it applied once.
-    :ivar digest: of the request's body: another one under the same id is an error.
+    :ivar digest: of the request's body, where there is an id: another body under the
+        same id is an error.
     """
 
     api: str
@@ -137,7 +138,9 @@ def read_request(
             points = _form_parts(path, fields)
     except InvalidPoint as error:
         raise Refusal(400, str(error)) from None
-    digest = hashlib.sha256(b"\0".join((path.encode(), query, body))).digest()
+    digest = b""
+    if batch_id is not None:
+        digest = hashlib.sha256(b"\0".join((path.encode(), query, body))).digest()
     api = "ez" if path == "/ez" else "classic"
     return Batch(api, key, points, is_json, batch_id, digest)
 
