@@ -3,8 +3,8 @@ Many small writes made into few large ones.
 
 An idle :class:`Gather` writes at once. What arrives while a write is under way is the
 next write: the busier it is, the larger (and cheaper) the writes become. Those who are
-answered together tend to come again together, so the next write waits for them a little,
-by the measure of what a write takes; one who comes alone waits for nobody.
+answered together tend to come again together, so the next write waits for them a
+little, by the measure of what a write takes; one who comes alone waits for nobody.
 """
 
 from __future__ import annotations

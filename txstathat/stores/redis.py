@@ -16,7 +16,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _quote
 from threading import local
 from typing import Any
@@ -57,7 +56,7 @@ COMMAND_SECONDS = 2.0
 CONNECT_SECONDS = 1.0
 
 _VERSION = 1
-_TAGS = 256
+_TAGS = [f"{n:02x}" for n in range(256)]
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
@@ -371,19 +370,20 @@ class _Part:
             # A part without definitions does not touch them, and may be elsewhere.
             backend._names_key if self.definitions else backend._key(self._tag, "none"),
         ]
-        # Stretches that share their cells need them only once.
+        # What is added in several places need be told only once.
         cells: list[list[str]] = []
         numbers: dict[int, int] = {}
-        stretches = []
-        for name, some, added in self.increments:
+        increments: list[list[str | int]] = []
+        for name, stretches, added in self.increments:
             number = numbers.get(id(added))
             if number is None:
                 cells.append(_flat(added.items()))
                 number = numbers[id(added)] = len(cells)
-            for scale, label, keep in some:
+            increments.append([name, number, len(keys) + 1])
+            for scale, label, keep in stretches:
                 keys.append(backend._stretch_key(name, scale, label))
                 kept = "" if keep is None else _milliseconds(keep)
-                stretches.append([len(keys), number, kept, name])
+                increments[-1].append(kept)
         choices = []
         for (name, group), seen in self.choices:
             keys.append(backend._choices_key(name, group))
@@ -393,7 +393,7 @@ class _Part:
             "remember": _milliseconds(self._batch.remember),
             "definitions": [text for both in self.definitions.items() for text in both],
             "cells": cells,
-            "stretches": stretches,
+            "increments": increments,
             "choices": choices,
         }
         return keys, _json(plan)
@@ -436,9 +436,9 @@ def _json(thing: Any) -> str:
     return _ENCODER.encode(thing)
 
 
-@lru_cache(4096)
-def _tag(*parts: str) -> str:
-    return f"{crc32(_json(parts).encode()) % _TAGS:02x}"
+def _tag(name: str, day: str | None = None) -> str:
+    parts = _quote(name) if day is None else f"{_quote(name)},{_quote(day)}"
+    return _TAGS[crc32(f"[{parts}]".encode("ascii")) % len(_TAGS)]
 
 
 def _glob(text: str) -> str:

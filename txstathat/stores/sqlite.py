@@ -11,6 +11,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from math import ceil
 from typing import Any
 
@@ -141,8 +142,8 @@ class SqliteBackend:
         # What is known of the tables, as of when another connection last changed them.
         self._version: int | None = None
         self._metricas: dict[str, tuple[int, str]] = {}
-        # By scale and label, then Metrica: the stretch's id, and when it expires.
-        self._stretches: dict[tuple[str, str], dict[int, tuple[int, float | None]]] = {}
+        # By scale and label: when the stretches expire, and their ids by Metrica.
+        self._stretches: dict[tuple[str, str], tuple[float | None, dict[int, int]]] = {}
 
     def open(self) -> None:
         """
@@ -202,7 +203,7 @@ class SqliteBackend:
         Forget what is known of the tables, if another connection has changed them.
         """
         (version,) = self._writer.execute("PRAGMA data_version").fetchone()
-        known = sum(map(len, self._stretches.values()))
+        known = sum(len(ids) for _, ids in self._stretches.values())
         if version != self._version or known > MAX_KNOWN:
             self._forget()
             self._version = version
@@ -284,20 +285,20 @@ class SqliteBackend:
         whole: list[tuple[Any, ...]] = []
         real: list[tuple[Any, ...]] = []
         for stretches, cells in increments:
-            added: list[tuple[int, list[Any], tuple[Any, ...]]] = []
-            for name, additions in cells.items():
+            metricas = [ids[name] for name in cells]
+            wholes, reals = [], []
+            for metrica, additions in zip(metricas, cells.values(), strict=True):
                 for key, one in additions.items():
                     if abs(one.whole) > MAX_INTEGER:
                         raise OverflowError
                     if one.real is None:
-                        added.append((ids[name], whole, (key, *one[:4])))
+                        wholes.append((metrica, (key, *one[:4])))
                     else:
-                        added.append((ids[name], real, (key, *one)))
-            metricas = [ids[name] for name in cells]
+                        reals.append((metrica, (key, *one)))
             for stretch in stretches:
                 known = self._stretch_ids(stretch, metricas, now)
-                for metrica, rows, row in added:
-                    rows.append((known[metrica][0], *row))
+                whole += [(known[metrica], *row) for metrica, row in wholes]
+                real += [(known[metrica], *row) for metrica, row in reals]
         for statement, rows in ((_ADD_WHOLE, whole), (_ADD_REAL, real)):
             # In the order of the table, in which each is found near the one before.
             rows.sort()
@@ -306,35 +307,41 @@ class SqliteBackend:
 
     def _stretch_ids(
         self, stretch: Stretch, metricas: Sequence[int], now: float
-    ) -> Mapping[int, tuple[int, float | None]]:
+    ) -> Mapping[int, int]:
         """
-        The stretch of each Metrica, which from now on is kept for its time: its id, and
-        when it expires.
+        The ids of a stretch, by Metrica; from now on they are kept for its time.
         """
         scale, label, keep = stretch
-        known = self._stretches.setdefault((scale, label), {})
-
-        def look_up(some: Sequence[int]) -> None:
-            rows = [(metrica, scale, label) for metrica in some]
-            for metrica, id, expires in self._select(_STRETCHES, rows):
-                known[metrica] = id, expires
-
-        look_up([metrica for metrica in metricas if metrica not in known])
         until = None if keep is None else _rounded_up(now + keep, keep)
+        known = self._stretches.get((scale, label))
+        if known is None or known[0] != until:
+            known = self._stretches[scale, label] = until, {}
+        ids = known[1]
+        missing = [metrica for metrica in metricas if metrica not in ids]
+        if missing:
+            ids.update(self._found_or_made(scale, label, until, missing, now))
+        return ids
+
+    def _found_or_made(
+        self,
+        scale: str,
+        label: str,
+        until: float | None,
+        metricas: Sequence[int],
+        now: float,
+    ) -> dict[int, int]:
+        db = self._writer
+        wanted = [(metrica, scale, label) for metrica in metricas]
+        found: dict[int, int] = {}
         dead: list[tuple[int]] = []
         prolonged: list[tuple[int]] = []
-        missing: list[int] = []
-        for metrica in metricas:
-            id, expires = known.get(metrica, (None, None))
-            if id is None:
-                missing.append(metrica)
-            elif expires is not None and expires <= now:
+        for metrica, id, expires in self._select(_STRETCHES, wanted):
+            if expires is not None and expires <= now:
                 dead.append((id,))
-                missing.append(metrica)
-            elif expires != until:
+                continue
+            found[metrica] = id
+            if expires != until:
                 prolonged.append((id,))
-                known[metrica] = id, until
-        db = self._writer
         if dead:
             db.executemany("INSERT OR IGNORE INTO dead (stretch) VALUES (?)", dead)
             db.executemany("DELETE FROM stretch WHERE id = ?", dead)
@@ -342,13 +349,15 @@ class SqliteBackend:
             "UPDATE stretch SET expires = ? WHERE id IN (VALUES {rows})", prolonged
         ):
             db.execute(sql, [until, *values])
+        missing = [row for row in wanted if row[0] not in found]
         for sql, values in _in_bulk(
             "INSERT INTO stretch (metrica, scale, label, expires) VALUES {rows}",
-            [(metrica, scale, label, until) for metrica in missing],
+            [(*row, until) for row in missing],
         ):
             db.execute(sql, values)
-        look_up(missing)
-        return known
+        for metrica, id, _ in self._select(_STRETCHES, missing):
+            found[metrica] = id
+        return found
 
     def _select(
         self, statement: str, rows: Sequence[tuple[Any, ...]]
@@ -496,7 +505,7 @@ def _in_bulk(
             places = f"({','.join('?' * len(some[0]))})"
             yield (
                 statement.replace("{rows}", ",".join([places] * size)),
-                [value for row in some for value in row],
+                [*chain.from_iterable(some)],
             )
             at += size
 
