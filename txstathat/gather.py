@@ -2,9 +2,11 @@
 Many small writes made into few large ones.
 
 An idle :class:`Gather` writes at once. What arrives while a write is under way is the
-next write: the busier it is, the larger (and cheaper) the writes become. Those who are
-answered together tend to come again together, so the next write waits for them a
-little, by the measure of what a write takes; one who comes alone waits for nobody.
+next write: the busier it is, the larger (and cheaper) the writes become.
+
+Those who are answered together tend to come again together. So that the first of them
+is not written alone, a Gather may linger: wait for as many as there were, a little for
+each by the measure of what a write takes. One who comes alone waits for nobody.
 """
 
 from __future__ import annotations
@@ -22,7 +24,6 @@ from twisted.python.failure import Failure
 from txstathat.errors import StoreBusy, StoreUnavailable
 
 __all__ = [
-    "LINGER",
     "MAX_ENTRIES",
     "MAX_WRITE",
     "PATIENCE",
@@ -36,9 +37,6 @@ MAX_ENTRIES = 1000
 MAX_WRITE = 100
 #: For how many seconds an entry is tried, by default, before it is given up.
 PATIENCE = 60.0
-#: While fewer entries wait than the last write had, for how long another one is waited
-#: for, as a share of the time that the last write took.
-LINGER = 0.1
 
 _FIRST_DELAY = 0.05
 _LONGEST_DELAY = 2.0
@@ -82,6 +80,9 @@ class Gather(Generic[Entry, Answer]):
     :param max_write: how many entries make up one write at most.
     :param patience: for how many seconds, from when it was put, an entry is tried.
     :param delay: seconds to wait after so many failed attempts.
+    :param linger: while fewer entries wait than there were by the end of the last
+        write, those in it included, for how long another one is waited for: as a share
+        of the time that the write took.
 
     :ivar retries: how many writes were repeated.
     :ivar given_up: how many entries were not written within the patience.
@@ -97,6 +98,7 @@ class Gather(Generic[Entry, Answer]):
         max_write: int = MAX_WRITE,
         patience: float = PATIENCE,
         delay: Callable[[int], float] = retry_delay,
+        linger: float = 0.0,
     ) -> None:
         self._write = write
         self._clock = clock
@@ -104,6 +106,7 @@ class Gather(Generic[Entry, Answer]):
         self._max_write = max_write
         self._patience = patience
         self._delay = delay
+        self._linger = linger
         self._queue: deque[_Waiting[Entry, Answer]] = deque()
         self._flying: list[_Waiting[Entry, Answer]] = []
         self._attempts = 0
@@ -111,7 +114,7 @@ class Gather(Generic[Entry, Answer]):
         self._pause: Any = None
         self._lingering: Any = None
         self._expected = 0
-        self._linger = 0.0
+        self._took = 0.0
         self._idlers: list[tuple[int, Deferred[None]]] = []
         self._put = 0
         self._done = 0
@@ -194,9 +197,10 @@ class Gather(Generic[Entry, Answer]):
         if self._lingering is not None:
             self._lingering.cancel()
             self._lingering = None
-        if len(self._queue) >= self._expected or not self._linger:
+        wait = self._linger * self._took
+        if len(self._queue) >= self._expected or not wait:
             return False
-        self._lingering = self._clock.callLater(self._linger, self._lingered)
+        self._lingering = self._clock.callLater(wait, self._lingered)
         return True
 
     def _lingered(self) -> None:
@@ -223,9 +227,8 @@ class Gather(Generic[Entry, Answer]):
             return  # abandoned meanwhile
         pairs = list(zip(flying, answers, strict=True))
         self._flying = []
-        took = self._clock.seconds() - self._begun
+        self._took = self._clock.seconds() - self._begun
         self._expected = min(len(pairs) + len(self._queue), self._max_write)
-        self._linger = LINGER * took
         self._finish(pairs)
         self._run()
 

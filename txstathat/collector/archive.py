@@ -46,7 +46,11 @@ from txstathat.stores.interface import (
 from txstathat.stores.interface import Batch as StoreBatch
 from txstathat.timeframe import Timeframe
 
-__all__ = ["MAX_CELLS", "MAX_WAITING_POINTS", "Archive"]
+__all__ = ["LINGER", "MAX_CELLS", "MAX_WAITING_POINTS", "Archive"]
+
+#: For how long a request that is not alone waits for each other one to be written with
+#: it, as a share of the time that the last write took.
+LINGER = 0.1
 
 #: How many points may wait to be written; more are refused.
 MAX_WAITING_POINTS = 200_000
@@ -78,7 +82,7 @@ class Archive:
         self.retention = _checked(retention or {})
         # A write is tried once: who posted repeats it, under the same id.
         self.gather: Gather[Request, Answer] = Gather(
-            self._write, store.clock, patience=0
+            self._write, store.clock, patience=0, linger=LINGER
         )
         self._waiting_points = 0
         self._newcomers = Newcomers(store, max_stats)
