@@ -21,10 +21,22 @@ from tests.stores import NOW, SqliteHost
 from tests.test_stores import ADDED, batch, key
 from txstathat.errors import StoreError, StoreTooNew, StoreUnavailable
 from txstathat.metrica import Metrica
-from txstathat.stores import Addition, CellKey, open_store, sqlite
+from txstathat.stores import (
+    Addition,
+    Amounts,
+    Batch,
+    Cell,
+    CellKey,
+    Increment,
+    Outcome,
+    Stretch,
+    open_store,
+    sqlite,
+)
 from txstathat.stores.sqlite import SqliteBackend
 from txstathat.stores.sqlite_schema import MIGRATIONS, migrate
 from txstathat.stores.store import Store, Threads
+from txstathat.stores.sums import event
 
 
 class BackendTests(SynchronousTestCase):
@@ -146,25 +158,35 @@ class BackendTests(SynchronousTestCase):
         self.assertEqual(self.sums(ours, "2014", "x"), [7, 2])
 
     def test_what_is_remembered_may_be_taken_back(self) -> None:
-        """What a refused batch made, or a drop forgot, is made anew by the next one."""
+        """What a refused or broken batch made is not there for the next one."""
         backend = self.backend()
-        refused = batch("a", {"k": 2**63 - 1, "j": 1}), batch("b", {"k": 1, "i": 1})
-        answers = backend.add([*refused, batch("c", {"k": 1}, label="x")])
-        self.assertEqual(
-            [one.outcome.value for one in answers], ["added", "overflow", "added"]
-        )
-        backend.add(
-            [batch("d", {"k": 5}, name="other"), batch("e", {"k": 1}, definition="no")]
-        )
+        backend.add([batch("a", {"k": 2**63 - 1})])
+        stretches = [Stretch("year", label, None) for label in ("x", "2014")]
+        amounts = Amounts({"m": "d"}, [Increment(stretches, {"m": {"k": event(1)}})])
+        refused = Batch("b", "", lambda: amounts)
+        too_large = batch("c", {"k": Addition(2**63, 1, 1, 1)}, name="new")
+        answers = backend.add([too_large, refused])
+        self.assertEqual({one.outcome for one in answers}, {Outcome.OVERFLOW})
+        backend.add([batch("d", {"k": 3}, label="x"), batch("e", {"k": 4}, name="new")])
+        self.assertEqual(self.sums(backend, "x"), [3])
+        self.assertEqual(backend.read([key("k", name="new")]), [Cell(4, 1, 4, 4)])
+        broken = batch("f", {"k": Addition(1, 1, object(), 1)})  # type: ignore[arg-type]
+        lost = batch("g", {"k": 1}, label="y")
+        self.assertRaises(StoreError, backend.add, [lost, broken])
+        backend.add([batch("h", {"k": 5}, label="y")])
+        self.assertEqual(self.sums(backend, "y"), [5])
+
+    def test_what_is_remembered_may_be_dropped(self) -> None:
+        """What was dropped or has expired begins anew, whatever the clock does."""
+        backend = self.backend()
+        backend.add([batch("a", {"k": 1})])
         backend.drop("m")
-        self.assertEqual(self.sums(backend, "2014", "x"), [None, None])
-        backend.add([batch("f", {"k": 2}), batch("g", {"k": 3}, label="x")])
+        backend.add([batch("b", {"k": 2}), batch("c", {"k": 1}, label="x", keep=1000)])
+        self.now += 2000
+        backend.drop_expired(100)
+        self.now -= 2000
+        backend.add([batch("d", {"k": 3}, label="x", keep=1000)])
         self.assertEqual(self.sums(backend, "2014", "x"), [2, 3])
-        failing = batch("i", {"k": Addition(1, 1, object(), 1)})  # type: ignore[arg-type]
-        lost = batch("h", {"k": 1}, label="y")
-        self.assertRaises(StoreError, backend.add, [lost, failing])
-        backend.add([batch("j", {"k": 4}, label="y")])
-        self.assertEqual(self.sums(backend, "y"), [4])
 
     def test_only_so_much_is_remembered(self) -> None:
         """With more stretches than a bound, all are looked up again, and are right."""

@@ -386,11 +386,12 @@ class SqliteBackend:
         db = self._writer
         left = limit
         with _told_errors(), transaction(db, "IMMEDIATE"):
-            self._forget()
             now = self._seconds()
             expired = db.execute(
                 "SELECT id FROM stretch WHERE expires <= ? LIMIT ?", (now, limit)
             ).fetchall()
+            if expired:
+                self._forget()
             db.executemany("INSERT INTO dead (stretch) VALUES (?)", expired)
             db.executemany("DELETE FROM stretch WHERE id = ?", expired)
             left -= db.execute(
