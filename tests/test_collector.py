@@ -509,13 +509,15 @@ class FrontTests(SynchronousTestCase):
         self.assertEqual(
             self.ask("POST", "/ez", {**wrong, "ezkey": self.here.ez})[0], 200
         )
+        self.clock.advance(HOLD * 0.99)
+        self.here.agent.flush()
         self.assertNoResult(held)
-        self.clock.advance(HOLD)
+        self.clock.advance(HOLD * 1.01)
         self.here.agent.flush()
         for one in (held, token):
             response = self.successResultOf(one)
             self.assertEqual(response.code, 429)
-            self.assertEqual(response.headers.getRawHeaders("retry-after"), ["59"])
+            self.assertEqual(response.headers.getRawHeaders("retry-after"), ["58"])
         self.clock.advance(60)
         self.assertEqual(self.ask("POST", "/ez", wrong)[0], 403)
 
@@ -530,7 +532,18 @@ class FrontTests(SynchronousTestCase):
         self.assertNoResult(
             Deferred.fromCoroutine(doorman.refuse("2001:db8:1:2::7", "key"))
         )
-        self.clock.advance(HOLD)
+        self.clock.advance(2 * HOLD)
+
+    def test_those_held_back_are_let_go_one_by_one(self) -> None:
+        """Each is held back for a time of its own, from once to twice the shortest."""
+        shares = iter([0.0, 0.5, 1.0])
+        doorman = Doorman(self.clock, max_wrong=0, spread=lambda: next(shares))
+        held = [
+            Deferred.fromCoroutine(doorman.refuse("10.0.0.1", "key")) for _ in range(3)
+        ]
+        for done in (1, 2, 3):
+            self.clock.advance(HOLD if done == 1 else HOLD / 2)
+            self.assertEqual([one.called for one in held].count(True), done)
 
 
 class _Raw(Protocol):
