@@ -242,12 +242,16 @@ class PluginTests(SynchronousTestCase):
         command = [
             *(sys.executable, "-m", "twisted", "--log-format", "text", "stathat"),
             *("--listen", f"tcp:{port}:interface=127.0.0.1"),
-            *("--store", f"sqlite://{folder}/stats", "--keys-file", f"{folder}/keys"),
-            *("--keep", "minute=2d"),
+            *("--store", f"sqlite://{folder}/stats", "--keys-file", "keys"),
+            *("--keep", "minute=2d", "--proxies", "1"),
         ]
         environ = {**os.environ, "PYTHONPATH": str(ROOT)}
         server = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environ
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environ,
+            cwd=folder,
         )
         try:
             wait_until(lambda: (folder / "keys").exists() or server.poll() is not None)
@@ -273,6 +277,7 @@ class PluginTests(SynchronousTestCase):
         self.assertIn(b"Main loop terminated", out)
         self.assertIn(f"the first keys are in {folder}/keys".encode(), out)
         self.assertIn(f"listening on http://127.0.0.1:{port}".encode(), out)
+        self.assertIn(b"its pages are there too: sign in with an access token", out)
         for key in keys.values():
             self.assertNotIn(key.encode(), out)
 
@@ -293,6 +298,7 @@ class PluginTests(SynchronousTestCase):
             self.assertIn(words, told)
         for option, value, words in (
             ("--keep", "week=1d", "must be like minute=7d"),
+            ("--proxies", "-1", "--proxies: '-1' must be a whole number"),
             ("--webhooks", "/nowhere/at/all", "--webhooks: /nowhere/at/all"),
         ):
             wrong = subprocess.run(

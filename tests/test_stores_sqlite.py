@@ -346,6 +346,41 @@ class StoreTests(TestCase):
         assert cell is not None
         self.assertEqual(cell.sum, 1000)
 
+    def test_services_stop(self) -> None:
+        """What a service counts and asks while it is being stopped is still served."""
+        path = self.mktemp()
+        program = """if True:
+            from twisted.internet import reactor
+            from twisted.internet.defer import Deferred
+            from twisted.internet.task import deferLater
+            from txstathat.metrica import Metrica
+            from txstathat.stores import open_store
+
+            async def stop(store, metrica):
+                await deferLater(reactor, 0.2)
+                await metrica.kick(42)
+                print(await metrica.total())
+                await store.close()
+
+            def opened(store):
+                metrica = Metrica("m", [], store)
+                reactor.addSystemEventTrigger(
+                    "before", "shutdown",
+                    lambda: Deferred.fromCoroutine(stop(store, metrica)),
+                )
+                reactor.stop()
+
+            open_store({!r}).addCallback(opened)
+            reactor.run()
+        """.format(f"sqlite:{os.path.abspath(path)}")
+        done = subprocess.run(
+            [sys.executable, "-W", "always::DeprecationWarning", "-c", program],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            timeout=30,
+        )
+        self.assertEqual((done.stderr, done.stdout), (b"", b"42\n"))
+
     @inlineCallbacks
     def test_close_twice_at_once(self) -> Any:
         """Whoever closes meanwhile also waits until it is closed."""

@@ -5,6 +5,7 @@ What is answered over HTTP: JSON, and refusals with words.
 from __future__ import annotations
 
 import json
+from ipaddress import ip_address
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -62,9 +63,20 @@ def refusal_of(failure: Failure) -> Refusal:
 
 def address_of(request: Request) -> str:
     """
-    The address of the other side.
+    The address of the other side; behind reverse proxies that the site knows of, what
+    the first of them saw.
     """
-    return str(getattr(request.getClientAddress(), "host", "") or "")
+    peer = str(getattr(request.getClientAddress(), "host", "") or "")
+    proxies: int = getattr(request.site, "proxies", 0)
+    # Each proxy adds whom it saw; what stands before that, anybody can have made up.
+    lines = request.requestHeaders.getRawHeaders("x-forwarded-for", [])
+    told = ",".join(lines).split(",")[-proxies:] if proxies else []
+    if not proxies or len(told) < proxies:
+        return peer
+    try:
+        return str(ip_address(told[0].strip()))
+    except ValueError:
+        return peer
 
 
 class AsyncResource(Resource):
