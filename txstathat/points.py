@@ -117,8 +117,8 @@ class Value:
 
 Point: TypeAlias = Count | Value
 #: A valid point of one stat, as it came over the wire: ``'count'`` or ``'value'``, the
-#: stat, the amount, and the time in Unix seconds. (To make an object of each of very
-#: many points takes longer than all else about them.)
+#: stat, the amount, and the time in Unix seconds. (To make an object of each takes
+#: nearly half as long as to read and check it.)
 Parts: TypeAlias = tuple[str, str, int | float, int | None]
 
 
