@@ -143,7 +143,7 @@ class IngestTests(SynchronousTestCase):
             ("data[0]: stat: ", data(r'{"stat": "\ud800", "count": 1}')),
             ("NaN is not a number", data('{"stat": "a", "count": NaN}')),
             ("Infinity is not a number", data('{"stat": "a", "count": -Infinity}')),
-            ("data[0]: count: must be finite", data('{"stat": "a", "count": 1e400}')),
+            ("is too large", data('{"stat": "a", "count": 1e400}')),
             ("beyond the largest", data('{"stat": "a", "count": %d}' % 2**63)),
             ("too many digits", data('{"stat":"a","count":%s}' % ("9" * 5000))),
             ("a field is given twice", data('{"stat":"a","count":1,"count":2}')),

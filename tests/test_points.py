@@ -29,6 +29,7 @@ from txstathat.points import (
     expand_name,
     expand_point,
     form_point,
+    json_float,
     json_parts,
     json_points,
     one_kind,
@@ -191,6 +192,20 @@ class JsonPartsTests(SynchronousTestCase):
         else:
             error = self.assertRaises(InvalidPoint, list, json_parts(data))
             self.assertEqual(str(error), refused)
+
+    @given(
+        st.from_regex(r"-?(0|[1-9][0-9]{0,70})(\.[0-9]{1,70})?", fullmatch=True),
+        st.sampled_from(["", "e5", "E-7", "e400", "e-9999999", "e+00001"]),
+    )
+    def test_floats(self, number: str, exponent: str) -> None:
+        """A number of JSON's is taken or refused as parse_amount does it."""
+        text = number + (exponent if "." in number else exponent or ".0")
+        try:
+            amount = parse_amount(text)
+        except InvalidPoint:
+            self.assertRaises(InvalidPoint, json_float, text)
+        else:
+            self.assertEqual(repr(json_float(text)), repr(amount))
 
     def test_entries_that_are_no_objects(self) -> None:
         """They are refused, each with its number."""

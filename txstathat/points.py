@@ -44,6 +44,7 @@ __all__ = [
     "expand_name",
     "expand_point",
     "form_point",
+    "json_float",
     "json_parts",
     "json_points",
     "kind_and_amount",
@@ -335,6 +336,15 @@ def as_point(parts: Parts) -> Point:
     """
     kind, stat, amount, t = parts
     return Count(stat, amount, t) if kind == "count" else Value(stat, amount, t)
+
+
+def json_float(text: str) -> int | float:
+    """
+    As :func:`parse_amount`, fast, for what is a number by JSON's syntax.
+    """
+    if len(text) < 20 and "e" not in text and "E" not in text:
+        return float(text)
+    return parse_amount(text)
 
 
 def json_parts(data: Iterable[object]) -> Iterator[Parts]:

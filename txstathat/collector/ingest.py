@@ -20,6 +20,7 @@ from txstathat.points import (
     Parts,
     check_name,
     expand_name,
+    json_float,
     json_parts,
     one_kind,
     parse_amount,
@@ -204,6 +205,7 @@ def _read_json(body: bytes) -> tuple[str, list[Parts]]:
     try:
         request = json.loads(
             body.decode("utf-8"),
+            parse_float=json_float,
             parse_constant=_no_number,
             object_pairs_hook=_unique,
         )
@@ -213,6 +215,8 @@ def _read_json(body: bytes) -> tuple[str, list[Parts]]:
         raise Refusal(
             400, f"the body is not JSON: {error.msg} at character {error.pos}"
         ) from None
+    except InvalidPoint:
+        raise
     except ValueError:
         # Python reads no whole number of thousands of digits, lest it take too long.
         raise Refusal(400, "the body has a number of too many digits") from None
