@@ -5,6 +5,7 @@ The archive: what is kept of stats, and what is told of them.
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
 from hypothesis import given, settings
@@ -19,12 +20,13 @@ from txstathat.collector import archive as archives
 from txstathat.collector import newcomers
 from txstathat.collector.archive import MAX_WAITING_POINTS, Archive
 from txstathat.collector.ingest import Batch, Refusal
-from txstathat.collector.stats import Stat, Total, stat_id
+from txstathat.collector.stats import EVERYTHING, Stat, Total, stat_id
 from txstathat.collector.trash import KEEP
 from txstathat.errors import InvalidPoint, StoreBusy, StoreUnavailable
 from txstathat.metrica import AveragedMetrica, Metrica
 from txstathat.points import MAX_INTEGER, Point
 from txstathat.stores import open_store
+from txstathat.stores.interface import CellKey
 from txstathat.timeframe import Timeframe
 
 T = TypeVar("T")
@@ -371,6 +373,30 @@ class DataTests(ArchiveCase):
         ):
             self.clock.advance(NOW + later - self.clock.seconds())
             self.assertEqual(sum(value for _, value in self.points("a", frame)), 1)
+
+    def test_what_was_ahead_is_kept_as_long(self) -> None:
+        """A point of a clock that is ahead is whole for as long from its time on."""
+        hour = 3600
+        for keep, window, fine, coarse in (
+            (26 * hour, DAY, "1d5m", "2d1h"),
+            (3 * hour, 2 * hour, "2h5m", "3h1h"),
+        ):
+            for ahead in (1, 90, 5 * hour, DAY - 400):
+                self.setUp()
+                self.archive = Archive(self.store, retention={"minute": keep})
+                t = START + ahead
+                self.keep(Count("a", 2, t), Count("a", 3, t - 60), Count("a", 1, t))
+                self.clock.advance(t + window - 400 - self.clock.seconds())
+                self.keep(Count("b"))  # with which what has expired is dropped
+                for frame in (fine, coarse):
+                    told = sum(value for _, value in self.points("a", frame))
+                    self.assertEqual(told, 6, (keep, ahead, frame))
+                self.clock.advance(keep)
+                self.keep(Count("b"))
+                minute = datetime.fromtimestamp(t, UTC).isoformat()[:16] + "+0"
+                cell = CellKey("a", "minute", minute, EVERYTHING)
+                gone = self.successResultOf(self.store.read([cell]))
+                self.assertEqual(gone, [None])
 
     def test_too_much(self) -> None:
         """Finer than kept, too many points, too many stats, no timeframe: with words."""

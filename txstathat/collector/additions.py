@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from txstathat.collector.ingest import Refusal
 from txstathat.collector.stats import DEFINITIONS, EVERYTHING, received
-from txstathat.metrica.calendar import Calendar
+from txstathat.metrica.calendar import Calendar, coarsen
 from txstathat.metrica.cells import spread
 from txstathat.points import MAX_INTEGER, Parts
-from txstathat.stores.interface import Amounts, Increment
+from txstathat.stores.interface import Amounts, Increment, Stretch
 from txstathat.stores.sums import events
 
 __all__ = ["MAX_AHEAD", "Additions"]
@@ -107,15 +107,42 @@ class Additions:
             }
             for minute, points in self._minutes.items()
         }
+        ahead = self._ahead(keep)
         increments = [
             Increment(
-                stretches,
+                [_kept_longer(one, ahead) for one in stretches] if ahead else stretches,
                 {stat: {EVERYTHING: addition} for stat, addition in stats.items()},
             )
             for stretches, stats in spread(keep, finest)
         ]
         definitions = {stat: DEFINITIONS[kind] for stat, kind in self.kinds.items()}
         return Amounts(definitions, [*increments, received(self.kinds, self._now)])
+
+    def _ahead(self, scales: Iterable[str]) -> dict[str, float]:
+        """
+        How many seconds after now the last point is of each stretch, by its label, that
+        has not begun.
+        """
+        this_minute = int(self._now) // 60
+        later = sorted(minute for minute in self._minutes if minute > this_minute)
+        if not later:
+            return {}
+        scales = list(scales)
+        now = _UTC.minute(this_minute * 60)
+        begun = {coarsen(now, scale) for scale in scales}
+        return {
+            label: minute * 60 - self._now
+            for minute in later
+            for scale in scales
+            if (label := coarsen(_UTC.minute(minute * 60), scale)) not in begun
+        }
+
+
+def _kept_longer(stretch: Stretch, ahead: Mapping[str, float]) -> Stretch:
+    # What is ahead is asked for in its own time, and for as long from then on.
+    if stretch.keep is None or stretch.label not in ahead:
+        return stretch
+    return stretch._replace(keep=stretch.keep + ahead[stretch.label])
 
 
 def _by_stat(points: Iterable[Parts]) -> dict[str, list[int | float]]:
