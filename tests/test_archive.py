@@ -26,7 +26,7 @@ from txstathat.errors import InvalidPoint, StoreBusy, StoreUnavailable
 from txstathat.metrica import AveragedMetrica, Metrica
 from txstathat.points import MAX_INTEGER, Point
 from txstathat.stores import open_store
-from txstathat.stores.interface import CellKey
+from txstathat.stores.interface import Answer, CellKey, Outcome
 from txstathat.timeframe import Timeframe
 
 T = TypeVar("T")
@@ -155,6 +155,68 @@ class KeepTests(ArchiveCase):
         self.assertIn("there are 4 stats", self.refused(Count("e"), Count("f")))
         self.keep(Count("e"), Count("a"))
         self.assertEqual(self.now(self.archive.totals())["a"].sum, 2)
+
+    def test_what_was_not_written_uses_no_room(self) -> None:
+        """What comes with refused points, or in vain, leaves no name behind."""
+        self.patch(newcomers, "MAX_NEW_STATS", 5)
+        self.archive = Archive(self.store, max_stats=5)
+        self.keep(Count("c"))
+        new = [Count(f"x{number}") for number in range(4)]
+        self.assertIn("is a count stat", self.refused(Value("c", 1), *new))
+        add = self.store.add
+        self.store.add = lambda batches: fail(StoreUnavailable("away"))
+        lost = self.archive.keep(batch(*new))
+        self.failureResultOf(lost, StoreUnavailable)
+        self.store.add = add
+        for number in range(4):
+            self.keep(Count(f"honest {number}"))
+        self.assertIn("there are 5 stats", self.refused(Count("one more")))
+        self.archive = Archive(self.store, max_stats=6)
+        self.keep(Count("one more"))
+
+    def test_places_are_held_while_they_are_written(self) -> None:
+        """New stats under way have their places, once for all that bring them."""
+        self.archive = Archive(self.store, max_stats=3)
+        self.keep(Count("a"))
+        write: Deferred[Any] = Deferred()
+        add = self.store.add
+        self.store.add = lambda batches: write
+        first = self.archive.keep(batch(Count("b"), Count("c")))
+        again = self.archive.keep(batch(Count("c"), key="other"))
+        self.assertIn("there are 1 stats", self.refused(Count("d")))
+        # The first is in vain; the second brings what it would have brought.
+        self.store.add = add
+        write.callback([Answer(Outcome.OVERFLOW, "b")])
+        self.failureResultOf(first, Refusal)
+        self.assertIs(self.successResultOf(again), True)
+        self.keep(Count("d"))
+        self.assertIn("there are 3 stats", self.refused(Count("e")))
+
+    def test_what_another_collector_forgot(self) -> None:
+        """Before stats are refused they are counted again, from time to time."""
+        for one in (self.archive, other := Archive(self.store, max_stats=3)):
+            for name in ("a", "b", "c"):
+                self.successResultOf(one.keep(batch(Count(name))))
+        self.archive, emptier = other, self.archive
+        self.assertIn("there are 3 stats", self.refused(Count("d")))
+        asked: list[Any] = []
+        definitions = self.store.definitions
+        self.store.definitions = lambda names=None: (
+            asked.append(names) or definitions(names)
+        )
+        for name in ("a", "b"):
+            self.now(emptier.delete(stat_id(name)))
+        self.clock.advance(KEEP + 1)
+        self.now(emptier.empty_trash())
+        asked.clear()
+        self.keep(Count("d"), Count("e"))
+        self.assertEqual(asked.count(None), 1)
+        for _ in range(3):
+            self.assertIn("there are 3 stats", self.refused(Count("f")))
+        self.assertEqual(asked.count(None), 1)
+        self.clock.advance(newcomers.RECOUNT)
+        self.refused(Count("f"))
+        self.assertEqual(asked.count(None), 2)
 
     def test_old_stats_do_not_wait_for_all(self) -> None:
         """After a restart all stats are learned only for a new one, and only once."""

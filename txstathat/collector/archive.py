@@ -115,9 +115,18 @@ class Archive:
         if self._newcomers.none_among(additions.kinds):
             written = self.gather.put(request)
         else:
-            admitted = self._newcomers.admit(_sender(batch), additions.kinds)
-            written = admitted.addCallback(lambda _: self.gather.put(request))
+            written = Deferred.fromCoroutine(self._put_new(request, _sender(batch)))
         return written.addBoth(self._written, batch, additions)
+
+    async def _put_new(self, request: Request, sender: str) -> Answer:
+        arrival = await self._newcomers.admit(sender, request.additions.kinds)
+        arrived = False
+        try:
+            answer = await self.gather.put(request)
+            arrived = answer.outcome is Outcome.ADDED
+        finally:
+            self._newcomers.settled(arrival, arrived)
+        return answer
 
     def _write(self, requests: list[Request]) -> Deferred[list[Answer]]:
         return Deferred.fromCoroutine(

@@ -4,7 +4,9 @@ Who comes into being: stats by their first point, within limits.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
@@ -14,16 +16,34 @@ from txstathat.collector.ingest import Refusal
 from txstathat.collector.stats import stat_id
 from txstathat.stores.interface import IStore
 
-__all__ = ["MAX_NEW_STATS", "MAX_STATS", "Newcomers"]
+__all__ = ["MAX_NEW_STATS", "MAX_STATS", "RECOUNT", "Arrival", "Newcomers"]
 
 #: How many stats there may be, by default.
 MAX_STATS = 100_000
 #: How many new stats a key may make in a day.
 MAX_NEW_STATS = 10_000
+#: For how many seconds no other stats are refused without counting them again, since
+#: another collector may have emptied the trash.
+RECOUNT = 10.0
 
 _DAY = 86_400
 # How many names are learned at once, so that making their ids holds up nobody.
 _NAMES_AT_ONCE = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """
+    Stats that may come into being.
+
+    :ivar sender: whose points they come with.
+    :ivar names: which.
+    :ivar held: those of them whose places are held for this arrival.
+    """
+
+    sender: str
+    names: Sequence[str]
+    held: Sequence[str]
 
 
 class Newcomers:
@@ -43,9 +63,13 @@ class Newcomers:
         self._names: dict[str, str] = {}  # by id
         self._known: set[str] = set()
         self._knows_all = False
+        self._counted_at = 0.0
         self._waiting: list[Deferred[None]] = []
         self._day = 0
-        self._made: dict[str, int] = {}
+        self._made: Counter[str] = Counter()  # today, by sender
+        # Those whose points are being written, and how many they are by sender.
+        self._coming: set[str] = set()
+        self._held: Counter[str] = Counter()
 
     def none_among(self, names: Iterable[str]) -> bool:
         """
@@ -53,27 +77,23 @@ class Newcomers:
         """
         return self._known.issuperset(names)
 
-    def admit(self, sender: str, names: Iterable[str]) -> Deferred[None]:
+    async def admit(self, sender: str, names: Iterable[str]) -> Arrival:
         """
         Let stats come into being.
 
         :param sender: whose points they come with.
         :param names: some of which may be new.
-        :returns: fires with ``None``. It fails with
-            :class:`~txstathat.collector.ingest.Refusal` if they are too many.
+        :returns: what is to be told :meth:`settled`; until then their places are held.
+        :raises Refusal: if they are too many.
         """
         wanted = [name for name in names if name not in self._known]
-        return Deferred.fromCoroutine(self._admit(sender, wanted))
-
-    async def _admit(self, sender: str, wanted: list[str]) -> None:
         self.learn(await self._store.definitions(wanted))
-        if self._known.issuperset(wanted):
-            return
-        if not self._knows_all:
+        if not self._knows_all and not self._known.issuperset(wanted):
             # Only who is new has to wait until all are counted.
             await self._counted()
-        new = [name for name in wanted if name not in self._known]
-        if len(self._known) + len(new) > self._max_stats:
+        if self._lacking(wanted) > 0 and self._is_long_ago():
+            await self._counted()
+        if self._lacking(wanted) > 0:
             raise Refusal(
                 429,
                 f"there are {len(self._known)} stats and {self._max_stats} may be: "
@@ -81,14 +101,50 @@ class Newcomers:
             )
         today = int(self._store.clock.seconds()) // _DAY
         if today != self._day:
-            self._day, self._made = today, {}
-        made = self._made.get(sender, 0) + len(new)
-        if made > MAX_NEW_STATS:
+            self._day, self._made = today, Counter()
+        held = self._new(wanted)
+        if self._made[sender] + self._held[sender] + len(held) > MAX_NEW_STATS:
             raise Refusal(
                 429, f"this key has made {MAX_NEW_STATS} new stats today: that is all"
             )
-        self._made[sender] = made
-        self.learn(new)
+        self._coming.update(held)
+        self._held[sender] += len(held)
+        return Arrival(sender, wanted, held)
+
+    def settled(self, arrival: Arrival, arrived: bool) -> None:
+        """
+        Points have been written, or not.
+
+        :param arrival: the stats they came with.
+        :param arrived: whether these have come into being.
+        """
+        sender = arrival.sender
+        self._coming.difference_update(arrival.held)
+        self._held[sender] -= len(arrival.held)
+        if not self._held[sender]:
+            del self._held[sender]
+        if arrived:
+            # Another request may have brought them too, and been first.
+            made = [name for name in arrival.names if name not in self._known]
+            self._made[sender] += len(made)
+            self.learn(made)
+
+    def _new(self, names: Iterable[str]) -> list[str]:
+        return [
+            name
+            for name in names
+            if name not in self._known and name not in self._coming
+        ]
+
+    def _lacking(self, names: Iterable[str]) -> int:
+        """
+        For how many of some stats there is no room.
+        """
+        new = len(self._new(names))
+        return new and len(self._known) + len(self._coming) + new - self._max_stats
+
+    def _is_long_ago(self) -> bool:
+        return self._store.clock.seconds() - self._counted_at >= RECOUNT
 
     def _counted(self) -> Deferred[None]:
         # Of all that wait at once one reads, for all of them.
@@ -99,17 +155,20 @@ class Newcomers:
         return waiting
 
     def _count(self, outcome: Failure | None) -> None:
-        self._knows_all = outcome is None
+        if outcome is None:
+            self._knows_all, self._counted_at = True, self._store.clock.seconds()
         waiting, self._waiting = self._waiting, []
         for one in waiting:
             one.callback(outcome)
 
     async def _learn_all(self) -> None:
+        before = self._known.copy()
         names = list(await self._store.definitions())
         for start in range(0, len(names), _NAMES_AT_ONCE):
             if start:
                 await deferLater(self._store.clock, 0)
             self.learn(names[start : start + _NAMES_AT_ONCE])
+        self.forget(before.difference(names))
 
     def learn(self, names: Iterable[str]) -> None:
         """
