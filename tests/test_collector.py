@@ -79,6 +79,14 @@ class IngestTests(SynchronousTestCase):
                 ("count", "a", 1e6, 9),
             ),
             ("/c", "count=1&key=s&ukey=u", "classic", "u", ("count", "s", 1, None)),
+            # curl -d, which escapes nothing
+            (
+                "/ez",
+                "ezkey=k&stat=Größe 日%E6%9C%AC&value=3",
+                "ez",
+                "k",
+                ("value", "Größe 日本", 3, None),
+            ),
             # early clients, which called the EZ key email
             (
                 "/ez",
@@ -164,6 +172,8 @@ class IngestTests(SynchronousTestCase):
             (b"a field is given twice", b"ezkey=k&stat=a&stat=b&count=1"),
             (b"not URL-encoded UTF-8", b"ezkey=k&stat=%ff&count=1"),
             (b"not URL-encoded UTF-8", b"ezkey=k&stat=\xff&count=1"),
+            (b"not URL-encoded UTF-8", "ezkey=k&stat=%C3ö&count=1".encode()),
+            (b"not URL-encoded UTF-8", b"ezkey=k&stat=\xed\xa0\x80&count=1"),
             (b"more than 20 fields", b"a=b&" * 21),
             (b"t: ", b"ezkey=k&stat=a&count=1&t=soon"),
         ):

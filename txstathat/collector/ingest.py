@@ -151,7 +151,8 @@ def _read_form(form: bytes) -> dict[str, str]:
         raise Refusal(413, f"the form is larger than {MAX_FORM} bytes")
     try:
         pairs = parse_qsl(
-            form.decode("ascii"),
+            # Some, as curl, send as they are the characters that are to be escaped.
+            form.decode("utf-8"),
             keep_blank_values=True,
             errors="strict",
             max_num_fields=MAX_FIELDS,
