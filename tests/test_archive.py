@@ -6,27 +6,45 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from datetime import UTC, datetime
+from threading import get_ident
 from typing import Any, TypeVar, cast
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred, fail, inlineCallbacks
-from twisted.internet.task import Clock
+from redis import exceptions
+from twisted.internet.defer import Deferred, fail, gatherResults, inlineCallbacks
+from twisted.internet.task import Clock, LoopingCall
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.stores import NOW, ClusterHost, MemoryHost, RedisHost, SqliteHost
 from txstathat import Count, Value
 from txstathat.collector import archive as archives
 from txstathat.collector import newcomers
+from txstathat.collector.additions import Additions
 from txstathat.collector.archive import MAX_WAITING_POINTS, Archive
 from txstathat.collector.ingest import Batch, Refusal
-from txstathat.collector.stats import EVERYTHING, Stat, Total, stat_id
+from txstathat.collector.series import Plan
+from txstathat.collector.stats import (
+    EVERYTHING,
+    RETENTION,
+    Stat,
+    Total,
+    received_key,
+    stat_id,
+    total_key,
+)
 from txstathat.collector.trash import KEEP
-from txstathat.errors import InvalidPoint, StoreBusy, StoreUnavailable
+from txstathat.collector.writing import FINISH
+from txstathat.errors import (
+    InvalidPoint,
+    StoreBusy,
+    StoreInterrupted,
+    StoreUnavailable,
+)
 from txstathat.metrica import AveragedMetrica, Metrica
 from txstathat.points import MAX_INTEGER, Point
 from txstathat.stores import open_store
-from txstathat.stores.interface import Answer, CellKey, Outcome
+from txstathat.stores.interface import Amounts, Answer, CellKey, Outcome
 from txstathat.timeframe import Timeframe
 
 T = TypeVar("T")
@@ -342,6 +360,59 @@ class KeepTests(ArchiveCase):
         }
         self.assertEqual(sums, {"a": 15, "new": 2, "full": MAX_INTEGER})
 
+    def test_what_the_store_repeats_counts_once(self) -> None:
+        """A store's connection that adds a batch twice is told that it was there."""
+        add = self.store.add
+        self.store.add = lambda batches: add(batches).addCallback(
+            lambda _: add(batches)
+        )
+        held: list[Deferred[Any]] = [Deferred()]
+        write = self.archive.gather._write
+        self.archive.gather._write = lambda requests: held[0]
+        first = self.archive.keep(batch(Count("a")))
+        waiting = [self.archive.keep(batch(Count("a", 2))) for _ in range(3)]
+        self.archive.gather._write = write
+        held[0].errback(OSError())
+        self.failureResultOf(first, OSError)
+        for each in waiting:
+            self.assertIs(self.successResultOf(each), True)
+        self.keep(Count("a", 1))
+        self.assertEqual(self.now(self.archive.totals())["a"].sum, 7)
+
+    def test_what_was_cut_in_half_is_finished(self) -> None:
+        """The same batches again for a few seconds; then it is given up."""
+        seen: list[Any] = []
+        add = self.store.add
+
+        def away(batches: Any) -> Any:
+            seen.append([one.id for one in batches])
+            self.assertIs(type(batches[0].amounts()), Amounts)
+            kind = StoreInterrupted if len(seen) == 1 else StoreUnavailable
+            return fail(kind("away"))
+
+        self.store.add = away
+        kept = self.archive.keep(batch(Count("a", 2)))
+        while len(seen) < 3:
+            self.assertNoResult(kept)
+            self.clock.advance(0.1)
+        self.store.add = add
+        self.clock.advance(2)
+        self.assertIs(self.successResultOf(kept), True)
+        self.assertEqual(len({id for (id,) in seen}), 1)
+        self.assertEqual(self.now(self.archive.totals())["a"].sum, 2)
+        seen.clear()
+        self.store.add = away
+        began = self.clock.seconds()
+        kept = self.archive.keep(batch(Count("a", 2)))
+        while not kept.called:
+            self.clock.advance(0.1)
+        self.failureResultOf(kept, StoreUnavailable)
+        self.assertLessEqual(self.clock.seconds() - began, FINISH)
+        # What is not begun is not waited for.
+        seen[:] = ["begun"]
+        kept = self.archive.keep(batch(Count("a", 2)))
+        self.failureResultOf(kept, StoreUnavailable)
+
     def test_a_stat_is_a_metrica(self) -> None:
         """What is kept can be asked as a Metrica, and drawn as one."""
         self.keep(Count("a", 2), Value("b", 1), Value("b", 2))
@@ -392,6 +463,23 @@ class DataTests(ArchiveCase):
         self.assertEqual(self.now(again.stat("a")), stats[0])
         self.assertIsNone(self.now(again.stat("c")))
         self.assertIn("'nonsense'", str(self.fails(again.find(["nonsense"]), Refusal)))
+
+    def test_much_is_read_in_parts(self) -> None:
+        """So that no answer, however large, holds up all else while it is made."""
+        names = [f"s{number}" for number in range(9)]
+        self.keep(*[Count(name, at) for at, name in enumerate(names)])
+        stats = self.now(self.archive.stats())
+        whole = self.now(self.archive.data(stats, "1d1h"))
+        reads: list[int] = []
+        read = self.store.read
+        self.store.read = lambda keys: reads.append(len(keys)) or read(keys)
+        self.patch(archives, "_CELLS_AT_ONCE", 100)
+        self.assertEqual(self.now(self.archive.data(stats, "1d1h")), whole)
+        self.assertEqual(reads, [96, 96, 24])
+        self.assertEqual([one.whole for one in whole], [*range(9)])
+        reads.clear()
+        self.now(self.archive.data(stats[:2], "1d5m"))
+        self.assertEqual(reads, [1440, 1440])
 
     def test_gaps(self) -> None:
         """A counter's gap is 0, a value's gap is no point."""
@@ -621,6 +709,26 @@ class SqliteTests(OnStores, TestCase):
 
     host = SqliteHost
 
+    @inlineCallbacks
+    def test_requests_are_merged_in_the_stores_thread(self) -> Any:
+        """What requests add together is not worked out where the reactor runs."""
+        archive = Archive((yield self.host(self).open()))
+        threads: list[int] = []
+        together = Additions.together
+
+        def noted(several: Any) -> Any:
+            threads.append(get_ident())
+            return together(several)
+
+        self.patch(Additions, "together", noted)
+        yield gatherResults(
+            [archive.keep(batch(Count("a"), Count(f"s{n}"))) for n in range(9)]
+        )
+        self.assertEqual(len(threads), 1)
+        self.assertNotEqual(threads[0], get_ident())
+        totals = yield Deferred.fromCoroutine(archive.totals())
+        self.assertEqual(totals["a"].sum, 9)
+
 
 class RedisTests(OnStores, TestCase):
     """On Redis."""
@@ -632,3 +740,42 @@ class ClusterTests(OnStores, TestCase):
     """On a Redis Cluster."""
 
     host = ClusterHost
+
+    @inlineCallbacks
+    def test_a_commit_cut_in_half(self) -> Any:
+        """It is completed, and each part counts once, also without an id."""
+        store: Any = yield self.host(self).open()
+        ticking = LoopingCall(store.clock.advance, 0.1)
+        ticking.start(0.01)
+        self.addCleanup(ticking.stop)
+        backend = store._backend
+        whole = backend._add_script
+        calls: list[str] = []
+
+        def breaks(keys: Any, args: Any) -> Any:
+            calls.append(args[1])
+            lost = calls.count("apply") == 3
+            if lost and calls.count("gone") < 3:
+                calls.append("gone")
+                raise exceptions.ConnectionError("cut")
+            said = whole(keys=keys, args=args)
+            if calls.count("apply") == 5 and "late" not in calls:
+                calls.append("late")  # it was done, but nobody hears of it
+                raise exceptions.TimeoutError("cut")
+            return said
+
+        backend._add_script = breaks
+        archive = Archive(store)
+        self.assertIs((yield archive.keep(batch(Count("a", 5)))), True)
+        self.assertIn("late", calls)
+        now = int(store.clock.seconds())
+        cells = yield store.read(
+            [
+                total_key("a"),
+                received_key("a"),
+                *Plan(Timeframe.parse("1h1h"), now, RETENTION).keys("a"),
+                *Plan(Timeframe.parse("1d1d"), now, RETENTION).keys("a"),
+                *Plan(Timeframe.parse("1y1y"), now, RETENTION).keys("a"),
+            ]
+        )
+        self.assertEqual([cell.count for cell in cells], [1] * 5)

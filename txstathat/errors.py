@@ -23,6 +23,7 @@ __all__ = [
     "StoreClosed",
     "StoreError",
     "StoreTooNew",
+    "StoreInterrupted",
     "StoreUnavailable",
     "txStatHatApiException",
 ]
@@ -157,6 +158,13 @@ class StoreUnavailable(StoreError):
     The store could not be reached, or could not write: it is down, locked, out of
     memory, or its disk is full. Nothing is wrong with what was asked of it, and the
     same may work later.
+    """
+
+
+class StoreInterrupted(StoreUnavailable):
+    """
+    The store, a cluster, could not be reached when a part of a batch may have been
+    added: the same batch, repeated under its id, is completed.
     """
 
 

@@ -14,12 +14,18 @@ from txstathat.points import MAX_INTEGER, Parts
 from txstathat.stores.interface import Amounts, Increment, Stretch
 from txstathat.stores.sums import events
 
-__all__ = ["MAX_AHEAD", "Additions"]
+__all__ = ["MAX_AHEAD", "Additions", "Apart"]
 
 #: How many seconds a point's time may lie ahead of the collector's clock.
 MAX_AHEAD = 86_400
 
 _UTC = Calendar("UTC")
+
+
+class Apart(Exception):
+    """
+    Requests cannot be added as one.
+    """
 
 
 class Additions:
@@ -66,21 +72,23 @@ class Additions:
                 minutes[minute] = [point]
 
     @classmethod
-    def together(cls, several: Sequence[Additions]) -> Additions | None:
+    def together(cls, several: Sequence[Additions]) -> Additions:
         """
         The additions of several requests as one.
 
-        :returns: ``None`` if they do not go together.
+        :raises Apart: if they do not go together.
         """
         whole = cls((), max(one._now for one in several))
         for one in several:
             whole._most += one._most
             for stat, kind in one.kinds.items():
                 if whole.kinds.setdefault(stat, kind) != kind:
-                    return None
+                    raise Apart
             for minute, points in one._minutes.items():
                 whole._minutes.setdefault(minute, []).extend(points)
-        return None if whole._too_large() is not None else whole
+        if whole._too_large() is not None:
+            raise Apart
+        return whole
 
     def _too_large(self) -> str | None:
         if self._most <= MAX_INTEGER:

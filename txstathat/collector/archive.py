@@ -56,8 +56,10 @@ LINGER = 0.1
 MAX_WAITING_POINTS = 200_000
 #: How many cells one question may read.
 MAX_CELLS = 200_000
-# How many stats are made of their cells at once, so that it holds up nobody.
+# How many stats are made of their cells at once, and how many cells are read at once
+# for series, so that it holds up nobody.
 _STATS_AT_ONCE = 5_000
+_CELLS_AT_ONCE = 10_000
 
 
 class Archive:
@@ -248,12 +250,17 @@ class Archive:
                 f"{frame} of {len(stats)} stats at once is too much: ask for at most "
                 f"{max(1, MAX_CELLS // width)} of them in one request",
             )
-        keys = [key for stat in stats for key in plan.keys(stat.name)]
-        cells = await self.store.read(keys)
-        return [
-            plan.series(stat, cells[at * width : (at + 1) * width])
-            for at, stat in enumerate(stats)
-        ]
+        series = []
+        at_once = max(1, _CELLS_AT_ONCE // width)
+        for start in range(0, len(stats), at_once):
+            some = stats[start : start + at_once]
+            keys = [key for stat in some for key in plan.keys(stat.name)]
+            cells = await self.store.read(keys)
+            series += [
+                plan.series(stat, cells[at * width : (at + 1) * width])
+                for at, stat in enumerate(some)
+            ]
+        return series
 
     async def totals(self, stats: Sequence[Stat] | None = None) -> dict[str, Total]:
         """

@@ -151,7 +151,9 @@ class Batch:
     :ivar id: names the batch, so that it can be repeated.
     :ivar digest: stands for what is in it: the same id with another digest is refused.
     :ivar amounts: returns what it adds. It is called in a thread of the store's (and
-        again when the batch is repeated), so that working it out holds up nobody.
+        again when the batch is repeated), so that working it out holds up nobody. What
+        it raises is what adding fails with; then neither this batch is added nor those
+        after it.
     :ivar remember: for how many seconds the id is remembered.
     """
 
@@ -207,7 +209,8 @@ class IStore(Interface):
     """
     Keeps cells. All results are Deferreds, which fail with
     :class:`~txstathat.errors.StoreUnavailable` when the store cannot be reached or
-    cannot write, and with :class:`~txstathat.errors.StoreClosed` after :meth:`close`.
+    cannot write (with :class:`~txstathat.errors.StoreInterrupted` when a batch may be
+    half added), and with :class:`~txstathat.errors.StoreClosed` after :meth:`close`.
     Cancelling a Deferred does not undo what was begun.
     """
 

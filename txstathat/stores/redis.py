@@ -28,7 +28,12 @@ from redis.cluster import RedisCluster
 from redis.retry import Retry
 from zope.interface import implementer
 
-from txstathat.errors import StoreError, StoreTooNew, StoreUnavailable
+from txstathat.errors import (
+    StoreError,
+    StoreInterrupted,
+    StoreTooNew,
+    StoreUnavailable,
+)
 from txstathat.points import MAX_INTEGER
 from txstathat.stores.interface import (
     ANY,
@@ -205,7 +210,14 @@ class RedisBackend:
                 return _answer(checked)
             if checked == "fine":
                 missing.append(one)
-        for one in missing:
+        try:
+            with _told_errors():
+                return self._apply(batch, missing)
+        except StoreUnavailable as error:
+            raise StoreInterrupted(str(error)) from error
+
+    def _apply(self, batch: Batch, parts: Sequence[_Part]) -> Answer:
+        for one in parts:
             applied = one.run("apply")
             if applied not in ("added", "repeated"):
                 return _answer(applied)
