@@ -660,6 +660,22 @@ class TrashTests(ArchiveCase):
         self.keep(Value("a", 1))
         self.assertEqual(self.now(self.archive.totals())["a"], Total("value", 1, 1))
 
+    def test_a_point_that_comes_while_it_is_emptied(self) -> None:
+        """It was acknowledged, so its stat stays, whole."""
+        self.keep(Count("a", 2))
+        self.delete("a")
+        self.clock.advance(KEEP + 1)
+        drop = self.store.drop
+
+        def late(*args: Any) -> Any:
+            self.keep(Count("a", 3))
+            return drop(*args)
+
+        self.store.drop = late
+        self.assertEqual(self.now(self.archive.empty_trash()), 0)
+        self.assertEqual(self.now(self.archive.totals())["a"].sum, 5)
+        self.assertEqual(self.successResultOf(self.store.records("trash")), {})
+
 
 class OnStores:
     """

@@ -262,6 +262,21 @@ class Contract:
         self.assertEqual((yield self.one()), Cell(5, 1, 5, 5))
 
     @inlineCallbacks
+    def test_drop_what_is_unchanged(self: Any) -> Any:
+        """A name to which something was added meanwhile is not dropped."""
+        yield self.store.add([batch("a", {"k": 1})])
+        seen = yield self.one()
+        yield self.store.add([batch("b", {"k": 1})])
+        self.assertFalse((yield self.store.drop("m", (key("k"), seen))))
+        seen = yield self.one()
+        self.assertEqual(seen.sum, 2)
+        self.assertIn("m", (yield self.store.definitions()))
+        self.assertTrue((yield self.store.drop("m", (key("k"), seen))))
+        self.assertFalse((yield self.store.drop("m", (key("k"), seen))))
+        self.assertIsNone((yield self.one()))
+        self.assertEqual((yield self.store.definitions()), {})
+
+    @inlineCallbacks
     def test_any_text(self: Any) -> Any:
         """Names, labels and keys of any text stay apart."""
         texts = [

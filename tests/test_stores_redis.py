@@ -146,6 +146,30 @@ class ServerTests(TestCase):
         }
 
 
+class DropTests(TestCase):
+    """What is dropped on condition, while others write."""
+
+    @inlineCallbacks
+    def test_changed_in_the_last_moment(self) -> Any:
+        """What comes between looking and dropping keeps the name from being dropped."""
+        store: Any = yield RedisHost(self).open()
+        yield store.add([batch("a", {"k": 1})])
+        (seen,) = yield store.read([key("k")])
+        backend = store._backend
+        holds = backend._holds
+
+        def late(unchanged: Any) -> bool:
+            held: bool = holds(unchanged)
+            backend.add([batch("b", {"k": 2})])
+            return held
+
+        backend._holds = late
+        self.assertFalse((yield store.drop("m", (key("k"), seen))))
+        (cell,) = yield store.read([key("k")])
+        self.assertEqual(cell.sum, 3)
+        self.assertIn("m", (yield store.definitions()))
+
+
 class PartTests(TestCase):
     """Batches that are spread over the slots of a cluster."""
 

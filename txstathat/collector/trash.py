@@ -69,9 +69,14 @@ class Trash:
             if note["deleted_at"] > old:
                 continue
             name = note["name"]
-            (cell,) = await self._store.read([received_key(name)])
-            if cell is not None and cell.count == note["receipts"]:
-                await self._store.drop(name)
+            key = received_key(name)
+            (cell,) = await self._store.read([key])
+            # A point may come until it is gone: then it stays.
+            if (
+                cell is not None
+                and cell.count == note["receipts"]
+                and await self._store.drop(name, (key, cell))
+            ):
                 gone.append(name)
             await self._store.put_record(_KIND, id, None, was=text)
         return gone

@@ -253,11 +253,17 @@ class IStore(Interface):
         :returns: fires with their definitions by name. A name not kept is left out.
         """
 
-    def drop(name: str) -> Deferred[bool]:
+    def drop(
+        name: str, unchanged: tuple[CellKey, Cell] | None = None
+    ) -> Deferred[bool]:
         """
         Forget a Metrica: its definition, choices and cells.
 
-        :returns: fires with whether there was one.
+        :param name: the Metrica's name.
+        :param unchanged: a cell of it and what it held: drop it only if it still holds
+            that. (In a Redis Cluster what is added in the moments between looking and
+            dropping is dropped too.)
+        :returns: fires with whether there was one and it is dropped.
         """
 
     def records(kind: str) -> Deferred[dict[str, str]]:

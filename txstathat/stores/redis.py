@@ -228,15 +228,35 @@ class RedisBackend:
         arguments = [batch.digest, _milliseconds(batch.remember), what]
         return str(self._claim_script(keys=[key], args=arguments), "utf-8")
 
-    def drop(self, name: str) -> bool:
+    def drop(self, name: str, unchanged: tuple[CellKey, Cell] | None = None) -> bool:
         """See :meth:`.IStore.drop`."""
         # Their names begin with the Metrica's, so they can be looked for.
         pattern = _glob(self._prefix) + ":{??}:" + _glob(f"[{_json(name)},") + "*"
         with _told_errors():
-            existed = self._client.hdel(self._names_key, name)
-            for key in self._client.scan_iter(match=pattern, count=1000):
-                self._client.unlink(key)
-        return bool(existed)
+            keys = list(self._client.scan_iter(match=pattern, count=1000))
+            if self._clustered:
+                if not self._holds(unchanged):
+                    return False
+                existed = self._client.hdel(self._names_key, name)
+                for key in keys:
+                    self._client.unlink(key)
+                return bool(existed)
+            with self._client.pipeline() as pipeline:
+                if unchanged is not None:
+                    pipeline.watch(self._stretch_key(*unchanged[0][:3]))
+                if not self._holds(unchanged):
+                    return False
+                pipeline.multi()
+                pipeline.hdel(self._names_key, name)
+                for key in keys:
+                    pipeline.unlink(key)
+                try:
+                    return bool(pipeline.execute()[0])
+                except exceptions.WatchError:
+                    return False  # it has just changed
+
+    def _holds(self, unchanged: tuple[CellKey, Cell] | None) -> bool:
+        return unchanged is None or self.read([unchanged[0]]) == [unchanged[1]]
 
     def drop_expired(self, limit: int) -> int:
         """Redis does it by itself: 0."""

@@ -365,10 +365,14 @@ class SqliteBackend:
         for sql, values in _in_bulk(statement, rows):
             yield from self._writer.execute(sql, values).fetchall()
 
-    def drop(self, name: str) -> bool:
+    def drop(self, name: str, unchanged: tuple[CellKey, Cell] | None = None) -> bool:
         """See :meth:`.IStore.drop`."""
         db = self._writer
         with _told_errors(), transaction(db, "IMMEDIATE"):
+            if unchanged is not None:
+                key, cell = unchanged
+                if self._cells(db, [key]) != [cell]:
+                    return False
             row = db.execute(
                 "SELECT id FROM metrica WHERE name = ?", (name,)
             ).fetchone()
@@ -427,13 +431,18 @@ class SqliteBackend:
 
     def read(self, keys: Sequence[CellKey]) -> list[Cell | None]:
         """See :meth:`.IStore.read`."""
+        with _told_errors(), transaction(self._reader, "DEFERRED"):
+            return self._cells(self._reader, keys)
+
+    def _cells(
+        self, db: sqlite3.Connection, keys: Sequence[CellKey]
+    ) -> list[Cell | None]:
         now = self._seconds()
         cells: list[Cell | None] = [None] * len(keys)
         wanted = [(number, *key) for number, key in enumerate(keys)]
-        with _told_errors(), transaction(self._reader, "DEFERRED"):
-            for sql, values in _in_bulk(_READ, wanted):
-                for number, *row in self._reader.execute(sql, [*values, now]):
-                    cells[number] = as_cell(*row)
+        for sql, values in _in_bulk(_READ, wanted):
+            for number, *row in db.execute(sql, [*values, now]):
+                cells[number] = as_cell(*row)
         return cells
 
     def choices(self, name: str, group: str) -> list[str]:

@@ -70,7 +70,7 @@ class IBackend(Interface):
     def add(batches: Sequence[Batch]) -> list[Answer]:
         """See :meth:`.IStore.add`."""
 
-    def drop(name: str) -> bool:
+    def drop(name: str, unchanged: tuple[CellKey, Cell] | None) -> bool:
         """See :meth:`.IStore.drop`."""
 
     def drop_expired(limit: int) -> int:
@@ -249,9 +249,11 @@ class Store:
         """See :meth:`.IStore.definitions`."""
         return self._call(self._runner.read, self._backend.definitions, names)
 
-    def drop(self, name: str) -> Deferred[bool]:
+    def drop(
+        self, name: str, unchanged: tuple[CellKey, Cell] | None = None
+    ) -> Deferred[bool]:
         """See :meth:`.IStore.drop`."""
-        return self._call(self._runner.write, self._backend.drop, name)
+        return self._call(self._runner.write, self._backend.drop, name, unchanged)
 
     def drop_expired(self, limit: int = 10_000) -> Deferred[int]:
         """See :meth:`.IStore.drop_expired`."""
