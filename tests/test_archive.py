@@ -541,7 +541,7 @@ class DataTests(ArchiveCase):
                 for frame in (fine, coarse):
                     told = sum(value for _, value in self.points("a", frame))
                     self.assertEqual(told, 6, (keep, ahead, frame))
-                self.clock.advance(keep)
+                self.clock.advance(keep + hour)
                 self.keep(Count("b"))
                 minute = datetime.fromtimestamp(t, UTC).isoformat()[:16] + "+0"
                 cell = CellKey("a", "minute", minute, EVERYTHING)

@@ -45,7 +45,7 @@ from txstathat.collector.ingest import MAX_BODY
 from txstathat.collector.site import CollectorSite
 from txstathat.collector.stats import Total
 from txstathat.delivery.locks import FileLock
-from txstathat.points import json_points
+from txstathat.wire import json_points
 
 
 class ImportCase(ShellCase):

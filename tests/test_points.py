@@ -28,14 +28,11 @@ from txstathat.points import (
     epoch_seconds,
     expand_name,
     expand_point,
-    form_point,
-    json_float,
-    json_parts,
-    json_points,
     one_kind,
     parse_amount,
     parse_time,
 )
+from txstathat.wire import form_point, json_float, json_parts, json_points
 
 names = st.text(
     st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp")),

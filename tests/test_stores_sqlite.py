@@ -32,6 +32,7 @@ from txstathat.stores import (
     Stretch,
     open_store,
     sqlite,
+    sqlite_tables,
 )
 from txstathat.stores.sqlite import SqliteBackend
 from txstathat.stores.sqlite_schema import MIGRATIONS, migrate
@@ -190,13 +191,13 @@ class BackendTests(SynchronousTestCase):
 
     def test_only_so_much_is_remembered(self) -> None:
         """With more stretches than a bound, all are looked up again, and are right."""
-        self.patch(sqlite, "MAX_KNOWN", 10)
+        self.patch(sqlite_tables, "MAX_KNOWN", 10)
         backend = self.backend()
         labels = [str(n) for n in range(30)]
         for round in range(2):
             for label in labels:
                 backend.add([batch(f"{round} {label}", {"k": 1}, label=label)])
-                self.assertLessEqual(len(backend._stretches), 11)
+                self.assertLessEqual(len(backend._tables._stretches), 11)
         self.assertEqual(self.sums(backend, *labels), [2] * 30)
 
     def test_prolonged(self) -> None:

@@ -39,15 +39,12 @@ from txstathat.points import (
     check_name,
     check_number,
     expand_name,
-    form_point,
-    json_points,
-    read_form_point,
-    read_json_points,
     shown,
 )
 from txstathat.replies import Reply
 from txstathat.stat import Stat
 from txstathat.transport import Transport
+from txstathat.wire import form_point, json_points, read_form_point, read_json_points
 
 __all__ = ["API_URL", "MAX_BATCH_ID", "Payload", "txStatHat", "txStatHatClassic"]
 

@@ -16,7 +16,8 @@ import click
 
 from txstathat.cli.options import AMOUNT, TIME
 from txstathat.errors import InvalidPoint
-from txstathat.points import Count, Point, Value, json_points, shown
+from txstathat.points import Count, Point, Value, shown
+from txstathat.wire import json_points
 
 __all__ = [
     "MAX_LINE",

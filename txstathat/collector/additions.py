@@ -5,6 +5,7 @@ From the points of a request to what is added to a store.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import ceil
 
 from txstathat.collector.ingest import Refusal
 from txstathat.collector.stats import DEFINITIONS, EVERYTHING, received
@@ -129,7 +130,8 @@ class Additions:
     def _ahead(self, scales: Iterable[str]) -> dict[str, float]:
         """
         How many seconds after now the last point is of each stretch, by its label, that
-        has not begun.
+        has not begun. It is rounded up to hours, so that stores are not told another
+        time to keep it with each request.
         """
         this_minute = int(self._now) // 60
         later = sorted(minute for minute in self._minutes if minute > this_minute)
@@ -139,7 +141,7 @@ class Additions:
         now = _UTC.minute(this_minute * 60)
         begun = {coarsen(now, scale) for scale in scales}
         return {
-            label: minute * 60 - self._now
+            label: ceil((minute * 60 - self._now) / 3600) * 3600.0
             for minute in later
             for scale in scales
             if (label := coarsen(_UTC.minute(minute * 60), scale)) not in begun

@@ -20,12 +20,11 @@ from txstathat.points import (
     Parts,
     check_name,
     expand_name,
-    json_float,
-    json_parts,
     one_kind,
     parse_amount,
     parse_time,
 )
+from txstathat.wire import json_float, json_parts
 
 __all__ = [
     "Batch",

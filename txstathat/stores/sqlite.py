@@ -11,8 +11,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain
-from math import ceil
 from typing import Any
 
 from zope.interface import implementer
@@ -28,15 +26,14 @@ from txstathat.stores.interface import (
     CellKey,
     Increment,
     Outcome,
-    Stretch,
 )
 from txstathat.stores.sqlite_schema import MIGRATIONS, migrate, transaction
+from txstathat.stores.sqlite_tables import Refused, Tables, in_bulk
 from txstathat.stores.store import IBackend
 from txstathat.stores.sums import as_cell
 
 __all__ = [
     "BUSY_SECONDS",
-    "MAX_KNOWN",
     "MAX_LOG",
     "SWEEP_EVERY",
     "SWEEP_ROWS",
@@ -50,15 +47,8 @@ SWEEP_EVERY = 60.0
 #: How many rows one such sweep deletes at most; when that was not all, the next write
 #: goes on with it.
 SWEEP_ROWS = 2000
-#: How many stretches are remembered, so that they need not be looked up; with one more
-#: all are forgotten.
-MAX_KNOWN = 50_000
 #: The size in bytes to which the write-ahead log is cut back after a checkpoint.
 MAX_LOG = 16 * 2**20
-
-# Many rows in one statement: Python's global lock is given up and taken again for each
-# statement, which takes long while the reactor is busy.
-_ROWS = (512, 64, 8, 4, 2, 1)
 
 _ADD_WHOLE = """
     INSERT INTO cell (stretch, key, whole, events, least, most) VALUES {rows}
@@ -97,24 +87,6 @@ _READ = """
     WHERE expires IS NULL OR expires > ?"""
 
 
-_METRICAS = """
-    WITH wanted (name) AS (VALUES {rows})
-    SELECT metrica.name, id, definition
-    FROM wanted CROSS JOIN metrica ON metrica.name = wanted.name"""
-
-_STRETCHES = """
-    WITH wanted (metrica, scale, label) AS (VALUES {rows})
-    SELECT stretch.metrica, id, expires
-    FROM wanted CROSS JOIN stretch ON stretch.metrica = wanted.metrica
-        AND stretch.scale = wanted.scale AND stretch.label = wanted.label"""
-
-
-class _Refused(Exception):
-    def __init__(self, outcome: Outcome, name: str) -> None:
-        super().__init__(outcome, name)
-        self.answer = Answer(outcome, name)
-
-
 @implementer(IBackend)
 class SqliteBackend:
     """
@@ -139,11 +111,6 @@ class SqliteBackend:
         self._busy_seconds = busy_seconds
         self._sweep_rows = sweep_rows
         self._next_sweep = 0.0
-        # What is known of the tables, as of when another connection last changed them.
-        self._version: int | None = None
-        self._metricas: dict[str, tuple[int, str]] = {}
-        # By scale and label: when the stretches expire, and their ids by Metrica.
-        self._stretches: dict[tuple[str, str], tuple[float | None, dict[int, int]]] = {}
 
     def open(self) -> None:
         """
@@ -156,6 +123,7 @@ class SqliteBackend:
         with _told_errors():
             self._writer = self._connect()
             migrate(self._writer, MIGRATIONS)
+            self._tables = Tables(self._writer)
             self._reader = self._writer if self._path == ":memory:" else self._connect()
 
     def _connect(self) -> sqlite3.Connection:
@@ -187,30 +155,16 @@ class SqliteBackend:
             try:
                 with transaction(self._writer, "IMMEDIATE"):
                     now = self._seconds()
-                    self._recall()
+                    self._tables.recall()
                     answers = [
                         self._add_once(batch, amount, now)
                         for batch, amount in zip(batches, amounts, strict=True)
                     ]
             except BaseException:
-                self._forget()
+                self._tables.forget()
                 raise
             self._sweep(now)
         return answers
-
-    def _recall(self) -> None:
-        """
-        Forget what is known of the tables, if another connection has changed them.
-        """
-        (version,) = self._writer.execute("PRAGMA data_version").fetchone()
-        known = sum(len(ids) for _, ids in self._stretches.values())
-        if version != self._version or known > MAX_KNOWN:
-            self._forget()
-            self._version = version
-
-    def _forget(self) -> None:
-        self._metricas.clear()
-        self._stretches.clear()
 
     def _add_once(self, batch: Batch, amounts: Amounts, now: float) -> Answer:
         db = self._writer
@@ -223,9 +177,9 @@ class SqliteBackend:
         db.execute("SAVEPOINT one")
         try:
             self._add_amounts(amounts, now)
-        except _Refused as refused:
+        except Refused as refused:
             db.execute("ROLLBACK TO one")
-            self._forget()
+            self._tables.forget()
             return refused.answer
         finally:
             db.execute("RELEASE one")
@@ -236,7 +190,7 @@ class SqliteBackend:
         return Answer(Outcome.ADDED)
 
     def _add_amounts(self, amounts: Amounts, now: float) -> None:
-        ids = self._metrica_ids(amounts.definitions)
+        ids = self._tables.metrica_ids(amounts.definitions)
         db = self._writer
         db.execute("SAVEPOINT cells")
         try:
@@ -244,13 +198,13 @@ class SqliteBackend:
         except (sqlite3.IntegrityError, OverflowError):
             # One after the other, to tell which one it is.
             db.execute("ROLLBACK TO cells")
-            self._forget()
+            self._tables.forget()
             for stretches, cells in amounts.increments:
                 for name, some in cells.items():
                     try:
                         self._add_cells(ids, [Increment(stretches, {name: some})], now)
                     except (sqlite3.IntegrityError, OverflowError):
-                        raise _Refused(Outcome.OVERFLOW, name) from None
+                        raise Refused(Outcome.OVERFLOW, name) from None
         db.execute("RELEASE cells")
         db.executemany(
             "INSERT OR IGNORE INTO choice (metrica, grouped, choice) VALUES (?, ?, ?)",
@@ -260,24 +214,6 @@ class SqliteBackend:
                 for choice in choices
             ),
         )
-
-    def _metrica_ids(self, definitions: Mapping[str, str]) -> dict[str, int]:
-        known = self._metricas
-        unknown = [(name,) for name in definitions if name not in known]
-        for name, id, definition in self._select(_METRICAS, unknown):
-            known[name] = id, definition
-        ids: dict[str, int] = {}
-        for name, definition in definitions.items():
-            if name not in known:
-                cursor = self._writer.execute(
-                    "INSERT INTO metrica (name, definition) VALUES (?, ?)",
-                    (name, definition),
-                )
-                known[name] = _new_id(cursor), definition
-            ids[name], stored = known[name]
-            if stored != definition:
-                raise _Refused(Outcome.MISMATCH, name)
-        return ids
 
     def _add_cells(
         self, ids: Mapping[str, int], increments: Sequence[Increment], now: float
@@ -296,74 +232,14 @@ class SqliteBackend:
                     else:
                         reals.append((metrica, (key, *one)))
             for stretch in stretches:
-                known = self._stretch_ids(stretch, metricas, now)
+                known = self._tables.stretch_ids(stretch, metricas, now)
                 whole += [(known[metrica], *row) for metrica, row in wholes]
                 real += [(known[metrica], *row) for metrica, row in reals]
         for statement, rows in ((_ADD_WHOLE, whole), (_ADD_REAL, real)):
             # In the order of the table, in which each is found near the one before.
             rows.sort()
-            for sql, values in _in_bulk(statement, rows):
+            for sql, values in in_bulk(statement, rows):
                 self._writer.execute(sql, values)
-
-    def _stretch_ids(
-        self, stretch: Stretch, metricas: Sequence[int], now: float
-    ) -> Mapping[int, int]:
-        """
-        The ids of a stretch, by Metrica; from now on they are kept for its time.
-        """
-        scale, label, keep = stretch
-        until = None if keep is None else _rounded_up(now + keep, keep)
-        known = self._stretches.get((scale, label))
-        if known is None or known[0] != until:
-            known = self._stretches[scale, label] = until, {}
-        ids = known[1]
-        missing = [metrica for metrica in metricas if metrica not in ids]
-        if missing:
-            ids.update(self._found_or_made(scale, label, until, missing, now))
-        return ids
-
-    def _found_or_made(
-        self,
-        scale: str,
-        label: str,
-        until: float | None,
-        metricas: Sequence[int],
-        now: float,
-    ) -> dict[int, int]:
-        db = self._writer
-        wanted = [(metrica, scale, label) for metrica in metricas]
-        found: dict[int, int] = {}
-        dead: list[tuple[int]] = []
-        prolonged: list[tuple[int]] = []
-        for metrica, id, expires in self._select(_STRETCHES, wanted):
-            if expires is not None and expires <= now:
-                dead.append((id,))
-                continue
-            found[metrica] = id
-            if expires != until:
-                prolonged.append((id,))
-        if dead:
-            db.executemany("INSERT OR IGNORE INTO dead (stretch) VALUES (?)", dead)
-            db.executemany("DELETE FROM stretch WHERE id = ?", dead)
-        for sql, values in _in_bulk(
-            "UPDATE stretch SET expires = ? WHERE id IN (VALUES {rows})", prolonged
-        ):
-            db.execute(sql, [until, *values])
-        missing = [row for row in wanted if row[0] not in found]
-        for sql, values in _in_bulk(
-            "INSERT INTO stretch (metrica, scale, label, expires) VALUES {rows}",
-            [(*row, until) for row in missing],
-        ):
-            db.execute(sql, values)
-        for metrica, id, _ in self._select(_STRETCHES, missing):
-            found[metrica] = id
-        return found
-
-    def _select(
-        self, statement: str, rows: Sequence[tuple[Any, ...]]
-    ) -> Iterator[tuple[Any, ...]]:
-        for sql, values in _in_bulk(statement, rows):
-            yield from self._writer.execute(sql, values).fetchall()
 
     def drop(self, name: str, unchanged: tuple[CellKey, Cell] | None = None) -> bool:
         """See :meth:`.IStore.drop`."""
@@ -382,7 +258,7 @@ class SqliteBackend:
             db.execute("DELETE FROM stretch WHERE metrica = ?", row)
             db.execute("DELETE FROM choice WHERE metrica = ?", row)
             db.execute("DELETE FROM metrica WHERE id = ?", row)
-            self._forget()
+            self._tables.forget()
             return True
 
     def drop_expired(self, limit: int) -> int:
@@ -395,7 +271,7 @@ class SqliteBackend:
                 "SELECT id FROM stretch WHERE expires <= ? LIMIT ?", (now, limit)
             ).fetchall()
             if expired:
-                self._forget()
+                self._tables.forget()
             db.executemany("INSERT INTO dead (stretch) VALUES (?)", expired)
             db.executemany("DELETE FROM stretch WHERE id = ?", expired)
             left -= db.execute(
@@ -440,7 +316,7 @@ class SqliteBackend:
         now = self._seconds()
         cells: list[Cell | None] = [None] * len(keys)
         wanted = [(number, *key) for number, key in enumerate(keys)]
-        for sql, values in _in_bulk(_READ, wanted):
+        for sql, values in in_bulk(_READ, wanted):
             for number, *row in db.execute(sql, [*values, now]):
                 cells[number] = as_cell(*row)
         return cells
@@ -499,36 +375,6 @@ class SqliteBackend:
                     (kind, id, text),
                 )
             return True
-
-
-def _in_bulk(
-    statement: str, rows: Sequence[tuple[Any, ...]]
-) -> Iterator[tuple[str, list[Any]]]:
-    """
-    A statement for many rows at once: texts, of few lengths so that they are prepared
-    only once, and the values for each.
-    """
-    at = 0
-    for size in _ROWS:
-        while len(rows) - at >= size:
-            some = rows[at : at + size]
-            places = f"({','.join('?' * len(some[0]))})"
-            yield (
-                statement.replace("{rows}", ",".join([places] * size)),
-                [*chain.from_iterable(some)],
-            )
-            at += size
-
-
-def _rounded_up(until: float, keep: float) -> float:
-    # So a stretch that is written to again and again is not each time prolonged.
-    step = keep / 1000
-    return ceil(until / step) * step
-
-
-def _new_id(cursor: sqlite3.Cursor) -> int:
-    assert cursor.lastrowid is not None  # a row was inserted
-    return cursor.lastrowid
 
 
 @contextmanager
