@@ -139,7 +139,7 @@ class ServerTests(TestCase):
     def lifetimes(self, backend: RedisBackend) -> dict[str, int]:
         """For how many seconds each scale's stretch is still kept."""
         client = backend._client
-        pattern = backend._prefix + ':*\\["m","*'
+        pattern = backend._keys.prefix + ':*\\["m","*'
         return {
             bytes(name).decode().split('"')[3]: int(client.ttl(name))
             for name in client.scan_iter(match=pattern)

@@ -6,21 +6,17 @@ URLs are redis-py's (``redis://user:password@host:6379/0``, ``rediss://…`` wit
 Redis Cluster, of which any node will do. Their query may hold redis-py's options (such
 as ``ssl_ca_certs``) and ``prefix``, with which all keys begin.
 
-Cells are hashes, one for each stretch of time; they spread over the slots of a cluster
-by day. The keys' parts are JSON, so no name can be taken for another.
+What is kept under which key is told in :mod:`txstathat.stores.redis_keys`.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from json.encoder import encode_basestring_ascii as _quote
 from threading import local
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
-from zlib import crc32
 
 from redis import Redis, exceptions
 from redis.backoff import NoBackoff
@@ -37,29 +33,24 @@ from txstathat.errors import (
 from txstathat.points import MAX_INTEGER
 from txstathat.stores.interface import (
     ANY,
-    Addition,
     Amounts,
     Answer,
     Batch,
     Cell,
     CellKey,
     Outcome,
-    Stretch,
 )
+from txstathat.stores.redis_keys import PREFIX, Keys, as_json, slot_tag
+from txstathat.stores.redis_parts import Part, milliseconds, read_cell
 from txstathat.stores.redis_scripts import ADD, CLAIM, PUT_RECORD, READ
 from txstathat.stores.store import IBackend
-from txstathat.stores.sums import as_cell
 
 __all__ = [
     "COMMAND_SECONDS",
     "CONNECT_SECONDS",
-    "PREFIX",
     "RedisBackend",
-    "read_addition",
 ]
 
-#: With what all keys begin, by default.
-PREFIX = "txstathat"
 #: For how many seconds a reply is waited for, by default (``socket_timeout``).
 COMMAND_SECONDS = 2.0
 #: For how many seconds a connection is waited for, by default
@@ -67,9 +58,6 @@ COMMAND_SECONDS = 2.0
 CONNECT_SECONDS = 1.0
 
 _VERSION = 1
-_TAGS = [f"{n:02x}" for n in range(256)]
-
-_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 # What Redis says when it cannot serve now, and may later.
 _PASSING = re.compile(
@@ -89,11 +77,7 @@ class RedisBackend:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
-        self._prefix = query.pop("prefix", PREFIX)
-        if not re.fullmatch(r"[\w.:-]+", self._prefix):
-            raise ValueError(
-                "the prefix of a Redis store is made of letters, digits and _ . : -"
-            )
+        self._keys = Keys(query.pop("prefix", PREFIX))
         query.setdefault("socket_timeout", str(COMMAND_SECONDS))
         query.setdefault("socket_connect_timeout", str(CONNECT_SECONDS))
         self._clustered = parts.scheme.endswith("+cluster")
@@ -123,9 +107,8 @@ class RedisBackend:
             self._claim_script = self._client.register_script(CLAIM)
             self._read_script = self._client.register_script(READ)
             self._put_script = self._client.register_script(PUT_RECORD)
-            version = self._key("names", "version")
-            self._client.set(version, _VERSION, nx=True)
-            found = int(self._client.get(version))
+            self._client.set(self._keys.version, _VERSION, nx=True)
+            found = int(self._client.get(self._keys.version))
         if found > _VERSION:
             raise StoreTooNew(
                 f"the store has version {found} and this is for up to {_VERSION}: "
@@ -138,24 +121,6 @@ class RedisBackend:
             self._client.close()
         for reader in self._readers:
             reader.close()
-
-    # -- keys
-
-    def _key(self, tag: str, rest: str) -> str:
-        # What is in the braces decides the slot.
-        return f"{self._prefix}:{{{tag}}}:{rest}"
-
-    def _stretch_key(self, name: str, scale: str, label: str) -> str:
-        # All of a day is in one slot: so few parts make up a batch.
-        tag = _tag(name, label[:10])
-        return self._key(tag, f"[{_quote(name)},{_quote(scale)},{_quote(label)}]")
-
-    def _choices_key(self, name: str, group: str) -> str:
-        return self._key(_tag(name), _json([name, None, group]))
-
-    @property
-    def _names_key(self) -> str:
-        return self._key("names", "names")
 
     # -- writing
 
@@ -170,22 +135,22 @@ class RedisBackend:
                 if any(abs(one.whole) > MAX_INTEGER for one in cells.values()):
                     return Answer(Outcome.OVERFLOW, name)
         if not self._clustered:
-            part = _Part(self, batch, _tag(batch.id))
+            part = Part(self._keys, batch, slot_tag(batch.id))
             part.definitions = amounts.definitions
             for stretches, added in amounts.increments:
                 for name, cells in added.items():
                     part.add(name, stretches, cells)
             for group in amounts.choices.items():
                 part.choices.append(group)
-            return _answer(part.run("apply"))
+            return _answer(self._run(part, "apply"))
         return self._add_parts(batch, amounts)
 
     def _add_parts(self, batch: Batch, amounts: Amounts) -> Answer:
-        parts: dict[str, _Part] = {}
+        parts: dict[str, Part] = {}
 
-        def part(tag: str) -> _Part:
+        def part(tag: str) -> Part:
             if tag not in parts:
-                parts[tag] = _Part(self, batch, tag)
+                parts[tag] = Part(self._keys, batch, tag)
             return parts[tag]
 
         if amounts.definitions:
@@ -193,17 +158,17 @@ class RedisBackend:
         for stretches, added in amounts.increments:
             for name, cells in added.items():
                 for stretch in stretches:
-                    tag = _tag(name, stretch.label[:10])
+                    tag = slot_tag(name, stretch.label[:10])
                     part(tag).add(name, [stretch], cells)
         for (name, group), choices in amounts.choices.items():
-            part(_tag(name)).choices.append(((name, group), choices))
+            part(slot_tag(name)).choices.append(((name, group), choices))
 
         claim = self._claim(batch, "begin")
         if claim in ("repeated", "conflict"):
             return _answer(claim)
         missing = []
         for one in parts.values():
-            checked = one.run("check")
+            checked = self._run(one, "check")
             if checked not in ("fine", "repeated"):
                 if claim == "begun":
                     self._claim(batch, "release")
@@ -216,38 +181,41 @@ class RedisBackend:
         except StoreUnavailable as error:
             raise StoreInterrupted(str(error)) from error
 
-    def _apply(self, batch: Batch, parts: Sequence[_Part]) -> Answer:
+    def _apply(self, batch: Batch, parts: Sequence[Part]) -> Answer:
         for one in parts:
-            applied = one.run("apply")
+            applied = self._run(one, "apply")
             if applied not in ("added", "repeated"):
                 return _answer(applied)
         return _answer(self._claim(batch, "done"))
 
+    def _run(self, part: Part, mode: str) -> str:
+        keys, plan = part.call()
+        return str(self._add_script(keys=keys, args=[plan, mode]), "utf-8")
+
     def _claim(self, batch: Batch, what: str) -> str:
-        key = self._key(_tag(batch.id), f"batch:{batch.id}")
-        arguments = [batch.digest, _milliseconds(batch.remember), what]
+        key = self._keys.batch(batch.id)
+        arguments = [batch.digest, milliseconds(batch.remember), what]
         return str(self._claim_script(keys=[key], args=arguments), "utf-8")
 
     def drop(self, name: str, unchanged: tuple[CellKey, Cell] | None = None) -> bool:
         """See :meth:`.IStore.drop`."""
-        # Their names begin with the Metrica's, so they can be looked for.
-        pattern = _glob(self._prefix) + ":{??}:" + _glob(f"[{_json(name)},") + "*"
+        pattern = self._keys.pattern(name)
         with _told_errors():
             keys = list(self._client.scan_iter(match=pattern, count=1000))
             if self._clustered:
                 if not self._holds(unchanged):
                     return False
-                existed = self._client.hdel(self._names_key, name)
+                existed = self._client.hdel(self._keys.names, name)
                 for key in keys:
                     self._client.unlink(key)
                 return bool(existed)
             with self._client.pipeline() as pipeline:
                 if unchanged is not None:
-                    pipeline.watch(self._stretch_key(*unchanged[0][:3]))
+                    pipeline.watch(self._keys.stretch(*unchanged[0][:3]))
                 if not self._holds(unchanged):
                     return False
                 pipeline.multi()
-                pipeline.hdel(self._names_key, name)
+                pipeline.hdel(self._keys.names, name)
                 for key in keys:
                     pipeline.unlink(key)
                 try:
@@ -270,13 +238,13 @@ class RedisBackend:
             # The shortest way for the commonest question, a total.
             (name, scale, label, key) = keys[0]
             with _told_errors():
-                stretch = self._stretch_key(name, scale, label)
+                stretch = self._keys.stretch(name, scale, label)
                 text = self._reader().hget(stretch, key)
-            return [None if text is None else _cell(_text(text))]
+            return [None if text is None else read_cell(_text(text))]
         # By stretch: the keys wanted of it, and where in the result their cells go.
         wanted: dict[str, tuple[list[str], list[int]]] = {}
         for place, (name, scale, label, key) in enumerate(keys):
-            stretch = self._stretch_key(name, scale, label)
+            stretch = self._keys.stretch(name, scale, label)
             fields, places = wanted.setdefault(stretch, ([], []))
             fields.append(key)
             places.append(place)
@@ -285,7 +253,7 @@ class RedisBackend:
         cells: list[Cell | None] = [None] * len(keys)
         for (_, places), several in zip(wanted.values(), texts, strict=True):
             for place, text in zip(places, several, strict=True):
-                cells[place] = _cell(text) if text else None
+                cells[place] = read_cell(text) if text else None
         return cells
 
     def _reader(self) -> Any:
@@ -312,7 +280,7 @@ class RedisBackend:
             return [[_text(one) for one in several] for several in pipeline.execute()]
         read = self._read_script(
             keys=list(stretches),
-            args=[_json(list(stretches.values()))],
+            args=[as_json(list(stretches.values()))],
             client=self._reader(),
         )
         lines = iter(_text(read).split("\n"))
@@ -321,18 +289,18 @@ class RedisBackend:
     def choices(self, name: str, group: str) -> list[str]:
         """See :meth:`.IStore.choices`."""
         with _told_errors():
-            seen = self._client.smembers(self._choices_key(name, group))
+            seen = self._client.smembers(self._keys.choices(name, group))
         return sorted(map(_text, seen))
 
     def definitions(self, names: Sequence[str] | None) -> dict[str, str]:
         """See :meth:`.IStore.definitions`."""
         with _told_errors():
             if names is None:
-                found = self._client.hgetall(self._names_key)
+                found = self._client.hgetall(self._keys.names)
                 return {_text(name): _text(found[name]) for name in sorted(found)}
             if not names:
                 return {}
-            several = self._client.hmget(self._names_key, list(names))
+            several = self._client.hmget(self._keys.names, list(names))
         return {
             name: _text(definition)
             for name, definition in zip(names, several, strict=True)
@@ -344,130 +312,24 @@ class RedisBackend:
     def records(self, kind: str) -> dict[str, str]:
         """See :meth:`.IStore.records`."""
         with _told_errors():
-            found = self._client.hgetall(self._records_key(kind))
+            found = self._client.hgetall(self._keys.records(kind))
         return {_text(id): _text(found[id]) for id in sorted(found)}
 
     def put_record(self, kind: str, id: str, text: str | None, was: str | None) -> bool:
         """See :meth:`.IStore.put_record`."""
         now = [] if text is None else [text]
         before = [] if was in (ANY, None) else [was]
-        arguments = [id, _json([now, before, was == ANY])]
+        arguments = [id, as_json([now, before, was == ANY])]
         with _told_errors():
             return bool(
-                self._put_script(keys=[self._records_key(kind)], args=arguments)
+                self._put_script(keys=[self._keys.records(kind)], args=arguments)
             )
-
-    def _records_key(self, kind: str) -> str:
-        return self._key("names", f"records:{_json(kind)}")
 
 
 def _retry() -> Retry:
     # Once more at once, since a connection that was kept may have gone stale; what
     # takes longer is for those above, who know the batch's id, to repeat.
     return Retry(NoBackoff(), 1)
-
-
-class _Part:
-    """
-    The part of a batch that one call of the script adds.
-    """
-
-    def __init__(self, backend: RedisBackend, batch: Batch, tag: str) -> None:
-        self._backend = backend
-        self._batch = batch
-        self._tag = tag
-        self._call: tuple[list[str], str] | None = None
-        self.definitions: Any = {}
-        self.increments: list[
-            tuple[str, Sequence[Stretch], Mapping[str, Addition]]
-        ] = []
-        self.choices: list[tuple[tuple[str, str], Sequence[str]]] = []
-
-    def add(
-        self, name: str, stretches: Sequence[Stretch], cells: Mapping[str, Addition]
-    ) -> None:
-        """
-        Add to some stretches of a Metrica.
-        """
-        self.increments.append((name, stretches, cells))
-
-    def run(self, mode: str) -> str:
-        """
-        Call the script, and return what it says.
-        """
-        if self._call is None:
-            self._call = self._prepare()
-        keys, plan = self._call
-        return str(self._backend._add_script(keys=keys, args=[plan, mode]), "utf-8")
-
-    def _prepare(self) -> tuple[list[str], str]:
-        backend = self._backend
-        keys = [
-            backend._key(self._tag, f"part:{self._batch.id}"),
-            backend._key(self._tag, "scratch"),
-            # A part without definitions does not touch them, and may be elsewhere.
-            backend._names_key if self.definitions else backend._key(self._tag, "none"),
-        ]
-        # What is added in several places need be told only once.
-        cells: list[list[str]] = []
-        numbers: dict[int, int] = {}
-        increments: list[list[str | int]] = []
-        for name, stretches, added in self.increments:
-            number = numbers.get(id(added))
-            if number is None:
-                cells.append(_flat(added.items()))
-                number = numbers[id(added)] = len(cells)
-            increments.append([name, number, len(keys) + 1])
-            for scale, label, keep in stretches:
-                keys.append(backend._stretch_key(name, scale, label))
-                kept = "" if keep is None else _milliseconds(keep)
-                increments[-1].append(kept)
-        choices = []
-        for (name, group), seen in self.choices:
-            keys.append(backend._choices_key(name, group))
-            choices.append([len(keys), *seen])
-        plan = {
-            "digest": self._batch.digest,
-            "remember": _milliseconds(self._batch.remember),
-            "definitions": [text for both in self.definitions.items() for text in both],
-            "cells": cells,
-            "increments": increments,
-            "choices": choices,
-        }
-        return keys, _json(plan)
-
-
-def _flat(cells: Iterable[tuple[str, Addition]]) -> list[str]:
-    flat = []
-    for key, (whole, events, least, most, real, rest) in cells:
-        flat.append(key)
-        if real is None:
-            flat.append(f"{whole} {events} {least} {most}")
-        else:
-            flat.append(f"{whole} {events} {least!r} {most!r} {real!r} {rest!r}")
-    return flat
-
-
-def read_addition(text: str) -> Addition:
-    """
-    What a cell is made of.
-
-    :param text: the cell's text.
-    """
-    whole, events, least, most, *floats = text.split(" ")
-    real, rest = map(float, floats) if floats else (None, 0.0)
-    return Addition(int(whole), int(events), _number(least), _number(most), real, rest)
-
-
-def _cell(text: str) -> Cell:
-    return as_cell(*read_addition(text))
-
-
-def _number(text: str) -> int | float:
-    try:
-        return int(text)
-    except ValueError:
-        return float(text)
 
 
 def _answer(said: str) -> Answer:
@@ -477,23 +339,6 @@ def _answer(said: str) -> Answer:
 
 def _text(reply: bytes | None) -> str:
     return "" if reply is None else reply.decode("utf-8")
-
-
-def _json(thing: Any) -> str:
-    return _ENCODER.encode(thing)
-
-
-def _tag(name: str, day: str | None = None) -> str:
-    parts = _quote(name) if day is None else f"{_quote(name)},{_quote(day)}"
-    return _TAGS[crc32(f"[{parts}]".encode("ascii")) % len(_TAGS)]
-
-
-def _glob(text: str) -> str:
-    return re.sub(r"([\\*?\[\]^-])", r"\\\1", text)
-
-
-def _milliseconds(seconds: float) -> str:
-    return str(max(1, int(seconds * 1000)))
 
 
 @contextmanager

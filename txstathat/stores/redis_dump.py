@@ -11,7 +11,8 @@ from redis import exceptions
 
 from txstathat.errors import StoreUnavailable
 from txstathat.stores.dump import KeptCell
-from txstathat.stores.redis import RedisBackend, read_addition
+from txstathat.stores.redis import RedisBackend
+from txstathat.stores.redis_parts import read_addition
 
 __all__ = ["RedisDump"]
 
@@ -48,7 +49,7 @@ class RedisDump(RedisBackend):
         found = set()
         # What follows the slot's tag is JSON: of three texts where it is a stretch.
         for key in self._client.scan_iter(
-            match=f"{self._prefix}:{{??}}:\\[*", count=1000
+            match=f"{self._keys.prefix}:{{??}}:\\[*", count=1000
         ):
             parts = json.loads(key.decode("utf-8").partition("}:")[2])
             if len(parts) == 3 and all(isinstance(part, str) for part in parts):
@@ -60,7 +61,7 @@ class RedisDump(RedisBackend):
     ) -> Iterator[KeptCell]:
         pipeline = self._client.pipeline(transaction=False)
         for stretch in stretches:
-            key = self._stretch_key(*stretch)
+            key = self._keys.stretch(*stretch)
             pipeline.hgetall(key)
             pipeline.pttl(key)
         answers = pipeline.execute()
