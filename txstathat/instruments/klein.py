@@ -23,11 +23,16 @@ class _MeasuredKlein(MeasuredResource):
     A Klein resource: no view is known before a route has matched.
     """
 
-    _view = UNMATCHED
+    #: The request that is on its way to a route: that is found at once, or never.
+    routed: Measurement | None = None
 
-    def _begin(self, request: Request) -> Measurement:
-        measurement = self._open[id(request)] = Measurement(self, request)
-        return measurement
+    def render(self, request: Request) -> Any:
+        known = self.measurement(request) if request.notifications else None
+        self.routed = known or Measurement(self, request, UNMATCHED)
+        try:
+            return self._resource.render(request)
+        finally:
+            self.routed = None
 
 
 def measured_klein(app: Klein, **options: Any) -> MeasuredResource:
@@ -49,8 +54,8 @@ def measured_klein(app: Klein, **options: Any) -> MeasuredResource:
     def execute_endpoint(
         endpoint: str, request: Request, *args: Any, **kwargs: Any
     ) -> Any:
-        measurement = measured.measurement(request)
-        if measurement is None:
+        measurement = measured.routed
+        if measurement is None or measurement.request is not request:
             return execute(endpoint, request, *args, **kwargs)
         if endpoint not in patterns:
             rules = [rule.rule for rule in app.url_map.iter_rules(endpoint)]
