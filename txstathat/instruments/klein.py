@@ -51,30 +51,29 @@ def measured_klein(app: Klein, **options: Any) -> MeasuredResource:
     # The pattern of each endpoint; "" where several routes lead to it.
     patterns: dict[str, str] = {}
 
-    def execute_endpoint(
-        endpoint: str, request: Request, *args: Any, **kwargs: Any
-    ) -> Any:
+    def execute_endpoint(endpoint: str, *args: Any, **kwargs: Any) -> Any:
         measurement = measured.routed
-        if measurement is None or measurement.request is not request:
-            return execute(endpoint, request, *args, **kwargs)
+        # Unless the application is asked elsewhere, where it is not measured.
+        if measurement is None or measurement.request is not args[0]:
+            return execute(endpoint, *args, **kwargs)
         if endpoint not in patterns:
             rules = [rule.rule for rule in app.url_map.iter_rules(endpoint)]
             patterns[endpoint] = rules[0] if len(rules) == 1 else ""
         # Of several routes to one function only matching again tells which it was.
-        measurement.view = patterns[endpoint] or _matched(request)
+        measurement.view = patterns[endpoint] or _matched(measurement.request)
         try:
-            result = execute(endpoint, request, *args, **kwargs)
+            result = execute(endpoint, *args, **kwargs)
         except BaseException as error:
             measurement.raised = type(error)
             raise
-        if not isinstance(result, bytes):
+        if type(result) is not bytes:
             # What can still go wrong: a Deferred, or a resource that is to be rendered.
             measurement.watch_exceptions()
             if isinstance(result, Deferred):
                 result.addErrback(_raised, measurement)
         return result
 
-    app.execute_endpoint = execute_endpoint  # type: ignore[method-assign, assignment]
+    app.execute_endpoint = execute_endpoint  # type: ignore[method-assign]
     return measured
 
 

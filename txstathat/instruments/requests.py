@@ -47,8 +47,9 @@ _METHODS = {
 _STATUSES = {digit: f"{digit}xx" for digit in range(1, 6)}
 _ERROR_PAGE = type(pages.notFound())
 
-# A kind of requests as it is told of: its axes, and the names of its two stats.
-_Event = tuple[dict[str, str | None], str | None, str | None]
+# What is told of a kind of requests: its view, status and exception, and the names of
+# its two stats.
+_Event = tuple[str, str, str | None, str | None, str | None]
 
 
 def _resource_view(resource: IResource, code: int) -> str:
@@ -249,11 +250,14 @@ class MeasuredResource:
             if not isinstance(view, str):
                 view = _resource_view(view, request.code)
             method = _METHODS.get(request.method, OTHER)
-            axes, value_name, count_name = self._event(
+            view, status, exception, value_name, count_name = self._event(
                 view, method, code, measurement.raised
             )
             if self._metrica is not None:
-                self.losses.watch(self._metrica.kick(ms, **axes))
+                kicked = self._metrica.kick(
+                    ms, view=view, method=method, status=status, exception=exception
+                )
+                self.losses.watch(kicked)
             if self._stats is not None:
                 if value_name is not None:
                     # To the tenth: round() would cost as much as the call.
@@ -272,16 +276,15 @@ class MeasuredResource:
         code: int | None,
         raised: type[BaseException] | None,
     ) -> _Event:
-        axes: dict[str, str | None] = {
-            "view": self._views[view],
-            "method": method,
-            "status": GONE if code is None else _STATUSES.get(code // 100, OTHER),
-            "exception": None
-            if raised is None
-            else self._exceptions[class_label(raised)],
-        }
-        fields = {axis: choice or "none" for axis, choice in axes.items()}
+        view = self._views[view]
+        status = GONE if code is None else _STATUSES.get(code // 100, OTHER)
+        exception = None if raised is None else self._exceptions[class_label(raised)]
         value_name, count_name = (
-            None if name is None else name.of(**fields) for name in self._names
+            None
+            if name is None
+            else name.of(
+                view=view, method=method, status=status, exception=exception or "none"
+            )
+            for name in self._names
         )
-        return axes, value_name, count_name
+        return view, status, exception, value_name, count_name
