@@ -713,6 +713,22 @@ class WatchTests(AlertCase):
         self.assertEqual(self.numbers.notices_failed, 3)
         self.assertEqual(self.numbers.notices_told, 1)
 
+    def test_read_once_to_tell_many(self) -> None:
+        """All there is to tell takes reading all alerts once, not once for each."""
+        for _ in range(2 * MAX_UNDER_WAY):
+            self.many()
+        self.keep(Count("errors", 11))
+        self.clock.advance(60)
+        self.now(self.watch.judge())
+        self.receiver.answers = [200, 500] * MAX_UNDER_WAY
+        reads: list[str] = []
+        records, store = self.here.store.records, self.here.store
+        store.records = lambda kind: reads.append(kind) or records(kind)
+        self.now(self.watch.tell())
+        self.assertEqual(reads, ["alert"])
+        self.assertEqual(self.numbers.notices_told, MAX_UNDER_WAY)
+        self.assertEqual(self.numbers.notices_failed, MAX_UNDER_WAY)
+
     def test_given_up(self) -> None:
         """After eight attempts; counted, and logged without the URL. What comes is told."""
         id = self.many()
@@ -781,7 +797,7 @@ class WatchTests(AlertCase):
                 before = () if given_up else record.notices
                 return replace(record, notices=(*before, over))
 
-            self.now(self.rooms.alerts.update(id, change))
+            self.now(self.rooms.alerts.update(self.record(id), change))
             self.receiver.stalled[0].finish()
             self.webhooks._agent.flush()  # type: ignore[union-attr]
             self.successResultOf(telling)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import math
 import os
 import random
 import resource
@@ -26,8 +27,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from statistics import median
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 from uuid import uuid4
 
 from twisted.internet.task import Clock
@@ -47,10 +49,12 @@ class Server:
     ``txstathat serve``, in a process of its own.
 
     :param store: the store's URL.
+    :param options: more of its command line's.
     """
 
-    def __init__(self, store: str) -> None:
+    def __init__(self, store: str, *options: str) -> None:
         self.store = store
+        self.options = options
         self.port = free_port()
         self.keys: dict[str, str] = {}
         self.process: Any = None
@@ -63,6 +67,7 @@ class Server:
             [
                 *(sys.executable, "-m", "txstathat", "serve", "--store", self.store),
                 *("--listen", f"tcp:{self.port}:interface=127.0.0.1"),
+                *self.options,
             ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -79,10 +84,17 @@ class Server:
             raise AssertionError(self.process.stderr.read())
         return time.monotonic() - began
 
-    def kill(self) -> None:
-        """Kill it, as a power cut would, but for the disk."""
+    def kill(self) -> str:
+        """Kill it, as a power cut would, but for the disk; what it logged."""
         self.process.kill()
-        self.process.communicate()
+        logged: str = self.process.communicate()[1]
+        return logged
+
+    def worked(self) -> float:
+        """For how many seconds it has had a processor, however busy that was."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1]
+        user, system = fields.split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def memory(self) -> int:
         """How many bytes it has in memory."""
@@ -206,7 +218,8 @@ class CrashDrills(DrillCase):
         """Killed amid writes: nothing acknowledged is missing, nothing is doubled."""
         kills = 500 if FULL else 3
         sent: list[str] = []
-        slowest = 0.0
+        starts: list[float] = []
+        worked: list[float] = []
         for _ in range(kills):
             acknowledged: set[str] = set()
             ids = [uuid4().hex for _ in range(200)]
@@ -219,7 +232,8 @@ class CrashDrills(DrillCase):
                 self.server.kill()
                 for one in work:
                     one.result()
-            slowest = max(slowest, self.server.start())
+            starts.append(self.server.start())
+            worked.append(self.server.worked())
             # What was in doubt is sent again, under the same id; twice for good measure.
             for id in ids:
                 if id not in acknowledged:
@@ -230,8 +244,13 @@ class CrashDrills(DrillCase):
         self.assertEqual(self.server.sums(), {"a": len(sent), "b": len(sent)})
         self.server.kill()
         self.sound()
-        self.say(f"{kills} kills, {len(sent)} batches, up again in {slowest:.2f} s")
-        self.assertLess(slowest, 2 if FULL else 10)
+        self.say(
+            f"{kills} kills, {len(sent)} batches, up again in {median(starts):.2f} s "
+            f"(median), {max(starts):.2f} s (worst), with {max(worked):.2f} s of work"
+        )
+        # Where a processor is to be had, this is how long it takes.
+        self.assertLess(max(worked), 2)
+        self.assertLess(median(starts), 2 if FULL else 10)
 
     def test_20_disk_full(self) -> None:
         """503 while nothing can be written, no half batches, and back after relief."""
@@ -342,6 +361,55 @@ class CrashDrills(DrillCase):
         self.say(f"503 in {longest:.2f} s")
         self.assertEqual((sums["a"], sums["b"]), (len(ids), len(ids)))
         self.assertLess(longest, 2)
+
+    def test_22_two_collectors(self) -> None:
+        """On one Redis, one of them killed now and then: one id, one kind, one total."""
+        redis = RedisServer("--appendonly", "yes", "--appendfsync", "always")
+        self.addCleanup(redis.remove)
+        url = f"redis://127.0.0.1:{redis.port}/0"
+        both = self.serve(url), self.serve(url)
+        one, other = both
+        # The first keys are made once, and are everybody's.
+        self.assertNotIn("EZ key", other.keys)
+        other.keys = one.keys
+        id = uuid4().hex
+        with ThreadPoolExecutor(20) as pool:
+            same = [pool.submit(each.post, ["x"], id) for each in both * 10]
+            self.assertEqual(Counter(each.result() for each in same), {200: 20})
+        self.assertEqual(other.post(["y"], id), 409)
+        value = {"ezkey": one.keys["EZ key"], "data": [{"stat": "v", "value": 1}]}
+        body = json.dumps(value)
+        status, _ = other.ask("POST", "/ez", body, Content_Type="application/json")
+        self.assertEqual(status, 200)
+        self.assertEqual(one.post(["w", "v"]), 400)
+        kills = 50 if FULL else 2
+        sent = 0
+
+        def send(ids: list[str], turns: tuple[Server, Server]) -> None:
+            for id in ids:
+                # What one did not answer, the other is asked.
+                answers = [each.post(["a"], id) for each in turns]
+                self.assertIn(200, answers)
+
+        for _ in range(kills):
+            ids = [uuid4().hex for _ in range(40)]
+            with ThreadPoolExecutor(2) as pool:
+                work = [
+                    pool.submit(send, ids[::2], (one, other)),
+                    pool.submit(send, ids[1::2], (other, one)),
+                ]
+                time.sleep(random.uniform(0.02, 0.2))
+                victim = random.choice(both)
+                victim.kill()
+                for each in work:
+                    each.result()
+            victim.start()
+            for id in random.sample(ids, 5):
+                self.assertEqual(victim.post(["a"], id), 200)
+            sent += len(ids)
+        self.say(f"{kills} kills, {sent} batches")
+        for each in both:
+            self.assertEqual(each.sums(), {"x": 1, "v": 1, "a": sent})
 
     def test_23_at_once(self) -> None:
         """The same id many times at once is applied once; another body is a 409."""
@@ -482,20 +550,86 @@ class FuzzDrills(SynchronousTestCase):
     Drill 26: bodies that are no points.
     """
 
-    def test_26_fuzz(self) -> None:
-        """400 with words for each, never a 5xx, and nothing is changed."""
+    #: Points as they should be, to be spoilt.
+    JSON = [
+        b'{"stat": "a~b,c", "count": 12, "t": 1363118126}',
+        b'{"stat": "v\\u00e9\\ud83d\\ude00", "value": -0.5e3}, {"stat": "\xc3\xa9", "count": 1}',
+        b'{"stat": "m", "count": 9223372036854775807}, {"stat": "n", "value": 1.7e308}',
+    ]
+    FORMS = [
+        b"&stat=a~b,c&count=12&t=1363118126",
+        b"&stat=%C3%A9+%F0%9F%98%80&value=-0.5e3",
+    ]
+    #: What it is spoilt with.
+    NOISE = [
+        bytes([byte]) for byte in b'{}[]",:0eE+-.\\~ &=%;\0\x7f\x80\xc3\xed\xff'
+    ] + [
+        *(b"1e400", b"NaN", b"-Infinity", b"9" * 70, b"true", b"null", b"\\ud800"),
+        *(b"%ED%A0%80", b'"count":1,', b'"value":1,', b"\xef\xbb\xbf"),
+    ]
+
+    def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(NOW)
-        here = Collector(self)
-        chance = random.Random(26)
+        self.answers: Counter[int] = Counter()
+
+    def start(self) -> None:
+        """A new collector, which has received nothing."""
+        self.here = Collector(self)
+        self.expected: dict[str, list[Any]] = {}
+
+    def post(self, body: bytes, type: str) -> int:
+        """Post a body; what is taken is noted as another reader understands it."""
+        status, answer = self.here.ask("POST", "/ez", body, Content_Type=type)
+        self.answers[status] += 1
+        self.assertIn(status, (200, 400, 403), body)
+        self.assertTrue(answer["msg"], body)
+        if status == 403:
+            # Of one address there are no more than 20 in a minute.
+            self.clock.advance(60)
+        if status == 200 and type == "application/json":
+            for point in json.loads(body)["data"]:
+                self.expect(point["stat"], point.get("count", point.get("value")))
+        elif status == 200:
+            form = dict(parse_qsl(body.decode(), keep_blank_values=True))
+            amount = form.get("count", form.get("value", ""))
+            whole = amount.lstrip("+-").isdigit()
+            self.expect(form["stat"], int(amount) if whole else float(amount))
+        return status
+
+    def expect(self, stat: str, amount: int | float) -> None:
+        prefix, many, suffixes = stat.partition("~")
+        for suffix in suffixes.split(","):
+            name = f"{prefix} {suffix}" if many else stat
+            self.expected.setdefault(name, []).append(amount)
+
+    def check(self) -> None:
+        """What was received is what was answered with 200, and nothing else."""
+        totals = self.here.totals
+        self.assertEqual(totals.keys(), self.expected.keys())
+        for name, amounts in self.expected.items():
+            self.assertEqual(totals[name].points, len(amounts), name)
+            if all(isinstance(amount, int) for amount in amounts):
+                self.assertEqual(totals[name].sum, sum(amounts), name)
+            else:
+                close = math.isclose(totals[name].sum, math.fsum(amounts), abs_tol=1e-9)
+                self.assertTrue(close, name)
+
+    def test_26_known(self) -> None:
+        """Numbers that are none, fields given twice, depths: 400 each, and no change."""
+        self.start()
         amounts = [
             *("NaN", "Infinity", "1e400", "-1e400", str(2**63), "9" * 5000, "true"),
             *("null", '"1"', "[]", "{}", "1e-99999999", "0x10", "\u0661", "--1", "1_0"),
         ]
-        bodies = [
+        for points in (
             *('{"stat":"a","count":%s}' % amount for amount in amounts),
             *('{"stat":"a","value":%s}' % amount for amount in amounts),
-            *('{"stat":"a","count":1,"t":%s}' % amount for amount in amounts),
+            *(
+                '{"stat":"a","count":1,"t":%s}' % amt
+                for amt in amounts
+                if amt != "null"
+            ),
             '{"stat":"\\ud800","count":1}',
             '{"stat":"a","count":1,"count":2}',
             '{"stat":"a","count":%d},{"stat":"a","count":1}' % (2**63 - 1),
@@ -503,26 +637,46 @@ class FuzzDrills(SynchronousTestCase):
             '{"stat":"a","count":1},{"stat":"a","value":1}',
             "[" * 100_000,
             '{"stat":' * 50_000,
-        ]
-        good = '{"stat": "a~b,c", "count": 12, "t": 1363118126}'
-        for _ in range(1_000_000 if FULL else 1500):
-            text = list(good)
-            for _ in range(chance.randrange(1, 4)):
-                text[chance.randrange(len(text))] = chance.choice(
-                    '{}[]",:0eE+-.\\\0 ~\x7f'
+        ):
+            body = '{"ezkey": "%s", "data": [%s]}' % (self.here.ez, points)
+            status = self.post(body.encode(), "application/json")
+            self.assertEqual(status, 400, points[:100])
+        self.check()
+
+    def spoil(self, good: bytes, chance: random.Random) -> bytes:
+        """Replace, put in, cut out, or repeat something, up to four times."""
+        for _ in range(chance.choice((1, 1, 2, 4))):
+            at = chance.randrange(len(good) + 1)
+            end = min(len(good), at + chance.choice((0, 0, 1, 1, 1, 2, 8)))
+            new = chance.choice((b"", good[at:end] * 2, *self.NOISE))
+            good = good[:at] + new + good[end:]
+        return good
+
+    def test_26_fuzz(self) -> None:
+        """Points spoilt at random: never a 5xx, and only what is taken is there."""
+        chance = random.Random(26)
+        number = 1_000_000 if FULL else 1500
+        for n in range(number):
+            if n % 10_000 == 0:
+                # So that new names do not reach their limit.
+                if n:
+                    self.check()
+                self.start()
+            key = self.here.ez.encode()
+            if chance.random() < 0.3:
+                form = b"ezkey=" + key + self.spoil(chance.choice(self.FORMS), chance)
+                self.post(form, "application/x-www-form-urlencoded")
+            elif chance.random() < 0.7:
+                points = self.spoil(chance.choice(self.JSON), chance)
+                body = b'{"ezkey": "%b", "data": [%b]}' % (key, points)
+                self.post(body, "application/json")
+            else:
+                after = self.spoil(
+                    b'", "data": [%b]}' % chance.choice(self.JSON), chance
                 )
-            bodies.append("".join(text))
-        answers: Counter[int] = Counter()
-        for points in bodies:
-            body = '{"ezkey": "%s", "data": [%s]}' % (here.ez, points)
-            status, answer = here.ask(
-                "POST", "/ez", body.encode(), Content_Type="application/json"
-            )
-            answers[status] += 1
-            self.assertIn(status, (200, 400, 403, 413), points)
-            self.assertTrue(answer["msg"])
-            if status == 200 and not isinstance(json.loads(body)["data"], list):
-                self.fail(points)
-        self.assertGreater(answers[400], len(bodies) / 3)
-        kept = here.rooms.numbers.points
-        self.assertEqual(sum(total.points for total in here.totals.values()), kept)
+                self.post(b'{"ezkey": "' + key + after, "application/json")
+        self.check()
+        if FULL:
+            print(f"\n    {dict(self.answers)}", end=" ")
+        self.assertGreater(self.answers[400], number / 3)
+        self.assertGreater(self.answers[200], number / 30)

@@ -5,8 +5,10 @@ The package as a whole: what it exports, needs and does on import.
 from __future__ import annotations
 
 import configparser
+import shutil
 import subprocess
 import sys
+import sysconfig
 from importlib.resources import files
 from pathlib import Path
 
@@ -74,6 +76,44 @@ print("fine")
             [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
         )
         self.assertEqual((done.stdout, done.stderr), ("fine\n", ""))
+
+    def install(self, *options: str) -> Path:
+        """Install a copy of the source with pip, where nothing else is; where that is."""
+        copy, prefix = Path(self.mktemp()).absolute(), Path(self.mktemp()).absolute()
+        copy.mkdir()
+        for name in ("setup.cfg", "pyproject.toml", "README.rst", "LICENSE"):
+            shutil.copy(ROOT / name, copy)
+        for name in ("txstathat", "twisted"):
+            shutil.copytree(ROOT / name, copy / name)
+        pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps"]
+        done = subprocess.run(
+            [*pip, "--ignore-installed", "--prefix", prefix, *options, copy],
+            capture_output=True,
+            text=True,
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return Path(sysconfig.get_path("purelib", vars={"base": str(prefix)}))
+
+    def test_twist_finds_the_plugin(self) -> None:
+        """``twist stathat`` is there from a wheel, and from an editable install."""
+        # Beside what is installed here, but not this project itself: -S reads no .pth.
+        code = """
+import site, sys
+sys.path.append(sys.argv[1])
+site.addsitedir(sys.argv[2])
+from twisted.application.twist._twist import Twist
+Twist.main(["twist", "stathat", "--help"])
+"""
+        here = sysconfig.get_path("purelib")
+        for options in ((), ("-e",)):
+            there = self.install(*options)
+            done = subprocess.run(
+                [sys.executable, "-S", "-c", code, here, there],
+                capture_output=True,
+                text=True,
+                cwd=there,
+            )
+            self.assertIn("--keys-file", done.stdout, (options, done.stderr))
 
     def test_typed(self) -> None:
         """Type checkers are told that there are annotations."""

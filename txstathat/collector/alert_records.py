@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from txstathat.collector.alerts import Alert
 from txstathat.collector.evaluation import State
@@ -115,27 +115,33 @@ class AlertRecords:
         await self.one(id)
         await self._store.put_record(_RECORDS, id, None)
 
-    async def change(self, was: AlertRecord, now: AlertRecord) -> bool:
+    async def change(self, was: AlertRecord, now: AlertRecord) -> AlertRecord | None:
         """
         Change an alert's record, if it still is what it was read as.
 
-        :param was: as it was read, from one of the above.
+        :param was: as it was read, from one of the above, or written by this.
         :param now: what it is to be.
-        :returns: whether it was changed by this.
+        :returns: the record as it is kept now; ``None`` if it was another one.
         """
-        id = was.alert.id
-        return await self._store.put_record(_RECORDS, id, now.text, was=was.stored)
+        id, text = was.alert.id, now.text
+        if not await self._store.put_record(_RECORDS, id, text, was=was.stored):
+            return None
+        return replace(now, stored=text)
 
     async def update(
-        self, id: str, change: Callable[[AlertRecord], AlertRecord]
+        self, record: AlertRecord, change: Callable[[AlertRecord], AlertRecord]
     ) -> None:
         """
         Change an alert's record, whatever it is by now, if it is there.
 
+        :param record: as it was last seen. Only if it is another one by now it is read:
+            that takes reading all.
         :param change: takes the record and returns what it is to be; it may be called
             more than once.
         """
-        while (record := (await self.all()).get(id)) is not None:
-            changed = change(record)
-            if changed == record or await self.change(record, changed):
+        now: AlertRecord | None = record
+        while now is not None:
+            changed = change(now)
+            if changed == now or await self.change(now, changed):
                 return
+            now = (await self.all()).get(record.alert.id)

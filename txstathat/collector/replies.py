@@ -5,6 +5,7 @@ What is answered over HTTP: JSON, and refusals with words.
 from __future__ import annotations
 
 import json
+from ipaddress import ip_address
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -16,7 +17,15 @@ from twisted.web.server import NOT_DONE_YET, Request
 from txstathat.collector.ingest import Refusal
 from txstathat.errors import StoreBusy, StoreError
 
-__all__ = ["AsyncResource", "NotFound", "address_of", "answer", "refusal_of", "refuse"]
+__all__ = [
+    "AsyncResource",
+    "Branch",
+    "NotFound",
+    "address_of",
+    "answer",
+    "refusal_of",
+    "refuse",
+]
 
 #: After how many seconds to come again, when the store is busy or not there.
 RETRY_AFTER = 1
@@ -62,9 +71,20 @@ def refusal_of(failure: Failure) -> Refusal:
 
 def address_of(request: Request) -> str:
     """
-    The address of the other side.
+    The address of the other side; behind reverse proxies that the site knows of, what
+    the first of them saw.
     """
-    return str(getattr(request.getClientAddress(), "host", "") or "")
+    peer = str(getattr(request.getClientAddress(), "host", "") or "")
+    proxies: int = getattr(request.site, "proxies", 0)
+    # Each proxy adds whom it saw; what stands before that, anybody can have made up.
+    lines = request.requestHeaders.getRawHeaders("x-forwarded-for", [])
+    told = ",".join(lines).split(",")[-proxies:] if proxies else []
+    if not proxies or len(told) < proxies:
+        return peer
+    try:
+        return str(ip_address(told[0].strip()))
+    except ValueError:
+        return peer
 
 
 class AsyncResource(Resource):
@@ -118,3 +138,15 @@ class NotFound(Resource):
         Answer 404.
         """
         return refuse(request, Refusal(404, self._msg))
+
+
+class Branch(Resource):
+    """
+    What others hang from, with nothing at its own path.
+    """
+
+    def render(self, request: Request) -> bytes:
+        """
+        Answer 404.
+        """
+        return NotFound("there is nothing here").render(request)

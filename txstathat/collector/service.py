@@ -149,6 +149,9 @@ class CollectorService(Service):
         :data:`txstathat.collector.stats.RETENTION`.
     :param max_connections: how many connections may be open.
     :param access_log: whether requests are logged, without what is secret in them.
+    :param proxies: how many reverse proxies stand before it, such as 1: a client's
+        address is what so many of them tell in ``X-Forwarded-For``. With fewer of them
+        in fact, a client can choose its address.
     :param webhooks: URLs where alerts are told: by default at the first one. An alert
         may name another one at the same host as any of them.
     :param first_keys: called with the first keys, when there was none and one of each
@@ -168,6 +171,7 @@ class CollectorService(Service):
         retention: Mapping[str, float | None] | None = None,
         max_connections: int = MAX_CONNECTIONS,
         access_log: bool = False,
+        proxies: int = 0,
         webhooks: str | Sequence[str] = (),
         first_keys: Callable[[dict[str, str]], None] | None = None,
         reactor: Any = None,
@@ -177,6 +181,7 @@ class CollectorService(Service):
         self._retention = retention
         self._max_connections = max_connections
         self._access_log = access_log
+        self._proxies = proxies
         urls = [webhooks] if isinstance(webhooks, str) else webhooks
         self._webhooks = tuple(map(check_webhook, urls))
         self._first_keys = first_keys
@@ -266,6 +271,7 @@ class CollectorService(Service):
             max_connections=self._max_connections,
             access_log=self._access_log,
             numbers=rooms.numbers,
+            proxies=self._proxies,
         )
         for text, endpoint in endpoints:
             try:

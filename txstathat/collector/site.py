@@ -165,6 +165,8 @@ class CollectorSite(Site):
     :param max_connections: how many connections may be open.
     :param access_log: whether requests are logged, without what is secret in them.
     :param numbers: counts connections.
+    :param proxies: how many reverse proxies stand before this: a client's address is
+        what so many of them tell in ``X-Forwarded-For``.
     """
 
     protocol = _Channel  # type: ignore[assignment]
@@ -179,6 +181,7 @@ class CollectorSite(Site):
         max_connections: int = MAX_CONNECTIONS,
         access_log: bool = False,
         numbers: Numbers | None = None,
+        proxies: int = 0,
     ) -> None:
         super().__init__(
             root,
@@ -193,6 +196,7 @@ class CollectorSite(Site):
             )
         self._max_connections = max_connections
         self._access_log = access_log
+        self.proxies = proxies
         self._numbers = numbers or Numbers()
         # Those that a request is waited for from, the longest first.
         self._waiting: dict[_Channel, None] = {}

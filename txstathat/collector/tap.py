@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from twisted.logger import Logger
@@ -40,6 +41,13 @@ class Options(UsageOptions):
             "k",
             "txstathat-keys",
             "Where the first keys are written, readable by you alone.",
+        ],
+        [
+            "proxies",
+            None,
+            "0",
+            "How many reverse proxies stand before it: so many are believed whom they "
+            "saw (X-Forwarded-For).",
         ],
         [
             "webhooks",
@@ -81,6 +89,9 @@ class Options(UsageOptions):
             self["retention"] = parse_keep(self["keep"])
         except ValueError as error:
             raise UsageError(f"--keep: {error}") from None
+        if not (self["proxies"].isascii() and self["proxies"].isdigit()):
+            raise UsageError(f"--proxies: {self['proxies']!r} must be a whole number")
+        self["proxies"] = int(self["proxies"])
         try:
             self["webhooks"] = read_webhooks(self["webhooks"])
         except ValueError as error:
@@ -93,14 +104,20 @@ def makeService(options: Options) -> CollectorService:
     """
 
     def first_keys(keys: dict[str, str]) -> None:
-        write_keys(options["keys-file"], keys)
-        _log.info("the first keys are in {path}", path=options["keys-file"])
+        path = os.path.abspath(options["keys-file"])
+        write_keys(path, keys)
+        _log.info(
+            "the first keys are in {path}: an EZ key and a user key to post with, and "
+            "an access token to read and to sign in with",
+            path=path,
+        )
 
     service = CollectorService(
         options["store"],
         options["listen"] or LISTEN,
         retention=options["retention"],
         access_log=bool(options["access-log"]),
+        proxies=options["proxies"],
         webhooks=options["webhooks"],
         first_keys=first_keys,
     )
@@ -108,6 +125,10 @@ def makeService(options: Options) -> CollectorService:
     def started(rooms: Rooms) -> None:
         for url in service.urls:
             _log.info("listening on {url}", url=url)
+        _log.info(
+            "its pages are there too: sign in with an access token; to make another: "
+            "txstathat keys add access NAME"
+        )
 
     def failed(failure: Failure) -> None:
         from twisted.internet import reactor

@@ -217,18 +217,20 @@ class Watch:
         begun = replace(
             notice, attempts=notice.attempts + 1, next_at=self._now() + LEASE
         )
-        claimed = replace(record, notices=(begun, *record.notices[1:]))
-        if not await self._records.change(record, claimed):
+        claimed = await self._records.change(
+            record, replace(record, notices=(begun, *record.notices[1:]))
+        )
+        if claimed is None:
             # Another collector was faster, or something else happened just now.
             return
         try:
             await self._webhooks.post(url, notice.told(alert), id)
         except WebhookFailed as error:
-            await self._failed(record, begun, str(error))
+            await self._failed(claimed, begun, str(error))
         else:
             self._numbers.notices_told += 1
             self._told.add(id)
-            await self._settle(record, begun, None)
+            await self._settle(claimed, begun, None)
 
     async def _failed(self, record: AlertRecord, begun: Notice, why: str) -> None:
         self._numbers.notices_failed += 1
@@ -252,7 +254,7 @@ class Watch:
             rest = now.notices[1:]
             return replace(now, notices=rest if left is None else (left, *rest))
 
-        await self._records.update(record.alert.id, settled)
+        await self._records.update(record, settled)
         self._told.discard(begun.id(record.alert))
 
     def _drop(self, record: AlertRecord, notice: Notice, why: str) -> None:

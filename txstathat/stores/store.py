@@ -19,7 +19,7 @@ from twisted.internet.defer import (
     inlineCallbacks,
     succeed,
 )
-from twisted.internet.interfaces import IReactorCore, IReactorThreads, IReactorTime
+from twisted.internet.interfaces import IReactorThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 from zope.interface import Interface, implementer
@@ -162,7 +162,7 @@ class Store:
     :param backend: its database, not opened yet.
     :param runner: runs the backend.
     :param clock: tells the time.
-    :param reactor: closes the store when it shuts down, if given.
+    :param reactor: closes the store when it has shut down all else, if given.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class Store:
         backend: Any,
         runner: Runner,
         clock: IReactorTime,
-        reactor: IReactorCore | None = None,
+        reactor: Any = None,
     ) -> None:
         self.clock = clock
         self.gather: Gather[IEntry, Answer] = Gather(
@@ -179,7 +179,7 @@ class Store:
         self._backend = backend
         self._runner = runner
         self._reactor = reactor
-        self._trigger: Any = None
+        self._triggers: list[Any] = []
         self._closing: list[Deferred[None]] | None = None
         self._closed = False
         self._running: set[Deferred[Any]] = set()
@@ -197,14 +197,37 @@ class Store:
             yield self.close()
             raise
         if self._reactor is not None:
-            self._trigger = self._reactor.addSystemEventTrigger(
-                "before", "shutdown", self._shut_down
-            )
+            # Services that are being stopped before the shutdown may still write and
+            # ask: the end comes when all that was waited for then is done.
+            self._triggers = [
+                self._reactor.addSystemEventTrigger(phase, "shutdown", step)
+                for phase, step in (
+                    ("before", self._before_shutdown),
+                    ("during", self._shut_down),
+                )
+            ]
         return self
 
-    def _shut_down(self) -> Deferred[None]:
-        self._trigger = None  # it has fired
-        return self.close()
+    def _before_shutdown(self) -> Deferred[None]:
+        del self._triggers[0]  # it has fired
+        return self._gathered()
+
+    def _gathered(self) -> Deferred[None]:
+        settled = self.gather.settled()
+        return settled.addTimeout(CLOSE_PATIENCE, self.clock, lambda *_: None)
+
+    def _shut_down(self) -> None:
+        # No reactor runs any more that a thread could answer to: wait for the threads.
+        self._triggers = []
+        self._end()
+        self._runner.stop()
+        self._backend.close()
+
+    def _end(self) -> None:
+        self._closed = True
+        self.gather.abandon(
+            StoreUnavailable("the store was closed before this could be written")
+        )
 
     def add(self, batches: Sequence[Batch]) -> Deferred[list[Answer]]:
         """See :meth:`.IStore.add`."""
@@ -260,21 +283,18 @@ class Store:
 
     @inlineCallbacks
     def _close(self) -> Any:
-        if self._trigger is not None and self._reactor is not None:
-            self._reactor.removeSystemEventTrigger(self._trigger)
-            self._trigger = None
-        settled = self.gather.settled()
-        settled.addTimeout(CLOSE_PATIENCE, self.clock, lambda *_: None)
-        yield settled
-        self._closed = True
-        self.gather.abandon(
-            StoreUnavailable("the store was closed before this could be written")
-        )
+        yield self._gathered()
+        if self._closed:
+            return  # the reactor's shutdown was first
+        self._end()
         # A backend's calls are bounded in time, each by its own time limits.
         yield DeferredList([_outcome(one) for one in self._running])
         yield self._runner.write(self._backend.close)
 
     def _close_done(self, result: object) -> None:
+        for trigger in self._triggers:
+            self._reactor.removeSystemEventTrigger(trigger)
+        self._triggers = []
         self._closed = True
         self._runner.stop()
         waiting, self._closing = self._closing or [], None

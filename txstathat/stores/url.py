@@ -31,8 +31,8 @@ def open_store(
       :mod:`txstathat.stores.redis` for what their URLs may hold.
 
     :param url: which one.
-    :param reactor: runs the store's threads, and closes it at shutdown; by default the
-        global one.
+    :param reactor: runs the store's threads, and closes it at shutdown, after the
+        services; by default the global one.
     :param clock: tells and schedules time, by default the reactor.
     :returns: fires with an :class:`~txstathat.stores.interface.IStore`. It fails with a
         ``ValueError`` for a URL that is none of the above, with

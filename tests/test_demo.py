@@ -1,0 +1,147 @@
+"""
+``txstathat demo``, as a newcomer meets it: in a process of its own, with a browser.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from tests.browser import start_browser
+from tests.stores import wait_until
+from txstathat.cli.demo.tally import Line, Tally, table_of
+from txstathat.interfaces import IStatHat
+from txstathat.testing import MemoryStatHat
+
+ROOT = Path(__file__).parent.parent
+DRAWN = """
+[...document.querySelectorAll(".txstathat-chart")].length == %d &&
+[...document.querySelectorAll(".txstathat-chart")].every(
+  (chart) => chart.dataset.drawn == "yes")
+"""
+
+
+def start_demo(*options: str, **environ: str) -> subprocess.Popen[str]:
+    """The command, in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "txstathat", "demo", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "COLUMNS": "100", **environ},
+        cwd=ROOT,
+    )
+
+
+class DemoTests(SynchronousTestCase):
+    """What it shows, and what it comes to in the end."""
+
+    def settled(self, demo: subprocess.Popen[str]) -> str:
+        """The rest of what it says, when all is well."""
+        out, err = demo.communicate(timeout=60)
+        self.assertFalse(err, err)
+        self.assertEqual(demo.returncode, 0, out)
+        self.assertNotIn("✗", out)
+        self.assertIn("All is equal to the unit.", out)
+        return out
+
+    def test_ends_by_itself(self) -> None:
+        """What the export API tells stands beside what was sent, equal."""
+        out = self.settled(start_demo("--seconds", "0.5"))
+        self.assertIn("What was sent, and what is told", out)
+        for stat in ("page views", "sales", "requests 2xx", "orders, in a Metrica"):
+            self.assertRegex(
+                out, rf"{stat} +│ +([1-9][0-9,]*) │ +\1 │ +│ +│ ✓", f"no {stat}"
+            )
+        self.assertRegex(out, r"basket EUR +│ +([0-9,]+) │ +\1 │ +([0-9.]+) │ +\2 │ ✓")
+
+    def test_to_look_at(self) -> None:
+        """
+        Its links lead to live stats and charts, until Ctrl-C; then it compares.
+        """
+        demo = start_demo("--seconds", "600")
+        self.addCleanup(demo.kill)
+        assert demo.stdout is not None
+        said = "".join(demo.stdout.readline() for _ in range(4))
+        stats, charts = re.findall(r"http://127\.0\.0\.1:\S+", said)
+        browser = start_browser()
+        self.addCleanup(browser.close)
+        browser.size(1000, 760)
+        browser.open(stats)
+        browser.click("main button")
+        wait_until(lambda: browser.run("return location.pathname") == "/")
+        wait_until(lambda: "sales" in browser.run("return document.body.innerText"))
+        # More come in, a second after they were counted.
+        wait_until(lambda: self.shows_more(browser))
+        browser.screenshot("demo-stats")
+        browser.open(charts)
+        browser.wait(DRAWN % 4)
+        browser.screenshot("demo-charts")
+        self.assertEqual(browser.console(), [])
+        demo.send_signal(signal.SIGINT)
+        self.settled(demo)
+
+    def test_interrupted_early(self) -> None:
+        """Whenever Ctrl-C comes, it ends without a traceback, and leaves nothing."""
+        for n, seconds in enumerate((0.0, 0.1, 0.2, 0.4)):
+            folder = Path(self.mktemp())
+            folder.mkdir()
+            demo = start_demo("--seconds", "600", TMPDIR=str(folder.absolute()))
+            self.addCleanup(demo.kill)
+            wait_until(lambda at=folder: bool([*at.iterdir()]))  # type: ignore[misc]
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                demo.wait(seconds)
+            demo.send_signal(signal.SIGINT)
+            _, err = demo.communicate(timeout=60)
+            self.assertEqual(err, "", n)
+            self.assertIn(demo.returncode, (0, 130))
+            self.assertEqual([*folder.iterdir()], [])
+
+    def shows_more(self, browser: Any) -> bool:
+        """Whether the list of stats has changed since it was last looked at."""
+        browser.open(browser.run("return location.href"))
+        before, self.text = (
+            getattr(self, "text", ""),
+            browser.run("return document.querySelector('tbody').innerText"),
+        )
+        return bool(before) and before != self.text
+
+
+class TallyTests(SynchronousTestCase):
+    """What is compared."""
+
+    def test_passes_on(self) -> None:
+        """Every call is remembered, and passed on as it was."""
+        real = MemoryStatHat()
+        tally = Tally(real)
+        verifyObject(IStatHat, tally)
+        self.successResultOf(tally.count("a", 2, t=60))
+        self.successResultOf(tally.tick("a"))
+        self.successResultOf(tally.value("b", 0.5))
+        self.assertEqual(tally.sent.points, real.points)
+        self.assertEqual(real.counts, {"a": 3})
+
+    def test_difference(self) -> None:
+        """A difference of one, or of a mean, is seen and shown."""
+        for line, equal in (
+            (Line("a", 3, 3), True),
+            (Line("a", 3, 2), False),
+            (Line("b", 2, 2, 0.1 + 0.2, 0.3), True),
+            (Line("b", 2, 2, 0.3, 0.31), False),
+            (Line("b", 2, 0, 0.3, None), False),
+        ):
+            self.assertEqual(line.equal, equal, line)
+            console = Console(record=True, file=StringIO(), width=80)
+            console.print(table_of([line]))
+            self.assertEqual("✗" in console.export_text(), not equal)
