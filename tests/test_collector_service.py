@@ -143,7 +143,9 @@ class ServiceTests(ServiceCase):
     @inlineCallbacks
     def test_access_log(self) -> Any:
         """Requests are logged without keys and tokens, wherever they stand."""
-        yield self.start(access_log=True)
+        with logged() as log:
+            yield self.start(access_log=True)
+        self.assertNotIn("Starting factory", log.text)
         token, ez = self.keys["access token"], self.keys["EZ key"]
         with logged() as log:
             for path in (

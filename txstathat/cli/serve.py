@@ -102,6 +102,7 @@ def serve(
         raise click.UsageError(f"--webhooks: {error}") from None
 
     async def command(reactor: Any) -> int:
+        made: dict[str, str] = {}
         service = CollectorService(
             store,
             listen,
@@ -109,13 +110,17 @@ def serve(
             access_log=access_log,
             proxies=proxies,
             webhooks=urls,
-            first_keys=_show_keys,
+            first_keys=made.update,
             reactor=reactor,
         )
         ready = service.ready()
         service.startService()
         try:
-            rooms = await ready
+            try:
+                rooms = await ready
+            finally:
+                # Here, since standard output that is closed ends the command.
+                _show_keys(made)
             link = await rooms.sessions.link()
         except Exception as error:
             click.echo(f"txstathat: cannot start: {error}", err=True)
@@ -139,6 +144,8 @@ def _show(line: str) -> None:
 
 
 def _show_keys(keys: dict[str, str]) -> None:
+    if not keys:
+        return
     _show("These keys are new, and are shown only now:")
     for what, key in keys.items():
         _show(f"{what}: {key}")

@@ -273,6 +273,7 @@ class CollectorService(Service):
             numbers=rooms.numbers,
             proxies=self._proxies,
         )
+        site.noisy = False  # that it starts is told by the port
         for text, endpoint in endpoints:
             try:
                 self._ports.append(await endpoint.listen(site))
