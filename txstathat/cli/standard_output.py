@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TextIO
 __all__ = ["OUTPUT_CLOSED", "Output"]
 
 #: The exit status when nobody reads standard output any more: a shell's for SIGPIPE,
-#: which ends other tools then. (Python ignores that signal, since sockets raise it too.)
+#: which ends other tools then. (Python ignores that signal, which sockets raise, too.)
 OUTPUT_CLOSED = 141
 
 
@@ -57,5 +57,4 @@ class Output:
         os.close(nowhere)
         if isinstance(error, BrokenPipeError):
             sys.exit(OUTPUT_CLOSED)
-        print(f"txstathat: standard output: {error.strerror}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(f"txstathat: standard output: {error.strerror}")
