@@ -292,6 +292,35 @@ class ServerTests(SynchronousTestCase):
                 out, err = server.communicate(timeout=20)
             self.assertEqual((server.returncode, out, err), (0, "", ""))
 
+    def test_no_store(self) -> None:
+        """What tends a store makes none: it would be nobody's."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        for arguments in (
+            ("keys", "add", "ez", "web"),
+            ("keys", "list", "--store", "sqlite:txstathat.sqlite"),
+            ("keys", "revoke", "web"),
+            ("stats", "add", "a"),
+            ("stats", "restore", "a"),
+        ):
+            done = subprocess.run(
+                [sys.executable, "-m", "txstathat", *arguments],
+                capture_output=True,
+                text=True,
+                cwd=folder,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+            )
+            self.assertEqual(
+                (done.returncode, done.stdout, done.stderr),
+                (
+                    1,
+                    "",
+                    "Error: there is no store at txstathat.sqlite; start txstathat "
+                    "serve first, or name it with --store\n",
+                ),
+            )
+        self.assertEqual([*folder.iterdir()], [])
+
     def test_serve_that_cannot_listen(self) -> None:
         """A bad endpoint is told in words."""
         for endpoint in ("nonsense:1", "tcp:99999999"):

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -28,8 +29,9 @@ from txstathat.collector.options import (
 from txstathat.collector.service import LISTEN, CollectorService
 from txstathat.errors import StatHatError
 from txstathat.stores import IStore, open_store
+from txstathat.stores.url import sqlite_path
 
-__all__ = ["keys", "on_store", "serve", "stats", "store_option"]
+__all__ = ["check_store", "keys", "on_store", "serve", "stats", "store_option"]
 
 store_option = click.option(
     "--store",
@@ -38,7 +40,8 @@ store_option = click.option(
     show_default=True,
     metavar="URL",
     help="Where the collector keeps everything (or TXSTATHAT_STORE): "
-    "sqlite:///path, redis://…, redis+cluster://…",
+    "sqlite:///path, redis://…, redis+cluster://…; for serve also memory:, which is "
+    "gone with it.",
 )
 
 
@@ -102,7 +105,6 @@ def serve(
         raise click.UsageError(f"--webhooks: {error}") from None
 
     async def command(reactor: Any) -> int:
-        made: dict[str, str] = {}
         service = CollectorService(
             store,
             listen,
@@ -110,17 +112,13 @@ def serve(
             access_log=access_log,
             proxies=proxies,
             webhooks=urls,
-            first_keys=made.update,
+            first_keys=_show_keys,
             reactor=reactor,
         )
         ready = service.ready()
         service.startService()
         try:
-            try:
-                rooms = await ready
-            finally:
-                # Here, since standard output that is closed ends the command.
-                _show_keys(made)
+            rooms = await ready
             link = await rooms.sessions.link()
         except Exception as error:
             click.echo(f"txstathat: cannot start: {error}", err=True)
@@ -144,8 +142,6 @@ def _show(line: str) -> None:
 
 
 def _show_keys(keys: dict[str, str]) -> None:
-    if not keys:
-        return
     _show("These keys are new, and are shown only now:")
     for what, key in keys.items():
         _show(f"{what}: {key}")
@@ -157,10 +153,40 @@ def _log_to_stderr() -> None:
     )
 
 
-def on_store(store: str, work: Callable[[IStore], Awaitable[None]]) -> NoReturn:
+def check_store(url: str) -> None:
+    """
+    Make sure that a store is there, for what would only make an empty one.
+
+    :param url: the store.
+    :raises click.ClickException: if it is not.
+    """
+    try:
+        path = sqlite_path(url)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    if url == "memory:":
+        raise click.ClickException(
+            "this needs a store that lasts: one in memory is its collector's alone"
+        )
+    if path is not None and not os.path.exists(path):
+        raise click.ClickException(
+            f"there is no store at {path}; start txstathat serve first, or name it "
+            "with --store"
+        )
+
+
+def on_store(
+    store: str, work: Callable[[IStore], Awaitable[None]], *, new: bool = False
+) -> NoReturn:
     """
     Do something with a store, and leave.
+
+    :param store: the store.
+    :param work: what to do.
+    :param new: whether it is made if it is not there.
     """
+    if not new:
+        check_store(store)
 
     async def command(reactor: Any) -> int:
         try:

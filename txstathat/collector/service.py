@@ -237,7 +237,7 @@ class CollectorService(Service):
         result: Rooms | Failure
         try:
             result = await self._open()
-        except Exception as error:
+        except BaseException as error:  # who is told the first keys may want to leave
             result = Failure()
             await self._close()
             if not self._waiting:
