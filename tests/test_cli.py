@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from tests.trouble import TroubleServer, abort, reply, stall
 from txstathat import Count, Value
 from txstathat.cli.commands import txstathat
 from txstathat.collector.site import CollectorSite
+from txstathat.stores.sqlite import SqliteBackend
 from txstathat.testing import FakeStatHat
 
 ROOT = Path(__file__).parent.parent
@@ -320,6 +322,39 @@ class ServerTests(SynchronousTestCase):
                 ),
             )
         self.assertEqual([*folder.iterdir()], [])
+
+    def test_stat_twice(self) -> None:
+        """A stat has one key; it is told how to get another."""
+        path = Path(self.mktemp()).absolute()
+        store = SqliteBackend(str(path), time.time)
+        store.open()
+        store.close()
+
+        def shell(*arguments: str) -> tuple[int, str]:
+            done = subprocess.run(
+                [sys.executable, "-m", "txstathat", *arguments],
+                capture_output=True,
+                text=True,
+                cwd=ROOT,
+                env={**os.environ, "TXSTATHAT_STORE": f"sqlite:{path}"},
+            )
+            return done.returncode, done.stdout + done.stderr
+
+        status, first = shell("stats", "add", "a b")
+        self.assertEqual(status, 0)
+        status, told = shell("stats", "add", "a b")
+        self.assertEqual(
+            (status, told),
+            (
+                1,
+                "txstathat: the stat 'a b' has a key already; for another one, first "
+                "revoke that: txstathat keys revoke 'stat a b'\n",
+            ),
+        )
+        self.assertEqual(shell("keys", "revoke", "stat a b")[0], 0)
+        status, again = shell("stats", "add", "a b")
+        self.assertEqual(status, 0)
+        self.assertNotEqual(again, first)
 
     def test_serve_that_cannot_listen(self) -> None:
         """A bad endpoint is told in words."""

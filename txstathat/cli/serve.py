@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import sys
+from shlex import quote
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from twisted.logger import globalLogBeginner, textFileLogObserver
 
 from txstathat.cli.running import run
 from txstathat.collector.archive import Archive
-from txstathat.collector.keys import KINDS, Keys
+from txstathat.collector.keys import KINDS, KeyRefused, Keys
 from txstathat.collector.options import (
     STORE,
     default_keep,
@@ -295,8 +296,14 @@ def add_stat(name: str, kind: str, store: str) -> None:
     """
 
     async def work(opened: IStore) -> None:
-        stat = await Archive(opened).create(name, kind)
-        key = await Keys(opened).add("stat", f"stat {name}", stat.name)
+        stat, keys = await Archive(opened).create(name, kind), Keys(opened)
+        for known in await keys.known():
+            if known.stat == stat.name:
+                raise KeyRefused(
+                    f"the stat {stat.name!r} has a key already; for another one, first "
+                    f"revoke that: txstathat keys revoke {quote(known.name)}"
+                )
+        key = await keys.add("stat", f"stat {name}", stat.name)
         _show(f"stat key: {key}")
         _show("Post with it and a user key, to " + ("/c" if stat.counter else "/v"))
 

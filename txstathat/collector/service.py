@@ -289,7 +289,10 @@ class CollectorService(Service):
         try:
             return serverFromString(self._reactor, text)
         except Exception as error:
-            raise CannotListen(f"cannot listen on {text!r}: {error}") from error
+            port = f"tcp:{text}:interface=127.0.0.1" if text.isdigit() else LISTEN
+            raise CannotListen(
+                f"cannot listen on {text!r}: {error}; a port is written {port}"
+            ) from error
 
     def _every(self, seconds: float, work: Callable[[], Any]) -> None:
         async def once() -> None:

@@ -87,7 +87,11 @@ def open_dump(url: str, seconds: Callable[[], float] = time.time) -> Iterator[Du
         with closing(
             sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True)
         ) as connection:
-            yield SqliteDump(connection, seconds())
+            try:
+                dump = SqliteDump(connection, seconds())
+            except StoreError as error:
+                raise type(error)(f"{path}: {error}") from None
+            yield dump
     except sqlite3.Error as error:
         raise StoreUnavailable(f"cannot read {path}: {error}") from error
 
