@@ -134,7 +134,9 @@ class CommandTests(TestCase):
                     ("count", "a"),
                 ),
                 ("'x' is not a decimal number", {}, ("count", "a", "x")),
-                ("has no time zone", {}, ("count", "a", "--t", "2026-01-01")),
+                ("2026-01-01T00:00:00Z or", {}, ("count", "a", "--t", "2026-01-01")),
+                ("No such option", {}, ("count", "a", "--bogus")),
+                ("not both", {}, ("dataset", "a", "--csv", "--json")),
                 ("must begin with https://", {}, ("count", "a", "--url", "nowhere")),
             ):
                 status, out, err = await self.run_command(*arguments, **environ)

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import os
 import sys
-from shlex import quote
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from shlex import quote
 from typing import Any, NoReturn
 
 import click
