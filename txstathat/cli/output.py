@@ -91,6 +91,7 @@ def show_rows(
     *,
     as_json: Any = None,
     as_table: Iterable[Sequence[Any]] | None = None,
+    none: str = "",
 ) -> None:
     """
     Print rows.
@@ -100,6 +101,7 @@ def show_rows(
     :param rows: one value for each column; ``None`` is an empty cell.
     :param as_json: what to print as JSON instead of a list of objects.
     :param as_table: what to put in the table instead of the rows.
+    :param none: what to say instead of a table without rows.
     """
     if output == "json":
         if as_json is None:
@@ -112,10 +114,14 @@ def show_rows(
         writer.writerows(rows)
         click.echo(text.getvalue(), nl=False)
     else:
+        cells = [*(rows if as_table is None else as_table)]
+        if none and not cells:
+            click.echo(none)
+            return
         table = Table()
         for column in columns:
             table.add_column(column, overflow="fold")
-        for row in rows if as_table is None else as_table:
+        for row in cells:
             table.add_row(*("" if cell is None else visible(cell) for cell in row))
         Console(markup=False, highlight=False, emoji=False).print(table)
 

@@ -245,7 +245,10 @@ def list_keys(store: str) -> None:
             table.add_row(
                 key.name, KINDS[key.kind], f"{made:%Y-%m-%d %H:%M} UTC", key.stat
             )
-        Console(markup=False, highlight=False).print(table)
+        if table.rows:
+            Console(markup=False, highlight=False).print(table)
+        else:
+            _show("There are no keys.")
 
     on_store(store, work)
 

@@ -88,10 +88,10 @@ def open_dump(url: str, seconds: Callable[[], float] = time.time) -> Iterator[Du
             sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True)
         ) as connection:
             try:
-                dump = SqliteDump(connection, seconds())
+                whole = SqliteDump(connection, seconds())
             except StoreError as error:
                 raise type(error)(f"{path}: {error}") from None
-            yield dump
+            yield whole
     except sqlite3.Error as error:
         raise StoreUnavailable(f"cannot read {path}: {error}") from error
 
