@@ -7,6 +7,7 @@ from __future__ import annotations
 import doctest
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -130,14 +131,14 @@ class ExampleTests(TestCase):
             os.mkdir(folder)
             command = [
                 str(Path(sys.executable).with_name("twistd")),
-                "--nodaemon",
-                "--rundir",
-                folder,
-                "--python",
-                str(EXAMPLES / "counting_service.py"),
+                *("-ny", "counting_service.py"),
             ]
+            text = (EXAMPLES / "counting_service.py").read_text()
+            self.assertIn("``twistd -ny counting_service.py``", text)
+            shutil.copy(EXAMPLES / "counting_service.py", folder)
             twistd = subprocess.Popen(
                 command,
+                cwd=folder,
                 env=self.environ,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
