@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,11 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.support import reactor
 from txstathat import Count, Value
+from txstathat.collector.series import Plan
 from txstathat.collector.site import CollectorSite
+from txstathat.collector.stats import RETENTION
 from txstathat.testing import FakeStatHat
+from txstathat.timeframe import Timeframe
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -40,6 +44,15 @@ class DoctestTests(SynchronousTestCase):
                 str(page), module_relative=False, optionflags=doctest.ELLIPSIS
             )
             self.assertEqual(failed, 0, page.name)
+
+    def test_timeframes(self) -> None:
+        """Every timeframe that is told of a server of one's own can be asked for."""
+        found = set()
+        for page in (ROOT / "docs").glob("own-server*.rst"):
+            found |= set(re.findall(r"\b(\d+[mhdwMy]\d+[mhdwMy])\b", page.read_text()))
+        self.assertGreater(len(found), 5)
+        for text in found:
+            Plan(Timeframe.parse(text), time.time(), RETENTION)
 
     def test_readme_example(self) -> None:
         """The four lines of the README count and measure."""
