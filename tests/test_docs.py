@@ -20,9 +20,10 @@ from twisted.internet.task import deferLater
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from tests.support import reactor
+from tests.support import reactor, require_program
 from txstathat import Count, Value
 from txstathat.collector.series import Plan
+from txstathat.collector.service import CollectorService
 from txstathat.collector.site import CollectorSite
 from txstathat.collector.stats import RETENTION
 from txstathat.testing import FakeStatHat
@@ -105,6 +106,49 @@ class ExampleTests(TestCase):
             self.assertEqual(self.received.totals["visitors"].sum, 20)
             self.assertEqual(self.received.totals["seconds on page"].points, 20)
             self.assertIn("ClientHealth(accepted=", out)
+
+        return ensureDeferred(check())
+
+    def test_tutorial(self) -> Any:
+        """The variables that it sets are those that its commands read."""
+
+        async def check() -> None:
+            keys: dict[str, str] = {}
+            service = CollectorService(
+                "memory:", "tcp:0:interface=127.0.0.1", first_keys=keys.update
+            )
+            ready = service.ready()
+            service.startService()
+            self.addCleanup(service.stopService)
+            await ready
+            text = (ROOT / "docs" / "tutorial.rst").read_text()
+            environ = {k: v for k, v in os.environ.items() if "TXSTATHAT" not in k}
+            environ |= {"PYTHONPATH": str(ROOT), "COLUMNS": "80"}
+            for name, value, what in re.findall(
+                r"export (\w+)=(\S+)(?: +# what it calls the (.*))?\n", text
+            ):
+                environ[name] = keys[what] if what else service.urls[0]
+                self.assertEqual(value, "..." if what else "http://127.0.0.1:8080")
+            _, commands = text.split("A program that counts\n", 1)
+            commands, _ = commands.split("A server that is away\n", 1)
+            out = ""
+            for command in re.findall(r"^    ((?:\.venv|curl) ?.*)$", commands, re.M):
+                if command.startswith("curl"):
+                    require_program("curl", "curl")
+                    found = re.findall('"id": "(.*?)"', out)
+                    command = command.replace("/ID?", f"/{found[-1]}?" if found else "")
+                command = command.replace(".venv/bin/txstathat", "python -m txstathat")
+                command = command.replace(".venv/bin/", "")
+                command = re.sub("^python", sys.executable, command)
+                told, err, status = await getProcessOutputAndValue(
+                    "/bin/sh", ["-c", command], env=environ, path=str(ROOT)
+                )
+                self.assertEqual(status, 0, err.decode())
+                out += told.decode()
+            self.assertIn("ClientHealth(accepted=", out)
+            self.assertIn("│ visitors", out)
+            self.assertIn("│ total    │ 20", out)
+            self.assertRegex(out, '"name": "visitors", .*"value": 20}')
 
         return ensureDeferred(check())
 

@@ -58,8 +58,8 @@ class TimeserieChart(Chart):
     axis, at most :data:`MAX_LINES`; what the other choices had, and what had none, is
     one more line.
 
-    Query: ``axis`` (empty for none); ``scale`` (``hour`` by default); ``back``, how many
-    stretches (by default 60 minutes, 48 hours, 30 days, 12 months or 5 years);
+    Query: ``axis`` (empty for none); ``scale`` (``hour`` by default); ``back``, how
+    many stretches (by default 60 minutes, 48 hours, 30 days, 12 months or 5 years);
     ``total``, ``0`` to hide the line of everything; ``measure`` (``total``, and of an
     averaged Metrica ``count`` or ``average``); ``filter.AXIS``.
 
