@@ -73,6 +73,19 @@ class OtherTests(SynchronousTestCase):
         ):
             self.assertEqual(run_unread(*arguments), (OUTPUT_CLOSED, ""), arguments)
 
+    def test_first_keys(self) -> None:
+        """Keys that could not be shown are none: the next start makes others."""
+        store = f"sqlite:{Path(self.mktemp()).absolute()}"
+        options = ("--store", store, "--listen", "tcp:0:interface=127.0.0.1")
+        self.assertEqual(run_unread("serve", *options), (OUTPUT_CLOSED, ""))
+        told = subprocess.run(
+            [sys.executable, "-m", "txstathat", "keys", "list", "--store", store],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+        )
+        self.assertEqual(told.stdout, "There are no keys.\n", told.stderr)
+
     def test_full(self) -> None:
         """What else keeps it from being written is told."""
         with open("/dev/full", "w") as full:
