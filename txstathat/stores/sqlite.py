@@ -155,7 +155,10 @@ class SqliteBackend:
         """
         with _told_errors(f" at {self._path}"):
             self._writer = self._connect()
-            migrate(self._writer, MIGRATIONS)
+            try:
+                migrate(self._writer, MIGRATIONS)
+            except StoreError as error:
+                raise type(error)(f"{self._path}: {error}") from None
             self._reader = self._writer if self._path == ":memory:" else self._connect()
 
     def _connect(self) -> sqlite3.Connection:
@@ -526,8 +529,6 @@ def _new_id(cursor: sqlite3.Cursor) -> int:
 def _told_errors(where: str = "") -> Iterator[Any]:
     try:
         yield
-    except StoreError as error:
-        raise type(error)(f"SQLite{where}: {error}") from None
     except sqlite3.OperationalError as error:
         raise StoreUnavailable(f"SQLite{where}: {error}") from error
     except sqlite3.DatabaseError as error:
