@@ -5,9 +5,11 @@ The archive: what is kept of stats, and what is told of them.
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from fractions import Fraction
+from math import ulp
 from typing import Any, TypeVar
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail, inlineCallbacks
 from twisted.internet.task import Clock
@@ -307,6 +309,35 @@ class DataTests(ArchiveCase):
             self.clock.advance(NOW + later - self.clock.seconds())
             self.assertEqual(sum(value for _, value in self.points("a", frame)), 1)
 
+    def test_steps_are_added_up_exactly(self) -> None:
+        """A coarse step's sum is that of its points, whatever was lost in a fine one."""
+        five = START // 300 * 300
+        self.clock.advance(five + 240 - NOW)
+        for at, amount in enumerate((1e16, 1.0, -1e16)):
+            self.keep(Count("a", amount, five + 60 * at))
+        for frame in ("5m5m", "1h5m", "1h1h", "1d1d", "1y1y"):
+            self.assertEqual(sum(n for _, n in self.points("a", frame)), 1.0, frame)
+        self.assertEqual(self.now(self.archive.totals())["a"].sum, 1.0)
+
+    def test_beyond_the_largest_float(self) -> None:
+        """A step whose sum no float can hold is refused with words; finer ones are not."""
+        # April 29 and May 2 are in one week, but not in one day, month or year.
+        april, may = START - 14 * DAY, START - 11 * DAY
+        for name, kind in (("a", Count), ("b", Value)):
+            self.keep(kind(name, -1.7e308, START - 70 * DAY))
+            self.keep(kind(name, 1.7e308, april))
+            self.keep(kind(name, 1.7e308, may))
+            stat = self.now(self.archive.stat(name))
+            (fine,) = self.now(self.archive.data([stat], "1y1d"))
+            self.assertEqual(max(n for _, n in fine.points), 1.7e308)
+            whole = 1.7e308 if name == "a" else 1.7e308 / 3
+            self.assertEqual(fine.whole, whole)
+            (coarse,) = self.now(self.archive.data([stat], "3w1w"))
+            self.assertIsNone(coarse.whole)
+            with self.assertRaises(Refusal) as caught:
+                coarse.points  # noqa: B018
+            self.assertIn("beyond the largest float", caught.exception.msg)
+
     def test_too_much(self) -> None:
         """Finer than kept, too many points, too many stats, no timeframe: with words."""
         self.keep(Count("a"))
@@ -328,8 +359,9 @@ class DataTests(ArchiveCase):
         st.lists(
             st.tuples(
                 st.integers(0, DAY - 3600),
-                st.integers(-(2**40), 2**40)
-                | st.floats(-1e9, 1e9, allow_subnormal=False),
+                st.integers(-(2**62) // 40, 2**62 // 40)
+                | st.floats(-1e9, 1e9, allow_subnormal=False)
+                | st.sampled_from([1e16, -1e16, 1.0, 3e20, -3e20]),
             ),
             min_size=1,
             max_size=40,
@@ -337,6 +369,8 @@ class DataTests(ArchiveCase):
         st.sampled_from(["1d1m", "1d7m", "1d1h", "1d5h", "2d1d", "3d1d", "1w1w"]),
         st.sampled_from(["1d5m", "1w3h", "1M1h", "1M1M", "1y1y", "1y1w", "2y1M"]),
     )
+    @example([(120, 1e16), (60, 1.0), (0, -1e16)], "1d5m", "1y1y")
+    @example([(3600, 2**60), (120, 0.25), (60, -(2**60)), (0, 1)], "1d7m", "1M1M")
     def test_zooming_changes_no_total(
         self, points: list[tuple[int, Any]], one: str, other: str
     ) -> None:
@@ -351,7 +385,7 @@ class DataTests(ArchiveCase):
             told.append(
                 (
                     sum(each.count for each in series.buckets),
-                    sum(each.sum for each in series.buckets),
+                    series.whole,
                     min(each.min for each in series.buckets if each.min is not None),
                     max(each.max for each in series.buckets if each.max is not None),
                 )
@@ -359,11 +393,15 @@ class DataTests(ArchiveCase):
         (count, total, least, most), (count2, total2, least2, most2) = told
         self.assertEqual((count, least, most), (count2, least2, most2))
         self.assertEqual(count, len(points))
+        exact = sum(Fraction(amount) for _, amount in points)
         if all(isinstance(amount, int) for _, amount in points):
-            self.assertEqual(total, total2)
-        else:
-            scale = sum(abs(amount) for _, amount in points)
-            self.assertLessEqual(abs(total - total2), scale * 1e-12)
+            self.assertEqual((total, total2), (exact, exact))
+            return
+        # A cell's sum has twice a float's digits: 106 bits of the largest in it.
+        room = sum(abs(Fraction(amount)) for _, amount in points) / 2**98
+        for found in (total, total2):
+            off = abs(Fraction(found) - exact)
+            self.assertLessEqual(off, room + Fraction(ulp(float(exact))) / 2)
 
 
 class TrashTests(ArchiveCase):

@@ -110,6 +110,14 @@ class ExportTests(ApiCase):
             ],
         )
 
+    def test_sums_that_no_json_can_tell(self) -> None:
+        """A step's sum beyond the largest float is a 400 with words, not Infinity."""
+        for ago, amount in ((70, -1.7e308), (14, 1.7e308), (11, 1.7e308)):
+            self.keep(Count("big", amount, START - 86_400 * ago))
+        id = self.get("/stat?name=big")["id"]
+        self.assertEqual(len(self.get(f"/data/{id}?t=3w1d")[0]["points"]), 21)
+        self.refused(400, "beyond the largest float", f"/data/{id}?t=3w1w")
+
     def test_data_that_is_not_there(self) -> None:
         """No ids, unknown ids, bad timeframes: words."""
         id = self.views["id"]

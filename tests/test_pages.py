@@ -558,6 +558,21 @@ class StatTests(PageCase):
             },
         )
 
+    def test_large_amounts(self) -> None:
+        """What is beyond the largest float is a dash, or words; nothing is broken."""
+        day = 86_400
+        for days, amount in ((70, -1.7e308), (14, 1.7e308), (11, 1.7e308)):
+            self.keep(Count("big", amount, NOW - days * day))
+        facts = self.facts("big", "?t=1y1d")
+        dash = "–"  # noqa: RUF001
+        self.assertEqual(facts["Total"], "1.7e+308")
+        self.assertEqual(facts["Deviation"], dash)
+        self.assertEqual(self.facts("big", "?t=2w1d")["Total"], "1.7e+308")
+        self.assertEqual(self.facts("big", "?t=3w1d")["Total"], dash)
+        big = stat_id("big")
+        for path in (f"/stats/{big}?t=3w1w", f"/stats/{big}/chart?t=3w1w&format=json"):
+            self.assertIn("beyond the largest float", self.visitor.see(path, 400))
+
     def test_timeframes(self) -> None:
         """Any that is kept; a new stat begins with the hour, others with the day."""
         page = self.visitor.see(f"/stats/{stat_id('hits')}")

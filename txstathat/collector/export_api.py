@@ -106,7 +106,7 @@ class _Call(AsyncResource):
             raise Refusal(405, f"use {' or '.join(self._methods)}")
         told = await method(request)
         request.setHeader("Content-Type", "application/json")
-        return json.dumps(told).encode("ascii")
+        return json.dumps(told, allow_nan=False).encode("ascii")
 
 
 class _Api(Resource):

@@ -29,7 +29,8 @@ def answer(status: int, msg: str, **more: Any) -> bytes:
     """
     An answer as StatHat writes it.
     """
-    return json.dumps({"status": status, "msg": msg, **more}).encode("ascii")
+    told = {"status": status, "msg": msg, **more}
+    return json.dumps(told, allow_nan=False).encode("ascii")
 
 
 def refuse(request: Request, refusal: Refusal) -> bytes:

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from txstathat.collector.ingest import Refusal
 from txstathat.collector.stats import EVERYTHING, Stat
-from txstathat.errors import InvalidTimeframe
+from txstathat.errors import AmountOverflow, InvalidTimeframe
+from txstathat.exact import add_up
 from txstathat.metrica.calendar import Calendar
 from txstathat.stores.interface import Cell, CellKey
 from txstathat.timeframe import Span, Timeframe
@@ -28,23 +30,40 @@ class Bucket:
     One step of a timeframe.
 
     :ivar time: when it starts, in Unix seconds.
-    :ivar sum: the sum of the amounts in it.
+    :ivar parts: what the sum of the amounts in it is the sum of.
     :ivar count: how many points were in it.
     :ivar min: the least amount; ``None`` without points.
     :ivar max: the greatest amount; ``None`` without points.
     """
 
     time: int
-    sum: int | float = 0
+    parts: list[int | float] = field(default_factory=list)
     count: int = 0
     min: int | float | None = None
     max: int | float | None = None
+
+    @property
+    def sum(self) -> int | float:
+        """
+        The sum of the amounts in it.
+
+        :raises Refusal: if that is beyond the largest float.
+        """
+        try:
+            return add_up(self.parts)
+        except AmountOverflow:
+            start = datetime.fromtimestamp(self.time, UTC)
+            raise Refusal(
+                400,
+                f"the sum of the step that begins at {start:%Y-%m-%d %H:%M} UTC is "
+                "beyond the largest float: ask for shorter steps",
+            ) from None
 
     def add(self, cell: Cell) -> None:
         """
         Add what a cell holds.
         """
-        self.sum += cell.sum
+        self.parts += cell.parts
         self.count += cell.count
         self.min = cell.min if self.min is None else min(self.min, cell.min)
         self.max = cell.max if self.max is None else max(self.max, cell.max)
@@ -69,6 +88,8 @@ class Series:
         """
         Time and value of each step: of a counter the sum, 0 where nothing was counted;
         of a value the average, and none where nothing was measured.
+
+        :raises Refusal: if one is beyond the largest float.
         """
         return [
             (bucket.time, value)
@@ -80,6 +101,8 @@ class Series:
     def values(self) -> list[int | float | None]:
         """
         The value of each step; ``None`` where nothing was measured.
+
+        :raises Refusal: if one is beyond the largest float.
         """
         if self.stat.counter:
             return [bucket.sum for bucket in self.buckets]
@@ -91,9 +114,13 @@ class Series:
     @property
     def whole(self) -> int | float | None:
         """
-        The value of all steps as one: of a counter the sum, of a value the average.
+        The value of all steps as one: of a counter the sum, of a value the average;
+        ``None`` where nothing was measured, or if it is beyond the largest float.
         """
-        total = sum(bucket.sum for bucket in self.buckets)
+        try:
+            total = add_up(part for bucket in self.buckets for part in bucket.parts)
+        except AmountOverflow:
+            return None
         if self.stat.counter:
             return total
         count = sum(bucket.count for bucket in self.buckets)

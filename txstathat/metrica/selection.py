@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from twisted.internet.defer import Deferred, fail, inlineCallbacks
 
+from txstathat.exact import add_up
 from txstathat.metrica.axes import HierarchicalAxis
 from txstathat.metrica.calendar import (
     ALL,
@@ -345,4 +346,5 @@ def _added_up(cells: Sequence[Cell | None]) -> Sums:
         (cell,) = cells
         return (0, 0) if cell is None else (cell.sum, cell.count)
     found = [cell for cell in cells if cell is not None]
-    return sum(cell.sum for cell in found), sum(cell.count for cell in found)
+    parts = (part for cell in found for part in cell.parts)
+    return add_up(parts), sum(cell.count for cell in found)

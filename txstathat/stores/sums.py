@@ -4,6 +4,7 @@ Sums that stay exact: whole numbers apart, floats with what they could not hold.
 
 from __future__ import annotations
 
+from txstathat.exact import add_up
 from txstathat.stores.interface import Addition, Cell
 
 __all__ = ["add_floats", "as_cell", "event", "merge"]
@@ -65,5 +66,6 @@ def as_cell(
     What a cell holds, as it is told.
     """
     if real is None:
-        return Cell(whole, events, least, most)
-    return Cell(whole + (real + rest), events, least, most)
+        return Cell(whole, events, least, most, (whole,))
+    parts = (whole, real, rest)
+    return Cell(add_up(parts), events, least, most, parts)
