@@ -524,17 +524,24 @@ class StatTests(PageCase):
         return dict(re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", html))
 
     def test_summary(self) -> None:
-        """Of a counter, whose gaps are 0; and of a value, whose gaps are no data."""
+        """It is of the steps that have data, as the command line's: no gap is in it."""
         dash = "–"  # noqa: RUF001
         self.assertEqual(
-            self.facts("hits", "?t=4m1m"),
+            self.facts("hits", "?t=1h1m"),
             {
-                "Latest": "0",
-                "Min": "0",
+                "Latest": "1",
+                "Min": "1",
                 "Max": "3",
-                "Mean": "1.5",
+                "Mean": "2",
                 "Total": "6",
-                "Deviation": "1.291",
+                "Deviation": "1",
+            },
+        )
+        self.assertEqual(
+            self.facts("hits", "?t=1m1m"),
+            {
+                **dict.fromkeys(("Latest", "Min", "Max", "Mean", "Deviation"), dash),
+                "Total": "0",
             },
         )
         self.assertEqual(

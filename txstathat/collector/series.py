@@ -112,6 +112,19 @@ class Series:
         ]
 
     @property
+    def received(self) -> list[int | float]:
+        """
+        The values of the steps in which something was received.
+
+        :raises Refusal: if one is beyond the largest float.
+        """
+        return [
+            value
+            for bucket, value in zip(self.buckets, self.values, strict=True)
+            if value is not None and bucket.count
+        ]
+
+    @property
     def whole(self) -> int | float | None:
         """
         The value of all steps as one: of a counter the sum, of a value the average;
