@@ -25,7 +25,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
-from tests.stores import NOW, RedisHost, SqliteHost
+from tests.stores import NOW, RedisHost, SqliteHost, Turns
 from tests.support import Authority, logged, reactor
 from tests.test_archive import START, batch
 from tests.test_collector import Collector, in_memory
@@ -874,32 +874,6 @@ class WatchTests(AlertCase):
         self.assertEqual(
             {key for _, key, _ in self.receiver.requests}, {f"{id}-1-fired"}
         )
-
-
-class Turns:
-    """
-    A store whose answers about records come when the test lets them.
-    """
-
-    def __init__(self, store: Any) -> None:
-        self._store = store
-        self.waiting: list[Deferred[None]] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-    def _turn(self, work: Any) -> Any:
-        turn: Deferred[None] = Deferred()
-        self.waiting.append(turn)
-        return turn.addCallback(lambda _: work())
-
-    def records(self, kind: str) -> Any:
-        """As a store's."""
-        return self._turn(lambda: self._store.records(kind))
-
-    def put_record(self, *args: Any, **more: Any) -> Any:
-        """As a store's."""
-        return self._turn(lambda: self._store.put_record(*args, **more))
 
 
 class Ledger(Webhooks):
