@@ -326,7 +326,7 @@ class CollectorService(Service):
         ports, self._ports = self._ports, []
         await DeferredList([succeed(None), *map(_stopped, ports)])
         if isinstance(self._result, Rooms):
-            await self._result.webhooks.close()
+            await self._result.watch.close()
             await self._result.archive.settled()
         store, self._opened = self._opened, None
         if store is not None:

@@ -132,6 +132,13 @@ class Webhooks:
         # Since the alert was made the operator may have changed their mind.
         return url if _split(url)[0] in self._origins else ""
 
+    @staticmethod
+    def origin(url: str) -> str:
+        """
+        A URL's scheme, host and port.
+        """
+        return _split(url)[0]
+
     async def post(self, url: str, told: Mapping[str, Any], id: str) -> None:
         """
         Make one attempt.
