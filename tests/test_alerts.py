@@ -694,6 +694,24 @@ class WatchTests(AlertCase):
             [told["alert"]["kind"] for told in self.receiver.told], ["data"]
         )
 
+    def test_more_is_kept_than_before(self) -> None:
+        """What is not whole yet rests until it is, and keeps up nobody else."""
+        archive = self.rooms.archive
+        archive.retention["minute"] = 60.0
+        self.now(archive.note_retention())
+        archive.retention["minute"] = 3600.0
+        self.now(archive.note_retention())
+        self.many()
+        self.create(kind="data")
+        for _ in range(4):
+            self.keep(Count("errors", 99))
+            self.minutes(1)
+        self.assertEqual(self.receiver.told, [])
+        self.minutes(3)
+        self.assertEqual(self.receiver.events, [("fired", 1)])
+        self.minutes(3)
+        self.assertEqual(self.receiver.told[-1]["alert"]["kind"], "data")
+
     def test_retries(self) -> None:
         """A failed attempt is repeated, later each time, until it is told or given up."""
         self.many()

@@ -338,6 +338,63 @@ class DataTests(ArchiveCase):
                 coarse.points  # noqa: B018
             self.assertIn("beyond the largest float", caught.exception.msg)
 
+    def restart(self, **retention: float | None) -> None:
+        """An archive on the same store, as a collector that starts makes one."""
+        self.archive = Archive(self.store, retention=retention)
+        self.now(self.archive.note_retention())
+
+    def test_kept_for_longer_than_before(self) -> None:
+        """Until all detail is there that it needs, a timeframe is refused."""
+        self.restart()
+        for _ in range(72):
+            self.keep(Count("a"))
+            self.clock.advance(3600)
+        for _ in range(2):
+            self.restart(minute=7 * DAY)
+            stat = self.now(self.archive.stat("a"))
+            error = self.fails(self.archive.data([stat], "3d5m"), Refusal)
+            self.assertIn("only since 2014-05-15 14:53 UTC", error.msg)
+            self.assertEqual(sum(n for _, n in self.points("a", "3d1h")), 71)
+            self.assertEqual(sum(n for _, n in self.points("a", "1d5m")), 23)
+        for _ in range(72):
+            self.fails(self.archive.data([stat], "3d5m"), Refusal)
+            self.keep(Count("a"))
+            self.clock.advance(3600)
+        (series,) = self.now(self.archive.data([stat], "3d5m"))
+        self.assertEqual(series.whole, 71)
+
+    @settings(max_examples=30)
+    @given(
+        st.lists(
+            st.tuples(st.sampled_from([1, 2, 3, 5, None]), st.integers(1, 7)),
+            min_size=1,
+            max_size=5,
+        )
+    )
+    def test_whatever_was_kept_before(
+        self, lives: list[tuple[int | None, int]]
+    ) -> None:
+        """However often it is changed: told are all points, or a refusal."""
+        self.setUp()
+        began = None
+        for keep, hours in lives:
+            self.restart(minute=None if keep is None else keep * 3600.0)
+            for _ in range(hours):
+                self.clock.advance(3600)
+                self.keep(Count("a"))
+                began = began or self.clock.seconds()
+                stat = self.now(self.archive.stat("a"))
+                now = self.clock.seconds()
+                for frame in ("50m1m", "110m1m", "4h7m", "9h90m"):
+                    begins = Timeframe.parse(frame).edges(int(now))[0]
+                    told = Deferred.fromCoroutine(self.archive.data([stat], frame))
+                    told.addErrback(lambda failure: failure.value)
+                    answer: Any = self.successResultOf(told)
+                    if isinstance(answer, Refusal):
+                        continue
+                    received = int((now - max(began, begins)) // 3600) + 1
+                    self.assertEqual(answer[0].whole, received, frame)
+
     def test_too_much(self) -> None:
         """Finer than kept, too many points, too many stats, no timeframe: with words."""
         self.keep(Count("a"))

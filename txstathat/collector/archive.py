@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from txstathat.collector.additions import Additions, other_kind, overflow
 from txstathat.collector.ingest import Batch, Refusal
 from txstathat.collector.newcomers import MAX_STATS, Newcomers
+from txstathat.collector.retention import Retention
 from txstathat.collector.series import Plan, Series
 from txstathat.collector.stats import (
     DEFINITIONS,
@@ -76,6 +77,7 @@ class Archive:
     ) -> None:
         self.store = store
         self.retention = _checked(retention or {})
+        self._kept = Retention(store, self.retention)
         # A write is tried once: who posted repeats it, under the same id.
         self.gather: Gather[Request, Answer] = Gather(
             self._write, store.clock, patience=0
@@ -83,6 +85,13 @@ class Archive:
         self._waiting_points = 0
         self._newcomers = Newcomers(store, max_stats)
         self._trash = Trash(store)
+
+    async def note_retention(self) -> None:
+        """
+        Note in the store how long detail is kept, once before anything is: so that no
+        archive takes for whole what was kept for a shorter time.
+        """
+        await self._kept.note()
 
     # -- writing
 
@@ -221,7 +230,7 @@ class Archive:
         except InvalidTimeframe as error:
             raise Refusal(400, str(error)) from None
         now = self.store.clock.seconds() if now is None else now
-        plan = Plan(frame, now, self.retention)
+        plan = Plan(frame, now, self.retention, self._kept.whole_since)
         width = len(plan.stretches)
         if width * len(stats) > MAX_CELLS:
             raise Refusal(

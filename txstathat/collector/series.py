@@ -5,7 +5,7 @@ From a stat's cells to the points of a timeframe.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -52,11 +52,10 @@ class Bucket:
         try:
             return add_up(self.parts)
         except AmountOverflow:
-            start = datetime.fromtimestamp(self.time, UTC)
             raise Refusal(
                 400,
-                f"the sum of the step that begins at {start:%Y-%m-%d %H:%M} UTC is "
-                "beyond the largest float: ask for shorter steps",
+                f"the sum of the step that begins at {_moment(self.time)} is beyond "
+                "the largest float: ask for shorter steps",
             ) from None
 
     def add(self, cell: Cell) -> None:
@@ -147,11 +146,16 @@ class Plan:
     :param timeframe: the timeframe.
     :param now: Unix seconds.
     :param keep: for how many seconds the scales are kept.
+    :param whole_since: tells since when all of a scale is there, in Unix seconds.
     :raises Refusal: if that is too many points, or finer than what is kept.
     """
 
     def __init__(
-        self, timeframe: Timeframe, now: float, keep: Mapping[str, float | None]
+        self,
+        timeframe: Timeframe,
+        now: float,
+        keep: Mapping[str, float | None],
+        whole_since: Callable[[str], float],
     ) -> None:
         self.timeframe = timeframe
         try:
@@ -166,6 +170,14 @@ class Plan:
                 f"{timeframe} needs every {scale} of the time since it begins, and "
                 f"{scale}s are kept for {_days(kept)}: ask for longer steps, or for "
                 "less time",
+            )
+        since = whole_since(scale)
+        if self.edges[0] < since:
+            raise Refusal(
+                400,
+                f"{timeframe} needs every {scale} of the time since it begins, and all "
+                f"are there only since {_moment(since)}, as they were kept for a "
+                "shorter time before: ask for longer steps, or for less time",
             )
         timeline = _UTC.timeline(self.edges[0], self.edges[-1] - 1, scale)
         #: Scale and label of the stretches to read.
@@ -210,3 +222,7 @@ def _scale(interval: Span, keep: Mapping[str, float | None]) -> str:
 def _days(seconds: float) -> str:
     hours = seconds / 3600
     return f"{hours:g} hours" if hours < 72 else f"{hours / 24:g} days"
+
+
+def _moment(time: float) -> str:
+    return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M} UTC"

@@ -264,6 +264,7 @@ class CollectorService(Service):
             store = self._store
         webhooks = Webhooks(self._webhooks, reactor=self._reactor)
         rooms = collector_rooms(store, self._retention, webhooks)
+        await rooms.archive.note_retention()
         await rooms.keys.make_first(self._first_keys)
         site = CollectorSite(
             rooms.root,

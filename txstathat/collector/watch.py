@@ -164,7 +164,14 @@ class Watch:
             at_once = max(1, _CELLS_AT_ONCE // len(window.frame.edges(now)))
             for start in range(0, len(those), at_once):
                 some = those[start : start + at_once]
-                data = await self._archive.data(some, window.frame, now)
+                try:
+                    data = await self._archive.data(some, window.frame, now)
+                except Refusal as error:
+                    # What was kept before was kept for a shorter time.
+                    self._log.debug("{frame}: {error}", frame=window.frame, error=error)
+                    nothing = Reading(None, False)
+                    known |= {(stat.name, window): nothing for stat in some}
+                    continue
                 for series in data:
                     known[series.stat.name, window] = Reading.of(series)
         self._readings = known
