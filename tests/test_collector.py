@@ -293,6 +293,18 @@ class FrontTests(SynchronousTestCase):
         )
         self.assertEqual(self.here.totals["a"].sum, 3)
 
+    def test_every_path_and_method(self) -> None:
+        """None is an error of the server's, also where nothing is."""
+        names = [name.decode() for name in self.here.rooms.root.listNames()]
+        self.assertIn("x", names)
+        for path in (f"/{name}{end}" for name in names for end in ("", "/", "?", "/a")):
+            for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"):
+                asked = self.here.begin(method, path)
+                self.clock.advance(60)
+                self.here.agent.flush()
+                status = self.successResultOf(asked).code
+                self.assertLess(status, 500, f"{method} {path}")
+
     def test_classic(self) -> None:
         """The Classic API posts to stats that were made, by their keys; GET does too."""
         self.here.now(self.here.rooms.archive.create("latency", "value"))

@@ -684,6 +684,8 @@ class TextTests(SynchronousTestCase):
             (2.0, "2"),
             (0.1 + 0.2, "0.3"),
             (12345.678, "12,345.7"),
+            (-2057613533.53, "-2,057,613,534"),
+            (1.5e15 + 0.5, "1.5e+15"),
             (1e300, "1e+300"),
             (1.5e-9, "1.5e-09"),
         ):
@@ -710,6 +712,14 @@ class TextTests(SynchronousTestCase):
         self.assertEqual(
             lines, [("2.0,26.0 31.0,14.0", None), ("89.0,2.0 89.0,2.0", "dot")]
         )
+        # The last step is not over.
+        whole, part = sparkline([0, 10, 5]).children
+        self.assertEqual(whole.attributes, {"points": "2.0,26.0 60.0,2.0"})
+        self.assertEqual(
+            part.attributes, {"points": "60.0,2.0 118.0,14.0", "class": "part"}
+        )
+        (part,) = sparkline([None, 10, 5]).children
+        self.assertEqual(part.attributes["class"], "part")
         for values in ([], [None], [0], [0, 0], [-1, 1], [7] * 25, [1e308, -1e308]):
             for each in sparkline(values).children:
                 for place in each.attributes["points"].replace(",", " ").split():

@@ -53,6 +53,8 @@ __all__ = ["MAX_CELLS", "MAX_WAITING_POINTS", "Archive"]
 MAX_WAITING_POINTS = 200_000
 #: How many cells one question may read.
 MAX_CELLS = 200_000
+# How many stats are made of their cells at once, so that it holds up nobody.
+_STATS_AT_ONCE = 5_000
 
 
 class Archive:
@@ -180,13 +182,17 @@ class Archive:
             for name, definition in definitions.items()
             if definition in DEFINITIONS.values()
         }
-        cells = await self.store.read([received_key(name) for name in kept])
-        # A Metrica that a program keeps in the same store was never received here.
-        found = [
-            Stat.of(name, definition, cell)
-            for (name, definition), cell in zip(kept.items(), cells, strict=True)
-            if cell is not None
-        ]
+        found = []
+        listed = list(kept.items())
+        for start in range(0, len(listed), _STATS_AT_ONCE):
+            some = listed[start : start + _STATS_AT_ONCE]
+            cells = await self.store.read([received_key(name) for name, _ in some])
+            # A Metrica that a program keeps in the same store was never received here.
+            found += [
+                Stat.of(name, definition, cell)
+                for (name, definition), cell in zip(some, cells, strict=True)
+                if cell is not None
+            ]
         return await self._trash.without(found)
 
     async def stat(self, name: str) -> Stat | None:

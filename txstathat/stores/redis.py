@@ -46,7 +46,13 @@ from txstathat.stores.redis_scripts import ADD, CLAIM, PUT_RECORD, READ
 from txstathat.stores.store import IBackend
 from txstathat.stores.sums import as_cell
 
-__all__ = ["COMMAND_SECONDS", "CONNECT_SECONDS", "PREFIX", "RedisBackend"]
+__all__ = [
+    "COMMAND_SECONDS",
+    "CONNECT_SECONDS",
+    "PREFIX",
+    "RedisBackend",
+    "read_addition",
+]
 
 #: With what all keys begin, by default.
 PREFIX = "txstathat"
@@ -396,10 +402,19 @@ def _flat(cells: Iterable[tuple[str, Addition]]) -> list[str]:
     return flat
 
 
-def _cell(text: str) -> Cell:
+def read_addition(text: str) -> Addition:
+    """
+    What a cell is made of.
+
+    :param text: the cell's text.
+    """
     whole, events, least, most, *floats = text.split(" ")
     real, rest = map(float, floats) if floats else (None, 0.0)
-    return as_cell(int(whole), int(events), _number(least), _number(most), real, rest)
+    return Addition(int(whole), int(events), _number(least), _number(most), real, rest)
+
+
+def _cell(text: str) -> Cell:
+    return as_cell(*read_addition(text))
 
 
 def _number(text: str) -> int | float:
