@@ -562,11 +562,25 @@ class TrashTests(ArchiveCase):
         self.assertEqual(self.now(self.archive.totals())["a"].sum, 2)
         self.fails(self.archive.restore("a"), Refusal)
 
+    def test_made_again(self) -> None:
+        """Making it, as for the Classic API, brings it back too."""
+        self.keep(Count("a", 2))
+        self.delete("a")
+        self.fails(self.archive.create("a", "value"), Refusal)
+        made = self.now(self.archive.create("a", "count"))
+        self.assertEqual((made.name, made.receipts), ("a", 1))
+        self.assertEqual(self.now(self.archive.totals())["a"].sum, 2)
+        self.clock.advance(KEEP)
+        self.assertEqual(self.now(self.archive.empty_trash()), 0)
+
     def test_forgotten(self) -> None:
         """After 48 hours it is gone, and its name can become another kind of stat."""
         self.keep(Count("a", 2))
         self.delete("a")
-        self.assertIn("count stat", self.refused(Value("a", 1)))
+        self.assertIn(
+            "was a count stat; it is deleted, and in the trash until 2014-05-15 16:53",
+            self.refused(Value("a", 1)),
+        )
         self.clock.advance(KEEP)
         self.assertEqual(self.now(self.archive.empty_trash()), 1)
         self.fails(self.archive.restore("a"), Refusal)

@@ -27,6 +27,7 @@ from txstathat.collector.options import (
 )
 from txstathat.collector.service import LISTEN, CollectorService
 from txstathat.errors import StatHatError
+from txstathat.points import MAX_NAME
 from txstathat.stores import IStore, open_store
 
 __all__ = ["keys", "on_store", "serve", "stats", "store_option"]
@@ -263,7 +264,10 @@ def add_stat(name: str, kind: str, store: str) -> None:
 
     async def work(opened: IStore) -> None:
         stat = await Archive(opened).create(name, kind)
-        key = await Keys(opened).add("stat", f"stat {name}", stat.name)
+        called = f"stat {name}"
+        if len(called) > MAX_NAME:
+            called = f"stat {stat.id}"
+        key = await Keys(opened).add("stat", called, stat.name)
         _show(f"stat key: {key}")
         _show("Post with it and a user key, to " + ("/c" if stat.counter else "/v"))
 

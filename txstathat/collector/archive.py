@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from datetime import UTC, datetime
+from typing import Any, NoReturn, cast
 from uuid import uuid4
 
 from twisted.internet.defer import Deferred, fail
@@ -141,12 +142,25 @@ class Archive:
             raise overflow(answer.name)
         if answer.outcome is Outcome.MISMATCH:
             sent = additions.kinds[answer.name]
-            raise other_kind(answer.name, "value" if sent == "count" else "count")
+            return Deferred.fromCoroutine(self._other_kind(answer.name, sent))
         return answer.outcome is Outcome.ADDED
+
+    async def _other_kind(self, name: str, sent: str) -> NoReturn:
+        kind = "value" if sent == "count" else "count"
+        until = await self._trash.until(name)
+        if until is None:
+            raise other_kind(name, kind)
+        raise Refusal(
+            400,
+            f"{name!r} was a {kind} stat; it is deleted, and in the trash until "
+            f"{datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M} UTC: from then on "
+            "it can be of another kind",
+        )
 
     async def create(self, name: str, kind: str) -> Stat:
         """
-        Make a stat that has no points yet.
+        Make a stat that has no points yet. One that is in the trash is back with this,
+        as with a point.
 
         :param kind: ``'count'`` or ``'value'``.
         :raises InvalidPoint: if the name is not valid.
@@ -159,7 +173,8 @@ class Archive:
             [StoreBatch(uuid4().hex, "", lambda: amounts, REMEMBER_OWN)]
         )
         if answer.outcome is Outcome.MISMATCH:
-            raise other_kind(name, "value" if kind == "count" else "count")
+            await self._other_kind(name, kind)
+        await self._trash.take(stat_id(name))
         return cast(Stat, await self.stat(name))
 
     async def settled(self) -> None:

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from txstathat.stores.interface import IStore
 
-__all__ = ["MAX_CHANGES", "Retention"]
+__all__ = ["MAX_CHANGES", "Retention", "read_history"]
 
 #: How many changes of a scale's retention are remembered.
 MAX_CHANGES = 10
@@ -22,6 +22,16 @@ _RECORDS = "retention"
 
 # Since when, in Unix seconds, and for how many seconds; the first one first.
 _History: TypeAlias = list[tuple[float, float | None]]
+
+
+def read_history(text: str) -> _History:
+    """
+    Of its text in the store.
+    """
+    return [
+        (float(since), None if keep is None else float(keep))
+        for since, keep in json.loads(text)
+    ]
 
 
 class Retention:
@@ -47,7 +57,7 @@ class Retention:
         for scale, keep in self._keep.items():
             while True:
                 text = (await self._store.records(_RECORDS)).get(scale)
-                history: _History = json.loads(text or "[]")
+                history = read_history(text or "[]")
                 if history and history[-1][1] == keep:
                     break
                 # Of an empty store nothing can have been lost.
