@@ -285,6 +285,11 @@ class SessionTests(PageCase):
         super().setUp()
         self.sessions = self.here.rooms.sessions
 
+    def by_link(self) -> str:
+        """A session that begins with a link."""
+        session: str = self.now(self.sessions.redeem(self.now(self.sessions.link())))
+        return session
+
     def test_several_collectors(self) -> None:
         """What one collector on a store knows, the others know at once."""
         keys = Keys(self.here.store)
@@ -306,7 +311,7 @@ class SessionTests(PageCase):
         """What is in the store lets nobody in."""
         secrets = [
             self.now(self.sessions.open(self.here.token)),
-            self.now(self.sessions.open(None)),
+            self.by_link(),
             self.now(self.sessions.link()),
             self.here.token,
         ]
@@ -334,18 +339,17 @@ class SessionTests(PageCase):
         self.assertTrue(self.now(self.sessions.knows(session)))
         self.clock.advance(1)
         self.assertFalse(self.now(self.sessions.knows(session)))
-        self.now(self.sessions.open(None))
+        self.now(self.sessions.open(self.here.token))
         records = self.successResultOf(self.here.store.records("session"))
-        self.assertEqual(len(records), 1)
+        # This one, and the one that began with the link an hour later.
+        self.assertEqual(len(records), 2)
 
     def test_revoking_the_token_ends_its_sessions(self) -> None:
-        """But not those of others, or of a link."""
+        """But not those of others, or of a link while another token is left."""
         keys = self.here.rooms.keys
         token = self.now(keys.add("access", "guest"))
         guest = self.now(self.sessions.open(token))
-        others = [
-            self.now(self.sessions.open(each)) for each in (None, self.here.token)
-        ]
+        others = [self.by_link(), self.now(self.sessions.open(self.here.token))]
         self.assertTrue(self.now(self.sessions.knows(guest)))
         self.now(keys.revoke("guest"))
         self.now(keys.add("access", "guest"))
@@ -353,17 +357,34 @@ class SessionTests(PageCase):
         for session in others:
             self.assertTrue(self.now(self.sessions.knows(session)))
 
+    def test_a_link_ends_with_the_tokens_of_its_time(self) -> None:
+        """And so does its session, whatever tokens are made later."""
+        keys = self.here.rooms.keys
+        session, link = self.by_link(), self.now(self.sessions.link())
+        self.now(keys.add("access", "later"))
+        self.now(keys.revoke("first access token"))
+        self.assertFalse(self.now(self.sessions.knows(session)))
+        self.assertIsNone(self.now(self.sessions.redeem(link)))
+        self.assertTrue(self.now(self.sessions.knows(self.by_link())))
+        # Where there is no token, there is none to be revoked.
+        self.now(keys.revoke("later"))
+        self.assertTrue(self.now(self.sessions.knows(self.by_link())))
+
     def test_bounds(self) -> None:
         """One too many ends the oldest."""
         for make, knows, limit in (
-            (lambda: self.sessions.open(None), self.sessions.knows, MAX_SESSIONS),
+            (
+                lambda: self.sessions.open(self.here.token),
+                self.sessions.knows,
+                MAX_SESSIONS,
+            ),
             (self.sessions.link, self.sessions.redeem, MAX_LINKS),
         ):
             made = []
             for _ in range(limit + 2):
                 self.clock.advance(1)
                 made.append(self.now(make()))
-            good = [self.now(knows(each)) for each in made]
+            good = [bool(self.now(knows(each))) for each in made]
             self.assertEqual(good, [False, False] + [True] * limit)
 
     def test_strange_cookies(self) -> None:
@@ -742,8 +763,7 @@ class SharingTests(TestCase):
         here, there = (Sessions(store, Keys(store)) for store in stores)
         link = yield _asked(here.link())
         used = yield gatherResults([_asked(one.redeem(link)) for one in (here, there)])
-        self.assertEqual(sorted(used), [False, True])
-        session = yield _asked(here.open(None))
+        (session,) = filter(None, used)
         self.assertTrue((yield _asked(there.knows(session))))
         yield _asked(there.close(session))
         self.assertFalse((yield _asked(here.knows(session))))

@@ -126,12 +126,12 @@ class Keys:
         """
         return self._find(token, "access") is not None
 
-    def is_reader(self, id: str) -> bool:
+    @property
+    def readers(self) -> list[str]:
         """
-        Whether this is the :func:`hash_key` of an access token.
+        The :func:`hash_key` of each access token.
         """
-        found = self._keys.get(id)
-        return found is not None and found.kind == "access"
+        return [id for id, key in self._keys.items() if key.kind == "access"]
 
     def stat(self, key: str) -> str | None:
         """
