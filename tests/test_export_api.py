@@ -229,6 +229,43 @@ class CommandLineTests(ApiCase):
                 self.assertEqual(code, status, headers)
         self.assertEqual(self.here.ask("GET", "/a1/nonsense")[0], 404)
 
+    def test_comments(self) -> None:
+        """There are none, which is said; who has no token is told nothing."""
+        path, form = "/a1/comments", f"id={self.load['id']}&text=x".encode()
+        headers = {"Content_Type": "application/x-www-form-urlencoded"}
+        self.assertEqual(self.here.ask("POST", path, form, **headers)[0], 401)
+        headers["Authorization"] = self.basic(self.here.token)
+        status, told = self.here.ask("POST", path, form, **headers)
+        self.assertEqual((status, told["status"]), (501, 501))
+        self.assertIn("keeps no comments", told["msg"])
+
+    def test_pages_of_other_sites(self) -> None:
+        """A browser that knows the user name changes nothing for another site's page."""
+        path = f"/a1/stats/{self.load['id']}"
+        basic = {"Authorization": self.basic(self.here.token)}
+        for headers in (
+            {"Sec_Fetch_Site": "cross-site"},
+            {"Sec_Fetch_Site": "same-site"},
+            {"Sec_Fetch_Site": "cross-site", "Origin": "http://localhost"},
+            {"Origin": "https://evil.example"},
+            {"Origin": "null"},
+            {"Origin": "http://[evil"},
+        ):
+            for method, where in (("DELETE", path), ("POST", "/a1/alerts")):
+                code, told = self.here.ask(method, where, **basic, **headers)
+                self.assertEqual(code, 403, headers)
+                self.assertIn("another site", told["msg"])
+        bearer = {"Authorization": f"Bearer {self.here.token}"}
+        for headers in (
+            {**basic},
+            {**basic, "Sec_Fetch_Site": "same-origin"},
+            {**basic, "Origin": "http://localhost"},
+            {**bearer, "Sec_Fetch_Site": "cross-site"},
+        ):
+            # Let in; what it then says is that there are no fields.
+            self.assertEqual(self.here.ask("POST", "/a1/alerts", **headers)[0], 400)
+        self.assertEqual(len(self.get("/statlist")), 2)
+
     def test_metrics(self) -> None:
         """What came in is told to Prometheus's own parser."""
         form = {"ezkey": self.here.ez, "stat": "a", "count": "1"}
