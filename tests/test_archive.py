@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from fractions import Fraction
 from math import ulp
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -40,7 +40,13 @@ def batch(
 ) -> Batch:
     """A batch as the ingest makes it."""
     digest = (body or repr(points)).encode()
-    return Batch("ez", key, points, False, id, digest)
+    parts = [
+        ("count", point.stat, point.count, point.t)
+        if isinstance(point, Count)
+        else ("value", point.stat, point.value, point.t)
+        for point in points
+    ]
+    return Batch("ez", key, cast(Any, parts), False, id, digest)
 
 
 class ArchiveCase(SynchronousTestCase):

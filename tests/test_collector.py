@@ -20,7 +20,6 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.stores import NOW
 from tests.support import logged, reactor
-from txstathat import Count, Value
 from txstathat.collector.doorman import HOLD, MAX_ADDRESSES, MAX_WRONG, Doorman
 from txstathat.collector.ingest import (
     MAX_BATCH,
@@ -63,19 +62,37 @@ class IngestTests(SynchronousTestCase):
         """The requests that other clients of StatHat send are read as they mean."""
         for path, form, api, key, point in (
             # python-stathat's EZ and Classic, urlencoded by Python
-            ("/ez", "ezkey=k&stat=a+b&count=1", "ez", "k", Count("a b", 1)),
-            ("/v", "ukey=u&key=s&value=0.275", "classic", "u", Value("s", 0.275)),
+            ("/ez", "ezkey=k&stat=a+b&count=1", "ez", "k", ("count", "a b", 1, None)),
+            (
+                "/v",
+                "ukey=u&key=s&value=0.275",
+                "classic",
+                "u",
+                ("value", "s", 0.275, None),
+            ),
             # the Go client, which writes every number as %g and sorts the fields
-            ("/ez", "count=1e%2B06&ezkey=k&stat=a&t=9", "ez", "k", Count("a", 1e6, 9)),
-            ("/c", "count=1&key=s&ukey=u", "classic", "u", Count("s", 1)),
+            (
+                "/ez",
+                "count=1e%2B06&ezkey=k&stat=a&t=9",
+                "ez",
+                "k",
+                ("count", "a", 1e6, 9),
+            ),
+            ("/c", "count=1&key=s&ukey=u", "classic", "u", ("count", "s", 1, None)),
             # early clients, which called the EZ key email
-            ("/ez", "email=me%40x.org&stat=a&value=3", "ez", "me@x.org", Value("a", 3)),
+            (
+                "/ez",
+                "email=me%40x.org&stat=a&value=3",
+                "ez",
+                "me@x.org",
+                ("value", "a", 3, None),
+            ),
         ):
             batch = read_request(path, body=form.encode())
             self.assertEqual((batch.api, batch.key), (api, key))
-            self.assertEqual(batch.points, (point,))
+            self.assertEqual(batch.points, [point])
             by_get = read_request(path, query=form.encode())
-            self.assertEqual(by_get.points, (point,))
+            self.assertEqual(by_get.points, [point])
 
     def test_json(self) -> None:
         """A list of points, with ~ names and times."""
@@ -83,7 +100,12 @@ class IngestTests(SynchronousTestCase):
             data('{"stat": "a~b,c", "count": 2}, {"stat": "d", "value": 0.7, "t": 5}')
         )
         self.assertEqual(
-            batch.points, (Count("a b", 2), Count("a c", 2), Value("d", 0.7, 5))
+            batch.points,
+            [
+                ("count", "a b", 2, None),
+                ("count", "a c", 2, None),
+                ("value", "d", 0.7, 5),
+            ],
         )
         self.assertTrue(batch.many)
 
@@ -123,7 +145,7 @@ class IngestTests(SynchronousTestCase):
             ("Infinity is not a number", data('{"stat": "a", "count": -Infinity}')),
             ("is too large", data('{"stat": "a", "count": 1e400}')),
             ("beyond the largest", data('{"stat": "a", "count": %d}' % 2**63)),
-            ("not a decimal number", data('{"stat":"a","count":%s}' % ("9" * 5000))),
+            ("too many digits", data('{"stat":"a","count":%s}' % ("9" * 5000))),
             ("a field is given twice", data('{"stat":"a","count":1,"count":2}')),
             ("nested too deeply", "[" * 100_000),
             ("not UTF-8", b'{"ezkey": "\xff"}'),
@@ -404,13 +426,15 @@ class FrontTests(SynchronousTestCase):
         self.assertEqual(
             self.ask("POST", "/ez", {**wrong, "ezkey": self.here.ez})[0], 200
         )
+        self.clock.advance(HOLD * 0.99)
+        self.here.agent.flush()
         self.assertNoResult(held)
-        self.clock.advance(HOLD)
+        self.clock.advance(HOLD * 1.01)
         self.here.agent.flush()
         for one in (held, token):
             response = self.successResultOf(one)
             self.assertEqual(response.code, 429)
-            self.assertEqual(response.headers.getRawHeaders("retry-after"), ["59"])
+            self.assertEqual(response.headers.getRawHeaders("retry-after"), ["58"])
         self.clock.advance(60)
         self.assertEqual(self.ask("POST", "/ez", wrong)[0], 403)
 
@@ -425,7 +449,18 @@ class FrontTests(SynchronousTestCase):
         self.assertNoResult(
             Deferred.fromCoroutine(doorman.refuse("2001:db8:1:2::7", "key"))
         )
-        self.clock.advance(HOLD)
+        self.clock.advance(2 * HOLD)
+
+    def test_those_held_back_are_let_go_one_by_one(self) -> None:
+        """Each is held back for a time of its own, from once to twice the shortest."""
+        shares = iter([0.0, 0.5, 1.0])
+        doorman = Doorman(self.clock, max_wrong=0, spread=lambda: next(shares))
+        held = [
+            Deferred.fromCoroutine(doorman.refuse("10.0.0.1", "key")) for _ in range(3)
+        ]
+        for done in (1, 2, 3):
+            self.clock.advance(HOLD if done == 1 else HOLD / 2)
+            self.assertEqual([one.called for one in held].count(True), done)
 
 
 class _Raw(Protocol):

@@ -48,7 +48,11 @@ from txstathat.stores.interface import (
 from txstathat.stores.interface import Batch as StoreBatch
 from txstathat.timeframe import Timeframe
 
-__all__ = ["MAX_CELLS", "MAX_WAITING_POINTS", "Archive"]
+__all__ = ["LINGER", "MAX_CELLS", "MAX_WAITING_POINTS", "Archive"]
+
+#: For how long a request that is not alone waits for each other one to be written with
+#: it, as a share of the time that the last write took.
+LINGER = 0.1
 
 #: How many points may wait to be written; more are refused.
 MAX_WAITING_POINTS = 200_000
@@ -83,7 +87,7 @@ class Archive:
         self._kept = Retention(store, self.retention)
         # A write is tried once: who posted repeats it, under the same id.
         self.gather: Gather[Request, Answer] = Gather(
-            self._write, store.clock, patience=0
+            self._write, store.clock, patience=0, linger=LINGER
         )
         self._waiting_points = 0
         self._newcomers = Newcomers(store, max_stats)
@@ -167,7 +171,7 @@ class Archive:
         :raises Refusal: if there is one of the other kind.
         """
         name = check_name(name)
-        made = received(name, self.store.clock.seconds(), 0)
+        made = received([name], self.store.clock.seconds(), 0)
         amounts = Amounts({name: DEFINITIONS[kind]}, [made])
         (answer,) = await self.store.add(
             [StoreBatch(uuid4().hex, "", lambda: amounts, REMEMBER_OWN)]

@@ -6,6 +6,9 @@ Right keys never are: somebody behind the same proxy may have them.
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
+
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
@@ -15,7 +18,8 @@ __all__ = ["HOLD", "MAX_ADDRESSES", "MAX_WRONG", "Doorman"]
 
 #: How many wrong keys an address may try in a minute, before it is slowed down.
 MAX_WRONG = 20
-#: For how many seconds the answer to one more is held back.
+#: For how many seconds the answer to one more is held back, at least; at most for twice
+#: as long.
 HOLD = 1.0
 #: How many addresses are remembered; the oldest are forgotten first.
 MAX_ADDRESSES = 10_000
@@ -29,12 +33,21 @@ class Doorman:
 
     :param clock: tells and schedules time.
     :param max_wrong: how many an address may try in a minute.
+    :param spread: a number from 0 to 1 each time, so that those who are held back are
+        let go one by one: all at once they would come again all at once, in
+        everybody's way.
     :ivar wrong: how many there were.
     """
 
-    def __init__(self, clock: IReactorTime, max_wrong: float = MAX_WRONG) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        max_wrong: float = MAX_WRONG,
+        spread: Callable[[], float] = random.random,
+    ) -> None:
         self._clock = clock
         self._max_wrong = max_wrong
+        self._spread = spread
         # Since when, and how many.
         self._tried: dict[str, tuple[float, int]] = {}
         self.wrong = 0
@@ -58,7 +71,7 @@ class Doorman:
             del self._tried[next(iter(self._tried))]
         if tried < self._max_wrong:
             return Refusal(403, f"this {what} is not known here")
-        await deferLater(self._clock, HOLD)
+        await deferLater(self._clock, HOLD * (1 + self._spread()))
         left = max(1, int(since + _MINUTE - self._clock.seconds()))
         return Refusal(
             429,

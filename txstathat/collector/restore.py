@@ -22,7 +22,14 @@ from txstathat.collector.portable import (
 )
 from txstathat.collector.stats import DEFINITIONS, EVERYTHING
 from txstathat.errors import StatHatError
-from txstathat.stores.interface import Amounts, Batch, IStore, Outcome, Stretch
+from txstathat.stores.interface import (
+    Amounts,
+    Batch,
+    Increment,
+    IStore,
+    Outcome,
+    Stretch,
+)
 
 __all__ = ["REMEMBER_LINES", "CannotRestore", "check_portable", "restore"]
 
@@ -167,12 +174,9 @@ def _amounts(cells: Cells, now: float) -> Amounts:
     return Amounts(
         {cells.stat: DEFINITIONS[cells.kind]},
         [
-            Stretch(
-                cells.stat,
-                cells.scale,
-                label,
-                None if until is None else until - now,
-                {EVERYTHING: sums},
+            Increment(
+                [Stretch(cells.scale, label, None if until is None else until - now)],
+                {cells.stat: {EVERYTHING: sums}},
             )
             for label, until, sums in cells.cells
             if until is None or until > now

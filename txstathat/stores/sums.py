@@ -4,10 +4,14 @@ Sums that stay exact: whole numbers apart, floats with what they could not hold.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
+from txstathat.errors import AmountOverflow
 from txstathat.exact import add_up
 from txstathat.stores.interface import Addition, Cell
 
-__all__ = ["add_floats", "as_cell", "event", "merge"]
+__all__ = ["add_floats", "as_cell", "event", "events", "merge"]
 
 
 def add_floats(
@@ -33,6 +37,24 @@ def event(amount: int | float) -> Addition:
     if isinstance(amount, int):
         return Addition(amount, 1, amount, amount)
     return Addition(0, 1, amount, amount, amount)
+
+
+def events(amounts: Sequence[int | float]) -> Addition:
+    """
+    One event or more, of these amounts.
+
+    :raises OverflowError: if the sum of the floats is beyond the largest float.
+    """
+    if len(amounts) == 1:
+        return event(amounts[0])
+    floats = [amount for amount in amounts if isinstance(amount, float)]
+    real, rest = None, 0.0
+    if floats:
+        # Each is the float next to the exact value.
+        real = math.fsum(floats)
+        rest = math.fsum([-real, *floats])
+    whole = sum(amount for amount in amounts if isinstance(amount, int))
+    return Addition(whole, len(amounts), min(amounts), max(amounts), real, rest)
 
 
 def merge(a: Addition, b: Addition) -> Addition:
@@ -68,4 +90,11 @@ def as_cell(
     if real is None:
         return Cell(whole, events, least, most, (whole,))
     parts = (whole, real, rest)
-    return Cell(add_up(parts), events, least, most, parts)
+    # Of two floats the sum is the float next to the exact one; only of more it is not.
+    total = whole + (real + rest)
+    if whole or not math.isfinite(total):
+        try:
+            total = add_up(parts)
+        except AmountOverflow:
+            total = real  # the largest float there is
+    return Cell(total, events, least, most, parts)
