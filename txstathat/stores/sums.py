@@ -85,7 +85,8 @@ def as_cell(
     rest: float,
 ) -> Cell:
     """
-    What a cell holds, as it is told.
+    What a cell holds, as it is told: where what the largest float could not hold takes
+    the sum beyond it, the sum is told as that.
     """
     if real is None:
         return Cell(whole, events, least, most, (whole,))
