@@ -151,7 +151,9 @@ class Archive:
 
     async def _other_kind(self, name: str, sent: str) -> NoReturn:
         kind = "value" if sent == "count" else "count"
-        until = await self._trash.until(name)
+        until = None
+        if await self.stat(name) is None:
+            until = await self._trash.until(name)
         if until is None:
             raise other_kind(name, kind)
         raise Refusal(
