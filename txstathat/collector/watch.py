@@ -44,7 +44,7 @@ from txstathat.collector.notices import (
 )
 from txstathat.collector.numbers import Numbers
 from txstathat.collector.stats import Stat
-from txstathat.collector.webhooks import WebhookFailed, Webhooks
+from txstathat.collector.webhooks import WebhookFailed, Webhooks, origin_of
 from txstathat.errors import StatHatError
 from txstathat.slots import Slots
 
@@ -215,7 +215,7 @@ class Watch:
                 begun.addBoth(self._ended, id)
 
     def _begin(self, record: AlertRecord) -> Deferred[None]:
-        slots = self._slots[self._webhooks.origin(self._target(record))]
+        slots = self._slots[origin_of(self._target(record))]
         return slots.run(lambda: Deferred.fromCoroutine(self._attempt(record)))
 
     def _ended(self, outcome: Failure | None, id: str) -> None:

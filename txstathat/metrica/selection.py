@@ -153,7 +153,7 @@ class Selection:
             for scale, label in several
         ]
 
-        def add_up(cells: list[Cell | None]) -> list[Sums]:
+        def sums_of(cells: list[Cell | None]) -> list[Sums]:
             sums = []
             at = 0
             for several in stretches:
@@ -165,7 +165,7 @@ class Selection:
         return (
             self._metrica.ready()
             .addCallback(lambda _: self._metrica.store.read(wanted))
-            .addCallback(add_up)
+            .addCallback(sums_of)
         )
 
     def _stretches(self, span: Span) -> list[tuple[str, str]]:
