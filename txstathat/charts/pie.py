@@ -38,11 +38,15 @@ class PieChart(Chart):
     A pie of the choices of an axis, in a timespan. Its slices add up to the total: what
     had no choice is a slice of its own.
 
-    Query: ``axis``; ``measure`` (``total`` or ``count``); a timespan, by ``year``,
-    ``month``, ``day``, ``hour``, ``minute``; ``filter.AXIS`` for a choice of another
-    axis, or for the parts of a path, of which the level below is told.
+    Query: ``axis``; ``measure`` (``total``, and of an averaged Metrica ``count``); a
+    timespan, by ``year``, ``month``, ``day``, ``hour``, ``minute`` (all time by
+    default); ``filter.AXIS`` for a choice of another axis, or for the parts of a path,
+    of which the level below is told.
 
+    :param metrica: what is shown.
     :param axis: the axis that is shown if the query names none.
+    :param options: ``title``, ``refresh`` and ``assets``, as for
+        :class:`~txstathat.charts.chart.Chart`.
     :raises ValueError: if the Metrica has no such axis.
     """
 

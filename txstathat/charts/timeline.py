@@ -26,7 +26,8 @@ class TimelineChart(Chart):
     part; the total stays what it was on the way out.
 
     Query: ``measure`` (``total``, and of an averaged Metrica ``count`` or ``average``);
-    a timespan, by ``year``, ``month``, ``day``, ``hour``; ``filter.AXIS``.
+    a timespan, by ``year``, ``month``, ``day``, ``hour`` (all time by default);
+    ``filter.AXIS``. It is made as a :class:`~txstathat.charts.chart.Chart` is.
     """
 
     parameters: ClassVar[tuple[str, ...]] = ("measure", *SCALES[:-1])

@@ -58,10 +58,15 @@ class TimeserieChart(Chart):
     axis, at most :data:`MAX_LINES`; what the other choices had, and what had none, is
     one more line.
 
-    Query: ``axis`` (empty for none); ``scale``; ``back``, how many stretches;
-    ``total``, ``0`` to hide the line of everything; ``measure``; ``filter.AXIS``.
+    Query: ``axis`` (empty for none); ``scale`` (``hour`` by default); ``back``, how
+    many stretches (by default 60 minutes, 48 hours, 30 days, 12 months or 5 years);
+    ``total``, ``0`` to hide the line of everything; ``measure`` (``total``, and of an
+    averaged Metrica ``count`` or ``average``); ``filter.AXIS``.
 
+    :param metrica: what is shown.
     :param axis: the axis that is shown if the query names none; ``None`` for none.
+    :param options: ``title``, ``refresh`` and ``assets``, as for
+        :class:`~txstathat.charts.chart.Chart`.
     :raises ValueError: if the Metrica has no such axis.
     """
 

@@ -77,23 +77,16 @@ class Measurement:
     :ivar started: when it began, by the instrument's clock.
     """
 
-    __slots__ = (
-        "instrument",
-        "processing_failed",
-        "raised",
-        "request",
-        "started",
-        "view",
-    )
+    # What most requests never change is not set for each.
+    raised: type[BaseException] | None = None
+    processing_failed: Callable[[Failure], Any] | None = None
 
     def __init__(
         self, instrument: MeasuredResource, request: Request, view: str | IResource
     ) -> None:
         self.instrument = instrument
         self.view = view
-        self.raised: type[BaseException] | None = None
         self.request = request
-        self.processing_failed: Callable[[Failure], Any] | None = None
         request.notifications.append(self)  # type: ignore[arg-type]
         instrument.in_flight += 1
         self.started = instrument.seconds()
