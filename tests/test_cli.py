@@ -377,6 +377,9 @@ class ServerTests(SynchronousTestCase):
     def test_stats_add(self) -> None:
         """A stat key is told for any name that a stat can have, also the longest."""
         path = Path(self.mktemp()).absolute()
+        store = SqliteBackend(str(path), time.time)
+        store.open()
+        store.close()
         for name in ("n" * 250, "n" * 255):
             done = subprocess.run(
                 [

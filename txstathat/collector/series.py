@@ -155,7 +155,7 @@ class Plan:
         timeframe: Timeframe,
         now: float,
         keep: Mapping[str, float | None],
-        whole_since: Callable[[str], float],
+        whole_since: Callable[[str], float] = lambda scale: 0.0,
     ) -> None:
         self.timeframe = timeframe
         try:
