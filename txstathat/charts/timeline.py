@@ -38,7 +38,7 @@ class TimelineChart(Chart):
         See :meth:`.Chart.read`.
         """
         metrica = self.metrica
-        measure = query.one_of("measure", measures(metrica), "total")
+        measure = query.one_of("measure", measures(metrica), measures(metrica)[0])
         span = query.timespan()
         chosen: Any = metrica.values().timespan(**span)
         chosen = chosen.filter(**query.filters(metrica))
@@ -60,7 +60,7 @@ class TimelineChart(Chart):
         choices = []
         if len(measures(metrica)) > 1:
             options = tuple((word, word) for word in measures(metrica))
-            choices.append(Choice("measure", "Show", measure, options))
+            choices.append(Choice("measure", "Measure", measure, options))
         return Table(
             "bars",
             self.title,

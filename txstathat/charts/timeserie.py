@@ -92,7 +92,7 @@ class TimeserieChart(Chart):
         metrica = self.metrica
         axis = query.one_of("axis", ["", *metrica.axes], self._axis)
         window = query.window(metrica)
-        measure = query.one_of("measure", measures(metrica), "total")
+        measure = query.one_of("measure", measures(metrica), measures(metrica)[0])
         with_total = query.one_of("total", ["0", "1"], "1") == "1"
         chosen: Any = metrica.values().filter(**query.filters(metrica))
 
@@ -173,7 +173,7 @@ class TimeserieChart(Chart):
         choices.append(Choice("back", "Back", str(window.back)))
         if len(measures(self.metrica)) > 1:
             options = tuple((word, word) for word in measures(self.metrica))
-            choices.append(Choice("measure", "Show", measure, options))
+            choices.append(Choice("measure", "Measure", measure, options))
         if axis:
             options = (("1", "shown"), ("0", "hidden"))
             choices.append(Choice("total", "Total", str(int(with_total)), options))
