@@ -30,7 +30,7 @@ from txstathat.charts import (
 )
 from txstathat.charts.assets import plotly_js
 from txstathat.charts.query import BadQuery
-from txstathat.errors import StoreUnavailable
+from txstathat.errors import AmountOverflow, StoreUnavailable
 from txstathat.metrica import (
     AveragedMetrica,
     Axis,
@@ -524,6 +524,13 @@ class FormTests(ChartCase):
         self.assertIn("503", status)
         self.assertNotIn("secret", body)
         self.assertEqual(len(self.flushLoggedErrors(StoreUnavailable)), 1)
+
+    def test_beyond_the_largest_float(self) -> None:
+        """A sum that no float can hold is a 400 with words."""
+        self.metrica.store.read = lambda keys: fail(AmountOverflow("of canaries"))
+        status, _, body = self.ask("/pie?format=json")
+        self.assertIn("400", status, body)
+        self.assertIn("beyond the largest float", body)
 
     def test_broken(self) -> None:
         """What should never happen is a 500, and logged."""
