@@ -121,6 +121,14 @@ class PieTests(ChartCase):
         self.assertEqual(self.rows(chart), [("/", 3)])
         self.assertEqual(self.rows(chart, measure="total"), [("/", 8.0)])
 
+    def test_extremes(self) -> None:
+        """Slices whose sum is too large only on the way add up to the total."""
+        metrica = Metrica("n", [("a", StoredChoiceAxis())], self.store)
+        for choice, n in (("x", 1.7e308), ("z", -1.7e308), ("y", 1.7e308)):
+            self.kick(metrica, n, a=choice)
+        expected = [("x", 1.7e308), ("y", 1.7e308), ("z", -1.7e308)]
+        self.assertEqual(self.rows(PieChart(metrica, "a")), expected)
+
     def test_path(self) -> None:
         """On a hierarchical axis one level is shown, that below what is filtered by."""
         metrica = Metrica("clicks", [("label", HierarchicalAxis())], self.store)
