@@ -165,7 +165,8 @@ class DrawingTests(BrowserCase):
             ("year", 2),
         ):
             ((total, *lines),) = yield self.look(
-                f"/timeserie?scale={scale}&back={back}", f"timeserie-{scale}"
+                f"/timeserie?measure=total&scale={scale}&back={back}",
+                f"timeserie-{scale}",
             )
             since = {
                 "minute": NOW - timedelta(minutes=back - 1),
@@ -186,7 +187,7 @@ class DrawingTests(BrowserCase):
     @inlineCallbacks
     def test_pie_and_latest(self) -> Any:
         """Slices and panels have the Metrica's sums, counts and averages."""
-        ((slices,),) = yield self.look("/pie", "pie")
+        ((slices,),) = yield self.look("/pie?measure=total", "pie")
         expected = yield self.metrica.values().iterate("view")
         self.assertEqual(slices, sorted((n for _, n in expected), reverse=True))
         ((counts, averages),) = yield self.look("/latest?scale=year&back=2", "latest")
@@ -207,7 +208,7 @@ class DrawingTests(BrowserCase):
         Zooming in by a click on a bar, and out by the trail, never changes a total, and
         never loads a page anew.
         """
-        yield self.look("/timeline", "timeline-years")
+        yield self.look("/timeline?measure=total", "timeline-years")
         yield self.do("run", "window.same = true")
         whole = yield self.metrica.total()
         totals = []
@@ -316,6 +317,37 @@ class DrawingTests(BrowserCase):
 
 class UsingTests(BrowserCase):
     """What a viewer does with a chart."""
+
+    @inlineCallbacks
+    def test_extremes(self) -> Any:
+        """Very large numbers, very many choices, one and none are drawn all the same."""
+        empty, one, many = (
+            request_metrica(self.store, name) for name in ("empty", "one", "many")
+        )
+        yield one.kick(12.5, NOW, view="only")
+        for n in range(40):
+            view = f"{HOSTILE} {'long ' * 12}{n}"
+            yield many.kick(10**13 * (n + 1) + n, NOW - timedelta(days=n), view=view)
+        for metrica in (empty, one, many):
+            for name, chart in (
+                ("pie", PieChart(metrica, "view")),
+                ("timeserie", TimeserieChart(metrica, "view")),
+                ("timeline", TimelineChart(metrica)),
+                ("latest", LatestCountAndAverageChart(metrica)),
+            ):
+                self.root.putChild(f"{metrica.name}-{name}".encode(), chart)
+        drawn = """return document.querySelector(".txstathat-chart").dataset.drawn"""
+        width = "return document.documentElement.scrollWidth - innerWidth"
+        yield self.do("size", 390, 844)
+        for path in ("pie", "timeserie?scale=day&back=60", "timeline", "latest"):
+            for metrica in (empty, one, many):
+                yield self.do("open", f"{self.url}/{metrica.name}-{path}")
+                yield self.do("wait", f"(() => {{ {drawn} }})()")
+                name = path.partition("?")[0]
+                yield self.do("screenshot", f"{metrica.name}-{name}")
+                over = yield self.do("run", width)
+                self.assertLessEqual(over, 0, f"{metrica.name} {path}: too wide")
+                yield self.silent()
 
     @inlineCallbacks
     def test_fresh_data(self) -> Any:

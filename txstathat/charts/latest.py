@@ -14,6 +14,7 @@ from txstathat.charts.pie import choice_text, rounded
 from txstathat.charts.query import Query, Window
 from txstathat.charts.table import Choice, Number, Table
 from txstathat.charts.timeserie import latest_choices
+from txstathat.exact import add_up
 from txstathat.metrica import AveragedMetrica
 
 __all__ = ["MAX_PANEL_ROWS", "LatestCountAndAverageChart"]
@@ -28,11 +29,14 @@ class LatestCountAndAverageChart(Chart):
     beside it their average: with :func:`~txstathat.metrica.request_metrica`, how often
     each view is asked for, and how long it takes.
 
-    Query: ``axis``; ``scale``; ``back``, how many stretches; ``filter.AXIS``.
+    Query: ``axis``; ``scale`` (``hour`` by default); ``back``, how many stretches (by
+    default 60 minutes, 48 hours, 30 days, 12 months or 5 years); ``filter.AXIS``.
 
     :param metrica: an averaged one.
     :param axis: the axis that is shown if the query names none: by default the first.
         A Metrica without axes has one line.
+    :param options: ``title``, ``refresh`` and ``assets``, as for
+        :class:`~txstathat.charts.chart.Chart`.
     :raises TypeError: if the Metrica keeps no counts.
     :raises ValueError: if it has no such axis.
     """
@@ -100,4 +104,4 @@ def _count_and_average(
     if not count:
         return [0, None]
     sums = yield chosen.timeserie(*span)
-    return [count, rounded(sum(n for _, n in sums) / count)]
+    return [count, rounded(add_up(n for _, n in sums) / count)]

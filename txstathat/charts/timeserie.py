@@ -14,6 +14,7 @@ from txstathat.charts.chart import Chart
 from txstathat.charts.pie import OTHER, choice_text, rounded
 from txstathat.charts.query import Query, Window, measures
 from txstathat.charts.table import Choice, Number, Table
+from txstathat.exact import add_up
 
 __all__ = ["MAX_LINES", "MAX_RANKED", "TimeserieChart", "latest_choices"]
 
@@ -58,10 +59,15 @@ class TimeserieChart(Chart):
     axis, at most :data:`MAX_LINES`; what the other choices had, and what had none, is
     one more line.
 
-    Query: ``axis`` (empty for none); ``scale``; ``back``, how many stretches;
-    ``total``, ``0`` to hide the line of everything; ``measure``; ``filter.AXIS``.
+    Query: ``axis`` (empty for none); ``scale`` (``hour`` by default); ``back``, how
+    many stretches (by default 60 minutes, 48 hours, 30 days, 12 months or 5 years);
+    ``total``, ``0`` to hide the line of everything; ``measure`` (``total``, and of an
+    averaged Metrica ``count`` or ``average``); ``filter.AXIS``.
 
+    :param metrica: what is shown.
     :param axis: the axis that is shown if the query names none; ``None`` for none.
+    :param options: ``title``, ``refresh`` and ``assets``, as for
+        :class:`~txstathat.charts.chart.Chart`.
     :raises ValueError: if the Metrica has no such axis.
     """
 
@@ -87,7 +93,7 @@ class TimeserieChart(Chart):
         metrica = self.metrica
         axis = query.one_of("axis", ["", *metrica.axes], self._axis)
         window = query.window(metrica)
-        measure = query.one_of("measure", measures(metrica), "total")
+        measure = query.one_of("measure", measures(metrica), measures(metrica)[0])
         with_total = query.one_of("total", ["0", "1"], "1") == "1"
         chosen: Any = metrica.values().filter(**query.filters(metrica))
 
@@ -145,7 +151,7 @@ class TimeserieChart(Chart):
         if measure != "average":
             # What is left of a sum is a sum; of an average it is not.
             rest = [
-                rounded(n - sum(numbers[at] for _, numbers in shown))
+                rounded(add_up([n, *(-numbers[at] for _, numbers in shown)]))
                 for at, (_, n) in enumerate(everything)
             ]
             if any(rest):
@@ -155,7 +161,7 @@ class TimeserieChart(Chart):
     def _sum(self, everything: list[tuple[datetime, Any]], measure: str) -> Any:
         if measure == "average":
             return None
-        return rounded(sum(n for _, n in everything))
+        return rounded(add_up(n for _, n in everything))
 
     def _choices(
         self, axis: str, window: Window, measure: str, with_total: bool
@@ -168,7 +174,7 @@ class TimeserieChart(Chart):
         choices.append(Choice("back", "Back", str(window.back)))
         if len(measures(self.metrica)) > 1:
             options = tuple((word, word) for word in measures(self.metrica))
-            choices.append(Choice("measure", "Show", measure, options))
+            choices.append(Choice("measure", "Measure", measure, options))
         if axis:
             options = (("1", "shown"), ("0", "hidden"))
             choices.append(Choice("total", "Total", str(int(with_total)), options))

@@ -237,7 +237,7 @@ class CollectorService(Service):
         result: Rooms | Failure
         try:
             result = await self._open()
-        except Exception as error:
+        except BaseException as error:  # who is told the first keys may want to leave
             result = Failure()
             await self._close()
             if not self._waiting:
@@ -264,6 +264,7 @@ class CollectorService(Service):
             store = self._store
         webhooks = Webhooks(self._webhooks, reactor=self._reactor)
         rooms = collector_rooms(store, self._retention, webhooks)
+        await rooms.archive.note_retention()
         await rooms.keys.make_first(self._first_keys)
         site = CollectorSite(
             rooms.root,
@@ -273,6 +274,7 @@ class CollectorService(Service):
             numbers=rooms.numbers,
             proxies=self._proxies,
         )
+        site.noisy = False  # that it starts is told by the port
         for text, endpoint in endpoints:
             try:
                 self._ports.append(await endpoint.listen(site))
@@ -288,7 +290,10 @@ class CollectorService(Service):
         try:
             return serverFromString(self._reactor, text)
         except Exception as error:
-            raise CannotListen(f"cannot listen on {text!r}: {error}") from error
+            port = f"tcp:{text}:interface=127.0.0.1" if text.isdigit() else LISTEN
+            raise CannotListen(
+                f"cannot listen on {text!r}: {error}; a port is written {port}"
+            ) from error
 
     def _every(self, seconds: float, work: Callable[[], Any]) -> None:
         async def once() -> None:
@@ -326,7 +331,7 @@ class CollectorService(Service):
         ports, self._ports = self._ports, []
         await DeferredList([succeed(None), *map(_stopped, ports)])
         if isinstance(self._result, Rooms):
-            await self._result.webhooks.close()
+            await self._result.watch.close()
             await self._result.archive.settled()
         store, self._opened = self._opened, None
         if store is not None:

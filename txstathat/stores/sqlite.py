@@ -120,9 +120,12 @@ class SqliteBackend:
         :raises StoreError: if the file is something else.
         :raises StoreUnavailable: if it cannot be opened.
         """
-        with _told_errors():
+        with _told_errors(f" at {self._path}"):
             self._writer = self._connect()
-            migrate(self._writer, MIGRATIONS)
+            try:
+                migrate(self._writer, MIGRATIONS)
+            except StoreError as error:
+                raise type(error)(f"{self._path}: {error}") from None
             self._tables = Tables(self._writer)
             self._reader = self._writer if self._path == ":memory:" else self._connect()
 
@@ -378,10 +381,10 @@ class SqliteBackend:
 
 
 @contextmanager
-def _told_errors() -> Iterator[Any]:
+def _told_errors(where: str = "") -> Iterator[Any]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        raise StoreUnavailable(f"SQLite: {error}") from error
+        raise StoreUnavailable(f"SQLite{where}: {error}") from error
     except sqlite3.DatabaseError as error:
-        raise StoreError(f"SQLite: {error}") from error
+        raise StoreError(f"SQLite{where}: {error}") from error
