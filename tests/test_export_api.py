@@ -118,6 +118,18 @@ class ExportTests(ApiCase):
         self.assertEqual(len(self.get(f"/data/{id}?t=3w1d")[0]["points"]), 21)
         self.refused(400, "beyond the largest float", f"/data/{id}?t=3w1w")
 
+    def test_much_data_is_told_in_parts(self) -> None:
+        """So that no answer, however large, holds up all else while it is written."""
+        path = f"/data/{self.views['id']}/{self.load['id']}?t=1h1m"
+        whole = self.get(path)
+        self.patch(export_api, "_POINTS_AT_ONCE", 50)
+        asked = self.here.begin("GET", f"/x/{self.here.token}{path}")
+        self.assertNoResult(asked)
+        self.clock.advance(0)
+        self.here.agent.flush()
+        response = self.successResultOf(asked)
+        self.assertEqual(self.successResultOf(response.json()), whole)
+
     def test_data_that_is_not_there(self) -> None:
         """No ids, unknown ids, bad timeframes: words."""
         id = self.views["id"]

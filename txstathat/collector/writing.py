@@ -29,7 +29,7 @@ __all__ = ["FINISH", "REMEMBER_OWN", "Request", "write_requests"]
 #: For how many seconds a write is repeated that was cut in half.
 FINISH = 5.0
 #: For how many seconds a store remembers a batch that its sender gave no id. Nobody
-#: repeats it but the store's own connection.
+#: repeats it but the store's own connection, and this collector for :data:`FINISH`.
 REMEMBER_OWN = 60.0
 
 # Of batches whose sender gave no id.
