@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
 
 from tests.stores import free_port, wait_until
 from tests.support import logged
@@ -26,11 +28,16 @@ from tests.test_archive import batch
 from txstathat import Count, txStatHat
 from txstathat.collector.archive import Archive
 from txstathat.collector.options import parse_keep, read_webhooks, write_keys
+from txstathat.collector.request import PIECE
 from txstathat.collector.service import CannotListen, CollectorService
 from txstathat.collector.site import (
+    ANSWER_SECONDS,
     BODY_SECONDS,
+    CLOSE_SECONDS,
     HEADER_SECONDS,
     IDLE_SECONDS,
+    SEND_BUFFER,
+    STALL_SECONDS,
     CollectorSite,
 )
 from txstathat.collector.stats import Total
@@ -170,6 +177,30 @@ class ServiceTests(ServiceCase):
             yield client.close()
         for secret in ("canary-key", *self.keys.values()):
             self.assertNotIn(secret, log.text)
+
+    @inlineCallbacks
+    def test_who_reads_nothing_keeps_nobody_out(self) -> Any:
+        """Large answers that nobody takes: others are served, no file is held open."""
+        yield self.start(max_connections=20)
+        port = self.service.addresses[0].port
+        for _ in range(30):
+            one = socket.socket()
+            self.addCleanup(one.close)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            one.connect(("127.0.0.1", port))
+            one.sendall(b"GET /assets/plotly.js HTTP/1.1\r\nHost: x\r\n\r\n")
+        for _ in range(30):
+            response = yield get(f"{self.url}/healthz", persistent=False)
+            self.assertEqual(response.code, 200)
+            yield response.content()
+        files = [os.path.realpath(path) for path in Path("/proc/self/fd").iterdir()]
+        self.assertEqual([name for name in files if "plotly" in name], [])
+        channels = list(self.service._site._channels)
+        self.assertTrue(channels[0]._full)
+        size = channels[0].transport.socket.getsockopt(
+            socket.SOL_SOCKET, socket.SO_SNDBUF
+        )
+        self.assertLessEqual(size, 2 * SEND_BUFFER)
 
 
 class BackupTests(ServiceCase):
@@ -360,6 +391,51 @@ class OptionsTests(SynchronousTestCase):
         self.assertRaises(OSError, write_keys, "/nowhere/at/all", {})
 
 
+class _Slow(Resource):
+    """
+    Answers when the test does so.
+    """
+
+    isLeaf = True
+
+    def render(self, request: Any) -> int:
+        return NOT_DONE_YET
+
+
+class _Large(Resource):
+    """
+    Answers with a body.
+    """
+
+    isLeaf = True
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__()
+        self.body = body
+
+    def render(self, request: Any) -> bytes:
+        return self.body
+
+
+class _Narrow(StringTransport):
+    """
+    Is full soon, until the client takes what is there.
+    """
+
+    producer: Any
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        if len(self.value()) > PIECE:
+            self.producer.pauseProducing()
+
+    def take(self) -> bytes:
+        taken: bytes = self.value()
+        self.clear()
+        self.producer.resumeProducing()
+        return taken
+
+
 class ShieldTests(SynchronousTestCase):
     """
     Limits on time and on connections, with a clock of the test's own.
@@ -375,16 +451,16 @@ class ShieldTests(SynchronousTestCase):
         site._updateLogDateTime = lambda: None
         return site
 
-    def connect(self, site: CollectorSite | None = None) -> Any:
+    def connect(self, site: CollectorSite | None = None, transport: Any = None) -> Any:
         """A connection, with what it was told in ``transport.value()``."""
         channel: Any = (site or self.site).buildProtocol(None)
-        channel.makeConnection(StringTransport())
+        channel.makeConnection(transport or StringTransport())
         return channel
 
     def drip(self, channel: Any, data: bytes, seconds: float) -> float:
         """Send one byte every second; after how long the connection was cut."""
         for number in range(int(seconds)):
-            if channel.transport.disconnected:
+            if channel.transport.disconnecting:
                 return number
             channel.dataReceived(data[number : number + 1] or b"x")
             self.clock.advance(1)
@@ -394,8 +470,10 @@ class ShieldTests(SynchronousTestCase):
         """Who says nothing is cut."""
         channel = self.connect()
         self.clock.advance(HEADER_SECONDS - 0.1)
-        self.assertFalse(channel.transport.disconnected)
+        self.assertFalse(channel.transport.disconnecting)
         self.clock.advance(0.1)
+        self.assertTrue(channel.transport.disconnecting)
+        self.clock.advance(CLOSE_SECONDS)
         self.assertTrue(channel.transport.disconnected)
 
     def test_dripped_headers(self) -> None:
@@ -424,15 +502,15 @@ class ShieldTests(SynchronousTestCase):
             self.clock.advance(BODY_SECONDS - 1)
             channel.dataReceived(request[-1:])
             self.clock.advance(IDLE_SECONDS - 1)
-        self.assertFalse(channel.transport.disconnected)
+        self.assertFalse(channel.transport.disconnecting)
         self.assertEqual(self.fake.totals["a"].points, 4)
         self.clock.advance(1)
-        self.assertTrue(channel.transport.disconnected)
+        self.assertTrue(channel.transport.disconnecting)
         channel.connectionLost(None)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_the_slowest_makes_room(self) -> None:
-        """Beyond the limit the one that was waited for the longest is cut."""
+        """Beyond the limit the one that has done nothing for the longest is cut."""
         site = self.make(self.fake.resource, max_connections=3)
         first, second, third = (self.connect(site) for _ in range(3))
         first.dataReceived(b"GET /healthz HTTP/1.1\r\n\r\n")
@@ -441,22 +519,87 @@ class ShieldTests(SynchronousTestCase):
             [each.transport.disconnected for each in (first, second, third, fourth)],
             [False, True, False, False],
         )
+        self.assertEqual(site._numbers.cut, 1)
 
-    def test_who_is_served_is_not_cut(self) -> None:
-        """Whoever waits for an answer keeps the connection; the newcomer is cut."""
+    def test_who_waits_for_an_answer_makes_room_too(self) -> None:
+        """Answers that are held back, or not taken, keep nobody out."""
+        site = self.make(_Slow(), max_connections=2)
+        held, other = self.connect(site), self.connect(site)
+        for one in (held, other):
+            one.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
+        # An honest one comes, asks, and is answered while others come.
+        honest = self.connect(site)
+        self.assertTrue(held.transport.disconnected)
+        honest.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
+        self.connect(site)
+        self.assertTrue(other.transport.disconnected)
+        self.assertFalse(honest.transport.disconnected)
 
-        class Slow(Resource):
-            isLeaf = True
+    def ask_for(self, pieces: int) -> Any:
+        """A connection to which an answer of so many pieces is being written."""
+        site = self.make(_Large(b"x" * pieces * PIECE))
+        channel = self.connect(site, _Narrow())
+        channel.dataReceived(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        return channel
 
-            def render(self, request: Any) -> int:
-                return 1  # NOT_DONE_YET
+    def test_an_answer_is_written_as_it_is_taken(self) -> None:
+        """Of a large answer no more is given to the transport than it asks for."""
+        transport = self.ask_for(10).transport
+        taken = b""
+        while transport.value():
+            self.assertLess(len(transport.value()), 2 * PIECE + 1000)
+            taken += transport.take()
+        head, _, body = taken.partition(b"\r\n\r\n")
+        self.assertEqual(body, b"x" * 10 * PIECE)
+        self.assertIn(b"Content-Length: %d" % (10 * PIECE), head)
 
-        site = self.make(Slow(), max_connections=1)
-        served = self.connect(site)
-        served.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
-        late = self.connect(site)
-        self.assertTrue(late.transport.disconnected)
-        self.assertFalse(served.transport.disconnected)
+    def test_who_asks_for_the_head_gets_no_more(self) -> None:
+        """Of a large answer too."""
+        channel = self.connect(self.make(_Large(b"x" * 10 * PIECE)))
+        channel.dataReceived(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.assertTrue(channel.transport.value().endswith(b"\r\n\r\n"))
+        self.assertFalse(channel._handlingRequest)
+
+    def test_who_takes_nothing_is_cut(self) -> None:
+        """Each time the transport is emptied, there is time for the next piece."""
+        channel = self.ask_for(100)
+        for _ in range(3):
+            self.clock.advance(STALL_SECONDS - 1)
+            channel.transport.take()
+        self.clock.advance(STALL_SECONDS - 1)
+        self.assertFalse(channel.transport.disconnecting)
+        self.clock.advance(1)
+        self.assertTrue(channel.transport.disconnected)
+        channel.connectionLost(None)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_an_answer_is_not_taken_for_ever(self) -> None:
+        """Nor may the whole of it take longer than its time."""
+        channel = self.ask_for(100)
+        for _ in range(int(ANSWER_SECONDS / 20) - 1):
+            self.clock.advance(20)
+            channel.transport.take()
+        self.assertFalse(channel.transport.disconnecting)
+        self.clock.advance(20)
+        self.assertTrue(channel.transport.disconnected)
+
+    def test_a_slow_reader_is_not_idle(self) -> None:
+        """The time between requests begins when the last of the answer is taken."""
+        channel = self.ask_for(3)
+        self.clock.advance(STALL_SECONDS - 1)
+        channel.transport.take()
+        # All of the answer is with the transport now, but not with the client.
+        self.assertFalse(channel._handlingRequest)
+        self.clock.advance(STALL_SECONDS - 1)
+        channel.transport.take()
+        self.clock.advance(IDLE_SECONDS - 1)
+        self.assertFalse(channel.transport.disconnecting)
+        self.clock.advance(1)
+        # What the kernel still holds is not thrown away, as it would be by an abort.
+        self.assertTrue(channel.transport.disconnecting)
+        self.assertFalse(channel.transport.disconnected)
+        self.clock.advance(CLOSE_SECONDS)
+        self.assertTrue(channel.transport.disconnected)
 
     def test_files(self) -> None:
         """There are never more connections than the process may open files."""

@@ -265,7 +265,7 @@ class CollectorService(Service):
         webhooks = Webhooks(self._webhooks, reactor=self._reactor)
         rooms = collector_rooms(store, self._retention, webhooks)
         await rooms.keys.make_first(self._first_keys)
-        site = CollectorSite(
+        self._site = site = CollectorSite(
             rooms.root,
             self._reactor,
             max_connections=self._max_connections,

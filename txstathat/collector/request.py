@@ -1,0 +1,180 @@
+"""
+One request to the collector: its body and its answer are kept within limits.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.interfaces import IPushProducer
+from twisted.web.http import NO_BODY_CODES
+from twisted.web.server import Request
+from zope.interface import implementer
+
+from txstathat.collector.ingest import MAX_BODY, MAX_FORM, PATHS
+from txstathat.collector.replies import answer
+
+__all__ = ["PIECE", "CappedRequest"]
+
+#: How many bytes of an answer are handed to the connection at a time. The next piece
+#: follows when the client has taken what came before.
+PIECE = 32_768
+
+_INGEST = tuple(path.encode() for path in PATHS)
+_TOO_MANY = 429
+
+
+@implementer(IPushProducer)
+class _Pieces:
+    """
+    What is still to be written of an answer.
+    """
+
+    def __init__(self, request: CappedRequest) -> None:
+        self._request = request
+        self._left: deque[memoryview] = deque()
+        self._paused = False
+        self._ended = False
+
+    def add(self, data: bytes) -> None:
+        view = memoryview(data)
+        self._left.extend(view[at : at + PIECE] for at in range(0, len(view), PIECE))
+        self._go_on()
+
+    def end(self) -> None:
+        self._ended = True
+        self._go_on()
+
+    def _go_on(self) -> None:
+        while self._left and not self._paused:
+            self._request.write_piece(bytes(self._left.popleft()))
+        if self._ended and not self._left:
+            self._ended = False
+            self._request.all_written()
+
+    def resumeProducing(self) -> None:
+        self._paused = False
+        self._go_on()
+
+    def pauseProducing(self) -> None:
+        self._paused = True
+
+    def stopProducing(self) -> None:
+        self._left.clear()
+        self._ended = False
+
+
+class CappedRequest(Request):
+    """
+    A request whose body is refused as soon as it is known to be too large, and whose
+    answer is written no faster than it is taken.
+    """
+
+    _size = 0
+    _refused = False
+    _type: Sequence[bytes] | None = None
+    _pieces: _Pieces | None = None
+
+    def __repr__(self) -> str:
+        # Twisted logs a request here and there; a key or token in its URL may not show.
+        return f"<{type(self).__name__} {self.method!r}>"
+
+    def getHeader(self, key: Any) -> Any:
+        """
+        The text of a header, whatever bytes there are in it.
+        """
+        if not isinstance(key, str):
+            return super().getHeader(key)
+        values = self.requestHeaders.getRawHeaders(key.encode("ascii"))
+        return values[-1].decode("latin-1") if values else None
+
+    # -- what comes in
+
+    def gotLength(self, length: int | None) -> None:
+        # Twisted reads these by itself, which takes long when they are large.
+        form = (
+            (self.getHeader("content-type") or "")
+            .lower()
+            .startswith(("application/x-www-form-urlencoded", "multipart/"))
+        )
+        self._limit = MAX_FORM if form else MAX_BODY
+        too_large = length is not None and length > self._limit
+        super().gotLength(0 if too_large else length)
+        if too_large:
+            self._refuse()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        self._size += len(data)
+        if not self._refused and self._size > self._limit:
+            self._refuse()
+        if not self._refused:
+            super().handleContentChunk(data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        if self._refused:
+            return
+        if path.startswith(_INGEST):
+            # The ingest reads these forms itself. Twisted would do so too, which takes
+            # longer than all else about a request: so it is not told of the form.
+            self._type = self.requestHeaders.getRawHeaders(b"content-type")
+            self.requestHeaders.removeHeader(b"content-type")
+        super().requestReceived(command, path, version)
+
+    def process(self) -> None:
+        if self._type is not None:
+            self.requestHeaders.setRawHeaders(b"content-type", self._type)
+        super().process()
+
+    def _refuse(self) -> None:
+        # Written by hand: the request is not complete, so it cannot be rendered.
+        self._refused = True
+        content = answer(413, f"the body is larger than {self._limit} bytes")
+        self.channel.transport.write(  # type: ignore[union-attr]
+            b"HTTP/1.1 413 Content Too Large\r\nContent-Type: application/json\r\n"
+            b"Connection: close\r\nContent-Length: %d\r\n\r\n%b"
+            % (len(content), content)
+        )
+        self.channel.loseConnection()
+
+    # -- what goes out
+
+    def write(self, data: bytes) -> None:
+        """
+        Write some of the answer. What is large is kept here, and written by pieces.
+        """
+        if not self.startedWriting and self.code == _TOO_MANY:
+            # Whoever is told to slow down has to come anew.
+            self.setHeader("Connection", "close")
+            self.channel.persistent = False
+        bodiless = self.method == b"HEAD" or self.code in NO_BODY_CODES
+        if self._pieces is None:
+            if len(data) <= PIECE or bodiless or self.producer is not None:
+                super().write(data)
+                return
+            self._pieces = _Pieces(self)
+            self.registerProducer(self._pieces, True)
+        self._pieces.add(data)
+
+    def write_piece(self, piece: bytes) -> None:
+        """
+        Hand some of the answer to the connection.
+        """
+        super().write(piece)
+
+    def finish(self) -> None:
+        """
+        There is no more to write: the request ends when all is handed over.
+        """
+        if self._pieces is None:
+            super().finish()
+        else:
+            self._pieces.end()
+
+    def all_written(self) -> None:
+        """
+        All is handed over.
+        """
+        self.unregisterProducer()
+        super().finish()
