@@ -21,7 +21,13 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from tests.stores import NOW
 from tests.support import logged, reactor
 from txstathat import Count, Value
-from txstathat.collector.doorman import HOLD, MAX_ADDRESSES, MAX_WRONG, Doorman
+from txstathat.collector.doorman import (
+    HOLD,
+    MAX_ADDRESSES,
+    MAX_HELD,
+    MAX_WRONG,
+    Doorman,
+)
 from txstathat.collector.ingest import (
     MAX_BATCH,
     MAX_BODY,
@@ -498,17 +504,52 @@ class FrontTests(SynchronousTestCase):
         self.assertEqual(self.ask("POST", "/ez", wrong)[0], 403)
 
     def test_few_addresses_are_remembered(self) -> None:
-        """The oldest are forgotten; a /64 of IPv6 is one address."""
+        """The oldest are forgotten."""
         doorman = Doorman(self.clock)
         for number in range(MAX_ADDRESSES + 5):
             self.here.now(doorman.refuse(f"10.{number}", "key"))
         self.assertEqual(len(doorman._tried), MAX_ADDRESSES)
-        for number in range(MAX_WRONG):
-            self.here.now(doorman.refuse(f"2001:db8:1:2:{number}::1", "key"))
-        self.assertNoResult(
-            Deferred.fromCoroutine(doorman.refuse("2001:db8:1:2::7", "key"))
-        )
+
+    def test_networks(self) -> None:
+        """A /64 of IPv6 is one address, however it is written; IPv4 in IPv6 is IPv4."""
+        for tried, same, other in (
+            (
+                [f"2001:db8:1:2:{n:x}::1" for n in range(MAX_WRONG)],
+                "2001:db8:1:2::7",
+                "2001:db8:1:3::7",
+            ),
+            # All four of these groups are zeros, which are not written.
+            ([f"2001:db8::{n:x}:1:1" for n in range(1, 21)], "2001:db8::7", "2001::7"),
+            ([f"fe80::{n:x}%eth0" for n in range(MAX_WRONG)], "fe80::7", "fe81::7"),
+            (["::ffff:192.0.2.1"] * MAX_WRONG, "192.0.2.1", "192.0.2.2"),
+            (["192.0.2.3"] * MAX_WRONG, "192.0.2.3", "::ffff:192.0.2.4"),
+            ([""] * MAX_WRONG, "", "192.0.2.5"),
+        ):
+            doorman = Doorman(self.clock)
+            for address in tried:
+                self.here.now(doorman.refuse(address, "key"))
+            self.assertEqual(self.here.now(doorman.refuse(other, "key")).status, 403)
+            held = Deferred.fromCoroutine(doorman.refuse(same, "key"))
+            self.assertNoResult(held)
+            self.clock.advance(HOLD)
+            self.assertEqual(self.successResultOf(held).status, 429)
+
+    def test_few_answers_are_held(self) -> None:
+        """When many are held already, one more is given at once, and that ends it."""
+        doorman = Doorman(self.clock, max_wrong=0)
+        held = [
+            Deferred.fromCoroutine(doorman.refuse("", "key")) for _ in range(MAX_HELD)
+        ]
+        self.assertEqual(self.here.now(doorman.refuse("", "key")).status, 429)
+        for one in held:
+            self.assertNoResult(one)
         self.clock.advance(HOLD)
+        for one in held:
+            self.assertEqual(self.successResultOf(one).status, 429)
+        one = Deferred.fromCoroutine(doorman.refuse("", "key"))
+        self.assertNoResult(one)
+        self.clock.advance(HOLD)
+        self.successResultOf(one)
 
 
 class _Raw(Protocol):

@@ -408,12 +408,14 @@ class _Large(Resource):
     """
 
     isLeaf = True
+    status = 200
 
     def __init__(self, body: bytes) -> None:
         super().__init__()
         self.body = body
 
     def render(self, request: Any) -> bytes:
+        request.setResponseCode(self.status)
         return self.body
 
 
@@ -600,6 +602,16 @@ class ShieldTests(SynchronousTestCase):
         self.assertFalse(channel.transport.disconnected)
         self.clock.advance(CLOSE_SECONDS)
         self.assertTrue(channel.transport.disconnected)
+
+    def test_who_is_to_slow_down_comes_anew(self) -> None:
+        """After a 429 the connection is closed; after other refusals it is kept."""
+        for status, closed in ((403, False), (429, True)):
+            large = _Large(b"x")
+            large.status = status
+            channel = self.connect(self.make(large))
+            channel.dataReceived(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            self.assertEqual(b"Connection: close" in channel.transport.value(), closed)
+            self.assertEqual(channel.transport.disconnecting, closed)
 
     def test_files(self) -> None:
         """There are never more connections than the process may open files."""

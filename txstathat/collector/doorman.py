@@ -6,17 +6,21 @@ Right keys never are: somebody behind the same proxy may have them.
 
 from __future__ import annotations
 
+from ipaddress import IPv6Address, ip_address, ip_network
+
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from txstathat.collector.ingest import Refusal
 
-__all__ = ["HOLD", "MAX_ADDRESSES", "MAX_WRONG", "Doorman"]
+__all__ = ["HOLD", "MAX_ADDRESSES", "MAX_HELD", "MAX_WRONG", "Doorman"]
 
 #: How many wrong keys an address may try in a minute, before it is slowed down.
 MAX_WRONG = 20
 #: For how many seconds the answer to one more is held back.
 HOLD = 1.0
+#: How many answers are held back at a time; more are given at once.
+MAX_HELD = 256
 #: How many addresses are remembered; the oldest are forgotten first.
 MAX_ADDRESSES = 10_000
 
@@ -37,6 +41,7 @@ class Doorman:
         self._max_wrong = max_wrong
         # Since when, and how many.
         self._tried: dict[str, tuple[float, int]] = {}
+        self._held = 0
         self.wrong = 0
 
     async def refuse(self, address: str, what: str) -> Refusal:
@@ -58,7 +63,10 @@ class Doorman:
             del self._tried[next(iter(self._tried))]
         if tried < self._max_wrong:
             return Refusal(403, f"this {what} is not known here")
-        await deferLater(self._clock, HOLD)
+        if self._held < MAX_HELD:
+            self._held += 1
+            await deferLater(self._clock, HOLD)
+            self._held -= 1
         left = max(1, int(since + _MINUTE - self._clock.seconds()))
         return Refusal(
             429,
@@ -69,5 +77,14 @@ class Doorman:
 
 
 def _network(address: str) -> str:
-    # One machine has a whole /64 of IPv6 addresses.
-    return ":".join(address.split(":")[:4]) if ":" in address else address
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        # Of a UNIX socket, or of none.
+        return address
+    if not isinstance(parsed, IPv6Address):
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    # One machine has a whole /64 of these. (A link-local one may name its interface.)
+    return str(ip_network((int(parsed), 64), strict=False))
