@@ -27,13 +27,13 @@ from tests.support import logged
 from tests.test_archive import batch
 from txstathat import Count, txStatHat
 from txstathat.collector.archive import Archive
+from txstathat.collector.ingest import MAX_BODY, MAX_FORM
 from txstathat.collector.options import parse_keep, read_webhooks, write_keys
 from txstathat.collector.request import PIECE
 from txstathat.collector.service import CannotListen, CollectorService
 from txstathat.collector.site import (
     ANSWER_SECONDS,
     BODY_SECONDS,
-    CLOSE_SECONDS,
     HEADER_SECONDS,
     IDLE_SECONDS,
     SEND_BUFFER,
@@ -475,7 +475,7 @@ class ShieldTests(SynchronousTestCase):
         self.assertFalse(channel.transport.disconnecting)
         self.clock.advance(0.1)
         self.assertTrue(channel.transport.disconnecting)
-        self.clock.advance(CLOSE_SECONDS)
+        self.clock.advance(STALL_SECONDS)
         self.assertTrue(channel.transport.disconnected)
 
     def test_dripped_headers(self) -> None:
@@ -510,6 +510,37 @@ class ShieldTests(SynchronousTestCase):
         self.assertTrue(channel.transport.disconnecting)
         channel.connectionLost(None)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_forms_are_small(self) -> None:
+        """All that is not just JSON is held to a form's size, by whichever header."""
+        form, json = b"application/x-www-form-urlencoded", b"application/json"
+        for types, size, status in (
+            ([], MAX_FORM, b"200"),
+            ([], MAX_FORM + 1, b"413"),
+            ([form], MAX_FORM + 1, b"413"),
+            ([b"Multipart/form-data; boundary=x"], MAX_FORM + 1, b"413"),
+            ([b"(x) " + form], MAX_FORM + 1, b"413"),
+            ([b"text/plain"], MAX_FORM + 1, b"413"),
+            ([json + b"; charset=utf-8"], MAX_BODY, b"200"),
+            ([json], MAX_BODY + 1, b"413"),
+            ([form, json], 1, b"400"),
+            ([json, form], MAX_FORM + 1, b"400"),
+            ([json, json], 0, b"400"),
+        ):
+            channel = self.connect(self.make(_Large(b"x")))
+            lines = b"".join(b"Content-Type: %b\r\n" % each for each in types)
+            channel.dataReceived(
+                b"POST / HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n" % (lines, size)
+            )
+            if status == b"200":
+                channel.dataReceived(b"x" * size)
+            told = channel.transport.value()
+            self.assertEqual(told.split(b" ")[1], status, (types, size))
+            if status != b"200":
+                # Whoever does not hang up then is cut.
+                self.assertTrue(channel.transport.disconnecting)
+                self.clock.advance(STALL_SECONDS)
+                self.assertTrue(channel.transport.disconnected)
 
     def test_the_slowest_makes_room(self) -> None:
         """Beyond the limit the one that has done nothing for the longest is cut."""
@@ -600,7 +631,7 @@ class ShieldTests(SynchronousTestCase):
         # What the kernel still holds is not thrown away, as it would be by an abort.
         self.assertTrue(channel.transport.disconnecting)
         self.assertFalse(channel.transport.disconnected)
-        self.clock.advance(CLOSE_SECONDS)
+        self.clock.advance(STALL_SECONDS)
         self.assertTrue(channel.transport.disconnected)
 
     def test_who_is_to_slow_down_comes_anew(self) -> None:

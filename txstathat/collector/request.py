@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.interfaces import IPushProducer
-from twisted.web.http import NO_BODY_CODES
+from twisted.web.http import NO_BODY_CODES, RESPONSES
 from twisted.web.server import Request
 from zope.interface import implementer
 
@@ -93,22 +93,22 @@ class CappedRequest(Request):
     # -- what comes in
 
     def gotLength(self, length: int | None) -> None:
-        # Twisted reads these by itself, which takes long when they are large.
-        form = (
-            (self.getHeader("content-type") or "")
-            .lower()
-            .startswith(("application/x-www-form-urlencoded", "multipart/"))
-        )
-        self._limit = MAX_FORM if form else MAX_BODY
-        too_large = length is not None and length > self._limit
-        super().gotLength(0 if too_large else length)
-        if too_large:
-            self._refuse()
+        # Whatever else it may be, Twisted or the ingest reads as a form, by whichever
+        # header, and that takes long when it is large.
+        types = self.requestHeaders.getRawHeaders(b"content-type", [])
+        kind = types[0].partition(b";")[0].strip().lower() if types else b""
+        self._limit = MAX_BODY if kind == b"application/json" else MAX_FORM
+        self._refused = len(types) > 1 or (length is not None and length > self._limit)
+        super().gotLength(0 if self._refused else length)
+        if len(types) > 1:
+            self._refuse(400, "Content-Type: give it once")
+        elif self._refused:
+            self._refuse_size()
 
     def handleContentChunk(self, data: bytes) -> None:
         self._size += len(data)
         if not self._refused and self._size > self._limit:
-            self._refuse()
+            self._refuse_size()
         if not self._refused:
             super().handleContentChunk(data)
 
@@ -127,14 +127,17 @@ class CappedRequest(Request):
             self.requestHeaders.setRawHeaders(b"content-type", self._type)
         super().process()
 
-    def _refuse(self) -> None:
+    def _refuse_size(self) -> None:
+        self._refuse(413, f"the body is larger than {self._limit} bytes")
+
+    def _refuse(self, status: int, msg: str) -> None:
         # Written by hand: the request is not complete, so it cannot be rendered.
         self._refused = True
-        content = answer(413, f"the body is larger than {self._limit} bytes")
+        content = answer(status, msg)
         self.channel.transport.write(  # type: ignore[union-attr]
-            b"HTTP/1.1 413 Content Too Large\r\nContent-Type: application/json\r\n"
+            b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\n"
             b"Connection: close\r\nContent-Length: %d\r\n\r\n%b"
-            % (len(content), content)
+            % (status, RESPONSES[status], len(content), content)
         )
         self.channel.loseConnection()
 

@@ -23,7 +23,6 @@ from txstathat.collector.request import CappedRequest
 __all__ = [
     "ANSWER_SECONDS",
     "BODY_SECONDS",
-    "CLOSE_SECONDS",
     "HEADER_SECONDS",
     "IDLE_SECONDS",
     "MAX_CONNECTIONS",
@@ -36,14 +35,13 @@ __all__ = [
 HEADER_SECONDS = 10.0
 #: For how many seconds its body may.
 BODY_SECONDS = 30.0
-#: For how many seconds a client may take nothing of an answer that it has asked for.
+#: For how many seconds a client may take nothing of an answer that it has asked for,
+#: and may not hang up when it should.
 STALL_SECONDS = 30.0
 #: For how many seconds it may take to take all of it.
 ANSWER_SECONDS = 600.0
 #: For how many seconds a connection is kept on which no next request begins.
 IDLE_SECONDS = 30.0
-#: For how many seconds the other side may take to hang up, after this one did.
-CLOSE_SECONDS = 5.0
 #: How many connections may be open (fewer where the process may not open so many
 #: files). One more takes the place of the one that has done nothing for the longest.
 MAX_CONNECTIONS = 4096
@@ -121,6 +119,15 @@ class _Channel(HTTPChannel):
             self._within(IDLE_SECONDS)
         super().resumeProducing()
 
+    def loseConnection(self) -> None:
+        """
+        Close the connection, when the client has taken what it was told.
+        """
+        if not self._closing:
+            self._closing = True
+            self._set_timer(STALL_SECONDS)
+        super().loseConnection()
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -137,7 +144,7 @@ class _Channel(HTTPChannel):
         What is waited for from now on has to happen in so many seconds.
         """
         self._until = self._now() + seconds
-        if not self._full:
+        if not self._full and not self._closing:
             self._set_timer(seconds)
 
     def _set_timer(self, seconds: float) -> None:
@@ -154,8 +161,6 @@ class _Channel(HTTPChannel):
             self.transport.abortConnection()  # type: ignore[union-attr]
         else:
             # The last of an answer may still be on its way, in the kernel.
-            self._closing = True
-            self._set_timer(CLOSE_SECONDS)
             self.loseConnection()
 
 
