@@ -4,7 +4,8 @@ What a collector of your own costs, beside others that take numbers in.
 1. Form posts, one point each, durable on SQLite, beside a bare twisted.web resource
    that answers the same bytes and does nothing.
 2. Points in JSON batches of 1,000, durable on SQLite and on Redis, beside carbon's line
-   and pickle receivers, which put them into carbon's cache and answer nothing.
+   and pickle receivers, which put them into carbon's cache and answer nothing. Few
+   senders, each of whom waits for its answer, and many.
 3. The time to answer ``1w3h``, ``1M1h`` and ``1y1d``, with up to 1,000 stats and a year
    of data; and the disk and the memory that they take.
 
@@ -275,10 +276,9 @@ def forms(rounds: int, count: int, connections: int) -> None:
     print(f"  {ratio:.2f}x of the bare resource (goal: 0.7x)")
 
 
-def batches(rounds: int, count: int, stats: int) -> None:
+def batches(rounds: int, count: int, stats: int, connections: int) -> None:
     points = count * 1000
     names = [f"stat.number.{n}" for n in range(stats)]
-    data = [{"stat": names[n % stats], "value": n * 0.5} for n in range(1000)]
     with tempfile.TemporaryDirectory() as folder:
         servers = [Ours(f"sqlite:{folder}/stats", "txStatHat, on SQLite")]
         redis = start_redis(folder)
@@ -299,11 +299,16 @@ def batches(rounds: int, count: int, stats: int) -> None:
                 if isinstance(server, Carbon):
                     work = carbon_work(server, names, count)
                 else:
+                    now = int(time.time())
+                    data = [
+                        {"stat": names[n % stats], "value": n * 0.5, "t": now - n % 10}
+                        for n in range(1000)
+                    ]
                     body = json.dumps({"ezkey": server.key, "data": data}).encode()
                     requests = [post(body, "application/json")] * count
 
                     def work(server=server, requests=requests):
-                        asyncio.run(send(server.port, requests, 4))
+                        asyncio.run(send(server.port, requests, connections))
 
                 wall, cpu = timed(server, work)
                 costs[server.name].append(cpu / points * 1e6)
@@ -314,8 +319,8 @@ def batches(rounds: int, count: int, stats: int) -> None:
             redis[0].terminate()
             redis[0].wait()
     print(
-        f"\nPoints in batches of 1,000 over {stats:,} stats, {rounds} rounds of "
-        f"{points:,}; per core"
+        f"\nPoints in batches of 1,000 over {stats:,} stats by {connections} senders, "
+        f"{rounds} rounds of {points:,}; per core"
     )
     for server in servers:
         cost = statistics.median(costs[server.name][1:])
@@ -391,7 +396,6 @@ def fill(store: str, first: int, last: int) -> None:
     from twisted.internet.defer import ensureDeferred
     from twisted.internet.task import react
 
-    from txstathat import Count
     from txstathat.collector.archive import Archive
     from txstathat.collector.ingest import Batch
     from txstathat.stores import open_store
@@ -407,7 +411,7 @@ def fill(store: str, first: int, last: int) -> None:
         opened = await open_store(store, reactor=reactor)
         archive = Archive(opened)
         for n in range(first, last):
-            points = tuple(Count(f"stat {n}", n % 7 + 1, t) for t in times)
+            points = [("count", f"stat {n}", n % 7 + 1, t) for t in times]
             await archive.keep(Batch("ez", "k", points, True, None, b""))
         await opened.close()
 
@@ -483,7 +487,7 @@ def main() -> None:
     parser.add_argument("rest", nargs="*", help=argparse.SUPPRESS)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--posts", type=int, default=10_000)
-    parser.add_argument("--batches", type=int, default=50)
+    parser.add_argument("--batches", type=int, default=256)
     parser.add_argument("--sizes", type=int, nargs="*", default=[10, 100, 1000])
     parser.add_argument("--only", choices=["forms", "batches", "queries"])
     options = parser.parse_args()
@@ -498,7 +502,8 @@ def main() -> None:
         forms(options.rounds, options.posts, 64)
     if options.only in (None, "batches"):
         for stats in (10, 1000):
-            batches(options.rounds, options.batches, stats)
+            for connections in (4, 32):
+                batches(options.rounds, options.batches, stats, connections)
     if options.only in (None, "queries"):
         queries(options.sizes)
     return None

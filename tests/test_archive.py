@@ -5,7 +5,7 @@ The archive: what is kept of stats, and what is told of them.
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,10 +15,11 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.stores import NOW, ClusterHost, MemoryHost, RedisHost, SqliteHost
 from txstathat import Count, Value
+from txstathat.collector import archive as archives
 from txstathat.collector import newcomers
 from txstathat.collector.archive import MAX_WAITING_POINTS, Archive
 from txstathat.collector.ingest import Batch, Refusal
-from txstathat.collector.stats import Stat, Total
+from txstathat.collector.stats import Stat, Total, stat_id
 from txstathat.collector.trash import KEEP
 from txstathat.errors import InvalidPoint, StoreBusy, StoreUnavailable
 from txstathat.metrica import AveragedMetrica, Metrica
@@ -37,7 +38,13 @@ def batch(
 ) -> Batch:
     """A batch as the ingest makes it."""
     digest = (body or repr(points)).encode()
-    return Batch("ez", key, points, False, id, digest)
+    parts = [
+        ("count", point.stat, point.count, point.t)
+        if isinstance(point, Count)
+        else ("value", point.stat, point.value, point.t)
+        for point in points
+    ]
+    return Batch("ez", key, cast(Any, parts), False, id, digest)
 
 
 class ArchiveCase(SynchronousTestCase):
@@ -146,6 +153,64 @@ class KeepTests(ArchiveCase):
         self.assertIn("there are 4 stats", self.refused(Count("e"), Count("f")))
         self.keep(Count("e"), Count("a"))
         self.assertEqual(self.now(self.archive.totals())["a"].sum, 2)
+
+    def test_old_stats_do_not_wait_for_all(self) -> None:
+        """After a restart all stats are learned only for a new one, and only once."""
+        self.keep(*[Count(f"s{number}") for number in range(9)])
+        self.archive = Archive(self.store)
+        asked: list[Any] = []
+        waiting: list[Any] = []
+        definitions = self.store.definitions
+
+        def slow(names: Any = None) -> Any:
+            asked.append(names)
+            if names is not None:
+                return definitions(names)
+            waiting.append(Deferred())
+            return waiting[-1]
+
+        self.store.definitions = slow
+        self.keep(Count("s1"))
+        self.assertEqual(asked, [["s1"]])
+        new = [self.archive.keep(batch(Count(name))) for name in ("a", "b", "c")]
+        self.keep(Count("s2"))
+        self.assertEqual(asked.count(None), 1)
+        # A reading that fails fails for all that wait for it, and is made again.
+        waiting.pop().errback(StoreUnavailable("away"))
+        for each in new:
+            self.failureResultOf(each, StoreUnavailable)
+        new = [self.archive.keep(batch(Count(name))) for name in ("a", "b", "c")]
+        self.assertEqual(asked.count(None), 2)
+        waiting[0].callback(self.successResultOf(definitions()))
+        self.assertEqual([self.successResultOf(each) for each in new], [True] * 3)
+        self.keep(Count("d"))
+        self.assertEqual(asked.count(None), 2)
+
+    def test_many_stats_are_learned_in_parts(self) -> None:
+        """So that the ids of many hold up nobody; nor do their cells."""
+        self.patch(newcomers, "_NAMES_AT_ONCE", 4)
+        self.patch(archives, "_STATS_AT_ONCE", 4)
+        names = [f"s{number}" for number in range(9)]
+        self.keep(*map(Count, names))
+        self.archive = Archive(self.store)
+        learned: list[int] = []
+        learn = self.archive._newcomers.learn
+        self.archive._newcomers.learn = lambda names: (
+            learned.append(len(names)) or learn(names)
+        )
+        found = Deferred.fromCoroutine(self.archive.find([stat_id("s8")]))
+        self.assertEqual(learned, [4])
+        self.assertNoResult(found)
+        # Each part is a call of its own; the clock makes them one after the other.
+        self.clock.advance(0)
+        self.assertEqual(learned, [4, 4, 1])
+        self.assertEqual([stat.name for stat in self.successResultOf(found)], ["s8"])
+        reads: list[int] = []
+        read = self.store.read
+        self.store.read = lambda keys: reads.append(len(keys)) or read(keys)
+        stats = self.now(self.archive.stats())
+        self.assertEqual([stat.name for stat in stats], names)
+        self.assertEqual(reads, [4, 4, 1])
 
     def test_waiting_points_are_limited(self) -> None:
         """More than so many may not wait; who waits no more makes room."""

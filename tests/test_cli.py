@@ -9,17 +9,22 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from twisted.internet.defer import ensureDeferred
+import click
+from click.testing import CliRunner
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.threads import deferToThread
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.support import Authority, reactor
 from tests.trouble import TroubleServer, abort, reply, stall
 from txstathat import Count, Value
+from txstathat.cli.commands import txstathat
 from txstathat.collector.site import CollectorSite
 from txstathat.testing import FakeStatHat
 
@@ -88,6 +93,31 @@ class CommandTests(TestCase):
             self.assertEqual((status, out), (1, ""))
             self.assertIn("txstathat: connection: Connection was refused", err)
             self.assertIn("Check the port", err)
+
+        return ensureDeferred(check())
+
+    def test_interrupted(self) -> Any:
+        """Ctrl-C ends the wait for an answer, with a shell's status and no words."""
+
+        async def check() -> None:
+            server = TroubleServer()
+            self.addCleanup(server.stop)
+            for arguments in (("count", "a"), ("value", "a", "1"), ("check",)):
+                asked: Deferred[None] = Deferred()
+                server.script = [lambda _, go_on, asked=asked: asked.callback(None)]
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "txstathat", *arguments],
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    env={**os.environ, "TXSTATHAT_EZKEY": KEY}
+                    | {"TXSTATHAT_URL": server.url},
+                    cwd=ROOT,
+                )
+                self.addCleanup(process.kill)
+                await asked
+                process.send_signal(signal.SIGINT)
+                out, err = await deferToThread(process.communicate, timeout=20)
+                self.assertEqual((process.returncode, out, err), (130, b"", b""))
 
         return ensureDeferred(check())
 
@@ -165,6 +195,51 @@ class CommandTests(TestCase):
         return ensureDeferred(check())
 
 
+CONTEXT = click.Context(txstathat)
+
+
+class HelpTests(SynchronousTestCase):
+    """
+    ``--help``.
+    """
+
+    def all_commands(self) -> Iterator[tuple[list[str], click.Command]]:
+        """Each command with its name, groups too."""
+        waiting: list[tuple[list[str], click.Command]] = [([], txstathat)]
+        while waiting:
+            name, command = waiting.pop()
+            yield name, command
+            if isinstance(command, click.Group):
+                for each in command.list_commands(CONTEXT):
+                    found = command.get_command(CONTEXT, each)
+                    assert found is not None
+                    waiting.append(([*name, each], found))
+
+    def test_whole(self) -> None:
+        """Each command and option is explained, and no line of a list is cut off."""
+        for name, command in self.all_commands():
+            done = CliRunner().invoke(txstathat, [*name, "--help"], terminal_width=80)
+            self.assertEqual(done.exit_code, 0)
+            self.assertTrue(command.help, name)
+            for parameter in command.params:
+                if isinstance(parameter, click.Option):
+                    self.assertTrue(parameter.help, (name, parameter.name))
+            if isinstance(command, click.Group):
+                self.assertNotRegex(done.output, r"(?m)^  .*\.\.\.$", name)
+                for each in command.list_commands(CONTEXT):
+                    self.assertRegex(done.output, rf"(?m)^  {each} +[A-Z].*\.$")
+
+    def test_order(self) -> None:
+        """Commands come in sections, in the order in which they are used."""
+        told = CliRunner().invoke(txstathat, ["--help"]).output
+        words = ("Begin:", "demo", "Send:", "count", "Read:", "list", "delete", "serve")
+        places = [
+            told.index(f"\n{word}") if ":" in word else told.index(f"\n  {word} ")
+            for word in words
+        ]
+        self.assertEqual(places, sorted(places))
+
+
 class ServerTests(SynchronousTestCase):
     """
     ``serve``, and the command without its libraries.
@@ -232,6 +307,23 @@ class ServerTests(SynchronousTestCase):
             self.assertEqual(done.returncode, 1)
             self.assertIn(f"cannot listen on '{endpoint}'", done.stderr)
             self.assertNotIn("Traceback", done.stderr)
+
+    def test_little_is_imported(self) -> None:
+        """What a shell's count does not need is not read."""
+        code = (
+            "import sys\n"
+            "sys.argv = ['txstathat', 'count', '--help']\n"
+            "from txstathat.cli import main\n"
+            "try: main()\n"
+            "except SystemExit: pass\n"
+            "print([*sys.modules])"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
+        )
+        self.assertIn("'txstathat.client'", done.stdout)
+        for module in ("txstathat.collector", "txstathat.metrica", "txstathat.charts"):
+            self.assertNotIn(f"'{module}'", done.stdout)
 
     def test_without_its_libraries(self) -> None:
         """The command says what to install."""

@@ -20,7 +20,6 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.stores import NOW
 from tests.support import logged, reactor
-from txstathat import Count, Value
 from txstathat.collector.doorman import (
     HOLD,
     MAX_ADDRESSES,
@@ -69,19 +68,37 @@ class IngestTests(SynchronousTestCase):
         """The requests that other clients of StatHat send are read as they mean."""
         for path, form, api, key, point in (
             # python-stathat's EZ and Classic, urlencoded by Python
-            ("/ez", "ezkey=k&stat=a+b&count=1", "ez", "k", Count("a b", 1)),
-            ("/v", "ukey=u&key=s&value=0.275", "classic", "u", Value("s", 0.275)),
+            ("/ez", "ezkey=k&stat=a+b&count=1", "ez", "k", ("count", "a b", 1, None)),
+            (
+                "/v",
+                "ukey=u&key=s&value=0.275",
+                "classic",
+                "u",
+                ("value", "s", 0.275, None),
+            ),
             # the Go client, which writes every number as %g and sorts the fields
-            ("/ez", "count=1e%2B06&ezkey=k&stat=a&t=9", "ez", "k", Count("a", 1e6, 9)),
-            ("/c", "count=1&key=s&ukey=u", "classic", "u", Count("s", 1)),
+            (
+                "/ez",
+                "count=1e%2B06&ezkey=k&stat=a&t=9",
+                "ez",
+                "k",
+                ("count", "a", 1e6, 9),
+            ),
+            ("/c", "count=1&key=s&ukey=u", "classic", "u", ("count", "s", 1, None)),
             # early clients, which called the EZ key email
-            ("/ez", "email=me%40x.org&stat=a&value=3", "ez", "me@x.org", Value("a", 3)),
+            (
+                "/ez",
+                "email=me%40x.org&stat=a&value=3",
+                "ez",
+                "me@x.org",
+                ("value", "a", 3, None),
+            ),
         ):
             batch = read_request(path, body=form.encode())
             self.assertEqual((batch.api, batch.key), (api, key))
-            self.assertEqual(batch.points, (point,))
+            self.assertEqual(batch.points, [point])
             by_get = read_request(path, query=form.encode())
-            self.assertEqual(by_get.points, (point,))
+            self.assertEqual(by_get.points, [point])
 
     def test_json(self) -> None:
         """A list of points, with ~ names and times."""
@@ -89,7 +106,12 @@ class IngestTests(SynchronousTestCase):
             data('{"stat": "a~b,c", "count": 2}, {"stat": "d", "value": 0.7, "t": 5}')
         )
         self.assertEqual(
-            batch.points, (Count("a b", 2), Count("a c", 2), Value("d", 0.7, 5))
+            batch.points,
+            [
+                ("count", "a b", 2, None),
+                ("count", "a c", 2, None),
+                ("value", "d", 0.7, 5),
+            ],
         )
         self.assertTrue(batch.many)
 
@@ -129,7 +151,7 @@ class IngestTests(SynchronousTestCase):
             ("Infinity is not a number", data('{"stat": "a", "count": -Infinity}')),
             ("is too large", data('{"stat": "a", "count": 1e400}')),
             ("beyond the largest", data('{"stat": "a", "count": %d}' % 2**63)),
-            ("not a decimal number", data('{"stat":"a","count":%s}' % ("9" * 5000))),
+            ("too many digits", data('{"stat":"a","count":%s}' % ("9" * 5000))),
             ("a field is given twice", data('{"stat":"a","count":1,"count":2}')),
             ("nested too deeply", "[" * 100_000),
             ("not UTF-8", b'{"ezkey": "\xff"}'),
@@ -394,6 +416,18 @@ class FrontTests(SynchronousTestCase):
         )
         self.assertEqual(self.here.totals["a"].sum, 3)
 
+    def test_every_path_and_method(self) -> None:
+        """None is an error of the server's, also where nothing is."""
+        names = [name.decode() for name in self.here.rooms.root.listNames()]
+        self.assertIn("x", names)
+        for path in (f"/{name}{end}" for name in names for end in ("", "/", "?", "/a")):
+            for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"):
+                asked = self.here.begin(method, path)
+                self.clock.advance(60)
+                self.here.agent.flush()
+                status = self.successResultOf(asked).code
+                self.assertLess(status, 500, f"{method} {path}")
+
     def test_classic(self) -> None:
         """The Classic API posts to stats that were made, by their keys; GET does too."""
         self.here.now(self.here.rooms.archive.create("latency", "value"))
@@ -493,19 +527,21 @@ class FrontTests(SynchronousTestCase):
         self.assertEqual(
             self.ask("POST", "/ez", {**wrong, "ezkey": self.here.ez})[0], 200
         )
+        self.clock.advance(HOLD * 0.99)
+        self.here.agent.flush()
         self.assertNoResult(held)
-        self.clock.advance(HOLD)
+        self.clock.advance(HOLD * 1.01)
         self.here.agent.flush()
         for one in (held, token):
             response = self.successResultOf(one)
             self.assertEqual(response.code, 429)
-            self.assertEqual(response.headers.getRawHeaders("retry-after"), ["59"])
+            self.assertEqual(response.headers.getRawHeaders("retry-after"), ["58"])
         self.clock.advance(60)
         self.assertEqual(self.ask("POST", "/ez", wrong)[0], 403)
 
     def test_few_addresses_are_remembered(self) -> None:
         """The oldest are forgotten."""
-        doorman = Doorman(self.clock)
+        doorman = Doorman(self.clock, spread=float)
         for number in range(MAX_ADDRESSES + 5):
             self.here.now(doorman.refuse(f"10.{number}", "key"))
         self.assertEqual(len(doorman._tried), MAX_ADDRESSES)
@@ -525,7 +561,7 @@ class FrontTests(SynchronousTestCase):
             (["192.0.2.3"] * MAX_WRONG, "192.0.2.3", "::ffff:192.0.2.4"),
             ([""] * MAX_WRONG, "", "192.0.2.5"),
         ):
-            doorman = Doorman(self.clock)
+            doorman = Doorman(self.clock, spread=float)
             for address in tried:
                 self.here.now(doorman.refuse(address, "key"))
             self.assertEqual(self.here.now(doorman.refuse(other, "key")).status, 403)
@@ -536,7 +572,7 @@ class FrontTests(SynchronousTestCase):
 
     def test_few_answers_are_held(self) -> None:
         """When many are held already, one more is given at once, and that ends it."""
-        doorman = Doorman(self.clock, max_wrong=0)
+        doorman = Doorman(self.clock, max_wrong=0, spread=float)
         held = [
             Deferred.fromCoroutine(doorman.refuse("", "key")) for _ in range(MAX_HELD)
         ]
@@ -550,6 +586,17 @@ class FrontTests(SynchronousTestCase):
         self.assertNoResult(one)
         self.clock.advance(HOLD)
         self.successResultOf(one)
+
+    def test_those_held_back_are_let_go_one_by_one(self) -> None:
+        """Each is held back for a time of its own, from once to twice the shortest."""
+        shares = iter([0.0, 0.5, 1.0])
+        doorman = Doorman(self.clock, max_wrong=0, spread=lambda: next(shares))
+        held = [
+            Deferred.fromCoroutine(doorman.refuse("10.0.0.1", "key")) for _ in range(3)
+        ]
+        for done in (1, 2, 3):
+            self.clock.advance(HOLD if done == 1 else HOLD / 2)
+            self.assertEqual([one.called for one in held].count(True), done)
 
 
 class _Raw(Protocol):

@@ -5,6 +5,8 @@ The collector as a whole: as a service, as a plugin of Twisted's, and with its s
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import signal
 import socket
 import stat
@@ -41,6 +43,7 @@ from txstathat.collector.site import (
     CollectorSite,
 )
 from txstathat.collector.stats import Total
+from txstathat.collector.tap import Options
 from txstathat.errors import StoreError, StoreUnavailable
 from txstathat.stores import backup_store, open_store
 from txstathat.testing import FakeStatHat
@@ -355,6 +358,21 @@ class OptionsTests(SynchronousTestCase):
         )
         for wrong in ("week=1d", "minute", "minute=", "minute=0d", "minute=-1d", "=1d"):
             self.assertRaises(ValueError, parse_keep, [wrong])
+
+    def test_documented_unit(self) -> None:
+        """The command line of the systemd unit in the documentation is understood."""
+        text = (ROOT / "docs" / "own-server.rst").read_text()
+        (line,) = re.findall(r"ExecStart=((?:.*\\\n)*.*)", text)
+        program, *arguments = shlex.split(line.replace("\\\n", ""))
+        self.assertTrue(program.endswith("/twist"))
+        options = Options()
+        options.parseOptions(arguments[arguments.index("stathat") + 1 :])
+        self.assertEqual(options["listen"], ["tcp:8080:interface=127.0.0.1"])
+        folder = "/var/lib/txstathat"
+        self.assertEqual(options["store"], f"sqlite://{folder}/stats.sqlite")
+        # Relative to here the keys are written.
+        self.assertIn(f"WorkingDirectory={folder}\n", text)
+        self.assertIn(f"{folder}/{options['keys-file']}``", text)
 
     def test_webhooks(self) -> None:
         """URLs, one a line; what is wrong with one is told without telling it."""

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -31,14 +32,14 @@ DRAWN = """
 """
 
 
-def start_demo(*options: str) -> subprocess.Popen[str]:
+def start_demo(*options: str, **environ: str) -> subprocess.Popen[str]:
     """The command, in a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "txstathat", "demo", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "COLUMNS": "100"},
+        env={**os.environ, "COLUMNS": "100", **environ},
         cwd=ROOT,
     )
 
@@ -90,6 +91,22 @@ class DemoTests(SynchronousTestCase):
         self.assertEqual(browser.console(), [])
         demo.send_signal(signal.SIGINT)
         self.settled(demo)
+
+    def test_interrupted_early(self) -> None:
+        """Whenever Ctrl-C comes, it ends without a traceback, and leaves nothing."""
+        for n, seconds in enumerate((0.0, 0.1, 0.2, 0.4)):
+            folder = Path(self.mktemp())
+            folder.mkdir()
+            demo = start_demo("--seconds", "600", TMPDIR=str(folder.absolute()))
+            self.addCleanup(demo.kill)
+            wait_until(lambda at=folder: bool([*at.iterdir()]))  # type: ignore[misc]
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                demo.wait(seconds)
+            demo.send_signal(signal.SIGINT)
+            _, err = demo.communicate(timeout=60)
+            self.assertEqual(err, "", n)
+            self.assertIn(demo.returncode, (0, 130))
+            self.assertEqual([*folder.iterdir()], [])
 
     def shows_more(self, browser: Any) -> bool:
         """Whether the list of stats has changed since it was last looked at."""

@@ -8,6 +8,8 @@ import json
 import re
 from base64 import b64encode
 from contextlib import redirect_stdout
+from dataclasses import replace
+from decimal import Decimal
 from io import StringIO
 from pathlib import Path
 from textwrap import dedent
@@ -191,6 +193,71 @@ class CollectorCase(SynchronousTestCase):
         self.assertEqual(self.ids(), (load,))
         error = self.failureResultOf(self.client.delete(views), StatHatAPIError).value
         self.assertEqual(error.status, 404)
+
+    def test_alerts(self) -> None:
+        """Alerts of each kind are made, listed, told one by one, and deleted."""
+        id, _ = self.ids()
+        self.assertEqual(self.successResultOf(self.client.alerts()), [])
+        made = [
+            self.successResultOf(self.client.create_alert(id, kind, "1h", **options))
+            for kind, options in (
+                ("value", {"operator": "less than", "threshold": -0.5}),
+                (
+                    "delta",
+                    {
+                        "operator": "different than",
+                        "percentage": Decimal("12.50"),
+                        "time_delta": "1d",
+                    },
+                ),
+                ("data", {}),
+            )
+        ]
+        value, delta, data = made
+        self.assertEqual(
+            value,
+            Alert(value.id, id, "load/é <b>", "value", "1h", "less than", -0.5),
+        )
+        self.assertEqual((delta.percentage, delta.time_delta), (12.5, "1d"))
+        self.assertEqual((data.operator, data.threshold), (None, None))
+        listed = self.successResultOf(self.client.alerts())
+        # Where it stands is told later, not when it is made.
+        told = [replace(alert, firing=False) for alert in made]
+        self.assertEqual(listed, sorted(told, key=lambda alert: alert.id))
+        self.assertEqual(self.successResultOf(self.client.alert(delta.id)), told[1])
+        self.successResultOf(self.client.delete_alert(delta.id))
+        for ask in (self.client.alert, self.client.delete_alert):
+            error = self.failureResultOf(ask(delta.id), StatHatAPIError).value
+            self.assertEqual(error.status, 404)
+        self.assertEqual(len(self.successResultOf(self.client.alerts())), 2)
+
+    def test_an_alert_fires(self) -> None:
+        """An alert tells that it fires, once the collector has judged it."""
+        _, id = self.ids()
+        made = self.successResultOf(
+            self.client.create_alert(
+                id, "value", "1h", operator="greater than", threshold=3
+            )
+        )
+        self.clock.advance(120)
+        self.here.now(self.here.rooms.watch.judge())
+        alert = self.successResultOf(self.client.alert(made.id))
+        self.assertIs(alert.firing, True)
+
+    def test_alerts_that_cannot_be(self) -> None:
+        """The collector's words come back, for each that does not fit."""
+        id, _ = self.ids()
+        for words, stat, kind, window, options in (
+            ("there is no stat", "nosuchstatnosuch", "data", "1h", {}),
+            ("kind: must be one of", id, "other", "1h", {}),
+            ("time_window: must be one of", id, "data", "2h", {}),
+            ("operator: must be one of", id, "value", "1h", {"threshold": 1}),
+            ("threshold: is missing", id, "value", "1h", {"operator": "less than"}),
+        ):
+            failed = self.client.create_alert(stat, kind, window, **options)
+            error = self.failureResultOf(failed, StatHatAPIError).value
+            self.assertIn(words, error.msg)
+        self.assertEqual(self.successResultOf(self.client.alerts()), [])
 
     def test_documentation(self) -> None:
         """The example in the documentation prints points and a summary."""

@@ -92,6 +92,64 @@ class GatherTests(SynchronousTestCase):
         gather.put(0).addCallback(more)
         self.assertEqual(seen, [0, 1, 2, 3])
 
+    def crowded(self) -> Gather[str, str]:
+        """A gather that lingers, and has just written three entries in a second."""
+        gather = self.gather(linger=0.1)
+        for entry in "abc":
+            gather.put(entry)
+        self.clock.advance(1)
+        self.writes.pop()[1].callback(["A"])
+        gather.put("d")
+        self.clock.advance(1)
+        self.writes.pop()[1].callback(["B", "C", "D"])
+        return gather
+
+    def test_waits_for_as_many(self) -> None:
+        """After a write of several, as many are waited for, and written together."""
+        gather = self.crowded()
+        for entry in "de":
+            gather.put(entry)
+            self.clock.advance(0.09)
+        self.assertEqual(self.writes, [])
+        gather.put("f")
+        self.assertEqual(self.writes[0][0], ["d", "e", "f"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_waits_only_a_little(self) -> None:
+        """Those who do not come are not waited for, and not expected the next time."""
+        gather = self.crowded()
+        gather.put("d")
+        self.clock.advance(0.05)
+        gather.put("e")
+        self.clock.advance(0.11)
+        self.assertEqual(self.writes[0][0], ["d", "e"])
+        self.clock.advance(1)
+        self.writes.pop()[1].callback(["D", "E"])
+        gather.put("f")
+        self.clock.advance(0.11)
+        self.assertEqual(self.writes[0][0], ["f"])
+        self.clock.advance(1)
+        self.writes.pop()[1].callback(["F"])
+        gather.put("g")
+        self.assertEqual(self.writes[0][0], ["g"])
+
+    def test_one_who_comes_alone_waits_for_nobody(self) -> None:
+        """After a write of one, the next is written at once."""
+        gather = self.gather(linger=0.1)
+        for _ in range(3):
+            gather.put("a")
+            self.clock.advance(1)
+            self.writes.pop()[1].callback(["A"])
+
+    def test_abandoned_while_it_waits(self) -> None:
+        """What waits for others can be given up, too."""
+        gather = self.crowded()
+        result = gather.put("d")
+        gather.abandon(StoreUnavailable("closed"))
+        self.failureResultOf(result, StoreUnavailable)
+        self.clock.advance(9)
+        self.assertEqual(self.writes, [])
+
     def test_retry(self) -> None:
         """A write that failed for now is repeated after a while, as it was."""
         gather = self.gather()

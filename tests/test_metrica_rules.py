@@ -238,9 +238,8 @@ class KickTests(MetricaCase):
             metrica.kick(a=n % 10)
 
         def counted(batches: Any) -> Any:
-            written.extend(
-                len(stretch.cells) for stretch in batches[0].amounts().stretches
-            )
+            for stretches, cells in batches[0].amounts().increments:
+                written.extend([len(cells["m"])] * len(stretches))
             return add(batches)
 
         self.store.add = counted

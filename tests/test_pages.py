@@ -19,7 +19,7 @@ from tests.support import logged
 from tests.test_archive import batch
 from tests.test_collector import Collector
 from txstathat import Count, Value
-from txstathat.collector.doorman import MAX_WRONG
+from txstathat.collector.doorman import HOLD, MAX_WRONG
 from txstathat.collector.keys import Keys
 from txstathat.collector.pages import stat_list
 from txstathat.collector.pages.sessions import (
@@ -185,11 +185,11 @@ class SignInTests(PageCase):
         )
         self.here.agent.flush()
         self.assertNoResult(asked)
-        self.clock.advance(1)
+        self.clock.advance(2 * HOLD)
         self.here.agent.flush()
         response = self.successResultOf(asked)
         self.assertEqual(response.code, 429)
-        self.assertEqual(response.headers.getRawHeaders("retry-after"), ["59"])
+        self.assertEqual(response.headers.getRawHeaders("retry-after"), ["58"])
         self.leads_to(self.visitor.sign_in(), "/")
 
     def test_forms_of_other_sites(self) -> None:
@@ -662,6 +662,8 @@ class TextTests(SynchronousTestCase):
             (2.0, "2"),
             (0.1 + 0.2, "0.3"),
             (12345.678, "12,345.7"),
+            (-2057613533.53, "-2,057,613,534"),
+            (1.5e15 + 0.5, "1.5e+15"),
             (1e300, "1e+300"),
             (1.5e-9, "1.5e-09"),
         ):
@@ -688,6 +690,14 @@ class TextTests(SynchronousTestCase):
         self.assertEqual(
             lines, [("2.0,26.0 31.0,14.0", None), ("89.0,2.0 89.0,2.0", "dot")]
         )
+        # The last step is not over.
+        whole, part = sparkline([0, 10, 5]).children
+        self.assertEqual(whole.attributes, {"points": "2.0,26.0 60.0,2.0"})
+        self.assertEqual(
+            part.attributes, {"points": "60.0,2.0 118.0,14.0", "class": "part"}
+        )
+        (part,) = sparkline([None, 10, 5]).children
+        self.assertEqual(part.attributes["class"], "part")
         for values in ([], [None], [0], [0, 0], [-1, 1], [7] * 25, [1e308, -1e308]):
             for each in sparkline(values).children:
                 for place in each.attributes["points"].replace(",", " ").split():

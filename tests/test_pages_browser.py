@@ -257,6 +257,28 @@ class LookingTests(PagesCase):
         return await self.rooms.archive.data(stats, t)
 
     @inlineCallbacks
+    def test_layout(self) -> Any:
+        """The top stands over the page, scrollbar or not; a large number stays whole."""
+        yield self.keep(Count("revenue", 123_456_789_012))
+        yield self.sign_in()
+        yield self.do("size", 1280, 400)
+        yield self.do("open", f"{self.url}/stats/{stat_id('revenue')}?t=1d5m")
+        yield self.arrive(DRAWN)
+        home, title = yield self.do(
+            "run",
+            "return ['.home', 'h1'].map("
+            "each => document.querySelector(each).getBoundingClientRect().left)",
+        )
+        self.assertEqual(home, title)
+        heights = yield self.do(
+            "run",
+            "return Array.from(document.querySelectorAll('dd'), "
+            "each => each.clientHeight)",
+        )
+        self.assertEqual(len(set(heights)), 1, heights)
+        yield self.silent()
+
+    @inlineCallbacks
     def test_points_between_gaps_are_seen(self) -> Any:
         """Where a line has no length, there are dots."""
         yield self.keep(*self.lively())

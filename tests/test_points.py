@@ -8,6 +8,7 @@ import enum
 import json
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from typing import Any
 from urllib.parse import parse_qsl
 
 from hypothesis import example, given
@@ -20,13 +21,18 @@ from txstathat.points import (
     MAX_EXPANSION,
     MAX_INTEGER,
     MAX_TIME,
+    Parts,
     amount_text,
+    as_point,
     check_name,
     epoch_seconds,
     expand_name,
     expand_point,
     form_point,
+    json_float,
+    json_parts,
     json_points,
+    one_kind,
     parse_amount,
     parse_time,
 )
@@ -144,6 +150,71 @@ class AmountTests(SynchronousTestCase):
             self.assertLess(len(str(error)), 200)
 
 
+#: Entries of a JSON batch, valid and nearly so.
+entries = st.dictionaries(
+    st.sampled_from(["stat", "count", "value", "t", "x"]),
+    st.one_of(
+        st.sampled_from(["a", "a~b,c", "", "x" * 256, "\n", "\ud800"]),
+        st.integers(),
+        st.sampled_from([2**63 - 1, -(2**63), 10**11 - 1, 10**11, True, None]),
+        st.floats(),
+        st.lists(st.integers(), max_size=1),
+    ),
+) | st.fixed_dictionaries(
+    {"stat": st.text(min_size=1), "count": st.integers()},
+    optional={"t": st.integers(0, 10**11)},
+)
+
+
+class JsonPartsTests(SynchronousTestCase):
+    """
+    The points of a JSON batch.
+    """
+
+    @given(st.lists(entries, max_size=4))
+    def test_the_short_way_is_the_long_way(self, data: list[Any]) -> None:
+        """What is taken or refused is what it is by the rules for a single point."""
+        taken: list[Parts] = []
+        refused = None
+        for number, entry in enumerate(data):
+            try:
+                kind = one_kind(entry)
+                make = Count if kind == "count" else Value
+                point = make(entry.get("stat", ""), entry[kind], entry.get("t"))
+                for one in expand_point(point):
+                    t = None if one.t is None else epoch_seconds(one.t)
+                    taken.append((kind, one.stat, entry[kind], t))
+            except InvalidPoint as error:
+                refused = f"data[{number}]: {error}"
+                break
+        if refused is None:
+            self.assertEqual(list(json_parts(data)), taken)
+        else:
+            error = self.assertRaises(InvalidPoint, list, json_parts(data))
+            self.assertEqual(str(error), refused)
+
+    @given(
+        st.from_regex(r"-?(0|[1-9][0-9]{0,70})(\.[0-9]{1,70})?", fullmatch=True),
+        st.sampled_from(["", "e5", "E-7", "e400", "e-9999999", "e+00001"]),
+    )
+    def test_floats(self, number: str, exponent: str) -> None:
+        """A number of JSON's is taken or refused as parse_amount does it."""
+        text = number + (exponent if "." in number else exponent or ".0")
+        try:
+            amount = parse_amount(text)
+        except InvalidPoint:
+            self.assertRaises(InvalidPoint, json_float, text)
+        else:
+            self.assertEqual(repr(json_float(text)), repr(amount))
+
+    def test_entries_that_are_no_objects(self) -> None:
+        """They are refused, each with its number."""
+        for entry in (7, None, "a", ["stat"], True):
+            data = [{"stat": "a", "count": 1}, entry]
+            error = self.assertRaises(InvalidPoint, list, json_parts(data))
+            self.assertEqual(str(error), "data[1]: point: must be an object")
+
+
 class TimeTests(SynchronousTestCase):
     """
     Times.
@@ -182,14 +253,16 @@ class WireTests(SynchronousTestCase):
         """Any list of points is read back from JSON equal, amounts to the digit."""
         body = b'{"ezkey":"k","data":%b}' % json_points(sent)
         batch = read_request("/ez", content_type="application/json", body=body)
-        self.assertEqual(list(batch.points), [_as_read(point) for point in sent])
+        self.assertEqual(
+            list(map(as_point, batch.points)), [_as_read(point) for point in sent]
+        )
 
     @given(points)
     def test_form_arrives_as_it_was_sent(self, sent: Count | Value) -> None:
         """Any point is read back from a Classic form equal."""
         path = "/c" if isinstance(sent, Count) else "/v"
         batch = read_request(path, body=b"ukey=u&" + form_point(sent))
-        self.assertEqual(list(batch.points), [_as_read(sent)])
+        self.assertEqual(list(map(as_point, batch.points)), [_as_read(sent)])
 
     def test_json_is_ascii(self) -> None:
         """Non-ASCII names are escaped, so that no proxy can spoil them."""

@@ -4,11 +4,14 @@ The contract of a store, held against every kind of them.
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import gatherResults, inlineCallbacks
 from twisted.internet.task import deferLater
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
 from tests.stores import ClusterHost, MemoryHost, RedisHost, SqliteHost
@@ -20,11 +23,12 @@ from txstathat.stores import (
     Batch,
     Cell,
     CellKey,
+    Increment,
     IStore,
     Outcome,
     Stretch,
 )
-from txstathat.stores.sums import event, merge
+from txstathat.stores.sums import event, events, merge
 
 MAX = 2**63 - 1
 ADDED = Answer(Outcome.ADDED)
@@ -47,7 +51,7 @@ def batch(
     }
     amounts = Amounts(
         {name: options.pop("definition", "d")},
-        [Stretch(name, "year", label, keep, additions)],
+        [Increment([Stretch("year", label, keep)], {name: additions})],
         options.pop("choices", {}),
     )
     return Batch(id, digest, lambda: amounts, **options)
@@ -298,7 +302,12 @@ class Contract:
         cells = {f"k{n}": event(n) for n in range(2500)}
         amounts = Amounts(
             {"m": "d"},
-            [Stretch("m", "day", f"2014-01-{n:02d}", None, cells) for n in range(1, 4)],
+            [
+                Increment(
+                    [Stretch("day", f"2014-01-{n:02d}", None) for n in range(1, 4)],
+                    {"m": cells},
+                )
+            ],
             {("m", "g"): [str(n) for n in range(2500)]},
         )
         for n in range(2):
@@ -420,3 +429,38 @@ class ClusterTests(Contract, TestCase):
     """On a Redis Cluster."""
 
     host = ClusterHost
+
+
+class SumTests(SynchronousTestCase):
+    """
+    Many amounts as one addition.
+    """
+
+    @given(
+        st.lists(
+            st.integers(-MAX, MAX)
+            | st.floats(-1e300, 1e300)
+            | st.sampled_from([0.1, 0.3, 1e16, -1e16]),
+            min_size=1,
+            max_size=20,
+        )
+    )
+    def test_events(self, amounts: list[int | float]) -> None:
+        """The sum of the whole ones is exact, that of the floats nearly so."""
+        one = events(amounts)
+        whole = [amount for amount in amounts if isinstance(amount, int)]
+        floats = [amount for amount in amounts if isinstance(amount, float)]
+        self.assertEqual(one.whole, sum(whole))
+        self.assertEqual(one.events, len(amounts))
+        self.assertEqual((one.least, one.most), (min(amounts), max(amounts)))
+        if not floats:
+            self.assertIsNone(one.real)
+            return
+        assert one.real is not None
+        exact = sum(map(Fraction, floats))
+        self.assertEqual(one.real, float(exact))
+        self.assertEqual(one.rest, float(exact - Fraction(one.real)))
+
+    def test_too_large(self) -> None:
+        """A sum beyond the largest float is told, not kept as infinite."""
+        self.assertRaises(OverflowError, events, [1.7e308, 1.7e308])

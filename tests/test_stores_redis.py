@@ -29,6 +29,7 @@ from txstathat.stores import (
     Amounts,
     Answer,
     Batch,
+    Increment,
     Outcome,
     Stretch,
     open_store,
@@ -155,7 +156,10 @@ class PartTests(TestCase):
         return Amounts(
             {"m": definition},
             [
-                Stretch("m", "year", str(year), None, last if year == 2030 else one)
+                Increment(
+                    [Stretch("year", str(year), None)],
+                    {"m": last if year == 2030 else one},
+                )
                 for year in range(2000, 2031)
             ],
         )

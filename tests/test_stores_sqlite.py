@@ -21,10 +21,22 @@ from tests.stores import NOW, SqliteHost
 from tests.test_stores import ADDED, batch, key
 from txstathat.errors import StoreError, StoreTooNew, StoreUnavailable
 from txstathat.metrica import Metrica
-from txstathat.stores import CellKey, open_store, sqlite
+from txstathat.stores import (
+    Addition,
+    Amounts,
+    Batch,
+    Cell,
+    CellKey,
+    Increment,
+    Outcome,
+    Stretch,
+    open_store,
+    sqlite,
+)
 from txstathat.stores.sqlite import SqliteBackend
 from txstathat.stores.sqlite_schema import MIGRATIONS, migrate
 from txstathat.stores.store import Store, Threads
+from txstathat.stores.sums import event
 
 
 class BackendTests(SynchronousTestCase):
@@ -123,6 +135,82 @@ class BackendTests(SynchronousTestCase):
         backend.add([batch("c", {"k1": 1})])
         self.assertEqual([backend.drop_expired(20) for _ in range(3)], [20, 5, 0])
         self.assertEqual(self.rows(backend, "cell"), 1)
+
+    def sums(self, backend: SqliteBackend, *labels: str) -> list[int | None]:
+        """What is in the cell ``k`` of some stretches."""
+        cells = backend.read([key("k", label=label) for label in labels])
+        return [None if cell is None else int(cell.sum) for cell in cells]
+
+    def test_what_is_remembered_may_have_changed(self) -> None:
+        """What another connection forgets or makes is not taken for what it was."""
+        ours, others = self.backend(), self.backend()
+        for n, backend in enumerate([ours, others, ours, others]):
+            backend.add([batch(f"a{n}", {"k": 1}, keep=9)])
+        self.assertEqual(self.sums(ours, "2014"), [4])
+        others.drop("m")
+        self.assertEqual(ours.add([batch("b", {"k": 7}, definition="new")]), [ADDED])
+        self.assertEqual(self.sums(ours, "2014"), [7])
+        self.now += 10
+        ours.add([batch("c", {"k": 1}, definition="new", label="x", keep=5)])
+        self.now += 20
+        others.drop_expired(100)
+        ours.add([batch("d", {"k": 2}, definition="new", label="x", keep=5)])
+        self.assertEqual(self.sums(ours, "2014", "x"), [7, 2])
+
+    def test_what_is_remembered_may_be_taken_back(self) -> None:
+        """What a refused or broken batch made is not there for the next one."""
+        backend = self.backend()
+        backend.add([batch("a", {"k": 2**63 - 1})])
+        stretches = [Stretch("year", label, None) for label in ("x", "2014")]
+        amounts = Amounts({"m": "d"}, [Increment(stretches, {"m": {"k": event(1)}})])
+        refused = Batch("b", "", lambda: amounts)
+        too_large = batch("c", {"k": Addition(2**63, 1, 1, 1)}, name="new")
+        answers = backend.add([too_large, refused])
+        self.assertEqual({one.outcome for one in answers}, {Outcome.OVERFLOW})
+        backend.add([batch("d", {"k": 3}, label="x"), batch("e", {"k": 4}, name="new")])
+        self.assertEqual(self.sums(backend, "x"), [3])
+        self.assertEqual(backend.read([key("k", name="new")]), [Cell(4, 1, 4, 4)])
+        broken = batch("f", {"k": Addition(1, 1, object(), 1)})  # type: ignore[arg-type]
+        lost = batch("g", {"k": 1}, label="y")
+        self.assertRaises(StoreError, backend.add, [lost, broken])
+        backend.add([batch("h", {"k": 5}, label="y")])
+        self.assertEqual(self.sums(backend, "y"), [5])
+
+    def test_what_is_remembered_may_be_dropped(self) -> None:
+        """What was dropped or has expired begins anew, whatever the clock does."""
+        backend = self.backend()
+        backend.add([batch("a", {"k": 1})])
+        backend.drop("m")
+        backend.add([batch("b", {"k": 2}), batch("c", {"k": 1}, label="x", keep=1000)])
+        self.now += 2000
+        backend.drop_expired(100)
+        self.now -= 2000
+        backend.add([batch("d", {"k": 3}, label="x", keep=1000)])
+        self.assertEqual(self.sums(backend, "2014", "x"), [2, 3])
+
+    def test_only_so_much_is_remembered(self) -> None:
+        """With more stretches than a bound, all are looked up again, and are right."""
+        self.patch(sqlite, "MAX_KNOWN", 10)
+        backend = self.backend()
+        labels = [str(n) for n in range(30)]
+        for round in range(2):
+            for label in labels:
+                backend.add([batch(f"{round} {label}", {"k": 1}, label=label)])
+                self.assertLessEqual(len(backend._stretches), 11)
+        self.assertEqual(self.sums(backend, *labels), [2] * 30)
+
+    def test_prolonged(self) -> None:
+        """A stretch expires a thousandth later than asked for, at most, so that it is
+        not written again each time."""
+        backend = self.backend()
+        expires = set()
+        for n in range(100):
+            backend.add([batch(f"b{n}", {"k": 1}, keep=1000)])
+            ((until,),) = backend._writer.execute("SELECT expires FROM stretch")
+            self.assertTrue(self.now + 1000 <= until <= self.now + 1001, until)
+            expires.add(until)
+            self.now += 0.1
+        self.assertLessEqual(len(expires), 11)
 
     def test_locked(self) -> None:
         """While another process writes for too long, adding fails for now."""

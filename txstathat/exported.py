@@ -138,6 +138,8 @@ class Alert:
     :ivar threshold: what it compares with; kind value.
     :ivar percentage: by how much a change must be; kind delta.
     :ivar time_delta: how far back it compares; kind delta.
+    :ivar firing: whether it is firing now; ``None`` where the server does not tell.
+        (A collector of your own does, StatHat does not.)
     """
 
     id: str
@@ -149,6 +151,7 @@ class Alert:
     threshold: int | float | None = None
     percentage: int | float | None = None
     time_delta: str | None = None
+    firing: bool | None = None
 
 
 def parse_json(body: bytes) -> Any:
@@ -243,6 +246,7 @@ def read_alert(answer: Any) -> Alert:
         threshold=_number(answer, "threshold", None),
         percentage=_number(answer, "percentage", None),
         time_delta=_member(answer, "time_delta", str, None),
+        firing=_member(answer, "firing", bool, None),
     )
 
 

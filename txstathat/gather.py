@@ -2,8 +2,11 @@
 Many small writes made into few large ones.
 
 An idle :class:`Gather` writes at once. What arrives while a write is under way is the
-next write. So there is no timer, nothing waits longer than it must, and the busier it
-is the larger (and cheaper) the writes become.
+next write: the busier it is, the larger (and cheaper) the writes become.
+
+Those who are answered together tend to come again together. So that the first of them
+is not written alone, a Gather may linger: wait for as many as there were, a little for
+each by the measure of what a write takes. One who comes alone waits for nobody.
 """
 
 from __future__ import annotations
@@ -20,7 +23,13 @@ from twisted.python.failure import Failure
 
 from txstathat.errors import StoreBusy, StoreUnavailable
 
-__all__ = ["MAX_ENTRIES", "MAX_WRITE", "PATIENCE", "Gather", "retry_delay"]
+__all__ = [
+    "MAX_ENTRIES",
+    "MAX_WRITE",
+    "PATIENCE",
+    "Gather",
+    "retry_delay",
+]
 
 #: How many entries may wait, by default; one more is refused.
 MAX_ENTRIES = 1000
@@ -71,6 +80,9 @@ class Gather(Generic[Entry, Answer]):
     :param max_write: how many entries make up one write at most.
     :param patience: for how many seconds, from when it was put, an entry is tried.
     :param delay: seconds to wait after so many failed attempts.
+    :param linger: while fewer entries wait than there were by the end of the last
+        write, those in it included, for how long another one is waited for: as a share
+        of the time that the write took.
 
     :ivar retries: how many writes were repeated.
     :ivar given_up: how many entries were not written within the patience.
@@ -86,6 +98,7 @@ class Gather(Generic[Entry, Answer]):
         max_write: int = MAX_WRITE,
         patience: float = PATIENCE,
         delay: Callable[[int], float] = retry_delay,
+        linger: float = 0.0,
     ) -> None:
         self._write = write
         self._clock = clock
@@ -93,10 +106,15 @@ class Gather(Generic[Entry, Answer]):
         self._max_write = max_write
         self._patience = patience
         self._delay = delay
+        self._linger = linger
         self._queue: deque[_Waiting[Entry, Answer]] = deque()
         self._flying: list[_Waiting[Entry, Answer]] = []
         self._attempts = 0
+        self._begun = 0.0
         self._pause: Any = None
+        self._lingering: Any = None
+        self._expected = 0
+        self._took = 0.0
         self._idlers: list[tuple[int, Deferred[None]]] = []
         self._put = 0
         self._done = 0
@@ -148,16 +166,17 @@ class Gather(Generic[Entry, Answer]):
         Give up all that waits: each entry's Deferred fails with the reason. A write
         under way may still succeed, unseen.
         """
-        if self._pause is not None:
-            self._pause.cancel()
-            self._pause = None
+        for delayed in (self._pause, self._lingering):
+            if delayed is not None:
+                delayed.cancel()
+        self._pause = self._lingering = None
         lost = [*self._flying, *self._queue]
         self._flying = []
         self._queue.clear()
         failure = Failure(reason)
         self._finish([(one, failure) for one in lost], given_up=len(lost))
 
-    def _run(self) -> None:
+    def _run(self, lingered: bool = False) -> None:
         # A loop, since a write may be done as soon as it is begun; and one at a time,
         # since what its callbacks put comes back to here.
         if self._running:
@@ -165,6 +184,8 @@ class Gather(Generic[Entry, Answer]):
         self._running = True
         try:
             while self._queue and not self._flying:
+                if not lingered and self._waits_for_more():
+                    break
                 for _ in range(min(self._max_write, len(self._queue))):
                     self._flying.append(self._queue.popleft())
                 self._attempts = 0
@@ -172,8 +193,23 @@ class Gather(Generic[Entry, Answer]):
         finally:
             self._running = False
 
+    def _waits_for_more(self) -> bool:
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
+        wait = self._linger * self._took
+        if len(self._queue) >= self._expected or not wait:
+            return False
+        self._lingering = self._clock.callLater(wait, self._lingered)
+        return True
+
+    def _lingered(self) -> None:
+        self._lingering = None
+        self._run(lingered=True)
+
     def _attempt(self) -> None:
         self._pause = None
+        self._begun = self._clock.seconds()
         flying = self._flying
         written = maybeDeferred(self._write, [one.entry for one in flying])
         written.addCallbacks(
@@ -191,6 +227,8 @@ class Gather(Generic[Entry, Answer]):
             return  # abandoned meanwhile
         pairs = list(zip(flying, answers, strict=True))
         self._flying = []
+        self._took = self._clock.seconds() - self._begun
+        self._expected = min(len(pairs) + len(self._queue), self._max_write)
         self._finish(pairs)
         self._run()
 

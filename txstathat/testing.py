@@ -35,6 +35,7 @@ from txstathat.points import (
     Point,
     Time,
     Value,
+    as_point,
     check_number,
     expand_point,
 )
@@ -260,7 +261,7 @@ class FakeStatHat:
     def _keep(self, batch: Batch) -> Deferred[bool]:
         def kept(new: bool) -> bool:
             if new:
-                self.points += batch.points
+                self.points += map(as_point, batch.points)
             return new
 
         return self._archive.keep(batch).addCallback(kept)

@@ -13,6 +13,8 @@ def main() -> None:
     """
     try:
         from txstathat.cli.commands import txstathat
+
+        txstathat(prog_name="txstathat")
     except ModuleNotFoundError as error:
         if error.name not in ("click", "rich"):
             raise
@@ -20,4 +22,6 @@ def main() -> None:
             f"txstathat: the command line needs {error.name}; "
             "install it with: pip install 'txStatHat[cli]'"
         )
-    txstathat(prog_name="txstathat")
+    except KeyboardInterrupt:
+        # While the libraries are read; later each command sees to it.
+        sys.exit(130)

@@ -4,33 +4,97 @@ All commands, under one name.
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
+
 import click
 
 from txstathat import __version__
-from txstathat.cli.backup import backup
-from txstathat.cli.demo import demo
-from txstathat.cli.migas import migas
-from txstathat.cli.post import post
-from txstathat.cli.read import dataset, delete, list_stats, search, summary
-from txstathat.cli.send import check, count, value
-from txstathat.cli.serve import keys, serve, stats
-from txstathat.cli.timing import time_command
-from txstathat.cli.top import top
 
 __all__ = ["txstathat"]
 
+#: The commands as the help shows them, and where each is: only what is asked for is
+#: imported, since a shell waits for it.
+_SECTIONS = {
+    "Begin": {"demo": "demo:demo", "check": "send:check"},
+    "Send": {
+        "count": "send:count",
+        "value": "send:value",
+        "time": "timing:time_command",
+        "post": "post:post",
+        "import": "importing:import_file",
+    },
+    "Read": {
+        "list": "read:list_stats",
+        "search": "read:search",
+        "summary": "read:summary",
+        "dataset": "read:dataset",
+        "top": "top:top",
+        "alerts": "alerts:alerts",
+        "delete": "read:delete",
+    },
+    "Your own server": {
+        "serve": "serve:serve",
+        "keys": "serve:keys",
+        "stats": "serve:stats",
+        "backup": "backup:backup",
+        "export": "export:export",
+    },
+    "Telemetry": {"migas": "migas:migas"},
+}
+_PLACES = {name: at for section in _SECTIONS.values() for name, at in section.items()}
 
-@click.group()
+
+class _Sections(click.Group):
+    """
+    A group whose help shows its commands in sections, in the order of their use.
+    """
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """
+        The names of all commands.
+        """
+        return [*_PLACES]
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """
+        A command by its name.
+        """
+        if name not in _PLACES:
+            return None
+        module, _, attribute = _PLACES[name].partition(":")
+        try:
+            found = import_module(f"txstathat.cli.{module}")
+        except KeyboardInterrupt:
+            # click would say that it is aborted, with another status.
+            sys.exit(130)
+        command: click.Command = getattr(found, attribute)
+        return command
+
+    def format_commands(
+        self, context: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        """
+        Write the list of commands.
+        """
+        longest = max(map(len, _PLACES))
+        width = formatter.width - longest - 6
+        for title, names in _SECTIONS.items():
+            rows = []
+            for name in names:
+                command = self.get_command(context, name)
+                assert command is not None
+                rows.append((f"{name:{longest}}", command.get_short_help_str(width)))
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+@click.group(cls=_Sections)
 @click.version_option(__version__, prog_name="txstathat")
 def txstathat() -> None:
     """
     Count and measure, on StatHat or on a server of your own.
+
+    To send, set TXSTATHAT_EZKEY; to read, TXSTATHAT_TOKEN. TXSTATHAT_URL names a server
+    other than StatHat's. "txstathat demo" needs nothing.
     """
-
-
-for command in (
-    *(count, value, time_command, post, check),
-    *(list_stats, search, summary, dataset, delete, top),
-    *(serve, keys, stats, backup, demo, migas),
-):
-    txstathat.add_command(command)

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
+from functools import partial
 from itertools import chain
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeAlias
 
 import click
 
@@ -17,10 +18,24 @@ from txstathat.cli.options import AMOUNT, TIME
 from txstathat.errors import InvalidPoint
 from txstathat.points import Count, Point, Value, json_points, shown
 
-__all__ = ["MAX_LINE", "BadLine", "read_lines", "read_points"]
+__all__ = [
+    "MAX_LINE",
+    "POST_BYTES",
+    "POST_SIZE",
+    "BadLine",
+    "open_text",
+    "read_each",
+    "read_lines",
+    "read_points",
+    "split_points",
+]
 
 #: The most characters that a line may have.
 MAX_LINE = 65_536
+#: How many points go in one request; each stat of a ``~`` name is one.
+POST_SIZE = 1_000
+#: How many bytes of points go in one request: half of what a collector takes.
+POST_BYTES = 524_288
 
 _FIELDS = ("stat", "count", "value", "t")
 
@@ -42,23 +57,34 @@ class BadLine(Exception):
         return f"line {self.number}: {self.problem}"
 
 
-def read_lines(stream: TextIO) -> Iterator[str]:
+def open_text(path: str) -> TextIO:
+    """
+    Open a file of lines: they are UTF-8, whatever the locale says.
+
+    :raises OSError: if it cannot be opened.
+    """
+    return open(path, encoding="utf-8-sig", newline="")
+
+
+def read_lines(stream: TextIO, max_line: int = MAX_LINE) -> Iterator[str]:
     """
     The lines of a stream, as they come.
 
+    :param stream: the stream.
+    :param max_line: the most characters that one may have.
     :raises BadLine: for one that is too long, or is no text.
     """
     number = 1
     while True:
         try:
-            line = stream.readline(MAX_LINE + 1)
+            line = stream.readline(max_line + 1)
         except UnicodeDecodeError:
             # It may be any of those that were read ahead.
             raise BadLine(number, "or one soon after it, is not UTF-8") from None
         if not line:
             return
-        if len(line) > MAX_LINE:
-            raise BadLine(number, f"has over {MAX_LINE:,} characters")
+        if len(line) > max_line:
+            raise BadLine(number, f"has over {max_line:,} characters")
         yield line
         number += 1
 
@@ -74,6 +100,20 @@ def read_points(lines: Iterable[str], form: str | None) -> Iterator[tuple[int, P
         JSON.
     :raises BadLine: where one is no valid point, once those before it were read.
     """
+    for number, point in read_each(lines, form):
+        if isinstance(point, BadLine):
+            raise point
+        yield number, point
+
+
+def read_each(
+    lines: Iterable[str], form: str | None
+) -> Iterator[tuple[int, Point | BadLine]]:
+    """
+    As :func:`read_points`, but bad lines are told, and those after them read.
+
+    :raises BadLine: for one after which nothing can be read.
+    """
     lines = iter(lines)
     first = next(lines, "")
     if form is None:
@@ -81,54 +121,95 @@ def read_points(lines: Iterable[str], form: str | None) -> Iterator[tuple[int, P
     read = _read_json if form == "jsonl" else _read_csv
     for number, fields in read(chain([first], lines)):
         try:
-            point = _make_point(fields)
+            point = _make_point(fields())
             json_points([point])
+        except BadLine as bad:
+            yield number, bad
         except InvalidPoint as error:
-            raise BadLine(number, str(error)) from None
+            yield number, BadLine(number, str(error))
         except click.UsageError as error:
-            raise BadLine(number, error.message) from None
-        yield number, point
+            yield number, BadLine(number, error.message)
+        else:
+            yield number, point
 
 
-def _read_json(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+def split_points(
+    points: Iterable[tuple[int, Point]],
+) -> Iterator[list[tuple[int, Point]]]:
+    """
+    The points, as many at a time as go in one request; those before a bad line too.
+    """
+    part: list[tuple[int, Point]] = []
+    stats = size = 0
+    try:
+        for number, point in points:
+            more_stats = 1 + point.stat.count(",") if "~" in point.stat else 1
+            more = len(json_points([point]))
+            if part and (stats + more_stats > POST_SIZE or size + more > POST_BYTES):
+                yield part
+                part, stats, size = [], 0, 0
+            part.append((number, point))
+            stats, size = stats + more_stats, size + more
+            if stats >= POST_SIZE:
+                # At once: the next point may be long in coming.
+                yield part
+                part, stats, size = [], 0, 0
+    except BadLine:
+        if part:
+            yield part
+        raise
+    if part:
+        yield part
+
+
+#: The fields of a line, once they are called for: that may raise what is wrong.
+_Fields: TypeAlias = Callable[[], dict[str, Any]]
+
+
+def _read_json(lines: Iterable[str]) -> Iterator[tuple[int, _Fields]]:
     for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            fields = json.loads(line, parse_float=Decimal)
-        except (ValueError, RecursionError):
-            raise BadLine(number, "is not JSON") from None
-        if not isinstance(fields, dict):
-            raise BadLine(number, "is not a JSON object")
-        yield number, fields
+        if line.strip():
+            yield number, partial(_json_fields, number, line)
 
 
-def _read_csv(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _json_fields(number: int, line: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(line, parse_float=Decimal)
+    except (ValueError, RecursionError):
+        raise BadLine(number, "is not JSON") from None
+    if not isinstance(fields, dict):
+        raise BadLine(number, "is not a JSON object")
+    return fields
+
+
+def _read_csv(lines: Iterable[str]) -> Iterator[tuple[int, _Fields]]:
     reader = csv.reader(lines, strict=True)
     header: list[str] | None = None
     try:
         for row in reader:
-            number = reader.line_num
             if not row:
                 continue
             if header is None:
-                header = _check_header(number, row)
-                continue
-            if len(row) != len(header):
-                raise BadLine(
-                    number, f"has {len(row)} cells, and the header {len(header)}"
+                header = _check_header(reader.line_num, row)
+            else:
+                yield (
+                    reader.line_num,
+                    partial(_csv_fields, reader.line_num, header, row),
                 )
-            fields: dict[str, Any] = {
-                name: cell for name, cell in zip(header, row, strict=True) if cell
-            }
-            for name in ("count", "value"):
-                if name in fields:
-                    fields[name] = AMOUNT.convert(fields[name], None, None)
-            yield number, fields
     except csv.Error as error:
         raise BadLine(reader.line_num, f"is not CSV: {error}") from None
-    except click.UsageError as error:
-        raise BadLine(reader.line_num, error.message) from None
+
+
+def _csv_fields(number: int, header: list[str], row: list[str]) -> dict[str, Any]:
+    if len(row) != len(header):
+        raise BadLine(number, f"has {len(row)} cells, and the header {len(header)}")
+    fields: dict[str, Any] = {
+        name: cell for name, cell in zip(header, row, strict=True) if cell
+    }
+    for name in ("count", "value"):
+        if name in fields:
+            fields[name] = AMOUNT.convert(fields[name], None, None)
+    return fields
 
 
 def _check_header(number: int, row: list[str]) -> list[str]:

@@ -47,9 +47,9 @@ def usage(
     project: str, start: str, end: str | None, unique: bool, endpoint: str
 ) -> None:
     """
-    How often a project was used, from START until END, which is now by default.
+    Ask how often a project was used, from START until END.
 
-    Times are YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ.
+    END is now by default. Times are YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ.
     """
     _call(endpoint, lambda client: client.get_usage(project, start, end, unique))
 
@@ -60,7 +60,9 @@ def usage(
 @endpoint_option
 def check(project: str, version: str, endpoint: str) -> None:
     """
-    Which version of a project is the latest, and whether VERSION is warned of.
+    Ask which version of a project is the latest.
+
+    The answer also tells whether users of VERSION are warned.
     """
     _call(endpoint, lambda client: client.check_project(project, version))
 

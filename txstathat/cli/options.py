@@ -88,6 +88,7 @@ def server_options(command: Callable[..., None]) -> Callable[..., None]:
             envvar="TXSTATHAT_URL",
             default=API_URL,
             show_default=True,
+            metavar="URL",
             help="The server (or TXSTATHAT_URL).",
         ),
         timeout_option(10.0),

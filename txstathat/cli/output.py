@@ -7,17 +7,20 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 __all__ = [
     "SPARK_WIDTH",
     "format_options",
     "number_text",
+    "progress_bar",
     "show_rows",
     "sparkline",
     "visible",
@@ -90,6 +93,21 @@ def show_rows(
         for row in rows if as_table is None else as_table:
             table.add_row(*("" if cell is None else visible(cell) for cell in row))
         Console(markup=False, highlight=False, emoji=False).print(table)
+
+
+@contextmanager
+def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """
+    Show on standard error how far something has come, if that is a terminal.
+
+    :param what: what is counted.
+    :param total: how many of it there are.
+    :returns: a context manager that gives what to call with how many more are done.
+    """
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda more: bar.advance(task, more)
 
 
 def sparkline(values: Sequence[float | None]) -> str:

@@ -6,22 +6,17 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterable, Iterator
 from typing import Any, TextIO
 
 import click
 from twisted.internet.task import deferLater
 
 from txstathat.cli.diagnosis import diagnose
-from txstathat.cli.lines import BadLine, read_lines, read_points
+from txstathat.cli.lines import BadLine, read_lines, read_points, split_points
 from txstathat.cli.options import make_client, server_options
 from txstathat.cli.running import run
-from txstathat.points import Point
 
-__all__ = ["POST_SIZE", "post"]
-
-#: How many points go in one request.
-POST_SIZE = 1_000
+__all__ = ["post"]
 
 
 @click.command()
@@ -34,10 +29,16 @@ POST_SIZE = 1_000
 @server_options
 def post(form: str | None, **server: Any) -> None:
     """
-    Send the points on standard input.
+    Send the points on standard input, one to a line.
 
-    One to a line, as CSV whose header names stat, count or value, and perhaps t; or
-    as JSON objects with these members: {"stat": "signups", "count": 1}. They are sent
+    \b
+    CSV:           stat,count,value,t
+                   signups,1,,
+                   load,,0.7,2026-11-21T10:00:00Z
+    or JSON lines: {"stat": "signups", "count": 1}
+                   {"stat": "load", "value": 0.7, "t": 1795255200}
+
+    A point has a count or a value. Without t the time of receipt counts. They are sent
     a thousand at a time. The first line that is wrong ends it; what is before it is
     sent.
     """
@@ -50,7 +51,7 @@ def post(form: str | None, **server: Any) -> None:
         sent = 0
         problem = ""
         try:
-            for part in _parts(points):
+            for part in split_points(points):
                 # Connections that grew old meanwhile are closed first, not used.
                 await deferLater(reactor, 0)
                 where = f"lines {part[0][0]} to {part[-1][0]}"
@@ -76,24 +77,3 @@ def _text(stream: TextIO) -> TextIO:
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(encoding="utf-8-sig", errors="strict", newline="")
     return stream
-
-
-def _parts(
-    points: Iterable[tuple[int, Point]],
-) -> Iterator[list[tuple[int, Point]]]:
-    """
-    The points, as many at a time as go in one request; those before a bad line too.
-    """
-    part: list[tuple[int, Point]] = []
-    try:
-        for each in points:
-            part.append(each)
-            if len(part) == POST_SIZE:
-                yield part
-                part = []
-    except BadLine:
-        if part:
-            yield part
-        raise
-    if part:
-        yield part

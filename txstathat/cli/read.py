@@ -32,6 +32,7 @@ from txstathat.timeframe import MAX_BUCKETS, Timeframe
 __all__ = [
     "dataset",
     "delete",
+    "find_stat",
     "holding",
     "list_stats",
     "search",
@@ -90,7 +91,7 @@ def list_stats(output: str | None, **server: Any) -> None:
 @reader_options
 def search(text: str, output: str | None, **server: Any) -> None:
     """
-    List the stats whose name holds TEXT; upper and lower case are the same.
+    List the stats whose name holds TEXT, in upper or lower case.
     """
 
     async def work(client: StatHatExport) -> None:
@@ -106,7 +107,11 @@ def search(text: str, output: str | None, **server: Any) -> None:
 @reader_options
 def summary(stat: str, timeframe: str, output: str | None, **server: Any) -> None:
     """
-    Sum up STAT, a name or an id: over its points that have data.
+    Sum up STAT, a name or an id, in a few numbers.
+
+    Latest, smallest, largest, mean, total (of a counter), standard deviation, and in
+    which ranges the mean is with 95 and 99 % confidence; over the points that have
+    data.
     """
 
     async def work(client: StatHatExport) -> None:
@@ -156,14 +161,15 @@ def delete(stat: str, yes: bool, **server: Any) -> None:
     """
     Delete STAT, a name or an id.
 
-    Your own collector keeps it in the trash for 48 hours (txstathat stats restore).
+    Your own collector keeps it in the trash for 48 hours; "txstathat stats restore"
+    takes it back out.
     """
     if not yes:
         # Before the reactor runs: Ctrl-C is then a no.
         click.confirm(f"Delete {visible(stat)}?", abort=True, err=True)
 
     async def work(client: StatHatExport) -> None:
-        found = await _find(client, stat)
+        found = await find_stat(client, stat)
         await client.delete(found.id)
         click.echo(f"{visible(found.name)} is deleted.")
 
@@ -204,9 +210,11 @@ def holding(text: str, stats: list[StatInfo]) -> list[StatInfo]:
     return [stat for stat in stats if wanted in stat.name.casefold()]
 
 
-async def _find(client: StatHatExport, wanted: str) -> StatInfo:
+async def find_stat(client: StatHatExport, wanted: str) -> StatInfo:
     """
     The stat that has a name; else the one that has an id.
+
+    :raises NoStat: if there is none, which :func:`with_client` tells.
     """
     stats = await client.stats()
     for stat in stats:
@@ -221,7 +229,7 @@ async def _find(client: StatHatExport, wanted: str) -> StatInfo:
 async def _read(
     client: StatHatExport, wanted: str, timeframe: str
 ) -> tuple[StatInfo, FullDataset]:
-    stat = await _find(client, wanted)
+    stat = await find_stat(client, wanted)
     return stat, await client.full_data(stat.id, timeframe)
 
 

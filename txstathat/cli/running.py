@@ -5,13 +5,14 @@ Running Twisted beneath a command.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import react
 
-__all__ = ["INTERRUPTED", "run"]
+__all__ = ["INTERRUPTED", "interruptible", "run"]
 
 #: The exit status of a command that was interrupted, as of a shell's.
 INTERRUPTED = 130
@@ -51,3 +52,14 @@ def run(command: Callable[[Any], Coroutine[Deferred[Any], Any, int]]) -> NoRetur
         # A status of react's own (an unexpected error) comes first.
         sys.exit(leaving.code or (status[0] if status else INTERRUPTED))
     raise AssertionError("unreachable")
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """
+    What is done within, before the reactor runs, ends with Ctrl-C as :func:`run` does.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

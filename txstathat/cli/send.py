@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import click
 from rich.console import Console
+from twisted.internet.defer import CancelledError
 
 from txstathat.cli.diagnosis import STEPS, diagnose, tell_failure
 from txstathat.cli.options import AMOUNT, TIME, make_client, server_options
@@ -58,6 +59,8 @@ def _send(client: txStatHat, point: Point) -> NoReturn:
     async def command(reactor: Any) -> int:
         try:
             await client.post([point])
+        except CancelledError:
+            raise
         except Exception as error:
             tell_failure(error)
             return 1
@@ -88,9 +91,12 @@ def check(stat: str, url: str, **server: Any) -> None:
         failed = None
         try:
             await client.count(stat)
+        except CancelledError:
+            raise
         except Exception as error:
             failed = diagnose(error)
-        await client.close()
+        finally:
+            await client.close()
         for step in STEPS:
             if step == "TLS" and urlsplit(url).scheme == "http":
                 console.print("[yellow]-[/] TLS: not used, the URL begins with http://")

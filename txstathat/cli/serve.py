@@ -29,7 +29,7 @@ from txstathat.collector.service import LISTEN, CollectorService
 from txstathat.errors import StatHatError
 from txstathat.stores import IStore, open_store
 
-__all__ = ["keys", "serve", "stats", "store_option"]
+__all__ = ["keys", "on_store", "serve", "stats", "store_option"]
 
 store_option = click.option(
     "--store",
@@ -86,9 +86,11 @@ def serve(
     webhooks: str,
 ) -> None:
     """
-    Take points as StatHat does, keep them, and tell them.
+    Run a StatHat of your own: a collector of points.
 
-    The first start makes an EZ key, a user key and an access token, and prints them.
+    It takes points as StatHat does, keeps them, and tells them by StatHat's export API
+    and on pages of its own. The first start makes an EZ key, a user key and an access
+    token, and prints them.
     """
     try:
         retention = parse_keep(keep)
@@ -148,7 +150,7 @@ def _log_to_stderr() -> None:
     )
 
 
-def _on_store(store: str, work: Callable[[IStore], Awaitable[None]]) -> NoReturn:
+def on_store(store: str, work: Callable[[IStore], Awaitable[None]]) -> NoReturn:
     """
     Do something with a store, and leave.
     """
@@ -171,7 +173,7 @@ def _on_store(store: str, work: Callable[[IStore], Awaitable[None]]) -> NoReturn
 @click.group()
 def keys() -> None:
     """
-    Keys of your own collector.
+    Make, list and revoke the keys of your own collector.
 
     They are kept hashed: a key is shown when it is made, and never again.
     """
@@ -183,21 +185,23 @@ def keys() -> None:
 @store_option
 def add_key(kind: str, name: str, store: str) -> None:
     """
-    Make a key, and call it NAME: an EZ key or a user key to post, an access token to
-    read.
+    Make a key, and call it NAME.
+
+    An EZ key (ez) or a user key (user) is to post with; an access token (access) is to
+    read with. "txstathat keys revoke" knows it by its NAME.
     """
 
     async def work(opened: IStore) -> None:
         _show(f"{KINDS[kind]}: {await Keys(opened).add(kind, name)}")
 
-    _on_store(store, work)
+    on_store(store, work)
 
 
 @keys.command("list")
 @store_option
 def list_keys(store: str) -> None:
     """
-    Show which keys there are.
+    List the keys, by their names.
     """
 
     async def work(opened: IStore) -> None:
@@ -209,7 +213,7 @@ def list_keys(store: str) -> None:
             )
         Console(markup=False, highlight=False).print(table)
 
-    _on_store(store, work)
+    on_store(store, work)
 
 
 @keys.command("revoke")
@@ -217,20 +221,22 @@ def list_keys(store: str) -> None:
 @store_option
 def revoke_key(name: str, store: str) -> None:
     """
-    Delete the key called NAME; a collector that runs refuses it within 5 seconds.
+    Delete the key called NAME.
+
+    A collector that runs refuses it within 5 seconds.
     """
 
     async def work(opened: IStore) -> None:
         key = await Keys(opened).revoke(name)
         _show(f"The {KINDS[key.kind]} {key.name!r} is revoked.")
 
-    _on_store(store, work)
+    on_store(store, work)
 
 
 @click.group()
 def stats() -> None:
     """
-    Stats of your own collector.
+    Make stats of your own collector, or take them back.
     """
 
 
@@ -249,7 +255,10 @@ def stats() -> None:
 @store_option
 def add_stat(name: str, kind: str, store: str) -> None:
     """
-    Make the stat NAME, and a stat key to post to it with the Classic API.
+    Make the stat NAME, for the Classic API.
+
+    It tells the stat key with which to post to it. (With the EZ API a stat comes into
+    being with its first point.)
     """
 
     async def work(opened: IStore) -> None:
@@ -258,7 +267,7 @@ def add_stat(name: str, kind: str, store: str) -> None:
         _show(f"stat key: {key}")
         _show("Post with it and a user key, to " + ("/c" if stat.counter else "/v"))
 
-    _on_store(store, work)
+    on_store(store, work)
 
 
 @stats.command("restore")
@@ -267,10 +276,12 @@ def add_stat(name: str, kind: str, store: str) -> None:
 def restore_stat(name: str, store: str) -> None:
     """
     Take the stat NAME back out of the trash.
+
+    It is there for 48 hours after "txstathat delete".
     """
 
     async def work(opened: IStore) -> None:
         await Archive(opened).restore(name)
         _show(f"{name} is back.")
 
-    _on_store(store, work)
+    on_store(store, work)

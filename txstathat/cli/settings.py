@@ -73,8 +73,8 @@ def reader_options(command: Callable[..., None]) -> Callable[..., None]:
             "--token",
             envvar="TXSTATHAT_TOKEN",
             metavar="TOKEN",
-            help="The access token. Better set TXSTATHAT_TOKEN, or write it to the "
-            "settings: others on this machine can see a command line.",
+            help="The access token. Better set TXSTATHAT_TOKEN, or write it to "
+            "~/.config/txstathat.toml: others on this machine can see a command line.",
         ),
         click.option(
             "--url",

@@ -33,7 +33,10 @@ _NOT_FOUND, _NOT_RUN = 127, 126
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def time_command(name: str, command: tuple[str, ...], **server: Any) -> None:
     """
-    Run a COMMAND, and send how long it took and whether it failed.
+    Run a COMMAND; send how long it took and whether it failed.
+
+    \b
+    txstathat time --name 'nightly copy' rsync -a /home /backup
 
     The seconds go to the value stat NAME; a failure (an exit status other than 0) adds
     1 to the counter "NAME failures", and a success 0. The exit status is the

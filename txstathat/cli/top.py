@@ -35,17 +35,24 @@ MAX_TOP = 500
     metavar="SECONDS",
     help="How long to wait before looking again.",
 )
-@click.option("--rows", type=click.IntRange(1, MAX_TOP), default=20, show_default=True)
-@click.option("--once", is_flag=True, help="Look once.")
+@click.option(
+    "--rows",
+    type=click.IntRange(1, MAX_TOP),
+    default=20,
+    show_default=True,
+    help="How many stats to show at most.",
+)
+@click.option("--once", is_flag=True, help="Look once, and leave.")
 @reader_options
 def top(
     text: str, timeframe: str, every: float, rows: int, once: bool, **server: Any
 ) -> None:
     """
-    Watch the stats whose name holds TEXT (all by default), until Ctrl-C.
+    Watch the busiest stats, until Ctrl-C.
 
-    Counters come first, that with the largest total on top; then values, by name. Of
-    over 500 stats, only the first 500 that the server lists are read, and it is said.
+    Only those whose name holds TEXT, if it is given. Counters come first, that with the
+    largest total on top; then values, by name. Of over 500 stats, only the first 500
+    that the server lists are read, and it is said.
     """
     console = Console(markup=False, highlight=False, emoji=False)
 

@@ -4,17 +4,15 @@ From the points of a request to what is added to a store.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 from txstathat.collector.ingest import Refusal
-from txstathat.collector.stats import DEFINITIONS, received
+from txstathat.collector.stats import DEFINITIONS, EVERYTHING, received
 from txstathat.metrica.calendar import Calendar
-from txstathat.metrica.cells import Event, spread
-from txstathat.points import MAX_INTEGER, Count, Point
-from txstathat.stores.interface import Addition, Amounts, Stretch
-from txstathat.stores.sums import add_floats, merge
+from txstathat.metrica.cells import spread
+from txstathat.points import MAX_INTEGER, Parts
+from txstathat.stores.interface import Amounts, Increment
+from txstathat.stores.sums import events
 
 __all__ = ["MAX_AHEAD", "Additions"]
 
@@ -26,9 +24,9 @@ _UTC = Calendar("UTC")
 
 class Additions:
     """
-    The points of one request, summed by stat and minute.
+    The points of one request, by minute.
 
-    :param points: the points; their amounts are ints and floats.
+    :param points: the points.
     :param now: the time of receipt, which counts where a point has none.
     :raises Refusal: if they do not go together, are too far ahead, or their sum is too
         large.
@@ -36,16 +34,36 @@ class Additions:
     :ivar kinds: ``'count'`` or ``'value'`` by stat.
     """
 
-    def __init__(self, points: Sequence[Point], now: float) -> None:
+    def __init__(self, points: Sequence[Parts], now: float) -> None:
         self._now = now
         self.kinds: dict[str, str] = {}
-        # By stat, then minute: the fields of an Addition.
-        self._sums: dict[str, dict[int, Any]] = {}
-        for point in points:
-            self._add(point)
+        self._minutes: dict[int, list[Parts]] = {}
+        self._add(points)
+        # No sum is beyond this.
+        self._most = len(points) * max((abs(part[2]) for part in points), default=0)
         too_large = self._too_large()
         if too_large is not None:
             raise overflow(too_large)
+
+    def _add(self, points: Iterable[Parts]) -> None:
+        kinds, minutes = self.kinds, self._minutes
+        this_minute, latest = int(self._now) // 60, self._now + MAX_AHEAD
+        for point in points:
+            kind, stat, _, t = point
+            if kinds.setdefault(stat, kind) != kind:
+                raise other_kind(stat, kinds[stat])
+            if t is None:
+                minute = this_minute
+            elif t <= latest:
+                minute = t // 60
+            else:
+                raise Refusal(
+                    400, f"t: {stat!r} has the time {t}, over a day ahead of now"
+                )
+            if minute in minutes:
+                minutes[minute].append(point)
+            else:
+                minutes[minute] = [point]
 
     @classmethod
     def together(cls, several: Sequence[Additions]) -> Additions | None:
@@ -56,61 +74,26 @@ class Additions:
         """
         whole = cls((), max(one._now for one in several))
         for one in several:
+            whole._most += one._most
             for stat, kind in one.kinds.items():
                 if whole.kinds.setdefault(stat, kind) != kind:
                     return None
-            for stat, minutes in one._sums.items():
-                into = whole._sums.setdefault(stat, {})
-                for minute, sums in minutes.items():
-                    old = into.get(minute)
-                    into[minute] = (
-                        sums if old is None else merge(Addition(*old), Addition(*sums))
-                    )
+            for minute, points in one._minutes.items():
+                whole._minutes.setdefault(minute, []).extend(points)
         return None if whole._too_large() is not None else whole
 
     def _too_large(self) -> str | None:
-        for stat, minutes in self._sums.items():
-            for whole, _, _, _, real, _ in minutes.values():
-                if abs(whole) > MAX_INTEGER or (
-                    real is not None and not math.isfinite(real)
-                ):
+        if self._most <= MAX_INTEGER:
+            return None
+        for points in self._minutes.values():
+            for stat, amounts in _by_stat(points).items():
+                try:
+                    fits = abs(events(amounts).whole) <= MAX_INTEGER
+                except OverflowError:
+                    fits = False
+                if not fits:
                     return stat
         return None
-
-    def _add(self, point: Point) -> None:
-        kind, amount = (
-            ("count", point.count)
-            if isinstance(point, Count)
-            else ("value", point.value)
-        )
-        stat = point.stat
-        if self.kinds.setdefault(stat, kind) != kind:
-            raise other_kind(stat, self.kinds[stat])
-        t = self._now if point.t is None else point.t
-        if t > self._now + MAX_AHEAD:  # type: ignore[operator]
-            raise Refusal(400, f"t: {stat!r} has the time {t}, over a day ahead of now")
-        minutes = self._sums.get(stat)
-        if minutes is None:
-            minutes = self._sums[stat] = {}
-        minute = int(t) // 60  # type: ignore[arg-type]
-        found = minutes.get(minute)
-        if found is None:
-            if isinstance(amount, int):
-                minutes[minute] = [amount, 1, amount, amount, None, 0.0]
-            else:
-                minutes[minute] = [0, 1, amount, amount, amount, 0.0]
-            return
-        if isinstance(amount, int):
-            found[0] += amount
-        elif found[4] is None:
-            found[4] = amount
-        else:
-            found[4:6] = add_floats(found[4], found[5], amount)  # type: ignore[arg-type]
-        found[1] += 1
-        if amount < found[2]:
-            found[2] = amount
-        elif amount > found[3]:
-            found[3] = amount
 
     def amounts(self, keep: Mapping[str, float | None]) -> Amounts:
         """
@@ -118,17 +101,31 @@ class Additions:
 
         :param keep: the scales to keep, coarsest first, and for how many seconds.
         """
-        scales = dict(keep)
-        stretches: list[Stretch] = []
-        for stat, minutes in self._sums.items():
-            additions: dict[tuple[str, Event], Addition] = {
-                (_UTC.minute(minute * 60), ()): Addition(*sums)
-                for minute, sums in minutes.items()
+        finest = {
+            _UTC.minute(minute * 60): {
+                stat: events(amounts) for stat, amounts in _by_stat(points).items()
             }
-            stretches += spread(stat, (), scales, additions)
-            stretches.append(received(stat, self._now))
+            for minute, points in self._minutes.items()
+        }
+        increments = [
+            Increment(
+                stretches,
+                {stat: {EVERYTHING: addition} for stat, addition in stats.items()},
+            )
+            for stretches, stats in spread(keep, finest)
+        ]
         definitions = {stat: DEFINITIONS[kind] for stat, kind in self.kinds.items()}
-        return Amounts(definitions, stretches)
+        return Amounts(definitions, [*increments, received(self.kinds, self._now)])
+
+
+def _by_stat(points: Iterable[Parts]) -> dict[str, list[int | float]]:
+    stats: dict[str, list[int | float]] = {}
+    for _, stat, amount, _ in points:
+        if stat in stats:
+            stats[stat].append(amount)
+        else:
+            stats[stat] = [amount]
+    return stats
 
 
 def other_kind(stat: str, kind: str) -> Refusal:

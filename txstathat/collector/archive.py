@@ -46,12 +46,18 @@ from txstathat.stores.interface import (
 from txstathat.stores.interface import Batch as StoreBatch
 from txstathat.timeframe import Timeframe
 
-__all__ = ["MAX_CELLS", "MAX_WAITING_POINTS", "Archive"]
+__all__ = ["LINGER", "MAX_CELLS", "MAX_WAITING_POINTS", "Archive"]
+
+#: For how long a request that is not alone waits for each other one to be written with
+#: it, as a share of the time that the last write took.
+LINGER = 0.1
 
 #: How many points may wait to be written; more are refused.
 MAX_WAITING_POINTS = 200_000
 #: How many cells one question may read.
 MAX_CELLS = 200_000
+# How many stats are made of their cells at once, so that it holds up nobody.
+_STATS_AT_ONCE = 5_000
 
 
 class Archive:
@@ -78,7 +84,7 @@ class Archive:
         self.retention = _checked(retention or {})
         # A write is tried once: who posted repeats it, under the same id.
         self.gather: Gather[Request, Answer] = Gather(
-            self._write, store.clock, patience=0
+            self._write, store.clock, patience=0, linger=LINGER
         )
         self._waiting_points = 0
         self._newcomers = Newcomers(store, max_stats)
@@ -142,7 +148,7 @@ class Archive:
         :raises Refusal: if there is one of the other kind.
         """
         name = check_name(name)
-        made = received(name, self.store.clock.seconds(), 0)
+        made = received([name], self.store.clock.seconds(), 0)
         amounts = Amounts({name: DEFINITIONS[kind]}, [made])
         (answer,) = await self.store.add(
             [StoreBatch(uuid4().hex, "", lambda: amounts, REMEMBER_OWN)]
@@ -171,13 +177,17 @@ class Archive:
             for name, definition in definitions.items()
             if definition in DEFINITIONS.values()
         }
-        cells = await self.store.read([received_key(name) for name in kept])
-        # A Metrica that a program keeps in the same store was never received here.
-        found = [
-            Stat.of(name, definition, cell)
-            for (name, definition), cell in zip(kept.items(), cells, strict=True)
-            if cell is not None
-        ]
+        found = []
+        listed = list(kept.items())
+        for start in range(0, len(listed), _STATS_AT_ONCE):
+            some = listed[start : start + _STATS_AT_ONCE]
+            cells = await self.store.read([received_key(name) for name, _ in some])
+            # A Metrica that a program keeps in the same store was never received here.
+            found += [
+                Stat.of(name, definition, cell)
+                for (name, definition), cell in zip(some, cells, strict=True)
+                if cell is not None
+            ]
         return await self._trash.without(found)
 
     async def stat(self, name: str) -> Stat | None:

@@ -6,6 +6,8 @@ Right keys never are: somebody behind the same proxy may have them.
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from twisted.internet.interfaces import IReactorTime
@@ -17,7 +19,8 @@ __all__ = ["HOLD", "MAX_ADDRESSES", "MAX_HELD", "MAX_WRONG", "Doorman"]
 
 #: How many wrong keys an address may try in a minute, before it is slowed down.
 MAX_WRONG = 20
-#: For how many seconds the answer to one more is held back.
+#: For how many seconds the answer to one more is held back, at least; at most for twice
+#: as long.
 HOLD = 1.0
 #: How many answers are held back at a time; more are given at once.
 MAX_HELD = 256
@@ -33,12 +36,21 @@ class Doorman:
 
     :param clock: tells and schedules time.
     :param max_wrong: how many an address may try in a minute.
+    :param spread: a number from 0 to 1 each time, so that those who are held back are
+        let go one by one: all at once they would come again all at once, in
+        everybody's way.
     :ivar wrong: how many there were.
     """
 
-    def __init__(self, clock: IReactorTime, max_wrong: float = MAX_WRONG) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        max_wrong: float = MAX_WRONG,
+        spread: Callable[[], float] = random.random,
+    ) -> None:
         self._clock = clock
         self._max_wrong = max_wrong
+        self._spread = spread
         # Since when, and how many.
         self._tried: dict[str, tuple[float, int]] = {}
         self._held = 0
@@ -65,7 +77,7 @@ class Doorman:
             return Refusal(403, f"this {what} is not known here")
         if self._held < MAX_HELD:
             self._held += 1
-            await deferLater(self._clock, HOLD)
+            await deferLater(self._clock, HOLD * (1 + self._spread()))
             self._held -= 1
         left = max(1, int(since + _MINUTE - self._clock.seconds()))
         return Refusal(

@@ -20,7 +20,7 @@ from txstathat.collector.archive import Archive
 from txstathat.collector.doorman import Doorman
 from txstathat.collector.ingest import Refusal
 from txstathat.collector.keys import Keys
-from txstathat.collector.replies import AsyncResource, NotFound, address_of
+from txstathat.collector.replies import AsyncResource, Branch, NotFound, address_of
 from txstathat.collector.series import Series
 from txstathat.collector.stats import Stat
 
@@ -109,7 +109,7 @@ class _Call(AsyncResource):
         return json.dumps(told).encode("ascii")
 
 
-class _Api(Resource):
+class _Api(Branch):
     def __init__(self, archive: Archive, readers: Readers) -> None:
         super().__init__()
         self._archive = archive

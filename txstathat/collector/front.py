@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.web.resource import Resource
@@ -128,12 +128,11 @@ class _Posts(AsyncResource):
         """
         With the name of the stat, where the Classic API gives its key.
         """
-        (point,) = batch.points
-        stat = self._keys.stat(point.stat)
+        ((kind, key, amount, t),) = batch.points
+        stat = self._keys.stat(key)
         if stat is None:
             await self._keys.look_again()
-            stat = self._keys.stat(point.stat)
+            stat = self._keys.stat(key)
         if stat is None:
             raise await self._doorman.refuse(address_of(request), "stat key")
-        named: Any = replace(point, stat=stat)
-        return replace(batch, points=(named,))
+        return replace(batch, points=[(kind, stat, amount, t)])

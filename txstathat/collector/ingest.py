@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl
 
 from txstathat.errors import InvalidPoint, StatHatError
 from txstathat.points import (
-    Count,
-    Point,
-    Value,
+    Parts,
     check_name,
-    expand_point,
+    expand_name,
+    json_float,
+    json_parts,
+    one_kind,
     parse_amount,
     parse_time,
 )
@@ -84,15 +87,16 @@ class Batch:
 
     :ivar api: ``'ez'`` or ``'classic'``.
     :ivar key: whose they are said to be: an EZ key or a user key. A secret.
-    :ivar points: the points, each of one stat; ``t`` is ``None`` where none was given.
+    :ivar points: the points, each of one stat; a time that was not given is ``None``.
     :ivar many: whether they came as a list, to which the answer tells their number.
     :ivar batch_id: what the sender calls the batch, to have it applied once.
-    :ivar digest: of the request's body: another one under the same id is an error.
+    :ivar digest: of the request's body, where there is an id: another body under the
+        same id is an error.
     """
 
     api: str
     key: str = field(repr=False)
-    points: tuple[Point, ...]
+    points: Sequence[Parts]
     many: bool
     batch_id: str | None
     digest: bytes = field(repr=False)
@@ -132,12 +136,14 @@ def read_request(
             fields = _read_form(body or query)
             names = ("ezkey", "email") if path == "/ez" else ("ukey",)
             key = _key(fields, *names)
-            points = expand_point(_form_point(path, fields))
+            points = _form_parts(path, fields)
     except InvalidPoint as error:
         raise Refusal(400, str(error)) from None
-    digest = hashlib.sha256(b"\0".join((path.encode(), query, body))).digest()
+    digest = b""
+    if batch_id is not None:
+        digest = hashlib.sha256(b"\0".join((path.encode(), query, body))).digest()
     api = "ez" if path == "/ez" else "classic"
-    return Batch(api, key, tuple(points), is_json, batch_id, digest)
+    return Batch(api, key, points, is_json, batch_id, digest)
 
 
 def _read_form(form: bytes) -> dict[str, str]:
@@ -179,36 +185,27 @@ def _key(fields: dict[str, Any], name: str, alias: str = "") -> str:
         raise Refusal(400, f"{name}: must be text of 1 to 255 characters") from None
 
 
-def _form_point(path: str, fields: dict[str, str]) -> Point:
+def _form_parts(path: str, fields: dict[str, str]) -> list[Parts]:
     t = parse_time(fields["t"]) if fields.get("t") else None
-    stat = fields.get("stat" if path == "/ez" else "key", "")
-    if path != "/ez":
-        if "~" in check_name(stat, "key"):
+    if path == "/ez":
+        kind = one_kind(fields)
+        names = expand_name(fields.get("stat", ""))
+    else:
+        kind = "count" if path == "/c" else "value"
+        if kind not in fields:
+            raise InvalidPoint("point", f"needs a {kind}")
+        names = [check_name(fields.get("key", ""), "key")]
+        if "~" in names[0]:
             raise InvalidPoint("key", "must be the key of one stat, without ~")
-        return _make_point("count" if path == "/c" else "value", stat, fields, t)
-    return _make_point(_kind(fields), stat, fields, t)
-
-
-def _kind(fields: dict[str, Any]) -> str:
-    kinds = [kind for kind in ("count", "value") if kind in fields]
-    if len(kinds) != 1:
-        raise InvalidPoint("point", "needs either a count or a value")
-    return kinds[0]
-
-
-def _make_point(kind: str, stat: str, fields: dict[str, str], t: int | None) -> Point:
-    if kind not in fields:
-        raise InvalidPoint("point", f"needs a {kind}")
     amount = parse_amount(fields[kind], kind)
-    return Count(stat, amount, t) if kind == "count" else Value(stat, amount, t)
+    return [(kind, name, amount, t) for name in names]
 
 
-def _read_json(body: bytes) -> tuple[str, list[Point]]:
+def _read_json(body: bytes) -> tuple[str, list[Parts]]:
     try:
         request = json.loads(
             body.decode("utf-8"),
-            parse_int=parse_amount,
-            parse_float=parse_amount,
+            parse_float=json_float,
             parse_constant=_no_number,
             object_pairs_hook=_unique,
         )
@@ -218,6 +215,11 @@ def _read_json(body: bytes) -> tuple[str, list[Point]]:
         raise Refusal(
             400, f"the body is not JSON: {error.msg} at character {error.pos}"
         ) from None
+    except InvalidPoint:
+        raise
+    except ValueError:
+        # Python reads no whole number of thousands of digits, lest it take too long.
+        raise Refusal(400, "the body has a number of too many digits") from None
     except RecursionError:
         raise Refusal(400, "the JSON is nested too deeply") from None
     if not isinstance(request, dict):
@@ -226,24 +228,11 @@ def _read_json(body: bytes) -> tuple[str, list[Point]]:
     data = request.get("data")
     if not isinstance(data, list):
         raise Refusal(400, "data: must be a list of points")
-    points: list[Point] = []
-    for number, entry in enumerate(data):
-        points += _json_point(number, entry)
-        if len(points) > MAX_BATCH:
-            raise Refusal(413, f"more than {MAX_BATCH} points in one request")
+    points = list(islice(json_parts(data), MAX_BATCH + 1))
+    if len(points) > MAX_BATCH:
+        raise Refusal(413, f"more than {MAX_BATCH} points in one request")
     return key, points
 
 
 def _no_number(text: str) -> NoReturn:
-    raise InvalidPoint("point", f"{text} is not a number")
-
-
-def _json_point(number: int, entry: Any) -> list[Point]:
-    try:
-        if not isinstance(entry, dict):
-            raise InvalidPoint("point", "must be an object")
-        kind = _kind(entry)
-        make = Count if kind == "count" else Value
-        return expand_point(make(entry.get("stat", ""), entry[kind], entry.get("t")))
-    except InvalidPoint as error:
-        raise Refusal(400, f"data[{number}]: {error}") from None
+    raise Refusal(400, f"{text} is not a number")

@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 
 from txstathat.collector.ingest import Refusal
 from txstathat.collector.stats import stat_id
@@ -20,6 +22,8 @@ MAX_STATS = 100_000
 MAX_NEW_STATS = 10_000
 
 _DAY = 86_400
+# How many names are learned at once, so that making their ids holds up nobody.
+_NAMES_AT_ONCE = 2_000
 
 
 class Newcomers:
@@ -38,6 +42,8 @@ class Newcomers:
         self._max_stats = max_stats
         self._names: dict[str, str] = {}  # by id
         self._known: set[str] = set()
+        self._knows_all = False
+        self._waiting: list[Deferred[None]] = []
         self._day = 0
         self._made: dict[str, int] = {}
 
@@ -60,13 +66,13 @@ class Newcomers:
         return Deferred.fromCoroutine(self._admit(sender, wanted))
 
     async def _admit(self, sender: str, wanted: list[str]) -> None:
-        if not self._known:
-            self.learn(await self._store.definitions())
-        else:
-            self.learn(await self._store.definitions(wanted))
-        new = [name for name in wanted if name not in self._known]
-        if not new:
+        self.learn(await self._store.definitions(wanted))
+        if self._known.issuperset(wanted):
             return
+        if not self._knows_all:
+            # Only who is new has to wait until all are counted.
+            await self._counted()
+        new = [name for name in wanted if name not in self._known]
         if len(self._known) + len(new) > self._max_stats:
             raise Refusal(
                 429,
@@ -83,6 +89,27 @@ class Newcomers:
             )
         self._made[sender] = made
         self.learn(new)
+
+    def _counted(self) -> Deferred[None]:
+        # Of all that wait at once one reads, for all of them.
+        waiting: Deferred[None] = Deferred()
+        self._waiting.append(waiting)
+        if len(self._waiting) == 1:
+            Deferred.fromCoroutine(self._learn_all()).addBoth(self._count)
+        return waiting
+
+    def _count(self, outcome: Failure | None) -> None:
+        self._knows_all = outcome is None
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            one.callback(outcome)
+
+    async def _learn_all(self) -> None:
+        names = list(await self._store.definitions())
+        for start in range(0, len(names), _NAMES_AT_ONCE):
+            if start:
+                await deferLater(self._store.clock, 0)
+            self.learn(names[start : start + _NAMES_AT_ONCE])
 
     def learn(self, names: Iterable[str]) -> None:
         """
@@ -106,5 +133,5 @@ class Newcomers:
         The names that have these ids, where there are any.
         """
         if any(id not in self._names for id in ids):
-            self.learn(await self._store.definitions())
+            await self._learn_all()
         return [self._names[id] for id in ids if id in self._names]

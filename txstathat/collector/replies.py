@@ -17,7 +17,15 @@ from twisted.web.server import NOT_DONE_YET, Request
 from txstathat.collector.ingest import Refusal
 from txstathat.errors import StoreBusy, StoreError
 
-__all__ = ["AsyncResource", "NotFound", "address_of", "answer", "refusal_of", "refuse"]
+__all__ = [
+    "AsyncResource",
+    "Branch",
+    "NotFound",
+    "address_of",
+    "answer",
+    "refusal_of",
+    "refuse",
+]
 
 #: After how many seconds to come again, when the store is busy or not there.
 RETRY_AFTER = 1
@@ -130,3 +138,15 @@ class NotFound(Resource):
         Answer 404.
         """
         return refuse(request, Refusal(404, self._msg))
+
+
+class Branch(Resource):
+    """
+    What others hang from, with nothing at its own path.
+    """
+
+    def render(self, request: Request) -> bytes:
+        """
+        Answer 404.
+        """
+        return NotFound("there is nothing here").render(request)

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b32encode
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from txstathat.metrica.axes import as_json
 from txstathat.metrica.calendar import ALL
 from txstathat.metrica.cells import cell_key
 from txstathat.metrica.metrica import AveragedMetrica, Metrica
-from txstathat.stores.interface import Addition, Cell, CellKey, Stretch
+from txstathat.stores.interface import Addition, Cell, CellKey, Increment, Stretch
 
 __all__ = [
     "DEFINITIONS",
@@ -130,16 +131,17 @@ def stat_id(name: str) -> str:
     return b32encode(digest[:10]).decode("ascii").lower()
 
 
-def received(name: str, now: float, batches: int = 1) -> Stretch:
+def received(names: Iterable[str], now: float, batches: int = 1) -> Increment:
     """
     What notes that something was received.
 
+    :param names: the stats that it was received for.
     :param now: Unix seconds.
-    :param batches: 0 to note that a stat was made without points.
+    :param batches: 0 to note that stats were made without points.
     """
     milliseconds = int(now * 1000)
-    addition = Addition(0, batches, milliseconds, milliseconds)
-    return Stretch(name, _RECEIVED, "", None, {EVERYTHING: addition})
+    cells = {EVERYTHING: Addition(0, batches, milliseconds, milliseconds)}
+    return Increment([Stretch(_RECEIVED, "", None)], dict.fromkeys(names, cells))
 
 
 def received_key(name: str) -> CellKey:

@@ -52,14 +52,9 @@ class Trash:
         """
         Those of some stats that are not in it.
         """
-        notes = await self._store.records(_KIND)
-        return [
-            stat
-            for stat in stats
-            if not notes
-            or stat.id not in notes
-            or json.loads(notes[stat.id])["receipts"] != stat.receipts
-        ]
+        notes = map(json.loads, (await self._store.records(_KIND)).values())
+        receipts = {note["name"]: note["receipts"] for note in notes}
+        return [stat for stat in stats if receipts.get(stat.name) != stat.receipts]
 
     async def empty(self) -> list[str]:
         """

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from txstathat.metrica.axes import Axis, Choice, as_json
 from txstathat.metrica.calendar import ALL, coarsen
-from txstathat.stores.interface import Addition, Stretch
+from txstathat.stores.interface import Addition, Increment, Stretch
 from txstathat.stores.sums import merge
 
 __all__ = [
@@ -23,12 +23,15 @@ __all__ = [
     "cell_key",
     "cells_of",
     "choice_group",
+    "increments",
     "seen_choices",
     "spread",
 ]
 
 #: What an event was: on each axis its choice, or ``None`` when it is not known.
 Event: TypeAlias = tuple[Choice | None, ...]
+
+Kind = TypeVar("Kind")
 
 #: The group in which the years seen are remembered. No axis's group has this name.
 YEARS = "years"
@@ -60,11 +63,40 @@ def cells_of(axes: Sequence[Axis], event: Event) -> int:
 
 
 def spread(
+    keep: Mapping[str, float | None],
+    finest: Mapping[str, Mapping[Kind, Addition]],
+) -> list[tuple[list[Stretch], Mapping[Kind, Addition]]]:
+    """
+    All stretches in which something counts.
+
+    :param keep: the scales that are kept, finest last, and for how many seconds.
+    :param finest: what happened, by stretch of the finest scale, and in it by event, or
+        by whatever else is to be told apart.
+    :returns: stretches, with what happened in each of them.
+    """
+    # A coarser stretch that holds one finer one holds the same: the same mapping then.
+    shared: dict[int, tuple[list[Stretch], Mapping[Kind, Addition]]] = {}
+    by_label = finest
+    for scale in (*reversed([*keep]), ALL):
+        groups: dict[str, list[Mapping[Kind, Addition]]] = {}
+        for label, happened in by_label.items():
+            groups.setdefault(coarsen(label, scale), []).append(happened)
+        by_label = {
+            label: group[0] if len(group) == 1 else _merged(group)
+            for label, group in groups.items()
+        }
+        for label, happened in by_label.items():
+            stretches, _ = shared.setdefault(id(happened), ([], happened))
+            stretches.append(Stretch(scale, label, keep.get(scale)))
+    return list(shared.values())
+
+
+def increments(
     name: str,
     axes: Sequence[Axis],
-    keep: dict[str, float | None],
+    keep: Mapping[str, float | None],
     additions: Mapping[tuple[str, Event], Addition],
-) -> list[Stretch]:
+) -> list[Increment]:
     """
     All that must be added to a store for some events.
 
@@ -72,29 +104,14 @@ def spread(
     :param axes: its axes.
     :param keep: the scales it keeps, finest last, and for how many seconds.
     :param additions: what happened, by stretch of the finest scale and event.
-    :returns: stretches; those with equal events share one mapping of cells.
     """
-    stretches: list[Stretch] = []
     by_label: dict[str, dict[Event, Addition]] = {}
     for (label, event), addition in additions.items():
         by_label.setdefault(label, {})[event] = addition
-    # A coarser stretch that holds one finer one holds the same: the same mapping then.
-    # (The events are held on to, so that no two of them can have the same id.)
-    expanded: dict[int, tuple[object, dict[str, Addition]]] = {}
-    for scale in (*reversed(keep), ALL):
-        groups: dict[str, list[dict[Event, Addition]]] = {}
-        for label, events in by_label.items():
-            groups.setdefault(coarsen(label, scale), []).append(events)
-        by_label = {
-            label: group[0] if len(group) == 1 else _merged(group)
-            for label, group in groups.items()
-        }
-        for label, events in by_label.items():
-            if id(events) not in expanded:
-                expanded[id(events)] = (events, _expand(axes, events))
-            cells = expanded[id(events)][1]
-            stretches.append(Stretch(name, scale, label, keep.get(scale), cells))
-    return stretches
+    return [
+        Increment(stretches, {name: _expand(axes, events)})
+        for stretches, events in spread(keep, by_label)
+    ]
 
 
 def seen_choices(
@@ -117,12 +134,12 @@ def seen_choices(
     return {group: sorted(texts) for group, texts in groups.items()}
 
 
-def _merged(group: Sequence[Mapping[Event, Addition]]) -> dict[Event, Addition]:
+def _merged(group: Sequence[Mapping[Kind, Addition]]) -> dict[Kind, Addition]:
     whole = dict(group[0])
-    for events in group[1:]:
-        for event, addition in events.items():
-            old = whole.get(event)
-            whole[event] = addition if old is None else merge(old, addition)
+    for happened in group[1:]:
+        for kind, addition in happened.items():
+            old = whole.get(kind)
+            whole[kind] = addition if old is None else merge(old, addition)
     return whole
 
 

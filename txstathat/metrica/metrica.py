@@ -22,7 +22,7 @@ from txstathat.errors import (
 from txstathat.interfaces import IKick
 from txstathat.metrica.axes import Axis, Choice, as_json
 from txstathat.metrica.calendar import RETENTION, SCALES, Calendar, Date, coarsen
-from txstathat.metrica.cells import Event, cells_of, seen_choices, spread
+from txstathat.metrica.cells import Event, cells_of, increments, seen_choices
 from txstathat.metrica.kicks import Kicks, refusal
 from txstathat.metrica.selection import AveragedSelection, Selection
 from txstathat.points import MAX_INTEGER, Amount, amount_text, check_name, parse_amount
@@ -243,7 +243,7 @@ class Metrica:
         axes = list(self.axes.items())
         return Amounts(
             {self.name: self.definition},
-            spread(self.name, self._axes, self.retention, additions),
+            increments(self.name, self._axes, self.retention, additions),
             seen_choices(self.name, axes, additions),
         )
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -16,7 +17,7 @@ from twisted.internet.threads import deferToThreadPool
 from txstathat.errors import StoreError, StoreUnavailable
 from txstathat.stores.sqlite_schema import APPLICATION
 
-__all__ = ["backup_store"]
+__all__ = ["backup_store", "new_file"]
 
 
 def backup_store(url: str, path: str, *, reactor: Any = None) -> Deferred[int]:
@@ -45,14 +46,10 @@ def backup_store(url: str, path: str, *, reactor: Any = None) -> Deferred[int]:
 
 
 def _copy(source: str, path: str) -> int:
-    if os.path.exists(path):
-        raise FileExistsError(f"{path} is there already")
-    unfinished = f"{path}.unfinished"
     try:
-        # Readable by nobody else, as the store may be.
-        os.close(os.open(unfinished, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
         with (
             closing(sqlite3.connect(f"file:{quote(source)}?mode=ro", uri=True)) as old,
+            new_file(path) as unfinished,
             closing(sqlite3.connect(unfinished)) as new,
         ):
             if old.execute("PRAGMA application_id").fetchone() != (APPLICATION,):
@@ -63,15 +60,37 @@ def _copy(source: str, path: str) -> int:
             (sound,) = new.execute("PRAGMA quick_check").fetchone()
             if sound != "ok":
                 raise StoreError(f"the copy is damaged: {sound}")
+        return os.path.getsize(path)
+    except FileExistsError:
+        raise
+    except (sqlite3.Error, OSError) as error:
+        raise StoreUnavailable(f"cannot copy {source} to {path}: {error}") from error
+
+
+@contextmanager
+def new_file(path: str) -> Iterator[str]:
+    """
+    Make a file that appears only when it is complete, readable by nobody else.
+
+    :param path: the file.
+    :returns: a context manager that gives the path of a file to write to, and close. It
+        gets its name, synced to disk, when what is done within succeeds; else it is
+        removed.
+    :raises FileExistsError: if there is one already.
+    :raises OSError: if it cannot be written.
+    """
+    if os.path.exists(path):
+        raise FileExistsError(f"{path} is there already")
+    unfinished = f"{path}.unfinished"
+    try:
+        os.close(os.open(unfinished, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
+        yield unfinished
         handle = os.open(unfinished, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
         os.rename(unfinished, path)
-        return os.path.getsize(path)
-    except (sqlite3.Error, OSError) as error:
-        raise StoreUnavailable(f"cannot copy {source} to {path}: {error}") from error
     finally:
         if os.path.exists(unfinished):
             os.unlink(unfinished)

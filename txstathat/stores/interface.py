@@ -30,6 +30,7 @@ __all__ = [
     "CellKey",
     "IEntry",
     "IStore",
+    "Increment",
     "Outcome",
     "Stretch",
 ]
@@ -99,25 +100,31 @@ class CellKey(NamedTuple):
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
+class Stretch(NamedTuple):
     """
-    What is added to the cells of one stretch of time of one Metrica.
+    A stretch of time in which something is added.
 
-    :ivar name: the Metrica's name.
     :ivar scale: the scale.
     :ivar label: the stretch.
-    :ivar keep: for how many seconds from now on its cells are kept; ``None`` is for
-        ever.
-    :ivar cells: additions by key. Stretches may share one mapping: a store can then
-        take it over once.
+    :ivar keep: for how many seconds from now on its cells are kept, or up to a
+        thousandth longer; ``None`` is for ever.
     """
 
-    name: str
     scale: str
     label: str
     keep: float | None
-    cells: Mapping[str, Addition]
+
+
+class Increment(NamedTuple):
+    """
+    What is added alike in several stretches.
+
+    :ivar stretches: in which.
+    :ivar cells: additions by Metrica's name, then key.
+    """
+
+    stretches: Sequence[Stretch]
+    cells: Mapping[str, Mapping[str, Addition]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +134,12 @@ class Amounts:
 
     :ivar definitions: the definition of each Metrica in it, by name: written when the
         store has none for that name, else they must be equal.
-    :ivar stretches: the additions.
+    :ivar increments: the additions.
     :ivar choices: choices seen, by Metrica's name and set of choices.
     """
 
     definitions: Mapping[str, str]
-    stretches: Sequence[Stretch]
+    increments: Sequence[Increment]
     choices: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
 
 

@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _quote
 from threading import local
 from typing import Any
@@ -46,7 +45,13 @@ from txstathat.stores.redis_scripts import ADD, CLAIM, PUT_RECORD, READ
 from txstathat.stores.store import IBackend
 from txstathat.stores.sums import as_cell
 
-__all__ = ["COMMAND_SECONDS", "CONNECT_SECONDS", "PREFIX", "RedisBackend"]
+__all__ = [
+    "COMMAND_SECONDS",
+    "CONNECT_SECONDS",
+    "PREFIX",
+    "RedisBackend",
+    "read_addition",
+]
 
 #: With what all keys begin, by default.
 PREFIX = "txstathat"
@@ -57,7 +62,7 @@ COMMAND_SECONDS = 2.0
 CONNECT_SECONDS = 1.0
 
 _VERSION = 1
-_TAGS = 256
+_TAGS = [f"{n:02x}" for n in range(256)]
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
@@ -155,14 +160,16 @@ class RedisBackend:
             return [self._add_once(batch, batch.amounts()) for batch in batches]
 
     def _add_once(self, batch: Batch, amounts: Amounts) -> Answer:
-        for stretch in amounts.stretches:
-            if any(abs(one.whole) > MAX_INTEGER for one in stretch.cells.values()):
-                return Answer(Outcome.OVERFLOW, stretch.name)
+        for _, added in amounts.increments:
+            for name, cells in added.items():
+                if any(abs(one.whole) > MAX_INTEGER for one in cells.values()):
+                    return Answer(Outcome.OVERFLOW, name)
         if not self._clustered:
             part = _Part(self, batch, _tag(batch.id))
             part.definitions = amounts.definitions
-            for stretch in amounts.stretches:
-                part.stretches.append(stretch)
+            for stretches, added in amounts.increments:
+                for name, cells in added.items():
+                    part.add(name, stretches, cells)
             for group in amounts.choices.items():
                 part.choices.append(group)
             return _answer(part.run("apply"))
@@ -178,8 +185,11 @@ class RedisBackend:
 
         if amounts.definitions:
             part("names").definitions = amounts.definitions
-        for stretch in amounts.stretches:
-            part(_tag(stretch.name, stretch.label[:10])).stretches.append(stretch)
+        for stretches, added in amounts.increments:
+            for name, cells in added.items():
+                for stretch in stretches:
+                    tag = _tag(name, stretch.label[:10])
+                    part(tag).add(name, [stretch], cells)
         for (name, group), choices in amounts.choices.items():
             part(_tag(name)).choices.append(((name, group), choices))
 
@@ -336,8 +346,18 @@ class _Part:
         self._tag = tag
         self._call: tuple[list[str], str] | None = None
         self.definitions: Any = {}
-        self.stretches: list[Stretch] = []
+        self.increments: list[
+            tuple[str, Sequence[Stretch], Mapping[str, Addition]]
+        ] = []
         self.choices: list[tuple[tuple[str, str], Sequence[str]]] = []
+
+    def add(
+        self, name: str, stretches: Sequence[Stretch], cells: Mapping[str, Addition]
+    ) -> None:
+        """
+        Add to some stretches of a Metrica.
+        """
+        self.increments.append((name, stretches, cells))
 
     def run(self, mode: str) -> str:
         """
@@ -356,20 +376,20 @@ class _Part:
             # A part without definitions does not touch them, and may be elsewhere.
             backend._names_key if self.definitions else backend._key(self._tag, "none"),
         ]
+        # What is added in several places need be told only once.
         cells: list[list[str]] = []
         numbers: dict[int, int] = {}
-        stretches = []
-        for stretch in self.stretches:
-            # Stretches that share their cells need them only once.
-            number = numbers.get(id(stretch.cells))
+        increments: list[list[str | int]] = []
+        for name, stretches, added in self.increments:
+            number = numbers.get(id(added))
             if number is None:
-                cells.append(_flat(stretch.cells.items()))
-                number = numbers[id(stretch.cells)] = len(cells)
-            keys.append(
-                backend._stretch_key(stretch.name, stretch.scale, stretch.label)
-            )
-            keep = "" if stretch.keep is None else _milliseconds(stretch.keep)
-            stretches.append([len(keys), number, keep, stretch.name])
+                cells.append(_flat(added.items()))
+                number = numbers[id(added)] = len(cells)
+            increments.append([name, number, len(keys) + 1])
+            for scale, label, keep in stretches:
+                keys.append(backend._stretch_key(name, scale, label))
+                kept = "" if keep is None else _milliseconds(keep)
+                increments[-1].append(kept)
         choices = []
         for (name, group), seen in self.choices:
             keys.append(backend._choices_key(name, group))
@@ -379,7 +399,7 @@ class _Part:
             "remember": _milliseconds(self._batch.remember),
             "definitions": [text for both in self.definitions.items() for text in both],
             "cells": cells,
-            "stretches": stretches,
+            "increments": increments,
             "choices": choices,
         }
         return keys, _json(plan)
@@ -396,10 +416,19 @@ def _flat(cells: Iterable[tuple[str, Addition]]) -> list[str]:
     return flat
 
 
-def _cell(text: str) -> Cell:
+def read_addition(text: str) -> Addition:
+    """
+    What a cell is made of.
+
+    :param text: the cell's text.
+    """
     whole, events, least, most, *floats = text.split(" ")
     real, rest = map(float, floats) if floats else (None, 0.0)
-    return as_cell(int(whole), int(events), _number(least), _number(most), real, rest)
+    return Addition(int(whole), int(events), _number(least), _number(most), real, rest)
+
+
+def _cell(text: str) -> Cell:
+    return as_cell(*read_addition(text))
 
 
 def _number(text: str) -> int | float:
@@ -422,9 +451,9 @@ def _json(thing: Any) -> str:
     return _ENCODER.encode(thing)
 
 
-@lru_cache(4096)
-def _tag(*parts: str) -> str:
-    return f"{crc32(_json(parts).encode()) % _TAGS:02x}"
+def _tag(name: str, day: str | None = None) -> str:
+    parts = _quote(name) if day is None else f"{_quote(name)},{_quote(day)}"
+    return _TAGS[crc32(f"[{parts}]".encode("ascii")) % len(_TAGS)]
 
 
 def _glob(text: str) -> str:

@@ -15,9 +15,8 @@ __all__ = ["ADD", "CLAIM", "PUT_RECORD", "READ"]
 #: - ``digest``, ``remember`` (milliseconds)
 #: - ``definitions``: name, definition, name, definition, ...
 #: - ``cells``: lists of key, addition, key, addition, ...
-#: - ``stretches``: lists of key's number, cells' number, milliseconds to keep ('' is
-#: for
-#:   ever), name
+#: - ``increments``: lists of name, cells' number, number of the first of some keys, and
+#:   for each of these the milliseconds to keep ('' is for ever)
 #: - ``choices``: lists of key's number, choice, choice, ...
 #:
 #: A cell is the text ``whole events least most`` and, with floats, ``real rest``.
@@ -147,49 +146,63 @@ for n, cells in ipairs(plan.cells) do
     parsed[n] = additions
 end
 
-local changes = {}
-for n, stretch in ipairs(plan.stretches) do
-    local cells = plan.cells[stretch[2]]
-    local additions = parsed[stretch[2]]
+-- What the cells at a key become; nil if one of them would be too large.
+local function changed(key, cells, additions)
     local change = {}
     for from = 1, #cells, 2 * CHUNK do
         local fields = {}
         for i = from, math.min(from + 2 * CHUNK - 1, #cells), 2 do
             fields[#fields + 1] = cells[i]
         end
-        local olds = redis.call('HMGET', KEYS[stretch[1]], unpack(fields))
+        local olds = redis.call('HMGET', key, unpack(fields))
         for i, old in ipairs(olds) do
             local at = from + 2 * i - 1
             local new = cells[at]
             if old then
                 local more = additions[at]
-                new = more and add_fast(old, more) or add(old, cells[at])
+                new = more and add_fast(old, more) or add(old, new)
             end
             if not new then
-                return 'overflow:' .. stretch[4]
+                return nil
             end
             change[#change + 1] = fields[i]
             change[#change + 1] = new
         end
     end
-    changes[n] = change
+    return change
+end
+
+local changes = {}
+for _, increment in ipairs(plan.increments) do
+    local name, number, first = unpack(increment, 1, 3)
+    local cells, additions = plan.cells[number], parsed[number]
+    for i = 4, #increment do
+        local key = first + i - 4
+        local change = changed(KEYS[key], cells, additions)
+        if not change then
+            return 'overflow:' .. name
+        end
+        changes[key] = change
+    end
 end
 
 if ARGV[2] == 'check' then
     return 'fine'
 end
 
-for n, stretch in ipairs(plan.stretches) do
-    local key = KEYS[stretch[1]]
-    local change = changes[n]
-    for from = 1, #change, 2 * CHUNK do
-        local upto = math.min(from + 2 * CHUNK - 1, #change)
-        redis.call('HSET', key, unpack(change, from, upto))
-    end
-    if stretch[3] == '' then
-        redis.call('PERSIST', key)
-    else
-        redis.call('PEXPIRE', key, stretch[3])
+for _, increment in ipairs(plan.increments) do
+    for i = 4, #increment do
+        local at = increment[3] + i - 4
+        local key, keep, change = KEYS[at], increment[i], changes[at]
+        for from = 1, #change, 2 * CHUNK do
+            local upto = math.min(from + 2 * CHUNK - 1, #change)
+            redis.call('HSET', key, unpack(change, from, upto))
+        end
+        if keep == '' then
+            redis.call('PERSIST', key)
+        else
+            redis.call('PEXPIRE', key, keep)
+        end
     end
 end
 for i = 1, #plan.definitions, 2 do

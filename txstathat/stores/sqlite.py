@@ -11,6 +11,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
+from math import ceil
 from typing import Any
 
 from zope.interface import implementer
@@ -24,6 +26,7 @@ from txstathat.stores.interface import (
     Batch,
     Cell,
     CellKey,
+    Increment,
     Outcome,
     Stretch,
 )
@@ -31,7 +34,14 @@ from txstathat.stores.sqlite_schema import MIGRATIONS, migrate, transaction
 from txstathat.stores.store import IBackend
 from txstathat.stores.sums import as_cell
 
-__all__ = ["BUSY_SECONDS", "MAX_LOG", "SWEEP_EVERY", "SWEEP_ROWS", "SqliteBackend"]
+__all__ = [
+    "BUSY_SECONDS",
+    "MAX_KNOWN",
+    "MAX_LOG",
+    "SWEEP_EVERY",
+    "SWEEP_ROWS",
+    "SqliteBackend",
+]
 
 #: For how many seconds a write waits for another process's, before it fails.
 BUSY_SECONDS = 3.0
@@ -40,6 +50,9 @@ SWEEP_EVERY = 60.0
 #: How many rows one such sweep deletes at most; when that was not all, the next write
 #: goes on with it.
 SWEEP_ROWS = 2000
+#: How many stretches are remembered, so that they need not be looked up; with one more
+#: all are forgotten.
+MAX_KNOWN = 50_000
 #: The size in bytes to which the write-ahead log is cut back after a checkpoint.
 MAX_LOG = 16 * 2**20
 
@@ -90,8 +103,8 @@ _METRICAS = """
     FROM wanted CROSS JOIN metrica ON metrica.name = wanted.name"""
 
 _STRETCHES = """
-    WITH wanted (number, metrica, scale, label) AS (VALUES {rows})
-    SELECT number, id, expires
+    WITH wanted (metrica, scale, label) AS (VALUES {rows})
+    SELECT stretch.metrica, id, expires
     FROM wanted CROSS JOIN stretch ON stretch.metrica = wanted.metrica
         AND stretch.scale = wanted.scale AND stretch.label = wanted.label"""
 
@@ -126,6 +139,11 @@ class SqliteBackend:
         self._busy_seconds = busy_seconds
         self._sweep_rows = sweep_rows
         self._next_sweep = 0.0
+        # What is known of the tables, as of when another connection last changed them.
+        self._version: int | None = None
+        self._metricas: dict[str, tuple[int, str]] = {}
+        # By scale and label: when the stretches expire, and their ids by Metrica.
+        self._stretches: dict[tuple[str, str], tuple[float | None, dict[int, int]]] = {}
 
     def open(self) -> None:
         """
@@ -166,14 +184,33 @@ class SqliteBackend:
         """See :meth:`.IStore.add`."""
         amounts = [batch.amounts() for batch in batches]
         with _told_errors():
-            with transaction(self._writer, "IMMEDIATE"):
-                now = self._seconds()
-                answers = [
-                    self._add_once(batch, amount, now)
-                    for batch, amount in zip(batches, amounts, strict=True)
-                ]
+            try:
+                with transaction(self._writer, "IMMEDIATE"):
+                    now = self._seconds()
+                    self._recall()
+                    answers = [
+                        self._add_once(batch, amount, now)
+                        for batch, amount in zip(batches, amounts, strict=True)
+                    ]
+            except BaseException:
+                self._forget()
+                raise
             self._sweep(now)
         return answers
+
+    def _recall(self) -> None:
+        """
+        Forget what is known of the tables, if another connection has changed them.
+        """
+        (version,) = self._writer.execute("PRAGMA data_version").fetchone()
+        known = sum(len(ids) for _, ids in self._stretches.values())
+        if version != self._version or known > MAX_KNOWN:
+            self._forget()
+            self._version = version
+
+    def _forget(self) -> None:
+        self._metricas.clear()
+        self._stretches.clear()
 
     def _add_once(self, batch: Batch, amounts: Amounts, now: float) -> Answer:
         db = self._writer
@@ -188,6 +225,7 @@ class SqliteBackend:
             self._add_amounts(amounts, now)
         except _Refused as refused:
             db.execute("ROLLBACK TO one")
+            self._forget()
             return refused.answer
         finally:
             db.execute("RELEASE one")
@@ -202,15 +240,17 @@ class SqliteBackend:
         db = self._writer
         db.execute("SAVEPOINT cells")
         try:
-            self._add_stretches(ids, amounts.stretches, now)
+            self._add_cells(ids, amounts.increments, now)
         except (sqlite3.IntegrityError, OverflowError):
             # One after the other, to tell which one it is.
             db.execute("ROLLBACK TO cells")
-            for stretch in amounts.stretches:
-                try:
-                    self._add_stretches(ids, [stretch], now)
-                except (sqlite3.IntegrityError, OverflowError):
-                    raise _Refused(Outcome.OVERFLOW, stretch.name) from None
+            self._forget()
+            for stretches, cells in amounts.increments:
+                for name, some in cells.items():
+                    try:
+                        self._add_cells(ids, [Increment(stretches, {name: some})], now)
+                    except (sqlite3.IntegrityError, OverflowError):
+                        raise _Refused(Outcome.OVERFLOW, name) from None
         db.execute("RELEASE cells")
         db.executemany(
             "INSERT OR IGNORE INTO choice (metrica, grouped, choice) VALUES (?, ?, ?)",
@@ -222,83 +262,102 @@ class SqliteBackend:
         )
 
     def _metrica_ids(self, definitions: Mapping[str, str]) -> dict[str, int]:
+        known = self._metricas
+        unknown = [(name,) for name in definitions if name not in known]
+        for name, id, definition in self._select(_METRICAS, unknown):
+            known[name] = id, definition
         ids: dict[str, int] = {}
-        names = [(name,) for name in definitions]
-        for name, id, definition in self._select(_METRICAS, names):
-            if definition != definitions[name]:
-                raise _Refused(Outcome.MISMATCH, name)
-            ids[name] = id
         for name, definition in definitions.items():
-            if name not in ids:
-                ids[name] = _new_id(
-                    self._writer.execute(
-                        "INSERT INTO metrica (name, definition) VALUES (?, ?)",
-                        (name, definition),
-                    )
+            if name not in known:
+                cursor = self._writer.execute(
+                    "INSERT INTO metrica (name, definition) VALUES (?, ?)",
+                    (name, definition),
                 )
+                known[name] = _new_id(cursor), definition
+            ids[name], stored = known[name]
+            if stored != definition:
+                raise _Refused(Outcome.MISMATCH, name)
         return ids
 
-    def _add_stretches(
-        self, ids: Mapping[str, int], stretches: Sequence[Stretch], now: float
+    def _add_cells(
+        self, ids: Mapping[str, int], increments: Sequence[Increment], now: float
     ) -> None:
-        wanted = [(ids[one.name], one.scale, one.label) for one in stretches]
-        places = self._stretch_ids(wanted, [one.keep for one in stretches], now)
         whole: list[tuple[Any, ...]] = []
         real: list[tuple[Any, ...]] = []
-        for here, stretch in zip(places, stretches, strict=True):
-            for key, one in stretch.cells.items():
-                if abs(one.whole) > MAX_INTEGER:
-                    raise OverflowError
-                if one.real is None:
-                    whole.append((here, key, *one[:4]))
-                else:
-                    real.append((here, key, *one))
+        for stretches, cells in increments:
+            metricas = [ids[name] for name in cells]
+            wholes, reals = [], []
+            for metrica, additions in zip(metricas, cells.values(), strict=True):
+                for key, one in additions.items():
+                    if abs(one.whole) > MAX_INTEGER:
+                        raise OverflowError
+                    if one.real is None:
+                        wholes.append((metrica, (key, *one[:4])))
+                    else:
+                        reals.append((metrica, (key, *one)))
+            for stretch in stretches:
+                known = self._stretch_ids(stretch, metricas, now)
+                whole += [(known[metrica], *row) for metrica, row in wholes]
+                real += [(known[metrica], *row) for metrica, row in reals]
         for statement, rows in ((_ADD_WHOLE, whole), (_ADD_REAL, real)):
+            # In the order of the table, in which each is found near the one before.
+            rows.sort()
             for sql, values in _in_bulk(statement, rows):
                 self._writer.execute(sql, values)
 
     def _stretch_ids(
+        self, stretch: Stretch, metricas: Sequence[int], now: float
+    ) -> Mapping[int, int]:
+        """
+        The ids of a stretch, by Metrica; from now on they are kept for its time.
+        """
+        scale, label, keep = stretch
+        until = None if keep is None else _rounded_up(now + keep, keep)
+        known = self._stretches.get((scale, label))
+        if known is None or known[0] != until:
+            known = self._stretches[scale, label] = until, {}
+        ids = known[1]
+        missing = [metrica for metrica in metricas if metrica not in ids]
+        if missing:
+            ids.update(self._found_or_made(scale, label, until, missing, now))
+        return ids
+
+    def _found_or_made(
         self,
-        wanted: Sequence[tuple[int, str, str]],
-        keeps: Sequence[float | None],
+        scale: str,
+        label: str,
+        until: float | None,
+        metricas: Sequence[int],
         now: float,
-    ) -> list[int]:
+    ) -> dict[int, int]:
         db = self._writer
+        wanted = [(metrica, scale, label) for metrica in metricas]
         found: dict[int, int] = {}
         dead: list[tuple[int]] = []
-        # By when they will expire, those that would expire at another time.
-        prolonged: dict[float | None, list[tuple[int]]] = {}
-        numbered = [(number, *one) for number, one in enumerate(wanted)]
-        for number, id, expires in self._select(_STRETCHES, numbered):
-            keep = keeps[number]
+        prolonged: list[tuple[int]] = []
+        for metrica, id, expires in self._select(_STRETCHES, wanted):
             if expires is not None and expires <= now:
                 dead.append((id,))
                 continue
-            found[number] = id
-            until = None if keep is None else now + keep
-            if until != expires:
-                prolonged.setdefault(until, []).append((id,))
+            found[metrica] = id
+            if expires != until:
+                prolonged.append((id,))
         if dead:
             db.executemany("INSERT OR IGNORE INTO dead (stretch) VALUES (?)", dead)
             db.executemany("DELETE FROM stretch WHERE id = ?", dead)
-        for until, some in prolonged.items():
-            for sql, values in _in_bulk(
-                "UPDATE stretch SET expires = ? WHERE id IN (VALUES {rows})", some
-            ):
-                db.execute(sql, [until, *values])
-        missing = [one for one in numbered if one[0] not in found]
         for sql, values in _in_bulk(
-            "INSERT INTO stretch (metrica, scale, label, expires) VALUES {rows} "
-            "ON CONFLICT DO NOTHING",
-            [
-                (*one, None if keeps[number] is None else now + keeps[number])  # type: ignore[operator]
-                for number, *one in missing
-            ],
+            "UPDATE stretch SET expires = ? WHERE id IN (VALUES {rows})", prolonged
+        ):
+            db.execute(sql, [until, *values])
+        missing = [row for row in wanted if row[0] not in found]
+        for sql, values in _in_bulk(
+            "INSERT INTO stretch (metrica, scale, label, expires) VALUES {rows}",
+            [(*row, until) for row in missing],
         ):
             db.execute(sql, values)
-        for number, id, _ in self._select(_STRETCHES, missing):
-            found[number] = id
-        return [found[number] for number in range(len(wanted))]
+        for metrica, id, _ in self._select(_STRETCHES, missing):
+            found[metrica] = id
+        return found
 
     def _select(
         self, statement: str, rows: Sequence[tuple[Any, ...]]
@@ -319,6 +378,7 @@ class SqliteBackend:
             db.execute("DELETE FROM stretch WHERE metrica = ?", row)
             db.execute("DELETE FROM choice WHERE metrica = ?", row)
             db.execute("DELETE FROM metrica WHERE id = ?", row)
+            self._forget()
             return True
 
     def drop_expired(self, limit: int) -> int:
@@ -330,6 +390,8 @@ class SqliteBackend:
             expired = db.execute(
                 "SELECT id FROM stretch WHERE expires <= ? LIMIT ?", (now, limit)
             ).fetchall()
+            if expired:
+                self._forget()
             db.executemany("INSERT INTO dead (stretch) VALUES (?)", expired)
             db.executemany("DELETE FROM stretch WHERE id = ?", expired)
             left -= db.execute(
@@ -444,9 +506,15 @@ def _in_bulk(
             places = f"({','.join('?' * len(some[0]))})"
             yield (
                 statement.replace("{rows}", ",".join([places] * size)),
-                [value for row in some for value in row],
+                [*chain.from_iterable(some)],
             )
             at += size
+
+
+def _rounded_up(until: float, keep: float) -> float:
+    # So a stretch that is written to again and again is not each time prolonged.
+    step = keep / 1000
+    return ceil(until / step) * step
 
 
 def _new_id(cursor: sqlite3.Cursor) -> int:

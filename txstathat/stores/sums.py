@@ -4,9 +4,12 @@ Sums that stay exact: whole numbers apart, floats with what they could not hold.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from txstathat.stores.interface import Addition, Cell
 
-__all__ = ["add_floats", "as_cell", "event", "merge"]
+__all__ = ["add_floats", "as_cell", "event", "events", "merge"]
 
 
 def add_floats(
@@ -32,6 +35,24 @@ def event(amount: int | float) -> Addition:
     if isinstance(amount, int):
         return Addition(amount, 1, amount, amount)
     return Addition(0, 1, amount, amount, amount)
+
+
+def events(amounts: Sequence[int | float]) -> Addition:
+    """
+    One event or more, of these amounts.
+
+    :raises OverflowError: if the sum of the floats is beyond the largest float.
+    """
+    if len(amounts) == 1:
+        return event(amounts[0])
+    floats = [amount for amount in amounts if isinstance(amount, float)]
+    real, rest = None, 0.0
+    if floats:
+        # Each is the float next to the exact value.
+        real = math.fsum(floats)
+        rest = math.fsum([-real, *floats])
+    whole = sum(amount for amount in amounts if isinstance(amount, int))
+    return Addition(whole, len(amounts), min(amounts), max(amounts), real, rest)
 
 
 def merge(a: Addition, b: Addition) -> Addition:

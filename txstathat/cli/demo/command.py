@@ -7,6 +7,7 @@ from __future__ import annotations
 import sys
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -55,16 +56,24 @@ LOOK = 0.2
 )
 def demo(seconds: float) -> None:
     """
-    Open a bookshop that counts, and a StatHat of its own to look at; then compare.
+    Open a bookshop that counts, and a StatHat of its own.
 
+    Look at it meanwhile; at the end what was sent is compared with what has arrived.
     All of it runs in this process, on addresses of this machine only, and is kept in a
     temporary directory until it ends: after --seconds, or with Ctrl-C.
     """
+    for library in ("plotly", "prometheus_client", "psutil"):
+        if find_spec(library) is None:
+            raise click.ClickException(
+                f"the demo shows all, and needs {library}: pip install 'txStatHat[all]'"
+            )
     console = Console(highlight=False)
 
     async def command(reactor: Any) -> int:
         try:
             lines = await _run(reactor, seconds, console)
+        except CancelledError:
+            raise
         except Exception:
             # The log only counts here.
             click.echo(Failure().getTraceback(), err=True)
@@ -124,7 +133,7 @@ async def _run(reactor: Any, seconds: float, console: Console) -> list[Line]:
         )
         root = Resource()
         root.putChild(b"shop", shop)
-        root.putChild(b"charts", Overview("/charts", requests, orders))
+        root.putChild(b"charts", Overview("/charts", f"{url}/", requests, orders))
         root.putChild(b"", Redirect(b"charts/"))
         port = reactor.listenTCP(0, Site(root), interface="127.0.0.1")
         opened.push_async_callback(port.stopListening)

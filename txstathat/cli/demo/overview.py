@@ -43,25 +43,27 @@ class Overview(Resource):
     A page with a chart of each kind, to be hung in at a path of its own.
 
     :param path: that path, such as ``'/charts'``.
+    :param stats: where the collector's pages are.
     :param requests: what was asked of the site.
     :param orders: what was sold.
     """
 
     def __init__(
-        self, path: str, requests: AveragedMetrica, orders: AveragedMetrica
+        self, path: str, stats: str, requests: AveragedMetrica, orders: AveragedMetrica
     ) -> None:
         super().__init__()
         self._path = path
+        self._stats = stats
         options: dict[str, Any] = {"refresh": REFRESH, "assets": f"{path}/assets"}
         self._charts: dict[str, Chart] = {
             "genres": TimeserieChart(
-                orders, "genre", title="Books sold, by genre", **options
+                orders, "genre", title="Books sold in 24 hours, by genre", **options
             ),
             "requests": LatestCountAndAverageChart(
-                requests, title="Requests, and milliseconds", **options
+                requests, title="Requests of the last hour, and milliseconds", **options
             ),
-            "payments": PieChart(orders, "payment", title="Payments", **options),
-            "timeline": TimelineChart(orders, title="Books sold", **options),
+            "payments": PieChart(orders, "payment", title="Payments of all", **options),
+            "timeline": TimelineChart(orders, title="Books sold today", **options),
         }
         self.putChild(b"assets", ChartAssets())
         self.putChild(b"", self)
@@ -89,7 +91,10 @@ class Overview(Resource):
         return NOT_DONE_YET
 
     async def _page(self) -> bytes:
-        content = tags.div(tags.h1("The bookshop"))
+        content = tags.div(
+            tags.h1("The bookshop"),
+            tags.p(tags.a("Its stats", href=self._stats), " (sign in by the link)"),
+        )
         today = datetime.now(UTC)
         for name, chart in self._charts.items():
             query = parse_qs(_QUERIES[name].format(today).encode("ascii"))

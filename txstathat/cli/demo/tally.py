@@ -167,9 +167,9 @@ def table_of(lines: Sequence[Line]) -> Table:
     The lines as a table.
     """
     table = Table(title="What was sent, and what is told")
-    table.add_column("")
+    table.add_column("", overflow="fold")
     for heading in ("sent", "told", "mean sent", "mean told", ""):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for line in lines:
         table.add_row(
             line.name,

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from twisted.web.resource import Resource
-
 from txstathat.charts.assets import ChartAssets, KeptFile, style_hashes
+from txstathat.collector.replies import Branch
 
 __all__ = ["Files"]
 
 _STATIC = Path(__file__).parent / "static"
 
 
-class Files(Resource):
+class Files(Branch):
     """
     What is at ``/assets``.
 

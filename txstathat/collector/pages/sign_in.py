@@ -177,8 +177,8 @@ def _form(onward: str, wrong: str = "") -> Tag:
             action="/sign-in",
         ),
         tags.p(
-            "The collector printed one when it was started for the first time. "
-            "To make another: ",
+            "The collector printed one, or wrote it to a file, when it was started for "
+            "the first time. To make another: ",
             tags.code("txstathat keys add access NAME"),
             class_="hint",
         ),

@@ -18,7 +18,8 @@ def sparkline(values: Sequence[float | None]) -> Tag:
     """
     Draw a line, as SVG; the style sheet says how it looks.
 
-    :param values: one for each step, ``None`` where there is no data.
+    :param values: one for each step, ``None`` where there is no data. The last step is
+        not over, which the way to it shows.
     """
     known = [value for value in values if value is not None]
     # From 0, so that heights can be compared; below it where a number is.
@@ -36,17 +37,27 @@ def sparkline(values: Sequence[float | None]) -> Tag:
             "focusable": "false",
         },
     )
+    last = len(values) - 1
     for run in _runs(values):
         places = []
         for at, value in run:
             up = (value / 2 - low) / (high - low or 1) * (_HEIGHT - 2 * _EDGE)
             places.append(f"{_EDGE + at * across:.1f},{_HEIGHT - _EDGE - up:.1f}")
-        line = {"points": " ".join(places)}
         if len(places) == 1:
             # A line of no length shows as a dot, with round ends.
-            line = {"points": " ".join(places * 2), "class": "dot"}
-        svg(Tag("polyline", attributes=dict[Any, Any](line)))
+            _draw(svg, places * 2, "dot")
+        elif run[-1][0] == last:
+            if len(places) > 2:
+                _draw(svg, places[:-1])
+            _draw(svg, places[-2:], "part")
+        else:
+            _draw(svg, places)
     return svg
+
+
+def _draw(svg: Tag, places: Sequence[str], kind: str = "") -> None:
+    line = {"points": " ".join(places), **({"class": kind} if kind else {})}
+    svg(Tag("polyline", attributes=dict[Any, Any](line)))
 
 
 def _runs(values: Sequence[float | None]) -> list[list[tuple[int, float]]]:

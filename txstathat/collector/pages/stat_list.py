@@ -131,7 +131,12 @@ def _table(stats: Sequence[Stat], days: Mapping[str, Series], now: float) -> Tag
         return tags.transparent()
     heads = [
         tags.th("Name", scope="col"),
-        tags.th("Last 24 hours", scope="col", colspan="2"),
+        tags.th(
+            "Last 24 hours",
+            scope="col",
+            colspan="2",
+            title="By the hour; the last one, which is dotted, is not over",
+        ),
         tags.th("Last received", scope="col", class_="wide"),
     ]
     rows = [_row(stat, days.get(stat.name), now) for stat in stats]

@@ -193,7 +193,9 @@ def _summary(series: Series, now: float) -> Tag:
         *([("Total", summary.total)] if stat.counter else []),
         ("Deviation", summary.deviation),
     ]
-    what = "sums" if stat.counter else "averages"
+    what = "sum" if stat.counter else "average"
+    if len(values) != 1:
+        what += "s"
     received = (
         f"Last received {ago(stat.received_at, now)}"
         if stat.receipts

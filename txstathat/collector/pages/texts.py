@@ -19,6 +19,8 @@ def number(value: float | None) -> str:
         return f"{int(value):,}"
     if 1000 <= abs(value) < 1e9:
         return f"{value:,.1f}"
+    if 1e9 <= abs(value) < 1e15:
+        return f"{value:,.0f}"
     return f"{value:.5g}"
 
 

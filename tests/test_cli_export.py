@@ -1,0 +1,160 @@
+"""
+``txstathat export``, and ``txstathat import`` of what it wrote.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.threads import deferToThread
+
+from tests.stores import wait_until
+from tests.test_archive import batch
+from tests.test_collector_service import ROOT, ServiceCase
+from txstathat import Count, Value
+from txstathat.collector.archive import Archive
+from txstathat.stores import open_store
+from txstathat.stores.dump import KeptCell, open_dump
+
+
+class ExportTests(ServiceCase):
+    """
+    ``export``, of a collector that runs.
+    """
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir()
+        self.file = self.folder / "all.jsonl"
+        self.target = f"sqlite:{self.folder / 'new.sqlite'}"
+
+    def shell(self, *arguments: str) -> Any:
+        """Run a command: its status and what it says."""
+
+        def run() -> tuple[int, str]:
+            done = subprocess.run(
+                [sys.executable, "-m", "txstathat", *arguments],
+                capture_output=True,
+                text=True,
+                cwd=ROOT,
+            )
+            self.assertNotIn("Traceback", done.stderr)
+            return done.returncode, done.stdout + done.stderr
+
+        return deferToThread(run)
+
+    @property
+    def store(self) -> str:
+        """The store of the collector that runs."""
+        return f"sqlite:{Path(self.path).absolute()}"
+
+    def cells(self, url: str) -> list[KeptCell]:
+        """All that is kept in a store, without until when."""
+        with open_dump(url) as dump:
+            return [cell._replace(until=None) for cell in dump.cells()]
+
+    @inlineCallbacks
+    def test_round(self) -> Any:
+        """All is in the other store, once; the file is for its owner only."""
+        yield self.start()
+        yield self.rooms.archive.keep(
+            batch(Count("a", 2), Value("b/é <b>", 0.5), Count("a", 3, 1_363_118_126))
+        )
+        status, told = yield self.shell("export", str(self.file), "--store", self.store)
+        size = self.file.stat().st_size
+        self.assertEqual((status, told), (0, f"{self.file} has {size:,} bytes.\n"))
+        self.assertEqual(self.file.stat().st_mode & 0o777, 0o600)
+        for key in self.keys.values():
+            self.assertNotIn(key, self.file.read_text())
+        before = self.cells(self.store)
+        yield self.rooms.archive.keep(batch(Count("a", 4)))
+        for words in ("is in the store.", "was in the store before: there is nothing"):
+            status, told = yield self.shell(
+                "import", str(self.file), "--store", self.target
+            )
+            self.assertEqual(status, 0)
+            self.assertIn(words, told)
+            self.assertEqual(self.cells(self.target), before)
+        opened = yield open_store(self.target)
+        self.addCleanup(opened.close)
+        stats = yield Deferred.fromCoroutine(Archive(opened).stats())
+        self.assertEqual(
+            [(stat.name, stat.kind) for stat in stats],
+            [("a", "count"), ("b/é <b>", "value")],
+        )
+
+    @inlineCallbacks
+    def test_killed(self) -> Any:
+        """An import that was killed goes on where it was."""
+        yield self.start()
+        now = int(self.rooms.archive.store.clock.seconds())
+        yield self.rooms.archive.keep(
+            batch(*(Count(f"s{n % 400}", n, now - 61 * n) for n in range(4_000)))
+        )
+        status, _ = yield self.shell("export", str(self.file), "--store", self.store)
+        self.assertEqual(status, 0)
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "txstathat", "import", str(self.file)),
+                *("--store", self.target),
+            ],
+            cwd=ROOT,
+        )
+        self.addCleanup(process.kill)
+        path = self.target.removeprefix("sqlite:")
+
+        def some() -> bool:
+            try:
+                with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+                    return bool(db.execute("SELECT count(*) FROM cell").fetchone()[0])
+            except sqlite3.Error:
+                return False
+
+        yield deferToThread(wait_until, some)
+        process.kill()
+        yield deferToThread(process.wait)
+        all_cells = self.cells(self.store)
+        self.assertLess(len(self.cells(self.target)), len(all_cells))
+        status, told = yield self.shell(
+            "import", str(self.file), "--store", self.target
+        )
+        self.assertEqual((status, told), (0, f"{self.file} is in the store.\n"))
+        self.assertEqual(self.cells(self.target), all_cells)
+
+    @inlineCallbacks
+    def test_failures(self) -> Any:
+        """What cannot be is told in words, and leaves nothing half done."""
+        yield self.start()
+        yield self.rooms.archive.keep(batch(Count("a", 2)))
+        self.file.write_text("mine")
+        export = ("export", str(self.file), "--store")
+        for words, store in (
+            ("is there already", self.store),
+            ("a store that lasts", "memory:"),
+            ("cannot read", f"sqlite:{self.folder / 'nowhere'}"),
+        ):
+            if store != self.store:
+                self.file.unlink(missing_ok=True)
+            status, told = yield self.shell(*export, store)
+            self.assertEqual(status, 1)
+            self.assertIn(words, told)
+        self.assertEqual(list(self.folder.iterdir()), [])
+        yield self.shell(*export, self.store)
+        lines = self.file.read_text().splitlines(keepends=True)
+        for words, text, store in (
+            ("line 2: is not JSON", [lines[0], "x\n", *lines[2:]], self.target),
+            ("breaks off after line 2", lines[:2], self.target),
+            ("the store has stats already", lines, self.store),
+        ):
+            self.file.write_text("".join(text))
+            status, told = yield self.shell("import", str(self.file), "--store", store)
+            self.assertEqual(status, 1)
+            self.assertIn(words, told)
+        self.assertEqual(list(self.folder.iterdir()), [self.file])
+        self.assertEqual((yield self.totals())["a"].sum, 2)

@@ -1,0 +1,497 @@
+"""
+``txstathat import``, of points.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from treq.testing import RequestTraversalAgent
+from twisted.internet.defer import Deferred, ensureDeferred, fail
+from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.task import Clock
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.client import ResponseFailed
+from twisted.web.iweb import IAgent
+from twisted.web.resource import Resource
+from zope.interface import implementer
+
+from tests.children import Moody
+from tests.support import reactor
+from tests.test_cli_read import ROOT, ShellCase
+from tests.trouble import TroubleServer
+from txstathat import Count, txStatHat
+from txstathat.cli.journal import Journal, JournalUnreadable, Mark, Tape
+from txstathat.cli.lines import POST_BYTES, POST_SIZE, split_points
+from txstathat.cli.points_file import (
+    ATTEMPTS,
+    CERTAIN,
+    MAX_TOLD,
+    RequestFailed,
+    Sender,
+    check_points,
+)
+from txstathat.client import API_URL
+from txstathat.collector.ingest import MAX_BODY
+from txstathat.collector.site import CollectorSite
+from txstathat.collector.stats import Total
+from txstathat.delivery.locks import FileLock
+from txstathat.points import json_points
+
+
+class ImportCase(ShellCase):
+    """
+    A collector, and files to import.
+    """
+
+    async def start(self) -> None:
+        """Start it."""
+        await super().start()
+        self.file = self.folder.absolute() / "past.csv"
+        self.journal = self.folder.absolute() / "past.csv.imported"
+        self.now = int(self.rooms.archive.store.clock.seconds())
+
+    def lines(self, first: int, last: int, stat: str = "a") -> str:
+        """Points that count from one number to before another."""
+        return "".join(f"{stat},{n},{self.now - n}\n" for n in range(first, last))
+
+    def write(self, *parts: str) -> None:
+        """Write the file."""
+        self.file.write_text("stat,count,t\n" + "".join(parts))
+
+    def run_import(self, *arguments: str, **environ: str) -> Any:
+        """Run the command."""
+        return self.shell("import", str(self.file), *arguments, **environ)
+
+    def spawn(self, url: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
+        """Start the command."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "txstathat", "import", str(self.file)],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "TERM": "xterm",
+                "TXSTATHAT_EZKEY": self.keys["EZ key"],
+                "TXSTATHAT_URL": url,
+            },
+        )
+        self.addCleanup(process.kill)
+        return process
+
+    async def total(self, stat: str = "a") -> tuple[int, Any]:
+        """How many points there are, and their sum."""
+        found = (await self.rooms.archive.totals()).get(stat, Total("count"))
+        return found.points, found.sum
+
+    def front(self, told: Callable[[], object], trouble: float) -> str:
+        """Another way in, which has trouble; its URL."""
+        moody = Moody(self.rooms.root, random.Random(5))
+        moody.told, moody.trouble = told, trouble
+        port = reactor.listenTCP(
+            0, CollectorSite(moody, reactor), interface="127.0.0.1"
+        )
+        self.addCleanup(port.stopListening)
+        return f"http://127.0.0.1:{port.getHost().port}"
+
+
+class ImportTests(ImportCase):
+    """
+    ``import``, with a collector.
+    """
+
+    def test_points_arrive(self) -> Any:
+        """Each at its time; again, it does nothing; what is added goes on."""
+
+        async def check() -> None:
+            await self.start()
+            self.write(self.lines(0, 2_500))
+            self.assertEqual(
+                await self.run_import(), (0, "2,500 points were accepted.\n", "")
+            )
+            sums = (2_500, sum(range(2_500)))
+            self.assertEqual(await self.total(), sums)
+            (stat,) = await self.rooms.archive.stats()
+            (series,) = await self.rooms.archive.data([stat], "1h1m")
+            minutes = dict(series.points)
+            for minute, value in minutes.items():
+                self.assertEqual(
+                    value,
+                    sum(n for n in range(2_500) if (self.now - n) // 60 * 60 == minute),
+                )
+            told = "0 points were accepted; 2,500 were before.\n"
+            self.assertEqual(await self.run_import(), (0, told, ""))
+            self.assertEqual(await self.total(), sums)
+            with self.file.open("a") as file:
+                file.write(self.lines(5, 8))
+            told = "3 points were accepted; 2,500 were before.\n"
+            self.assertEqual(await self.run_import(), (0, told, ""))
+            self.assertEqual(await self.total(), (2_503, sums[1] + 18))
+            # The file beside it is gone, but the collector knows the requests.
+            self.journal.unlink()
+            self.write(self.lines(0, 2_500))
+            told = "2,500 points were accepted.\n"
+            self.assertEqual(await self.run_import(), (0, told, ""))
+            self.assertEqual(await self.total(), (2_503, sums[1] + 18))
+
+        return ensureDeferred(check())
+
+    def test_killed(self) -> Any:
+        """
+        Killed three times, and with answers that are lost and a server that is busy in
+        between: each point is there once.
+        """
+
+        async def check() -> None:
+            await self.start()
+            self.write(self.lines(0, 9_500), self.lines(0, 3_000, "b"))
+            requests = 0
+            kill_at = [2, 6, 11]
+            process: subprocess.Popen[bytes] | None = None
+
+            def told() -> None:
+                nonlocal requests
+                requests += 1
+                if kill_at and requests == kill_at[0]:
+                    # Its points are taken, but there is nobody to hear of it.
+                    assert process is not None
+                    process.kill()
+                    del kill_at[0]
+
+            url = self.front(told, 0.2)
+            statuses = []
+            while not statuses or statuses[-1]:
+                process = self.spawn(url)
+                out, err = await deferToThread(process.communicate)
+                statuses.append(process.returncode)
+                self.assertEqual(err, b"")
+            self.assertEqual(statuses, [-signal.SIGKILL] * 3 + [0])
+            self.assertIn(b" were before.", out)
+            self.assertEqual(await self.total("a"), (9_500, sum(range(9_500))))
+            self.assertEqual(await self.total("b"), (3_000, sum(range(3_000))))
+            self.assertGreater(requests, 13)
+            self.assertEqual(
+                sorted(os.listdir(self.folder)), ["past.csv", "past.csv.imported"]
+            )
+
+        return ensureDeferred(check())
+
+    def test_in_a_terminal(self) -> Any:
+        """A bar shows how far it is."""
+
+        async def check() -> None:
+            await self.start()
+            self.write(self.lines(0, 1_500))
+            ours, theirs = os.openpty()
+            self.addCleanup(os.close, ours)
+            process = self.spawn(self.url, stderr=theirs)
+            os.close(theirs)
+            shown = b""
+            while b"100%" not in shown:
+                shown += await deferToThread(os.read, ours, 65_536)
+            self.assertIn(b"points", shown)
+            out, _ = await deferToThread(process.communicate)
+            self.assertEqual(process.returncode, 0)
+            self.assertEqual(out, b"1,500 points were accepted.\n")
+
+        return ensureDeferred(check())
+
+    def test_interrupted(self) -> Any:
+        """Ctrl-C stops it with status 130; what is under way stays noted."""
+
+        async def check() -> None:
+            await self.start()
+            self.write(self.lines(0, 2_000))
+            server, asked = TroubleServer(), Deferred[None]()
+            self.addCleanup(server.stop)
+            server.script = [lambda _, go_on: asked.callback(None)]
+            process = self.spawn(server.url)
+            await asked
+            process.send_signal(signal.SIGINT)
+            _, err = await deferToThread(process.communicate)
+            self.assertEqual((process.returncode, err), (130, b""))
+            journal = Journal.read(self.journal)
+            assert journal is not None
+            assert journal.sending is not None
+            self.assertEqual((journal.done.line, journal.sending.line), (0, 1_001))
+
+        return ensureDeferred(check())
+
+    def test_bad_lines(self) -> Any:
+        """All bad lines are named, and nothing is sent."""
+
+        async def check() -> None:
+            await self.start()
+            self.write(
+                self.lines(0, 1_500), "a,x,1\n", self.lines(0, 3), "a,1,\n,1,1\na,1\n"
+            )
+            status, out, err = await self.run_import()
+            self.assertEqual((status, out), (1, ""))
+            for words in (
+                "line 1502: 'x' is not a decimal number",
+                "line 1506: needs t: points of the past have a time",
+                "line 1507: stat: must not be empty",
+                "line 1508: has 2 cells, and the header 3",
+                "Nothing was sent.",
+            ):
+                self.assertIn(words, err)
+            self.assertEqual(await self.rooms.archive.totals(), {})
+
+        return ensureDeferred(check())
+
+    def test_refused(self) -> Any:
+        """
+        What the collector refuses is named by its lines; mended, the import goes on.
+        """
+
+        async def check() -> None:
+            await self.start()
+            await self.post(Count("b", 7))
+            self.file.write_text(
+                "stat,count,value,t\n"
+                + "".join(f"a,{n},,{self.now - n}\n" for n in range(1_000))
+                + f"b,,1,{self.now}\n"
+            )
+            status, out, err = await self.run_import()
+            self.assertEqual((status, out), (1, ""))
+            self.assertIn("lines 1002 to 1002 were not accepted", err)
+            self.assertIn("'b' is a count stat", err)
+            self.assertIn("1,000 points were accepted.", err)
+            self.file.write_text(self.file.read_text().replace("b,,1,", "b,1,,"))
+            told = "1 points were accepted; 1,000 were before.\n"
+            self.assertEqual(await self.run_import(), (0, told, ""))
+            self.assertEqual(await self.total("a"), (1_000, sum(range(1_000))))
+            self.assertEqual(await self.total("b"), (2, 8))
+
+        return ensureDeferred(check())
+
+    def test_what_cannot_go_on(self) -> Any:
+        """A file that changed, another server, no file, no journal: told in words."""
+
+        async def check() -> None:
+            await self.start()
+            self.write(self.lines(0, 10))
+            await self.run_import()
+            url = self.front(lambda: None, 0.0)
+            status, _, err = await self.run_import("--url", url)
+            self.assertEqual(status, 1)
+            self.assertIn(f"the import went to {self.url} so far", err)
+            self.write(self.lines(1, 11))
+            status, _, err = await self.run_import()
+            self.assertEqual(status, 1)
+            self.assertIn("lines of it that were sent have changed", err)
+            self.write(self.lines(0, 5))
+            status, _, err = await self.run_import()
+            self.assertEqual(status, 1)
+            self.assertIn("lines of it that were sent have changed", err)
+            self.journal.write_text("[]")
+            status, _, err = await self.run_import()
+            self.assertEqual(status, 1)
+            self.assertIn("does not tell how far", err)
+            for name in ("-", str(self.folder), "nowhere"):
+                status, out, err = await self.shell("import", name)
+                self.assertEqual((status, out), (2, ""))
+                self.assertIn("is no file", err)
+            self.assertEqual(await self.total(), (10, 45))
+
+        return ensureDeferred(check())
+
+    def test_doubt(self) -> Any:
+        """
+        Where the server would not know a request again, the user decides about it.
+        """
+
+        async def check() -> None:
+            await self.start()
+            self.write()
+            await self.run_import()
+            begun = Journal.read(self.journal)
+            assert begun is not None
+            self.write(self.lines(0, 10))
+            tape = Tape(self.file.read_text().splitlines(keepends=True))
+            self.assertEqual(len(list(islice(tape, 5))), 5)
+            old = self.now - CERTAIN - 100
+            for doubtful, since, sender, told in (
+                ("send", old, begun.sender, "10 points were accepted.\n"),
+                ("skip", old, begun.sender, "6 points were accepted; 4 were before.\n"),
+                ("send", self.now, "another", "10 points were accepted.\n"),
+                ("", self.now, begun.sender, "10 points were accepted.\n"),
+            ):
+                journal = Journal(self.url, sender, Mark(), tape.mark, since)
+                journal.write(self.journal)
+                if doubtful:
+                    status, out, err = await self.run_import()
+                    self.assertEqual((status, out), (1, ""))
+                    self.assertIn("lines 1 to 5 may have arrived", err)
+                    found = await self.run_import("--doubtful", doubtful)
+                else:
+                    found = await self.run_import()
+                self.assertEqual(found, (0, told, ""))
+                # All of them are the same two requests.
+                self.assertEqual(await self.total(), (10, 45))
+
+        return ensureDeferred(check())
+
+    def test_two_at_once(self) -> Any:
+        """While one import of a file runs, another one does nothing."""
+
+        async def check() -> None:
+            await self.start()
+            self.write(self.lines(0, 10))
+            lock = FileLock.acquire(f"{self.journal}.lock")
+            assert lock is not None
+            status, out, err = await self.run_import()
+            self.assertEqual((status, out), (1, ""))
+            self.assertIn("another import of it is running", err)
+            self.assertEqual(await self.total(), (0, 0))
+            lock.release(remove=True)
+            self.assertEqual((await self.run_import())[0], 0)
+            self.assertEqual(await self.total(), (10, 45))
+
+        return ensureDeferred(check())
+
+
+class SenderTests(SynchronousTestCase):
+    """
+    What is repeated, and what is noted, by what the server says.
+    """
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1_400_000_000)
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+        self.file = self.folder / "past.csv"
+        self.file.write_text("stat,count,t\na,1,5\n")
+        self.journal = Journal("", "")
+
+    def send(self, url: str, *answers: Any) -> tuple[Any, int]:
+        """
+        Send the file, with each answer in its turn: what came of it, and after how many
+        requests.
+        """
+        script = Scripted(*answers)
+        client = txStatHat("k", url=url, reactor=self.clock, agent=script)
+        self.journal = Journal(url, "")
+        path = self.folder / "journal"
+        sender = Sender(self.file, None, self.journal, path)
+        sent = Deferred.fromCoroutine(
+            sender.send(client, self.clock, lambda number: None)
+        )
+        self.clock.pump([1.0] * 100)
+        self.assertEqual(Journal.read(path), self.journal)
+        self.assertEqual(len(set(script.ids)), 1)
+        result: Any = self.successResultOf(sent.addErrback(lambda failed: failed.value))
+        return result, len(script.ids)
+
+    def test_verdicts(self) -> None:
+        """
+        Whoever knows ids is asked again while it may help; StatHat only when the points
+        are surely not there. What may be there stays noted.
+        """
+        lost = ResponseFailed([])
+        away = ConnectionRefusedError()
+        here, busy, done = "http://localhost", 503, 200
+        for url, answers, requests, accepted, noted in (
+            (here, [done], 1, True, False),
+            (here, [lost, busy, done], 3, True, False),
+            (here, [lost] * 9, ATTEMPTS, False, True),
+            (here, [busy] * 9, ATTEMPTS, False, True),
+            (here, [away] * 9, ATTEMPTS, False, False),
+            (here, [away, 400], 2, False, False),
+            (here, [lost, 400], 2, False, False),
+            (here, [lost, 403], 2, False, True),
+            (here, [403], 1, False, False),
+            (API_URL, [lost, done], 1, False, True),
+            (API_URL, [busy, done], 2, True, False),
+            (API_URL, [away] * 9, ATTEMPTS, False, False),
+        ):
+            result, made = self.send(url, *answers)
+            self.assertEqual(made, requests, answers)
+            self.assertEqual(result is None, accepted, answers)
+            if not accepted:
+                self.assertIsInstance(result, RequestFailed)
+            self.assertEqual(self.journal.sending is not None, noted, answers)
+            self.assertEqual(self.journal.done.line, 2 if accepted else 0)
+
+    def test_many_bad_lines(self) -> None:
+        """Only the first are told, and how many more there are."""
+        self.file.write_text("stat,count,t\n" + "a,x,5\n" * 50)
+        checked = check_points(self.file, None, self.journal)
+        self.assertEqual([bad.number for bad in checked.bad], list(range(2, 22)))
+        self.assertEqual((len(checked.bad), checked.more_bad), (MAX_TOLD, 30))
+
+    def test_not_readable_further(self) -> None:
+        """After bytes that are no text nothing is looked at."""
+        self.file.write_bytes(b"stat,count,t\na,x,5\na,1,5\n\xff\na,y,5\n")
+        checked = check_points(self.file, None, self.journal)
+        self.assertIn("is not UTF-8", str(checked.bad[-1]))
+
+    def test_requests_are_not_too_large(self) -> None:
+        """Points with long names, or of many stats, go in smaller requests."""
+        long = [(n, Count("é" * 255, n, n)) for n in range(1_000)]
+        several = [(n, Count("a~" + ",".join("bcdefghij"), n, n)) for n in range(500)]
+        for points in (long, several):
+            parts = list(split_points(points))
+            self.assertEqual([each for part in parts for each in part], points)
+            self.assertGreater(len(parts), 2)
+            for part in parts:
+                size = len(json_points([point for _, point in part]))
+                self.assertLess(size, POST_BYTES * 1.1)
+                self.assertLess(POST_BYTES * 1.1, MAX_BODY)
+        self.assertLessEqual(len(next(split_points(several))) * 9, POST_SIZE)
+
+    def test_journals(self) -> None:
+        """A journal is what was written; what is none is told."""
+        path = self.folder / "journal"
+        self.assertIsNone(Journal.read(path))
+        for journal in (
+            Journal("u", "s", Mark(7, "x"), Mark(9, "y"), 12.5),
+            Journal("u", "s"),
+        ):
+            journal.write(path)
+            self.assertEqual(Journal.read(path), journal)
+        for text in ("", "[]", "{}", '{"url": 1}', "\x00"):
+            path.write_text(text)
+            self.assertRaises(JournalUnreadable, Journal.read, path)
+
+
+@implementer(IAgent)
+class Scripted:
+    """
+    An agent that gives one answer after the other: an HTTP status, or an error.
+    """
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+        self.ids: list[str] = []
+
+    def request(
+        self, method: bytes, uri: bytes, headers: Any = None, bodyProducer: Any = None
+    ) -> Any:
+        """Give the next answer."""
+        self.ids += headers.getRawHeaders("idempotency-key")
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            return fail(answer)
+        resource = Resource()
+        resource.isLeaf = True
+
+        def render(request: Any) -> bytes:
+            request.setResponseCode(answer)
+            return b'{"status": %d, "msg": "no"}' % answer
+
+        resource.render = render  # type: ignore[method-assign]
+        return RequestTraversalAgent(resource).request(
+            method, uri, headers, bodyProducer
+        )

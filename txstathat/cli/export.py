@@ -1,0 +1,45 @@
+"""
+``txstathat export``: all that a collector keeps, as lines of text.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from txstathat.cli.running import interruptible
+from txstathat.cli.serve import store_option
+from txstathat.collector.portable import portable_lines
+from txstathat.errors import StoreError
+from txstathat.stores.backup import new_file
+from txstathat.stores.dump import open_dump
+
+__all__ = ["export"]
+
+
+@click.command()
+@click.argument("file")
+@store_option
+def export(file: str, store: str) -> None:
+    """
+    Write all that a collector keeps to FILE.
+
+    Stats with all their detail, the trash, and alerts; no keys. "txstathat import"
+    brings it back into another store, be it SQLite or Redis, without any loss. FILE
+    must not be there; it appears when it is complete, for nobody else to read. A
+    collector may run meanwhile.
+    """
+    try:
+        with (
+            interruptible(),
+            open_dump(store) as dump,
+            new_file(file) as unfinished,
+            open(unfinished, "w", encoding="utf-8") as lines,
+        ):
+            lines.writelines(portable_lines(dump))
+    except (OSError, StoreError, ValueError) as error:
+        click.echo(f"txstathat: {error}", err=True)
+        sys.exit(1)
+    click.echo(f"{file} has {os.path.getsize(file):,} bytes.")
