@@ -453,6 +453,24 @@ class FrontTests(SynchronousTestCase):
         answer = self.ask("POST", "/ez", body.encode(), Content_Type="application/json")
         self.assertEqual(answer, (200, {"status": 200, "msg": "ok", "multiple": 2}))
 
+    def test_much_is_read_for_those_with_a_key(self) -> None:
+        """A large list is not looked into unless a key that is known stands in it."""
+        points = '{"stat": "a", "count": 1}, ' * 3000
+        for key, end, status in (
+            (f'"ezkey": "{self.here.ez}",', '{"stat": "a", "count": 1}', 200),
+            (f'"ezkey"\n: "{self.here.ez}",', "broken", 400),
+            ('"ezkey": "wrong",', "broken", 403),
+            ('"ezkey": "wr\\u006fng",', "broken", 403),
+            (f'"ezkey": "{self.here.user}",', "broken", 403),
+            ("", "broken", 403),
+        ):
+            body = f'{{{key} "data": [{points} {end}]}}'.encode()
+            code, answer = self.ask(
+                "POST", "/ez", body, Content_Type="application/json"
+            )
+            self.assertEqual(code, status, answer)
+        self.assertEqual(self.here.totals, {"a": Total("count", 3001, 3001)})
+
     def test_once(self) -> None:
         """The same Idempotency-Key counts once; another body under it is a 409."""
         form = {"ezkey": self.here.ez, "stat": "a", "count": "3"}
