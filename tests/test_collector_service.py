@@ -315,6 +315,32 @@ class PluginTests(SynchronousTestCase):
         for key in keys.values():
             self.assertNotIn(key.encode(), out)
 
+    def test_cannot_start(self) -> None:
+        """The process ends, with a status that says so, and says why."""
+        folder = self.mktemp()
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            for listen, words in (
+                ("bogus:1", "cannot listen on 'bogus:1'"),
+                (f"tcp:{port}:interface=127.0.0.1", "Address already in use"),
+            ):
+                ended = subprocess.run(
+                    [
+                        *(sys.executable, "-m", "twisted", "--log-format", "text"),
+                        *("stathat", "--listen", listen, "--store", "memory:"),
+                        *("--keys-file", folder),
+                    ],
+                    env={**os.environ, "PYTHONPATH": str(ROOT)},
+                    capture_output=True,
+                    text=True,
+                    timeout=30,
+                )
+                told = ended.stdout + ended.stderr
+                self.assertEqual(ended.returncode, 1, told)
+                self.assertIn("cannot start", told)
+                self.assertIn(words, told)
+                self.assertNotIn("Traceback", told)
+
     def test_options(self) -> None:
         """The help tells the defaults, and a bad option is refused in words."""
         environ = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
