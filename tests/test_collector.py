@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock, deferLater
+from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.stores import NOW
@@ -503,6 +504,50 @@ class FrontTests(SynchronousTestCase):
         self.assertEqual(code, 415)
         self.assertEqual(self.here.totals, {})
 
+    def test_nothing_is_answered_in_anothers_words(self) -> None:
+        """What is refused is JSON or a page; nothing is guessed at, or kept unasked."""
+        site = CollectorSite(self.here.rooms.root, self.clock)
+        site._updateLogDateTime = lambda: None
+        for method, path, status, kind in (
+            ("GET", "/x", 404, "application/json"),
+            ("FOO", "/x", 404, "application/json"),
+            ("GET", "/x/wrong/statlist", 403, "application/json"),
+            ("GET", "/a1", 404, "application/json"),
+            ("GET", "/a1/nope", 404, "application/json"),
+            ("GET", "/a1/stats", 401, "application/json"),
+            ("OPTIONS", "/ez", 405, "application/json"),
+            ("FOO", "/nope", 404, "application/json"),
+            ("GET", "/metrics", 401, "application/json"),
+            ("GET", "/healthz", 200, "application/json"),
+            ("GET", "/assets", 404, "application/json"),
+            ("GET", "/assets/nope", 404, "application/json"),
+            ("GET", "/assets/pages.css", 200, "text/css; charset=utf-8"),
+            ("FOO", "/assets/pages.css", 405, None),
+            ("GET", "/assets/pages.css/nope", 404, None),
+            ("FOO", "/stats", 405, "application/json"),
+            ("GET", "/sign-in/nope/nope", 404, "text/html; charset=utf-8"),
+            ("OPTIONS", "*", 200, None),
+        ):
+            channel: Any = site.buildProtocol(None)
+            channel.makeConnection(StringTransport())
+            channel.dataReceived(
+                f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+            )
+            head, _, body = channel.transport.value().decode().partition("\r\n\r\n")
+            first, *lines = head.split("\r\n")
+            headers = dict(line.split(": ", 1) for line in lines)
+            what = f"{method} {path}: {head}"
+            self.assertEqual(first.split()[1], str(status), what)
+            self.assertEqual(headers.get("Content-Type"), kind, what)
+            self.assertEqual(headers["X-Content-Type-Options"], "nosniff", what)
+            kept = "no-cache" if path.startswith("/assets/pages") else "no-store"
+            self.assertEqual(headers["Cache-Control"], kept, what)
+            if kind == "application/json":
+                self.assertEqual(json.loads(body)["status"], status)
+            if kind is None:
+                self.assertEqual(body, "")
+            channel.connectionLost(None)
+
     def test_a_store_that_is_away(self) -> None:
         """503, with a time to come again; and what is wrong is logged, not told."""
         self.here.rooms.archive.gather._write = lambda batches: fail(
@@ -659,6 +704,11 @@ class SocketTests(TestCase):
             )
             self.assertTrue(answer.startswith(b"HTTP/1.1 413 "))
             self.assertIn(b'"status": 413', answer)
+            for line in (
+                b"X-Content-Type-Options: nosniff",
+                b"Cache-Control: no-store",
+            ):
+                self.assertIn(line, answer)
 
         return ensureDeferred(check())
 

@@ -142,8 +142,14 @@ class NotFound(Resource):
 
 class Branch(Resource):
     """
-    What others hang from, with nothing at its own path.
+    What others hang from, with nothing at its own path, nor elsewhere below it.
     """
+
+    def getChild(self, path: bytes, request: Request) -> Resource:
+        """
+        What is at paths where nothing is.
+        """
+        return NotFound("there is nothing here")
 
     def render(self, request: Request) -> bytes:
         """

@@ -22,6 +22,9 @@ __all__ = ["PIECE", "CappedRequest"]
 #: follows when the client has taken what came before.
 PIECE = 32_768
 
+# Of every answer; a resource may set others.
+_HEADERS = {b"X-Content-Type-Options": b"nosniff", b"Cache-Control": b"no-store"}
+
 _INGEST = tuple(path.encode() for path in PATHS)
 _TOO_MANY = 429
 
@@ -123,6 +126,8 @@ class CappedRequest(Request):
         super().requestReceived(command, path, version)
 
     def process(self) -> None:
+        for name, value in _HEADERS.items():
+            self.setHeader(name, value)
         if self._type is not None:
             self.requestHeaders.setRawHeaders(b"content-type", self._type)
         super().process()
@@ -134,10 +139,20 @@ class CappedRequest(Request):
         # Written by hand: the request is not complete, so it cannot be rendered.
         self._refused = True
         content = answer(status, msg)
+        lines = {
+            **_HEADERS,
+            b"Content-Type": b"application/json",
+            b"Content-Length": b"%d" % len(content),
+            b"Connection": b"close",
+        }
         self.channel.transport.write(  # type: ignore[union-attr]
-            b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\n"
-            b"Connection: close\r\nContent-Length: %d\r\n\r\n%b"
-            % (status, RESPONSES[status], len(content), content)
+            b"HTTP/1.1 %d %b\r\n%b\r\n%b"
+            % (
+                status,
+                RESPONSES[status],
+                b"".join(b"%b: %b\r\n" % line for line in lines.items()),
+                content,
+            )
         )
         self.channel.loseConnection()
 
