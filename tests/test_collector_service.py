@@ -21,11 +21,12 @@ from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.web.client import HTTPConnectionPool
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from tests.stores import free_port, wait_until
-from tests.support import logged
+from tests.support import logged, reactor
 from tests.test_archive import batch
 from txstathat import Count, txStatHat
 from txstathat.collector.archive import Archive
@@ -36,6 +37,7 @@ from txstathat.collector.service import CannotListen, CollectorService
 from txstathat.collector.site import (
     ANSWER_SECONDS,
     BODY_SECONDS,
+    CLOSE_SECONDS,
     HEADER_SECONDS,
     IDLE_SECONDS,
     SEND_BUFFER,
@@ -180,6 +182,21 @@ class ServiceTests(ServiceCase):
             yield client.close()
         for secret in ("canary-key", *self.keys.values()):
             self.assertNotIn(secret, log.text)
+
+    @inlineCallbacks
+    def test_stopping_closes_connections(self) -> Any:
+        """One that is kept alive is closed, and does not hold up the end."""
+        yield self.start()
+        pool = HTTPConnectionPool(reactor)
+        self.addCleanup(pool.closeCachedConnections)
+        response = yield get(f"{self.url}/healthz", pool=pool)
+        yield response.content()
+        self.assertEqual(self.rooms.numbers.connections, 1)
+        began = reactor.seconds()
+        yield self.service.stopService()
+        self.assertEqual(self.rooms.numbers.connections, 0)
+        self.assertLess(reactor.seconds() - began, CLOSE_SECONDS)
+        self.assertEqual(self.rooms.numbers.cut, 0)
 
     @inlineCallbacks
     def test_who_reads_nothing_keeps_nobody_out(self) -> Any:
@@ -442,7 +459,12 @@ class _Slow(Resource):
 
     isLeaf = True
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: list[Any] = []
+
     def render(self, request: Any) -> int:
+        self.requests.append(request)
         return NOT_DONE_YET
 
 
@@ -687,6 +709,39 @@ class ShieldTests(SynchronousTestCase):
             channel.dataReceived(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             self.assertEqual(b"Connection: close" in channel.transport.value(), closed)
             self.assertEqual(channel.transport.disconnecting, closed)
+
+    def test_closing(self) -> None:
+        """Who is idle is hung up on; who is not is answered first, but not for ever."""
+        slow = _Slow()
+        site = self.make(slow)
+        idle, asking, answered, hung = (self.connect(site) for _ in range(4))
+        ask = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+        asking.dataReceived(ask[:-2])
+        for one in (answered, hung):
+            one.dataReceived(ask)
+        closed = site.close()
+        self.assertTrue(idle.transport.disconnecting)
+        idle.connectionLost(None)
+        asking.dataReceived(ask[-2:] + ask)
+        for request in (slow.requests[2], slow.requests[0]):
+            request.write(b"x")
+            request.finish()
+        for one in (asking, answered):
+            self.assertIn(b"\r\nConnection: close\r\n", one.transport.value())
+            self.assertTrue(one.transport.disconnecting)
+            self.assertFalse(one.transport.disconnected)
+            one.connectionLost(None)
+        # The second request on that connection has not been looked at.
+        self.assertEqual(len(slow.requests), 3)
+        self.clock.advance(CLOSE_SECONDS - 0.1)
+        self.assertFalse(hung.transport.disconnecting)
+        self.clock.advance(0.1)
+        self.assertTrue(hung.transport.disconnected)
+        self.assertNoResult(closed)
+        hung.connectionLost(None)
+        self.assertIsNone(self.successResultOf(closed))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertIsNone(self.successResultOf(self.site.close()))
 
     def test_files(self) -> None:
         """There are never more connections than the process may open files."""

@@ -75,6 +75,7 @@ class CappedRequest(Request):
     answer is written no faster than it is taken.
     """
 
+    channel: Any
     _size = 0
     _refused = False
     _type: Sequence[bytes] | None = None
@@ -145,7 +146,7 @@ class CappedRequest(Request):
             b"Content-Length": b"%d" % len(content),
             b"Connection": b"close",
         }
-        self.channel.transport.write(  # type: ignore[union-attr]
+        self.channel.transport.write(
             b"HTTP/1.1 %d %b\r\n%b\r\n%b"
             % (
                 status,
@@ -162,7 +163,9 @@ class CappedRequest(Request):
         """
         Write some of the answer. What is large is kept here, and written by pieces.
         """
-        if not self.startedWriting and self.code == _TOO_MANY:
+        if not self.startedWriting and (
+            self.code == _TOO_MANY or self.channel.site.closing
+        ):
             # Whoever is told to slow down has to come anew.
             self.setHeader("Connection", "close")
             self.channel.persistent = False

@@ -188,6 +188,7 @@ class CollectorService(Service):
         self._reactor = reactor
         self._opened: IStore | None = None
         self._ports: list[Any] = []
+        self._site: CollectorSite | None = None
         self._loops: list[LoopingCall] = []
         self._starting: Deferred[None] | None = None
         self._waiting: list[Deferred[Rooms]] = []
@@ -307,7 +308,7 @@ class CollectorService(Service):
 
     def stopService(self) -> Deferred[None]:
         """
-        Stop listening, let what came be written, and close the store.
+        Stop listening, let what came be written and answered, and close the store.
 
         :returns: fires with ``None`` when that is done.
         """
@@ -325,6 +326,9 @@ class CollectorService(Service):
             loop.stop()
         ports, self._ports = self._ports, []
         await DeferredList([succeed(None), *map(_stopped, ports)])
+        site, self._site = self._site, None
+        if site is not None:
+            await site.close()
         if isinstance(self._result, Rooms):
             await self._result.webhooks.close()
             await self._result.archive.settled()

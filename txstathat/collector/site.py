@@ -9,6 +9,7 @@ import socket
 from collections import OrderedDict
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -23,6 +24,7 @@ from txstathat.collector.request import CappedRequest
 __all__ = [
     "ANSWER_SECONDS",
     "BODY_SECONDS",
+    "CLOSE_SECONDS",
     "HEADER_SECONDS",
     "IDLE_SECONDS",
     "MAX_CONNECTIONS",
@@ -42,6 +44,9 @@ STALL_SECONDS = 30.0
 ANSWER_SECONDS = 600.0
 #: For how many seconds a connection is kept on which no next request begins.
 IDLE_SECONDS = 30.0
+#: For how many seconds requests are answered that are under way when the collector
+#: stops.
+CLOSE_SECONDS = 3.0
 #: How many connections may be open (fewer where the process may not open so many
 #: files). One more takes the place of the one that has done nothing for the longest.
 MAX_CONNECTIONS = 4096
@@ -118,6 +123,13 @@ class _Channel(HTTPChannel):
         else:
             self._within(IDLE_SECONDS)
         super().resumeProducing()
+
+    def close_soon(self) -> None:
+        """
+        Close the connection, after the request that is under way.
+        """
+        if not (self._reading or self._handlingRequest):
+            self.loseConnection()
 
     def loseConnection(self) -> None:
         """
@@ -207,6 +219,34 @@ class CollectorSite(Site):
         # The open ones, first who has done nothing for the longest: sent no whole
         # request, got no whole answer, taken nothing of one.
         self._channels: OrderedDict[_Channel, None] = OrderedDict()
+        self._all_closed: Deferred[None] | None = None
+
+    @property
+    def closing(self) -> bool:
+        """
+        Whether no more requests are to come.
+        """
+        return self._all_closed is not None
+
+    def close(self) -> Deferred[None]:
+        """
+        Close all connections: those that are idle at once, others when the request that
+        is under way is answered, and all of them in :data:`CLOSE_SECONDS`.
+
+        :returns: fires with ``None`` when that is done.
+        """
+        closed = self._all_closed = Deferred()
+        for channel in list(self._channels):
+            channel.close_soon()
+        if not self._channels:
+            closed.callback(None)
+            return closed
+        late = self.reactor.callLater(CLOSE_SECONDS, self._abort_all)
+        return closed.addCallback(lambda _: late.cancel() if late.active() else None)
+
+    def _abort_all(self) -> None:
+        for channel in list(self._channels):
+            channel.transport.abortConnection()  # type: ignore[union-attr]
 
     def opened(self, channel: _Channel) -> None:
         """
@@ -232,6 +272,9 @@ class CollectorSite(Site):
         """
         self._numbers.connections -= 1
         self._channels.pop(channel, None)
+        closed = self._all_closed
+        if closed is not None and not closed.called and not self._channels:
+            closed.callback(None)
 
     def log(self, request: Any) -> None:
         """
