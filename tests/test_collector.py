@@ -26,6 +26,7 @@ from txstathat.collector.doorman import (
     MAX_ADDRESSES,
     MAX_HELD,
     MAX_WRONG,
+    Crowded,
     Doorman,
 )
 from txstathat.collector.ingest import (
@@ -639,12 +640,14 @@ class FrontTests(SynchronousTestCase):
         held = [
             Deferred.fromCoroutine(doorman.refuse("", "key")) for _ in range(MAX_HELD)
         ]
-        self.assertEqual(self.here.now(doorman.refuse("", "key")).status, 429)
+        refusal = self.here.now(doorman.refuse("", "key"))
+        self.assertEqual((type(refusal), refusal.status), (Crowded, 429))
         for one in held:
             self.assertNoResult(one)
         self.clock.advance(HOLD)
         for one in held:
-            self.assertEqual(self.successResultOf(one).status, 429)
+            refusal = self.successResultOf(one)
+            self.assertEqual((type(refusal), refusal.status), (Refusal, 429))
         one = Deferred.fromCoroutine(doorman.refuse("", "key"))
         self.assertNoResult(one)
         self.clock.advance(HOLD)

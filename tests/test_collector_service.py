@@ -30,8 +30,10 @@ from tests.support import logged, reactor
 from tests.test_archive import batch
 from txstathat import Count, txStatHat
 from txstathat.collector.archive import Archive
-from txstathat.collector.ingest import MAX_BODY, MAX_FORM
+from txstathat.collector.doorman import Crowded
+from txstathat.collector.ingest import MAX_BODY, MAX_FORM, Refusal
 from txstathat.collector.options import parse_keep, read_webhooks, write_keys
+from txstathat.collector.replies import AsyncResource
 from txstathat.collector.request import PIECE
 from txstathat.collector.service import CannotListen, CollectorService
 from txstathat.collector.site import (
@@ -474,15 +476,26 @@ class _Large(Resource):
     """
 
     isLeaf = True
-    status = 200
 
     def __init__(self, body: bytes) -> None:
         super().__init__()
         self.body = body
 
     def render(self, request: Any) -> bytes:
-        request.setResponseCode(self.status)
         return self.body
+
+
+class _Refusing(AsyncResource):
+    """
+    Refuses all.
+    """
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__()
+        self.refusal = refusal
+
+    async def respond(self, request: Any) -> bytes:
+        raise self.refusal
 
 
 class _Narrow(StringTransport):
@@ -700,12 +713,15 @@ class ShieldTests(SynchronousTestCase):
         self.clock.advance(STALL_SECONDS)
         self.assertTrue(channel.transport.disconnected)
 
-    def test_who_is_to_slow_down_comes_anew(self) -> None:
-        """After a 429 the connection is closed; after other refusals it is kept."""
-        for status, closed in ((403, False), (429, True)):
-            large = _Large(b"x")
-            large.status = status
-            channel = self.connect(self.make(large))
+    def test_who_is_one_of_too_many_comes_anew(self) -> None:
+        """Such a refusal ends the connection; others do not."""
+
+        for refusal, closed in (
+            (Refusal(403, "no"), False),
+            (Refusal(429, "no"), False),
+            (Crowded(429, "no"), True),
+        ):
+            channel = self.connect(self.make(_Refusing(refusal)))
             channel.dataReceived(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             self.assertEqual(b"Connection: close" in channel.transport.value(), closed)
             self.assertEqual(channel.transport.disconnecting, closed)

@@ -15,19 +15,26 @@ from twisted.internet.task import deferLater
 
 from txstathat.collector.ingest import Refusal
 
-__all__ = ["HOLD", "MAX_ADDRESSES", "MAX_HELD", "MAX_WRONG", "Doorman"]
+__all__ = ["HOLD", "MAX_ADDRESSES", "MAX_HELD", "MAX_WRONG", "Crowded", "Doorman"]
 
 #: How many wrong keys an address may try in a minute, before it is slowed down.
 MAX_WRONG = 20
 #: For how many seconds the answer to one more is held back, at least; at most for twice
 #: as long.
 HOLD = 1.0
-#: How many answers are held back at a time; more are given at once.
-MAX_HELD = 256
+#: How many answers are held back at a time. More are given at once, and the connection
+#: is closed: that costs more than to hold one back, but takes up no connection.
+MAX_HELD = 2048
 #: How many addresses are remembered; the oldest are forgotten first.
 MAX_ADDRESSES = 10_000
 
 _MINUTE = 60.0
+
+
+class Crowded(Refusal):
+    """
+    A refusal that is not held back, since too many are: the connection goes with it.
+    """
 
 
 class Doorman:
@@ -75,12 +82,13 @@ class Doorman:
             del self._tried[next(iter(self._tried))]
         if tried < self._max_wrong:
             return Refusal(403, f"this {what} is not known here")
-        if self._held < MAX_HELD:
+        crowded = self._held >= MAX_HELD
+        if not crowded:
             self._held += 1
             await deferLater(self._clock, HOLD * (1 + self._spread()))
             self._held -= 1
         left = max(1, int(since + _MINUTE - self._clock.seconds()))
-        return Refusal(
+        return (Crowded if crowded else Refusal)(
             429,
             f"this {what} is not known here, and too many wrong ones have come from "
             "your address: wait for a minute",

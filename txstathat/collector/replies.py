@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from txstathat.collector.doorman import Crowded
 from txstathat.collector.ingest import Refusal
 from txstathat.errors import StoreBusy, StoreError
 
@@ -48,6 +49,8 @@ def refuse(request: Request, refusal: Refusal) -> bytes:
     request.setResponseCode(refusal.http_status)
     if refusal.retry_after is not None:
         request.setHeader("Retry-After", str(refusal.retry_after))
+    if isinstance(refusal, Crowded):
+        request.setHeader("Connection", "close")
     return answer(refusal.status, refusal.msg)
 
 

@@ -26,7 +26,6 @@ PIECE = 32_768
 _HEADERS = {b"X-Content-Type-Options": b"nosniff", b"Cache-Control": b"no-store"}
 
 _INGEST = tuple(path.encode() for path in PATHS)
-_TOO_MANY = 429
 
 
 @implementer(IPushProducer)
@@ -163,12 +162,11 @@ class CappedRequest(Request):
         """
         Write some of the answer. What is large is kept here, and written by pieces.
         """
-        if not self.startedWriting and (
-            self.code == _TOO_MANY or self.channel.site.closing
-        ):
-            # Whoever is told to slow down has to come anew.
-            self.setHeader("Connection", "close")
-            self.channel.persistent = False
+        if not self.startedWriting:
+            if self.channel.site.closing:
+                self.setHeader("Connection", "close")
+            if self.responseHeaders.getRawHeaders(b"connection") == [b"close"]:
+                self.channel.persistent = False
         bodiless = self.method == b"HEAD" or self.code in NO_BODY_CODES
         if self._pieces is None:
             if len(data) <= PIECE or bodiless or self.producer is not None:
