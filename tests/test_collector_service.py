@@ -21,9 +21,10 @@ from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.web import http
 from twisted.web.client import HTTPConnectionPool
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET
+from twisted.web.server import NOT_DONE_YET, Site
 
 from tests.stores import free_port, wait_until
 from tests.support import logged, reactor
@@ -758,6 +759,12 @@ class ShieldTests(SynchronousTestCase):
         self.assertIsNone(self.successResultOf(closed))
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertIsNone(self.successResultOf(self.site.close()))
+
+    def test_http_2_is_not_offered(self) -> None:
+        """Also where Twisted can speak it: the limits are those of HTTP/1.1."""
+        self.patch(http, "H2_ENABLED", True)
+        self.assertEqual(Site.acceptableProtocols(self.site)[0], b"h2")
+        self.assertEqual(self.site.acceptableProtocols(), [b"http/1.1"])
 
     def test_files(self) -> None:
         """There are never more connections than the process may open files."""

@@ -221,6 +221,13 @@ class CollectorSite(Site):
         self._channels: OrderedDict[_Channel, None] = OrderedDict()
         self._all_closed: Deferred[None] | None = None
 
+    def acceptableProtocols(self) -> list[bytes]:
+        """
+        What is offered to TLS clients. Twisted would offer HTTP/2 too, where it can,
+        but not by this channel.
+        """
+        return [b"http/1.1"]
+
     @property
     def closing(self) -> bool:
         """
