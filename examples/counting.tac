@@ -1,4 +1,4 @@
-# Run it with: twistd --nodaemon --python counting.tac
+# Run it in this folder, with: PYTHONPATH=. twistd --nodaemon --python counting.tac
 from counting_app import makeService
 from twisted.application.service import Application
 

@@ -1,6 +1,7 @@
 """
 A program that counts what it does through a StatHatService: for twistd, see
-``counting.tac``; for twist, ``twisted/plugins/counting_plugin.py``.
+``counting.tac``; for twist, ``twisted/plugins/counting_plugin.py``. They need
+``TXSTATHAT_EZKEY``, the key.
 """
 
 import os

@@ -1,6 +1,7 @@
 """
 A small site whose requests are measured, and their charts.
 
+    pip install 'txStatHat[charts,reactor]' klein
     python examples/measured_site.py [port]
 
 Then open the address that it prints. A few visitors of its own click around, so that

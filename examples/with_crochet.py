@@ -1,5 +1,6 @@
 """
-Count from a program that knows nothing of Twisted.
+Count from a program that knows nothing of Twisted: ``pip install crochet``, then
+``python with_crochet.py``.
 """
 
 import crochet

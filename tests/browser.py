@@ -1,6 +1,7 @@
 """
 A real browser for tests: Debian's Chromium, headless, driven through chromedriver by
 the WebDriver protocol (https://www.w3.org/TR/webdriver2/), which is JSON over HTTP.
+The extra ``test`` brings what this imports.
 
 Its calls block, so that tests run them in a thread, while the reactor serves the pages::
 

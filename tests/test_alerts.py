@@ -172,7 +172,7 @@ class ApiTests(AlertCase):
     """
 
     def test_kinds(self) -> None:
-        """Each kind is answered with what StatHat tells of it, then and later."""
+        """Each kind is answered with what StatHat tells of it, and firing, then and later."""
         id = self.errors["id"]
         made = []
         for fields in (
@@ -189,9 +189,10 @@ class ApiTests(AlertCase):
             fields = {"stat_id": id, "time_window": "1h", **fields}
             status, told = self.post(**fields)
             self.assertEqual(status, 200)
-            self.assertEqual(told, {**fields, "id": told["id"], "stat_name": "errors"})
+            own = {"id": told["id"], "stat_name": "errors", "firing": False}
+            self.assertEqual(told, {**fields, **own})
             self.assertGreaterEqual(len(told["id"]), 6)
-            made.append({**told, "firing": False})
+            made.append(told)
         listed = self.here.get("/alerts")
         by_id = sorted(made, key=lambda told: told["id"])
         self.assertEqual(listed, by_id)

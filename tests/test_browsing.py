@@ -318,6 +318,37 @@ class UsingTests(BrowserCase):
     """What a viewer does with a chart."""
 
     @inlineCallbacks
+    def test_extremes(self) -> Any:
+        """Very large numbers, very many choices, one and none are drawn all the same."""
+        empty, one, many = (
+            request_metrica(self.store, name) for name in ("empty", "one", "many")
+        )
+        yield one.kick(12.5, NOW, view="only")
+        for n in range(40):
+            view = f"{HOSTILE} {'long ' * 12}{n}"
+            yield many.kick(10**13 * (n + 1) + n, NOW - timedelta(days=n), view=view)
+        for metrica in (empty, one, many):
+            for name, chart in (
+                ("pie", PieChart(metrica, "view")),
+                ("timeserie", TimeserieChart(metrica, "view")),
+                ("timeline", TimelineChart(metrica)),
+                ("latest", LatestCountAndAverageChart(metrica)),
+            ):
+                self.root.putChild(f"{metrica.name}-{name}".encode(), chart)
+        drawn = """return document.querySelector(".txstathat-chart").dataset.drawn"""
+        width = "return document.documentElement.scrollWidth - innerWidth"
+        yield self.do("size", 390, 844)
+        for path in ("pie", "timeserie?scale=day&back=60", "timeline", "latest"):
+            for metrica in (empty, one, many):
+                yield self.do("open", f"{self.url}/{metrica.name}-{path}")
+                yield self.do("wait", f"(() => {{ {drawn} }})()")
+                name = path.partition("?")[0]
+                yield self.do("screenshot", f"{metrica.name}-{name}")
+                over = yield self.do("run", width)
+                self.assertLessEqual(over, 0, f"{metrica.name} {path}: too wide")
+                yield self.silent()
+
+    @inlineCallbacks
     def test_fresh_data(self) -> Any:
         """New numbers come without a reload, and leave the controls alone."""
         yield self.look("/plain?scale=day&back=2")

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from tests.trouble import TroubleServer, abort, reply, stall
 from txstathat import Count, Value
 from txstathat.cli.commands import txstathat
 from txstathat.collector.site import CollectorSite
+from txstathat.stores.sqlite import SqliteBackend
 from txstathat.testing import FakeStatHat
 
 ROOT = Path(__file__).parent.parent
@@ -132,7 +134,9 @@ class CommandTests(TestCase):
                     ("count", "a"),
                 ),
                 ("'x' is not a decimal number", {}, ("count", "a", "x")),
-                ("has no time zone", {}, ("count", "a", "--t", "2026-01-01")),
+                ("2026-01-01T00:00:00Z or", {}, ("count", "a", "--t", "2026-01-01")),
+                ("No such option", {}, ("count", "a", "--bogus")),
+                ("not both", {}, ("dataset", "a", "--csv", "--json")),
                 ("must begin with https://", {}, ("count", "a", "--url", "nowhere")),
             ):
                 status, out, err = await self.run_command(*arguments, **environ)
@@ -291,6 +295,68 @@ class ServerTests(SynchronousTestCase):
                 server.send_signal(signal.SIGINT)
                 out, err = server.communicate(timeout=20)
             self.assertEqual((server.returncode, out, err), (0, "", ""))
+
+    def test_no_store(self) -> None:
+        """What tends a store makes none: it would be nobody's."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        for arguments in (
+            ("keys", "add", "ez", "web"),
+            ("keys", "list", "--store", "sqlite:txstathat.sqlite"),
+            ("keys", "revoke", "web"),
+            ("stats", "add", "a"),
+            ("stats", "restore", "a"),
+        ):
+            done = subprocess.run(
+                [sys.executable, "-m", "txstathat", *arguments],
+                capture_output=True,
+                text=True,
+                cwd=folder,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+            )
+            self.assertEqual(
+                (done.returncode, done.stdout, done.stderr),
+                (
+                    1,
+                    "",
+                    "Error: there is no store at txstathat.sqlite; start txstathat "
+                    "serve first, or name it with --store\n",
+                ),
+            )
+        self.assertEqual([*folder.iterdir()], [])
+
+    def test_stat_twice(self) -> None:
+        """A stat has one key; it is told how to get another."""
+        path = Path(self.mktemp()).absolute()
+        store = SqliteBackend(str(path), time.time)
+        store.open()
+        store.close()
+
+        def shell(*arguments: str) -> tuple[int, str]:
+            done = subprocess.run(
+                [sys.executable, "-m", "txstathat", *arguments],
+                capture_output=True,
+                text=True,
+                cwd=ROOT,
+                env={**os.environ, "TXSTATHAT_STORE": f"sqlite:{path}"},
+            )
+            return done.returncode, done.stdout + done.stderr
+
+        status, first = shell("stats", "add", "a b")
+        self.assertEqual(status, 0)
+        status, told = shell("stats", "add", "a b")
+        self.assertEqual(
+            (status, told),
+            (
+                1,
+                "txstathat: the stat 'a b' has a key already; for another one, first "
+                "revoke that: txstathat keys revoke 'stat a b'\n",
+            ),
+        )
+        self.assertEqual(shell("keys", "revoke", "stat a b")[0], 0)
+        status, again = shell("stats", "add", "a b")
+        self.assertEqual(status, 0)
+        self.assertNotEqual(again, first)
 
     def test_serve_that_cannot_listen(self) -> None:
         """A bad endpoint is told in words."""

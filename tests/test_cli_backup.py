@@ -57,7 +57,9 @@ class BackupTests(ServiceCase):
         there.write_text("mine")
         for store, words in (
             (f"sqlite:{there}", b"is there already"),
-            ("memory:", b"only a SQLite store can be copied"),
+            ("memory:", b"a store that lasts"),
+            ("redis://127.0.0.1:1", b"only a SQLite store can be copied"),
+            (f"sqlite:{there}.not", b"there is no store at"),
         ):
             out, err, status = yield self.run_backup(store, str(there))
             self.assertEqual((out, status), (b"", 1))

@@ -137,7 +137,7 @@ class ExportTests(ServiceCase):
         for words, store in (
             ("is there already", self.store),
             ("a store that lasts", "memory:"),
-            ("cannot read", f"sqlite:{self.folder / 'nowhere'}"),
+            ("there is no store at", f"sqlite:{self.folder / 'nowhere'}"),
         ):
             if store != self.store:
                 self.file.unlink(missing_ok=True)

@@ -129,12 +129,12 @@ class ImportTests(ImportCase):
                     value,
                     sum(n for n in range(2_500) if (self.now - n) // 60 * 60 == minute),
                 )
-            told = "0 points were accepted; 2,500 were before.\n"
+            told = "0 points were accepted; 2,500 before.\n"
             self.assertEqual(await self.run_import(), (0, told, ""))
             self.assertEqual(await self.total(), sums)
             with self.file.open("a") as file:
                 file.write(self.lines(5, 8))
-            told = "3 points were accepted; 2,500 were before.\n"
+            told = "3 points were accepted; 2,500 before.\n"
             self.assertEqual(await self.run_import(), (0, told, ""))
             self.assertEqual(await self.total(), (2_503, sums[1] + 18))
             # The file beside it is gone, but the collector knows the requests.
@@ -176,7 +176,7 @@ class ImportTests(ImportCase):
                 statuses.append(process.returncode)
                 self.assertEqual(err, b"")
             self.assertEqual(statuses, [-signal.SIGKILL] * 3 + [0])
-            self.assertIn(b" were before.", out)
+            self.assertIn(b" before.", out)
             self.assertEqual(await self.total("a"), (9_500, sum(range(9_500))))
             self.assertEqual(await self.total("b"), (3_000, sum(range(3_000))))
             self.assertGreater(requests, 13)
@@ -264,11 +264,11 @@ class ImportTests(ImportCase):
             )
             status, out, err = await self.run_import()
             self.assertEqual((status, out), (1, ""))
-            self.assertIn("lines 1002 to 1002 were not accepted", err)
+            self.assertIn("not accepted: line 1002\n", err)
             self.assertIn("'b' is a count stat", err)
             self.assertIn("1,000 points were accepted.", err)
             self.file.write_text(self.file.read_text().replace("b,,1,", "b,1,,"))
-            told = "1 points were accepted; 1,000 were before.\n"
+            told = "1 point was accepted; 1,000 before.\n"
             self.assertEqual(await self.run_import(), (0, told, ""))
             self.assertEqual(await self.total("a"), (1_000, sum(range(1_000))))
             self.assertEqual(await self.total("b"), (2, 8))
@@ -323,7 +323,7 @@ class ImportTests(ImportCase):
             old = self.now - CERTAIN - 100
             for doubtful, since, sender, told in (
                 ("send", old, begun.sender, "10 points were accepted.\n"),
-                ("skip", old, begun.sender, "6 points were accepted; 4 were before.\n"),
+                ("skip", old, begun.sender, "6 points were accepted; 4 before.\n"),
                 ("send", self.now, "another", "10 points were accepted.\n"),
                 ("", self.now, begun.sender, "10 points were accepted.\n"),
             ):

@@ -73,7 +73,11 @@ class LinesTests(SynchronousTestCase):
             (2, "is not JSON", good + '{"stat": "a", "count": NaN'),
             (2, "t: ", good + '{"stat": "a", "count": 1, "t": true}'),
             (2, "t: ", good + '{"stat": "a", "count": 1, "t": []}'),
-            (2, "has no time zone", good + '{"stat":"a","count":1,"t":"2026-01-01"}'),
+            (
+                2,
+                "has no offset from UTC",
+                good + '{"stat":"a","count":1,"t":"2026-01-01"}',
+            ),
             (2, "over 65,536 characters", good + " " * (MAX_LINE + 1)),
             (3, "'x' is not a decimal number", head + "a,x,"),
             (3, "neither Unix seconds nor ISO 8601", head + "a,1,x"),
@@ -139,12 +143,12 @@ class PostTests(ShellCase):
             status, out, err = await self.shell("post", stdin=text)
             self.assertEqual((status, out), (1, ""))
             self.assertIn("line 3: 'x' is not a decimal number", err)
-            self.assertIn("1 points were accepted.", err)
+            self.assertIn("1 point was accepted.", err)
             # The collector refuses another kind; the first thousand are in.
             text = "stat,count,value\n" + "b,1,\n" * 1_000 + "b,,1\n"
             status, out, err = await self.shell("post", stdin=text)
             self.assertEqual((status, out), (1, ""))
-            self.assertIn("lines 1002 to 1002: answer: ", err)
+            self.assertIn("line 1002: answer: ", err)
             self.assertIn("1,000 points were accepted.", err)
             totals = await self.rooms.archive.totals()
             self.assertEqual((totals["a"].sum, totals["b"].sum), (1, 1_000))

@@ -100,6 +100,11 @@ class ReadTests(ShellCase):
         async def check() -> None:
             await self.start()
             self.assertEqual(json.loads(await self.succeed("list", "--json")), [])
+            self.assertEqual(await self.succeed("list"), "There are no stats.\n")
+            self.assertEqual(
+                await self.succeed("search", "zzz"),
+                "There is no stat whose name holds 'zzz'.\n",
+            )
             await self.post(Count("page views", 3), Value(HOSTILE, 2))
             load, views = json.loads(await self.succeed("list", "--json"))
             self.assertEqual((load["name"], load["kind"]), (HOSTILE, "value"))
@@ -247,6 +252,8 @@ class TopTests(ShellCase):
 
         async def check() -> None:
             await self.start()
+            out = await self.succeed("top", "--once")
+            self.assertEqual(out, "There are no stats.\n")
             await self.post(Count("a", 2), Count("b", 7), Value(HOSTILE, 2.5))
             out = await self.succeed("top", "--once")
             places = [out.index(f"│ {name} ") for name in ("b", "a", HOSTILE)]
@@ -256,8 +263,41 @@ class TopTests(ShellCase):
             out = await self.succeed("top", "LOAD", "--once")
             self.assertIn(HOSTILE, out)
             self.assertNotIn("│ b ", out)
+            out = await self.succeed("top", "--once", "zzz")
+            self.assertEqual(out, "There is no stat whose name holds 'zzz'.\n")
             out = await self.succeed("top", "--once", "--rows", "1")
             self.assertNotIn("│ a ", out)
+
+        return ensureDeferred(check())
+
+    def test_narrow(self) -> Any:
+        """
+        The newest points are shown, however narrow it is; all rows are of the same
+        time, with gaps where a value has no points.
+        """
+
+        async def check() -> None:
+            await self.start()
+            now = int(self.rooms.archive.store.clock.seconds())
+            await self.post(
+                Count("counter-name", 1_000_000_000, now - 240),
+                Count("counter-name", 2_000_000_000, now),
+                Value("value-name", 12.345678, now - 120),
+                Value("value-name", 45.678, now),
+            )
+            for columns, bars in (("80", 8), ("100", 20)):
+                out = await self.succeed("top", "--once", COLUMNS=columns)
+                self.assertNotIn("…", out)
+                rows = [line for line in out.splitlines() if "name" in line]
+                lines = [row.split("│")[-2][1:-1] for row in rows]
+                self.assertGreaterEqual(len(lines[0]), bars)
+                # (The minute may have passed meanwhile.)
+                self.assertTrue(lines[0].endswith(("▅▁▁▁█", "▅▁▁▁█▁")), lines)
+                self.assertTrue(lines[1].endswith(("▁ █", "▁ █ ")), lines)
+            told = json.loads(
+                await self.succeed("summary", "value-name", "-t", "1h1m", "--json")
+            )
+            self.assertIn(f"{told['mean']:,.6g}", rows[1])
 
         return ensureDeferred(check())
 

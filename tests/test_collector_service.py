@@ -132,17 +132,21 @@ class ServiceTests(ServiceCase):
         """What keeps it from starting is told, and nothing is left open."""
         yield self.start()
         taken = f"tcp:{self.service.addresses[0].port}:interface=127.0.0.1"
-        for store, listen, error in (
-            ("memory:", taken, CannotListen),
-            ("memory:", "nonsense:1", CannotListen),
-            ("sqlite:/nowhere/at/all", LISTEN, StoreError),
-            ("nonsense:", LISTEN, ValueError),
+        other = self.mktemp()
+        Path(other).write_text("no database" * 100)
+        for store, listen, error, words in (
+            ("memory:", taken, CannotListen, taken),
+            ("memory:", "nonsense:1", CannotListen, "is written tcp:8080"),
+            ("memory:", "8099", CannotListen, "tcp:8099:interface=127.0.0.1"),
+            ("sqlite:/nowhere/at/all", LISTEN, StoreError, "at /nowhere/at/all:"),
+            (f"sqlite:{other}", LISTEN, StoreError, f"at {other}: file is not"),
+            ("nonsense:", LISTEN, ValueError, "'nonsense'"),
         ):
             service = CollectorService(store, listen)
             ready = service.ready()
             service.startService()
             failure = yield self.assertFailure(ready, error)
-            self.assertTrue(str(failure))
+            self.assertIn(words, str(failure))
             yield self.assertFailure(service.ready(), error)
             yield service.stopService()
 
@@ -158,7 +162,9 @@ class ServiceTests(ServiceCase):
     @inlineCallbacks
     def test_access_log(self) -> Any:
         """Requests are logged without keys and tokens, wherever they stand."""
-        yield self.start(access_log=True)
+        with logged() as log:
+            yield self.start(access_log=True)
+        self.assertNotIn("Starting factory", log.text)
         token, ez = self.keys["access token"], self.keys["EZ key"]
         with logged() as log:
             for path in (

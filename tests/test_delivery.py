@@ -699,6 +699,27 @@ class StopTests(DeliveryTestCase):
             self.assertLessEqual(self.clock.seconds() - before, 3.5)
             self.assertEqual(service.health.dropped, {"shutdown": 1})
 
+    def test_wrong_key(self) -> None:
+        """Once the server says that the key is wrong, it does not wait; only then."""
+        for status, late in ((401, False), (403, False), (401, True)):
+            service = self.make()
+            self.server.mood = lambda status=status: (status, b"", {})
+            service.count("a")
+            if late:
+                # It was refused long before; the end is one more attempt.
+                run(self.clock, 8)
+                self.assertEqual(service.health.pending, 1)
+            before = len(self.server.ids)
+            self.successResultOf(service.stopService())
+            self.assertEqual(len(self.server.ids), before + 1)
+            self.assertEqual(service.health.dropped, {"shutdown": 1})
+        service = self.make()
+        service.count("a")
+        run(self.clock, 8)
+        self.server.mood = lambda: OK
+        self.successResultOf(service.stopService())
+        self.assertEqual(service.health.dropped, {})
+
     def test_tries_again(self) -> None:
         """It does not wait out a long backoff before it ends, but tries once more."""
         service = self.make()

@@ -7,9 +7,11 @@ from __future__ import annotations
 import doctest
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,14 @@ from twisted.internet.task import deferLater
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from tests.support import reactor
+from tests.support import reactor, require_program
 from txstathat import Count, Value
+from txstathat.collector.series import Plan
+from txstathat.collector.service import CollectorService
 from txstathat.collector.site import CollectorSite
+from txstathat.collector.stats import RETENTION
 from txstathat.testing import FakeStatHat
+from txstathat.timeframe import Timeframe
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -39,6 +45,15 @@ class DoctestTests(SynchronousTestCase):
                 str(page), module_relative=False, optionflags=doctest.ELLIPSIS
             )
             self.assertEqual(failed, 0, page.name)
+
+    def test_timeframes(self) -> None:
+        """Every timeframe that is told of a server of one's own can be asked for."""
+        found = set()
+        for page in (ROOT / "docs").glob("own-server*.rst"):
+            found |= set(re.findall(r"\b(\d+[mhdwMy]\d+[mhdwMy])\b", page.read_text()))
+        self.assertGreater(len(found), 5)
+        for text in found:
+            Plan(Timeframe.parse(text), time.time(), RETENTION)
 
     def test_readme_example(self) -> None:
         """The four lines of the README count and measure."""
@@ -94,6 +109,49 @@ class ExampleTests(TestCase):
 
         return ensureDeferred(check())
 
+    def test_tutorial(self) -> Any:
+        """The variables that it sets are those that its commands read."""
+
+        async def check() -> None:
+            keys: dict[str, str] = {}
+            service = CollectorService(
+                "memory:", "tcp:0:interface=127.0.0.1", first_keys=keys.update
+            )
+            ready = service.ready()
+            service.startService()
+            self.addCleanup(service.stopService)
+            await ready
+            text = (ROOT / "docs" / "tutorial.rst").read_text()
+            environ = {k: v for k, v in os.environ.items() if "TXSTATHAT" not in k}
+            environ |= {"PYTHONPATH": str(ROOT), "COLUMNS": "80"}
+            for name, value, what in re.findall(
+                r"export (\w+)=(\S+)(?: +# what it calls the (.*))?\n", text
+            ):
+                environ[name] = keys[what] if what else service.urls[0]
+                self.assertEqual(value, "..." if what else "http://127.0.0.1:8080")
+            _, commands = text.split("A program that counts\n", 1)
+            commands, _ = commands.split("A server that is away\n", 1)
+            out = ""
+            for command in re.findall(r"^    ((?:\.venv|curl) ?.*)$", commands, re.M):
+                if command.startswith("curl"):
+                    require_program("curl", "curl")
+                    found = re.findall('"id": "(.*?)"', out)
+                    command = command.replace("/ID?", f"/{found[-1]}?" if found else "")
+                command = command.replace(".venv/bin/txstathat", "python -m txstathat")
+                command = command.replace(".venv/bin/", "")
+                command = re.sub("^python", sys.executable, command)
+                told, err, status = await getProcessOutputAndValue(
+                    "/bin/sh", ["-c", command], env=environ, path=str(ROOT)
+                )
+                self.assertEqual(status, 0, err.decode())
+                out += told.decode()
+            self.assertIn("ClientHealth(accepted=", out)
+            self.assertIn("│ visitors", out)
+            self.assertIn("│ total    │ 20", out)
+            self.assertRegex(out, '"name": "visitors", .*"value": 20}')
+
+        return ensureDeferred(check())
+
     def test_visitors_without_a_server(self) -> Any:
         """With the server away it runs all the same, and so does it without a key."""
 
@@ -130,14 +188,14 @@ class ExampleTests(TestCase):
             os.mkdir(folder)
             command = [
                 str(Path(sys.executable).with_name("twistd")),
-                "--nodaemon",
-                "--rundir",
-                folder,
-                "--python",
-                str(EXAMPLES / "counting_service.py"),
+                *("-ny", "counting_service.py"),
             ]
+            text = (EXAMPLES / "counting_service.py").read_text()
+            self.assertIn("``twistd -ny counting_service.py``", text)
+            shutil.copy(EXAMPLES / "counting_service.py", folder)
             twistd = subprocess.Popen(
                 command,
+                cwd=folder,
                 env=self.environ,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -8,7 +8,6 @@ import json
 import re
 from base64 import b64encode
 from contextlib import redirect_stdout
-from dataclasses import replace
 from decimal import Decimal
 from io import StringIO
 from pathlib import Path
@@ -216,15 +215,16 @@ class CollectorCase(SynchronousTestCase):
         value, delta, data = made
         self.assertEqual(
             value,
-            Alert(value.id, id, "load/é <b>", "value", "1h", "less than", -0.5),
+            Alert(
+                *(value.id, id, "load/é <b>", "value", "1h", "less than", -0.5),
+                firing=False,
+            ),
         )
         self.assertEqual((delta.percentage, delta.time_delta), (12.5, "1d"))
         self.assertEqual((data.operator, data.threshold), (None, None))
         listed = self.successResultOf(self.client.alerts())
-        # Where it stands is told later, not when it is made.
-        told = [replace(alert, firing=False) for alert in made]
-        self.assertEqual(listed, sorted(told, key=lambda alert: alert.id))
-        self.assertEqual(self.successResultOf(self.client.alert(delta.id)), told[1])
+        self.assertEqual(listed, sorted(made, key=lambda alert: alert.id))
+        self.assertEqual(self.successResultOf(self.client.alert(delta.id)), delta)
         self.successResultOf(self.client.delete_alert(delta.id))
         for ask in (self.client.alert, self.client.delete_alert):
             error = self.failureResultOf(ask(delta.id), StatHatAPIError).value

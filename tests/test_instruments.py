@@ -9,6 +9,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 from twisted.internet.defer import (
@@ -20,9 +21,10 @@ from twisted.internet.defer import (
     succeed,
 )
 from twisted.internet.task import Clock
+from twisted.internet.threads import deferToThread
 from twisted.logger import Logger, LogLevel, LogPublisher, globalLogPublisher
 from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
@@ -199,8 +201,39 @@ class TimedTests(SynchronousTestCase):
         def generator() -> Any:
             yield
 
-        error = self.assertRaises(TypeError, self.timed(), generator)
-        self.assertIn("above inlineCallbacks", str(error))
+        async def asynchronous() -> Any:
+            yield
+
+        for function in (generator, asynchronous):
+            error = self.assertRaises(TypeError, self.timed(), function)
+            self.assertIn("above inlineCallbacks", str(error))
+
+    def test_methods(self) -> None:
+        """Methods of all kinds are measured; above what is no function it is refused."""
+        time = self.timed()
+
+        class Shop:
+            @time
+            def order(self, one: int) -> Any:
+                return (self, one)
+
+            @classmethod
+            @time
+            def open(cls) -> Any:
+                return cls
+
+            @staticmethod
+            @time
+            def closed() -> Any:
+                return True
+
+        shop = Shop()
+        self.assertEqual(shop.order(1), (shop, 1))
+        self.assertEqual((shop.open(), shop.closed()), (Shop, True))
+        self.assertEqual(self.stats.values, {"work": [0.0] * 3})
+        for kind in (classmethod, staticmethod, property):
+            error = self.assertRaises(TypeError, time, kind(lambda: None))
+            self.assertIn("below", str(error))
 
     def test_refused_point(self) -> None:
         """A stat that refuses a point does no harm: it is counted as lost."""
@@ -220,7 +253,7 @@ class Logging(MemoryStatHat):
         return super().count(stat, *args, **options)
 
 
-class LogTests(SynchronousTestCase):
+class LogTests(TestCase):
     """What LogCounter counts."""
 
     def setUp(self) -> None:
@@ -295,6 +328,28 @@ class LogTests(SynchronousTestCase):
         """An event of the old logging system, without level or namespace, counts."""
         LogCounter(self.stats)({"message": ("old",)})
         self.assertEqual(self.stats.counts, {"log info unknown": 1})
+
+    def test_other_threads(self) -> Any:
+        """What another thread logs is counted, in the reactor's thread."""
+        threads = []
+
+        @implementer(IStatHat)
+        class Watching(MemoryStatHat):
+            def count(self, stat: str, *args: Any, **options: Any) -> Deferred[bool]:
+                threads.append(get_ident())
+                return super().count(stat, *args, **options)
+
+        stats = Watching()
+        log = self.log(LogCounter(stats))
+        logged = deferToThread(log.failure, "no", Failure(KeyError()))
+
+        def counted(_: object) -> None:
+            self.assertEqual(
+                stats.counts, {"log critical app": 1, "log failure KeyError": 1}
+            )
+            self.assertEqual(threads, [get_ident()] * 2)
+
+        return logged.addCallback(counted)
 
     def test_losses_are_logged_rarely(self) -> None:
         """Of lost points the 1st, 10th, 100th is logged, by the class of the error."""

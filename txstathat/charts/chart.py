@@ -19,7 +19,7 @@ from twisted.web.http import (
 )
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request
-from twisted.web.template import flattenString
+from twisted.web.template import flattenString, tags
 
 from txstathat.charts.assets import ChartAssets, content_security_policy
 from txstathat.charts.html import fragment, page, words
@@ -164,6 +164,8 @@ class Chart(Resource):
         """
         form = "page"
         body: bytes
+        path = _path(request)
+        assets = self._assets or f"{path.rstrip('/')}/assets"
         try:
             form = _form(request)
             table = yield self.table(request.args or {})
@@ -172,23 +174,22 @@ class Chart(Resource):
             elif form == "csv":
                 body = table.as_csv()
             else:
-                path = _path(request)
                 html = fragment(table, path, self._refresh)
                 if form == "page":
-                    html = page(
-                        self.title, html, self._assets or f"{path.rstrip('/')}/assets"
-                    )
+                    html = page(self.title, html, assets)
                 body = yield flattenString(request, html)
                 if form == "page":
                     body = b"<!DOCTYPE html>" + body
         except BadQuery as error:
             request.setResponseCode(BAD_REQUEST)
-            body = yield self._words(form, str(error))
+            body = yield self._words(form, str(error), path, assets)
         except StoreError:
             # Its text may tell where the store is.
             _log.failure("a chart's store cannot be read")
             request.setResponseCode(SERVICE_UNAVAILABLE)
-            body = yield self._words(form, "the numbers cannot be read at present")
+            body = yield self._words(
+                form, "the numbers cannot be read at present", path, assets
+            )
         headers = {
             "Content-Type": _TYPES[form],
             "Content-Security-Policy": content_security_policy(),
@@ -207,14 +208,17 @@ class Chart(Resource):
         request.finish()
 
     @inlineCallbacks
-    def _words(self, form: str, text: str) -> Generator[Deferred[Any], Any, bytes]:
+    def _words(
+        self, form: str, text: str, path: str, assets: str
+    ) -> Generator[Deferred[Any], Any, bytes]:
         if form == "json":
             return json.dumps({"error": text}).encode("ascii")
         if form == "csv":
             return text.encode("utf-8", "backslashreplace")
         html = words(text)
         if form == "page":
-            html = page(self.title, html, None)
+            back = tags.p(tags.a("Show the chart", href=path))
+            html = page(self.title, tags.div(html, back), assets, drawn=False)
         body: bytes = yield flattenString(None, html)
         return body
 

@@ -23,11 +23,12 @@ def number(value: Number) -> str:
     return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
-def page(title: str, content: Tag, assets: str | None) -> Tag:
+def page(title: str, content: Tag, assets: str, *, drawn: bool = True) -> Tag:
     """
     A whole page around a chart.
 
-    :param assets: the path of the files; ``None`` for a page without a chart.
+    :param assets: the path of the files.
+    :param drawn: whether there is a chart to draw.
     """
     head = [
         tags.meta(charset="utf-8"),
@@ -36,10 +37,10 @@ def page(title: str, content: Tag, assets: str | None) -> Tag:
         tags.title(title),
         # No picture, rather than a request for one that is not there.
         tags.link(rel="icon", href="data:,"),
+        tags.link(rel="stylesheet", href=f"{assets}/charts.css"),
     ]
-    if assets is not None:
+    if drawn:
         head += [
-            tags.link(rel="stylesheet", href=f"{assets}/charts.css"),
             tags.script(src=f"{assets}/plotly.js", defer="defer"),
             tags.script(src=f"{assets}/charts.js", defer="defer"),
         ]
@@ -128,8 +129,11 @@ def _trail(table: Table, path: str) -> Tag:
     if not table.trail:
         return tags.transparent()
     nav = tags.nav(class_="txstathat-trail", **{"aria-label": "Zoom out"})
-    for text, query in table.trail:
-        nav(tags.a(text, href=f"{path}?{query}"), " ")
+    for n, (text, query) in enumerate(table.trail):
+        nav(
+            " \N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK} " if n else "",
+            tags.a(text, href=f"{path}?{query}"),
+        )
     return nav
 
 

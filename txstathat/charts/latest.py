@@ -28,11 +28,14 @@ class LatestCountAndAverageChart(Chart):
     beside it their average: with :func:`~txstathat.metrica.request_metrica`, how often
     each view is asked for, and how long it takes.
 
-    Query: ``axis``; ``scale``; ``back``, how many stretches; ``filter.AXIS``.
+    Query: ``axis``; ``scale`` (``hour`` by default); ``back``, how many stretches (by
+    default 60 minutes, 48 hours, 30 days, 12 months or 5 years); ``filter.AXIS``.
 
     :param metrica: an averaged one.
     :param axis: the axis that is shown if the query names none: by default the first.
         A Metrica without axes has one line.
+    :param options: ``title``, ``refresh`` and ``assets``, as for
+        :class:`~txstathat.charts.chart.Chart`.
     :raises TypeError: if the Metrica keeps no counts.
     :raises ValueError: if it has no such axis.
     """

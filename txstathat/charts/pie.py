@@ -15,14 +15,14 @@ from txstathat.charts.table import Choice, Number, Table
 from txstathat.metrica import Metrica
 from txstathat.metrica.calendar import SCALES
 
-__all__ = ["MAX_SLICES", "NOT_KNOWN", "OTHER", "PieChart", "choice_text"]
+__all__ = ["MAX_SLICES", "NONE", "OTHER", "PieChart", "choice_text"]
 
 #: How many choices a pie tells apart; the rest are one slice.
 MAX_SLICES = 20
 #: What is left over is called.
 OTHER = "(other)"
 #: Events without a choice on the axis.
-NOT_KNOWN = "(not known)"
+NONE = "(none)"
 
 
 def choice_text(choice: Any) -> str:
@@ -38,11 +38,15 @@ class PieChart(Chart):
     A pie of the choices of an axis, in a timespan. Its slices add up to the total: what
     had no choice is a slice of its own.
 
-    Query: ``axis``; ``measure`` (``total`` or ``count``); a timespan, by ``year``,
-    ``month``, ``day``, ``hour``, ``minute``; ``filter.AXIS`` for a choice of another
-    axis, or for the parts of a path, of which the level below is told.
+    Query: ``axis``; ``measure`` (``total``, and of an averaged Metrica ``count``); a
+    timespan, by ``year``, ``month``, ``day``, ``hour``, ``minute`` (all time by
+    default); ``filter.AXIS`` for a choice of another axis, or for the parts of a path,
+    of which the level below is told.
 
+    :param metrica: what is shown.
     :param axis: the axis that is shown if the query names none.
+    :param options: ``title``, ``refresh`` and ``assets``, as for
+        :class:`~txstathat.charts.chart.Chart`.
     :raises ValueError: if the Metrica has no such axis.
     """
 
@@ -64,7 +68,7 @@ class PieChart(Chart):
         """
         axis = query.one_of("axis", list(self.metrica.axes), self._axis)
         shown = [word for word in measures(self.metrica) if word != "average"]
-        measure = query.one_of("measure", shown, "total")
+        measure = query.one_of("measure", shown, shown[0])
         chosen: Any = self.metrica.values().timespan(**query.timespan())
         chosen = chosen.filter(**query.filters(self.metrica))
         if measure == "count":
@@ -76,7 +80,7 @@ class PieChart(Chart):
         choices = [Choice("axis", "By", axis, tuple((w, w) for w in self.metrica.axes))]
         if len(shown) > 1:
             choices.append(
-                Choice("measure", "Show", measure, tuple((w, w) for w in shown))
+                Choice("measure", "Measure", measure, tuple((w, w) for w in shown))
             )
         return Table(
             "pie",
@@ -98,7 +102,7 @@ def _slices(parts: list[tuple[Any, Any]], total: Any) -> list[tuple[Any, list[Nu
         rows.append((OTHER, [rounded(sum(rest))]))
     left = rounded(total - sum(n for _, n in parts))
     if left:
-        rows.append((NOT_KNOWN, [left]))
+        rows.append((NONE, [left]))
     return rows
 
 

@@ -168,7 +168,9 @@ class Query:
 def measures(metrica: Metrica) -> tuple[str, ...]:
     """
     What can be shown of a Metrica: its totals, and counts and averages if it has them.
+    The first is shown if the query names none: how many requests there were says more
+    than the sum of their milliseconds.
     """
     if isinstance(metrica, AveragedMetrica):
-        return ("total", "count", "average")
+        return ("count", "average", "total")
     return ("total",)

@@ -26,7 +26,8 @@ class TimelineChart(Chart):
     part; the total stays what it was on the way out.
 
     Query: ``measure`` (``total``, and of an averaged Metrica ``count`` or ``average``);
-    a timespan, by ``year``, ``month``, ``day``, ``hour``; ``filter.AXIS``.
+    a timespan, by ``year``, ``month``, ``day``, ``hour`` (all time by default);
+    ``filter.AXIS``. It is made as a :class:`~txstathat.charts.chart.Chart` is.
     """
 
     parameters: ClassVar[tuple[str, ...]] = ("measure", *SCALES[:-1])
@@ -37,7 +38,7 @@ class TimelineChart(Chart):
         See :meth:`.Chart.read`.
         """
         metrica = self.metrica
-        measure = query.one_of("measure", measures(metrica), "total")
+        measure = query.one_of("measure", measures(metrica), measures(metrica)[0])
         span = query.timespan()
         chosen: Any = metrica.values().timespan(**span)
         chosen = chosen.filter(**query.filters(metrica))
@@ -59,7 +60,7 @@ class TimelineChart(Chart):
         choices = []
         if len(measures(metrica)) > 1:
             options = tuple((word, word) for word in measures(metrica))
-            choices.append(Choice("measure", "Show", measure, options))
+            choices.append(Choice("measure", "Measure", measure, options))
         return Table(
             "bars",
             self.title,

@@ -58,10 +58,15 @@ class TimeserieChart(Chart):
     axis, at most :data:`MAX_LINES`; what the other choices had, and what had none, is
     one more line.
 
-    Query: ``axis`` (empty for none); ``scale``; ``back``, how many stretches;
-    ``total``, ``0`` to hide the line of everything; ``measure``; ``filter.AXIS``.
+    Query: ``axis`` (empty for none); ``scale`` (``hour`` by default); ``back``, how
+    many stretches (by default 60 minutes, 48 hours, 30 days, 12 months or 5 years);
+    ``total``, ``0`` to hide the line of everything; ``measure`` (``total``, and of an
+    averaged Metrica ``count`` or ``average``); ``filter.AXIS``.
 
+    :param metrica: what is shown.
     :param axis: the axis that is shown if the query names none; ``None`` for none.
+    :param options: ``title``, ``refresh`` and ``assets``, as for
+        :class:`~txstathat.charts.chart.Chart`.
     :raises ValueError: if the Metrica has no such axis.
     """
 
@@ -87,7 +92,7 @@ class TimeserieChart(Chart):
         metrica = self.metrica
         axis = query.one_of("axis", ["", *metrica.axes], self._axis)
         window = query.window(metrica)
-        measure = query.one_of("measure", measures(metrica), "total")
+        measure = query.one_of("measure", measures(metrica), measures(metrica)[0])
         with_total = query.one_of("total", ["0", "1"], "1") == "1"
         chosen: Any = metrica.values().filter(**query.filters(metrica))
 
@@ -168,7 +173,7 @@ class TimeserieChart(Chart):
         choices.append(Choice("back", "Back", str(window.back)))
         if len(measures(self.metrica)) > 1:
             options = tuple((word, word) for word in measures(self.metrica))
-            choices.append(Choice("measure", "Show", measure, options))
+            choices.append(Choice("measure", "Measure", measure, options))
         if axis:
             options = (("1", "shown"), ("0", "hidden"))
             choices.append(Choice("total", "Total", str(int(with_total)), options))

@@ -3,6 +3,9 @@ The command line.
 """
 
 import sys
+from typing import TextIO, cast
+
+from txstathat.cli.standard_output import Output
 
 __all__ = ["main"]
 
@@ -11,6 +14,8 @@ def main() -> None:
     """
     Run ``txstathat``; without its libraries, say how to get them.
     """
+    if sys.stdout is not None:
+        sys.stdout = cast(TextIO, Output(sys.stdout))
     try:
         from txstathat.cli.commands import txstathat
 

@@ -49,6 +49,7 @@ def list_alerts(output: str | None, **server: Any) -> None:
                 (alert.id, alert.stat_name, _condition(alert), _yes_no(alert.firing))
                 for alert in found
             ],
+            none="There are no alerts.",
         )
 
     with_client(server, work)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from txstathat.cli.running import run
-from txstathat.cli.serve import store_option
+from txstathat.cli.serve import check_store, store_option
 from txstathat.errors import StoreError
 from txstathat.stores import backup_store
 
@@ -25,6 +25,8 @@ def backup(file: str, store: str) -> None:
 
     FILE must not be there; it appears when it is complete, and is a store itself.
     """
+
+    check_store(store)
 
     async def command(reactor: Any) -> int:
         try:

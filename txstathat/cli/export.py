@@ -10,7 +10,7 @@ import sys
 import click
 
 from txstathat.cli.running import interruptible
-from txstathat.cli.serve import store_option
+from txstathat.cli.serve import check_store, store_option
 from txstathat.collector.portable import portable_lines
 from txstathat.errors import StoreError
 from txstathat.stores.backup import new_file
@@ -31,6 +31,7 @@ def export(file: str, store: str) -> None:
     must not be there; it appears when it is complete, for nobody else to read. A
     collector may run meanwhile.
     """
+    check_store(store)
     try:
         with (
             interruptible(),

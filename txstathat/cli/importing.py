@@ -17,7 +17,7 @@ from txstathat.cli.diagnosis import tell_failure
 from txstathat.cli.journal import Journal, JournalUnreadable
 from txstathat.cli.lines import BadLine
 from txstathat.cli.options import make_client, server_options
-from txstathat.cli.output import progress_bar, visible
+from txstathat.cli.output import lines_text, points_were, progress_bar, visible
 from txstathat.cli.points_file import (
     CERTAIN,
     Checked,
@@ -120,11 +120,11 @@ def _open_journal(
     old = time.time() - journal.since > CERTAIN
     if old or journal.sender != sender or not knows_ids(url):
         if doubtful is None:
+            where = lines_text(journal.done.line + 1, journal.sending.line)
             raise _Stop(
-                f"lines {journal.done.line + 1} to {journal.sending.line} may have "
-                "arrived when they were sent, or not, and the server would not know "
-                "them again. Look whether they are there; then say --doubtful skip if "
-                "they are, or --doubtful send if they are not"
+                f"{where} may have arrived when sent, or not, and the server would "
+                "not know the request again. Look whether the points are there; then "
+                "say --doubtful skip if they are, or --doubtful send if they are not"
             )
         if doubtful == "skip":
             journal.done, journal.sending = journal.sending, None
@@ -141,7 +141,7 @@ def _tell_problems(file: str, checked: Checked, progress: Path) -> None:
     if checked.bad:
         lines = [f"{file}: {bad}" for bad in checked.bad]
         if checked.more_bad:
-            lines.append(f"{checked.more_bad:,} more lines are wrong")
+            lines.append(f"wrong lines that are not shown: {checked.more_bad:,}")
         raise _Stop("\n".join([*lines, "Nothing was sent."]))
 
 
@@ -162,8 +162,8 @@ def _send(client: txStatHat, sender: Sender, checked: Checked) -> NoReturn:
             except CancelledError:
                 raise
             except RequestFailed as failed:
-                problem = f"lines {failed.first} to {failed.last} were not accepted"
-                click.echo(f"txstathat: {problem}", err=True)
+                where = lines_text(failed.first, failed.last)
+                click.echo(f"txstathat: not accepted: {where}", err=True)
                 tell_failure(failed.error)
             except BadLine as bad:
                 click.echo(f"txstathat: {bad}; the file has changed", err=True)
@@ -171,8 +171,8 @@ def _send(client: txStatHat, sender: Sender, checked: Checked) -> NoReturn:
                 click.echo(f"txstathat: {error}", err=True)
             finally:
                 await client.close()
-        before = f"; {checked.before:,} were before" if checked.before else ""
-        click.echo(f"{sent:,} points were accepted{before}.", err=bool(status))
+        before = f"; {checked.before:,} before" if checked.before else ""
+        click.echo(f"{points_were(sent)} accepted{before}.", err=bool(status))
         if status:
             click.echo("Run it again to go on: nothing counts twice.", err=True)
         return status

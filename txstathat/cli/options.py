@@ -18,6 +18,7 @@ from txstathat.points import epoch_seconds, parse_amount
 __all__ = [
     "AMOUNT",
     "TIME",
+    "NumberCommand",
     "add_options",
     "make_client",
     "server_options",
@@ -47,7 +48,15 @@ class _Time(click.ParamType):  # type: ignore[type-arg]
             except InvalidPoint:
                 raise
             except ValueError:
-                return epoch_seconds(datetime.fromisoformat(value))
+                when = datetime.fromisoformat(value)
+                if when.utcoffset() is None:
+                    self.fail(
+                        f"{value!r} has no offset from UTC; with one it is written "
+                        f"{when.isoformat()}Z or {when.isoformat()}+01:00",
+                        param,
+                        ctx,
+                    )
+                return epoch_seconds(when)
         except InvalidPoint as error:
             self.fail(error.problem, param, ctx)
         except ValueError:
@@ -56,6 +65,24 @@ class _Time(click.ParamType):  # type: ignore[type-arg]
 
 AMOUNT = _Amount()
 TIME = _Time()
+
+
+class NumberCommand(click.Command):
+    """
+    A command with an argument that may be a negative number, such as -5.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """
+        Tell options and arguments apart.
+        """
+        try:
+            return super().parse_args(ctx, [*args])
+        except click.NoSuchOption as error:
+            if error.option_name[1:2] not in {*"0123456789."}:
+                raise
+        ctx.ignore_unknown_options = True
+        return super().parse_args(ctx, args)
 
 
 def timeout_option(default: float) -> Callable[..., Any]:

@@ -9,6 +9,7 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 import click
@@ -19,7 +20,9 @@ from rich.table import Table
 __all__ = [
     "SPARK_WIDTH",
     "format_options",
+    "lines_text",
     "number_text",
+    "points_were",
     "progress_bar",
     "show_rows",
     "sparkline",
@@ -48,15 +51,37 @@ def number_text(number: float | None) -> str:
     return f"{number:,}" if isinstance(number, int) else f"{number:,.6g}"
 
 
+def points_were(number: int) -> str:
+    """
+    What a sentence about so many points begins with, such as ``'1 point was'``.
+    """
+    return "1 point was" if number == 1 else f"{number:,} points were"
+
+
+def lines_text(first: int, last: int) -> str:
+    """
+    Some lines of a file, such as ``'lines 2 to 5'`` or ``'line 2'``.
+    """
+    return f"line {first}" if first == last else f"lines {first} to {last}"
+
+
 def format_options(command: Callable[..., None]) -> Callable[..., None]:
     """
     Add the options that say how to show: they make the argument ``output``.
     """
-    for name in ("csv", "json"):
-        command = click.option(
-            f"--{name}", "output", flag_value=name, help=f"Print {name.upper()}."
-        )(command)
-    return command
+    names = ("csv", "json")
+
+    @wraps(command)
+    def with_output(**options: Any) -> None:
+        wanted = [name for name in names if options.pop(name)]
+        if len(wanted) > 1:
+            raise click.UsageError("--csv or --json, not both")
+        command(output=wanted[0] if wanted else None, **options)
+
+    for name in names:
+        option = click.option(f"--{name}", is_flag=True, help=f"Print {name.upper()}.")
+        with_output = option(with_output)
+    return with_output
 
 
 def show_rows(
@@ -66,6 +91,7 @@ def show_rows(
     *,
     as_json: Any = None,
     as_table: Iterable[Sequence[Any]] | None = None,
+    none: str = "",
 ) -> None:
     """
     Print rows.
@@ -75,6 +101,7 @@ def show_rows(
     :param rows: one value for each column; ``None`` is an empty cell.
     :param as_json: what to print as JSON instead of a list of objects.
     :param as_table: what to put in the table instead of the rows.
+    :param none: what to say instead of a table without rows.
     """
     if output == "json":
         if as_json is None:
@@ -87,10 +114,14 @@ def show_rows(
         writer.writerows(rows)
         click.echo(text.getvalue(), nl=False)
     else:
+        cells = [*(rows if as_table is None else as_table)]
+        if none and not cells:
+            click.echo(none)
+            return
         table = Table()
         for column in columns:
             table.add_column(column, overflow="fold")
-        for row in rows if as_table is None else as_table:
+        for row in cells:
             table.add_row(*("" if cell is None else visible(cell) for cell in row))
         Console(markup=False, highlight=False, emoji=False).print(table)
 

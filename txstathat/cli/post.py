@@ -14,6 +14,7 @@ from twisted.internet.task import deferLater
 from txstathat.cli.diagnosis import diagnose
 from txstathat.cli.lines import BadLine, read_lines, read_points, split_points
 from txstathat.cli.options import make_client, server_options
+from txstathat.cli.output import lines_text, points_were
 from txstathat.cli.running import run
 
 __all__ = ["post"]
@@ -54,7 +55,7 @@ def post(form: str | None, **server: Any) -> None:
             for part in split_points(points):
                 # Connections that grew old meanwhile are closed first, not used.
                 await deferLater(reactor, 0)
-                where = f"lines {part[0][0]} to {part[-1][0]}"
+                where = lines_text(part[0][0], part[-1][0])
                 await client.post([point for _, point in part])
                 sent += len(part)
         except BadLine as bad:
@@ -66,7 +67,7 @@ def post(form: str | None, **server: Any) -> None:
             await client.close()
         if problem:
             click.echo(f"txstathat: {problem}", err=True)
-        click.echo(f"{sent:,} points were accepted.", err=bool(problem))
+        click.echo(f"{points_were(sent)} accepted.", err=bool(problem))
         return int(bool(problem))
 
     run(command)

@@ -5,7 +5,7 @@ counted, from the shell.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, NoReturn
@@ -35,6 +35,8 @@ __all__ = [
     "find_stat",
     "holding",
     "list_stats",
+    "none_holding",
+    "on_grid",
     "search",
     "summary",
     "timeframe_option",
@@ -80,7 +82,7 @@ def list_stats(output: str | None, **server: Any) -> None:
     """
 
     async def work(client: StatHatExport) -> None:
-        _show_stats(output, await client.stats())
+        _show_stats(output, await client.stats(), "There are no stats.")
 
     with_client(server, work)
 
@@ -95,7 +97,8 @@ def search(text: str, output: str | None, **server: Any) -> None:
     """
 
     async def work(client: StatHatExport) -> None:
-        _show_stats(output, holding(text, await client.stats()))
+        found = holding(text, await client.stats())
+        _show_stats(output, found, none_holding(text))
 
     with_client(server, work)
 
@@ -210,6 +213,15 @@ def holding(text: str, stats: list[StatInfo]) -> list[StatInfo]:
     return [stat for stat in stats if wanted in stat.name.casefold()]
 
 
+def none_holding(text: str) -> str:
+    """
+    What to say when no stat's name holds a text.
+    """
+    if not text:
+        return "There are no stats."
+    return f"There is no stat whose name holds {visible(text)!r}."
+
+
 async def find_stat(client: StatHatExport, wanted: str) -> StatInfo:
     """
     The stat that has a name; else the one that has an id.
@@ -233,11 +245,12 @@ async def _read(
     return stat, await client.full_data(stat.id, timeframe)
 
 
-def _show_stats(output: str | None, stats: list[StatInfo]) -> None:
+def _show_stats(output: str | None, stats: list[StatInfo], none: str) -> None:
     show_rows(
         output,
         ("id", "name", "kind"),
         [tuple(_told(stat).values()) for stat in stats],
+        none=none,
     )
 
 
@@ -264,27 +277,34 @@ def _show_summary(
         as_table=[row for row in rows if row[1]],
     )
     if output is None:
-        click.echo(sparkline(_on_grid(full)))
+        values = {
+            point.time: point.value if full.counter or point.receipts else None
+            for point in full.points
+        }
+        click.echo(sparkline(on_grid(values, full.timeframe)))
 
 
-def _on_grid(full: FullDataset) -> list[float | None]:
+def on_grid(
+    values: Mapping[int, float | None], timeframe: str, until: int = 0
+) -> list[float | None]:
     """
     The values of a dataset, with ``None`` where there is no data.
+
+    :param values: the values, by when their intervals begin.
+    :param timeframe: the dataset's.
+    :param until: a time up to which it reaches at least, in Unix seconds.
     """
-    values = {
-        point.time: point.value if full.counter or point.receipts else None
-        for point in full.points
-    }
     try:
-        interval = Timeframe.parse(full.timeframe).interval
+        interval = Timeframe.parse(timeframe).interval
     except InvalidTimeframe:
         return list(values.values())
     by_bucket = {interval.bucket(time): value for time, value in values.items()}
-    if not by_bucket or max(by_bucket) - min(by_bucket) > MAX_BUCKETS:
+    if not by_bucket:
+        return []
+    first, last = min(by_bucket), max(*by_bucket, interval.bucket(until))
+    if last - first > MAX_BUCKETS:
         return list(values.values())
-    return [
-        by_bucket.get(bucket) for bucket in range(min(by_bucket), max(by_bucket) + 1)
-    ]
+    return [by_bucket.get(bucket) for bucket in range(first, last + 1)]
 
 
 def _time(t: int) -> str:

@@ -57,7 +57,7 @@ def restore_file(path: Path, store: str) -> NoReturn:
         else:
             click.echo(f"{path} was in the store before: there is nothing to do.")
 
-    on_store(store, work)
+    on_store(store, work, new=True)
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -12,15 +12,18 @@ from rich.console import Console
 from twisted.internet.defer import CancelledError
 
 from txstathat.cli.diagnosis import STEPS, diagnose, tell_failure
-from txstathat.cli.options import AMOUNT, TIME, make_client, server_options
+from txstathat.cli.options import (
+    AMOUNT,
+    TIME,
+    NumberCommand,
+    make_client,
+    server_options,
+)
 from txstathat.cli.running import run
 from txstathat.client import API_URL, txStatHat
 from txstathat.points import Count, Point, Value
 
 __all__ = ["check", "count", "value"]
-
-#: Lets a negative number be an argument.
-NEGATIVE = {"ignore_unknown_options": True}
 
 time_option = click.option(
     "--t",
@@ -31,7 +34,7 @@ time_option = click.option(
 )
 
 
-@click.command(context_settings=NEGATIVE)
+@click.command(cls=NumberCommand)
 @click.argument("name")
 @click.argument("n", type=AMOUNT, default=1)
 @time_option
@@ -43,7 +46,7 @@ def count(name: str, n: Any, t: int | None, **server: Any) -> None:
     _send(make_client(**server), Count(name, n, t))
 
 
-@click.command(context_settings=NEGATIVE)
+@click.command(cls=NumberCommand)
 @click.argument("name")
 @click.argument("v", type=AMOUNT)
 @time_option

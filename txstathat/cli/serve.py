@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from shlex import quote
 from typing import Any, NoReturn
 
 import click
@@ -18,7 +20,7 @@ from twisted.logger import globalLogBeginner, textFileLogObserver
 
 from txstathat.cli.running import run
 from txstathat.collector.archive import Archive
-from txstathat.collector.keys import KINDS, Keys
+from txstathat.collector.keys import KINDS, KeyRefused, Keys
 from txstathat.collector.options import (
     STORE,
     default_keep,
@@ -28,8 +30,9 @@ from txstathat.collector.options import (
 from txstathat.collector.service import LISTEN, CollectorService
 from txstathat.errors import StatHatError
 from txstathat.stores import IStore, open_store
+from txstathat.stores.url import sqlite_path
 
-__all__ = ["keys", "on_store", "serve", "stats", "store_option"]
+__all__ = ["check_store", "keys", "on_store", "serve", "stats", "store_option"]
 
 store_option = click.option(
     "--store",
@@ -38,7 +41,8 @@ store_option = click.option(
     show_default=True,
     metavar="URL",
     help="Where the collector keeps everything (or TXSTATHAT_STORE): "
-    "sqlite:///path, redis://…, redis+cluster://…",
+    "sqlite:///path, redis://…, redis+cluster://…; for serve also memory:, which is "
+    "gone with it.",
 )
 
 
@@ -150,10 +154,40 @@ def _log_to_stderr() -> None:
     )
 
 
-def on_store(store: str, work: Callable[[IStore], Awaitable[None]]) -> NoReturn:
+def check_store(url: str) -> None:
+    """
+    Make sure that a store is there, for what would only make an empty one.
+
+    :param url: the store.
+    :raises click.ClickException: if it is not.
+    """
+    try:
+        path = sqlite_path(url)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    if url == "memory:":
+        raise click.ClickException(
+            "this needs a store that lasts: one in memory is its collector's alone"
+        )
+    if path is not None and not os.path.exists(path):
+        raise click.ClickException(
+            f"there is no store at {path}; start txstathat serve first, or name it "
+            "with --store"
+        )
+
+
+def on_store(
+    store: str, work: Callable[[IStore], Awaitable[None]], *, new: bool = False
+) -> NoReturn:
     """
     Do something with a store, and leave.
+
+    :param store: the store.
+    :param work: what to do.
+    :param new: whether it is made if it is not there.
     """
+    if not new:
+        check_store(store)
 
     async def command(reactor: Any) -> int:
         try:
@@ -211,7 +245,10 @@ def list_keys(store: str) -> None:
             table.add_row(
                 key.name, KINDS[key.kind], f"{made:%Y-%m-%d %H:%M} UTC", key.stat
             )
-        Console(markup=False, highlight=False).print(table)
+        if table.rows:
+            Console(markup=False, highlight=False).print(table)
+        else:
+            _show("There are no keys.")
 
     on_store(store, work)
 
@@ -262,8 +299,14 @@ def add_stat(name: str, kind: str, store: str) -> None:
     """
 
     async def work(opened: IStore) -> None:
-        stat = await Archive(opened).create(name, kind)
-        key = await Keys(opened).add("stat", f"stat {name}", stat.name)
+        stat, keys = await Archive(opened).create(name, kind), Keys(opened)
+        for known in await keys.known():
+            if known.stat == stat.name:
+                raise KeyRefused(
+                    f"the stat {stat.name!r} has a key already; for another one, first "
+                    f"revoke that: txstathat keys revoke {quote(known.name)}"
+                )
+        key = await keys.add("stat", f"stat {name}", stat.name)
         _show(f"stat key: {key}")
         _show("Post with it and a user key, to " + ("/c" if stat.counter else "/v"))
 

@@ -7,21 +7,32 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
-from rich.table import Table
+from rich.measure import Measurement
+from rich.table import Column, Table
+from rich.text import Text
 from twisted.internet.task import deferLater
 
 from txstathat.cli.output import number_text, sparkline, visible
-from txstathat.cli.read import holding, timeframe_option, with_client
+from txstathat.cli.read import (
+    holding,
+    none_holding,
+    on_grid,
+    timeframe_option,
+    with_client,
+)
 from txstathat.cli.settings import reader_options
 from txstathat.export import StatHatExport
 from txstathat.exported import Dataset, StatInfo
+from txstathat.summary import summarize
 
-__all__ = ["MAX_TOP", "top"]
+__all__ = ["MAX_BARS", "MAX_TOP", "top"]
 
 #: The most stats whose points are read at a time.
 MAX_TOP = 500
+#: How many of the newest points a line has at most.
+MAX_BARS = 30
 
 
 @click.command()
@@ -51,8 +62,9 @@ def top(
     Watch the busiest stats, until Ctrl-C.
 
     Only those whose name holds TEXT, if it is given. Counters come first, that with the
-    largest total on top; then values, by name. Of over 500 stats, only the first 500
-    that the server lists are read, and it is said.
+    largest total on top; then values, by name, with the mean of their points. Lines end
+    with the newest points. Of over 500 stats, only the first 500 that the server lists
+    are read, and it is said.
     """
     console = Console(markup=False, highlight=False, emoji=False)
 
@@ -64,13 +76,16 @@ def top(
                 found = holding(text, await client.stats())
                 read = found[:MAX_TOP]
                 datasets = await client.data([stat.id for stat in read], timeframe)
-                table = _table(read, datasets, rows, timeframe)
-                if len(found) > len(read):
-                    table.caption = f"{len(found) - len(read):,} more were not read"
+                shown: Table | str = none_holding(text)
+                if found:
+                    now = int(reactor.seconds())
+                    shown = _table(read, datasets, rows, timeframe, now)
+                    if len(found) > len(read):
+                        shown.caption = f"not read: {len(found) - len(read):,} more"
                 if console.is_terminal:
-                    live.update(table, refresh=True)
+                    live.update(shown, refresh=True)
                 else:
-                    console.print(table)
+                    console.print(shown)
                 if once:
                     return
                 await deferLater(reactor, every)
@@ -79,30 +94,60 @@ def top(
 
 
 def _table(
-    stats: list[StatInfo], datasets: list[Dataset], rows: int, timeframe: str
+    stats: list[StatInfo],
+    datasets: list[Dataset],
+    rows: int,
+    timeframe: str,
+    now: int,
 ) -> Table:
     """
     The busiest stats.
     """
     ranked = sorted(
         (
-            (stat, [point.value for point in dataset.points])
+            (stat, {point.time: point.value for point in dataset.points})
             for stat, dataset in zip(stats, datasets, strict=True)
         ),
         key=lambda each: (
-            (0, -sum(each[1]), each[0].name)
+            (0, -sum(each[1].values()), each[0].name)
             if each[0].counter
             else (1, 0, each[0].name)
         ),
     )
-    table = Table("stat", "latest", "total", "mean", timeframe)
-    for stat, values in ranked[:rows]:
-        mean = sum(value / len(values) for value in values) if values else None
+    # All lines end at the same time, even if the server's clock is ahead.
+    until = max([now, *(time for _, points in ranked for time in points)])
+    table = Table(Column("stat", overflow="fold"))
+    for title in ("latest", "total", "mean"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column(timeframe)
+    for stat, points in ranked[:rows]:
+        told = summarize([*points.values()], stat.counter)
         table.add_row(
             visible(stat.name),
-            number_text(values[-1] if values else None),
-            number_text(sum(values)) if stat.counter else "",
-            number_text(mean),
-            sparkline(values[-30:]),
+            number_text(told.latest),
+            number_text(told.total) if stat.counter else "",
+            # Which points of a counter have data is not told here.
+            "" if stat.counter else number_text(told.mean),
+            _Line(on_grid(points, timeframe, until)),
         )
     return table
+
+
+class _Line:
+    """
+    A sparkline that leaves out its oldest points where there is no room for them.
+    """
+
+    def __init__(self, values: list[float | None]) -> None:
+        missing = MAX_BARS - len(values)
+        self._values = [*[None] * missing, *values[-MAX_BARS:]]
+
+    def __rich_measure__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Measurement:
+        return Measurement(8, MAX_BARS)
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> RenderResult:
+        yield Text(sparkline(self._values[-options.max_width :]))

@@ -52,7 +52,7 @@ class AlertsApi:
         (stat,) = await self._archive.find([fields["stat_id"]])
         alert = alert_of(fields, stat, self._archive.retention, self._webhooks.check)
         await self._records.create(alert)
-        return alert.told()
+        return _told(AlertRecord(alert))
 
     async def _delete(self, request: Request) -> Any:
         await self._records.delete(_only(_path(request)))

@@ -238,7 +238,7 @@ class CollectorService(Service):
         result: Rooms | Failure
         try:
             result = await self._open()
-        except Exception as error:
+        except BaseException as error:  # who is told the first keys may want to leave
             result = Failure()
             await self._close()
             if not self._waiting:
@@ -274,6 +274,7 @@ class CollectorService(Service):
             numbers=rooms.numbers,
             proxies=self._proxies,
         )
+        site.noisy = False  # that it starts is told by the port
         for text, endpoint in endpoints:
             try:
                 self._ports.append(await endpoint.listen(site))
@@ -289,7 +290,10 @@ class CollectorService(Service):
         try:
             return serverFromString(self._reactor, text)
         except Exception as error:
-            raise CannotListen(f"cannot listen on {text!r}: {error}") from error
+            port = f"tcp:{text}:interface=127.0.0.1" if text.isdigit() else LISTEN
+            raise CannotListen(
+                f"cannot listen on {text!r}: {error}; a port is written {port}"
+            ) from error
 
     def _every(self, seconds: float, work: Callable[[], Any]) -> None:
         async def once() -> None:

@@ -177,7 +177,7 @@ class Ledger:
         self.dropped[reason] = self.dropped.get(reason, 0) + calls
         self.complain(
             reason,
-            "{calls} calls were dropped ({reason}); {summary}",
+            "calls dropped ({reason}): {calls}; {summary}",
             calls=calls,
             reason=reason,
             summary=str(self.snapshot()),
@@ -191,8 +191,8 @@ class Ledger:
         self.damaged += damaged
         if damaged:
             self._log.warn(
-                "the spool was damaged: {damaged} batches could not be read; "
-                "the file was set aside",
+                "the spool was damaged, and the file was set aside; batches that "
+                "could not be read: {damaged}",
                 damaged=damaged,
             )
 

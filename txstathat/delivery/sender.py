@@ -45,6 +45,7 @@ class Sender:
     :param resend: whether to send again what may have arrived.
     :param monotonic: tells the time in seconds that never step.
     :param wake: called when there may be something to send.
+    :ivar key_refused: whether the last answer said that the key is wrong.
     """
 
     _log = Logger()
@@ -77,6 +78,7 @@ class Sender:
         self._pause = -float("inf")
         self._asked_to_wait = False
         self._stopped = False
+        self.key_refused = False
 
     @property
     def due(self) -> float:
@@ -110,6 +112,7 @@ class Sender:
         Make the next attempt at once, unless the server asked to wait.
         """
         if not self._asked_to_wait:
+            self.key_refused = False
             self._pause = -float("inf")
             self._backlog.hurry()
 
@@ -135,6 +138,7 @@ class Sender:
     def _judge(self, outcome: Outcome, batch: Batch, streak: int) -> None:
         del self._flights[batch]
         action = decide(outcome, batch.payload.points, self._resend)
+        self.key_refused = action is Action.RETRY_SLOWLY
         halves: list[Batch] = []
         if action is Action.SPLIT:
             halves = self._halve(batch)

@@ -320,9 +320,10 @@ class StatHatService(Service):
 
     def stopService(self) -> Deferred[None]:
         """
-        End: seal what was recorded, try to deliver it for ``shutdown_timeout`` seconds,
-        leave the rest in the spool (without one it is dropped, and counted as that),
-        and close every file and connection.
+        End: seal what was recorded, try to deliver it for ``shutdown_timeout`` seconds
+        (no longer than until the server says that the key is wrong), leave the rest in
+        the spool (without one it is dropped, and counted as that), and close every file
+        and connection.
 
         :returns: a new Deferred, which fires with ``None`` when that is done, at most
             half a second after ``shutdown_timeout``; it does not fail.
@@ -411,7 +412,8 @@ class StatHatService(Service):
                 self._window_limit = self._max_batch
             self._backlog.work()
             self._sender.send()
-            if now >= self._stop_due:
+            hopeless = self._stop_due < math.inf and self._sender.key_refused
+            if now >= self._stop_due or hopeless:
                 self._backlog.release()
         except Exception:
             # Nothing may end the loop.

@@ -23,11 +23,16 @@ class _MeasuredKlein(MeasuredResource):
     A Klein resource: no view is known before a route has matched.
     """
 
-    _view = UNMATCHED
+    #: The request that is on its way to a route: that is found at once, or never.
+    routed: Measurement | None = None
 
-    def _begin(self, request: Request) -> Measurement:
-        measurement = self._open[id(request)] = Measurement(self, request)
-        return measurement
+    def render(self, request: Request) -> Any:
+        known = self.measurement(request) if request.notifications else None
+        self.routed = known or Measurement(self, request, UNMATCHED)
+        try:
+            return self._resource.render(request)
+        finally:
+            self.routed = None
 
 
 def measured_klein(app: Klein, **options: Any) -> MeasuredResource:
@@ -46,30 +51,29 @@ def measured_klein(app: Klein, **options: Any) -> MeasuredResource:
     # The pattern of each endpoint; "" where several routes lead to it.
     patterns: dict[str, str] = {}
 
-    def execute_endpoint(
-        endpoint: str, request: Request, *args: Any, **kwargs: Any
-    ) -> Any:
-        measurement = measured.measurement(request)
-        if measurement is None:
-            return execute(endpoint, request, *args, **kwargs)
+    def execute_endpoint(endpoint: str, *args: Any, **kwargs: Any) -> Any:
+        measurement = measured.routed
+        # Unless the application is asked elsewhere, where it is not measured.
+        if measurement is None or measurement.request is not args[0]:
+            return execute(endpoint, *args, **kwargs)
         if endpoint not in patterns:
             rules = [rule.rule for rule in app.url_map.iter_rules(endpoint)]
             patterns[endpoint] = rules[0] if len(rules) == 1 else ""
         # Of several routes to one function only matching again tells which it was.
-        measurement.view = patterns[endpoint] or _matched(request)
+        measurement.view = patterns[endpoint] or _matched(measurement.request)
         try:
-            result = execute(endpoint, request, *args, **kwargs)
+            result = execute(endpoint, *args, **kwargs)
         except BaseException as error:
             measurement.raised = type(error)
             raise
-        if not isinstance(result, bytes):
+        if type(result) is not bytes:
             # What can still go wrong: a Deferred, or a resource that is to be rendered.
             measurement.watch_exceptions()
             if isinstance(result, Deferred):
                 result.addErrback(_raised, measurement)
         return result
 
-    app.execute_endpoint = execute_endpoint  # type: ignore[method-assign, assignment]
+    app.execute_endpoint = execute_endpoint  # type: ignore[method-assign]
     return measured
 
 

@@ -5,8 +5,11 @@ Logs: how many events of each level and namespace, and failures of each class.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import cast
 
+from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import ILogObserver, LogEvent, LogLevel
+from twisted.python import threadable
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -36,7 +39,7 @@ class LogCounter:
         globalLogPublisher.addObserver(LogCounter(stats))
 
     It counts nothing that is logged while it hands a point on, and nothing of what
-    sends points.
+    sends points. What another thread logs is counted in the reactor's.
 
     :param stats: where to count.
     :param event_name: the name of the stat that counts an event, with ``{level}`` and
@@ -75,11 +78,25 @@ class LogCounter:
 
     def __call__(self, event: LogEvent) -> None:
         """
-        Count an event.
+        Count an event; may be called from any thread.
         """
         level = event.get("log_level") or LogLevel.info
         namespace = str(event.get("log_namespace") or "unknown")
-        if self._counting or level < self._minimum or self._ignores(namespace):
+        if level < self._minimum or self._ignores(namespace):
+            return
+        failure = event.get("log_failure")
+        # Before there is a reactor that runs there is no thread to go to.
+        if threadable.ioThread is None or threadable.isInIOThread():
+            self._count(level, namespace, failure)
+        else:
+            from twisted.internet import reactor
+
+            cast(IReactorFromThreads, reactor).callFromThread(
+                self._count, level, namespace, failure
+            )
+
+    def _count(self, level: LogLevel, namespace: str, failure: object) -> None:
+        if self._counting:
             return
         self._counting = True
         try:
@@ -87,7 +104,6 @@ class LogCounter:
                 level=level.name, namespace=self._namespaces[namespace]
             )
             self.losses.watch(self._stats.count(name))
-            failure = event.get("log_failure")
             if self._failure_name is not None and isinstance(failure, Failure):
                 exception = self._exceptions[class_label(type(failure.value))]
                 name = self._failure_name.of(exception=exception)

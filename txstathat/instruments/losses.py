@@ -35,7 +35,7 @@ class Losses:
         Take note if a point's Deferred fails.
         """
         # What is in already needs no errback, which costs more than all of this.
-        if not taken.called or isinstance(taken.result, (Failure, Deferred)):
+        if not taken.called or taken.paused or isinstance(taken.result, Failure):
             taken.addErrback(self.note)
 
     def note(self, failure: Failure) -> None:

@@ -47,17 +47,20 @@ _METHODS = {
 _STATUSES = {digit: f"{digit}xx" for digit in range(1, 6)}
 _ERROR_PAGE = type(pages.notFound())
 
+# What is told of a kind of requests: its view, status and exception, and the names of
+# its two stats.
+_Event = tuple[str, str, str | None, str | None, str | None]
 
-def _resource_view(measurement: Measurement, request: Request) -> str:
+
+def _resource_view(resource: IResource, code: int) -> str:
     """
     The view of a resource: its class, unless it is a page that says there is none.
     """
-    child = measurement.child
-    if request.code == NOT_FOUND and (
-        isinstance(child, _ERROR_PAGE) or getattr(child, "code", None) == NOT_FOUND
+    if code == NOT_FOUND and (
+        isinstance(resource, _ERROR_PAGE) or getattr(resource, "code", None) == code
     ):
         return UNMATCHED
-    return class_label(type(child))
+    return class_label(type(resource))
 
 
 class Measurement:
@@ -68,68 +71,50 @@ class Measurement:
     as they are, by ``callback`` or ``errback``, once. A real Deferred there would cost
     as much as all the rest of the measuring (``benchmarks/instruments.py``).
 
-    :ivar child: the resource that answers.
-    :ivar view: the route's pattern, if known; ``None`` for the resource's class.
+    :ivar instrument: what measures it.
+    :ivar view: the route's pattern; or the resource that answers.
     :ivar raised: the class of the exception that was raised, if one was.
-    :ivar watching: whether exceptions are taken note of.
+    :ivar started: when it began, by the instrument's clock.
     """
 
-    __slots__ = (
-        "_instrument",
-        "_processing_failed",
-        "_request",
-        "child",
-        "raised",
-        "started",
-        "view",
-        "watching",
-    )
+    # What most requests never change is not set for each.
+    raised: type[BaseException] | None = None
+    processing_failed: Callable[[Failure], Any] | None = None
 
-    def __init__(self, instrument: MeasuredResource, request: Request) -> None:
-        self._instrument = instrument
-        self._request = request
-        self.child = instrument._resource
-        self.view = instrument._view
-        self.raised: type[BaseException] | None = None
-        self.watching = False
+    def __init__(
+        self, instrument: MeasuredResource, request: Request, view: str | IResource
+    ) -> None:
+        self.instrument = instrument
+        self.view = view
+        self.request = request
         request.notifications.append(self)  # type: ignore[arg-type]
-        self.started = instrument._seconds()
+        instrument.in_flight += 1
+        self.started = instrument.seconds()
 
     def watch_exceptions(self) -> None:
         """
         Take note of exceptions on Twisted's own way out for them, ``processingFailed``.
         """
-        request = self._request
-        self.watching = True
-        self._processing_failed = request.processingFailed
+        request = self.request
+        self.processing_failed = request.processingFailed
         request.processingFailed = self._failed  # type: ignore[method-assign]
 
     def _failed(self, reason: Failure) -> Any:
         self.raised = reason.type
-        return self._processing_failed(reason)
-
-    def unwatch(self) -> None:
-        """
-        Get out of the circle of references, so that no garbage collection is needed.
-        """
-        # Another instrument, measuring the same request, may have been here.
-        with suppress(AttributeError):
-            del self._request.processingFailed
+        assert self.processing_failed is not None
+        return self.processing_failed(reason)
 
     def callback(self, _: object) -> None:
         """
         The response is complete.
         """
-        request = self._request
-        self._instrument._ended(
-            self, request, _STATUSES.get(request.code // 100, OTHER)
-        )
+        self.instrument.ended(self, self.request, self.request.code)
 
     def errback(self, _: object) -> None:
         """
         The client has gone away.
         """
-        self._instrument._ended(self, self._request, GONE)
+        self.instrument.ended(self, self.request, None)
 
 
 @implementer(IResource)
@@ -163,10 +148,8 @@ class MeasuredResource:
     :raises TypeError: if there is neither a metrica nor stats.
     :raises ValueError: if a name's template is not valid.
     :ivar losses: the points that could not be handed on.
+    :ivar in_flight: how many requests are being answered now.
     """
-
-    # The view of a request as long as nothing tells of its route.
-    _view: str | None = None
 
     def __init__(
         self,
@@ -196,22 +179,19 @@ class MeasuredResource:
         ]
         self._views = Labels(max_views)
         self._exceptions = Labels(max_views)
-        self._seconds = seconds
-        self._open: dict[int, Measurement] = {}
-        self._stat_names = lru_cache(maxsize=1024)(self._make_stat_names)
-
-    @property
-    def in_flight(self) -> int:
-        """
-        How many requests are being answered now.
-        """
-        return len(self._open)
+        self.seconds = seconds
+        self.in_flight = 0
+        # A program has many requests of few kinds.
+        self._event: Callable[..., _Event] = lru_cache(maxsize=1024)(self._make_event)
 
     def measurement(self, request: Request) -> Measurement | None:
         """
         The measurement of a request, while it is in flight here.
         """
-        return self._open.get(id(request))
+        for waiting in request.notifications:
+            if isinstance(waiting, Measurement) and waiting.instrument is self:
+                return waiting
+        return None
 
     def getChildWithDefault(self, path: bytes, request: Request) -> IResource:
         """
@@ -219,8 +199,9 @@ class MeasuredResource:
         """
         request.postpath.insert(0, request.prepath.pop())  # type: ignore[union-attr]
         measurement = self._begin(request)
-        measurement.child = getChildForRequest(self._resource, request)
-        return measurement.child
+        child: IResource = getChildForRequest(self._resource, request)
+        measurement.view = child
+        return child
 
     def putChild(self, path: bytes, child: IResource) -> None:
         """
@@ -233,52 +214,70 @@ class MeasuredResource:
         Let the measured resource answer: a leaf, or with nothing of the path left.
         """
         # It is asked twice for a HEAD that Twisted answers by a GET.
-        if id(request) not in self._open:
+        if not request.notifications or self.measurement(request) is None:
             self._begin(request)
         return self._resource.render(request)
 
     def _begin(self, request: Request) -> Measurement:
-        measurement = self._open[id(request)] = Measurement(self, request)
+        measurement = Measurement(self, request, self._resource)
         measurement.watch_exceptions()
         return measurement
 
-    def _ended(self, measurement: Measurement, request: Request, status: str) -> None:
-        ms = (self._seconds() - measurement.started) * 1000
-        del self._open[id(request)]
-        if measurement.watching:
-            measurement.unwatch()
+    def ended(
+        self, measurement: Measurement, request: Request, code: int | None
+    ) -> None:
+        """
+        Tell of a request.
+
+        :param code: the status of the response; ``None`` if the client is gone.
+        """
+        ms = (self.seconds() - measurement.started) * 1000
+        self.in_flight -= 1
+        if measurement.processing_failed is not None:
+            # Out of the circle of references, so that no garbage collection is needed.
+            # Another instrument, measuring the same request, may have been here.
+            with suppress(AttributeError):
+                del request.processingFailed
         try:
-            view = self._views[measurement.view or _resource_view(measurement, request)]
+            view = measurement.view
+            if not isinstance(view, str):
+                view = _resource_view(view, request.code)
             method = _METHODS.get(request.method, OTHER)
-            exception = None
-            if measurement.raised is not None:
-                exception = self._exceptions[class_label(measurement.raised)]
+            view, status, exception, value_name, count_name = self._event(
+                view, method, code, measurement.raised
+            )
             if self._metrica is not None:
                 kicked = self._metrica.kick(
                     ms, view=view, method=method, status=status, exception=exception
                 )
                 self.losses.watch(kicked)
             if self._stats is not None:
-                names = self._stat_names(view, method, status, exception or "none")
-                self._send(self._stats, ms, *names)
+                if value_name is not None:
+                    # To the tenth: round() would cost as much as the call.
+                    tenths = int(ms * 10 + 0.5) / 10
+                    self.losses.watch(self._stats.value(value_name, tenths))
+                if count_name is not None:
+                    self.losses.watch(self._stats.count(count_name))
         except Exception:
             # This is in the midst of Twisted's clean-up: nothing may come out of here.
             self.losses.note(Failure())
 
-    def _send(
-        self, stats: IStatHat, ms: float, value_name: str | None, count_name: str | None
-    ) -> None:
-        if value_name is not None:
-            self.losses.watch(stats.value(value_name, round(ms, 1)))
-        if count_name is not None:
-            self.losses.watch(stats.count(count_name))
-
-    def _make_stat_names(
-        self, view: str, method: str, status: str, exception: str
-    ) -> list[str | None]:
-        return [
+    def _make_event(
+        self,
+        view: str,
+        method: str,
+        code: int | None,
+        raised: type[BaseException] | None,
+    ) -> _Event:
+        view = self._views[view]
+        status = GONE if code is None else _STATUSES.get(code // 100, OTHER)
+        exception = None if raised is None else self._exceptions[class_label(raised)]
+        value_name, count_name = (
             None
             if name is None
-            else name.of(view=view, method=method, status=status, exception=exception)
+            else name.of(
+                view=view, method=method, status=status, exception=exception or "none"
+            )
             for name in self._names
-        ]
+        )
+        return view, status, exception, value_name, count_name

@@ -6,7 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable
 from functools import wraps
-from inspect import iscoroutine, iscoroutinefunction, isgeneratorfunction
+from inspect import (
+    isasyncgenfunction,
+    iscoroutine,
+    iscoroutinefunction,
+    isgeneratorfunction,
+)
 from itertools import pairwise
 from time import perf_counter
 from types import TracebackType
@@ -39,7 +44,9 @@ class timed:
     A plain function is measured until it returns. One that returns a Deferred is
     measured until that fires: the same Deferred is returned, with the same result or
     failure, and cancelling it cancels what it always did. A coroutine is measured from
-    its first step to its end. An exception passes on as it is.
+    its first step to its end. An exception passes on as it is. Points are sent in the
+    reactor's thread: what runs in another is measured from there, by
+    ``timed(stats, "load")(deferToThread)(load)``.
 
     :param stats: where to send the duration.
     :param name: the name of the stat that averages it.
@@ -51,7 +58,8 @@ class timed:
     :param seconds: the clock to measure with.
     :raises ValueError: if the buckets are not in rising order.
     :raises TypeError: if it decorates a generator, which runs only when it is iterated:
-        put ``timed`` above ``inlineCallbacks``.
+        put ``timed`` above ``inlineCallbacks``; or what is no function yet: put it
+        below ``classmethod``, ``staticmethod`` and ``property``.
     :ivar losses: the points that could not be handed on.
     """
 
@@ -75,7 +83,9 @@ class timed:
         self._entered: list[float] = []
 
     def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
-        if isgeneratorfunction(function):
+        if isinstance(function, (classmethod, staticmethod, property)):
+            raise TypeError(f"{function!r}: put timed below this decorator")
+        if isgeneratorfunction(function) or isasyncgenfunction(function):
             raise TypeError(
                 f"{function!r} is a generator, which runs only when it is iterated; "
                 "put timed above inlineCallbacks"

@@ -9,13 +9,14 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.threads import deferToThreadPool
 
 from txstathat.errors import StoreError, StoreUnavailable
 from txstathat.stores.sqlite_schema import APPLICATION
+from txstathat.stores.url import sqlite_path
 
 __all__ = ["backup_store", "new_file"]
 
@@ -37,9 +38,11 @@ def backup_store(url: str, path: str, *, reactor: Any = None) -> Deferred[int]:
     """
     if reactor is None:
         from twisted.internet import reactor
-    parts = urlsplit(url)
-    source = unquote(parts.path)
-    if parts.scheme != "sqlite" or parts.netloc or not source.strip("/"):
+    try:
+        source = sqlite_path(url)
+    except ValueError:
+        return fail()
+    if source is None:
         return fail(ValueError("only a SQLite store can be copied: sqlite:///a/path"))
     pool = reactor.getThreadPool()
     return deferToThreadPool(reactor, pool, _copy, source, path)

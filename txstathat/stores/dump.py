@@ -13,11 +13,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import NamedTuple, Protocol
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, urlsplit
 
 from txstathat.errors import StoreError, StoreTooNew, StoreUnavailable
 from txstathat.stores.interface import Addition
 from txstathat.stores.sqlite_schema import APPLICATION, MIGRATIONS
+from txstathat.stores.url import sqlite_path
 
 __all__ = ["Dump", "KeptCell", "SqliteDump", "open_dump"]
 
@@ -79,14 +80,18 @@ def open_dump(url: str, seconds: Callable[[], float] = time.time) -> Iterator[Du
             dump.open()
             yield dump
         return
-    path = unquote(parts.path)
-    if parts.scheme != "sqlite" or parts.netloc or not path.strip("/"):
+    path = sqlite_path(url)
+    if path is None:
         raise ValueError("this needs a store that lasts: sqlite:///a/path or redis://…")
     try:
         with closing(
             sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True)
         ) as connection:
-            yield SqliteDump(connection, seconds())
+            try:
+                whole = SqliteDump(connection, seconds())
+            except StoreError as error:
+                raise type(error)(f"{path}: {error}") from None
+            yield whole
     except sqlite3.Error as error:
         raise StoreUnavailable(f"cannot read {path}: {error}") from error
 

@@ -161,9 +161,12 @@ class SqliteBackend:
             with suppress(OSError):
                 flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
                 os.close(os.open(self._path, flags, 0o600))
-        with _told_errors():
+        with _told_errors(f" at {self._path}"):
             self._writer = self._connect()
-            migrate(self._writer, MIGRATIONS)
+            try:
+                migrate(self._writer, MIGRATIONS)
+            except StoreError as error:
+                raise type(error)(f"{self._path}: {error}") from None
             self._reader = self._writer if self._path == ":memory:" else self._connect()
 
     def _connect(self) -> sqlite3.Connection:
@@ -531,10 +534,10 @@ def _new_id(cursor: sqlite3.Cursor) -> int:
 
 
 @contextmanager
-def _told_errors() -> Iterator[Any]:
+def _told_errors(where: str = "") -> Iterator[Any]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        raise StoreUnavailable(f"SQLite: {error}") from error
+        raise StoreUnavailable(f"SQLite{where}: {error}") from error
     except sqlite3.DatabaseError as error:
-        raise StoreError(f"SQLite: {error}") from error
+        raise StoreError(f"SQLite{where}: {error}") from error

@@ -14,7 +14,7 @@ from txstathat.stores.interface import IStore
 from txstathat.stores.sqlite import SqliteBackend
 from txstathat.stores.store import Inline, Store, Threads
 
-__all__ = ["open_store"]
+__all__ = ["open_store", "sqlite_path"]
 
 
 def open_store(
@@ -54,12 +54,8 @@ def _store(url: str, reactor: Any, clock: IReactorTime | None) -> Store:
     parts = urlsplit(url)
     if url == "memory:":
         return Store(SqliteBackend(":memory:", clock.seconds), Inline(), clock)
-    if parts.scheme == "sqlite":
-        path = unquote(parts.path)
-        if parts.netloc or parts.query or not path.strip("/"):
-            raise ValueError(
-                "a SQLite store is sqlite:///an/absolute/path or sqlite:a/relative/path"
-            )
+    path = sqlite_path(url)
+    if path is not None:
         return Store(
             SqliteBackend(path, clock.seconds), Threads(reactor, 1), clock, reactor
         )
@@ -72,3 +68,22 @@ def _store(url: str, reactor: Any, clock: IReactorTime | None) -> Store:
         f"{parts.scheme!r} is no kind of store; "
         "these are: sqlite, memory, redis, rediss, unix, redis+cluster, rediss+cluster"
     )
+
+
+def sqlite_path(url: str) -> str | None:
+    """
+    Where the file of a SQLite store is.
+
+    :param url: as for :func:`open_store`.
+    :returns: its path; ``None`` if the URL is another store's.
+    :raises ValueError: if it is a SQLite store's, and names no file.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "sqlite":
+        return None
+    path = unquote(parts.path)
+    if parts.netloc or parts.query or not path.strip("/"):
+        raise ValueError(
+            "a SQLite store is sqlite:///an/absolute/path or sqlite:a/relative/path"
+        )
+    return path

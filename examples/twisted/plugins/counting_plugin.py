@@ -1,5 +1,6 @@
 """
-Lets ``twist counting`` run the program, from the folder that has ``twisted/`` in it.
+Lets twist run the program, in the folder that has ``twisted/`` in it, with:
+``PYTHONPATH=. twist counting``
 """
 
 from twisted.application.service import ServiceMaker

@@ -1,0 +1,102 @@
+"""
+What becomes of a command whose standard output takes no more.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import ensureDeferred
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.test_cli_read import ShellCase
+from txstathat import Count
+from txstathat.cli.standard_output import OUTPUT_CLOSED
+
+ROOT = Path(__file__).parent.parent
+
+
+def run_unread(*arguments: str, **environ: str) -> tuple[int, str]:
+    """Run a command whose output nobody reads, like "| true"."""
+    unread, output = os.pipe()
+    os.close(unread)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "txstathat", *arguments],
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=50,
+            cwd=ROOT,
+            env={**os.environ, **environ},
+        )
+    finally:
+        os.close(output)
+    return done.returncode, done.stderr
+
+
+class ClosedTests(ShellCase):
+    """
+    Commands that ask a server.
+    """
+
+    def test_quiet(self) -> Any:
+        """They end without a word: nothing is wrong with the server."""
+
+        async def check() -> None:
+            await self.start()
+            await self.post(Count("c"))
+            environ = {"TXSTATHAT_TOKEN": self.token, "TXSTATHAT_URL": self.url}
+            for arguments in (("list",), ("summary", "c"), ("top", "--once")):
+                ended = await deferToThread(run_unread, *arguments, **environ)
+                self.assertEqual(ended, (OUTPUT_CLOSED, ""), arguments)
+
+        return ensureDeferred(check())
+
+
+class OtherTests(SynchronousTestCase):
+    """
+    Commands that do not.
+    """
+
+    def test_quiet(self) -> None:
+        """Servers and help end like that, too."""
+        for arguments in (
+            ("--help",),
+            ("serve", "--store", "memory:", "--listen", "tcp:0:interface=127.0.0.1"),
+            ("demo", "--seconds", "9"),
+        ):
+            self.assertEqual(run_unread(*arguments), (OUTPUT_CLOSED, ""), arguments)
+
+    def test_first_keys(self) -> None:
+        """Keys that could not be shown are none: the next start makes others."""
+        store = f"sqlite:{Path(self.mktemp()).absolute()}"
+        options = ("--store", store, "--listen", "tcp:0:interface=127.0.0.1")
+        self.assertEqual(run_unread("serve", *options), (OUTPUT_CLOSED, ""))
+        told = subprocess.run(
+            [sys.executable, "-m", "txstathat", "keys", "list", "--store", store],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+        )
+        self.assertEqual(told.stdout, "There are no keys.\n", told.stderr)
+
+    def test_full(self) -> None:
+        """What else keeps it from being written is told."""
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "txstathat", "--help"],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd=ROOT,
+            )
+        self.assertEqual(
+            (done.returncode, done.stderr),
+            (1, "txstathat: standard output: No space left on device\n"),
+        )
