@@ -165,7 +165,8 @@ class DrawingTests(BrowserCase):
             ("year", 2),
         ):
             ((total, *lines),) = yield self.look(
-                f"/timeserie?scale={scale}&back={back}", f"timeserie-{scale}"
+                f"/timeserie?measure=total&scale={scale}&back={back}",
+                f"timeserie-{scale}",
             )
             since = {
                 "minute": NOW - timedelta(minutes=back - 1),
@@ -186,7 +187,7 @@ class DrawingTests(BrowserCase):
     @inlineCallbacks
     def test_pie_and_latest(self) -> Any:
         """Slices and panels have the Metrica's sums, counts and averages."""
-        ((slices,),) = yield self.look("/pie", "pie")
+        ((slices,),) = yield self.look("/pie?measure=total", "pie")
         expected = yield self.metrica.values().iterate("view")
         self.assertEqual(slices, sorted((n for _, n in expected), reverse=True))
         ((counts, averages),) = yield self.look("/latest?scale=year&back=2", "latest")
@@ -207,7 +208,7 @@ class DrawingTests(BrowserCase):
         Zooming in by a click on a bar, and out by the trail, never changes a total, and
         never loads a page anew.
         """
-        yield self.look("/timeline", "timeline-years")
+        yield self.look("/timeline?measure=total", "timeline-years")
         yield self.do("run", "window.same = true")
         whole = yield self.metrica.total()
         totals = []
