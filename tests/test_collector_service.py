@@ -18,6 +18,7 @@ from typing import Any
 from treq import get
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
+from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -678,6 +679,22 @@ class ShieldTests(SynchronousTestCase):
         channel.dataReceived(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
         self.assertTrue(channel.transport.value().endswith(b"\r\n\r\n"))
         self.assertFalse(channel._handlingRequest)
+
+    def test_who_has_left_is_told_nothing(self) -> None:
+        """Amid a large answer, or before it: what is left of it is forgotten."""
+        channel = self.ask_for(10)
+        (request,) = channel.requests
+        channel.stopProducing()
+        channel.connectionLost(ConnectionLost())
+        request.write(b"more")
+        self.assertEqual(len(channel.transport.value()) // PIECE, 1)
+        slow = _Slow()
+        channel = self.connect(self.make(slow))
+        channel.dataReceived(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        channel.connectionLost(ConnectionLost())
+        slow.requests[0].write(b"late")
+        self.assertEqual(channel.transport.value(), b"")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_who_takes_nothing_is_cut(self) -> None:
         """Each time the transport is emptied, there is time for the next piece."""

@@ -162,6 +162,9 @@ class CappedRequest(Request):
         """
         Write some of the answer. What is large is kept here, and written by pieces.
         """
+        if self.channel is None:
+            # Nobody is there any more.
+            return
         if not self.startedWriting:
             if self.channel.site.closing:
                 self.setHeader("Connection", "close")
