@@ -429,6 +429,14 @@ class CrowdDrills(DrillCase):
     Drills 24, 25 and 27: an honest client does not suffer from others.
     """
 
+    def setUp(self) -> None:
+        # In the full form, as many connections as it takes, here and in the server.
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if FULL:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        super().setUp()
+
     def connect(self, count: int) -> list[socket.socket]:
         sockets = []
         for _ in range(count):
@@ -437,17 +445,9 @@ class CrowdDrills(DrillCase):
             sockets.append(one)
         return sockets
 
-    def allow_files(self) -> None:
-        """In the full form, as many connections as it takes."""
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if FULL:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-            self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
-
     def test_24_slow_connections(self) -> None:
         """Many that drip bytes: an honest client is served, they are cut in time."""
         count = 5000 if FULL else 200
-        self.allow_files()
         slow = self.connect(count)
         body = b"POST /ez HTTP/1.1\r\nContent-Length: 50000\r\n\r\n"
         for one in slow[::2]:
@@ -532,25 +532,25 @@ class CrowdDrills(DrillCase):
     def test_27_held(self) -> None:
         """A crowd that is held back, and comes again on the same connections."""
         count = 1500 if FULL else 150
-        self.allow_files()
         alone = p99(self.server.latencies(10 if FULL else 1))
         body = urlencode({"ezkey": "wrong", "stat": "a", "count": "1"})
         wrong = f"POST /ez HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n{body}"
         answers = 0
         with selectors.DefaultSelector() as selector:
-            for one in self.connect(count):
+            for _ in range(count):
+                (one,) = self.connect(1)
                 selector.register(one, selectors.EVENT_READ)
                 one.sendall(wrong.encode())
 
             def again() -> None:
                 nonlocal answers
                 for key, _ in selector.select(0.1):
-                    one: Any = key.fileobj
-                    if one.recv(4096):
+                    held: Any = key.fileobj
+                    if held.recv(4096):
                         answers += 1
-                        one.sendall(wrong.encode())
+                        held.sendall(wrong.encode())
                     else:
-                        selector.unregister(one)
+                        selector.unregister(held)
 
             stop = self.in_background(again)
             took = p99(self.server.latencies(10 if FULL else 2))
