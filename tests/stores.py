@@ -214,3 +214,29 @@ def wait_until(done: Callable[[], bool], seconds: float = 20.0) -> None:
         if time.monotonic() > end:
             raise AssertionError(f"waited for {seconds} seconds")
         time.sleep(0.02)
+
+
+class Turns:
+    """
+    A store whose answers about records come when the test lets them.
+    """
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self.waiting: list[Deferred[None]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def _turn(self, work: Any) -> Any:
+        turn: Deferred[None] = Deferred()
+        self.waiting.append(turn)
+        return turn.addCallback(lambda _: work())
+
+    def records(self, kind: str) -> Any:
+        """As a store's."""
+        return self._turn(lambda: self._store.records(kind))
+
+    def put_record(self, *args: Any, **more: Any) -> Any:
+        """As a store's."""
+        return self._turn(lambda: self._store.put_record(*args, **more))

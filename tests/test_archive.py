@@ -5,9 +5,11 @@ The archive: what is kept of stats, and what is told of them.
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from fractions import Fraction
+from math import ulp
 from typing import Any, TypeVar, cast
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail, inlineCallbacks
 from twisted.internet.task import Clock
@@ -372,6 +374,92 @@ class DataTests(ArchiveCase):
             self.clock.advance(NOW + later - self.clock.seconds())
             self.assertEqual(sum(value for _, value in self.points("a", frame)), 1)
 
+    def test_steps_are_added_up_exactly(self) -> None:
+        """A coarse step's sum is that of its points, whatever was lost in a fine one."""
+        five = START // 300 * 300
+        self.clock.advance(five + 240 - NOW)
+        for at, amount in enumerate((1e16, 1.0, -1e16)):
+            self.keep(Count("a", amount, five + 60 * at))
+        for frame in ("5m5m", "1h5m", "1h1h", "1d1d", "1y1y"):
+            self.assertEqual(sum(n for _, n in self.points("a", frame)), 1.0, frame)
+        self.assertEqual(self.now(self.archive.totals())["a"].sum, 1.0)
+
+    def test_beyond_the_largest_float(self) -> None:
+        """A step whose sum no float can hold is refused with words; finer ones are not."""
+        # April 29 and May 2 are in one week, but not in one day, month or year.
+        april, may = START - 14 * DAY, START - 11 * DAY
+        for name, kind in (("a", Count), ("b", Value)):
+            self.keep(kind(name, -1.7e308, START - 70 * DAY))
+            self.keep(kind(name, 1.7e308, april))
+            self.keep(kind(name, 1.7e308, may))
+            stat = self.now(self.archive.stat(name))
+            (fine,) = self.now(self.archive.data([stat], "1y1d"))
+            self.assertEqual(max(n for _, n in fine.points), 1.7e308)
+            whole = 1.7e308 if name == "a" else 1.7e308 / 3
+            self.assertEqual(fine.whole, whole)
+            (coarse,) = self.now(self.archive.data([stat], "3w1w"))
+            self.assertIsNone(coarse.whole)
+            with self.assertRaises(Refusal) as caught:
+                coarse.points  # noqa: B018
+            self.assertIn("beyond the largest float", caught.exception.msg)
+
+    def restart(self, **retention: float | None) -> None:
+        """An archive on the same store, as a collector that starts makes one."""
+        self.archive = Archive(self.store, retention=retention)
+        self.now(self.archive.note_retention())
+
+    def test_kept_for_longer_than_before(self) -> None:
+        """Until all detail is there that it needs, a timeframe is refused."""
+        self.restart()
+        for _ in range(72):
+            self.keep(Count("a"))
+            self.clock.advance(3600)
+        for _ in range(2):
+            self.restart(minute=7 * DAY)
+            stat = self.now(self.archive.stat("a"))
+            error = self.fails(self.archive.data([stat], "3d5m"), Refusal)
+            self.assertIn("only since 2014-05-15 14:53 UTC", error.msg)
+            self.assertEqual(sum(n for _, n in self.points("a", "3d1h")), 71)
+            self.assertEqual(sum(n for _, n in self.points("a", "1d5m")), 23)
+        for _ in range(72):
+            self.fails(self.archive.data([stat], "3d5m"), Refusal)
+            self.keep(Count("a"))
+            self.clock.advance(3600)
+        (series,) = self.now(self.archive.data([stat], "3d5m"))
+        self.assertEqual(series.whole, 71)
+
+    @settings(max_examples=30)
+    @given(
+        st.lists(
+            st.tuples(st.sampled_from([1, 2, 3, 5, None]), st.integers(1, 7)),
+            min_size=1,
+            max_size=5,
+        )
+    )
+    def test_whatever_was_kept_before(
+        self, lives: list[tuple[int | None, int]]
+    ) -> None:
+        """However often it is changed: told are all points, or a refusal."""
+        self.setUp()
+        began = None
+        for keep, hours in lives:
+            self.restart(minute=None if keep is None else keep * 3600.0)
+            for _ in range(hours):
+                self.clock.advance(3600)
+                self.keep(Count("a"))
+                began = began or self.clock.seconds()
+                stat = self.now(self.archive.stat("a"))
+                now = self.clock.seconds()
+                for frame in ("50m1m", "110m1m", "4h7m", "9h90m"):
+                    begins = Timeframe.parse(frame).edges(int(now))[0]
+                    told = Deferred.fromCoroutine(self.archive.data([stat], frame))
+                    told.addErrback(lambda failure: failure.value)
+                    answer: Any = self.successResultOf(told)
+                    if isinstance(answer, Refusal):
+                        continue
+                    received = int((now - max(began, begins)) // 3600) + 1
+                    self.assertEqual(answer[0].whole, received, frame)
+
     def test_too_much(self) -> None:
         """Finer than kept, too many points, too many stats, no timeframe: with words."""
         self.keep(Count("a"))
@@ -393,8 +481,9 @@ class DataTests(ArchiveCase):
         st.lists(
             st.tuples(
                 st.integers(0, DAY - 3600),
-                st.integers(-(2**40), 2**40)
-                | st.floats(-1e9, 1e9, allow_subnormal=False),
+                st.integers(-(2**62) // 40, 2**62 // 40)
+                | st.floats(-1e9, 1e9, allow_subnormal=False)
+                | st.sampled_from([1e16, -1e16, 1.0, 3e20, -3e20]),
             ),
             min_size=1,
             max_size=40,
@@ -402,6 +491,8 @@ class DataTests(ArchiveCase):
         st.sampled_from(["1d1m", "1d7m", "1d1h", "1d5h", "2d1d", "3d1d", "1w1w"]),
         st.sampled_from(["1d5m", "1w3h", "1M1h", "1M1M", "1y1y", "1y1w", "2y1M"]),
     )
+    @example([(120, 1e16), (60, 1.0), (0, -1e16)], "1d5m", "1y1y")
+    @example([(3600, 2**60), (120, 0.25), (60, -(2**60)), (0, 1)], "1d7m", "1M1M")
     def test_zooming_changes_no_total(
         self, points: list[tuple[int, Any]], one: str, other: str
     ) -> None:
@@ -416,7 +507,7 @@ class DataTests(ArchiveCase):
             told.append(
                 (
                     sum(each.count for each in series.buckets),
-                    sum(each.sum for each in series.buckets),
+                    series.whole,
                     min(each.min for each in series.buckets if each.min is not None),
                     max(each.max for each in series.buckets if each.max is not None),
                 )
@@ -424,11 +515,15 @@ class DataTests(ArchiveCase):
         (count, total, least, most), (count2, total2, least2, most2) = told
         self.assertEqual((count, least, most), (count2, least2, most2))
         self.assertEqual(count, len(points))
+        exact = sum(Fraction(amount) for _, amount in points)
         if all(isinstance(amount, int) for _, amount in points):
-            self.assertEqual(total, total2)
-        else:
-            scale = sum(abs(amount) for _, amount in points)
-            self.assertLessEqual(abs(total - total2), scale * 1e-12)
+            self.assertEqual((total, total2), (exact, exact))
+            return
+        # A cell's sum has twice a float's digits: 106 bits of the largest in it.
+        room = sum(abs(Fraction(amount)) for _, amount in points) / 2**98
+        for found in (total, total2):
+            off = abs(Fraction(found) - exact)
+            self.assertLessEqual(off, room + Fraction(ulp(float(exact))) / 2)
 
 
 class TrashTests(ArchiveCase):
@@ -473,11 +568,29 @@ class TrashTests(ArchiveCase):
         self.assertEqual(self.now(self.archive.totals())["a"].sum, 2)
         self.fails(self.archive.restore("a"), Refusal)
 
+    def test_made_again(self) -> None:
+        """Making it, as for the Classic API, brings it back too."""
+        self.keep(Count("a", 2))
+        self.delete("a")
+        self.fails(self.archive.create("a", "value"), Refusal)
+        made = self.now(self.archive.create("a", "count"))
+        self.assertEqual((made.name, made.receipts), ("a", 1))
+        self.keep(Count("b"))
+        self.delete("b")
+        self.keep(Count("b"))
+        self.assertIn("'b' is a count stat", self.refused(Value("b", 1)))
+        self.assertEqual(self.now(self.archive.totals())["a"].sum, 2)
+        self.clock.advance(KEEP)
+        self.assertEqual(self.now(self.archive.empty_trash()), 0)
+
     def test_forgotten(self) -> None:
         """After 48 hours it is gone, and its name can become another kind of stat."""
         self.keep(Count("a", 2))
         self.delete("a")
-        self.assertIn("count stat", self.refused(Value("a", 1)))
+        self.assertIn(
+            "was a count stat; it is deleted, and in the trash until 2014-05-15 16:53",
+            self.refused(Value("a", 1)),
+        )
         self.clock.advance(KEEP)
         self.assertEqual(self.now(self.archive.empty_trash()), 1)
         self.fails(self.archive.restore("a"), Refusal)

@@ -30,7 +30,7 @@ from txstathat.charts import (
 )
 from txstathat.charts.assets import plotly_js
 from txstathat.charts.query import BadQuery
-from txstathat.errors import StoreUnavailable
+from txstathat.errors import AmountOverflow, StoreUnavailable
 from txstathat.metrica import (
     AveragedMetrica,
     Axis,
@@ -120,6 +120,14 @@ class PieTests(ChartCase):
         chart = PieChart(metrica, "view")
         self.assertEqual(self.rows(chart), [("/", 3)])
         self.assertEqual(self.rows(chart, measure="total"), [("/", 8.0)])
+
+    def test_extremes(self) -> None:
+        """Slices whose sum is too large only on the way add up to the total."""
+        metrica = Metrica("n", [("a", StoredChoiceAxis())], self.store)
+        for choice, n in (("x", 1.7e308), ("z", -1.7e308), ("y", 1.7e308)):
+            self.kick(metrica, n, a=choice)
+        expected = [("x", 1.7e308), ("y", 1.7e308), ("z", -1.7e308)]
+        self.assertEqual(self.rows(PieChart(metrica, "a")), expected)
 
     def test_path(self) -> None:
         """On a hierarchical axis one level is shown, that below what is filtered by."""
@@ -524,6 +532,13 @@ class FormTests(ChartCase):
         self.assertIn("503", status)
         self.assertNotIn("secret", body)
         self.assertEqual(len(self.flushLoggedErrors(StoreUnavailable)), 1)
+
+    def test_beyond_the_largest_float(self) -> None:
+        """A sum that no float can hold is a 400 with words."""
+        self.metrica.store.read = lambda keys: fail(AmountOverflow("of canaries"))
+        status, _, body = self.ask("/pie?format=json")
+        self.assertIn("400", status, body)
+        self.assertIn("beyond the largest float", body)
 
     def test_broken(self) -> None:
         """What should never happen is a 500, and logged."""

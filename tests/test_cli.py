@@ -374,6 +374,25 @@ class ServerTests(SynchronousTestCase):
             self.assertIn(f"cannot listen on '{endpoint}'", done.stderr)
             self.assertNotIn("Traceback", done.stderr)
 
+    def test_stats_add(self) -> None:
+        """A stat key is told for any name that a stat can have, also the longest."""
+        path = Path(self.mktemp()).absolute()
+        store = SqliteBackend(str(path), time.time)
+        store.open()
+        store.close()
+        for name in ("n" * 250, "n" * 255):
+            done = subprocess.run(
+                [
+                    *(sys.executable, "-m", "txstathat", "stats", "add", name),
+                    *("--store", f"sqlite:{path}"),
+                ],
+                capture_output=True,
+                text=True,
+                cwd=ROOT,
+            )
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            self.assertRegex(done.stdout, r"^stat key: \S{32}\n")
+
     def test_little_is_imported(self) -> None:
         """What a shell's count does not need is not read."""
         code = (

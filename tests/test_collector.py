@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from treq.client import HTTPClient
 from treq.testing import RequestTraversalAgent
-from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
+from twisted.internet.defer import Deferred, ensureDeferred, fail
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock, deferLater
@@ -37,7 +37,7 @@ from txstathat.collector.ingest import (
     Refusal,
     read_request,
 )
-from txstathat.collector.keys import KeyRefused, Keys, new_key
+from txstathat.collector.keys import Keys
 from txstathat.collector.service import collector_rooms
 from txstathat.collector.site import CollectorSite
 from txstathat.collector.stats import Total
@@ -253,101 +253,6 @@ def in_memory(case: Any) -> Any:
     )
     case.addCleanup(store.close)
     return store
-
-
-class KeyTests(SynchronousTestCase):
-    """
-    Keys.
-    """
-
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.store = in_memory(self)
-        self.keys = Keys(self.store)
-
-    def now(self, waited: Any) -> Any:
-        return self.successResultOf(Deferred.fromCoroutine(waited))
-
-    def test_the_first_start_makes_one_of_each(self) -> None:
-        """An EZ key, a user key and an access token; and that only once."""
-        made = self.now(self.keys.make_first())
-        self.assertEqual(list(made), ["EZ key", "user key", "access token"])
-        ez, user, access = made.values()
-        self.assertEqual(self.now(Keys(self.store).make_first()), {})
-        for allowed, asked in (
-            (True, self.keys.allow("ez", ez)),
-            (True, self.keys.allow("classic", user)),
-            (True, self.keys.may_read(access)),
-            (False, self.keys.allow("ez", user)),
-            (False, self.keys.allow("ez", access)),
-            (False, self.keys.allow("ez", "")),
-            (False, self.keys.allow("ez", "\ud800")),
-            (False, self.keys.allow("classic", ez)),
-            (False, self.keys.may_read(ez)),
-            (None, self.keys.stat(ez)),
-        ):
-            self.assertIs(asked, allowed)
-
-    def test_first_keys_that_nobody_was_told(self) -> None:
-        """When they cannot be told, they are not kept, and the next start makes some."""
-
-        def tell(keys: dict[str, str]) -> None:
-            raise OSError("no such folder")
-
-        failed = Deferred.fromCoroutine(self.keys.make_first(tell))
-        self.failureResultOf(failed, OSError)
-        self.assertEqual(self.successResultOf(self.store.records("key")), {})
-        self.assertEqual(len(self.now(self.keys.make_first())), 3)
-
-    def test_kept_hashed(self) -> None:
-        """The keys themselves are not kept, neither here nor in the store."""
-        key = self.now(self.keys.add("ez", "canary"))
-        records = self.successResultOf(self.store.records("key"))
-        self.assertIn("canary", repr(records))
-        for kept in (records, vars(self.keys), self.now(self.keys.known())):
-            self.assertNotIn(key, repr(kept))
-
-    def test_revoked(self) -> None:
-        """A revoked key is refused, by others when they look again."""
-        other = Keys(self.store)
-        key = self.now(self.keys.add("ez", "one"))
-        self.assertFalse(other.allow("ez", key))
-        self.now(other.look_again())
-        self.assertTrue(other.allow("ez", key))
-        self.assertEqual(self.now(self.keys.revoke("one")).kind, "ez")
-        self.assertFalse(self.keys.allow("ez", key))
-        self.now(other.load())
-        self.assertFalse(other.allow("ez", key))
-
-    def test_names(self) -> None:
-        """A name is there once; what is not there cannot be revoked."""
-        self.now(self.keys.add("ez", "one"))
-        for wrong in (self.keys.add("user", "one"), self.keys.revoke("two")):
-            self.failureResultOf(Deferred.fromCoroutine(wrong), KeyRefused)
-
-    def test_new_keys_differ(self) -> None:
-        """A new key has 24 random bytes."""
-        self.assertNotEqual(new_key(), new_key())
-        self.assertEqual(len(new_key()), 32)
-
-    def test_many_unknown_keys_are_one_look(self) -> None:
-        """The store is asked for an unknown key once a second at most."""
-        looks = []
-        self.store.records = lambda kind: looks.append(kind) or succeed({})  # type: ignore[func-returns-value]
-        for _ in range(10):
-            self.now(self.keys.look_again())
-        self.assertEqual(len(looks), 1)
-        self.clock.advance(1)
-        self.now(self.keys.look_again())
-        self.assertEqual(len(looks), 2)
-
-    def test_a_store_that_is_away(self) -> None:
-        """What was known before goes on being known."""
-        key = self.now(self.keys.add("ez", "one"))
-        self.store.records = lambda kind: fail(StoreUnavailable("away"))
-        self.clock.advance(1)
-        self.now(self.keys.look_again())
-        self.assertTrue(self.keys.allow("ez", key))
 
 
 class Collector:

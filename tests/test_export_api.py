@@ -110,6 +110,14 @@ class ExportTests(ApiCase):
             ],
         )
 
+    def test_sums_that_no_json_can_tell(self) -> None:
+        """A step's sum beyond the largest float is a 400 with words, not Infinity."""
+        for ago, amount in ((70, -1.7e308), (14, 1.7e308), (11, 1.7e308)):
+            self.keep(Count("big", amount, START - 86_400 * ago))
+        id = self.get("/stat?name=big")["id"]
+        self.assertEqual(len(self.get(f"/data/{id}?t=3w1d")[0]["points"]), 21)
+        self.refused(400, "beyond the largest float", f"/data/{id}?t=3w1w")
+
     def test_data_that_is_not_there(self) -> None:
         """No ids, unknown ids, bad timeframes: words."""
         id = self.views["id"]
@@ -220,6 +228,43 @@ class CommandLineTests(ApiCase):
                 code, _ = self.here.ask("GET", path, **headers)
                 self.assertEqual(code, status, headers)
         self.assertEqual(self.here.ask("GET", "/a1/nonsense")[0], 404)
+
+    def test_comments(self) -> None:
+        """There are none, which is said; who has no token is told nothing."""
+        path, form = "/a1/comments", f"id={self.load['id']}&text=x".encode()
+        headers = {"Content_Type": "application/x-www-form-urlencoded"}
+        self.assertEqual(self.here.ask("POST", path, form, **headers)[0], 401)
+        headers["Authorization"] = self.basic(self.here.token)
+        status, told = self.here.ask("POST", path, form, **headers)
+        self.assertEqual((status, told["status"]), (501, 501))
+        self.assertIn("keeps no comments", told["msg"])
+
+    def test_pages_of_other_sites(self) -> None:
+        """A browser that knows the user name changes nothing for another site's page."""
+        path = f"/a1/stats/{self.load['id']}"
+        basic = {"Authorization": self.basic(self.here.token)}
+        for headers in (
+            {"Sec_Fetch_Site": "cross-site"},
+            {"Sec_Fetch_Site": "same-site"},
+            {"Sec_Fetch_Site": "cross-site", "Origin": "http://localhost"},
+            {"Origin": "https://evil.example"},
+            {"Origin": "null"},
+            {"Origin": "http://[evil"},
+        ):
+            for method, where in (("DELETE", path), ("POST", "/a1/alerts")):
+                code, told = self.here.ask(method, where, **basic, **headers)
+                self.assertEqual(code, 403, headers)
+                self.assertIn("another site", told["msg"])
+        bearer = {"Authorization": f"Bearer {self.here.token}"}
+        for headers in (
+            {**basic},
+            {**basic, "Sec_Fetch_Site": "same-origin"},
+            {**basic, "Origin": "http://localhost"},
+            {**bearer, "Sec_Fetch_Site": "cross-site"},
+        ):
+            # Let in; what it then says is that there are no fields.
+            self.assertEqual(self.here.ask("POST", "/a1/alerts", **headers)[0], 400)
+        self.assertEqual(len(self.get("/statlist")), 2)
 
     def test_metrics(self) -> None:
         """What came in is told to Prometheus's own parser."""

@@ -8,7 +8,7 @@ import math
 import random
 from typing import Any
 
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred, fail, inlineCallbacks
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
@@ -21,6 +21,7 @@ from txstathat import Count, Value, txStatHat
 from txstathat.collector.service import collector_rooms
 from txstathat.collector.site import CollectorSite
 from txstathat.collector.stats import stat_id
+from txstathat.errors import StoreUnavailable
 from txstathat.stores import open_store
 
 NOW = 1_783_283_400.0
@@ -205,6 +206,24 @@ class LookingTests(PagesCase):
         yield self.arrive("document.querySelector('#q')")
         self.assertEqual((yield self.do("run", NAMES)), ["first light"])
         yield self.silent()
+
+    @inlineCallbacks
+    def test_a_page_on_a_wall(self) -> Any:
+        """It outlives an answer that is none, and is fresh again with the next one."""
+        yield self.keep(Count("a"))
+        yield self.sign_in()
+        records = self.store.records
+        self.store.records = lambda kind: fail(StoreUnavailable("away"))
+        yield self.do("run", "document.dispatchEvent(new Event('visibilitychange'))")
+        yield self.arrive(
+            "performance.getEntriesByType('resource')"
+            ".some((each) => each.responseStatus === 503)"
+        )
+        self.store.records = records
+        yield self.keep(Count("b"))
+        yield self.do("run", "document.dispatchEvent(new Event('visibilitychange'))")
+        yield self.arrive("document.querySelectorAll('tbody th a').length === 2")
+        yield self.silent("the server responded with a status of 503")
 
     @inlineCallbacks
     def test_list_search_and_stat(self) -> Any:

@@ -248,6 +248,20 @@ class RoundTripTests(SynchronousTestCase):
         self.assertEqual(old.now(old.archive.empty_trash()), 1)
         self.assertEqual(new.now(new.archive.empty_trash()), 0)
 
+    def test_retention(self) -> None:
+        """What was kept for a shorter time is not taken for whole anywhere else."""
+        old, new = Place(self, self.clock), Place(self, self.clock)
+        old.now(old.archive.note_retention())
+        old.do(("count", "a", 2, 0))
+        self.assertTrue(new.restore(old.export()))
+        archive = Archive(new.store, retention={"minute": 7 * 86_400.0})
+        new.now(archive.note_retention())
+        (stat,) = new.now(archive.stats())
+        failed = Deferred.fromCoroutine(archive.data([stat], "3d5m"))
+        self.assertIn(
+            "are there only since", str(self.failureResultOf(failed, Refusal).value)
+        )
+
     def test_one_moment(self) -> None:
         """What comes in while a SQLite store is read is not seen in part."""
         place = Place(self, self.clock)

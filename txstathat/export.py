@@ -172,9 +172,7 @@ class StatHatExport:
         :param id: the stat's id.
         :param timeframe: such as ``'1w3h'``.
         :returns: a Deferred that fires with a :class:`~txstathat.summary.Summary`; see
-            :func:`~txstathat.summary.summarize` for the formulas. It fails with
-            :class:`~txstathat.errors.AmountOverflow` when a sum is beyond the largest
-            float.
+            :func:`~txstathat.summary.summarize` for the formulas.
         """
 
         async def sum_up() -> Summary:

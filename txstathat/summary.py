@@ -5,11 +5,13 @@ A few numbers that sum up many: what StatHat's summaries tell.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from math import fsum, hypot, isfinite, sqrt
+from math import hypot, isfinite, sqrt
 from statistics import NormalDist
 
 from txstathat.errors import AmountOverflow
+from txstathat.exact import add_up
 
 __all__ = ["Summary", "summarize"]
 
@@ -21,7 +23,8 @@ _Z99 = NormalDist().inv_cdf(0.995)
 class Summary:
     """
     A stat over a timeframe. Only the points that have data are in it; without any, all
-    but ``points`` and ``total`` are ``None``.
+    but ``points`` and ``total`` are ``None``. What is beyond the largest float is
+    ``None`` too.
 
     :ivar points: how many points have data.
     :ivar latest: the last of them.
@@ -58,27 +61,23 @@ def summarize(values: Sequence[float], counter: bool) -> Summary:
 
     :param values: the points that have data, oldest first.
     :param counter: whether they are of a counter, which has a total.
-    :raises AmountOverflow: if a result is beyond the largest float.
     """
     count = len(values)
     if not count:
         return Summary(
             0, None, None, None, None, 0 if counter else None, None, None, None
         )
-    try:
-        total = sum(values) if all(isinstance(v, int) for v in values) else fsum(values)
+    total = mean = deviation = low_high_95 = low_high_99 = None
+    with suppress(AmountOverflow):
+        total = add_up(values)
         mean = total / count
-    except OverflowError:
-        raise AmountOverflow("the sum of the points is too large") from None
-    deviation = low_high_95 = low_high_99 = None
-    if count > 1:
+    if count > 1 and mean is not None:
         # Unlike a sum of squares, it does not overflow on its way.
-        deviation = hypot(*(value - mean for value in values)) / sqrt(count - 1)
-        if not isfinite(deviation):
-            raise AmountOverflow("the deviation of the points is too large")
-        error = deviation / sqrt(count)
-        low_high_95 = (mean - _Z95 * error, mean + _Z95 * error)
-        low_high_99 = (mean - _Z99 * error, mean + _Z99 * error)
+        spread = hypot(*(value - mean for value in values)) / sqrt(count - 1)
+        if isfinite(spread):
+            deviation = spread
+            low_high_95 = _range(mean, _Z95 * spread / sqrt(count))
+            low_high_99 = _range(mean, _Z99 * spread / sqrt(count))
     return Summary(
         points=count,
         latest=values[-1],
@@ -90,3 +89,8 @@ def summarize(values: Sequence[float], counter: bool) -> Summary:
         confidence_95=low_high_95,
         confidence_99=low_high_99,
     )
+
+
+def _range(mean: float, error: float) -> tuple[float, float] | None:
+    low, high = mean - error, mean + error
+    return (low, high) if isfinite(low) and isfinite(high) else None

@@ -166,7 +166,7 @@ class Timeframe:
         last bucket holds ``now``. The duration is measured back from that bucket's
         end, so ``1w3h`` has 56 buckets at any time; where that ends amid a bucket
         (weeks in a month), the first bucket is taken whole. Nothing starts before the
-        bucket that holds the Unix epoch.
+        Unix epoch, where the first bucket may be cut.
 
         :param now: Unix seconds, from 0 to below :data:`~txstathat.points.MAX_TIME`.
         :returns: Unix seconds, ascending, one more than there are buckets.
@@ -182,7 +182,8 @@ class Timeframe:
                 f"has {buckets:,} points; ask for at most {MAX_BUCKETS:,}, "
                 "with a shorter duration or a longer interval",
             )
-        return [self.interval.start(bucket) for bucket in range(first, last + 2)]
+        starts = [self.interval.start(bucket) for bucket in range(first, last + 2)]
+        return [max(0, starts[0]), *starts[1:]]
 
 
 def _month(t: int) -> int:

@@ -25,7 +25,7 @@ from txstathat.charts.assets import ChartAssets, content_security_policy
 from txstathat.charts.html import fragment, page, words
 from txstathat.charts.query import BadQuery, Query
 from txstathat.charts.table import Choice, Table
-from txstathat.errors import StoreError
+from txstathat.errors import AmountOverflow, StoreError
 from txstathat.metrica import Metrica
 
 __all__ = ["Chart"]
@@ -183,6 +183,10 @@ class Chart(Resource):
         except BadQuery as error:
             request.setResponseCode(BAD_REQUEST)
             body = yield self._words(form, str(error), path, assets)
+        except AmountOverflow:
+            request.setResponseCode(BAD_REQUEST)
+            text = "a sum is beyond the largest float: ask for less time"
+            body = yield self._words(form, text, path, assets)
         except StoreError:
             # Its text may tell where the store is.
             _log.failure("a chart's store cannot be read")

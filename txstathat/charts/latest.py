@@ -14,6 +14,7 @@ from txstathat.charts.pie import choice_text, rounded
 from txstathat.charts.query import Query, Window
 from txstathat.charts.table import Choice, Number, Table
 from txstathat.charts.timeserie import latest_choices
+from txstathat.exact import add_up
 from txstathat.metrica import AveragedMetrica
 
 __all__ = ["MAX_PANEL_ROWS", "LatestCountAndAverageChart"]
@@ -103,4 +104,4 @@ def _count_and_average(
     if not count:
         return [0, None]
     sums = yield chosen.timeserie(*span)
-    return [count, rounded(sum(n for _, n in sums) / count)]
+    return [count, rounded(add_up(n for _, n in sums) / count)]

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from txstathat.charts.chart import Chart
 from txstathat.charts.query import Query, measures
 from txstathat.charts.table import Choice, Number, Table
+from txstathat.exact import add_up
 from txstathat.metrica import Metrica
 from txstathat.metrica.calendar import SCALES
 
@@ -99,8 +100,8 @@ def _slices(parts: list[tuple[Any, Any]], total: Any) -> list[tuple[Any, list[Nu
     rows = [(choice_text(c), [n]) for c, n in ranked[:MAX_SLICES] if n]
     rest = [n for _, n in ranked[MAX_SLICES:]]
     if any(rest):
-        rows.append((OTHER, [rounded(sum(rest))]))
-    left = rounded(total - sum(n for _, n in parts))
+        rows.append((OTHER, [rounded(add_up(rest))]))
+    left = rounded(add_up([total, *(-n for _, n in parts)]))
     if left:
         rows.append((NONE, [left]))
     return rows

@@ -14,6 +14,7 @@ from txstathat.charts.chart import Chart
 from txstathat.charts.pie import OTHER, choice_text, rounded
 from txstathat.charts.query import Query, Window, measures
 from txstathat.charts.table import Choice, Number, Table
+from txstathat.exact import add_up
 
 __all__ = ["MAX_LINES", "MAX_RANKED", "TimeserieChart", "latest_choices"]
 
@@ -150,7 +151,7 @@ class TimeserieChart(Chart):
         if measure != "average":
             # What is left of a sum is a sum; of an average it is not.
             rest = [
-                rounded(n - sum(numbers[at] for _, numbers in shown))
+                rounded(add_up([n, *(-numbers[at] for _, numbers in shown)]))
                 for at, (_, n) in enumerate(everything)
             ]
             if any(rest):
@@ -160,7 +161,7 @@ class TimeserieChart(Chart):
     def _sum(self, everything: list[tuple[datetime, Any]], measure: str) -> Any:
         if measure == "average":
             return None
-        return rounded(sum(n for _, n in everything))
+        return rounded(add_up(n for _, n in everything))
 
     def _choices(
         self, axis: str, window: Window, measure: str, with_total: bool

@@ -23,7 +23,7 @@ from txstathat.cli.output import (
 )
 from txstathat.cli.running import run
 from txstathat.cli.settings import make_export, reader_options
-from txstathat.errors import AmountOverflow, InvalidPoint, InvalidTimeframe
+from txstathat.errors import InvalidPoint, InvalidTimeframe
 from txstathat.export import StatHatExport
 from txstathat.exported import FullDataset, StatInfo
 from txstathat.summary import Summary, summarize
@@ -190,7 +190,7 @@ def with_client(
     async def command(reactor: Any) -> int:
         try:
             await work(client)
-        except (AmountOverflow, InvalidPoint, NoStat) as error:
+        except (InvalidPoint, NoStat) as error:
             click.echo(f"txstathat: {visible(error)}", err=True)
             return 1
         except CancelledError:

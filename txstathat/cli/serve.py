@@ -29,6 +29,7 @@ from txstathat.collector.options import (
 )
 from txstathat.collector.service import LISTEN, CollectorService
 from txstathat.errors import StatHatError
+from txstathat.points import MAX_NAME
 from txstathat.stores import IStore, open_store
 from txstathat.stores.url import sqlite_path
 
@@ -306,7 +307,10 @@ def add_stat(name: str, kind: str, store: str) -> None:
                     f"the stat {stat.name!r} has a key already; for another one, first "
                     f"revoke that: txstathat keys revoke {quote(known.name)}"
                 )
-        key = await keys.add("stat", f"stat {name}", stat.name)
+        called = f"stat {name}"
+        if len(called) > MAX_NAME:
+            called = f"stat {stat.id}"
+        key = await keys.add("stat", called, stat.name)
         _show(f"stat key: {key}")
         _show("Post with it and a user key, to " + ("/c" if stat.counter else "/v"))
 

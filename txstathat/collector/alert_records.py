@@ -74,15 +74,30 @@ class AlertRecords:
 
     def __init__(self, store: IStore) -> None:
         self._store = store
+        # What was read last, so that only what has changed since is parsed.
+        self._known: dict[str, AlertRecord] = {}
 
     async def all(self) -> dict[str, AlertRecord]:
         """
         All alerts, by id, in the order of their stats' names.
         """
         texts = await self._store.records(_RECORDS)
-        records = [AlertRecord.read(text) for text in texts.values()]
-        records.sort(key=lambda record: (record.alert.stat_name, record.alert.id))
-        return {record.alert.id: record for record in records}
+        self._known = {id: self._parsed(id, text) for id, text in texts.items()}
+        in_order = sorted(
+            self._known.values(),
+            key=lambda record: (record.alert.stat_name, record.alert.id),
+        )
+        return {record.alert.id: record for record in in_order}
+
+    def _parsed(self, id: str, text: str) -> AlertRecord:
+        known = self._known.get(id)
+        if known is not None and known.stored == text:
+            return known
+        return AlertRecord.read(text)
+
+    async def _one(self, id: str) -> AlertRecord | None:
+        text = (await self._store.records(_RECORDS)).get(id)
+        return None if text is None else self._parsed(id, text)
 
     async def one(self, id: str) -> AlertRecord:
         """
@@ -90,7 +105,7 @@ class AlertRecords:
 
         :raises Refusal: 404 if there is none.
         """
-        found = (await self.all()).get(id)
+        found = await self._one(id)
         if found is None:
             raise Refusal(404, f"there is no alert with the id {id[:40]!r}")
         return found
@@ -134,8 +149,7 @@ class AlertRecords:
         """
         Change an alert's record, whatever it is by now, if it is there.
 
-        :param record: as it was last seen. Only if it is another one by now it is read:
-            that takes reading all.
+        :param record: as it was last seen. Only if it is another one by now it is read.
         :param change: takes the record and returns what it is to be; it may be called
             more than once.
         """
@@ -144,4 +158,4 @@ class AlertRecords:
             changed = change(now)
             if changed == now or await self.change(now, changed):
                 return
-            now = (await self.all()).get(record.alert.id)
+            now = await self._one(record.alert.id)

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from datetime import UTC, datetime
+from typing import Any, NoReturn, cast
 from uuid import uuid4
 
 from twisted.internet.defer import Deferred, fail
@@ -20,6 +21,7 @@ from twisted.python.failure import Failure
 from txstathat.collector.additions import Additions, other_kind, overflow
 from txstathat.collector.ingest import Batch, Refusal
 from txstathat.collector.newcomers import MAX_STATS, Newcomers
+from txstathat.collector.retention import Retention
 from txstathat.collector.series import Plan, Series
 from txstathat.collector.stats import (
     DEFINITIONS,
@@ -82,6 +84,7 @@ class Archive:
     ) -> None:
         self.store = store
         self.retention = _checked(retention or {})
+        self._kept = Retention(store, self.retention)
         # A write is tried once: who posted repeats it, under the same id.
         self.gather: Gather[Request, Answer] = Gather(
             self._write, store.clock, patience=0, linger=LINGER
@@ -89,6 +92,13 @@ class Archive:
         self._waiting_points = 0
         self._newcomers = Newcomers(store, max_stats)
         self._trash = Trash(store)
+
+    async def note_retention(self) -> None:
+        """
+        Note in the store how long detail is kept, once before anything is: so that no
+        archive takes for whole what was kept for a shorter time.
+        """
+        await self._kept.note()
 
     # -- writing
 
@@ -136,12 +146,27 @@ class Archive:
             raise overflow(answer.name)
         if answer.outcome is Outcome.MISMATCH:
             sent = additions.kinds[answer.name]
-            raise other_kind(answer.name, "value" if sent == "count" else "count")
+            return Deferred.fromCoroutine(self._other_kind(answer.name, sent))
         return answer.outcome is Outcome.ADDED
+
+    async def _other_kind(self, name: str, sent: str) -> NoReturn:
+        kind = "value" if sent == "count" else "count"
+        until = None
+        if await self.stat(name) is None:
+            until = await self._trash.until(name)
+        if until is None:
+            raise other_kind(name, kind)
+        raise Refusal(
+            400,
+            f"{name!r} was a {kind} stat; it is deleted, and in the trash until "
+            f"{datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M} UTC: from then on "
+            "it can be of another kind",
+        )
 
     async def create(self, name: str, kind: str) -> Stat:
         """
-        Make a stat that has no points yet.
+        Make a stat that has no points yet. One that is in the trash is back with this,
+        as with a point.
 
         :param kind: ``'count'`` or ``'value'``.
         :raises InvalidPoint: if the name is not valid.
@@ -154,7 +179,8 @@ class Archive:
             [StoreBatch(uuid4().hex, "", lambda: amounts, REMEMBER_OWN)]
         )
         if answer.outcome is Outcome.MISMATCH:
-            raise other_kind(name, "value" if kind == "count" else "count")
+            await self._other_kind(name, kind)
+        await self._trash.take(stat_id(name))
         return cast(Stat, await self.stat(name))
 
     async def settled(self) -> None:
@@ -231,7 +257,7 @@ class Archive:
         except InvalidTimeframe as error:
             raise Refusal(400, str(error)) from None
         now = self.store.clock.seconds() if now is None else now
-        plan = Plan(frame, now, self.retention)
+        plan = Plan(frame, now, self.retention, self._kept.whole_since)
         width = len(plan.stretches)
         if width * len(stats) > MAX_CELLS:
             raise Refusal(

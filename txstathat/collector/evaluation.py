@@ -60,7 +60,8 @@ class Reading:
     """
     What was read of a window.
 
-    :ivar number: a counter's sum, a value's average; ``None`` if a value has no points.
+    :ivar number: a counter's sum, a value's average; ``None`` if a value has no points,
+        or if it is beyond the largest float.
     :ivar whole: whether the stat was there from the window's beginning on.
     """
 
@@ -72,12 +73,7 @@ class Reading:
         """
         Sum up a window.
         """
-        total = sum(bucket.sum for bucket in series.buckets)
-        points = sum(bucket.count for bucket in series.buckets)
-        whole = series.stat.created_at <= series.buckets[0].time
-        if series.stat.counter:
-            return cls(total, whole)
-        return cls(total / points if points else None, whole)
+        return cls(series.whole, series.stat.created_at <= series.buckets[0].time)
 
 
 @dataclass(frozen=True, slots=True)

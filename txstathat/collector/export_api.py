@@ -20,7 +20,13 @@ from txstathat.collector.archive import Archive
 from txstathat.collector.doorman import Doorman
 from txstathat.collector.ingest import Refusal
 from txstathat.collector.keys import Keys
-from txstathat.collector.replies import AsyncResource, Branch, NotFound, address_of
+from txstathat.collector.replies import (
+    AsyncResource,
+    Branch,
+    NotFound,
+    address_of,
+    is_from_here,
+)
 from txstathat.collector.series import Series
 from txstathat.collector.stats import Stat
 
@@ -60,11 +66,15 @@ class Readers:
         The same for one in the ``Authorization`` header: as HTTP Basic user name, with
         an empty password, or as Bearer.
 
-        :raises Refusal: if there is none, or it is not known.
+        :raises Refusal: if there is none, or it is not known; or if another site's page
+            had the browser send it, which may add such a user name by itself.
         """
         scheme, _, given = (request.getHeader("authorization") or "").partition(" ")
         token = given.strip()
         if scheme.lower() == "basic":
+            reads = request.method in (b"GET", b"HEAD")
+            if not reads and is_from_here(request) is False:
+                raise Refusal(403, "this was sent by a page of another site")
             try:
                 token = b64decode(token, validate=True).decode("utf-8")
             except ValueError:
@@ -106,7 +116,7 @@ class _Call(AsyncResource):
             raise Refusal(405, f"use {' or '.join(self._methods)}")
         told = await method(request)
         request.setHeader("Content-Type", "application/json")
-        return json.dumps(told).encode("ascii")
+        return json.dumps(told, allow_nan=False).encode("ascii")
 
 
 class _Api(Branch):
@@ -205,6 +215,7 @@ class CommandLineApi(_Api):
     def __init__(self, archive: Archive, readers: Readers) -> None:
         super().__init__(archive, readers)
         self.add("stats", GET=self._stats, DELETE=self._delete)
+        self.add("comments", POST=self._comment)
 
     def add(self, path: str, **methods: Callable[[Request], Answer]) -> None:
         """
@@ -217,6 +228,11 @@ class CommandLineApi(_Api):
         What is at paths where nothing is.
         """
         return NotFound("there is no such call")
+
+    async def _comment(self, request: Request) -> Any:
+        raise Refusal(
+            501, "a collector keeps no comments: this one was not kept; count an event"
+        )
 
     async def _stats(self, request: Request) -> Any:
         path = _path(request)

@@ -2,9 +2,10 @@
 All that a collector keeps, as lines of text: what ``txstathat export`` writes.
 
 The first line tells what this is, the last one how many are between. Those are notes
-(what is in the trash, alerts) and cells of stats, up to :data:`MAX_CELLS` of one stat
-and scale to a line. Cells are told as what they are made of, not as what they say, so
-that nothing is lost; keys and sessions are not in it.
+(what is in the trash, alerts, since when detail is kept for how long) and cells of
+stats, up to :data:`MAX_CELLS` of one stat and scale to a line. Cells are told as what
+they are made of, not as what they say, so that nothing is lost; keys and sessions are
+not in it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from itertools import groupby, islice
 from typing import Any
 
 from txstathat.collector.alert_records import AlertRecord
+from txstathat.collector.retention import read_history
 from txstathat.collector.stats import DEFINITIONS
 from txstathat.errors import InvalidPoint
 from txstathat.points import MAX_INTEGER, check_name
@@ -56,6 +58,7 @@ def _read_trash(text: str) -> None:
 NOTES: dict[str, Callable[[str], object]] = {
     "trash": _read_trash,
     "alert": AlertRecord.read,
+    "retention": read_history,
 }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -38,7 +39,8 @@ def answer(status: int, msg: str, **more: Any) -> bytes:
     """
     An answer as StatHat writes it.
     """
-    return json.dumps({"status": status, "msg": msg, **more}).encode("ascii")
+    told = {"status": status, "msg": msg, **more}
+    return json.dumps(told, allow_nan=False).encode("ascii")
 
 
 def refuse(request: Request, refusal: Refusal) -> bytes:
@@ -88,6 +90,26 @@ def address_of(request: Request) -> str:
         return str(ip_address(told[0].strip()))
     except ValueError:
         return peer
+
+
+def is_from_here(request: Request) -> bool | None:
+    """
+    Whether a browser says that a page of this host made a request. Browsers do so in
+    ``Sec-Fetch-Site``, or without TLS in ``Origin`` at least; no page can change these.
+
+    :returns: ``None`` if nothing is said: other programs do not.
+    """
+    site = request.getHeader("sec-fetch-site")
+    if site is not None:
+        return site == "same-origin"
+    origin = request.getHeader("origin")
+    if origin is None:
+        return None
+    try:
+        host = urlsplit(origin).netloc
+    except ValueError:
+        return False
+    return bool(host) and host == request.getHeader("host")
 
 
 class AsyncResource(Resource):

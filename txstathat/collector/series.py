@@ -5,12 +5,14 @@ From a stat's cells to the points of a timeframe.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from txstathat.collector.ingest import Refusal
 from txstathat.collector.stats import EVERYTHING, Stat
-from txstathat.errors import InvalidTimeframe
+from txstathat.errors import AmountOverflow, InvalidTimeframe
+from txstathat.exact import add_up
 from txstathat.metrica.calendar import Calendar
 from txstathat.stores.interface import Cell, CellKey
 from txstathat.timeframe import Span, Timeframe
@@ -28,23 +30,39 @@ class Bucket:
     One step of a timeframe.
 
     :ivar time: when it starts, in Unix seconds.
-    :ivar sum: the sum of the amounts in it.
+    :ivar parts: what the sum of the amounts in it is the sum of.
     :ivar count: how many points were in it.
     :ivar min: the least amount; ``None`` without points.
     :ivar max: the greatest amount; ``None`` without points.
     """
 
     time: int
-    sum: int | float = 0
+    parts: list[int | float] = field(default_factory=list)
     count: int = 0
     min: int | float | None = None
     max: int | float | None = None
+
+    @property
+    def sum(self) -> int | float:
+        """
+        The sum of the amounts in it.
+
+        :raises Refusal: if that is beyond the largest float.
+        """
+        try:
+            return add_up(self.parts)
+        except AmountOverflow:
+            raise Refusal(
+                400,
+                f"the sum of the step that begins at {_moment(self.time)} is beyond "
+                "the largest float: ask for shorter steps",
+            ) from None
 
     def add(self, cell: Cell) -> None:
         """
         Add what a cell holds.
         """
-        self.sum += cell.sum
+        self.parts += cell.parts
         self.count += cell.count
         self.min = cell.min if self.min is None else min(self.min, cell.min)
         self.max = cell.max if self.max is None else max(self.max, cell.max)
@@ -69,6 +87,8 @@ class Series:
         """
         Time and value of each step: of a counter the sum, 0 where nothing was counted;
         of a value the average, and none where nothing was measured.
+
+        :raises Refusal: if one is beyond the largest float.
         """
         return [
             (bucket.time, value)
@@ -80,6 +100,8 @@ class Series:
     def values(self) -> list[int | float | None]:
         """
         The value of each step; ``None`` where nothing was measured.
+
+        :raises Refusal: if one is beyond the largest float.
         """
         if self.stat.counter:
             return [bucket.sum for bucket in self.buckets]
@@ -89,11 +111,28 @@ class Series:
         ]
 
     @property
+    def received(self) -> list[int | float]:
+        """
+        The values of the steps in which something was received.
+
+        :raises Refusal: if one is beyond the largest float.
+        """
+        return [
+            value
+            for bucket, value in zip(self.buckets, self.values, strict=True)
+            if value is not None and bucket.count
+        ]
+
+    @property
     def whole(self) -> int | float | None:
         """
-        The value of all steps as one: of a counter the sum, of a value the average.
+        The value of all steps as one: of a counter the sum, of a value the average;
+        ``None`` where nothing was measured, or if it is beyond the largest float.
         """
-        total = sum(bucket.sum for bucket in self.buckets)
+        try:
+            total = add_up(part for bucket in self.buckets for part in bucket.parts)
+        except AmountOverflow:
+            return None
         if self.stat.counter:
             return total
         count = sum(bucket.count for bucket in self.buckets)
@@ -107,11 +146,16 @@ class Plan:
     :param timeframe: the timeframe.
     :param now: Unix seconds.
     :param keep: for how many seconds the scales are kept.
+    :param whole_since: tells since when all of a scale is there, in Unix seconds.
     :raises Refusal: if that is too many points, or finer than what is kept.
     """
 
     def __init__(
-        self, timeframe: Timeframe, now: float, keep: Mapping[str, float | None]
+        self,
+        timeframe: Timeframe,
+        now: float,
+        keep: Mapping[str, float | None],
+        whole_since: Callable[[str], float] = lambda scale: 0.0,
     ) -> None:
         self.timeframe = timeframe
         try:
@@ -126,6 +170,14 @@ class Plan:
                 f"{timeframe} needs every {scale} of the time since it begins, and "
                 f"{scale}s are kept for {_days(kept)}: ask for longer steps, or for "
                 "less time",
+            )
+        since = whole_since(scale)
+        if self.edges[0] < since:
+            raise Refusal(
+                400,
+                f"{timeframe} needs every {scale} of the time since it begins, and all "
+                f"are there only since {_moment(since)}, as they were kept for a "
+                "shorter time before: ask for longer steps, or for less time",
             )
         timeline = _UTC.timeline(self.edges[0], self.edges[-1] - 1, scale)
         #: Scale and label of the stretches to read.
@@ -170,3 +222,7 @@ def _scale(interval: Span, keep: Mapping[str, float | None]) -> str:
 def _days(seconds: float) -> str:
     hours = seconds / 3600
     return f"{hours:g} hours" if hours < 72 else f"{hours / 24:g} days"
+
+
+def _moment(time: float) -> str:
+    return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M} UTC"

@@ -265,6 +265,7 @@ class CollectorService(Service):
             store = self._store
         webhooks = Webhooks(self._webhooks, reactor=self._reactor)
         rooms = collector_rooms(store, self._retention, webhooks)
+        await rooms.archive.note_retention()
         await rooms.keys.make_first(self._first_keys)
         self._site = site = CollectorSite(
             rooms.root,
@@ -334,7 +335,7 @@ class CollectorService(Service):
         if site is not None:
             await site.close()
         if isinstance(self._result, Rooms):
-            await self._result.webhooks.close()
+            await self._result.watch.close()
             await self._result.archive.settled()
         store, self._opened = self._opened, None
         if store is not None:

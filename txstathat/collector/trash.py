@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from txstathat.collector.stats import Stat, received_key
+from txstathat.collector.stats import Stat, received_key, stat_id
 from txstathat.stores.interface import IStore
 
 __all__ = ["KEEP", "Trash"]
@@ -47,6 +47,13 @@ class Trash:
         if id not in await self._store.records(_KIND):
             return False
         return await self._store.put_record(_KIND, id, None)
+
+    async def until(self, name: str) -> int | None:
+        """
+        Until when a stat is in it, in Unix seconds; ``None`` if it is not.
+        """
+        text = (await self._store.records(_KIND)).get(stat_id(name))
+        return None if text is None else int(json.loads(text)["deleted_at"]) + KEEP
 
     async def without(self, stats: Sequence[Stat]) -> list[Stat]:
         """

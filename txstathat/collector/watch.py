@@ -10,12 +10,13 @@ another one makes the next; the receiver knows it by its id.
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from txstathat.collector.alert_records import (
     MAX_NOTICES,
@@ -43,7 +44,8 @@ from txstathat.collector.notices import (
 )
 from txstathat.collector.numbers import Numbers
 from txstathat.collector.stats import Stat
-from txstathat.collector.webhooks import WebhookFailed, Webhooks
+from txstathat.collector.webhooks import WebhookFailed, Webhooks, origin_of
+from txstathat.errors import StatHatError
 from txstathat.slots import Slots
 
 __all__ = ["JUDGE_EVERY", "MAX_UNDER_WAY", "TELL_EVERY", "Watch"]
@@ -52,7 +54,7 @@ __all__ = ["JUDGE_EVERY", "MAX_UNDER_WAY", "TELL_EVERY", "Watch"]
 JUDGE_EVERY = 15.0
 #: Every how many seconds it is looked for what is to be told.
 TELL_EVERY = 5.0
-#: How many attempts to tell something may be under way.
+#: How many attempts to tell something may be under way to one host.
 MAX_UNDER_WAY = 8
 
 # How many cells are read at once, so that making sums of them holds up nobody.
@@ -92,7 +94,12 @@ class Watch:
         self._readings: _Readings = {}
         # What was told and could not be noted as told.
         self._told: set[str] = set()
-        self._slots = Slots(MAX_UNDER_WAY)
+        # By host, of which there are as many as the operator named: one that does not
+        # answer holds up only what it is to be told itself.
+        self._slots: dict[str, Slots] = defaultdict(lambda: Slots(MAX_UNDER_WAY))
+        # The alerts of which something is being told, or waits for a slot.
+        self._under_way: dict[str, Deferred[None]] = {}
+        self._closed = False
 
     def _now(self) -> float:
         return self._archive.store.clock.seconds()
@@ -157,7 +164,14 @@ class Watch:
             at_once = max(1, _CELLS_AT_ONCE // len(window.frame.edges(now)))
             for start in range(0, len(those), at_once):
                 some = those[start : start + at_once]
-                data = await self._archive.data(some, window.frame, now)
+                try:
+                    data = await self._archive.data(some, window.frame, now)
+                except Refusal as error:
+                    # What was kept before was kept for a shorter time.
+                    self._log.debug("{frame}: {error}", frame=window.frame, error=error)
+                    nothing = Reading(None, False)
+                    known |= {(stat.name, window): nothing for stat in some}
+                    continue
                 for series in data:
                     known[series.stat.name, window] = Reading.of(series)
         self._readings = known
@@ -183,8 +197,8 @@ class Watch:
 
     async def tell(self) -> None:
         """
-        Tell what is to be told and due, and return when that is done or has failed. Of
-        one alert one thing is told after the other.
+        Begin to tell what is to be told and due. Of one alert one thing is told after
+        the other.
 
         :raises StoreError: if the store cannot be used; the next time makes up for it.
         """
@@ -193,18 +207,45 @@ class Watch:
         ]
         self._told &= {record.notices[0].id(record.alert) for record in records}
 
-        def attempt(record: AlertRecord) -> Deferred[Any]:
-            return self._slots.run(
-                lambda: Deferred.fromCoroutine(self._attempt(record))
-            )
-
         now = self._now()
-        due = [record for record in records if record.notices[0].next_at <= now]
-        for done, outcome in await DeferredList(map(attempt, due), consumeErrors=True):
-            if not done:
-                outcome.raiseException()
+        for record in records:
+            id = record.alert.id
+            if record.notices[0].next_at <= now and id not in self._under_way:
+                self._under_way[id] = begun = self._begin(record)
+                begun.addBoth(self._ended, id)
+
+    def _begin(self, record: AlertRecord) -> Deferred[None]:
+        slots = self._slots[origin_of(self._target(record))]
+        return slots.run(lambda: Deferred.fromCoroutine(self._attempt(record)))
+
+    def _ended(self, outcome: Failure | None, id: str) -> None:
+        del self._under_way[id]
+        if outcome is None:
+            return
+        # The next time makes up for it.
+        if outcome.check(StatHatError):
+            error = outcome.getErrorMessage()
+            self._log.debug("the alert {id}: {error}", id=id, error=error)
+        else:
+            self._log.failure("the alert {id}", outcome, id=id)
+
+    async def settled(self) -> None:
+        """
+        Wait until nothing is being told, and nothing waits for a slot.
+        """
+        await DeferredList(list(self._under_way.values()))
+
+    async def close(self) -> None:
+        """
+        Tell nothing more; attempts under way have a second to end.
+        """
+        self._closed = True
+        await self._webhooks.close()
+        await self.settled()
 
     async def _attempt(self, record: AlertRecord) -> None:
+        if self._closed:
+            return
         alert, notice = record.alert, record.notices[0]
         id, url = notice.id(alert), self._target(record)
         if id in self._told:

@@ -20,7 +20,14 @@ from txstathat.collector.ingest import Refusal
 from txstathat.errors import StatHatClosed, StatHatError
 from txstathat.transport import Transport, check_url
 
-__all__ = ["MAX_URL", "TIMEOUT", "WebhookFailed", "Webhooks", "check_webhook"]
+__all__ = [
+    "MAX_URL",
+    "TIMEOUT",
+    "WebhookFailed",
+    "Webhooks",
+    "check_webhook",
+    "origin_of",
+]
 
 #: For how many seconds one attempt may take, with its answer.
 TIMEOUT = 10.0
@@ -63,6 +70,13 @@ def check_webhook(url: object) -> str:
     return url
 
 
+def origin_of(url: str) -> str:
+    """
+    A URL's scheme, host and port.
+    """
+    return _split(url)[0]
+
+
 def _split(url: str) -> tuple[str, str]:
     """
     A URL's scheme, host and port; and what comes after them.
@@ -96,7 +110,7 @@ class Webhooks:
         agent: IAgent | None = None,
     ) -> None:
         self._default = check_webhook(urls[0]) if urls else ""
-        self._origins = {_split(check_webhook(url))[0] for url in urls}
+        self._origins = {origin_of(check_webhook(url)) for url in urls}
         self._reactor = reactor
         self._agent = agent
         self._open: set[Transport] = set()
@@ -130,7 +144,7 @@ class Webhooks:
         if not url:
             return self._default
         # Since the alert was made the operator may have changed their mind.
-        return url if _split(url)[0] in self._origins else ""
+        return url if origin_of(url) in self._origins else ""
 
     async def post(self, url: str, told: Mapping[str, Any], id: str) -> None:
         """

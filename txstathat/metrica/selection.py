@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from twisted.internet.defer import Deferred, fail, inlineCallbacks
 
+from txstathat.exact import add_up
 from txstathat.metrica.axes import HierarchicalAxis
 from txstathat.metrica.calendar import (
     ALL,
@@ -152,7 +153,7 @@ class Selection:
             for scale, label in several
         ]
 
-        def add_up(cells: list[Cell | None]) -> list[Sums]:
+        def sums_of(cells: list[Cell | None]) -> list[Sums]:
             sums = []
             at = 0
             for several in stretches:
@@ -164,7 +165,7 @@ class Selection:
         return (
             self._metrica.ready()
             .addCallback(lambda _: self._metrica.store.read(wanted))
-            .addCallback(add_up)
+            .addCallback(sums_of)
         )
 
     def _stretches(self, span: Span) -> list[tuple[str, str]]:
@@ -345,4 +346,5 @@ def _added_up(cells: Sequence[Cell | None]) -> Sums:
         (cell,) = cells
         return (0, 0) if cell is None else (cell.sum, cell.count)
     found = [cell for cell in cells if cell is not None]
-    return sum(cell.sum for cell in found), sum(cell.count for cell in found)
+    parts = (part for cell in found for part in cell.parts)
+    return add_up(parts), sum(cell.count for cell in found)

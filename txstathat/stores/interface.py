@@ -75,12 +75,15 @@ class Cell:
     :ivar count: how many events there were.
     :ivar min: the least amount.
     :ivar max: the greatest amount.
+    :ivar parts: what ``sum`` is the sum of. Where that had to be rounded, these were
+        not: whoever adds up cells adds these.
     """
 
     sum: int | float
     count: int
     min: int | float
     max: int | float
+    parts: tuple[int | float, ...] = field(default=(), compare=False)
 
 
 class CellKey(NamedTuple):

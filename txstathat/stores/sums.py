@@ -7,6 +7,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from txstathat.errors import AmountOverflow
+from txstathat.exact import add_up
 from txstathat.stores.interface import Addition, Cell
 
 __all__ = ["add_floats", "as_cell", "event", "events", "merge"]
@@ -83,8 +85,17 @@ def as_cell(
     rest: float,
 ) -> Cell:
     """
-    What a cell holds, as it is told.
+    What a cell holds, as it is told: where what the largest float could not hold takes
+    the sum beyond it, the sum is told as that.
     """
     if real is None:
-        return Cell(whole, events, least, most)
-    return Cell(whole + (real + rest), events, least, most)
+        return Cell(whole, events, least, most, (whole,))
+    parts = (whole, real, rest)
+    # Of two floats the sum is the float next to the exact one; only of more it is not.
+    total = whole + (real + rest)
+    if whole or not math.isfinite(total):
+        try:
+            total = add_up(parts)
+        except AmountOverflow:
+            total = real  # the largest float there is
+    return Cell(total, events, least, most, parts)

@@ -8,7 +8,7 @@ something is a POST, and must come from a page of this host.
 
 from __future__ import annotations
 
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from twisted.web.server import Request
 from twisted.web.template import Tag
@@ -16,6 +16,7 @@ from twisted.web.template import Tag
 from txstathat.collector.ingest import Refusal
 from txstathat.collector.pages.layout import Page, see_other
 from txstathat.collector.pages.sessions import SESSION_SECONDS, Sessions
+from txstathat.collector.replies import is_from_here
 
 __all__ = [
     "COOKIE",
@@ -105,16 +106,9 @@ def set_session(request: Request, session: str) -> None:
 
 def check_origin(request: Request) -> None:
     """
-    See that a form was sent from a page of this host. Browsers say so in
-    ``Sec-Fetch-Site``, or without TLS in ``Origin`` at least; no page can change these.
+    See that a form was sent from a page of this host.
 
-    :raises Refusal: if not.
+    :raises Refusal: if not, or if it is not said.
     """
-    site = request.getHeader("sec-fetch-site")
-    if site is None:
-        origin = urlsplit(request.getHeader("origin") or "").netloc
-        same = bool(origin) and origin == request.getHeader("host")
-    else:
-        same = site == "same-origin"
-    if not same:
+    if not is_from_here(request):
         raise Refusal(403, "this form must be sent from a page of this server")

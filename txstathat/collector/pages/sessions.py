@@ -18,6 +18,7 @@ __all__ = [
     "LINK_SECONDS",
     "MAX_LINKS",
     "MAX_SESSIONS",
+    "MAX_TOKENS",
     "SESSION_SECONDS",
     "Sessions",
 ]
@@ -31,6 +32,9 @@ LINK_SECONDS = 3600
 #: How many unused links there may be; one more replaces the oldest.
 MAX_LINKS = 20
 
+#: To how many access tokens a link, and the session that begins with it, can be bound.
+MAX_TOKENS = 100
+
 _SESSIONS = "session"
 _LINKS = "link"
 
@@ -40,24 +44,26 @@ class Sessions:
     The sessions and the one-time links of a store.
 
     :param store: where they are kept.
-    :param keys: among which the access tokens are. A session ends with its token.
+    :param keys: among which the access tokens are. A session ends with its token; one
+        that began with a link, when no token is left that there was when it was made.
     """
 
     def __init__(self, store: IStore, keys: Keys) -> None:
         self._store = store
         self._keys = keys
 
-    async def open(self, token: str | None) -> str:
+    async def open(self, token: str) -> str:
         """
         Begin a session.
 
-        :param token: the access token, which is known to be right; ``None`` for who
-            came by a one-time link.
+        :param token: the access token, which is known to be right.
         :returns: what the browser keeps.
         :raises StoreError: if it cannot be kept.
         """
-        key = None if token is None else hash_key(token)
-        return await self._make(_SESSIONS, SESSION_SECONDS, MAX_SESSIONS, key)
+        return await self._begin([hash_key(token)])
+
+    async def _begin(self, tokens: list[str]) -> str:
+        return await self._make(_SESSIONS, SESSION_SECONDS, MAX_SESSIONS, tokens)
 
     async def knows(self, session: str) -> bool:
         """
@@ -66,13 +72,17 @@ class Sessions:
         :raises StoreError: if that cannot be told.
         """
         record = (await self._records(_SESSIONS)).get(hash_key(session))
-        if record is None or record["until"] <= self._now():
+        return record is not None and await self._holds(record)
+
+    async def _holds(self, record: dict[str, Any]) -> bool:
+        if record["until"] <= self._now():
             return False
-        key = record["key"]
-        if key is not None and not self._keys.is_reader(key):
+        # Where there was no token at all, none can be revoked.
+        tokens = set(record["tokens"])
+        if tokens and tokens.isdisjoint(self._keys.readers):
             # Another collector may have made it a moment ago.
             await self._keys.look_again()
-        return key is None or self._keys.is_reader(key)
+        return not tokens or not tokens.isdisjoint(self._keys.readers)
 
     async def close(self, session: str) -> None:
         """
@@ -86,22 +96,26 @@ class Sessions:
 
         :returns: its secret part, of 192 random bits.
         """
-        return await self._make(_LINKS, LINK_SECONDS, MAX_LINKS, None)
+        tokens = self._keys.readers[:MAX_TOKENS]
+        return await self._make(_LINKS, LINK_SECONDS, MAX_LINKS, tokens)
 
-    async def redeem(self, link: str) -> bool:
+    async def redeem(self, link: str) -> str | None:
         """
-        Use a one-time link.
+        Begin a session with a one-time link.
 
-        :returns: whether it was good; of several who use it at once, for one.
+        :returns: what the browser keeps; ``None`` if it is no good link. Of several who
+            use one at once it is good for one.
         """
         id = hash_key(link)
         text = (await self._store.records(_LINKS)).get(id)
-        if text is None or json.loads(text)["until"] <= self._now():
-            return False
-        return await self._store.put_record(_LINKS, id, None, was=text)
+        if text is None or not await self._holds(json.loads(text)):
+            return None
+        if not await self._store.put_record(_LINKS, id, None, was=text):
+            return None
+        return await self._begin(json.loads(text)["tokens"])
 
     async def _make(
-        self, kind: str, seconds: float, limit: int, key: str | None
+        self, kind: str, seconds: float, limit: int, tokens: list[str]
     ) -> str:
         secret, now = new_key(), self._now()
         records = await self._records(kind)
@@ -110,7 +124,7 @@ class Sessions:
         for at, id in enumerate(by_age):
             if at >= limit - 1 or records[id]["until"] <= now:
                 await self._store.put_record(kind, id, None)
-        record = json.dumps({"key": key, "until": now + seconds})
+        record = json.dumps({"tokens": tokens, "until": now + seconds})
         await self._store.put_record(kind, hash_key(secret), record)
         return secret
 

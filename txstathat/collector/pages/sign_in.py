@@ -96,8 +96,9 @@ class _Link(Page):
                 tags.form(button, method="post"),
             )
         check_origin(request)
-        if await self._sessions.redeem(self._link):
-            set_session(request, await self._sessions.open(None))
+        session = await self._sessions.redeem(self._link)
+        if session is not None:
+            set_session(request, session)
             return see_other(request, "/")
         refusal = await self._doorman.refuse(address_of(request), "link")
         set_status(request, refusal)

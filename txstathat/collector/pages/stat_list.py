@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from urllib.parse import urlencode
 
 from twisted.web.server import Request
@@ -152,7 +153,8 @@ def _row(stat: Stat, day: Series | None, now: float) -> Tag:
     kind = "total" if stat.counter else "average"
     line, figure = tags.transparent(), "–"  # noqa: RUF001
     if day is not None:
-        line = sparkline(day.values)
+        with suppress(Refusal):  # beyond the largest float
+            line = sparkline(day.values)
         figure = number(day.whole)
     when = "never" if not stat.receipts else ago(stat.received_at, now)
     return tags.tr(

@@ -183,7 +183,7 @@ def _timeframes(stat: Stat, t: str) -> Tag:
 
 def _summary(series: Series, now: float) -> Tag:
     stat = series.stat
-    values = [value for _, value in series.points]
+    values = series.received
     summary = summarize(values, stat.counter)
     facts = [
         ("Latest", summary.latest),
@@ -206,7 +206,8 @@ def _summary(series: Series, now: float) -> Tag:
             *(tags.div(tags.dt(name), tags.dd(number(value))) for name, value in facts)
         ),
         tags.p(
-            f"Of {len(values):,} {what}, each of {series.timeframe.interval.title}. "
+            f"Of the {len(values):,} {what} that have data, each of "
+            f"{series.timeframe.interval.title}. "
             f"{received}; "
             f"made {moment(stat.created_at)}; id ",
             tags.code(stat.id),

@@ -32,6 +32,10 @@
     } catch {
       return;
     }
+    if (!answer.ok) {
+      // The collector or a proxy before it says: not now. This page goes on trying.
+      return;
+    }
     if (answer.redirected || html.title !== document.title) {
       // Another page: signed out in another window, say, or the first stat has come.
       location.reload();
