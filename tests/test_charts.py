@@ -566,9 +566,38 @@ class FormTests(ChartCase):
             status, headers, _ = self.ask(f"/pie/assets/{name}", "HEAD")
             self.assertIn("200", status)
             self.assertTrue(headers["Content-Type"].startswith(kind))
-            self.assertIn("Last-Modified", headers)
+            tag = headers["ETag"]
+            answer = self.client.ask(
+                f"/pie/assets/{name}", headers=f"If-None-Match: {tag}\r\n"
+            )
+            self.assertTrue(answer.startswith(b"HTTP/1.1 304 "), answer[:100])
+            self.assertTrue(answer.endswith(b"\r\n\r\n"))
         verifyObject(IResource, ChartAssets())
         self.assertGreater(plotly_js().stat().st_size, 10**6)
+
+    def test_no_ranges(self) -> None:
+        """However many ranges are asked for, the answer is the file, once."""
+        whole = plotly_js().read_bytes()
+        for ranges in ("0-9", ",".join(["0-"] * 3000), ",".join(["0-0"] * 3500)):
+            answer = self.client.ask(
+                "/pie/assets/plotly.js", headers=f"Range: bytes={ranges}\r\n"
+            )
+            head, _, body = answer.partition(b"\r\n\r\n")
+            self.assertTrue(head.startswith(b"HTTP/1.1 200 "), head)
+            self.assertNotIn(b"accept-ranges", head.lower())
+            self.assertTrue(body == whole)
+
+    def test_nothing_else_can_be_done_to_assets(self) -> None:
+        """Nor is there anything below one."""
+        for path, method, status in (
+            ("/pie/assets/charts.css", "PUT", "405"),
+            ("/pie/assets/charts.css", "FOO", "405"),
+            ("/pie/assets/charts.css/x", "GET", "404"),
+        ):
+            told, headers, body = self.ask(path, method)
+            self.assertIn(status, told)
+            self.assertEqual(headers["X-Content-Type-Options"], "nosniff")
+            self.assertEqual(body, "")
 
     def test_shared_assets(self) -> None:
         """Charts of a site can share them."""

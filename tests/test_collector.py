@@ -16,11 +16,19 @@ from twisted.internet.defer import Deferred, ensureDeferred, fail
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock, deferLater
+from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.stores import NOW
 from tests.support import logged, reactor
-from txstathat.collector.doorman import HOLD, MAX_ADDRESSES, MAX_WRONG, Doorman
+from txstathat.collector.doorman import (
+    HOLD,
+    MAX_ADDRESSES,
+    MAX_HELD,
+    MAX_WRONG,
+    Crowded,
+    Doorman,
+)
 from txstathat.collector.ingest import (
     MAX_BATCH,
     MAX_BODY,
@@ -362,6 +370,24 @@ class FrontTests(SynchronousTestCase):
         answer = self.ask("POST", "/ez", body.encode(), Content_Type="application/json")
         self.assertEqual(answer, (200, {"status": 200, "msg": "ok", "multiple": 2}))
 
+    def test_much_is_read_for_those_with_a_key(self) -> None:
+        """A large list is not looked into unless a key that is known stands in it."""
+        points = '{"stat": "a", "count": 1}, ' * 3000
+        for key, end, status in (
+            (f'"ezkey": "{self.here.ez}",', '{"stat": "a", "count": 1}', 200),
+            (f'"ezkey"\n: "{self.here.ez}",', "broken", 400),
+            ('"ezkey": "wrong",', "broken", 403),
+            ('"ezkey": "wr\\u006fng",', "broken", 403),
+            (f'"ezkey": "{self.here.user}",', "broken", 403),
+            ("", "broken", 403),
+        ):
+            body = f'{{{key} "data": [{points} {end}]}}'.encode()
+            code, answer = self.ask(
+                "POST", "/ez", body, Content_Type="application/json"
+            )
+            self.assertEqual(code, status, answer)
+        self.assertEqual(self.here.totals, {"a": Total("count", 3001, 3001)})
+
     def test_once(self) -> None:
         """The same Idempotency-Key counts once; another body under it is a 409."""
         form = {"ezkey": self.here.ez, "stat": "a", "count": "3"}
@@ -393,6 +419,50 @@ class FrontTests(SynchronousTestCase):
         code, answer = self.ask("POST", "/ez", good, Content_Encoding="gzip")
         self.assertEqual(code, 415)
         self.assertEqual(self.here.totals, {})
+
+    def test_nothing_is_answered_in_anothers_words(self) -> None:
+        """What is refused is JSON or a page; nothing is guessed at, or kept unasked."""
+        site = CollectorSite(self.here.rooms.root, self.clock)
+        site._updateLogDateTime = lambda: None
+        for method, path, status, kind in (
+            ("GET", "/x", 404, "application/json"),
+            ("FOO", "/x", 404, "application/json"),
+            ("GET", "/x/wrong/statlist", 403, "application/json"),
+            ("GET", "/a1", 404, "application/json"),
+            ("GET", "/a1/nope", 404, "application/json"),
+            ("GET", "/a1/stats", 401, "application/json"),
+            ("OPTIONS", "/ez", 405, "application/json"),
+            ("FOO", "/nope", 404, "application/json"),
+            ("GET", "/metrics", 401, "application/json"),
+            ("GET", "/healthz", 200, "application/json"),
+            ("GET", "/assets", 404, "application/json"),
+            ("GET", "/assets/nope", 404, "application/json"),
+            ("GET", "/assets/pages.css", 200, "text/css; charset=utf-8"),
+            ("FOO", "/assets/pages.css", 405, None),
+            ("GET", "/assets/pages.css/nope", 404, None),
+            ("FOO", "/stats", 405, "application/json"),
+            ("GET", "/sign-in/nope/nope", 404, "text/html; charset=utf-8"),
+            ("OPTIONS", "*", 200, None),
+        ):
+            channel: Any = site.buildProtocol(None)
+            channel.makeConnection(StringTransport())
+            channel.dataReceived(
+                f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+            )
+            head, _, body = channel.transport.value().decode().partition("\r\n\r\n")
+            first, *lines = head.split("\r\n")
+            headers = dict(line.split(": ", 1) for line in lines)
+            what = f"{method} {path}: {head}"
+            self.assertEqual(first.split()[1], str(status), what)
+            self.assertEqual(headers.get("Content-Type"), kind, what)
+            self.assertEqual(headers["X-Content-Type-Options"], "nosniff", what)
+            kept = "no-cache" if path.startswith("/assets/pages") else "no-store"
+            self.assertEqual(headers["Cache-Control"], kept, what)
+            if kind == "application/json":
+                self.assertEqual(json.loads(body)["status"], status)
+            if kind is None:
+                self.assertEqual(body, "")
+            channel.connectionLost(None)
 
     def test_a_store_that_is_away(self) -> None:
         """503, with a time to come again; and what is wrong is logged, not told."""
@@ -449,17 +519,54 @@ class FrontTests(SynchronousTestCase):
         self.assertEqual(self.ask("POST", "/ez", wrong)[0], 403)
 
     def test_few_addresses_are_remembered(self) -> None:
-        """The oldest are forgotten; a /64 of IPv6 is one address."""
-        doorman = Doorman(self.clock)
+        """The oldest are forgotten."""
+        doorman = Doorman(self.clock, spread=float)
         for number in range(MAX_ADDRESSES + 5):
             self.here.now(doorman.refuse(f"10.{number}", "key"))
         self.assertEqual(len(doorman._tried), MAX_ADDRESSES)
-        for number in range(MAX_WRONG):
-            self.here.now(doorman.refuse(f"2001:db8:1:2:{number}::1", "key"))
-        self.assertNoResult(
-            Deferred.fromCoroutine(doorman.refuse("2001:db8:1:2::7", "key"))
-        )
-        self.clock.advance(2 * HOLD)
+
+    def test_networks(self) -> None:
+        """A /64 of IPv6 is one address, however it is written; IPv4 in IPv6 is IPv4."""
+        for tried, same, other in (
+            (
+                [f"2001:db8:1:2:{n:x}::1" for n in range(MAX_WRONG)],
+                "2001:db8:1:2::7",
+                "2001:db8:1:3::7",
+            ),
+            # All four of these groups are zeros, which are not written.
+            ([f"2001:db8::{n:x}:1:1" for n in range(1, 21)], "2001:db8::7", "2001::7"),
+            ([f"fe80::{n:x}%eth0" for n in range(MAX_WRONG)], "fe80::7", "fe81::7"),
+            (["::ffff:192.0.2.1"] * MAX_WRONG, "192.0.2.1", "192.0.2.2"),
+            (["192.0.2.3"] * MAX_WRONG, "192.0.2.3", "::ffff:192.0.2.4"),
+            ([""] * MAX_WRONG, "", "192.0.2.5"),
+        ):
+            doorman = Doorman(self.clock, spread=float)
+            for address in tried:
+                self.here.now(doorman.refuse(address, "key"))
+            self.assertEqual(self.here.now(doorman.refuse(other, "key")).status, 403)
+            held = Deferred.fromCoroutine(doorman.refuse(same, "key"))
+            self.assertNoResult(held)
+            self.clock.advance(HOLD)
+            self.assertEqual(self.successResultOf(held).status, 429)
+
+    def test_few_answers_are_held(self) -> None:
+        """When many are held already, one more is given at once, and that ends it."""
+        doorman = Doorman(self.clock, max_wrong=0, spread=float)
+        held = [
+            Deferred.fromCoroutine(doorman.refuse("", "key")) for _ in range(MAX_HELD)
+        ]
+        refusal = self.here.now(doorman.refuse("", "key"))
+        self.assertEqual((type(refusal), refusal.status), (Crowded, 429))
+        for one in held:
+            self.assertNoResult(one)
+        self.clock.advance(HOLD)
+        for one in held:
+            refusal = self.successResultOf(one)
+            self.assertEqual((type(refusal), refusal.status), (Refusal, 429))
+        one = Deferred.fromCoroutine(doorman.refuse("", "key"))
+        self.assertNoResult(one)
+        self.clock.advance(HOLD)
+        self.successResultOf(one)
 
     def test_those_held_back_are_let_go_one_by_one(self) -> None:
         """Each is held back for a time of its own, from once to twice the shortest."""
@@ -515,6 +622,11 @@ class SocketTests(TestCase):
             )
             self.assertTrue(answer.startswith(b"HTTP/1.1 413 "))
             self.assertIn(b'"status": 413', answer)
+            for line in (
+                b"X-Content-Type-Options: nosniff",
+                b"Cache-Control: no-store",
+            ):
+                self.assertIn(line, answer)
 
         return ensureDeferred(check())
 

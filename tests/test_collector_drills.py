@@ -15,6 +15,7 @@ import math
 import os
 import random
 import resource
+import selectors
 import signal
 import socket
 import sqlite3
@@ -428,6 +429,14 @@ class CrowdDrills(DrillCase):
     Drills 24, 25 and 27: an honest client does not suffer from others.
     """
 
+    def setUp(self) -> None:
+        # In the full form, as many connections as it takes, here and in the server.
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if FULL:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        super().setUp()
+
     def connect(self, count: int) -> list[socket.socket]:
         sockets = []
         for _ in range(count):
@@ -439,10 +448,6 @@ class CrowdDrills(DrillCase):
     def test_24_slow_connections(self) -> None:
         """Many that drip bytes: an honest client is served, they are cut in time."""
         count = 5000 if FULL else 200
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if FULL:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-            self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
         slow = self.connect(count)
         body = b"POST /ez HTTP/1.1\r\nContent-Length: 50000\r\n\r\n"
         for one in slow[::2]:
@@ -522,6 +527,41 @@ class CrowdDrills(DrillCase):
         )
         self.assertGreater(statuses[429], 0)
         self.assertLessEqual(statuses[403], 20)
+        self.assertLess(took, max(2 * alone, 0.1))
+
+    def test_27_held(self) -> None:
+        """A crowd that is held back, and comes again on the same connections."""
+        count = 1500 if FULL else 150
+        alone = p99(self.server.latencies(10 if FULL else 1))
+        body = urlencode({"ezkey": "wrong", "stat": "a", "count": "1"})
+        wrong = f"POST /ez HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+        answers = 0
+        with selectors.DefaultSelector() as selector:
+            for _ in range(count):
+                (one,) = self.connect(1)
+                selector.register(one, selectors.EVENT_READ)
+                one.sendall(wrong.encode())
+
+            def again() -> None:
+                nonlocal answers
+                for key, _ in selector.select(0.1):
+                    held: Any = key.fileobj
+                    if held.recv(4096):
+                        answers += 1
+                        held.sendall(wrong.encode())
+                    else:
+                        selector.unregister(held)
+
+            stop = self.in_background(again)
+            took = p99(self.server.latencies(10 if FULL else 2))
+            stop()
+            left = len(selector.get_map())
+        self.say(
+            f"{answers} answers, {count - left} cut, "
+            f"p99 {alone * 1000:.1f} ms alone, {took * 1000:.1f} ms now"
+        )
+        self.assertEqual(left, count)
+        self.assertGreater(answers, count)
         self.assertLess(took, max(2 * alone, 0.1))
 
     def test_27_names(self) -> None:

@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode
 
 import trustme
 from twisted.internet.address import IPv4Address
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
@@ -48,15 +49,13 @@ class AddressTests(SynchronousTestCase):
                 seen.append(address_of(request))
                 return b""
 
-        channel: Any = CollectorSite(Root(), proxies=proxies).buildProtocol(
+        channel: Any = CollectorSite(Root(), Clock(), proxies=proxies).buildProtocol(
             IPv4Address("TCP", "192.0.2.1", 1)
         )
         transport = StringTransport(peerAddress=IPv4Address("TCP", "192.0.2.1", 1))
-        transport.abortConnection = transport.loseConnection
         channel.makeConnection(transport)
         lines = "".join(f"X-Forwarded-For: {line}\r\n" for line in forwarded)
         channel.dataReceived(f"GET / HTTP/1.1\r\nHost: x\r\n{lines}\r\n".encode())
-        channel.setTimeout(None)
         (address,) = seen
         return address
 

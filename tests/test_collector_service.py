@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -17,22 +18,34 @@ from typing import Any
 from treq import get
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
+from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.web import http
+from twisted.web.client import HTTPConnectionPool
 from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Site
 
 from tests.stores import free_port, wait_until
-from tests.support import logged
+from tests.support import logged, reactor
 from tests.test_archive import batch
 from txstathat import Count, txStatHat
 from txstathat.collector.archive import Archive
+from txstathat.collector.doorman import Crowded
+from txstathat.collector.ingest import MAX_BODY, MAX_FORM, Refusal
 from txstathat.collector.options import parse_keep, read_webhooks, write_keys
+from txstathat.collector.replies import AsyncResource
+from txstathat.collector.request import PIECE
 from txstathat.collector.service import CannotListen, CollectorService
 from txstathat.collector.site import (
+    ANSWER_SECONDS,
     BODY_SECONDS,
+    CLOSE_SECONDS,
     HEADER_SECONDS,
     IDLE_SECONDS,
+    SEND_BUFFER,
+    STALL_SECONDS,
     CollectorSite,
 )
 from txstathat.collector.stats import Total
@@ -180,6 +193,45 @@ class ServiceTests(ServiceCase):
         for secret in ("canary-key", *self.keys.values()):
             self.assertNotIn(secret, log.text)
 
+    @inlineCallbacks
+    def test_stopping_closes_connections(self) -> Any:
+        """One that is kept alive is closed, and does not hold up the end."""
+        yield self.start()
+        pool = HTTPConnectionPool(reactor)
+        self.addCleanup(pool.closeCachedConnections)
+        response = yield get(f"{self.url}/healthz", pool=pool)
+        yield response.content()
+        self.assertEqual(self.rooms.numbers.connections, 1)
+        began = reactor.seconds()
+        yield self.service.stopService()
+        self.assertEqual(self.rooms.numbers.connections, 0)
+        self.assertLess(reactor.seconds() - began, CLOSE_SECONDS)
+        self.assertEqual(self.rooms.numbers.cut, 0)
+
+    @inlineCallbacks
+    def test_who_reads_nothing_keeps_nobody_out(self) -> Any:
+        """Large answers that nobody takes: others are served, no file is held open."""
+        yield self.start(max_connections=20)
+        port = self.service.addresses[0].port
+        for _ in range(30):
+            one = socket.socket()
+            self.addCleanup(one.close)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            one.connect(("127.0.0.1", port))
+            one.sendall(b"GET /assets/plotly.js HTTP/1.1\r\nHost: x\r\n\r\n")
+        for _ in range(30):
+            response = yield get(f"{self.url}/healthz", persistent=False)
+            self.assertEqual(response.code, 200)
+            yield response.content()
+        files = [os.path.realpath(path) for path in Path("/proc/self/fd").iterdir()]
+        self.assertEqual([name for name in files if "plotly" in name], [])
+        channels = list(self.service._site._channels)
+        self.assertTrue(channels[0]._full)
+        size = channels[0].transport.socket.getsockopt(
+            socket.SOL_SOCKET, socket.SO_SNDBUF
+        )
+        self.assertLessEqual(size, 2 * SEND_BUFFER)
+
 
 class BackupTests(ServiceCase):
     """
@@ -290,6 +342,32 @@ class PluginTests(SynchronousTestCase):
         for key in keys.values():
             self.assertNotIn(key.encode(), out)
 
+    def test_cannot_start(self) -> None:
+        """The process ends, with a status that says so, and says why."""
+        folder = self.mktemp()
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            for listen, words in (
+                ("bogus:1", "cannot listen on 'bogus:1'"),
+                (f"tcp:{port}:interface=127.0.0.1", "Address already in use"),
+            ):
+                ended = subprocess.run(
+                    [
+                        *(sys.executable, "-m", "twisted", "--log-format", "text"),
+                        *("stathat", "--listen", listen, "--store", "memory:"),
+                        *("--keys-file", folder),
+                    ],
+                    env={**os.environ, "PYTHONPATH": str(ROOT)},
+                    capture_output=True,
+                    text=True,
+                    timeout=30,
+                )
+                told = ended.stdout + ended.stderr
+                self.assertEqual(ended.returncode, 1, told)
+                self.assertIn("cannot start", told)
+                self.assertIn(words, told)
+                self.assertNotIn("Traceback", told)
+
     def test_options(self) -> None:
         """The help tells the defaults, and a bad option is refused in words."""
         environ = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
@@ -384,6 +462,69 @@ class OptionsTests(SynchronousTestCase):
         self.assertRaises(OSError, write_keys, "/nowhere/at/all", {})
 
 
+class _Slow(Resource):
+    """
+    Answers when the test does so.
+    """
+
+    isLeaf = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: list[Any] = []
+
+    def render(self, request: Any) -> int:
+        self.requests.append(request)
+        return NOT_DONE_YET
+
+
+class _Large(Resource):
+    """
+    Answers with a body.
+    """
+
+    isLeaf = True
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__()
+        self.body = body
+
+    def render(self, request: Any) -> bytes:
+        return self.body
+
+
+class _Refusing(AsyncResource):
+    """
+    Refuses all.
+    """
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__()
+        self.refusal = refusal
+
+    async def respond(self, request: Any) -> bytes:
+        raise self.refusal
+
+
+class _Narrow(StringTransport):
+    """
+    Is full soon, until the client takes what is there.
+    """
+
+    producer: Any
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        if len(self.value()) > PIECE:
+            self.producer.pauseProducing()
+
+    def take(self) -> bytes:
+        taken: bytes = self.value()
+        self.clear()
+        self.producer.resumeProducing()
+        return taken
+
+
 class ShieldTests(SynchronousTestCase):
     """
     Limits on time and on connections, with a clock of the test's own.
@@ -399,16 +540,16 @@ class ShieldTests(SynchronousTestCase):
         site._updateLogDateTime = lambda: None
         return site
 
-    def connect(self, site: CollectorSite | None = None) -> Any:
+    def connect(self, site: CollectorSite | None = None, transport: Any = None) -> Any:
         """A connection, with what it was told in ``transport.value()``."""
         channel: Any = (site or self.site).buildProtocol(None)
-        channel.makeConnection(StringTransport())
+        channel.makeConnection(transport or StringTransport())
         return channel
 
     def drip(self, channel: Any, data: bytes, seconds: float) -> float:
         """Send one byte every second; after how long the connection was cut."""
         for number in range(int(seconds)):
-            if channel.transport.disconnected:
+            if channel.transport.disconnecting:
                 return number
             channel.dataReceived(data[number : number + 1] or b"x")
             self.clock.advance(1)
@@ -418,8 +559,10 @@ class ShieldTests(SynchronousTestCase):
         """Who says nothing is cut."""
         channel = self.connect()
         self.clock.advance(HEADER_SECONDS - 0.1)
-        self.assertFalse(channel.transport.disconnected)
+        self.assertFalse(channel.transport.disconnecting)
         self.clock.advance(0.1)
+        self.assertTrue(channel.transport.disconnecting)
+        self.clock.advance(STALL_SECONDS)
         self.assertTrue(channel.transport.disconnected)
 
     def test_dripped_headers(self) -> None:
@@ -448,15 +591,46 @@ class ShieldTests(SynchronousTestCase):
             self.clock.advance(BODY_SECONDS - 1)
             channel.dataReceived(request[-1:])
             self.clock.advance(IDLE_SECONDS - 1)
-        self.assertFalse(channel.transport.disconnected)
+        self.assertFalse(channel.transport.disconnecting)
         self.assertEqual(self.fake.totals["a"].points, 4)
         self.clock.advance(1)
-        self.assertTrue(channel.transport.disconnected)
+        self.assertTrue(channel.transport.disconnecting)
         channel.connectionLost(None)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_forms_are_small(self) -> None:
+        """All that is not just JSON is held to a form's size, by whichever header."""
+        form, json = b"application/x-www-form-urlencoded", b"application/json"
+        for types, size, status in (
+            ([], MAX_FORM, b"200"),
+            ([], MAX_FORM + 1, b"413"),
+            ([form], MAX_FORM + 1, b"413"),
+            ([b"Multipart/form-data; boundary=x"], MAX_FORM + 1, b"413"),
+            ([b"(x) " + form], MAX_FORM + 1, b"413"),
+            ([b"text/plain"], MAX_FORM + 1, b"413"),
+            ([json + b"; charset=utf-8"], MAX_BODY, b"200"),
+            ([json], MAX_BODY + 1, b"413"),
+            ([form, json], 1, b"400"),
+            ([json, form], MAX_FORM + 1, b"400"),
+            ([json, json], 0, b"400"),
+        ):
+            channel = self.connect(self.make(_Large(b"x")))
+            lines = b"".join(b"Content-Type: %b\r\n" % each for each in types)
+            channel.dataReceived(
+                b"POST / HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n" % (lines, size)
+            )
+            if status == b"200":
+                channel.dataReceived(b"x" * size)
+            told = channel.transport.value()
+            self.assertEqual(told.split(b" ")[1], status, (types, size))
+            if status != b"200":
+                # Whoever does not hang up then is cut.
+                self.assertTrue(channel.transport.disconnecting)
+                self.clock.advance(STALL_SECONDS)
+                self.assertTrue(channel.transport.disconnected)
+
     def test_the_slowest_makes_room(self) -> None:
-        """Beyond the limit the one that was waited for the longest is cut."""
+        """Beyond the limit the one that has done nothing for the longest is cut."""
         site = self.make(self.fake.resource, max_connections=3)
         first, second, third = (self.connect(site) for _ in range(3))
         first.dataReceived(b"GET /healthz HTTP/1.1\r\n\r\n")
@@ -465,22 +639,155 @@ class ShieldTests(SynchronousTestCase):
             [each.transport.disconnected for each in (first, second, third, fourth)],
             [False, True, False, False],
         )
+        self.assertEqual(site._numbers.cut, 1)
 
-    def test_who_is_served_is_not_cut(self) -> None:
-        """Whoever waits for an answer keeps the connection; the newcomer is cut."""
+    def test_who_waits_for_an_answer_makes_room_too(self) -> None:
+        """Answers that are held back, or not taken, keep nobody out."""
+        site = self.make(_Slow(), max_connections=2)
+        held, other = self.connect(site), self.connect(site)
+        for one in (held, other):
+            one.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
+        # An honest one comes, asks, and is answered while others come.
+        honest = self.connect(site)
+        self.assertTrue(held.transport.disconnected)
+        honest.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
+        self.connect(site)
+        self.assertTrue(other.transport.disconnected)
+        self.assertFalse(honest.transport.disconnected)
 
-        class Slow(Resource):
-            isLeaf = True
+    def ask_for(self, pieces: int) -> Any:
+        """A connection to which an answer of so many pieces is being written."""
+        site = self.make(_Large(b"x" * pieces * PIECE))
+        channel = self.connect(site, _Narrow())
+        channel.dataReceived(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        return channel
 
-            def render(self, request: Any) -> int:
-                return 1  # NOT_DONE_YET
+    def test_an_answer_is_written_as_it_is_taken(self) -> None:
+        """Of a large answer no more is given to the transport than it asks for."""
+        transport = self.ask_for(10).transport
+        taken = b""
+        while transport.value():
+            self.assertLess(len(transport.value()), 2 * PIECE + 1000)
+            taken += transport.take()
+        head, _, body = taken.partition(b"\r\n\r\n")
+        self.assertEqual(body, b"x" * 10 * PIECE)
+        self.assertIn(b"Content-Length: %d" % (10 * PIECE), head)
 
-        site = self.make(Slow(), max_connections=1)
-        served = self.connect(site)
-        served.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
-        late = self.connect(site)
-        self.assertTrue(late.transport.disconnected)
-        self.assertFalse(served.transport.disconnected)
+    def test_who_asks_for_the_head_gets_no_more(self) -> None:
+        """Of a large answer too."""
+        channel = self.connect(self.make(_Large(b"x" * 10 * PIECE)))
+        channel.dataReceived(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.assertTrue(channel.transport.value().endswith(b"\r\n\r\n"))
+        self.assertFalse(channel._handlingRequest)
+
+    def test_who_has_left_is_told_nothing(self) -> None:
+        """Amid a large answer, or before it: what is left of it is forgotten."""
+        channel = self.ask_for(10)
+        (request,) = channel.requests
+        channel.stopProducing()
+        channel.connectionLost(ConnectionLost())
+        request.write(b"more")
+        self.assertEqual(len(channel.transport.value()) // PIECE, 1)
+        slow = _Slow()
+        channel = self.connect(self.make(slow))
+        channel.dataReceived(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        channel.connectionLost(ConnectionLost())
+        slow.requests[0].write(b"late")
+        self.assertEqual(channel.transport.value(), b"")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_who_takes_nothing_is_cut(self) -> None:
+        """Each time the transport is emptied, there is time for the next piece."""
+        channel = self.ask_for(100)
+        for _ in range(3):
+            self.clock.advance(STALL_SECONDS - 1)
+            channel.transport.take()
+        self.clock.advance(STALL_SECONDS - 1)
+        self.assertFalse(channel.transport.disconnecting)
+        self.clock.advance(1)
+        self.assertTrue(channel.transport.disconnected)
+        channel.connectionLost(None)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_an_answer_is_not_taken_for_ever(self) -> None:
+        """Nor may the whole of it take longer than its time."""
+        channel = self.ask_for(100)
+        for _ in range(int(ANSWER_SECONDS / 20) - 1):
+            self.clock.advance(20)
+            channel.transport.take()
+        self.assertFalse(channel.transport.disconnecting)
+        self.clock.advance(20)
+        self.assertTrue(channel.transport.disconnected)
+
+    def test_a_slow_reader_is_not_idle(self) -> None:
+        """The time between requests begins when the last of the answer is taken."""
+        channel = self.ask_for(3)
+        self.clock.advance(STALL_SECONDS - 1)
+        channel.transport.take()
+        # All of the answer is with the transport now, but not with the client.
+        self.assertFalse(channel._handlingRequest)
+        self.clock.advance(STALL_SECONDS - 1)
+        channel.transport.take()
+        self.clock.advance(IDLE_SECONDS - 1)
+        self.assertFalse(channel.transport.disconnecting)
+        self.clock.advance(1)
+        # What the kernel still holds is not thrown away, as it would be by an abort.
+        self.assertTrue(channel.transport.disconnecting)
+        self.assertFalse(channel.transport.disconnected)
+        self.clock.advance(STALL_SECONDS)
+        self.assertTrue(channel.transport.disconnected)
+
+    def test_who_is_one_of_too_many_comes_anew(self) -> None:
+        """Such a refusal ends the connection; others do not."""
+
+        for refusal, closed in (
+            (Refusal(403, "no"), False),
+            (Refusal(429, "no"), False),
+            (Crowded(429, "no"), True),
+        ):
+            channel = self.connect(self.make(_Refusing(refusal)))
+            channel.dataReceived(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            self.assertEqual(b"Connection: close" in channel.transport.value(), closed)
+            self.assertEqual(channel.transport.disconnecting, closed)
+
+    def test_closing(self) -> None:
+        """Who is idle is hung up on; who is not is answered first, but not for ever."""
+        slow = _Slow()
+        site = self.make(slow)
+        idle, asking, answered, hung = (self.connect(site) for _ in range(4))
+        ask = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+        asking.dataReceived(ask[:-2])
+        for one in (answered, hung):
+            one.dataReceived(ask)
+        closed = site.close()
+        self.assertTrue(idle.transport.disconnecting)
+        idle.connectionLost(None)
+        asking.dataReceived(ask[-2:] + ask)
+        for request in (slow.requests[2], slow.requests[0]):
+            request.write(b"x")
+            request.finish()
+        for one in (asking, answered):
+            self.assertIn(b"\r\nConnection: close\r\n", one.transport.value())
+            self.assertTrue(one.transport.disconnecting)
+            self.assertFalse(one.transport.disconnected)
+            one.connectionLost(None)
+        # The second request on that connection has not been looked at.
+        self.assertEqual(len(slow.requests), 3)
+        self.clock.advance(CLOSE_SECONDS - 0.1)
+        self.assertFalse(hung.transport.disconnecting)
+        self.clock.advance(0.1)
+        self.assertTrue(hung.transport.disconnected)
+        self.assertNoResult(closed)
+        hung.connectionLost(None)
+        self.assertIsNone(self.successResultOf(closed))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertIsNone(self.successResultOf(self.site.close()))
+
+    def test_http_2_is_not_offered(self) -> None:
+        """Also where Twisted can speak it: the limits are those of HTTP/1.1."""
+        self.patch(http, "H2_ENABLED", True)
+        self.assertEqual(Site.acceptableProtocols(self.site)[0], b"h2")
+        self.assertEqual(self.site.acceptableProtocols(), [b"http/1.1"])
 
     def test_files(self) -> None:
         """There are never more connections than the process may open files."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import subprocess
 import sys
 import threading
@@ -60,6 +61,17 @@ class BackendTests(SynchronousTestCase):
         pragmas = ["synchronous", "journal_mode", "journal_size_limit"]
         got = [db.execute(f"PRAGMA {one}").fetchone()[0] for one in pragmas]
         self.assertEqual(got, [2, "wal", sqlite.MAX_LOG])
+
+    def test_nobody_else_can_read_it(self) -> None:
+        """New files are for their owner alone; whoever made one before has chosen."""
+        self.addCleanup(os.umask, os.umask(0))
+        chosen = self.mktemp()
+        os.close(os.open(chosen, os.O_CREAT, 0o640))
+        for path, mode in ((self.path, 0o600), (chosen, 0o640)):
+            self.path = path
+            self.backend().add([batch("a", {"k": 1})])
+            for end in ("", "-wal", "-shm"):
+                self.assertEqual(stat.S_IMODE(os.stat(path + end).st_mode), mode, end)
 
     def test_newer(self) -> None:
         """A file of a newer version is refused, with the version, and left alone."""

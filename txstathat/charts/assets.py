@@ -12,9 +12,9 @@ from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
+from twisted.web.http import CACHED, NOT_ALLOWED, NOT_FOUND
 from twisted.web.resource import Resource
 from twisted.web.server import Request
-from twisted.web.static import File
 
 __all__ = ["ChartAssets", "KeptFile", "content_security_policy", "style_hashes"]
 
@@ -72,16 +72,46 @@ def content_security_policy() -> str:
     )
 
 
-class KeptFile(File):
+@lru_cache(maxsize=16)
+def _content(path: Path) -> tuple[bytes, bytes]:
+    content = path.read_bytes()
+    return content, b'"%b"' % sha256(content).hexdigest().encode("ascii")
+
+
+class KeptFile(Resource):
     """
-    A file that the browser keeps, asking each time whether it has changed.
+    A file that the browser keeps, asking each time whether it has changed. It is read
+    once, when it is first asked for, and then served from memory.
+
+    :param path: the file.
+    :param kind: its content type.
     """
 
-    def render_GET(self, request: Request) -> bytes | int:
+    isLeaf = True
+
+    def __init__(self, path: Path, kind: str) -> None:
+        super().__init__()
+        self._path = path
+        self._kind = kind
+
+    def render(self, request: Request) -> bytes:
+        """
+        Answer with the whole of it; ranges of it are not told.
+        """
         request.setHeader("Cache-Control", "no-cache")
         request.setHeader("X-Content-Type-Options", "nosniff")
-        answer: bytes | int = super().render_GET(request)
-        return answer
+        if request.postpath:
+            request.setResponseCode(NOT_FOUND)
+            return b""
+        if request.method not in (b"GET", b"HEAD"):
+            request.setResponseCode(NOT_ALLOWED)
+            request.setHeader("Allow", "GET, HEAD")
+            return b""
+        content, tag = _content(self._path)
+        if request.setETag(tag) is CACHED:
+            return b""
+        request.setHeader("Content-Type", self._kind)
+        return content
 
 
 class ChartAssets(Resource):
@@ -94,10 +124,10 @@ class ChartAssets(Resource):
 
     def __init__(self) -> None:
         super().__init__()
-        self.putChild(b"plotly.js", KeptFile(str(plotly_js()), "text/javascript"))
+        self.putChild(b"plotly.js", KeptFile(plotly_js(), "text/javascript"))
         for name, kind in (
             ("charts.js", "text/javascript"),
             ("charts.css", "text/css"),
         ):
-            file = KeptFile(str(_STATIC / name), f"{kind}; charset=utf-8")
+            file = KeptFile(_STATIC / name, f"{kind}; charset=utf-8")
             self.putChild(name.encode("ascii"), file)

@@ -8,23 +8,33 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from ipaddress import IPv6Address, ip_address, ip_network
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from txstathat.collector.ingest import Refusal
 
-__all__ = ["HOLD", "MAX_ADDRESSES", "MAX_WRONG", "Doorman"]
+__all__ = ["HOLD", "MAX_ADDRESSES", "MAX_HELD", "MAX_WRONG", "Crowded", "Doorman"]
 
 #: How many wrong keys an address may try in a minute, before it is slowed down.
 MAX_WRONG = 20
 #: For how many seconds the answer to one more is held back, at least; at most for twice
 #: as long.
 HOLD = 1.0
+#: How many answers are held back at a time. More are given at once, and the connection
+#: is closed: that costs more than to hold one back, but takes up no connection.
+MAX_HELD = 2048
 #: How many addresses are remembered; the oldest are forgotten first.
 MAX_ADDRESSES = 10_000
 
 _MINUTE = 60.0
+
+
+class Crowded(Refusal):
+    """
+    A refusal that is not held back, since too many are: the connection goes with it.
+    """
 
 
 class Doorman:
@@ -50,6 +60,7 @@ class Doorman:
         self._spread = spread
         # Since when, and how many.
         self._tried: dict[str, tuple[float, int]] = {}
+        self._held = 0
         self.wrong = 0
 
     async def refuse(self, address: str, what: str) -> Refusal:
@@ -71,9 +82,13 @@ class Doorman:
             del self._tried[next(iter(self._tried))]
         if tried < self._max_wrong:
             return Refusal(403, f"this {what} is not known here")
-        await deferLater(self._clock, HOLD * (1 + self._spread()))
+        crowded = self._held >= MAX_HELD
+        if not crowded:
+            self._held += 1
+            await deferLater(self._clock, HOLD * (1 + self._spread()))
+            self._held -= 1
         left = max(1, int(since + _MINUTE - self._clock.seconds()))
-        return Refusal(
+        return (Crowded if crowded else Refusal)(
             429,
             f"this {what} is not known here, and too many wrong ones have come from "
             "your address: wait for a minute",
@@ -82,5 +97,14 @@ class Doorman:
 
 
 def _network(address: str) -> str:
-    # One machine has a whole /64 of IPv6 addresses.
-    return ":".join(address.split(":")[:4]) if ":" in address else address
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        # Of a UNIX socket, or of none.
+        return address
+    if not isinstance(parsed, IPv6Address):
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    # One machine has a whole /64 of these. (A link-local one may name its interface.)
+    return str(ip_network((int(parsed), 64), strict=False))

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from txstathat.collector.doorman import Crowded
 from txstathat.collector.ingest import Refusal
 from txstathat.errors import StoreBusy, StoreError
 
@@ -50,6 +51,8 @@ def refuse(request: Request, refusal: Refusal) -> bytes:
     request.setResponseCode(refusal.http_status)
     if refusal.retry_after is not None:
         request.setHeader("Retry-After", str(refusal.retry_after))
+    if isinstance(refusal, Crowded):
+        request.setHeader("Connection", "close")
     return answer(refusal.status, refusal.msg)
 
 
@@ -164,8 +167,14 @@ class NotFound(Resource):
 
 class Branch(Resource):
     """
-    What others hang from, with nothing at its own path.
+    What others hang from, with nothing at its own path, nor elsewhere below it.
     """
+
+    def getChild(self, path: bytes, request: Request) -> Resource:
+        """
+        What is at paths where nothing is.
+        """
+        return NotFound("there is nothing here")
 
     def render(self, request: Request) -> bytes:
         """

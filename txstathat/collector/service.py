@@ -188,6 +188,7 @@ class CollectorService(Service):
         self._reactor = reactor
         self._opened: IStore | None = None
         self._ports: list[Any] = []
+        self._site: CollectorSite | None = None
         self._loops: list[LoopingCall] = []
         self._starting: Deferred[None] | None = None
         self._waiting: list[Deferred[Rooms]] = []
@@ -266,7 +267,7 @@ class CollectorService(Service):
         rooms = collector_rooms(store, self._retention, webhooks)
         await rooms.archive.note_retention()
         await rooms.keys.make_first(self._first_keys)
-        site = CollectorSite(
+        self._site = site = CollectorSite(
             rooms.root,
             self._reactor,
             max_connections=self._max_connections,
@@ -312,7 +313,7 @@ class CollectorService(Service):
 
     def stopService(self) -> Deferred[None]:
         """
-        Stop listening, let what came be written, and close the store.
+        Stop listening, let what came be written and answered, and close the store.
 
         :returns: fires with ``None`` when that is done.
         """
@@ -330,6 +331,9 @@ class CollectorService(Service):
             loop.stop()
         ports, self._ports = self._ports, []
         await DeferredList([succeed(None), *map(_stopped, ports)])
+        site, self._site = self._site, None
+        if site is not None:
+            await site.close()
         if isinstance(self._result, Rooms):
             await self._result.watch.close()
             await self._result.archive.settled()

@@ -1,13 +1,15 @@
 """
-What shields the collector: limits on bodies, on time, and on connections.
+What shields the collector: limits on time and on connections.
 """
 
 from __future__ import annotations
 
 import resource
-from collections.abc import Sequence
+import socket
+from collections import OrderedDict
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -15,15 +17,19 @@ from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
-from txstathat.collector.ingest import MAX_BODY, MAX_FORM, PATHS
 from txstathat.collector.numbers import Numbers
-from txstathat.collector.replies import address_of, answer
+from txstathat.collector.replies import address_of
+from txstathat.collector.request import CappedRequest
 
 __all__ = [
+    "ANSWER_SECONDS",
     "BODY_SECONDS",
+    "CLOSE_SECONDS",
     "HEADER_SECONDS",
     "IDLE_SECONDS",
     "MAX_CONNECTIONS",
+    "SEND_BUFFER",
+    "STALL_SECONDS",
     "CollectorSite",
 ]
 
@@ -31,129 +37,143 @@ __all__ = [
 HEADER_SECONDS = 10.0
 #: For how many seconds its body may.
 BODY_SECONDS = 30.0
+#: For how many seconds a client may take nothing of an answer that it has asked for,
+#: and may not hang up when it should.
+STALL_SECONDS = 30.0
+#: For how many seconds it may take to take all of it.
+ANSWER_SECONDS = 600.0
 #: For how many seconds a connection is kept on which no next request begins.
-IDLE_SECONDS = BODY_SECONDS
+IDLE_SECONDS = 30.0
+#: For how many seconds requests are answered that are under way when the collector
+#: stops.
+CLOSE_SECONDS = 3.0
 #: How many connections may be open (fewer where the process may not open so many
-#: files). One more takes the place of the one that has been waited for the longest.
+#: files). One more takes the place of the one that has done nothing for the longest.
 MAX_CONNECTIONS = 4096
+#: How many bytes of an answer the kernel may hold back for a client. More would be
+#: taken from here long before the client takes it, and a slow one looks like none.
+SEND_BUFFER = 131_072
 
-_INGEST = tuple(path.encode() for path in PATHS)
 # Files that something else may need.
 _OTHER_FILES = 128
-
-
-class _CappedRequest(Request):
-    """
-    A request whose body is refused as soon as it is known to be too large.
-    """
-
-    _size = 0
-    _refused = False
-    _type: Sequence[bytes] | None = None
-
-    def __repr__(self) -> str:
-        # Twisted logs a request here and there; a key or token in its URL may not show.
-        return f"<{type(self).__name__} {self.method!r}>"
-
-    def getHeader(self, key: Any) -> Any:
-        """
-        The text of a header, whatever bytes there are in it.
-        """
-        if not isinstance(key, str):
-            return super().getHeader(key)
-        values = self.requestHeaders.getRawHeaders(key.encode("ascii"))
-        return values[-1].decode("latin-1") if values else None
-
-    def gotLength(self, length: int | None) -> None:
-        # Twisted reads these by itself, which takes long when they are large.
-        form = (
-            (self.getHeader("content-type") or "")
-            .lower()
-            .startswith(("application/x-www-form-urlencoded", "multipart/"))
-        )
-        self._limit = MAX_FORM if form else MAX_BODY
-        too_large = length is not None and length > self._limit
-        super().gotLength(0 if too_large else length)
-        if too_large:
-            self._refuse()
-
-    def handleContentChunk(self, data: bytes) -> None:
-        self._size += len(data)
-        if not self._refused and self._size > self._limit:
-            self._refuse()
-        if not self._refused:
-            super().handleContentChunk(data)
-
-    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        if self._refused:
-            return
-        if path.startswith(_INGEST):
-            # The ingest reads these forms itself. Twisted would do so too, which takes
-            # longer than all else about a request: so it is not told of the form.
-            self._type = self.requestHeaders.getRawHeaders(b"content-type")
-            self.requestHeaders.removeHeader(b"content-type")
-        super().requestReceived(command, path, version)
-
-    def process(self) -> None:
-        if self._type is not None:
-            self.requestHeaders.setRawHeaders(b"content-type", self._type)
-        super().process()
-
-    def _refuse(self) -> None:
-        # Written by hand: the request is not complete, so it cannot be rendered.
-        self._refused = True
-        content = answer(413, f"the body is larger than {self._limit} bytes")
-        self.channel.transport.write(  # type: ignore[union-attr]
-            b"HTTP/1.1 413 Content Too Large\r\nContent-Type: application/json\r\n"
-            b"Connection: close\r\nContent-Length: %d\r\n\r\n%b"
-            % (len(content), content)
-        )
-        self.channel.loseConnection()
 
 
 class _Channel(HTTPChannel):
     """
     A connection with time limits that do not begin anew with every byte.
+
+    Its only timer is for what is waited for now; while the transport holds much that
+    the client has not taken yet, that is the client.
     """
 
-    _reading = False
     site: Any
+    _reading = False
+    _full = False
+    _closing = False
+    _until = 0.0
+    _timer: Any = None
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        self.setTimeout(HEADER_SECONDS)
+        # (TLS and HAProxy's protocol pass this on; UNIX sockets have it too.)
+        handle = getattr(self.transport, "socket", None)
+        if handle is not None:
+            handle.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        self._within(HEADER_SECONDS)
         self.site.opened(self)
 
     def dataReceived(self, data: bytes) -> None:
         if not self._reading and not self._handlingRequest:
             self._reading = True
-            self.setTimeout(HEADER_SECONDS)
+            self._within(HEADER_SECONDS)
         super().dataReceived(data)
 
-    def resetTimeout(self) -> None:
-        """Bytes alone do not prolong anything."""
-
     def allHeadersReceived(self) -> None:
-        self.setTimeout(BODY_SECONDS)
+        self._within(BODY_SECONDS)
         super().allHeadersReceived()
 
     def allContentReceived(self) -> None:
         self._reading = False
-        self.site.served(self)
+        self.site.active(self)
+        self._within(ANSWER_SECONDS)
         super().allContentReceived()
 
     def requestDone(self, request: Request) -> None:
-        self.site.waited_for(self)
-        # This goes back to the time limit before the request: BODY_SECONDS.
+        self.site.active(self)
+        self._within(IDLE_SECONDS)
         super().requestDone(request)
 
-    def timeoutConnection(self) -> None:
-        # Whoever is too slow to send may be too slow to hang up.
-        self.transport.abortConnection()  # type: ignore[union-attr]
+    def pauseProducing(self) -> None:
+        """
+        The transport is full: the client has to take something.
+        """
+        if not self._full:
+            self._set_timer(min(STALL_SECONDS, self._until - self._now()))
+            self._full = True
+        super().pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """
+        It has taken all that was there.
+        """
+        self._full = False
+        self.site.active(self)
+        if self._reading or self._handlingRequest:
+            self._set_timer(self._until - self._now())
+        else:
+            self._within(IDLE_SECONDS)
+        super().resumeProducing()
+
+    def close_soon(self) -> None:
+        """
+        Close the connection, after the request that is under way.
+        """
+        if not (self._reading or self._handlingRequest):
+            self.loseConnection()
+
+    def loseConnection(self) -> None:
+        """
+        Close the connection, when the client has taken what it was told.
+        """
+        if not self._closing:
+            self._closing = True
+            self._set_timer(STALL_SECONDS)
+        super().loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         super().connectionLost(reason)
         self.site.closed(self)
+
+    def _now(self) -> float:
+        now: float = self.site.reactor.seconds()
+        return now
+
+    def _within(self, seconds: float) -> None:
+        """
+        What is waited for from now on has to happen in so many seconds.
+        """
+        self._until = self._now() + seconds
+        if not self._full and not self._closing:
+            self._set_timer(seconds)
+
+    def _set_timer(self, seconds: float) -> None:
+        seconds = max(0.0, seconds)
+        if self._timer is None:
+            self._timer = self.site.reactor.callLater(seconds, self._late)
+        else:
+            self._timer.reset(seconds)
+
+    def _late(self) -> None:
+        self._timer = None
+        if self._closing or self._full or self._reading or self._handlingRequest:
+            # Whoever is too slow to send may be too slow to hang up.
+            self.transport.abortConnection()  # type: ignore[union-attr]
+        else:
+            # The last of an answer may still be on its way, in the kernel.
+            self.loseConnection()
 
 
 class CollectorSite(Site):
@@ -183,11 +203,9 @@ class CollectorSite(Site):
         numbers: Numbers | None = None,
         proxies: int = 0,
     ) -> None:
+        # The channel has time limits of its own.
         super().__init__(
-            root,
-            requestFactory=_CappedRequest,
-            timeout=HEADER_SECONDS,
-            reactor=reactor,
+            root, requestFactory=CappedRequest, timeout=None, reactor=reactor
         )
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         if files != resource.RLIM_INFINITY:
@@ -198,41 +216,72 @@ class CollectorSite(Site):
         self._access_log = access_log
         self.proxies = proxies
         self._numbers = numbers or Numbers()
-        # Those that a request is waited for from, the longest first.
-        self._waiting: dict[_Channel, None] = {}
+        # The open ones, first who has done nothing for the longest: sent no whole
+        # request, got no whole answer, taken nothing of one.
+        self._channels: OrderedDict[_Channel, None] = OrderedDict()
+        self._all_closed: Deferred[None] | None = None
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """
+        What is offered to TLS clients. Twisted would offer HTTP/2 too, where it can,
+        but not by this channel.
+        """
+        return [b"http/1.1"]
+
+    @property
+    def closing(self) -> bool:
+        """
+        Whether no more requests are to come.
+        """
+        return self._all_closed is not None
+
+    def close(self) -> Deferred[None]:
+        """
+        Close all connections: those that are idle at once, others when the request that
+        is under way is answered, and all of them in :data:`CLOSE_SECONDS`.
+
+        :returns: fires with ``None`` when that is done.
+        """
+        closed = self._all_closed = Deferred()
+        for channel in list(self._channels):
+            channel.close_soon()
+        if not self._channels:
+            closed.callback(None)
+            return closed
+        late = self.reactor.callLater(CLOSE_SECONDS, self._abort_all)
+        return closed.addCallback(lambda _: late.cancel() if late.active() else None)
+
+    def _abort_all(self) -> None:
+        for channel in list(self._channels):
+            channel.transport.abortConnection()  # type: ignore[union-attr]
 
     def opened(self, channel: _Channel) -> None:
         """
         There is one more connection.
         """
         self._numbers.connections += 1
-        if self._numbers.connections > self._max_connections:
+        if len(self._channels) >= self._max_connections:
             self._numbers.cut += 1
-            slowest = next(iter(self._waiting), channel)
-            self._waiting.pop(slowest, None)
+            slowest, _ = self._channels.popitem(last=False)
             slowest.transport.abortConnection()  # type: ignore[union-attr]
-            if slowest is channel:
-                return
-        self._waiting[channel] = None
+        self._channels[channel] = None
 
-    def served(self, channel: _Channel) -> None:
+    def active(self, channel: _Channel) -> None:
         """
-        A whole request has come.
+        A connection has got one step further.
         """
-        self._waiting.pop(channel, None)
-
-    def waited_for(self, channel: _Channel) -> None:
-        """
-        It is answered, and the next one is waited for.
-        """
-        self._waiting[channel] = None
+        if channel in self._channels:
+            self._channels.move_to_end(channel)
 
     def closed(self, channel: _Channel) -> None:
         """
         There is one connection less.
         """
         self._numbers.connections -= 1
-        self._waiting.pop(channel, None)
+        self._channels.pop(channel, None)
+        closed = self._all_closed
+        if closed is not None and not closed.called and not self._channels:
+            closed.callback(None)
 
     def log(self, request: Any) -> None:
         """

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from typing import Any
 
@@ -133,9 +134,12 @@ def makeService(options: Options) -> CollectorService:
     def failed(failure: Failure) -> None:
         from twisted.internet import reactor
 
+        running: Any = reactor
         _log.critical("cannot start: {error}", error=failure.getErrorMessage())
-        stopping: Any = reactor
-        stopping.stop()
+        # Twisted's command ends with 0, whatever happened; the log is flushed by then.
+        atexit.register(os._exit, 1)
+        # It may not run yet.
+        running.callWhenRunning(running.stop)
 
     service.ready().addCallbacks(started, failed)
     return service

@@ -8,9 +8,10 @@ reads, so that a long write holds up no reader, and no reader sees half of it.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from zope.interface import implementer
@@ -120,6 +121,13 @@ class SqliteBackend:
         :raises StoreError: if the file is something else.
         :raises StoreUnavailable: if it cannot be opened.
         """
+        if self._path != ":memory:":
+            # There are secrets in it. (SQLite gives its -wal and -shm the same mode.) A
+            # file that is there is left alone: to close it would end all locks that
+            # this process has on it. What else goes wrong here, SQLite tells.
+            with suppress(OSError):
+                flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+                os.close(os.open(self._path, flags, 0o600))
         with _told_errors(f" at {self._path}"):
             self._writer = self._connect()
             try:

@@ -27,7 +27,7 @@ class Files(Branch):
         super().__init__()
         self.chart_style_hashes: tuple[str, ...] | None = None
         for name, kind in (("pages.css", "text/css"), ("pages.js", "text/javascript")):
-            file = KeptFile(str(_STATIC / name), f"{kind}; charset=utf-8")
+            file = KeptFile(_STATIC / name, f"{kind}; charset=utf-8")
             self.putChild(name.encode("ascii"), file)
         try:
             charts = ChartAssets()
