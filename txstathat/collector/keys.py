@@ -273,7 +273,7 @@ class Keys:
             claim = renewed
             if tell is not None:
                 tell(made)
-        except Exception:
+        except (Exception, SystemExit):  # such as for an output that nobody reads
             with suppress(StoreError):
                 for what in made:
                     await self._replace(claim, f"first {what}", None)
