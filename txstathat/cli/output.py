@@ -136,7 +136,10 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     :returns: a context manager that gives what to call with how many more are done.
     """
     console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as bar:
+    if not console.is_terminal:
+        yield lambda more: None
+        return
+    with Progress(console=console) as bar:
         task = bar.add_task(what, total=total)
         yield lambda more: bar.advance(task, more)
 
