@@ -394,6 +394,12 @@ class StoreTests(TestCase):
         )
         self.assertEqual((done.stderr, done.stdout), (b"", b"42\n"))
 
+    def test_shutdown_amid_a_close(self) -> None:
+        """Threads may be told to stop twice."""
+        threads = Threads(Clock(), 1)
+        threads.stop()
+        threads.stop()
+
     @inlineCallbacks
     def test_close_twice_at_once(self) -> Any:
         """Whoever closes meanwhile also waits until it is closed."""

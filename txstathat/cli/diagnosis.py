@@ -4,7 +4,9 @@ Which step of an exchange failed, and what to do about it.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any, NoReturn
 
 import click
 from twisted.internet.defer import CancelledError
@@ -13,10 +15,13 @@ from twisted.web.client import ResponseFailed
 
 from txstathat.agent import HandshakeFailed
 from txstathat.cli.output import visible
+from txstathat.cli.running import run
+from txstathat.client import txStatHat
 from txstathat.errors import InvalidPoint, StatHatAPIError
+from txstathat.export import StatHatExport
 from txstathat.outcome import NO_ANSWER
 
-__all__ = ["Diagnosis", "STEPS", "diagnose", "tell_failure"]
+__all__ = ["STEPS", "Diagnosis", "diagnose", "run_client", "tell_failure"]
 
 #: The steps of an exchange, in order.
 STEPS = ("point", "look-up", "connection", "TLS", "answer", "key")
@@ -70,6 +75,37 @@ def tell_failure(error: BaseException) -> None:
     found = diagnose(error)
     click.echo(f"txstathat: {found.step}: {visible(found.problem)}", err=True)
     click.echo(found.advice, err=True)
+
+
+def run_client(
+    client: txStatHat | StatHatExport,
+    work: Callable[[], Awaitable[object]],
+    plain: tuple[type[Exception], ...] = (),
+) -> NoReturn:
+    """
+    Do something with a client, say what failed, and leave.
+
+    :param client: is closed in the end.
+    :param work: what to do.
+    :param plain: failures whose own words say all.
+    """
+
+    async def command(reactor: Any) -> int:
+        try:
+            await work()
+        except plain as error:
+            click.echo(f"txstathat: {visible(error)}", err=True)
+            return 1
+        except CancelledError:
+            raise
+        except Exception as error:
+            tell_failure(error)
+            return 1
+        finally:
+            await client.close()
+        return 0
+
+    run(command)
 
 
 def _diagnose_answer(error: StatHatAPIError) -> Diagnosis:

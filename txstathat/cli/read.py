@@ -11,9 +11,8 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 import click
-from twisted.internet.defer import CancelledError
 
-from txstathat.cli.diagnosis import tell_failure
+from txstathat.cli.diagnosis import run_client
 from txstathat.cli.output import (
     format_options,
     number_text,
@@ -21,7 +20,6 @@ from txstathat.cli.output import (
     sparkline,
     visible,
 )
-from txstathat.cli.running import run
 from txstathat.cli.settings import make_export, reader_options
 from txstathat.errors import InvalidPoint, InvalidTimeframe
 from txstathat.export import StatHatExport
@@ -186,23 +184,7 @@ def with_client(
     Do something with a client, and leave.
     """
     client = make_export(**server)
-
-    async def command(reactor: Any) -> int:
-        try:
-            await work(client)
-        except (InvalidPoint, NoStat) as error:
-            click.echo(f"txstathat: {visible(error)}", err=True)
-            return 1
-        except CancelledError:
-            raise
-        except Exception as error:
-            tell_failure(error)
-            return 1
-        finally:
-            await client.close()
-        return 0
-
-    run(command)
+    run_client(client, lambda: work(client), (InvalidPoint, NoStat))
 
 
 def holding(text: str, stats: list[StatInfo]) -> list[StatInfo]:

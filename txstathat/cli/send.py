@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from twisted.internet.defer import CancelledError
 
-from txstathat.cli.diagnosis import STEPS, diagnose, tell_failure
+from txstathat.cli.diagnosis import STEPS, diagnose, run_client
 from txstathat.cli.options import (
     AMOUNT,
     TIME,
@@ -59,19 +59,7 @@ def value(name: str, v: Any, t: int | None, **server: Any) -> None:
 
 
 def _send(client: txStatHat, point: Point) -> NoReturn:
-    async def command(reactor: Any) -> int:
-        try:
-            await client.post([point])
-        except CancelledError:
-            raise
-        except Exception as error:
-            tell_failure(error)
-            return 1
-        finally:
-            await client.close()
-        return 0
-
-    run(command)
+    run_client(client, lambda: client.post([point]))
 
 
 @click.command()

@@ -150,8 +150,10 @@ class Threads:
 
     def stop(self) -> None:
         """See :meth:`Runner.stop`."""
-        self._writer.stop()
-        self._readers.stop()
+        # The end of the reactor may come amid a close, which stops it as well.
+        for pool in (self._writer, self._readers):
+            if pool.started:
+                pool.stop()
 
 
 @implementer(IStore)

@@ -7,13 +7,12 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
-from twisted.web.server import NOT_DONE_YET, Request
+from twisted.web.server import Request
 
+from txstathat.cli.demo.page import AsyncPage
 from txstathat.instruments import timed
 from txstathat.interfaces import IKick, IStatHat
 
@@ -52,7 +51,7 @@ class PaymentRefused(Exception):
     """Now and then a bank says no."""
 
 
-class Page(Resource):
+class Page(AsyncPage):
     """
     A page that takes a moment to make, as if a database were asked.
 
@@ -66,25 +65,12 @@ class Page(Resource):
         self.shop = shop
         self._seconds = seconds
 
-    def render(self, request: Request) -> int:
+    async def made(self, request: Request) -> bytes:
         """
-        Answer when the page is made; a failure is Twisted's to tell.
+        See :meth:`.AsyncPage.made`.
         """
-        made: Deferred[bytes] = Deferred.fromCoroutine(self._make())
-
-        def answer(body: bytes) -> None:
-            request.setHeader("Content-Type", "text/plain; charset=utf-8")
-            request.write(body)
-            request.finish()
-
-        def broken(failure: Failure) -> None:
-            request.processingFailed(failure)
-
-        made.addCallback(answer).addErrback(broken)
-        return NOT_DONE_YET
-
-    async def _make(self) -> bytes:
         shop = self.shop
+        request.setHeader("Content-Type", "text/plain; charset=utf-8")
         await deferLater(shop.reactor, shop.chance.expovariate(1 / self._seconds))
         shop.stats.tick("page views")
         return await self.body()

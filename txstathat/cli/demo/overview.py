@@ -8,10 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs
 
-from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request
+from twisted.web.server import Request
 from twisted.web.template import flattenString, tags
 
 from txstathat.charts import (
@@ -24,6 +21,7 @@ from txstathat.charts import (
 )
 from txstathat.charts.chart import Chart
 from txstathat.charts.html import fragment, page
+from txstathat.cli.demo.page import AsyncPage
 from txstathat.metrica import AveragedMetrica
 
 __all__ = ["Overview"]
@@ -38,7 +36,7 @@ _QUERIES = {
 }
 
 
-class Overview(Resource):
+class Overview(AsyncPage):
     """
     A page with a chart of each kind, to be hung in at a path of its own.
 
@@ -70,27 +68,13 @@ class Overview(Resource):
         for name, chart in self._charts.items():
             self.putChild(name.encode("ascii"), chart)
 
-    def render_GET(self, request: Request) -> int:
+    async def made(self, request: Request) -> bytes:
         """
-        Answer with the page.
+        See :meth:`.AsyncPage.made`.
         """
-        made = Deferred.fromCoroutine(self._page())
-
-        def answer(body: bytes) -> None:
-            request.setHeader("Content-Type", "text/html; charset=utf-8")
-            request.setHeader("Content-Security-Policy", content_security_policy())
-            request.setHeader("Cache-Control", "no-store")
-            request.write(body)
-            request.finish()
-
-        def broken(failure: Failure) -> None:
-            request.processingFailed(failure)
-
-        made.addCallback(answer).addErrback(broken)
-        request.notifyFinish().addErrback(lambda _: made.cancel())
-        return NOT_DONE_YET
-
-    async def _page(self) -> bytes:
+        request.setHeader("Content-Type", "text/html; charset=utf-8")
+        request.setHeader("Content-Security-Policy", content_security_policy())
+        request.setHeader("Cache-Control", "no-store")
         content = tags.div(
             tags.h1("The bookshop"),
             tags.p(tags.a("Its stats", href=self._stats), " (sign in by the link)"),
