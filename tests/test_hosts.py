@@ -55,11 +55,11 @@ class SniRecorder:
 @implementer(IHostnameResolver)
 class PrivateResolver:
     """
-    Knows one name, at 127.0.0.1, and records what it was asked for.
+    Knows some names, at 127.0.0.1, and records what it was asked for.
     """
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, *names: str) -> None:
+        self._names = names
         self.asked: list[str] = []
 
     def resolveHostName(
@@ -67,7 +67,7 @@ class PrivateResolver:
     ) -> Any:
         self.asked.append(name)
         receiver.resolutionBegan(self)
-        if name == self._name:
+        if name in self._names:
             receiver.addressResolved(IPv4Address("TCP", "127.0.0.1", port))
         receiver.resolutionComplete()
         return self
@@ -174,7 +174,7 @@ class UnderscoreTests(HostCase):
     """
 
     def setUp(self) -> None:
-        self.resolver = PrivateResolver("stack_stathat")
+        self.resolver = PrivateResolver("stack_stathat", "stackxstathat", "127.0.0.1")
         previous = reactor.installNameResolver(self.resolver)
         self.addCleanup(reactor.installNameResolver, previous)
 
@@ -197,6 +197,17 @@ class UnderscoreTests(HostCase):
             options = AUTHORITY.nameless_options(x509.DNSName(other))
             server = self.serve(options)
             yield self.refuses(server, f"https://stack_stathat:{server.port}")
+
+    @inlineCallbacks
+    def test_hosts_share_no_connections(self) -> Any:
+        """Through one agent, each host has connections of its own."""
+        server = self.serve()
+        agent = PooledAgent(reactor)
+        self.addCleanup(agent.close)
+        for host in ("stack_stathat", "stackxstathat", "127.0.0.1", "stack_stathat"):
+            url = f"http://{host}:{server.port}"
+            self.assertIs((yield txStatHat("k", url=url, agent=agent).count("a")), True)
+        self.assertEqual((server.requests, len(server.open)), (4, 3))
 
     @inlineCallbacks
     def test_a_name_that_is_not_found(self) -> Any:
