@@ -10,6 +10,7 @@ collector reach for whatever it can reach.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from twisted.web.iweb import IAgent
 
 from txstathat.collector.ingest import Refusal
 from txstathat.errors import StatHatClosed, StatHatError
-from txstathat.transport import Transport, check_url
+from txstathat.transport import Transport, check_agent, check_url
 
 __all__ = [
     "MAX_URL",
@@ -35,7 +36,8 @@ TIMEOUT = 10.0
 MAX_URL = 2_000
 
 _MAX_REPLY = 65_536
-_LOOPBACK = ("localhost", "127.0.0.1")
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_PORT = re.compile(r":[0-9]+$")
 
 
 class WebhookFailed(StatHatError):
@@ -65,7 +67,7 @@ def check_webhook(url: object) -> str:
     if "#" in target:
         raise ValueError("the URL must have no fragment")
     scheme, _, host = origin.partition("://")
-    if scheme != "https" and host.partition(":")[0] not in _LOOPBACK:
+    if scheme != "https" and _PORT.sub("", host) not in _LOOPBACK:
         raise ValueError("the URL must begin with https://, except to localhost")
     return url
 
@@ -99,7 +101,8 @@ class Webhooks:
     :param reactor: by default the global one.
     :param agent: sends the requests; by default each has a connection of its own, over
         verified TLS.
-    :raises ValueError: if one of the URLs is not valid.
+    :raises ValueError: if one of the URLs is not valid, or the agent does not encrypt
+        what goes there (see :func:`~txstathat.transport.check_agent`).
     """
 
     def __init__(
@@ -111,6 +114,8 @@ class Webhooks:
     ) -> None:
         self._default = check_webhook(urls[0]) if urls else ""
         self._origins = {origin_of(check_webhook(url)) for url in urls}
+        for origin in self._origins:
+            check_agent(agent, origin)
         self._reactor = reactor
         self._agent = agent
         self._open: set[Transport] = set()
