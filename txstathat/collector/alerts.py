@@ -16,14 +16,13 @@ from txstathat.collector.ingest import Refusal
 from txstathat.collector.stats import Stat
 from txstathat.errors import InvalidPoint
 from txstathat.points import parse_amount
-from txstathat.timeframe import Span, Timeframe
+from txstathat.timeframe import Span
 
 __all__ = ["KINDS", "MARGIN", "WINDOWS", "Alert", "alert_of", "steps_of"]
 
 #: The lengths of time that an alert can be about.
 WINDOWS = {
-    text: Timeframe.parse(f"{text}1m").duration
-    for text in ("5m", "1h", "3h", "1d", "1w", "1M", "1y")
+    text: Span.parse(text) for text in ("5m", "1h", "3h", "1d", "1w", "1M", "1y")
 }
 #: For how many seconds what belongs to a step of time may come in late.
 MARGIN = 15
