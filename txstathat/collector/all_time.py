@@ -5,8 +5,6 @@ A timeframe that covers all that a stat has ever received, in the finest steps.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC
-from math import ceil
 
 from txstathat.collector.series import scale_of
 from txstathat.collector.stats import EVERYTHING
@@ -24,20 +22,19 @@ INTERVALS = (
 )
 
 _UTC = Calendar("UTC")
-# From coarse to fine, with how many seconds each lasts at most.
+# From coarse to fine.
 _SCALES = {
-    "year": 366 * 86_400,
-    "month": 31 * 86_400,
-    "day": 86_400,
-    "hour": 3600,
-    "minute": 60,
+    "year": Span(1, "y"),
+    "month": Span(1, "M"),
+    "day": Span(1, "d"),
+    "hour": Span(1, "h"),
+    "minute": Span(1, "m"),
 }
 
 
 async def first_time(
     name: str,
     now: float,
-    whole_since: Callable[[str], float],
     read: Callable[[Sequence[CellKey]], Awaitable[list[Cell | None]]],
 ) -> int | None:
     """
@@ -45,26 +42,24 @@ async def first_time(
 
     :param name: the stat's name.
     :param now: Unix seconds.
-    :param whole_since: tells since when all of a scale is there, in Unix seconds.
     :param read: reads cells of the store.
     :returns: Unix seconds; ``None`` for a stat without data.
     """
-    first: int | None = None
-    since, until = ceil(min(map(whole_since, _SCALES))), int(now)
-    for scale, longest in _SCALES.items():
-        if since < whole_since(scale):
-            continue
+    first, events = None, 0
+    since, until = 0, int(now)
+    for scale, length in _SCALES.items():
         timeline = _UTC.timeline(since, until, scale)
         cells = await read([CellKey(name, scale, at, EVERYTHING) for _, at in timeline])
-        starts = [
-            int(start.astimezone(UTC).timestamp())
+        found = [
+            (int(start.timestamp()), cell.count)
             for (start, _), cell in zip(timeline, cells, strict=True)
             if cell is not None
         ]
-        if not starts:
+        # Where some events are missing, older detail has been dropped.
+        if not found or (first is not None and sum(n for _, n in found) != events):
             break
-        first = since = starts[0]
-        until = min(int(now), since + longest)
+        first, events = found[0]
+        since, until = first, length.after(first) - 1
     return first
 
 
@@ -87,7 +82,7 @@ def all_time_of(
         begin = interval.bucket(first)
         steps = interval.bucket(int(now)) - begin + 1
         scale = scale_of(interval)
-        cells = (now - first) / _SCALES[scale] + 2
+        cells = (now - first) / _SCALES[scale].longest + 2
         if (
             steps <= MAX_BUCKETS
             and cells <= max_cells

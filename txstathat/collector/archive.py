@@ -308,9 +308,12 @@ class Archive:
             kept = self.retention[scale]
             return max(self._kept.whole_since(scale), 0 if kept is None else now - kept)
 
-        first = await first_time(stat.name, now, whole_since, self.store.read)
+        first = await first_time(stat.name, now, self.store.read)
         return all_time_of(
-            int(now) if first is None else first, now, whole_since, MAX_POINTS
+            int(now) if first is None else min(first, int(now)),
+            now,
+            whole_since,
+            MAX_POINTS,
         )
 
     async def totals(self, stats: Sequence[Stat] | None = None) -> dict[str, Total]:
