@@ -6,7 +6,10 @@ from __future__ import annotations
 
 from base64 import b64encode
 from typing import Any
+from urllib.parse import urlencode
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.defer import fail
 from twisted.internet.task import Clock
@@ -19,6 +22,7 @@ from txstathat import Count, Value
 from txstathat.collector import export_api
 from txstathat.collector.comments import Comment
 from txstathat.errors import StoreUnavailable
+from txstathat.timeframe import Timeframe
 
 
 class ApiCase(SynchronousTestCase):
@@ -163,6 +167,37 @@ class ExportTests(ApiCase):
         (told,) = self.get(f"/data/{id}?summary=3d&start={START - 86_400 * 10}")
         self.assertEqual([point["value"] for point in told["points"]], [0, 9, 0])
         self.assertEqual(len(self.get(f"/data/{id}?summary=2M")[0]["points"]), 61)
+
+    @settings(max_examples=150, deadline=None)
+    @given(
+        st.dictionaries(
+            st.sampled_from(["t", "start", "summary"]) | st.text(max_size=5),
+            st.sampled_from(["1w3h", "1d1h1w", "7d", "1h", str(START - 9000), "0"])
+            | st.text(max_size=12),
+            max_size=3,
+        )
+    )
+    def test_any_query(self, fields: dict[str, str]) -> None:
+        """A query is a 400, or its answer is about all of it."""
+        fields.pop("_", None)
+        query = urlencode(fields, errors="surrogatepass")
+        path = f"/x/{self.here.token}/data/{self.views['id']}?{query}"
+        code, told = self.here.ask("GET", path)
+        if code != 200:
+            self.assertEqual((code, told["status"]), (400, 400), query)
+            return
+        self.assertLessEqual(fields.keys(), {"t", "start", "summary"})
+        timeframe = Timeframe.parse(
+            f"{fields['summary']}1d" if "summary" in fields else fields.get("t", "1w3h")
+        )
+        self.assertEqual(told[0]["timeframe"], timeframe.title)
+        times = [point["time"] for point in told[0]["points"]]
+        if "start" in fields:
+            start = int(fields["start"])
+            edges = timeframe.edges_from(start, int(NOW))
+        else:
+            edges = timeframe.edges(int(NOW))
+        self.assertEqual(times, edges[:-1])
 
     def test_sums_that_no_json_can_tell(self) -> None:
         """A step's sum beyond the largest float is a 400 with words, not Infinity."""

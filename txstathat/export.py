@@ -51,7 +51,7 @@ __all__ = [
 #: Where StatHat's export API is.
 EXPORT_URL = "https://www.stathat.com"
 #: The largest body of a reply of the export API that is read, in bytes: 10,000 stats
-#: with names of 255 characters, each escaped, or 10 stats with 10,000 points each.
+#: with names of 255 characters, each escaped, or 5 stats with 10,000 points each.
 MAX_EXPORT_REPLY = 32 * 1024 * 1024
 #: How many stats one request for data names; StatHat passes over further ones. More go
 #: in several requests.

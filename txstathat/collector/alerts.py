@@ -33,7 +33,13 @@ KINDS = {
     "delta": ("greater than", "less than", "different than"),
     "data": (),
 }
-_SHORT = {"gt": "greater than", "lt": "less than", "dt": "different than"}
+# What StatHat's command line writes; its "alert value" leaves the operator empty.
+_SHORT = {
+    "": "greater than",
+    "gt": "greater than",
+    "lt": "less than",
+    "dt": "different than",
+}
 _COMMON = ("stat_id", "kind", "time_window", "webhook")
 _FIELDS = {
     "value": ("operator", "threshold"),
@@ -118,8 +124,11 @@ def alert_of(
     window = _choice(fields, "time_window", WINDOWS)
     operator = threshold = percentage = delta = None
     if kind != "data":
-        short = fields.get("operator", "")
-        given = {**fields, "operator": _SHORT.get(short, short)}
+        given = {
+            name: _SHORT.get(text, text)
+            for name, text in fields.items()
+            if name == "operator"
+        }
         operator = _choice(given, "operator", KINDS[kind])
     if kind == "value":
         threshold = _number(fields, "threshold")
