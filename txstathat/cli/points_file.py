@@ -198,6 +198,11 @@ class Sender:
         # Who knows the id and refuses the points does not have them.
         elif not (again or perhaps) or (outcome.status == 400 and self._knows_ids):
             journal.sending = None
+        if outcome.verdict is Verdict.TOO_LARGE and len(part) > 1 and not again:
+            half = len(part) // 2
+            await self._send_one(part[:half], client, reactor)
+            await self._send_one(part[half:], client, reactor)
+            return
         if outcome.error is not None:
             journal.write(self._journal_path)
             raise RequestFailed(part[0][0], part[-1][0], outcome.error)
