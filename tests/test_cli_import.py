@@ -461,6 +461,28 @@ class SenderTests(SynchronousTestCase):
             self.assertEqual(self.journal.sending is not None, noted, answers)
             self.assertEqual(self.journal.done.line, 2 if accepted else 0)
 
+    def test_server_without_memory(self) -> None:
+        """
+        A server that answers 204 is no collector: what it may have taken is not sent
+        again by itself, nor by the next run.
+        """
+        self.file.write_text("stat,count,t\n" + "a,1,5\n" * (POST_SIZE + 1))
+        script = Scripted(204, ResponseFailed([]), 200)
+        journal, path = Journal("http://localhost", ""), self.folder / "journal"
+        client = txStatHat(
+            "k", url="http://localhost", reactor=self.clock, agent=script
+        )
+        sender = Sender(LinesSource(self.file), journal, path)
+        sent = Deferred.fromCoroutine(sender.send(client, self.clock, lambda _: None))
+        self.clock.pump([1.0] * 100)
+        self.assertIsInstance(self.failureResultOf(sent).value, RequestFailed)
+        self.assertEqual(len(script.ids), 2)
+        noted = Journal.read(path)
+        assert noted is not None
+        assert noted.sending is not None
+        self.assertEqual((noted.done.line, noted.sending.line), (1_001, 1_002))
+        self.assertLess(noted.since, self.clock.seconds() - CERTAIN)
+
     def test_too_large(self) -> None:
         """A request that is too large is sent in halves; one point is told."""
         self.file.write_text("stat,count,t\n" + "a,1,5\n" * 5)
