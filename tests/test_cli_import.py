@@ -27,6 +27,7 @@ from zope.interface import implementer
 
 from tests.children import Moody
 from tests.support import reactor
+from tests.test_cli import bare_environ
 from tests.test_cli_read import ROOT, ShellCase
 from tests.trouble import TroubleServer
 from txstathat import Count, txStatHat
@@ -35,11 +36,12 @@ from txstathat.cli.lines import POST_BYTES, POST_SIZE, split_points
 from txstathat.cli.points_file import (
     ATTEMPTS,
     CERTAIN,
-    MAX_TOLD,
+    MAX_SHOWN,
     RequestFailed,
     Sender,
     check_points,
 )
+from txstathat.cli.sources import LinesSource
 from txstathat.client import API_URL
 from txstathat.collector.ingest import MAX_BODY
 from txstathat.collector.site import CollectorSite
@@ -80,7 +82,7 @@ class ImportCase(ShellCase):
             stderr=stderr,
             cwd=ROOT,
             env={
-                **os.environ,
+                **bare_environ(),
                 "TERM": "xterm",
                 "TXSTATHAT_EZKEY": self.keys["EZ key"],
                 "TXSTATHAT_URL": url,
@@ -283,25 +285,29 @@ class ImportTests(ImportCase):
             self.write(self.lines(0, 10))
             await self.run_import()
             url = self.front(lambda: None, 0.0)
-            status, _, err = await self.run_import("--url", url)
+            status, _, err = await self.run_import(TXSTATHAT_URL=url)
             self.assertEqual(status, 1)
             self.assertIn(f"the import went to {self.url} so far", err)
             self.write(self.lines(1, 11))
             status, _, err = await self.run_import()
             self.assertEqual(status, 1)
-            self.assertIn("lines of it that were sent have changed", err)
+            self.assertIn("points that were sent have changed", err)
             self.write(self.lines(0, 5))
             status, _, err = await self.run_import()
             self.assertEqual(status, 1)
-            self.assertIn("lines of it that were sent have changed", err)
+            self.assertIn("points that were sent have changed", err)
             self.journal.write_text("[]")
             status, _, err = await self.run_import()
             self.assertEqual(status, 1)
-            self.assertIn("does not tell how far", err)
-            for name in ("-", str(self.folder), "nowhere"):
+            self.assertIn("does not say how far", err)
+            for name, words in (
+                ("-", "no such file. To read standard input, use txstathat post."),
+                ("nowhere", "no such file"),
+                (str(self.folder.absolute()), "must have a stats.csv"),
+            ):
                 status, out, err = await self.shell("import", name)
                 self.assertEqual((status, out), (2, ""))
-                self.assertIn("is no file", err)
+                self.assertIn(words, err)
             self.assertEqual(await self.total(), (10, 45))
 
         return ensureDeferred(check())
@@ -332,7 +338,7 @@ class ImportTests(ImportCase):
                 if doubtful:
                     status, out, err = await self.run_import()
                     self.assertEqual((status, out), (1, ""))
-                    self.assertIn("lines 1 to 5 may have arrived", err)
+                    self.assertIn("lines 1 to 5 may or may not have arrived", err)
                     found = await self.run_import("--doubtful", doubtful)
                 else:
                     found = await self.run_import()
@@ -384,7 +390,7 @@ class SenderTests(SynchronousTestCase):
         client = txStatHat("k", url=url, reactor=self.clock, agent=script)
         self.journal = Journal(url, "")
         path = self.folder / "journal"
-        sender = Sender(self.file, None, self.journal, path)
+        sender = Sender(LinesSource(self.file), self.journal, path)
         sent = Deferred.fromCoroutine(
             sender.send(client, self.clock, lambda number: None)
         )
@@ -393,6 +399,37 @@ class SenderTests(SynchronousTestCase):
         self.assertEqual(len(set(script.ids)), 1)
         result: Any = self.successResultOf(sent.addErrback(lambda failed: failed.value))
         return result, len(script.ids)
+
+    def send_by(self, answer: Callable[[int], int]) -> Any:
+        """
+        Send the file: what came of it.
+
+        :param answer: gets how many points a request has, and returns the HTTP status.
+        """
+        resource = Resource()
+        resource.isLeaf = True
+
+        def render(request: Any) -> bytes:
+            body = request.content.read()
+            status = answer(max(1, body.count(b'"stat"')))
+            request.setResponseCode(status)
+            return b'{"status": %d, "msg": "x"}' % status
+
+        resource.render = render  # type: ignore[method-assign]
+        client = txStatHat(
+            "k",
+            url="http://localhost",
+            reactor=self.clock,
+            agent=RequestTraversalAgent(resource),
+        )
+        self.journal = Journal("http://localhost", "")
+        path = self.folder / "journal"
+        sender = Sender(LinesSource(self.file), self.journal, path)
+        sent = Deferred.fromCoroutine(
+            sender.send(client, self.clock, lambda number: None)
+        )
+        self.clock.pump([1.0] * 100)
+        return self.successResultOf(sent.addErrback(lambda failed: failed.value))
 
     def test_verdicts(self) -> None:
         """
@@ -424,17 +461,56 @@ class SenderTests(SynchronousTestCase):
             self.assertEqual(self.journal.sending is not None, noted, answers)
             self.assertEqual(self.journal.done.line, 2 if accepted else 0)
 
+    def test_server_without_memory(self) -> None:
+        """
+        A server that answers 204 is no collector: what it may have taken is not sent
+        again by itself, nor by the next run.
+        """
+        self.file.write_text("stat,count,t\n" + "a,1,5\n" * (POST_SIZE + 1))
+        script = Scripted(204, ResponseFailed([]), 200)
+        journal, path = Journal("http://localhost", ""), self.folder / "journal"
+        client = txStatHat(
+            "k", url="http://localhost", reactor=self.clock, agent=script
+        )
+        sender = Sender(LinesSource(self.file), journal, path)
+        sent = Deferred.fromCoroutine(sender.send(client, self.clock, lambda _: None))
+        self.clock.pump([1.0] * 100)
+        self.assertIsInstance(self.failureResultOf(sent).value, RequestFailed)
+        self.assertEqual(len(script.ids), 2)
+        noted = Journal.read(path)
+        assert noted is not None
+        assert noted.sending is not None
+        self.assertEqual((noted.done.line, noted.sending.line), (1_001, 1_002))
+        self.assertLess(noted.since, self.clock.seconds() - CERTAIN)
+
+    def test_too_large(self) -> None:
+        """A request that is too large is sent in halves; one point is told."""
+        self.file.write_text("stat,count,t\n" + "a,1,5\n" * 5)
+        sizes: list[int] = []
+
+        def answer(points: int) -> int:
+            sizes.append(points)
+            return 413 if points > 2 else 200
+
+        self.assertIsNone(self.send_by(answer))
+        self.assertEqual(sizes, [5, 2, 3, 1, 2])
+        self.assertEqual((self.journal.done.line, self.journal.sending), (6, None))
+        result = self.send_by(lambda points: 413)
+        self.assertIsInstance(result, RequestFailed)
+        self.assertEqual((result.first, result.last), (2, 2))
+        self.assertEqual((self.journal.done.line, self.journal.sending), (0, None))
+
     def test_many_bad_lines(self) -> None:
         """Only the first are told, and how many more there are."""
         self.file.write_text("stat,count,t\n" + "a,x,5\n" * 50)
-        checked = check_points(self.file, None, self.journal)
+        checked = check_points(LinesSource(self.file), self.journal)
         self.assertEqual([bad.number for bad in checked.bad], list(range(2, 22)))
-        self.assertEqual((len(checked.bad), checked.more_bad), (MAX_TOLD, 30))
+        self.assertEqual((len(checked.bad), checked.more_bad), (MAX_SHOWN, 30))
 
     def test_not_readable_further(self) -> None:
         """After bytes that are no text nothing is looked at."""
         self.file.write_bytes(b"stat,count,t\na,x,5\na,1,5\n\xff\na,y,5\n")
-        checked = check_points(self.file, None, self.journal)
+        checked = check_points(LinesSource(self.file), self.journal)
         self.assertIn("is not UTF-8", str(checked.bad[-1]))
 
     def test_requests_are_not_too_large(self) -> None:
