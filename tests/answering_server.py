@@ -27,8 +27,9 @@ from zope.interface import implementer
 from tests.support import reactor
 
 #: What an answer means for points: they were taken; they never will be; the key is
-#: wrong; try again soon; the answer is not a StatHat server's; nobody knows.
-TAKEN, REFUSED, KEY = "taken", "refused", "key"
+#: wrong; the request is too large; try again soon; the answer is not a StatHat
+#: server's; nobody knows.
+TAKEN, REFUSED, KEY, LARGE = "taken", "refused", "key", "large"
 AGAIN, PAGE, UNKNOWN = "again", "page", "unknown"
 
 #: The most points that StatHat takes in one request.
@@ -117,8 +118,8 @@ def _raw(
 OK = _json(TAKEN, 200, 200, "ok")
 NO_CONTENT = _raw(TAKEN, 204)
 BAD_STAT = _json(REFUSED, 200, 500, "bad stat")
-SERVER_JSON_413 = _json(REFUSED, 413, 413, "too many points")
-PROXY_413 = _html(PAGE, 413)
+SERVER_JSON_413 = _json(LARGE, 413, 413, "too many points")
+PROXY_413 = _html(LARGE, 413)
 
 #: Every row of the protocol's table of answers, in the forms that were seen.
 ANSWERS: tuple[Answer, ...] = (
@@ -148,6 +149,10 @@ ANSWERS: tuple[Answer, ...] = (
     _json(KEY, 403, 403, "this EZ key is not known here"),
     _json(KEY, 200, 401, "wrong key"),
     _json(KEY, 200, 403, "wrong key"),
+    # Too large, whoever says so.
+    SERVER_JSON_413,
+    PROXY_413,
+    _raw(LARGE, 413),
     # Not now.
     *(
         answer
