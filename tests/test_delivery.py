@@ -30,6 +30,7 @@ from tests.delivery import (
 from tests.support import logged
 from txstathat import (
     Count,
+    FlushResult,
     InvalidPoint,
     StatHatAPIError,
     StatHatClosed,
@@ -458,23 +459,22 @@ class OutcomeTests(DeliveryTestCase):
         self.assertLessEqual(len(sizes), 20)
 
     def test_rejection_is_one_attempt(self) -> None:
-        """A final refusal is not tried again; what it told is not lost."""
+        """A final refusal is not tried again; its message is passed on."""
         told: list[Any] = []
         service = self.make(on_rejected=lambda *args: told.append(args))
         self.server.mood = lambda: (200, b'{"status": 500, "msg": "no"}', {})
         service.count("a", 3)
-        service.value("b", 1)
         run(self.clock, 300)
         self.assertEqual(len(self.server.ids), 1)
-        self.assertEqual(service.health.rejected, 2)
+        self.assertEqual(service.health.rejected, 1)
         ((points, error),) = told
-        self.assertEqual(len(points), 2)
+        self.assertEqual(points, [Count("a", 3, 1_000_000)])
         self.assertEqual((error.status, error.msg), (500, "no"))
 
     def test_raising_callback(self) -> None:
         """A callback that raises is told of in the log, and ends nothing."""
         service = self.make(on_rejected=lambda points, error: 1 / 0)
-        self.server.mood = lambda: (404, b"", {})
+        self.server.mood = lambda: (200, b'{"status": "error", "msg": "no"}', {})
         with logged() as log:
             service.count("a")
             run(self.clock, 6)
@@ -595,8 +595,10 @@ class FlushTests(DeliveryTestCase):
     def test_flush(self) -> None:
         """It fires when what was recorded before has arrived, not before."""
         service = self.make()
-        self.assertIs(self.successResultOf(service.flush()), True)
+        self.assertEqual(self.successResultOf(service.flush()), FlushResult())
+        self.assertTrue(FlushResult())
         self.server.mood = lambda: AWAY
+        service.count("a")
         service.count("a")
         flushed = service.flush()
         run(self.clock, 30)
@@ -605,8 +607,8 @@ class FlushTests(DeliveryTestCase):
         while not flushed.called:
             self.clock.advance(1)
             service.count("later")
-        self.assertIs(self.successResultOf(flushed), True)
-        self.assertEqual(self.server.sums["a"], 1)
+        self.assertEqual(self.successResultOf(flushed), FlushResult(delivered=2))
+        self.assertEqual(self.server.sums["a"], 2)
 
     def test_rejected_and_split(self) -> None:
         """What is split or rejected is settled too, whole."""
@@ -616,7 +618,9 @@ class FlushTests(DeliveryTestCase):
         service.value("kind", 1)
         for i in range(50):
             service.count(f"s{i}")
-        self.assertIs(self.successResultOf(service.flush()), True)
+        result = self.successResultOf(service.flush())
+        self.assertEqual(result, FlushResult(delivered=50, rejected=1))
+        self.assertFalse(result)
         self.assertEqual(service.health.pending, 0)
         self.assertEqual(service.health.rejected, 1)
 
@@ -631,17 +635,18 @@ class FlushTests(DeliveryTestCase):
         self.failureResultOf(one, CancelledError)
         self.server.mood = lambda: OK
         run(self.clock, 10)
-        self.assertIs(self.successResultOf(other), True)
+        self.assertTrue(self.successResultOf(other))
 
     def test_end(self) -> None:
-        """When the service ends first it fires with False."""
+        """When the service ends first it says what was still queued."""
         service = self.make()
         self.server.mood = lambda: AWAY
         service.count("a")
         flushed = service.flush()
         service.stopService()
         run(self.clock, 8)
-        self.assertIs(self.successResultOf(flushed), False)
+        self.assertEqual(self.successResultOf(flushed), FlushResult(queued=1))
+        self.assertFalse(FlushResult(queued=1))
 
     def test_what_is_found_later(self) -> None:
         """Batches of ended processes that are adopted meanwhile do not end the wait."""
@@ -664,21 +669,36 @@ class FlushTests(DeliveryTestCase):
         self.assertTrue("mine" in self.server.sums or not flushed.called)
         self.server.mood = lambda: OK
         run(self.clock, 600, 1)
-        self.assertIs(self.successResultOf(flushed), True)
+        self.assertEqual(self.successResultOf(flushed), FlushResult(delivered=4))
+
+    def test_dropped(self) -> None:
+        """What the sealing itself pushes out counts as dropped."""
+        service = self.make(max_batch=10, max_pending=10)
+        self.server.mood = lambda: AWAY
+        for i in range(10):
+            service.count(f"s{i}")
+        run(self.clock, 1)
+        service.count("one more")
+        flushed = service.flush()
+        self.server.mood = lambda: OK
+        run(self.clock, 30)
+        result = self.successResultOf(flushed)
+        self.assertEqual(result, FlushResult(delivered=1, dropped=10))
+        self.assertFalse(result)
 
     def test_reentrant(self) -> None:
         """A callback may flush again."""
         service = self.make()
-        done: list[bool] = []
+        done: list[FlushResult] = []
 
-        def again(_: bool) -> Deferred[Any]:
+        def again(_: FlushResult) -> Deferred[Any]:
             service.count("b")
             return service.flush().addCallback(done.append)
 
         service.count("a")
         service.flush().addCallback(again)
         run(self.clock, 1)
-        self.assertEqual(done, [True])
+        self.assertEqual(done, [FlushResult(delivered=1)])
 
 
 class StopTests(DeliveryTestCase):

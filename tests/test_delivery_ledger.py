@@ -49,12 +49,17 @@ from txstathat.outcome import Outcome, Verdict
 from txstathat.points import amount_text
 
 FINAL: list[Any] = [
-    (400, b"", {}), (413, b"", {}), (422, b"", {}), (404, b"", {}),
+    (400, b'{"status": 400, "msg": "no"}', {}),
+    (413, b'{"status": 413, "msg": "no"}', {}),
     (200, b'{"status": 500, "msg": "no"}', {}),
+    (200, b'{"status": "error", "msg": "no"}', {}),
+    (400, b'{"status": 400, "msg": "data[1]: no"}', {}),
 ]  # fmt: skip
 PASSING: list[Any] = [
     OK, OK, AWAY, LOSE_REQUEST, HANG, (503, b"", {"Retry-After": "3"}), (403, b"", {}),
     (200, b"<html>", {}), (302, b"", {"Location": "https://other.example/"}),
+    (404, b"", {}), (413, b"", {}), (403, b'{"status": 403, "msg": "no"}', {}),
+    (200, b'{"status": 500, "msg": "invalid keys"}', {}),
 ]  # fmt: skip
 
 
@@ -402,24 +407,35 @@ class PolicyTests(SynchronousTestCase):
     def test_decisions(self) -> None:
         """Each outcome, as the table in the documentation has it."""
         error = StatHatAPIError(0, "")
-        refused, retry = Verdict.REFUSED, Verdict.RETRY
+
+        def outcome(verdict: Verdict, status: int | None = 400) -> Outcome:
+            return Outcome(verdict, error, status)
+
         table = [
             (Outcome(Verdict.ACCEPTED, status=200), 5, Action.DELIVERED),
-            (Outcome(retry, error, 503), 5, Action.RETRY),
-            (Outcome(retry, error), 5, Action.RETRY),
-            (Outcome(refused, error, 413), 5, Action.SPLIT),
-            (Outcome(refused, error, 413), 1, Action.REJECT),
-            (Outcome(refused, error, 400), 2, Action.SPLIT),
-            (Outcome(refused, error, 400), 1, Action.REJECT),
-            (Outcome(refused, error, 422), 2, Action.SPLIT),
-            (Outcome(refused, error, 404), 2, Action.REJECT),
-            (Outcome(refused, error, 500), 2, Action.REJECT),
-            (Outcome(refused, error, 401), 2, Action.RETRY_SLOWLY),
-            (Outcome(refused, error, 403), 1, Action.RETRY_SLOWLY),
+            (outcome(Verdict.RETRY, 503), 5, Action.RETRY),
+            (outcome(Verdict.RETRY, None), 5, Action.RETRY),
+            (outcome(Verdict.TOO_LARGE), 5, Action.SPLIT),
+            (outcome(Verdict.TOO_LARGE), 1, Action.WAIT),
+            (
+                Outcome(Verdict.TOO_LARGE, error, 413, from_stathat=True),
+                1,
+                Action.REJECT,
+            ),
+            (outcome(Verdict.REFUSED), 2, Action.SEARCH),
+            (outcome(Verdict.REFUSED), 1, Action.REJECT),
+            (outcome(Verdict.NOT_STATHAT), 2, Action.WAIT),
+            (outcome(Verdict.NOT_STATHAT), 1, Action.WAIT),
+            (outcome(Verdict.KEY_REFUSED), 2, Action.WAIT),
+            (outcome(Verdict.KEY_REFUSED), 1, Action.WAIT),
         ]
-        for outcome, points, action in table:
+        for each, points, action in table:
             for resend in (True, False):
-                self.assertIs(decide(outcome, points, resend), action, outcome)
-        lost = Outcome(Verdict.AMBIGUOUS, error)
-        self.assertIs(decide(lost, 3, True), Action.RETRY)
-        self.assertIs(decide(lost, 3, False), Action.DROP)
+                self.assertIs(decide(each, points, resend), action, each)
+        lost, unclear = outcome(Verdict.AMBIGUOUS, None), outcome(Verdict.AMBIGUOUS)
+        for resent in (0, 2, 3, 99):
+            self.assertIs(decide(lost, 3, True, resent), Action.RETRY)
+            self.assertIs(decide(lost, 3, False, resent), Action.DROP)
+            again = Action.RESEND if resent < 3 else Action.DROP
+            self.assertIs(decide(unclear, 3, True, resent), again)
+            self.assertIs(decide(unclear, 3, False, resent), Action.DROP)

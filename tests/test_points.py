@@ -32,7 +32,14 @@ from txstathat.points import (
     parse_amount,
     parse_time,
 )
-from txstathat.wire import form_point, json_float, json_parts, json_points
+from txstathat.wire import (
+    classic_form_point,
+    form_point,
+    json_float,
+    json_parts,
+    json_points,
+    read_form_point,
+)
 
 names = st.text(
     st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp")),
@@ -258,8 +265,19 @@ class WireTests(SynchronousTestCase):
     def test_form_arrives_as_it_was_sent(self, sent: Count | Value) -> None:
         """Any point is read back from a Classic form equal."""
         path = "/c" if isinstance(sent, Count) else "/v"
-        batch = read_request(path, body=b"ukey=u&" + form_point(sent))
+        form = classic_form_point(sent)
+        batch = read_request(path, body=b"ukey=u&" + form)
         self.assertEqual(list(map(as_point, batch.points)), [_as_read(sent)])
+        self.assertEqual(_exact(read_form_point(form, "key")), _exact(sent))
+
+    @given(points)
+    def test_ez_form_arrives_as_it_was_sent(self, sent: Count | Value) -> None:
+        """Any point is read back from an EZ form equal, amounts to the digit."""
+        form = form_point(sent)
+        batch = read_request("/ez", body=b"ezkey=k&" + form)
+        self.assertEqual(list(map(as_point, batch.points)), [_as_read(sent)])
+        self.assertEqual(_exact(read_form_point(form)), _exact(sent))
+        self.assertRaises(ValueError, read_form_point, form, "key")
 
     def test_json_is_ascii(self) -> None:
         """Non-ASCII names are escaped, so that no proxy can spoil them."""
@@ -269,7 +287,7 @@ class WireTests(SynchronousTestCase):
 
     def test_classic_keys_have_no_tilde_rule(self) -> None:
         """In the Classic API a key is a key, whatever is in it."""
-        fields = dict(parse_qsl(form_point(Count("a~b,c", 2)).decode()))
+        fields = dict(parse_qsl(classic_form_point(Count("a~b,c", 2)).decode()))
         self.assertEqual(fields, {"key": "a~b,c", "count": "2"})
 
     def test_expanding_keeps_amount_and_time(self) -> None:
@@ -287,3 +305,11 @@ def _as_read(point: Count | Value) -> Count | Value:
     if isinstance(point, Count):
         return Count(point.stat, parse_amount(amount_text(point.count)), point.t)
     return Value(point.stat, parse_amount(amount_text(point.value)), point.t)
+
+
+def _exact(point: Count | Value) -> tuple[object, ...]:
+    """
+    What must not change on the wire: the amount's digits too.
+    """
+    amount = point.count if isinstance(point, Count) else point.value
+    return type(point), point.stat, Decimal(amount_text(amount)), point.t

@@ -124,7 +124,7 @@ class FolderTests(FolderTestCase):
         content = b"".join(
             Path(self.path, name).read_bytes() for name in os.listdir(self.path)
         )
-        self.assertIn(b"a stat's name", content)
+        self.assertIn(b"stat=a+stat%27s+name", content)
         self.assertNotIn(b"canary", content)
         service.stopService()
         run(clock, 8)

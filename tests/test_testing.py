@@ -92,7 +92,8 @@ class FakeStatHatTests(SynchronousTestCase):
         (request,) = fake.requests
         self.assertEqual((request.method, request.path), ("POST", "/ez"))
         self.assertEqual(
-            request.headers.getRawHeaders("Content-Type"), ["application/json"]
+            request.headers.getRawHeaders("Content-Type"),
+            ["application/x-www-form-urlencoded"],
         )
         self.assertIn(b"canary-key", request.body)
         self.assertNotIn("canary", repr(request))

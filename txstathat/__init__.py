@@ -3,7 +3,7 @@ Count and measure what happens inside Twisted programs.
 """
 
 from txstathat.client import txStatHat, txStatHatClassic
-from txstathat.delivery import DeliveryHealth, StatHatService
+from txstathat.delivery import DeliveryHealth, FlushResult, StatHatService
 from txstathat.errors import (
     InvalidPoint,
     InvalidTimeframe,
@@ -30,6 +30,7 @@ __version__ = "1.0.0.dev0"
 __all__ = [
     "Count",
     "DeliveryHealth",
+    "FlushResult",
     "InvalidPoint",
     "InvalidTimeframe",
     "NullStatHat",

@@ -44,15 +44,31 @@ from txstathat.points import (
 from txstathat.replies import Reply
 from txstathat.stat import Stat
 from txstathat.transport import Transport
-from txstathat.wire import form_point, json_points, read_form_point, read_json_points
+from txstathat.wire import (
+    classic_form_point,
+    form_point,
+    json_points,
+    read_form_point,
+    read_json_points,
+)
 
-__all__ = ["API_URL", "MAX_BATCH_ID", "Payload", "txStatHat", "txStatHatClassic"]
+__all__ = [
+    "API_URL",
+    "MAX_BATCH_ID",
+    "MAX_POINTS",
+    "Payload",
+    "txStatHat",
+    "txStatHatClassic",
+]
 
 #: Where StatHat's API is.
 API_URL = "https://api.stathat.com"
 #: The most characters of a batch's id.
 MAX_BATCH_ID = 255
+#: The most points in a request with the EZ API: StatHat took no more.
+MAX_POINTS = 1000
 
+_FORM = "application/x-www-form-urlencoded"
 _BATCH_ID = re.compile(f"[!-~]{{1,{MAX_BATCH_ID}}}")
 
 
@@ -71,6 +87,13 @@ class Payload:
     content_type: str
     points: int
     body: bytes = field(repr=False)
+
+    @property
+    def is_classic(self) -> bool:
+        """
+        Whether it is one of the Classic API, in which each stat has a key of its own.
+        """
+        return self.path != "/ez"
 
 
 @implementer(IStatHat)
@@ -159,8 +182,8 @@ class _Client:
         self, points: Iterable[Point], *, ignore_errors: bool | None = None
     ) -> Deferred[bool]:
         """
-        Send several points: in one request with the EZ API, one by one with the
-        Classic API.
+        Send several points: with the EZ API :data:`MAX_POINTS` in a request, with the
+        Classic API one by one.
 
         :param points: :class:`~txstathat.points.Count` and
             :class:`~txstathat.points.Value` objects; one bad point refuses them all,
@@ -186,7 +209,8 @@ class _Client:
         :param points: as for :meth:`post`.
         :param batch_id: goes with the request as its ``Idempotency-Key``, so that a
             server that knows it can tell a repetition. Where the points need several
-            requests (Classic API), each has the id with its number added.
+            requests (more than :data:`MAX_POINTS`, or the Classic API), each has the
+            id with its number added: ``ID-0``, ``ID-1`` and so on.
         :returns: a new Deferred, which fires with an
             :class:`~txstathat.outcome.Outcome`: of several requests, with the first
             that was not accepted. It fails only when cancelled, with
@@ -202,16 +226,19 @@ class _Client:
             return succeed(Outcome(Verdict.ACCEPTED))
         if len(payloads) == 1:
             return self.send_payload(payloads[0], batch_id)
+        ids: list[str | None] = [None] * len(payloads)
+        if batch_id is not None:
+            ids = [f"{batch_id}-{number}" for number in range(len(payloads))]
+            try:
+                # All or none: the last id is the longest.
+                _check_batch_id(ids[-1])
+            except InvalidPoint as error:
+                return succeed(Outcome(Verdict.REFUSED, error))
         if len(payloads) > self._transport.room:
             # All or none: what was sent of them could not be told from the rest.
             busy = StatHatBusy(self._transport.max_waiting)
             return succeed(Outcome(Verdict.RETRY, busy))
-        sent = [
-            self.send_payload(
-                each, None if batch_id is None else f"{batch_id}-{number}"
-            )
-            for number, each in enumerate(payloads)
-        ]
+        sent = list(map(self.send_payload, payloads, ids))
         return gatherResults(sent, consumeErrors=True).addCallbacks(_first_bad, _unwrap)
 
     def send_payload(
@@ -344,19 +371,22 @@ class txStatHat(_Client):
             agent=agent,
         )
         super().__init__(ezkey, ignore_errors, transport)
-        self._prefix = f'{{"ezkey":{json.dumps(ezkey)},"data":'.encode("ascii")
+        self._form_prefix = urlencode({"ezkey": ezkey}).encode("ascii")
+        self._json_prefix = f'{{"ezkey":{json.dumps(ezkey)},"data":'.encode("ascii")
 
     def seal(self, points: Iterable[Point]) -> list[Payload]:
         """
-        Freeze points as the bytes of one JSON request, all but the key.
+        Freeze points as the bytes of requests, all but the key: one point as a form,
+        which every server of StatHat's API takes; several as JSON, at most
+        :data:`MAX_POINTS` in a request.
 
         :raises InvalidPoint: if one of the points is not valid.
         """
         listed = check_number(points)
-        if not listed:
-            return []
-        body = json_points(listed)
-        return [Payload("/ez", "application/json", len(listed), body)]
+        return [
+            _ez_payload(listed[first : first + MAX_POINTS])
+            for first in range(0, len(listed), MAX_POINTS)
+        ]
 
     def unseal(self, payload: Payload) -> list[Point]:
         """
@@ -364,6 +394,8 @@ class txStatHat(_Client):
 
         :raises ValueError: if another client sealed it.
         """
+        if payload.content_type == _FORM:
+            return [read_form_point(payload.body)]
         return read_json_points(payload.body)
 
     def check_stat(self, stat: object) -> None:
@@ -375,7 +407,9 @@ class txStatHat(_Client):
         expand_name(stat)
 
     def _with_key(self, payload: Payload) -> bytes:
-        return b"%b%b}" % (self._prefix, payload.body)
+        if payload.content_type == _FORM:
+            return b"%b&%b" % (self._form_prefix, payload.body)
+        return b"%b%b}" % (self._json_prefix, payload.body)
 
 
 class txStatHatClassic(_Client):
@@ -419,9 +453,9 @@ class txStatHatClassic(_Client):
         return [
             Payload(
                 "/c" if isinstance(point, Count) else "/v",
-                "application/x-www-form-urlencoded",
+                _FORM,
                 1,
-                form_point(point),
+                classic_form_point(point),
             )
             for point in check_number(points)
         ]
@@ -432,7 +466,7 @@ class txStatHatClassic(_Client):
 
         :raises ValueError: if another client sealed it.
         """
-        return [read_form_point(payload.body)]
+        return [read_form_point(payload.body, "key")]
 
     def check_stat(self, stat: object) -> None:
         """
@@ -455,6 +489,12 @@ def _check_key(key: object) -> str:
     except InvalidPoint as error:
         problem = error.problem
     raise ValueError(f"the key is not valid: {problem}")
+
+
+def _ez_payload(points: list[Point]) -> Payload:
+    if len(points) == 1:
+        return Payload("/ez", _FORM, 1, form_point(points[0]))
+    return Payload("/ez", "application/json", len(points), json_points(points))
 
 
 def _check_batch_id(batch_id: object) -> None:

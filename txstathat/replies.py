@@ -31,12 +31,14 @@ class BadReply(StatHatError):
 
     :ivar status: its HTTP status.
     :ivar problem: what is wrong with it.
+    :ivar is_page: whether its headers say that it is HTML.
     """
 
-    def __init__(self, status: int, problem: str) -> None:
+    def __init__(self, status: int, problem: str, is_page: bool = False) -> None:
         super().__init__(status, problem)
         self.status = status
         self.problem = problem
+        self.is_page = is_page
 
     def __str__(self) -> str:
         return self.problem
@@ -62,9 +64,10 @@ class _BodyReader(Protocol):
     Reads a reply's body up to a limit; cancelling cuts the connection.
     """
 
-    def __init__(self, status: int, limit: int) -> None:
+    def __init__(self, status: int, limit: int, is_page: bool) -> None:
         self.finished: Deferred[bytes] = Deferred(lambda _: cut(self.transport))
         self._status = status
+        self._is_page = is_page
         self._left = limit
         self._chunks: list[bytes] = []
         self._problem: str | None = None
@@ -96,7 +99,8 @@ class _BodyReader(Protocol):
         if self.finished.called:
             return
         if self._problem is not None:
-            self.finished.errback(BadReply(self._status, self._problem))
+            error = BadReply(self._status, self._problem, self._is_page)
+            self.finished.errback(error)
         # A body that ends with the connection (PotentialDataLoss) may be cut short;
         # whoever parses it will see.
         elif reason.check(ResponseDone, PotentialDataLoss):
@@ -108,7 +112,9 @@ class _BodyReader(Protocol):
 def _read_body(
     response: IResponse, limit: int, problem: str | None = None
 ) -> Deferred[bytes]:
-    reader = _BodyReader(response.code, limit)
+    types = response.headers.getRawHeaders(b"Content-Type") or [b""]
+    is_page = types[0].lower().startswith((b"text/html", b"application/xhtml"))
+    reader = _BodyReader(response.code, limit, is_page)
     known = response.length is not UNKNOWN_LENGTH
     if problem is None and known and response.length > limit:
         problem = "the reply is too large"

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote_plus
 
 from txstathat.errors import InvalidPoint
 from txstathat.points import (
@@ -34,6 +34,7 @@ from txstathat.points import (
 )
 
 __all__ = [
+    "classic_form_point",
     "form_point",
     "json_float",
     "json_parts",
@@ -136,16 +137,31 @@ def json_points(points: Iterable[Point]) -> bytes:
 
 def form_point(point: Point) -> bytes:
     """
+    A point as the form fields of StatHat's EZ API, where its name may have ``~``.
+
+    :raises InvalidPoint: if the point is not valid.
+    """
+    stat, kind, amount, t = _wire_parts(point)
+    expand_name(stat)
+    return _form("stat", stat, kind, amount, t)
+
+
+def classic_form_point(point: Point) -> bytes:
+    """
     A point as the form fields of StatHat's Classic API, in which a stat is named by
     its ``key`` and ``~`` has no meaning.
 
     :raises InvalidPoint: if the point is not valid.
     """
     stat, kind, amount, t = _wire_parts(point)
-    fields = {"key": check_name(stat, "key"), kind: amount}
-    if t is not None:
-        fields["t"] = str(t)
-    return urlencode(fields).encode("ascii")
+    return _form("key", check_name(stat, "key"), kind, amount, t)
+
+
+def _form(field: str, stat: Any, kind: str, amount: str, t: int | None) -> bytes:
+    # Of an amount only the + of an exponent needs to be quoted.
+    amount = amount.replace("+", "%2B")
+    time = "" if t is None else f"&t={t}"
+    return f"{field}={quote_plus(stat)}&{kind}={amount}{time}".encode("ascii")
 
 
 def read_json_points(data: bytes) -> list[Point]:
@@ -161,17 +177,20 @@ def read_json_points(data: bytes) -> list[Point]:
         raise ValueError("these are not points as json_points writes them") from None
 
 
-def read_form_point(data: bytes) -> Point:
+def read_form_point(data: bytes, field: str = "stat") -> Point:
     """
     The point that :func:`form_point` wrote; otherwise as :func:`read_json_points`.
+
+    :param field: which field names the stat: ``'key'`` for what
+        :func:`classic_form_point` wrote.
     """
     fields: dict[str, Any] = dict(parse_qsl(data.decode("ascii")))
     try:
-        for field in ("count", "value", "t"):
-            if field in fields:
-                text = fields[field]
-                fields[field] = int(text) if _WHOLE.fullmatch(text) else Decimal(text)
-        return _read_point({"stat": fields.pop("key"), **fields})
+        for name in ("count", "value", "t"):
+            if name in fields:
+                text = fields[name]
+                fields[name] = int(text) if _WHOLE.fullmatch(text) else Decimal(text)
+        return _read_point({**fields, "stat": fields[field]})
     except (KeyError, ArithmeticError):
         raise ValueError("this is not a point as form_point writes it") from None
 

@@ -208,6 +208,9 @@ class Sender:
         outcome, perhaps = await self._attempt(send, reactor)
         if outcome.accepted:
             journal.done, journal.sending = until, None
+        elif _is_unclear(outcome):
+            # No collector answers so: who does, does not know a request again.
+            journal.since = 0.0
         # Who knows the id and refuses the points does not have them.
         elif not (again or perhaps) or (outcome.status == 400 and self._knows_ids):
             journal.sending = None
@@ -227,9 +230,9 @@ class Sender:
         outcome = await send()
         perhaps = self._perhaps(outcome)
         for attempt in range(ATTEMPTS - 1):
-            if outcome.verdict in (Verdict.ACCEPTED, Verdict.REFUSED):
+            if outcome.verdict not in (Verdict.RETRY, Verdict.AMBIGUOUS):
                 break
-            if perhaps and not self._knows_ids:
+            if _is_unclear(outcome) or (perhaps and not self._knows_ids):
                 break
             asked = outcome.retry_after
             wait = float(2**attempt) if asked is None else min(asked, _LONGEST_WAIT)
@@ -239,6 +242,15 @@ class Sender:
         return outcome, perhaps
 
     def _perhaps(self, outcome: Outcome) -> bool:
-        # A collector whose store fails to answer does not know, either.
-        failed = outcome.status is not None and outcome.status >= 500
-        return outcome.verdict is Verdict.AMBIGUOUS or (failed and self._knows_ids)
+        if outcome.verdict is Verdict.RETRY:
+            # A collector whose store fails to answer does not know, either.
+            failed = outcome.status is not None and outcome.status >= 500
+            return failed and self._knows_ids
+        return outcome.verdict is Verdict.AMBIGUOUS
+
+
+def _is_unclear(outcome: Outcome) -> bool:
+    """
+    Whether there was an answer of which nobody knows what it means.
+    """
+    return outcome.verdict is Verdict.AMBIGUOUS and outcome.status is not None

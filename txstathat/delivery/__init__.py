@@ -2,7 +2,8 @@
 Delivery: points are recorded at once, and arrive through outages and restarts.
 """
 
+from txstathat.delivery.flush import FlushResult
 from txstathat.delivery.ledger import DeliveryHealth
 from txstathat.delivery.service import StatHatService
 
-__all__ = ["DeliveryHealth", "StatHatService"]
+__all__ = ["DeliveryHealth", "FlushResult", "StatHatService"]

@@ -11,19 +11,26 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks, succeed
+from twisted.internet.defer import Deferred, inlineCallbacks, succeed
 
 from txstathat.delivery.batch import Batch
 from txstathat.delivery.disk import Done, Job, adopt, attempt, close, load, write
+from txstathat.delivery.flush import FlushResult, Waiters
 from txstathat.delivery.folder import Folder
 from txstathat.delivery.ledger import Ledger
 from txstathat.delivery.worker import InlineWorker, ThreadWorker
 
-__all__ = ["ADOPT_INTERVAL", "Backlog", "DISK_RETRY", "READ_AHEAD"]
+__all__ = [
+    "ADOPT_INTERVAL",
+    "Backlog",
+    "DISK_RETRY",
+    "MAX_WAITING",
+    "READ_AHEAD",
+]
 
 #: How many batches are read from the spool at a time.
 READ_AHEAD = 64
@@ -31,21 +38,12 @@ READ_AHEAD = 64
 ADOPT_INTERVAL = 60.0
 #: Seconds after which a disk that failed is tried again.
 DISK_RETRY = 2.0
+#: The most batches that wait in memory to be sent again; the oldest are given up.
+MAX_WAITING = 10_000
 
 _NEVER = float("inf")
 #: When a batch is due again, what decides among equals, and the batch.
 _Retry = tuple[float, int, Batch]
-
-
-class _Waiter:
-    """
-    Somebody who waits until all batches up to a number are settled.
-    """
-
-    def __init__(self, mark: float, left: int) -> None:
-        self.mark = mark
-        self.left = left
-        self.done: Deferred[bool] = Deferred()
 
 
 class Backlog:
@@ -98,7 +96,7 @@ class Backlog:
         self._job: Deferred[None] | None = None
         self._disk_failed = False
         self._disk_due = self._adopt_due = -_NEVER
-        self._waiters: list[_Waiter] = []
+        self._waiters = Waiters()
 
     @property
     def spooled(self) -> int:
@@ -163,6 +161,7 @@ class Backlog:
             else:
                 self.work()
                 return None
+            batch.waiting = False
             if batch.created >= self._seconds() - self._max_age:
                 return batch
             self.give_up(batch, "old")
@@ -196,92 +195,112 @@ class Backlog:
             return False
         return self._folder.unread > 0
 
-    def settle(self, batch: Batch) -> None:
+    def settle(self, batch: Batch, fate: str) -> None:
         """
         A batch is done with.
+
+        :param fate: ``'delivered'``, ``'rejected'`` or ``'dropped'``.
         """
+        self._settle(batch, {fate: batch.total})
+
+    def _settle(self, batch: Batch, fates: Mapping[str, int]) -> None:
         if batch.place is None:
             self._memory_points -= batch.payload.points
         else:
             self._finished.append(batch)
-        self._gone(batch.number, batch.total, 1)
+        self._gone(batch.number, batch.total, 1, fates)
         self.work()
 
     def give_up(self, batch: Batch, reason: str) -> None:
         """
         A batch is done with, but did not arrive.
         """
-        self.settle(batch)
+        self.settle(batch, "dropped")
         self._ledger.drop(batch.total, reason)
 
-    def retry(self, batch: Batch, due: float) -> None:
+    def retry(self, batch: Batch, due: float, waiting: bool = False) -> None:
         """
         A batch is to be sent again.
 
         :param due: when, on the monotonic clock.
+        :param waiting: whether that is at the slowest pace.
         """
+        batch.waiting = waiting
         heapq.heappush(self._retries, (due, next(self._order), batch))
+        if len(self._retries) > MAX_WAITING:
+            oldest = min(self._retries, key=lambda item: item[2].created)
+            self._retries.remove(oldest)
+            heapq.heapify(self._retries)
+            self.give_up(oldest[2], "full")
 
     def hurry(self) -> None:
         """
-        Let no batch wait for its time to be sent again.
+        Let no batch wait for its time to be sent again, but those that may have
+        arrived and should not be sent again soon.
         """
-        self._retries = [(-_NEVER, order, batch) for _, order, batch in self._retries]
+        for _, _, batch in self._retries:
+            batch.waiting = batch.resent > 0
+        self._retries = [
+            (due if batch.waiting else -_NEVER, order, batch)
+            for due, order, batch in self._retries
+        ]
         heapq.heapify(self._retries)
 
-    def split(self, batch: Batch, halves: Sequence[Batch]) -> None:
+    def split(
+        self, batch: Batch, parts: Sequence[Batch], fates: Mapping[str, int]
+    ) -> None:
         """
         A batch is to be sent as others in its place.
-        """
-        self._batches += len(halves)
-        self.calls += batch.total
-        for waiter in self._waiters:
-            if batch.number <= waiter.mark:
-                waiter.left += len(halves)
-        # In one transaction, where there is a disk: no job can start in between.
-        self._unsaved.extend(halves if self._folder is not None else ())
-        self._memory_points += sum(half.payload.points for half in halves)
-        if self._folder is None:
-            self._ready.extendleft(reversed(halves))
-        self.settle(batch)
 
-    def _gone(self, number: int, calls: int, batches: int) -> None:
+        :param fates: what became of the calls that are in none of the others; see
+            :meth:`settle`.
+        """
+        calls = sum(part.total for part in parts)
+        self._batches += len(parts)
+        self.calls += calls
+        self._waiters.add(batch.number, len(parts), calls)
+        # In one transaction, where there is a disk: no job can start in between.
+        self._unsaved.extend(parts if self._folder is not None else ())
+        self._memory_points += sum(part.payload.points for part in parts)
+        if self._folder is None:
+            self._ready.extendleft(reversed(parts))
+        self._settle(batch, fates)
+
+    def _gone(
+        self, number: int, calls: int, batches: int, fates: Mapping[str, int]
+    ) -> None:
         self._batches -= batches
         self.calls -= calls
-        for waiter in self._waiters:
-            if number <= waiter.mark:
-                waiter.left -= batches
-        done = [waiter for waiter in self._waiters if waiter.left <= 0]
-        self._waiters = [waiter for waiter in self._waiters if waiter.left > 0]
-        for waiter in done:
-            waiter.done.callback(True)
+        self._waiters.settle(number, batches, calls, fates)
 
-    def wait(self, mark: float) -> Deferred[bool]:
+    def wait(self, mark: float, dropped: int = 0) -> Deferred[FlushResult]:
         """
         Wait until every batch that is here now is settled.
 
         :param mark: the number of the last batch that was sealed.
-        :returns: a new Deferred, which fires with ``True`` then, and with ``False``
-            when the backlog ends before. It may be cancelled.
+        :param dropped: calls that were given up and count as waited for.
+        :returns: a new Deferred, which fires with a :class:`FlushResult` then, or
+            before that when the backlog ends or :meth:`release` is called. It may be
+            cancelled.
         """
         if not self._batches:
-            return succeed(True)
-        waiter = _Waiter(mark, self._batches)
-        waiter.done = Deferred(lambda _: self._forget(waiter))
-        self._waiters.append(waiter)
-        return waiter.done
-
-    def _forget(self, waiter: _Waiter) -> None:
-        self._waiters.remove(waiter)
-        waiter.done.errback(CancelledError())
+            return succeed(FlushResult(dropped=dropped))
+        return self._waiters.wait(mark, self._batches, self.calls, dropped)
 
     def release(self) -> None:
         """
         Let nobody wait any longer.
         """
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            waiter.done.callback(False)
+        self._waiters.release()
+
+    def release_idle(self) -> None:
+        """
+        Let nobody wait for batches that all wait at the slowest pace.
+        """
+        if self._waiters:
+            self._waiters.release_idle(
+                [batch.number for _, _, batch in self._retries if batch.waiting]
+            )
 
     def work(self) -> None:
         """
@@ -304,8 +323,13 @@ class Backlog:
         saving, self._unsaved = list(self._unsaved), deque()
         finished, self._finished = self._finished, []
         # What is waiting in memory since the disk failed may go there, too.
-        stuck = [item for item in self._retries if item[2].place is None]
-        self._retries = [item for item in self._retries if item[2].place is not None]
+        # But what may have arrived would be sent again as soon as it is read.
+        stuck: list[_Retry] = []
+        retries: list[_Retry] = []
+        for item in self._retries:
+            here = item[2].place is None and not item[2].resent
+            (stuck if here else retries).append(item)
+        self._retries = retries
         heapq.heapify(self._retries)
         batches = [*(item[2] for item in stuck), *saving]
         job = write(finished, batches, self._seconds())
@@ -338,9 +362,8 @@ class Backlog:
         if done.found.batches or done.found.damaged:
             self._batches += done.found.batches
             self.calls += done.found.calls
-            for waiter in self._waiters:
-                # They are sent before what is waited for.
-                waiter.left += done.found.batches
+            # They are sent before what is waited for.
+            self._waiters.add(0, done.found.batches, done.found.calls)
             self._ledger.recover(done.found.calls, done.found.damaged)
         self._ready.extend(done.loaded)
         if done.saved:
@@ -353,7 +376,8 @@ class Backlog:
         if not done.removed:
             self._finished[:0] = finished
         for lost in done.lost:
-            self._gone(lost.number, lost.calls, lost.batches)
+            fates = {"dropped": lost.calls}
+            self._gone(lost.number, lost.calls, lost.batches, fates)
             self._ledger.drop(lost.calls, lost.reason)
         self._ledger.spool(done.error)
         self._disk_failed = done.error is not None

@@ -21,8 +21,8 @@ __all__ = [
     "PAGE_SIZE",
     "Place",
     "Tally",
+    "divide",
     "seal_batches",
-    "split_batch",
 ]
 
 #: The size of a page of a spool file, in bytes.
@@ -68,6 +68,8 @@ class Batch:
     :ivar place: where it is on disk; ``None`` for one that is only in memory.
     :ivar home: the spool file that it belongs in; ``None`` for the process's own.
     :ivar tries: how many attempts have failed.
+    :ivar resent: how often it was sent again after an answer that nobody understands.
+    :ivar waiting: whether it waits at the slowest pace.
     """
 
     number: int
@@ -78,6 +80,8 @@ class Batch:
     place: Place | None = None
     home: int | None = None
     tries: int = 0
+    resent: int = 0
+    waiting: bool = False
 
     @property
     def total(self) -> int:
@@ -116,17 +120,21 @@ def seal_batches(
     return batches
 
 
-def split_batch(client: Client, batch: Batch) -> list[Batch]:
+def divide(
+    client: Client, batch: Batch, groups: Iterable[Sequence[int]]
+) -> list[list[Batch]]:
     """
-    Two halves of a batch of several points, each with an id of its own.
+    Batches of some of the points of a batch, each with an id of its own.
+
+    :param groups: which points go together, by their places in the batch.
+    :returns: for each group its batches: mostly one.
+    :raises ValueError: if another client sealed the batch.
     """
     tallies = list(zip(client.unseal(batch.payload), batch.calls, strict=True))
-    middle = len(tallies) // 2
-    halves = [
-        half
-        for part in (tallies[:middle], tallies[middle:])
-        for half in seal_batches(client, part, batch.number, batch.created)
+    parts = [
+        seal_batches(client, [tallies[i] for i in group], batch.number, batch.created)
+        for group in groups
     ]
-    for half in halves:
-        half.home = None if batch.place is None else batch.place[0]
-    return halves
+    for part in (each for group in parts for each in group):
+        part.home = None if batch.place is None else batch.place[0]
+    return parts

@@ -31,15 +31,21 @@ class DeliveryHealth:
     :ivar pending: in the open window, in memory or in the spool.
     :ivar rejected: refused by the server for good.
     :ivar dropped: given up, by reason: ``'full'`` (no room in memory or in the spool),
-        ``'old'`` (beyond ``max_age``), ``'ambiguous'`` (may have arrived, and
-        ``on_ambiguous`` is ``'drop'``), ``'shutdown'`` (the service ended and there was
-        no spool to keep it), ``'damaged'`` (unreadable in the spool).
+        ``'old'`` (beyond ``max_age``), ``'ambiguous'`` (may have arrived: with
+        ``on_ambiguous='drop'``, or after the last of a few attempts), ``'shutdown'``
+        (the service ended and there was no spool to keep it), ``'damaged'``
+        (unreadable in the spool).
     :ivar spooled: bytes in the spool.
     :ivar damaged: batches found damaged in spools of processes that have ended; how
         many calls they held is not known.
     :ivar retries: attempts that were followed by another.
     :ivar last_success: when a batch was last accepted, in Unix seconds.
     :ivar last_error: the last failure, as text without secrets.
+    :ivar blocked: why everything waits at the slowest pace until somebody puts it
+        right: the server refuses the key, or what answers is no StatHat server.
+        ``None`` if nothing does.
+    :ivar refused_keys: how many stats wait because the server refuses their keys
+        (Classic API).
     :ivar spool_error: what keeps the spool from being written now.
     """
 
@@ -55,6 +61,8 @@ class DeliveryHealth:
     retries: int = 0
     last_success: float | None = None
     last_error: str | None = None
+    blocked: str | None = None
+    refused_keys: int = 0
     spool_error: str | None = None
 
     @property
@@ -100,6 +108,8 @@ class Ledger:
         self.retries = 0
         self.last_success: float | None = None
         self.last_error: str | None = None
+        self.blocked: str | None = None
+        self.refused_keys = 0
         self.spool_error: str | None = None
         self._failing = False
         self._complaints: dict[str, float] = {}
@@ -122,6 +132,8 @@ class Ledger:
             retries=self.retries,
             last_success=self.last_success,
             last_error=self.last_error,
+            blocked=self.blocked,
+            refused_keys=self.refused_keys,
             spool_error=self.spool_error,
         )
 
@@ -138,6 +150,7 @@ class Ledger:
         """
         self.delivered += calls
         self.last_success = self._seconds()
+        self.unblock()
         if self._failing:
             self._failing = False
             self._log.warn("batches are accepted again")
@@ -150,10 +163,48 @@ class Ledger:
         """
         self.retries += again
         self._note(error)
+        self.unblock()
         if not self._failing:
             self._failing = True
             self._log.warn(
                 "batches are not accepted: {error}",
+                error=self.last_error,
+            )
+
+    def block(self, error: Exception | None) -> None:
+        """
+        An attempt failed, and so will all others until somebody puts it right.
+        """
+        self.retries += 1
+        self._note(error)
+        if self.blocked != self.last_error:
+            self.blocked = self.last_error
+            self._log.warn(
+                "nothing is accepted, batches wait and are tried every few minutes; "
+                "check the URL and the key: {error}",
+                error=self.last_error,
+            )
+        self._failing = True
+
+    def unblock(self) -> None:
+        """
+        What :meth:`block` said is over.
+        """
+        self.blocked = None
+
+    def wait(self, error: Exception | None, new: bool) -> None:
+        """
+        An attempt failed, and so will others with points of the same stat.
+
+        :param new: whether it is the first of them.
+        """
+        self.retries += 1
+        self._note(error)
+        if new:
+            self.complain(
+                "waiting",
+                "points of one stat wait and are tried every few minutes; check the "
+                "stat's key: {error}",
                 error=self.last_error,
             )
 

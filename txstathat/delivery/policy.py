@@ -11,8 +11,11 @@ from txstathat.outcome import Outcome, Verdict
 
 __all__ = [
     "MAX_DELAY",
+    "MAX_NAMED",
+    "MAX_RESENDS",
     "MAX_RETRY_AFTER",
     "MIN_DELAY",
+    "PROBES",
     "Action",
     "Jitter",
     "decide",
@@ -31,10 +34,12 @@ MAX_DELAY = 300.0
 #: day is asked again after an hour.
 MAX_RETRY_AFTER = 3600.0
 
-#: Statuses that say that the key is wrong, which somebody may put right.
-_KEY_REFUSED = frozenset({401, 403})
-#: Statuses after which a part of the batch may be taken.
-_PART_REFUSED = frozenset({400, 413, 422})
+#: How often a batch is sent again after an answer that nobody understands.
+MAX_RESENDS = 3
+#: How many single points, spread over a batch, are sent before all of it is rejected.
+PROBES = 16
+#: How many points in a row are taken out of a batch because the server names them.
+MAX_NAMED = 8
 
 
 class Action(Enum):
@@ -46,35 +51,53 @@ class Action(Enum):
     DELIVERED = "delivered"
     #: It is sent again, after a delay that grows.
     RETRY = "retry"
-    #: It is kept, and sent again at the slowest pace.
-    RETRY_SLOWLY = "retry slowly"
-    #: It is sent again as two halves, to find what the server does not take.
+    #: It is sent again at the slowest pace: somebody has to put something right.
+    WAIT = "wait"
+    #: It is sent again at the slowest pace, a few times: it may have arrived.
+    RESEND = "resend"
+    #: It is sent again as two halves.
     SPLIT = "split"
+    #: The bad points in it are to be found.
+    SEARCH = "search"
     #: The server will never take it.
     REJECT = "reject"
     #: It may have arrived; sending it again could count twice.
     DROP = "drop"
 
 
-def decide(outcome: Outcome, points: int, resend: bool) -> Action:
+def decide(outcome: Outcome, points: int, resend: bool, resent: int = 0) -> Action:
     """
     What becomes of a batch after an attempt.
 
     :param outcome: what the client says of the attempt.
     :param points: how many points the batch has.
     :param resend: whether to send again what may have arrived.
+    :param resent: how often it was sent again after an answer that nobody understands.
     """
-    if outcome.verdict is Verdict.ACCEPTED:
-        return Action.DELIVERED
-    if outcome.verdict is Verdict.AMBIGUOUS:
-        return Action.RETRY if resend else Action.DROP
-    if outcome.verdict is Verdict.RETRY:
+    match outcome.verdict:
+        case Verdict.ACCEPTED:
+            return Action.DELIVERED
+        case Verdict.RETRY:
+            return Action.RETRY
+        case Verdict.KEY_REFUSED | Verdict.NOT_STATHAT:
+            return Action.WAIT
+        case Verdict.REFUSED:
+            return Action.SEARCH if points > 1 else Action.REJECT
+        case Verdict.TOO_LARGE:
+            if points > 1:
+                return Action.SPLIT
+            return Action.REJECT if outcome.from_stathat else Action.WAIT
+        case Verdict.AMBIGUOUS:
+            return _decide_ambiguous(outcome, resend, resent)
+
+
+def _decide_ambiguous(outcome: Outcome, resend: bool, resent: int) -> Action:
+    if not resend:
+        return Action.DROP
+    if outcome.status is None:
+        # The answer was lost; the server may say something clear the next time.
         return Action.RETRY
-    if outcome.status in _KEY_REFUSED:
-        return Action.RETRY_SLOWLY
-    if outcome.status in _PART_REFUSED and points > 1:
-        return Action.SPLIT
-    return Action.REJECT
+    return Action.RESEND if resent < MAX_RESENDS else Action.DROP
 
 
 def retry_delay(tries: int, jitter: Jitter, retry_after: float | None = None) -> float:

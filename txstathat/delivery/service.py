@@ -26,6 +26,7 @@ from zope.interface import implementer
 
 from txstathat.delivery.backlog import READ_AHEAD, Backlog
 from txstathat.delivery.batch import Client, seal_batches
+from txstathat.delivery.flush import FlushResult
 from txstathat.delivery.folder import Folder
 from txstathat.delivery.ledger import DeliveryHealth, Ledger
 from txstathat.delivery.sender import MAX_IN_FLIGHT, OnRejected, Sender
@@ -76,10 +77,11 @@ class StatHatService(Service):
     :param max_age: seconds after which a batch is dropped.
     :param shutdown_timeout: seconds for which ``stopService`` tries to deliver what is
         left.
-    :param on_ambiguous: what to do when the answer to a batch was lost, so that it may
-        have been counted: ``'resend'`` it (each point is counted at least once, and
-        exactly once if the server honours ``Idempotency-Key``) or ``'drop'`` it (at
-        most once).
+    :param on_ambiguous: what to do when a batch may have been counted: ``'resend'`` it
+        (each point is counted at least once, and exactly once if the server honours
+        ``Idempotency-Key``) or ``'drop'`` it (at most once). After a lost answer
+        ``'resend'`` goes on until there is one; after an answer that is no answer of
+        StatHat's it is sent three more times at the slowest pace, then dropped.
     :param on_rejected: called with a list of points and an exception when the server
         has refused them for good.
     :param clock: the reactor; the global one by default, looked for when first needed.
@@ -305,25 +307,31 @@ class StatHatService(Service):
             self._open_window()
         self._wake()
 
-    def flush(self) -> Deferred[bool]:
+    def flush(self) -> Deferred[FlushResult]:
         """
-        Seal what was recorded, and wait until it is settled.
+        Seal what was recorded, and wait until all that was recorded is settled.
 
-        :returns: a new Deferred, which fires with ``True`` when everything that was
-            recorded before was delivered, rejected or dropped, and with ``False`` when
-            the service ended before that. It does not fail, unless it is cancelled.
+        :returns: a new Deferred, which fires with a
+            :class:`~txstathat.delivery.flush.FlushResult`: true only if all calls that
+            were pending when this was called were delivered. It fires when each is
+            delivered, rejected or dropped; before that, with what is ``queued`` then,
+            when all that is left waits at the slowest pace (see
+            ``health.blocked`` and ``health.refused_keys``), and when the service ends.
+            It does not fail, unless it is cancelled.
         """
+        before = sum(self._ledger.dropped.values())
         self._seal()
-        settled = self._backlog.wait(self._sealed)
+        dropped = sum(self._ledger.dropped.values()) - before
+        settled = self._backlog.wait(self._sealed, dropped)
         self._wake()
         return settled
 
     def stopService(self) -> Deferred[None]:
         """
         End: seal what was recorded, try to deliver it for ``shutdown_timeout`` seconds
-        (no longer than until the server says that the key is wrong), leave the rest in
-        the spool (without one it is dropped, and counted as that), and close every file
-        and connection.
+        (no longer than until all that is left waits at the slowest pace), leave the
+        rest in the spool (without one it is dropped, and counted as that), and close
+        every file and connection.
 
         :returns: a new Deferred, which fires with ``None`` when that is done, at most
             half a second after ``shutdown_timeout``; it does not fail.
@@ -412,9 +420,9 @@ class StatHatService(Service):
                 self._window_limit = self._max_batch
             self._backlog.work()
             self._sender.send()
-            hopeless = self._stop_due < math.inf and self._sender.key_refused
-            if now >= self._stop_due or hopeless:
+            if now >= self._stop_due or self._sender.blocked:
                 self._backlog.release()
+            self._backlog.release_idle()
         except Exception:
             # Nothing may end the loop.
             self._log.failure("a flush failed")

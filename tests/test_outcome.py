@@ -1,0 +1,187 @@
+"""
+Every answer that a server may give, judged.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.error import ConnectionRefusedError
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.client import ResponseNeverReceived
+from twisted.web.http_headers import Headers
+
+from txstathat.errors import StatHatAPIError, StatHatBusy
+from txstathat.outcome import (
+    KEY_MESSAGES,
+    Outcome,
+    Verdict,
+    is_key_message,
+    judge_failure,
+    judge_reply,
+)
+from txstathat.replies import BadReply, Reply
+
+PAGE = b"<!DOCTYPE html><html><body>We will be back soon</body></html>"
+OK = b'{"status": 200, "msg": "ok"}'
+
+
+def judge(status: int, body: bytes = b"", **headers: str) -> Outcome:
+    """A reply, judged at the epoch."""
+    fields = {name.replace("_", "-"): [value] for name, value in headers.items()}
+    return judge_reply(Reply(status, body, Headers(fields)), 0.0)
+
+
+def says(status: Any, msg: str = "no") -> bytes:
+    """StatHat's JSON."""
+    text = f'"{status}"' if isinstance(status, str) else status
+    return f'{{"status": {text}, "msg": "{msg}"}}'.encode()
+
+
+class JudgingTests(SynchronousTestCase):
+    """
+    One answer, one verdict.
+    """
+
+    def check(self, verdict: Verdict, *answers: tuple[int, bytes]) -> None:
+        for status, body in answers:
+            outcome = judge(status, body)
+            self.assertIs(outcome.verdict, verdict, (status, body))
+            self.assertEqual(outcome.accepted, outcome.error is None)
+            self.assertIsNotNone(outcome.status)
+
+    def test_success(self) -> None:
+        """204 without a body, and StatHat's and EzStat's JSON, are successes."""
+        many = b'{"status": 200, "msg": "ok", "multiple": 5}'
+        self.check(
+            Verdict.ACCEPTED,
+            (204, b""), (200, OK), (200, many), (200, says("ok", "ok")), (202, OK),
+            (200, b'{"status": 200}'), (200, says("OK")), (404, OK),
+        )  # fmt: skip
+
+    def test_refusals(self) -> None:
+        """The status inside counts: another than 200 is a refusal."""
+        self.check(
+            Verdict.REFUSED,
+            (200, says(500)), (200, says(400)), (200, says(404)), (200, says(409)),
+            (200, says("error")), (400, says(400)), (422, says(422)), (404, says(404)),
+            (400, says(500)), (200, b'{"status": 500}'), (302, says(400)),
+        )  # fmt: skip
+
+    def test_wrong_keys(self) -> None:
+        """401, 403 and a fixed list of messages are about the key."""
+        self.check(
+            Verdict.KEY_REFUSED,
+            (200, says(500, "no ezkey specified")), (400, says(500, "no ukey specified")),
+            (200, says(500, "invalid keys")), (200, says("error", "invalid ezkey")),
+            (200, says("error", "Invalid EZKey.")), (401, b""), (403, PAGE),
+            (401, says(401)), (403, says(403)), (200, says(403)), (200, says(401)),
+        )  # fmt: skip
+        for msg in KEY_MESSAGES:
+            self.assertTrue(is_key_message(msg.title()), msg)
+
+    def test_messages_that_quote(self) -> None:
+        """A stat's name cannot make a refusal one of the key."""
+        for msg in ("stat: bad name invalid keys", "invalid keys x", "'invalid keys'"):
+            self.check(Verdict.REFUSED, (200, says(500, msg.replace('"', "'"))))
+
+    def test_not_now(self) -> None:
+        """408, 425, 429 and 5xx ask to try again, with StatHat's JSON or without."""
+        for status in (408, 425, 429, *range(500, 600)):
+            self.check(
+                Verdict.RETRY,
+                (status, b""), (status, PAGE), (status, says(status)),
+                (status, says("error")), (status, says(400)), (status, OK),
+            )  # fmt: skip
+
+    def test_not_now_inside(self) -> None:
+        """Inside a 200, 408, 425, 429 and 501 to 599 ask to try again; 500 refuses."""
+        for status in (408, 425, 429, *range(501, 600)):
+            self.check(Verdict.RETRY, (200, says(status)))
+        self.check(Verdict.REFUSED, (200, says(500)))
+
+    def test_too_large(self) -> None:
+        """413 is too large, whoever says it; StatHat's JSON makes it final."""
+        self.check(
+            Verdict.TOO_LARGE,
+            (413, b""), (413, PAGE), (413, says(413)), (200, says(413)), (413, says(400)),
+        )  # fmt: skip
+        self.assertFalse(judge(413, PAGE).from_stathat)
+        self.assertTrue(judge(413, says(413)).from_stathat)
+
+    def test_not_a_stathat_server(self) -> None:
+        """Pages, redirects and other 4xx without StatHat's JSON know no points."""
+        known = {401, 403, 408, 413, 425, 429}
+        for status in (*range(300, 400), *sorted({*range(400, 500)} - known)):
+            for body in (b"", PAGE, b'{"error": "not found"}', says(301)):
+                self.check(Verdict.NOT_STATHAT, (status, body))
+        for page in (
+            PAGE,
+            b"\n  <html>",
+            b"\xef\xbb\xbf<h1>Hello",
+            b"<?xml version='1",
+        ):
+            self.check(Verdict.NOT_STATHAT, (200, page), (203, page))
+        error = judge(404).error
+        self.assertIsInstance(error, StatHatAPIError)
+        self.assertIn("404", str(error))
+        self.assertIn("the URL may be wrong", str(error))
+
+    def test_ambiguous(self) -> None:
+        """Any other 2xx took the request, and nobody knows what it means."""
+        self.check(
+            Verdict.AMBIGUOUS,
+            (200, b""), (201, b""), (202, b"queued"), (205, b""), (200, b"OK"),
+            (200, b'{"ok": true}'), (200, b'{"status": "200"}'), (200, b'{"status"'),
+            (200, b"[]"), (200, b'{"status": true}'), (200, says(201)), (200, says(0)),
+            (200, b'{"status": 200, "msg": 7}'), (200, b"[" * 50_000),
+        )  # fmt: skip
+
+    def test_words_about_a_page_of_this_type(self) -> None:
+        """JSON counts whatever its Content-Type; what is not read goes by that."""
+        self.assertTrue(judge(200, OK, Content_Type="text/html").accepted)
+        self.assertIs(judge(200, b"hm", Content_Type="text/html").verdict,
+                      Verdict.AMBIGUOUS)  # fmt: skip
+
+    def test_a_reply_that_is_not_read(self) -> None:
+        """One too large or compressed is judged by its status and type."""
+        for status, is_page, verdict in (
+            (200, False, Verdict.AMBIGUOUS), (200, True, Verdict.NOT_STATHAT),
+            (404, False, Verdict.NOT_STATHAT), (503, True, Verdict.RETRY),
+            (413, False, Verdict.TOO_LARGE), (403, True, Verdict.KEY_REFUSED),
+        ):  # fmt: skip
+            outcome = judge_failure(BadReply(status, "too large", is_page))
+            self.assertIs(outcome.verdict, verdict, (status, is_page))
+            self.assertEqual(outcome.status, status)
+
+    def test_failures(self) -> None:
+        """Without a reply it counts whether the points may have left."""
+        lost = judge_failure(ResponseNeverReceived([]))
+        self.assertIs(lost.verdict, Verdict.AMBIGUOUS)
+        self.assertIsNone(lost.status)
+        for error in (ConnectionRefusedError(), StatHatBusy(3)):
+            self.assertIs(judge_failure(error).verdict, Verdict.RETRY)
+
+    def test_messages(self) -> None:
+        """The server's message is in the error, with the status inside."""
+        for body, status in ((says(500, "why"), 500), (says("error", "why"), 500)):
+            error: Any = judge(200, body).error
+            self.assertEqual((error.status, error.msg), (status, "why"))
+        error = judge(503, says(503, "busy")).error
+        self.assertEqual((error.status, error.msg), (503, "busy"))
+
+    def test_retry_after(self) -> None:
+        """Retry-After is read under StatHat's JSON too."""
+        outcome = judge(503, says(503), Retry_After="7")
+        self.assertEqual(outcome.retry_after, 7)
+        self.assertTrue(outcome.from_stathat)
+
+    def test_bad_point(self) -> None:
+        """A refusal may name one point of the list; only at its beginning."""
+        for msg, index in (
+            ("data[17]: stat: must not be empty", 17), ("data[0]: no", 0),
+            ("a data[17]: no", None), ("data[x]: no", None), ("data[1234567]: n", None),
+            ("data[17]", None),
+        ):  # fmt: skip
+            self.assertEqual(judge(400, says(400, msg)).bad_point, index, msg)
+        self.assertIsNone(judge(503, says(503, "data[3]: no")).bad_point)
