@@ -1,7 +1,7 @@
 """
 A program that counts what it does through a StatHatService: for twistd, see
 ``counting.tac``; for twist, ``twisted/plugins/counting_plugin.py``. They need
-``TXSTATHAT_EZKEY``, the key.
+``TXSTATHAT_EZKEY``, the key, and ``TXSTATHAT_URL``, the server.
 """
 
 import os
@@ -17,10 +17,7 @@ def make_stats():
     """
     The service that everything in the program counts with.
     """
-    client = txStatHat(
-        os.environ["TXSTATHAT_EZKEY"],
-        url=os.environ.get("TXSTATHAT_URL", "https://api.stathat.com"),
-    )
+    client = txStatHat(os.environ["TXSTATHAT_EZKEY"])
     return StatHatService(client, spool=os.environ.get("STATS_FOLDER"))
 
 

@@ -42,6 +42,7 @@ from txstathat import (
     txStatHatClassic,
 )
 from txstathat.agent import HandshakeFailed
+from txstathat.health import MAX_BAD_STATS
 from txstathat.interfaces import IStatHat
 from txstathat.outcome import Verdict
 from txstathat.testing import FakeStatHat, MemoryStatHat
@@ -362,11 +363,45 @@ class ConstructorTests(SynchronousTestCase):
                 error = self.assertRaises(ValueError, make, key)
                 self.assertNotIn("canary", str(error) + repr(error))
 
+    def test_keys_with_something_around_them(self) -> None:
+        """A key as a file may hold it is refused, with a hint, and not shown."""
+        for key in (
+            "canary\n",
+            "canary\r\n",
+            " canary",
+            "\ufeffcanary",
+            "\ufeff canary",
+            "canary\u00a0",
+            " ",
+        ):
+            for make in (txStatHat, txStatHatClassic):
+                error = self.assertRaises(ValueError, make, key)
+                self.assertIn("white space or a byte-order mark", str(error))
+                self.assertIn(".strip()", str(error))
+                self.assertNotIn("canary", str(error) + repr(error))
+        self.assertIn("txStatHat at", repr(txStatHat("a key with space\ufeffinside")))
+
+    def test_the_second_argument_is_a_bool(self) -> None:
+        """A URL or a key there would be ignored: it is refused, and not shown."""
+        for second in ("http://canary", "canary", 0, None, {}):
+            for make in (txStatHat, txStatHatClassic):
+                for failing in (
+                    lambda make=make, second=second: make("key", second),
+                    lambda make=make, second=second: make("key", ignore_errors=second),
+                ):
+                    error = self.assertRaises(TypeError, failing)
+                    self.assertIn("must be True or False, not", str(error))
+                    self.assertIn("URL as url=", str(error))
+                    self.assertNotIn("canary", str(error))
+        self.assertIn("txStatHat at", repr(txStatHat("key", False)))
+        called = ez_count("key", "a", ignore_errors="http://canary")
+        self.failureResultOf(called, TypeError)
+
     def test_bad_urls(self) -> None:
         """A bad URL is a ValueError that does not show it."""
         for url in (
             "",
-            None,
+            7,
             "api.stathat.com",
             "ftp://canary",
             "https://",
@@ -379,11 +414,16 @@ class ConstructorTests(SynchronousTestCase):
             "https://a..example.org",
             f"https://{'x' * 64}.org",
             "https://exämple.org",
-            "http://my_canary:8080",
+            "http://-canary:8080",
             "http://localhost:",
             "http://localhost:x",
             "http://[::1]x",
-            "http://[::1]:8080",
+            "http://::1",
+            "http://[::1]:0",
+            "http://[canary]",
+            "http://[1.2.3.4]",
+            "http://[]",
+            "http://_n--canary.org",
             "http://a,b",
             "http://%41.org",
             "http://xn--a.org",
@@ -400,8 +440,14 @@ class ConstructorTests(SynchronousTestCase):
             "https://example.org",
             "http://127.0.0.1:8080/",
             "https://example.org./a/b/",
+            "http://[::1]:8080",
+            "https://[2001:db8::7]/a",
+            "http://stack_stathat:8080",
+            "http://_a.b_",
         ):
-            self.assertIn("txStatHat at http", repr(txStatHat("key", url=url)))
+            origin = "/".join(url.split("/")[:3])
+            client = txStatHat("key", url=url)
+            self.assertEqual(repr(client), f"<txStatHat at {origin}>")
 
     def test_bad_limits(self) -> None:
         """Limits out of range are refused with the value."""
@@ -432,7 +478,8 @@ class ConstructorTests(SynchronousTestCase):
 
     def test_repr_holds_no_key(self) -> None:
         """A client can be logged."""
-        self.assertEqual(repr(txStatHat(KEY)), "<txStatHat at https://api.stathat.com>")
+        client = txStatHat(KEY, url="https://example.org")
+        self.assertEqual(repr(client), "<txStatHat at https://example.org>")
 
 
 class HealthTests(SynchronousTestCase):
@@ -489,6 +536,52 @@ class HealthTests(SynchronousTestCase):
             for stat in ("", "a", "", "a"):
                 self.successResultOf(self.client.count(stat))
         self.assertEqual(len(log.at_level("warn")), 1)
+
+    def test_bad_points_are_logged_once_for_each_stat(self) -> None:
+        """Each stat's first bad point is a warning that names it, in a post too."""
+        bad: list[Any] = [float("nan"), "1", 2**70]
+        with logged() as log:
+            for amount in bad:
+                self.client.count("signups", amount)
+                self.client.value("load", amount)
+                self.client.post([Count("good"), Count("posted", amount), Count("")])
+                self.client.post(Count(stat) for stat in ("good", "x" * 300))
+                self.client.post(7)  # type: ignore[arg-type]
+                self.client.post([7])  # type: ignore[list-item]
+                self.client.count([amount])  # type: ignore[arg-type]
+        warnings = log.at_level("warn")
+        self.assertEqual(len(warnings), 6)
+        for stat, warning in zip(
+            ("'signups'", "'load'", "'posted'", "'xxx", "None", "[nan]"),
+            warnings,
+            strict=True,
+        ):
+            self.assertIn(f"a point of stat {stat}", warning)
+        self.assertIn("count: must be finite, not nan", warnings[0])
+        self.assertEqual(self.client.health.swallowed, {"InvalidPoint": 21})
+
+    def test_what_is_remembered_of_bad_stats_is_bounded(self) -> None:
+        """A program that makes up names does not fill the log or the memory."""
+        with logged() as log:
+            for number in range(MAX_BAD_STATS + 100):
+                self.client.count(f"stat {number}", float("nan"))
+        self.assertEqual(len(log.at_level("warn")), MAX_BAD_STATS)
+
+    def test_private_keys_are_told_apart_and_not_shown(self) -> None:
+        """With the Classic API each key has its warning, which does not hold it."""
+        client = txStatHatClassic("u", agent=self.fake.agent)
+        with logged() as log:
+            for key in ("canary 1", "canary 2", "canary 1"):
+                client.count(key, float("nan"))
+        self.assertEqual(len(log.at_level("warn")), 2)
+        self.assertIn("a stat (its key is not shown)", log.at_level("warn")[0])
+        self.assertNotIn("canary", log.text)
+
+    def test_the_error_of_a_bad_point_knows_its_stat(self) -> None:
+        """A caller that gets the failure can see which point of many it was."""
+        points = [Count("good"), Count("bad", float("nan")), Count("worse", True)]
+        outcome = self.successResultOf(self.client.send(points))
+        self.assertEqual(outcome.error.stat, "bad")
 
     def test_key_is_hidden_in_every_form(self) -> None:
         """A server that quotes the key, encoded or not, cannot spread it."""

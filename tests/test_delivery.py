@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from twisted.application.service import MultiService
@@ -800,6 +801,30 @@ class HealthTests(DeliveryTestCase):
         self.assertTrue(1_000_004 <= (after.last_success or 0) <= 1_000_005)
         with self.assertRaises(AttributeError):
             after.delivered = 7  # type: ignore[misc]
+
+    def test_bad_points_are_logged_once_for_each_stat(self) -> None:
+        """Each stat's first bad point is a warning that names it, however soon."""
+        service = self.make()
+        with logged() as log:
+            for _ in range(3):
+                service.count("signups", float("nan"))
+                service.value("load", "1")  # type: ignore[arg-type]
+                service.count("x" * 300)
+        warnings = log.at_level("warn")
+        self.assertEqual(len(warnings), 3)
+        self.assertIn("a point of stat 'signups' was not recorded", warnings[0])
+        self.assertIn("count: must be finite, not nan", warnings[0])
+        self.assertIn("stat 'load'", warnings[1])
+        self.assertEqual(service.health.refused, 9)
+
+    def test_numbers_of_other_libraries_add_up(self) -> None:
+        """They are summed with Python's own numbers of the same kind, exactly."""
+        service = self.make()
+        for amount in (Fraction(3), 2, Fraction(1, 4), 0.5, Fraction(1, 10)):
+            self.assertIs(self.successResultOf(service.count("a", amount)), True)
+        run(self.clock, 6)
+        self.assertEqual(service.health.delivered, 5)
+        self.assertAlmostEqual(self.server.sums["a"], 5.85, 12)
 
     def test_no_secret(self) -> None:
         """No repr, error or line in the log holds the key."""

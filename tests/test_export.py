@@ -637,11 +637,13 @@ class FailureTests(ScriptCase):
     def test_bad_settings(self) -> None:
         """A client that could not work is not made; the error shows no token."""
         for words, token in (
-            ("access token must be text", ""),
-            ("access token must be text", None),
-            ("access token must be text", "canary\n"),
-            ("access token must be text", ".."),
-            ("access token must be text", "canary" * 50),
+            ("the access token is not valid: must not be empty", ""),
+            ("must be text", None),
+            ("begins or ends with white space", "canary\n"),
+            ("begins or ends with white space", " canary"),
+            ("white space or a byte-order mark", "\ufeffcanary"),
+            ("it is a dot, or two", ".."),
+            ("at most 255", "canary" * 50),
         ):
             with self.assertRaises(ValueError) as caught:
                 StatHatExport(token)  # type: ignore[arg-type]

@@ -6,16 +6,21 @@ from __future__ import annotations
 
 import enum
 import json
+import numbers
+import os
+import struct
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
+from unittest import SkipTest
 from urllib.parse import parse_qsl
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from txstathat import Count, InvalidPoint, Value
+from txstathat import Count, InvalidPoint, Value, txStatHat
 from txstathat.collector.ingest import read_request
 from txstathat.points import (
     MAX_EXPANSION,
@@ -31,7 +36,9 @@ from txstathat.points import (
     one_kind,
     parse_amount,
     parse_time,
+    plain_amount,
 )
+from txstathat.testing import FakeStatHat, MemoryStatHat
 from txstathat.wire import (
     classic_form_point,
     form_point,
@@ -40,6 +47,12 @@ from txstathat.wire import (
     json_points,
     read_form_point,
 )
+
+numpy: Any
+try:
+    import numpy
+except ImportError:
+    numpy = None
 
 names = st.text(
     st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp")),
@@ -117,6 +130,63 @@ class AmountTests(SynchronousTestCase):
         text = "0.1234567890123456789012345678"
         self.assertEqual(amount_text(Decimal(text)), text)
         self.assertEqual(amount_text(Decimal("1E+5")), "1E+5")
+
+    def test_fractions(self) -> None:
+        """A fraction goes exactly where decimals can say it, else as the nearest float."""
+        for fraction, text in (
+            (Fraction(6, 2), "3"),
+            (Fraction(-1, 8), "-0.125"),
+            (Fraction(1, 10), "0.1"),
+            (Fraction(-12345678901234567890123, 1000), "-12345678901234567890.123"),
+            (Fraction(1, 10**30), "1E-30"),
+            (Fraction(10**30 + 7, 10**20), "10000000000.00000000000000000007"),
+            (Fraction(1, 3), repr(1 / 3)),
+            (Fraction(1, 10**65 * 3), repr(1 / (10**65 * 3))),
+            (Fraction(int("1234567" * 20), 10**20), repr(int("1234567" * 20) / 10**20)),
+            (Fraction(10**4000 + 1, 10**4000), "1.0"),
+        ):
+            self.assertEqual(amount_text(fraction), text)
+        for fraction in (Fraction(10**400, 3), Fraction(2**63), Fraction(-(2**63))):
+            self.assertRaises(InvalidPoint, amount_text, fraction)
+
+    @given(st.fractions() | st.fractions(max_denominator=10**6))
+    def test_a_fraction_is_at_most_as_wrong_as_a_float(self, number: Fraction) -> None:
+        """What is sent is the fraction itself, or the float next to it."""
+        try:
+            sent = plain_amount(number)
+        except InvalidPoint:
+            self.assertGreater(abs(number), MAX_INTEGER)
+            return
+        if Fraction(sent) != number:
+            self.assertEqual(sent, float(number))
+
+    def test_numbers_of_other_libraries(self) -> None:
+        """What is registered with numbers, or has __index__, is a number."""
+        self.assertEqual(amount_text(_Whole(2**62 + 1)), str(2**62 + 1))
+        self.assertEqual(amount_text(_Index(7)), "7")
+        self.assertEqual(amount_text(_Ratio(1, 10)), "0.1")
+        self.assertEqual(amount_text(_Single(0.1)), repr(0.10000000149011612))
+        # 2**63 - 1 has more digits than a float.
+        self.assertEqual(amount_text(_Long(2**63 - 1)), str(2**63 - 1))
+        self.assertEqual(amount_text(_Long(2**63 - 1, 2)), "4611686018427387903.5")
+        self.assertIs(type(plain_amount(_Whole(5))), int)
+
+    def test_what_only_looks_like_a_number(self) -> None:
+        """It is refused with its value, whatever it raises when it is converted."""
+        for bad in (
+            True,
+            1j,
+            "1",
+            b"1",
+            None,
+            [1],
+            int,
+            _Broken(),
+            _Index(True, TypeError),
+        ):
+            error = self.assertRaises(InvalidPoint, amount_text, bad)
+            self.assertIn("must be a number, not ", str(error))
+            self.assertRaises(InvalidPoint, epoch_seconds, bad)
 
     def test_limits(self) -> None:
         """The largest amounts go, the next are refused."""
@@ -236,6 +306,19 @@ class TimeTests(SynchronousTestCase):
         self.assertEqual(epoch_seconds(12.9), 12)
         self.assertEqual(parse_time("12.9"), 12)
 
+    def test_numbers_of_other_libraries(self) -> None:
+        """Whatever is an amount is a time, too, but for a Decimal."""
+        for t in (
+            _Whole(12),
+            _Index(12),
+            _Ratio(25, 2),
+            _Single(12.5),
+            Fraction(77, 6),
+        ):
+            self.assertEqual(epoch_seconds(t), 12)
+        for bad in (_Whole(-1), Fraction(-1, 3), Fraction(10**400, 3), Decimal(12)):
+            self.assertRaises(InvalidPoint, epoch_seconds, bad)
+
     def test_milliseconds_are_refused_with_words(self) -> None:
         """The commonest mistake is named by the unit that is expected."""
         error = self.assertRaises(InvalidPoint, epoch_seconds, 1_363_118_126_000)
@@ -245,6 +328,156 @@ class TimeTests(SynchronousTestCase):
         """The error shows how to make an aware one."""
         error = self.assertRaises(InvalidPoint, epoch_seconds, datetime(2026, 1, 1))
         self.assertIn("datetime.now(timezone.utc)", str(error))
+
+
+class _Index:
+    """
+    Has ``__index__`` and nothing else, as whole numbers of some libraries.
+    """
+
+    def __init__(self, number: int, error: type[Exception] | None = None) -> None:
+        self._number = number
+        self._error = error
+
+    def __index__(self) -> int:
+        if self._error is not None:
+            raise self._error("no")
+        return self._number
+
+
+@numbers.Integral.register
+class _Whole(_Index):
+    """
+    A whole number as gmpy2's: registered, not derived.
+    """
+
+    def __int__(self) -> int:
+        return self._number
+
+
+@numbers.Rational.register
+class _Ratio:
+    """
+    A fraction as gmpy2's.
+    """
+
+    def __init__(self, numerator: int, denominator: int) -> None:
+        self.numerator, self.denominator = _Whole(numerator), _Whole(denominator)
+
+
+@numbers.Real.register
+class _Single:
+    """
+    A number of single precision, as numpy's float32.
+    """
+
+    def __init__(self, number: float) -> None:
+        (self._number,) = struct.unpack("f", struct.pack("f", number))
+
+    def __float__(self) -> float:
+        return self._number
+
+    def __eq__(self, other: object) -> bool:
+        return self._number == other
+
+
+@numbers.Real.register
+class _Long:
+    """
+    A number of more digits than a float has, as numpy's longdouble.
+    """
+
+    def __init__(self, numerator: int, denominator: int = 1) -> None:
+        self._number = Fraction(numerator, denominator)
+
+    def __float__(self) -> float:
+        return float(self._number)
+
+    def __eq__(self, other: object) -> bool:
+        return self._number == other
+
+    def as_integer_ratio(self) -> tuple[int, int]:
+        return self._number.as_integer_ratio()
+
+
+@numbers.Real.register
+class _Broken:
+    """
+    Says that it is a number, and raises.
+    """
+
+    def __float__(self) -> float:
+        raise RuntimeError("no")
+
+
+class NumpyTests(SynchronousTestCase):
+    """
+    numpy's numbers, real ones.
+    """
+
+    if numpy is None and os.environ.get("CI") != "true":
+        skip = "needs numpy: pip install numpy"
+
+    def test_whole_numbers_of_every_width(self) -> None:
+        """They are exact up to the largest of each."""
+        for kind in "bhilqBHILQ":
+            number = numpy.dtype(kind).type
+            largest = min(int(numpy.iinfo(number).max), MAX_INTEGER)
+            self.assertEqual(amount_text(number(largest)), str(largest))
+            self.assertIs(type(plain_amount(number(3))), int)
+            self.assertEqual(epoch_seconds(number(100)), 100)
+        self.assertRaises(InvalidPoint, amount_text, numpy.uint64(2**63))
+
+    def test_floats_of_every_width(self) -> None:
+        """A narrow one is the float that equals it; a wide one loses nothing it need not."""
+        for number in (numpy.float16, numpy.float32, numpy.float64, numpy.longdouble):
+            self.assertEqual(amount_text(number(0.5)), "0.5")
+            tenth = number("0.1")
+            self.assertEqual(float(amount_text(tenth)), float(tenth))
+            self.assertEqual(epoch_seconds(number(12.5)), 12)
+            for bad in (number("nan"), number("inf"), -number("inf")):
+                self.assertRaises(InvalidPoint, amount_text, bad)
+                self.assertRaises(InvalidPoint, epoch_seconds, bad)
+        self.assertEqual(amount_text(numpy.float32(0.1)), "0.10000000149011612")
+
+    def test_more_digits_than_a_float_has(self) -> None:
+        """Where longdouble is wider than a float, its whole numbers are exact."""
+        wide = numpy.longdouble(2**60) + numpy.longdouble(1)
+        if float(wide) == wide:
+            raise SkipTest("longdouble is a float on this platform")
+        self.assertEqual(amount_text(wide), str(2**60 + 1))
+
+    def test_what_is_no_number(self) -> None:
+        """Its bools, arrays and complex numbers are refused."""
+        for bad in (
+            numpy.True_,
+            numpy.bool_(False),
+            numpy.array([1]),
+            numpy.array([1, 2]),
+            numpy.array(True),
+            numpy.array(0.5),
+            numpy.complex128(1),
+            numpy.datetime64(5, "s"),
+            numpy.str_("5"),
+        ):
+            self.assertRaises(InvalidPoint, amount_text, bad)
+            self.assertRaises(InvalidPoint, epoch_seconds, bad)
+
+    def test_they_arrive(self) -> None:
+        """Points of them are counted by a client, a fake and a service alike."""
+        points = [
+            Count("a", numpy.int8(5), numpy.int64(1_700_000_000)),
+            Value("b", numpy.float32(0.25), numpy.float64(1_700_000_000.5)),
+        ]
+        arrived = [Count("a", 5, 1_700_000_000), Value("b", 0.25, 1_700_000_000)]
+        fake = FakeStatHat()
+        client = txStatHat("k", agent=fake.agent, ignore_errors=False)
+        self.assertIs(self.successResultOf(client.post(points)), True)
+        self.assertEqual(fake.points, arrived)
+        memory = MemoryStatHat(ignore_errors=False)
+        for _ in range(100):
+            self.successResultOf(memory.count("a", numpy.int8(100)))
+        self.assertEqual(memory.counts, {"a": 10_000})
 
 
 class WireTests(SynchronousTestCase):

@@ -140,22 +140,25 @@ class TroubleServer:
     :ivar received: every byte that arrived, decrypted.
     :ivar requests: how many whole requests arrived.
     :ivar open: the connections that are open.
+    :ivar port: the TCP port.
+    :ivar url: its URL, with the host ``localhost``.
     """
 
-    def __init__(self, tls: Any = None) -> None:
+    def __init__(self, tls: Any = None, interface: str = "127.0.0.1") -> None:
         self.script: list[Step] = [reply()]
         self.at_once = False
         self.received = b""
         self.requests = 0
         self.open: set[_Connection] = set()
         factory = Factory.forProtocol(lambda: _Connection(self))
-        listen = {"interface": "127.0.0.1"}
+        listen = {"interface": interface}
         if tls is None:
             self._port = reactor.listenTCP(0, factory, **listen)
         else:
             self._port = reactor.listenSSL(0, factory, tls, **listen)
         scheme = "http" if tls is None else "https"
-        self.url = f"{scheme}://localhost:{self._port.getHost().port}"
+        self.port = self._port.getHost().port
+        self.url = f"{scheme}://localhost:{self.port}"
 
     async def stop(self) -> None:
         """

@@ -7,6 +7,7 @@ Checked by mypy, never run: each ignored error has to be there, or mypy complain
 from __future__ import annotations
 
 from decimal import Decimal
+from fractions import Fraction
 
 from twisted.internet.defer import Deferred
 
@@ -18,6 +19,7 @@ from txstathat.testing import MemoryStatHat
 async def good(sh: txStatHat) -> None:
     taken: bool = await sh.count("a")
     deferred: Deferred[bool] = sh.value("b", Decimal("0.1"), t=5, ignore_errors=False)
+    await sh.count("c", Fraction(1, 2), t=Fraction(5))
     await sh.post([Count("a"), Value("b", 0.5)])
     outcome = await sh.send([Count("a")], "id")
     error: Exception | None = outcome.error

@@ -20,6 +20,7 @@ from service_identity.pyopenssl import extract_patterns
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -37,12 +38,12 @@ from twisted.internet.interfaces import (
     ITransport,
 )
 from twisted.internet.protocol import connectionDone
+from twisted.internet.ssl import CertificateOptions, platformTrust
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from twisted.web.client import (
     URI,
     Agent,
-    BrowserLikePolicyForHTTPS,
     HTTPConnectionPool,
     ResponseNeverReceived,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "MAX_HEADERS",
     "PooledAgent",
     "cut",
+    "without_underscores",
 ]
 
 #: Seconds for which an unused connection is kept. Common servers close theirs after 5
@@ -198,17 +200,24 @@ class _TrackedEndpoint:
 @implementer(IOpenSSLClientConnectionCreator)
 class _StrictCreator:
     """
-    Refuses a certificate that cannot be checked, along with those that are wrong.
+    Makes TLS connections to one host, and refuses every certificate that does not
+    prove to be this host's.
 
-    Twisted (26.10) only logs an error in checking the host's name, such as of a
-    certificate that names none, and accepts the certificate.
+    Twisted's own creator (26.10) takes no host name with an underscore. When it cannot
+    check a name, such as of a certificate that names none, it logs an error and accepts
+    the certificate.
+
+    :param context: has the certificate authorities to trust.
+    :param host: a host name or an IP address.
     """
 
-    def __init__(self, creator: Any, host: bytes) -> None:
+    def __init__(self, context: SSL.Context, host: bytes) -> None:
         name = host.decode("ascii")
         is_address = isIPAddress(name) or isIPv6Address(name)
-        self._creator = creator
+        self._context = context
         self._identity = IPAddress_ID(name) if is_address else DNS_ID(name)
+        # RFC 6066, section 3: an address is not a server name.
+        self._server_name = None if is_address else host
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
         protocol = weakref.ref(tlsProtocol)
@@ -233,7 +242,9 @@ class _StrictCreator:
                 return False
             return True
 
-        connection: SSL.Connection = self._creator.clientConnectionForTLS(tlsProtocol)
+        connection = SSL.Connection(self._context, None)
+        if self._server_name is not None:
+            connection.set_tlsext_host_name(self._server_name)
         connection.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, check)
         return connection
 
@@ -295,47 +306,118 @@ class _SharedResolver:
         )
 
 
+@implementer(IHostnameResolver)
+class _OneNameResolver:
+    """
+    Looks up one name, whatever name it is asked for.
+    """
+
+    def __init__(self, resolver: IHostnameResolver, name: str) -> None:
+        self._resolver = resolver
+        self._name = name
+
+    def resolveHostName(
+        self,
+        resolutionReceiver: IResolutionReceiver,
+        hostName: str,
+        portNumber: int = 0,
+        addressTypes: Sequence[type[IAddress]] | None = None,
+        transportSemantics: str = "TCP",
+    ) -> IHostResolution:
+        return self._resolver.resolveHostName(
+            resolutionReceiver,
+            self._name,
+            portNumber,
+            addressTypes,
+            transportSemantics,
+        )
+
+
 @implementer(IReactorPluggableNameResolver, IReactorTCP, IReactorTime)
 class _ResolvingReactor:
     """
     A reactor as it is, but for its name resolver.
     """
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, resolver: IHostnameResolver) -> None:
         self._reactor = reactor
-        self.nameResolver = _SharedResolver(reactor.nameResolver)
+        self.nameResolver = resolver
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
 
 
+def without_underscores(host: str) -> str:
+    """
+    A name that stands in for a host where IDNA 2008 decides what a host name is: it
+    allows no underscores, which names in a private network often have.
+
+    :param host: a host name.
+    :returns: a name of the same length, which only the program itself sees.
+    """
+    return host.replace("_", "x")
+
+
+@implementer(IStreamClientEndpoint)
+class _UnderscoreEndpoint:
+    """
+    Connects to a host with an underscore in its name, which Twisted's
+    :class:`~twisted.internet.endpoints.HostnameEndpoint` refuses.
+    """
+
+    def __init__(
+        self, reactor: Any, resolver: IHostnameResolver, host: str, port: int
+    ) -> None:
+        self._host = host
+        self._endpoint = HostnameEndpoint(
+            _ResolvingReactor(reactor, _OneNameResolver(resolver, host)),
+            without_underscores(host),
+            port,
+        )
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        def show_the_host(failure: Failure) -> Failure:
+            if failure.check(DNSLookupError) is None:
+                return failure
+            message = f"no results for hostname lookup: {self._host}"
+            return Failure(DNSLookupError(message))
+
+        connected: Deferred[IProtocol] = self._endpoint.connect(protocolFactory)
+        return connected.addErrback(show_the_host)
+
+
 @implementer(IAgentEndpointFactory)
 class _Endpoints:
-    def __init__(self, agent: PooledAgent, trust_root: object) -> None:
+    def __init__(self, agent: PooledAgent, trust_root: Any) -> None:
         self._agent = agent
-        self._reactor = _ResolvingReactor(agent._reactor)
-        self._policy = BrowserLikePolicyForHTTPS(trust_root)
-        self._creators: dict[tuple[bytes, int], Any] = {}
+        self._resolver = _SharedResolver(agent._reactor.nameResolver)
+        self._trust_root = trust_root
+        self._context: SSL.Context | None = None
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         if uri.scheme not in (b"https", b"http"):
             raise SchemeNotSupported(f"Unsupported scheme: {uri.scheme!r}")
-        endpoint: IStreamClientEndpoint = HostnameEndpoint(
-            self._reactor, uri.host, uri.port
-        )
+        endpoint = self._plain_endpoint(uri.host, uri.port)
         tls = uri.scheme == b"https"
         if tls:
-            endpoint = wrapClientTLS(self._creator(uri.host, uri.port), endpoint)
+            creator = _StrictCreator(self._tls_context(), uri.host)
+            endpoint = wrapClientTLS(creator, endpoint)
         return _TrackedEndpoint(endpoint, tls, self._agent)
 
-    def _creator(self, host: bytes, port: int) -> Any:
-        # Reading the platform's roots takes milliseconds: once for each host, not for
-        # each request. An agent of this package talks to one host.
-        key = (host, port)
-        if key not in self._creators:
-            creator = self._policy.creatorForNetloc(host, port)
-            self._creators[key] = _StrictCreator(creator, host)
-        return self._creators[key]
+    def _plain_endpoint(self, host: bytes, port: int) -> IStreamClientEndpoint:
+        reactor, name = self._agent._reactor, host.decode("ascii")
+        if "_" in name:
+            return _UnderscoreEndpoint(reactor, self._resolver, name, port)
+        resolving = _ResolvingReactor(reactor, self._resolver)
+        endpoint: IStreamClientEndpoint = HostnameEndpoint(resolving, host, port)
+        return endpoint
+
+    def _tls_context(self) -> SSL.Context:
+        # Reading the platform's roots takes milliseconds: once, not for each request.
+        if self._context is None:
+            root = platformTrust() if self._trust_root is None else self._trust_root
+            self._context = CertificateOptions(trustRoot=root).getContext()
+        return self._context
 
 
 @implementer(IAgent)

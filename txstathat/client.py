@@ -38,10 +38,12 @@ from txstathat.points import (
     Value,
     check_name,
     check_number,
+    check_secret,
     expand_name,
     shown,
 )
 from txstathat.replies import Reply
+from txstathat.servers import API_URL, server_url
 from txstathat.stat import Stat
 from txstathat.transport import Transport
 from txstathat.wire import (
@@ -61,8 +63,6 @@ __all__ = [
     "txStatHatClassic",
 ]
 
-#: Where StatHat's API is.
-API_URL = "https://api.stathat.com"
 #: The most characters of a batch's id.
 MAX_BATCH_ID = 255
 #: The most points in a request with the EZ API: StatHat took no more.
@@ -105,10 +105,17 @@ class _Client:
     :param ignore_errors: whether failures are swallowed, unless a call says otherwise.
     :param transport: sends the requests.
     :raises ValueError: for a bad key; the message does not hold it.
+    :raises TypeError: if ``ignore_errors`` is no bool.
     """
 
     def __init__(self, key: str, ignore_errors: bool, transport: Transport) -> None:
-        self._key = _check_key(key)
+        self._key = check_secret(key, "the key")
+        if not isinstance(ignore_errors, bool):
+            # Not shown: it may be a key, or a URL with a secret in it.
+            raise TypeError(
+                "ignore_errors, the second argument, must be True or False, not "
+                f"{type(ignore_errors).__name__}; pass a server's URL as url="
+            )
         self._ignore_errors = ignore_errors
         self._transport = transport
         self._record = CallRecord(repr(self))
@@ -135,7 +142,8 @@ class _Client:
         Add to a counter.
 
         :param stat: the counter's name; its key with the Classic API.
-        :param count: how much to add: a finite int, float or Decimal.
+        :param count: how much to add: a finite number; see
+            :func:`~txstathat.points.plain_amount` for what is one.
         :param t: when it happened: Unix seconds or an aware datetime; by default the
             time at which StatHat receives it.
         :param ignore_errors: overrides the client's setting for this call.
@@ -217,10 +225,14 @@ class _Client:
             :class:`~twisted.internet.defer.CancelledError`; the request and its
             connection are aborted.
         """
+        listed: list[Point] = []
         try:
-            payloads = self.seal(points)
+            listed = check_number(points)
+            payloads = self.seal(listed)
         except Exception as error:
             # Mostly InvalidPoint; but a caller's own iterable may raise anything.
+            if isinstance(error, InvalidPoint):
+                error.stat = self._bad_stat(listed)
             return succeed(Outcome(Verdict.REFUSED, error))
         if not payloads:
             return succeed(Outcome(Verdict.ACCEPTED))
@@ -283,6 +295,14 @@ class _Client:
         """
         raise NotImplementedError
 
+    def describe_stat(self, stat: object) -> str:
+        """
+        A stat as the log may show it, such as ``stat 'signups'``.
+
+        :param stat: what should be its name.
+        """
+        return f"stat {shown(stat)}"
+
     def close(self) -> Deferred[None]:
         """
         End: calls under way have a second to finish, then everything is closed.
@@ -292,6 +312,17 @@ class _Client:
             :class:`~txstathat.errors.StatHatClosed`.
         """
         return self._transport.close()
+
+    def _bad_stat(self, points: list[Point]) -> object:
+        """
+        The stat of the first point that cannot be sent, ``None`` if there is none.
+        """
+        for point in points:
+            try:
+                self.seal([point])
+            except InvalidPoint:
+                return getattr(point, "stat", None)
+        return None
 
     def _with_key(self, payload: Payload) -> bytes:
         raise NotImplementedError
@@ -324,10 +355,12 @@ class _Client:
         error = outcome.error
         if error is None:
             self._record.accepted(self._transport.reactor.seconds())
-        elif ignore_errors:
-            self._record.swallowed(error)
-        else:
+        elif not ignore_errors:
             raise error
+        elif isinstance(error, InvalidPoint):
+            self._record.bad_point(error, self.describe_stat(error.stat))
+        else:
+            self._record.swallowed(error)
         return outcome.accepted
 
 
@@ -339,15 +372,18 @@ class txStatHat(_Client):
 
     :param ezkey: the account's EZ key: its e-mail address, until it is changed.
     :param ignore_errors: whether failures are swallowed, unless a call says otherwise.
-    :param url: where the API is; may end in a path. ``http://`` works only when said
-        here; nothing falls back to it.
+    :param url: where the API is; may end in a path. By default ``TXSTATHAT_URL`` of
+        the environment, which is read now, and where that is not set StatHat's address.
+        ``http://`` works only when a URL says so; nothing falls back to it.
     :param timeout: seconds that one call may take, waiting in line included.
     :param max_connections: how many requests may be in flight.
     :param max_waiting: how many more may wait in line.
     :param reactor: the global reactor by default, looked for when first needed.
     :param agent: sends the requests; by default a
         :class:`~txstathat.agent.PooledAgent` of the client's own.
-    :raises ValueError: for a bad key, URL or limit. No network is used here.
+    :raises ValueError: for a bad key, URL or limit, or an agent that does not encrypt
+        (see :func:`~txstathat.transport.check_agent`). No network is used here.
+    :raises TypeError: if ``ignore_errors`` is no bool.
     """
 
     def __init__(
@@ -355,7 +391,7 @@ class txStatHat(_Client):
         ezkey: str,
         ignore_errors: bool = True,
         *,
-        url: str = API_URL,
+        url: str | None = None,
         timeout: float = 10.0,
         max_connections: int = 8,
         max_waiting: int = 10_000,
@@ -363,7 +399,7 @@ class txStatHat(_Client):
         agent: IAgent | None = None,
     ) -> None:
         transport = Transport(
-            url,
+            server_url(url, API_URL),
             timeout=timeout,
             max_connections=max_connections,
             max_waiting=max_waiting,
@@ -426,7 +462,7 @@ class txStatHatClassic(_Client):
         ukey: str,
         ignore_errors: bool = True,
         *,
-        url: str = API_URL,
+        url: str | None = None,
         timeout: float = 10.0,
         max_connections: int = 8,
         max_waiting: int = 10_000,
@@ -434,7 +470,7 @@ class txStatHatClassic(_Client):
         agent: IAgent | None = None,
     ) -> None:
         transport = Transport(
-            url,
+            server_url(url, API_URL),
             timeout=timeout,
             max_connections=max_connections,
             max_waiting=max_waiting,
@@ -476,19 +512,14 @@ class txStatHatClassic(_Client):
         """
         check_name(stat, "key")
 
+    def describe_stat(self, stat: object) -> str:
+        """
+        A stat as the log may show it: without its key, which is private.
+        """
+        return "a stat (its key is not shown)"
+
     def _with_key(self, payload: Payload) -> bytes:
         return b"%b&%b" % (self._prefix, payload.body)
-
-
-def _check_key(key: object) -> str:
-    """
-    A key is checked as a stat's name is, but no error may show it.
-    """
-    try:
-        return check_name(key, "key")
-    except InvalidPoint as error:
-        problem = error.problem
-    raise ValueError(f"the key is not valid: {problem}")
 
 
 def _ez_payload(points: list[Point]) -> Payload:

@@ -54,7 +54,11 @@ class InvalidPoint(_InvalidField):
     :ivar field: which part is wrong: ``'stat'``, ``'count'``, ``'value'``, ``'t'``
         or ``'point'``.
     :ivar problem: what is wrong with it, with the value and the rule.
+    :ivar stat: the stat that the point is for, where that is known; with the Classic
+        API it is the stat's private key.
     """
+
+    stat: object = None
 
 
 class InvalidTelemetry(_InvalidField):

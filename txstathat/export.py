@@ -30,16 +30,15 @@ from txstathat.exported import (
     read_stat,
 )
 from txstathat.outcome import NO_ANSWER, one_line
-from txstathat.points import Amount, amount_text, check_name, shown
+from txstathat.points import Amount, amount_text, check_name, check_secret, shown
 from txstathat.replies import BadReply, Reply
+from txstathat.servers import EXPORT_URL, server_url
 from txstathat.summary import Summary, summarize
 from txstathat.timeframe import Timeframe
 from txstathat.transport import Transport
 
 __all__ = ["EXPORT_URL", "MAX_EXPORT_REPLY", "MAX_IDS", "MAX_STATS", "StatHatExport"]
 
-#: Where StatHat's export API is.
-EXPORT_URL = "https://www.stathat.com"
 #: The largest body of a reply of the export API that is read, in bytes: 10,000 stats
 #: with names of 255 characters, each escaped, or 10 stats with 10,000 points each.
 MAX_EXPORT_REPLY = 32 * 1024 * 1024
@@ -69,22 +68,24 @@ class StatHatExport:
     connection, and makes it fail with :class:`~twisted.internet.defer.CancelledError`.
 
     :param token: an access token of the account's.
-    :param url: where the API is; may end in a path. ``http://`` works only when said
-        here; nothing falls back to it.
+    :param url: where the API is; may end in a path. By default ``TXSTATHAT_URL`` of
+        the environment, which is read now, and where that is not set StatHat's address.
+        ``http://`` works only when a URL says so; nothing falls back to it.
     :param timeout: seconds that one request may take, waiting in line included.
     :param max_connections: how many requests may be in flight.
     :param max_waiting: how many more may wait in line.
     :param reactor: the global reactor by default, looked for when first needed.
     :param agent: sends the requests; by default a
         :class:`~txstathat.agent.PooledAgent` of the client's own.
-    :raises ValueError: for a bad token, URL or limit. No network is used here.
+    :raises ValueError: for a bad token, URL or limit, or an agent that does not encrypt
+        (see :func:`~txstathat.transport.check_agent`). No network is used here.
     """
 
     def __init__(
         self,
         token: str,
         *,
-        url: str = EXPORT_URL,
+        url: str | None = None,
         timeout: float = 30.0,
         max_connections: int = 4,
         max_waiting: int = 1_000,
@@ -95,7 +96,7 @@ class StatHatExport:
         self._path = f"/x/{quote(token, safe='')}"
         self._basic = b64encode(f"{token}:".encode()).decode("ascii")
         self._transport = Transport(
-            url,
+            server_url(url, EXPORT_URL),
             timeout=timeout,
             max_connections=max_connections,
             max_waiting=max_waiting,
@@ -383,16 +384,12 @@ def _each(read: Callable[[Any], Read]) -> Callable[[Any], tuple[Read, ...]]:
 
 def _check_token(token: object) -> str:
     """
-    A token is checked as an id is, but no error may show it.
+    A token is a part of the path.
     """
-    try:
-        _segment(token)
-    except InvalidPoint:
-        raise ValueError(
-            "the access token must be text of 1 to 255 characters, without control "
-            "characters"
-        ) from None
-    return str(token)
+    checked = check_secret(token, "the access token")
+    if checked in (".", ".."):
+        raise ValueError("the access token is not valid: it is a dot, or two")
+    return checked
 
 
 def _segment(id: object) -> str:

@@ -11,7 +11,10 @@ from twisted.logger import Logger
 
 from txstathat.errors import InvalidPoint
 
-__all__ = ["CallRecord", "ClientHealth"]
+__all__ = ["BadStats", "CallRecord", "ClientHealth", "MAX_BAD_STATS"]
+
+#: How many stats with bad points are remembered, so that each is logged once.
+MAX_BAD_STATS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +34,33 @@ class ClientHealth:
     last_error: str | None = None
 
 
+class BadStats:
+    """
+    The stats that had a bad point, up to :data:`MAX_BAD_STATS`.
+    """
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+
+    def is_new(self, stat: object) -> bool:
+        """
+        Whether a stat has its first bad point now, and there is room to remember it.
+        """
+        # Hashes: a name may be long, and with the Classic API it is a secret. What is
+        # no text may do anything when it is hashed.
+        known = str.__hash__(stat) if isinstance(stat, str) else hash(type(stat))
+        if known in self._seen or len(self._seen) >= MAX_BAD_STATS:
+            return False
+        self._seen.add(known)
+        return True
+
+
 class CallRecord:
     """
     Keeps the numbers of one client, and logs a warning when failures begin and one
-    when they end; what lies between is logged at debug level.
+    when they end; what lies between is logged at debug level. A bad point is a mistake
+    in the program, no outage that begins and ends: the first one of each stat is a
+    warning.
 
     :param client: what to call the client in the log: without a secret.
     """
@@ -48,7 +74,7 @@ class CallRecord:
         self._last_success: float | None = None
         self._last_error: str | None = None
         self._failing = False
-        self._warned_of_point = False
+        self._bad_stats = BadStats()
 
     def snapshot(self) -> ClientHealth:
         """
@@ -79,17 +105,34 @@ class CallRecord:
 
         :param error: the failure; its text holds no secret.
         """
-        cause = type(error).__name__
-        self._swallowed[cause] = self._swallowed.get(cause, 0) + 1
-        self._last_error = f"{cause}: {error}"
-        # A bad point is a mistake in the program, not an outage that begins and ends.
-        if isinstance(error, InvalidPoint):
-            first, self._warned_of_point = not self._warned_of_point, True
-        else:
-            first, self._failing = not self._failing, True
-        log = self._log.warn if first else self._log.debug
+        self._add(error)
+        log = self._log.debug if self._failing else self._log.warn
+        self._failing = True
         log(
             "{client}: points were not accepted: {error} (swallowed; see its health)",
             client=self._client,
             error=self._last_error,
         )
+
+    def bad_point(self, error: InvalidPoint, stat: str) -> None:
+        """
+        A bad point was swallowed.
+
+        :param error: what is wrong with it.
+        :param stat: its stat, as the log may show it.
+        """
+        self._add(error)
+        is_new = self._bad_stats.is_new(error.stat)
+        log = self._log.warn if is_new else self._log.debug
+        log(
+            "{client}: a point of {stat} is not valid: {error} (swallowed; "
+            "logged once for each stat)",
+            client=self._client,
+            stat=stat,
+            error=self._last_error,
+        )
+
+    def _add(self, error: Exception) -> None:
+        cause = type(error).__name__
+        self._swallowed[cause] = self._swallowed.get(cause, 0) + 1
+        self._last_error = f"{cause}: {error}"

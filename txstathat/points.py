@@ -10,14 +10,17 @@ what leaves a program means the same to everyone who reads it.
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from fractions import Fraction
 from functools import lru_cache
 from itertools import islice
-from typing import Any, TypeAlias
+from numbers import Integral, Rational, Real
+from typing import Any, SupportsFloat, SupportsIndex, TypeAlias
 
 from txstathat.errors import InvalidPoint
 
@@ -31,6 +34,7 @@ __all__ = [
     "MAX_POST",
     "MAX_TIME",
     "Parts",
+    "PlainAmount",
     "Point",
     "Time",
     "Value",
@@ -38,6 +42,7 @@ __all__ = [
     "as_point",
     "check_name",
     "check_number",
+    "check_secret",
     "epoch_seconds",
     "expand_name",
     "expand_point",
@@ -46,11 +51,16 @@ __all__ = [
     "one_kind",
     "parse_amount",
     "parse_time",
+    "plain_amount",
     "shown",
 ]
 
-Amount: TypeAlias = int | float | Decimal
-Time: TypeAlias = int | float | datetime
+#: An amount as this package uses it.
+PlainAmount: TypeAlias = int | float | Decimal
+#: An amount as a program may pass it; see :func:`plain_amount`.
+Amount: TypeAlias = PlainAmount | SupportsIndex | SupportsFloat
+#: A time as a program may pass it; see :func:`epoch_seconds`.
+Time: TypeAlias = int | float | datetime | SupportsIndex | SupportsFloat
 
 #: The most characters that a stat name may have (StatHat's rule).
 MAX_NAME = 255
@@ -71,6 +81,8 @@ MAX_TIME = 100_000_000_000
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,5})?")
 _WHOLE = re.compile(r"[+-]?[0-9]+")
+# The longest numerator and denominator whose decimal text is looked at.
+_MAX_BITS = 1_100
 # How many names are remembered as valid, so that each is looked through only once.
 _NAMES = 10_000
 
@@ -159,6 +171,29 @@ def check_name(stat: object, field: str = "stat") -> str:
     return stat
 
 
+def check_secret(secret: object, name: str) -> str:
+    """
+    Check a key or a token as the name of a stat is checked; no error shows it.
+
+    :param secret: what should be a key.
+    :param name: what to call it in the error, such as ``'the key'``.
+    :returns: the key.
+    :raises ValueError: if it could not name a stat, or begins or ends with white space
+        or a byte-order mark, as what is read from a file may.
+    """
+    if isinstance(secret, str) and secret != secret.strip().strip("\ufeff").strip():
+        problem = (
+            "it begins or ends with white space or a byte-order mark; "
+            "was it read from a file? Remove that, such as with .strip()"
+        )
+    else:
+        try:
+            return check_name(secret, "key")
+        except InvalidPoint as error:
+            problem = error.problem
+    raise ValueError(f"{name} is not valid: {problem}")
+
+
 @lru_cache(_NAMES)
 def is_plain_name(stat: str) -> bool:
     """
@@ -203,33 +238,101 @@ def amount_text(amount: object, field: str = "value") -> str:
     :param amount: what should be an amount.
     :param field: what to call it in the error: ``'count'`` or ``'value'``.
     :returns: a decimal number, valid in JSON and in a form.
-    :raises InvalidPoint: if it is no finite int, float or Decimal, or too large.
+    :raises InvalidPoint: as :func:`plain_amount`.
     """
-    # The base classes' own methods: a subclass (numpy.float64, an IntEnum) may print
-    # itself in other ways.
-    if isinstance(amount, bool):
-        raise InvalidPoint(field, f"must be a number, not {amount!r}")
-    if isinstance(amount, int):
-        if not -MAX_INTEGER <= amount <= MAX_INTEGER:
+    plain = plain_amount(amount, field)
+    return str(plain) if isinstance(plain, Decimal) else repr(plain)
+
+
+def plain_amount(amount: object, field: str = "value") -> PlainAmount:
+    """
+    An amount as an int, a float or a Decimal, exactly.
+
+    Besides these three, it may be a number of any library that registers its types
+    with Python's :mod:`numbers` (:class:`numbers.Integral`, :class:`numbers.Real`), as
+    numpy and gmpy2 do, or an object with ``__index__``. One that no float equals (some
+    of :class:`~fractions.Fraction`, numpy's ``longdouble``) becomes a Decimal if
+    :data:`MAX_AMOUNT_TEXT` characters can hold it, else the nearest float: 1/3 has no
+    decimal text that is exact.
+
+    :param amount: what should be an amount.
+    :param field: what to call it in the error: ``'count'`` or ``'value'``.
+    :raises InvalidPoint: if it is no such number, a bool (of numpy's too), not finite,
+        or too large.
+    """
+    plain = _as_number(amount)
+    if isinstance(plain, int):
+        if not -MAX_INTEGER <= plain <= MAX_INTEGER:
             raise InvalidPoint(
-                field, f"{shown(amount)} is beyond the largest amount, {MAX_INTEGER}"
+                field, f"{shown(plain)} is beyond the largest amount, {MAX_INTEGER}"
             )
-        return int.__repr__(amount)
-    if isinstance(amount, float):
-        if not math.isfinite(amount):
-            raise InvalidPoint(field, f"must be finite, not {float.__repr__(amount)}")
-        return float.__repr__(amount)
-    if isinstance(amount, Decimal):
-        text = Decimal.__str__(amount)
+    elif isinstance(plain, float):
+        if not math.isfinite(plain):
+            raise InvalidPoint(field, f"must be finite, not {shown(amount)}")
+    elif isinstance(plain, Decimal):
+        text = str(plain)
         if len(text) > MAX_AMOUNT_TEXT:
             raise InvalidPoint(
                 field, f"has {len(text)} digits; at most {MAX_AMOUNT_TEXT} are allowed"
             )
         parse_amount(text, field)
-        return text
-    raise InvalidPoint(
-        field, f"must be an int, a float or a Decimal, not {shown(amount)}"
-    )
+    else:
+        raise InvalidPoint(field, f"must be a number, not {shown(amount)}")
+    return plain
+
+
+def _as_number(number: Any) -> PlainAmount | None:
+    """
+    A number as one of Python's own, ``None`` for what is no number.
+    """
+    # The base classes' own methods: a subclass (numpy.float64, an IntEnum) may convert
+    # itself in other ways.
+    if isinstance(number, int):
+        return None if isinstance(number, bool) else int.__int__(number)
+    if isinstance(number, float):
+        return float.__float__(number)
+    if isinstance(number, Decimal):
+        return Decimal(number)
+    try:
+        if isinstance(number, Rational) and not isinstance(number, Integral):
+            ratio = Fraction(int(number.numerator), int(number.denominator))
+            return _from_fraction(ratio)
+        if isinstance(number, Real) and not isinstance(number, Integral):
+            return _from_real(number)
+        return int(operator.index(number))
+    except Exception:
+        # Another library's code: whatever it raises, this is no number to send.
+        return None
+
+
+def _from_real(number: Any) -> PlainAmount:
+    nearest = float(number)
+    if not math.isfinite(nearest) or nearest == number:
+        return nearest
+    ratio = getattr(number, "as_integer_ratio", None)
+    return nearest if ratio is None else _from_fraction(Fraction(*map(int, ratio())))
+
+
+def _from_fraction(fraction: Fraction) -> PlainAmount:
+    whole, below = fraction.numerator, fraction.denominator
+    if below == 1:
+        return whole
+    try:
+        nearest = whole / below
+    except OverflowError:
+        return math.copysign(math.inf, whole)
+    if nearest == fraction:
+        return nearest
+    # A fraction is a decimal if nothing but twos and fives is below. There are no more
+    # of them than bits; very long numbers fit in no amount's text.
+    places = below.bit_length()
+    if max(places, whole.bit_length()) <= _MAX_BITS and 10**places % below == 0:
+        digits = str(whole * 10**places // below)
+        short = digits.rstrip("0")
+        exact = Decimal(f"{short}E{len(digits) - len(short) - places}")
+        if len(str(exact)) <= MAX_AMOUNT_TEXT:
+            return exact
+    return nearest
 
 
 def parse_amount(text: str, field: str = "value") -> int | float:
@@ -260,7 +363,8 @@ def epoch_seconds(t: object) -> int:
     """
     A time as whole seconds since the Unix epoch.
 
-    :param t: Unix seconds (fractions are cut off) or an aware datetime.
+    :param t: Unix seconds (fractions are cut off), as any number that
+        :func:`plain_amount` takes but a Decimal, or an aware datetime.
     :raises InvalidPoint: if it is naive, negative, not finite, or so large that it
         seems to be in milliseconds.
     """
@@ -271,10 +375,10 @@ def epoch_seconds(t: object) -> int:
                 f"{shown(t)} has no time zone; "
                 "pass an aware datetime, such as datetime.now(timezone.utc)",
             )
-        seconds: float = t.timestamp()
-    elif isinstance(t, (int, float)) and not isinstance(t, bool):
-        seconds = t
+        seconds: PlainAmount | None = t.timestamp()
     else:
+        seconds = None if isinstance(t, Decimal) else _as_number(t)
+    if seconds is None:
         raise InvalidPoint(
             "t", f"must be Unix seconds or an aware datetime, not {shown(t)}"
         )
@@ -313,11 +417,11 @@ def expand_point(point: Point) -> list[Point]:
     """
     Check a point, and take its name apart where it names several stats.
 
-    :returns: one valid point for each stat, its amount and time as they were given.
+    :returns: one valid point for each stat, its amount plain, its time as it was given.
     :raises InvalidPoint: if any part of it is not valid.
     """
     kind, amount = kind_and_amount(point)
-    amount_text(amount, kind)
+    amount = plain_amount(amount, kind)
     if point.t is not None:
         epoch_seconds(point.t)
     return [type(point)(name, amount, point.t) for name in expand_name(point.stat)]

@@ -10,9 +10,10 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 
-from txstathat.client import API_URL, txStatHat, txStatHatClassic
+from txstathat.client import txStatHat, txStatHatClassic
 from txstathat.null import NullStatHat
 from txstathat.points import Amount, Time
+from txstathat.servers import API_URL, server_url
 
 __all__ = [
     "classic_count",
@@ -99,7 +100,7 @@ def stathat_from_env(
     Make a client as the environment says.
 
     ``TXSTATHAT_EZKEY`` is the EZ key: where it is not set, or empty, nothing is to be
-    counted. ``TXSTATHAT_URL`` is the server, StatHat's API by default.
+    counted. ``TXSTATHAT_URL`` is the server, StatHat's by default.
 
     :param environ: the environment; the process's own by default, read when called.
     :param settings: as for :class:`~txstathat.client.txStatHat`; ``url`` wins over the
@@ -112,5 +113,5 @@ def stathat_from_env(
     ezkey = environ.get("TXSTATHAT_EZKEY", "")
     if not ezkey:
         return NullStatHat()
-    settings.setdefault("url", environ.get("TXSTATHAT_URL") or API_URL)
-    return txStatHat(ezkey, **settings)
+    url = server_url(settings.pop("url", None), API_URL, environ)
+    return txStatHat(ezkey, url=url, **settings)

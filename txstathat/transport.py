@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from ipaddress import IPv6Address
 from typing import Any
 
 from hyperlink import EncodedURL
@@ -24,12 +25,24 @@ from twisted.internet.defer import (
 )
 from twisted.internet.error import TimeoutError
 from twisted.python.failure import Failure
-from twisted.web.client import ResponseFailed, ResponseNeverReceived
+from twisted.web.client import (
+    ContentDecoderAgent,
+    CookieAgent,
+    ProxyAgent,
+    RedirectAgent,
+    ResponseFailed,
+    ResponseNeverReceived,
+)
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IBodyProducer
+from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
-from txstathat.agent import MAX_HEADERS, HandshakeFailed, PooledAgent
+from txstathat.agent import (
+    MAX_HEADERS,
+    HandshakeFailed,
+    PooledAgent,
+    without_underscores,
+)
 from txstathat.errors import StatHatBusy, StatHatClosed
 from txstathat.points import shown
 from txstathat.replies import MAX_REPLY, BadReply, PlainReplies, Reply, read_reply
@@ -39,8 +52,10 @@ __all__ = [
     "CLOSE_TIMEOUT",
     "MAX_TIMEOUT",
     "Transport",
+    "check_agent",
     "check_url",
     "may_have_arrived",
+    "with_stand_in",
 ]
 
 #: The longest time limit that can be set, in seconds.
@@ -49,14 +64,18 @@ MAX_TIMEOUT = 86_400.0
 CLOSE_TIMEOUT = 1.0
 
 _PORT = re.compile(r":[0-9]{1,5}$")
-_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+# Reserved by RFC 2606, so that nothing is found if it ever leaves the program.
+_STAND_IN = "server.invalid"
 
 
 def check_url(url: object) -> str:
     """
     Check the URL of a server.
 
-    :param url: ``https://`` or ``http://``, a host, perhaps a port and a path.
+    :param url: ``https://`` or ``http://``, a host, perhaps a port and a path. The host
+        is a name (underscores are allowed), an IPv4 address, or an IPv6 address in
+        brackets.
     :returns: the URL without a slash at its end.
     :raises ValueError: if it is anything else; the message holds no part of the URL,
         since there may be a secret in it.
@@ -84,26 +103,94 @@ def _url_problem(url: object) -> str | None:
     host, _, port = netloc.rpartition(":") if _PORT.search(netloc) else (netloc, "", "")
     if port and not 0 < int(port) < 65536:
         return "must have a port from 1 to 65535"
-    if not _is_host(host) or not _is_known_to_treq(url):
+    if not (_is_ipv6(host) or _is_host(host)):
         return (
-            "needs a valid host name (letters, digits, hyphens, dots) or IPv4 address"
+            "needs a valid host: a name (letters, digits, hyphens, underscores, dots), "
+            "an IPv4 address, or an IPv6 address in brackets"
         )
     return None
 
 
-def _is_host(host: str) -> bool:
-    # No IPv6 address: treq (26.7) cannot ask for one. Names that have only such do.
-    labels = host.removesuffix(".").split(".")
-    return len(host) <= 253 and all(_LABEL.fullmatch(label) for label in labels)
-
-
-def _is_known_to_treq(url: str) -> bool:
-    # What treq does with a URL first: better refuse it here than at every count.
+def _is_ipv6(host: str) -> bool:
+    # "%" begins a zone, which means something only on one machine.
+    if not (host.startswith("[") and host.endswith("]")) or "%" in host:
+        return False
     try:
-        EncodedURL.from_text(url).to_uri()
+        IPv6Address(host[1:-1])
     except ValueError:
         return False
     return True
+
+
+def _is_host(host: str) -> bool:
+    labels = host.removesuffix(".").split(".")
+    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+        return False
+    # Names that IDNA does not allow fail in Twisted: better here than at every count.
+    try:
+        EncodedURL.from_text(f"http://{without_underscores(host)}").to_uri()
+    except ValueError:
+        return False
+    return True
+
+
+def with_stand_in(url: str) -> tuple[str, bytes]:
+    """
+    Put a stand-in for the host into a URL, for treq: its URL parser refuses IPv6
+    addresses and underscores. The agent below treq gets the real host back.
+
+    :param url: a URL that :func:`check_url` accepts.
+    :returns: the URL with the stand-in, and the real host with its port.
+    """
+    scheme, _, rest = url.partition("://")
+    netloc, slash, path = rest.partition("/")
+    return f"{scheme}://{_STAND_IN}{slash}{path}", netloc.lower().encode("ascii")
+
+
+@implementer(IAgent)
+class _RealHostAgent:
+    """
+    Puts the real host back into the URLs that treq asks for; see
+    :func:`with_stand_in`.
+    """
+
+    def __init__(self, agent: IAgent, netloc: bytes) -> None:
+        self._agent = agent
+        self._netloc = netloc
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+    ) -> Deferred[IResponse]:
+        scheme, _, rest = uri.partition(b"://")
+        path = rest.removeprefix(_STAND_IN.encode("ascii"))
+        real = b"%b://%b%b" % (scheme, self._netloc, path)
+        response: Deferred[IResponse] = self._agent.request(
+            method, real, headers, bodyProducer
+        )
+        return response
+
+
+def check_agent(agent: IAgent | None, url: str) -> None:
+    """
+    Refuse an agent that would send a request for an ``https://`` URL in plain text.
+
+    :param agent: the agent, if there is one.
+    :param url: a URL that :func:`check_url` accepts.
+    :raises ValueError: if it is Twisted's :class:`~twisted.web.client.ProxyAgent`,
+        perhaps inside another of Twisted's agents, and the URL is ``https://``.
+    """
+    while isinstance(agent, (ContentDecoderAgent, CookieAgent, RedirectAgent)):
+        agent = agent._agent
+    if isinstance(agent, ProxyAgent) and url.startswith("https://"):
+        raise ValueError(
+            "Twisted's ProxyAgent sends requests for https:// URLs to the proxy in "
+            "plain text, with the key; pass an agent that opens a tunnel through the "
+            "proxy (CONNECT), or none"
+        )
 
 
 def may_have_arrived(error: BaseException) -> bool:
@@ -209,7 +296,8 @@ class Transport:
     :param agent: sends the requests; by default a
         :class:`~txstathat.agent.PooledAgent`, made when first needed. One that is
         passed in is not closed by :meth:`close`.
-    :raises ValueError: if a parameter is out of range.
+    :raises ValueError: if a parameter is out of range, or the agent does not encrypt
+        what an ``https://`` URL promises; see :func:`check_agent`.
     """
 
     def __init__(
@@ -224,6 +312,7 @@ class Transport:
         agent: IAgent | None = None,
     ) -> None:
         self.url = check_url(url)
+        check_agent(agent, self.url)
         _check_timeout(timeout)
         _check_number("max_connections", max_connections, 1)
         _check_number("max_waiting", max_waiting, 0)
@@ -234,6 +323,7 @@ class Transport:
         self._slots = Slots(max_connections)
         self._reactor = reactor
         self._agent = agent
+        self._treq_url, self._netloc = with_stand_in(self.url)
         self._own_agent: PooledAgent | None = None
         self._http: HTTPClient | None = None
         self._under_way: dict[_Exchange, None] = {}
@@ -311,13 +401,11 @@ class Transport:
             return read_reply(response.original, self._max_reply)
 
         if self._http is None:
-            self._http = HTTPClient(
-                PlainReplies(self._agent or self._make_agent()),
-                data_to_body_producer=_Body,
-            )
+            agent = _RealHostAgent(self._agent or self._make_agent(), self._netloc)
+            self._http = HTTPClient(PlainReplies(agent), data_to_body_producer=_Body)
         return self._http.request(
             method,
-            self.url + path,
+            self._treq_url + path,
             headers=headers,
             data=body,
             allow_redirects=False,

@@ -18,7 +18,7 @@ from twisted.web.iweb import IAgent
 
 from txstathat.collector.ingest import Refusal
 from txstathat.errors import StatHatClosed, StatHatError
-from txstathat.transport import Transport, check_url
+from txstathat.transport import Transport, check_agent, check_url
 
 __all__ = [
     "MAX_URL",
@@ -99,7 +99,8 @@ class Webhooks:
     :param reactor: by default the global one.
     :param agent: sends the requests; by default each has a connection of its own, over
         verified TLS.
-    :raises ValueError: if one of the URLs is not valid.
+    :raises ValueError: if one of the URLs is not valid, or the agent does not encrypt
+        what goes there (see :func:`~txstathat.transport.check_agent`).
     """
 
     def __init__(
@@ -111,6 +112,8 @@ class Webhooks:
     ) -> None:
         self._default = check_webhook(urls[0]) if urls else ""
         self._origins = {origin_of(check_webhook(url)) for url in urls}
+        for origin in self._origins:
+            check_agent(agent, origin)
         self._reactor = reactor
         self._agent = agent
         self._open: set[Transport] = set()

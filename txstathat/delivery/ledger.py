@@ -11,6 +11,9 @@ from types import MappingProxyType
 
 from twisted.logger import Logger
 
+from txstathat.errors import InvalidPoint
+from txstathat.health import BadStats
+
 __all__ = ["COMPLAINT_INTERVAL", "DeliveryHealth", "Ledger"]
 
 #: Seconds between two lines in the log about the same kind of trouble.
@@ -113,6 +116,7 @@ class Ledger:
         self.spool_error: str | None = None
         self._failing = False
         self._complaints: dict[str, float] = {}
+        self._bad_stats = BadStats()
 
     def snapshot(self) -> DeliveryHealth:
         """
@@ -137,12 +141,22 @@ class Ledger:
             spool_error=self.spool_error,
         )
 
-    def refuse(self, error: Exception) -> None:
+    def refuse(self, error: Exception, stat: str) -> None:
         """
-        A call was not recorded.
+        A call was not recorded. A bad point is logged once for each stat.
+
+        :param stat: the call's stat, as the log may show it.
         """
         self.refused += 1
-        self.complain("refused", "a point was not recorded: {error}", error=str(error))
+        if not isinstance(error, InvalidPoint):
+            text = "a point was not recorded: {error}"
+            self.complain("refused", text, error=str(error))
+        elif self._bad_stats.is_new(error.stat):
+            self._log.warn(
+                "a point of {stat} was not recorded: {error}",
+                stat=stat,
+                error=str(error),
+            )
 
     def deliver(self, calls: int) -> None:
         """

@@ -32,7 +32,7 @@ from txstathat.delivery.ledger import DeliveryHealth, Ledger
 from txstathat.delivery.sender import MAX_IN_FLIGHT, OnRejected, Sender
 from txstathat.delivery.window import Window
 from txstathat.delivery.worker import make_worker
-from txstathat.errors import StatHatClosed
+from txstathat.errors import InvalidPoint, StatHatClosed
 from txstathat.interfaces import IStatHat
 from txstathat.points import MAX_INTEGER, MAX_POST, Amount, Time
 from txstathat.stat import Stat
@@ -203,7 +203,8 @@ class StatHatService(Service):
         whose start they carry, the others by second.
 
         :param stat: the counter's name; its key with the Classic API.
-        :param count: how much to add: a finite int, float or Decimal.
+        :param count: how much to add: a finite number; see
+            :func:`~txstathat.points.plain_amount` for what is one.
         :param t: when it happened: Unix seconds or an aware datetime.
         :param ignore_errors: ``False`` makes the Deferred fail where it would fire
             with ``False``.
@@ -270,7 +271,9 @@ class StatHatService(Service):
                 raise StatHatClosed
             add(stat, amount, t, int(self._seconds()))
         except Exception as error:
-            self._ledger.refuse(error)
+            if isinstance(error, InvalidPoint):
+                error.stat = stat
+            self._ledger.refuse(error, self._client.describe_stat(stat))
             return fail(error) if ignore_errors is False else succeed(False)
         if len(self._window) >= self._window_limit:
             self._seal()

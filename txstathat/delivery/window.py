@@ -16,10 +16,12 @@ from txstathat.points import (
     MAX_INTEGER,
     Amount,
     Count,
+    PlainAmount,
     Time,
     Value,
     amount_text,
     epoch_seconds,
+    plain_amount,
 )
 
 __all__ = ["Window"]
@@ -47,7 +49,7 @@ class Window:
 
     def _clear(self) -> None:
         self.cells: dict[str, list[int]] = {}
-        self._sums: dict[_Key, tuple[Amount, int]] = {}
+        self._sums: dict[_Key, tuple[PlainAmount, int]] = {}
         self._single: list[Count | Value] = []
         self._checked: set[str] = set()
         self._start = 0
@@ -78,7 +80,7 @@ class Window:
         :raises InvalidPoint: if it is not valid; nothing was recorded.
         """
         second = None if t is None else epoch_seconds(t)
-        amount = _plain(count, "count")
+        amount = plain_amount(count, "count")
         self._check(stat)
         if not self:
             self._start = now
@@ -100,7 +102,7 @@ class Window:
         Record a value, which carries its own time; otherwise as :meth:`count`.
         """
         second = now if t is None else epoch_seconds(t)
-        amount = _plain(value, "value")
+        amount = plain_amount(value, "value")
         self._check(stat)
         if not self:
             self._start = now
@@ -133,23 +135,13 @@ class Window:
         return tallies
 
 
-def _plain(amount: Amount, field: str) -> Amount:
-    """
-    A valid amount as a plain int, float or Decimal: a subclass may add up oddly.
-    """
-    amount_text(amount, field)
-    if isinstance(amount, int):
-        return int(amount)
-    return float(amount) if isinstance(amount, float) else Decimal(amount)
-
-
-def _sum(one: Amount, other: Amount) -> Amount | None:
+def _sum(one: PlainAmount, other: PlainAmount) -> PlainAmount | None:
     """
     The sum of two amounts of one type; ``None`` where it cannot be sent.
     """
     if isinstance(one, Decimal) and isinstance(other, Decimal):
         try:
-            both: Amount = _EXACT.add(one, other)
+            both: PlainAmount = _EXACT.add(one, other)
             amount_text(both)
         except (DecimalException, InvalidPoint):
             return None

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from txstathat.interfaces import IKick, IStatHat
-from txstathat.points import Amount, Time
+from txstathat.points import Amount, Time, plain_amount
 
 __all__ = ["KickStatHat"]
 
@@ -45,7 +45,7 @@ class KickStatHat:
         axes = {} if self._axis is None else {self._axis: stat}
         date = t
         if t is not None and not isinstance(t, datetime):
-            date = datetime.fromtimestamp(t, UTC)
+            date = datetime.fromtimestamp(float(plain_amount(t, "t")), UTC)
         kicked = self._metrica.kick(count, date, **axes)
 
         def taken(_: Any) -> bool:
