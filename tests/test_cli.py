@@ -23,7 +23,7 @@ from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.support import Authority, reactor
-from tests.trouble import TroubleServer, abort, reply, stall
+from tests.trouble import TroubleServer, abort, reply, send, stall
 from txstathat import Count, Value
 from txstathat.cli.commands import txstathat
 from txstathat.collector.site import CollectorSite
@@ -32,6 +32,12 @@ from txstathat.testing import FakeStatHat
 
 ROOT = Path(__file__).parent.parent
 KEY = "canary-key-of-the-shell"
+
+
+def bare_environ() -> dict[str, str]:
+    """The environment, without settings and without a home directory."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("TXSTATHAT_")}
+    return {**kept, "HOME": "", "XDG_CONFIG_HOME": "", "COLUMNS": "100"}
 
 
 class CommandTests(TestCase):
@@ -47,7 +53,7 @@ class CommandTests(TestCase):
         out, err, status = await getProcessOutputAndValue(
             sys.executable,
             ["-m", "txstathat", *arguments],
-            env={**os.environ, "TXSTATHAT_EZKEY": KEY, "COLUMNS": "100", **environ},
+            env={**bare_environ(), "TXSTATHAT_EZKEY": KEY, **environ},
             path=str(ROOT),
         )
         self.assertNotIn(KEY, (out + err).decode())
@@ -62,17 +68,21 @@ class CommandTests(TestCase):
         return f"http://127.0.0.1:{port.getHost().port}"
 
     def test_points_arrive(self) -> Any:
-        """Both commands send their point, at the time that is said."""
+        """Both commands send their point at its time, and say what went where."""
 
         async def check() -> None:
             url = self.listen()
-            for arguments in (
-                ("count", "signups", "--url", url),
-                ("count", "signups", "42", "--t", "1363118126", "--url", url),
-                ("count", "signups", "-5", "--url", url),
-                ("value", "load", "0.50", "--t", "2013-03-12T19:55:26Z", "--url", url),
+            place = url.removeprefix("http://")
+            for said, *arguments in (
+                ("signups +1", "count", "signups"),
+                ("signups +42", "count", "signups", "42", "--t", "1363118126"),
+                ("signups -5", "count", "signups", "-5"),
+                ("load 0.50", "value", "load", "0.50", "--t", "2013-03-12T19:55:26Z"),
             ):
-                self.assertEqual(await self.run_command(*arguments), (0, "", ""))
+                self.assertEqual(
+                    await self.run_command(*arguments, TXSTATHAT_URL=url),
+                    (0, f"{said} at {place}\n", ""),
+                )
             self.assertEqual(
                 self.received.points,
                 [
@@ -90,11 +100,11 @@ class CommandTests(TestCase):
 
         async def check() -> None:
             status, out, err = await self.run_command(
-                "count", "a", "--url", "http://127.0.0.1:1"
+                "count", "a", TXSTATHAT_URL="http://127.0.0.1:1"
             )
             self.assertEqual((status, out), (1, ""))
             self.assertIn("txstathat: connection: Connection was refused", err)
-            self.assertIn("Check the port", err)
+            self.assertIn("Check that the server runs", err)
 
         return ensureDeferred(check())
 
@@ -111,7 +121,7 @@ class CommandTests(TestCase):
                     [sys.executable, "-m", "txstathat", *arguments],
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
-                    env={**os.environ, "TXSTATHAT_EZKEY": KEY}
+                    env={**bare_environ(), "TXSTATHAT_EZKEY": KEY}
                     | {"TXSTATHAT_URL": server.url},
                     cwd=ROOT,
                 )
@@ -128,16 +138,12 @@ class CommandTests(TestCase):
 
         async def check() -> None:
             for words, environ, arguments in (
-                (
-                    "no EZ key: set TXSTATHAT_EZKEY",
-                    {"TXSTATHAT_EZKEY": ""},
-                    ("count", "a"),
-                ),
+                ("no server is set", {"TXSTATHAT_EZKEY": ""}, ("count", "a")),
                 ("'x' is not a decimal number", {}, ("count", "a", "x")),
                 ("2026-01-01T00:00:00Z or", {}, ("count", "a", "--t", "2026-01-01")),
                 ("No such option", {}, ("count", "a", "--bogus")),
                 ("not both", {}, ("dataset", "a", "--csv", "--json")),
-                ("must begin with https://", {}, ("count", "a", "--url", "nowhere")),
+                ("must begin with https://", {"TXSTATHAT_URL": "x"}, ("count", "a")),
             ):
                 status, out, err = await self.run_command(*arguments, **environ)
                 self.assertEqual((status, out), (2, ""))
@@ -150,7 +156,7 @@ class CommandTests(TestCase):
 
         async def check() -> None:
             url = self.listen()
-            status, out, _ = await self.run_command("check", "--url", url)
+            status, out, _ = await self.run_command("check", TXSTATHAT_URL=url)
             self.assertEqual(status, 0)
             self.assertEqual(
                 out.splitlines(),
@@ -174,27 +180,106 @@ class CommandTests(TestCase):
             proxy.script = [reply(403, b"<html>")]
             picky = TroubleServer()
             picky.script = [reply(400, b'{"status": 400, "msg": "no monkey"}')]
-            tls_to_plain = silent.url.replace("http://", "https://")
             for step, words, *arguments in (
-                ("look-up", "not found", "--url", "http://nowhere.invalid"),
-                ("connection", "refused", "--url", "http://127.0.0.1:1"),
-                ("TLS", "certificate verify failed", "--url", secure.url),
-                ("TLS", "time limit", "--url", tls_to_plain, "--timeout", "0.5"),
-                ("key", "not known", "--url", url, "--ezkey", "another"),
-                ("answer", "time limit", "--url", silent.url, "--timeout", "0.5"),
-                ("answer", "was lost", "--url", broken.url),
-                ("answer", "not an answer", "--url", html.url),
-                ("answer", "not an answer", "--url", proxy.url),
-                ("answer", "no monkey", "--url", picky.url),
-                ("point", "must not be empty", "--url", url, "--stat", ""),
+                ("look-up", "not found", "http://nowhere.invalid"),
+                ("connection", "refused", "http://127.0.0.1:1"),
+                ("TLS", "certificate verify failed", secure.url),
+                ("answer", "time limit", silent.url, "--timeout", "0.5"),
+                ("answer", "was lost", broken.url),
+                ("answer", "not an answer", html.url),
+                ("answer", "not an answer", proxy.url),
+                ("answer", "no monkey", picky.url),
+                ("point", "the stat name is empty", url, "--stat", ""),
             ):
-                status, out, _ = await self.run_command("check", *arguments)
+                at, *more = arguments
+                status, out, _ = await self.run_command(
+                    "check", *more, TXSTATHAT_URL=at
+                )
                 self.assertEqual(status, 1, step)
                 self.assertIn(f"✗ {step}: ", out)
                 self.assertIn(words, out)
                 self.assertTrue(out.splitlines()[-1].endswith("."), "no advice")
+            status, out, _ = await self.run_command(
+                "check", TXSTATHAT_URL=url, TXSTATHAT_EZKEY="another"
+            )
+            self.assertEqual(status, 1)
+            self.assertIn("✗ key: ", out)
             for server in (secure, silent, broken, html, proxy, picky):
                 await server.stop()
+
+        return ensureDeferred(check())
+
+    def test_check_tells_causes_apart(self) -> Any:
+        """
+        A proxy's page, the wrong scheme either way, a path that is not part of a
+        server's URL, and missing CA certificates each have words and advice.
+        """
+
+        async def check() -> None:
+            url = self.listen()
+            secure = TroubleServer(Authority().server_options("localhost"))
+            plain, page, down = TroubleServer(), TroubleServer(), TroubleServer()
+            elsewhere = TroubleServer()
+            page.script = [reply(404, b"<html>Not here</html>")]
+            down.script = [reply(502, b"<html>Bad gateway</html>")]
+            elsewhere.script = [reply(301, b"", b"Location: https://example.com/\r\n")]
+            empty = self.mktemp()
+            os.mkdir(empty)
+            no_certificates = {
+                "SSL_CERT_FILE": f"{empty}/no.pem",
+                "SSL_CERT_DIR": empty,
+            }
+            for words, at, environ in (
+                ("page of a proxy or of another web server", page.url, {}),
+                ("the server behind it is down", down.url, {}),
+                ("The server redirects", elsewhere.url, {}),
+                ("speaks TLS", secure.url.replace("https:", "http:"), {}),
+                ("Begin the URL with https://", secure.url.replace("s:", ":", 1), {}),
+                ("speaks plain HTTP", plain.url.replace("http:", "https:"), {}),
+                (f"must not end in /ez. Use {url}\n", f"{url}/ez", {}),
+                (f"must not end in /ez. Use {page.url}\n", f"{page.url}/ez/", {}),
+                ("no CA certificates", secure.url, no_certificates),
+                ("ca-certificates", secure.url, no_certificates),
+            ):
+                status, out, _ = await self.run_command(
+                    "check", TXSTATHAT_URL=at, COLUMNS="200", **environ
+                )
+                self.assertEqual(status, 1, out)
+                self.assertIn(words, out)
+            for server in (secure, plain, page, down, elsewhere):
+                await server.stop()
+
+        return ensureDeferred(check())
+
+    def test_check_no_content(self) -> Any:
+        """An answer of 204 is a success, which says nothing about the key."""
+
+        async def check() -> None:
+            server = TroubleServer()
+            server.script = [send(b"HTTP/1.1 204 No Content\r\n\r\n")]
+            status, out, err = await self.run_command(
+                "check", TXSTATHAT_URL=server.url, COLUMNS="200"
+            )
+            await server.stop()
+            self.assertEqual((status, err), (0, ""), out)
+            self.assertIn("✓ answer\n", out)
+            self.assertIn("- key: not known. The server answered 204", out)
+            self.assertEqual(server.requests, 1)
+
+        return ensureDeferred(check())
+
+    def test_check_stathat_com(self) -> Any:
+        """StatHat.com has closed: that is said, and no key is sent there."""
+
+        async def check() -> None:
+            for at in ("https://api.stathat.com", "https://www.StatHat.com/x"):
+                status, out, err = await self.run_command(
+                    "check", TXSTATHAT_URL=at, COLUMNS="200"
+                )
+                self.assertEqual((status, err), (1, ""))
+                self.assertIn("appears to have closed in April 2026", out)
+                self.assertIn("txstathat serve", out)
+                self.assertIn("Nothing was sent", out)
 
         return ensureDeferred(check())
 
@@ -236,7 +321,7 @@ class HelpTests(SynchronousTestCase):
     def test_order(self) -> None:
         """Commands come in sections, in the order in which they are used."""
         told = CliRunner().invoke(txstathat, ["--help"]).output
-        words = ("Begin:", "demo", "Send:", "count", "Read:", "list", "delete", "serve")
+        words = ("Begin:", "serve", "demo", "Send:", "count", "Read:", "list", "keys")
         places = [
             told.index(f"\n{word}") if ":" in word else told.index(f"\n  {word} ")
             for word in words
@@ -251,8 +336,10 @@ class ServerTests(SynchronousTestCase):
 
     def test_serve(self) -> None:
         """Keys are told once, at the first start; points of theirs are there to stay."""
+        config = Path(self.mktemp()).absolute()
         environ = {
-            **os.environ,
+            **bare_environ(),
+            "XDG_CONFIG_HOME": str(config),
             "TXSTATHAT_STORE": f"sqlite://{Path(self.mktemp()).absolute()}",
         }
         command = [sys.executable, "-m", "txstathat"]
@@ -280,9 +367,11 @@ class ServerTests(SynchronousTestCase):
                 with urlopen(link, timeout=10) as page:
                     self.assertIn(b"This link signs you in, once.", page.read())
                 sent = subprocess.run(
-                    [*command, "count", "signups", "42", "--url", url],
-                    env={**environ, "TXSTATHAT_EZKEY": keys["EZ key"]},
+                    [*command, "count", "signups", "42"],
+                    env={**environ, "TXSTATHAT_EZKEY": keys["EZ key"]}
+                    | {"TXSTATHAT_URL": url},
                     cwd=ROOT,
+                    capture_output=True,
                 )
                 self.assertEqual(sent.returncode, 0)
                 token = keys["access token"]
@@ -295,6 +384,8 @@ class ServerTests(SynchronousTestCase):
                 server.send_signal(signal.SIGINT)
                 out, err = server.communicate(timeout=20)
             self.assertEqual((server.returncode, out, err), (0, "", ""))
+        # Not in a terminal, so nothing is written.
+        self.assertFalse(config.exists())
 
     def test_no_store(self) -> None:
         """What tends a store makes none: it would be nobody's."""
@@ -319,8 +410,8 @@ class ServerTests(SynchronousTestCase):
                 (
                     1,
                     "",
-                    "Error: there is no store at txstathat.sqlite; start txstathat "
-                    "serve first, or name it with --store\n",
+                    "Error: there is no store at txstathat.sqlite: start txstathat "
+                    "serve first, or name the store with --store\n",
                 ),
             )
         self.assertEqual([*folder.iterdir()], [])

@@ -15,6 +15,7 @@ from twisted.internet.utils import getProcessOutputAndValue
 from tests.test_archive import batch
 from tests.test_collector_service import ROOT, ServiceCase
 from txstathat import Count
+from txstathat.cli.output import size_text
 from txstathat.collector.archive import Archive
 from txstathat.collector.stats import Total
 from txstathat.stores import open_store
@@ -42,7 +43,9 @@ class BackupTests(ServiceCase):
         copy = Path(self.mktemp()).absolute()
         out, err, status = yield self.run_backup(store, str(copy))
         self.assertEqual((err, status), (b"", 0))
-        self.assertEqual(out.decode(), f"{copy} has {copy.stat().st_size:,} bytes.\n")
+        self.assertEqual(
+            out.decode(), f"Backed up to {copy} ({size_text(copy.stat().st_size)}).\n"
+        )
         yield self.rooms.archive.keep(batch(Count("a", 3)))
         opened = yield open_store(f"sqlite:{copy}")
         self.addCleanup(opened.close)

@@ -18,6 +18,7 @@ from tests.stores import wait_until
 from tests.test_archive import batch
 from tests.test_collector_service import ROOT, ServiceCase
 from txstathat import Count, Value
+from txstathat.cli.output import size_text
 from txstathat.collector.archive import Archive
 from txstathat.stores import open_store
 from txstathat.stores.dump import KeptCell, open_dump
@@ -68,13 +69,15 @@ class ExportTests(ServiceCase):
         )
         status, told = yield self.shell("export", str(self.file), "--store", self.store)
         size = self.file.stat().st_size
-        self.assertEqual((status, told), (0, f"{self.file} has {size:,} bytes.\n"))
+        self.assertEqual(
+            (status, told), (0, f"Exported to {self.file} ({size_text(size)}).\n")
+        )
         self.assertEqual(self.file.stat().st_mode & 0o777, 0o600)
         for key in self.keys.values():
             self.assertNotIn(key, self.file.read_text())
         before = self.cells(self.store)
         yield self.rooms.archive.keep(batch(Count("a", 4)))
-        for words in ("is in the store.", "was in the store before: there is nothing"):
+        for words in ("into the store.", "is in the store already: there is nothing"):
             status, told = yield self.shell(
                 "import", str(self.file), "--store", self.target
             )
@@ -124,7 +127,7 @@ class ExportTests(ServiceCase):
         status, told = yield self.shell(
             "import", str(self.file), "--store", self.target
         )
-        self.assertEqual((status, told), (0, f"{self.file} is in the store.\n"))
+        self.assertEqual((status, told), (0, f"Imported {self.file} into the store.\n"))
         self.assertEqual(self.cells(self.target), all_cells)
 
     @inlineCallbacks

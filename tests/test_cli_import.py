@@ -35,11 +35,12 @@ from txstathat.cli.lines import POST_BYTES, POST_SIZE, split_points
 from txstathat.cli.points_file import (
     ATTEMPTS,
     CERTAIN,
-    MAX_TOLD,
+    MAX_SHOWN,
     RequestFailed,
     Sender,
     check_points,
 )
+from txstathat.cli.sources import LinesSource
 from txstathat.client import API_URL
 from txstathat.collector.ingest import MAX_BODY
 from txstathat.collector.site import CollectorSite
@@ -283,25 +284,29 @@ class ImportTests(ImportCase):
             self.write(self.lines(0, 10))
             await self.run_import()
             url = self.front(lambda: None, 0.0)
-            status, _, err = await self.run_import("--url", url)
+            status, _, err = await self.run_import(TXSTATHAT_URL=url)
             self.assertEqual(status, 1)
             self.assertIn(f"the import went to {self.url} so far", err)
             self.write(self.lines(1, 11))
             status, _, err = await self.run_import()
             self.assertEqual(status, 1)
-            self.assertIn("lines of it that were sent have changed", err)
+            self.assertIn("points that were sent have changed", err)
             self.write(self.lines(0, 5))
             status, _, err = await self.run_import()
             self.assertEqual(status, 1)
-            self.assertIn("lines of it that were sent have changed", err)
+            self.assertIn("points that were sent have changed", err)
             self.journal.write_text("[]")
             status, _, err = await self.run_import()
             self.assertEqual(status, 1)
-            self.assertIn("does not tell how far", err)
-            for name in ("-", str(self.folder), "nowhere"):
+            self.assertIn("does not say how far", err)
+            for name, words in (
+                ("-", "no such file. To read standard input, use txstathat post."),
+                ("nowhere", "no such file"),
+                (str(self.folder.absolute()), "must have a stats.csv"),
+            ):
                 status, out, err = await self.shell("import", name)
                 self.assertEqual((status, out), (2, ""))
-                self.assertIn("is no file", err)
+                self.assertIn(words, err)
             self.assertEqual(await self.total(), (10, 45))
 
         return ensureDeferred(check())
@@ -332,7 +337,7 @@ class ImportTests(ImportCase):
                 if doubtful:
                     status, out, err = await self.run_import()
                     self.assertEqual((status, out), (1, ""))
-                    self.assertIn("lines 1 to 5 may have arrived", err)
+                    self.assertIn("lines 1 to 5 may or may not have arrived", err)
                     found = await self.run_import("--doubtful", doubtful)
                 else:
                     found = await self.run_import()
@@ -384,7 +389,7 @@ class SenderTests(SynchronousTestCase):
         client = txStatHat("k", url=url, reactor=self.clock, agent=script)
         self.journal = Journal(url, "")
         path = self.folder / "journal"
-        sender = Sender(self.file, None, self.journal, path)
+        sender = Sender(LinesSource(self.file), self.journal, path)
         sent = Deferred.fromCoroutine(
             sender.send(client, self.clock, lambda number: None)
         )
@@ -427,14 +432,14 @@ class SenderTests(SynchronousTestCase):
     def test_many_bad_lines(self) -> None:
         """Only the first are told, and how many more there are."""
         self.file.write_text("stat,count,t\n" + "a,x,5\n" * 50)
-        checked = check_points(self.file, None, self.journal)
+        checked = check_points(LinesSource(self.file), self.journal)
         self.assertEqual([bad.number for bad in checked.bad], list(range(2, 22)))
-        self.assertEqual((len(checked.bad), checked.more_bad), (MAX_TOLD, 30))
+        self.assertEqual((len(checked.bad), checked.more_bad), (MAX_SHOWN, 30))
 
     def test_not_readable_further(self) -> None:
         """After bytes that are no text nothing is looked at."""
         self.file.write_bytes(b"stat,count,t\na,x,5\na,1,5\n\xff\na,y,5\n")
-        checked = check_points(self.file, None, self.journal)
+        checked = check_points(LinesSource(self.file), self.journal)
         self.assertIn("is not UTF-8", str(checked.bad[-1]))
 
     def test_requests_are_not_too_large(self) -> None:

@@ -103,7 +103,7 @@ class ReadTests(ShellCase):
             self.assertEqual(await self.succeed("list"), "There are no stats.\n")
             self.assertEqual(
                 await self.succeed("search", "zzz"),
-                "There is no stat whose name holds 'zzz'.\n",
+                "No stat's name contains 'zzz'.\n",
             )
             await self.post(Count("page views", 3), Value(HOSTILE, 2))
             load, views = json.loads(await self.succeed("list", "--json"))
@@ -201,9 +201,14 @@ class ReadTests(ShellCase):
             await self.start()
             for expected, words, arguments, environ in (
                 (1, "key: status=403", ("list",), {"TXSTATHAT_TOKEN": "wrong"}),
-                (1, "connection:", ("list", "--url", "http://127.0.0.1:1"), {}),
-                (2, "no access token: set", ("list",), {"TXSTATHAT_TOKEN": ""}),
-                (2, "must begin with https://", ("list", "--url", "x"), {}),
+                (1, "connection:", ("list",), {"TXSTATHAT_URL": "http://127.0.0.1:1"}),
+                (
+                    2,
+                    "no access token: TXSTATHAT_URL",
+                    ("list",),
+                    {"TXSTATHAT_TOKEN": ""},
+                ),
+                (2, "must begin with https://", ("list",), {"TXSTATHAT_URL": "x"}),
                 (2, "such as 1w3h", ("summary", "c", "-t", "1w"), {}),
             ):
                 status, out, err = await self.shell(*arguments, **environ)
@@ -231,8 +236,8 @@ class ReadTests(ShellCase):
             self.assertEqual(status, 1)
             self.assertIn("403", err)
             for words, text in (
-                ("is not TOML", f"token = {self.token}"),
-                ("may hold token", "tokens = 7"),
+                ("not valid TOML", f"token = {self.token}"),
+                ("may hold url, ezkey and token", "tokens = 7"),
             ):
                 path.write_text(text)
                 status, _, err = await self.shell("list", **bare)
@@ -264,7 +269,7 @@ class TopTests(ShellCase):
             self.assertIn(HOSTILE, out)
             self.assertNotIn("│ b ", out)
             out = await self.succeed("top", "--once", "zzz")
-            self.assertEqual(out, "There is no stat whose name holds 'zzz'.\n")
+            self.assertEqual(out, "No stat's name contains 'zzz'.\n")
             out = await self.succeed("top", "--once", "--rows", "1")
             self.assertNotIn("│ a ", out)
 

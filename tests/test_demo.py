@@ -53,7 +53,7 @@ class DemoTests(SynchronousTestCase):
         self.assertFalse(err, err)
         self.assertEqual(demo.returncode, 0, out)
         self.assertNotIn("✗", out)
-        self.assertIn("All is equal to the unit.", out)
+        self.assertIn("Everything arrived, to the unit.", out)
         return out
 
     def test_ends_by_itself(self) -> None:

@@ -26,7 +26,7 @@ _COLUMNS = tuple(field.name for field in fields(Alert))
 @click.group()
 def alerts() -> None:
     """
-    Alerts on stats: list, show, create and delete them.
+    List, show, create and delete alerts on stats.
     """
 
 
@@ -76,14 +76,14 @@ def show(id: str, output: str | None, **server: Any) -> None:
     "--kind",
     type=click.Choice(["value", "delta", "data"]),
     required=True,
-    help="What fires it: the stat's number (value), a change of it (delta), or that "
-    "nothing arrives (data).",
+    help="What fires it: the stat's number (value), its change (delta), or no data "
+    "(data).",
 )
 @click.option(
     "--time-window",
     type=_WINDOWS,
     required=True,
-    help="Over how long a counter is summed up, or a value averaged.",
+    help="The time over which a counter is summed, or a value averaged.",
 )
 @click.option(
     "--operator",
@@ -96,7 +96,7 @@ def show(id: str, output: str | None, **server: Any) -> None:
     "--percentage", type=AMOUNT, help="For kind delta: by how much it must change."
 )
 @click.option(
-    "--time-delta", type=_WINDOWS, help="For kind delta: how far back it compares."
+    "--time-delta", type=_WINDOWS, help="For kind delta: how long ago to compare with."
 )
 @format_options
 @reader_options
@@ -140,7 +140,7 @@ def create(
 
 @alerts.command("delete")
 @click.argument("id")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @reader_options
 def delete_alert(id: str, yes: bool, **server: Any) -> None:
     """

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from txstathat.cli.output import size_text
 from txstathat.cli.running import run
 from txstathat.cli.serve import check_store, store_option
 from txstathat.errors import StoreError
@@ -23,9 +24,8 @@ def backup(file: str, store: str) -> None:
     """
     Copy the SQLite store of a collector to FILE, while it runs.
 
-    FILE must not be there; it appears when it is complete, and is a store itself.
+    FILE must not exist; it appears when it is complete, and is a store itself.
     """
-
     check_store(store)
 
     async def command(reactor: Any) -> int:
@@ -34,7 +34,7 @@ def backup(file: str, store: str) -> None:
         except (OSError, StoreError, ValueError) as error:
             click.echo(f"txstathat: {error}", err=True)
             return 1
-        click.echo(f"{file} has {size:,} bytes.")
+        click.echo(f"Backed up to {file} ({size_text(size)}).")
         return 0
 
     run(command)

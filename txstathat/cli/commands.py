@@ -13,10 +13,14 @@ from txstathat import __version__
 
 __all__ = ["txstathat"]
 
-#: The commands as the help shows them, and where each is: only what is asked for is
-#: imported, since a shell waits for it.
+#: The commands as the help shows them, and where each is: only the command that is
+#: used is imported, since a shell waits for it.
 _SECTIONS = {
-    "Begin": {"demo": "demo:demo", "check": "send:check"},
+    "Begin": {
+        "serve": "serve:serve",
+        "demo": "demo:demo",
+        "check": "checking:check",
+    },
     "Send": {
         "count": "send:count",
         "value": "send:value",
@@ -34,7 +38,6 @@ _SECTIONS = {
         "delete": "read:delete",
     },
     "Your own server": {
-        "serve": "serve:serve",
         "keys": "serve:keys",
         "stats": "serve:stats",
         "backup": "backup:backup",
@@ -93,8 +96,9 @@ class _Sections(click.Group):
 @click.version_option(__version__, prog_name="txstathat")
 def txstathat() -> None:
     """
-    Count and measure, on StatHat or on a server of your own.
+    Count and measure, on a StatHat server of your own.
 
-    To send, set TXSTATHAT_EZKEY; to read, TXSTATHAT_TOKEN. TXSTATHAT_URL names a server
-    other than StatHat's. "txstathat demo" needs nothing.
+    Start "txstathat serve"; then "txstathat count signups" in another terminal works.
+    For another server set TXSTATHAT_URL, and TXSTATHAT_EZKEY to send or TXSTATHAT_TOKEN
+    to read. "txstathat demo" needs nothing.
     """

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 import click
 from twisted.internet.defer import CancelledError
@@ -21,10 +22,31 @@ from txstathat.errors import InvalidPoint, StatHatAPIError
 from txstathat.export import StatHatExport
 from txstathat.outcome import NO_ANSWER
 
-__all__ = ["STEPS", "Diagnosis", "diagnose", "run_client", "tell_failure"]
+__all__ = [
+    "CLOSED",
+    "STEPS",
+    "Diagnosis",
+    "diagnose",
+    "is_stathat_com",
+    "run_client",
+    "show_failure",
+]
 
 #: The steps of an exchange, in order.
 STEPS = ("point", "look-up", "connection", "TLS", "answer", "key")
+
+#: What became of StatHat.com.
+CLOSED = (
+    "StatHat.com appears to have closed in April 2026. Run a server of your own: "
+    "txstathat serve"
+)
+
+#: What a single point is posted to; a URL that has it already names no server.
+_API_PATHS = ("/ez", "/c", "/v")
+#: Messages of StatHat's, and of servers like it, that are about the key.
+_ABOUT_THE_KEY = frozenset(
+    {"invalid keys", "invalid ezkey", "no ezkey specified", "no ukey specified"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,42 +65,57 @@ class Diagnosis:
 
 
 _ADVICE = {
-    "point": "Correct it.",
     "look-up": "Check the host name in the URL, and this machine's DNS.",
-    "connection": "Check the port in the URL, that the server runs, and the firewall.",
-    "TLS": "The server must show a valid certificate for this host name. For a "
-    "certificate authority of your own set SSL_CERT_FILE to its certificate.",
-    "key": "Check the key.",
-    "answer": "Check that the URL is that of StatHat's API or of a collector; "
-    "if it is, try again later.",
+    "connection": "Check that the server runs, the port in the URL, and the firewall.",
+    "TLS": "The server needs a valid certificate for this host name. For a certificate "
+    "authority of your own set SSL_CERT_FILE to its certificate.",
+    "key": "Check that the key is one of this server's, whole and without spaces.",
+    "answer": "Try again later. If it stays so, check the URL.",
 }
 
 
-def diagnose(error: BaseException) -> Diagnosis:
+def is_stathat_com(url: str) -> bool:
+    """
+    Whether a URL is one of StatHat.com's.
+    """
+    host = urlsplit(url).hostname or ""
+    return f".{host}".rstrip(".").endswith(".stathat.com")
+
+
+def diagnose(error: BaseException, url: str) -> Diagnosis:
     """
     Say which step failed.
 
-    :param error: what a call of a client's failed with.
+    :param error: what a call of a client failed with.
+    :param url: the server's URL.
     """
+    if isinstance(error, InvalidPoint):
+        return Diagnosis("point", _point_problem(error), "Nothing was sent.")
     if isinstance(error, StatHatAPIError):
-        return _diagnose_answer(error)
-    step, problem = _step(error)
-    return Diagnosis(step, problem, _ADVICE[step])
+        found = _diagnose_answer(error, url)
+    else:
+        step, problem = _step(error)
+        found = Diagnosis(step, problem, _ADVICE[step])
+    if is_stathat_com(url) and found.step != "key":
+        return Diagnosis(found.step, found.problem, CLOSED)
+    return found
 
 
-def tell_failure(error: BaseException) -> None:
+def show_failure(error: BaseException, url: str) -> None:
     """
     Say on standard error which step failed, and what to do.
 
-    :param error: what a call of a client's failed with.
+    :param error: what a call of a client failed with.
+    :param url: the server's URL.
     """
-    found = diagnose(error)
+    found = diagnose(error, url)
     click.echo(f"txstathat: {found.step}: {visible(found.problem)}", err=True)
     click.echo(found.advice, err=True)
 
 
 def run_client(
     client: txStatHat | StatHatExport,
+    url: str,
     work: Callable[[], Awaitable[object]],
     plain: tuple[type[Exception], ...] = (),
 ) -> NoReturn:
@@ -86,6 +123,7 @@ def run_client(
     Do something with a client, say what failed, and leave.
 
     :param client: is closed in the end.
+    :param url: the server's URL.
     :param work: what to do.
     :param plain: failures whose own words say all.
     """
@@ -99,7 +137,7 @@ def run_client(
         except CancelledError:
             raise
         except Exception as error:
-            tell_failure(error)
+            show_failure(error, url)
             return 1
         finally:
             await client.close()
@@ -108,25 +146,58 @@ def run_client(
     run(command)
 
 
-def _diagnose_answer(error: StatHatAPIError) -> Diagnosis:
+def _point_problem(error: InvalidPoint) -> str:
+    if error.field == "stat" and error.problem == "must not be empty":
+        return "the stat name is empty"
+    return str(error)
+
+
+def _diagnose_answer(error: StatHatAPIError, url: str) -> Diagnosis:
+    end = _api_path(url)
+    if end and error.status in (404, 405):
+        right = url.rstrip("/").removesuffix(end)
+        advice = f"The URL must not end in {end}. Use {right}"
+        return Diagnosis("answer", str(error), advice)
     if error.msg.startswith(NO_ANSWER) or error.status < 400:
-        return Diagnosis("answer", str(error), _ADVICE["answer"])
-    if error.status in (401, 403) or error.msg.endswith("key specified"):
+        return Diagnosis("answer", str(error), _page_advice(error.status))
+    if error.status in (401, 403) or error.msg in _ABOUT_THE_KEY:
         return Diagnosis("key", str(error), _ADVICE["key"])
-    return Diagnosis("answer", str(error), "The server refused: see why.")
+    if error.status in (408, 425, 429) or error.status > 500:
+        return Diagnosis("answer", str(error), _ADVICE["answer"])
+    return Diagnosis("answer", str(error), "The server refused; its message says why.")
+
+
+def _api_path(url: str) -> str:
+    """
+    The path of the API with which a URL ends by mistake; empty if it does not.
+    """
+    path = urlsplit(url).path.rstrip("/")
+    return next((end for end in _API_PATHS if path.endswith(end)), "")
+
+
+def _page_advice(status: int) -> str:
+    """
+    What to do about an answer that is not StatHat's.
+    """
+    if 300 <= status < 400:
+        return "The server redirects. Use the URL to which it redirects."
+    if status in (502, 503, 504):
+        return "A proxy answered: the server behind it is down or too slow."
+    return (
+        "This is the page of a proxy or of another web server, not the answer of a "
+        "StatHat server. Check the host, the port and the path of the URL."
+    )
 
 
 def _step(error: BaseException) -> tuple[str, str]:
-    if isinstance(error, InvalidPoint):
-        return "point", str(error)
     if isinstance(error, TimeoutError) and error.__cause__ is not None:
-        return _step(error.__cause__)[0], "the time limit was reached"
+        return _step(error.__cause__)[0], "no answer within the time limit (--timeout)"
     if isinstance(error, DNSLookupError):
         return "look-up", "the host name was not found"
     if isinstance(error, HandshakeFailed):
-        return "TLS", f"the connection was not secured: {_text(error)}"
+        return "TLS", f"no secure connection: {_text(error)}"
     if isinstance(error, ResponseFailed):
-        return "answer", f"the answer was lost: {_text(error)}"
+        return "answer", f"the connection was lost before the answer: {_text(error)}"
     if isinstance(error, (ConnectError, CancelledError)):
         return "connection", str(error)
     return "answer", f"{type(error).__name__}: {error}"
@@ -134,5 +205,5 @@ def _step(error: BaseException) -> tuple[str, str]:
 
 def _text(error: ResponseFailed) -> str:
     reasons = (reason.value for reason in error.reasons)
-    told = (each for each in reasons if not isinstance(each, CancelledError))
-    return "; ".join(f"{type(each).__name__}: {each}" for each in told)
+    known = (each for each in reasons if not isinstance(each, CancelledError))
+    return "; ".join(f"{type(each).__name__}: {each}" for each in known)

@@ -1,5 +1,5 @@
 """
-``txstathat export``: all that a collector keeps, as lines of text.
+``txstathat export``: everything that a collector stores, as lines of text.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import sys
 
 import click
 
+from txstathat.cli.output import size_text
 from txstathat.cli.running import interruptible
 from txstathat.cli.serve import check_store, store_option
 from txstathat.collector.portable import portable_lines
@@ -24,12 +25,12 @@ __all__ = ["export"]
 @store_option
 def export(file: str, store: str) -> None:
     """
-    Write all that a collector keeps to FILE.
+    Write everything that a collector stores to FILE.
 
-    Stats with all their detail, the trash, and alerts; no keys. "txstathat import"
-    brings it back into another store, be it SQLite or Redis, without any loss. FILE
-    must not be there; it appears when it is complete, for nobody else to read. A
-    collector may run meanwhile.
+    That is stats with all their detail, the trash, and alerts, but no keys. "txstathat
+    import" loads it into another store, SQLite or Redis, without loss. FILE must not
+    exist; it appears when it is complete, readable only by you. The collector may run
+    meanwhile.
     """
     check_store(store)
     try:
@@ -43,4 +44,4 @@ def export(file: str, store: str) -> None:
     except (OSError, StoreError, ValueError) as error:
         click.echo(f"txstathat: {error}", err=True)
         sys.exit(1)
-    click.echo(f"{file} has {os.path.getsize(file):,} bytes.")
+    click.echo(f"Exported to {file} ({size_text(os.path.getsize(file))}).")

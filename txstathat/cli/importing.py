@@ -1,10 +1,12 @@
 """
-``txstathat import``: points of the past, and what ``txstathat export`` wrote.
+``txstathat import``: points of the past, what StatHat's users saved, and what
+``txstathat export`` wrote.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 import time
 from pathlib import Path
@@ -13,11 +15,10 @@ from typing import Any, NoReturn
 import click
 from twisted.internet.defer import CancelledError
 
-from txstathat.cli.diagnosis import tell_failure
+from txstathat.cli.diagnosis import show_failure
 from txstathat.cli.journal import Journal, JournalUnreadable
 from txstathat.cli.lines import BadLine
-from txstathat.cli.options import make_client, server_options
-from txstathat.cli.output import lines_text, points_were, progress_bar, visible
+from txstathat.cli.output import points_were, progress_bar, visible
 from txstathat.cli.points_file import (
     CERTAIN,
     Checked,
@@ -28,7 +29,10 @@ from txstathat.cli.points_file import (
 )
 from txstathat.cli.restoring import is_export, restore_file
 from txstathat.cli.running import interruptible, run
+from txstathat.cli.saved_stats import is_folder
 from txstathat.cli.serve import store_option
+from txstathat.cli.settings import Server, find_sender, make_client, server_options
+from txstathat.cli.sources import SavedSource, Source, open_source
 from txstathat.client import txStatHat
 from txstathat.delivery.locks import FileLock
 
@@ -41,49 +45,71 @@ __all__ = ["import_file"]
     "--format",
     "form",
     type=click.Choice(["csv", "jsonl"]),
-    help="What the lines are. By default JSON if the first begins with {, else CSV.",
+    help="What the lines are. [default: JSON if the first begins with {, else CSV]",
+)
+@click.option(
+    "--type",
+    "kind",
+    type=click.Choice(["counter", "value"]),
+    default="value",
+    show_default=True,
+    help="What the stats in a file saved from /x/…/data are; the file does not say.",
 )
 @click.option(
     "--doubtful",
     type=click.Choice(["send", "skip"]),
-    help="What to do with lines of which nobody knows any more whether they arrived. "
-    "It says so when there are some.",
+    help="What to do with points that may or may not have arrived. The command says "
+    "when there are some.",
 )
 @server_options
 @store_option
 def import_file(
-    file: str, form: str | None, doubtful: str | None, store: str, **server: Any
+    file: str,
+    form: str | None,
+    kind: str,
+    doubtful: str | None,
+    store: str,
+    url: str | None,
+    ezkey: str | None,
+    timeout: float,
 ) -> None:
     """
     Send the points in FILE, each at its time, and none twice.
 
-    The lines are those of "txstathat post", and each needs a t. All are checked first;
-    while one is wrong nothing is sent. How far it has come is in FILE.imported: run it
-    again to go on, whatever stopped it. Lines that were added meanwhile are sent, too.
+    FILE has the lines of "txstathat post", each with a t. Or it is what was saved from
+    StatHat: a folder with stats.csv and data/*.csv, or JSON from /x/…/data. A saved
+    value is an average over its step (of a counter, the sum): it comes back as one
+    point.
 
-    A FILE that "txstathat export" wrote goes straight into the --store, which must have
-    no stats yet. It needs no key. Run it again if it was stopped.
+    All points are checked first; if one is wrong, nothing is sent. Progress is in
+    FILE.imported: run the command again to go on, whatever stopped it. Lines that were
+    added meanwhile are sent too.
+
+    A FILE that "txstathat export" wrote is loaded into the --store, which must have no
+    stats yet. That needs no key. Run it again if it was stopped.
     """
-    path = Path(file)
-    if not path.is_file():
-        raise click.UsageError(
-            f"{file}: is no file, and what is imported may have to be read again; "
-            "for standard input there is txstathat post"
-        )
+    path = Path(os.path.abspath(file))
+    folder = is_folder(path)
+    if not folder and not path.is_file():
+        raise click.UsageError(_not_importable(file, path))
     progress = path.with_name(f"{path.name}.imported")
     try:
-        if is_export(path):
-            restore_file(path, store)
-        client = make_client(**server)
+        if not folder and is_export(path):
+            restore_file(Path(file), store)
+        server = find_sender(url, ezkey)
+        client = make_client(server, timeout)
+        source = open_source(Path(file), form, kind)
         lock = FileLock.acquire(f"{progress}.lock")
         if lock is None:
             raise _Stop(f"{file}: another import of it is running")
         try:
-            journal = _open_journal(progress, doubtful, **server)
+            journal = _open_journal(progress, doubtful, server, source)
             with interruptible():
-                checked = check_points(path, form, journal)
-            _tell_problems(file, checked, progress)
-            _send(client, Sender(path, form, journal, progress), checked)
+                checked = check_points(source, journal)
+            _stop_at_problems(file, source, checked, progress)
+            _send(
+                client, server.url, source, Sender(source, journal, progress), checked
+            )
         finally:
             lock.release(remove=True)
     except (_Stop, JournalUnreadable) as stop:
@@ -99,13 +125,20 @@ class _Stop(Exception):
     """
 
 
+def _not_importable(file: str, path: Path) -> str:
+    if path.is_dir():
+        return f"{file}: a folder of saved stats must have a stats.csv"
+    return f"{file}: no such file. To read standard input, use txstathat post."
+
+
 def _open_journal(
-    path: Path, doubtful: str | None, url: str, ezkey: str, **others: Any
+    path: Path, doubtful: str | None, server: Server, source: Source
 ) -> Journal:
     """
     How far the import has come, with all doubt settled.
     """
-    sender = hashlib.sha256(f"{url}\0{ezkey}".encode()).hexdigest()[:8]
+    url = server.url
+    sender = hashlib.sha256(f"{url}\0{server.secret}".encode()).hexdigest()[:8]
     journal = Journal.read(path)
     if journal is None:
         return Journal(url, sender)
@@ -120,11 +153,11 @@ def _open_journal(
     old = time.time() - journal.since > CERTAIN
     if old or journal.sender != sender or not knows_ids(url):
         if doubtful is None:
-            where = lines_text(journal.done.line + 1, journal.sending.line)
+            where = source.where(journal.done.line + 1, journal.sending.line)
             raise _Stop(
-                f"{where} may have arrived when sent, or not, and the server would "
-                "not know the request again. Look whether the points are there; then "
-                "say --doubtful skip if they are, or --doubtful send if they are not"
+                f"{where} may or may not have arrived, and the server would not "
+                "recognize the request. Look whether the points are there; then run it "
+                "with --doubtful skip if they are, or --doubtful send if they are not"
             )
         if doubtful == "skip":
             journal.done, journal.sending = journal.sending, None
@@ -132,20 +165,24 @@ def _open_journal(
     return journal
 
 
-def _tell_problems(file: str, checked: Checked, progress: Path) -> None:
+def _stop_at_problems(
+    file: str, source: Source, checked: Checked, progress: Path
+) -> None:
     if checked.changed:
         raise _Stop(
-            f"{file}: lines of it that were sent have changed since, so nobody can "
-            f"tell what is left. Put them back; or remove {progress} to send all of it"
+            f"{file}: points that were sent have changed since, so it is not known "
+            f"what is left. Restore them; or remove {progress} to send everything"
         )
     if checked.bad:
-        lines = [f"{file}: {bad}" for bad in checked.bad]
+        lines = [source.problem(bad) for bad in checked.bad]
         if checked.more_bad:
-            lines.append(f"wrong lines that are not shown: {checked.more_bad:,}")
+            lines.append(f"and {checked.more_bad:,} more")
         raise _Stop("\n".join([*lines, "Nothing was sent."]))
 
 
-def _send(client: txStatHat, sender: Sender, checked: Checked) -> NoReturn:
+def _send(
+    client: txStatHat, url: str, source: Source, sender: Sender, checked: Checked
+) -> NoReturn:
     async def command(reactor: Any) -> int:
         sent = 0
 
@@ -162,17 +199,24 @@ def _send(client: txStatHat, sender: Sender, checked: Checked) -> NoReturn:
             except CancelledError:
                 raise
             except RequestFailed as failed:
-                where = lines_text(failed.first, failed.last)
+                where = source.where(failed.first, failed.last)
                 click.echo(f"txstathat: not accepted: {where}", err=True)
-                tell_failure(failed.error)
+                show_failure(failed.error, url)
             except BadLine as bad:
-                click.echo(f"txstathat: {bad}; the file has changed", err=True)
+                click.echo(
+                    f"txstathat: {source.problem(bad)}; it has changed", err=True
+                )
             except OSError as error:
                 click.echo(f"txstathat: {error}", err=True)
             finally:
                 await client.close()
         before = f"; {checked.before:,} before" if checked.before else ""
         click.echo(f"{points_were(sent)} accepted{before}.", err=bool(status))
+        if isinstance(source, SavedSource) and not status:
+            click.echo(
+                "Each was saved as an average over a step of time (of a counter, the "
+                "sum), and came back as one point."
+            )
         if status:
             click.echo("Run it again to go on: nothing counts twice.", err=True)
         return status

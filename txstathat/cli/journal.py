@@ -105,8 +105,8 @@ class Journal:
             return None
         except (KeyError, TypeError, ValueError):
             raise JournalUnreadable(
-                f"{path} does not tell how far the import has come: it was not written "
-                "by txstathat import"
+                f"{path} was not written by txstathat import: it does not say how far "
+                "the import has come"
             ) from None
 
     def write(self, path: Path) -> None:

@@ -81,7 +81,9 @@ def read_lines(stream: TextIO, max_line: int = MAX_LINE) -> Iterator[str]:
             line = stream.readline(max_line + 1)
         except UnicodeDecodeError:
             # It may be any of those that were read ahead.
-            raise BadLine(number, "or one soon after it, is not UTF-8") from None
+            raise BadLine(
+                number, "this line, or one soon after it, is not UTF-8"
+            ) from None
         if not line:
             return
         if len(line) > max_line:

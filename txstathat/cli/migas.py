@@ -31,9 +31,9 @@ project_argument = click.argument("project", metavar="OWNER/REPO")
 @click.group()
 def migas() -> None:
     """
-    Usage telemetry: ask a migas server, or tell it.
+    Usage telemetry: query a migas server, or send to it.
 
-    Answers are JSON. MIGAS_OPTOUT and DO_NOT_TRACK are minded here too.
+    Answers are JSON. MIGAS_OPTOUT and DO_NOT_TRACK are respected.
     """
 
 
@@ -62,7 +62,7 @@ def check(project: str, version: str, endpoint: str) -> None:
     """
     Ask which version of a project is the latest.
 
-    The answer also tells whether users of VERSION are warned.
+    The answer also says whether users of VERSION are warned.
     """
     _call(endpoint, lambda client: client.check_project(project, version))
 
@@ -77,16 +77,16 @@ def check(project: str, version: str, endpoint: str) -> None:
     show_default=True,
     help="R running, C completed, F failed, S suspended.",
 )
-@click.option("--status-desc", metavar="TEXT", help="A few words on the status.")
+@click.option("--status-desc", metavar="TEXT", help="A short text about the status.")
 @click.option(
     "--user-type",
     type=click.Choice(CHOICES["user_type"]),
-    help="Keep developers and tests out of the count.",
+    help="Exclude developers and tests from the count.",
 )
 @endpoint_option
 def add(project: str, version: str, endpoint: str, **fields: Any) -> None:
     """
-    Tell that VERSION of a project is used: one breadcrumb.
+    Send one breadcrumb: VERSION of a project is used.
     """
     _call(
         endpoint,
@@ -98,7 +98,7 @@ def add(project: str, version: str, endpoint: str, **fields: Any) -> None:
 @endpoint_option
 def config(endpoint: str) -> None:
     """
-    Print what a breadcrumb from here would hold, and why.
+    Print what a breadcrumb from here would contain, and why.
     """
     _make_client(endpoint).print_config()
 
@@ -131,7 +131,7 @@ def _call(
         finally:
             await client.close()
         if not answer["success"]:
-            message = answer.get("message") or "the server says no"
+            message = answer.get("message") or "the server refused"
             click.echo(f"txstathat: {message}", err=True)
             return 1
         click.echo(json.dumps(answer, ensure_ascii=False))

@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 
-from txstathat.client import API_URL, txStatHat
 from txstathat.errors import InvalidPoint
 from txstathat.points import epoch_seconds, parse_amount
 
@@ -20,8 +19,6 @@ __all__ = [
     "TIME",
     "NumberCommand",
     "add_options",
-    "make_client",
-    "server_options",
     "timeout_option",
 ]
 
@@ -51,8 +48,8 @@ class _Time(click.ParamType):  # type: ignore[type-arg]
                 when = datetime.fromisoformat(value)
                 if when.utcoffset() is None:
                     self.fail(
-                        f"{value!r} has no offset from UTC; with one it is written "
-                        f"{when.isoformat()}Z or {when.isoformat()}+01:00",
+                        f"{value!r} has no time zone: write {when.isoformat()}Z or "
+                        f"{when.isoformat()}+01:00",
                         param,
                         ctx,
                     )
@@ -60,7 +57,9 @@ class _Time(click.ParamType):  # type: ignore[type-arg]
         except InvalidPoint as error:
             self.fail(error.problem, param, ctx)
         except ValueError:
-            self.fail(f"{value!r} is neither Unix seconds nor ISO 8601", param, ctx)
+            self.fail(
+                f"{value!r} is not a time: give Unix seconds or ISO 8601", param, ctx
+            )
 
 
 AMOUNT = _Amount()
@@ -74,7 +73,7 @@ class NumberCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """
-        Tell options and arguments apart.
+        Parse options and arguments.
         """
         try:
             return super().parse_args(ctx, [*args])
@@ -94,33 +93,8 @@ def timeout_option(default: float) -> Callable[..., Any]:
         default=default,
         show_default=True,
         metavar="SECONDS",
-        help="How long one request may take.",
+        help="The time limit of one request.",
     )
-
-
-def server_options(command: Callable[..., None]) -> Callable[..., None]:
-    """
-    Add the options that say where to post and with which key.
-    """
-    options = [
-        click.option(
-            "--ezkey",
-            envvar="TXSTATHAT_EZKEY",
-            metavar="KEY",
-            help="The EZ key. Better set TXSTATHAT_EZKEY: others on this machine can "
-            "see a command line.",
-        ),
-        click.option(
-            "--url",
-            envvar="TXSTATHAT_URL",
-            default=API_URL,
-            show_default=True,
-            metavar="URL",
-            help="The server (or TXSTATHAT_URL).",
-        ),
-        timeout_option(10.0),
-    ]
-    return add_options(command, options)
 
 
 def add_options(
@@ -132,20 +106,3 @@ def add_options(
     for option in reversed(options):
         command = option(command)
     return command
-
-
-def make_client(ezkey: str | None, url: str, timeout: float) -> txStatHat:
-    """
-    The client that the options describe.
-
-    :raises click.UsageError: if they describe none.
-    """
-    if not ezkey:
-        raise click.UsageError(
-            "no EZ key: set TXSTATHAT_EZKEY to your account's EZ key "
-            "(or, where nobody else can look, pass --ezkey)"
-        )
-    try:
-        return txStatHat(ezkey, ignore_errors=False, url=url, timeout=timeout)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None

@@ -25,6 +25,7 @@ __all__ = [
     "points_were",
     "progress_bar",
     "show_rows",
+    "size_text",
     "sparkline",
     "visible",
 ]
@@ -37,7 +38,7 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 def visible(thing: object) -> str:
     """
-    A text of a server's as it may be shown in a terminal: without control characters.
+    A server's text as a terminal may show it: without control characters.
     """
     return "".join(c if c.isprintable() else "�" for c in str(thing))
 
@@ -56,6 +57,19 @@ def points_were(number: int) -> str:
     What a sentence about so many points begins with, such as ``'1 point was'``.
     """
     return "1 point was" if number == 1 else f"{number:,} points were"
+
+
+def size_text(size: int) -> str:
+    """
+    A number of bytes for eyes, such as ``'1.7 MB'``.
+    """
+    if size < 1_000:
+        return f"{size} bytes"
+    number, units = float(size), iter(("kB", "MB", "GB", "TB"))
+    unit = ""
+    while number >= 999.95 and (following := next(units, "")):
+        number, unit = number / 1_000, following
+    return f"{number:,.1f} {unit}"
 
 
 def lines_text(first: int, last: int) -> str:

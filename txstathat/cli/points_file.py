@@ -1,33 +1,26 @@
 """
-A file of past points on its way to a server: each point once, whatever comes between.
+Past points on their way to a server: each point once, whatever interrupts it.
 
-The file is checked whole before anything is sent. Then its points go in requests whose
-ids are made of what is in the file, so that a request which is repeated counts once; a
-:class:`~txstathat.cli.journal.Journal` tells where to go on.
+All points are checked before any is sent. Then they go in requests whose ids are made
+of the points, so that a repeated request counts once; a
+:class:`~txstathat.cli.journal.Journal` says where to go on.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from txstathat.cli.journal import Journal, Mark, Tape
-from txstathat.cli.lines import (
-    BadLine,
-    open_text,
-    read_each,
-    read_lines,
-    read_points,
-    split_points,
-)
+from txstathat.cli.journal import Journal, Mark
+from txstathat.cli.lines import BadLine, split_points
+from txstathat.cli.sources import Source
 from txstathat.client import API_URL, txStatHat
 from txstathat.outcome import Outcome, Verdict
 from txstathat.points import Point
@@ -35,7 +28,7 @@ from txstathat.points import Point
 __all__ = [
     "ATTEMPTS",
     "CERTAIN",
-    "MAX_TOLD",
+    "MAX_SHOWN",
     "Checked",
     "RequestFailed",
     "Sender",
@@ -48,8 +41,8 @@ ATTEMPTS = 4
 #: For how many seconds a collector certainly remembers a request: a day less than the
 #: 8 for which it does.
 CERTAIN = 7 * 86_400
-#: How many bad lines are told.
-MAX_TOLD = 20
+#: How many bad lines are shown.
+MAX_SHOWN = 20
 #: The most seconds between two attempts.
 _LONGEST_WAIT = 60.0
 
@@ -57,13 +50,13 @@ _LONGEST_WAIT = 60.0
 @dataclass(slots=True)
 class Checked:
     """
-    What a look at the whole file showed.
+    What a check of all points found.
 
     :ivar left: how many points are still to be sent.
     :ivar before: how many were accepted before.
-    :ivar bad: the first bad lines, :data:`MAX_TOLD` at most.
+    :ivar bad: the first bad lines, :data:`MAX_SHOWN` at most.
     :ivar more_bad: how many more there are.
-    :ivar changed: whether what was sent of it is not in it any more.
+    :ivar changed: whether points that were sent have changed since, or are gone.
     """
 
     left: int = 0
@@ -73,35 +66,32 @@ class Checked:
     changed: bool = False
 
 
-def check_points(path: Path, form: str | None, journal: Journal) -> Checked:
+def check_points(source: Source, journal: Journal) -> Checked:
     """
-    Look at a whole file.
+    Check all points.
 
-    :param path: the file.
-    :param form: as for :func:`~txstathat.cli.lines.read_points`.
-    :param journal: how far its import has come.
-    :raises OSError: if it cannot be read.
+    :param source: where they are.
+    :param journal: how far their import has come.
+    :raises OSError: if they cannot be read.
     """
     checked = Checked()
     sent = {mark.line: mark for mark in (journal.done, journal.sending) if mark}
     sent.pop(0, None)
-    with open_text(str(path)) as stream:
-        tape = Tape(read_lines(stream))
-        try:
-            for number, point in read_each(tape, form):
-                if number in sent and sent[number] == tape.mark:
-                    del sent[number]
-                if not isinstance(point, BadLine) and point.t is None:
-                    point = BadLine(number, "needs t: points of the past have a time")
-                if not isinstance(point, BadLine):
-                    checked.left += number > journal.done.line
-                    checked.before += number <= journal.done.line
-                elif len(checked.bad) < MAX_TOLD:
-                    checked.bad.append(point)
-                else:
-                    checked.more_bad += 1
-        except BadLine as bad:
-            checked.bad.append(bad)
+    try:
+        for number, point, mark in source.read():
+            if number in sent and sent[number] == mark:
+                del sent[number]
+            if not isinstance(point, BadLine) and point.t is None:
+                point = BadLine(number, "needs t: points of the past have a time")
+            if not isinstance(point, BadLine):
+                checked.left += number > journal.done.line
+                checked.before += number <= journal.done.line
+            elif len(checked.bad) < MAX_SHOWN:
+                checked.bad.append(point)
+            else:
+                checked.more_bad += 1
+    except BadLine as bad:
+        checked.bad.append(bad)
     checked.changed = bool(sent)
     return checked
 
@@ -132,19 +122,15 @@ def knows_ids(url: str) -> bool:
 
 class Sender:
     """
-    Sends a file's points, and notes in the journal how far it has come.
+    Sends points, and notes in the journal how far it has come.
 
-    :param path: the file.
-    :param form: as for :func:`check_points`.
+    :param source: the points.
     :param journal: from where to go on.
-    :param journal_path: where that is kept.
+    :param journal_path: where that is stored.
     """
 
-    def __init__(
-        self, path: Path, form: str | None, journal: Journal, journal_path: Path
-    ) -> None:
-        self._path = path
-        self._form = form
+    def __init__(self, source: Source, journal: Journal, journal_path: Path) -> None:
+        self._source = source
         self._journal = journal
         self._journal_path = journal_path
         self._knows_ids = knows_ids(journal.url)
@@ -160,24 +146,22 @@ class Sender:
         :param reactor: waits between attempts.
         :param told: called with the number of points whenever some were accepted.
         :raises RequestFailed: if a request was not accepted; those before it were.
-        :raises BadLine: if the file is not what it was when it was checked.
-        :raises OSError: if the file or the journal cannot be used.
+        :raises BadLine: if the points are not what they were when they were checked.
+        :raises OSError: if they cannot be read, or the journal cannot be written.
         """
-        with open_text(str(self._path)) as stream:
-            tape = Tape(read_lines(stream))
-            points = self._noted(read_points(tape, self._form), tape)
-            for part in self._requests(points):
-                await self._send_one(part, client, reactor)
-                told(len(part))
+        for part in self._requests(self._points()):
+            await self._send_one(part, client, reactor)
+            told(len(part))
         self._journal.write(self._journal_path)
 
-    def _noted(
-        self, points: Iterable[tuple[int, Point]], tape: Tape
-    ) -> Iterator[tuple[int, Point]]:
+    def _points(self) -> Iterator[tuple[int, Point]]:
         done = self._journal.done.line
-        for number, point in dropwhile(lambda each: each[0] <= done, points):
-            self._marks[number] = tape.mark
-            yield number, point
+        for number, point, mark in self._source.read():
+            if isinstance(point, BadLine):
+                raise point
+            if number > done:
+                self._marks[number] = mark
+                yield number, point
 
     def _requests(
         self, points: Iterator[tuple[int, Point]]

@@ -13,9 +13,9 @@ from twisted.internet.task import deferLater
 
 from txstathat.cli.diagnosis import diagnose
 from txstathat.cli.lines import BadLine, read_lines, read_points, split_points
-from txstathat.cli.options import make_client, server_options
 from txstathat.cli.output import lines_text, points_were
 from txstathat.cli.running import run
+from txstathat.cli.settings import find_sender, make_client, server_options
 
 __all__ = ["post"]
 
@@ -25,10 +25,10 @@ __all__ = ["post"]
     "--format",
     "form",
     type=click.Choice(["csv", "jsonl"]),
-    help="What the lines are. By default JSON if the first begins with {, else CSV.",
+    help="What the lines are. [default: JSON if the first begins with {, else CSV]",
 )
 @server_options
-def post(form: str | None, **server: Any) -> None:
+def post(form: str | None, url: str | None, ezkey: str | None, timeout: float) -> None:
     """
     Send the points on standard input, one to a line.
 
@@ -39,11 +39,12 @@ def post(form: str | None, **server: Any) -> None:
     or JSON lines: {"stat": "signups", "count": 1}
                    {"stat": "load", "value": 0.7, "t": 1795255200}
 
-    A point has a count or a value. Without t the time of receipt counts. They are sent
-    a thousand at a time. The first line that is wrong ends it; what is before it is
-    sent.
+    A point has a count or a value. Without t it counts when the server receives it.
+    Points are sent a thousand at a time. The first wrong line stops the command; the
+    lines before it are sent.
     """
-    client = make_client(**server)
+    server = find_sender(url, ezkey)
+    client = make_client(server, timeout)
     points = read_points(read_lines(_text(sys.stdin)), form)
 
     async def command(reactor: Any) -> int:
@@ -61,7 +62,7 @@ def post(form: str | None, **server: Any) -> None:
         except BadLine as bad:
             problem = str(bad)
         except Exception as error:
-            found = diagnose(error)
+            found = diagnose(error, server.url)
             problem = f"{where}: {found.step}: {found.problem}\n{found.advice}"
         finally:
             await client.close()

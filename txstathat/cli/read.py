@@ -20,7 +20,7 @@ from txstathat.cli.output import (
     sparkline,
     visible,
 )
-from txstathat.cli.settings import make_export, reader_options
+from txstathat.cli.settings import find_reader, make_export, reader_options
 from txstathat.errors import InvalidPoint, InvalidTimeframe
 from txstathat.export import StatHatExport
 from txstathat.exported import FullDataset, StatInfo
@@ -66,8 +66,8 @@ def timeframe_option(default: str) -> Callable[..., Any]:
         show_default=True,
         metavar="TIMEFRAME",
         callback=_check_timeframe,
-        help="How far to look back, and in which steps: 1w3h is one week in steps of "
-        "three hours. Units: m h d w M y.",
+        help="Duration and step: 1w3h is one week in steps of three hours. Units: "
+        "m h d w M y.",
     )
 
 
@@ -91,7 +91,7 @@ def list_stats(output: str | None, **server: Any) -> None:
 @reader_options
 def search(text: str, output: str | None, **server: Any) -> None:
     """
-    List the stats whose name holds TEXT, in upper or lower case.
+    List the stats whose name contains TEXT, in upper or lower case.
     """
 
     async def work(client: StatHatExport) -> None:
@@ -108,11 +108,11 @@ def search(text: str, output: str | None, **server: Any) -> None:
 @reader_options
 def summary(stat: str, timeframe: str, output: str | None, **server: Any) -> None:
     """
-    Sum up STAT, a name or an id, in a few numbers.
+    Summarize STAT, a name or an id.
 
-    Latest, smallest, largest, mean, total (of a counter), standard deviation, and in
-    which ranges the mean is with 95 and 99 % confidence; over the points that have
-    data.
+    Shows the latest, smallest and largest number, mean, total (of a counter), standard
+    deviation, and the 95 and 99 % confidence ranges of the mean, over the steps that
+    have data.
     """
 
     async def work(client: StatHatExport) -> None:
@@ -131,8 +131,8 @@ def dataset(stat: str, timeframe: str, output: str | None, **server: Any) -> Non
     """
     Show the points of STAT, a name or an id.
 
-    Times are in UTC; in JSON and CSV they are Unix seconds. Receipts are how many
-    points a value stands for.
+    Times are in UTC; in JSON and CSV they are Unix seconds. Receipts is the number of
+    points that a step received.
     """
 
     async def work(client: StatHatExport) -> None:
@@ -156,14 +156,14 @@ def dataset(stat: str, timeframe: str, output: str | None, **server: Any) -> Non
 
 @click.command()
 @click.argument("stat")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @reader_options
 def delete(stat: str, yes: bool, **server: Any) -> None:
     """
     Delete STAT, a name or an id.
 
-    Your own collector keeps it in the trash for 48 hours; "txstathat stats restore"
-    takes it back out.
+    On your own server it stays in the trash for 48 hours; "txstathat stats restore"
+    brings it back.
     """
     if not yes:
         # Before the reactor runs: Ctrl-C is then a no.
@@ -178,13 +178,16 @@ def delete(stat: str, yes: bool, **server: Any) -> None:
 
 
 def with_client(
-    server: dict[str, Any], work: Callable[[StatHatExport], Awaitable[None]]
+    options: dict[str, Any], work: Callable[[StatHatExport], Awaitable[None]]
 ) -> NoReturn:
     """
     Do something with a client, and leave.
+
+    :param options: the values of :func:`~txstathat.cli.settings.reader_options`.
     """
-    client = make_export(**server)
-    run_client(client, lambda: work(client), (InvalidPoint, NoStat))
+    server = find_reader(options["url"], options["token"])
+    client = make_export(server, options["timeout"])
+    run_client(client, server.url, lambda: work(client), (InvalidPoint, NoStat))
 
 
 def holding(text: str, stats: list[StatInfo]) -> list[StatInfo]:
@@ -201,14 +204,14 @@ def none_holding(text: str) -> str:
     """
     if not text:
         return "There are no stats."
-    return f"There is no stat whose name holds {visible(text)!r}."
+    return f"No stat's name contains {visible(text)!r}."
 
 
 async def find_stat(client: StatHatExport, wanted: str) -> StatInfo:
     """
     The stat that has a name; else the one that has an id.
 
-    :raises NoStat: if there is none, which :func:`with_client` tells.
+    :raises NoStat: if there is none; :func:`with_client` shows it.
     """
     stats = await client.stats()
     for stat in stats:

@@ -46,16 +46,16 @@ def restore_file(path: Path, store: str) -> NoReturn:
         with interruptible():
             total = check_portable(_lines(path))
     except CannotRestore as error:
-        click.echo(f"txstathat: {path}: {error}\nNothing was brought back.", err=True)
+        click.echo(f"txstathat: {path}: {error}\nNothing was imported.", err=True)
         sys.exit(1)
 
     async def work(opened: IStore) -> None:
         with progress_bar("lines", total) as told:
             there = await restore(opened, _lines(path), told)
         if there:
-            click.echo(f"{path} is in the store.")
+            click.echo(f"Imported {path} into the store.")
         else:
-            click.echo(f"{path} was in the store before: there is nothing to do.")
+            click.echo(f"{path} is in the store already: there is nothing to do.")
 
     on_store(store, work, new=True)
 

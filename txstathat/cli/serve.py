@@ -1,5 +1,5 @@
 """
-``txstathat serve``: a StatHat of your own; and its keys and stats.
+``txstathat serve``: a StatHat server of your own; its keys and stats.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import globalLogBeginner, textFileLogObserver
 
 from txstathat.cli.running import run
+from txstathat.cli.serve_settings import offer_settings, own_url
 from txstathat.collector.archive import Archive
 from txstathat.collector.keys import KINDS, KeyRefused, Keys
 from txstathat.collector.options import (
@@ -41,9 +42,9 @@ store_option = click.option(
     default=STORE,
     show_default=True,
     metavar="URL",
-    help="Where the collector keeps everything (or TXSTATHAT_STORE): "
+    help="Where the collector stores everything (or TXSTATHAT_STORE): "
     "sqlite:///path, redis://…, redis+cluster://…; for serve also memory:, which is "
-    "gone with it.",
+    "gone when it stops.",
 )
 
 
@@ -54,33 +55,36 @@ store_option = click.option(
     default=[LISTEN],
     show_default=True,
     metavar="ENDPOINT",
-    help="Where to listen: a server endpoint string of Twisted's. May be repeated.",
+    help="Where to listen, as a Twisted server endpoint. May be repeated.",
 )
 @store_option
 @click.option(
     "--keep",
     multiple=True,
     metavar="SCALE=TIME",
-    help="How long detail is kept, such as minute=7d or day=forever. May be repeated. "
+    help="How long to store detail, such as minute=7d or day=forever. May be repeated. "
     f"[default: {default_keep()}]",
 )
-@click.option(
-    "--access-log", is_flag=True, help="Log requests, without what is secret in them."
-)
+@click.option("--access-log", is_flag=True, help="Log requests, without secrets.")
 @click.option(
     "--proxies",
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="How many reverse proxies stand before it: so many are believed whom they saw "
-    "(X-Forwarded-For).",
+    help="How many proxies in front are trusted to name the client (X-Forwarded-For).",
 )
 @click.option(
     "--webhooks",
     default="",
     metavar="FILE",
-    help="A file with the URLs where alerts are told, one a line; the first is for all "
-    "that name no other.",
+    help="A file of URLs to which alerts are posted, one a line; the first is the "
+    "default.",
+)
+@click.option(
+    "--write-settings",
+    is_flag=True,
+    help="Write the settings file for the other commands on the first start, also "
+    "without a terminal.",
 )
 def serve(
     listen: tuple[str, ...],
@@ -89,13 +93,15 @@ def serve(
     access_log: bool,
     proxies: int,
     webhooks: str,
+    write_settings: bool,
 ) -> None:
     """
-    Run a StatHat of your own: a collector of points.
+    Run a StatHat server of your own.
 
-    It takes points as StatHat does, keeps them, and tells them by StatHat's export API
-    and on pages of its own. The first start makes an EZ key, a user key and an access
-    token, and prints them.
+    It takes points as StatHat does, stores them, and serves them on pages and through
+    StatHat's export API. The first start makes an EZ key, a user key and an access
+    token, and prints them. In a terminal it also writes them to a settings file, if
+    there is none: then the other commands work without any further setting.
     """
     try:
         retention = parse_keep(keep)
@@ -106,6 +112,12 @@ def serve(
     except ValueError as error:
         raise click.UsageError(f"--webhooks: {error}") from None
 
+    new_keys: dict[str, str] = {}
+
+    def first_keys(keys: dict[str, str]) -> None:
+        _show_keys(keys)
+        new_keys.update(keys)
+
     async def command(reactor: Any) -> int:
         service = CollectorService(
             store,
@@ -114,7 +126,7 @@ def serve(
             access_log=access_log,
             proxies=proxies,
             webhooks=urls,
-            first_keys=_show_keys,
+            first_keys=first_keys,
             reactor=reactor,
         )
         ready = service.ready()
@@ -127,7 +139,20 @@ def serve(
             return 1
         for url in service.urls:
             _show(f"Listening on {url}")
-        _show(f"Sign in, once and within the hour: {service.urls[0]}/sign-in/{link}")
+        if write_settings or sys.stdout.isatty():
+            said = offer_settings(
+                own_url(service.addresses, service.urls),
+                new_keys,
+                lambda key: rooms.keys.allow("ez", key),
+                os.environ,
+                write_settings,
+            )
+            if said:
+                _show(said)
+        _show(
+            "Open this to sign in (works once, for one hour): "
+            f"{service.urls[0]}/sign-in/{link}"
+        )
         with suppress(CancelledError):
             await Deferred()
         await service.stopService()
@@ -144,7 +169,7 @@ def _show(line: str) -> None:
 
 
 def _show_keys(keys: dict[str, str]) -> None:
-    _show("These keys are new, and are shown only now:")
+    _show("New keys, which are shown only now:")
     for what, key in keys.items():
         _show(f"{what}: {key}")
 
@@ -168,12 +193,12 @@ def check_store(url: str) -> None:
         raise click.ClickException(str(error)) from None
     if url == "memory:":
         raise click.ClickException(
-            "this needs a store that lasts: one in memory is its collector's alone"
+            "a store in memory belongs to the process that made it: name another one"
         )
     if path is not None and not os.path.exists(path):
         raise click.ClickException(
-            f"there is no store at {path}; start txstathat serve first, or name it "
-            "with --store"
+            f"there is no store at {path}: start txstathat serve first, or name the "
+            "store with --store"
         )
 
 
@@ -208,9 +233,9 @@ def on_store(
 @click.group()
 def keys() -> None:
     """
-    Make, list and revoke the keys of your own collector.
+    Make, list and revoke the keys of your own server.
 
-    They are kept hashed: a key is shown when it is made, and never again.
+    Only their hashes are stored: a key is shown once, when it is made.
     """
 
 
@@ -222,8 +247,8 @@ def add_key(kind: str, name: str, store: str) -> None:
     """
     Make a key, and call it NAME.
 
-    An EZ key (ez) or a user key (user) is to post with; an access token (access) is to
-    read with. "txstathat keys revoke" knows it by its NAME.
+    An EZ key (ez) or a user key (user) is for sending, an access token (access) for
+    reading. "txstathat keys revoke" takes the NAME.
     """
 
     async def work(opened: IStore) -> None:
@@ -261,7 +286,7 @@ def revoke_key(name: str, store: str) -> None:
     """
     Delete the key called NAME.
 
-    A collector that runs refuses it within 5 seconds.
+    A running server refuses it within 5 seconds.
     """
 
     async def work(opened: IStore) -> None:
@@ -274,29 +299,32 @@ def revoke_key(name: str, store: str) -> None:
 @click.group()
 def stats() -> None:
     """
-    Make stats of your own collector, or take them back.
+    Make stats on your own server, or restore deleted ones.
     """
 
 
 @stats.command("add")
 @click.argument("name")
 @click.option(
-    "--value", "kind", flag_value="value", help="A value, which averages its points."
+    "--value",
+    "kind",
+    flag_value="value",
+    help="Make a value, which averages its points.",
 )
 @click.option(
     "--counter",
     "kind",
     flag_value="count",
     default="count",
-    help="A counter, which sums them (the default).",
+    help="Make a counter, which sums its points (the default).",
 )
 @store_option
 def add_stat(name: str, kind: str, store: str) -> None:
     """
     Make the stat NAME, for the Classic API.
 
-    It tells the stat key with which to post to it. (With the EZ API a stat comes into
-    being with its first point.)
+    Prints the stat key, which sends to it. (With the EZ API a stat is made by its first
+    point.)
     """
 
     async def work(opened: IStore) -> None:
@@ -322,13 +350,13 @@ def add_stat(name: str, kind: str, store: str) -> None:
 @store_option
 def restore_stat(name: str, store: str) -> None:
     """
-    Take the stat NAME back out of the trash.
+    Restore the stat NAME from the trash.
 
-    It is there for 48 hours after "txstathat delete".
+    It stays there for 48 hours after "txstathat delete".
     """
 
     async def work(opened: IStore) -> None:
         await Archive(opened).restore(name)
-        _show(f"{name} is back.")
+        _show(f"{name} is restored.")
 
     on_store(store, work)

@@ -1,108 +1,348 @@
 """
-Where commands that read find their settings: flags, the environment, a file.
+Which server a command talks to, and with which key or token.
+
+All commands look in the same places, in this order: flags, the environment, the
+settings file. There is no default server. A key or token is sent only to the URL that
+is set in the same place, or to the same URL: otherwise a key for one server could reach
+another one.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
 from txstathat.cli.options import add_options, timeout_option
-from txstathat.export import EXPORT_URL, StatHatExport
+from txstathat.client import txStatHat
+from txstathat.export import StatHatExport
 
-__all__ = ["config_path", "make_export", "read_config", "reader_options"]
+__all__ = [
+    "MAX_SETTINGS",
+    "Server",
+    "find_reader",
+    "find_sender",
+    "make_client",
+    "make_export",
+    "place_of",
+    "read_settings",
+    "reader_options",
+    "server_options",
+    "settings_path",
+    "write_settings",
+]
 
-_NAMES = frozenset({"token", "url"})
+#: The largest settings file that is read, in bytes.
+MAX_SETTINGS = 65_536
+
+_NAMES = ("url", "ezkey", "token")
 
 
-def config_path(environ: Mapping[str, str]) -> Path:
+@dataclass(frozen=True, slots=True)
+class Server:
     """
-    Where the file with settings is: ``TXSTATHAT_CONFIG``, or ``txstathat.toml`` where
-    the XDG Base Directory Specification keeps settings.
+    A server, and the secret for it.
+
+    :ivar url: its URL.
+    :ivar secret: the EZ key or the access token.
+    """
+
+    url: str
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Secret:
+    """
+    A kind of secret, and what it is called in each place.
+    """
+
+    words: str
+    name: str
+    flag: str
+    variable: str
+
+
+_EZKEY = _Secret("EZ key", "ezkey", "--ezkey", "TXSTATHAT_EZKEY")
+_TOKEN = _Secret("access token", "token", "--token", "TXSTATHAT_TOKEN")
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """
+    A place where settings can be, and what it says; empty where it says nothing.
+
+    :ivar in_file: the file, if it is one.
+    """
+
+    url: str
+    secret: str = field(repr=False)
+    url_name: str
+    secret_name: str
+    in_file: Path | None = None
+
+
+def settings_path(environ: Mapping[str, str]) -> Path | None:
+    """
+    Where the settings file is: ``TXSTATHAT_CONFIG``, else ``txstathat.toml`` in the
+    folder that the XDG Base Directory Specification names.
+
+    :returns: ``None`` where there is no home directory.
     """
     named = environ.get("TXSTATHAT_CONFIG")
     if named:
         return Path(named)
-    home = environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(home) / "txstathat.toml"
+    folder = environ.get("XDG_CONFIG_HOME", "")
+    if os.path.isabs(folder):  # the specification ignores a relative one
+        return Path(folder, "txstathat.toml")
+    home = environ.get("HOME", "")
+    return Path(home, ".config", "txstathat.toml") if os.path.isabs(home) else None
 
 
-def read_config(path: Path) -> dict[str, str]:
+def read_settings(path: Path | None) -> dict[str, str]:
     """
-    Read the file, if there is one.
+    Read the settings file, if there is one.
 
-    :returns: ``token`` and ``url``, as far as they are there.
+    :param path: the file, or ``None``.
+    :returns: ``url``, ``ezkey`` and ``token``, as far as they are set.
     :raises click.UsageError: if others may read the file, or it cannot be read.
     """
+    if path is None:
+        return {}
     try:
         with path.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             if mode & 0o077:
                 raise click.UsageError(
-                    f"{path} holds a secret, and others may read it (mode {mode:04o}); "
-                    "make it yours: chmod 600"
+                    f"other users can read {path} (mode {mode:04o}), and it holds "
+                    f"secrets. Run: chmod 600 {path}"
                 )
-            found = tomllib.load(file)
-    except FileNotFoundError:
+            text = file.read(MAX_SETTINGS + 1)
+        if len(text) > MAX_SETTINGS:
+            raise click.UsageError(f"{path}: larger than {MAX_SETTINGS:,} bytes")
+        found = tomllib.loads(text.decode("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise click.UsageError(f"{path}: {error.strerror}") from None
     except ValueError:
-        # The words of the parser may quote the secret.
-        raise click.UsageError(f"{path}: is not TOML") from None
+        # The parser's message may quote the secret.
+        raise click.UsageError(f"{path}: not valid TOML") from None
     for name, value in found.items():
         if name not in _NAMES or not isinstance(value, str):
             raise click.UsageError(
-                f'{path}: may hold token = "…" and url = "…"; see {name!r}'
+                f"{path}: {name!r} is not a setting. The file may hold url, ezkey and "
+                'token, each as text, such as url = "http://127.0.0.1:8080"'
             )
-    return found
+    return {name: value for name, value in found.items() if value}
+
+
+def write_settings(path: Path, url: str, ezkey: str, token: str) -> None:
+    """
+    Write a new settings file, which only its owner can read.
+
+    :param path: the file. No symbolic link is followed.
+    :param url: the server.
+    :param ezkey: its EZ key.
+    :param token: its access token.
+    :raises FileExistsError: if there is something at that path.
+    :raises OSError: if the file cannot be written; then there is none.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lines = {"url": url, "ezkey": ezkey, "token": token}
+    # Its mode is right from the first moment; O_EXCL follows no link.
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            # A JSON string of ASCII characters is a TOML string.
+            file.writelines(
+                f"{key} = {json.dumps(text)}\n" for key, text in lines.items()
+            )
+    except BaseException:
+        with suppress(OSError):
+            path.unlink()
+        raise
+
+
+def place_of(url: str) -> str:
+    """
+    A URL as a message names it: host and port, without anything that may be a secret.
+    """
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def find_sender(
+    url: str | None, ezkey: str | None, environ: Mapping[str, str] | None = None
+) -> Server:
+    """
+    The server to send to.
+
+    :param url: what the flag says, if anything.
+    :param ezkey: what the flag says, if anything.
+    :param environ: the process's own by default.
+    :raises click.UsageError: if none is set, or no key for it.
+    """
+    return _find(_EZKEY, url, ezkey, environ)
+
+
+def find_reader(
+    url: str | None, token: str | None, environ: Mapping[str, str] | None = None
+) -> Server:
+    """
+    The server to read from; otherwise as :func:`find_sender`.
+    """
+    return _find(_TOKEN, url, token, environ)
+
+
+def _find(
+    kind: _Secret,
+    url: str | None,
+    secret: str | None,
+    environ: Mapping[str, str] | None,
+) -> Server:
+    environ = os.environ if environ is None else environ
+    path = settings_path(environ)
+    places = _places(kind, url, secret, environ, path)
+    first = next((place for place in places if place.url or place.secret), None)
+    if first is None:
+        raise click.UsageError(_no_server(kind, path))
+    if not first.url:
+        raise click.UsageError(_no_url(kind, first))
+    if first.secret:
+        return Server(first.url, first.secret)
+    # A place that says less, but means the same server.
+    for other in places:
+        if other.url == first.url and other.secret:
+            return Server(first.url, other.secret)
+    raise click.UsageError(_no_secret(kind, first))
+
+
+def _places(
+    kind: _Secret,
+    url: str | None,
+    secret: str | None,
+    environ: Mapping[str, str],
+    path: Path | None,
+) -> Iterator[_Place]:
+    yield _Place((url or "").rstrip("/"), secret or "", "--url", kind.flag)
+    yield _Place(
+        environ.get("TXSTATHAT_URL", "").rstrip("/"),
+        environ.get(kind.variable, ""),
+        "TXSTATHAT_URL",
+        kind.variable,
+    )
+    # Read only now: a file that is not needed cannot be in the way.
+    found = read_settings(path)
+    known = found.get("url", "").rstrip("/"), found.get(kind.name, "")
+    yield _Place(*known, "url", kind.name, path)
+
+
+def _no_server(kind: _Secret, path: Path | None) -> str:
+    file = "" if path is None else f", and its first start writes {path}"
+    return (
+        "no server is set.\n"
+        f'Run your own with "txstathat serve": it needs no account{file}.\n'
+        f"For another server set TXSTATHAT_URL and {kind.variable}."
+    )
+
+
+def _no_url(kind: _Secret, place: _Place) -> str:
+    if place.in_file is not None:
+        return (
+            f"{place.in_file} holds an {kind.words} but no url. "
+            'Add its server: url = "http://127.0.0.1:8080"'
+        )
+    return (
+        f"{place.secret_name} is set, but {place.url_name} is not. An {kind.words} is "
+        f"only sent to the URL that is set in the same place: set {place.url_name} "
+        f"too, or leave {place.secret_name} out"
+    )
+
+
+def _no_secret(kind: _Secret, place: _Place) -> str:
+    if place.in_file is not None:
+        return (
+            f'no {kind.words}: add {kind.name} = "…" to {place.in_file}, '
+            f"the {kind.words} of {place_of(place.url)}"
+        )
+    return (
+        f"no {kind.words}: {place.url_name} is set, but {place.secret_name} is not. An "
+        f"{kind.words} from elsewhere is only sent to its own server: set "
+        f"{place.secret_name} too, or leave {place.url_name} out"
+    )
+
+
+def server_options(command: Callable[..., None]) -> Callable[..., None]:
+    """
+    Add the options that say where to send, and with which key.
+    """
+    options = [
+        click.option(
+            "--url",
+            metavar="URL",
+            help="The server. Needs --ezkey, unless the same URL is set elsewhere. "
+            "[default: TXSTATHAT_URL, then the settings file]",
+        ),
+        click.option(
+            "--ezkey",
+            metavar="KEY",
+            help="The EZ key for --url. Better set TXSTATHAT_EZKEY: other users of "
+            "this machine can see a command line.",
+        ),
+        timeout_option(10.0),
+    ]
+    return add_options(command, options)
 
 
 def reader_options(command: Callable[..., None]) -> Callable[..., None]:
     """
-    Add the options that say where to read and with which token.
+    Add the options that say where to read, and with which token.
     """
     options = [
         click.option(
-            "--token",
-            envvar="TXSTATHAT_TOKEN",
-            metavar="TOKEN",
-            help="The access token. Better set TXSTATHAT_TOKEN, or write it to "
-            "~/.config/txstathat.toml: others on this machine can see a command line.",
+            "--url",
+            metavar="URL",
+            help="The server. Needs --token, unless the same URL is set elsewhere. "
+            "[default: TXSTATHAT_URL, then the settings file]",
         ),
         click.option(
-            "--url",
-            envvar="TXSTATHAT_URL",
-            metavar="URL",
-            help=f"The server (or TXSTATHAT_URL).  [default: {EXPORT_URL}]",
+            "--token",
+            metavar="TOKEN",
+            help="The access token for --url. Better set TXSTATHAT_TOKEN: other users "
+            "of this machine can see a command line.",
         ),
         timeout_option(30.0),
     ]
     return add_options(command, options)
 
 
-def make_export(token: str | None, url: str | None, timeout: float) -> StatHatExport:
+def make_client(server: Server, timeout: float) -> txStatHat:
     """
-    The client that the options, the environment and the file describe.
+    A client for a server.
 
-    :raises click.UsageError: if they describe none.
+    :raises click.UsageError: if the URL or the key is not valid.
     """
-    path = config_path(os.environ)
-    # A file that is not needed is not read: a bad one would be in the way.
-    config: dict[str, Any] = {} if token and url else read_config(path)
-    token, url = token or config.get("token"), url or config.get("url", EXPORT_URL)
-    if not token:
-        raise click.UsageError(
-            f"no access token: set TXSTATHAT_TOKEN, or write it to {path} (mode 0600) "
-            'as token = "…"'
-        )
     try:
-        return StatHatExport(token, url=str(url), timeout=timeout)
+        return txStatHat(
+            server.secret, ignore_errors=False, url=server.url, timeout=timeout
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def make_export(server: Server, timeout: float) -> StatHatExport:
+    """
+    A client that reads from a server; otherwise as :func:`make_client`.
+    """
+    try:
+        return StatHatExport(server.secret, url=server.url, timeout=timeout)
     except ValueError as error:
         raise click.UsageError(str(error)) from None

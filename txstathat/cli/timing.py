@@ -12,9 +12,9 @@ from typing import Any
 
 import click
 
-from txstathat.cli.diagnosis import tell_failure
-from txstathat.cli.options import make_client, server_options
+from txstathat.cli.diagnosis import show_failure
 from txstathat.cli.running import run
+from txstathat.cli.settings import find_sender, make_client, server_options
 from txstathat.errors import InvalidPoint
 from txstathat.points import Count, Value, check_name
 
@@ -28,40 +28,50 @@ _NOT_FOUND, _NOT_RUN = 127, 126
 
 
 @click.command("time", context_settings={"allow_interspersed_args": False})
-@click.option("--name", required=True, metavar="NAME", help="What to call the command.")
+@click.option("--name", required=True, metavar="NAME", help="The name of the stat.")
 @server_options
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def time_command(name: str, command: tuple[str, ...], **server: Any) -> None:
+def time_command(
+    name: str,
+    command: tuple[str, ...],
+    url: str | None,
+    ezkey: str | None,
+    timeout: float,
+) -> None:
     """
-    Run a COMMAND; send how long it took and whether it failed.
+    Run a COMMAND; send how long it took, and whether it failed.
 
     \b
     txstathat time --name 'nightly copy' rsync -a /home /backup
 
-    The seconds go to the value stat NAME; a failure (an exit status other than 0) adds
-    1 to the counter "NAME failures", and a success 0. The exit status is the
-    command's, whatever becomes of the points.
+    The milliseconds go to the value stat NAME. A failure (an exit status other than 0)
+    adds 1 to the counter "NAME - errors", a success adds 0. StatHat's own command line
+    does the same. The exit status is that of COMMAND, even if nothing could be sent.
     """
-    client = make_client(**server)
+    server = find_sender(url, ezkey)
+    client = make_client(server, timeout)
+    errors = f"{name} - errors"
     try:
         check_name(name)
-        check_name(f"{name} failures")
+        check_name(errors)
     except InvalidPoint as error:
         raise click.UsageError(f"--name: {error.problem}") from None
     if "~" in name:
-        raise click.UsageError("--name: must hold no ~")
+        raise click.UsageError(
+            "--name: a name with ~ means several stats; leave it out"
+        )
     begun = monotonic()
     status = _run(command)
     # Microseconds: more would be noise.
-    taken = round(monotonic() - begun, 6)
+    milliseconds = round((monotonic() - begun) * 1_000, 3)
 
     async def send(reactor: Any) -> int:
         try:
             await client.post(
-                [Value(name, taken), Count(f"{name} failures", int(status != 0))]
+                [Value(name, milliseconds), Count(errors, int(status != 0))]
             )
         except Exception as error:
-            tell_failure(error)
+            show_failure(error, server.url)
         finally:
             await client.close()
         return status
@@ -73,7 +83,7 @@ def _run(command: tuple[str, ...]) -> int:
     """
     Run a command to its end.
 
-    :returns: its exit status as a shell tells it: 128 and the signal that ended it.
+    :returns: its exit status as a shell gives it: 128 plus the signal that ended it.
     """
     process: subprocess.Popen[bytes] | None = None
 

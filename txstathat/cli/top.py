@@ -44,16 +44,16 @@ MAX_BARS = 30
     default=5.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long to wait before looking again.",
+    help="Seconds between two refreshes.",
 )
 @click.option(
     "--rows",
     type=click.IntRange(1, MAX_TOP),
     default=20,
     show_default=True,
-    help="How many stats to show at most.",
+    help="The most stats to show.",
 )
-@click.option("--once", is_flag=True, help="Look once, and leave.")
+@click.option("--once", is_flag=True, help="Show once, and exit.")
 @reader_options
 def top(
     text: str, timeframe: str, every: float, rows: int, once: bool, **server: Any
@@ -61,10 +61,9 @@ def top(
     """
     Watch the busiest stats, until Ctrl-C.
 
-    Only those whose name holds TEXT, if it is given. Counters come first, that with the
-    largest total on top; then values, by name, with the mean of their points. Lines end
-    with the newest points. Of over 500 stats, only the first 500 that the server lists
-    are read, and it is said.
+    With TEXT, only those whose name contains it. Counters come first, the largest total
+    on top; then values, by name, with their means. A line's right end is now. Of more
+    than 500 stats only the first 500 that the server lists are read; a note says so.
     """
     console = Console(markup=False, highlight=False, emoji=False)
 

@@ -52,20 +52,20 @@ LOOK = 0.2
     default=60.0,
     show_default=True,
     type=click.FloatRange(0.1, 86_400),
-    help="For how long the shop is open.",
+    help="How long the shop is open.",
 )
 def demo(seconds: float) -> None:
     """
-    Open a bookshop that counts, and a StatHat of its own.
+    Run a sample bookshop that sends stats to its own server.
 
-    Look at it meanwhile; at the end what was sent is compared with what has arrived.
-    All of it runs in this process, on addresses of this machine only, and is kept in a
-    temporary directory until it ends: after --seconds, or with Ctrl-C.
+    Watch the pages; at the end it checks that everything arrived. All of it runs in
+    this process, reachable from this machine only, in a temporary directory, and ends
+    after --seconds or with Ctrl-C.
     """
     for library in ("plotly", "prometheus_client", "psutil"):
         if find_spec(library) is None:
             raise click.ClickException(
-                f"the demo shows all, and needs {library}: pip install 'txStatHat[all]'"
+                f"the demo needs {library}: pip install 'txStatHat[all]'"
             )
     console = Console(highlight=False)
 
@@ -80,9 +80,11 @@ def demo(seconds: float) -> None:
             return 1
         console.print(table_of(lines))
         if not all(line.equal for line in lines):
-            console.print("[red]What is told differs from what was sent.[/]")
+            console.print("[red]What arrived differs from what was sent.[/]")
             return 1
-        console.print("All is equal to the unit. Your own: txstathat serve")
+        console.print(
+            "Everything arrived, to the unit. Run your own server: txstathat serve"
+        )
         return 0
 
     run(command)
@@ -154,7 +156,7 @@ async def _run(reactor: Any, seconds: float, console: Console) -> list[Line]:
         try:
             await day_before(stats, order_kicks, datetime.now(UTC), chance)
             visitors.start()
-            _tell("A bookshop is open, and counts what happens in it.")
+            _tell("A sample bookshop is open, and sends stats to its own server.")
             _tell(f"Its stats:  {url}/sign-in/{await rooms.sessions.link()}")
             _tell(f"Its charts: {address}/charts/")
             _tell(f"It closes in {seconds:g} seconds (--seconds), or with Ctrl-C.")
