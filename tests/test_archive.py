@@ -23,6 +23,7 @@ from txstathat import Count, Value
 from txstathat.collector import archive as archives
 from txstathat.collector import newcomers
 from txstathat.collector.additions import Additions
+from txstathat.collector.all_time import INTERVALS
 from txstathat.collector.archive import MAX_WAITING_POINTS, Archive
 from txstathat.collector.ingest import Batch, Refusal
 from txstathat.collector.series import Plan
@@ -47,7 +48,7 @@ from txstathat.metrica import AveragedMetrica, Metrica
 from txstathat.points import MAX_INTEGER, Point
 from txstathat.stores import open_store
 from txstathat.stores.interface import Amounts, Answer, CellKey, Outcome
-from txstathat.timeframe import Timeframe
+from txstathat.timeframe import MAX_BUCKETS, Span, Timeframe
 
 T = TypeVar("T")
 DAY = 86_400
@@ -99,6 +100,12 @@ class ArchiveCase(SynchronousTestCase):
         """Why points are refused."""
         failed = self.archive.keep(batch(*points, **more))
         return str(self.failureResultOf(failed, Refusal).value)
+
+    def stat(self, name: str) -> Stat:
+        """The stat of a name."""
+        stat = self.now(self.archive.stat(name))
+        assert stat is not None
+        return stat
 
     def points(self, name: str, timeframe: str) -> list[tuple[int, Any]]:
         """A stat's points."""
@@ -651,6 +658,66 @@ class DataTests(ArchiveCase):
             error = self.fails(self.archive.data([stat] * stats, frame), Refusal)
             self.assertEqual(error.status, 400)
             self.assertIn(words, error.msg)
+
+    def test_too_much_detail(self) -> None:
+        """Steps that would take too many cells each are refused with words too."""
+        archive = Archive(self.store, retention={"minute": None})
+        self.keep(Count("a"))
+        stat = self.now(archive.stat("a"))
+        error = self.fails(archive.data([stat], "1y61m"), Refusal)
+        self.assertEqual(error.status, 400)
+        self.assertIn("more than 100000 points", error.msg)
+
+    def test_from_a_start(self) -> None:
+        """What is not stored any more, or is still to come, cannot be the start."""
+        self.keep(Count("a", 3, START - 7200))
+        stat = self.now(self.archive.stat("a"))
+        (series,) = self.now(self.archive.data([stat], "1h1m", start=START - 7200))
+        self.assertEqual((len(series.buckets), series.whole), (60, 3))
+        for words, start in (
+            ("in the future", START + 60),
+            ("minutes are kept for 26 hours", START - 2 * DAY),
+        ):
+            error = self.fails(self.archive.data([stat], "1h1m", start=start), Refusal)
+            self.assertIn(words, error.msg)
+
+    def test_all_time_of_the_future(self) -> None:
+        """A stat of which all points are still to come has one step without data."""
+        self.keep(Count("a", 3, START + 7200))
+        frame = self.now(self.archive.all_time(self.stat("a")))
+        self.assertEqual(str(frame), "1m1m")
+
+    @settings(max_examples=60, deadline=None)
+    @given(
+        st.lists(st.integers(0, 12 * 366 * DAY), min_size=1, max_size=6),
+        st.sampled_from(
+            [{}, {"minute": None}, {"minute": 9.0 * DAY, "hour": None}, {"day": None}]
+        ),
+    )
+    @example([0], {})
+    @example([9999 * 60], {"minute": None})
+    @example([10_000 * 60], {"minute": None})
+    def test_all_time(self, ages: list[int], retention: dict[str, Any]) -> None:
+        """
+        For all time: every point is in it, from the first step to the last, in at most
+        10,000 steps; and no finer interval could be had.
+        """
+        self.setUp()
+        archive = Archive(self.store, retention=retention)
+        now = int(NOW)
+        points = [Count("a", 1, now - age) for age in ages]
+        self.successResultOf(archive.keep(batch(*points)))
+        stat = self.now(archive.stat("a"))
+        frame = self.now(archive.all_time(stat))
+        (series,) = self.now(archive.data([stat], frame))
+        self.assertEqual(sum(each.count for each in series.buckets), len(ages))
+        self.assertLessEqual(len(series.buckets), MAX_BUCKETS)
+        self.assertTrue(series.buckets[0].count)
+        for finer in INTERVALS[: INTERVALS.index(frame.interval)]:
+            first = finer.bucket(now - max(ages))
+            steps = finer.bucket(now) - first + 1
+            wanted = Timeframe(Span(steps * finer.number, finer.unit), finer)
+            self.fails(archive.data([stat], wanted), Refusal)
 
     @settings(max_examples=40)
     @given(

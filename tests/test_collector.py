@@ -125,6 +125,30 @@ class IngestTests(SynchronousTestCase):
         )
         self.assertTrue(batch.many)
 
+    def test_json_of_other_senders(self) -> None:
+        """What some published clients send: email, null, amounts as text, exponents."""
+        for body, points in (
+            ('{"email": "k", "data": null}', []),
+            ('{"email": "k", "ezkey": null, "data": []}', []),
+            ('{"email": "other", "ezkey": "k", "data": []}', []),
+            (
+                data('{"stat": "a", "count": 1, "value": null, "t": null}'),
+                [("count", "a", 1, None)],
+            ),
+            (
+                data('{"stat": "a", "count": null, "value": 0, "t": 9.5}'),
+                [("value", "a", 0, 9)],
+            ),
+            (data('{"stat": "a~b,c", "count": "2"}'), None),
+            (data('{"stat": "a", "value": "1.0E7"}'), [("value", "a", 1e7, None)]),
+            (data('{"stat": "a", "value": 1e+06}'), [("value", "a", 1e6, None)]),
+        ):
+            batch = read_json(body)
+            self.assertEqual((batch.key, batch.many), ("k", True))
+            if points is None:
+                points = [("count", "a b", 2, None), ("count", "a c", 2, None)]
+            self.assertEqual(list(batch.points), points)
+
     def refusal(self, status: int, words: str, body: Any, **request: Any) -> Refusal:
         with self.assertRaises(Refusal) as caught:
             if request:
@@ -152,8 +176,17 @@ class IngestTests(SynchronousTestCase):
             ("data[0]: point: needs either", data('{"stat": "a"}')),
             ("data[0]: point: needs either", data('{"stat":"a","count":1,"value":1}')),
             ("data[0]: count: must be a number", data('{"stat": "a", "count": true}')),
-            ("data[0]: count: must be an int", data('{"stat": "a", "count": "1"}')),
-            ("data[0]: count: must be an int", data('{"stat": "a", "count": null}')),
+            ("count: 'one' is not a decimal", data('{"stat": "a", "count": "one"}')),
+            ("count: '' is not a decimal", data('{"stat": "a", "count": ""}')),
+            ("count: 'NaN' is not a decimal", data('{"stat": "a", "count": "NaN"}')),
+            ("count: must be an int", data('{"stat": "a", "count": [1]}')),
+            ("data[0]: point: needs either", data('{"stat": "a", "count": null}')),
+            (
+                "data[0]: point: needs either",
+                data('{"stat": "a", "count": null, "value": null}'),
+            ),
+            ("no ezkey specified", '{"ezkey": null, "email": "", "data": []}'),
+            ("data: must be a list", '{"ezkey": "k", "data": "x"}'),
             ("data[0]: t: ", data('{"stat": "a", "count": 1, "t": -1}')),
             ("data[0]: t: ", data('{"stat": "a", "count": 1, "t": 1363118126000}')),
             ("data[0]: stat: ", data(r'{"stat": "\ud800", "count": 1}')),
@@ -370,12 +403,25 @@ class FrontTests(SynchronousTestCase):
         answer = self.ask("POST", "/ez", body.encode(), Content_Type="application/json")
         self.assertEqual(answer, (200, {"status": 200, "msg": "ok", "multiple": 2}))
 
+    def test_no_points(self) -> None:
+        """An empty list, which Go writes as null, is taken, and nothing is counted."""
+        for points in ("[]", "null"):
+            body = '{"email": "%s", "data": %s}' % (self.here.ez, points)
+            answer = self.ask(
+                "POST", "/ez", body.encode(), Content_Type="application/json"
+            )
+            self.assertEqual(answer, (200, {"status": 200, "msg": "ok", "multiple": 0}))
+        self.assertEqual(self.here.totals, {})
+
     def test_much_is_read_for_those_with_a_key(self) -> None:
         """A large list is not looked into unless a key that is known stands in it."""
         points = '{"stat": "a", "count": 1}, ' * 3000
         for key, end, status in (
             (f'"ezkey": "{self.here.ez}",', '{"stat": "a", "count": 1}', 200),
             (f'"ezkey"\n: "{self.here.ez}",', "broken", 400),
+            (f'"email": "{self.here.ez}",', "broken", 400),
+            (f'"email": "wrong", "ezkey": "{self.here.ez}",', "broken", 400),
+            ('"email": "wrong",', "broken", 403),
             ('"ezkey": "wrong",', "broken", 403),
             ('"ezkey": "wr\\u006fng",', "broken", 403),
             (f'"ezkey": "{self.here.user}",', "broken", 403),

@@ -385,6 +385,7 @@ class PluginTests(SynchronousTestCase):
             self.assertIn(words, told)
         for option, value, words in (
             ("--keep", "week=1d", "must be like minute=7d"),
+            ("--keep", "minute=7d1h", "must be like minute=7d"),
             ("--proxies", "-1", "--proxies: '-1' must be a whole number"),
             ("--webhooks", "/nowhere/at/all", "--webhooks: /nowhere/at/all"),
         ):

@@ -8,11 +8,12 @@ import json
 import re
 from base64 import b64encode
 from contextlib import redirect_stdout
+from datetime import UTC, datetime
 from decimal import Decimal
 from io import StringIO
 from pathlib import Path
 from textwrap import dedent
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qs, quote, quote_plus
 
 from hypothesis import given, settings
@@ -145,6 +146,26 @@ class CollectorCase(SynchronousTestCase):
             ["load/é <b>", "page views"] * 11 + ["load/é <b>"],
         )
 
+    def test_start_and_summary(self) -> None:
+        """Points from a start on, and one point a day; the default is 1w3h."""
+        hour = START // 3600 * 3600
+        load, views = self.ids()
+        (got,) = self.successResultOf(
+            self.client.data(views, "1d1h", start=START - 3600)
+        )
+        self.assertEqual(got.points, (DataPoint(hour - 3600, 3), DataPoint(hour, 4)))
+        then = datetime.fromtimestamp(START - 3600, UTC)
+        self.assertEqual(
+            self.successResultOf(self.client.data(views, "1d1h", start=then)), [got]
+        )
+        (got,) = self.successResultOf(self.client.data(views, summary="3d"))
+        self.assertEqual(got.timeframe, "3 days @ 1 day")
+        self.assertEqual([point.value for point in got.points], [0, 0, 7])
+        self.assertEqual(
+            self.successResultOf(self.client.data([load, views])),
+            self.successResultOf(self.client.data([load, views], "1w3h")),
+        )
+
     def test_data_that_is_not_there(self) -> None:
         """The collector's words are the error's."""
         (load, _) = self.ids()
@@ -164,7 +185,12 @@ class CollectorCase(SynchronousTestCase):
         load, views = self.ids()
         self.assertEqual(
             self.successResultOf(self.client.full_data(load, "2h1h")),
-            FullDataset("load/é <b>", "2h1h", False, (FullPoint(hour, 1.5, 2),)),
+            FullDataset(
+                "load/é <b>",
+                "2h1h",
+                False,
+                (FullPoint(hour - 3600, 0, 0), FullPoint(hour, 1.5, 2)),
+            ),
         )
         self.assertEqual(
             self.successResultOf(self.client.full_data(views, "3h1h")).points,
@@ -391,8 +417,8 @@ class RequestTests(ScriptCase):
                 ("GET", f"{path}/statlist"),
                 ("GET", f"{path}/stat?name=a"),
                 ("GET", f"{path}/data/abc123?t=1w3h"),
-                ("GET", "/base/a1/stats/abc123/dataset_full?t=1w3h"),
-                ("GET", "/base/a1/stats/abc123/dataset_full?t=1w3h"),
+                ("GET", "/base/a1/stats/abc123/dataset?t=1w3h"),
+                ("GET", "/base/a1/stats/abc123/dataset?t=1w3h"),
                 ("DELETE", f"{path}/stats/abc123"),
                 ("GET", f"{path}/alerts"),
                 ("GET", f"{path}/alerts/al1"),
@@ -403,6 +429,23 @@ class RequestTests(ScriptCase):
         basic = "Basic " + b64encode(f"{TOKEN}:".encode()).decode()
         self.assertEqual(
             [each for each in self.script.authorized if each], [basic, basic]
+        )
+
+    def test_many_ids(self) -> None:
+        """At most five stats are named in a request; the answers keep the order."""
+        ids = [f"id{n}" for n in range(12)]
+        self.script.answers = [
+            [{"name": id, "timeframe": "t", "points": []} for id in some]
+            for some in (ids[:5], ids[5:10], ids[10:])
+        ]
+        got = self.successResultOf(self.client.data(ids, "1w3h", start=1_400_000_000))
+        self.assertEqual([one.name for one in got], ids)
+        self.assertEqual(
+            [uri.partition("/data/")[2] for _, uri in self.script.asked],
+            [
+                f"{'/'.join(some)}?t=1w3h&start=1400000000"
+                for some in (ids[:5], ids[5:10], ids[10:])
+            ],
         )
 
     def test_ids_stay_where_they_are(self) -> None:
@@ -489,6 +532,89 @@ class RequestTests(ScriptCase):
                 "time_delta": ["1d"],
             },
         )
+
+
+class BusyTests(ScriptCase):
+    """
+    A server that has had too many requests says so under HTTP 200.
+    """
+
+    busy: ClassVar[Any] = {"Error": "Rate limit exceeded."}
+
+    def test_it_is_asked_again(self) -> None:
+        """After 1, 2, 4 and 8 seconds; what it answers then is the result."""
+        for call, good in zip(
+            (lambda: self.client.stats(), lambda: self.client.delete("abc123")),
+            ([], {"msg": "stat deleted."}),
+            strict=True,
+        ):
+            self.script.asked.clear()
+            self.script.answers = [self.busy] * 4 + [good]
+            waiting = call()
+            for asked, delay in enumerate((1, 2, 4, 8), 1):
+                self.clock.advance(delay - 0.01)
+                self.assertEqual(len(self.script.asked), asked)
+                self.assertNoResult(waiting)
+                self.clock.advance(0.01)
+            self.assertEqual(len(self.script.asked), 5)
+            self.assertFalse(self.successResultOf(waiting))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_it_stays_busy(self) -> None:
+        """Every call fails with the server's words, after five requests."""
+        for call in self.calls(self.client):
+            self.script.asked.clear()
+            self.script.answers = [self.busy] * 9
+            waiting = call()
+            self.clock.pump([1, 2, 4, 8])
+            error = self.error(lambda waiting=waiting: waiting, StatHatAPIError)
+            self.assertEqual((error.status, error.msg), (200, "Rate limit exceeded."))
+            self.assertEqual(len(self.script.asked), 5)
+
+    def test_other_errors(self) -> None:
+        """Any such error is a refusal, even a strange one, and shows no token."""
+        for words, answer in (
+            ("bad [token]", {"Error": f"bad {TOKEN}"}),
+            ("refused without a reason", {"Error": 7}),
+            ("refused without a reason", {"Error": ""}),
+        ):
+            self.script.answers = [answer] * 5
+            waiting = self.client.delete("abc123")
+            self.clock.pump([1, 2, 4, 8])
+            error = self.error(lambda waiting=waiting: waiting, StatHatAPIError)
+            self.assertEqual(error.msg, words)
+        # No error is one that is not there; and another HTTP status is not asked again.
+        self.script.answers = [{"Error": None}, (429, self.busy)]
+        self.assertIsNone(self.successResultOf(self.client.delete("abc123")))
+        error = self.error(lambda: self.client.delete("abc123"), StatHatAPIError)
+        self.assertEqual((error.status, error.msg), (429, "Rate limit exceeded."))
+
+    def test_a_refusal_in_words(self) -> None:
+        """A status of error is a refusal too, at once."""
+        self.script.answers = [{"status": "error", "msg": "no such stat"}]
+        error = self.error(lambda: self.client.delete("abc123"), StatHatAPIError)
+        self.assertEqual((error.status, error.msg), (200, "no such stat"))
+
+    def test_cancel_and_close(self) -> None:
+        """Both end the waiting at once, and leave nothing behind."""
+        self.script.answers = [self.busy] * 2
+        cancelled, closed = self.client.stats(), self.client.stats()
+        cancelled.cancel()
+        self.error(lambda: cancelled, CancelledError)
+        self.assertNoResult(closed)
+        done = self.client.close()
+        self.error(lambda: closed, StatHatClosed)
+        self.successResultOf(done)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_not_all_wait(self) -> None:
+        """No more calls wait than may wait in line; one more fails at once."""
+        client = self.make(max_waiting=1)
+        self.script.answers = [self.busy] * 2 + [[]]
+        waiting = client.stats()
+        self.error(client.stats, StatHatAPIError)
+        self.clock.advance(1)
+        self.assertEqual(self.successResultOf(waiting), [])
 
 
 class FailureTests(ScriptCase):
@@ -632,6 +758,16 @@ class FailureTests(ScriptCase):
                 lambda text=timeframe: self.client.summary(good, text),
                 InvalidTimeframe,
             )
+        self.error(lambda: self.client.data(good, summary="7"), InvalidTimeframe)
+        error = self.error(
+            lambda: self.client.data(good, "1w3h", summary="7d"), InvalidTimeframe
+        )
+        self.assertIn("not both", str(error))
+        for start in (-1, 1e12, "1", datetime(2026, 1, 1)):
+            error = self.error(
+                lambda start=start: self.client.data(good, start=start), InvalidPoint
+            )
+            self.assertEqual(error.field, "start")
         self.assertEqual(self.script.asked, [])
 
     def test_bad_settings(self) -> None:

@@ -446,7 +446,8 @@ class ReplayTests(InteropCase):
     def test_stathats_command_line(self) -> Any:
         """
         What StatHat's own command line sends, to whose structs the answers must fit:
-        post, list, dataset, alert value, alert delta, alert data, alert list, delete.
+        post, list, dataset, alert value, alert delta, alert data, comment, alert list,
+        delete.
         """
         yield self.start()
         connection = yield self.connect()
@@ -476,7 +477,7 @@ class ReplayTests(InteropCase):
             for name, type in types.items():
                 self.assertIsInstance(point[name], type)
         for form in (
-            f"kind=value&operator=gt&stat_id={id}&threshold=500&time_window=1d",
+            f"kind=value&operator=&stat_id={id}&threshold=0&time_window=1d",
             f"kind=delta&operator=dt&percentage=50&stat_id={id}&time_delta=1d"
             "&time_window=1d",
             f"kind=data&stat_id={id}&time_window=1d",
@@ -485,6 +486,11 @@ class ReplayTests(InteropCase):
                 self.go_post("/a1/alerts", form, authorization)
             )
             self.assertEqual(answer[0], 200, answer)
+        form = f"id={id}&text=new+release"
+        answer = yield connection.ask(self.go_post("/a1/comments", form, authorization))
+        self.assertEqual(
+            answer, (200, {"Message": "comment added to page view"}), answer
+        )
         status, alerts = yield ask("GET", "/a1/alerts")
         self.assertEqual(status, 200)
         self.assertEqual(

@@ -228,7 +228,7 @@ class AmountTests(SynchronousTestCase):
 entries = st.dictionaries(
     st.sampled_from(["stat", "count", "value", "t", "x"]),
     st.one_of(
-        st.sampled_from(["a", "a~b,c", "", "x" * 256, "\n", "\ud800"]),
+        st.sampled_from(["a", "a~b,c", "", "x" * 256, "\n", "\ud800", "2", "-1e6"]),
         st.integers(),
         st.sampled_from([2**63 - 1, -(2**63), 10**11 - 1, 10**11, True, None]),
         st.floats(),
@@ -254,10 +254,13 @@ class JsonPartsTests(SynchronousTestCase):
             try:
                 kind = one_kind(entry)
                 make = Count if kind == "count" else Value
-                point = make(entry.get("stat", ""), entry[kind], entry.get("t"))
+                amount = entry[kind]
+                if isinstance(amount, str):
+                    amount = parse_amount(amount, kind)
+                point = make(entry.get("stat", ""), amount, entry.get("t"))
                 for one in expand_point(point):
                     t = None if one.t is None else epoch_seconds(one.t)
-                    taken.append((kind, one.stat, entry[kind], t))
+                    taken.append((kind, one.stat, amount, t))
             except InvalidPoint as error:
                 refused = f"data[{number}]: {error}"
                 break
@@ -266,6 +269,22 @@ class JsonPartsTests(SynchronousTestCase):
         else:
             error = self.assertRaises(InvalidPoint, list, json_parts(data))
             self.assertEqual(str(error), refused)
+
+    @given(
+        st.integers(-(2**63) + 1, 2**63 - 1)
+        | st.floats(allow_nan=False, allow_infinity=False),
+        st.sampled_from(["count", "value"]),
+        st.sets(st.sampled_from(["count", "value", "t"])),
+    )
+    def test_text_and_null(
+        self, amount: int | float, kind: str, empty: set[str]
+    ) -> None:
+        """An amount as text is that amount, and a field with null is not there."""
+        plain = {"stat": "a", kind: amount}
+        sent = {**dict.fromkeys(empty), "stat": "a", kind: repr(amount)}
+        self.assertEqual(list(json_parts([sent])), list(json_parts([plain])))
+        (part,) = json_parts([sent])
+        self.assertIs(type(part[2]), type(amount))
 
     @given(
         st.from_regex(r"-?(0|[1-9][0-9]{0,70})(\.[0-9]{1,70})?", fullmatch=True),

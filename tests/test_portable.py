@@ -56,6 +56,7 @@ steps = st.one_of(
     st.tuples(st.just("value"), values, amounts, ages),
     st.tuples(st.just("create"), counters | values),
     st.tuples(st.just("delete"), counters | values),
+    st.tuples(st.just("comment"), counters | values),
     st.tuples(st.just("wait"), st.integers(1, 40 * DAY)),
 )
 
@@ -121,6 +122,7 @@ class Place:
                 for record in self.now(self.alerts.all()).values()
             ],
             "trash": self.now(self.trash()),
+            "comments": self.now(self.archive.comments(stats)),
             **{
                 frame: [
                     (series.points, series.buckets)
@@ -143,6 +145,10 @@ class Place:
         elif what == "create":
             kind = "value" if rest[0] in "vw" else "count"
             self.now(self.archive.create(rest[0], kind))
+        elif what == "comment":
+            found = self.now(self.archive.stat(rest[0]))
+            if found is not None:
+                self.now(self.archive.comment(found, "é <b>"))
         elif what == "delete":
             found = self.now(self.archive.stat(rest[0]))
             if found is not None:
@@ -247,6 +253,22 @@ class RoundTripTests(SynchronousTestCase):
         self.clock.advance(20)
         self.assertEqual(old.now(old.archive.empty_trash()), 1)
         self.assertEqual(new.now(new.archive.empty_trash()), 0)
+
+    def test_comments(self) -> None:
+        """Comments come along, also those of a stat that is in the trash."""
+        old, new = Place(self, self.clock), Place(self, self.clock)
+        for step in (("count", "a", 2, 0), ("count", "b/é", 3, 0)):
+            old.do(step)
+        for name in ("a", "b/é", "a"):
+            old.do(("comment", name))
+            self.clock.advance(60)
+        old.do(("delete", "a"))
+        self.assertTrue(new.restore(old.export()))
+        self.assertEqual(new.told()["comments"], old.told()["comments"])
+        self.assertEqual(len(new.told()["comments"]["b/é"]), 1)
+        stat = new.now(new.archive.restore("a"))
+        found = new.now(new.archive.comments([stat]))["a"]
+        self.assertEqual([comment.time - int(NOW) for comment in found], [0, 120])
 
     def test_retention(self) -> None:
         """What was kept for a shorter time is not taken for whole anywhere else."""

@@ -65,10 +65,36 @@ class ParseTests(SynchronousTestCase):
         for text in ("1W3h", "1w3H", "1D1h", "1Y1M"):
             self.assertRaises(InvalidTimeframe, Timeframe.parse, text)
 
+    @settings(max_examples=100)
+    @given(spans, spans, spans)
+    def test_a_third_part(self, duration: Span, interval: Span, third: Span) -> None:
+        """Of three parts the first two are served."""
+        self.assertEqual(
+            Timeframe.parse(f"{duration}{interval}{third}"),
+            Timeframe(duration, interval),
+        )
+
+    def test_a_bad_third_part(self) -> None:
+        """A third part must be a length of time as well."""
+        for text, words in (
+            ("1d15m0w", "0w is no time at all"),
+            ("1d15m101y", "101y is over 100 years"),
+        ):
+            error = self.assertRaises(InvalidTimeframe, Timeframe.parse, text)
+            self.assertIn(words, str(error))
+
+    @settings(max_examples=100)
+    @given(spans)
+    def test_spans(self, span: Span) -> None:
+        """A length of time alone reads back as itself, and only alone."""
+        self.assertEqual(Span.parse(str(span)), span)
+        for text in ("", f"{span}1h", f" {span}", f"-{span}", "0d", "101y", None, 7):
+            self.assertRaises(InvalidTimeframe, Span.parse, text)
+
     def test_refusals(self) -> None:
         """What is no timeframe is refused in words that show it and an example."""
         for text in ("", "1w", "w3h", "1w3", " 1w3h", "1w3h\n", "1w-3h", "1.5w3h", "\u0661w3h",
-                     "1w 3h", "1w3h3h", "x" * 1000, None, 7, b"1w3h"):  # fmt: skip
+                     "1w 3h", "1w3h3", "1w3h3h3h", "x" * 1000, None, 7, b"1w3h"):  # fmt: skip
             error = self.assertRaises(InvalidTimeframe, Timeframe.parse, text)
             self.assertIn("such as 1w3h", str(error))
             self.assertLess(len(str(error)), 200)
@@ -184,6 +210,40 @@ class GridTests(SynchronousTestCase):
             )
         reach = max(0, duration.before(edges[-1]))
         self.assertTrue(edges[0] <= reach < edges[1])
+
+    def test_from_a_start(self) -> None:
+        """A timeframe from a start has its whole duration, in steps on the grid."""
+        now = at("2026-03-04T05:06:07")
+        edges = Timeframe.parse("1w3h").edges_from(at("2026-02-01T04:30:00"), now)
+        self.assertEqual(len(edges) - 1, 56)
+        self.assertEqual(edges[0], at("2026-02-01T03:00:00"))
+        edges = Timeframe.parse("1M1d").edges_from(at("2026-01-31T12:00:00"), now)
+        self.assertEqual((day(edges[0]), day(edges[-1])), ("2026-01-31", "2026-02-28"))
+        # No step lies in the future.
+        edges = Timeframe.parse("1w1d").edges_from(at("2026-03-03"), now)
+        self.assertEqual((day(edges[0]), day(edges[-1])), ("2026-03-03", "2026-03-05"))
+        error = self.assertRaises(
+            InvalidTimeframe, Timeframe.parse("1y1m").edges_from, 0, now
+        )
+        self.assertIn("at most 10,000", str(error))
+
+    @settings(max_examples=300)
+    @given(spans, spans, times, st.integers(0, 10**9))
+    def test_edges_from(
+        self, duration: Span, interval: Span, now: int, ago: int
+    ) -> None:
+        """
+        The first bucket holds the start; they are the grid's, and reach over the
+        duration, or to the bucket that holds now.
+        """
+        assume(duration.longest < 2000 * interval.longest)
+        start = max(0, now - ago)
+        edges = Timeframe(duration, interval).edges_from(start, now)
+        self.assertTrue(edges[0] <= start < edges[1])
+        buckets = [interval.bucket(edge) for edge in edges]
+        self.assertEqual(buckets, list(range(buckets[0], buckets[0] + len(edges))))
+        end = min(now + 1, duration.after(edges[0]))
+        self.assertTrue(edges[-2] < end <= edges[-1])
 
     @settings(max_examples=100)
     @given(spans, times, st.integers(0, 10**8))

@@ -15,35 +15,47 @@ from urllib.parse import quote, quote_plus, urlencode
 from twisted.internet.defer import Deferred
 from twisted.web.iweb import IAgent
 
-from txstathat.errors import InvalidPoint, StatHatAPIError
+from txstathat.errors import InvalidPoint, InvalidTimeframe, StatHatAPIError
+from txstathat.export_requests import ExportRequests
 from txstathat.exported import (
     Alert,
     Dataset,
     FullDataset,
     StatInfo,
-    Unreadable,
-    parse_json,
     read_alert,
     read_dataset,
     read_full_dataset,
     read_list,
     read_stat,
 )
-from txstathat.outcome import NO_ANSWER, one_line
-from txstathat.points import Amount, amount_text, check_name, check_secret, shown
-from txstathat.replies import BadReply, Reply
+from txstathat.points import (
+    Amount,
+    Time,
+    amount_text,
+    check_name,
+    check_secret,
+    epoch_seconds,
+    shown,
+)
 from txstathat.servers import EXPORT_URL, server_url
 from txstathat.summary import Summary, summarize
-from txstathat.timeframe import Timeframe
+from txstathat.timeframe import Span, Timeframe
 from txstathat.transport import Transport
 
-__all__ = ["EXPORT_URL", "MAX_EXPORT_REPLY", "MAX_IDS", "MAX_STATS", "StatHatExport"]
+__all__ = [
+    "EXPORT_URL",
+    "MAX_EXPORT_REPLY",
+    "MAX_IDS",
+    "MAX_STATS",
+    "StatHatExport",
+]
 
 #: The largest body of a reply of the export API that is read, in bytes: 10,000 stats
-#: with names of 255 characters, each escaped, or 10 stats with 10,000 points each.
+#: with names of 255 characters, each escaped, or 5 stats with 10,000 points each.
 MAX_EXPORT_REPLY = 32 * 1024 * 1024
-#: How many stats one request for data may name; more go in several requests.
-MAX_IDS = 10
+#: How many stats one request for data names; StatHat passes over further ones. More go
+#: in several requests.
+MAX_IDS = 5
 #: The most stats that are listed, however many pages a server sends.
 MAX_STATS = 1_000_000
 
@@ -104,6 +116,16 @@ class StatHatExport:
             reactor=reactor,
             agent=agent,
         )
+        self._requests = ExportRequests(
+            self._transport,
+            {
+                token,
+                quote(token),
+                quote_plus(token),
+                quote(token, safe=""),
+                self._basic,
+            },
+        )
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} at {self._transport.origin}>"
@@ -127,20 +149,35 @@ class StatHatExport:
 
         async def look_up() -> StatInfo:
             query = urlencode({"name": check_name(name, "name")})
-            return await self._ask(read_stat, "GET", f"{self._path}/stat?{query}")
+            return await self._requests.ask(
+                read_stat, "GET", f"{self._path}/stat?{query}"
+            )
 
         return Deferred.fromCoroutine(look_up())
 
-    def data(self, ids: str | Sequence[str], timeframe: str) -> Deferred[list[Dataset]]:
+    def data(
+        self,
+        ids: str | Sequence[str],
+        timeframe: str | None = None,
+        *,
+        start: Time | None = None,
+        summary: str | None = None,
+    ) -> Deferred[list[Dataset]]:
         """
         Read what stats have received.
 
-        :param ids: the ids of the stats, or one id.
-        :param timeframe: such as ``'1w3h'``, one week in steps of three hours.
+        :param ids: the ids of the stats, or one id. Each request names at most
+            :data:`MAX_IDS`.
+        :param timeframe: such as ``'1w3h'``, one week in steps of three hours, which is
+            the default.
+        :param start: when it begins, Unix seconds or an aware datetime; by default it
+            ends now.
+        :param summary: such as ``'7d'``: one point a day for so long. It takes the
+            place of a timeframe.
         :returns: a Deferred that fires with a list of
             :class:`~txstathat.exported.Dataset`, in the order of the ids.
         """
-        return Deferred.fromCoroutine(self._data(ids, timeframe))
+        return Deferred.fromCoroutine(self._data(ids, timeframe, start, summary))
 
     def full_data(self, id: str, timeframe: str) -> Deferred[FullDataset]:
         """
@@ -156,8 +193,8 @@ class StatHatExport:
 
         async def read() -> FullDataset:
             query = urlencode({"t": str(Timeframe.parse(timeframe))})
-            path = f"/a1/stats/{_segment(id)}/dataset_full?{query}"
-            return await self._ask(
+            path = f"/a1/stats/{_segment(id)}/dataset?{query}"
+            return await self._requests.ask(
                 read_full_dataset,
                 "GET",
                 path,
@@ -201,7 +238,7 @@ class StatHatExport:
 
         async def list_all() -> list[Alert]:
             path = f"{self._path}/alerts"
-            return list(await self._ask(_each(read_alert), "GET", path))
+            return list(await self._requests.ask(_each(read_alert), "GET", path))
 
         return Deferred.fromCoroutine(list_all())
 
@@ -215,7 +252,7 @@ class StatHatExport:
 
         async def look_up() -> Alert:
             path = f"{self._path}/alerts/{_segment(id)}"
-            return await self._ask(read_alert, "GET", path)
+            return await self._requests.ask(read_alert, "GET", path)
 
         return Deferred.fromCoroutine(look_up())
 
@@ -261,7 +298,7 @@ class StatHatExport:
             for name, number in (("threshold", threshold), ("percentage", percentage)):
                 if number is not None:
                     fields[name] = amount_text(number, name)
-            return await self._ask(
+            return await self._requests.ask(
                 read_alert,
                 "POST",
                 f"{self._path}/alerts",
@@ -282,19 +319,21 @@ class StatHatExport:
 
     def close(self) -> Deferred[None]:
         """
-        End: calls under way have a second to finish, then everything is closed.
+        End: calls under way have a second to finish, then everything is closed. Those
+        that wait to make their request again fail with
+        :class:`~txstathat.errors.StatHatClosed` at once.
 
         :returns: a new Deferred, which fires with ``None`` when no connection is left
             open; it does not fail.
         """
-        return self._transport.close()
+        return self._requests.close()
 
     async def _stats(self) -> list[StatInfo]:
         found: dict[str, StatInfo] = {}
         longest = offset = 0
         while True:
             path = f"{self._path}/statlist" + (f"?offset={offset}" if offset else "")
-            page = await self._ask(_each(read_stat), "GET", path)
+            page = await self._requests.ask(_each(read_stat), "GET", path)
             known = len(found)
             found.update((stat.id, stat) for stat in page)
             offset += len(page)
@@ -305,16 +344,22 @@ class StatHatExport:
             if len(found) >= MAX_STATS:
                 raise StatHatAPIError(200, f"over {MAX_STATS:,} stats are listed")
 
-    async def _data(self, ids: str | Sequence[str], timeframe: str) -> list[Dataset]:
+    async def _data(
+        self,
+        ids: str | Sequence[str],
+        timeframe: str | None,
+        start: Time | None,
+        summary: str | None,
+    ) -> list[Dataset]:
         if not isinstance(ids, Sequence):
             raise InvalidPoint("ids", f"must be a list of ids, not {shown(ids)}")
         segments = [_segment(id) for id in ([ids] if isinstance(ids, str) else ids)]
-        query = urlencode({"t": str(Timeframe.parse(timeframe))})
+        query = urlencode(_stretch(timeframe, start, summary))
         datasets: list[Dataset] = []
         for first in range(0, len(segments), MAX_IDS):
             part = segments[first : first + MAX_IDS]
             path = f"{self._path}/data/{'/'.join(part)}?{query}"
-            answer = await self._ask(_each(read_dataset), "GET", path)
+            answer = await self._requests.ask(_each(read_dataset), "GET", path)
             if len(answer) != len(part):
                 raise StatHatAPIError(
                     200, f"{len(part)} stats were asked for, {len(answer)} came"
@@ -325,61 +370,33 @@ class StatHatExport:
     def _delete(self, what: str, id: str) -> Deferred[None]:
         async def delete() -> None:
             path = f"{self._path}/{what}/{_segment(id)}"
-            await self._ask(lambda answer: None, "DELETE", path)
+            await self._requests.ask(lambda answer: None, "DELETE", path)
 
         return Deferred.fromCoroutine(delete())
-
-    async def _ask(
-        self, read: Callable[[Any], Read], method: str, path: str, **options: Any
-    ) -> Read:
-        """
-        Make one request, and read its answer.
-        """
-        try:
-            reply = await self._transport.exchange(method, path, **options)
-        except BadReply as error:
-            raise StatHatAPIError(error.status, error.problem) from None
-        try:
-            answer = parse_json(reply.body)
-            self._check(reply, answer)
-            return read(answer)
-        except Unreadable as error:
-            raise StatHatAPIError(
-                reply.status,
-                f"{NO_ANSWER} (HTTP status {reply.status}): {error}",
-            ) from None
-
-    def _check(self, reply: Reply, answer: Any) -> None:
-        """
-        Raise if an answer is a refusal, by its HTTP status or by the one inside.
-        """
-        inside = answer if isinstance(answer, dict) else {}
-        status = inside.get("status", reply.status)
-        if type(status) is not int or not 0 <= status <= 999:
-            status = reply.status
-        success = 200 <= reply.status < 300
-        if success and 200 <= status < 300:
-            return
-        msg = inside.get("msg") or inside.get("error")
-        if not isinstance(msg, str):
-            msg = f"refused with HTTP status {reply.status}"
-        raise StatHatAPIError(
-            status if success or status >= 300 else reply.status,
-            one_line(self._hide_token(msg)),
-        )
-
-    def _hide_token(self, text: str) -> str:
-        """
-        A server may quote what it was asked.
-        """
-        forms = {self._token, quote(self._token), quote_plus(self._token)}
-        for form in (*forms, self._path.removeprefix("/x/"), self._basic):
-            text = text.replace(form, "[token]")
-        return text
 
 
 def _each(read: Callable[[Any], Read]) -> Callable[[Any], tuple[Read, ...]]:
     return lambda answer: read_list(read, answer)
+
+
+def _stretch(
+    timeframe: str | None, start: Time | None, summary: str | None
+) -> dict[str, str]:
+    """
+    The fields that say which points to read.
+    """
+    if summary is None:
+        fields = {"t": str(Timeframe.parse("1w3h" if timeframe is None else timeframe))}
+    elif timeframe is None:
+        fields = {"summary": str(Span.parse(summary))}
+    else:
+        raise InvalidTimeframe(timeframe, "pass a timeframe or a summary, not both")
+    if start is not None:
+        try:
+            fields["start"] = str(epoch_seconds(start))
+        except InvalidPoint as error:
+            raise InvalidPoint("start", error.problem) from None
+    return fields
 
 
 def _check_token(token: object) -> str:

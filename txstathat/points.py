@@ -142,12 +142,13 @@ def shown(thing: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def check_name(stat: object, field: str = "stat") -> str:
+def check_name(stat: object, field: str = "stat", longest: int = MAX_NAME) -> str:
     """
     Check one stat name (or key), in which ``~`` has no meaning.
 
     :param stat: what should be a name.
     :param field: what to call it in the error.
+    :param longest: how many characters it may have.
     :returns: the name.
     :raises InvalidPoint: if it is no text of 1 to 255 printable characters.
     """
@@ -157,9 +158,9 @@ def check_name(stat: object, field: str = "stat") -> str:
         raise InvalidPoint(field, "must not be empty")
     # A stat's key in the Classic API is private: it is not quoted.
     told = shown(stat) if field == "stat" else "it"
-    if len(stat) > MAX_NAME:
+    if len(stat) > longest:
         raise InvalidPoint(
-            field, f"{told} has {len(stat)} characters; at most {MAX_NAME} may be"
+            field, f"{told} has {len(stat)} characters; at most {longest} may be"
         )
     bad = _UNPRINTABLE.search(stat)
     if bad is not None:
@@ -429,11 +430,13 @@ def expand_point(point: Point) -> list[Point]:
 
 def one_kind(fields: Mapping[str, Any]) -> str:
     """
-    Which of ``'count'`` and ``'value'`` is among the fields of a point.
+    Which of ``'count'`` and ``'value'`` is among the fields of a point. One that is
+    ``None`` is not: some JSON senders write all fields, with ``null`` in those that
+    they do not use.
 
     :raises InvalidPoint: if neither is, or both.
     """
-    kinds = [kind for kind in ("count", "value") if kind in fields]
+    kinds = [kind for kind in ("count", "value") if fields.get(kind) is not None]
     if len(kinds) != 1:
         raise InvalidPoint("point", "needs either a count or a value")
     return kinds[0]

@@ -3,7 +3,8 @@ StatHat's timeframes: how far to look back, and in which steps.
 
 A timeframe is a DURATION and an INTERVAL, each a number and a unit: ``1w3h`` is one
 week in steps of three hours. The units are ``m`` minutes, ``h`` hours, ``d`` days,
-``w`` weeks, ``M`` months and ``y`` years (https://www.stathat.com/manual/export).
+``w`` weeks, ``M`` months and ``y`` years (https://www.stathat.com/manual/export). Some
+clients send a third part, ``1d15m1w``: StatHat serves the first two.
 
 The steps ("buckets") lie on a grid that does not move with the clock, in UTC: minutes,
 hours and days are counted from the Unix epoch, weeks from a Monday, months and years by
@@ -26,7 +27,8 @@ MAX_BUCKETS = 10_000
 #: The longest that a duration or an interval may be, in years.
 MAX_YEARS = 100
 
-_TIMEFRAME = re.compile(r"([0-9]{1,9})([mhdwMy])([0-9]{1,9})([mhdwMy])", re.ASCII)
+_SPAN = re.compile(r"([0-9]{1,9})([mhdwMy])", re.ASCII)
+_TIMEFRAME = re.compile(rf"{_SPAN.pattern}{_SPAN.pattern}(?:{_SPAN.pattern})?")
 _WORDS = {
     "m": "minute",
     "h": "hour",
@@ -52,6 +54,27 @@ class Span:
 
     number: int
     unit: str
+
+    @classmethod
+    def parse(cls, text: object) -> Span:
+        """
+        Read a length of time such as ``7d``; upper and lower case differ.
+
+        :raises InvalidTimeframe: if it is none, or is too long.
+        """
+        match = _SPAN.fullmatch(text) if isinstance(text, str) else None
+        if match is None:
+            raise InvalidTimeframe(
+                text, "must be a number and one of m h d w M y, such as 7d"
+            )
+        return cls(int(match[1]), match[2])._checked(text)
+
+    def _checked(self, text: object) -> Span:
+        if self.number == 0:
+            raise InvalidTimeframe(text, f"{self} is no time at all")
+        if self.longest > MAX_YEARS * 12 * 31 * 86_400:
+            raise InvalidTimeframe(text, f"{self} is over {MAX_YEARS} years")
+        return self
 
     def __str__(self) -> str:
         return f"{self.number}{self.unit}"
@@ -99,10 +122,20 @@ class Span:
 
         :param t: Unix seconds.
         """
+        return self._moved(t, -1)
+
+    def after(self, t: int) -> int:
+        """
+        The time that lies this span after another; as :meth:`before`.
+        """
+        return self._moved(t, 1)
+
+    def _moved(self, t: int, direction: int) -> int:
         if self.unit in _SECONDS:
-            return t - self.longest
+            return t + direction * self.longest
         then = datetime.fromtimestamp(t, UTC)
-        year, month = divmod(_month(t) - self.number * _MONTHS[self.unit], 12)
+        months = direction * self.number * _MONTHS[self.unit]
+        year, month = divmod(_month(t) + months, 12)
         day = min(then.day, monthrange(year, month + 1)[1])
         return int(then.replace(year=year, month=month + 1, day=day).timestamp())
 
@@ -126,7 +159,8 @@ class Timeframe:
     @classmethod
     def parse(cls, text: object) -> Timeframe:
         """
-        Read a timeframe such as ``1w3h``; upper and lower case differ.
+        Read a timeframe such as ``1w3h``; upper and lower case differ. Of three parts
+        the first two count.
 
         :raises InvalidTimeframe: if it is none, or is too long.
         """
@@ -137,15 +171,9 @@ class Timeframe:
                 "must be a duration and an interval, each a number and one of "
                 "m h d w M y, such as 1w3h",
             )
-        duration, interval = (
-            Span(int(match[1]), match[2]),
-            Span(int(match[3]), match[4]),
-        )
-        for span in (duration, interval):
-            if span.number == 0:
-                raise InvalidTimeframe(text, f"{span} is no time at all")
-            if span.longest > MAX_YEARS * 12 * 31 * 86_400:
-                raise InvalidTimeframe(text, f"{span} is over {MAX_YEARS} years")
+        # A third part is not served, but must be a span too.
+        spans = [Span(int(match[at]), match[at + 1]) for at in (1, 3, 5) if match[at]]
+        duration, interval, *_ = [span._checked(text) for span in spans]
         return cls(duration, interval)
 
     def __str__(self) -> str:
@@ -174,7 +202,29 @@ class Timeframe:
         """
         last = self.interval.bucket(now)
         end = self.interval.start(last + 1)
-        first = self.interval.bucket(max(0, self.duration.before(end)))
+        return self._edges(max(0, self.duration.before(end)), last)
+
+    def edges_from(self, start: int, now: int) -> list[int]:
+        """
+        The edges of the buckets of a timeframe that begins at a given time.
+
+        The first bucket holds ``start``, and the duration is measured from that
+        bucket's begin. There is no bucket after the one that holds ``now``.
+
+        :param start: Unix seconds, from 0 to ``now``.
+        :param now: as for :meth:`edges`.
+        :returns: as :meth:`edges`.
+        :raises InvalidTimeframe: as :meth:`edges`.
+        """
+        begin = max(0, self.interval.start(self.interval.bucket(start)))
+        last = self.interval.bucket(min(now, self.duration.after(begin) - 1))
+        return self._edges(start, last)
+
+    def _edges(self, since: int, last: int) -> list[int]:
+        """
+        The edges of the buckets from the one that holds a time to a given one.
+        """
+        first = self.interval.bucket(since)
         buckets = last - first + 1
         if buckets > MAX_BUCKETS:
             raise InvalidTimeframe(

@@ -102,6 +102,9 @@ def _entry_parts(entry: Any) -> list[Parts]:
         raise InvalidPoint("point", "must be an object")
     kind = one_kind(entry)
     amount, t = entry[kind], entry.get("t")
+    if isinstance(amount, str):
+        # Some JSON senders write numbers as text.
+        amount = parse_amount(amount, kind)
     amount_text(amount, kind)
     seconds = None if t is None else epoch_seconds(t)
     return [

@@ -137,17 +137,19 @@ def dataset(stat: str, timeframe: str, output: str | None, **server: Any) -> Non
 
     async def work(client: StatHatExport) -> None:
         found, full = await _read(client, stat, timeframe)
+        # A value stat that received nothing has no value, which is not 0.
+        points = [p for p in full.points if full.counter or p.receipts]
         show_rows(
             output,
             ("time", "value", "receipts"),
-            [(p.time, p.value, p.receipts) for p in full.points],
+            [(p.time, p.value, p.receipts) for p in points],
             as_json={
                 **_told(found),
                 "timeframe": full.timeframe,
-                "points": [asdict(point) for point in full.points],
+                "points": [asdict(point) for point in points],
             },
             as_table=[
-                (_time(p.time), number_text(p.value), p.receipts) for p in full.points
+                (_time(p.time), number_text(p.value), p.receipts) for p in points
             ],
         )
 

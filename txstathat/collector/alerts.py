@@ -16,14 +16,13 @@ from txstathat.collector.ingest import Refusal
 from txstathat.collector.stats import Stat
 from txstathat.errors import InvalidPoint
 from txstathat.points import parse_amount
-from txstathat.timeframe import Span, Timeframe
+from txstathat.timeframe import Span
 
 __all__ = ["KINDS", "MARGIN", "WINDOWS", "Alert", "alert_of", "steps_of"]
 
 #: The lengths of time that an alert can be about.
 WINDOWS = {
-    text: Timeframe.parse(f"{text}1m").duration
-    for text in ("5m", "1h", "3h", "1d", "1w", "1M", "1y")
+    text: Span.parse(text) for text in ("5m", "1h", "3h", "1d", "1w", "1M", "1y")
 }
 #: For how many seconds what belongs to a step of time may come in late.
 MARGIN = 15
@@ -34,7 +33,13 @@ KINDS = {
     "delta": ("greater than", "less than", "different than"),
     "data": (),
 }
-_SHORT = {"gt": "greater than", "lt": "less than", "dt": "different than"}
+# What StatHat's command line writes; its "alert value" leaves the operator empty.
+_SHORT = {
+    "": "greater than",
+    "gt": "greater than",
+    "lt": "less than",
+    "dt": "different than",
+}
 _COMMON = ("stat_id", "kind", "time_window", "webhook")
 _FIELDS = {
     "value": ("operator", "threshold"),
@@ -119,8 +124,11 @@ def alert_of(
     window = _choice(fields, "time_window", WINDOWS)
     operator = threshold = percentage = delta = None
     if kind != "data":
-        short = fields.get("operator", "")
-        given = {**fields, "operator": _SHORT.get(short, short)}
+        given = {
+            name: _SHORT.get(text, text)
+            for name, text in fields.items()
+            if name == "operator"
+        }
         operator = _choice(given, "operator", KINDS[kind])
     if kind == "value":
         threshold = _number(fields, "threshold")

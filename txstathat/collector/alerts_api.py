@@ -13,6 +13,7 @@ from txstathat.collector.alert_records import AlertRecord, AlertRecords
 from txstathat.collector.alerts import alert_of
 from txstathat.collector.archive import Archive
 from txstathat.collector.ingest import Refusal
+from txstathat.collector.questions import Question, path_of
 from txstathat.collector.webhooks import Webhooks
 
 __all__ = ["AlertsApi"]
@@ -38,15 +39,16 @@ class AlertsApi:
         self.methods = {"GET": self._get, "POST": self._post, "DELETE": self._delete}
 
     async def _get(self, request: Request) -> Any:
-        path = _path(request)
+        Question(request, ())
+        path = path_of(request)
         if path:
             return _told(await self._records.one(_only(path)))
         return [_told(record) for record in (await self._records.all()).values()]
 
     async def _post(self, request: Request) -> Any:
-        if _path(request):
+        if path_of(request):
             raise Refusal(404, "post to /alerts")
-        fields = _fields(request)
+        fields = Question(request, None).fields
         if "stat_id" not in fields:
             raise Refusal(400, "stat_id: is missing; send the fields as a form")
         (stat,) = await self._archive.find([fields["stat_id"]])
@@ -55,7 +57,8 @@ class AlertsApi:
         return _told(AlertRecord(alert))
 
     async def _delete(self, request: Request) -> Any:
-        await self._records.delete(_only(_path(request)))
+        Question(request, ())
+        await self._records.delete(_only(path_of(request)))
         return {"msg": "alert deleted."}
 
 
@@ -63,25 +66,7 @@ def _told(record: AlertRecord) -> dict[str, Any]:
     return {**record.alert.told(), "firing": record.state.firing}
 
 
-def _path(request: Request) -> list[str]:
-    path = [part.decode("utf-8", "replace") for part in request.postpath or []]
-    return [] if path == [""] else path
-
-
 def _only(path: list[str]) -> str:
     if len(path) != 1:
         raise Refusal(404, "an alert is at /alerts/ID")
     return path[0]
-
-
-def _fields(request: Request) -> dict[str, str]:
-    fields = {}
-    for name, values in (request.args or {}).items():
-        told = name.decode("utf-8", "replace")
-        if len(values) != 1:
-            raise Refusal(400, f"{told[:40]!r} is given twice")
-        try:
-            fields[told] = values[0].decode("utf-8")
-        except UnicodeDecodeError:
-            raise Refusal(400, f"{told[:40]!r} is not UTF-8") from None
-    return fields

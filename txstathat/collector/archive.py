@@ -19,6 +19,8 @@ from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
 from txstathat.collector.additions import Additions, other_kind, overflow
+from txstathat.collector.all_time import all_time_of, first_time
+from txstathat.collector.comments import Comment, Comments
 from txstathat.collector.ingest import Batch, Refusal
 from txstathat.collector.newcomers import MAX_STATS, Newcomers
 from txstathat.collector.retention import Retention
@@ -37,7 +39,7 @@ from txstathat.collector.trash import Trash
 from txstathat.collector.writing import REMEMBER_OWN, Request, write_requests
 from txstathat.errors import InvalidTimeframe, StoreBusy
 from txstathat.gather import Gather
-from txstathat.metrica.calendar import SCALES
+from txstathat.metrica.calendar import MAX_POINTS, SCALES
 from txstathat.points import check_name
 from txstathat.stores.interface import (
     Amounts,
@@ -93,6 +95,7 @@ class Archive:
         )
         self._waiting_points = 0
         self._newcomers = Newcomers(store, max_stats)
+        self._comments = Comments(store)
         self._trash = Trash(store)
 
     async def note_retention(self) -> None:
@@ -252,6 +255,7 @@ class Archive:
         stats: Sequence[Stat],
         timeframe: Timeframe | str,
         now: float | None = None,
+        start: int | None = None,
     ) -> list[Series]:
         """
         Stats over a timeframe.
@@ -259,6 +263,8 @@ class Archive:
         :param stats: which, from one of the above.
         :param timeframe: such as ``'1w3h'``.
         :param now: the time that its last step holds, by default now.
+        :param start: the time that its first step holds, in Unix seconds; then it ends
+            where the timeframe does, or now.
         :raises Refusal: if it is none, needs finer detail than is kept, or is too much.
         """
         try:
@@ -268,7 +274,9 @@ class Archive:
         except InvalidTimeframe as error:
             raise Refusal(400, str(error)) from None
         now = self.store.clock.seconds() if now is None else now
-        plan = Plan(frame, now, self.retention, self._kept.whole_since)
+        if start is not None and start > now:
+            raise Refusal(400, f"start: {start} is in the future; it is {int(now)} now")
+        plan = Plan(frame, now, self.retention, self._kept.whole_since, start)
         width = len(plan.stretches)
         if width * len(stats) > MAX_CELLS:
             raise Refusal(
@@ -288,6 +296,26 @@ class Archive:
             ]
         return series
 
+    async def all_time(self, stat: Stat) -> Timeframe:
+        """
+        The timeframe from a stat's first data to now, in the finest steps that give at
+        most :data:`~txstathat.timeframe.MAX_BUCKETS` points and of which all detail is
+        still stored. For a stat without data it is one minute.
+        """
+        now = self.store.clock.seconds()
+
+        def whole_since(scale: str) -> float:
+            kept = self.retention[scale]
+            return max(self._kept.whole_since(scale), 0 if kept is None else now - kept)
+
+        first = await first_time(stat.name, now, self.store.read)
+        return all_time_of(
+            int(now) if first is None else min(first, int(now)),
+            now,
+            whole_since,
+            MAX_POINTS,
+        )
+
     async def totals(self, stats: Sequence[Stat] | None = None) -> dict[str, Total]:
         """
         All that was received, by the stat's name.
@@ -302,6 +330,28 @@ class Archive:
             for stat, cell in zip(stats, cells, strict=True)
             if cell is not None
         }
+
+    # -- comments
+
+    async def comment(self, stat: Stat, text: str) -> Comment:
+        """
+        Store a note about a stat, at this moment.
+
+        :raises InvalidPoint: if the text is not valid.
+        :raises Refusal: if there are too many comments.
+        """
+        return await self._comments.add(stat, text)
+
+    async def comments(
+        self, stats: Sequence[Stat], since: int = 0
+    ) -> dict[str, list[Comment]]:
+        """
+        The notes about some stats, oldest first, by the stat's name.
+
+        :param stats: which, from one of the above.
+        :param since: only those of this time or later, in Unix seconds.
+        """
+        return await self._comments.read(stats, since)
 
     # -- the trash
 

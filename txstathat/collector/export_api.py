@@ -2,8 +2,9 @@
 What is read back: StatHat's export API below ``/x/TOKEN``, and below ``/a1`` what
 StatHat's own command line calls.
 
-Both are StatHat's (https://www.stathat.com/manual/export). Points without data of a
-value stat are left out, since StatHat's clients read a ``null`` as 0.
+Both are StatHat's (https://www.stathat.com/manual/export). Below ``/x`` points without
+data of a value stat are left out, since StatHat's clients read a ``null`` as 0; below
+``/a1`` every step is there, since the command line matches stats row by row.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from txstathat.collector.archive import Archive
 from txstathat.collector.doorman import Doorman
 from txstathat.collector.ingest import Refusal
 from txstathat.collector.keys import Keys
+from txstathat.collector.questions import Question, path_of
 from txstathat.collector.replies import (
     AsyncResource,
     Branch,
@@ -30,13 +32,14 @@ from txstathat.collector.replies import (
 )
 from txstathat.collector.series import Series
 from txstathat.collector.stats import Stat
+from txstathat.errors import InvalidPoint
 
 __all__ = ["MAX_IDS", "PAGE", "CommandLineApi", "ExportApi", "Readers"]
 
 #: How many stats one page of a list has at most.
 PAGE = 10_000
-#: How many stats one request for data may name.
-MAX_IDS = 500
+#: How many stats one request for data may name (StatHat's rule).
+MAX_IDS = 5
 
 # What is answered: JSON's text, or what is to be told as JSON.
 Answer = Awaitable[Any]
@@ -131,7 +134,8 @@ class _Api(Branch):
         self._readers = readers
 
     async def _delete(self, request: Request) -> Any:
-        path = _path(request)
+        Question(request, ())
+        path = path_of(request)
         if len(path) != 1:
             raise Refusal(404, "delete /stats/ID")
         await self._archive.delete(path[0])
@@ -181,22 +185,29 @@ class ExportApi(_Api):
         return _Call(enter, **(methods or {}))
 
     async def _list(self, request: Request) -> Any:
-        offset = _number(request, "offset")
+        offset = Question(request, ("offset",)).number("offset") or 0
+        if path_of(request):
+            raise Refusal(404, "read /statlist")
         stats = await self._archive.stats()
         return [_told(stat) for stat in stats[offset : offset + PAGE]]
 
     async def _stat(self, request: Request) -> Any:
-        stat = await self._archive.stat(_field(request, "name"))
+        name = Question(request, ("name",)).text("name")
+        if path_of(request):
+            raise Refusal(404, "read /stat?name=NAME")
+        stat = await self._archive.stat(name)
         if stat is None:
             raise Refusal(404, "there is no stat with this name")
         return _told(stat)
 
     async def _data(self, request: Request) -> Any:
-        ids = [id for id in _path(request) if id]
+        question = Question(request, ("t", "start", "summary"))
+        ids = [id for id in path_of(request) if id]
         if not 1 <= len(ids) <= MAX_IDS:
             raise Refusal(400, f"name 1 to {MAX_IDS} ids: /data/ID0/ID1?t=1w3h")
+        timeframe, start = question.timeframe, question.start
         stats = await self._archive.find(ids)
-        series = await self._archive.data(stats, _field(request, "t"))
+        series = await self._archive.data(stats, timeframe, start=start)
         texts = []
         waiting = 0
         for one in series:
@@ -234,25 +245,29 @@ class CommandLineApi(_Api):
         return NotFound("there is no such call")
 
     async def _comment(self, request: Request) -> Any:
-        raise Refusal(
-            501, "a collector keeps no comments: this one was not kept; count an event"
-        )
+        question = Question(request, ("id", "text"))
+        if path_of(request):
+            raise Refusal(404, "post to /a1/comments")
+        (stat,) = await self._archive.find([question.text("id")])
+        try:
+            await self._archive.comment(stat, question.text("text"))
+        except InvalidPoint as error:
+            raise Refusal(400, str(error)) from None
+        return {"Message": f"comment added to {stat.name}"}
 
     async def _stats(self, request: Request) -> Any:
-        path = _path(request)
-        if not path or path == [""]:
-            return [
-                {
-                    **_told(stat),
-                    "data_received_at": int(stat.received_at),
-                    "created_at": int(stat.created_at),
-                }
-                for stat in await self._archive.stats()
-            ]
+        path = path_of(request)
+        if not path:
+            Question(request, ())
+            return [_told(stat) for stat in await self._archive.stats()]
         if len(path) != 2 or path[1] not in ("dataset", "dataset_full"):
             raise Refusal(404, "read /a1/stats or /a1/stats/ID/dataset?t=1w3h")
-        stats = await self._archive.find(path[:1])
-        (series,) = await self._archive.data(stats, _field(request, "t"))
+        question = Question(request, ("t",))
+        timeframe = question.timeframe
+        (stat,) = await self._archive.find(path[:1])
+        if path[1] == "dataset_full" and "t" not in question.fields:
+            timeframe = await self._archive.all_time(stat)
+        (series,) = await self._archive.data([stat], timeframe)
         return _dataset(series)
 
 
@@ -269,45 +284,31 @@ def _data(series: Series) -> dict[str, Any]:
 
 
 def _told(stat: Stat) -> dict[str, Any]:
+    """
+    A stat, with all fields that StatHat's has: some clients need each to be there, and
+    of its type. Here no stat is public or has a unit, and keys are not known, only
+    their hashes.
+    """
     return {
         "id": stat.id,
         "name": stat.name,
         "public": False,
         "counter": stat.counter,
+        "classic_key": "",
+        "embed_key": "",
+        "unit": "",
+        "data_received_at": int(stat.received_at),
+        "created_at": int(stat.created_at),
     }
 
 
 def _dataset(series: Series) -> dict[str, Any]:
-    receipts = {bucket.time: bucket.count for bucket in series.buckets}
     return {
         "Name": series.stat.name,
         "Timeframe": str(series.timeframe),
         "Kind": series.stat.kind,
         "Points": [
-            {"Time": time, "Value": value, "Rcount": receipts[time]}
-            for time, value in series.points
+            {"Time": time, "Value": value, "Rcount": receipts}
+            for time, value, receipts in series.rows
         ],
     }
-
-
-def _path(request: Request) -> list[str]:
-    return [part.decode("utf-8", "replace") for part in request.postpath or []]
-
-
-def _field(request: Request, name: str) -> str:
-    values = (request.args or {}).get(name.encode(), [])
-    if len(values) != 1:
-        raise Refusal(400, f"{name}: give it once, in the query")
-    try:
-        return str(values[0], "utf-8")
-    except UnicodeDecodeError:
-        raise Refusal(400, f"{name}: is not UTF-8") from None
-
-
-def _number(request: Request, name: str) -> int:
-    if not (request.args or {}).get(name.encode()):
-        return 0
-    text = _field(request, name)
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise Refusal(400, f"{name}: must be a whole number, not {text[:20]!r}")
-    return int(text)

@@ -23,7 +23,7 @@ __all__ = ["Front", "IWhose"]
 
 
 # Where a list of points in JSON has its key: within JSON's texts quotes are escaped.
-_KEY = re.compile(rb'"ezkey"\s*:\s*"([^"\\]*)"')
+_KEYS = [re.compile(rb'"%b"\s*:\s*"([^"\\]*)"' % name) for name in (b"ezkey", b"email")]
 
 
 class IWhose(Protocol):
@@ -115,8 +115,8 @@ class _Posts(AsyncResource):
         body = request.content.read()  # type: ignore[union-attr]
         if len(body) > MAX_FORM:
             # To read so much takes a while: only for those who show a key first.
-            shown = _KEY.search(body)
-            key = "" if shown is None else shown[1].decode("utf-8", "replace")
+            shown = [found[1] for each in _KEYS if (found := each.search(body))]
+            key = shown[0].decode("utf-8", "replace") if shown else ""
             await self._check_key(request, "ez", key)
         batch = read_request(
             self._path,

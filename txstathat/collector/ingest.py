@@ -2,7 +2,8 @@
 What comes in: a request of StatHat's API becomes a batch of points, or a refusal.
 
 No I/O happens here, so that everything that listens for points asks the same code. The
-rules are StatHat's, but strict: what cannot be read without doubt is refused.
+rules are StatHat's, and what its published clients send is taken; what cannot be read
+without doubt is refused.
 """
 
 from __future__ import annotations
@@ -224,8 +225,10 @@ def _read_json(body: bytes) -> tuple[str, list[Parts]]:
         raise Refusal(400, "the JSON is nested too deeply") from None
     if not isinstance(request, dict):
         raise Refusal(400, "the body must be a JSON object with ezkey and data")
-    key = _key(request, "ezkey")
-    data = request.get("data")
+    key = _key(request, "ezkey", "email")
+    data = request.get("data", "")
+    if data is None:
+        data = []  # as Go writes an empty list
     if not isinstance(data, list):
         raise Refusal(400, "data: must be a list of points")
     points = list(islice(json_parts(data), MAX_BATCH + 1))

@@ -13,7 +13,7 @@ from txstathat.collector.stats import RETENTION
 from txstathat.collector.webhooks import check_webhook
 from txstathat.errors import InvalidTimeframe
 from txstathat.metrica.calendar import SCALES
-from txstathat.timeframe import Timeframe
+from txstathat.timeframe import Span
 
 __all__ = ["STORE", "address_text", "parse_keep", "read_webhooks", "write_keys"]
 
@@ -41,7 +41,7 @@ def parse_keep(texts: Iterable[str]) -> dict[str, float | None]:
             kept[scale] = None
             continue
         try:
-            kept[scale] = float(Timeframe.parse(f"{span}1m").duration.longest)
+            kept[scale] = float(Span.parse(span).longest)
         except InvalidTimeframe:
             raise ValueError(
                 f"{text!r} must be like minute=7d or day=forever; units are m h d w M y"

@@ -2,10 +2,10 @@
 All that a collector keeps, as lines of text: what ``txstathat export`` writes.
 
 The first line tells what this is, the last one how many are between. Those are notes
-(what is in the trash, alerts, since when detail is kept for how long) and cells of
-stats, up to :data:`MAX_CELLS` of one stat and scale to a line. Cells are told as what
-they are made of, not as what they say, so that nothing is lost; keys and sessions are
-not in it.
+(what is in the trash, alerts, comments, since when detail is kept for how long) and
+cells of stats, up to :data:`MAX_CELLS` of one stat and scale to a line. Cells are told
+as what they are made of, not as what they say, so that nothing is lost; keys and
+sessions are not in it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from itertools import groupby, islice
 from typing import Any
 
 from txstathat.collector.alert_records import AlertRecord
+from txstathat.collector.comments import RECORDS as COMMENTS
+from txstathat.collector.comments import read_comments
 from txstathat.collector.retention import read_history
 from txstathat.collector.stats import DEFINITIONS
 from txstathat.errors import InvalidPoint
@@ -58,6 +60,7 @@ def _read_trash(text: str) -> None:
 NOTES: dict[str, Callable[[str], object]] = {
     "trash": _read_trash,
     "alert": AlertRecord.read,
+    COMMENTS: read_comments,
     "retention": read_history,
 }
 

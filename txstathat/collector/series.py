@@ -17,7 +17,7 @@ from txstathat.metrica.calendar import Calendar
 from txstathat.stores.interface import Cell, CellKey
 from txstathat.timeframe import Span, Timeframe
 
-__all__ = ["Bucket", "Plan", "Series"]
+__all__ = ["Bucket", "Plan", "Series", "scale_of"]
 
 _UTC = Calendar("UTC")
 _MINUTES = {"m": 1, "h": 60, "d": 1440, "w": 10_080}
@@ -97,6 +97,19 @@ class Series:
         ]
 
     @property
+    def rows(self) -> list[tuple[int, int | float, int]]:
+        """
+        Time, value and number of receipts of every step; value and receipts are 0
+        where nothing was received.
+
+        :raises Refusal: if a value is beyond the largest float.
+        """
+        return [
+            (bucket.time, value or 0, bucket.count)
+            for bucket, value in zip(self.buckets, self.values, strict=True)
+        ]
+
+    @property
     def values(self) -> list[int | float | None]:
         """
         The value of each step; ``None`` where nothing was measured.
@@ -147,6 +160,8 @@ class Plan:
     :param now: Unix seconds.
     :param keep: for how many seconds the scales are kept.
     :param whole_since: tells since when all of a scale is there, in Unix seconds.
+    :param start: when the first step begins at the latest, in Unix seconds; by default
+        the last step holds ``now``.
     :raises Refusal: if that is too many points, or finer than what is kept.
     """
 
@@ -156,13 +171,18 @@ class Plan:
         now: float,
         keep: Mapping[str, float | None],
         whole_since: Callable[[str], float] = lambda scale: 0.0,
+        start: int | None = None,
     ) -> None:
         self.timeframe = timeframe
         try:
-            self.edges = timeframe.edges(int(now))
+            self.edges = (
+                timeframe.edges(int(now))
+                if start is None
+                else timeframe.edges_from(start, int(now))
+            )
         except InvalidTimeframe as error:
             raise Refusal(400, str(error)) from None
-        scale = _scale(timeframe.interval, keep)
+        scale = scale_of(timeframe.interval)
         kept = keep[scale]
         if kept is not None and self.edges[0] < now - kept:
             raise Refusal(
@@ -179,7 +199,10 @@ class Plan:
                 f"are there only since {_moment(since)}, as they were kept for a "
                 "shorter time before: ask for longer steps, or for less time",
             )
-        timeline = _UTC.timeline(self.edges[0], self.edges[-1] - 1, scale)
+        try:
+            timeline = _UTC.timeline(self.edges[0], self.edges[-1] - 1, scale)
+        except ValueError as error:
+            raise Refusal(400, f"{timeframe}: {error}") from None
         #: Scale and label of the stretches to read.
         self.stretches = [(scale, label) for _, label in timeline]
         self._places = [
@@ -204,9 +227,9 @@ class Plan:
         return Series(stat, self.timeframe, buckets)
 
 
-def _scale(interval: Span, keep: Mapping[str, float | None]) -> str:
+def scale_of(interval: Span) -> str:
     """
-    The coarsest scale of whose stretches the steps are made up.
+    The coarsest scale of which steps of this length are made up.
     """
     if interval.unit in ("M", "y"):
         return "year" if interval.unit == "y" else "month"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from txstathat.collector.comments import RECORDS as COMMENTS
 from txstathat.collector.stats import Stat, received_key, stat_id
 from txstathat.stores.interface import IStore
 
@@ -85,5 +86,9 @@ class Trash:
                 and await self._store.drop(name, (key, cell))
             ):
                 gone.append(name)
+                cell = None
+            if cell is None:
+                # Also where this was cut off, the last time, after dropping it.
+                await self._store.put_record(COMMENTS, id, None)
             await self._store.put_record(_KIND, id, None, was=text)
         return gone
