@@ -41,6 +41,7 @@ from txstathat import (
 )
 from txstathat.cli.journal import Journal
 from txstathat.cli.points_file import RequestFailed, Sender
+from txstathat.cli.sources import LinesSource
 from txstathat.outcome import Verdict
 
 #: An hour and a half: whatever can be settled is settled by then.
@@ -437,10 +438,9 @@ class ImportTests(VirtualCase):
 
     def send(self) -> Exception | None:
         """Run the import once; why it stopped."""
-        progress = self.file.with_name("past.imported")
-        journal = Journal.read(progress) or Journal(URL, "")
+        journal = Journal.read(self.progress) or Journal(URL, "")
         client = self.client(txStatHat)
-        sender = Sender(self.file, None, journal, progress)
+        sender = Sender(LinesSource(self.file), journal, self.progress)
         sent = Deferred.fromCoroutine(sender.send(client, self.clock, self.told.append))
         self.run_clock(LONG)
         stopped: Exception | None = self.successResultOf(
@@ -466,6 +466,7 @@ class ImportTests(VirtualCase):
                     folder = Path(self.new_folder())
                     folder.mkdir()
                     self.file = folder / "past"
+                    self.progress = folder / "past.imported"
                     self.file.write_text(self.lines[api.name])
                     check(api, answer)
         self.rows.check(2 * len(rows))
@@ -537,5 +538,7 @@ class ImportTests(VirtualCase):
             self.assertEqual(self.told, [])
             self.assertEqual(len(self.server.arrivals), 1)
             self.assertEqual(self.server.totals, api.totals)
+            journal = Journal.read(self.progress)
+            self.assertIsNotNone(journal and journal.sending)
 
         self.each((UNKNOWN,), check)
