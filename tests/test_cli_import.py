@@ -27,6 +27,7 @@ from zope.interface import implementer
 
 from tests.children import Moody
 from tests.support import reactor
+from tests.test_cli import bare_environ
 from tests.test_cli_read import ROOT, ShellCase
 from tests.trouble import TroubleServer
 from txstathat import Count, txStatHat
@@ -81,7 +82,7 @@ class ImportCase(ShellCase):
             stderr=stderr,
             cwd=ROOT,
             env={
-                **os.environ,
+                **bare_environ(),
                 "TERM": "xterm",
                 "TXSTATHAT_EZKEY": self.keys["EZ key"],
                 "TXSTATHAT_URL": url,
@@ -399,6 +400,37 @@ class SenderTests(SynchronousTestCase):
         result: Any = self.successResultOf(sent.addErrback(lambda failed: failed.value))
         return result, len(script.ids)
 
+    def send_by(self, answer: Callable[[int], int]) -> Any:
+        """
+        Send the file: what came of it.
+
+        :param answer: gets how many points a request has, and returns the HTTP status.
+        """
+        resource = Resource()
+        resource.isLeaf = True
+
+        def render(request: Any) -> bytes:
+            body = request.content.read()
+            status = answer(max(1, body.count(b'"stat"')))
+            request.setResponseCode(status)
+            return b'{"status": %d, "msg": "x"}' % status
+
+        resource.render = render  # type: ignore[method-assign]
+        client = txStatHat(
+            "k",
+            url="http://localhost",
+            reactor=self.clock,
+            agent=RequestTraversalAgent(resource),
+        )
+        self.journal = Journal("http://localhost", "")
+        path = self.folder / "journal"
+        sender = Sender(LinesSource(self.file), self.journal, path)
+        sent = Deferred.fromCoroutine(
+            sender.send(client, self.clock, lambda number: None)
+        )
+        self.clock.pump([1.0] * 100)
+        return self.successResultOf(sent.addErrback(lambda failed: failed.value))
+
     def test_verdicts(self) -> None:
         """
         Whoever knows ids is asked again while it may help; StatHat only when the points
@@ -428,6 +460,45 @@ class SenderTests(SynchronousTestCase):
                 self.assertIsInstance(result, RequestFailed)
             self.assertEqual(self.journal.sending is not None, noted, answers)
             self.assertEqual(self.journal.done.line, 2 if accepted else 0)
+
+    def test_server_without_memory(self) -> None:
+        """
+        A server that answers 204 is no collector: what it may have taken is not sent
+        again by itself, nor by the next run.
+        """
+        self.file.write_text("stat,count,t\n" + "a,1,5\n" * (POST_SIZE + 1))
+        script = Scripted(204, ResponseFailed([]), 200)
+        journal, path = Journal("http://localhost", ""), self.folder / "journal"
+        client = txStatHat(
+            "k", url="http://localhost", reactor=self.clock, agent=script
+        )
+        sender = Sender(LinesSource(self.file), journal, path)
+        sent = Deferred.fromCoroutine(sender.send(client, self.clock, lambda _: None))
+        self.clock.pump([1.0] * 100)
+        self.assertIsInstance(self.failureResultOf(sent).value, RequestFailed)
+        self.assertEqual(len(script.ids), 2)
+        noted = Journal.read(path)
+        assert noted is not None
+        assert noted.sending is not None
+        self.assertEqual((noted.done.line, noted.sending.line), (1_001, 1_002))
+        self.assertLess(noted.since, self.clock.seconds() - CERTAIN)
+
+    def test_too_large(self) -> None:
+        """A request that is too large is sent in halves; one point is told."""
+        self.file.write_text("stat,count,t\n" + "a,1,5\n" * 5)
+        sizes: list[int] = []
+
+        def answer(points: int) -> int:
+            sizes.append(points)
+            return 413 if points > 2 else 200
+
+        self.assertIsNone(self.send_by(answer))
+        self.assertEqual(sizes, [5, 2, 3, 1, 2])
+        self.assertEqual((self.journal.done.line, self.journal.sending), (6, None))
+        result = self.send_by(lambda points: 413)
+        self.assertIsInstance(result, RequestFailed)
+        self.assertEqual((result.first, result.last), (2, 2))
+        self.assertEqual((self.journal.done.line, self.journal.sending), (0, None))
 
     def test_many_bad_lines(self) -> None:
         """Only the first are told, and how many more there are."""

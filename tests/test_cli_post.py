@@ -189,8 +189,8 @@ class TimeTests(ShellCase):
         async def check() -> None:
             await self.start()
             code, _, err = await self.shell(
-                *("time", "--name", "job", "--url", "http://127.0.0.1:1"),
-                *("sh", "-c", "exit 5"),
+                *("time", "--name", "job", "sh", "-c", "exit 5"),
+                TXSTATHAT_URL="http://127.0.0.1:1",
             )
             self.assertEqual(code, 5)
             self.assertIn("txstathat: connection", err)

@@ -371,3 +371,15 @@ class ServeTests(FolderCase):
         said = self.serve(*everywhere, "--write-settings", terminal=True)
         self.assertIn("No settings were written", said)
         self.assertFalse(self.folder.exists())
+
+    def test_only_serve(self) -> None:
+        """``twist stathat`` and the demo do not even have the code that writes it."""
+        for module in ("txstathat.collector.tap", "txstathat.cli.demo.command"):
+            code = (
+                f"import sys, {module}\n"
+                "print([name for name in sys.modules if 'cli.serve' in name])"
+            )
+            done = subprocess.run(
+                [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
+            )
+            self.assertEqual((done.stdout, done.stderr), ("[]\n", ""), module)

@@ -14,6 +14,7 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.test_cli import bare_environ
 from tests.test_cli_read import ShellCase
 from txstathat import Count
 from txstathat.cli.standard_output import OUTPUT_CLOSED
@@ -33,7 +34,7 @@ def run_unread(*arguments: str, **environ: str) -> tuple[int, str]:
             text=True,
             timeout=50,
             cwd=ROOT,
-            env={**os.environ, **environ},
+            env={**bare_environ(), **environ},
         )
     finally:
         os.close(output)

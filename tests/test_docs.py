@@ -60,7 +60,7 @@ class DoctestTests(SynchronousTestCase):
         readme = (ROOT / "README.rst").read_text()
         (block,) = re.findall(r"code-block:: python\n\n((?:    .*\n|\n)+)", readme)
         lines = [line[4:] for line in block.strip("\n").splitlines()]
-        code = "\n".join(lines).replace("('your-ez-key')", "('key', agent=fake.agent)")
+        code = "\n".join(lines).replace("('your-ez-key',", "('key', agent=fake.agent,")
         code = code.replace("yield ", "await ")
         fake = FakeStatHat()
         names: dict[str, Any] = {"fake": fake}
@@ -125,7 +125,7 @@ class ExampleTests(TestCase):
             environ = {k: v for k, v in os.environ.items() if "TXSTATHAT" not in k}
             environ |= {"PYTHONPATH": str(ROOT), "COLUMNS": "80"}
             for name, value, what in re.findall(
-                r"export (\w+)=(\S+)(?: +# what it calls the (.*))?\n", text
+                r"export (\w+)=(\S+)(?: +# the (.*))?\n", text
             ):
                 environ[name] = keys[what] if what else service.urls[0]
                 self.assertEqual(value, "..." if what else "http://127.0.0.1:8080")

@@ -20,7 +20,7 @@ from txstathat.cli.running import run
 from txstathat.client import txStatHat
 from txstathat.errors import InvalidPoint, StatHatAPIError
 from txstathat.export import StatHatExport
-from txstathat.outcome import NO_ANSWER
+from txstathat.outcome import NO_ANSWER, is_key_message
 
 __all__ = [
     "CLOSED",
@@ -43,10 +43,6 @@ CLOSED = (
 
 #: What a single point is posted to; a URL that has it already names no server.
 _API_PATHS = ("/ez", "/c", "/v")
-#: Messages of StatHat's, and of servers like it, that are about the key.
-_ABOUT_THE_KEY = frozenset(
-    {"invalid keys", "invalid ezkey", "no ezkey specified", "no ukey specified"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +156,7 @@ def _diagnose_answer(error: StatHatAPIError, url: str) -> Diagnosis:
         return Diagnosis("answer", str(error), advice)
     if error.msg.startswith(NO_ANSWER) or error.status < 400:
         return Diagnosis("answer", str(error), _page_advice(error.status))
-    if error.status in (401, 403) or error.msg in _ABOUT_THE_KEY:
+    if error.status in (401, 403) or is_key_message(error.msg):
         return Diagnosis("key", str(error), _ADVICE["key"])
     if error.status in (408, 425, 429) or error.status > 500:
         return Diagnosis("answer", str(error), _ADVICE["answer"])

@@ -18,10 +18,11 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
+from txstathat.cli.diagnosis import is_stathat_com
 from txstathat.cli.journal import Journal, Mark
 from txstathat.cli.lines import BadLine, split_points
 from txstathat.cli.sources import Source
-from txstathat.client import API_URL, txStatHat
+from txstathat.client import txStatHat
 from txstathat.outcome import Outcome, Verdict
 from txstathat.points import Point
 
@@ -114,10 +115,10 @@ class RequestFailed(Exception):
 
 def knows_ids(url: str) -> bool:
     """
-    Whether a server knows a request that is repeated. A collector does, StatHat does
-    not.
+    Whether a server may recognize a request that is repeated. A collector does,
+    StatHat.com does not; others show themselves by an answer of 204.
     """
-    return url != API_URL
+    return not is_stathat_com(url)
 
 
 class Sender:
@@ -183,7 +184,9 @@ class Sender:
         journal, until = self._journal, self._marks[part[-1][0]]
         again = journal.sending is not None
         if not again:
-            journal.sending, journal.since = until, reactor.seconds()
+            # Of a server that does not know ids, doubt stays doubt.
+            journal.since = reactor.seconds() if self._knows_ids else 0.0
+            journal.sending = until
             # What came before need not have been noted: it would be sent again, once.
             journal.write(self._journal_path)
         both = f"{journal.done.digest}-{until.digest}".encode("ascii")
@@ -198,6 +201,11 @@ class Sender:
         # Who knows the id and refuses the points does not have them.
         elif not (again or perhaps) or (outcome.status == 400 and self._knows_ids):
             journal.sending = None
+        if outcome.verdict is Verdict.TOO_LARGE and len(part) > 1 and not again:
+            half = len(part) // 2
+            await self._send_one(part[:half], client, reactor)
+            await self._send_one(part[half:], client, reactor)
+            return
         if outcome.error is not None:
             journal.write(self._journal_path)
             raise RequestFailed(part[0][0], part[-1][0], outcome.error)
@@ -223,6 +231,8 @@ class Sender:
             await deferLater(reactor, wait)
             outcome = await send()
             perhaps = perhaps or self._perhaps(outcome)
+        if outcome.status == 204:
+            self._knows_ids = False  # no collector answers so
         return outcome, perhaps
 
     def _perhaps(self, outcome: Outcome) -> bool:

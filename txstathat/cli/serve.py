@@ -193,7 +193,7 @@ def check_store(url: str) -> None:
         raise click.ClickException(str(error)) from None
     if url == "memory:":
         raise click.ClickException(
-            "a store in memory belongs to the process that made it: name another one"
+            "this needs a store that lasts; one in memory is gone with its process"
         )
     if path is not None and not os.path.exists(path):
         raise click.ClickException(
