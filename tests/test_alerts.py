@@ -1095,6 +1095,10 @@ class WebhookTests(SynchronousTestCase):
             "https://h.example.com:8443/a/b?c=%2F",
             "http://localhost:8000/x",
             "http://127.0.0.1/",
+            "http://[::1]/",
+            "http://[::1]:8000/x",
+            "https://[2001:db8::7]/x",
+            "https://stack_hooks/x",
         ):
             self.assertEqual(check_webhook(url), url)
         for url in (
@@ -1110,7 +1114,9 @@ class WebhookTests(SynchronousTestCase):
             "https://h.example.com/canary\r\nx",
             "https://h.example.com/canary/é",
             "https://h.example.com/" + "canary" * MAX_URL,
-            "https://canary_/",
+            "https://-canary/",
+            "http://[2001:db8::7]/canary",
+            "https://[::1/canary",
             "https:///canary",
         ):
             with self.assertRaises(ValueError) as caught:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from OpenSSL import SSL
@@ -57,6 +58,7 @@ __all__ = [
     "HandshakeFailed",
     "IDLE_TIMEOUT",
     "MAX_HEADERS",
+    "MAX_HOSTS",
     "PooledAgent",
     "cut",
     "without_underscores",
@@ -68,6 +70,8 @@ __all__ = [
 IDLE_TIMEOUT = 4.0
 #: Seconds that a peer has to close a connection politely before it is cut.
 CLOSE_GRACE = 0.5
+#: How many hosts an agent remembers how to connect to. A client has one.
+MAX_HOSTS = 16
 #: Bytes that a reply may have on top of the largest body: its headers.
 MAX_HEADERS = 65_536
 
@@ -393,14 +397,20 @@ class _Endpoints:
         self._resolver = _SharedResolver(agent._reactor.nameResolver)
         self._trust_root = trust_root
         self._context: SSL.Context | None = None
+        # Twisted asks at each request, even if a connection is there already.
+        self._endpoint = lru_cache(MAX_HOSTS)(self._make_endpoint)
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         if uri.scheme not in (b"https", b"http"):
             raise SchemeNotSupported(f"Unsupported scheme: {uri.scheme!r}")
-        endpoint = self._plain_endpoint(uri.host, uri.port)
-        tls = uri.scheme == b"https"
+        return self._endpoint(uri.scheme == b"https", uri.host, uri.port)
+
+    def _make_endpoint(
+        self, tls: bool, host: bytes, port: int
+    ) -> IStreamClientEndpoint:
+        endpoint = self._plain_endpoint(host, port)
         if tls:
-            creator = _StrictCreator(self._tls_context(), uri.host)
+            creator = _StrictCreator(self._tls_context(), host)
             endpoint = wrapClientTLS(creator, endpoint)
         return _TrackedEndpoint(endpoint, tls, self._agent)
 
@@ -413,7 +423,7 @@ class _Endpoints:
         return endpoint
 
     def _tls_context(self) -> SSL.Context:
-        # Reading the platform's roots takes milliseconds: once, not for each request.
+        # Reading the platform's roots takes milliseconds: once, not for each host.
         if self._context is None:
             root = platformTrust() if self._trust_root is None else self._trust_root
             self._context = CertificateOptions(trustRoot=root).getContext()

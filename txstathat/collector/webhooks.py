@@ -10,6 +10,7 @@ collector reach for whatever it can reach.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,7 +36,8 @@ TIMEOUT = 10.0
 MAX_URL = 2_000
 
 _MAX_REPLY = 65_536
-_LOOPBACK = ("localhost", "127.0.0.1")
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_PORT = re.compile(r":[0-9]+$")
 
 
 class WebhookFailed(StatHatError):
@@ -65,7 +67,7 @@ def check_webhook(url: object) -> str:
     if "#" in target:
         raise ValueError("the URL must have no fragment")
     scheme, _, host = origin.partition("://")
-    if scheme != "https" and host.partition(":")[0] not in _LOOPBACK:
+    if scheme != "https" and _PORT.sub("", host) not in _LOOPBACK:
         raise ValueError("the URL must begin with https://, except to localhost")
     return url
 
