@@ -171,11 +171,13 @@ class SearchTests(RulesCase):
             everything = {f"s{n}" for n in range(FULL)}
             self.search(answer.name, everything, Picky(everything, answer), 40)
 
-    def test_half_bad(self) -> None:
-        """However many are bad, no good point is rejected with them."""
+    def test_many_bad(self) -> None:
+        """However many are bad in one row, no good point is rejected with them."""
         for label, bad in (
             ("first half", {f"s{n}" for n in range(FULL // 2)}),
             ("second half", {f"s{n}" for n in range(FULL // 2, FULL)}),
+            ("all but the first", {f"s{n}" for n in range(1, FULL)}),
+            ("all but the last", {f"s{n}" for n in range(FULL - 1)}),
         ):
             self.search(label, bad, Picky(bad), 2 * FULL)
 

@@ -39,13 +39,11 @@ class _Waiter:
     Somebody who waits until all batches up to a number are settled.
     """
 
-    def __init__(
-        self, mark: float, batches: int, calls: int, fates: Mapping[str, int]
-    ) -> None:
+    def __init__(self, mark: float, batches: int, calls: int, dropped: int) -> None:
         self.mark = mark
         self.batches = batches
         self.calls = calls
-        self.fates = Counter(fates)
+        self.fates = Counter({"dropped": dropped})
         self.done: Deferred[FlushResult] = Deferred()
 
 
@@ -58,7 +56,7 @@ class Waiters:
         self._waiters: list[_Waiter] = []
 
     def wait(
-        self, mark: float, batches: int, calls: int, fates: Mapping[str, int]
+        self, mark: float, batches: int, calls: int, dropped: int
     ) -> Deferred[FlushResult]:
         """
         Wait until so many batches are settled.
@@ -66,12 +64,11 @@ class Waiters:
         :param mark: the largest of their numbers.
         :param batches: how many there are, above 0.
         :param calls: how many calls are in them.
-        :param fates: calls that were settled already and count as waited for; as for
-            :meth:`settle`.
+        :param dropped: calls that were given up already.
         :returns: a new Deferred, which fires with a :class:`FlushResult`. It may be
             cancelled.
         """
-        waiter = _Waiter(mark, batches, calls, fates)
+        waiter = _Waiter(mark, batches, calls, dropped)
         waiter.done = Deferred(lambda _: self._forget(waiter))
         self._waiters.append(waiter)
         return waiter.done

@@ -141,17 +141,6 @@ class Ledger:
             spool_error=self.spool_error,
         )
 
-    @property
-    def fates(self) -> dict[str, int]:
-        """
-        How many calls were delivered, rejected and dropped so far.
-        """
-        return {
-            "delivered": self.delivered,
-            "rejected": self.rejected,
-            "dropped": sum(self.dropped.values()),
-        }
-
     def refuse(self, error: Exception, stat: str) -> None:
         """
         A call was not recorded. A bad point is logged once for each stat.

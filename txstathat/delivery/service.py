@@ -322,11 +322,10 @@ class StatHatService(Service):
             ``health.blocked`` and ``health.refused_keys``), and when the service ends.
             It does not fail, unless it is cancelled.
         """
-        before = self._ledger.fates
+        before = sum(self._ledger.dropped.values())
         self._seal()
-        # A full backlog drops what is sealed; a disk without a thread has it sent.
-        fates = {name: n - before[name] for name, n in self._ledger.fates.items()}
-        settled = self._backlog.wait(self._sealed, fates)
+        dropped = sum(self._ledger.dropped.values()) - before
+        settled = self._backlog.wait(self._sealed, dropped)
         self._wake()
         return settled
 
