@@ -6,12 +6,14 @@ batch, reject the bad ones, or drop them; and how many requests that costs.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
 from tests.answering_server import (
+    AGAIN,
     BAD_STAT,
     KEY,
     OK,
@@ -19,11 +21,13 @@ from tests.answering_server import (
     PROXY_413,
     REFUSED,
     SERVER_JSON_413,
+    TAKEN,
     Answer,
     AnsweringServer,
     Arrival,
     answers,
 )
+from tests.delivery import FULL as DRILLS_IN_FULL
 from tests.support import logged
 from tests.virtual_time import VirtualCase
 from txstathat import Count, StatHatService, txStatHat, txStatHatClassic
@@ -409,3 +413,61 @@ class FlushTests(RulesCase):
         self.assertTrue(result)
         self.assertEqual((result.delivered, result.queued), (0, 0))
         self.stop(service)
+
+
+class WeatherTests(RulesCase):
+    """
+    All of it at once, in random order.
+    """
+
+    def weather(self, draw: random.Random, bad: Collection[str]) -> Any:
+        """A server's mood for a while."""
+        picky = Picky(bad, draw.choice(answers(REFUSED)), draw.random() < 0.5)
+        most = draw.choice((1, 3, 50))
+        passing = draw.choice(answers(AGAIN, PAGE, KEY))
+        taken = draw.choice(answers(TAKEN))
+
+        def fine(arrival: Arrival) -> Answer:
+            answer = picky(arrival)
+            return taken if answer is OK else answer
+
+        def small(arrival: Arrival) -> Answer:
+            if len(arrival.points) > most:
+                return draw.choice((SERVER_JSON_413, PROXY_413))
+            return fine(arrival)
+
+        return draw.choice((fine, small, lambda arrival: passing))
+
+    def test_any_weather(self) -> None:
+        """
+        Whatever a server answers in between, and whenever the process starts again, at
+        last each good count is on the server once, and each bad one was rejected.
+        """
+        for seed in range(400 if DRILLS_IN_FULL else 12):
+            draw = random.Random(seed)
+            self.begin()
+            make = APIS[seed % 2]
+            bad = {f"s{n}" for n in draw.sample(range(40), draw.choice((0, 1, 3)))}
+            settings = {"spool": self.new_folder(), "interval": 2}
+            service = self.start(make, **settings)
+            counted: Counter[str] = Counter()
+            rejected = 0
+            for _ in range(25):
+                self.server.answer = self.weather(draw, bad)
+                for n in draw.sample(range(40), draw.randrange(20)):
+                    service.count(f"s{n}", n + 1)
+                    counted[f"s{n}"] += n + 1
+                self.run_clock(draw.choice((1, 5, 60, 400)))
+                if draw.random() < 0.2:
+                    self.stop(service)
+                    rejected += service.health.rejected
+                    service = self.start(make, **settings)
+            self.server.answer = Picky(bad)
+            self.run_clock(4 * HOUR)
+            health = service.health
+            self.assertEqual((health.pending, health.dropped), (0, {}), seed)
+            good = {stat: n for stat, n in counted.items() if stat not in bad}
+            self.assertEqual(self.server.totals, good, seed)
+            rejected += health.rejected
+            self.assertEqual(bool(rejected), bool(bad & counted.keys()), seed)
+            self.stop(service)
