@@ -4,17 +4,20 @@ What the tests of delivery share: a server in memory that can be scripted in bul
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
+from urllib.parse import parse_qs
 
 from treq.testing import RequestTraversalAgent
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import ResponseNeverReceived
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
@@ -60,6 +63,7 @@ class MemoryServer:
     :ivar mood: returns one of the words above, or a status, body and headers to answer.
     :ivar times: when requests came.
     :ivar ids: their ``Idempotency-Key``.
+    :ivar stats: the names of the stats in each of them.
     """
 
     def __init__(self, clock: Clock, honours_ids: bool = True) -> None:
@@ -68,6 +72,7 @@ class MemoryServer:
         self.times: list[float] = []
         self.ids: list[str] = []
         self.bodies: list[bytes] = []
+        self.stats: list[list[str]] = []
         self._clock = clock
         self._honours_ids = honours_ids
 
@@ -84,6 +89,10 @@ class MemoryServer:
         if not self._honours_ids:
             headers = headers.copy()
             headers.removeHeader("Idempotency-Key")
+        content = _Content()
+        assert bodyProducer is not None
+        bodyProducer.startProducing(content)
+        self.stats.append(_stats(content.data))
         mood = self.mood()
         lost = ResponseNeverReceived([Failure(ConnectionError("lost"))])
         if mood == AWAY:
@@ -114,6 +123,24 @@ class MemoryServer:
         What was accepted, summed by stat.
         """
         return {name: total.sum for name, total in self.fake.totals.items()}
+
+
+class _Content:
+    """
+    Takes a body that is written at once.
+    """
+
+    data = b""
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+
+
+def _stats(body: bytes) -> list[str]:
+    if body.startswith(b"{"):
+        return [point["stat"] for point in json.loads(body)["data"]]
+    fields = parse_qs(body.decode("ascii"), keep_blank_values=True)
+    return fields.get("stat") or fields["key"]
 
 
 class _Forgetful(list[Any]):
@@ -166,3 +193,35 @@ def as_number(amount: Any) -> Any:
     An amount as the server adds it up.
     """
     return float(amount) if isinstance(amount, Decimal) else amount
+
+
+class DeliveryTestCase(SynchronousTestCase):
+    """
+    A clock at a time of its own, a server, and services that are stopped in the end.
+    """
+
+    start = 1_000_000.0
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(self.start)
+        self.server = MemoryServer(self.clock)
+        self.services: list[StatHatService] = []
+        self.addCleanup(self.stop)
+
+    def make(self, started: bool = True, **settings: Any) -> StatHatService:
+        service = make_service(self.clock, self.server, **settings)
+        self.services.append(service)
+        if started:
+            service.startService()
+        return service
+
+    def stop(self) -> None:
+        """Stop all services, and see that they leave nothing behind."""
+        stopped = [service.stopService() for service in self.services]
+        run(self.clock, 8)
+        for done in stopped:
+            self.assertIsNone(self.successResultOf(done))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        for service in self.services:
+            self.assertTrue(balanced(service.health), service.health)

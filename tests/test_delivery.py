@@ -12,8 +12,6 @@ from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
-from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from tests.delivery import (
@@ -22,9 +20,8 @@ from tests.delivery import (
     LOSE_REPLY,
     LOSE_REQUEST,
     OK,
-    MemoryServer,
+    DeliveryTestCase,
     accounted,
-    balanced,
     make_service,
     run,
 )
@@ -42,34 +39,6 @@ from txstathat import (
 )
 from txstathat.interfaces import IStatHat
 from txstathat.points import MAX_INTEGER
-
-
-class DeliveryTestCase(SynchronousTestCase):
-    """
-    A clock at a time of its own, a server, and services that are stopped in the end.
-    """
-
-    start = 1_000_000.0
-
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.clock.advance(self.start)
-        self.server = MemoryServer(self.clock)
-
-    def make(self, started: bool = True, **settings: Any) -> StatHatService:
-        service = make_service(self.clock, self.server, **settings)
-        self.addCleanup(self.stop, service)
-        if started:
-            service.startService()
-        return service
-
-    def stop(self, service: StatHatService) -> None:
-        """Stop a service, and see that it leaves nothing behind."""
-        stopped = service.stopService()
-        run(self.clock, 8)
-        self.assertIsNone(self.successResultOf(stopped))
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.assertTrue(balanced(service.health), service.health)
 
 
 class RecordingTests(DeliveryTestCase):
@@ -671,6 +640,20 @@ class FlushTests(DeliveryTestCase):
         self.server.mood = lambda: OK
         run(self.clock, 600, 1)
         self.assertEqual(self.successResultOf(flushed), FlushResult(delivered=4))
+
+    def test_settled_before(self) -> None:
+        """What was settled before the call counts, once."""
+        service = self.make()
+        for _ in range(3):
+            service.count("a")
+            run(self.clock, 6)
+        service.count("a")
+        first = self.successResultOf(service.flush())
+        self.assertEqual(first, FlushResult(delivered=4))
+        service.count("a")
+        second = self.successResultOf(service.flush())
+        self.assertEqual(second, FlushResult(delivered=1))
+        self.assertEqual(self.successResultOf(service.flush()), FlushResult())
 
     def test_dropped(self) -> None:
         """What the sealing itself pushes out counts as dropped."""

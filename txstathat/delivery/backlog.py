@@ -273,19 +273,19 @@ class Backlog:
         self.calls -= calls
         self._waiters.settle(number, batches, calls, fates)
 
-    def wait(self, mark: float, dropped: int = 0) -> Deferred[FlushResult]:
+    def wait(self, mark: float, fates: Mapping[str, int]) -> Deferred[FlushResult]:
         """
         Wait until every batch that is here now is settled.
 
         :param mark: the number of the last batch that was sealed.
-        :param dropped: calls that were given up and count as waited for.
+        :param fates: what became of calls already; see :meth:`settle`.
         :returns: a new Deferred, which fires with a :class:`FlushResult` then, or
             before that when the backlog ends or :meth:`release` is called. It may be
             cancelled.
         """
         if not self._batches:
-            return succeed(FlushResult(dropped=dropped))
-        return self._waiters.wait(mark, self._batches, self.calls, dropped)
+            return succeed(FlushResult(**fates))
+        return self._waiters.wait(mark, self._batches, self.calls, fates)
 
     def release(self) -> None:
         """

@@ -16,8 +16,9 @@ __all__ = ["FlushResult", "Waiters"]
 @dataclass(frozen=True, slots=True)
 class FlushResult:
     """
-    What became of the calls that a flush waited for. It is true only if all of them
-    were delivered.
+    What became of the calls that were recorded before a flush: those that were pending
+    then, and those that were settled since the flush before it fired. It is true only
+    if all of them were delivered.
 
     :ivar delivered: calls that the server accepted.
     :ivar rejected: calls that it refused for good.
@@ -39,11 +40,13 @@ class _Waiter:
     Somebody who waits until all batches up to a number are settled.
     """
 
-    def __init__(self, mark: float, batches: int, calls: int, dropped: int) -> None:
+    def __init__(
+        self, mark: float, batches: int, calls: int, fates: Mapping[str, int]
+    ) -> None:
         self.mark = mark
         self.batches = batches
         self.calls = calls
-        self.fates = Counter({"dropped": dropped})
+        self.fates = Counter(fates)
         self.done: Deferred[FlushResult] = Deferred()
 
 
@@ -56,7 +59,7 @@ class Waiters:
         self._waiters: list[_Waiter] = []
 
     def wait(
-        self, mark: float, batches: int, calls: int, dropped: int
+        self, mark: float, batches: int, calls: int, fates: Mapping[str, int]
     ) -> Deferred[FlushResult]:
         """
         Wait until so many batches are settled.
@@ -64,11 +67,11 @@ class Waiters:
         :param mark: the largest of their numbers.
         :param batches: how many there are, above 0.
         :param calls: how many calls are in them.
-        :param dropped: calls that were given up already.
+        :param fates: what became of calls already; see :meth:`settle`.
         :returns: a new Deferred, which fires with a :class:`FlushResult`. It may be
             cancelled.
         """
-        waiter = _Waiter(mark, batches, calls, dropped)
+        waiter = _Waiter(mark, batches, calls, fates)
         waiter.done = Deferred(lambda _: self._forget(waiter))
         self._waiters.append(waiter)
         return waiter.done

@@ -5,6 +5,7 @@ The ledger: every recorded call is delivered, pending, dropped or rejected.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -139,6 +140,17 @@ class Ledger:
             blocked=self.blocked,
             refused_keys=self.refused_keys,
             spool_error=self.spool_error,
+        )
+
+    @property
+    def fates(self) -> Counter[str]:
+        """
+        How many calls were ``'delivered'``, ``'rejected'`` and ``'dropped'``.
+        """
+        return Counter(
+            delivered=self.delivered,
+            rejected=self.rejected,
+            dropped=sum(self.dropped.values()),
         )
 
     def refuse(self, error: Exception, stat: str) -> None:

@@ -31,13 +31,13 @@ class Trace:
     """
     What is known of the parts of a batch; they share it.
 
-    :ivar refused: how many of the parts were refused.
+    :ivar mixed: whether the server takes some points of the whole.
     :ivar named: how many points in a row were taken out because the server named them.
     :ivar resent: see :class:`~txstathat.delivery.batch.Batch`.
     :ivar due: when to send it, on the monotonic clock.
     """
 
-    refused: int = 0
+    mixed: bool = False
     named: int = 0
     resent: int = 0
     due: float = -math.inf
@@ -121,11 +121,8 @@ def named_point(outcome: Outcome, points: int, trace: Trace | None) -> int | Non
 def may_be_all(points: int, trace: Trace | None) -> bool:
     """
     Whether all points of a refused batch may be bad, so that it is to be probed.
-
-    Of two halves, the second that is refused is probed: if only one point is bad, only
-    one half is.
     """
-    return points > PROBES and (trace is None or bool(trace.refused or trace.named))
+    return points > PROBES and (trace is None or not trace.mixed)
 
 
 def halves(indices: Sequence[int]) -> list[Sequence[int]]:

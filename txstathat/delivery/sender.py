@@ -325,33 +325,34 @@ class Sender:
         if points is None:
             self._hold(outcome, batch)
             return
-        trace, every = self._traces.get(batch.id), range(len(points))
+        every = range(len(points))
+        trace = self._traces.get(batch.id)
         named = named_point(outcome, len(points), trace)
         if split:
-            self._split(batch, halves(every), Trace())
+            self._split(batch, halves(every), trace)
         elif named is not None:
-            before = trace.named if trace else 0
+            before = trace or Trace()
             rest = [index for index in every if index != named]
-            self._split(batch, [[named], rest], Trace(named=before + 1))
+            after = Trace(before.mixed, before.named + 1)
+            self._split(batch, [[named], rest], after)
         elif may_be_all(len(points), trace):
             self._send_probe(Probe(batch, points))
         else:
-            if trace is not None:
-                trace.refused += 1
-            self._split(batch, halves(every), Trace())
+            self._split(batch, halves(every), Trace(mixed=True))
 
     def _split(
         self,
         batch: Batch,
         groups: Sequence[Sequence[int]],
-        trace: Trace,
+        trace: Trace | None,
         fates: Mapping[str, int] | None = None,
         more: Sequence[Batch] = (),
     ) -> None:
         parts = [each for part in divide(self._client, batch, groups) for each in part]
         self._traces.pop(batch.id, None)
-        for part in parts:
-            _put(self._traces, part.id, trace)
+        if trace is not None:
+            for part in parts:
+                _put(self._traces, part.id, trace)
         self._backlog.split(batch, [*more, *parts], fates or {})
 
     def _send_probe(self, probe: Probe) -> None:
@@ -409,7 +410,7 @@ class Sender:
         for refused, error in probe.refused.items():
             fates["rejected"] += batch.calls[refused]
             self._ledger.reject(batch.calls[refused], error)
-        self._split(batch, halves(rest), Trace(), fates, alone)
+        self._split(batch, halves(rest), Trace(mixed=True), fates, alone)
         for refused, error in probe.refused.items():
             self._report([probe.points[refused]], error)
 

@@ -9,6 +9,7 @@ import os
 import random as random_module
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -160,6 +161,7 @@ class StatHatService(Service):
         self._window_limit = max_batch
         self._largest_window = max(max_batch, max_pending // 4)
         self._sealed = 0
+        self._flushed: Counter[str] = Counter()
         self._seal_due = math.inf
         self._stop_due = math.inf
         self._timer: Any = None
@@ -315,19 +317,23 @@ class StatHatService(Service):
         Seal what was recorded, and wait until all that was recorded is settled.
 
         :returns: a new Deferred, which fires with a
-            :class:`~txstathat.delivery.flush.FlushResult`: true only if all calls that
-            were pending when this was called were delivered. It fires when each is
-            delivered, rejected or dropped; before that, with what is ``queued`` then,
-            when all that is left waits at the slowest pace (see
-            ``health.blocked`` and ``health.refused_keys``), and when the service ends.
-            It does not fail, unless it is cancelled.
+            :class:`~txstathat.delivery.flush.FlushResult`, true only if all was
+            delivered, when each call that was recorded before this is delivered,
+            rejected or dropped. It fires before that, with what is ``queued`` then,
+            when all that is left waits at the slowest pace (see ``health.blocked`` and
+            ``health.refused_keys``), and when the service ends. It does not fail,
+            unless it is cancelled.
         """
-        before = sum(self._ledger.dropped.values())
         self._seal()
-        dropped = sum(self._ledger.dropped.values()) - before
-        settled = self._backlog.wait(self._sealed, dropped)
+        since = self._ledger.fates - self._flushed
+        flushed = self._backlog.wait(self._sealed, since)
+        flushed.addCallback(self._note_flush)
         self._wake()
-        return settled
+        return flushed
+
+    def _note_flush(self, result: FlushResult) -> FlushResult:
+        self._flushed = self._ledger.fates
+        return result
 
     def stopService(self) -> Deferred[None]:
         """
@@ -362,7 +368,7 @@ class StatHatService(Service):
             limit = self._shutdown_timeout
             self._stop_due += limit - min(0.2, _CLOSING_PART * limit)
             self._sender.hurry()
-            settled = self._backlog.wait(math.inf)
+            settled = self._backlog.wait(math.inf, {})
             self._wake()
             yield settled
         left = max(_DISK_GRACE, self._stop_due - self._monotonic())
