@@ -320,7 +320,7 @@ class _Client:
         for point in points:
             try:
                 self.seal([point])
-            except InvalidPoint:
+            except Exception:
                 return getattr(point, "stat", None)
         return None
 
