@@ -605,7 +605,7 @@ class FuzzDrills(SynchronousTestCase):
         bytes([byte]) for byte in b'{}[]",:0eE+-.\\~ &=%;\0\x7f\x80\xc3\xed\xff'
     ] + [
         *(b"1e400", b"NaN", b"-Infinity", b"9" * 70, b"true", b"null", b"\\ud800"),
-        *(b"%ED%A0%80", b'"count":1,', b'"value":1,', b"\xef\xbb\xbf"),
+        *(b"%ED%A0%80", b'"count":1,', b'"value":1,', b"\xef\xbb\xbf", b'"2"'),
     ]
 
     def setUp(self) -> None:
@@ -628,16 +628,19 @@ class FuzzDrills(SynchronousTestCase):
             # Of one address there are no more than 20 in a minute.
             self.clock.advance(60)
         if status == 200 and type == "application/json":
-            for point in json.loads(body)["data"]:
-                self.expect(point["stat"], point.get("count", point.get("value")))
+            for point in json.loads(body)["data"] or []:
+                amounts = (point.get(kind) for kind in ("count", "value"))
+                (amount,) = (one for one in amounts if one is not None)
+                self.expect(point["stat"], amount)
         elif status == 200:
             form = dict(parse_qsl(body.decode(), keep_blank_values=True))
-            amount = form.get("count", form.get("value", ""))
-            whole = amount.lstrip("+-").isdigit()
-            self.expect(form["stat"], int(amount) if whole else float(amount))
+            self.expect(form["stat"], form.get("count", form.get("value", "")))
         return status
 
-    def expect(self, stat: str, amount: int | float) -> None:
+    def expect(self, stat: str, amount: int | float | str) -> None:
+        if isinstance(amount, str):
+            whole = amount.lstrip("+-").isdigit()
+            amount = int(amount) if whole else float(amount)
         prefix, many, suffixes = stat.partition("~")
         for suffix in suffixes.split(","):
             name = f"{prefix} {suffix}" if many else stat
@@ -660,7 +663,18 @@ class FuzzDrills(SynchronousTestCase):
         self.start()
         amounts = [
             *("NaN", "Infinity", "1e400", "-1e400", str(2**63), "9" * 5000, "true"),
-            *("null", '"1"', "[]", "{}", "1e-99999999", "0x10", "\u0661", "--1", "1_0"),
+            *(
+                "null",
+                '"x"',
+                '""',
+                "[]",
+                "{}",
+                "1e-99999999",
+                "0x10",
+                "\u0661",
+                "--1",
+                "1_0",
+            ),
         ]
         for points in (
             *('{"stat":"a","count":%s}' % amount for amount in amounts),
