@@ -1,7 +1,8 @@
 """
 Clients that nobody here wrote, with a collector: npm's ``stathat`` on Node, curl, and
-the requests that python-stathat, the Go client and StatHat's own command line send,
-byte for byte.
+the requests that python-stathat, the Go, Ruby and PHP clients and StatHat's own command
+line send, byte for byte. And the package's own clients, with servers that answer as
+StatHat and its successors do.
 """
 
 from __future__ import annotations
@@ -10,18 +11,23 @@ import json
 import os
 import subprocess
 from base64 import b64encode
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from unittest import SkipTest
-from urllib.parse import quote_plus
+from urllib.parse import quote_plus, urlencode
 
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred, ensureDeferred, inlineCallbacks
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
 
+from tests.answering_server import TAKEN, AnsweringServer, answers, url_of
 from tests.support import reactor, require_program
 from tests.test_collector_service import ServiceCase
+from txstathat import Count, StatHatService, Value, txStatHat, txStatHatClassic
 from txstathat.collector.stats import Total
 
 #: StatHat's answer to what it took.
@@ -298,6 +304,145 @@ class ReplayTests(InteropCase):
         ).encode("ascii")
 
     @inlineCallbacks
+    def test_ruby(self) -> Any:
+        """
+        What the Ruby gem asks with GET through Net::HTTP, all fields in the query. Its
+        answers need a body with a status: on an empty body it fails.
+        """
+        yield self.start()
+        counter, value = self.stat_keys
+        for path, fields in (
+            ("/ez", {"stat": "page view", "ezkey": self.ez, "count": 2}),
+            ("/ez", {"stat": "load é~a,b", "ezkey": self.ez, "value": 0.275}),
+            ("/ez", {"stat": "late", "ezkey": self.ez, "count": 1, "t": 1363118126}),
+            ("/c", {"key": counter, "ukey": self.user, "count": 12}),
+            ("/v", {"key": value, "ukey": self.user, "value": 1.5e-07}),
+        ):
+            connection = yield self.connect()
+            answer = yield connection.ask(
+                (
+                    f"GET {path}?{urlencode(fields)} HTTP/1.1\r\n"
+                    "Accept-Encoding: gzip;q=1.0,deflate;q=0.6,identity;q=0.3\r\n"
+                    "Accept: */*\r\nUser-Agent: Ruby\r\n"
+                    f"Host: {self.host}\r\nConnection: close\r\n\r\n"
+                ).encode("ascii")
+            )
+            self.assertEqual(answer, (200, OK))
+        self.assertEqual(
+            (yield self.totals()),
+            {
+                "page view": Total("count", 1, 2),
+                "load é a": Total("value", 1, 0.275),
+                "load é b": Total("value", 1, 0.275),
+                "late": Total("count", 1, 1),
+                "by key": Total("count", 1, 12),
+                "measured": Total("value", 1, 1.5e-07),
+            },
+        )
+
+    @inlineCallbacks
+    def test_php_that_waits(self) -> Any:
+        """
+        What StatHat's PHP functions for one synchronous post send by PHP's own streams:
+        HTTP/1.0, the key as ``email``, and nothing in the form encoded.
+        """
+        yield self.start()
+        counter, value = self.stat_keys
+        for path, body in (
+            ("/ez", f"email={self.ez}&stat=page view&count=3"),
+            ("/ez", f"email={self.ez}&stat=café~a,b&value=0.5"),
+            ("/c", f"key={counter}&ukey={self.user}&count=4"),
+            ("/v", f"key={value}&ukey={self.user}&value=1.0E-7"),
+        ):
+            connection = yield self.connect()
+            raw = body.encode()
+            head = (
+                f"POST {path} HTTP/1.0\r\nHost: {self.host}\r\n"
+                f"Connection: close\r\nContent-Length: {len(raw)}\r\n"
+                "Content-Type: application/x-www-form-urlencoded\r\n\r\n"
+            )
+            answer = yield connection.ask(head.encode("ascii") + raw)
+            self.assertEqual(answer, (200, OK), body)
+        self.assertEqual(
+            (yield self.totals()),
+            {
+                "page view": Total("count", 1, 3),
+                "café a": Total("value", 1, 0.5),
+                "café b": Total("value", 1, 0.5),
+                "by key": Total("count", 1, 4),
+                "measured": Total("value", 1, 1e-07),
+            },
+        )
+
+    @inlineCallbacks
+    def test_php_that_hangs_up(self) -> Any:
+        """
+        What PHP's asynchronous functions write before they close the connection without
+        reading an answer: the points count all the same.
+        """
+        yield self.start()
+        counter, value = self.stat_keys
+        points = {"ezkey": self.ez, "data": [{"stat": "sold", "count": 2, "t": 1.5e9}]}
+        form = "application/x-www-form-urlencoded"
+        for path, content_type, body in (
+            ("/ez", form, f"email={quote_plus(self.ez)}&stat=page+view&count=3"),
+            ("/ez", form, f"email={quote_plus(self.ez)}&stat=load&value=0.5"),
+            ("/c", form, f"key={counter}&ukey={self.user}&count=4"),
+            ("/v", form, f"key={value}&ukey={self.user}&value=2.5"),
+            ("/ez", "application/json", json.dumps(points, separators=(",", ":"))),
+        ):
+            connection = yield self.connect()
+            request = (
+                f"POST {path} HTTP/1.1\r\nHost: {self.host}\r\n"
+                f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
+                f"Connection: Close\r\n\r\n{body}"
+            )
+            connection.transport.write(request.encode("ascii"))
+            connection.transport.loseConnection()
+        wanted = {
+            "page view": Total("count", 1, 3),
+            "load": Total("value", 1, 0.5),
+            "by key": Total("count", 1, 4),
+            "measured": Total("value", 1, 2.5),
+            "sold": Total("count", 1, 2),
+        }
+        # Nobody is left to be told when they are stored.
+        for _ in range(500):
+            totals = yield self.totals()
+            if totals == wanted:
+                break
+            yield deferLater(reactor, 0.01)
+        self.assertEqual(totals, wanted)
+
+    @inlineCallbacks
+    def test_php_guzzle(self) -> Any:
+        """What a PHP client posts through Guzzle: a form, also with amounts as text."""
+        yield self.start()
+        counter, value = self.stat_keys
+        for path, body in (
+            ("/ez", f"ezkey={quote_plus(self.ez)}&stat=page%20view&count=1"),
+            ("/ez", f"ezkey={self.ez}&stat=load&value=0.25"),
+            ("/c", f"key={counter}&ukey={self.user}&count=1"),
+            ("/v", f"key={value}&ukey={self.user}&value=12"),
+        ):
+            connection = yield self.connect()
+            answer = yield connection.ask(
+                (
+                    f"POST {path} HTTP/1.1\r\nHost: {self.host}\r\n"
+                    "Content-Type: application/x-www-form-urlencoded\r\n"
+                    "Connection: Close\r\n"
+                    "User-Agent: Guzzle/5.0.3 curl/7.38.0 PHP/5.6.4\r\n"
+                    f"Content-Length: {len(body)}\r\n\r\n{body}"
+                ).encode("ascii")
+            )
+            self.assertEqual(answer, (200, OK))
+        totals = yield self.totals()
+        self.assertEqual(totals["page view"], Total("count", 1, 1))
+        self.assertEqual(totals["load"], Total("value", 1, 0.25))
+        self.assertEqual(totals["by key"], Total("count", 1, 1))
+        self.assertEqual(totals["measured"], Total("value", 1, 12))
+
+    @inlineCallbacks
     def test_stathats_command_line(self) -> Any:
         """
         What StatHat's own command line sends, to whose structs the answers must fit:
@@ -359,3 +504,65 @@ class ReplayTests(InteropCase):
         self.assertEqual(status, 200)
         status, stats = yield ask("GET", "/a1/stats")
         self.assertEqual([each["name"] for each in stats], ["by key", "measured"])
+
+
+class SuccessTests(TestCase):
+    """
+    The package's clients, with servers that say in their own way that they took points.
+    """
+
+    timeout = 60
+
+    def setUp(self) -> None:
+        self.server = AnsweringServer()
+        port = self.server.listen()
+        self.url = url_of(port)
+        self.addCleanup(port.stopListening)
+
+    def test_clients(self) -> Any:
+        """Single points, several points, and a service: all fire ``True``, once each."""
+        several = [Count("paid", Decimal("0.1")), Value("load", 0.25, 1_363_118_126)]
+
+        async def check() -> None:
+            for answer in answers(TAKEN):
+                for make in (txStatHat, txStatHatClassic):
+                    self.server.forget()
+                    self.server.always(answer)
+                    client = make("canary-key", url=self.url, ignore_errors=False)
+                    self.assertIs(await client.count("signups", 7), True)
+                    self.assertIs(await client.value("load", 0.5), True)
+                    self.assertIs(await client.tick("signups"), True)
+                    self.assertIs(await client.post(several), True)
+                    outcome = await client.send(several)
+                    self.assertTrue(outcome.accepted)
+                    await client.close()
+                    self.assertFalse(self.server.faults, self.server.faults[:1])
+                    self.assertEqual(
+                        self.server.totals,
+                        {"signups": 8, "load": Decimal(1), "paid": Decimal("0.2")},
+                        answer.name,
+                    )
+                    self.assertEqual(len(self.server.ledger), 7, answer.name)
+
+        return ensureDeferred(check())
+
+    def test_service(self) -> Any:
+        """Five counts of a service are five on the server, whatever success looks like."""
+
+        async def check() -> None:
+            for answer in answers(TAKEN):
+                for make in (txStatHat, txStatHatClassic):
+                    self.server.forget()
+                    self.server.always(answer)
+                    client = make("canary-key", url=self.url)
+                    service = StatHatService(client, interval=0.05)
+                    service.startService()
+                    for _ in range(5):
+                        service.count("signups")
+                    self.assertTrue(await service.flush(), answer.name)
+                    await service.stopService()
+                    self.assertEqual(service.health.delivered, 5, answer.name)
+                    self.assertEqual(self.server.totals, {"signups": 5}, answer.name)
+                    self.assertFalse(self.server.faults, self.server.faults[:1])
+
+        return ensureDeferred(check())
