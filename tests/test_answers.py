@@ -27,6 +27,7 @@ from tests.answering_server import (
     UNKNOWN,
     Answer,
     AnsweringServer,
+    Arrival,
     answers,
     url_of,
 )
@@ -222,6 +223,72 @@ class ClientTests(TestCase):
             self.assertEqual(outcome.retry_after, None if asked is None else 5.0)
 
         return self.each(send)
+
+
+class PointsTests(VirtualCase):
+    """
+    What arrives, whatever the amounts and however many points there are.
+    """
+
+    def test_exact_amounts(self) -> None:
+        """Amounts arrive as they were, in forms and in JSON."""
+        amounts = (
+            1, 0, -3, 2**53 + 1, 10**15 + 1, 0.1, 1e-07, 1e21, -2.5e-300,
+            Decimal("0.1000000000000000055"), Decimal("12345678901234567.89"),
+            Decimal("1E+3"), Decimal("-0.50"),
+        )  # fmt: skip
+        self.begin()
+        for make in (txStatHat, txStatHatClassic):
+            for kind in (Count, Value):
+                points = [kind(f"s{n}", amount) for n, amount in enumerate(amounts)]
+                wanted = [Decimal(str(amount)) for amount in amounts]
+                client = self.client(make)
+                for parts in ([points], [[point] for point in points]):
+                    self.server.forget()
+                    for part in parts:
+                        self.assertIs(self.successResultOf(client.post(part)), True)
+                    arrived = {each.stat: each.amount for each in self.server.ledger}
+                    self.assertEqual([arrived[point.stat] for point in points], wanted)
+                    self.assertFalse(self.server.faults, self.server.faults[:1])
+
+    def test_any_name(self) -> None:
+        """Names and keys arrive as they are, in forms and in JSON."""
+        names = ("a b+c%20&d=e", "é ☃ 𝄞", "ezkey", '"quoted" \\', "a;b", "<x>")
+        self.begin()
+        for make in (txStatHat, txStatHatClassic):
+            points = [Count(name, n + 1) for n, name in enumerate(names)]
+            wanted = {point.stat: point.count for point in points}
+            client = self.client(make)
+            for parts in ([points], [[point] for point in points]):
+                self.server.forget()
+                for part in parts:
+                    self.assertIs(self.successResultOf(client.post(part)), True)
+                self.assertEqual(self.server.totals, wanted)
+
+    def test_many_points(self) -> None:
+        """
+        No request has more than 1,000 points; the call fires ``True`` only if the
+        server took all of them.
+        """
+        self.begin()
+        points = [Count(f"s{n}", n + 1) for n in range(2_001)]
+        client = self.client(txStatHat)
+        self.assertIs(self.successResultOf(client.post(points)), True)
+        self.assertFalse(self.server.faults, self.server.faults[:1])
+        sizes = [len(each.points) for each in self.server.arrivals]
+        self.assertEqual(sizes, [1_000, 1_000, 1])
+        self.assertEqual(
+            self.server.totals, {point.stat: point.count for point in points}
+        )
+        for answer in answers(REFUSED, KEY, LARGE, AGAIN, PAGE, UNKNOWN):
+            self.server.forget()
+
+            def second(arrival: Arrival, answer: Answer = answer) -> Answer:
+                return answer if len(self.server.arrivals) == 2 else OK
+
+            self.server.answer = second
+            taken = self.successResultOf(client.post(points))
+            self.assertIs(taken, False, answer.name)
 
 
 class ServiceTests(VirtualCase):

@@ -179,8 +179,6 @@ class SearchTests(RulesCase):
         """However many are bad in one row, no good point is rejected with them."""
         for label, bad in (
             ("first half", {f"s{n}" for n in range(FULL // 2)}),
-            ("second half", {f"s{n}" for n in range(FULL // 2, FULL)}),
-            ("all but the first", {f"s{n}" for n in range(1, FULL)}),
             ("all but the last", {f"s{n}" for n in range(FULL - 1)}),
         ):
             self.search(label, bad, Picky(bad), 2 * FULL)
