@@ -449,6 +449,13 @@ class SenderTests(SynchronousTestCase):
             (here, [lost, 400], 2, False, False),
             (here, [lost, 403], 2, False, True),
             (here, [403], 1, False, False),
+            (here, [204], 1, True, False),
+            (here, [404], 1, False, False),
+            (here, [busy, 404], 2, False, True),
+            (here, [202, done], 1, False, True),
+            (API_URL, [204], 1, True, False),
+            (API_URL, [302], 1, False, False),
+            (API_URL, [202, done], 1, False, True),
             (API_URL, [lost, done], 1, False, True),
             (API_URL, [busy, done], 2, True, False),
             (API_URL, [away] * 9, ATTEMPTS, False, False),
@@ -460,6 +467,8 @@ class SenderTests(SynchronousTestCase):
                 self.assertIsInstance(result, RequestFailed)
             self.assertEqual(self.journal.sending is not None, noted, answers)
             self.assertEqual(self.journal.done.line, 2 if accepted else 0)
+            # Who gives an unclear answer is no collector: the user is asked next time.
+            self.assertEqual(self.journal.since == 0.0, answers[0] == 202, answers)
 
     def test_server_without_memory(self) -> None:
         """

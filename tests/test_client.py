@@ -600,6 +600,42 @@ class HealthTests(SynchronousTestCase):
             self.assertNotIn("canary", log.text + repr(client.health))
 
 
+class AnswerTests(SynchronousTestCase):
+    """
+    What each kind of answer is to a caller.
+    """
+
+    def test_successes(self) -> None:
+        """204 without a body and "ok" are successes, for one point and for many."""
+        fake = FakeStatHat()
+        for make in (txStatHat, txStatHatClassic):
+            client = make("key", False, agent=fake.agent)
+            for answer in ((204, b""), (200, b'{"status": "ok", "msg": "ok"}')):
+                fake.answer(*answer, times=3 if make is txStatHat else 4)
+                self.assertIs(self.successResultOf(client.count("a")), True)
+                self.assertIs(self.successResultOf(client.value("a", 0.5)), True)
+                posted = client.post([Count("a"), Value("b", 1)])
+                self.assertIs(self.successResultOf(posted), True)
+        self.assertEqual(client.health.accepted, 6)
+
+    def test_failures(self) -> None:
+        """A refusal, a page and an unclear answer are False, or a StatHatAPIError."""
+        fake = FakeStatHat()
+        client = txStatHat("key", agent=fake.agent)
+        for status, body, words in (
+            (200, b'{"status": "error", "msg": "invalid ezkey"}', "invalid ezkey"),
+            (503, b'{"status": 503, "msg": "busy"}', "busy"),
+            (404, b"<html>", "the URL may be wrong"),
+            (202, b"queued", "202"),
+        ):
+            fake.answer(status, body, times=2)
+            self.assertIs(self.successResultOf(client.count("a")), False)
+            failing = client.count("a", ignore_errors=False)
+            error = self.failureResultOf(failing, StatHatAPIError).value
+            self.assertIn(words, str(error))
+        self.assertEqual(fake.points, [])
+
+
 class SendTests(SynchronousTestCase):
     """
     ``send`` tells what became of the points.

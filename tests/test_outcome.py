@@ -85,6 +85,23 @@ class JudgingTests(SynchronousTestCase):
         for msg in ("stat: bad name invalid keys", "invalid keys x", "'invalid keys'"):
             self.check(Verdict.REFUSED, (200, says(500, msg.replace('"', "'"))))
 
+    def test_a_key_that_is_a_part_of_the_message(self) -> None:
+        """A verdict does not depend on what the key is; the key is not quoted."""
+
+        def hide(text: str) -> str:
+            return text.replace("key", "[key]").replace("data", "[key]")
+
+        for msg, verdict, index, shown in (
+            ("invalid ezkey", Verdict.KEY_REFUSED, None, "invalid ezkey"),
+            ("no such key", Verdict.REFUSED, None, "no such [key]"),
+            ("data[3]: no", Verdict.REFUSED, 3, "[key][3]: no"),
+        ):
+            reply = Reply(200, says(500, msg), Headers())
+            outcome = judge_reply(reply, 0.0, hide)
+            self.assertIs(outcome.verdict, verdict)
+            self.assertEqual(outcome.bad_point, index)
+            self.assertIn(shown, str(outcome.error))
+
     def test_not_now(self) -> None:
         """408, 425, 429 and 5xx ask to try again, with StatHat's JSON or without."""
         for status in (408, 425, 429, *range(500, 600)):

@@ -31,6 +31,7 @@ class PackageTests(SynchronousTestCase):
             [
                 "Count",
                 "DeliveryHealth",
+                "FlushResult",
                 "InvalidPoint",
                 "InvalidTimeframe",
                 "NullStatHat",

@@ -166,7 +166,11 @@ TROUBLES = {
             503, b"", b"Retry-After: Sun, 06 Nov 1994 08:49:37 +9999999999999999\r\n"
         ),
     ),
-    "status_204": api(204, send(b"HTTP/1.1 204 No Content\r\n\r\n")),
+    "status_202": api(202, reply(202, b"queued")),
+    "status_error_in_words": api(
+        500, reply(body=b'{"status": "error", "msg": "invalid ezkey"}')
+    ),
+    "page_404": api(404, reply(404, b"<html>"), words="the URL may be wrong"),
     "redirect_301": api(301, redirect(301)),
     "redirect_302": api(302, redirect(302)),
     "redirect_307": api(307, redirect(307)),

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -123,9 +123,9 @@ def judge_reply(reply: Reply, now: float, hide: Callable[[str], str] = str) -> O
     :param now: the time in Unix seconds, for a ``Retry-After`` that is a date.
     :param hide: takes secrets out of the server's message.
     """
-    answer = _read_answer(reply.body, hide)
+    answer = _read_answer(reply.body)
     if answer is not None and not (answer.status == 200 and _is_passing(reply.status)):
-        return _judge_answer(answer, reply, now)
+        return _judge_answer(answer, reply, now, hide)
     if reply.status == 204:
         return Outcome(Verdict.ACCEPTED, status=204)
     is_page = reply.body.lstrip(_BLANK).startswith(b"<")
@@ -159,22 +159,29 @@ def is_key_message(msg: str) -> bool:
 class _Answer:
     """
     StatHat's JSON.
+
+    :ivar msg: the message as it came, which may quote the key.
     """
 
     status: int
-    msg: str
+    msg: str = field(repr=False)
 
 
-def _judge_answer(answer: _Answer, reply: Reply, now: float) -> Outcome:
+def _judge_answer(
+    answer: _Answer, reply: Reply, now: float, hide: Callable[[str], str]
+) -> Outcome:
     if answer.status == 200:
         return Outcome(Verdict.ACCEPTED, status=200, from_stathat=True)
     status = answer.status if 200 <= reply.status < 300 else reply.status
     named = _BAD_POINT.match(answer.msg)
+    # A short key may be a part of a message that is about keys, and holds no secret.
+    about_key = is_key_message(answer.msg)
+    msg = one_line(answer.msg if about_key else hide(answer.msg))
     if _is_passing(reply.status):
         verdict = Verdict.RETRY
     elif status == 413 or answer.status == 413:
         verdict = Verdict.TOO_LARGE
-    elif {status, answer.status} & _KEY_STATUSES or is_key_message(answer.msg):
+    elif {status, answer.status} & _KEY_STATUSES or about_key:
         verdict = Verdict.KEY_REFUSED
     # A 500 inside is how StatHat refuses, whatever is wrong.
     elif _is_passing(answer.status) and answer.status != 500:
@@ -183,7 +190,7 @@ def _judge_answer(answer: _Answer, reply: Reply, now: float) -> Outcome:
         verdict = Verdict.REFUSED
     return Outcome(
         verdict,
-        StatHatAPIError(answer.status, answer.msg),
+        StatHatAPIError(answer.status, msg),
         status,
         _retry_after(reply, now),
         from_stathat=True,
@@ -218,7 +225,7 @@ def _is_passing(status: int) -> bool:
     return status in _RETRY_STATUSES or 500 <= status <= 599
 
 
-def _read_answer(body: bytes, hide: Callable[[str], str]) -> _Answer | None:
+def _read_answer(body: bytes) -> _Answer | None:
     """
     What is in a reply, or ``None`` if it is not StatHat's JSON.
     """
@@ -235,7 +242,7 @@ def _read_answer(body: bytes, hide: Callable[[str], str]) -> _Answer | None:
         return None
     if not isinstance(msg, str) or not (status == 200 or 400 <= status <= 599):
         return None
-    return _Answer(status, one_line(hide(msg)))
+    return _Answer(status, msg)
 
 
 def one_line(msg: str) -> str:

@@ -64,10 +64,9 @@ class _BodyReader(Protocol):
     Reads a reply's body up to a limit; cancelling cuts the connection.
     """
 
-    def __init__(self, status: int, limit: int, is_page: bool) -> None:
+    def __init__(self, response: IResponse, limit: int) -> None:
         self.finished: Deferred[bytes] = Deferred(lambda _: cut(self.transport))
-        self._status = status
-        self._is_page = is_page
+        self._response = response
         self._left = limit
         self._chunks: list[bytes] = []
         self._problem: str | None = None
@@ -99,8 +98,7 @@ class _BodyReader(Protocol):
         if self.finished.called:
             return
         if self._problem is not None:
-            error = BadReply(self._status, self._problem, self._is_page)
-            self.finished.errback(error)
+            self.finished.errback(self._bad_reply(self._problem))
         # A body that ends with the connection (PotentialDataLoss) may be cut short;
         # whoever parses it will see.
         elif reason.check(ResponseDone, PotentialDataLoss):
@@ -108,13 +106,16 @@ class _BodyReader(Protocol):
         else:
             self.finished.errback(reason)
 
+    def _bad_reply(self, problem: str) -> BadReply:
+        types = self._response.headers.getRawHeaders(b"Content-Type") or [b""]
+        is_page = types[0].lower().startswith((b"text/html", b"application/xhtml"))
+        return BadReply(self._response.code, problem, is_page)
+
 
 def _read_body(
     response: IResponse, limit: int, problem: str | None = None
 ) -> Deferred[bytes]:
-    types = response.headers.getRawHeaders(b"Content-Type") or [b""]
-    is_page = types[0].lower().startswith((b"text/html", b"application/xhtml"))
-    reader = _BodyReader(response.code, limit, is_page)
+    reader = _BodyReader(response, limit)
     known = response.length is not UNKNOWN_LENGTH
     if problem is None and known and response.length > limit:
         problem = "the reply is too large"
