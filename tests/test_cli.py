@@ -45,7 +45,7 @@ class CommandTests(TestCase):
     ``count``, ``value`` and ``check``.
     """
 
-    timeout = 60
+    timeout = 180
 
     async def run_command(
         self, *arguments: str, **environ: str

@@ -160,7 +160,7 @@ class FirstScreenTests(SynchronousTestCase):
         assert found is not None
         browser = start_browser()
         self.addCleanup(browser.close)
-        browser.size(1000, 320)
+        browser.size(1000, 420)
         browser.open(found[0])
         browser.click("form button")
         browser.wait("document.querySelector('table') !== null")

@@ -29,7 +29,7 @@ from txstathat.wire import json_points
 __all__ = ["MAX_DATA", "Found", "is_data_file", "is_folder", "read_data", "read_folder"]
 
 #: The largest data file that is read, in bytes.
-MAX_DATA = 256 * 1024 * 1024
+MAX_DATA = 64 * 1024 * 1024
 
 #: A point, or what is wrong where one should be; and where that is.
 Found: TypeAlias = tuple[str, Point | BadLine]

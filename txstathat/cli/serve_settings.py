@@ -106,6 +106,6 @@ def _write(path: Path, url: str, keys: Mapping[str, str]) -> str:
     except OSError as error:
         return f"Could not write the settings to {path}: {error.strerror}"
     return (
-        f"Wrote the settings to {path}: now "
-        '"txstathat count signups" works in another terminal.'
+        f"Wrote the settings to {path}\n"
+        "Now this works in another terminal: txstathat count signups"
     )
