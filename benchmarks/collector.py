@@ -396,8 +396,8 @@ def fill(store: str, first: int, last: int) -> None:
     from twisted.internet.defer import ensureDeferred
     from twisted.internet.task import react
 
-    from txstathat.collector.archive import Archive
-    from txstathat.collector.ingest import Batch
+    from txstathat.collector.archive.archive import Archive
+    from txstathat.collector.ingest.parse import Batch
     from txstathat.stores import open_store
 
     now = int(time.time())

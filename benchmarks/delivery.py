@@ -42,7 +42,7 @@ from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.internet.task import cooperate, react
 
 from txstathat import StatHatService, txStatHat
-from txstathat.agent import PooledAgent
+from txstathat.http.connections import PooledAgent
 
 
 def serve(pem: str) -> None:
@@ -52,7 +52,7 @@ def serve(pem: str) -> None:
     from twisted.internet import reactor
     from twisted.internet.ssl import PrivateCertificate
 
-    from txstathat.collector.site import CollectorSite
+    from txstathat.collector.web.site import CollectorSite
     from txstathat.testing import FakeStatHat
 
     requests = [0]

@@ -131,7 +131,7 @@ def unawaited(metrica: Metrica, kicks: int) -> Any:
         yield task.deferLater(reactor, 0)
         while metrica.waiting > 50_000:
             yield task.deferLater(reactor, 0.001)
-    yield metrica.store.gather.settled()
+    yield metrica.store.batcher.settled()
     seconds = time.perf_counter() - begin
     assert metrica.lost == metrica.refused == 0
     return kicks / seconds
@@ -283,7 +283,7 @@ def spread_size(folder: Path) -> Any:
         at = day + timedelta(minutes=minute)
         for event in itertools.islice(source, 1_000_000 // 1440):
             metrica.kick(date=at, **event)
-        yield store.gather.settled()
+        yield store.batcher.settled()
     yield store.close()
     return path.stat().st_size / 1e6
 

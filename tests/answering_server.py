@@ -225,7 +225,7 @@ class Received:
 
 
 @dataclass(frozen=True)
-class Arrival:
+class Reservation:
     """
     A request as it arrived.
 
@@ -261,11 +261,11 @@ class AnsweringServer:
         expects none.
     """
 
-    answer: Callable[[Arrival], Answer] = field(default=lambda arrival: OK)
+    answer: Callable[[Reservation], Answer] = field(default=lambda arrival: OK)
     honours_ids: bool = False
     key: str = "canary-key"
     ledger: list[Received] = field(default_factory=list)
-    arrivals: list[Arrival] = field(default_factory=list)
+    arrivals: list[Reservation] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -310,7 +310,7 @@ class AnsweringServer:
                 self._ids.add(arrival.id)
         return answer
 
-    def _read(self, request: Request) -> Arrival:
+    def _read(self, request: Request) -> Reservation:
         path = request.path.decode("latin-1")
         content_type = request.getHeader("Content-Type") or ""
         body = request.content.read()  # type: ignore[union-attr]
@@ -329,7 +329,7 @@ class AnsweringServer:
         except (ValueError, KeyError, ArithmeticError, TypeError) as error:
             self.faults.append(f"{request.method!r} {path}: {error!r}")
             points = []
-        return Arrival(path, is_form, points, request.getHeader("Idempotency-Key"))
+        return Reservation(path, is_form, points, request.getHeader("Idempotency-Key"))
 
 
 def url_of(port: Any) -> str:

@@ -25,8 +25,8 @@ from twisted.web.server import NOT_DONE_YET
 
 from tests.delivery import FULL, NO_DRILLS
 from tests.support import reactor
-from txstathat.collector.front import Front
-from txstathat.collector.site import CollectorSite
+from txstathat.collector.ingest.resource import IngestResource
+from txstathat.collector.web.site import CollectorSite
 from txstathat.testing import FakeStatHat
 
 ROOT = Path(__file__).parent.parent
@@ -76,7 +76,7 @@ class Moody(Resource):
     :ivar told: called when a request has come.
     """
 
-    def __init__(self, front: Front, draw: random.Random) -> None:
+    def __init__(self, front: IngestResource, draw: random.Random) -> None:
         super().__init__()
         self.front = front
         self.draw = draw
@@ -86,7 +86,7 @@ class Moody(Resource):
         self.told: Callable[[], object] = lambda: None
 
     def getChildWithDefault(self, path: bytes, request: Any) -> Resource:
-        self.told()
+        self.to_json()
         return _Mood(self, self.front.getChildWithDefault(path, request))
 
 

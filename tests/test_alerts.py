@@ -31,34 +31,35 @@ from tests.test_archive import START, batch
 from tests.test_collector import Collector, in_memory
 from tests.test_collector_service import ROOT, ServiceCase
 from txstathat import Count, Value
-from txstathat.agent import PooledAgent
-from txstathat.collector import alert_records, watch
-from txstathat.collector.alert_records import MAX_NOTICES, AlertRecord, AlertRecords
-from txstathat.collector.alerts import MARGIN, WINDOWS, Alert, steps_of
-from txstathat.collector.archive import Archive
-from txstathat.collector.evaluation import (
+from txstathat.collector.alerts import monitor as watch
+from txstathat.collector.alerts import records as alert_records
+from txstathat.collector.alerts.evaluation import (
     HOLD,
-    Judgement,
+    Evaluation,
     Reading,
     State,
     advance,
     judge,
     windows,
 )
-from txstathat.collector.ingest import Refusal
-from txstathat.collector.notices import ATTEMPTS, LEASE, Notice, delay
-from txstathat.collector.numbers import Numbers
-from txstathat.collector.service import CollectorService
-from txstathat.collector.stats import RETENTION, Stat
-from txstathat.collector.watch import MAX_UNDER_WAY, Watch
-from txstathat.collector.webhooks import (
+from txstathat.collector.alerts.model import MARGIN, WINDOWS, Alert, steps_of
+from txstathat.collector.alerts.monitor import MAX_UNDER_WAY, AlertMonitor
+from txstathat.collector.alerts.notices import ATTEMPTS, LEASE, Notice, delay
+from txstathat.collector.alerts.records import MAX_NOTICES, AlertRecord, AlertRecords
+from txstathat.collector.alerts.webhooks import (
     MAX_URL,
     TIMEOUT,
     WebhookFailed,
     Webhooks,
     check_webhook,
 )
+from txstathat.collector.archive.archive import Archive
+from txstathat.collector.archive.stats import RETENTION, Stat
+from txstathat.collector.errors import Refusal
+from txstathat.collector.metrics import CollectorMetrics
+from txstathat.collector.service import CollectorService
 from txstathat.errors import StatHatClosed, StoreUnavailable
+from txstathat.http.connections import PooledAgent
 
 HOOK = "https://hooks.example.com/services/canary?token=canary"
 
@@ -107,10 +108,10 @@ class AlertCase(SynchronousTestCase):
         self.receiver = Receiver()
         self.webhooks = self.make_webhooks()
         self.here = Collector(self, webhooks=self.webhooks)
-        self.rooms = self.here.rooms
-        self.watch = self.rooms.watch
-        self.watch._jitter = lambda low, high: 1.0
-        self.numbers = self.rooms.numbers
+        self.parts = self.here.parts
+        self.monitor = self.parts.monitor
+        self.monitor._jitter = lambda low, high: 1.0
+        self.metrics = self.parts.metrics
         self.keep(Count("errors", 1), Value("load", 1))
         self.errors, self.load = self.here.get("/statlist")
 
@@ -121,7 +122,7 @@ class AlertCase(SynchronousTestCase):
 
     def keep(self, *points: Any) -> None:
         """Have points kept."""
-        self.successResultOf(self.rooms.archive.keep(batch(*points)))
+        self.successResultOf(self.parts.archive.keep(batch(*points)))
 
     def post(self, path: str = "", **fields: Any) -> Any:
         """Status and answer of a form posted to alerts."""
@@ -151,14 +152,14 @@ class AlertCase(SynchronousTestCase):
 
     def record(self, id: str) -> AlertRecord:
         """What is known of an alert."""
-        record: AlertRecord = self.now(self.rooms.alerts.one(id))
+        record: AlertRecord = self.now(self.parts.alerts.one(id))
         return record
 
     def tick(self, seconds: float = 0.0) -> None:
         """Let time pass, judge, and tell."""
         self.clock.advance(seconds)
-        self.now(self.watch.judge())
-        self.now(self.watch.tell())
+        self.now(self.monitor.evaluate())
+        self.now(self.monitor.notify())
 
     def minutes(self, number: int) -> None:
         """Let minutes pass."""
@@ -204,7 +205,7 @@ class ApiTests(AlertCase):
         id = self.many()
         self.keep(Count("errors", 11))
         self.clock.advance(60)
-        self.now(self.watch.judge())
+        self.now(self.monitor.evaluate())
         self.assertEqual(len(self.record(id).notices), 1)
         path = f"/x/{self.here.token}/alerts/{id}"
         answer = self.here.ask("DELETE", path)
@@ -235,7 +236,7 @@ class ApiTests(AlertCase):
                 Content_Type="application/x-www-form-urlencoded",
             )
             self.assertEqual((status, told["operator"]), (200, operator))
-        self.here.now(self.here.rooms.alerts.delete(told["id"]))
+        self.here.now(self.here.parts.alerts.delete(told["id"]))
         form = (
             f"kind=value&operator=&stat_id={self.errors['id']}&threshold=0"
             "&time_window=1d"
@@ -418,7 +419,7 @@ class EvaluationTests(SynchronousTestCase):
             asked = alert(operator=operator, threshold=threshold)
             for stat in (STAT, replace(STAT, counter=False)):
                 judged = judge(asked, stat, [Reading(number, True)], NOW)
-                self.assertEqual(judged, Judgement(holds, number), (operator, number))
+                self.assertEqual(judged, Evaluation(holds, number), (operator, number))
 
     def test_a_young_counter(self) -> None:
         """It is not said to have counted little before it was there; but much it may."""
@@ -459,14 +460,14 @@ class EvaluationTests(SynchronousTestCase):
                     self.assertTrue(math.isclose(judged.number or 0, change))
         young = [Reading(9, True), Reading(0, False)]
         asked = alert(kind="delta", operator="greater than", percentage=50)
-        self.assertEqual(judge(asked, STAT, young, NOW), Judgement(None))
+        self.assertEqual(judge(asked, STAT, young, NOW), Evaluation(None))
 
     def test_data(self) -> None:
         """It holds when nothing has come for longer than the window."""
         asked = alert(kind="data", time_window="5m")
         for ago, holds in ((0, False), (300, False), (301, True)):
             stat = replace(STAT, received_at=NOW - ago)
-            self.assertEqual(judge(asked, stat, [], NOW), Judgement(holds, ago))
+            self.assertEqual(judge(asked, stat, [], NOW), Evaluation(holds, ago))
 
     @settings(max_examples=200)
     @given(
@@ -519,7 +520,7 @@ class EvaluationTests(SynchronousTestCase):
             (alert(kind="data"), "fired", 3601, "a: has had no data for 1h"),
             (alert(kind="data"), "recovered", 0, "a: has data again, after 1h"),
         ):
-            told = Notice(event, 3, NOW, number).told(asked)
+            told = Notice(event, 3, NOW, number).to_json(asked)
             self.assertEqual(told["text"], text)
             self.assertEqual(told["id"], f"x-3-{event}")
             json.dumps(told, allow_nan=False)
@@ -585,7 +586,7 @@ class WatchTests(AlertCase):
         self.keep(Count("errors", 99))
         self.minutes(2)
         self.assertEqual(self.receiver.events[2:], [("fired", 2)])
-        self.assertEqual(self.numbers.notices_told, 3)
+        self.assertEqual(self.metrics.notices_sent, 3)
 
     def test_hysteresis(self) -> None:
         """Up and down about the threshold is one episode; so is a dip that is short."""
@@ -643,8 +644,8 @@ class WatchTests(AlertCase):
             self.keep(Count(name))
             self.many(stat_id=self.here.get(f"/stat?name={name}")["id"])
         reads: list[Any] = []
-        data = self.rooms.archive.data
-        self.rooms.archive.data = lambda *args: reads.append(args) or data(*args)  # type: ignore[func-returns-value]
+        data = self.parts.archive.data
+        self.parts.archive.data = lambda *args: reads.append(args) or data(*args)  # type: ignore[func-returns-value]
         for _ in range(4):
             self.tick(14)
         ((stats, _, _),) = reads
@@ -662,8 +663,8 @@ class WatchTests(AlertCase):
                 stat_id=self.here.get(f"/stat?name={name}".replace(" ", "+"))["id"]
             )
         sizes: list[int] = []
-        data = self.rooms.archive.data
-        self.rooms.archive.data = lambda *args: (
+        data = self.parts.archive.data
+        self.parts.archive.data = lambda *args: (
             sizes.append(len(args[0])) or data(*args)
         )  # type: ignore[func-returns-value]
         self.tick(60)
@@ -673,7 +674,7 @@ class WatchTests(AlertCase):
 
     def test_numbers(self) -> None:
         """What was told, what failed and what was given up stands at /metrics."""
-        self.numbers.notices_dropped = 3
+        self.metrics.notices_dropped = 3
         self.many()
         self.keep(Count("errors", 11))
         self.receiver.answers = [500]
@@ -688,10 +689,10 @@ class WatchTests(AlertCase):
     def test_a_stat_in_the_trash(self) -> None:
         """Its alerts rest until it is back."""
         id = self.create(kind="data")
-        self.now(self.rooms.archive.delete(self.errors["id"]))
+        self.now(self.parts.archive.delete(self.errors["id"]))
         self.minutes(10)
         self.assertEqual(self.record(id).state, State())
-        self.now(self.rooms.archive.restore("errors"))
+        self.now(self.parts.archive.restore("errors"))
         self.minutes(1)
         self.assertEqual(self.receiver.events, [("fired", 1)])
 
@@ -699,7 +700,7 @@ class WatchTests(AlertCase):
         """An alert that cannot be judged any more rests, and keeps up nobody else."""
         self.many()
         self.create(kind="data")
-        self.rooms.archive.retention["minute"] = 60.0
+        self.parts.archive.retention["minute"] = 60.0
         self.keep(Count("errors", 99))
         self.minutes(6)
         self.assertEqual(
@@ -708,7 +709,7 @@ class WatchTests(AlertCase):
 
     def test_more_is_kept_than_before(self) -> None:
         """What is not whole yet rests until it is, and keeps up nobody else."""
-        archive = self.rooms.archive
+        archive = self.parts.archive
         archive.retention["minute"] = 60.0
         self.now(archive.note_retention())
         archive.retention["minute"] = 3600.0
@@ -731,17 +732,17 @@ class WatchTests(AlertCase):
         self.receiver.answers = [500, 404, 302]
         attempts: list[float] = []
         self.clock.advance(60)
-        self.now(self.watch.judge())
+        self.now(self.monitor.evaluate())
         for second in range(120):
             before = len(self.receiver.told)
-            self.now(self.watch.tell())
+            self.now(self.monitor.notify())
             attempts += [second] * (len(self.receiver.told) - before)
             self.clock.advance(1)
         self.assertEqual(attempts, [0, 15, 45, 105])
         self.assertEqual(self.receiver.told, [self.receiver.told[0]] * 4)
         self.assertEqual(len({key for _, key, _ in self.receiver.requests}), 1)
-        self.assertEqual(self.numbers.notices_failed, 3)
-        self.assertEqual(self.numbers.notices_told, 1)
+        self.assertEqual(self.metrics.notices_failed, 3)
+        self.assertEqual(self.metrics.notices_sent, 1)
 
     def test_read_once_to_tell_many(self) -> None:
         """All there is to tell takes reading all alerts once, not once for each."""
@@ -749,15 +750,15 @@ class WatchTests(AlertCase):
             self.many()
         self.keep(Count("errors", 11))
         self.clock.advance(60)
-        self.now(self.watch.judge())
+        self.now(self.monitor.evaluate())
         self.receiver.answers = [200, 500] * MAX_UNDER_WAY
         reads: list[str] = []
         records, store = self.here.store.records, self.here.store
         store.records = lambda kind: reads.append(kind) or records(kind)
-        self.now(self.watch.tell())
+        self.now(self.monitor.notify())
         self.assertEqual(reads, ["alert"])
-        self.assertEqual(self.numbers.notices_told, MAX_UNDER_WAY)
-        self.assertEqual(self.numbers.notices_failed, MAX_UNDER_WAY)
+        self.assertEqual(self.metrics.notices_sent, MAX_UNDER_WAY)
+        self.assertEqual(self.metrics.notices_failed, MAX_UNDER_WAY)
 
     def test_given_up(self) -> None:
         """After eight attempts; counted, and logged without the URL. What comes is told."""
@@ -770,7 +771,7 @@ class WatchTests(AlertCase):
         self.assertEqual(
             self.receiver.events, [("fired", 1)] * ATTEMPTS + [("recovered", 1)]
         )
-        self.assertEqual(self.numbers.notices_dropped, 1)
+        self.assertEqual(self.metrics.notices_dropped, 1)
         self.assertEqual(self.record(id).notices, ())
         self.assertEqual(
             log.at_level("warn"),
@@ -784,13 +785,13 @@ class WatchTests(AlertCase):
         old = [Notice("fired", number, NOW, 1, next_at=1e12) for number in range(30)]
         record = self.record(id)
         full = replace(record, notices=tuple(old[:MAX_NOTICES]))
-        self.now(self.rooms.alerts.change(record, full))
+        self.now(self.parts.alerts.change(record, full))
         self.keep(Count("errors", 11))
         self.tick(60)
         notices = self.record(id).notices
         self.assertEqual(len(notices), MAX_NOTICES)
         self.assertEqual([each.episode for each in notices], [*range(1, 20), 1])
-        self.assertEqual(self.numbers.notices_dropped, 1)
+        self.assertEqual(self.metrics.notices_dropped, 1)
 
     def test_a_receiver_that_stalls(self) -> None:
         """An attempt has ten seconds; it holds up neither judging nor other attempts."""
@@ -799,21 +800,21 @@ class WatchTests(AlertCase):
         self.keep(Count("errors", 11))
         self.receiver.stalled = []
         self.clock.advance(60)
-        self.now(self.watch.judge())
-        telling = Deferred.fromCoroutine(self.watch.tell())
+        self.now(self.monitor.evaluate())
+        telling = Deferred.fromCoroutine(self.monitor.notify())
         self.assertEqual(len(self.receiver.told), MAX_UNDER_WAY)
-        self.now(self.watch.judge())
+        self.now(self.monitor.evaluate())
         self.receiver.stalled = None
         self.clock.advance(TIMEOUT)
         self.successResultOf(telling)
         self.assertEqual(len(self.receiver.told), MAX_UNDER_WAY + 1)
-        self.assertEqual(self.numbers.notices_failed, MAX_UNDER_WAY)
-        self.assertEqual(self.numbers.notices_told, 1)
+        self.assertEqual(self.metrics.notices_failed, MAX_UNDER_WAY)
+        self.assertEqual(self.metrics.notices_sent, 1)
 
     def test_a_host_that_does_not_answer(self) -> None:
         """It holds up nothing that another host is to be told."""
         dead, good = "https://dead.example/x", "https://good.example/x"
-        self.watch._webhooks = webhooks = self.make_webhooks(good, dead)
+        self.monitor._webhooks = webhooks = self.make_webhooks(good, dead)
         asked: list[str] = []
 
         async def post(url: str, told: Any, id: str) -> None:
@@ -823,31 +824,31 @@ class WatchTests(AlertCase):
                 raise WebhookFailed("TimeoutError")
 
         webhooks.post = post  # type: ignore[method-assign]
-        records = self.rooms.alerts
+        records = self.parts.alerts
         notice = Notice("fired", 1, NOW, 7)
         for number in range(10 * MAX_UNDER_WAY + 1):
             made = replace(alert(webhook=dead), id=f"{number:016x}")
             self.now(records.create(made))
             record = self.record(made.id)
             self.now(records.change(record, replace(record, notices=(notice,))))
-        self.now(self.watch.tell())
+        self.now(self.monitor.notify())
         self.assertEqual(asked, [dead] * MAX_UNDER_WAY)
         # What comes up a moment later, while all of that waits.
         self.clock.advance(1)
         self.now(records.create(replace(alert(webhook=good), id="f" * 16)))
         record = self.record("f" * 16)
         self.now(records.change(record, replace(record, notices=(notice,))))
-        self.now(self.watch.tell())
+        self.now(self.monitor.notify())
         self.assertEqual(asked, [*[dead] * MAX_UNDER_WAY, good])
         self.assertEqual(self.record("f" * 16).notices, ())
         self.clock.pump([TIMEOUT] * 11)
         self.assertEqual(len(asked), 10 * MAX_UNDER_WAY + 2)
-        self.assertEqual(self.watch._under_way, {})
+        self.assertEqual(self.monitor._under_way, {})
 
     def test_only_what_has_changed_is_parsed(self) -> None:
         """Reading all alerts again, or one, parses those that are other ones by now."""
         ids = [self.many() for _ in range(3)]
-        records = self.rooms.alerts
+        records = self.parts.alerts
         before = self.now(records.all())
         changed = replace(before[ids[1]], notices=(Notice("fired", 1, NOW, 7),))
         self.now(records.change(before[ids[1]], changed))
@@ -862,9 +863,9 @@ class WatchTests(AlertCase):
             id = self.many()
             self.keep(Count("errors", 11))
             self.clock.advance(60)
-            self.now(self.watch.judge())
+            self.now(self.monitor.evaluate())
             self.receiver.stalled = []
-            telling = Deferred.fromCoroutine(self.watch.tell())
+            telling = Deferred.fromCoroutine(self.monitor.notify())
             over = Notice("recovered", 1, NOW, 7, next_at=1e12)
 
             def change(
@@ -873,7 +874,7 @@ class WatchTests(AlertCase):
                 before = () if given_up else record.notices
                 return replace(record, notices=(*before, over))
 
-            self.now(self.rooms.alerts.update(self.record(id), change))
+            self.now(self.parts.alerts.update(self.record(id), change))
             self.receiver.stalled[0].finish()
             self.webhooks._agent.flush()  # type: ignore[union-attr]
             self.successResultOf(telling)
@@ -882,25 +883,25 @@ class WatchTests(AlertCase):
 
     def test_nowhere_to_tell(self) -> None:
         """Without a webhook an alert is judged all the same, and nothing waits."""
-        self.watch._webhooks = Webhooks()
+        self.monitor._webhooks = Webhooks()
         id = self.many()
         self.keep(Count("errors", 11))
         self.tick(60)
         self.assertTrue(self.record(id).state.firing)
         self.assertEqual(self.record(id).notices, ())
-        self.assertEqual(self.numbers.notices_dropped, 0)
+        self.assertEqual(self.metrics.notices_dropped, 0)
 
     def test_an_operator_who_changes_their_mind(self) -> None:
         """What may not be posted to any more is not posted to."""
         self.many()
         self.keep(Count("errors", 11))
         self.clock.advance(60)
-        self.now(self.watch.judge())
-        self.watch._webhooks = Webhooks()
+        self.now(self.monitor.evaluate())
+        self.monitor._webhooks = Webhooks()
         with logged() as log:
             self.tick()
         self.assertEqual(self.receiver.told, [])
-        self.assertEqual(self.numbers.notices_dropped, 1)
+        self.assertEqual(self.metrics.notices_dropped, 1)
         self.assertIn("may not post there any more", log.text)
 
     def test_a_store_that_is_away(self) -> None:
@@ -908,7 +909,7 @@ class WatchTests(AlertCase):
         self.many()
         self.keep(Count("errors", 11))
         self.clock.advance(60)
-        self.now(self.watch.judge())
+        self.now(self.monitor.evaluate())
         put, store = self.here.store.put_record, self.here.store
         writes: list[Any] = []
 
@@ -920,33 +921,33 @@ class WatchTests(AlertCase):
 
         store.put_record = once
         with logged() as log:
-            self.now(self.watch.tell())
+            self.now(self.monitor.notify())
         self.assertIn("away", log.text)
         store.put_record = put
         self.minutes(4)
         self.assertEqual(self.receiver.events, [("fired", 1)])
-        self.assertEqual(self.watch._told, set())
+        self.assertEqual(self.monitor._to_json, set())
 
     def test_a_collector_that_dies(self) -> None:
         """What it began to tell is told by another one, under the same id."""
         id = self.many()
         self.keep(Count("errors", 11))
         self.clock.advance(60)
-        self.now(self.watch.judge())
+        self.now(self.monitor.evaluate())
         self.receiver.stalled = []
-        telling = Deferred.fromCoroutine(self.watch.tell())
+        telling = Deferred.fromCoroutine(self.monitor.notify())
         closed = self.webhooks.close()
         self.clock.advance(1)
         self.successResultOf(telling)
         self.successResultOf(closed)
         self.receiver.stalled = None
-        other = Watch(
-            self.rooms.archive, self.rooms.alerts, self.make_webhooks(), self.numbers
+        other = AlertMonitor(
+            self.parts.archive, self.parts.alerts, self.make_webhooks(), self.metrics
         )
-        self.now(other.tell())
+        self.now(other.notify())
         self.assertEqual(len(self.receiver.told), 1)
         self.clock.advance(LEASE)
-        self.now(other.tell())
+        self.now(other.notify())
         self.assertEqual(len(self.receiver.told), 2)
         self.assertEqual(
             {key for _, key, _ in self.receiver.requests}, {f"{id}-1-fired"}
@@ -960,14 +961,14 @@ class Ledger(Webhooks):
 
     def __init__(self, told: list[str], fails: Any) -> None:
         super().__init__([HOOK])
-        self._told = told
+        self._to_json = told
         self._fails = fails
 
     async def post(self, url: str, told: Any, id: str) -> None:
         """Note the id, or fail."""
         if self._fails():
             raise WebhookFailed("drawn")
-        self._told.append(id)
+        self._to_json.append(id)
 
 
 class SeveralTests(SynchronousTestCase):
@@ -988,11 +989,11 @@ class SeveralTests(SynchronousTestCase):
         told: list[str] = []
         drawn = random.Random(seed)
         collectors = [
-            Watch(
+            AlertMonitor(
                 Archive(store),
                 AlertRecords(turns),  # type: ignore[arg-type]
                 Ledger(told, lambda: drawn.random() < 0.3),
-                Numbers(),
+                CollectorMetrics(),
                 lambda low, high: 1.0,
             )
             for _ in range(2)
@@ -1006,7 +1007,7 @@ class SeveralTests(SynchronousTestCase):
             work = [
                 Deferred.fromCoroutine(coroutine)
                 for each in collectors
-                for coroutine in (each.judge(), each.tell())
+                for coroutine in (each.evaluate(), each.notify())
             ]
             while turns.waiting:
                 turns.waiting.pop(choose(len(turns.waiting))).callback(None)
@@ -1052,11 +1053,11 @@ class SeveralOnSqliteTests(TestCase):
         for _ in range(4):
             store = yield host.open()
             watches.append(
-                Watch(
+                AlertMonitor(
                     Archive(store),
                     AlertRecords(store),
                     Ledger(told, lambda: False),
-                    Numbers(),
+                    CollectorMetrics(),
                 )
             )
         yield watches[0]._archive.keep(batch(Count("a", 11)))
@@ -1066,7 +1067,11 @@ class SeveralOnSqliteTests(TestCase):
             yield Deferred.fromCoroutine(watches[0]._records.create(watched))
         host.clock.advance(60 + MARGIN)
         for _ in range(3):
-            for work in (Watch.judge, Watch.tell, Watch.settled):
+            for work in (
+                AlertMonitor.evaluate,
+                AlertMonitor.notify,
+                AlertMonitor.settled,
+            ):
                 yield gatherResults(
                     [Deferred.fromCoroutine(work(each)) for each in watches]
                 )
@@ -1238,15 +1243,15 @@ class RealTests(ServiceCase):
         hook = f"http://127.0.0.1:{port.getHost().port}/hook?canary"
         with logged() as log:
             yield self.start(webhooks=hook)
-            store = self.rooms.archive.store
+            store = self.parts.archive.store
             now = int(store.clock.seconds())
-            yield self.rooms.archive.keep(batch(Count("errors", 11, now - 120)))
+            yield self.parts.archive.keep(batch(Count("errors", 11, now - 120)))
             made = alert(time_window="5m", threshold=10, stat_name="errors")
-            yield Deferred.fromCoroutine(self.rooms.alerts.create(made))
+            yield Deferred.fromCoroutine(self.parts.alerts.create(made))
             for _ in range(2):
-                yield Deferred.fromCoroutine(self.rooms.watch.judge())
-                yield Deferred.fromCoroutine(self.rooms.watch.tell())
-                yield Deferred.fromCoroutine(self.rooms.watch.settled())
+                yield Deferred.fromCoroutine(self.parts.monitor.evaluate())
+                yield Deferred.fromCoroutine(self.parts.monitor.notify())
+                yield Deferred.fromCoroutine(self.parts.monitor.settled())
             yield self.service.stopService()
         self.assertEqual(receiver.events, [("fired", 1)])
         self.assertEqual(
@@ -1263,17 +1268,17 @@ class RealTests(ServiceCase):
         hook = f"http://127.0.0.1:{port.getHost().port}/"
         yield self.start(webhooks=[hook])
         made = alert(time_window="5m", stat_name="errors")
-        yield self.rooms.archive.keep(batch(Count("errors")))
-        yield Deferred.fromCoroutine(self.rooms.alerts.create(made))
-        record = yield Deferred.fromCoroutine(self.rooms.alerts.one("x"))
+        yield self.parts.archive.keep(batch(Count("errors")))
+        yield Deferred.fromCoroutine(self.parts.alerts.create(made))
+        record = yield Deferred.fromCoroutine(self.parts.alerts.one("x"))
         waits = replace(record, notices=(Notice("fired", 1, NOW, 7),))
-        yield Deferred.fromCoroutine(self.rooms.alerts.change(record, waits))
-        yield Deferred.fromCoroutine(self.rooms.watch.tell())
+        yield Deferred.fromCoroutine(self.parts.alerts.change(record, waits))
+        yield Deferred.fromCoroutine(self.parts.monitor.notify())
         while not receiver.stalled:
             pause: Deferred[None] = Deferred()
             reactor.callLater(0.01, pause.callback, None)
             yield pause
         yield self.service.stopService()
         yield self.start()
-        record = yield Deferred.fromCoroutine(self.rooms.alerts.one("x"))
+        record = yield Deferred.fromCoroutine(self.parts.alerts.one("x"))
         self.assertEqual(record.notices[0].attempts, 1)

@@ -25,13 +25,13 @@ from tests.answering_server import (
     UNKNOWN,
     Answer,
     AnsweringServer,
-    Arrival,
+    Reservation,
     answers,
     url_of,
 )
 from tests.virtual_time import VirtualCase
 from txstathat import Count, StatHatAPIError, Value, txStatHat, txStatHatClassic
-from txstathat.outcome import Verdict
+from txstathat.client.outcome import Verdict
 
 
 class ClientTests(TestCase):
@@ -191,7 +191,7 @@ class PointsTests(VirtualCase):
         for answer in answers(REFUSED, KEY, LARGE, AGAIN, PAGE, UNKNOWN):
             self.server.forget()
 
-            def second(arrival: Arrival, answer: Answer = answer) -> Answer:
+            def second(arrival: Reservation, answer: Answer = answer) -> Answer:
                 return answer if len(self.server.arrivals) == 2 else OK
 
             self.server.answer = second

@@ -27,9 +27,9 @@ from tests.answering_server import (
 )
 from tests.virtual_time import URL, VirtualCase
 from txstathat import txStatHat
-from txstathat.cli.journal import Journal
-from txstathat.cli.points_file import RequestFailed, Sender
-from txstathat.cli.sources import LinesSource
+from txstathat.cli.send.journal import Journal
+from txstathat.cli.send.points_file import RequestFailed, Sender
+from txstathat.cli.send.sources import LinesSource
 
 #: An hour and a half: whatever can be settled is settled by then.
 LONG = 5_400.0

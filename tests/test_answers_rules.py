@@ -24,7 +24,7 @@ from tests.answering_server import (
     TAKEN,
     Answer,
     AnsweringServer,
-    Arrival,
+    Reservation,
     answers,
 )
 from tests.delivery import FULL as DRILLS_IN_FULL
@@ -63,7 +63,7 @@ class Picky:
     answer: Answer = BAD_STAT
     names_index: bool = False
 
-    def __call__(self, arrival: Arrival) -> Answer:
+    def __call__(self, arrival: Reservation) -> Answer:
         for index, point in enumerate(arrival.points):
             if point.stat in self.bad:
                 if self.names_index and len(arrival.points) > 1:
@@ -195,7 +195,7 @@ class TooLargeTests(RulesCase):
             self.begin()
             self.rejected = []
 
-            def choose(arrival: Arrival, answer: Answer = answer) -> Answer:
+            def choose(arrival: Reservation, answer: Answer = answer) -> Answer:
                 return answer if len(arrival.points) > 100 else OK
 
             self.server.answer = choose
@@ -425,11 +425,11 @@ class WeatherTests(RulesCase):
         passing = draw.choice(answers(AGAIN, PAGE, KEY))
         taken = draw.choice(answers(TAKEN))
 
-        def fine(arrival: Arrival) -> Answer:
+        def fine(arrival: Reservation) -> Answer:
             answer = picky(arrival)
             return taken if answer is OK else answer
 
-        def small(arrival: Arrival) -> Answer:
+        def small(arrival: Reservation) -> Answer:
             if len(arrival.points) > most:
                 return draw.choice((SERVER_JSON_413, PROXY_413))
             return fine(arrival)

@@ -20,14 +20,14 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.stores import NOW, ClusterHost, MemoryHost, RedisHost, SqliteHost
 from txstathat import Count, Value
-from txstathat.collector import archive as archives
-from txstathat.collector import newcomers
-from txstathat.collector.additions import Additions
-from txstathat.collector.all_time import INTERVALS
-from txstathat.collector.archive import MAX_WAITING_POINTS, Archive
-from txstathat.collector.ingest import Batch, Refusal
-from txstathat.collector.series import Plan
-from txstathat.collector.stats import (
+from txstathat.collector.archive import archive as archives
+from txstathat.collector.archive import cardinality as cardinality
+from txstathat.collector.archive.all_time import INTERVALS
+from txstathat.collector.archive.archive import MAX_WAITING_POINTS, Archive
+from txstathat.collector.archive.commit import FINISH
+from txstathat.collector.archive.delta import BatchDelta
+from txstathat.collector.archive.series import Plan
+from txstathat.collector.archive.stats import (
     EVERYTHING,
     RETENTION,
     Stat,
@@ -36,8 +36,9 @@ from txstathat.collector.stats import (
     stat_id,
     total_key,
 )
-from txstathat.collector.trash import KEEP
-from txstathat.collector.writing import FINISH
+from txstathat.collector.archive.trash import KEEP
+from txstathat.collector.errors import Refusal
+from txstathat.collector.ingest.parse import Batch
 from txstathat.errors import (
     InvalidPoint,
     StoreBusy,
@@ -45,10 +46,10 @@ from txstathat.errors import (
     StoreUnavailable,
 )
 from txstathat.metrica import AveragedMetrica, Metrica
-from txstathat.points import MAX_INTEGER, Point
+from txstathat.points.model import MAX_INTEGER, Point
+from txstathat.points.timeframe import MAX_BUCKETS, Span, Timeframe
 from txstathat.stores import open_store
 from txstathat.stores.interface import Amounts, Answer, CellKey, Outcome
-from txstathat.timeframe import MAX_BUCKETS, Span, Timeframe
 
 T = TypeVar("T")
 DAY = 86_400
@@ -173,7 +174,7 @@ class KeepTests(ArchiveCase):
 
     def test_new_stats_are_limited(self) -> None:
         """So many in all, and so many in a day for each key; old ones go on."""
-        self.patch(newcomers, "MAX_NEW_STATS", 3)
+        self.patch(cardinality, "MAX_NEW_STATS", 3)
         self.archive = Archive(self.store, max_stats=5)
         self.keep(Count("a"), Count("b"), Count("c"))
         self.assertIn("3 new stats today", self.refused(Count("a"), Count("d")))
@@ -185,7 +186,7 @@ class KeepTests(ArchiveCase):
 
     def test_what_was_not_written_uses_no_room(self) -> None:
         """What comes with refused points, or in vain, leaves no name behind."""
-        self.patch(newcomers, "MAX_NEW_STATS", 5)
+        self.patch(cardinality, "MAX_NEW_STATS", 5)
         self.archive = Archive(self.store, max_stats=5)
         self.keep(Count("c"))
         new = [Count(f"x{number}") for number in range(4)]
@@ -241,7 +242,7 @@ class KeepTests(ArchiveCase):
         for _ in range(3):
             self.assertIn("there are 3 stats", self.refused(Count("f")))
         self.assertEqual(asked.count(None), 1)
-        self.clock.advance(newcomers.RECOUNT)
+        self.clock.advance(cardinality.RECOUNT)
         self.refused(Count("f"))
         self.assertEqual(asked.count(None), 2)
 
@@ -279,14 +280,14 @@ class KeepTests(ArchiveCase):
 
     def test_many_stats_are_learned_in_parts(self) -> None:
         """So that the ids of many hold up nobody; nor do their cells."""
-        self.patch(newcomers, "_NAMES_AT_ONCE", 4)
+        self.patch(cardinality, "_NAMES_AT_ONCE", 4)
         self.patch(archives, "_STATS_AT_ONCE", 4)
         names = [f"s{number}" for number in range(9)]
         self.keep(*map(Count, names))
         self.archive = Archive(self.store)
         learned: list[int] = []
-        learn = self.archive._newcomers.learn
-        self.archive._newcomers.learn = lambda names: (
+        learn = self.archive._cardinality.learn
+        self.archive._cardinality.learn = lambda names: (
             learned.append(len(names)) or learn(names)
         )
         found = Deferred.fromCoroutine(self.archive.find([stat_id("s8")]))
@@ -307,7 +308,7 @@ class KeepTests(ArchiveCase):
         """More than so many may not wait; who waits no more makes room."""
         held: Deferred[Any] = Deferred()
         answers = [held]
-        self.archive.gather._write = lambda batches: (
+        self.archive.batcher._write = lambda batches: (
             answers.pop() if answers else fail(StoreUnavailable("away"))
         )
         points = [Count("a")] * MAX_WAITING_POINTS
@@ -327,7 +328,7 @@ class KeepTests(ArchiveCase):
             writes.append((len(batches), Deferred()))
             return writes[-1][1]
 
-        self.archive.gather._write = write
+        self.archive.batcher._write = write
         waiting = [self.archive.keep(batch(Count("a"))) for _ in range(20)]
         self.successResultOf(
             self.store.add([]).addCallback(lambda _: writes[0][1].errback(OSError()))
@@ -341,8 +342,8 @@ class KeepTests(ArchiveCase):
     def test_one_bad_request_among_many(self) -> None:
         """Requests are written together, but each is taken or refused for itself."""
         self.keep(Count("a", 1), Count("full", MAX_INTEGER))
-        write, held = self.archive.gather._write, []
-        self.archive.gather._write = lambda requests: (
+        write, held = self.archive.batcher._write, []
+        self.archive.batcher._write = lambda requests: (
             held.append(Deferred()) or held[-1]
         )  # type: ignore[func-returns-value]
         first = self.archive.keep(batch(Count("a", 1)))
@@ -355,7 +356,7 @@ class KeepTests(ArchiveCase):
             "full": self.archive.keep(batch(Count("full", 1), Count("other", 1))),
             "odd": self.archive.keep(batch(Value("new", 1))),
         }
-        self.archive.gather._write = write
+        self.archive.batcher._write = write
         held[0].errback(OSError())
         self.failureResultOf(first, OSError)
         for name in ("kind", "full", "odd"):
@@ -376,11 +377,11 @@ class KeepTests(ArchiveCase):
             lambda _: add(batches)
         )
         held: list[Deferred[Any]] = [Deferred()]
-        write = self.archive.gather._write
-        self.archive.gather._write = lambda requests: held[0]
+        write = self.archive.batcher._write
+        self.archive.batcher._write = lambda requests: held[0]
         first = self.archive.keep(batch(Count("a")))
         waiting = [self.archive.keep(batch(Count("a", 2))) for _ in range(3)]
-        self.archive.gather._write = write
+        self.archive.batcher._write = write
         held[0].errback(OSError())
         self.failureResultOf(first, OSError)
         for each in waiting:
@@ -910,13 +911,13 @@ class SqliteTests(OnStores, TestCase):
         """What requests add together is not worked out where the reactor runs."""
         archive = Archive((yield self.host(self).open()))
         threads: list[int] = []
-        together = Additions.together
+        together = BatchDelta.merge
 
         def noted(several: Any) -> Any:
             threads.append(get_ident())
             return together(several)
 
-        self.patch(Additions, "together", noted)
+        self.patch(BatchDelta, "together", noted)
         yield gatherResults(
             [archive.keep(batch(Count("a"), Count(f"s{n}"))) for n in range(9)]
         )

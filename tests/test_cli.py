@@ -26,8 +26,8 @@ from tests.support import Authority, reactor
 from tests.trouble import TroubleServer, abort, reply, send, stall
 from txstathat import Count, Value
 from txstathat.cli.commands import txstathat
-from txstathat.collector.site import CollectorSite
-from txstathat.stores.sqlite import SqliteBackend
+from txstathat.collector.web.site import CollectorSite
+from txstathat.stores.sqlite.backend import SqliteBackend
 from txstathat.testing import FakeStatHat
 
 ROOT = Path(__file__).parent.parent

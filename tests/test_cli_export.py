@@ -19,9 +19,9 @@ from tests.test_archive import batch
 from tests.test_collector_service import ROOT, ServiceCase
 from txstathat import Count, Value
 from txstathat.cli.output import size_text
-from txstathat.collector.archive import Archive
+from txstathat.collector.archive.archive import Archive
 from txstathat.stores import open_store
-from txstathat.stores.dump import KeptCell, open_dump
+from txstathat.stores.dump import StoredCell, open_dump
 
 
 class ExportTests(ServiceCase):
@@ -55,7 +55,7 @@ class ExportTests(ServiceCase):
         """The store of the collector that runs."""
         return f"sqlite:{Path(self.path).absolute()}"
 
-    def cells(self, url: str) -> list[KeptCell]:
+    def cells(self, url: str) -> list[StoredCell]:
         """All that is kept in a store, without until when."""
         with open_dump(url) as dump:
             return [cell._replace(until=None) for cell in dump.cells()]
@@ -64,7 +64,7 @@ class ExportTests(ServiceCase):
     def test_round(self) -> Any:
         """All is in the other store, once; the file is for its owner only."""
         yield self.start()
-        yield self.rooms.archive.keep(
+        yield self.parts.archive.keep(
             batch(Count("a", 2), Value("b/é <b>", 0.5), Count("a", 3, 1_363_118_126))
         )
         status, told = yield self.shell("export", str(self.file), "--store", self.store)
@@ -76,7 +76,7 @@ class ExportTests(ServiceCase):
         for key in self.keys.values():
             self.assertNotIn(key, self.file.read_text())
         before = self.cells(self.store)
-        yield self.rooms.archive.keep(batch(Count("a", 4)))
+        yield self.parts.archive.keep(batch(Count("a", 4)))
         for words in ("into the store.", "is in the store already: there is nothing"):
             status, told = yield self.shell(
                 "import", str(self.file), "--store", self.target
@@ -96,8 +96,8 @@ class ExportTests(ServiceCase):
     def test_killed(self) -> Any:
         """An import that was killed goes on where it was."""
         yield self.start()
-        now = int(self.rooms.archive.store.clock.seconds())
-        yield self.rooms.archive.keep(
+        now = int(self.parts.archive.store.clock.seconds())
+        yield self.parts.archive.keep(
             batch(*(Count(f"s{n % 400}", n, now - 61 * n) for n in range(4_000)))
         )
         status, _ = yield self.shell("export", str(self.file), "--store", self.store)
@@ -134,7 +134,7 @@ class ExportTests(ServiceCase):
     def test_failures(self) -> Any:
         """What cannot be is told in words, and leaves nothing half done."""
         yield self.start()
-        yield self.rooms.archive.keep(batch(Count("a", 2)))
+        yield self.parts.archive.keep(batch(Count("a", 2)))
         self.file.write_text("mine")
         export = ("export", str(self.file), "--store")
         for words, store in (

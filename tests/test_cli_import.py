@@ -31,9 +31,14 @@ from tests.test_cli import bare_environ
 from tests.test_cli_read import ROOT, ShellCase
 from tests.trouble import TroubleServer
 from txstathat import Count, txStatHat
-from txstathat.cli.journal import Journal, JournalUnreadable, Mark, Tape
-from txstathat.cli.lines import POST_BYTES, POST_SIZE, split_points
-from txstathat.cli.points_file import (
+from txstathat.cli.send.journal import (
+    HashingReader,
+    Journal,
+    JournalUnreadable,
+    Position,
+)
+from txstathat.cli.send.point_formats import POST_BYTES, POST_SIZE, split_points
+from txstathat.cli.send.points_file import (
     ATTEMPTS,
     CERTAIN,
     MAX_SHOWN,
@@ -41,13 +46,13 @@ from txstathat.cli.points_file import (
     Sender,
     check_points,
 )
-from txstathat.cli.sources import LinesSource
-from txstathat.client import API_URL
-from txstathat.collector.ingest import MAX_BODY
-from txstathat.collector.site import CollectorSite
-from txstathat.collector.stats import Total
+from txstathat.cli.send.sources import LinesSource
+from txstathat.client.stathat import API_URL
+from txstathat.collector.archive.stats import Total
+from txstathat.collector.limits import MAX_BODY
+from txstathat.collector.web.site import CollectorSite
 from txstathat.delivery.locks import FileLock
-from txstathat.wire import json_points
+from txstathat.points.wire import json_points
 
 
 class ImportCase(ShellCase):
@@ -60,7 +65,7 @@ class ImportCase(ShellCase):
         await super().start()
         self.file = self.folder.absolute() / "past.csv"
         self.journal = self.folder.absolute() / "past.csv.imported"
-        self.now = int(self.rooms.archive.store.clock.seconds())
+        self.now = int(self.parts.archive.store.clock.seconds())
 
     def lines(self, first: int, last: int, stat: str = "a") -> str:
         """Points that count from one number to before another."""
@@ -93,12 +98,12 @@ class ImportCase(ShellCase):
 
     async def total(self, stat: str = "a") -> tuple[int, Any]:
         """How many points there are, and their sum."""
-        found = (await self.rooms.archive.totals()).get(stat, Total("count"))
+        found = (await self.parts.archive.totals()).get(stat, Total("count"))
         return found.points, found.sum
 
     def front(self, told: Callable[[], object], trouble: float) -> str:
         """Another way in, which has trouble; its URL."""
-        moody = Moody(self.rooms.root, random.Random(5))
+        moody = Moody(self.parts.root, random.Random(5))
         moody.told, moody.trouble = told, trouble
         port = reactor.listenTCP(
             0, CollectorSite(moody, reactor), interface="127.0.0.1"
@@ -123,8 +128,8 @@ class ImportTests(ImportCase):
             )
             sums = (2_500, sum(range(2_500)))
             self.assertEqual(await self.total(), sums)
-            (stat,) = await self.rooms.archive.stats()
-            (series,) = await self.rooms.archive.data([stat], "1h1m")
+            (stat,) = await self.parts.archive.stats()
+            (series,) = await self.parts.archive.data([stat], "1h1m")
             minutes = dict(series.points)
             for minute, value in minutes.items():
                 self.assertEqual(
@@ -247,7 +252,7 @@ class ImportTests(ImportCase):
                 "Nothing was sent.",
             ):
                 self.assertIn(words, err)
-            self.assertEqual(await self.rooms.archive.totals(), {})
+            self.assertEqual(await self.parts.archive.totals(), {})
 
         return ensureDeferred(check())
 
@@ -324,7 +329,7 @@ class ImportTests(ImportCase):
             begun = Journal.read(self.journal)
             assert begun is not None
             self.write(self.lines(0, 10))
-            tape = Tape(self.file.read_text().splitlines(keepends=True))
+            tape = HashingReader(self.file.read_text().splitlines(keepends=True))
             self.assertEqual(len(list(islice(tape, 5))), 5)
             old = self.now - CERTAIN - 100
             for doubtful, since, sender, told in (
@@ -333,7 +338,7 @@ class ImportTests(ImportCase):
                 ("send", self.now, "another", "10 points were accepted.\n"),
                 ("", self.now, begun.sender, "10 points were accepted.\n"),
             ):
-                journal = Journal(self.url, sender, Mark(), tape.mark, since)
+                journal = Journal(self.url, sender, Position(), tape.mark, since)
                 journal.write(self.journal)
                 if doubtful:
                     status, out, err = await self.run_import()
@@ -541,7 +546,7 @@ class SenderTests(SynchronousTestCase):
         path = self.folder / "journal"
         self.assertIsNone(Journal.read(path))
         for journal in (
-            Journal("u", "s", Mark(7, "x"), Mark(9, "y"), 12.5),
+            Journal("u", "s", Position(7, "x"), Position(9, "y"), 12.5),
             Journal("u", "s"),
         ):
             journal.write(path)

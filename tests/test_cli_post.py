@@ -17,8 +17,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.test_cli_read import ROOT, ShellCase
 from txstathat import Count, Value
-from txstathat.cli.lines import MAX_LINE, BadLine, read_lines, read_points
-from txstathat.collector.stats import Total
+from txstathat.cli.send.point_formats import MAX_LINE, BadLine, read_lines, read_points
+from txstathat.collector.archive.stats import Total
 
 
 class LinesTests(SynchronousTestCase):
@@ -128,7 +128,7 @@ class PostTests(ShellCase):
             )
             self.assertEqual((status, err), (0, ""))
             self.assertEqual(
-                await self.rooms.archive.totals(),
+                await self.parts.archive.totals(),
                 {"a": Total("count", 2_500, 3_123_750), "é": Total("value", 2, 2.0)},
             )
 
@@ -150,7 +150,7 @@ class PostTests(ShellCase):
             self.assertEqual((status, out), (1, ""))
             self.assertIn("line 1002: answer: ", err)
             self.assertIn("1,000 points were accepted.", err)
-            totals = await self.rooms.archive.totals()
+            totals = await self.parts.archive.totals()
             self.assertEqual((totals["a"].sum, totals["b"].sum), (1, 1_000))
 
         return ensureDeferred(check())
@@ -174,7 +174,7 @@ class TimeTests(ShellCase):
                     stdin="hello",
                 )
                 self.assertEqual((code, out, err), (status, "hello\n", ""))
-            totals = await self.rooms.archive.totals()
+            totals = await self.parts.archive.totals()
             self.assertEqual(totals["job - errors"], Total("count", 2, 1))
             self.assertEqual(totals["job"].points, 2)
             # Two starts of Python take more than 10 ms, and less than a minute.
@@ -210,7 +210,7 @@ class TimeTests(ShellCase):
                 code, _, err = await self.shell("time", "--name", "job", command)
                 self.assertEqual(code, expected)
                 self.assertIn(command, err)
-            totals = await self.rooms.archive.totals()
+            totals = await self.parts.archive.totals()
             self.assertEqual(totals["job - errors"].sum, 2)
 
         return ensureDeferred(check())

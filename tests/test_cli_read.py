@@ -43,7 +43,7 @@ class ShellCase(TestCase):
         ready = service.ready()
         service.startService()
         self.addCleanup(service.stopService)
-        self.rooms = await ready
+        self.parts = await ready
         self.url = service.urls[0]
         self.token = self.keys["access token"]
         self.folder = Path(self.mktemp())
@@ -147,7 +147,7 @@ class ReadTests(ShellCase):
 
         async def check() -> None:
             await self.start()
-            now = int(self.rooms.archive.store.clock.seconds())
+            now = int(self.parts.archive.store.clock.seconds())
             await self.post(*(Count("c", n, now - 3600 * n) for n in (1, 2, 3)))
             told = json.loads(
                 await self.succeed("summary", "c", "-t", "6h1h", "--json")
@@ -283,7 +283,7 @@ class TopTests(ShellCase):
 
         async def check() -> None:
             await self.start()
-            now = int(self.rooms.archive.store.clock.seconds())
+            now = int(self.parts.archive.store.clock.seconds())
             await self.post(
                 Count("counter-name", 1_000_000_000, now - 240),
                 Count("counter-name", 2_000_000_000, now),

@@ -17,10 +17,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.test_cli_import import ImportCase
 from txstathat import Count, Value
-from txstathat.cli.lines import BadLine
-from txstathat.cli.saved_stats import is_data_file, is_folder, read_data, read_folder
-from txstathat.cli.sources import open_source
-from txstathat.collector.stats import Total
+from txstathat.cli.send.point_formats import BadLine
+from txstathat.cli.send.saved_stats import (
+    is_data_file,
+    is_folder,
+    read_data,
+    read_folder,
+)
+from txstathat.cli.send.sources import open_source
+from txstathat.collector.archive.stats import Total
 
 T = 1_772_355_600
 
@@ -221,13 +226,13 @@ class SavedTests(SavedCase):
                 "page views": Total("count", 1_500, sum(range(1_500))),
                 "load": Total("value", 10, 45),
             }
-            self.assertEqual(await self.rooms.archive.totals(), expected)
+            self.assertEqual(await self.parts.archive.totals(), expected)
             status, out, _ = await self.run_import()
             self.assertIn("0 points were accepted; 1,510 before.", out)
             # With a slash at the end it is the same folder.
             status, out, _ = await self.shell("import", f"{self.file}/")
             self.assertIn("0 points were accepted; 1,510 before.", out)
-            self.assertEqual(await self.rooms.archive.totals(), expected)
+            self.assertEqual(await self.parts.archive.totals(), expected)
 
         return ensureDeferred(check())
 
@@ -245,7 +250,7 @@ class SavedTests(SavedCase):
                     status, _, err = await self.run_import(*options)
                     self.assertEqual((status, err), (0, ""))
             self.assertEqual(
-                await self.rooms.archive.totals(),
+                await self.parts.archive.totals(),
                 {"v": Total("value", 20, 190), "c": Total("count", 20, 190)},
             )
 
@@ -282,7 +287,7 @@ class SavedTests(SavedCase):
                 self.assertEqual(err, b"")
             self.assertEqual(statuses, [-signal.SIGKILL] * 3 + [0])
             self.assertEqual(
-                await self.rooms.archive.totals(),
+                await self.parts.archive.totals(),
                 {f"s{n}": Total("count", 1_300, sum(range(1_300))) for n in range(4)},
             )
 
@@ -299,7 +304,7 @@ class SavedTests(SavedCase):
             self.assertEqual((status, out), (1, ""))
             self.assertIn("data/b.csv line 9: 'lots' is not a decimal number", err)
             self.assertIn("Nothing was sent.", err)
-            self.assertEqual(await self.rooms.archive.totals(), {})
+            self.assertEqual(await self.parts.archive.totals(), {})
             save(self.file, {"b.csv": good})
             self.assertEqual((await self.run_import())[0], 0)
             draw = random.Random(7)
@@ -308,7 +313,7 @@ class SavedTests(SavedCase):
             self.assertEqual((status, out), (1, ""))
             self.assertIn("points that were sent have changed", err)
             self.assertEqual(
-                await self.rooms.archive.totals(), {"a": Total("value", 10, 20)}
+                await self.parts.archive.totals(), {"a": Total("value", 10, 20)}
             )
 
         return ensureDeferred(check())

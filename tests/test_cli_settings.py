@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.test_cli import ROOT, bare_environ
 from txstathat.cli.commands import txstathat
-from txstathat.cli.serve_settings import offer_settings, own_url
+from txstathat.cli.server.write_settings import offer_settings, own_url
 from txstathat.cli.settings import (
     MAX_SETTINGS,
     Server,

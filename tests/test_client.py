@@ -41,10 +41,10 @@ from txstathat import (
     txStatHatApiException,
     txStatHatClassic,
 )
-from txstathat.agent import HandshakeFailed
-from txstathat.health import MAX_BAD_STATS
+from txstathat.client.health import MAX_BAD_STATS
+from txstathat.client.outcome import Verdict
+from txstathat.http.connections import HandshakeFailed
 from txstathat.interfaces import IStatHat
-from txstathat.outcome import Verdict
 from txstathat.testing import FakeStatHat, MemoryStatHat
 
 KEY = "canary-5ad1f2"

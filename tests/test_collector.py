@@ -21,30 +21,25 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.stores import NOW
 from tests.support import logged, reactor
-from txstathat.collector.doorman import (
+from txstathat.collector.archive.stats import Total
+from txstathat.collector.auth.keys import Keys
+from txstathat.collector.auth.throttle import (
     HOLD,
     MAX_ADDRESSES,
     MAX_HELD,
     MAX_WRONG,
     Crowded,
-    Doorman,
+    KeyThrottle,
 )
-from txstathat.collector.ingest import (
-    MAX_BATCH,
-    MAX_BODY,
-    MAX_FORM,
-    Batch,
-    Refusal,
-    read_request,
-)
-from txstathat.collector.keys import Keys
-from txstathat.collector.service import collector_rooms
-from txstathat.collector.site import CollectorSite
-from txstathat.collector.stats import Total
+from txstathat.collector.errors import Refusal
+from txstathat.collector.ingest.parse import Batch, read_request
+from txstathat.collector.limits import MAX_BATCH, MAX_BODY, MAX_FORM
+from txstathat.collector.service import build_collector
+from txstathat.collector.web.site import CollectorSite
 from txstathat.errors import StoreUnavailable
+from txstathat.http.exchange import _Body
 from txstathat.stores import open_store
 from txstathat.testing import FakeStatHat
-from txstathat.transport import _Body
 
 
 def read_json(body: Any, batch_id: str | None = None) -> Batch:
@@ -307,10 +302,10 @@ class Collector:
         self.case = case
         self.clock = case.clock
         self.store = in_memory(case)
-        self.rooms = collector_rooms(self.store, **options)
-        made = self.now(self.rooms.keys.make_first())
+        self.parts = build_collector(self.store, **options)
+        made = self.now(self.parts.keys.make_first())
         self.ez, self.user, self.token = made.values()
-        self.agent = RequestTraversalAgent(self.rooms.root)
+        self.agent = RequestTraversalAgent(self.parts.root)
         self.http = HTTPClient(self.agent, data_to_body_producer=_Body)
 
     def now(self, waited: Any) -> Any:
@@ -320,7 +315,7 @@ class Collector:
     @property
     def totals(self) -> dict[str, Total]:
         """What was received."""
-        totals: dict[str, Total] = self.now(self.rooms.archive.totals())
+        totals: dict[str, Total] = self.now(self.parts.archive.totals())
         return totals
 
     def begin(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
@@ -368,7 +363,7 @@ class FrontTests(SynchronousTestCase):
 
     def test_every_path_and_method(self) -> None:
         """None is an error of the server's, also where nothing is."""
-        names = [name.decode() for name in self.here.rooms.root.listNames()]
+        names = [name.decode() for name in self.here.parts.root.listNames()]
         self.assertIn("x", names)
         for path in (f"/{name}{end}" for name in names for end in ("", "/", "?", "/a")):
             for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"):
@@ -380,8 +375,8 @@ class FrontTests(SynchronousTestCase):
 
     def test_classic(self) -> None:
         """The Classic API posts to stats that were made, by their keys; GET does too."""
-        self.here.now(self.here.rooms.archive.create("latency", "value"))
-        key = self.here.now(self.here.rooms.keys.add("stat", "s", "latency"))
+        self.here.now(self.here.parts.archive.create("latency", "value"))
+        key = self.here.now(self.here.parts.keys.add("stat", "s", "latency"))
         query = urlencode({"ukey": self.here.user, "key": key, "value": "0.5"})
         answer = self.ask("GET", f"/v?{query}")
         self.assertEqual(answer, (200, {"status": 200, "msg": "ok"}))
@@ -443,7 +438,7 @@ class FrontTests(SynchronousTestCase):
             )
             self.assertEqual((answer[0], answer[1]["status"]), (status, status))
         self.assertEqual(self.here.totals["a"], Total("count", 1, 3))
-        self.assertEqual(self.here.rooms.numbers.repeated, 1)
+        self.assertEqual(self.here.parts.metrics.repeated, 1)
 
     def test_refusals(self) -> None:
         """The status stands in HTTP and inside, and nothing is kept."""
@@ -468,7 +463,7 @@ class FrontTests(SynchronousTestCase):
 
     def test_nothing_is_answered_in_anothers_words(self) -> None:
         """What is refused is JSON or a page; nothing is guessed at, or kept unasked."""
-        site = CollectorSite(self.here.rooms.root, self.clock)
+        site = CollectorSite(self.here.parts.root, self.clock)
         site._updateLogDateTime = lambda: None
         for method, path, status, kind in (
             ("GET", "/x", 404, "application/json"),
@@ -512,7 +507,7 @@ class FrontTests(SynchronousTestCase):
 
     def test_a_store_that_is_away(self) -> None:
         """503, with a time to come again; and what is wrong is logged, not told."""
-        self.here.rooms.archive.gather._write = lambda batches: fail(
+        self.here.parts.archive.batcher._write = lambda batches: fail(
             StoreUnavailable("disk /dev/secret is full")
         )
         form = {"ezkey": self.here.ez, "stat": "a", "count": "1"}
@@ -527,7 +522,9 @@ class FrontTests(SynchronousTestCase):
 
     def test_a_keeper_that_breaks(self) -> None:
         """The sender is told to try again; the reason is logged, not told."""
-        self.here.rooms.archive.gather._write = lambda batches: fail(OSError("/secret"))
+        self.here.parts.archive.batcher._write = lambda batches: fail(
+            OSError("/secret")
+        )
         code, answer = self.ask(
             "POST", "/ez", {"ezkey": self.here.ez, "stat": "a", "count": "1"}
         )
@@ -566,10 +563,10 @@ class FrontTests(SynchronousTestCase):
 
     def test_few_addresses_are_remembered(self) -> None:
         """The oldest are forgotten."""
-        doorman = Doorman(self.clock, spread=float)
+        throttle = KeyThrottle(self.clock, spread=float)
         for number in range(MAX_ADDRESSES + 5):
-            self.here.now(doorman.refuse(f"10.{number}", "key"))
-        self.assertEqual(len(doorman._tried), MAX_ADDRESSES)
+            self.here.now(throttle.refuse(f"10.{number}", "key"))
+        self.assertEqual(len(throttle._tried), MAX_ADDRESSES)
 
     def test_networks(self) -> None:
         """A /64 of IPv6 is one address, however it is written; IPv4 in IPv6 is IPv4."""
@@ -586,22 +583,22 @@ class FrontTests(SynchronousTestCase):
             (["192.0.2.3"] * MAX_WRONG, "192.0.2.3", "::ffff:192.0.2.4"),
             ([""] * MAX_WRONG, "", "192.0.2.5"),
         ):
-            doorman = Doorman(self.clock, spread=float)
+            throttle = KeyThrottle(self.clock, spread=float)
             for address in tried:
-                self.here.now(doorman.refuse(address, "key"))
-            self.assertEqual(self.here.now(doorman.refuse(other, "key")).status, 403)
-            held = Deferred.fromCoroutine(doorman.refuse(same, "key"))
+                self.here.now(throttle.refuse(address, "key"))
+            self.assertEqual(self.here.now(throttle.refuse(other, "key")).status, 403)
+            held = Deferred.fromCoroutine(throttle.refuse(same, "key"))
             self.assertNoResult(held)
             self.clock.advance(HOLD)
             self.assertEqual(self.successResultOf(held).status, 429)
 
     def test_few_answers_are_held(self) -> None:
         """When many are held already, one more is given at once, and that ends it."""
-        doorman = Doorman(self.clock, max_wrong=0, spread=float)
+        throttle = KeyThrottle(self.clock, max_wrong=0, spread=float)
         held = [
-            Deferred.fromCoroutine(doorman.refuse("", "key")) for _ in range(MAX_HELD)
+            Deferred.fromCoroutine(throttle.refuse("", "key")) for _ in range(MAX_HELD)
         ]
-        refusal = self.here.now(doorman.refuse("", "key"))
+        refusal = self.here.now(throttle.refuse("", "key"))
         self.assertEqual((type(refusal), refusal.status), (Crowded, 429))
         for one in held:
             self.assertNoResult(one)
@@ -609,7 +606,7 @@ class FrontTests(SynchronousTestCase):
         for one in held:
             refusal = self.successResultOf(one)
             self.assertEqual((type(refusal), refusal.status), (Refusal, 429))
-        one = Deferred.fromCoroutine(doorman.refuse("", "key"))
+        one = Deferred.fromCoroutine(throttle.refuse("", "key"))
         self.assertNoResult(one)
         self.clock.advance(HOLD)
         self.successResultOf(one)
@@ -617,9 +614,9 @@ class FrontTests(SynchronousTestCase):
     def test_those_held_back_are_let_go_one_by_one(self) -> None:
         """Each is held back for a time of its own, from once to twice the shortest."""
         shares = iter([0.0, 0.5, 1.0])
-        doorman = Doorman(self.clock, max_wrong=0, spread=lambda: next(shares))
+        throttle = KeyThrottle(self.clock, max_wrong=0, spread=lambda: next(shares))
         held = [
-            Deferred.fromCoroutine(doorman.refuse("10.0.0.1", "key")) for _ in range(3)
+            Deferred.fromCoroutine(throttle.refuse("10.0.0.1", "key")) for _ in range(3)
         ]
         for done in (1, 2, 3):
             self.clock.advance(HOLD if done == 1 else HOLD / 2)

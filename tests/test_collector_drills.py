@@ -38,8 +38,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.stores import NOW, RedisServer, free_port, wait_until
 from tests.test_collector import Collector
-from txstathat.collector.site import BODY_SECONDS, HEADER_SECONDS
-from txstathat.stores.sqlite import MAX_LOG
+from txstathat.collector.web.site import BODY_SECONDS, HEADER_SECONDS
+from txstathat.stores.sqlite.backend import MAX_LOG
 
 FULL = os.environ.get("TXSTATHAT_DRILLS") == "full"
 ROOT = Path(__file__).parent.parent
@@ -659,7 +659,7 @@ class FuzzDrills(SynchronousTestCase):
                 self.assertTrue(close, name)
 
     def test_26_known(self) -> None:
-        """Numbers that are none, fields given twice, depths: 400 each, and no change."""
+        """CollectorMetrics that are none, fields given twice, depths: 400 each, and no change."""
         self.start()
         amounts = [
             *("NaN", "Infinity", "1e400", "-1e400", str(2**63), "9" * 5000, "true"),

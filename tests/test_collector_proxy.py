@@ -25,9 +25,9 @@ from twisted.web.server import Request
 from tests.stores import free_port, wait_until
 from tests.support import require_program
 from tests.test_collector_drills import Server
-from txstathat.collector.doorman import MAX_WRONG
-from txstathat.collector.replies import address_of
-from txstathat.collector.site import CollectorSite
+from txstathat.collector.auth.throttle import MAX_WRONG
+from txstathat.collector.web.resources import address_of
+from txstathat.collector.web.site import CollectorSite
 
 DOCS = Path(__file__).parent.parent / "docs"
 FORM = "application/x-www-form-urlencoded"

@@ -31,14 +31,17 @@ from tests.stores import free_port, wait_until
 from tests.support import logged, reactor
 from tests.test_archive import batch
 from txstathat import Count, txStatHat
-from txstathat.collector.archive import Archive
-from txstathat.collector.doorman import Crowded
-from txstathat.collector.ingest import MAX_BODY, MAX_FORM, Refusal
+from txstathat.collector.archive.archive import Archive
+from txstathat.collector.archive.stats import Total
+from txstathat.collector.auth.throttle import Crowded
+from txstathat.collector.errors import Refusal
+from txstathat.collector.limits import MAX_BODY, MAX_FORM
 from txstathat.collector.options import parse_keep, read_webhooks, write_keys
-from txstathat.collector.replies import AsyncResource
-from txstathat.collector.request import PIECE
 from txstathat.collector.service import CannotListen, CollectorService
-from txstathat.collector.site import (
+from txstathat.collector.tap import Options
+from txstathat.collector.web.request import PIECE
+from txstathat.collector.web.resources import AsyncResource
+from txstathat.collector.web.site import (
     ANSWER_SECONDS,
     BODY_SECONDS,
     CLOSE_SECONDS,
@@ -48,8 +51,6 @@ from txstathat.collector.site import (
     STALL_SECONDS,
     CollectorSite,
 )
-from txstathat.collector.stats import Total
-from txstathat.collector.tap import Options
 from txstathat.errors import StoreError, StoreUnavailable
 from txstathat.stores import backup_store, open_store
 from txstathat.testing import FakeStatHat
@@ -76,7 +77,7 @@ class ServiceCase(TestCase):
         ready = self.service.ready()
         self.service.startService()
         self.addCleanup(self.stop, self.service)
-        self.rooms = yield ready
+        self.parts = yield ready
         self.url = f"http://127.0.0.1:{self.service.addresses[0].port}"
 
     def stop(self, service: CollectorService) -> Any:
@@ -85,7 +86,7 @@ class ServiceCase(TestCase):
 
     def totals(self) -> Any:
         """What was received."""
-        return Deferred.fromCoroutine(self.rooms.archive.totals())
+        return Deferred.fromCoroutine(self.parts.archive.totals())
 
 
 class ServiceTests(ServiceCase):
@@ -201,12 +202,12 @@ class ServiceTests(ServiceCase):
         self.addCleanup(pool.closeCachedConnections)
         response = yield get(f"{self.url}/healthz", pool=pool)
         yield response.content()
-        self.assertEqual(self.rooms.numbers.connections, 1)
+        self.assertEqual(self.parts.metrics.connections, 1)
         began = reactor.seconds()
         yield self.service.stopService()
-        self.assertEqual(self.rooms.numbers.connections, 0)
+        self.assertEqual(self.parts.metrics.connections, 0)
         self.assertLess(reactor.seconds() - began, CLOSE_SECONDS)
-        self.assertEqual(self.rooms.numbers.cut, 0)
+        self.assertEqual(self.parts.metrics.cut, 0)
 
     @inlineCallbacks
     def test_who_reads_nothing_keeps_nobody_out(self) -> Any:
@@ -242,7 +243,7 @@ class BackupTests(ServiceCase):
     def test_while_it_is_written_to(self) -> Any:
         """The copy is of one moment: whole batches, sound, and a store of its own."""
         yield self.start()
-        archive = self.rooms.archive
+        archive = self.parts.archive
         running = True
 
         async def write() -> None:
@@ -640,7 +641,7 @@ class ShieldTests(SynchronousTestCase):
             [each.transport.disconnected for each in (first, second, third, fourth)],
             [False, True, False, False],
         )
-        self.assertEqual(site._numbers.cut, 1)
+        self.assertEqual(site._metrics.cut, 1)
 
     def test_who_waits_for_an_answer_makes_room_too(self) -> None:
         """Answers that are held back, or not taken, keep nobody out."""

@@ -13,12 +13,12 @@ from twisted.internet.defer import Deferred, succeed
 from tests.stores import NOW
 from tests.test_archive import ArchiveCase
 from txstathat import Count, InvalidPoint
-from txstathat.collector import comments
-from txstathat.collector.archive import Archive
-from txstathat.collector.comments import Comment, read_comments
-from txstathat.collector.ingest import Refusal
-from txstathat.collector.stats import Stat
-from txstathat.collector.trash import KEEP
+from txstathat.collector.archive import comments
+from txstathat.collector.archive.archive import Archive
+from txstathat.collector.archive.comments import Comment, read_comments
+from txstathat.collector.archive.stats import Stat
+from txstathat.collector.archive.trash import KEEP
+from txstathat.collector.errors import Refusal
 
 
 class CommentTests(ArchiveCase):

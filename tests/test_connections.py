@@ -26,10 +26,10 @@ from zope.interface import implementer
 from tests.support import Authority, logged, reactor
 from tests.trouble import TroubleServer, reply, send, stall
 from txstathat import Count, StatHatClosed, Value, ez_count, ez_value, txStatHat
-from txstathat.agent import IDLE_TIMEOUT, HandshakeFailed, PooledAgent
-from txstathat.collector.site import CollectorSite
-from txstathat.collector.stats import Total
-from txstathat.outcome import Verdict
+from txstathat.client.outcome import Verdict
+from txstathat.collector.archive.stats import Total
+from txstathat.collector.web.site import CollectorSite
+from txstathat.http.connections import IDLE_TIMEOUT, HandshakeFailed, PooledAgent
 from txstathat.testing import FakeStatHat
 
 AUTHORITY = Authority()

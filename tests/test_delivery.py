@@ -38,7 +38,7 @@ from txstathat import (
     txStatHatClassic,
 )
 from txstathat.interfaces import IStatHat
-from txstathat.points import MAX_INTEGER
+from txstathat.points.model import MAX_INTEGER
 
 
 class RecordingTests(DeliveryTestCase):
@@ -498,9 +498,9 @@ class OutcomeTests(DeliveryTestCase):
             error = broken.pop(0) if broken else None
             if error is not None:
                 raise error
-            return txStatHat.seal(client, points)
+            return txStatHat.encode(client, points)
 
-        client.seal = seal  # type: ignore[method-assign]
+        client.encode = seal  # type: ignore[method-assign]
         sends: list[Any] = []
 
         def send_payload(payload: Any, batch_id: Any = None) -> Any:

@@ -31,6 +31,7 @@ from tests.delivery import (
     run,
 )
 from txstathat import Count, txStatHat, txStatHatClassic
+from txstathat.client.outcome import Outcome, Verdict
 from txstathat.delivery.batch import Batch
 from txstathat.delivery.folder import Folder
 from txstathat.delivery.policy import (
@@ -45,8 +46,7 @@ from txstathat.delivery.policy import (
 from txstathat.delivery.spool import COLUMNS, unpack
 from txstathat.delivery.window import Window
 from txstathat.errors import StatHatAPIError
-from txstathat.outcome import Outcome, Verdict
-from txstathat.points import amount_text
+from txstathat.points.model import amount_text
 
 FINAL: list[Any] = [
     (400, b'{"status": 400, "msg": "no"}', {}),
@@ -190,7 +190,7 @@ class Life:
 
     def tell(self, calls: Counter[str], batch: Batch) -> None:
         for point, n in zip(
-            self.client.unseal(batch.payload), batch.calls, strict=True
+            self.client.decode(batch.payload), batch.calls, strict=True
         ):
             calls[point.stat] += n
 

@@ -20,7 +20,7 @@ from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
 from tests.support import reactor
-from txstathat.collector.site import CollectorSite
+from txstathat.collector.web.site import CollectorSite
 from txstathat.testing import FakeStatHat
 
 ROOT = Path(__file__).parent.parent

@@ -22,12 +22,12 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.support import reactor, require_program
 from txstathat import Count, Value
-from txstathat.collector.series import Plan
+from txstathat.collector.archive.series import Plan
+from txstathat.collector.archive.stats import RETENTION
 from txstathat.collector.service import CollectorService
-from txstathat.collector.site import CollectorSite
-from txstathat.collector.stats import RETENTION
+from txstathat.collector.web.site import CollectorSite
+from txstathat.points.timeframe import Timeframe
 from txstathat.testing import FakeStatHat
-from txstathat.timeframe import Timeframe
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"

@@ -29,10 +29,10 @@ from tests.support import Authority, logged, reactor
 from tests.test_drills_sender import report, resident
 from tests.trouble import TroubleServer, drip, flood, reply, send, stall
 from txstathat import FlushResult, StatHatService, txStatHat
-from txstathat.agent import PooledAgent
-from txstathat.collector.front import Front
-from txstathat.collector.site import CollectorSite
+from txstathat.collector.ingest.resource import IngestResource
+from txstathat.collector.web.site import CollectorSite
 from txstathat.delivery.sender import MAX_IN_FLIGHT
+from txstathat.http.connections import PooledAgent
 from txstathat.testing import FakeStatHat
 
 
@@ -45,7 +45,7 @@ class _Closing(Resource):
     :ivar cut: the ids of the requests that were not.
     """
 
-    def __init__(self, front: Front) -> None:
+    def __init__(self, front: IngestResource) -> None:
         super().__init__()
         self.front = front
         self.takes = False
@@ -81,7 +81,7 @@ class _Soaking(Moody):
     A front door with random trouble that also leaves requests without an answer.
     """
 
-    def __init__(self, front: Front, draw: random.Random) -> None:
+    def __init__(self, front: IngestResource, draw: random.Random) -> None:
         super().__init__(front, draw)
         self.trouble = 0.2
 

@@ -41,10 +41,10 @@ from txstathat import (
     StatHatClosed,
     StatHatExport,
     Value,
-    export,
 )
-from txstathat.collector import export_api
-from txstathat.exported import (
+from txstathat.collector.api import export as export_api
+from txstathat.export import client as export
+from txstathat.export.models import (
     Alert,
     DataPoint,
     Dataset,
@@ -52,7 +52,7 @@ from txstathat.exported import (
     FullPoint,
     StatInfo,
 )
-from txstathat.summary import Summary, summarize
+from txstathat.points.summary import Summary, summarize
 
 #: Has what is written differently in a path, in a query and in a header.
 TOKEN = "canary/5ad1f2 +é"
@@ -87,7 +87,7 @@ class CollectorCase(SynchronousTestCase):
 
     def keep(self, *points: Any) -> None:
         """Have points kept."""
-        self.successResultOf(self.here.rooms.archive.keep(batch(*points)))
+        self.successResultOf(self.here.parts.archive.keep(batch(*points)))
 
     def ids(self) -> tuple[str, ...]:
         """The ids of the stats, by name."""
@@ -265,7 +265,7 @@ class CollectorCase(SynchronousTestCase):
             )
         )
         self.clock.advance(120)
-        self.here.now(self.here.rooms.watch.judge())
+        self.here.now(self.here.parts.monitor.evaluate())
         alert = self.successResultOf(self.client.alert(made.id))
         self.assertIs(alert.firing, True)
 

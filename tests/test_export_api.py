@@ -19,10 +19,10 @@ from tests.stores import NOW
 from tests.test_archive import START, batch
 from tests.test_collector import Collector
 from txstathat import Count, Value
-from txstathat.collector import export_api
-from txstathat.collector.comments import Comment
+from txstathat.collector.api import export as export_api
+from txstathat.collector.archive.comments import Comment
 from txstathat.errors import StoreUnavailable
-from txstathat.timeframe import Timeframe
+from txstathat.points.timeframe import Timeframe
 
 
 class ApiCase(SynchronousTestCase):
@@ -41,7 +41,7 @@ class ApiCase(SynchronousTestCase):
 
     def keep(self, *points: Any) -> None:
         """Have points kept."""
-        self.successResultOf(self.here.rooms.archive.keep(batch(*points)))
+        self.successResultOf(self.here.parts.archive.keep(batch(*points)))
 
     def refused(self, status: int, words: str, path: str, method: str = "GET") -> None:
         """A request below /x/TOKEN is refused."""
@@ -363,7 +363,7 @@ class CommandLineTests(ApiCase):
 
     def test_all_time_of_nothing(self) -> None:
         """A stat that has no data has one step without any."""
-        self.here.now(self.here.rooms.archive.create("new", "value"))
+        self.here.now(self.here.parts.archive.create("new", "value"))
         told = self.all_time("new")
         self.assertEqual(
             told["Points"],
@@ -401,7 +401,7 @@ class CommandLineTests(ApiCase):
 
     def test_comments(self) -> None:
         """A comment is stored with its time and stat, for charts to read."""
-        archive = self.here.rooms.archive
+        archive = self.here.parts.archive
         load, views = self.here.now(archive.stats())
         form = f"id={load.id}&text=new+release+%C3%A9".encode()
         self.assertEqual(

@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from txstathat.errors import StoreBusy, StoreUnavailable
-from txstathat.gather import Gather, retry_delay
+from txstathat.stores.batching import WriteBatcher, retry_delay
 
 
 class GatherTests(SynchronousTestCase):
@@ -21,7 +21,7 @@ class GatherTests(SynchronousTestCase):
         self.clock = Clock()
         self.writes: list[tuple[list[str], Deferred[list[str]]]] = []
 
-    def gather(self, **options: Any) -> Gather[str, str]:
+    def batcher(self, **options: Any) -> WriteBatcher[str, str]:
         """A gather with a delay of a second between attempts."""
 
         def write(entries: list[str]) -> Deferred[list[str]]:
@@ -29,11 +29,11 @@ class GatherTests(SynchronousTestCase):
             self.writes.append((entries, result))
             return result
 
-        return Gather(write, self.clock, delay=lambda attempt: 1.0, **options)
+        return WriteBatcher(write, self.clock, delay=lambda attempt: 1.0, **options)
 
     def test_idle(self) -> None:
         """An idle gather writes at once, and answers what the writer answered."""
-        gather = self.gather()
+        gather = self.batcher()
         result = gather.put("a")
         self.assertEqual(self.writes[0][0], ["a"])
         self.assertNoResult(result)
@@ -43,7 +43,7 @@ class GatherTests(SynchronousTestCase):
 
     def test_next_write(self) -> None:
         """What arrives during a write is the next write, answered in order."""
-        gather = self.gather()
+        gather = self.batcher()
         results = [gather.put(entry) for entry in "abc"]
         self.assertEqual(len(self.writes), 1)
         self.writes[0][1].callback(["A"])
@@ -55,7 +55,7 @@ class GatherTests(SynchronousTestCase):
 
     def test_largest_write(self) -> None:
         """A write has a largest size; the rest is another one."""
-        gather = self.gather(max_write=2)
+        gather = self.batcher(max_write=2)
         for entry in "abcd":
             gather.put(entry)
         self.writes[0][1].callback(["A"])
@@ -65,7 +65,7 @@ class GatherTests(SynchronousTestCase):
 
     def test_bounded(self) -> None:
         """One entry too many is refused at once, counted, and told how many wait."""
-        gather = self.gather(max_entries=2)
+        gather = self.batcher(max_entries=2)
         gather.put("a")
         gather.put("b")
         error = self.failureResultOf(gather.put("c"), StoreBusy).value
@@ -75,13 +75,17 @@ class GatherTests(SynchronousTestCase):
 
     def test_synchronous_writer(self) -> None:
         """A writer that answers at once is no recursion, however much is put."""
-        gather: Gather[int, int] = Gather(lambda entries: entries, self.clock)
+        gather: WriteBatcher[int, int] = WriteBatcher(
+            lambda entries: entries, self.clock
+        )
         for n in range(5000):
             self.assertEqual(self.successResultOf(gather.put(n)), n)
 
     def test_put_from_callback(self) -> None:
         """What is put by the callback of an answer is written too."""
-        gather: Gather[int, int] = Gather(lambda entries: entries, self.clock)
+        gather: WriteBatcher[int, int] = WriteBatcher(
+            lambda entries: entries, self.clock
+        )
         seen: list[int] = []
 
         def more(n: int) -> None:
@@ -92,9 +96,9 @@ class GatherTests(SynchronousTestCase):
         gather.put(0).addCallback(more)
         self.assertEqual(seen, [0, 1, 2, 3])
 
-    def crowded(self) -> Gather[str, str]:
+    def crowded(self) -> WriteBatcher[str, str]:
         """A gather that lingers, and has just written three entries in a second."""
-        gather = self.gather(linger=0.1)
+        gather = self.batcher(linger=0.1)
         for entry in "abc":
             gather.put(entry)
         self.clock.advance(1)
@@ -135,7 +139,7 @@ class GatherTests(SynchronousTestCase):
 
     def test_one_who_comes_alone_waits_for_nobody(self) -> None:
         """After a write of one, the next is written at once."""
-        gather = self.gather(linger=0.1)
+        gather = self.batcher(linger=0.1)
         for _ in range(3):
             gather.put("a")
             self.clock.advance(1)
@@ -152,7 +156,7 @@ class GatherTests(SynchronousTestCase):
 
     def test_retry(self) -> None:
         """A write that failed for now is repeated after a while, as it was."""
-        gather = self.gather()
+        gather = self.batcher()
         result = gather.put("a")
         gather.put("b")
         self.writes[0][1].errback(StoreUnavailable("down"))
@@ -166,7 +170,7 @@ class GatherTests(SynchronousTestCase):
 
     def test_given_up(self) -> None:
         """After the patience an entry fails with why; later ones are still tried."""
-        gather = self.gather(patience=2.5)
+        gather = self.batcher(patience=2.5)
         first = gather.put("a")
         self.clock.advance(1)
         second = gather.put("b")
@@ -183,7 +187,7 @@ class GatherTests(SynchronousTestCase):
 
     def test_other_failure(self) -> None:
         """Any other failure is final for its write, and does not stop the next one."""
-        gather = self.gather()
+        gather = self.batcher()
         result = gather.put("a")
         later = gather.put("b")
         self.writes[0][1].errback(ZeroDivisionError())
@@ -193,7 +197,7 @@ class GatherTests(SynchronousTestCase):
 
     def test_wrong_number_of_answers(self) -> None:
         """A writer that answers for fewer entries than it got fails them all."""
-        gather = self.gather()
+        gather = self.batcher()
         result = gather.put("a")
         self.writes[0][1].callback([])
         self.failureResultOf(result, ValueError)
@@ -201,7 +205,7 @@ class GatherTests(SynchronousTestCase):
 
     def test_settled(self) -> None:
         """Waiting for what was put ends with that, not with what was put later."""
-        gather = self.gather()
+        gather = self.batcher()
         self.successResultOf(gather.settled())
         gather.put("a")
         gather.put("b")
@@ -215,7 +219,7 @@ class GatherTests(SynchronousTestCase):
 
     def test_settled_by_failure(self) -> None:
         """What was given up is settled too."""
-        gather = self.gather(patience=0.5)
+        gather = self.batcher(patience=0.5)
         result = gather.put("a")
         settled = gather.settled()
         self.writes[0][1].errback(StoreUnavailable("down"))
@@ -224,7 +228,7 @@ class GatherTests(SynchronousTestCase):
 
     def test_abandon(self) -> None:
         """Abandoning fails all that waits, cancels the next attempt, and is counted."""
-        gather = self.gather()
+        gather = self.batcher()
         results = [gather.put(entry) for entry in "ab"]
         self.writes[0][1].errback(StoreUnavailable("down"))
         gather.abandon(StoreUnavailable("closed"))
@@ -235,7 +239,7 @@ class GatherTests(SynchronousTestCase):
 
     def test_cancelled(self) -> None:
         """Cancelling an entry's Deferred leaves its write, and the others, alone."""
-        gather = self.gather()
+        gather = self.batcher()
         result = gather.put("a")
         result.addErrback(lambda failure: None)
         result.cancel()

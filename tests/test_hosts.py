@@ -20,10 +20,10 @@ from zope.interface import implementer
 from tests.support import Authority, reactor
 from tests.trouble import TroubleServer, reply
 from txstathat import Count, StatHatExport, txStatHat
-from txstathat.agent import HandshakeFailed, PooledAgent
-from txstathat.outcome import Verdict
+from txstathat.client.outcome import Verdict
+from txstathat.http.connections import HandshakeFailed, PooledAgent
+from txstathat.http.exchange import check_url, with_stand_in
 from txstathat.testing import FakeStatHat
-from txstathat.transport import check_url, with_stand_in
 
 AUTHORITY = Authority()
 

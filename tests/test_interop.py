@@ -28,7 +28,7 @@ from tests.answering_server import TAKEN, AnsweringServer, answers, url_of
 from tests.support import reactor, require_program
 from tests.test_collector_service import ServiceCase
 from txstathat import Count, StatHatService, Value, txStatHat, txStatHatClassic
-from txstathat.collector.stats import Total
+from txstathat.collector.archive.stats import Total
 
 #: StatHat's answer to what it took.
 OK = {"status": 200, "msg": "ok"}
@@ -102,7 +102,7 @@ class InteropCase(ServiceCase):
         """Start it."""
         yield super().start(**options)
         self.ez, self.user, self.token = self.keys.values()
-        archive, keys = self.rooms.archive, self.rooms.keys
+        archive, keys = self.parts.archive, self.parts.keys
         self.stat_keys = []
         for name, kind in (("by key", "count"), ("measured", "value")):
             yield Deferred.fromCoroutine(archive.create(name, kind))

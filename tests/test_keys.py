@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.stores import Turns
 from tests.test_collector import in_memory
-from txstathat.collector.keys import (
+from txstathat.collector.auth.keys import (
     CLAIM_SECONDS,
     MAX_LOOKS,
     KeyRefused,

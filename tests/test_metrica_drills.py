@@ -140,13 +140,13 @@ class OutageTests(TestCase):
         self.assertGreater(metrica.waiting, 0)
         yield deferToThread(start)
         yield load(0.5)
-        yield store.gather.settled()
+        yield store.batcher.settled()
         yield deferLater(reactor, 0.1)
         self.assertEqual((yield metrica.total()), done["written"])
         self.assertEqual(sum(done.values()), kicked)
         self.assertEqual((metrica.waiting, done["failed"]), (0, 0))
         self.assertEqual(metrica.refused, done["refused"])
-        self.assertGreater(store.gather.retries, 0)
+        self.assertGreater(store.batcher.retries, 0)
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
         self.assertLess(grown, 60 * 1024)  # KiB; 20,000 kicks wait at most
 
@@ -179,7 +179,7 @@ class OutageTests(TestCase):
         waiting = [metrica.kick(n=n) for n in range(10)]
         yield deferLater(reactor, 0.3)
         self.assertEqual(metrica.waiting, 10)
-        self.assertGreater(store.gather.retries, 0)
+        self.assertGreater(store.batcher.retries, 0)
         server.command("CONFIG", "SET", "maxmemory", "0")
         yield gatherResults(waiting)
         self.assertEqual((yield metrica.total()), 11)

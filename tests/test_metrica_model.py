@@ -23,7 +23,7 @@ from txstathat.metrica import (
     StoredChoiceAxis,
 )
 from txstathat.metrica.calendar import SCALES
-from txstathat.stores.sqlite import SqliteBackend
+from txstathat.stores.sqlite.backend import SqliteBackend
 from txstathat.stores.store import Inline, Store
 
 # Changes of the clock (with an hour, with half an hour, a minute past midnight), a leap
@@ -170,7 +170,7 @@ class ModelTests(SynchronousTestCase):
             return SqliteBackend(":memory:", lambda: NOW)
         if kind == "sqlite":
             return SqliteBackend(self.mktemp(), lambda: NOW)
-        from txstathat.stores.redis import RedisBackend
+        from txstathat.stores.redis.backend import RedisBackend
 
         if kind == "redis":
             server, scheme = shared(RedisServer), "redis"

@@ -33,9 +33,9 @@ from txstathat.metrica import (
     request_metrica,
 )
 from txstathat.metrica.cells import cell_key, choice_group
-from txstathat.metrica.kicks import Kicks
+from txstathat.metrica.kick_batch import Kicks
 from txstathat.stores import open_store
-from txstathat.stores.sqlite import SqliteBackend
+from txstathat.stores.sqlite.backend import SqliteBackend
 from txstathat.stores.store import Inline, Store
 
 MAX = 2**63 - 1

@@ -11,8 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import ResponseNeverReceived
 from twisted.web.http_headers import Headers
 
-from txstathat.errors import StatHatAPIError, StatHatBusy
-from txstathat.outcome import (
+from txstathat.client.outcome import (
     KEY_MESSAGES,
     Outcome,
     Verdict,
@@ -20,7 +19,8 @@ from txstathat.outcome import (
     judge_failure,
     judge_reply,
 )
-from txstathat.replies import BadReply, Reply
+from txstathat.errors import StatHatAPIError, StatHatBusy
+from txstathat.http.responses import BadReply, Reply
 
 PAGE = b"<!DOCTYPE html><html><body>We will be back soon</body></html>"
 OK = b'{"status": 200, "msg": "ok"}'

@@ -19,21 +19,21 @@ from tests.support import logged
 from tests.test_archive import batch
 from tests.test_collector import Collector
 from txstathat import Count, Value
-from txstathat.collector.doorman import HOLD, MAX_WRONG
-from txstathat.collector.keys import Keys
-from txstathat.collector.pages import stat_list
-from txstathat.collector.pages.sessions import (
+from txstathat.collector.archive.stats import stat_id
+from txstathat.collector.auth.keys import Keys
+from txstathat.collector.auth.sessions import (
     LINK_SECONDS,
     MAX_LINKS,
     MAX_SESSIONS,
     SESSION_SECONDS,
     Sessions,
 )
+from txstathat.collector.auth.throttle import HOLD, MAX_WRONG
+from txstathat.collector.pages import stat_list
 from txstathat.collector.pages.sparkline import sparkline
 from txstathat.collector.pages.texts import ago, moment, number
-from txstathat.collector.stats import stat_id
 from txstathat.errors import StoreUnavailable
-from txstathat.transport import _Body
+from txstathat.http.exchange import _Body
 
 HOSTILE = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>"
 OWN_FORM = {"Origin": "http://localhost"}
@@ -92,7 +92,7 @@ class PageCase(SynchronousTestCase):
 
     def keep(self, *points: Any) -> None:
         """Have points kept."""
-        self.successResultOf(self.here.rooms.archive.keep(batch(*points)))
+        self.successResultOf(self.here.parts.archive.keep(batch(*points)))
 
     def now(self, waited: Any) -> Any:
         """What has come of it already."""
@@ -207,7 +207,7 @@ class SignInTests(PageCase):
             response = self.visitor.ask("POST", "/sign-in", form, **headers)
             self.assertEqual(response.code, 403)
             self.assertFalse(self.is_signed_in())
-        link = self.now(self.here.rooms.sessions.link())
+        link = self.now(self.here.parts.sessions.link())
         self.assertEqual(self.visitor.ask("POST", f"/sign-in/{link}").code, 403)
         same = {"Sec-Fetch-Site": "same-origin"}
         self.leads_to(self.visitor.ask("POST", f"/sign-in/{link}", **same), "/")
@@ -231,7 +231,7 @@ class SignInTests(PageCase):
 
     def test_the_link(self) -> None:
         """A one-time link lets one in when its button is pressed, once."""
-        link = self.now(self.here.rooms.sessions.link())
+        link = self.now(self.here.parts.sessions.link())
         for _ in range(2):
             page = self.visitor.see(f"/sign-in/{link}")
             self.assertNotIn(link, page)
@@ -248,7 +248,7 @@ class SignInTests(PageCase):
             other.ask("POST", f"/sign-in/{link}", **OWN_FORM).text()
         )
         self.assertIn("used before", page)
-        self.assertEqual(self.here.rooms.doorman.wrong, 3)
+        self.assertEqual(self.here.parts.throttle.wrong, 3)
 
     def test_methods(self) -> None:
         """Other methods are refused in JSON, as by the rest of the collector."""
@@ -283,7 +283,7 @@ class SessionTests(PageCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.sessions = self.here.rooms.sessions
+        self.sessions = self.here.parts.sessions
 
     def by_link(self) -> str:
         """A session that begins with a link."""
@@ -297,7 +297,7 @@ class SessionTests(PageCase):
         other = Sessions(self.here.store, keys)
         session = self.now(self.sessions.open(self.here.token))
         self.assertTrue(self.now(other.knows(session)))
-        token = self.now(self.here.rooms.keys.add("access", "new"))
+        token = self.now(self.here.parts.keys.add("access", "new"))
         new = self.now(self.sessions.open(token))
         self.clock.advance(1)
         self.assertTrue(self.now(other.knows(new)))
@@ -346,7 +346,7 @@ class SessionTests(PageCase):
 
     def test_revoking_the_token_ends_its_sessions(self) -> None:
         """But not those of others, or of a link while another token is left."""
-        keys = self.here.rooms.keys
+        keys = self.here.parts.keys
         token = self.now(keys.add("access", "guest"))
         guest = self.now(self.sessions.open(token))
         others = [self.by_link(), self.now(self.sessions.open(self.here.token))]
@@ -359,7 +359,7 @@ class SessionTests(PageCase):
 
     def test_a_link_ends_with_the_tokens_of_its_time(self) -> None:
         """And so does its session, whatever tokens are made later."""
-        keys = self.here.rooms.keys
+        keys = self.here.parts.keys
         session, link = self.by_link(), self.now(self.sessions.link())
         self.now(keys.add("access", "later"))
         self.now(keys.revoke("first access token"))
@@ -451,7 +451,7 @@ class ListTests(PageCase):
     def test_hours_that_are_not_kept(self) -> None:
         """Where hours are kept for less than a day, there is no line."""
         self.keep(Count("b", 1200))
-        self.here.rooms.archive.retention["hour"] = 7200.0
+        self.here.parts.archive.retention["hour"] = 7200.0
         self.assertEqual(self.names("/"), ["b"])
         self.assertNotIn("<svg", self.visitor.see("/"))
 
@@ -467,7 +467,7 @@ class ListTests(PageCase):
         self.assertIn("2 <small>total", html)
         page = self.visitor.see(f"/stats/{stat_id('big')}?t=1h1m", 400)
         self.assertIn("beyond the largest float", page)
-        totals = self.now(self.here.rooms.archive.totals())
+        totals = self.now(self.here.parts.archive.totals())
         self.assertEqual(totals["big"].sum, 1.7976931348623157e308)
 
     def test_search(self) -> None:
@@ -680,7 +680,7 @@ class StatTests(PageCase):
 
     def test_a_stat_in_the_trash_has_no_page(self) -> None:
         """Nor is it in the list."""
-        self.now(self.here.rooms.archive.delete(stat_id("hits")))
+        self.now(self.here.parts.archive.delete(stat_id("hits")))
         self.visitor.see(f"/stats/{stat_id('hits')}", 404)
         self.assertNotIn("hits", self.visitor.see("/"))
 
@@ -707,7 +707,7 @@ class StatTests(PageCase):
 
 class TextTests(SynchronousTestCase):
     """
-    Numbers, times and lines.
+    CollectorMetrics, times and lines.
     """
 
     def test_numbers(self) -> None:

@@ -18,9 +18,9 @@ from tests.stores import wait_until
 from tests.support import reactor
 from tests.test_archive import batch
 from txstathat import Count, Value, txStatHat
-from txstathat.collector.service import collector_rooms
-from txstathat.collector.site import CollectorSite
-from txstathat.collector.stats import stat_id
+from txstathat.collector.archive.stats import stat_id
+from txstathat.collector.service import build_collector
+from txstathat.collector.web.site import CollectorSite
 from txstathat.errors import StoreUnavailable
 from txstathat.stores import open_store
 
@@ -52,10 +52,10 @@ class PagesCase(TestCase):
         self.clock.advance(NOW)
         self.store = yield open_store("memory:", reactor=reactor, clock=self.clock)
         self.addCleanup(self.store.close)
-        self.rooms = collector_rooms(self.store)
-        made = yield Deferred.fromCoroutine(self.rooms.keys.make_first())
+        self.parts = build_collector(self.store)
+        made = yield Deferred.fromCoroutine(self.parts.keys.make_first())
         self.ez, _, self.token = made.values()
-        site = CollectorSite(self.rooms.root, reactor)
+        site = CollectorSite(self.parts.root, reactor)
         port = reactor.listenTCP(0, site, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         self.url = f"http://127.0.0.1:{port.getHost().port}"
@@ -71,7 +71,7 @@ class PagesCase(TestCase):
 
     def keep(self, *points: Any) -> Any:
         """Have points kept."""
-        return self.rooms.archive.keep(batch(*points))
+        return self.parts.archive.keep(batch(*points))
 
     def arrive(self, condition: str) -> Any:
         """Wait until an expression is true, on whichever page comes."""
@@ -96,7 +96,7 @@ class PagesCase(TestCase):
     @inlineCallbacks
     def sign_in(self) -> Any:
         """Sign in by a link."""
-        link = yield Deferred.fromCoroutine(self.rooms.sessions.link())
+        link = yield Deferred.fromCoroutine(self.parts.sessions.link())
         yield self.do("open", f"{self.url}/sign-in/{link}")
         yield self.do("click", "main button")
         yield self.arrive("location.pathname === '/'")
@@ -174,7 +174,7 @@ class SigningInTests(PagesCase):
     @inlineCallbacks
     def test_a_link_used_twice(self) -> Any:
         """The link that is printed works once; the second time it says why not."""
-        link = yield Deferred.fromCoroutine(self.rooms.sessions.link())
+        link = yield Deferred.fromCoroutine(self.parts.sessions.link())
         for title in ("No stats yet", "This link is used up"):
             yield self.do("open", f"{self.url}/sign-in/{link}")
             yield self.do("click", "main button")
@@ -254,7 +254,7 @@ class LookingTests(PagesCase):
         self.assertEqual((yield self.do("run", NAMES)), ["response time ms"])
         yield self.do("click", "tbody a")
         yield self.arrive(DRAWN)
-        (told,) = yield Deferred.fromCoroutine(self.told("response time ms", "1h1m"))
+        (told,) = yield Deferred.fromCoroutine(self.to_json("response time ms", "1h1m"))
         drawn = yield self.do(
             "run",
             "return Array.from(document.querySelector('.txstathat-picture').data[0].y)",
@@ -265,15 +265,15 @@ class LookingTests(PagesCase):
         yield self.arrive(DRAWN)
         text = yield self.do("run", TEXT)
         self.assertIn("1 week, in steps of 3 hours", text)
-        (told,) = yield Deferred.fromCoroutine(self.told("response time ms", "1w3h"))
+        (told,) = yield Deferred.fromCoroutine(self.to_json("response time ms", "1w3h"))
         known = [n for n in told.values if n is not None]
         self.assertIn(f"Max\n{max(known):.5g}\n", text)
         yield self.silent()
 
-    async def told(self, name: str, t: str) -> Any:
+    async def to_json(self, name: str, t: str) -> Any:
         """What the archive says."""
-        stats = await self.rooms.archive.find([stat_id(name)])
-        return await self.rooms.archive.data(stats, t)
+        stats = await self.parts.archive.find([stat_id(name)])
+        return await self.parts.archive.data(stats, t)
 
     @inlineCallbacks
     def test_layout(self) -> Any:

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from txstathat import Count, InvalidPoint, Value, txStatHat
-from txstathat.collector.ingest import read_request
-from txstathat.points import (
+from txstathat.collector.ingest.parse import read_request
+from txstathat.points.model import (
     MAX_EXPANSION,
     MAX_INTEGER,
     MAX_TIME,
@@ -38,8 +38,7 @@ from txstathat.points import (
     parse_time,
     plain_amount,
 )
-from txstathat.testing import FakeStatHat, MemoryStatHat
-from txstathat.wire import (
+from txstathat.points.wire import (
     classic_form_point,
     form_point,
     json_float,
@@ -47,6 +46,7 @@ from txstathat.wire import (
     json_points,
     read_form_point,
 )
+from txstathat.testing import FakeStatHat, MemoryStatHat
 
 numpy: Any
 try:

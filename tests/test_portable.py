@@ -20,20 +20,24 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from tests.stores import NOW, ClusterHost, MemoryHost, RedisHost, SqliteHost
 from tests.test_archive import DAY, batch
 from txstathat import Count, Value
-from txstathat.collector import portable
-from txstathat.collector.alert_records import AlertRecord, AlertRecords
-from txstathat.collector.alerts import Alert
-from txstathat.collector.archive import Archive
-from txstathat.collector.evaluation import State
-from txstathat.collector.ingest import Refusal
-from txstathat.collector.keys import Keys
-from txstathat.collector.portable import portable_lines
-from txstathat.collector.restore import CannotRestore, check_portable, restore
-from txstathat.collector.trash import KEEP
+from txstathat.collector.alerts.evaluation import State
+from txstathat.collector.alerts.model import Alert
+from txstathat.collector.alerts.records import AlertRecord, AlertRecords
+from txstathat.collector.archive.archive import Archive
+from txstathat.collector.archive.trash import KEEP
+from txstathat.collector.auth.keys import Keys
+from txstathat.collector.errors import Refusal
+from txstathat.collector.transfer import dump_format as portable
+from txstathat.collector.transfer.dump_format import portable_lines
+from txstathat.collector.transfer.load_dump import (
+    CannotRestore,
+    check_portable,
+    restore,
+)
 from txstathat.errors import StoreError, StoreTooNew, StoreUnavailable
 from txstathat.metrica import Metrica, StoredChoiceAxis
-from txstathat.stores.dump import KeptCell, open_dump
-from txstathat.stores.sqlite import SqliteBackend
+from txstathat.stores.dump import StoredCell, open_dump
+from txstathat.stores.sqlite.backend import SqliteBackend
 from txstathat.stores.store import Inline, Store
 
 TIMEFRAMES = (
@@ -106,12 +110,12 @@ class Place:
         failed = Deferred.fromCoroutine(restore(self.store, lines, lambda more: None))
         return str(self.case.failureResultOf(failed, CannotRestore).value)
 
-    def cells(self) -> list[KeptCell]:
+    def cells(self) -> list[StoredCell]:
         """All that is kept, as it is."""
         with open_dump(self.url, self.clock.seconds) as dump:
             return list(dump.cells())
 
-    def told(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """All that anybody can ask of it."""
         stats = self.now(self.archive.stats())
         return {
@@ -217,7 +221,7 @@ class RoundTripTests(SynchronousTestCase):
                 left = other.until - self.clock.seconds()
                 self.assertGreater(one.until, other.until - 0.001)
                 self.assertLess(one.until, other.until + left / 1000 + 0.001)
-        self.assertEqual(new.told(), old.told())
+        self.assertEqual(new.to_json(), old.to_json())
 
     def interrupt(self, place: Place, lines: list[str], at: int) -> Exception:
         """Begin to bring lines back, and die after some of them."""
@@ -245,7 +249,7 @@ class RoundTripTests(SynchronousTestCase):
         old.now(old.alerts.change(record, firing))
         self.clock.advance(KEEP - 10)
         self.assertTrue(new.restore(old.export()))
-        self.assertEqual(new.told(), old.told())
+        self.assertEqual(new.to_json(), old.to_json())
         moved: AlertRecord = new.now(new.alerts.one(alert.id))
         self.assertEqual((moved.alert, moved.state), (alert, firing.state))
         self.assertEqual(new.now(new.archive.restore("a")).receipts, 1)
@@ -264,8 +268,8 @@ class RoundTripTests(SynchronousTestCase):
             self.clock.advance(60)
         old.do(("delete", "a"))
         self.assertTrue(new.restore(old.export()))
-        self.assertEqual(new.told()["comments"], old.told()["comments"])
-        self.assertEqual(len(new.told()["comments"]["b/é"]), 1)
+        self.assertEqual(new.to_json()["comments"], old.to_json()["comments"])
+        self.assertEqual(len(new.to_json()["comments"]["b/é"]), 1)
         stat = new.now(new.archive.restore("a"))
         found = new.now(new.archive.comments([stat]))["a"]
         self.assertEqual([comment.time - int(NOW) for comment in found], [0, 120])
@@ -301,7 +305,7 @@ class RoundTripTests(SynchronousTestCase):
         self.assertTrue(new.restore(first))
         found = [cell._replace(until=None) for cell in new.cells()]
         self.assertEqual(found, before)
-        self.assertEqual([stat.name for stat in new.told()["stats"]], ["a"])
+        self.assertEqual([stat.name for stat in new.to_json()["stats"]], ["a"])
 
     def test_what_is_not_in_it(self) -> None:
         """No keys, and no Metricas of programs that share the store."""
@@ -453,7 +457,7 @@ class AcrossStoresTests(TestCase):
             )
         )
         yield Deferred.fromCoroutine(archive.create("empty", "value"))
-        first = yield self.told(archive)
+        first = yield self.to_json(archive)
         cells = self.cells(hosts[0])
         self.assertGreater(len(cells), 600)
         for old, new in pairwise(hosts):
@@ -461,7 +465,7 @@ class AcrossStoresTests(TestCase):
                 lines = list(portable_lines(dump))
             target = yield new.open()
             yield Deferred.fromCoroutine(restore(target, lines, lambda more: None))
-            told = yield self.told(Archive(target))
+            told = yield self.to_json(Archive(target))
             self.assertEqual(told, first)
             found = self.cells(new)
             self.assertEqual(
@@ -476,7 +480,7 @@ class AcrossStoresTests(TestCase):
                     self.assertLess(abs(one.until - other.until), slack)
 
     @inlineCallbacks
-    def told(self, archive: Archive) -> Any:
+    def to_json(self, archive: Archive) -> Any:
         """What is told of the stats."""
         stats = yield Deferred.fromCoroutine(archive.stats())
         totals = yield Deferred.fromCoroutine(archive.totals())
@@ -486,7 +490,7 @@ class AcrossStoresTests(TestCase):
             several.append([one.buckets for one in series])
         return stats, totals, several
 
-    def cells(self, host: MemoryHost) -> list[KeptCell]:
+    def cells(self, host: MemoryHost) -> list[StoredCell]:
         """All that is kept."""
         with open_dump(host.url(), host.clock.seconds) as dump:
             return list(dump.cells())

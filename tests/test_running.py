@@ -15,15 +15,15 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.support import reactor
 from txstathat import txStatHat
-from txstathat.collector.site import CollectorSite
-from txstathat.collector.stats import Total
+from txstathat.collector.archive.stats import Total
+from txstathat.collector.web.site import CollectorSite
 from txstathat.testing import FakeStatHat
 
 ROOT = Path(__file__).parent.parent
 
 SERVER = """
 from twisted.internet import reactor
-from txstathat.collector.site import CollectorSite
+from txstathat.collector.web.site import CollectorSite
 from txstathat.testing import FakeStatHat
 fake = FakeStatHat()
 site = CollectorSite(fake.resource, reactor)

@@ -26,9 +26,9 @@ from txstathat import (
     txStatHat,
     txStatHatClassic,
 )
-from txstathat.collector.webhooks import Webhooks
+from txstathat.collector.alerts.webhooks import Webhooks
+from txstathat.http.servers import API_URL, EXPORT_URL, URL_SETTING
 from txstathat.migas import MigasClient
-from txstathat.servers import API_URL, EXPORT_URL, URL_SETTING
 from txstathat.testing import FakeStatHat
 
 CLIENTS: list[Any] = [txStatHat, txStatHatClassic, StatHatExport]

@@ -26,7 +26,7 @@ from txstathat.stores import (
     Increment,
     IStore,
     Outcome,
-    Stretch,
+    TimeBucket,
 )
 from txstathat.stores.sums import event, events, merge
 
@@ -51,7 +51,7 @@ def batch(
     }
     amounts = Amounts(
         {name: options.pop("definition", "d")},
-        [Increment([Stretch("year", label, keep)], {name: additions})],
+        [Increment([TimeBucket("year", label, keep)], {name: additions})],
         options.pop("choices", {}),
     )
     return Batch(id, digest, lambda: amounts, **options)
@@ -319,7 +319,7 @@ class Contract:
             {"m": "d"},
             [
                 Increment(
-                    [Stretch("day", f"2014-01-{n:02d}", None) for n in range(1, 4)],
+                    [TimeBucket("day", f"2014-01-{n:02d}", None) for n in range(1, 4)],
                     {"m": cells},
                 )
             ],

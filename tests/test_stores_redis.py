@@ -31,10 +31,10 @@ from txstathat.stores import (
     Batch,
     Increment,
     Outcome,
-    Stretch,
+    TimeBucket,
     open_store,
 )
-from txstathat.stores.redis import RedisBackend
+from txstathat.stores.redis.backend import RedisBackend
 
 
 class UrlTests(SynchronousTestCase):
@@ -174,14 +174,14 @@ class PartTests(TestCase):
     """Batches that are spread over the slots of a cluster."""
 
     def amounts(self, definition: str = "d", huge: int = 1) -> Amounts:
-        """Additions in many slots, the last of them as large as wanted."""
+        """BatchDelta in many slots, the last of them as large as wanted."""
         one = {"k": Addition(1, 1, 1, 1)}
         last = {"k": Addition(huge, 1, huge, huge)}
         return Amounts(
             {"m": definition},
             [
                 Increment(
-                    [Stretch("year", str(year), None)],
+                    [TimeBucket("year", str(year), None)],
                     {"m": last if year == 2030 else one},
                 )
                 for year in range(2000, 2031)

@@ -30,13 +30,13 @@ from txstathat.stores import (
     CellKey,
     Increment,
     Outcome,
-    Stretch,
+    TimeBucket,
     open_store,
-    sqlite,
-    sqlite_tables,
 )
-from txstathat.stores.sqlite import SqliteBackend
-from txstathat.stores.sqlite_schema import MIGRATIONS, migrate
+from txstathat.stores.sqlite import backend as sqlite
+from txstathat.stores.sqlite import tables as sqlite_tables
+from txstathat.stores.sqlite.backend import SqliteBackend
+from txstathat.stores.sqlite.schema import MIGRATIONS, migrate
 from txstathat.stores.store import Store, Threads
 from txstathat.stores.sums import event
 
@@ -174,7 +174,7 @@ class BackendTests(SynchronousTestCase):
         """What a refused or broken batch made is not there for the next one."""
         backend = self.backend()
         backend.add([batch("a", {"k": 2**63 - 1})])
-        stretches = [Stretch("year", label, None) for label in ("x", "2014")]
+        stretches = [TimeBucket("year", label, None) for label in ("x", "2014")]
         amounts = Amounts({"m": "d"}, [Increment(stretches, {"m": {"k": event(1)}})])
         refused = Batch("b", "", lambda: amounts)
         too_large = batch("c", {"k": Addition(2**63, 1, 1, 1)}, name="new")
@@ -306,7 +306,7 @@ class StoreTests(TestCase):
         self.assertEqual(metrica.waiting, 100)
         other.execute("ROLLBACK")
         self.assertEqual((yield metrica.total()), 101)
-        self.assertGreater(store.gather.retries, 0)
+        self.assertGreater(store.batcher.retries, 0)
 
     @inlineCallbacks
     def test_close_writes(self) -> Any:

@@ -37,8 +37,8 @@ from txstathat import (
     Value,
     txStatHat,
 )
-from txstathat.agent import MAX_HEADERS, PooledAgent
-from txstathat.replies import MAX_REPLY
+from txstathat.http.connections import MAX_HEADERS, PooledAgent
+from txstathat.http.responses import MAX_REPLY
 
 CANARY = "canary-93c1e0f4-key"
 #: Short where it is to be reached; elsewhere long enough for a busy machine.

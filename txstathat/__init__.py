@@ -2,7 +2,16 @@
 Count and measure what happens inside Twisted programs.
 """
 
-from txstathat.client import txStatHat, txStatHatClassic
+from txstathat.client.null import NullStatHat
+from txstathat.client.outcome import Outcome
+from txstathat.client.shortcuts import (
+    classic_count,
+    classic_value,
+    ez_count,
+    ez_value,
+    stathat_from_env,
+)
+from txstathat.client.stathat import txStatHat, txStatHatClassic
 from txstathat.delivery import DeliveryHealth, FlushResult, StatHatService
 from txstathat.errors import (
     InvalidPoint,
@@ -13,17 +22,8 @@ from txstathat.errors import (
     StatHatError,
     txStatHatApiException,
 )
-from txstathat.export import StatHatExport
-from txstathat.null import NullStatHat
-from txstathat.outcome import Outcome
-from txstathat.points import Count, Value
-from txstathat.shortcuts import (
-    classic_count,
-    classic_value,
-    ez_count,
-    ez_value,
-    stathat_from_env,
-)
+from txstathat.export.client import StatHatExport
+from txstathat.points.model import Count, Value
 
 __version__ = "1.0.0.dev0"
 

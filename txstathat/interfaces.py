@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
-from txstathat.points import Amount, Time
+from txstathat.points.model import Amount, Time
 
 __all__ = ["IKick", "IStatHat"]
 

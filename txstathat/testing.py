@@ -23,23 +23,23 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 from zope.interface import implementer
 
-from txstathat.collector.archive import Archive
-from txstathat.collector.doorman import Doorman
-from txstathat.collector.front import Front
-from txstathat.collector.ingest import Batch
-from txstathat.collector.stats import Total
+from txstathat.client.bound import Stat
+from txstathat.collector.archive.archive import Archive
+from txstathat.collector.archive.stats import Total
+from txstathat.collector.auth.throttle import KeyThrottle
+from txstathat.collector.ingest.parse import Batch
+from txstathat.collector.ingest.resource import IngestResource
 from txstathat.interfaces import IStatHat
-from txstathat.points import (
+from txstathat.points.model import (
     Amount,
     Count,
     Point,
     Time,
     Value,
     as_point,
-    check_number,
+    as_point_list,
     expand_point,
 )
-from txstathat.stat import Stat
 from txstathat.stores import open_store
 
 __all__ = ["FakeStatHat", "MemoryStatHat", "ReceivedRequest"]
@@ -147,7 +147,7 @@ class MemoryStatHat:
         self, points: Iterable[Point], ignore_errors: bool | None
     ) -> Deferred[bool]:
         try:
-            listed = check_number(points)
+            listed = as_point_list(points)
             self.points += [each for point in listed for each in expand_point(point)]
         except Exception:
             swallow = self._ignore_errors if ignore_errors is None else ignore_errors
@@ -203,8 +203,8 @@ class FakeStatHat:
         store = _now(open_store("memory:", reactor=clock, clock=clock))
         weakref.finalize(self, store.close)
         self._archive = Archive(store)
-        doorman = Doorman(clock, max_wrong=float("inf"))
-        self.resource = Front(self._keep, _AnyStat(allow), doorman)
+        throttle = KeyThrottle(clock, max_wrong=float("inf"))
+        self.resource = IngestResource(self._keep, _AnyStat(allow), throttle)
         self._real = RequestTraversalAgent(self.resource)
         self._troubles: deque[IAgent] = deque()
         self.points: list[Point] = []

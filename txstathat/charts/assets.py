@@ -16,7 +16,7 @@ from twisted.web.http import CACHED, NOT_ALLOWED, NOT_FOUND
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
-__all__ = ["ChartAssets", "KeptFile", "content_security_policy", "style_hashes"]
+__all__ = ["ChartAssets", "StaticFile", "content_security_policy", "style_hashes"]
 
 _STATIC = Path(__file__).parent / "static"
 # plotly.js puts its maps' style sheet into the page as it loads, maps or not.
@@ -78,7 +78,7 @@ def _content(path: Path) -> tuple[bytes, bytes]:
     return content, b'"%b"' % sha256(content).hexdigest().encode("ascii")
 
 
-class KeptFile(Resource):
+class StaticFile(Resource):
     """
     A file that the browser keeps, asking each time whether it has changed. It is read
     once, when it is first asked for, and then served from memory.
@@ -124,10 +124,10 @@ class ChartAssets(Resource):
 
     def __init__(self) -> None:
         super().__init__()
-        self.putChild(b"plotly.js", KeptFile(plotly_js(), "text/javascript"))
+        self.putChild(b"plotly.js", StaticFile(plotly_js(), "text/javascript"))
         for name, kind in (
             ("charts.js", "text/javascript"),
             ("charts.css", "text/css"),
         ):
-            file = KeptFile(_STATIC / name, f"{kind}; charset=utf-8")
+            file = StaticFile(_STATIC / name, f"{kind}; charset=utf-8")
             self.putChild(name.encode("ascii"), file)

@@ -14,8 +14,8 @@ from txstathat.charts.pie import choice_text, rounded
 from txstathat.charts.query import Query, Window
 from txstathat.charts.table import Choice, Number, Table
 from txstathat.charts.timeserie import latest_choices
-from txstathat.exact import add_up
 from txstathat.metrica import AveragedMetrica
+from txstathat.points.exact import add_up
 
 __all__ = ["MAX_PANEL_ROWS", "LatestCountAndAverageChart"]
 

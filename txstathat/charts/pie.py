@@ -12,9 +12,9 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from txstathat.charts.chart import Chart
 from txstathat.charts.query import Query, measures
 from txstathat.charts.table import Choice, Number, Table
-from txstathat.exact import add_up
 from txstathat.metrica import Metrica
 from txstathat.metrica.calendar import SCALES
+from txstathat.points.exact import add_up
 
 __all__ = ["MAX_SLICES", "NONE", "OTHER", "PieChart", "choice_text"]
 

@@ -14,7 +14,7 @@ from txstathat.charts.chart import Chart
 from txstathat.charts.pie import OTHER, choice_text, rounded
 from txstathat.charts.query import Query, Window, measures
 from txstathat.charts.table import Choice, Number, Table
-from txstathat.exact import add_up
+from txstathat.points.exact import add_up
 
 __all__ = ["MAX_LINES", "MAX_RANKED", "TimeserieChart", "latest_choices"]
 

@@ -14,13 +14,13 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectError, DNSLookupError, TimeoutError
 from twisted.web.client import ResponseFailed
 
-from txstathat.agent import HandshakeFailed
 from txstathat.cli.output import visible
-from txstathat.cli.running import run
-from txstathat.client import txStatHat
+from txstathat.cli.reactor import run
+from txstathat.client.outcome import NO_ANSWER, is_key_message
+from txstathat.client.stathat import txStatHat
 from txstathat.errors import InvalidPoint, StatHatAPIError
-from txstathat.export import StatHatExport
-from txstathat.outcome import NO_ANSWER, is_key_message
+from txstathat.export.client import StatHatExport
+from txstathat.http.connections import HandshakeFailed
 
 __all__ = [
     "CLOSED",

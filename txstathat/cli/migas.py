@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import click
 from twisted.internet.defer import Deferred
 
-from txstathat.cli.running import run
+from txstathat.cli.reactor import run
 from txstathat.migas.breadcrumb import CHOICES
 from txstathat.migas.client import ENDPOINT, MigasClient
 

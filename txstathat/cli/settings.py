@@ -22,8 +22,8 @@ from urllib.parse import urlsplit
 import click
 
 from txstathat.cli.options import add_options, timeout_option
-from txstathat.client import txStatHat
-from txstathat.export import StatHatExport
+from txstathat.client.stathat import txStatHat
+from txstathat.export.client import StatHatExport
 
 __all__ = [
     "MAX_SETTINGS",

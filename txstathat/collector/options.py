@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from txstathat.collector.stats import RETENTION
-from txstathat.collector.webhooks import check_webhook
+from txstathat.collector.alerts.webhooks import check_webhook
+from txstathat.collector.archive.stats import RETENTION
 from txstathat.errors import InvalidTimeframe
 from txstathat.metrica.calendar import SCALES
-from txstathat.timeframe import Span
+from txstathat.points.timeframe import Span
 
 __all__ = ["STORE", "address_text", "parse_keep", "read_webhooks", "write_keys"]
 

@@ -16,20 +16,24 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from txstathat.collector.alert_records import AlertRecords
-from txstathat.collector.alerts_api import AlertsApi
-from txstathat.collector.archive import Archive
-from txstathat.collector.doorman import Doorman
-from txstathat.collector.export_api import CommandLineApi, ExportApi, Readers
-from txstathat.collector.front import Front
-from txstathat.collector.keys import REFRESH, Keys
-from txstathat.collector.monitoring import Healthz, Metrics
-from txstathat.collector.numbers import Numbers
+from txstathat.collector.alerts.monitor import (
+    EVALUATE_EVERY,
+    NOTIFY_EVERY,
+    AlertMonitor,
+)
+from txstathat.collector.alerts.records import AlertRecords
+from txstathat.collector.alerts.webhooks import Webhooks, check_webhook
+from txstathat.collector.api.alerts import AlertsApi
+from txstathat.collector.api.export import CommandLineApi, ExportApi, Readers
+from txstathat.collector.api.monitoring import Healthz, Metrics
+from txstathat.collector.archive.archive import Archive
+from txstathat.collector.auth.keys import REFRESH, Keys
+from txstathat.collector.auth.throttle import KeyThrottle
+from txstathat.collector.ingest.resource import IngestResource
+from txstathat.collector.metrics import CollectorMetrics
 from txstathat.collector.options import address_text
 from txstathat.collector.pages import Sessions, add_pages
-from txstathat.collector.site import MAX_CONNECTIONS, CollectorSite
-from txstathat.collector.watch import JUDGE_EVERY, TELL_EVERY, Watch
-from txstathat.collector.webhooks import Webhooks, check_webhook
+from txstathat.collector.web.site import MAX_CONNECTIONS, CollectorSite
 from txstathat.errors import StatHatError
 from txstathat.stores.interface import IStore
 from txstathat.stores.url import open_store
@@ -39,8 +43,8 @@ __all__ = [
     "REDIS_SECONDS",
     "CannotListen",
     "CollectorService",
-    "Rooms",
-    "collector_rooms",
+    "CollectorParts",
+    "build_collector",
 ]
 
 #: Where a collector listens, by default.
@@ -57,43 +61,43 @@ class CannotListen(StatHatError):
 
 
 @dataclass(frozen=True, slots=True)
-class Rooms:
+class CollectorParts:
     """
     The parts of a collector on an open store.
 
     :ivar root: what it serves; more can be hung into it.
     :ivar archive: the stats.
     :ivar keys: the keys.
-    :ivar doorman: slows down wrong ones.
+    :ivar throttle: slows down wrong ones.
     :ivar readers: lets in who has an access token.
     :ivar export: what is at ``/x``.
     :ivar command_line: what is at ``/a1``.
-    :ivar numbers: its own numbers.
+    :ivar metrics: its own numbers.
     :ivar sessions: who is signed in to the pages, and one-time links to do so.
     :ivar alerts: the alerts.
     :ivar webhooks: where they are told.
     :ivar watch: watches them.
     """
 
-    root: Front
+    root: IngestResource
     archive: Archive
     keys: Keys
-    doorman: Doorman
+    throttle: KeyThrottle
     readers: Readers
     export: ExportApi
     command_line: CommandLineApi
-    numbers: Numbers
+    metrics: CollectorMetrics
     sessions: Sessions
     alerts: AlertRecords
     webhooks: Webhooks
-    watch: Watch
+    monitor: AlertMonitor
 
 
-def collector_rooms(
+def build_collector(
     store: IStore,
     retention: Mapping[str, float | None] | None = None,
     webhooks: Webhooks | None = None,
-) -> Rooms:
+) -> CollectorParts:
     """
     Put a collector together.
 
@@ -102,26 +106,26 @@ def collector_rooms(
     :param webhooks: where alerts are told, by default nowhere.
     """
     archive = Archive(store, retention=retention)
-    keys, doorman, numbers = Keys(store), Doorman(store.clock), Numbers()
-    readers = Readers(keys, doorman)
-    root = Front(archive.keep, keys, doorman, numbers)
+    keys, throttle, numbers = Keys(store), KeyThrottle(store.clock), CollectorMetrics()
+    readers = Readers(keys, throttle)
+    root = IngestResource(archive.keep, keys, throttle, numbers)
     export = ExportApi(archive, readers)
     command_line = CommandLineApi(archive, readers)
     root.putChild(b"x", export)
     root.putChild(b"a1", command_line)
     root.putChild(b"healthz", Healthz(archive))
-    root.putChild(b"metrics", Metrics(readers, numbers, archive, doorman))
+    root.putChild(b"metrics", Metrics(readers, numbers, archive, throttle))
     sessions = Sessions(store, keys)
-    add_pages(root, archive, sessions, readers, doorman)
+    add_pages(root, archive, sessions, readers, throttle)
     alerts, webhooks = AlertRecords(store), webhooks or Webhooks()
     calls = AlertsApi(archive, alerts, webhooks).methods
     export.add("alerts", **calls)
     command_line.add("alerts", **calls)
-    return Rooms(
+    return CollectorParts(
         root,
         archive,
         keys,
-        doorman,
+        throttle,
         readers,
         export,
         command_line,
@@ -129,7 +133,7 @@ def collector_rooms(
         sessions,
         alerts,
         webhooks,
-        Watch(archive, alerts, webhooks, numbers),
+        AlertMonitor(archive, alerts, webhooks, numbers),
     )
 
 
@@ -146,7 +150,7 @@ class CollectorService(Service):
         that is given is not closed with the service.
     :param listen: where to listen: server endpoint strings of Twisted's.
     :param retention: for how many seconds the detail of a scale is kept; see
-        :data:`txstathat.collector.stats.RETENTION`.
+        :data:`txstathat.collector.archive.stats.RETENTION`.
     :param max_connections: how many connections may be open.
     :param access_log: whether requests are logged, without what is secret in them.
     :param proxies: how many reverse proxies stand before it, such as 1: a client's
@@ -191,8 +195,8 @@ class CollectorService(Service):
         self._site: CollectorSite | None = None
         self._loops: list[LoopingCall] = []
         self._starting: Deferred[None] | None = None
-        self._waiting: list[Deferred[Rooms]] = []
-        self._result: Rooms | Failure | None = None
+        self._waiting: list[Deferred[CollectorParts]] = []
+        self._result: CollectorParts | Failure | None = None
 
     @property
     def addresses(self) -> list[Any]:
@@ -211,7 +215,7 @@ class CollectorService(Service):
             for text, port in zip(self._listen, self._ports, strict=False)
         ]
 
-    def ready(self) -> Deferred[Rooms]:
+    def ready(self) -> Deferred[CollectorParts]:
         """
         Wait until it listens.
 
@@ -222,7 +226,7 @@ class CollectorService(Service):
             return fail(self._result)
         if self._result is not None:
             return succeed(self._result)
-        waiting: Deferred[Rooms] = Deferred()
+        waiting: Deferred[CollectorParts] = Deferred()
         self._waiting.append(waiting)
         return waiting
 
@@ -235,7 +239,7 @@ class CollectorService(Service):
         self._starting = Deferred.fromCoroutine(self._start())
 
     async def _start(self) -> None:
-        result: Rooms | Failure
+        result: CollectorParts | Failure
         try:
             result = await self._open()
         except BaseException as error:  # who is told the first keys may want to leave
@@ -251,7 +255,7 @@ class CollectorService(Service):
         for one in waiting:
             one.callback(result)
 
-    async def _open(self) -> Rooms:
+    async def _open(self) -> CollectorParts:
         if self._reactor is None:
             from twisted.internet import reactor
 
@@ -264,15 +268,15 @@ class CollectorService(Service):
         else:
             store = self._store
         webhooks = Webhooks(self._webhooks, reactor=self._reactor)
-        rooms = collector_rooms(store, self._retention, webhooks)
-        await rooms.archive.note_retention()
-        await rooms.keys.make_first(self._first_keys)
+        parts = build_collector(store, self._retention, webhooks)
+        await parts.archive.note_retention()
+        await parts.keys.make_first(self._first_keys)
         self._site = site = CollectorSite(
-            rooms.root,
+            parts.root,
             self._reactor,
             max_connections=self._max_connections,
             access_log=self._access_log,
-            numbers=rooms.numbers,
+            metrics=parts.metrics,
             proxies=self._proxies,
         )
         site.noisy = False  # that it starts is told by the port
@@ -281,11 +285,11 @@ class CollectorService(Service):
                 self._ports.append(await endpoint.listen(site))
             except Exception as error:
                 raise CannotListen(f"cannot listen on {text!r}: {error}") from error
-        self._every(REFRESH, rooms.keys.load)
-        self._every(_EMPTY_TRASH_EVERY, rooms.archive.empty_trash)
-        self._every(JUDGE_EVERY, rooms.watch.judge)
-        self._every(TELL_EVERY, rooms.watch.tell)
-        return rooms
+        self._every(REFRESH, parts.keys.load)
+        self._every(_EMPTY_TRASH_EVERY, parts.archive.empty_trash)
+        self._every(EVALUATE_EVERY, parts.monitor.evaluate)
+        self._every(NOTIFY_EVERY, parts.monitor.notify)
+        return parts
 
     def _endpoint(self, text: str) -> Any:
         try:
@@ -334,8 +338,8 @@ class CollectorService(Service):
         site, self._site = self._site, None
         if site is not None:
             await site.close()
-        if isinstance(self._result, Rooms):
-            await self._result.watch.close()
+        if isinstance(self._result, CollectorParts):
+            await self._result.monitor.close()
             await self._result.archive.settled()
         store, self._opened = self._opened, None
         if store is not None:

@@ -20,7 +20,7 @@ from txstathat.collector.options import (
     read_webhooks,
     write_keys,
 )
-from txstathat.collector.service import LISTEN, CollectorService, Rooms
+from txstathat.collector.service import LISTEN, CollectorParts, CollectorService
 
 __all__ = ["Options", "makeService"]
 
@@ -123,7 +123,7 @@ def makeService(options: Options) -> CollectorService:
         first_keys=first_keys,
     )
 
-    def started(rooms: Rooms) -> None:
+    def started(parts: CollectorParts) -> None:
         for url in service.urls:
             _log.info("listening on {url}", url=url)
         _log.info(

@@ -11,9 +11,9 @@ from uuid import uuid4
 
 from twisted.internet.defer import Deferred
 
-from txstathat.client import Payload
-from txstathat.outcome import Outcome
-from txstathat.points import Point
+from txstathat.client.outcome import Outcome
+from txstathat.client.stathat import Payload
+from txstathat.points.model import Point
 
 __all__ = [
     "Batch",
@@ -42,9 +42,9 @@ class Client(Protocol):
     :class:`~txstathat.client.txStatHatClassic`.
     """
 
-    def seal(self, points: Iterable[Point]) -> list[Payload]: ...
+    def encode(self, points: Iterable[Point]) -> list[Payload]: ...
 
-    def unseal(self, payload: Payload) -> list[Point]: ...
+    def decode(self, payload: Payload) -> list[Point]: ...
 
     def check_stat(self, stat: object) -> None: ...
 
@@ -115,7 +115,7 @@ def seal_batches(
     """
     batches = []
     first = 0
-    for payload in client.seal([point for point, _ in tallies]):
+    for payload in client.encode([point for point, _ in tallies]):
         part = tallies[first : first + payload.points]
         batches.append(Batch(number, now, payload, [calls for _, calls in part]))
         first += payload.points
@@ -132,7 +132,7 @@ def divide(
     :returns: for each group its batches: mostly one.
     :raises ValueError: if another client sealed the batch.
     """
-    tallies = list(zip(client.unseal(batch.payload), batch.calls, strict=True))
+    tallies = list(zip(client.decode(batch.payload), batch.calls, strict=True))
     parts = [
         seal_batches(client, [tallies[i] for i in group], batch.number, batch.created)
         for group in groups

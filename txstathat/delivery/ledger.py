@@ -12,8 +12,8 @@ from types import MappingProxyType
 
 from twisted.logger import Logger
 
+from txstathat.client.health import BadStats
 from txstathat.errors import InvalidPoint
-from txstathat.health import BadStats
 
 __all__ = ["COMPLAINT_INTERVAL", "DeliveryHealth", "Ledger"]
 

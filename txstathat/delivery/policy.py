@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 
-from txstathat.outcome import Outcome, Verdict
+from txstathat.client.outcome import Outcome, Verdict
 
 __all__ = [
     "MAX_DELAY",

@@ -14,11 +14,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from txstathat.client.outcome import Outcome
 from txstathat.delivery.batch import Batch
 from txstathat.delivery.policy import MAX_NAMED, PROBES
 from txstathat.errors import StatHatAPIError
-from txstathat.outcome import Outcome
-from txstathat.points import Point
+from txstathat.points.model import Point
 
 __all__ = ["Probe", "Trace", "halves", "may_be_all", "named_point"]
 

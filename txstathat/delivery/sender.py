@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from txstathat.client.outcome import Outcome, Verdict
 from txstathat.delivery.backlog import Backlog
 from txstathat.delivery.batch import Batch, Client, divide
 from txstathat.delivery.ledger import Ledger
@@ -35,8 +36,7 @@ from txstathat.delivery.search import (
     may_be_all,
     named_point,
 )
-from txstathat.outcome import Outcome, Verdict
-from txstathat.points import Point
+from txstathat.points.model import Point
 
 __all__ = ["MAX_IN_FLIGHT", "MAX_NOTES", "OnRejected", "Sender"]
 
@@ -307,7 +307,7 @@ class Sender:
         The points of a batch, unless it was left in the spool by another client.
         """
         try:
-            return self._client.unseal(batch.payload)
+            return self._client.decode(batch.payload)
         except ValueError:
             return None
 
@@ -359,7 +359,7 @@ class Sender:
         if self._stopped:
             self._backlog.retry(probe.batch, 0.0)
             return
-        (payload,) = self._client.seal([probe.points[probe.index]])
+        (payload,) = self._client.encode([probe.points[probe.index]])
         flight = maybeDeferred(self._client.send_payload, payload, probe.id)
         self._fly(flight, probe.batch, self._judge_probe, probe, self._streak)
 

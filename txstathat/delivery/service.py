@@ -25,6 +25,7 @@ from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from txstathat.client.bound import Stat
 from txstathat.delivery.backlog import READ_AHEAD, Backlog
 from txstathat.delivery.batch import Client, seal_batches
 from txstathat.delivery.flush import FlushResult
@@ -35,8 +36,7 @@ from txstathat.delivery.window import Window
 from txstathat.delivery.worker import make_worker
 from txstathat.errors import InvalidPoint, StatHatClosed
 from txstathat.interfaces import IStatHat
-from txstathat.points import MAX_INTEGER, MAX_POST, Amount, Time
-from txstathat.stat import Stat
+from txstathat.points.model import MAX_INTEGER, MAX_POST, Amount, Time
 
 __all__ = ["StatHatService"]
 

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from txstathat.delivery.batch import Tally
 from txstathat.errors import InvalidPoint
-from txstathat.points import (
+from txstathat.points.model import (
     MAX_AMOUNT_TEXT,
     MAX_INTEGER,
     Amount,

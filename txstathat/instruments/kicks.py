@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from txstathat.interfaces import IKick, IStatHat
-from txstathat.points import Amount, Time, plain_amount
+from txstathat.points.model import Amount, Time, plain_amount
 
 __all__ = ["KickStatHat"]
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from string import Formatter
 from typing import cast
 
-from txstathat.points import MAX_NAME, check_name
+from txstathat.points.model import MAX_NAME, check_name
 
 __all__ = ["OTHER", "Labels", "StatName", "class_label"]
 

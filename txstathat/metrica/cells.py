@@ -14,7 +14,7 @@ from typing import TypeAlias, TypeVar
 
 from txstathat.metrica.axes import Axis, Choice, as_json
 from txstathat.metrica.calendar import ALL, coarsen
-from txstathat.stores.interface import Addition, Increment, Stretch
+from txstathat.stores.interface import Addition, Increment, TimeBucket
 from txstathat.stores.sums import merge
 
 __all__ = [
@@ -65,7 +65,7 @@ def cells_of(axes: Sequence[Axis], event: Event) -> int:
 def spread(
     keep: Mapping[str, float | None],
     finest: Mapping[str, Mapping[Kind, Addition]],
-) -> list[tuple[list[Stretch], Mapping[Kind, Addition]]]:
+) -> list[tuple[list[TimeBucket], Mapping[Kind, Addition]]]:
     """
     All stretches in which something counts.
 
@@ -75,7 +75,7 @@ def spread(
     :returns: stretches, with what happened in each of them.
     """
     # A coarser stretch that holds one finer one holds the same: the same mapping then.
-    shared: dict[int, tuple[list[Stretch], Mapping[Kind, Addition]]] = {}
+    shared: dict[int, tuple[list[TimeBucket], Mapping[Kind, Addition]]] = {}
     by_label = finest
     for scale in (*reversed([*keep]), ALL):
         groups: dict[str, list[Mapping[Kind, Addition]]] = {}
@@ -87,7 +87,7 @@ def spread(
         }
         for label, happened in by_label.items():
             stretches, _ = shared.setdefault(id(happened), ([], happened))
-            stretches.append(Stretch(scale, label, keep.get(scale)))
+            stretches.append(TimeBucket(scale, label, keep.get(scale)))
     return list(shared.values())
 
 

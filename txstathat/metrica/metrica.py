@@ -23,9 +23,15 @@ from txstathat.interfaces import IKick
 from txstathat.metrica.axes import Axis, Choice, as_json
 from txstathat.metrica.calendar import RETENTION, SCALES, Calendar, Date, coarsen
 from txstathat.metrica.cells import Event, cells_of, increments, seen_choices
-from txstathat.metrica.kicks import Kicks, refusal
+from txstathat.metrica.kick_batch import Kicks, refusal
 from txstathat.metrica.selection import AveragedSelection, Selection
-from txstathat.points import MAX_INTEGER, Amount, amount_text, check_name, parse_amount
+from txstathat.points.model import (
+    MAX_INTEGER,
+    Amount,
+    amount_text,
+    check_name,
+    parse_amount,
+)
 from txstathat.stores.interface import Addition, Amounts, Answer, IStore, Outcome
 
 __all__ = ["MAX_AGE", "MAX_CELLS", "MAX_WAITING", "AveragedMetrica", "Metrica"]
@@ -248,7 +254,7 @@ class Metrica:
         )
 
     def _put(self, batch: Kicks) -> None:
-        self.store.gather.put(batch).addCallbacks(
+        self.store.batcher.put(batch).addCallbacks(
             self._answered, self._failed, callbackArgs=(batch,), errbackArgs=(batch,)
         )
 
@@ -303,7 +309,7 @@ class Metrica:
         """
         return self.values().choices(axis)
 
-    def told(self, kept: int | float) -> int | float:
+    def to_user_units(self, kept: int | float) -> int | float:
         """
         A kept sum as it is told: divided by the multiplier.
         """
@@ -319,7 +325,7 @@ class Metrica:
             :class:`~txstathat.errors.StoreUnavailable` when the kicks were not written
             within :data:`QUESTION_PATIENCE` seconds.
         """
-        ready: Deferred[None] = self.store.gather.settled()
+        ready: Deferred[None] = self.store.batcher.settled()
         if not ready.called:
             ready.addTimeout(QUESTION_PATIENCE, self.clock, _not_settled)
         return ready if self._defined else ready.addCallback(self._check_definition)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from twisted.internet.defer import Deferred, fail, inlineCallbacks
 
-from txstathat.exact import add_up
 from txstathat.metrica.axes import HierarchicalAxis
 from txstathat.metrica.calendar import (
     ALL,
@@ -21,7 +20,8 @@ from txstathat.metrica.calendar import (
     finer_labels,
 )
 from txstathat.metrica.cells import YEARS, Event, cell_key, choice_group
-from txstathat.metrica.finest import finest_stretches
+from txstathat.metrica.resolution import finest_stretches
+from txstathat.points.exact import add_up
 from txstathat.stores.interface import Cell, CellKey
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Selection:
     # -- how
 
     def _told(self, sums: Sums) -> Any:
-        return self._metrica.told(sums[0])
+        return self._metrica.to_user_units(sums[0])
 
     def _read(
         self, stretches: Sequence[Sequence[tuple[str, str]]], events: Sequence[Event]

@@ -1,6 +1,6 @@
 """
 Sends one breadcrumb, which is on standard input, to the server that is named on the
-command line. For :mod:`txstathat.migas.parting`, not for people.
+command line. For :mod:`txstathat.migas.exit_report`, not for people.
 """
 
 from __future__ import annotations

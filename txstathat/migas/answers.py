@@ -11,10 +11,10 @@ from typing import Any, TypeAlias
 from twisted.internet.error import DNSLookupError, TimeoutError
 from twisted.web.client import ResponseNeverReceived
 
+from txstathat.client.outcome import MAX_MESSAGE
 from txstathat.errors import MigasError, StatHatError
+from txstathat.http.responses import Reply
 from txstathat.migas.texts import one_line
-from txstathat.outcome import MAX_MESSAGE
-from txstathat.replies import Reply
 
 __all__ = [
     "DISABLED",

@@ -18,6 +18,8 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IAgent
 
 from txstathat.errors import MigasError
+from txstathat.http.exchange import Transport, check_url
+from txstathat.http.responses import Reply
 from txstathat.migas.answers import (
     DISABLED,
     Answer,
@@ -38,8 +40,6 @@ from txstathat.migas.collected import COLLECTED, surroundings
 from txstathat.migas.settings import DEFAULT_TIMEOUT, Settings
 from txstathat.migas.tracking import ErrorHandlers, Run, Tracker
 from txstathat.migas.userid import clear_user_id, load_user_id, user_id_path
-from txstathat.replies import Reply
-from txstathat.transport import Transport, check_url
 
 __all__ = ["ENDPOINT", "MigasClient"]
 
@@ -71,7 +71,7 @@ class MigasClient:
         :class:`~twisted.internet.error.TimeoutError` and the network's own.
     :param reactor: the global reactor by default, looked for when first needed.
     :param agent: sends the requests; by default a
-        :class:`~txstathat.agent.PooledAgent` of the client's own.
+        :class:`~txstathat.http.connections.PooledAgent` of the client's own.
     :param environ: the environment; ``os.environ`` by default.
     :raises ValueError: for a bad endpoint, id or user type.
 

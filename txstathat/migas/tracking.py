@@ -5,7 +5,7 @@ A run lasts from the first entry into something tracked to the last exit from it
 project and version. While the reactor runs, breadcrumbs go through it, and a shutdown
 trigger makes it wait for the last one. Where it does not run when the end comes (a
 script without one, code after ``reactor.run()``), the last one is left to
-:mod:`~txstathat.migas.parting`.
+:mod:`~txstathat.migas.exit_report`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from twisted.python import threadable
 from twisted.python.failure import Failure
 
 from txstathat.migas.breadcrumb import MAX_TEXT, check_fields
-from txstathat.migas.parting import send_in_child
+from txstathat.migas.exit_report import send_in_child
 from txstathat.migas.texts import describe_error
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 Where counts are kept: SQLite, Redis, Redis Cluster, memory.
 """
 
-from txstathat.stores.backup import backup_store
 from txstathat.stores.interface import (
     ANY,
     Addition,
@@ -15,8 +14,9 @@ from txstathat.stores.interface import (
     Increment,
     IStore,
     Outcome,
-    Stretch,
+    TimeBucket,
 )
+from txstathat.stores.sqlite.backup import backup_store
 from txstathat.stores.url import open_store
 
 __all__ = [
@@ -31,7 +31,7 @@ __all__ = [
     "IStore",
     "Increment",
     "Outcome",
-    "Stretch",
+    "TimeBucket",
     "backup_store",
     "open_store",
 ]

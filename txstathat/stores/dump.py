@@ -17,13 +17,13 @@ from urllib.parse import quote, urlsplit
 
 from txstathat.errors import StoreError, StoreTooNew, StoreUnavailable
 from txstathat.stores.interface import Addition
-from txstathat.stores.sqlite_schema import APPLICATION, MIGRATIONS
+from txstathat.stores.sqlite.schema import APPLICATION, MIGRATIONS
 from txstathat.stores.url import sqlite_path
 
-__all__ = ["Dump", "KeptCell", "SqliteDump", "open_dump"]
+__all__ = ["Dump", "StoredCell", "SqliteDump", "open_dump"]
 
 
-class KeptCell(NamedTuple):
+class StoredCell(NamedTuple):
     """
     A cell, whole.
 
@@ -54,7 +54,7 @@ class Dump(Protocol):
     def records(self, kind: str) -> dict[str, str]:
         """The texts of the records of a kind, by id."""
 
-    def cells(self) -> Iterator[KeptCell]:
+    def cells(self) -> Iterator[StoredCell]:
         """All cells that have not expired, sorted by name, scale and label."""
 
 
@@ -74,7 +74,7 @@ def open_dump(url: str, seconds: Callable[[], float] = time.time) -> Iterator[Du
     """
     parts = urlsplit(url)
     if parts.scheme.removesuffix("+cluster") in ("redis", "rediss", "unix"):
-        from txstathat.stores.redis_dump import RedisDump
+        from txstathat.stores.redis.dump import RedisDump
 
         with closing(RedisDump(url, seconds)) as dump:
             dump.open()
@@ -136,7 +136,7 @@ class SqliteDump:
             self._db.execute("SELECT id, text FROM record WHERE kind = ?", (kind,))
         )
 
-    def cells(self) -> Iterator[KeptCell]:
+    def cells(self) -> Iterator[StoredCell]:
         """See :meth:`Dump.cells`."""
         rows = self._db.execute(
             """SELECT name, scale, label, key, expires,
@@ -149,4 +149,4 @@ class SqliteDump:
             (self._now,),
         )
         for name, scale, label, key, until, *sums in rows:
-            yield KeptCell(name, scale, label, key, until, Addition(*sums))
+            yield StoredCell(name, scale, label, key, until, Addition(*sums))

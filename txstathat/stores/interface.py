@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import Attribute, Interface
 
-from txstathat.gather import Gather
+from txstathat.stores.batching import WriteBatcher
 
 __all__ = [
     "ANY",
@@ -32,7 +32,7 @@ __all__ = [
     "IStore",
     "Increment",
     "Outcome",
-    "Stretch",
+    "TimeBucket",
 ]
 
 #: Stands for any record, or none, in :meth:`IStore.put_record`. (A lone surrogate is no
@@ -103,7 +103,7 @@ class CellKey(NamedTuple):
     key: str
 
 
-class Stretch(NamedTuple):
+class TimeBucket(NamedTuple):
     """
     A stretch of time in which something is added.
 
@@ -126,7 +126,7 @@ class Increment(NamedTuple):
     :ivar cells: additions by Metrica's name, then key.
     """
 
-    stretches: Sequence[Stretch]
+    stretches: Sequence[TimeBucket]
     cells: Mapping[str, Mapping[str, Addition]]
 
 
@@ -199,7 +199,7 @@ class IEntry(Interface):
     written, and may still grow until then.
     """
 
-    def seal() -> Batch:
+    def encode() -> Batch:
         """
         Called when it is about to be written, once for each attempt; it must not
         change from the first time on.
@@ -218,7 +218,7 @@ class IStore(Interface):
     """
 
     clock: IReactorTime = Attribute("Tells the time, by default the reactor.")
-    gather: Gather[IEntry, Answer] = Attribute(
+    batcher: WriteBatcher[IEntry, Answer] = Attribute(
         "Shared by all who write in small, so that they write in large together."
     )
 

@@ -25,7 +25,7 @@ from twisted.python.threadpool import ThreadPool
 from zope.interface import Interface, implementer
 
 from txstathat.errors import StoreClosed, StoreUnavailable
-from txstathat.gather import Gather
+from txstathat.stores.batching import WriteBatcher
 from txstathat.stores.interface import (
     ANY,
     Answer,
@@ -175,7 +175,7 @@ class Store:
         reactor: Any = None,
     ) -> None:
         self.clock = clock
-        self.gather: Gather[IEntry, Answer] = Gather(
+        self.batcher: WriteBatcher[IEntry, Answer] = WriteBatcher(
             self._write_entries, clock, max_write=MAX_WRITE
         )
         self._backend = backend
@@ -215,7 +215,7 @@ class Store:
         return self._gathered()
 
     def _gathered(self) -> Deferred[None]:
-        settled = self.gather.settled()
+        settled = self.batcher.settled()
         return settled.addTimeout(CLOSE_PATIENCE, self.clock, lambda *_: None)
 
     def _shut_down(self) -> None:
@@ -227,7 +227,7 @@ class Store:
 
     def _end(self) -> None:
         self._closed = True
-        self.gather.abandon(
+        self.batcher.abandon(
             StoreUnavailable("the store was closed before this could be written")
         )
 
@@ -306,7 +306,7 @@ class Store:
             closed.callback(None)
 
     def _write_entries(self, entries: list[IEntry]) -> Deferred[list[Answer]]:
-        return self.add([entry.seal() for entry in entries])
+        return self.add([entry.encode() for entry in entries])
 
     def _call(
         self,

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 
 from txstathat.errors import AmountOverflow
-from txstathat.exact import add_up
+from txstathat.points.exact import add_up
 from txstathat.stores.interface import Addition, Cell
 
 __all__ = ["add_floats", "as_cell", "event", "events", "merge"]

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 
 from txstathat.stores.interface import IStore
-from txstathat.stores.sqlite import SqliteBackend
+from txstathat.stores.sqlite.backend import SqliteBackend
 from txstathat.stores.store import Inline, Store, Threads
 
 __all__ = ["open_store", "sqlite_path"]
@@ -60,7 +60,7 @@ def _store(url: str, reactor: Any, clock: IReactorTime | None) -> Store:
             SqliteBackend(path, clock.seconds), Threads(reactor, 1), clock, reactor
         )
     if parts.scheme.removesuffix("+cluster") in ("redis", "rediss", "unix"):
-        from txstathat.stores.redis import RedisBackend
+        from txstathat.stores.redis.backend import RedisBackend
 
         return Store(RedisBackend(url), Threads(reactor, 4), clock, reactor)
     # The rest of the URL may hold a password.

@@ -29,12 +29,12 @@ from txstathat.cli.demo.bookshop import PAYMENTS, Bookshop
 from txstathat.cli.demo.overview import Overview
 from txstathat.cli.demo.tally import KickTally, Line, Tally, compare, table_of
 from txstathat.cli.demo.visitors import Visitors, day_before
-from txstathat.cli.running import run
-from txstathat.client import txStatHat
+from txstathat.cli.reactor import run
+from txstathat.client.stathat import txStatHat
 from txstathat.collector.options import address_text
 from txstathat.collector.service import CollectorService
 from txstathat.delivery import StatHatService
-from txstathat.export import StatHatExport
+from txstathat.export.client import StatHatExport
 from txstathat.instruments import LogCounter, MeasuredResource, ReactorMeter, poll
 from txstathat.instruments.logs import IGNORED
 from txstathat.metrica import AveragedMetrica, Axis, StoredChoiceAxis, request_metrica
@@ -107,7 +107,7 @@ async def _run(reactor: Any, seconds: float, console: Console) -> list[Line]:
         ready = collector.ready()
         collector.startService()
         opened.push_async_callback(collector.stopService)
-        rooms = await ready
+        parts = await ready
         url = collector.urls[0]
 
         # What a program counts with.
@@ -157,7 +157,7 @@ async def _run(reactor: Any, seconds: float, console: Console) -> list[Line]:
             await day_before(stats, order_kicks, datetime.now(UTC), chance)
             visitors.start()
             _tell("A sample bookshop is open, and sends stats to its own server.")
-            _tell(f"Its stats:  {url}/sign-in/{await rooms.sessions.link()}")
+            _tell(f"Its stats:  {url}/sign-in/{await parts.sessions.link()}")
             _tell(f"Its charts: {address}/charts/")
             _tell(f"It closes in {seconds:g} seconds (--seconds), or with Ctrl-C.")
             with suppress(CancelledError):

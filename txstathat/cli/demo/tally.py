@@ -13,10 +13,10 @@ from rich.table import Table
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from txstathat.export import StatHatExport
-from txstathat.exported import FullDataset
+from txstathat.export.client import StatHatExport
+from txstathat.export.models import FullDataset
 from txstathat.interfaces import IKick, IStatHat
-from txstathat.points import Amount, Time
+from txstathat.points.model import Amount, Time
 from txstathat.testing import MemoryStatHat
 
 __all__ = ["KickTally", "Line", "Tally", "compare", "table_of"]

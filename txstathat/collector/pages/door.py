@@ -13,10 +13,10 @@ from urllib.parse import quote
 from twisted.web.server import Request
 from twisted.web.template import Tag
 
-from txstathat.collector.ingest import Refusal
+from txstathat.collector.auth.sessions import SESSION_SECONDS, Sessions
+from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.layout import Page, see_other
-from txstathat.collector.pages.sessions import SESSION_SECONDS, Sessions
-from txstathat.collector.replies import is_from_here
+from txstathat.collector.web.resources import is_from_here
 
 __all__ = [
     "COOKIE",

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from txstathat.charts.assets import ChartAssets, KeptFile, style_hashes
-from txstathat.collector.replies import Branch
+from txstathat.charts.assets import ChartAssets, StaticFile, style_hashes
+from txstathat.collector.web.resources import Branch
 
 __all__ = ["Files"]
 
@@ -27,7 +27,7 @@ class Files(Branch):
         super().__init__()
         self.chart_style_hashes: tuple[str, ...] | None = None
         for name, kind in (("pages.css", "text/css"), ("pages.js", "text/javascript")):
-            file = KeptFile(_STATIC / name, f"{kind}; charset=utf-8")
+            file = StaticFile(_STATIC / name, f"{kind}; charset=utf-8")
             self.putChild(name.encode("ascii"), file)
         try:
             charts = ChartAssets()

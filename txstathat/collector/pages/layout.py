@@ -11,8 +11,8 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 from twisted.web.template import Tag, flattenString, tags
 
-from txstathat.collector.ingest import Refusal
-from txstathat.collector.replies import AsyncResource, refusal_of
+from txstathat.collector.errors import Refusal
+from txstathat.collector.web.resources import AsyncResource, refusal_of
 
 __all__ = ["ASSETS", "Page", "frame", "policy", "see_other", "set_status"]
 

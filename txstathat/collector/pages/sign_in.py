@@ -10,13 +10,13 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.doorman import Doorman
-from txstathat.collector.export_api import Readers
-from txstathat.collector.ingest import Refusal
+from txstathat.collector.api.export import Readers
+from txstathat.collector.auth.sessions import LINK_SECONDS, Sessions
+from txstathat.collector.auth.throttle import KeyThrottle
+from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.door import check_origin, session_of, set_session
 from txstathat.collector.pages.layout import Page, frame, see_other, set_status
-from txstathat.collector.pages.sessions import LINK_SECONDS, Sessions
-from txstathat.collector.replies import address_of
+from txstathat.collector.web.resources import address_of
 
 __all__ = ["SignIn", "SignOut"]
 
@@ -31,24 +31,26 @@ class SignIn(Page):
 
     :param sessions: where a session is begun.
     :param readers: whose access tokens are right.
-    :param doorman: slows down who has a wrong link.
+    :param throttle: slows down who has a wrong link.
     """
 
     isLeaf = False
     methods = _POSTS
 
-    def __init__(self, sessions: Sessions, readers: Readers, doorman: Doorman) -> None:
+    def __init__(
+        self, sessions: Sessions, readers: Readers, throttle: KeyThrottle
+    ) -> None:
         super().__init__()
         self._sessions = sessions
         self._readers = readers
-        self._doorman = doorman
+        self._throttle = throttle
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         """
         A one-time link.
         """
         link = path.decode("ascii", "replace")
-        return _Link(link, self._sessions, self._doorman)
+        return _Link(link, self._sessions, self._throttle)
 
     async def page(self, request: Request) -> Tag | bytes:
         """
@@ -78,11 +80,11 @@ class _Link(Page):
 
     methods = _POSTS
 
-    def __init__(self, link: str, sessions: Sessions, doorman: Doorman) -> None:
+    def __init__(self, link: str, sessions: Sessions, throttle: KeyThrottle) -> None:
         super().__init__()
         self._link = link
         self._sessions = sessions
-        self._doorman = doorman
+        self._throttle = throttle
 
     async def page(self, request: Request) -> Tag | bytes:
         if request.postpath:
@@ -100,7 +102,7 @@ class _Link(Page):
         if session is not None:
             set_session(request, session)
             return see_other(request, "/")
-        refusal = await self._doorman.refuse(address_of(request), "link")
+        refusal = await self._throttle.refuse(address_of(request), "link")
         set_status(request, refusal)
         return _card(
             "This link is used up",

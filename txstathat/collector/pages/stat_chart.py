@@ -14,10 +14,10 @@ from txstathat.charts.chart import Chart
 from txstathat.charts.html import fragment
 from txstathat.charts.query import BadQuery, Query
 from txstathat.charts.table import Table
-from txstathat.collector.archive import Archive
-from txstathat.collector.ingest import Refusal
-from txstathat.collector.series import Series
-from txstathat.collector.stats import Stat
+from txstathat.collector.archive.archive import Archive
+from txstathat.collector.archive.series import Series
+from txstathat.collector.archive.stats import Stat
+from txstathat.collector.errors import Refusal
 from txstathat.metrica import AveragedMetrica, Metrica
 
 __all__ = ["DEFAULT", "MAX_POINTS", "REFRESH", "StatChart", "chart_of", "series_of"]

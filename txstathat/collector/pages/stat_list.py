@@ -12,14 +12,14 @@ from urllib.parse import urlencode
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.archive import Archive
-from txstathat.collector.ingest import Refusal
+from txstathat.collector.archive.archive import Archive
+from txstathat.collector.archive.series import Series
+from txstathat.collector.archive.stats import Stat
+from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.door import Door, GuardedPage
 from txstathat.collector.pages.layout import frame
 from txstathat.collector.pages.sparkline import sparkline
 from txstathat.collector.pages.texts import ago, moment, number
-from txstathat.collector.series import Series
-from txstathat.collector.stats import Stat
 
 __all__ = ["MAX_SEARCH", "PAGE", "StatList"]
 

@@ -10,15 +10,15 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.archive import Archive
-from txstathat.collector.ingest import Refusal
+from txstathat.collector.archive.archive import Archive
+from txstathat.collector.archive.series import Series
+from txstathat.collector.archive.stats import Stat
+from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.door import Door, GuardedPage
 from txstathat.collector.pages.layout import ASSETS, frame, policy, see_other
 from txstathat.collector.pages.stat_chart import DEFAULT, StatChart, chart_of, series_of
 from txstathat.collector.pages.texts import ago, moment, number
-from txstathat.collector.series import Series
-from txstathat.collector.stats import Stat
-from txstathat.summary import summarize
+from txstathat.points.summary import summarize
 
 __all__ = ["TIMEFRAMES", "StatPages"]
 

@@ -1,5 +1,5 @@
 """
-Numbers and times as people read them.
+CollectorMetrics and times as people read them.
 """
 
 from __future__ import annotations

@@ -1,0 +1,298 @@
+"""
+``txstathat list``, ``search``, ``summary``, ``dataset`` and ``delete``: what was
+counted, from the shell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+import click
+
+from txstathat.cli.diagnosis import run_client
+from txstathat.cli.output import (
+    format_options,
+    number_text,
+    show_rows,
+    sparkline,
+    visible,
+)
+from txstathat.cli.settings import find_reader, make_export, reader_options
+from txstathat.errors import InvalidPoint, InvalidTimeframe
+from txstathat.export.client import StatHatExport
+from txstathat.export.models import FullDataset, StatInfo
+from txstathat.points.summary import Summary, summarize
+from txstathat.points.timeframe import MAX_BUCKETS, Timeframe
+
+__all__ = [
+    "dataset",
+    "delete",
+    "find_stat",
+    "holding",
+    "list_stats",
+    "none_holding",
+    "on_grid",
+    "search",
+    "summary",
+    "timeframe_option",
+    "with_client",
+]
+
+
+class NoStat(Exception):
+    """
+    A stat that the account does not have.
+    """
+
+
+def _check_timeframe(context: Any, option: Any, text: str) -> str:
+    try:
+        return str(Timeframe.parse(text))
+    except InvalidTimeframe as error:
+        raise click.BadParameter(error.problem) from None
+
+
+def timeframe_option(default: str) -> Callable[..., Any]:
+    """
+    The option that says how far to look back, and in which steps.
+    """
+    return click.option(
+        "--timeframe",
+        "-t",
+        default=default,
+        show_default=True,
+        metavar="TIMEFRAME",
+        callback=_check_timeframe,
+        help="Duration and step: 1w3h is one week in steps of three hours. Units: "
+        "m h d w M y.",
+    )
+
+
+@click.command("list")
+@format_options
+@reader_options
+def list_stats(output: str | None, **server: Any) -> None:
+    """
+    List all stats.
+    """
+
+    async def work(client: StatHatExport) -> None:
+        _show_stats(output, await client.stats(), "There are no stats.")
+
+    with_client(server, work)
+
+
+@click.command()
+@click.argument("text")
+@format_options
+@reader_options
+def search(text: str, output: str | None, **server: Any) -> None:
+    """
+    List the stats whose name contains TEXT, in upper or lower case.
+    """
+
+    async def work(client: StatHatExport) -> None:
+        found = holding(text, await client.stats())
+        _show_stats(output, found, none_holding(text))
+
+    with_client(server, work)
+
+
+@click.command()
+@click.argument("stat")
+@timeframe_option("1w3h")
+@format_options
+@reader_options
+def summary(stat: str, timeframe: str, output: str | None, **server: Any) -> None:
+    """
+    Summarize STAT, a name or an id.
+
+    Shows the latest, smallest and largest number, mean, total (of a counter), standard
+    deviation, and the 95 and 99 % confidence ranges of the mean, over the steps that
+    have data.
+    """
+
+    async def work(client: StatHatExport) -> None:
+        found, full = await _read(client, stat, timeframe)
+        _show_summary(output, found, full, summarize(full.values, full.counter))
+
+    with_client(server, work)
+
+
+@click.command()
+@click.argument("stat")
+@timeframe_option("1w3h")
+@format_options
+@reader_options
+def dataset(stat: str, timeframe: str, output: str | None, **server: Any) -> None:
+    """
+    Show the points of STAT, a name or an id.
+
+    Times are in UTC; in JSON and CSV they are Unix seconds. Receipts is the number of
+    points that a step received.
+    """
+
+    async def work(client: StatHatExport) -> None:
+        found, full = await _read(client, stat, timeframe)
+        # A value stat that received nothing has no value, which is not 0.
+        points = [p for p in full.points if full.counter or p.receipts]
+        show_rows(
+            output,
+            ("time", "value", "receipts"),
+            [(p.time, p.value, p.receipts) for p in points],
+            as_json={
+                **_told(found),
+                "timeframe": full.timeframe,
+                "points": [asdict(point) for point in points],
+            },
+            as_table=[
+                (_time(p.time), number_text(p.value), p.receipts) for p in points
+            ],
+        )
+
+    with_client(server, work)
+
+
+@click.command()
+@click.argument("stat")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@reader_options
+def delete(stat: str, yes: bool, **server: Any) -> None:
+    """
+    Delete STAT, a name or an id.
+
+    On your own server it stays in the trash for 48 hours; "txstathat stats restore"
+    brings it back.
+    """
+    if not yes:
+        # Before the reactor runs: Ctrl-C is then a no.
+        click.confirm(f"Delete {visible(stat)}?", abort=True, err=True)
+
+    async def work(client: StatHatExport) -> None:
+        found = await find_stat(client, stat)
+        await client.delete(found.id)
+        click.echo(f"{visible(found.name)} is deleted.")
+
+    with_client(server, work)
+
+
+def with_client(
+    options: dict[str, Any], work: Callable[[StatHatExport], Awaitable[None]]
+) -> NoReturn:
+    """
+    Do something with a client, and leave.
+
+    :param options: the values of :func:`~txstathat.cli.settings.reader_options`.
+    """
+    server = find_reader(options["url"], options["token"])
+    client = make_export(server, options["timeout"])
+    run_client(client, server.url, lambda: work(client), (InvalidPoint, NoStat))
+
+
+def holding(text: str, stats: list[StatInfo]) -> list[StatInfo]:
+    """
+    The stats whose name holds a text, in upper or lower case.
+    """
+    wanted = text.casefold()
+    return [stat for stat in stats if wanted in stat.name.casefold()]
+
+
+def none_holding(text: str) -> str:
+    """
+    What to say when no stat's name holds a text.
+    """
+    if not text:
+        return "There are no stats."
+    return f"No stat's name contains {visible(text)!r}."
+
+
+async def find_stat(client: StatHatExport, wanted: str) -> StatInfo:
+    """
+    The stat that has a name; else the one that has an id.
+
+    :raises NoStat: if there is none; :func:`with_client` shows it.
+    """
+    stats = await client.stats()
+    for stat in stats:
+        if stat.name == wanted:
+            return stat
+    for stat in stats:
+        if stat.id == wanted:
+            return stat
+    raise NoStat(f"there is no stat with the name or id {wanted!r}; see txstathat list")
+
+
+async def _read(
+    client: StatHatExport, wanted: str, timeframe: str
+) -> tuple[StatInfo, FullDataset]:
+    stat = await find_stat(client, wanted)
+    return stat, await client.full_data(stat.id, timeframe)
+
+
+def _show_stats(output: str | None, stats: list[StatInfo], none: str) -> None:
+    show_rows(
+        output,
+        ("id", "name", "kind"),
+        [tuple(_told(stat).values()) for stat in stats],
+        none=none,
+    )
+
+
+def _told(stat: StatInfo) -> dict[str, str]:
+    kind = "counter" if stat.counter else "value"
+    return {"id": stat.id, "name": stat.name, "kind": kind}
+
+
+def _show_summary(
+    output: str | None, stat: StatInfo, full: FullDataset, told: Summary
+) -> None:
+    numbers = asdict(told)
+    flat = dict(numbers)
+    for name in ("confidence_95", "confidence_99"):
+        flat[f"{name}_low"], flat[f"{name}_high"] = flat.pop(name) or (None, None)
+    rows = [(name.replace("_", " "), number_text(flat[name])) for name in flat]
+    show_rows(
+        output,
+        (visible(stat.name), visible(full.timeframe))
+        if output is None
+        else tuple(flat),
+        [tuple(flat.values())],
+        as_json={**_told(stat), "timeframe": full.timeframe, **numbers},
+        as_table=[row for row in rows if row[1]],
+    )
+    if output is None:
+        values = {
+            point.time: point.value if full.counter or point.receipts else None
+            for point in full.points
+        }
+        click.echo(sparkline(on_grid(values, full.timeframe)))
+
+
+def on_grid(
+    values: Mapping[int, float | None], timeframe: str, until: int = 0
+) -> list[float | None]:
+    """
+    The values of a dataset, with ``None`` where there is no data.
+
+    :param values: the values, by when their intervals begin.
+    :param timeframe: the dataset's.
+    :param until: a time up to which it reaches at least, in Unix seconds.
+    """
+    try:
+        interval = Timeframe.parse(timeframe).interval
+    except InvalidTimeframe:
+        return list(values.values())
+    by_bucket = {interval.bucket(time): value for time, value in values.items()}
+    if not by_bucket:
+        return []
+    first, last = min(by_bucket), max(*by_bucket, interval.bucket(until))
+    if last - first > MAX_BUCKETS:
+        return list(values.values())
+    return [by_bucket.get(bucket) for bucket in range(first, last + 1)]
+
+
+def _time(t: int) -> str:
+    return f"{datetime.fromtimestamp(t, UTC):%Y-%m-%d %H:%M}"

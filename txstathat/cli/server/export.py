@@ -1,0 +1,47 @@
+"""
+``txstathat export``: everything that a collector stores, as lines of text.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from txstathat.cli.output import size_text
+from txstathat.cli.reactor import interruptible
+from txstathat.cli.server.serve import check_store, store_option
+from txstathat.collector.transfer.dump_format import portable_lines
+from txstathat.errors import StoreError
+from txstathat.stores.dump import open_dump
+from txstathat.stores.sqlite.backup import new_file
+
+__all__ = ["export"]
+
+
+@click.command()
+@click.argument("file")
+@store_option
+def export(file: str, store: str) -> None:
+    """
+    Write everything that a collector stores to FILE.
+
+    That is stats with all their detail, the trash, and alerts, but no keys. "txstathat
+    import" loads it into another store, SQLite or Redis, without loss. FILE must not
+    exist; it appears when it is complete, readable only by you. The collector may run
+    meanwhile.
+    """
+    check_store(store)
+    try:
+        with (
+            interruptible(),
+            open_dump(store) as dump,
+            new_file(file) as unfinished,
+            open(unfinished, "w", encoding="utf-8") as lines,
+        ):
+            lines.writelines(portable_lines(dump))
+    except (OSError, StoreError, ValueError) as error:
+        click.echo(f"txstathat: {error}", err=True)
+        sys.exit(1)
+    click.echo(f"Exported to {file} ({size_text(os.path.getsize(file))}).")

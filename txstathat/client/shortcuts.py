@@ -1,0 +1,117 @@
+"""
+Counting in one call: a client that is made, used once and closed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail
+
+from txstathat.client.null import NullStatHat
+from txstathat.client.stathat import txStatHat, txStatHatClassic
+from txstathat.http.servers import API_URL, server_url
+from txstathat.points.model import Amount, Time
+
+__all__ = [
+    "classic_count",
+    "classic_value",
+    "ez_count",
+    "ez_value",
+    "stathat_from_env",
+]
+
+
+def ez_count(
+    ezkey: str, stat: str, count: Amount = 1, *, t: Time | None = None, **settings: Any
+) -> Deferred[bool]:
+    """
+    Count once with the EZ API. For more than a few calls make a client, which reuses
+    its connections.
+
+    :param ezkey: the account's EZ key.
+    :param settings: as for :class:`~txstathat.client.txStatHat`: ``ignore_errors``,
+        ``url``, ``timeout``, ``reactor``, ``agent``.
+    :returns: a new Deferred, as of :meth:`~txstathat.client.txStatHat.count`; it fires
+        after the connection is closed. A bad key or setting makes it fail with
+        :exc:`ValueError`.
+    """
+    return _once(
+        lambda: txStatHat(ezkey, **settings), lambda c: c.count(stat, count, t=t)
+    )
+
+
+def ez_value(
+    ezkey: str, stat: str, value: Amount, *, t: Time | None = None, **settings: Any
+) -> Deferred[bool]:
+    """
+    Measure once with the EZ API; otherwise as :func:`ez_count`.
+    """
+    return _once(
+        lambda: txStatHat(ezkey, **settings), lambda c: c.value(stat, value, t=t)
+    )
+
+
+def classic_count(
+    ukey: str, key: str, count: Amount = 1, *, t: Time | None = None, **settings: Any
+) -> Deferred[bool]:
+    """
+    Count once with the Classic API; otherwise as :func:`ez_count`.
+
+    :param ukey: the account's user key.
+    :param key: the stat's private key.
+    """
+    return _once(
+        lambda: txStatHatClassic(ukey, **settings), lambda c: c.count(key, count, t=t)
+    )
+
+
+def classic_value(
+    ukey: str, key: str, value: Amount, *, t: Time | None = None, **settings: Any
+) -> Deferred[bool]:
+    """
+    Measure once with the Classic API; otherwise as :func:`classic_count`.
+    """
+    return _once(
+        lambda: txStatHatClassic(ukey, **settings), lambda c: c.value(key, value, t=t)
+    )
+
+
+def _once(make: Callable[[], Any], call: Callable[[Any], Any]) -> Deferred[bool]:
+    try:
+        client = make()
+    except (TypeError, ValueError):
+        return fail()
+
+    def close(result: Any) -> Any:
+        return client.close().addCallback(lambda _: result)
+
+    called: Deferred[bool] = call(client)
+    called.addBoth(close)
+    return called
+
+
+def stathat_from_env(
+    environ: Mapping[str, str] | None = None, **settings: Any
+) -> txStatHat | NullStatHat:
+    """
+    Make a client as the environment says.
+
+    ``TXSTATHAT_EZKEY`` is the EZ key: where it is not set, or empty, nothing is to be
+    counted. ``TXSTATHAT_URL`` is the server, StatHat's by default.
+
+    :param environ: the environment; the process's own by default, read when called.
+    :param settings: as for :class:`~txstathat.client.txStatHat`; ``url`` wins over the
+        environment.
+    :returns: a :class:`~txstathat.client.txStatHat`, or a
+        :class:`~txstathat.client.null.NullStatHat` where no key is set.
+    :raises ValueError: if the key or the URL is not valid.
+    """
+    environ = os.environ if environ is None else environ
+    ezkey = environ.get("TXSTATHAT_EZKEY", "")
+    if not ezkey:
+        return NullStatHat()
+    url = server_url(settings.pop("url", None), API_URL, environ)
+    return txStatHat(ezkey, url=url, **settings)

@@ -1,0 +1,419 @@
+"""
+The client of StatHat's export and alerts API: read stats back, and tend alerts.
+
+The access token is part of nearly every URL here, so no URL may show anywhere: the
+transport's errors hold none, and what a server says is searched for the token.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+from urllib.parse import quote, quote_plus, urlencode
+
+from twisted.internet.defer import Deferred
+from twisted.web.iweb import IAgent
+
+from txstathat.errors import InvalidPoint, InvalidTimeframe, StatHatAPIError
+from txstathat.export.models import (
+    Alert,
+    Dataset,
+    FullDataset,
+    StatInfo,
+    read_alert,
+    read_dataset,
+    read_full_dataset,
+    read_list,
+    read_stat,
+)
+from txstathat.export.requests import ExportRequests
+from txstathat.http.exchange import Transport
+from txstathat.http.servers import EXPORT_URL, server_url
+from txstathat.points.model import (
+    Amount,
+    Time,
+    amount_text,
+    check_name,
+    check_secret,
+    epoch_seconds,
+    shown,
+)
+from txstathat.points.summary import Summary, summarize
+from txstathat.points.timeframe import Span, Timeframe
+
+__all__ = [
+    "EXPORT_URL",
+    "MAX_EXPORT_REPLY",
+    "MAX_IDS",
+    "MAX_STATS",
+    "StatHatExport",
+]
+
+#: The largest body of a reply of the export API that is read, in bytes: 10,000 stats
+#: with names of 255 characters, each escaped, or 5 stats with 10,000 points each.
+MAX_EXPORT_REPLY = 32 * 1024 * 1024
+#: How many stats one request for data names; StatHat passes over further ones. More go
+#: in several requests.
+MAX_IDS = 5
+#: The most stats that are listed, however many pages a server sends.
+MAX_STATS = 1_000_000
+
+#: The smallest number of stats that a full page may have: older accounts of StatHat's.
+_SMALLEST_PAGE = 3_000
+
+Read = TypeVar("Read")
+
+
+class StatHatExport:
+    """
+    A client of the export API of StatHat, or of a collector of your own.
+
+    Every method returns a new Deferred, and nothing is raised out of it. All fail with
+    :class:`~txstathat.errors.StatHatAPIError` when the server refused or answered
+    nonsense, :class:`~txstathat.errors.InvalidPoint` or
+    :class:`~txstathat.errors.InvalidTimeframe` (both a ``ValueError``) for bad
+    arguments, before anything is sent, :class:`~txstathat.errors.StatHatBusy` when too
+    many calls wait, :class:`~txstathat.errors.StatHatClosed` after :meth:`close`,
+    :class:`~twisted.internet.error.TimeoutError` past the time limit, and Twisted's own
+    network exceptions as they are. Cancelling one aborts the request and its
+    connection, and makes it fail with :class:`~twisted.internet.defer.CancelledError`.
+
+    :param token: an access token of the account's.
+    :param url: where the API is; may end in a path. By default ``TXSTATHAT_URL`` of
+        the environment, which is read now, and where that is not set StatHat's address.
+        ``http://`` works only when a URL says so; nothing falls back to it.
+    :param timeout: seconds that one request may take, waiting in line included.
+    :param max_connections: how many requests may be in flight.
+    :param max_waiting: how many more may wait in line.
+    :param reactor: the global reactor by default, looked for when first needed.
+    :param agent: sends the requests; by default a
+        :class:`~txstathat.http.connections.PooledAgent` of the client's own.
+    :raises ValueError: for a bad token, URL or limit, or an agent that does not encrypt
+        (see :func:`~txstathat.http.exchange.check_agent`). No network is used here.
+    """
+
+    def __init__(
+        self,
+        token: str,
+        *,
+        url: str | None = None,
+        timeout: float = 30.0,
+        max_connections: int = 4,
+        max_waiting: int = 1_000,
+        reactor: Any = None,
+        agent: IAgent | None = None,
+    ) -> None:
+        self._token = _check_token(token)
+        self._path = f"/x/{quote(token, safe='')}"
+        self._basic = b64encode(f"{token}:".encode()).decode("ascii")
+        self._transport = Transport(
+            server_url(url, EXPORT_URL),
+            timeout=timeout,
+            max_connections=max_connections,
+            max_waiting=max_waiting,
+            max_reply=MAX_EXPORT_REPLY,
+            reactor=reactor,
+            agent=agent,
+        )
+        self._requests = ExportRequests(
+            self._transport,
+            {
+                token,
+                quote(token),
+                quote_plus(token),
+                quote(token, safe=""),
+                self._basic,
+            },
+        )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} at {self._transport.origin}>"
+
+    def stats(self) -> Deferred[list[StatInfo]]:
+        """
+        List all stats of the account, however many pages they take.
+
+        :returns: a Deferred that fires with a list of
+            :class:`~txstathat.export.models.StatInfo`, in the server's order, each stat
+            once.
+        """
+        return Deferred.fromCoroutine(self._stats())
+
+    def stat(self, name: str) -> Deferred[StatInfo]:
+        """
+        Look a stat up by its name.
+
+        :returns: a Deferred that fires with its :class:`~txstathat.export.models.StatInfo`.
+        """
+
+        async def look_up() -> StatInfo:
+            query = urlencode({"name": check_name(name, "name")})
+            return await self._requests.ask(
+                read_stat, "GET", f"{self._path}/stat?{query}"
+            )
+
+        return Deferred.fromCoroutine(look_up())
+
+    def data(
+        self,
+        ids: str | Sequence[str],
+        timeframe: str | None = None,
+        *,
+        start: Time | None = None,
+        summary: str | None = None,
+    ) -> Deferred[list[Dataset]]:
+        """
+        Read what stats have received.
+
+        :param ids: the ids of the stats, or one id. Each request names at most
+            :data:`MAX_IDS`.
+        :param timeframe: such as ``'1w3h'``, one week in steps of three hours, which is
+            the default.
+        :param start: when it begins, Unix seconds or an aware datetime; by default it
+            ends now.
+        :param summary: such as ``'7d'``: one point a day for so long. It takes the
+            place of a timeframe.
+        :returns: a Deferred that fires with a list of
+            :class:`~txstathat.export.models.Dataset`, in the order of the ids.
+        """
+        return Deferred.fromCoroutine(self._data(ids, timeframe, start, summary))
+
+    def full_data(self, id: str, timeframe: str) -> Deferred[FullDataset]:
+        """
+        Read what a stat has received, and how many points that was.
+
+        StatHat documents no such request; its own command line sends it.
+
+        :param id: the stat's id.
+        :param timeframe: such as ``'1w3h'``.
+        :returns: a Deferred that fires with a
+            :class:`~txstathat.export.models.FullDataset`.
+        """
+
+        async def read() -> FullDataset:
+            query = urlencode({"t": str(Timeframe.parse(timeframe))})
+            path = f"/a1/stats/{_segment(id)}/dataset?{query}"
+            return await self._requests.ask(
+                read_full_dataset,
+                "GET",
+                path,
+                headers={"Authorization": f"Basic {self._basic}"},
+            )
+
+        return Deferred.fromCoroutine(read())
+
+    def summary(self, id: str, timeframe: str) -> Deferred[Summary]:
+        """
+        Sum up what a stat has received, over the points that have data.
+
+        :param id: the stat's id.
+        :param timeframe: such as ``'1w3h'``.
+        :returns: a Deferred that fires with a :class:`~txstathat.points.summary.Summary`; see
+            :func:`~txstathat.points.summary.summarize` for the formulas.
+        """
+
+        async def sum_up() -> Summary:
+            full = await self.full_data(id, timeframe)
+            return summarize(full.values, full.counter)
+
+        return Deferred.fromCoroutine(sum_up())
+
+    def delete(self, id: str) -> Deferred[None]:
+        """
+        Delete a stat. On a collector it stays in the trash for 48 hours.
+
+        :param id: the stat's id.
+        :returns: a Deferred that fires with ``None``.
+        """
+        return self._delete("stats", id)
+
+    def alerts(self) -> Deferred[list[Alert]]:
+        """
+        List the account's alerts.
+
+        :returns: a Deferred that fires with a list of
+            :class:`~txstathat.export.models.Alert`.
+        """
+
+        async def list_all() -> list[Alert]:
+            path = f"{self._path}/alerts"
+            return list(await self._requests.ask(_each(read_alert), "GET", path))
+
+        return Deferred.fromCoroutine(list_all())
+
+    def alert(self, id: str) -> Deferred[Alert]:
+        """
+        Look an alert up.
+
+        :param id: the alert's id.
+        :returns: a Deferred that fires with its :class:`~txstathat.export.models.Alert`.
+        """
+
+        async def look_up() -> Alert:
+            path = f"{self._path}/alerts/{_segment(id)}"
+            return await self._requests.ask(read_alert, "GET", path)
+
+        return Deferred.fromCoroutine(look_up())
+
+    def create_alert(
+        self,
+        stat_id: str,
+        kind: str,
+        time_window: str,
+        *,
+        operator: str | None = None,
+        threshold: Amount | None = None,
+        percentage: Amount | None = None,
+        time_delta: str | None = None,
+    ) -> Deferred[Alert]:
+        """
+        Create an alert. Which of the options a kind needs is StatHat's to say
+        (https://www.stathat.com/manual/alerts_api); what it refuses comes back as
+        :class:`~txstathat.errors.StatHatAPIError`.
+
+        :param stat_id: the stat to watch.
+        :param kind: ``'value'`` (needs operator and threshold), ``'delta'`` (needs
+            operator, percentage and time_delta) or ``'data'`` (no data arrives).
+        :param time_window: one of ``5m 1h 3h 1d 1w 1M 1y``.
+        :param operator: ``'greater than'``, ``'less than'``; for kind delta also
+            ``'different than'``.
+        :param threshold: what to compare with.
+        :param percentage: by how much a change must be.
+        :param time_delta: how far back to compare; as ``time_window``.
+        :returns: a Deferred that fires with the new
+            :class:`~txstathat.export.models.Alert`. The request is not repeated when its
+            answer is lost: list the alerts to see whether it was made.
+        """
+
+        async def create() -> Alert:
+            fields = {
+                "stat_id": check_name(stat_id, "stat_id"),
+                "kind": check_name(kind, "kind"),
+                "time_window": check_name(time_window, "time_window"),
+            }
+            for name, text in (("operator", operator), ("time_delta", time_delta)):
+                if text is not None:
+                    fields[name] = check_name(text, name)
+            for name, number in (("threshold", threshold), ("percentage", percentage)):
+                if number is not None:
+                    fields[name] = amount_text(number, name)
+            return await self._requests.ask(
+                read_alert,
+                "POST",
+                f"{self._path}/alerts",
+                headers={"Content-Type": "application/x-www-form-urlencoded"},
+                body=urlencode(fields).encode("ascii"),
+            )
+
+        return Deferred.fromCoroutine(create())
+
+    def delete_alert(self, id: str) -> Deferred[None]:
+        """
+        Delete an alert.
+
+        :param id: the alert's id.
+        :returns: a Deferred that fires with ``None``.
+        """
+        return self._delete("alerts", id)
+
+    def close(self) -> Deferred[None]:
+        """
+        End: calls under way have a second to finish, then everything is closed. Those
+        that wait to make their request again fail with
+        :class:`~txstathat.errors.StatHatClosed` at once.
+
+        :returns: a new Deferred, which fires with ``None`` when no connection is left
+            open; it does not fail.
+        """
+        return self._requests.close()
+
+    async def _stats(self) -> list[StatInfo]:
+        found: dict[str, StatInfo] = {}
+        longest = offset = 0
+        while True:
+            path = f"{self._path}/statlist" + (f"?offset={offset}" if offset else "")
+            page = await self._requests.ask(_each(read_stat), "GET", path)
+            known = len(found)
+            found.update((stat.id, stat) for stat in page)
+            offset += len(page)
+            longest = max(longest, len(page))
+            # A page that brings nothing new comes from a server without offsets.
+            if len(page) < max(longest, _SMALLEST_PAGE) or len(found) == known:
+                return list(found.values())
+            if len(found) >= MAX_STATS:
+                raise StatHatAPIError(200, f"over {MAX_STATS:,} stats are listed")
+
+    async def _data(
+        self,
+        ids: str | Sequence[str],
+        timeframe: str | None,
+        start: Time | None,
+        summary: str | None,
+    ) -> list[Dataset]:
+        if not isinstance(ids, Sequence):
+            raise InvalidPoint("ids", f"must be a list of ids, not {shown(ids)}")
+        segments = [_segment(id) for id in ([ids] if isinstance(ids, str) else ids)]
+        query = urlencode(_stretch(timeframe, start, summary))
+        datasets: list[Dataset] = []
+        for first in range(0, len(segments), MAX_IDS):
+            part = segments[first : first + MAX_IDS]
+            path = f"{self._path}/data/{'/'.join(part)}?{query}"
+            answer = await self._requests.ask(_each(read_dataset), "GET", path)
+            if len(answer) != len(part):
+                raise StatHatAPIError(
+                    200, f"{len(part)} stats were asked for, {len(answer)} came"
+                )
+            datasets += answer
+        return datasets
+
+    def _delete(self, what: str, id: str) -> Deferred[None]:
+        async def delete() -> None:
+            path = f"{self._path}/{what}/{_segment(id)}"
+            await self._requests.ask(lambda answer: None, "DELETE", path)
+
+        return Deferred.fromCoroutine(delete())
+
+
+def _each(read: Callable[[Any], Read]) -> Callable[[Any], tuple[Read, ...]]:
+    return lambda answer: read_list(read, answer)
+
+
+def _stretch(
+    timeframe: str | None, start: Time | None, summary: str | None
+) -> dict[str, str]:
+    """
+    The fields that say which points to read.
+    """
+    if summary is None:
+        fields = {"t": str(Timeframe.parse("1w3h" if timeframe is None else timeframe))}
+    elif timeframe is None:
+        fields = {"summary": str(Span.parse(summary))}
+    else:
+        raise InvalidTimeframe(timeframe, "pass a timeframe or a summary, not both")
+    if start is not None:
+        try:
+            fields["start"] = str(epoch_seconds(start))
+        except InvalidPoint as error:
+            raise InvalidPoint("start", error.problem) from None
+    return fields
+
+
+def _check_token(token: object) -> str:
+    """
+    A token is a part of the path.
+    """
+    checked = check_secret(token, "the access token")
+    if checked in (".", ".."):
+        raise ValueError("the access token is not valid: it is a dot, or two")
+    return checked
+
+
+def _segment(id: object) -> str:
+    """
+    An id as a part of a path, where dots alone would lead elsewhere.
+    """
+    checked = check_name(id, "id")
+    if checked in (".", ".."):
+        raise InvalidPoint("id", f"{checked!r} is no id")
+    return quote(checked, safe="")

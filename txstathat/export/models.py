@@ -1,0 +1,302 @@
+"""
+What StatHat's export API answers, read into objects.
+
+Answers are read with an open mind: members that are not known are passed over. What a
+result needs must be there, and of the right type.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from txstathat.points.model import MAX_TIME
+
+__all__ = [
+    "Alert",
+    "DataPoint",
+    "Dataset",
+    "FullDataset",
+    "FullPoint",
+    "StatInfo",
+    "Unreadable",
+    "parse_json",
+    "read_alert",
+    "read_dataset",
+    "read_full_dataset",
+    "read_list",
+    "read_stat",
+]
+
+Read = TypeVar("Read")
+
+
+class Unreadable(Exception):
+    """
+    An answer that is not of the form that was asked for; says where it isn't.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class StatInfo:
+    """
+    A stat, as the account lists it.
+
+    :ivar id: what the export API calls it.
+    :ivar name: its name.
+    :ivar public: whether everybody may see it.
+    :ivar counter: whether it is a counter; else it is a value.
+    """
+
+    id: str
+    name: str
+    public: bool
+    counter: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DataPoint:
+    """
+    One interval of a stat.
+
+    :ivar time: when the interval begins, in Unix seconds.
+    :ivar value: the sum of what a counter received, the average of a value.
+    """
+
+    time: int
+    value: int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """
+    A stat over a timeframe.
+
+    :ivar name: the stat's name.
+    :ivar timeframe: in words, such as ``'1 week @ 3 hours'``.
+    :ivar points: oldest first. A value has none where it received nothing.
+    """
+
+    name: str
+    timeframe: str
+    points: tuple[DataPoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FullPoint:
+    """
+    One interval of a stat, with how much it received.
+
+    :ivar time: when the interval begins, in Unix seconds.
+    :ivar value: the sum of what a counter received, the average of a value.
+    :ivar receipts: how many points it received.
+    """
+
+    time: int
+    value: int | float
+    receipts: int
+
+
+@dataclass(frozen=True, slots=True)
+class FullDataset:
+    """
+    A stat over a timeframe, with receipts.
+
+    :ivar name: the stat's name.
+    :ivar timeframe: in words, such as ``'1 week @ 3 hours'``.
+    :ivar counter: whether it is a counter; else it is a value.
+    :ivar points: oldest first, intervals without data included.
+    """
+
+    name: str
+    timeframe: str
+    counter: bool
+    points: tuple[FullPoint, ...]
+
+    @property
+    def values(self) -> list[int | float]:
+        """
+        The values of the points that have data, oldest first.
+        """
+        return [point.value for point in self.points if point.receipts]
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """
+    An alert.
+
+    :ivar id: what the export API calls it.
+    :ivar stat_id: the stat that it watches.
+    :ivar stat_name: that stat's name.
+    :ivar kind: ``'value'``, ``'delta'`` or ``'data'``.
+    :ivar time_window: over how long it looks, such as ``'1h'``.
+    :ivar operator: how it compares; kinds value and delta.
+    :ivar threshold: what it compares with; kind value.
+    :ivar percentage: by how much a change must be; kind delta.
+    :ivar time_delta: how far back it compares; kind delta.
+    :ivar firing: whether it is firing now; ``None`` where the server does not tell.
+        (A collector of your own does, StatHat does not.)
+    """
+
+    id: str
+    stat_id: str
+    stat_name: str
+    kind: str
+    time_window: str
+    operator: str | None = None
+    threshold: int | float | None = None
+    percentage: int | float | None = None
+    time_delta: str | None = None
+    firing: bool | None = None
+
+
+def parse_json(body: bytes) -> Any:
+    """
+    Read JSON, strictly.
+
+    :raises Unreadable: if it is none, or holds what JSON has no numbers for.
+    """
+    try:
+        return json.loads(body, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise Unreadable("it is not JSON") from None
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(text)
+
+
+def read_list(read: Callable[[Any], Read], answer: Any) -> tuple[Read, ...]:
+    """
+    Read each element of a list.
+
+    :param read: reads one element.
+    :raises Unreadable: if it is no list, or one of them cannot be read.
+    """
+    if not isinstance(answer, list):
+        raise Unreadable("it is not a list")
+    return tuple(map(read, answer))
+
+
+def read_stat(answer: Any) -> StatInfo:
+    """
+    :raises Unreadable: if it is no stat.
+    """
+    return StatInfo(
+        id=_text(answer, "id"),
+        name=_text(answer, "name"),
+        public=_member(answer, "public", bool, False),
+        counter=_member(answer, "counter", bool),
+    )
+
+
+def read_dataset(answer: Any) -> Dataset:
+    """
+    :raises Unreadable: if it is no dataset.
+    """
+    points = _member(answer, "points", list, [])
+    return Dataset(
+        name=_text(answer, "name"),
+        timeframe=_text(answer, "timeframe"),
+        points=tuple(
+            DataPoint(_time(point, "time"), _number(point, "value"))
+            for point in points
+            # No data, said in so many words.
+            if _member(point, "value", object, None) is not None
+        ),
+    )
+
+
+def read_full_dataset(answer: Any) -> FullDataset:
+    """
+    :raises Unreadable: if it is no dataset with receipts.
+    """
+    kind = _text(answer, "Kind")
+    if kind not in ("count", "value"):
+        raise Unreadable("its Kind is neither count nor value")
+    points = _member(answer, "Points", list, [])
+    return FullDataset(
+        name=_text(answer, "Name"),
+        timeframe=_text(answer, "Timeframe"),
+        counter=kind == "count",
+        points=tuple(
+            FullPoint(
+                _time(point, "Time"), _number(point, "Value"), _whole(point, "Rcount")
+            )
+            for point in points
+        ),
+    )
+
+
+def read_alert(answer: Any) -> Alert:
+    """
+    :raises Unreadable: if it is no alert.
+    """
+    return Alert(
+        id=_text(answer, "id"),
+        stat_id=_text(answer, "stat_id"),
+        stat_name=_member(answer, "stat_name", str, ""),
+        kind=_text(answer, "kind"),
+        time_window=_text(answer, "time_window"),
+        operator=_member(answer, "operator", str, None),
+        threshold=_number(answer, "threshold", None),
+        percentage=_number(answer, "percentage", None),
+        time_delta=_member(answer, "time_delta", str, None),
+        firing=_member(answer, "firing", bool, None),
+    )
+
+
+_NEEDED: Any = object()
+
+
+def _member(answer: Any, name: str, kind: type, default: Any = _NEEDED) -> Any:
+    if not isinstance(answer, dict):
+        raise Unreadable("an object is missing")
+    found = answer.get(name)
+    if found is None:
+        # Go writes null for an empty list.
+        if default is _NEEDED:
+            raise Unreadable(f"{name} is missing")
+        return default
+    if not isinstance(found, kind):
+        raise Unreadable(f"{name} is of the wrong type")
+    return found
+
+
+def _text(answer: Any, name: str) -> str:
+    found: str = _member(answer, name, str)
+    return found
+
+
+def _number(answer: Any, name: str, default: Any = _NEEDED) -> Any:
+    found = _member(answer, name, object, default)
+    if found is None and default is None:
+        return None
+    if isinstance(found, bool) or not isinstance(found, (int, float)):
+        raise Unreadable(f"{name} is not a number")
+    try:
+        finite = math.isfinite(found)
+    except OverflowError:
+        finite = False
+    if not finite:
+        raise Unreadable(f"{name} is beyond the largest float")
+    return found
+
+
+def _whole(answer: Any, name: str) -> int:
+    # Go writes whole floats without a fraction; others may not.
+    found = _number(answer, name)
+    if found != int(found):
+        raise Unreadable(f"{name} is not a whole number")
+    return int(found)
+
+
+def _time(answer: Any, name: str) -> int:
+    time = _whole(answer, name)
+    if not 0 <= time <= MAX_TIME:
+        raise Unreadable(f"{name} is no time in Unix seconds")
+    return time

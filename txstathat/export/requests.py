@@ -1,0 +1,151 @@
+"""
+One call of the export API: its request, made again where the server is too busy, and
+its answer or refusal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any, TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
+
+from txstathat.client.outcome import NO_ANSWER, one_line
+from txstathat.errors import StatHatAPIError, StatHatClosed
+from txstathat.export.models import Unreadable, parse_json
+from txstathat.http.exchange import Transport
+from txstathat.http.responses import BadReply, Reply
+
+__all__ = ["RETRY_DELAYS", "ExportRequests"]
+
+#: After how many seconds a request is made again that StatHat refused as one too many.
+RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0)
+
+Read = TypeVar("Read")
+
+
+class ExportRequests:
+    """
+    Makes the requests of the export API.
+
+    :param transport: sends them; it is closed with this.
+    :param secrets: what must not show in an error, though a server quotes it.
+    """
+
+    def __init__(self, transport: Transport, secrets: Collection[str]) -> None:
+        self._transport = transport
+        self._secrets = secrets
+        self._closed = False
+        # Of the calls that wait to make their request again.
+        self._pauses: set[Deferred[None]] = set()
+
+    async def ask(
+        self, read: Callable[[Any], Read], method: str, path: str, **options: Any
+    ) -> Read:
+        """
+        Make one request, and read its answer. What StatHat refuses as one request too
+        many is made again, after each of :data:`RETRY_DELAYS`.
+
+        :param read: makes the result of the decoded answer; raises
+            :class:`~txstathat.export.models.Unreadable` if it cannot.
+        :param method: the HTTP method.
+        :param path: what to add to the server's URL.
+        :param options: ``headers`` and ``body``.
+        :raises StatHatAPIError: if the server refuses, or answers something else.
+        :raises StatHatClosed: after :meth:`close`.
+        """
+        for delay in RETRY_DELAYS:
+            reply, answer = await self._exchange(method, path, options)
+            room = len(self._pauses) < self._transport.max_waiting
+            if not (room and _success(reply.status) and _error_of(answer)):
+                break
+            await self._pause(delay)
+        else:
+            reply, answer = await self._exchange(method, path, options)
+        self._check(reply, answer)
+        try:
+            return read(answer)
+        except Unreadable as error:
+            raise _nonsense(reply.status, error) from None
+
+    async def _exchange(
+        self, method: str, path: str, options: dict[str, Any]
+    ) -> tuple[Reply, Any]:
+        try:
+            reply = await self._transport.exchange(method, path, **options)
+        except BadReply as error:
+            raise StatHatAPIError(error.status, error.problem) from None
+        try:
+            return reply, parse_json(reply.body)
+        except Unreadable as error:
+            raise _nonsense(reply.status, error) from None
+
+    async def _pause(self, seconds: float) -> None:
+        pause: Deferred[None] = deferLater(self._transport.reactor, seconds)
+        self._pauses.add(pause)
+        try:
+            await pause
+        except CancelledError:
+            if self._closed:
+                raise StatHatClosed() from None
+            raise
+        finally:
+            self._pauses.discard(pause)
+
+    def _check(self, reply: Reply, answer: Any) -> None:
+        """
+        Raise if an answer is a refusal: by its HTTP status, by the one inside, or since
+        it is an error and nothing else.
+        """
+        inside = answer if isinstance(answer, dict) else {}
+        status = inside.get("status", reply.status)
+        if type(status) is not int or not 0 <= status <= 999:
+            status = reply.status
+        success, error = _success(reply.status), _error_of(answer)
+        refused = error or inside.get("status") == "error"
+        if success and _success(status) and not refused:
+            return
+        msg = inside.get("msg") or inside.get("error") or error or None
+        if not isinstance(msg, str):
+            msg = f"refused with HTTP status {reply.status}"
+        raise StatHatAPIError(
+            status if success or status >= 300 else reply.status,
+            one_line(self._hide_secrets(msg)),
+        )
+
+    def _hide_secrets(self, text: str) -> str:
+        """
+        A server may quote what it was asked.
+        """
+        for secret in sorted(self._secrets, key=len, reverse=True):
+            text = text.replace(secret, "[token]")
+        return text
+
+    def close(self) -> Deferred[None]:
+        """
+        End: calls that wait to make their request again fail at once, and the transport
+        is closed.
+        """
+        self._closed = True
+        for pause in tuple(self._pauses):
+            pause.cancel()
+        return self._transport.close()
+
+
+def _success(status: int) -> bool:
+    return 200 <= status < 300
+
+
+def _error_of(answer: Any) -> str:
+    """
+    What StatHat says, under HTTP 200, to one request too many; empty if it does not.
+    """
+    error = answer.get("Error") if isinstance(answer, dict) else None
+    if error is None:
+        return ""
+    return error if isinstance(error, str) and error else "refused without a reason"
+
+
+def _nonsense(status: int, error: Unreadable) -> StatHatAPIError:
+    return StatHatAPIError(status, f"{NO_ANSWER} (HTTP status {status}): {error}")

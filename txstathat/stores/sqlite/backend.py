@@ -1,0 +1,398 @@
+"""
+The SQLite backend: one file, no server.
+
+The journal is a write-ahead log, and every commit is synced to disk: what was added
+survives the death of the process and of the machine. One connection writes, another
+reads, so that a long write holds up no reader, and no reader sees half of it.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from zope.interface import implementer
+
+from txstathat.errors import StoreError, StoreUnavailable
+from txstathat.points.model import MAX_INTEGER
+from txstathat.stores.interface import (
+    ANY,
+    Amounts,
+    Answer,
+    Batch,
+    Cell,
+    CellKey,
+    Increment,
+    Outcome,
+)
+from txstathat.stores.sqlite.schema import MIGRATIONS, migrate, transaction
+from txstathat.stores.sqlite.tables import Refused, Tables, in_bulk
+from txstathat.stores.store import IBackend
+from txstathat.stores.sums import as_cell
+
+__all__ = [
+    "BUSY_SECONDS",
+    "MAX_LOG",
+    "SWEEP_EVERY",
+    "SWEEP_ROWS",
+    "SqliteBackend",
+]
+
+#: For how many seconds a write waits for another process's, before it fails.
+BUSY_SECONDS = 3.0
+#: Every how many seconds what has expired is deleted, while there are writes.
+SWEEP_EVERY = 60.0
+#: How many rows one such sweep deletes at most; when that was not all, the next write
+#: goes on with it.
+SWEEP_ROWS = 2000
+#: The size in bytes to which the write-ahead log is cut back after a checkpoint.
+MAX_LOG = 16 * 2**20
+
+_ADD_WHOLE = """
+    INSERT INTO cell (stretch, key, whole, events, least, most) VALUES {rows}
+    ON CONFLICT (stretch, key) DO UPDATE SET
+        whole = whole + excluded.whole,
+        events = events + excluded.events,
+        least = min(least, excluded.least),
+        most = max(most, excluded.most)"""
+
+# With t = r + x and p = t - r, what is lost of the sum t is (r - (t - p)) + (x - p), as
+# in txstathat.stores.sums.add_floats.
+_ADD_REAL = """
+    INSERT INTO cell (stretch, key, whole, events, least, most, real, rest)
+    VALUES {rows}
+    ON CONFLICT (stretch, key) DO UPDATE SET
+        whole = whole + excluded.whole,
+        events = events + excluded.events,
+        least = min(least, excluded.least),
+        most = max(most, excluded.most),
+        real = {t},
+        rest = coalesce(rest, 0.0) + excluded.rest
+            + (({r} - ({t} - ({t} - {r}))) + (excluded.real - ({t} - {r})))""".format(
+    rows="{rows}",
+    r="coalesce(real, 0.0)",
+    t="(coalesce(real, 0.0) + excluded.real)",
+)
+
+_READ = """
+    WITH wanted (number, name, scale, label, key) AS (VALUES {rows})
+    SELECT number, whole, events, least, most, real, coalesce(rest, 0.0)
+    FROM wanted
+    CROSS JOIN metrica ON metrica.name = wanted.name
+    CROSS JOIN stretch ON stretch.metrica = metrica.id
+        AND stretch.scale = wanted.scale AND stretch.label = wanted.label
+    CROSS JOIN cell ON cell.stretch = stretch.id AND cell.key = wanted.key
+    WHERE expires IS NULL OR expires > ?"""
+
+
+@implementer(IBackend)
+class SqliteBackend:
+    """
+    A SQLite database.
+
+    :param path: its file, or ``':memory:'``.
+    :param seconds: tells the time, in Unix seconds.
+    :param busy_seconds: how long a write waits for another process's.
+    :param sweep_rows: how many rows one sweep deletes at most.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        seconds: Callable[[], float],
+        *,
+        busy_seconds: float = BUSY_SECONDS,
+        sweep_rows: int = SWEEP_ROWS,
+    ) -> None:
+        self._path = path
+        self._seconds = seconds
+        self._busy_seconds = busy_seconds
+        self._sweep_rows = sweep_rows
+        self._next_sweep = 0.0
+
+    def open(self) -> None:
+        """
+        Connect, create or migrate.
+
+        :raises StoreTooNew: if a newer version of this package wrote the file.
+        :raises StoreError: if the file is something else.
+        :raises StoreUnavailable: if it cannot be opened.
+        """
+        if self._path != ":memory:":
+            # There are secrets in it. (SQLite gives its -wal and -shm the same mode.) A
+            # file that is there is left alone: to close it would end all locks that
+            # this process has on it. What else goes wrong here, SQLite tells.
+            with suppress(OSError):
+                flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+                os.close(os.open(self._path, flags, 0o600))
+        with _translate_errors(f" at {self._path}"):
+            self._writer = self._connect()
+            try:
+                migrate(self._writer, MIGRATIONS)
+            except StoreError as error:
+                raise type(error)(f"{self._path}: {error}") from None
+            self._tables = Tables(self._writer)
+            self._reader = self._writer if self._path == ":memory:" else self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        # Used in several threads, but never in two at once.
+        connection = sqlite3.connect(
+            self._path,
+            timeout=self._busy_seconds,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA journal_size_limit = {MAX_LOG}")
+        return connection
+
+    def close(self) -> None:
+        """Disconnect."""
+        for name in ("_reader", "_writer"):
+            connection = getattr(self, name, None)
+            if connection is not None:
+                connection.close()
+
+    # -- writing
+
+    def add(self, batches: Sequence[Batch]) -> list[Answer]:
+        """See :meth:`.IStore.add`."""
+        amounts = [batch.amounts() for batch in batches]
+        with _translate_errors():
+            try:
+                with transaction(self._writer, "IMMEDIATE"):
+                    now = self._seconds()
+                    self._tables.invalidate_if_changed()
+                    answers = [
+                        self._add_once(batch, amount, now)
+                        for batch, amount in zip(batches, amounts, strict=True)
+                    ]
+            except BaseException:
+                self._tables.forget()
+                raise
+            self._sweep(now)
+        return answers
+
+    def _add_once(self, batch: Batch, amounts: Amounts, now: float) -> Answer:
+        db = self._writer
+        row = db.execute(
+            "SELECT digest FROM batch WHERE id = ? AND expires > ?", (batch.id, now)
+        ).fetchone()
+        if row is not None:
+            same = row[0] == batch.digest
+            return Answer(Outcome.REPEATED if same else Outcome.CONFLICT)
+        db.execute("SAVEPOINT one")
+        try:
+            self._add_amounts(amounts, now)
+        except Refused as refused:
+            db.execute("ROLLBACK TO one")
+            self._tables.forget()
+            return refused.answer
+        finally:
+            db.execute("RELEASE one")
+        db.execute(
+            "INSERT OR REPLACE INTO batch (id, digest, expires) VALUES (?, ?, ?)",
+            (batch.id, batch.digest, now + batch.remember),
+        )
+        return Answer(Outcome.ADDED)
+
+    def _add_amounts(self, amounts: Amounts, now: float) -> None:
+        ids = self._tables.metrica_ids(amounts.definitions)
+        db = self._writer
+        db.execute("SAVEPOINT cells")
+        try:
+            self._add_cells(ids, amounts.increments, now)
+        except (sqlite3.IntegrityError, OverflowError):
+            # One after the other, to tell which one it is.
+            db.execute("ROLLBACK TO cells")
+            self._tables.forget()
+            for stretches, cells in amounts.increments:
+                for name, some in cells.items():
+                    try:
+                        self._add_cells(ids, [Increment(stretches, {name: some})], now)
+                    except (sqlite3.IntegrityError, OverflowError):
+                        raise Refused(Outcome.OVERFLOW, name) from None
+        db.execute("RELEASE cells")
+        db.executemany(
+            "INSERT OR IGNORE INTO choice (metrica, grouped, choice) VALUES (?, ?, ?)",
+            (
+                (ids[name], group, choice)
+                for (name, group), choices in amounts.choices.items()
+                for choice in choices
+            ),
+        )
+
+    def _add_cells(
+        self, ids: Mapping[str, int], increments: Sequence[Increment], now: float
+    ) -> None:
+        whole: list[tuple[Any, ...]] = []
+        real: list[tuple[Any, ...]] = []
+        for stretches, cells in increments:
+            metricas = [ids[name] for name in cells]
+            wholes, reals = [], []
+            for metrica, additions in zip(metricas, cells.values(), strict=True):
+                for key, one in additions.items():
+                    if abs(one.whole) > MAX_INTEGER:
+                        raise OverflowError
+                    if one.real is None:
+                        wholes.append((metrica, (key, *one[:4])))
+                    else:
+                        reals.append((metrica, (key, *one)))
+            for stretch in stretches:
+                known = self._tables.stretch_ids(stretch, metricas, now)
+                whole += [(known[metrica], *row) for metrica, row in wholes]
+                real += [(known[metrica], *row) for metrica, row in reals]
+        for statement, rows in ((_ADD_WHOLE, whole), (_ADD_REAL, real)):
+            # In the order of the table, in which each is found near the one before.
+            rows.sort()
+            for sql, values in in_bulk(statement, rows):
+                self._writer.execute(sql, values)
+
+    def drop(self, name: str, unchanged: tuple[CellKey, Cell] | None = None) -> bool:
+        """See :meth:`.IStore.drop`."""
+        db = self._writer
+        with _translate_errors(), transaction(db, "IMMEDIATE"):
+            if unchanged is not None:
+                key, cell = unchanged
+                if self._cells(db, [key]) != [cell]:
+                    return False
+            row = db.execute(
+                "SELECT id FROM metrica WHERE name = ?", (name,)
+            ).fetchone()
+            if row is None:
+                return False
+            db.execute("INSERT INTO dead SELECT id FROM stretch WHERE metrica = ?", row)
+            db.execute("DELETE FROM stretch WHERE metrica = ?", row)
+            db.execute("DELETE FROM choice WHERE metrica = ?", row)
+            db.execute("DELETE FROM metrica WHERE id = ?", row)
+            self._tables.forget()
+            return True
+
+    def drop_expired(self, limit: int) -> int:
+        """See :meth:`.IStore.drop_expired`."""
+        db = self._writer
+        left = limit
+        with _translate_errors(), transaction(db, "IMMEDIATE"):
+            now = self._seconds()
+            expired = db.execute(
+                "SELECT id FROM stretch WHERE expires <= ? LIMIT ?", (now, limit)
+            ).fetchall()
+            if expired:
+                self._tables.forget()
+            db.executemany("INSERT INTO dead (stretch) VALUES (?)", expired)
+            db.executemany("DELETE FROM stretch WHERE id = ?", expired)
+            left -= db.execute(
+                "DELETE FROM batch WHERE id IN "
+                "(SELECT id FROM batch WHERE expires <= ? LIMIT ?)",
+                (now, left),
+            ).rowcount
+            dead = db.execute("SELECT stretch FROM dead LIMIT ?", (left,)).fetchall()
+            for (stretch,) in dead:
+                if left <= 0:
+                    break
+                deleted = db.execute(
+                    "DELETE FROM cell WHERE stretch = ? AND key IN "
+                    "(SELECT key FROM cell WHERE stretch = ? LIMIT ?)",
+                    (stretch, stretch, left),
+                ).rowcount
+                left -= deleted
+                if left > 0:
+                    db.execute("DELETE FROM dead WHERE stretch = ?", (stretch,))
+        return limit - left
+
+    def _sweep(self, now: float) -> None:
+        if now < self._next_sweep:
+            return
+        self._next_sweep = now + SWEEP_EVERY
+        try:
+            if self.drop_expired(self._sweep_rows) >= self._sweep_rows:
+                self._next_sweep = 0.0
+        except StoreUnavailable:
+            pass  # what was added is safe; the next sweep may do better
+
+    # -- reading
+
+    def read(self, keys: Sequence[CellKey]) -> list[Cell | None]:
+        """See :meth:`.IStore.read`."""
+        with _translate_errors(), transaction(self._reader, "DEFERRED"):
+            return self._cells(self._reader, keys)
+
+    def _cells(
+        self, db: sqlite3.Connection, keys: Sequence[CellKey]
+    ) -> list[Cell | None]:
+        now = self._seconds()
+        cells: list[Cell | None] = [None] * len(keys)
+        wanted = [(number, *key) for number, key in enumerate(keys)]
+        for sql, values in in_bulk(_READ, wanted):
+            for number, *row in db.execute(sql, [*values, now]):
+                cells[number] = as_cell(*row)
+        return cells
+
+    def choices(self, name: str, group: str) -> list[str]:
+        """See :meth:`.IStore.choices`."""
+        with _translate_errors():
+            rows = self._reader.execute(
+                "SELECT choice FROM choice JOIN metrica ON metrica.id = choice.metrica "
+                "WHERE name = ? AND grouped = ? ORDER BY choice",
+                (name, group),
+            ).fetchall()
+        return [choice for (choice,) in rows]
+
+    def definitions(self, names: Sequence[str] | None) -> dict[str, str]:
+        """See :meth:`.IStore.definitions`."""
+        with _translate_errors():
+            if names is None:
+                rows = self._reader.execute(
+                    "SELECT name, definition FROM metrica ORDER BY name"
+                ).fetchall()
+            else:
+                rows = [
+                    row
+                    for name in names
+                    for row in self._reader.execute(
+                        "SELECT name, definition FROM metrica WHERE name = ?", (name,)
+                    ).fetchall()
+                ]
+        return dict(rows)
+
+    # -- records
+
+    def records(self, kind: str) -> dict[str, str]:
+        """See :meth:`.IStore.records`."""
+        with _translate_errors():
+            rows = self._reader.execute(
+                "SELECT id, text FROM record WHERE kind = ? ORDER BY id", (kind,)
+            ).fetchall()
+        return dict(rows)
+
+    def put_record(self, kind: str, id: str, text: str | None, was: str | None) -> bool:
+        """See :meth:`.IStore.put_record`."""
+        db = self._writer
+        with _translate_errors(), transaction(db, "IMMEDIATE"):
+            row = db.execute(
+                "SELECT text FROM record WHERE kind = ? AND id = ?", (kind, id)
+            ).fetchone()
+            if was != ANY and was != (row[0] if row else None):
+                return False
+            if text is None:
+                db.execute("DELETE FROM record WHERE kind = ? AND id = ?", (kind, id))
+            else:
+                db.execute(
+                    "INSERT OR REPLACE INTO record (kind, id, text) VALUES (?, ?, ?)",
+                    (kind, id, text),
+                )
+            return True
+
+
+@contextmanager
+def _translate_errors(where: str = "") -> Iterator[Any]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise StoreUnavailable(f"SQLite{where}: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise StoreError(f"SQLite{where}: {error}") from error
