@@ -1,3 +1,35 @@
 """
-TODO
+What a valid point is, and how it is written.
 """
+
+from txstathat.points.model import (
+    MAX_INTEGER,
+    MAX_NAME,
+    MAX_POST,
+    MAX_TIME,
+    Amount,
+    Count,
+    Point,
+    Time,
+    Value,
+    check_name,
+)
+from txstathat.points.summary import Summary, summarize
+from txstathat.points.timeframe import Span, Timeframe
+
+__all__ = [
+    "Amount",
+    "Count",
+    "MAX_INTEGER",
+    "MAX_NAME",
+    "MAX_POST",
+    "MAX_TIME",
+    "Point",
+    "Span",
+    "Summary",
+    "Time",
+    "Timeframe",
+    "Value",
+    "check_name",
+    "summarize",
+]

@@ -1,3 +1,3 @@
 """
-TODO
+The commands that read stats back.
 """

@@ -1,3 +1,3 @@
 """
-TODO
+The commands that send points.
 """

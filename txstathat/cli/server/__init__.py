@@ -1,3 +1,3 @@
 """
-TODO
+The commands of one's own server.
 """

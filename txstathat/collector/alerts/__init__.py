@@ -1,3 +1,3 @@
 """
-TODO
+Alerts: definitions, evaluation, notifications, channels.
 """

@@ -1,3 +1,3 @@
 """
-TODO
+StatHat's export API, alerts, comments, health and metrics.
 """

@@ -1,3 +1,3 @@
 """
-TODO
+Points become one commit, and stored stats become series.
 """

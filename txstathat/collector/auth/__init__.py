@@ -1,3 +1,3 @@
 """
-TODO
+Keys, sessions, and the throttling of wrong keys.
 """

@@ -1,3 +1,3 @@
 """
-TODO
+A request becomes points, or a refusal.
 """

@@ -1,3 +1,3 @@
 """
-TODO
+Move the contents of one store to another.
 """

@@ -1,3 +1,3 @@
 """
-TODO
+The site, its limits, and what all resources share.
 """

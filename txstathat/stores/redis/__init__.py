@@ -1,3 +1,3 @@
 """
-TODO
+Counts in Redis, Redis Cluster and Valkey.
 """

@@ -1,3 +1,3 @@
 """
-TODO
+Counts in a SQLite file, or in memory.
 """
