@@ -5,17 +5,7 @@ Send points: the clients of StatHat's EZ and Classic APIs.
 from txstathat.client.bound import Stat
 from txstathat.client.health import ClientHealth
 from txstathat.client.null import NullStatHat
-from txstathat.client.outcome import (
-    KEY_MESSAGES,
-    MAX_MESSAGE,
-    NO_ANSWER,
-    Outcome,
-    Verdict,
-    is_key_message,
-    judge_failure,
-    judge_reply,
-    one_line,
-)
+from txstathat.client.outcome import Outcome, Verdict
 from txstathat.client.shortcuts import (
     classic_count,
     classic_value,
@@ -35,11 +25,8 @@ from txstathat.client.stathat import (
 __all__ = [
     "API_URL",
     "ClientHealth",
-    "KEY_MESSAGES",
     "MAX_BATCH_ID",
-    "MAX_MESSAGE",
     "MAX_POINTS",
-    "NO_ANSWER",
     "NullStatHat",
     "Outcome",
     "Payload",
@@ -49,10 +36,6 @@ __all__ = [
     "classic_value",
     "ez_count",
     "ez_value",
-    "is_key_message",
-    "judge_failure",
-    "judge_reply",
-    "one_line",
     "stathat_from_env",
     "txStatHat",
     "txStatHatClassic",
