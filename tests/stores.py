@@ -237,6 +237,10 @@ class Turns:
         """As a store's."""
         return self._turn(lambda: self._store.records(kind))
 
+    def record(self, kind: str, id: str) -> Any:
+        """As a store's."""
+        return self._turn(lambda: self._store.record(kind, id))
+
     def put_record(self, *args: Any, **more: Any) -> Any:
         """As a store's."""
         return self._turn(lambda: self._store.put_record(*args, **more))

@@ -755,6 +755,8 @@ class WatchTests(AlertCase):
         reads: list[str] = []
         records, store = self.here.store.records, self.here.store
         store.records = lambda kind: reads.append(kind) or records(kind)
+        record = store.record
+        store.record = lambda kind, id: reads.append(id) or record(kind, id)
         self.now(self.monitor.notify())
         self.assertEqual(reads, ["alert"])
         self.assertEqual(self.metrics.notices_sent, MAX_UNDER_WAY)

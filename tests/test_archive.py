@@ -49,7 +49,7 @@ from txstathat.metrica import AveragedMetrica, Metrica
 from txstathat.points.model import MAX_INTEGER, Point
 from txstathat.points.timeframe import MAX_BUCKETS, Span, Timeframe
 from txstathat.stores import open_store
-from txstathat.stores.interface import Amounts, Answer, CellKey, Outcome
+from txstathat.stores.interface import Amounts, CellKey, WriteOutcome, WriteResult
 
 T = TypeVar("T")
 DAY = 86_400
@@ -214,7 +214,7 @@ class KeepTests(ArchiveCase):
         self.assertIn("there are 1 stats", self.refused(Count("d")))
         # The first is in vain; the second brings what it would have brought.
         self.store.add = add
-        write.callback([Answer(Outcome.OVERFLOW, "b")])
+        write.callback([WriteResult(WriteOutcome.OVERFLOW, "b")])
         self.failureResultOf(first, Refusal)
         self.assertIs(self.successResultOf(again), True)
         self.keep(Count("d"))

@@ -59,7 +59,7 @@ class BackupTests(ServiceCase):
         there = Path(self.mktemp()).absolute()
         there.write_text("mine")
         for store, words in (
-            (f"sqlite:{there}", b"is there already"),
+            (f"sqlite:{there}", b"exists already"),
             ("memory:", b"a store that lasts"),
             ("redis://127.0.0.1:1", b"only a SQLite store can be copied"),
             (f"sqlite:{there}.not", b"there is no store at"),

@@ -21,7 +21,8 @@ from txstathat import Count, Value
 from txstathat.cli.output import size_text
 from txstathat.collector.archive.archive import Archive
 from txstathat.stores import open_store
-from txstathat.stores.dump import StoredCell, open_dump
+from txstathat.stores.dump import open_dump
+from txstathat.stores.interface import StoredCell
 
 
 class ExportTests(ServiceCase):
@@ -58,7 +59,7 @@ class ExportTests(ServiceCase):
     def cells(self, url: str) -> list[StoredCell]:
         """All that is kept in a store, without until when."""
         with open_dump(url) as dump:
-            return [cell._replace(until=None) for cell in dump.cells()]
+            return [cell._replace(expires=None) for cell in dump.cells()]
 
     @inlineCallbacks
     def test_round(self) -> Any:
@@ -138,7 +139,7 @@ class ExportTests(ServiceCase):
         self.file.write_text("mine")
         export = ("export", str(self.file), "--store")
         for words, store in (
-            ("is there already", self.store),
+            ("exists already", self.store),
             ("a store that lasts", "memory:"),
             ("there is no store at", f"sqlite:{self.folder / 'nowhere'}"),
         ):

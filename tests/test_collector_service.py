@@ -159,7 +159,7 @@ class ServiceTests(ServiceCase):
         with logged() as log:
             service.startService()
             yield service.stopService()
-        self.assertIn("cannot start: 'nonsense' is no kind of store", log.text)
+        self.assertIn("cannot start: 'nonsense' is not a kind of store", log.text)
 
     @inlineCallbacks
     def test_access_log(self) -> Any:

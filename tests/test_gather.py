@@ -1,5 +1,5 @@
 """
-Gathering: many small writes made into few large ones.
+The write batcher: it combines many small writes into few large ones.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from txstathat.errors import StoreBusy, StoreUnavailable
 from txstathat.stores.batching import WriteBatcher, retry_delay
 
 
-class GatherTests(SynchronousTestCase):
-    """A gather whose writes the test answers itself."""
+class WriteBatcherTests(SynchronousTestCase):
+    """A batcher with writes that the test ends itself."""
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.writes: list[tuple[list[str], Deferred[list[str]]]] = []
 
     def batcher(self, **options: Any) -> WriteBatcher[str, str]:
-        """A gather with a delay of a second between attempts."""
+        """A batcher with a delay of a second between attempts."""
 
         def write(entries: list[str]) -> Deferred[list[str]]:
             result: Deferred[list[str]] = Deferred()
@@ -32,19 +32,19 @@ class GatherTests(SynchronousTestCase):
         return WriteBatcher(write, self.clock, delay=lambda attempt: 1.0, **options)
 
     def test_idle(self) -> None:
-        """An idle gather writes at once, and answers what the writer answered."""
-        gather = self.batcher()
-        result = gather.put("a")
+        """An idle batcher writes at once, and passes on the result of the writer."""
+        batcher = self.batcher()
+        result = batcher.put("a")
         self.assertEqual(self.writes[0][0], ["a"])
         self.assertNoResult(result)
         self.writes[0][1].callback(["A"])
         self.assertEqual(self.successResultOf(result), "A")
-        self.assertEqual(gather.waiting, 0)
+        self.assertEqual(batcher.waiting, 0)
 
     def test_next_write(self) -> None:
-        """What arrives during a write is the next write, answered in order."""
-        gather = self.batcher()
-        results = [gather.put(entry) for entry in "abc"]
+        """Entries that arrive during a write are the next write, with results in order."""
+        batcher = self.batcher()
+        results = [batcher.put(entry) for entry in "abc"]
         self.assertEqual(len(self.writes), 1)
         self.writes[0][1].callback(["A"])
         self.assertEqual(self.writes[1][0], ["b", "c"])
@@ -54,36 +54,36 @@ class GatherTests(SynchronousTestCase):
         )
 
     def test_largest_write(self) -> None:
-        """A write has a largest size; the rest is another one."""
-        gather = self.batcher(max_write=2)
+        """A write has a maximal size; further entries go to the next one."""
+        batcher = self.batcher(max_write=2)
         for entry in "abcd":
-            gather.put(entry)
+            batcher.put(entry)
         self.writes[0][1].callback(["A"])
         self.assertEqual(self.writes[1][0], ["b", "c"])
         self.writes[1][1].callback(["B", "C"])
         self.assertEqual(self.writes[2][0], ["d"])
 
     def test_bounded(self) -> None:
-        """One entry too many is refused at once, counted, and told how many wait."""
-        gather = self.batcher(max_entries=2)
-        gather.put("a")
-        gather.put("b")
-        error = self.failureResultOf(gather.put("c"), StoreBusy).value
+        """One entry too many is refused at once and counted; the error shows the limit."""
+        batcher = self.batcher(max_entries=2)
+        batcher.put("a")
+        batcher.put("b")
+        error = self.failureResultOf(batcher.put("c"), StoreBusy).value
         self.assertIn("2 already wait", str(error))
-        self.assertEqual(gather.refused, 1)
-        self.assertEqual(gather.waiting, 2)
+        self.assertEqual(batcher.refused, 1)
+        self.assertEqual(batcher.waiting, 2)
 
     def test_synchronous_writer(self) -> None:
-        """A writer that answers at once is no recursion, however much is put."""
-        gather: WriteBatcher[int, int] = WriteBatcher(
+        """A synchronous writer does not cause recursion, for any number of entries."""
+        batcher: WriteBatcher[int, int] = WriteBatcher(
             lambda entries: entries, self.clock
         )
         for n in range(5000):
-            self.assertEqual(self.successResultOf(gather.put(n)), n)
+            self.assertEqual(self.successResultOf(batcher.put(n)), n)
 
     def test_put_from_callback(self) -> None:
-        """What is put by the callback of an answer is written too."""
-        gather: WriteBatcher[int, int] = WriteBatcher(
+        """An entry that the callback of a result puts is written too."""
+        batcher: WriteBatcher[int, int] = WriteBatcher(
             lambda entries: entries, self.clock
         )
         seen: list[int] = []
@@ -91,74 +91,74 @@ class GatherTests(SynchronousTestCase):
         def more(n: int) -> None:
             seen.append(n)
             if n < 3:
-                gather.put(n + 1).addCallback(more)
+                batcher.put(n + 1).addCallback(more)
 
-        gather.put(0).addCallback(more)
+        batcher.put(0).addCallback(more)
         self.assertEqual(seen, [0, 1, 2, 3])
 
-    def crowded(self) -> WriteBatcher[str, str]:
-        """A gather that lingers, and has just written three entries in a second."""
-        gather = self.batcher(linger=0.1)
+    def lingering_batcher(self) -> WriteBatcher[str, str]:
+        """A batcher that lingers, and has just written three entries in a second."""
+        batcher = self.batcher(linger=0.1)
         for entry in "abc":
-            gather.put(entry)
+            batcher.put(entry)
         self.clock.advance(1)
         self.writes.pop()[1].callback(["A"])
-        gather.put("d")
+        batcher.put("d")
         self.clock.advance(1)
         self.writes.pop()[1].callback(["B", "C", "D"])
-        return gather
+        return batcher
 
     def test_waits_for_as_many(self) -> None:
-        """After a write of several, as many are waited for, and written together."""
-        gather = self.crowded()
+        """After a write of several entries, the next write waits for as many."""
+        batcher = self.lingering_batcher()
         for entry in "de":
-            gather.put(entry)
+            batcher.put(entry)
             self.clock.advance(0.09)
         self.assertEqual(self.writes, [])
-        gather.put("f")
+        batcher.put("f")
         self.assertEqual(self.writes[0][0], ["d", "e", "f"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_waits_only_a_little(self) -> None:
-        """Those who do not come are not waited for, and not expected the next time."""
-        gather = self.crowded()
-        gather.put("d")
+        """Lingering has a time limit, and the next time fewer entries are expected."""
+        batcher = self.lingering_batcher()
+        batcher.put("d")
         self.clock.advance(0.05)
-        gather.put("e")
+        batcher.put("e")
         self.clock.advance(0.11)
         self.assertEqual(self.writes[0][0], ["d", "e"])
         self.clock.advance(1)
         self.writes.pop()[1].callback(["D", "E"])
-        gather.put("f")
+        batcher.put("f")
         self.clock.advance(0.11)
         self.assertEqual(self.writes[0][0], ["f"])
         self.clock.advance(1)
         self.writes.pop()[1].callback(["F"])
-        gather.put("g")
+        batcher.put("g")
         self.assertEqual(self.writes[0][0], ["g"])
 
-    def test_one_who_comes_alone_waits_for_nobody(self) -> None:
-        """After a write of one, the next is written at once."""
-        gather = self.batcher(linger=0.1)
+    def test_single_entry_does_not_wait(self) -> None:
+        """After a write of one entry, the next entry is written at once."""
+        batcher = self.batcher(linger=0.1)
         for _ in range(3):
-            gather.put("a")
+            batcher.put("a")
             self.clock.advance(1)
             self.writes.pop()[1].callback(["A"])
 
     def test_abandoned_while_it_waits(self) -> None:
-        """What waits for others can be given up, too."""
-        gather = self.crowded()
-        result = gather.put("d")
-        gather.abandon(StoreUnavailable("closed"))
+        """Abandoning also fails the entries of a batcher that lingers."""
+        batcher = self.lingering_batcher()
+        result = batcher.put("d")
+        batcher.abandon(StoreUnavailable("closed"))
         self.failureResultOf(result, StoreUnavailable)
         self.clock.advance(9)
         self.assertEqual(self.writes, [])
 
     def test_retry(self) -> None:
-        """A write that failed for now is repeated after a while, as it was."""
-        gather = self.batcher()
-        result = gather.put("a")
-        gather.put("b")
+        """A write that fails with StoreUnavailable is repeated with the same entries."""
+        batcher = self.batcher()
+        result = batcher.put("a")
+        batcher.put("b")
         self.writes[0][1].errback(StoreUnavailable("down"))
         self.assertEqual(len(self.writes), 1)
         self.clock.advance(1)
@@ -166,14 +166,14 @@ class GatherTests(SynchronousTestCase):
         self.writes[1][1].callback(["A"])
         self.assertEqual(self.successResultOf(result), "A")
         self.assertEqual(self.writes[2][0], ["b"])
-        self.assertEqual(gather.retries, 1)
+        self.assertEqual(batcher.retries, 1)
 
     def test_given_up(self) -> None:
-        """After the patience an entry fails with why; later ones are still tried."""
-        gather = self.batcher(patience=2.5)
-        first = gather.put("a")
+        """After the timeout an entry fails with the reason; later ones are still tried."""
+        batcher = self.batcher(timeout=2.5)
+        first = batcher.put("a")
         self.clock.advance(1)
-        second = gather.put("b")
+        second = batcher.put("b")
         for _ in range(2):
             self.writes[-1][1].errback(StoreUnavailable("down"))
             self.clock.advance(1)
@@ -182,72 +182,72 @@ class GatherTests(SynchronousTestCase):
         self.assertEqual(self.writes[-1][0], ["b"])
         self.writes[-1][1].callback(["B"])
         self.assertEqual(self.successResultOf(second), "B")
-        self.assertEqual(gather.given_up, 1)
+        self.assertEqual(batcher.given_up, 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_other_failure(self) -> None:
-        """Any other failure is final for its write, and does not stop the next one."""
-        gather = self.batcher()
-        result = gather.put("a")
-        later = gather.put("b")
+        """Any other failure is final for its write, and does not affect the next one."""
+        batcher = self.batcher()
+        result = batcher.put("a")
+        later = batcher.put("b")
         self.writes[0][1].errback(ZeroDivisionError())
         self.failureResultOf(result, ZeroDivisionError)
         self.writes[1][1].callback(["B"])
         self.assertEqual(self.successResultOf(later), "B")
 
     def test_wrong_number_of_answers(self) -> None:
-        """A writer that answers for fewer entries than it got fails them all."""
-        gather = self.batcher()
-        result = gather.put("a")
+        """If a writer returns too few results, all entries of the write fail."""
+        batcher = self.batcher()
+        result = batcher.put("a")
         self.writes[0][1].callback([])
         self.failureResultOf(result, ValueError)
-        self.assertEqual(gather.waiting, 0)
+        self.assertEqual(batcher.waiting, 0)
 
     def test_settled(self) -> None:
-        """Waiting for what was put ends with that, not with what was put later."""
-        gather = self.batcher()
-        self.successResultOf(gather.settled())
-        gather.put("a")
-        gather.put("b")
-        settled = gather.settled()
+        """settled() waits for the entries put before, not for later ones."""
+        batcher = self.batcher()
+        self.successResultOf(batcher.settled())
+        batcher.put("a")
+        batcher.put("b")
+        settled = batcher.settled()
         self.writes[0][1].callback(["A"])
         self.assertNoResult(settled)
-        gather.put("c")
+        batcher.put("c")
         self.writes[1][1].callback(["B"])
         self.assertIsNone(self.successResultOf(settled))
-        self.assertEqual(gather.waiting, 1)
+        self.assertEqual(batcher.waiting, 1)
 
     def test_settled_by_failure(self) -> None:
-        """What was given up is settled too."""
-        gather = self.batcher(patience=0.5)
-        result = gather.put("a")
-        settled = gather.settled()
+        """An entry that failed is settled too."""
+        batcher = self.batcher(timeout=0.5)
+        result = batcher.put("a")
+        settled = batcher.settled()
         self.writes[0][1].errback(StoreUnavailable("down"))
         self.failureResultOf(result, StoreUnavailable)
         self.successResultOf(settled)
 
     def test_abandon(self) -> None:
-        """Abandoning fails all that waits, cancels the next attempt, and is counted."""
-        gather = self.batcher()
-        results = [gather.put(entry) for entry in "ab"]
+        """Abandoning fails all entries, counts them, and cancels the next attempt."""
+        batcher = self.batcher()
+        results = [batcher.put(entry) for entry in "ab"]
         self.writes[0][1].errback(StoreUnavailable("down"))
-        gather.abandon(StoreUnavailable("closed"))
+        batcher.abandon(StoreUnavailable("closed"))
         for result in results:
             self.assertIn("closed", str(self.failureResultOf(result).value))
-        self.assertEqual(gather.given_up, 2)
+        self.assertEqual(batcher.given_up, 2)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_cancelled(self) -> None:
-        """Cancelling an entry's Deferred leaves its write, and the others, alone."""
-        gather = self.batcher()
-        result = gather.put("a")
+        """Cancelling the Deferred of an entry does not affect its write or other entries."""
+        batcher = self.batcher()
+        result = batcher.put("a")
         result.addErrback(lambda failure: None)
         result.cancel()
         self.writes[0][1].callback(["A"])
-        self.assertEqual(gather.waiting, 0)
+        self.assertEqual(batcher.waiting, 0)
 
     def test_delays(self) -> None:
-        """Delays double up to two seconds, and spread between a half and the whole."""
-        longest = [retry_delay(n, lambda: 1.0) for n in (1, 2, 3, 7, 1000)]
+        """Delays double up to two seconds; the jitter draws between half and all of them."""
+        longest = [retry_delay(n, lambda low, high: high) for n in (1, 2, 3, 7, 1000)]
         self.assertEqual(longest, [0.05, 0.1, 0.2, 2.0, 2.0])
-        self.assertEqual(retry_delay(1, lambda: 0.0), 0.025)
+        self.assertEqual(retry_delay(1, lambda low, high: low), 0.025)

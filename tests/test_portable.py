@@ -36,7 +36,8 @@ from txstathat.collector.transfer.load_dump import (
 )
 from txstathat.errors import StoreError, StoreTooNew, StoreUnavailable
 from txstathat.metrica import Metrica, StoredChoiceAxis
-from txstathat.stores.dump import StoredCell, open_dump
+from txstathat.stores.dump import open_dump
+from txstathat.stores.interface import StoredCell
 from txstathat.stores.sqlite.backend import SqliteBackend
 from txstathat.stores.store import Inline, Store
 
@@ -215,12 +216,12 @@ class RoundTripTests(SynchronousTestCase):
         """Both keep and tell the same, and for as long."""
         pairs = list(zip(new.cells(), old.cells(), strict=True))
         for one, other in pairs:
-            self.assertEqual(one._replace(until=other.until), other)
-            self.assertEqual(one.until is None, other.until is None)
-            if one.until is not None and other.until is not None:
-                left = other.until - self.clock.seconds()
-                self.assertGreater(one.until, other.until - 0.001)
-                self.assertLess(one.until, other.until + left / 1000 + 0.001)
+            self.assertEqual(one._replace(expires=other.expires), other)
+            self.assertEqual(one.expires is None, other.expires is None)
+            if one.expires is not None and other.expires is not None:
+                left = other.expires - self.clock.seconds()
+                self.assertGreater(one.expires, other.expires - 0.001)
+                self.assertLess(one.expires, other.expires + left / 1000 + 0.001)
         self.assertEqual(new.to_json(), old.to_json())
 
     def interrupt(self, place: Place, lines: list[str], at: int) -> Exception:
@@ -292,7 +293,7 @@ class RoundTripTests(SynchronousTestCase):
         """What comes in while a SQLite store is read is not seen in part."""
         place = Place(self, self.clock)
         place.do(("count", "a", 2, 0))
-        before = [cell._replace(until=None) for cell in place.cells()]
+        before = [cell._replace(expires=None) for cell in place.cells()]
         with open_dump(place.url, self.clock.seconds) as dump:
             lines = portable_lines(dump)
             first = [next(lines), next(lines)]
@@ -303,7 +304,7 @@ class RoundTripTests(SynchronousTestCase):
         self.assertGreater(len(place.cells()), len(before))
         new = Place(self, self.clock)
         self.assertTrue(new.restore(first))
-        found = [cell._replace(until=None) for cell in new.cells()]
+        found = [cell._replace(expires=None) for cell in new.cells()]
         self.assertEqual(found, before)
         self.assertEqual([stat.name for stat in new.to_json()["stats"]], ["a"])
 
@@ -469,15 +470,15 @@ class AcrossStoresTests(TestCase):
             self.assertEqual(told, first)
             found = self.cells(new)
             self.assertEqual(
-                [cell._replace(until=None) for cell in found],
-                [cell._replace(until=None) for cell in cells],
+                [cell._replace(expires=None) for cell in found],
+                [cell._replace(expires=None) for cell in cells],
             )
             for one, other in zip(found, cells, strict=True):
-                self.assertEqual(one.until is None, other.until is None)
-                if one.until is not None and other.until is not None:
+                self.assertEqual(one.expires is None, other.expires is None)
+                if one.expires is not None and other.expires is not None:
                     # Redis counts the time that the test takes.
-                    slack = 60 + 3 * (other.until - now) / 1000
-                    self.assertLess(abs(one.until - other.until), slack)
+                    slack = 60 + 3 * (other.expires - now) / 1000
+                    self.assertLess(abs(one.expires - other.expires), slack)
 
     @inlineCallbacks
     def to_json(self, archive: Archive) -> Any:

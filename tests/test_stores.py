@@ -19,19 +19,19 @@ from txstathat.errors import StoreClosed
 from txstathat.stores import (
     Addition,
     Amounts,
-    Answer,
-    Batch,
     Cell,
     CellKey,
     Increment,
     IStore,
-    Outcome,
     TimeBucket,
+    WriteBatch,
+    WriteOutcome,
+    WriteResult,
 )
 from txstathat.stores.sums import event, events, merge
 
 MAX = 2**63 - 1
-ADDED = Answer(Outcome.ADDED)
+ADDED = WriteResult(WriteOutcome.ADDED)
 
 
 def batch(
@@ -40,10 +40,10 @@ def batch(
     *,
     name: str = "m",
     label: str = "2014",
-    keep: float | None = None,
+    ttl: float | None = None,
     digest: str = "",
     **options: Any,
-) -> Batch:
+) -> WriteBatch:
     """A batch that adds events, or additions, to cells of one stretch."""
     additions = {
         key: one if isinstance(one, Addition) else event(one)
@@ -51,10 +51,10 @@ def batch(
     }
     amounts = Amounts(
         {name: options.pop("definition", "d")},
-        [Increment([TimeBucket("year", label, keep)], {name: additions})],
+        [Increment([TimeBucket("year", label, ttl)], {name: additions})],
         options.pop("choices", {}),
     )
-    return Batch(id, digest, lambda: amounts, **options)
+    return WriteBatch(id, digest, lambda: amounts, **options)
 
 
 def key(key: str, *, name: str = "m", label: str = "2014") -> CellKey:
@@ -102,7 +102,8 @@ class Contract:
         answers = yield self.store.add([first, other, first])
         outcomes = [answer.outcome for answer in answers]
         self.assertEqual(
-            outcomes, [Outcome.REPEATED, Outcome.CONFLICT, Outcome.REPEATED]
+            outcomes,
+            [WriteOutcome.REPEATED, WriteOutcome.CONFLICT, WriteOutcome.REPEATED],
         )
         self.assertEqual((yield self.one()), Cell(1, 1, 1, 1))
         self.assertIsNone((yield self.one("other")))
@@ -113,14 +114,14 @@ class Contract:
         yield self.store.add([batch("b", {"k": 1}, digest="one")])
         there = batch("b", {"k": 1}, digest="two", name="n", label="1999")
         answers = yield self.store.add([there])
-        self.assertEqual(answers[0].outcome, Outcome.CONFLICT)
+        self.assertEqual(answers[0].outcome, WriteOutcome.CONFLICT)
         self.assertIsNone((yield self.one(name="n", label="1999")))
 
     @inlineCallbacks
     def test_same_batch_twice_in_one_call(self: Any) -> Any:
         """Batches of one call see each other."""
         answers = yield self.store.add([batch("b", {"k": 1}), batch("b", {"k": 1})])
-        self.assertEqual(answers, [ADDED, Answer(Outcome.REPEATED)])
+        self.assertEqual(answers, [ADDED, WriteResult(WriteOutcome.REPEATED)])
         self.assertEqual((yield self.one()), Cell(1, 1, 1, 1))
 
     @inlineCallbacks
@@ -159,7 +160,9 @@ class Contract:
                     batch(f"after{n}", {"fine": 1}),
                 ]
             )
-            self.assertEqual(answers, [ADDED, Answer(Outcome.OVERFLOW, "m"), ADDED])
+            self.assertEqual(
+                answers, [ADDED, WriteResult(WriteOutcome.OVERFLOW, "m"), ADDED]
+            )
             self.assertIsNone((yield self.one("a")))
             self.assertIsNone((yield self.one("z")))
         self.assertEqual((yield self.one("fine")).sum, 2)
@@ -172,7 +175,7 @@ class Contract:
         """An addition that is itself too large is refused, also into an empty cell."""
         huge = merge(event(MAX), event(1))
         answers = yield self.store.add([batch("b", {"k": huge})])
-        self.assertEqual(answers, [Answer(Outcome.OVERFLOW, "m")])
+        self.assertEqual(answers, [WriteResult(WriteOutcome.OVERFLOW, "m")])
         self.assertEqual((yield self.store.definitions()), {})
 
     @inlineCallbacks
@@ -207,7 +210,7 @@ class Contract:
         """A float sum beyond the largest float refuses its batch."""
         yield self.store.add([batch("b", {"k": 1.5e308})])
         answers = yield self.store.add([batch("c", {"k": 1.5e308, "a": 1})])
-        self.assertEqual(answers, [Answer(Outcome.OVERFLOW, "m")])
+        self.assertEqual(answers, [WriteResult(WriteOutcome.OVERFLOW, "m")])
         self.assertEqual((yield self.one()), Cell(1.5e308, 1, 1.5e308, 1.5e308))
         self.assertIsNone((yield self.one("a")))
 
@@ -216,7 +219,7 @@ class Contract:
         """A name keeps its definition; a batch with another one is refused whole."""
         yield self.store.add([batch("b", {"k": 1}), batch("c", {"k": 1}, name="n")])
         answers = yield self.store.add([batch("d", {"k": 1}, definition="other")])
-        self.assertEqual(answers, [Answer(Outcome.MISMATCH, "m")])
+        self.assertEqual(answers, [WriteResult(WriteOutcome.MISMATCH, "m")])
         self.assertEqual((yield self.one()).sum, 1)
         everything = yield self.store.definitions()
         self.assertEqual(everything, {"m": "d", "n": "d"})
@@ -326,7 +329,7 @@ class Contract:
             {("m", "g"): [str(n) for n in range(2500)]},
         )
         for n in range(2):
-            yield self.store.add([Batch(f"b{n}", "", lambda: amounts)])
+            yield self.store.add([WriteBatch(f"b{n}", "", lambda: amounts)])
         keys = [CellKey("m", "day", "2014-01-02", f"k{n}") for n in range(2500)]
         found = yield self.store.read(keys)
         self.assertEqual([cell.sum for cell in found], [2 * n for n in range(2500)])
@@ -358,6 +361,21 @@ class Contract:
         self.assertEqual((yield self.store.records("other")), {"a": "else"})
 
     @inlineCallbacks
+    def test_record(self: Any) -> Any:
+        """A single record is read by kind and id, whatever its id and text are."""
+        texts = {"a": "{}", "": "", "'\"é☃": "\x00\n☃"}
+        for id, text in texts.items():
+            yield self.store.put_record("key", id, text)
+        for id, text in texts.items():
+            self.assertEqual((yield self.store.record("key", id)), text)
+        self.assertIsNone((yield self.store.record("key", "b")))
+        self.assertIsNone((yield self.store.record("other", "a")))
+        yield self.store.put_record("key", "a", "new")
+        self.assertEqual((yield self.store.record("key", "a")), "new")
+        yield self.store.put_record("key", "a", None)
+        self.assertIsNone((yield self.store.record("key", "a")))
+
+    @inlineCallbacks
     def test_records_compared(self: Any) -> Any:
         """A record is changed only from what it was; of many who want to, one does."""
         put = self.store.put_record
@@ -375,17 +393,17 @@ class Contract:
     def test_expiry(self: Any) -> Any:
         """What is kept for a time is gone after it, counted from the last write."""
         yield self.store.add(
-            [batch("a", {"k": 1}, keep=0.4), batch("b", {"k": 1}, label="x")]
+            [batch("a", {"k": 1}, ttl=0.4), batch("b", {"k": 1}, label="x")]
         )
         yield self.wait(0.25)
-        yield self.store.add([batch("c", {"k": 1}, keep=0.4)])
+        yield self.store.add([batch("c", {"k": 1}, ttl=0.4)])
         yield self.wait(0.25)
         self.assertEqual((yield self.one()).sum, 2)
         yield self.wait(0.25)
         self.assertIsNone((yield self.one()))
         self.assertEqual((yield self.one(label="x")).sum, 1)
         # It begins anew, with nothing of what it was.
-        yield self.store.add([batch("d", {"j": 1}, keep=None)])
+        yield self.store.add([batch("d", {"j": 1}, ttl=None)])
         self.assertIsNone((yield self.one()))
         yield self.store.drop_expired()
         yield self.wait(0.5)
@@ -394,7 +412,7 @@ class Contract:
     @inlineCallbacks
     def test_forgotten_id(self: Any) -> Any:
         """An id is remembered for as long as its batch says."""
-        yield self.store.add([batch("b", {"k": 1}, remember=0.2)])
+        yield self.store.add([batch("b", {"k": 1}, id_ttl=0.2)])
         yield self.store.add([batch("c", {"k": 1})])
         yield self.wait(0.25)
         yield self.store.add([batch("b", {"k": 1}), batch("c", {"k": 1})])
@@ -419,7 +437,7 @@ class Contract:
         self.store = yield self.here.open()
         self.assertEqual((yield self.one()), Cell(7, 1, 7, 7))
         answers = yield self.store.add([batch("b", {"k": 7})])
-        self.assertEqual(answers[0].outcome, Outcome.REPEATED)
+        self.assertEqual(answers[0].outcome, WriteOutcome.REPEATED)
 
 
 class MemoryTests(Contract, TestCase):

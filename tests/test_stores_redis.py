@@ -27,11 +27,11 @@ from txstathat.metrica import Metrica, StoredChoiceAxis
 from txstathat.stores import (
     Addition,
     Amounts,
-    Answer,
-    Batch,
     Increment,
-    Outcome,
     TimeBucket,
+    WriteBatch,
+    WriteOutcome,
+    WriteResult,
     open_store,
 )
 from txstathat.stores.redis.backend import RedisBackend
@@ -156,14 +156,14 @@ class DropTests(TestCase):
         yield store.add([batch("a", {"k": 1})])
         (seen,) = yield store.read([key("k")])
         backend = store._backend
-        holds = backend._holds
+        is_unchanged = backend._is_unchanged
 
         def late(unchanged: Any) -> bool:
-            held: bool = holds(unchanged)
+            held: bool = is_unchanged(unchanged)
             backend.add([batch("b", {"k": 2})])
             return held
 
-        backend._holds = late
+        backend._is_unchanged = late
         self.assertFalse((yield store.drop("m", (key("k"), seen))))
         (cell,) = yield store.read([key("k")])
         self.assertEqual(cell.sum, 3)
@@ -188,9 +188,9 @@ class PartTests(TestCase):
             ],
         )
 
-    def batch(self, id: str, **options: Any) -> Batch:
+    def batch(self, id: str, **options: Any) -> WriteBatch:
         """A batch of those."""
-        return Batch(id, "digest", lambda: self.amounts(**options))
+        return WriteBatch(id, "digest", lambda: self.amounts(**options))
 
     @inlineCallbacks
     def test_whole_or_not_at_all(self) -> Any:
@@ -198,9 +198,9 @@ class PartTests(TestCase):
         store = yield ClusterHost(self).open()
         yield store.add([self.batch("a")])
         answers = yield store.add([self.batch("b", huge=2**63 - 1)])
-        self.assertEqual(answers, [Answer(Outcome.OVERFLOW, "m")])
+        self.assertEqual(answers, [WriteResult(WriteOutcome.OVERFLOW, "m")])
         answers = yield store.add([self.batch("b", definition="other")])
-        self.assertEqual(answers, [Answer(Outcome.MISMATCH, "m")])
+        self.assertEqual(answers, [WriteResult(WriteOutcome.MISMATCH, "m")])
         cells = yield store.read([key("k", label=str(y)) for y in range(2000, 2031)])
         self.assertEqual({cell.sum for cell in cells}, {1})
         self.assertEqual((yield store.add([self.batch("b")])), [ADDED])
@@ -228,6 +228,6 @@ class PartTests(TestCase):
         self.assertGreater(len(set(partly)), 1)
         self.assertEqual((yield store.add([self.batch("a")])), [ADDED])
         answers = yield store.add([self.batch("a")])
-        self.assertEqual(answers[0].outcome, Outcome.REPEATED)
+        self.assertEqual(answers[0].outcome, WriteOutcome.REPEATED)
         cells = yield store.read(wanted)
         self.assertEqual({cell.sum for cell in cells}, {1})

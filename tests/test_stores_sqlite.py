@@ -25,16 +25,15 @@ from txstathat.metrica import Metrica
 from txstathat.stores import (
     Addition,
     Amounts,
-    Batch,
     Cell,
     CellKey,
     Increment,
-    Outcome,
     TimeBucket,
+    WriteBatch,
+    WriteOutcome,
     open_store,
 )
 from txstathat.stores.sqlite import backend as sqlite
-from txstathat.stores.sqlite import tables as sqlite_tables
 from txstathat.stores.sqlite.backend import SqliteBackend
 from txstathat.stores.sqlite.schema import MIGRATIONS, migrate
 from txstathat.stores.store import Store, Threads
@@ -87,7 +86,7 @@ class BackendTests(SynchronousTestCase):
             other.execute("CREATE TABLE something (else_ TEXT)")
         other.close()
         self.assertIn(
-            "something else", str(self.assertRaises(StoreError, self.backend))
+            "another program", str(self.assertRaises(StoreError, self.backend))
         )
         self.path = self.mktemp()
         with open(self.path, "w") as file:
@@ -129,7 +128,7 @@ class BackendTests(SynchronousTestCase):
         """Writing deletes what has expired, so much at a time, until all is gone."""
         backend = self.backend(sweep_rows=10)
         cells = {f"k{n}": 1 for n in range(25)}
-        backend.add([batch("b", cells, keep=5, remember=5)])
+        backend.add([batch("b", cells, ttl=5, id_ttl=5)])
         self.now += 61
         self.assertEqual(backend.read([key("k1")]), [None])
         left = []
@@ -158,16 +157,16 @@ class BackendTests(SynchronousTestCase):
         """What another connection forgets or makes is not taken for what it was."""
         ours, others = self.backend(), self.backend()
         for n, backend in enumerate([ours, others, ours, others]):
-            backend.add([batch(f"a{n}", {"k": 1}, keep=9)])
+            backend.add([batch(f"a{n}", {"k": 1}, ttl=9)])
         self.assertEqual(self.sums(ours, "2014"), [4])
         others.drop("m")
         self.assertEqual(ours.add([batch("b", {"k": 7}, definition="new")]), [ADDED])
         self.assertEqual(self.sums(ours, "2014"), [7])
         self.now += 10
-        ours.add([batch("c", {"k": 1}, definition="new", label="x", keep=5)])
+        ours.add([batch("c", {"k": 1}, definition="new", label="x", ttl=5)])
         self.now += 20
         others.drop_expired(100)
-        ours.add([batch("d", {"k": 2}, definition="new", label="x", keep=5)])
+        ours.add([batch("d", {"k": 2}, definition="new", label="x", ttl=5)])
         self.assertEqual(self.sums(ours, "2014", "x"), [7, 2])
 
     def test_what_is_remembered_may_be_taken_back(self) -> None:
@@ -176,10 +175,10 @@ class BackendTests(SynchronousTestCase):
         backend.add([batch("a", {"k": 2**63 - 1})])
         stretches = [TimeBucket("year", label, None) for label in ("x", "2014")]
         amounts = Amounts({"m": "d"}, [Increment(stretches, {"m": {"k": event(1)}})])
-        refused = Batch("b", "", lambda: amounts)
+        refused = WriteBatch("b", "", lambda: amounts)
         too_large = batch("c", {"k": Addition(2**63, 1, 1, 1)}, name="new")
         answers = backend.add([too_large, refused])
-        self.assertEqual({one.outcome for one in answers}, {Outcome.OVERFLOW})
+        self.assertEqual({one.outcome for one in answers}, {WriteOutcome.OVERFLOW})
         backend.add([batch("d", {"k": 3}, label="x"), batch("e", {"k": 4}, name="new")])
         self.assertEqual(self.sums(backend, "x"), [3])
         self.assertEqual(backend.read([key("k", name="new")]), [Cell(4, 1, 4, 4)])
@@ -194,22 +193,21 @@ class BackendTests(SynchronousTestCase):
         backend = self.backend()
         backend.add([batch("a", {"k": 1})])
         backend.drop("m")
-        backend.add([batch("b", {"k": 2}), batch("c", {"k": 1}, label="x", keep=1000)])
+        backend.add([batch("b", {"k": 2}), batch("c", {"k": 1}, label="x", ttl=1000)])
         self.now += 2000
         backend.drop_expired(100)
         self.now -= 2000
-        backend.add([batch("d", {"k": 3}, label="x", keep=1000)])
+        backend.add([batch("d", {"k": 3}, label="x", ttl=1000)])
         self.assertEqual(self.sums(backend, "2014", "x"), [2, 3])
 
     def test_only_so_much_is_remembered(self) -> None:
         """With more stretches than a bound, all are looked up again, and are right."""
-        self.patch(sqlite_tables, "MAX_KNOWN", 10)
-        backend = self.backend()
+        backend = self.backend(max_known=10)
         labels = [str(n) for n in range(30)]
         for round in range(2):
             for label in labels:
                 backend.add([batch(f"{round} {label}", {"k": 1}, label=label)])
-                self.assertLessEqual(len(backend._tables._stretches), 11)
+                self.assertLessEqual(len(backend._tables._buckets), 11)
         self.assertEqual(self.sums(backend, *labels), [2] * 30)
 
     def test_prolonged(self) -> None:
@@ -218,7 +216,7 @@ class BackendTests(SynchronousTestCase):
         backend = self.backend()
         expires = set()
         for n in range(100):
-            backend.add([batch(f"b{n}", {"k": 1}, keep=1000)])
+            backend.add([batch(f"b{n}", {"k": 1}, ttl=1000)])
             ((until,),) = backend._writer.execute("SELECT expires FROM stretch")
             self.assertTrue(self.now + 1000 <= until <= self.now + 1001, until)
             expires.add(until)

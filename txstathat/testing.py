@@ -200,7 +200,7 @@ class FakeStatHat:
     ) -> None:
         clock = Clock()
         clock.advance(time())
-        store = _now(open_store("memory:", reactor=clock, clock=clock))
+        store = _now(open_store("memory:", clock=clock))
         weakref.finalize(self, store.close)
         self._archive = Archive(store)
         throttle = KeyThrottle(clock, max_wrong=float("inf"))

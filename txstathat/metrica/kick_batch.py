@@ -22,17 +22,17 @@ from txstathat.points.model import MAX_INTEGER
 from txstathat.stores.interface import (
     Addition,
     Amounts,
-    Answer,
-    Batch,
     IEntry,
-    Outcome,
+    WriteBatch,
+    WriteOutcome,
+    WriteResult,
 )
 from txstathat.stores.sums import add_floats
 
 __all__ = ["REMEMBER_KICKS", "Kicks"]
 
 #: For how many seconds a store remembers a batch of kicks. It is repeated only by the
-#: process that has it, and for a much shorter time: ``txstathat.stores.batching.PATIENCE``.
+#: process that has it, and for a much shorter time: ``txstathat.stores.batching.ENTRY_TIMEOUT``.
 REMEMBER_KICKS = 600.0
 
 # What stands in a sum: whole, events, least, most, real, rest (see Addition); then the
@@ -62,7 +62,7 @@ class Kicks:
         self.begun = begun
         self.sums: dict[tuple[str, Event], list[Any]] = {}
         self.sealed = False
-        self._batch: Batch | None = None
+        self._batch: WriteBatch | None = None
 
     @property
     def kicks(self) -> int:
@@ -104,14 +104,14 @@ class Kicks:
             found[3] = amount
         found[_WAITERS].append(kicked)
 
-    def encode(self) -> Batch:
+    def encode(self) -> WriteBatch:
         """
         See :meth:`txstathat.stores.interface.IEntry.encode`.
         """
         if self._batch is None:
             # Nobody else can have this id, so nothing need be compared.
             self.sealed = True
-            self._batch = Batch(uuid4().hex, "", self._spread, REMEMBER_KICKS)
+            self._batch = WriteBatch(uuid4().hex, "", self._spread, REMEMBER_KICKS)
         return self._batch
 
     def _spread(self) -> Amounts:
@@ -142,16 +142,16 @@ class Kicks:
                 kicked.callback(cast(None, result))
 
 
-def refusal(answer: Answer) -> StoreError | None:
+def refusal(answer: WriteResult) -> StoreError | None:
     """
     What a store's answer to a batch of kicks means to those who kicked.
     """
-    if answer.outcome is Outcome.OVERFLOW:
+    if answer.outcome is WriteOutcome.OVERFLOW:
         return AmountOverflow(
             f"a sum of {answer.name!r} would go beyond what is kept exactly "
             f"({MAX_INTEGER}, or the largest float); nothing was added"
         )
-    if answer.outcome is Outcome.MISMATCH:
+    if answer.outcome is WriteOutcome.MISMATCH:
         return DefinitionMismatch(
             f"the store keeps {answer.name!r} with another definition; "
             "give it another name, or drop what is stored"

@@ -32,7 +32,13 @@ from txstathat.points.model import (
     check_name,
     parse_amount,
 )
-from txstathat.stores.interface import Addition, Amounts, Answer, IStore, Outcome
+from txstathat.stores.interface import (
+    Addition,
+    Amounts,
+    IStore,
+    WriteOutcome,
+    WriteResult,
+)
 
 __all__ = ["MAX_AGE", "MAX_CELLS", "MAX_WAITING", "AveragedMetrica", "Metrica"]
 
@@ -258,8 +264,8 @@ class Metrica:
             self._answered, self._failed, callbackArgs=(batch,), errbackArgs=(batch,)
         )
 
-    def _answered(self, answer: Answer, batch: Kicks) -> None:
-        if answer.outcome is Outcome.OVERFLOW and len(batch.sums) > 1:
+    def _answered(self, answer: WriteResult, batch: Kicks) -> None:
+        if answer.outcome is WriteOutcome.OVERFLOW and len(batch.sums) > 1:
             for half in batch.halves():
                 self._put(half)
             return

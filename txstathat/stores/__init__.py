@@ -1,37 +1,45 @@
 """
-Where counts are kept: SQLite, Redis, Redis Cluster, memory.
+Stores for counts, in SQLite, Redis, Redis Cluster or memory.
 """
 
+from txstathat.stores.dump import open_dump
 from txstathat.stores.interface import (
     ANY,
+    BATCH_ID_TTL,
     Addition,
     Amounts,
-    Answer,
-    Batch,
     Cell,
     CellKey,
+    Dump,
     IEntry,
     Increment,
     IStore,
-    Outcome,
+    StoredCell,
     TimeBucket,
+    WriteBatch,
+    WriteOutcome,
+    WriteResult,
 )
 from txstathat.stores.sqlite.backup import backup_store
 from txstathat.stores.url import open_store
 
 __all__ = [
     "ANY",
+    "BATCH_ID_TTL",
     "Addition",
     "Amounts",
-    "Answer",
-    "Batch",
     "Cell",
     "CellKey",
+    "Dump",
     "IEntry",
     "IStore",
     "Increment",
-    "Outcome",
+    "StoredCell",
     "TimeBucket",
+    "WriteBatch",
+    "WriteOutcome",
+    "WriteResult",
     "backup_store",
+    "open_dump",
     "open_store",
 ]

@@ -1,12 +1,13 @@
 """
-Many small writes made into few large ones.
+Combines many small writes into few large ones.
 
-An idle :class:`WriteBatcher` writes at once. What arrives while a write is under way is the
-next write: the busier it is, the larger (and cheaper) the writes become.
+An idle :class:`WriteBatcher` writes at once. Entries that arrive during a write form
+the next one: the higher the load, the larger (and cheaper) the writes.
 
-Those who are answered together tend to come again together. So that the first of them
-is not written alone, a WriteBatcher may linger: wait for as many as there were, a little for
-each by the measure of what a write takes. One who comes alone waits for nobody.
+Callers that receive their results together tend to call again together. So that the
+first of them is not written alone, a batcher can linger: wait for as many entries as
+the last write had, for a share of the time that a write takes. After a write of a
+single entry the next entry does not wait.
 """
 
 from __future__ import annotations
@@ -15,88 +16,93 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
+from txstathat.backoff import Jitter, backoff_delay
 from txstathat.errors import StoreBusy, StoreUnavailable
 
 __all__ = [
+    "ENTRY_TIMEOUT",
+    "LONGEST_RETRY_DELAY",
     "MAX_ENTRIES",
     "MAX_WRITE",
-    "PATIENCE",
     "WriteBatcher",
     "retry_delay",
 ]
 
-#: How many entries may wait, by default; one more is refused.
+#: How many entries may wait, by default; the batcher refuses one more.
 MAX_ENTRIES = 1000
-#: How many entries make up one write at most, by default.
+#: How many entries one write has at most, by default.
 MAX_WRITE = 100
-#: For how many seconds an entry is tried, by default, before it is given up.
-PATIENCE = 60.0
+#: For how many seconds the batcher tries to write an entry, by default.
+ENTRY_TIMEOUT = 60.0
+#: The longest delay between two attempts, in seconds.
+LONGEST_RETRY_DELAY = 2.0
 
-_FIRST_DELAY = 0.05
-_LONGEST_DELAY = 2.0
+_FIRST_RETRY_DELAY = 0.05
 
 Entry = TypeVar("Entry")
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
-def retry_delay(attempt: int, spread: Callable[[], float] = random.random) -> float:
+def retry_delay(attempts: int, jitter: Jitter = random.uniform) -> float:
     """
-    How long to wait before a write is tried again: doubling from 0.05 s to 2 s, each
-    time between half of that and all of it.
+    Return the delay before a store is tried again: it doubles from 0.05 s to 2 s, each
+    time between half of that and all of it (:func:`txstathat.backoff.backoff_delay`).
 
-    :param attempt: how many attempts have failed, from 1 on.
-    :param spread: a number from 0 to 1 each time, so that many do not come at once.
+    :param attempts: how many attempts have failed, at least 1.
+    :param jitter: draws a number between two.
     :returns: seconds.
     """
-    longest = min(_LONGEST_DELAY, _FIRST_DELAY * 2.0 ** min(attempt - 1, 16))
-    return longest * (0.5 + spread() / 2)
+    return backoff_delay(
+        attempts, jitter, first=_FIRST_RETRY_DELAY, longest=LONGEST_RETRY_DELAY
+    )
 
 
 @dataclass(slots=True)
-class _Waiting(Generic[Entry, Answer]):
+class _Pending(Generic[Entry, Result]):
     entry: Entry
     deadline: float
-    result: Deferred[Answer]
+    result: Deferred[Result]
 
 
-class WriteBatcher(Generic[Entry, Answer]):
+class WriteBatcher(Generic[Entry, Result]):
     """
-    Gathers entries, and hands them to a writer as a list, one list at a time.
+    Collects entries and passes them to a write function as lists, one list at a time.
 
-    A write that fails with :class:`~txstathat.errors.StoreUnavailable` is repeated with
-    the same entries, so entries carry ids by which the writer can tell a repetition.
-    Any other failure is final for all entries of the write.
+    If a write fails with :class:`~txstathat.errors.StoreUnavailable`, the batcher
+    repeats it with the same entries. So entries need ids by which the write function
+    recognizes a repetition. Any other failure is final for all entries of the write.
 
-    :param write: takes a list of entries, returns a Deferred (or a value) of as many
-        answers.
-    :param clock: tells and schedules time.
-    :param max_entries: how many entries may wait, those being written included.
-    :param max_write: how many entries make up one write at most.
-    :param patience: for how many seconds, from when it was put, an entry is tried.
-    :param delay: seconds to wait after so many failed attempts.
-    :param linger: while fewer entries wait than there were by the end of the last
-        write, those in it included, for how long another one is waited for: as a share
-        of the time that the write took.
+    :param write: takes a list of entries; returns a list with a result for each, or a
+        Deferred that fires with one.
+    :param clock: the source of time.
+    :param max_entries: how many entries may wait, including those of the current write.
+    :param max_write: how many entries one write has at most.
+    :param timeout: for how many seconds, from :meth:`put` on, to try an entry.
+    :param delay: returns the seconds to wait before the next attempt, for a number of
+        failed attempts.
+    :param linger: how long to wait for as many entries as the last write had at its end
+        (those in it, and those that had arrived meanwhile), as a share of the time that
+        the write took. 0 does not wait.
 
     :ivar retries: how many writes were repeated.
-    :ivar given_up: how many entries were not written within the patience.
+    :ivar given_up: how many entries were not written in time.
     :ivar refused: how many entries were refused because too many waited.
     """
 
     def __init__(
         self,
-        write: Callable[[list[Entry]], Deferred[list[Answer]] | list[Answer]],
+        write: Callable[[list[Entry]], Deferred[list[Result]] | list[Result]],
         clock: IReactorTime,
         *,
         max_entries: int = MAX_ENTRIES,
         max_write: int = MAX_WRITE,
-        patience: float = PATIENCE,
+        timeout: float = ENTRY_TIMEOUT,
         delay: Callable[[int], float] = retry_delay,
         linger: float = 0.0,
     ) -> None:
@@ -104,20 +110,22 @@ class WriteBatcher(Generic[Entry, Answer]):
         self._clock = clock
         self._max_entries = max_entries
         self._max_write = max_write
-        self._patience = patience
+        self._timeout = timeout
         self._delay = delay
         self._linger = linger
-        self._queue: deque[_Waiting[Entry, Answer]] = deque()
-        self._in_flight: list[_Waiting[Entry, Answer]] = []
-        self._attempts = 0
-        self._begun = 0.0
-        self._pause: Any = None
-        self._lingering: Any = None
-        self._expected = 0
-        self._took = 0.0
-        self._idlers: list[tuple[int, Deferred[None]]] = []
-        self._put = 0
-        self._done = 0
+        self._queue: deque[_Pending[Entry, Result]] = deque()
+        self._in_flight: list[_Pending[Entry, Result]] = []
+        self._failed_attempts = 0
+        self._started_at = 0.0
+        self._retry_call: IDelayedCall | None = None
+        self._linger_call: IDelayedCall | None = None
+        # How long the last write took, and how many entries there were at its end.
+        self._last_duration = 0.0
+        self._last_entries = 0
+        self._put_count = 0
+        self._done_count = 0
+        # Each waits until so many entries are done.
+        self._settle_waiters: deque[tuple[int, Deferred[None]]] = deque()
         self._running = False
         self.retries = 0
         self.given_up = 0
@@ -125,152 +133,169 @@ class WriteBatcher(Generic[Entry, Answer]):
 
     @property
     def waiting(self) -> int:
-        """How many entries are not yet written, those being written included."""
+        """How many entries wait, including those of the current write."""
         return len(self._queue) + len(self._in_flight)
 
-    def put(self, entry: Entry) -> Deferred[Answer]:
+    def put(self, entry: Entry) -> Deferred[Result]:
         """
-        Have an entry written.
+        Add an entry to the next write.
 
-        :returns: a new Deferred, which fires with the writer's answer for this entry.
-            It fails with :class:`~txstathat.errors.StoreBusy` at once when too many
-            wait, with :class:`~txstathat.errors.StoreUnavailable` when the entry could
-            not be written in time, and with whatever else the writer failed with.
-            Cancelling it leaves the write alone.
+        :returns: a new Deferred, which fires with the result of this entry. It fails at
+            once with :class:`~txstathat.errors.StoreBusy` if too many entries wait,
+            with :class:`~txstathat.errors.StoreUnavailable` if the entry could not be
+            written in time, and otherwise with the failure of the write function.
+            Cancelling it does not affect the write.
         """
         if self.waiting >= self._max_entries:
             self.refused += 1
             return fail(StoreBusy(self._max_entries))
-        result: Deferred[Answer] = Deferred()
-        deadline = self._clock.seconds() + self._patience
-        self._queue.append(_Waiting(entry, deadline, result))
-        self._put += 1
+        result: Deferred[Result] = Deferred()
+        deadline = self._clock.seconds() + self._timeout
+        self._queue.append(_Pending(entry, deadline, result))
+        self._put_count += 1
         self._run()
         return result
 
     def settled(self) -> Deferred[None]:
         """
-        Wait for what has been put so far.
+        Wait for all entries put so far.
 
-        :returns: a new Deferred, which fires with ``None`` when each entry that was put
-            before is written, refused or given up. It does not fail.
+        :returns: a new Deferred, which fires with ``None`` when each of them is written
+            or has failed. It does not fail. Cancelling it does not affect the writes.
         """
         if not self.waiting:
             return succeed(None)
-        idler: Deferred[None] = Deferred()
-        self._idlers.append((self._put, idler))
-        return idler
+        waiter: Deferred[None] = Deferred()
+        self._settle_waiters.append((self._put_count, waiter))
+        return waiter
 
     def abandon(self, reason: Exception) -> None:
         """
-        Give up all that waits: each entry's Deferred fails with the reason. A write
-        under way may still succeed, unseen.
+        Give up all entries that wait: their Deferreds fail with the reason. The current
+        write may still succeed; its result is ignored.
         """
-        for delayed in (self._pause, self._lingering):
-            if delayed is not None:
-                delayed.cancel()
-        self._pause = self._lingering = None
-        lost = [*self._in_flight, *self._queue]
+        if self._retry_call is not None:
+            self._retry_call.cancel()
+            self._retry_call = None
+        self._stop_lingering()
+        pending = [*self._in_flight, *self._queue]
         self._in_flight = []
         self._queue.clear()
         failure = Failure(reason)
-        self._finish([(one, failure) for one in lost], given_up=len(lost))
+        self._finish([(one, failure) for one in pending], given_up=len(pending))
 
     def _run(self, lingered: bool = False) -> None:
-        # A loop, since a write may be done as soon as it is begun; and one at a time,
-        # since what its callbacks put comes back to here.
+        # The flag prevents recursion: a write may end before it returns, and its
+        # callbacks may put more entries. The loop takes those up.
         if self._running:
             return
         self._running = True
         try:
             while self._queue and not self._in_flight:
-                if not lingered and self._waits_for_more():
+                self._stop_lingering()
+                if not lingered and self._expects_more():
+                    self._start_lingering()
                     break
-                for _ in range(min(self._max_write, len(self._queue))):
-                    self._in_flight.append(self._queue.popleft())
-                self._attempts = 0
-                self._attempt()
+                self._start_write()
         finally:
             self._running = False
 
-    def _waits_for_more(self) -> bool:
-        if self._lingering is not None:
-            self._lingering.cancel()
-            self._lingering = None
-        wait = self._linger * self._took
-        if len(self._queue) >= self._expected or not wait:
-            return False
-        self._lingering = self._clock.callLater(wait, self._lingered)
-        return True
+    def _expects_more(self) -> bool:
+        return len(self._queue) < self._last_entries and self._linger_seconds() > 0
 
-    def _lingered(self) -> None:
-        self._lingering = None
+    def _linger_seconds(self) -> float:
+        return self._linger * self._last_duration
+
+    def _start_lingering(self) -> None:
+        self._linger_call = self._clock.callLater(
+            self._linger_seconds(), self._end_lingering
+        )
+
+    def _stop_lingering(self) -> None:
+        if self._linger_call is not None:
+            self._linger_call.cancel()
+            self._linger_call = None
+
+    def _end_lingering(self) -> None:
+        self._linger_call = None
         self._run(lingered=True)
 
-    def _attempt(self) -> None:
-        self._pause = None
-        self._begun = self._clock.seconds()
-        flying = self._in_flight
-        written = maybeDeferred(self._write, [one.entry for one in flying])
-        written.addCallbacks(
-            self._answered,
-            self._failed,
-            callbackArgs=(flying,),
-            errbackArgs=(flying,),
-        )
-        written.addErrback(self._broken, flying)
+    def _start_write(self) -> None:
+        for _ in range(min(self._max_write, len(self._queue))):
+            self._in_flight.append(self._queue.popleft())
+        self._failed_attempts = 0
+        self._attempt()
 
-    def _answered(
-        self, answers: Sequence[Answer], flying: list[_Waiting[Entry, Answer]]
+    def _attempt(self) -> None:
+        self._retry_call = None
+        self._started_at = self._clock.seconds()
+        pending = self._in_flight
+        written = maybeDeferred(self._write, [one.entry for one in pending])
+        written.addCallbacks(
+            self._write_succeeded,
+            self._write_failed,
+            callbackArgs=(pending,),
+            errbackArgs=(pending,),
+        )
+        # Also catches a list of results that is too short or too long.
+        written.addErrback(self._fail_finally, pending)
+
+    def _write_succeeded(
+        self, results: Sequence[Result], pending: list[_Pending[Entry, Result]]
     ) -> None:
-        if flying is not self._in_flight:
+        if pending is not self._in_flight:
             return  # abandoned meanwhile
-        pairs = list(zip(flying, answers, strict=True))
+        pairs = list(zip(pending, results, strict=True))
         self._in_flight = []
-        self._took = self._clock.seconds() - self._begun
-        self._expected = min(len(pairs) + len(self._queue), self._max_write)
+        self._last_duration = self._clock.seconds() - self._started_at
+        self._last_entries = min(len(pairs) + len(self._queue), self._max_write)
         self._finish(pairs)
         self._run()
 
-    def _failed(
-        self, failure: Failure, flying: list[_Waiting[Entry, Answer]]
+    def _write_failed(
+        self, failure: Failure, pending: list[_Pending[Entry, Result]]
     ) -> Failure | None:
-        if flying is not self._in_flight:
-            return None
+        if pending is not self._in_flight:
+            return None  # abandoned meanwhile
         if not isinstance(failure.value, StoreUnavailable):
             return failure
-        self._attempts += 1
-        pause = self._delay(self._attempts)
-        again = self._clock.seconds() + pause
-        late = [one for one in (*flying, *self._queue) if one.deadline < again]
-        if late:
-            self._in_flight = [one for one in flying if one.deadline >= again]
-            # Oldest first, so the late ones are at the front.
-            while self._queue and self._queue[0].deadline < again:
-                self._queue.popleft()
+        self._failed_attempts += 1
+        delay = self._delay(self._failed_attempts)
+        expired = self._take_expired(before=self._clock.seconds() + delay)
         if self._in_flight:
             self.retries += 1
-            self._pause = self._clock.callLater(pause, self._attempt)
-        if late:
-            self._finish([(one, failure) for one in late], given_up=len(late))
+            self._retry_call = self._clock.callLater(delay, self._attempt)
+        self._finish([(one, failure) for one in expired], given_up=len(expired))
         self._run()
         return None
 
-    def _broken(self, failure: Failure, flying: list[_Waiting[Entry, Answer]]) -> None:
-        if flying is self._in_flight:
-            self._in_flight = []
-            self._finish([(one, failure) for one in flying], given_up=len(flying))
-            self._run()
+    def _take_expired(self, before: float) -> list[_Pending[Entry, Result]]:
+        in_flight = self._in_flight
+        expired = [one for one in in_flight if one.deadline < before]
+        self._in_flight = [one for one in in_flight if one.deadline >= before]
+        # The oldest are at the front of the queue.
+        while self._queue and self._queue[0].deadline < before:
+            expired.append(self._queue.popleft())
+        return expired
+
+    def _fail_finally(
+        self, failure: Failure, pending: list[_Pending[Entry, Result]]
+    ) -> None:
+        if pending is not self._in_flight:
+            return
+        self._in_flight = []
+        self._finish([(one, failure) for one in pending], given_up=len(pending))
+        self._run()
 
     def _finish(
         self,
-        results: Sequence[tuple[_Waiting[Entry, Answer], Answer | Failure]],
+        results: Sequence[tuple[_Pending[Entry, Result], Result | Failure]],
         given_up: int = 0,
     ) -> None:
         self.given_up += given_up
-        self._done += len(results)
+        self._done_count += len(results)
         for one, result in results:
             one.result.callback(result)
-        # Entries are finished in the order in which they were put.
-        while self._idlers and self._idlers[0][0] <= self._done:
-            self._idlers.pop(0)[1].callback(None)
+        # Entries finish in the order in which they were put.
+        while self._settle_waiters and self._settle_waiters[0][0] <= self._done_count:
+            self._settle_waiters.popleft()[1].callback(None)

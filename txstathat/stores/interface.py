@@ -1,17 +1,18 @@
 """
-What a store is, and what goes in and out of it.
+The interface of a store, and the values that go in and out of it.
 
-A store knows nothing of axes and calendars. It keeps *cells*, each named by a Metrica's
-name, a scale, the label of a stretch of time, and a key within that stretch.
+A store stores *cells*. Four texts identify a cell: the name of its Metrica, a scale,
+the label of a time bucket, and a key within that bucket. A store does not know axes or
+calendars.
 """
 # mypy: disable-error-code="misc"
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -21,41 +22,43 @@ from txstathat.stores.batching import WriteBatcher
 
 __all__ = [
     "ANY",
-    "REMEMBER",
+    "BATCH_ID_TTL",
     "Addition",
     "Amounts",
-    "Answer",
-    "Batch",
     "Cell",
     "CellKey",
+    "Dump",
     "IEntry",
     "IStore",
     "Increment",
-    "Outcome",
+    "StoredCell",
     "TimeBucket",
+    "WriteBatch",
+    "WriteOutcome",
+    "WriteResult",
 ]
 
-#: Stands for any record, or none, in :meth:`IStore.put_record`. (A lone surrogate is no
-#: record's text: no store could encode it.)
+#: In :meth:`IStore.put_record`: whatever the record is now, or none. (A lone surrogate
+#: cannot be the text of a record: no store can encode it.)
 ANY = "\udcff"
 #: For how many seconds a store remembers the id of a batch, by default: 8 days.
-REMEMBER = 8 * 86_400
+BATCH_ID_TTL = 8 * 86_400
 
 
 class Addition(NamedTuple):
     """
-    What is added to a cell: events already summed up.
+    What to add to a cell: the sum of one or more events.
 
-    Whole numbers and floats are kept apart, so that the whole ones stay exact. A float
-    sum is kept as two floats, ``real + rest``, of which the second is what the first
-    could not hold (:func:`txstathat.stores.sums.add_floats`).
+    Whole numbers and floats have separate sums, so that the sum of whole numbers is
+    exact. The sum of floats is a pair, ``real + rest``: ``rest`` is the rounding error
+    of ``real`` (:func:`txstathat.stores.sums.add_floats`).
 
     :ivar whole: the sum of the whole amounts.
-    :ivar events: how many there were.
-    :ivar least: the least amount.
-    :ivar most: the greatest amount.
-    :ivar real: the sum of the float amounts; ``None`` when there were none.
-    :ivar rest: what ``real`` could not hold.
+    :ivar events: the number of events.
+    :ivar least: the smallest amount.
+    :ivar most: the largest amount.
+    :ivar real: the sum of the float amounts; ``None`` without any.
+    :ivar rest: the rounding error of ``real``.
     """
 
     whole: int
@@ -69,14 +72,14 @@ class Addition(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Cell:
     """
-    What a cell holds.
+    The contents of a cell.
 
-    :ivar sum: the sum of the amounts: an int while all of them were ints, else a float.
-    :ivar count: how many events there were.
-    :ivar min: the least amount.
-    :ivar max: the greatest amount.
-    :ivar parts: what ``sum`` is the sum of. Where that had to be rounded, these were
-        not: whoever adds up cells adds these.
+    :ivar sum: the sum of the amounts: an int if all of them are ints, else a float.
+    :ivar count: the number of events.
+    :ivar min: the smallest amount.
+    :ivar max: the largest amount.
+    :ivar parts: the exact summands of ``sum``, which itself may be rounded. To add
+        several cells, add their parts.
     """
 
     sum: int | float
@@ -90,11 +93,11 @@ class CellKey(NamedTuple):
     """
     The name of a cell.
 
-    :ivar name: the Metrica's name.
+    :ivar name: the name of the Metrica.
     :ivar scale: ``'all'``, ``'year'``, ``'month'``, ``'day'``, ``'hour'`` or
-        ``'minute'``; to a store any text.
-    :ivar label: the stretch of time; to a store any text.
-    :ivar key: which of the stretch's cells; to a store any text.
+        ``'minute'``; a store accepts any text.
+    :ivar label: the label of the time bucket; any text.
+    :ivar key: the key of the cell within the bucket; any text.
     """
 
     name: str
@@ -103,42 +106,62 @@ class CellKey(NamedTuple):
     key: str
 
 
+class StoredCell(NamedTuple):
+    """
+    A cell with its exact contents and its time of expiry.
+
+    :ivar name: the name of the Metrica.
+    :ivar scale: the scale.
+    :ivar label: the label of the time bucket.
+    :ivar key: the key of the cell within the bucket.
+    :ivar expires: when it expires, in Unix seconds; ``None`` for never.
+    :ivar sums: its contents.
+    """
+
+    name: str
+    scale: str
+    label: str
+    key: str
+    expires: float | None
+    sums: Addition
+
+
 class TimeBucket(NamedTuple):
     """
-    A stretch of time in which something is added.
+    A year, month, day, hour or minute, or all time, to which a batch adds something.
 
     :ivar scale: the scale.
-    :ivar label: the stretch.
-    :ivar keep: for how many seconds from now on its cells are kept, or up to a
-        thousandth longer; ``None`` is for ever.
+    :ivar label: the label.
+    :ivar ttl: after how many seconds from now its cells expire (or up to a thousandth
+        later); ``None`` for never.
     """
 
     scale: str
     label: str
-    keep: float | None
+    ttl: float | None
 
 
 class Increment(NamedTuple):
     """
-    What is added alike in several stretches.
+    The same additions to several time buckets.
 
-    :ivar stretches: in which.
-    :ivar cells: additions by Metrica's name, then key.
+    :ivar buckets: the time buckets.
+    :ivar cells: the additions, by name of the Metrica, then by key.
     """
 
-    stretches: Sequence[TimeBucket]
+    buckets: Sequence[TimeBucket]
     cells: Mapping[str, Mapping[str, Addition]]
 
 
 @dataclass(frozen=True, slots=True)
 class Amounts:
     """
-    What one batch adds.
+    Everything that one batch adds.
 
-    :ivar definitions: the definition of each Metrica in it, by name: written when the
-        store has none for that name, else they must be equal.
+    :ivar definitions: the definition of each Metrica in the batch, by name. The store
+        saves a new definition, and compares a known one.
     :ivar increments: the additions.
-    :ivar choices: choices seen, by Metrica's name and set of choices.
+    :ivar choices: new choices, by name of the Metrica and group of choices.
     """
 
     definitions: Mapping[str, str]
@@ -147,62 +170,61 @@ class Amounts:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class WriteBatch:
     """
-    Additions that are made all or none, and once.
+    Additions that a store applies all or none, and only once.
 
-    :ivar id: names the batch, so that it can be repeated.
-    :ivar digest: stands for what is in it: the same id with another digest is refused.
-    :ivar amounts: returns what it adds. It is called in a thread of the store's (and
-        again when the batch is repeated), so that working it out holds up nobody. What
-        it raises is what adding fails with; then neither this batch is added nor those
-        after it.
-    :ivar remember: for how many seconds the id is remembered.
+    :ivar id: identifies the batch, so that a caller can repeat it.
+    :ivar digest: represents its contents: the store refuses the same id with another
+        digest.
+    :ivar amounts: returns what to add. The store calls it in a thread of its own (again
+        if the batch is repeated), so that this work does not block the reactor. If it
+        raises, the whole write fails with that exception.
+    :ivar id_ttl: for how many seconds the store remembers the id.
     """
 
     id: str
     digest: str
     amounts: Callable[[], Amounts]
-    remember: float = REMEMBER
+    id_ttl: float = BATCH_ID_TTL
 
 
-class Outcome(enum.Enum):
-    """What became of a batch."""
+class WriteOutcome(enum.Enum):
+    """What a store did with a batch."""
 
-    #: It was added.
+    #: The store added it.
     ADDED = "added"
-    #: It had been added before, under this id; nothing was added.
+    #: The store had added it before, under this id; it added nothing now.
     REPEATED = "repeated"
-    #: Another batch was added before under this id; nothing was added.
+    #: The store had added another batch under this id; it added nothing now.
     CONFLICT = "conflict"
-    #: A sum would go beyond its range; nothing was added.
+    #: A sum would exceed its range; the store added nothing.
     OVERFLOW = "overflow"
-    #: A name is defined in another way; nothing was added.
+    #: A Metrica has another definition; the store added nothing.
     MISMATCH = "mismatch"
 
 
-class Answer(NamedTuple):
+class WriteResult(NamedTuple):
     """
-    A store's answer to one batch.
+    The result of writing one batch.
 
-    :ivar outcome: what became of it.
+    :ivar outcome: what the store did.
     :ivar name: for an overflow or a mismatch, the name of the Metrica concerned.
     """
 
-    outcome: Outcome
+    outcome: WriteOutcome
     name: str = ""
 
 
 class IEntry(Interface):
     """
-    What can be put into a store's gather: something that becomes a batch when it is
-    written, and may still grow until then.
+    An entry for a store's batcher. It may grow until the batcher writes it.
     """
 
-    def encode() -> Batch:
+    def encode() -> WriteBatch:
         """
-        Called when it is about to be written, once for each attempt; it must not
-        change from the first time on.
+        Return the batch to write. The batcher calls this once for each attempt. The
+        entry must not change after the first call.
 
         :returns: the same batch each time.
         """
@@ -210,72 +232,81 @@ class IEntry(Interface):
 
 class IStore(Interface):
     """
-    Keeps cells. All results are Deferreds, which fail with
-    :class:`~txstathat.errors.StoreUnavailable` when the store cannot be reached or
-    cannot write (with :class:`~txstathat.errors.StoreInterrupted` when a batch may be
-    half added), and with :class:`~txstathat.errors.StoreClosed` after :meth:`close`.
-    Cancelling a Deferred does not undo what was begun.
+    Stores cells. All results are Deferreds. They fail with
+    :class:`~txstathat.errors.StoreUnavailable` if the store cannot be reached or cannot
+    write (with :class:`~txstathat.errors.StoreInterrupted` if a batch may be partly
+    added), and with :class:`~txstathat.errors.StoreClosed` after :meth:`close`.
+    Cancelling a Deferred does not undo the work that has begun.
     """
 
-    clock: IReactorTime = Attribute("Tells the time, by default the reactor.")
-    batcher: WriteBatcher[IEntry, Answer] = Attribute(
-        "Shared by all who write in small, so that they write in large together."
+    clock: IReactorTime = Attribute("The source of time, by default the reactor.")
+    batcher: WriteBatcher[IEntry, WriteResult] = Attribute(
+        "Combines small writes into large ones. All writers of the store share it."
     )
 
-    def add(batches: Sequence[Batch]) -> Deferred[list[Answer]]:
+    def add(batches: Sequence[WriteBatch]) -> Deferred[list[WriteResult]]:
         """
-        Add batches, committed together; each is added whole or not at all.
+        Add batches in one commit. Each batch is added whole or not at all.
 
-        :param batches: with ids of their own.
-        :returns: fires with an answer for each, in their order, when what was added is
-            as safe as the store makes it.
+        :param batches: the batches, each with an id of its own.
+        :returns: fires with a result for each batch, in the same order, when the data
+            is as durable as this kind of store makes it.
         """
 
     def read(keys: Sequence[CellKey]) -> Deferred[list[Cell | None]]:
         """
         Read cells.
 
-        :returns: fires with as many cells, in the keys' order; ``None`` for one that
-            holds nothing.
+        :returns: fires with a cell for each key, in the same order; ``None`` for an
+            empty one.
         """
 
     def choices(name: str, group: str) -> Deferred[list[str]]:
         """
-        The choices seen.
+        Read the choices seen so far.
 
-        :param name: the Metrica's name.
-        :param group: which set of choices.
-        :returns: fires with them, sorted.
+        :param name: the name of the Metrica.
+        :param group: the group of choices.
+        :returns: fires with the choices, sorted.
         """
 
     def definitions(names: Sequence[str] | None = None) -> Deferred[dict[str, str]]:
         """
-        The Metricas that are kept.
+        Read the definitions of Metricas.
 
-        :param names: only these; all by default.
-        :returns: fires with their definitions by name. A name not kept is left out.
+        :param names: the names to look up; by default all.
+        :returns: fires with the definitions by name. An unknown name is left out.
         """
 
     def drop(
         name: str, unchanged: tuple[CellKey, Cell] | None = None
     ) -> Deferred[bool]:
         """
-        Forget a Metrica: its definition, choices and cells.
+        Delete a Metrica: its definition, choices and cells.
 
-        :param name: the Metrica's name.
-        :param unchanged: a cell of it and what it held: drop it only if it still holds
-            that. (In a Redis Cluster what is added in the moments between looking and
-            dropping is dropped too.)
-        :returns: fires with whether there was one and it is dropped.
+        :param name: the name of the Metrica.
+        :param unchanged: one of its cells and the contents read before: delete the
+            Metrica only if the cell is still the same. (In a Redis Cluster, points that
+            arrive between this check and the deletion are deleted too.)
+        :returns: fires with whether this call deleted it.
         """
 
     def records(kind: str) -> Deferred[dict[str, str]]:
         """
-        The records of a kind: small documents that belong to what is counted, such as
-        keys and alerts. There are hundreds of them rather than millions.
+        Read all records of a kind. Records are small documents that belong to the
+        counts, such as keys and alerts: hundreds of them, not millions.
 
         :param kind: any text.
         :returns: fires with their texts, by id.
+        """
+
+    def record(kind: str, id: str) -> Deferred[str | None]:
+        """
+        Read one record.
+
+        :param kind: any text.
+        :param id: any text.
+        :returns: fires with its text; ``None`` if the store has no such record.
         """
 
     def put_record(
@@ -286,27 +317,43 @@ class IStore(Interface):
 
         :param kind: any text.
         :param id: any text.
-        :param text: the record; ``None`` deletes it.
-        :param was: change it only if it is this now (``None``: only if there is none),
-            so that of several who want to only one does. Default: whatever it is.
-        :returns: fires with whether it is as wanted now because of this.
+        :param text: the new text; ``None`` deletes the record.
+        :param was: change the record only if this is its text now (``None``: only if it
+            does not exist). So only one of several callers makes the change. The
+            default changes it in any case.
+        :returns: fires with whether this call made the change.
         """
 
     def drop_expired(limit: int = 10_000) -> Deferred[int]:
         """
-        Give back the space of what has expired. (What has expired is never read, also
-        before this; and stores do this by themselves while they are written to.)
+        Delete expired rows. (A store never returns an expired cell, and also deletes
+        expired rows by itself while it is written to.)
 
         :param limit: how many rows to delete at most.
-        :returns: fires with how many were deleted: 0 when nothing was left to do, and
-            always 0 for a store whose server does it.
+        :returns: fires with the number of deleted rows: 0 if none are left, and always
+            0 for a store with a server that does this.
         """
 
     def close() -> Deferred[None]:
         """
-        Write what is gathered, within a bounded time, then close.
+        Write what waits in the batcher, within a bounded time, then close.
 
-        :returns: fires with ``None`` when it is closed; it does not fail. What could
-            not be written by then fails with
+        :returns: fires with ``None`` when the store is closed; it does not fail. What
+            could not be written fails with
             :class:`~txstathat.errors.StoreUnavailable`.
         """
+
+
+class Dump(Protocol):
+    """
+    Reads the whole contents of a store. Its methods block.
+    """
+
+    def definitions(self, names: Sequence[str] | None) -> dict[str, str]:
+        """Return definitions by name; ``None`` stands for all names."""
+
+    def records(self, kind: str) -> dict[str, str]:
+        """Return the texts of the records of a kind, by id."""
+
+    def cells(self) -> Iterator[StoredCell]:
+        """Yield all cells that have not expired, sorted by name, scale and label."""

@@ -1,14 +1,14 @@
 """
-The store as a Twisted program sees it: :class:`Store` runs a backend off the reactor.
+The asynchronous store: :class:`Store` runs a backend outside the reactor's thread.
 
-A backend is a plain object with blocking methods, which knows one database
-(:class:`IBackend`). All that is asynchronous about stores is here.
+A backend is a plain object with blocking methods that knows one database
+(:class:`IBackend`). Everything asynchronous about stores is in this module.
 """
 # mypy: disable-error-code="misc"
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Protocol, TypeVar, cast
 
 from twisted.internet.defer import (
@@ -19,7 +19,7 @@ from twisted.internet.defer import (
     inlineCallbacks,
     succeed,
 )
-from twisted.internet.interfaces import IReactorThreads, IReactorTime
+from twisted.internet.interfaces import IReactorCore, IReactorThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 from zope.interface import Interface, implementer
@@ -28,46 +28,53 @@ from txstathat.errors import StoreClosed, StoreUnavailable
 from txstathat.stores.batching import WriteBatcher
 from txstathat.stores.interface import (
     ANY,
-    Answer,
-    Batch,
     Cell,
     CellKey,
     IEntry,
     IStore,
+    WriteBatch,
+    WriteResult,
 )
 
 __all__ = [
-    "CLOSE_PATIENCE",
+    "CLOSE_TIMEOUT",
     "MAX_WRITE",
     "IBackend",
+    "IStoreReactor",
     "Inline",
     "Runner",
     "Store",
     "Threads",
 ]
 
-#: How many entries one write of the store's gather makes up at most: an entry may be
-#: tens of thousands of cells (:data:`txstathat.metrica.metrica.MAX_CELLS`).
+#: How many entries one write of the store's batcher has at most. An entry may be tens
+#: of thousands of cells (:data:`txstathat.metrica.metrica.MAX_CELLS`).
 MAX_WRITE = 8
-#: For how many seconds closing waits for what is gathered to be written.
-CLOSE_PATIENCE = 5.0
+#: For how many seconds closing waits until the batcher has written everything.
+CLOSE_TIMEOUT = 5.0
 
 T = TypeVar("T")
 
 
+class IStoreReactor(IReactorCore, IReactorThreads, IReactorTime):
+    """The parts of a reactor that a store uses: threads, time, and shutdown events."""
+
+
 class IBackend(Interface):
     """
-    One database, blocking. Methods mean what those of
-    :class:`~txstathat.stores.interface.IStore` mean; they raise what those fail with.
+    One database. Its methods block. They do the same as the methods of
+    :class:`~txstathat.stores.interface.IStore` with the same name, and raise what those
+    fail with.
 
-    ``add``, ``drop``, ``drop_expired`` and ``put_record`` are called one at a time, the
-    others also while one of these runs, as many at a time as the runner has readers.
+    Calls of ``add``, ``drop``, ``drop_expired`` and ``put_record`` never overlap. The
+    others may run at the same time as one of these, and in several threads at once (as
+    many as the runner has readers).
     """
 
     def open() -> None:
         """Connect, and check that the database can be used."""
 
-    def add(batches: Sequence[Batch]) -> list[Answer]:
+    def add(batches: Sequence[WriteBatch]) -> list[WriteResult]:
         """See :meth:`.IStore.add`."""
 
     def drop(name: str, unchanged: tuple[CellKey, Cell] | None) -> bool:
@@ -88,31 +95,34 @@ class IBackend(Interface):
     def records(kind: str) -> dict[str, str]:
         """See :meth:`.IStore.records`."""
 
+    def record(kind: str, id: str) -> str | None:
+        """See :meth:`.IStore.record`."""
+
     def put_record(kind: str, id: str, text: str | None, was: str | None) -> bool:
         """See :meth:`.IStore.put_record`."""
 
     def close() -> None:
-        """Disconnect. Nothing is called after this."""
+        """Disconnect. This is the last call."""
 
 
 class Runner(Protocol):
     """
-    Runs a backend's methods.
+    Runs the methods of a backend.
     """
 
     def write(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
-        """Run one that writes."""
+        """Run a function that writes. Fires with what it returns."""
 
     def read(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
-        """Run one that reads."""
+        """Run a function that reads. Fires with what it returns."""
 
     def stop(self) -> None:
-        """Stop, when nothing runs any more."""
+        """Stop. The caller makes sure that no function is running."""
 
 
 class Inline:
     """
-    Runs them at once, where they are called: for a database in memory.
+    A runner that calls each function directly: for a database in memory.
     """
 
     def write(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
@@ -127,10 +137,10 @@ class Inline:
 
 class Threads:
     """
-    Runs them in threads: one that writes, and others that read.
+    A runner with one thread for writing, and others for reading.
 
-    :param reactor: to which the results come back.
-    :param readers: how many threads read.
+    :param reactor: receives the results of the threads.
+    :param readers: the number of threads for reading.
     """
 
     def __init__(self, reactor: IReactorThreads, readers: int) -> None:
@@ -150,7 +160,7 @@ class Threads:
 
     def stop(self) -> None:
         """See :meth:`Runner.stop`."""
-        # The end of the reactor may come amid a close, which stops it as well.
+        # The reactor may shut down during a close; then both call this.
         for pool in (self._writer, self._readers):
             if pool.started:
                 pool.stop()
@@ -159,39 +169,41 @@ class Threads:
 @implementer(IStore)
 class Store:
     """
-    A store; made by :func:`txstathat.stores.open_store`.
+    A store. Use :func:`txstathat.stores.open_store` to create one.
 
-    :param backend: its database, not opened yet.
-    :param runner: runs the backend.
-    :param clock: tells the time.
-    :param reactor: closes the store when it has shut down all else, if given.
+    :param backend: the database, not opened yet.
+    :param runner: runs the methods of the backend.
+    :param clock: the source of time.
+    :param reactor: if given, the store closes when this reactor shuts down, after
+        everything else.
     """
 
     def __init__(
         self,
-        backend: Any,
+        backend: IBackend,
         runner: Runner,
         clock: IReactorTime,
-        reactor: Any = None,
+        reactor: IReactorCore | None = None,
     ) -> None:
         self.clock = clock
-        self.batcher: WriteBatcher[IEntry, Answer] = WriteBatcher(
+        self.batcher: WriteBatcher[IEntry, WriteResult] = WriteBatcher(
             self._write_entries, clock, max_write=MAX_WRITE
         )
         self._backend = backend
         self._runner = runner
         self._reactor = reactor
         self._triggers: list[Any] = []
-        self._closing: list[Deferred[None]] | None = None
+        # Those who wait for a close that has begun.
+        self._close_waiters: list[Deferred[None]] | None = None
         self._closed = False
         self._running: set[Deferred[Any]] = set()
 
     @inlineCallbacks
-    def open(self) -> Any:
+    def open(self) -> Generator[Deferred[Any], Any, Store]:
         """
-        Open the database. When that fails, the store is closed.
+        Open the database. If that fails, the store is closed.
 
-        :returns: fires with the store.
+        :returns: fires with the store; fails with what the backend raises.
         """
         try:
             yield self._call(self._runner.write, self._backend.open)
@@ -199,8 +211,8 @@ class Store:
             yield self.close()
             raise
         if self._reactor is not None:
-            # Services that are being stopped before the shutdown may still write and
-            # ask: the end comes when all that was waited for then is done.
+            # Services that stop before the shutdown may still write and read. So this
+            # flushes before the shutdown, and closes during it.
             self._triggers = [
                 self._reactor.addSystemEventTrigger(phase, "shutdown", step)
                 for phase, step in (
@@ -212,26 +224,26 @@ class Store:
 
     def _before_shutdown(self) -> Deferred[None]:
         del self._triggers[0]  # it has fired
-        return self._gathered()
+        return self._flush()
 
-    def _gathered(self) -> Deferred[None]:
+    def _flush(self) -> Deferred[None]:
         settled = self.batcher.settled()
-        return settled.addTimeout(CLOSE_PATIENCE, self.clock, lambda *_: None)
+        return settled.addTimeout(CLOSE_TIMEOUT, self.clock, lambda *_: None)
 
     def _shut_down(self) -> None:
-        # No reactor runs any more that a thread could answer to: wait for the threads.
+        # The reactor no longer delivers results from threads: wait for the threads.
         self._triggers = []
-        self._end()
+        self._refuse_calls()
         self._runner.stop()
         self._backend.close()
 
-    def _end(self) -> None:
+    def _refuse_calls(self) -> None:
         self._closed = True
         self.batcher.abandon(
             StoreUnavailable("the store was closed before this could be written")
         )
 
-    def add(self, batches: Sequence[Batch]) -> Deferred[list[Answer]]:
+    def add(self, batches: Sequence[WriteBatch]) -> Deferred[list[WriteResult]]:
         """See :meth:`.IStore.add`."""
         return self._call(self._runner.write, self._backend.add, list(batches))
 
@@ -265,6 +277,10 @@ class Store:
         """See :meth:`.IStore.records`."""
         return self._call(self._runner.read, self._backend.records, kind)
 
+    def record(self, kind: str, id: str) -> Deferred[str | None]:
+        """See :meth:`.IStore.record`."""
+        return self._call(self._runner.read, self._backend.record, kind, id)
+
     def put_record(
         self, kind: str, id: str, text: str | None, was: str | None = ANY
     ) -> Deferred[bool]:
@@ -276,36 +292,37 @@ class Store:
     def close(self) -> Deferred[None]:
         """See :meth:`.IStore.close`."""
         closed: Deferred[None] = Deferred()
-        if self._closing is not None:
-            self._closing.append(closed)
+        if self._close_waiters is not None:
+            self._close_waiters.append(closed)
             return closed
         if self._closed:
             return succeed(None)
-        self._closing = [closed]
+        self._close_waiters = [closed]
         self._close().addBoth(self._close_done)
         return closed
 
     @inlineCallbacks
-    def _close(self) -> Any:
-        yield self._gathered()
+    def _close(self) -> Generator[Deferred[Any], Any, None]:
+        yield self._flush()
         if self._closed:
-            return  # the reactor's shutdown was first
-        self._end()
-        # A backend's calls are bounded in time, each by its own time limits.
-        yield DeferredList([_outcome(one) for one in self._running])
+            return  # the shutdown of the reactor came first
+        self._refuse_calls()
+        # The time limits of the backend bound how long these take.
+        yield DeferredList([_copy_result(one) for one in self._running])
         yield self._runner.write(self._backend.close)
 
     def _close_done(self, result: object) -> None:
-        for trigger in self._triggers:
-            self._reactor.removeSystemEventTrigger(trigger)
+        if self._reactor is not None:
+            for trigger in self._triggers:
+                self._reactor.removeSystemEventTrigger(trigger)
         self._triggers = []
         self._closed = True
         self._runner.stop()
-        waiting, self._closing = self._closing or [], None
-        for closed in waiting:
+        waiters, self._close_waiters = self._close_waiters or [], None
+        for closed in waiters:
             closed.callback(None)
 
-    def _write_entries(self, entries: list[IEntry]) -> Deferred[list[Answer]]:
+    def _write_entries(self, entries: list[IEntry]) -> Deferred[list[WriteResult]]:
         return self.add([entry.encode() for entry in entries])
 
     def _call(
@@ -320,24 +337,24 @@ class Store:
         if not running.called:
             self._running.add(running)
             running.addBoth(self._ran, running)
-        # A Deferred of the caller's own: what they add to it, and when they cancel it,
-        # is no business of ours.
-        return _outcome(running)
+        # The caller gets a Deferred of its own, so that its callbacks and cancelling do
+        # not affect ours.
+        return _copy_result(running)
 
     def _ran(self, result: T, running: Deferred[Any]) -> T:
         self._running.discard(running)
         return result
 
 
-def _outcome(running: Deferred[T]) -> Deferred[T]:
+def _copy_result(source: Deferred[T]) -> Deferred[T]:
     """
-    A new Deferred that comes to the same result.
+    Return a new Deferred that fires with the result of another one, or fails with its
+    failure.
     """
-    result: Deferred[T] = Deferred()
+    copy: Deferred[T] = Deferred()
 
-    def pass_on(outcome: Any) -> Any:
-        result.callback(cast(T, outcome))
-        return None
+    def copy_result(result: Any) -> None:
+        copy.callback(cast(T, result))
 
-    running.addBoth(pass_on)
-    return result
+    source.addBoth(copy_result)
+    return copy

@@ -1,5 +1,6 @@
 """
-Sums that stay exact: whole numbers apart, floats with what they could not hold.
+Exact sums: whole numbers and floats have separate sums, and a sum of floats has its
+rounding error beside it.
 """
 
 from __future__ import annotations
@@ -18,11 +19,15 @@ def add_floats(
     real: float, rest: float, more: float, more_rest: float = 0.0
 ) -> tuple[float, float]:
     """
-    Add to a float sum, keeping what is lost by rounding (Knuth's TwoSum: The Art of
-    Computer Programming, volume 2, section 4.2.2, theorem B). So a sum of a million
-    floats is as good as a sum of two.
+    Add two float sums without losing what is rounded off (Knuth's TwoSum: The Art of
+    Computer Programming, volume 2, section 4.2.2, theorem B). So the sum of a million
+    floats is as precise as the sum of two.
 
-    :returns: the new sum, and what it could not hold.
+    :param real: the first sum.
+    :param rest: its rounding error.
+    :param more: the second sum.
+    :param more_rest: its rounding error.
+    :returns: the new sum, and its rounding error.
     """
     total = real + more
     part = total - real
@@ -32,7 +37,9 @@ def add_floats(
 
 def event(amount: int | float) -> Addition:
     """
-    One event.
+    Return the addition of one event.
+
+    :param amount: its amount.
     """
     if isinstance(amount, int):
         return Addition(amount, 1, amount, amount)
@@ -41,8 +48,9 @@ def event(amount: int | float) -> Addition:
 
 def events(amounts: Sequence[int | float]) -> Addition:
     """
-    One event or more, of these amounts.
+    Return the addition of one event or more.
 
+    :param amounts: their amounts; at least one.
     :raises OverflowError: if the sum of the floats is beyond the largest float.
     """
     if len(amounts) == 1:
@@ -50,7 +58,7 @@ def events(amounts: Sequence[int | float]) -> Addition:
     floats = [amount for amount in amounts if isinstance(amount, float)]
     real, rest = None, 0.0
     if floats:
-        # Each is the float next to the exact value.
+        # fsum returns the float nearest to the exact sum.
         real = math.fsum(floats)
         rest = math.fsum([-real, *floats])
     whole = sum(amount for amount in amounts if isinstance(amount, int))
@@ -59,7 +67,7 @@ def events(amounts: Sequence[int | float]) -> Addition:
 
 def merge(a: Addition, b: Addition) -> Addition:
     """
-    Two additions as one.
+    Combine two additions into one.
     """
     real, rest = a.real, a.rest
     if real is None:
@@ -85,13 +93,16 @@ def as_cell(
     rest: float,
 ) -> Cell:
     """
-    What a cell holds, as it is told: where what the largest float could not hold takes
-    the sum beyond it, the sum is told as that.
+    Return the contents of a cell. A sum beyond the largest float becomes the largest
+    float.
+
+    :param whole: see :class:`~txstathat.stores.interface.Addition` for all of these.
     """
     if real is None:
         return Cell(whole, events, least, most, (whole,))
     parts = (whole, real, rest)
-    # Of two floats the sum is the float next to the exact one; only of more it is not.
+    # A sum of two floats is rounded once, so it is the nearest float. A third summand
+    # needs an exact sum.
     total = whole + (real + rest)
     if whole or not math.isfinite(total):
         try:

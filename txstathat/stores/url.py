@@ -1,89 +1,78 @@
 """
-Stores by their URLs.
+Opens a store by its URL.
 """
 
 from __future__ import annotations
 
-from typing import Any
-from urllib.parse import unquote, urlsplit
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 
 from txstathat.stores.interface import IStore
+from txstathat.stores.schemes import StoreKind, sqlite_path, store_kind
 from txstathat.stores.sqlite.backend import SqliteBackend
-from txstathat.stores.store import Inline, Store, Threads
+from txstathat.stores.store import Inline, IStoreReactor, Store, Threads
 
-__all__ = ["open_store", "sqlite_path"]
+__all__ = ["REDIS_READERS", "open_store"]
+
+#: How many threads read from a Redis store.
+REDIS_READERS = 4
 
 
 def open_store(
-    url: str, *, reactor: Any = None, clock: IReactorTime | None = None
+    url: str,
+    *,
+    reactor: IStoreReactor | None = None,
+    clock: IReactorTime | None = None,
 ) -> Deferred[IStore]:
     """
     Open a store.
 
-    - ``sqlite:///var/lib/app/counts.sqlite`` is a SQLite file, made if it is not there
-      (its folder must be); ``sqlite:counts.sqlite`` is one in the working directory.
-    - ``memory:`` is a store that is gone with the process.
+    - ``sqlite:///var/lib/app/counts.sqlite`` is a SQLite file. It is created if
+      necessary, its folder is not. ``sqlite:counts.sqlite`` is a file in the working
+      directory.
+    - ``memory:`` is a store that ends with the process.
     - ``redis://host:6379/0``, ``rediss://…`` (TLS), ``unix:///run/redis.sock``,
       ``redis+cluster://…`` and ``rediss+cluster://…`` are Redis or Valkey servers; see
-      :mod:`txstathat.stores.redis` for what their URLs may hold.
+      :mod:`txstathat.stores.redis` for the options in these URLs.
 
-    :param url: which one.
-    :param reactor: runs the store's threads, and closes it at shutdown, after the
-        services; by default the global one.
-    :param clock: tells and schedules time, by default the reactor.
+    :param url: the URL of the store.
+    :param reactor: runs the threads of the store, and closes the store at shutdown,
+        after the services; by default the global reactor.
+    :param clock: the source of time, by default the reactor.
     :returns: fires with an :class:`~txstathat.stores.interface.IStore`. It fails with a
-        ``ValueError`` for a URL that is none of the above, with
-        :class:`~txstathat.errors.StoreTooNew` when a newer version wrote it, with
-        :class:`~txstathat.errors.StoreUnavailable` when it cannot be reached, and with
-        another :class:`~txstathat.errors.StoreError` when it is something else.
+        ``ValueError`` for any other URL, with
+        :class:`~txstathat.errors.StoreTooNew` if a newer version wrote the store, with
+        :class:`~txstathat.errors.StoreUnavailable` if the store cannot be reached, and
+        with another :class:`~txstathat.errors.StoreError` if it is something else.
+        Cancelling it does not stop the opening.
     """
     try:
-        return _store(url, reactor, clock).open()
+        store: Deferred[Any] = _store(url, reactor, clock).open()
+        return store
     except Exception:
         return fail()
 
 
-def _store(url: str, reactor: Any, clock: IReactorTime | None) -> Store:
-    if reactor is None:
-        from twisted.internet import reactor
-    if clock is None:
-        clock = reactor
-    parts = urlsplit(url)
-    if url == "memory:":
+def _store(
+    url: str, reactor: IStoreReactor | None, clock: IReactorTime | None
+) -> Store:
+    if store_kind(url) is StoreKind.MEMORY:
+        clock = clock or reactor or _global_reactor()
         return Store(SqliteBackend(":memory:", clock.seconds), Inline(), clock)
+    reactor = reactor or _global_reactor()
+    clock = clock or reactor
     path = sqlite_path(url)
     if path is not None:
-        return Store(
-            SqliteBackend(path, clock.seconds), Threads(reactor, 1), clock, reactor
-        )
-    if parts.scheme.removesuffix("+cluster") in ("redis", "rediss", "unix"):
-        from txstathat.stores.redis.backend import RedisBackend
+        backend = SqliteBackend(path, clock.seconds)
+        return Store(backend, Threads(reactor, 1), clock, reactor)
+    from txstathat.stores.redis.backend import RedisBackend
 
-        return Store(RedisBackend(url), Threads(reactor, 4), clock, reactor)
-    # The rest of the URL may hold a password.
-    raise ValueError(
-        f"{parts.scheme!r} is no kind of store; "
-        "these are: sqlite, memory, redis, rediss, unix, redis+cluster, rediss+cluster"
-    )
+    return Store(RedisBackend(url), Threads(reactor, REDIS_READERS), clock, reactor)
 
 
-def sqlite_path(url: str) -> str | None:
-    """
-    Where the file of a SQLite store is.
+def _global_reactor() -> IStoreReactor:
+    from twisted.internet import reactor
 
-    :param url: as for :func:`open_store`.
-    :returns: its path; ``None`` if the URL is another store's.
-    :raises ValueError: if it is a SQLite store's, and names no file.
-    """
-    parts = urlsplit(url)
-    if parts.scheme != "sqlite":
-        return None
-    path = unquote(parts.path)
-    if parts.netloc or parts.query or not path.strip("/"):
-        raise ValueError(
-            "a SQLite store is sqlite:///an/absolute/path or sqlite:a/relative/path"
-        )
-    return path
+    return cast(IStoreReactor, reactor)

@@ -32,7 +32,7 @@ from txstathat.collector.service import LISTEN, CollectorService
 from txstathat.errors import StatHatError
 from txstathat.points.model import MAX_NAME
 from txstathat.stores import IStore, open_store
-from txstathat.stores.url import sqlite_path
+from txstathat.stores.schemes import sqlite_path
 
 __all__ = ["check_store", "keys", "on_store", "serve", "stats", "store_option"]
 

@@ -96,7 +96,7 @@ class AlertRecords:
         return AlertRecord.read(text)
 
     async def _one(self, id: str) -> AlertRecord | None:
-        text = (await self._store.records(_RECORDS)).get(id)
+        text = await self._store.record(_RECORDS, id)
         return None if text is None else self._parsed(id, text)
 
     async def one(self, id: str) -> AlertRecord:

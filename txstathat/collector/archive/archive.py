@@ -49,11 +49,11 @@ from txstathat.points.timeframe import Timeframe
 from txstathat.stores.batching import WriteBatcher
 from txstathat.stores.interface import (
     Amounts,
-    Answer,
     IStore,
-    Outcome,
+    WriteBatch,
+    WriteOutcome,
+    WriteResult,
 )
-from txstathat.stores.interface import Batch as StoreBatch
 
 __all__ = ["LINGER", "MAX_CELLS", "MAX_WAITING_POINTS", "Archive"]
 
@@ -95,8 +95,8 @@ class Archive:
         self.retention = _checked(retention or {})
         self._kept = Retention(store, self.retention)
         # A write is tried once: who posted repeats it, under the same id.
-        self.batcher: WriteBatcher[PendingWrite, Answer] = WriteBatcher(
-            self._write, store.clock, patience=0, linger=LINGER
+        self.batcher: WriteBatcher[PendingWrite, WriteResult] = WriteBatcher(
+            self._write, store.clock, timeout=0, linger=LINGER
         )
         self._waiting_points = 0
         self._cardinality = CardinalityLimiter(store, max_stats)
@@ -138,35 +138,35 @@ class Archive:
             written = Deferred.fromCoroutine(self._put_new(request, _sender(batch)))
         return written.addBoth(self._written, batch, additions)
 
-    async def _put_new(self, request: PendingWrite, sender: str) -> Answer:
+    async def _put_new(self, request: PendingWrite, sender: str) -> WriteResult:
         reservation = await self._cardinality.admit(sender, request.additions.kinds)
         arrived = False
         try:
             answer = await self.batcher.put(request)
-            arrived = answer.outcome is Outcome.ADDED
+            arrived = answer.outcome is WriteOutcome.ADDED
         finally:
             self._cardinality.settled(reservation, arrived)
         return answer
 
-    def _write(self, requests: list[PendingWrite]) -> Deferred[list[Answer]]:
+    def _write(self, requests: list[PendingWrite]) -> Deferred[list[WriteResult]]:
         return Deferred.fromCoroutine(
             write_requests(self.store, requests, self.retention)
         )
 
     def _written(
-        self, answer: Answer | Failure, batch: Batch, additions: BatchDelta
+        self, answer: WriteResult | Failure, batch: Batch, additions: BatchDelta
     ) -> Any:
         self._waiting_points -= len(batch.points)
         if isinstance(answer, Failure):
             return answer
-        if answer.outcome is Outcome.CONFLICT:
+        if answer.outcome is WriteOutcome.CONFLICT:
             raise Refusal(409, "another body was sent under this Idempotency-Key")
-        if answer.outcome is Outcome.OVERFLOW:
+        if answer.outcome is WriteOutcome.OVERFLOW:
             raise overflow(answer.name)
-        if answer.outcome is Outcome.MISMATCH:
+        if answer.outcome is WriteOutcome.MISMATCH:
             sent = additions.kinds[answer.name]
             return Deferred.fromCoroutine(self._other_kind(answer.name, sent))
-        return answer.outcome is Outcome.ADDED
+        return answer.outcome is WriteOutcome.ADDED
 
     async def _other_kind(self, name: str, sent: str) -> NoReturn:
         kind = "value" if sent == "count" else "count"
@@ -195,9 +195,9 @@ class Archive:
         made = received([name], self.store.clock.seconds(), 0)
         amounts = Amounts({name: DEFINITIONS[kind]}, [made])
         (answer,) = await self.store.add(
-            [StoreBatch(uuid4().hex, "", lambda: amounts, REMEMBER_OWN)]
+            [WriteBatch(uuid4().hex, "", lambda: amounts, REMEMBER_OWN)]
         )
-        if answer.outcome is Outcome.MISMATCH:
+        if answer.outcome is WriteOutcome.MISMATCH:
             await self._other_kind(name, kind)
         await self._trash.take(stat_id(name))
         return cast(Stat, await self.stat(name))

@@ -16,12 +16,12 @@ from txstathat.collector.archive.delta import BatchDelta, NotMergeable
 from txstathat.errors import StoreInterrupted, StoreUnavailable
 from txstathat.stores.batching import retry_delay
 from txstathat.stores.interface import (
-    REMEMBER,
+    BATCH_ID_TTL,
     Amounts,
-    Answer,
-    Batch,
     IStore,
-    Outcome,
+    WriteBatch,
+    WriteOutcome,
+    WriteResult,
 )
 
 __all__ = ["FINISH", "REMEMBER_OWN", "PendingWrite", "write_requests"]
@@ -50,20 +50,20 @@ class PendingWrite:
     id: str | None
     digest: str
 
-    def batch(self, keep: Mapping[str, float | None]) -> Batch:
+    def batch(self, keep: Mapping[str, float | None]) -> WriteBatch:
         """
         The request as a batch of its own.
         """
         if self.id is None:
             return _own(lambda: self.additions.amounts(keep))
-        return Batch(
-            self.id, self.digest, lambda: self.additions.amounts(keep), REMEMBER
+        return WriteBatch(
+            self.id, self.digest, lambda: self.additions.amounts(keep), BATCH_ID_TTL
         )
 
 
 async def write_requests(
     store: IStore, requests: Sequence[PendingWrite], keep: Mapping[str, float | None]
-) -> list[Answer]:
+) -> list[WriteResult]:
     """
     Write requests, each whole or not at all.
 
@@ -83,7 +83,7 @@ async def write_requests(
         shared, *answers = await _add(store, [together, *named])
     except NotMergeable:
         return await _add(store, [request.batch(keep) for request in requests])
-    if shared.outcome is Outcome.ADDED:
+    if shared.outcome is WriteOutcome.ADDED:
         of_nameless = [shared] * len(nameless)
     else:
         # One of them cannot be added; the others can.
@@ -92,7 +92,7 @@ async def write_requests(
     return [next(waiting[request.id is not None]) for request in requests]
 
 
-async def _add(store: IStore, batches: Sequence[Batch]) -> list[Answer]:
+async def _add(store: IStore, batches: Sequence[WriteBatch]) -> list[WriteResult]:
     """
     Add batches, and finish what a fault left half done: nobody else knows the ids of
     those that came without one.
@@ -112,12 +112,12 @@ async def _add(store: IStore, batches: Sequence[Batch]) -> list[Answer]:
         await deferLater(store.clock, pause)
     # Nobody else repeats these either.
     return [
-        Answer(Outcome.ADDED)
-        if batch.digest == _NO_DIGEST and answer.outcome is Outcome.REPEATED
+        WriteResult(WriteOutcome.ADDED)
+        if batch.digest == _NO_DIGEST and answer.outcome is WriteOutcome.REPEATED
         else answer
         for batch, answer in zip(batches, answers, strict=True)
     ]
 
 
-def _own(amounts: Callable[[], Amounts]) -> Batch:
-    return Batch(uuid4().hex, _NO_DIGEST, amounts, REMEMBER_OWN)
+def _own(amounts: Callable[[], Amounts]) -> WriteBatch:
+    return WriteBatch(uuid4().hex, _NO_DIGEST, amounts, REMEMBER_OWN)

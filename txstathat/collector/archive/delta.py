@@ -150,9 +150,9 @@ class BatchDelta:
 
 def _kept_longer(stretch: TimeBucket, ahead: Mapping[str, float]) -> TimeBucket:
     # What is ahead is asked for in its own time, and for as long from then on.
-    if stretch.keep is None or stretch.label not in ahead:
+    if stretch.ttl is None or stretch.label not in ahead:
         return stretch
-    return stretch._replace(keep=stretch.keep + ahead[stretch.label])
+    return stretch._replace(ttl=stretch.ttl + ahead[stretch.label])
 
 
 def _by_stat(points: Iterable[Parts]) -> dict[str, list[int | float]]:

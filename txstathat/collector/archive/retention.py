@@ -56,7 +56,7 @@ class Retention:
         """
         for scale, keep in self._keep.items():
             while True:
-                text = (await self._store.records(_RECORDS)).get(scale)
+                text = await self._store.record(_RECORDS, scale)
                 history = read_history(text or "[]")
                 if history and history[-1][1] == keep:
                     break

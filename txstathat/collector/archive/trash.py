@@ -45,7 +45,7 @@ class Trash:
         """
         Take a stat out of it, and tell whether it was there.
         """
-        if id not in await self._store.records(_KIND):
+        if await self._store.record(_KIND, id) is None:
             return False
         return await self._store.put_record(_KIND, id, None)
 
@@ -53,7 +53,7 @@ class Trash:
         """
         Until when a stat is in it, in Unix seconds; ``None`` if it is not.
         """
-        text = (await self._store.records(_KIND)).get(stat_id(name))
+        text = await self._store.record(_KIND, stat_id(name))
         return None if text is None else int(json.loads(text)["deleted_at"]) + KEEP
 
     async def without(self, stats: Sequence[Stat]) -> list[Stat]:

@@ -291,7 +291,7 @@ class Keys:
             took so long.
         """
         while True:
-            was = (await self._store.records(_RECORDS)).get(name)
+            was = await self._store.record(_RECORDS, name)
             if not await self._change_claim(claim, claim):
                 return False
             if was == text or await self._store.put_record(_RECORDS, name, text, was):
@@ -306,9 +306,8 @@ class Keys:
         clock = self._store.clock
         seen, since = None, clock.seconds()
         while True:
-            claims = await self._store.records(_CLAIM)
+            claim = await self._store.record(_CLAIM, "")
             await self.load()
-            claim = claims.get("")
             if claim is None and self._keys:
                 return None
             if claim != seen:

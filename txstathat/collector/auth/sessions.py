@@ -71,8 +71,8 @@ class Sessions:
 
         :raises StoreError: if that cannot be told.
         """
-        record = (await self._records(_SESSIONS)).get(hash_key(session))
-        return record is not None and await self._holds(record)
+        text = await self._store.record(_SESSIONS, hash_key(session))
+        return text is not None and await self._holds(json.loads(text))
 
     async def _holds(self, record: dict[str, Any]) -> bool:
         if record["until"] <= self._now():
@@ -107,7 +107,7 @@ class Sessions:
             use one at once it is good for one.
         """
         id = hash_key(link)
-        text = (await self._store.records(_LINKS)).get(id)
+        text = await self._store.record(_LINKS, id)
         if text is None or not await self._holds(json.loads(text)):
             return None
         if not await self._store.put_record(_LINKS, id, None, was=text):

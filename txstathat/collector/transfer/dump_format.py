@@ -25,8 +25,7 @@ from txstathat.collector.archive.retention import read_history
 from txstathat.collector.archive.stats import DEFINITIONS
 from txstathat.errors import InvalidPoint
 from txstathat.points.model import MAX_INTEGER, check_name
-from txstathat.stores.dump import Dump
-from txstathat.stores.interface import Addition
+from txstathat.stores.interface import Addition, Dump
 
 __all__ = [
     "MAX_CELLS",
@@ -149,7 +148,7 @@ def portable_lines(dump: Dump) -> Iterator[str]:
             rows = [
                 [
                     cell.label,
-                    cell.until,
+                    cell.expires,
                     *cell.sums[: 4 if cell.sums.real is None else 6],
                 ]
                 for cell in some

@@ -24,11 +24,11 @@ from txstathat.collector.transfer.dump_format import (
 from txstathat.errors import StatHatError
 from txstathat.stores.interface import (
     Amounts,
-    Batch,
     Increment,
     IStore,
-    Outcome,
     TimeBucket,
+    WriteBatch,
+    WriteOutcome,
 )
 
 __all__ = ["REMEMBER_LINES", "CannotRestore", "check_portable", "restore"]
@@ -121,7 +121,7 @@ async def _claim(store: IStore, export: str) -> bool:
 
     :returns: whether there is anything left to do.
     """
-    text = (await store.records(_KIND)).get(_ID)
+    text = await store.record(_KIND, _ID)
     if text == _claimed(export, done=True):
         return False
     claim = _claimed(export, done=False)
@@ -145,7 +145,7 @@ async def _add(
     for number, line, cells in lines:
         numbers.append(number)
         batches.append(
-            Batch(
+            WriteBatch(
                 f"export-{export}-{number}",
                 hashlib.sha256(line.encode("utf-8")).hexdigest(),
                 partial(_amounts, cells, now),
@@ -156,11 +156,11 @@ async def _add(
         return
     answers = await store.add(batches)
     for number, answer in zip(numbers, answers, strict=True):
-        if answer.outcome is Outcome.CONFLICT:
+        if answer.outcome is WriteOutcome.CONFLICT:
             raise CannotRestore(
                 f"line {number}: has changed since it was brought back in part"
             )
-        if answer.outcome not in (Outcome.ADDED, Outcome.REPEATED):
+        if answer.outcome not in (WriteOutcome.ADDED, WriteOutcome.REPEATED):
             raise CannotRestore(
                 f"line {number}: {answer.name!r} cannot be added to what has come in "
                 "since: bring an export back before points are sent"

@@ -1,12 +1,8 @@
 """
-The Redis backend: for many processes and machines. Valkey is the same to it.
+The Redis backend: for many processes and machines. It works with Valkey too.
 
-URLs are redis-py's (``redis://user:password@host:6379/0``, ``rediss://…`` with TLS,
-``unix:///run/redis.sock``), with ``redis+cluster://`` and ``rediss+cluster://`` for a
-Redis Cluster, of which any node will do. Their query may hold redis-py's options (such
-as ``ssl_ca_certs``) and ``prefix``, with which all keys begin.
-
-What is kept under which key is told in :mod:`txstathat.stores.redis.keys`.
+:mod:`txstathat.stores.redis` describes the URLs, :mod:`txstathat.stores.redis.keys` the
+keys.
 """
 
 from __future__ import annotations
@@ -34,14 +30,14 @@ from txstathat.points.model import MAX_INTEGER
 from txstathat.stores.interface import (
     ANY,
     Amounts,
-    Answer,
-    Batch,
     Cell,
     CellKey,
-    Outcome,
+    WriteBatch,
+    WriteOutcome,
+    WriteResult,
 )
-from txstathat.stores.redis.keys import PREFIX, Keys, as_json, slot_tag
-from txstathat.stores.redis.parts import Part, milliseconds, read_cell
+from txstathat.stores.redis.keys import PREFIX, KeyNames, as_json, slot_tag
+from txstathat.stores.redis.parts import Part, milliseconds, read_cell, split_by_slot
 from txstathat.stores.redis.scripts import ADD, CLAIM, PUT_RECORD, READ
 from txstathat.stores.store import IBackend
 
@@ -51,16 +47,16 @@ __all__ = [
     "RedisBackend",
 ]
 
-#: For how many seconds a reply is waited for, by default (``socket_timeout``).
+#: For how many seconds to wait for a reply, by default (``socket_timeout``).
 COMMAND_SECONDS = 2.0
-#: For how many seconds a connection is waited for, by default
+#: For how many seconds to wait for a connection, by default
 #: (``socket_connect_timeout``).
 CONNECT_SECONDS = 1.0
 
 _VERSION = 1
 
-# What Redis says when it cannot serve now, and may later.
-_PASSING = re.compile(
+# The error codes of Redis for a temporary condition.
+_TEMPORARY = re.compile(
     "MISCONF|NOREPLICAS|LOADING|BUSY|OOM|READONLY|MASTERDOWN|CLUSTERDOWN"
 )
 
@@ -68,16 +64,16 @@ _PASSING = re.compile(
 @implementer(IBackend)
 class RedisBackend:
     """
-    A Redis server, or a cluster of them.
+    A Redis server, or a Redis Cluster.
 
-    :param url: see this module.
-    :raises ValueError: if it is not valid.
+    :param url: see :mod:`txstathat.stores.redis`.
+    :raises ValueError: if its prefix is not valid.
     """
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
-        self._keys = Keys(query.pop("prefix", PREFIX))
+        self._keys = KeyNames(query.pop("prefix", PREFIX))
         query.setdefault("socket_timeout", str(COMMAND_SECONDS))
         query.setdefault("socket_connect_timeout", str(CONNECT_SECONDS))
         self._clustered = parts.scheme.endswith("+cluster")
@@ -92,11 +88,12 @@ class RedisBackend:
 
     def open(self) -> None:
         """
-        Connect.
+        Connect to the server.
 
         :raises StoreTooNew: if a newer version of this package wrote to it.
         :raises StoreUnavailable: if it cannot be reached.
-        :raises StoreError: if it refuses, or is a cluster or none against the URL.
+        :raises StoreError: if it refuses the connection, or if only one of the URL and
+            the server is of a cluster.
         """
         with _translate_errors():
             if self._clustered:
@@ -111,8 +108,8 @@ class RedisBackend:
             found = int(self._client.get(self._keys.version))
         if found > _VERSION:
             raise StoreTooNew(
-                f"the store has version {found} and this is for up to {_VERSION}: "
-                "use the newer txStatHat that wrote it"
+                f"the store has version {found}, and this txStatHat reads versions up "
+                f"to {_VERSION}; use the newer txStatHat that wrote it"
             )
 
     def close(self) -> None:
@@ -124,77 +121,59 @@ class RedisBackend:
 
     # -- writing
 
-    def add(self, batches: Sequence[Batch]) -> list[Answer]:
+    def add(self, batches: Sequence[WriteBatch]) -> list[WriteResult]:
         """See :meth:`.IStore.add`."""
         with _translate_errors():
             return [self._add_once(batch, batch.amounts()) for batch in batches]
 
-    def _add_once(self, batch: Batch, amounts: Amounts) -> Answer:
+    def _add_once(self, batch: WriteBatch, amounts: Amounts) -> WriteResult:
         for _, added in amounts.increments:
             for name, cells in added.items():
                 if any(abs(one.whole) > MAX_INTEGER for one in cells.values()):
-                    return Answer(Outcome.OVERFLOW, name)
+                    return WriteResult(WriteOutcome.OVERFLOW, name)
         if not self._clustered:
             part = Part(self._keys, batch, slot_tag(batch.id))
             part.definitions = amounts.definitions
-            for stretches, added in amounts.increments:
+            for buckets, added in amounts.increments:
                 for name, cells in added.items():
-                    part.add(name, stretches, cells)
-            for group in amounts.choices.items():
-                part.choices.append(group)
-            return _answer(self._run(part, "apply"))
-        return self._add_parts(batch, amounts)
+                    part.add(name, buckets, cells)
+            part.choices += amounts.choices.items()
+            return _to_result(self._run(part, "apply"))
+        return self._add_parts(batch, split_by_slot(self._keys, batch, amounts))
 
-    def _add_parts(self, batch: Batch, amounts: Amounts) -> Answer:
-        parts: dict[str, Part] = {}
-
-        def part(tag: str) -> Part:
-            if tag not in parts:
-                parts[tag] = Part(self._keys, batch, tag)
-            return parts[tag]
-
-        if amounts.definitions:
-            part("names").definitions = amounts.definitions
-        for stretches, added in amounts.increments:
-            for name, cells in added.items():
-                for stretch in stretches:
-                    tag = slot_tag(name, stretch.label[:10])
-                    part(tag).add(name, [stretch], cells)
-        for (name, group), choices in amounts.choices.items():
-            part(slot_tag(name)).choices.append(((name, group), choices))
-
+    def _add_parts(self, batch: WriteBatch, parts: Sequence[Part]) -> WriteResult:
         claim = self._claim(batch, "begin")
         if claim in ("repeated", "conflict"):
-            return _answer(claim)
+            return _to_result(claim)
         missing = []
-        for one in parts.values():
-            checked = self._run(one, "check")
+        for part in parts:
+            checked = self._run(part, "check")
             if checked not in ("fine", "repeated"):
                 if claim == "begun":
                     self._claim(batch, "release")
-                return _answer(checked)
+                return _to_result(checked)
             if checked == "fine":
-                missing.append(one)
+                missing.append(part)
         try:
             with _translate_errors():
                 return self._apply(batch, missing)
         except StoreUnavailable as error:
             raise StoreInterrupted(str(error)) from error
 
-    def _apply(self, batch: Batch, parts: Sequence[Part]) -> Answer:
-        for one in parts:
-            applied = self._run(one, "apply")
+    def _apply(self, batch: WriteBatch, parts: Sequence[Part]) -> WriteResult:
+        for part in parts:
+            applied = self._run(part, "apply")
             if applied not in ("added", "repeated"):
-                return _answer(applied)
-        return _answer(self._claim(batch, "done"))
+                return _to_result(applied)
+        return _to_result(self._claim(batch, "done"))
 
     def _run(self, part: Part, mode: str) -> str:
         keys, plan = part.call()
         return str(self._add_script(keys=keys, args=[plan, mode]), "utf-8")
 
-    def _claim(self, batch: Batch, what: str) -> str:
+    def _claim(self, batch: WriteBatch, step: str) -> str:
         key = self._keys.batch(batch.id)
-        arguments = [batch.digest, milliseconds(batch.remember), what]
+        arguments = [batch.digest, milliseconds(batch.id_ttl), step]
         return str(self._claim_script(keys=[key], args=arguments), "utf-8")
 
     def drop(self, name: str, unchanged: tuple[CellKey, Cell] | None = None) -> bool:
@@ -203,7 +182,7 @@ class RedisBackend:
         with _translate_errors():
             keys = list(self._client.scan_iter(match=pattern, count=1000))
             if self._clustered:
-                if not self._holds(unchanged):
+                if not self._is_unchanged(unchanged):
                     return False
                 existed = self._client.hdel(self._keys.names, name)
                 for key in keys:
@@ -211,8 +190,8 @@ class RedisBackend:
                 return bool(existed)
             with self._client.pipeline() as pipeline:
                 if unchanged is not None:
-                    pipeline.watch(self._keys.stretch(*unchanged[0][:3]))
-                if not self._holds(unchanged):
+                    pipeline.watch(self._keys.bucket(*unchanged[0][:3]))
+                if not self._is_unchanged(unchanged):
                     return False
                 pipeline.multi()
                 pipeline.hdel(self._keys.names, name)
@@ -221,13 +200,13 @@ class RedisBackend:
                 try:
                     return bool(pipeline.execute()[0])
                 except exceptions.WatchError:
-                    return False  # it has just changed
+                    return False  # the cell has just changed
 
-    def _holds(self, unchanged: tuple[CellKey, Cell] | None) -> bool:
-        return unchanged is None or self.read([unchanged[0]]) == [unchanged[1]]
+    def _is_unchanged(self, cell: tuple[CellKey, Cell] | None) -> bool:
+        return cell is None or self.read([cell[0]]) == [cell[1]]
 
     def drop_expired(self, limit: int) -> int:
-        """Redis does it by itself: 0."""
+        """Return 0: Redis itself deletes expired keys."""
         return 0
 
     # -- reading
@@ -235,31 +214,33 @@ class RedisBackend:
     def read(self, keys: Sequence[CellKey]) -> list[Cell | None]:
         """See :meth:`.IStore.read`."""
         if len(keys) == 1:
-            # The shortest way for the commonest question, a total.
+            # The fast way for the most common read, a total.
             (name, scale, label, key) = keys[0]
             with _translate_errors():
-                stretch = self._keys.stretch(name, scale, label)
-                text = self._reader().hget(stretch, key)
+                text = self._reader().hget(self._keys.bucket(name, scale, label), key)
             return [None if text is None else read_cell(_text(text))]
-        # By stretch: the keys wanted of it, and where in the result their cells go.
+        # For each bucket: the keys to read, and the indexes of their cells in the
+        # result.
         wanted: dict[str, tuple[list[str], list[int]]] = {}
-        for place, (name, scale, label, key) in enumerate(keys):
-            stretch = self._keys.stretch(name, scale, label)
-            fields, places = wanted.setdefault(stretch, ([], []))
+        for index, (name, scale, label, key) in enumerate(keys):
+            bucket = self._keys.bucket(name, scale, label)
+            fields, indexes = wanted.setdefault(bucket, ([], []))
             fields.append(key)
-            places.append(place)
+            indexes.append(index)
         with _translate_errors():
-            texts = self._read_texts({key: both[0] for key, both in wanted.items()})
+            texts = self._read_texts(
+                {bucket: fields for bucket, (fields, _) in wanted.items()}
+            )
         cells: list[Cell | None] = [None] * len(keys)
-        for (_, places), several in zip(wanted.values(), texts, strict=True):
-            for place, text in zip(places, several, strict=True):
-                cells[place] = read_cell(text) if text else None
+        for (_, indexes), bucket_texts in zip(wanted.values(), texts, strict=True):
+            for index, text in zip(indexes, bucket_texts, strict=True):
+                cells[index] = read_cell(text) if text else None
         return cells
 
     def _reader(self) -> Any:
         """
-        The client of this thread, with a connection of its own: to take one from a
-        pool costs a third of what a total costs.
+        Return the client of this thread. It has a connection of its own, since taking
+        one from a pool would be a third of the cost of reading a total.
         """
         if self._clustered:
             return self._client
@@ -272,19 +253,19 @@ class RedisBackend:
             self._readers.append(client)
             return client
 
-    def _read_texts(self, stretches: dict[str, list[str]]) -> Iterable[list[str]]:
+    def _read_texts(self, buckets: dict[str, list[str]]) -> Iterable[list[str]]:
         if self._clustered:
             pipeline = self._client.pipeline()
-            for stretch, fields in stretches.items():
-                pipeline.hmget(stretch, fields)
-            return [[_text(one) for one in several] for several in pipeline.execute()]
-        read = self._read_script(
-            keys=list(stretches),
-            args=[as_json(list(stretches.values()))],
+            for bucket, fields in buckets.items():
+                pipeline.hmget(bucket, fields)
+            return [[_text(one) for one in texts] for texts in pipeline.execute()]
+        reply = self._read_script(
+            keys=list(buckets),
+            args=[as_json(list(buckets.values()))],
             client=self._reader(),
         )
-        lines = iter(_text(read).split("\n"))
-        return [[next(lines) for _ in fields] for fields in stretches.values()]
+        lines = iter(_text(reply).split("\n"))
+        return [[next(lines) for _ in fields] for fields in buckets.values()]
 
     def choices(self, name: str, group: str) -> list[str]:
         """See :meth:`.IStore.choices`."""
@@ -300,10 +281,10 @@ class RedisBackend:
                 return {_text(name): _text(found[name]) for name in sorted(found)}
             if not names:
                 return {}
-            several = self._client.hmget(self._keys.names, list(names))
+            found = self._client.hmget(self._keys.names, list(names))
         return {
             name: _text(definition)
-            for name, definition in zip(names, several, strict=True)
+            for name, definition in zip(names, found, strict=True)
             if definition is not None
         }
 
@@ -314,6 +295,12 @@ class RedisBackend:
         with _translate_errors():
             found = self._client.hgetall(self._keys.records(kind))
         return {_text(id): _text(found[id]) for id in sorted(found)}
+
+    def record(self, kind: str, id: str) -> str | None:
+        """See :meth:`.IStore.record`."""
+        with _translate_errors():
+            found = self._client.hget(self._keys.records(kind), id)
+        return None if found is None else _text(found)
 
     def put_record(self, kind: str, id: str, text: str | None, was: str | None) -> bool:
         """See :meth:`.IStore.put_record`."""
@@ -327,14 +314,14 @@ class RedisBackend:
 
 
 def _retry() -> Retry:
-    # Once more at once, since a connection that was kept may have gone stale; what
-    # takes longer is for those above, who know the batch's id, to repeat.
+    # Try once more at once, since a pooled connection may be stale. The callers, which
+    # know the id of the batch, repeat what takes longer.
     return Retry(NoBackoff(), 1)
 
 
-def _answer(said: str) -> Answer:
-    outcome, _, name = said.partition(":")
-    return Answer(Outcome(outcome), name)
+def _to_result(reply: str) -> WriteResult:
+    outcome, _, name = reply.partition(":")
+    return WriteResult(WriteOutcome(outcome), name)
 
 
 def _text(reply: bytes | None) -> str:
@@ -349,7 +336,7 @@ def _translate_errors() -> Iterator[None]:
         raise StoreError(f"Redis refused the password: {error}") from error
     except exceptions.MovedError as error:
         raise StoreError(
-            "Redis: this is a node of a cluster; write redis+cluster:// in the URL"
+            "Redis: this is a node of a cluster; use redis+cluster:// in the URL"
         ) from error
     except (
         exceptions.ConnectionError,
@@ -361,6 +348,6 @@ def _translate_errors() -> Iterator[None]:
     ) as error:
         raise StoreUnavailable(f"Redis: {error}") from error
     except exceptions.RedisError as error:
-        if _PASSING.search(str(error)):
+        if _TEMPORARY.search(str(error)):
             raise StoreUnavailable(f"Redis: {error}") from error
         raise StoreError(f"Redis: {error}") from error

@@ -1,5 +1,5 @@
 """
-Reading all that a Redis store holds; see :mod:`txstathat.stores.dump`.
+Reads the whole contents of a Redis store; see :mod:`txstathat.stores.dump`.
 """
 
 from __future__ import annotations
@@ -10,24 +10,25 @@ from collections.abc import Callable, Iterator, Sequence
 from redis import exceptions
 
 from txstathat.errors import StoreUnavailable
-from txstathat.stores.dump import StoredCell
+from txstathat.stores.interface import StoredCell
 from txstathat.stores.redis.backend import RedisBackend
 from txstathat.stores.redis.parts import read_addition
 
 __all__ = ["RedisDump"]
 
-#: How many stretches are read at once.
-_AT_ONCE = 500
-# What PTTL says of a key without a limit, and of one that is not there any more.
-_FOR_EVER, _GONE = -1, -2
+# How many time buckets to read in one pipeline.
+_CHUNK = 500
+# What the command PTTL returns for a key that never expires, and for a missing key.
+_NO_EXPIRY, _NO_KEY = -1, -2
 
 
 class RedisDump(RedisBackend):
     """
-    A Redis store, open to be read.
+    The contents of a Redis store. It implements
+    :class:`~txstathat.stores.interface.Dump`.
 
-    :param url: as for :class:`~txstathat.stores.redis.RedisBackend`.
-    :param seconds: tells the time, in Unix seconds.
+    :param url: as for :class:`~txstathat.stores.redis.backend.RedisBackend`.
+    :param seconds: returns the time, in Unix seconds.
     """
 
     def __init__(self, url: str, seconds: Callable[[], float]) -> None:
@@ -36,18 +37,19 @@ class RedisDump(RedisBackend):
 
     def cells(self) -> Iterator[StoredCell]:
         """
-        See :meth:`.Dump.cells`. The names of all stretches are held in memory.
+        See :meth:`.Dump.cells`. It holds the names of all time buckets in memory.
         """
         try:
-            stretches = self._stretches()
-            for first in range(0, len(stretches), _AT_ONCE):
-                yield from self._read_stretches(stretches[first : first + _AT_ONCE])
+            buckets = self._buckets()
+            for first in range(0, len(buckets), _CHUNK):
+                yield from self._read_buckets(buckets[first : first + _CHUNK])
         except exceptions.RedisError as error:
             raise StoreUnavailable(f"Redis: {error}") from error
 
-    def _stretches(self) -> list[tuple[str, str, str]]:
+    def _buckets(self) -> list[tuple[str, str, str]]:
         found = set()
-        # What follows the slot's tag is JSON: of three texts where it is a stretch.
+        # JSON follows the tag of the slot; for a time bucket it is a list of three
+        # texts.
         for key in self._client.scan_iter(
             match=f"{self._keys.prefix}:{{??}}:\\[*", count=1000
         ):
@@ -56,22 +58,22 @@ class RedisDump(RedisBackend):
                 found.add(tuple(parts))
         return sorted(found)
 
-    def _read_stretches(
-        self, stretches: Sequence[tuple[str, str, str]]
+    def _read_buckets(
+        self, buckets: Sequence[tuple[str, str, str]]
     ) -> Iterator[StoredCell]:
         pipeline = self._client.pipeline(transaction=False)
-        for stretch in stretches:
-            key = self._keys.stretch(*stretch)
+        for bucket in buckets:
+            key = self._keys.bucket(*bucket)
             pipeline.hgetall(key)
             pipeline.pttl(key)
-        answers = pipeline.execute()
+        replies = pipeline.execute()
         now = self._seconds()
-        for stretch, cells, left in zip(
-            stretches, answers[::2], answers[1::2], strict=True
+        for bucket, cells, pttl in zip(
+            buckets, replies[::2], replies[1::2], strict=True
         ):
-            if left == _GONE:
+            if pttl == _NO_KEY:
                 continue
-            until = None if left == _FOR_EVER else now + left / 1000
+            expires = None if pttl == _NO_EXPIRY else now + pttl / 1000
             for key in sorted(cells):
                 sums = read_addition(cells[key].decode("utf-8"))
-                yield StoredCell(*stretch, key.decode("utf-8"), until, sums)
+                yield StoredCell(*bucket, key.decode("utf-8"), expires, sums)

@@ -1,9 +1,9 @@
 """
-What is kept under which key in Redis.
+The names of the keys in Redis.
 
-Cells are hashes, one for each stretch of time; they spread over the slots of a cluster
-by day: what is in braces decides a key's slot. The keys' parts are JSON, so no name can
-be taken for another.
+Each time bucket is a hash of its cells. The text in braces decides the slot of a key in
+a cluster, so that days spread over the slots. The parts of a key are JSON, so that
+different names never make the same key.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from json.encoder import encode_basestring_ascii as _quote
 from typing import Any
 from zlib import crc32
 
-__all__ = ["PREFIX", "Keys", "as_json", "slot_tag"]
+__all__ = ["PREFIX", "KeyNames", "as_json", "slot_tag"]
 
-#: With what all keys begin, by default.
+#: The beginning of all keys, by default.
 PREFIX = "txstathat"
 
 _TAGS = [f"{n:02x}" for n in range(256)]
@@ -24,69 +24,70 @@ _TAGS = [f"{n:02x}" for n in range(256)]
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
-class Keys:
+class KeyNames:
     """
-    The keys of a store.
+    The names of the keys of a store.
 
-    :param prefix: with what all of them begin.
+    :param prefix: the beginning of all keys.
     :raises ValueError: if it is not valid.
 
-    :ivar prefix: that.
+    :ivar prefix: the same.
     """
 
     def __init__(self, prefix: str) -> None:
         if not re.fullmatch(r"[\w.:-]+", prefix):
             raise ValueError(
-                "the prefix of a Redis store is made of letters, digits and _ . : -"
+                f"the prefix of a Redis store must consist of letters, digits and "
+                f"_ . : -, not {prefix!r}"
             )
         self.prefix = prefix
-        #: The hash of definitions.
+        #: The hash of the definitions.
         self.names = self.key("names", "names")
-        #: The version of all this.
+        #: The version of this layout.
         self.version = self.key("names", "version")
 
     def key(self, tag: str, rest: str) -> str:
         """
-        A key in the slot of a tag.
+        Return a key in the slot of a tag.
         """
         return f"{self.prefix}:{{{tag}}}:{rest}"
 
-    def stretch(self, name: str, scale: str, label: str) -> str:
+    def bucket(self, name: str, scale: str, label: str) -> str:
         """
-        The hash of a stretch's cells.
+        Return the key of the hash of the cells of a time bucket.
         """
-        # All of a day is in one slot: so few parts make up a batch.
+        # All buckets of a day are in one slot, so that a batch has few parts.
         tag = slot_tag(name, label[:10])
         return self.key(tag, f"[{_quote(name)},{_quote(scale)},{_quote(label)}]")
 
     def choices(self, name: str, group: str) -> str:
         """
-        The set of choices seen.
+        Return the key of the set of the choices in a group.
         """
         return self.key(slot_tag(name), as_json([name, None, group]))
 
     def pattern(self, name: str) -> str:
         """
-        What matches all keys of a Metrica, since they begin with its name.
+        Return a pattern that matches all keys of a Metrica; these begin with its name.
         """
         return _glob(self.prefix) + ":{??}:" + _glob(f"[{as_json(name)},") + "*"
 
     def batch(self, id: str) -> str:
         """
-        In a cluster, what is known of a batch.
+        Return the key of the state of a batch, in a cluster.
         """
         return self.key(slot_tag(id), f"batch:{id}")
 
     def records(self, kind: str) -> str:
         """
-        The hash of the records of a kind.
+        Return the key of the hash of the records of a kind.
         """
         return self.key("names", f"records:{as_json(kind)}")
 
 
 def slot_tag(name: str, day: str | None = None) -> str:
     """
-    The tag of the slot of a Metrica, or of a day of it.
+    Return the tag of the slot of a Metrica, or of one of its days.
     """
     parts = _quote(name) if day is None else f"{_quote(name)},{_quote(day)}"
     return _TAGS[crc32(f"[{parts}]".encode("ascii")) % len(_TAGS)]
@@ -94,7 +95,7 @@ def slot_tag(name: str, day: str | None = None) -> str:
 
 def as_json(thing: Any) -> str:
     """
-    JSON without spaces.
+    Return a value as JSON without spaces.
     """
     return _ENCODER.encode(thing)
 

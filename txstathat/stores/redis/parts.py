@@ -1,54 +1,63 @@
 """
-A batch as the scripts of a Redis store take it, and its cells as the texts that they
-are there.
+Converts a batch to the arguments of the Redis scripts, and cells to and from the texts
+in Redis.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
-from txstathat.stores.interface import Addition, Batch, Cell, TimeBucket
-from txstathat.stores.redis.keys import Keys, as_json
+from txstathat.stores.interface import (
+    Addition,
+    Amounts,
+    Cell,
+    TimeBucket,
+    WriteBatch,
+)
+from txstathat.stores.redis.keys import KeyNames, as_json, slot_tag
 from txstathat.stores.sums import as_cell
 
-__all__ = ["Part", "milliseconds", "read_addition", "read_cell"]
+__all__ = ["Part", "milliseconds", "read_addition", "read_cell", "split_by_slot"]
 
 
 class Part:
     """
-    The part of a batch that one call of :data:`.redis_scripts.ADD` adds.
+    A part of a batch: what one call of the script :data:`.scripts.ADD` adds.
 
-    :param keys: the store's keys.
+    :param keys: the names of the store's keys.
     :param batch: the batch.
-    :param tag: of the slot in which all of it is.
+    :param tag: the tag of the slot of all keys in it.
 
-    :ivar definitions: of Metricas, by name.
-    :ivar choices: choices seen, with their Metrica's name and group.
+    :ivar definitions: the definitions of Metricas, by name.
+    :ivar choices: the new choices, with the name of their Metrica and their group.
     """
 
-    def __init__(self, keys: Keys, batch: Batch, tag: str) -> None:
+    def __init__(self, keys: KeyNames, batch: WriteBatch, tag: str) -> None:
         self._keys = keys
         self._batch = batch
         self._tag = tag
         self._call: tuple[list[str], str] | None = None
-        self.definitions: Any = {}
-        self.increments: list[
+        self.definitions: Mapping[str, str] = {}
+        self._increments: list[
             tuple[str, Sequence[TimeBucket], Mapping[str, Addition]]
         ] = []
         self.choices: list[tuple[tuple[str, str], Sequence[str]]] = []
 
     def add(
-        self, name: str, stretches: Sequence[TimeBucket], cells: Mapping[str, Addition]
+        self, name: str, buckets: Sequence[TimeBucket], cells: Mapping[str, Addition]
     ) -> None:
         """
-        Add to some stretches of a Metrica.
+        Include the same additions to several time buckets of a Metrica.
+
+        :param name: the name of the Metrica.
+        :param buckets: the buckets; each of them only once in a part.
+        :param cells: the additions by key.
         """
-        self.increments.append((name, stretches, cells))
+        self._increments.append((name, buckets, cells))
 
     def call(self) -> tuple[list[str], str]:
         """
-        What the script is called with: keys, and the plan.
+        Return the arguments of the script: keys, and the plan as JSON.
         """
         if self._call is None:
             self._call = self._prepare()
@@ -58,36 +67,57 @@ class Part:
         keys = [
             self._keys.key(self._tag, f"part:{self._batch.id}"),
             self._keys.key(self._tag, "scratch"),
-            # A part without definitions does not touch them, and may be elsewhere.
+            # A part without definitions may be in another slot than they are.
             self._keys.names if self.definitions else self._keys.key(self._tag, "none"),
         ]
-        # What is added in several places need be told only once.
-        cells: list[list[str]] = []
-        numbers: dict[int, int] = {}
-        increments: list[list[str | int]] = []
-        for name, stretches, added in self.increments:
-            number = numbers.get(id(added))
-            if number is None:
-                cells.append(_flat(added.items()))
-                number = numbers[id(added)] = len(cells)
-            increments.append([name, number, len(keys) + 1])
-            for scale, label, keep in stretches:
-                keys.append(self._keys.stretch(name, scale, label))
-                kept = "" if keep is None else milliseconds(keep)
-                increments[-1].append(kept)
+        increments = []
+        for name, buckets, cells in self._increments:
+            first_key = len(keys) + 1
+            keys += [self._keys.bucket(name, one.scale, one.label) for one in buckets]
+            ttls = ["" if one.ttl is None else milliseconds(one.ttl) for one in buckets]
+            increments.append([name, _flat(cells.items()), first_key, *ttls])
         choices = []
-        for (name, group), seen in self.choices:
+        for (name, group), new in self.choices:
             keys.append(self._keys.choices(name, group))
-            choices.append([len(keys), *seen])
+            choices.append([len(keys), *new])
         plan = {
             "digest": self._batch.digest,
-            "remember": milliseconds(self._batch.remember),
-            "definitions": [text for both in self.definitions.items() for text in both],
-            "cells": cells,
+            "id_ttl": milliseconds(self._batch.id_ttl),
+            "definitions": [text for pair in self.definitions.items() for text in pair],
             "increments": increments,
             "choices": choices,
         }
         return keys, as_json(plan)
+
+
+def split_by_slot(keys: KeyNames, batch: WriteBatch, amounts: Amounts) -> list[Part]:
+    """
+    Split a batch into parts, so that all keys of a part are in one slot of a cluster.
+
+    :param keys: the names of the store's keys.
+    :param batch: the batch.
+    :param amounts: what it adds.
+    """
+    parts: dict[str, Part] = {}
+
+    def part(tag: str) -> Part:
+        if tag not in parts:
+            parts[tag] = Part(keys, batch, tag)
+        return parts[tag]
+
+    if amounts.definitions:
+        part("names").definitions = amounts.definitions
+    for buckets, added in amounts.increments:
+        for name, cells in added.items():
+            by_tag: dict[str, list[TimeBucket]] = {}
+            for bucket in buckets:
+                tag = slot_tag(name, bucket.label[:10])
+                by_tag.setdefault(tag, []).append(bucket)
+            for tag, same_slot in by_tag.items():
+                part(tag).add(name, same_slot, cells)
+    for (name, group), choices in amounts.choices.items():
+        part(slot_tag(name)).choices.append(((name, group), choices))
+    return list(parts.values())
 
 
 def _flat(cells: Iterable[tuple[str, Addition]]) -> list[str]:
@@ -103,9 +133,9 @@ def _flat(cells: Iterable[tuple[str, Addition]]) -> list[str]:
 
 def read_addition(text: str) -> Addition:
     """
-    What a cell is made of.
+    Return the exact contents of a cell.
 
-    :param text: the cell's text.
+    :param text: the text of the cell in Redis.
     """
     whole, events, least, most, *floats = text.split(" ")
     real, rest = map(float, floats) if floats else (None, 0.0)
@@ -114,7 +144,7 @@ def read_addition(text: str) -> Addition:
 
 def read_cell(text: str) -> Cell:
     """
-    The cell that a text stands for.
+    Return the cell of a text in Redis.
     """
     return as_cell(*read_addition(text))
 
@@ -128,6 +158,6 @@ def _number(text: str) -> int | float:
 
 def milliseconds(seconds: float) -> str:
     """
-    A time to keep, as Redis takes it.
+    Convert a time to live from seconds to the milliseconds of Redis commands.
     """
     return str(max(1, int(seconds * 1000)))

@@ -1,5 +1,6 @@
 """
-What runs inside Redis: a script runs alone and whole, so it can check all, then change.
+The scripts that run inside Redis. Redis runs one script at a time, and each as a whole:
+so a script can check everything first, then change it.
 """
 
 from __future__ import annotations
@@ -8,20 +9,22 @@ __all__ = ["ADD", "CLAIM", "PUT_RECORD", "READ"]
 
 #: Adds a part of a batch, once.
 #:
-#: ``KEYS``: where the part's id is kept; a scratch key; the hash of definitions; then
-#: what the plan refers to. ``ARGV``: the plan, as JSON; ``check`` to change nothing or
-#: ``apply``. The plan's numbers are texts, since JSON's would become floats here:
+#: ``KEYS``: the key for the id of the part; a scratch key; the hash of the definitions;
+#: then the keys to which the plan refers by index. ``ARGV``: the plan, as JSON; and
+#: ``check`` (change nothing) or ``apply``. Amounts and times in the plan are texts,
+#: since Lua converts the numbers of JSON to floats. The plan contains:
 #:
-#: - ``digest``, ``remember`` (milliseconds)
+#: - ``digest``, ``id_ttl`` (milliseconds)
 #: - ``definitions``: name, definition, name, definition, ...
-#: - ``cells``: lists of key, addition, key, addition, ...
-#: - ``increments``: lists of name, cells' number, number of the first of some keys, and
-#:   for each of these the milliseconds to keep ('' is for ever)
-#: - ``choices``: lists of key's number, choice, choice, ...
+#: - ``increments``: lists of: name; a list of key, addition, key, addition, ...; index
+#:   of
+#:   the first key of the time buckets; and for each bucket its time to live in
+#:   milliseconds ('' for no limit)
+#: - ``choices``: lists of: index of the key; choice, choice, ...
 #:
 #: A cell is the text ``whole events least most`` and, with floats, ``real rest``.
-#: Numbers here are floats, exact up to 2**53. Beyond that Redis itself adds, which is
-#: exact, and tells overflows.
+#: Numbers in Lua are floats, exact up to 2**53. Beyond that the script lets Redis add
+#: them (``INCRBY``), which is exact and reports overflows.
 ADD = """
 local EXACT = 9007199254740992
 local CHUNK = 1000
@@ -105,7 +108,7 @@ for i = 1, #plan.definitions, 2 do
     end
 end
 
--- Whole numbers that floats hold exactly, which is nearly always, go by the short way.
+-- The fast path: nearly all whole numbers are small enough to be exact as floats.
 local function small(number)
     return number and math.abs(number) < EXACT
 end
@@ -138,15 +141,15 @@ local function add_fast(old, more)
 end
 
 local parsed = {}
-for n, cells in ipairs(plan.cells) do
-    local additions = {}
+for n, increment in ipairs(plan.increments) do
+    local cells, additions = increment[2], {}
     for i = 2, #cells, 2 do
         additions[i] = numbers(cells[i])
     end
     parsed[n] = additions
 end
 
--- What the cells at a key become; nil if one of them would be too large.
+-- Returns the new contents of the cells at a key; nil if one would be too large.
 local function changed(key, cells, additions)
     local change = {}
     for from = 1, #cells, 2 * CHUNK do
@@ -173,12 +176,11 @@ local function changed(key, cells, additions)
 end
 
 local changes = {}
-for _, increment in ipairs(plan.increments) do
-    local name, number, first = unpack(increment, 1, 3)
-    local cells, additions = plan.cells[number], parsed[number]
+for n, increment in ipairs(plan.increments) do
+    local name, cells, first = unpack(increment, 1, 3)
     for i = 4, #increment do
         local key = first + i - 4
-        local change = changed(KEYS[key], cells, additions)
+        local change = changed(KEYS[key], cells, parsed[n])
         if not change then
             return 'overflow:' .. name
         end
@@ -193,15 +195,15 @@ end
 for _, increment in ipairs(plan.increments) do
     for i = 4, #increment do
         local at = increment[3] + i - 4
-        local key, keep, change = KEYS[at], increment[i], changes[at]
+        local key, ttl, change = KEYS[at], increment[i], changes[at]
         for from = 1, #change, 2 * CHUNK do
             local upto = math.min(from + 2 * CHUNK - 1, #change)
             redis.call('HSET', key, unpack(change, from, upto))
         end
-        if keep == '' then
+        if ttl == '' then
             redis.call('PERSIST', key)
         else
-            redis.call('PEXPIRE', key, keep)
+            redis.call('PEXPIRE', key, ttl)
         end
     end
 end
@@ -214,14 +216,14 @@ for _, choices in ipairs(plan.choices) do
         redis.call('SADD', KEYS[choices[1]], unpack(choices, from, upto))
     end
 end
-redis.call('SET', KEYS[1], plan.digest, 'PX', plan.remember)
+redis.call('SET', KEYS[1], plan.digest, 'PX', plan.id_ttl)
 return 'added'
 """
 
-#: In a cluster: takes possession of a batch's id before its parts are added, and tells
-#: when all of them are.
+#: In a cluster: reserves the id of a batch before its parts are added, and marks it as
+#: added after all of them.
 #:
-#: ``KEYS``: where the batch's id is kept. ``ARGV``: the digest, for how many
+#: ``KEYS``: the key for the id of the batch. ``ARGV``: the digest, for how many
 #: milliseconds to remember it, and ``begin``, ``done`` or ``release``.
 CLAIM = """
 local known = redis.call('GET', KEYS[1])
@@ -246,9 +248,9 @@ redis.call('SET', KEYS[1], 'begun:' .. ARGV[1], 'PX', ARGV[2])
 return 'begun'
 """
 
-#: Reads cells in one go, as one text: a line for each, empty where there is none.
+#: Reads cells as one text: a line for each cell, empty for a missing one.
 #:
-#: ``KEYS``: stretches. ``ARGV``: for each of them a list of cells' keys, as JSON.
+#: ``KEYS``: the time buckets. ``ARGV``: as JSON, a list of the keys of cells for each.
 READ = """
 local lines = {}
 for n, fields in ipairs(cjson.decode(ARGV[1])) do
@@ -263,11 +265,12 @@ end
 return table.concat(lines, '\\n')
 """
 
-#: Writes or deletes a record, if it is what it should be before; tells whether it did.
+#: Writes or deletes a record if its present text is the expected one. Returns 1 if it
+#: did, else 0.
 #:
-#: ``KEYS``: the hash of the records. ``ARGV``: the record's id; as JSON a list of: a
-#: list of the new text, empty to delete; a list of the text before, empty for none; and
-#: whether it may be any.
+#: ``KEYS``: the hash of the records. ``ARGV``: the id of the record; and as JSON a list
+#: of: a list with the new text, empty to delete; a list with the expected text, empty
+#: for none; and whether any text is expected.
 PUT_RECORD = """
 local plan = cjson.decode(ARGV[2])
 local known = redis.call('HGET', KEYS[1], ARGV[1])

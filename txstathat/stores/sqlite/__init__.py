@@ -1,3 +1,15 @@
 """
-Counts in a SQLite file, or in memory.
+The SQLite store: a file on a local disk.
 """
+
+from txstathat.stores.sqlite.backend import SqliteBackend
+from txstathat.stores.sqlite.backup import backup_store, new_file
+from txstathat.stores.sqlite.dump import SqliteDump, open_sqlite_dump
+
+__all__ = [
+    "SqliteBackend",
+    "SqliteDump",
+    "backup_store",
+    "new_file",
+    "open_sqlite_dump",
+]

@@ -1,9 +1,9 @@
 """
 The SQLite backend: one file, no server.
 
-The journal is a write-ahead log, and every commit is synced to disk: what was added
-survives the death of the process and of the machine. One connection writes, another
-reads, so that a long write holds up no reader, and no reader sees half of it.
+The journal is a write-ahead log, and every commit is synced to disk: data that was
+added survives a crash of the process or the machine. One connection writes and another
+reads, so that a long write does not block readers, and no reader sees half of a write.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from txstathat.points.model import MAX_INTEGER
 from txstathat.stores.interface import (
     ANY,
     Amounts,
-    Answer,
-    Batch,
     Cell,
     CellKey,
     Increment,
-    Outcome,
+    WriteBatch,
+    WriteOutcome,
+    WriteResult,
 )
 from txstathat.stores.sqlite.schema import MIGRATIONS, migrate, transaction
-from txstathat.stores.sqlite.tables import Refused, Tables, in_bulk
+from txstathat.stores.sqlite.tables import MAX_KNOWN, BatchRefused, Tables, in_bulk
 from txstathat.stores.store import IBackend
 from txstathat.stores.sums import as_cell
 
@@ -41,14 +41,14 @@ __all__ = [
     "SqliteBackend",
 ]
 
-#: For how many seconds a write waits for another process's, before it fails.
+#: For how many seconds a write waits while another process writes, before it fails.
 BUSY_SECONDS = 3.0
-#: Every how many seconds what has expired is deleted, while there are writes.
+#: While there are writes: after how many seconds the next sweep deletes expired rows.
 SWEEP_EVERY = 60.0
-#: How many rows one such sweep deletes at most; when that was not all, the next write
-#: goes on with it.
+#: How many rows one sweep deletes at most. If more are left, the next write sweeps
+#: again.
 SWEEP_ROWS = 2000
-#: The size in bytes to which the write-ahead log is cut back after a checkpoint.
+#: The size in bytes to which SQLite truncates the write-ahead log after a checkpoint.
 MAX_LOG = 16 * 2**20
 
 _ADD_WHOLE = """
@@ -59,7 +59,7 @@ _ADD_WHOLE = """
         least = min(least, excluded.least),
         most = max(most, excluded.most)"""
 
-# With t = r + x and p = t - r, what is lost of the sum t is (r - (t - p)) + (x - p), as
+# With t = r + x and p = t - r, the rounding error of t is (r - (t - p)) + (x - p), as
 # in txstathat.stores.sums.add_floats.
 _ADD_REAL = """
     INSERT INTO cell (stretch, key, whole, events, least, most, real, rest)
@@ -93,10 +93,13 @@ class SqliteBackend:
     """
     A SQLite database.
 
-    :param path: its file, or ``':memory:'``.
-    :param seconds: tells the time, in Unix seconds.
-    :param busy_seconds: how long a write waits for another process's.
+    :param path: the path of the file, or ``':memory:'``.
+    :param seconds: returns the time, in Unix seconds.
+    :param busy_seconds: for how many seconds a write waits while another process
+        writes.
     :param sweep_rows: how many rows one sweep deletes at most.
+    :param max_known: how many time buckets to remember
+        (:class:`~txstathat.stores.sqlite.tables.Tables`).
     """
 
     def __init__(
@@ -106,25 +109,28 @@ class SqliteBackend:
         *,
         busy_seconds: float = BUSY_SECONDS,
         sweep_rows: int = SWEEP_ROWS,
+        max_known: int = MAX_KNOWN,
     ) -> None:
         self._path = path
         self._seconds = seconds
         self._busy_seconds = busy_seconds
         self._sweep_rows = sweep_rows
+        self._max_known = max_known
         self._next_sweep = 0.0
 
     def open(self) -> None:
         """
-        Connect, create or migrate.
+        Connect to the database, and create or migrate it.
 
         :raises StoreTooNew: if a newer version of this package wrote the file.
-        :raises StoreError: if the file is something else.
+        :raises StoreError: if the file is not a store of this package.
         :raises StoreUnavailable: if it cannot be opened.
         """
         if self._path != ":memory:":
-            # There are secrets in it. (SQLite gives its -wal and -shm the same mode.) A
-            # file that is there is left alone: to close it would end all locks that
-            # this process has on it. What else goes wrong here, SQLite tells.
+            # The file contains secrets: only its owner may read it. (SQLite gives its
+            # -wal and -shm files the same mode.) Do not open a file that exists:
+            # closing it would release all locks that this process holds on it. SQLite
+            # itself reports any other problem.
             with suppress(OSError):
                 flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
                 os.close(os.open(self._path, flags, 0o600))
@@ -134,11 +140,11 @@ class SqliteBackend:
                 migrate(self._writer, MIGRATIONS)
             except StoreError as error:
                 raise type(error)(f"{self._path}: {error}") from None
-            self._tables = Tables(self._writer)
+            self._tables = Tables(self._writer, self._max_known)
             self._reader = self._writer if self._path == ":memory:" else self._connect()
 
     def _connect(self) -> sqlite3.Connection:
-        # Used in several threads, but never in two at once.
+        # Several threads use a connection, but never two at the same time.
         connection = sqlite3.connect(
             self._path,
             timeout=self._busy_seconds,
@@ -159,7 +165,7 @@ class SqliteBackend:
 
     # -- writing
 
-    def add(self, batches: Sequence[Batch]) -> list[Answer]:
+    def add(self, batches: Sequence[WriteBatch]) -> list[WriteResult]:
         """See :meth:`.IStore.add`."""
         amounts = [batch.amounts() for batch in batches]
         with _translate_errors():
@@ -167,7 +173,7 @@ class SqliteBackend:
                 with transaction(self._writer, "IMMEDIATE"):
                     now = self._seconds()
                     self._tables.invalidate_if_changed()
-                    answers = [
+                    results = [
                         self._add_once(batch, amount, now)
                         for batch, amount in zip(batches, amounts, strict=True)
                     ]
@@ -175,30 +181,30 @@ class SqliteBackend:
                 self._tables.forget()
                 raise
             self._sweep(now)
-        return answers
+        return results
 
-    def _add_once(self, batch: Batch, amounts: Amounts, now: float) -> Answer:
+    def _add_once(self, batch: WriteBatch, amounts: Amounts, now: float) -> WriteResult:
         db = self._writer
         row = db.execute(
             "SELECT digest FROM batch WHERE id = ? AND expires > ?", (batch.id, now)
         ).fetchone()
         if row is not None:
             same = row[0] == batch.digest
-            return Answer(Outcome.REPEATED if same else Outcome.CONFLICT)
+            return WriteResult(WriteOutcome.REPEATED if same else WriteOutcome.CONFLICT)
         db.execute("SAVEPOINT one")
         try:
             self._add_amounts(amounts, now)
-        except Refused as refused:
+        except BatchRefused as refused:
             db.execute("ROLLBACK TO one")
             self._tables.forget()
-            return refused.answer
+            return refused.result
         finally:
             db.execute("RELEASE one")
         db.execute(
             "INSERT OR REPLACE INTO batch (id, digest, expires) VALUES (?, ?, ?)",
-            (batch.id, batch.digest, now + batch.remember),
+            (batch.id, batch.digest, now + batch.id_ttl),
         )
-        return Answer(Outcome.ADDED)
+        return WriteResult(WriteOutcome.ADDED)
 
     def _add_amounts(self, amounts: Amounts, now: float) -> None:
         ids = self._tables.metrica_ids(amounts.definitions)
@@ -207,15 +213,16 @@ class SqliteBackend:
         try:
             self._add_cells(ids, amounts.increments, now)
         except (sqlite3.IntegrityError, OverflowError):
-            # One after the other, to tell which one it is.
+            # Add them one by one, to find the one that is too large.
             db.execute("ROLLBACK TO cells")
             self._tables.forget()
-            for stretches, cells in amounts.increments:
-                for name, some in cells.items():
+            for buckets, cells in amounts.increments:
+                for name, additions in cells.items():
+                    one = Increment(buckets, {name: additions})
                     try:
-                        self._add_cells(ids, [Increment(stretches, {name: some})], now)
+                        self._add_cells(ids, [one], now)
                     except (sqlite3.IntegrityError, OverflowError):
-                        raise Refused(Outcome.OVERFLOW, name) from None
+                        raise BatchRefused(WriteOutcome.OVERFLOW, name) from None
         db.execute("RELEASE cells")
         db.executemany(
             "INSERT OR IGNORE INTO choice (metrica, grouped, choice) VALUES (?, ?, ?)",
@@ -231,7 +238,7 @@ class SqliteBackend:
     ) -> None:
         whole: list[tuple[Any, ...]] = []
         real: list[tuple[Any, ...]] = []
-        for stretches, cells in increments:
+        for buckets, cells in increments:
             metricas = [ids[name] for name in cells]
             wholes, reals = [], []
             for metrica, additions in zip(metricas, cells.values(), strict=True):
@@ -242,12 +249,12 @@ class SqliteBackend:
                         wholes.append((metrica, (key, *one[:4])))
                     else:
                         reals.append((metrica, (key, *one)))
-            for stretch in stretches:
-                known = self._tables.stretch_ids(stretch, metricas, now)
+            for bucket in buckets:
+                known = self._tables.bucket_ids(bucket, metricas, now)
                 whole += [(known[metrica], *row) for metrica, row in wholes]
                 real += [(known[metrica], *row) for metrica, row in reals]
         for statement, rows in ((_ADD_WHOLE, whole), (_ADD_REAL, real)):
-            # In the order of the table, in which each is found near the one before.
+            # In the order of the table, so that each row is near the one before.
             rows.sort()
             for sql, values in in_bulk(statement, rows):
                 self._writer.execute(sql, values)
@@ -275,7 +282,7 @@ class SqliteBackend:
     def drop_expired(self, limit: int) -> int:
         """See :meth:`.IStore.drop_expired`."""
         db = self._writer
-        left = limit
+        remaining = limit
         with _translate_errors(), transaction(db, "IMMEDIATE"):
             now = self._seconds()
             expired = db.execute(
@@ -285,24 +292,25 @@ class SqliteBackend:
                 self._tables.forget()
             db.executemany("INSERT INTO dead (stretch) VALUES (?)", expired)
             db.executemany("DELETE FROM stretch WHERE id = ?", expired)
-            left -= db.execute(
+            remaining -= db.execute(
                 "DELETE FROM batch WHERE id IN "
                 "(SELECT id FROM batch WHERE expires <= ? LIMIT ?)",
-                (now, left),
+                (now, remaining),
             ).rowcount
-            dead = db.execute("SELECT stretch FROM dead LIMIT ?", (left,)).fetchall()
-            for (stretch,) in dead:
-                if left <= 0:
+            dead = db.execute(
+                "SELECT stretch FROM dead LIMIT ?", (remaining,)
+            ).fetchall()
+            for (bucket,) in dead:
+                if remaining <= 0:
                     break
-                deleted = db.execute(
+                remaining -= db.execute(
                     "DELETE FROM cell WHERE stretch = ? AND key IN "
                     "(SELECT key FROM cell WHERE stretch = ? LIMIT ?)",
-                    (stretch, stretch, left),
+                    (bucket, bucket, remaining),
                 ).rowcount
-                left -= deleted
-                if left > 0:
-                    db.execute("DELETE FROM dead WHERE stretch = ?", (stretch,))
-        return limit - left
+                if remaining > 0:
+                    db.execute("DELETE FROM dead WHERE stretch = ?", (bucket,))
+        return limit - remaining
 
     def _sweep(self, now: float) -> None:
         if now < self._next_sweep:
@@ -312,7 +320,7 @@ class SqliteBackend:
             if self.drop_expired(self._sweep_rows) >= self._sweep_rows:
                 self._next_sweep = 0.0
         except StoreUnavailable:
-            pass  # what was added is safe; the next sweep may do better
+            pass  # the write itself succeeded; the next sweep tries again
 
     # -- reading
 
@@ -369,14 +377,16 @@ class SqliteBackend:
             ).fetchall()
         return dict(rows)
 
+    def record(self, kind: str, id: str) -> str | None:
+        """See :meth:`.IStore.record`."""
+        with _translate_errors():
+            return _record(self._reader, kind, id)
+
     def put_record(self, kind: str, id: str, text: str | None, was: str | None) -> bool:
         """See :meth:`.IStore.put_record`."""
         db = self._writer
         with _translate_errors(), transaction(db, "IMMEDIATE"):
-            row = db.execute(
-                "SELECT text FROM record WHERE kind = ? AND id = ?", (kind, id)
-            ).fetchone()
-            if was != ANY and was != (row[0] if row else None):
+            if was not in (ANY, _record(db, kind, id)):
                 return False
             if text is None:
                 db.execute("DELETE FROM record WHERE kind = ? AND id = ?", (kind, id))
@@ -388,8 +398,15 @@ class SqliteBackend:
             return True
 
 
+def _record(db: sqlite3.Connection, kind: str, id: str) -> str | None:
+    row = db.execute(
+        "SELECT text FROM record WHERE kind = ? AND id = ?", (kind, id)
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
 @contextmanager
-def _translate_errors(where: str = "") -> Iterator[Any]:
+def _translate_errors(where: str = "") -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:

@@ -1,5 +1,5 @@
 """
-Copying a SQLite store while it is in use.
+Copies a SQLite store while it is in use.
 """
 
 from __future__ import annotations
@@ -8,42 +8,49 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from typing import Any
-from urllib.parse import quote
+from typing import cast
 
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IReactorThreads
 from twisted.internet.threads import deferToThreadPool
 
 from txstathat.errors import StoreError, StoreUnavailable
-from txstathat.stores.sqlite.schema import APPLICATION
-from txstathat.stores.url import sqlite_path
+from txstathat.stores.schemes import sqlite_path
+from txstathat.stores.sqlite.schema import APPLICATION, open_read_only
 
 __all__ = ["backup_store", "new_file"]
 
 
-def backup_store(url: str, path: str, *, reactor: Any = None) -> Deferred[int]:
+def backup_store(
+    url: str, path: str, *, reactor: IReactorThreads | None = None
+) -> Deferred[int]:
     """
-    Copy a SQLite store to a file, as it is at one moment, while others go on using it
+    Copy a SQLite store to a file, as it is at one moment, while others use it
     (https://www.sqlite.org/backup.html).
 
-    :param url: the store, as for :func:`txstathat.stores.open_store`.
-    :param path: the file, which must not be there. It appears when it is complete, and
+    :param url: the URL of the store, as for :func:`txstathat.stores.open_store`.
+    :param path: the new file. It must not exist. It appears when it is complete, and
         can be used as a store.
-    :param reactor: runs the thread; by default the global one.
-    :returns: fires with the file's size in bytes. It fails with a ``ValueError`` when
-        the URL is no SQLite file's, with ``FileExistsError`` when the file is there,
-        with :class:`~txstathat.errors.StoreError` when the store is no store of ours,
-        and with :class:`~txstathat.errors.StoreUnavailable` when it cannot be read or
-        the copy cannot be written. Cancelling it does not stop the copying.
+    :param reactor: runs the thread; by default the global reactor.
+    :returns: fires with the size of the file in bytes. It fails with a ``ValueError``
+        if the URL does not name a SQLite file, with ``FileExistsError`` if the new file
+        exists, with :class:`~txstathat.errors.StoreError` if the source is not a store
+        of this package, and with :class:`~txstathat.errors.StoreUnavailable` if the
+        store cannot be read or the copy cannot be written. Cancelling it does not stop
+        the copying.
     """
     if reactor is None:
-        from twisted.internet import reactor
+        from twisted.internet import reactor as global_reactor
+
+        reactor = cast(IReactorThreads, global_reactor)
     try:
         source = sqlite_path(url)
     except ValueError:
         return fail()
     if source is None:
-        return fail(ValueError("only a SQLite store can be copied: sqlite:///a/path"))
+        return fail(
+            ValueError("only a SQLite store can be copied; use sqlite:///a/path")
+        )
     pool = reactor.getThreadPool()
     return deferToThreadPool(reactor, pool, _copy, source, path)
 
@@ -51,18 +58,18 @@ def backup_store(url: str, path: str, *, reactor: Any = None) -> Deferred[int]:
 def _copy(source: str, path: str) -> int:
     try:
         with (
-            closing(sqlite3.connect(f"file:{quote(source)}?mode=ro", uri=True)) as old,
+            closing(open_read_only(source)) as old,
             new_file(path) as unfinished,
             closing(sqlite3.connect(unfinished)) as new,
         ):
             if old.execute("PRAGMA application_id").fetchone() != (APPLICATION,):
-                raise StoreError(f"{source} is no store of ours")
-            # In one go: it sees one moment, and in WAL mode holds up nobody. In parts
-            # it would begin anew with each write of another's.
+                raise StoreError(f"{source} is not a store of txStatHat")
+            # All pages in one step: this copies one moment, and blocks no writer in WAL
+            # mode. A copy in several steps starts again whenever somebody writes.
             old.backup(new)
-            (sound,) = new.execute("PRAGMA quick_check").fetchone()
-            if sound != "ok":
-                raise StoreError(f"the copy is damaged: {sound}")
+            (check,) = new.execute("PRAGMA quick_check").fetchone()
+            if check != "ok":
+                raise StoreError(f"the copy is damaged: {check}")
         return os.path.getsize(path)
     except FileExistsError:
         raise
@@ -73,17 +80,17 @@ def _copy(source: str, path: str) -> int:
 @contextmanager
 def new_file(path: str) -> Iterator[str]:
     """
-    Make a file that appears only when it is complete, readable by nobody else.
+    Create a file that appears only when it is complete. Only its owner can read it.
 
     :param path: the file.
-    :returns: a context manager that gives the path of a file to write to, and close. It
-        gets its name, synced to disk, when what is done within succeeds; else it is
-        removed.
-    :raises FileExistsError: if there is one already.
+    :returns: a context manager that gives the path of a temporary file. Write and close
+        that file in the body. If the body succeeds, the file is synced to disk and gets
+        its final name; else it is removed.
+    :raises FileExistsError: if the file exists.
     :raises OSError: if it cannot be written.
     """
     if os.path.exists(path):
-        raise FileExistsError(f"{path} is there already")
+        raise FileExistsError(f"{path} exists already")
     unfinished = f"{path}.unfinished"
     try:
         os.close(os.open(unfinished, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))

@@ -1,5 +1,5 @@
 """
-The tables of a SQLite store, and how older ones become today's.
+The tables of a SQLite store, and the migration of older ones.
 """
 
 from __future__ import annotations
@@ -7,20 +7,29 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from urllib.parse import quote
 
 from txstathat.errors import StoreError, StoreTooNew
 
-__all__ = ["APPLICATION", "MIGRATIONS", "migrate", "transaction"]
+__all__ = [
+    "APPLICATION",
+    "MIGRATIONS",
+    "check_version",
+    "migrate",
+    "open_read_only",
+    "transaction",
+]
 
-#: The application id in the file, by which it is known: "txSH".
+#: The application id in the header of the file: "txSH".
 APPLICATION = 0x74785348
 
-#: What takes the schema from each version to the next one.
+#: The statements that migrate the schema from each version to the next one.
 #:
-#: A sum of whole numbers that goes beyond 64 bits would silently become a float; the
-#: checks turn that into an error. What has expired, or was dropped, is at first only
-#: made unreachable: its cells go when a sweep comes by. Ids of stretches are never used
-#: twice, so none of them comes back.
+#: The table ``stretch`` contains the time buckets. A sum of whole numbers beyond 64
+#: bits would silently become a float; the checks turn this into an error. Dropping or
+#: expiry only makes a bucket unreachable at first, by an entry in ``dead``; a later
+#: sweep deletes its cells. Ids of buckets are never used twice, so that these cells
+#: stay unreachable.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         """CREATE TABLE metrica (
@@ -67,23 +76,19 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 
 def migrate(db: sqlite3.Connection, migrations: Sequence[Sequence[str]]) -> None:
     """
-    Bring a database's schema to the latest version, or create it.
+    Migrate the schema of a database to the latest version, or create it.
 
     :param migrations: for each version, the statements that lead to the next one.
-    :raises StoreTooNew: if it has a later version than these lead to.
-    :raises StoreError: if the database is something else.
+    :raises StoreTooNew: if the database has a later version.
+    :raises StoreError: if the database is not a store of this package.
     """
     with transaction(db, "IMMEDIATE"):
         (version,) = db.execute("PRAGMA user_version").fetchone()
         (application,) = db.execute("PRAGMA application_id").fetchone()
         (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if application != APPLICATION and (tables or version or application):
-            raise StoreError("this SQLite file was made by something else")
-        if version > len(migrations):
-            raise StoreTooNew(
-                f"the store has version {version} and this is for up to "
-                f"{len(migrations)}: use the newer txStatHat that wrote it"
-            )
+            raise StoreError("another program created this SQLite file")
+        _check_not_newer(version, len(migrations))
         for statements in migrations[version:]:
             for statement in statements:
                 db.execute(statement)
@@ -92,13 +97,45 @@ def migrate(db: sqlite3.Connection, migrations: Sequence[Sequence[str]]) -> None
             db.execute(f"PRAGMA user_version = {len(migrations)}")
 
 
+def check_version(db: sqlite3.Connection) -> None:
+    """
+    Check that this version can read a database.
+
+    :raises StoreTooNew: if a newer version of this package wrote it.
+    :raises StoreError: if the database is not a store of this package.
+    """
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if application != APPLICATION:
+        raise StoreError("this SQLite file is not a store of txStatHat")
+    _check_not_newer(version, len(MIGRATIONS))
+
+
+def _check_not_newer(version: int, latest: int) -> None:
+    if version > latest:
+        raise StoreTooNew(
+            f"the store has version {version}, and this txStatHat reads versions up to "
+            f"{latest}; use the newer txStatHat that wrote it"
+        )
+
+
+def open_read_only(path: str) -> sqlite3.Connection:
+    """
+    Connect to a SQLite file that exists, for reading only.
+
+    :param path: the file.
+    :raises sqlite3.Error: if it cannot be opened.
+    """
+    return sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True)
+
+
 @contextmanager
 def transaction(db: sqlite3.Connection, kind: str) -> Iterator[None]:
     """
-    What is done within is done whole, or not at all when it raises.
+    Run the body in a transaction: commit it, or roll it back if the body raises.
 
-    :param kind: ``DEFERRED`` to read; ``IMMEDIATE`` to write, since a transaction that
-        begins to write only later fails at once when another one writes.
+    :param kind: ``DEFERRED`` to read, ``IMMEDIATE`` to write. (A deferred transaction
+        that begins to write later fails at once if another connection is writing.)
     """
     db.execute(f"BEGIN {kind}")
     try:

@@ -1,6 +1,6 @@
 """
-What a SQLite store's writing connection remembers of its tables, so that a cell costs
-one upsert and no look-up.
+A cache of the ids in a SQLite store's tables, for the writing connection: so a write to
+a cell is one upsert, without a look-up.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ from itertools import chain
 from math import ceil
 from typing import Any
 
-from txstathat.stores.interface import Answer, Outcome, TimeBucket
+from txstathat.stores.interface import TimeBucket, WriteOutcome, WriteResult
 
-__all__ = ["MAX_KNOWN", "Refused", "Tables", "in_bulk"]
+__all__ = ["MAX_KNOWN", "BatchRefused", "Tables", "in_bulk"]
 
-#: How many stretches are remembered, so that they need not be looked up; with one more
-#: all are forgotten.
+#: How many ids of time buckets to remember, by default. Beyond that, all are forgotten.
 MAX_KNOWN = 50_000
 
-# Many rows in one statement: Python's global lock is given up and taken again for each
+# A statement has many rows, since Python releases and takes its global lock for each
 # statement, which takes long while the reactor is busy.
 _ROWS = (512, 64, 8, 4, 2, 1)
 
@@ -28,63 +27,68 @@ _METRICAS = """
     SELECT metrica.name, id, definition
     FROM wanted CROSS JOIN metrica ON metrica.name = wanted.name"""
 
-_STRETCHES = """
+_BUCKETS = """
     WITH wanted (metrica, scale, label) AS (VALUES {rows})
     SELECT stretch.metrica, id, expires
     FROM wanted CROSS JOIN stretch ON stretch.metrica = wanted.metrica
         AND stretch.scale = wanted.scale AND stretch.label = wanted.label"""
 
 
-class Refused(Exception):
+class BatchRefused(Exception):
     """
     A batch cannot be added.
 
-    :ivar answer: why.
+    :ivar result: the reason, as the result of the write.
     """
 
-    def __init__(self, outcome: Outcome, name: str) -> None:
+    def __init__(self, outcome: WriteOutcome, name: str) -> None:
         super().__init__(outcome, name)
-        self.answer = Answer(outcome, name)
+        self.result = WriteResult(outcome, name)
 
 
 class Tables:
     """
-    The rows of Metricas and stretches: found, or made where there are none.
+    Finds or creates the rows of Metricas and time buckets, and remembers their ids.
 
-    :param db: the connection that writes; all is done within its transactions.
+    :param db: the connection that writes. The caller begins and ends the transactions.
+    :param max_known: how many time buckets to remember; at least 1.
     """
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: sqlite3.Connection, max_known: int = MAX_KNOWN) -> None:
         self._db = db
-        # As of when another connection last changed the tables.
-        self._version: int | None = None
+        self._max_known = max_known
+        # SQLite's counter of the changes by other connections.
+        self._data_version: int | None = None
+        # Id and definition, by name.
         self._metricas: dict[str, tuple[int, str]] = {}
-        # By scale and label: when the stretches expire, and their ids by Metrica.
-        self._stretches: dict[tuple[str, str], tuple[float | None, dict[int, int]]] = {}
+        # By scale and label: when the buckets expire, and their ids by Metrica.
+        self._buckets: dict[tuple[str, str], tuple[float | None, dict[int, int]]] = {}
 
     def invalidate_if_changed(self) -> None:
         """
-        At the beginning of a transaction: forget what is known, if another connection
-        has changed the tables since.
+        Forget all ids if another connection has changed the tables, or if there are too
+        many of them. Call this at the beginning of a transaction.
         """
         (version,) = self._db.execute("PRAGMA data_version").fetchone()
-        known = sum(len(ids) for _, ids in self._stretches.values())
-        if version != self._version or known > MAX_KNOWN:
+        known = sum(len(ids) for _, ids in self._buckets.values())
+        if version != self._data_version or known > self._max_known:
             self.forget()
-            self._version = version
+            self._data_version = version
 
     def forget(self) -> None:
         """
-        Forget all, as after a transaction that was rolled back.
+        Forget all ids. Call this after rolling back a transaction.
         """
         self._metricas.clear()
-        self._stretches.clear()
+        self._buckets.clear()
 
     def metrica_ids(self, definitions: Mapping[str, str]) -> dict[str, int]:
         """
-        The ids of Metricas, by name.
+        Find or create Metricas.
 
-        :raises Refused: if one is defined in another way.
+        :param definitions: their definitions by name.
+        :returns: their ids by name.
+        :raises BatchRefused: if one of them has another definition.
         """
         known = self._metricas
         unknown = [(name,) for name in definitions if name not in known]
@@ -100,31 +104,36 @@ class Tables:
                 known[name] = _new_id(cursor), definition
             ids[name], stored = known[name]
             if stored != definition:
-                raise Refused(Outcome.MISMATCH, name)
+                raise BatchRefused(WriteOutcome.MISMATCH, name)
         return ids
 
-    def stretch_ids(
-        self, stretch: TimeBucket, metricas: Sequence[int], now: float
+    def bucket_ids(
+        self, bucket: TimeBucket, metricas: Sequence[int], now: float
     ) -> Mapping[int, int]:
         """
-        The ids of a stretch, by Metrica; from now on they are kept for its time.
+        Find or create a time bucket of several Metricas, and set when it expires.
+
+        :param bucket: the bucket.
+        :param metricas: the ids of the Metricas.
+        :param now: the time, in Unix seconds.
+        :returns: the ids of the buckets by the ids of their Metricas.
         """
-        scale, label, keep = stretch
-        until = None if keep is None else _rounded_up(now + keep, keep)
-        known = self._stretches.get((scale, label))
-        if known is None or known[0] != until:
-            known = self._stretches[scale, label] = until, {}
+        scale, label, ttl = bucket
+        expires = None if ttl is None else _rounded_up(now + ttl, ttl)
+        known = self._buckets.get((scale, label))
+        if known is None or known[0] != expires:
+            known = self._buckets[scale, label] = expires, {}
         ids = known[1]
         missing = [metrica for metrica in metricas if metrica not in ids]
         if missing:
-            ids.update(self._found_or_made(scale, label, until, missing, now))
+            ids.update(self._find_or_create(scale, label, expires, missing, now))
         return ids
 
-    def _found_or_made(
+    def _find_or_create(
         self,
         scale: str,
         label: str,
-        until: float | None,
+        expires: float | None,
         metricas: Sequence[int],
         now: float,
     ) -> dict[int, int]:
@@ -132,28 +141,28 @@ class Tables:
         wanted = [(metrica, scale, label) for metrica in metricas]
         found: dict[int, int] = {}
         dead: list[tuple[int]] = []
-        prolonged: list[tuple[int]] = []
-        for metrica, id, expires in self._select(_STRETCHES, wanted):
-            if expires is not None and expires <= now:
+        extended: list[tuple[int]] = []
+        for metrica, id, old_expires in self._select(_BUCKETS, wanted):
+            if old_expires is not None and old_expires <= now:
                 dead.append((id,))
                 continue
             found[metrica] = id
-            if expires != until:
-                prolonged.append((id,))
+            if old_expires != expires:
+                extended.append((id,))
         if dead:
             db.executemany("INSERT OR IGNORE INTO dead (stretch) VALUES (?)", dead)
             db.executemany("DELETE FROM stretch WHERE id = ?", dead)
         for sql, values in in_bulk(
-            "UPDATE stretch SET expires = ? WHERE id IN (VALUES {rows})", prolonged
+            "UPDATE stretch SET expires = ? WHERE id IN (VALUES {rows})", extended
         ):
-            db.execute(sql, [until, *values])
+            db.execute(sql, [expires, *values])
         missing = [row for row in wanted if row[0] not in found]
         for sql, values in in_bulk(
             "INSERT INTO stretch (metrica, scale, label, expires) VALUES {rows}",
-            [(*row, until) for row in missing],
+            [(*row, expires) for row in missing],
         ):
             db.execute(sql, values)
-        for metrica, id, _ in self._select(_STRETCHES, missing):
+        for metrica, id, _ in self._select(_BUCKETS, missing):
             found[metrica] = id
         return found
 
@@ -168,25 +177,29 @@ def in_bulk(
     statement: str, rows: Sequence[tuple[Any, ...]]
 ) -> Iterator[tuple[str, list[Any]]]:
     """
-    A statement for many rows at once: texts, of few lengths so that they are prepared
-    only once, and the values for each.
+    Split a statement for many rows into statements of a few fixed sizes, so that SQLite
+    prepares each size only once.
+
+    :param statement: SQL with ``{rows}`` where the placeholders go.
+    :param rows: the values of each row; all rows have the same length.
+    :returns: pairs of SQL and its values.
     """
     at = 0
     for size in _ROWS:
         while len(rows) - at >= size:
-            some = rows[at : at + size]
-            places = f"({','.join('?' * len(some[0]))})"
+            chunk = rows[at : at + size]
+            placeholders = f"({','.join('?' * len(chunk[0]))})"
             yield (
-                statement.replace("{rows}", ",".join([places] * size)),
-                [*chain.from_iterable(some)],
+                statement.replace("{rows}", ",".join([placeholders] * size)),
+                [*chain.from_iterable(chunk)],
             )
             at += size
 
 
-def _rounded_up(until: float, keep: float) -> float:
-    # So a stretch that is written to again and again is not each time prolonged.
-    step = keep / 1000
-    return ceil(until / step) * step
+def _rounded_up(expires: float, ttl: float) -> float:
+    # Without this, each write to a bucket would also update when it expires.
+    step = ttl / 1000
+    return ceil(expires / step) * step
 
 
 def _new_id(cursor: sqlite3.Cursor) -> int:
