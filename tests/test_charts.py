@@ -166,7 +166,7 @@ class PieTests(ChartCase):
             "axis='name': must be one of gender", self.bad(chart, axis="name")
         )
         self.assertIn("no axis 'x'", self.bad(chart, filter__x="1"))
-        self.assertIn("none of the choices", self.bad(chart, filter__gender="x"))
+        self.assertIn("not one of the choices", self.bad(chart, filter__gender="x"))
         self.assertIn("month", self.bad(chart, year="2026", month="13"))
         self.assertIn("also needs year", self.bad(chart, month="7"))
         self.assertIn("whole number", self.bad(chart, year="2026; DROP"))

@@ -26,14 +26,16 @@ from txstathat.errors import (
 from txstathat.interfaces import IKick
 from txstathat.metrica import (
     AveragedMetrica,
+    AveragedSelection,
     Axis,
     HierarchicalAxis,
     Metrica,
+    Selection,
     StoredChoiceAxis,
     request_metrica,
 )
 from txstathat.metrica.cells import cell_key, choice_group
-from txstathat.metrica.kick_batch import Kicks
+from txstathat.metrica.kick_batch import KickBatch
 from txstathat.stores import open_store
 from txstathat.stores.sqlite.backend import SqliteBackend
 from txstathat.stores.store import Inline, Store
@@ -76,16 +78,20 @@ class KickTests(MetricaCase):
         metrica = self.metrica(axes)
         for words, error, kick in [
             ("has no axis 'd'; its axes are: c, n, p", TypeError, {"d": 1}),
-            ("axis 'c': 'x' is none of the choices: 'a', 'b'", ValueError, {"c": "x"}),
-            ("axis 'n': True is no whole number", ValueError, {"n": True}),
-            ("axis 'n': 'x' is no whole number", ValueError, {"n": "x"}),
-            ("axis 'n': 1.0 is no whole number", ValueError, {"n": 1.0}),
-            ("axis 'p': 'a' is no path", ValueError, {"p": "a"}),
+            (
+                "axis 'c': 'x' is not one of the choices: 'a', 'b'",
+                ValueError,
+                {"c": "x"},
+            ),
+            ("axis 'n': True is not a whole number", ValueError, {"n": True}),
+            ("axis 'n': 'x' is not a whole number", ValueError, {"n": "x"}),
+            ("axis 'n': 1.0 is not a whole number", ValueError, {"n": 1.0}),
+            ("axis 'p': 'a' is not a path", ValueError, {"p": "a"}),
             ("axis 'p': a path has 1 to 16 parts, not 0", ValueError, {"p": ()}),
             ("not True", InvalidPoint, {"value": True}),
             ("must be finite", InvalidPoint, {"value": float("nan")}),
             ("beyond", InvalidPoint, {"value": MAX + 1}),
-            ("'2010' is no date", ValueError, {"date": "2010"}),
+            ("'2010' is not a date", ValueError, {"date": "2010"}),
         ]:
             failure = self.failureResultOf(metrica.kick(**kick), error)
             self.assertIn(words, str(failure.value))
@@ -173,7 +179,7 @@ class KickTests(MetricaCase):
 
     def test_overflow_before_the_store(self) -> None:
         """A sum that grows too large while it waits refuses the kick that did it."""
-        kicks = Kicks(lambda additions: self.fail("not written"), NOW)
+        kicks = KickBatch(lambda additions: self.fail("not written"), NOW)
         kicks.kick("t", (), MAX, Deferred())
         self.assertRaises(AmountOverflow, kicks.kick, "t", (), 1, Deferred())
         kicks.kick("t", (), -5, Deferred())
@@ -288,7 +294,7 @@ class QuestionTests(MetricaCase):
         for error, words, timespan in [
             (TypeError, "a timespan with month also needs year", {"month": 2}),
             (TypeError, "also needs month", {"year": 2010, "day": 2}),
-            (TypeError, "'week' is no part", {"week": 2}),
+            (TypeError, "'week' is not a part", {"week": 2}),
             (TypeError, "year must be an int", {"year": "2010"}),
             (ValueError, "day", {"year": 2011, "month": 2, "day": 29}),
             (ValueError, "month", {"year": 2010, "month": 13}),
@@ -302,11 +308,41 @@ class QuestionTests(MetricaCase):
         self.assertRaises(TypeError, metrica.filter, d=1)
         self.assertRaises(ValueError, metrica.filter, c="b")
         self.assertIn(
-            "None is no choice",
+            "None is not a choice",
             str(self.assertRaises(ValueError, metrica.filter, c=None)),
         )
         self.failureResultOf(metrica.values().iterate("d"), TypeError)
         self.failureResultOf(metrica.choices("d"), TypeError)
+
+    def test_queries_of_the_metrica(self) -> None:
+        """Every query about a selection can be made for all events of a Metrica."""
+        axes = [("a", StoredChoiceAxis())]
+        since, until = date(2010, 2, 6), date(2010, 2, 8)
+        arguments: dict[str, tuple[Any, ...]] = {"choices": ("a",)}
+        for made, selection in [
+            (Metrica("sum", axes, self.store), Selection),
+            (AveragedMetrica("average", axes, self.store), AveragedSelection),
+        ]:
+            self.ok(made.kick(3, date=date(2010, 2, 7), a="x"))
+            self.ok(made.kick(4, date=date(2010, 2, 7), a="y"))
+            everything: Any = made.values()
+            self.assertIs(type(everything), selection)
+            queries = [
+                name
+                for name in dir(selection)
+                if not name.startswith("_") and name not in ("timespan", "filter")
+            ]
+            self.assertIn("timeserie", queries)
+            for name in queries:
+                if name.startswith("timeserie"):
+                    arguments[name] = (since, until, "day")
+                given = arguments.get(name, ())
+                expected = self.ok(getattr(everything, name)(*given))
+                self.assertEqual(self.ok(getattr(made, name)(*given)), expected, name)
+            for name in queries:
+                if name.startswith("iterate"):
+                    by_choice = self.ok(getattr(made, name)("a"))
+                    self.assertEqual([choice for choice, _ in by_choice], ["x", "y"])
 
     def test_immutable(self) -> None:
         """Narrowing a selection leaves it as it is."""
@@ -382,13 +418,13 @@ class QuestionTests(MetricaCase):
         day = metrica.timespan(year=2010, month=2, day=7)
         self.assertEqual(self.ok(day.total()), 2)
         failure = self.failureResultOf(day.iterate(), ValueError)
-        self.assertIn("keeps no hours, only: day", str(failure.value))
+        self.assertIn("does not store the scale 'hour', only: day", str(failure.value))
         failure = self.failureResultOf(day.timespan(hour=12).count(), ValueError)
         failure = self.failureResultOf(
             metrica.values().timeserie(date(2010, 1, 1), date(2010, 1, 2), "hour"),
             ValueError,
         )
-        self.assertIn("'hour' is no scale that 'm' keeps", str(failure.value))
+        self.assertIn("'m' does not store the scale 'hour'", str(failure.value))
 
     def test_retention(self) -> None:
         """Detail goes when it was not written for a while; totals stay."""
@@ -483,12 +519,12 @@ class DefinitionTests(MetricaCase):
         for words, options in [
             ("name", {"name": ""}),
             ("identifier", {"axes": [("a b", Axis())]}),
-            ("no axis can be called 'date'", {"axes": [("date", Axis())]}),
-            ("twice", {"axes": [("a", Axis()), ("a", Axis())]}),
-            ("is no Axis", {"axes": [("a", "b")]}),
+            ("must not be 'date'", {"axes": [("date", Axis())]}),
+            ("two axes", {"axes": [("a", Axis()), ("a", Axis())]}),
+            ("must be an Axis", {"axes": [("a", "b")]}),
             ("multiplier", {"multiplier": 0}),
-            ("'Mars/Base' is no time zone", {"tz": "Mars/Base"}),
-            ("'week' is no scale", {"scales": ["week"]}),
+            ("'Mars/Base' is not a time zone", {"tz": "Mars/Base"}),
+            ("'week' is not a scale", {"scales": ["week"]}),
             ("at least one", {"scales": []}),
             ("retention of day", {"retention": {"day": 0}}),
         ]:
@@ -514,7 +550,7 @@ class DefinitionTests(MetricaCase):
         metrica = self.metrica()
         self.ok(metrica.kick())
         definitions = self.ok(self.store.definitions())
-        self.assertEqual(definitions, {"m": metrica.definition})
+        self.assertEqual(definitions, {"m": metrica.schema.definition})
 
 
 class KeyTests(SynchronousTestCase):

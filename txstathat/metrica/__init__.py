@@ -1,5 +1,5 @@
 """
-Counting along axes and time.
+Counts events along axes and time.
 """
 
 from txstathat.metrica.axes import Axis, HierarchicalAxis, StoredChoiceAxis

@@ -1,8 +1,8 @@
 """
-Axes: the parameters by which events can be told apart.
+Axes: the parameters of events.
 
-Inside, a choice is text (or, on a hierarchical axis, a tuple of texts). Outside, it is
-what the axis says it is.
+The store has a choice as a text (on a hierarchical axis as several texts). An axis
+converts it from and to the value in the program.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["Axis", "Choice", "HierarchicalAxis", "StoredChoiceAxis"]
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), sort_keys=True)
 
-#: A choice as it is kept: text, or a path of texts.
+#: An encoded choice: text, or a path of texts.
 Choice: TypeAlias = str | tuple[str, ...]
 
 
@@ -23,14 +23,14 @@ class Axis:
     """
     A parameter of an event.
 
-    A choice is its ``str()``: 18 and ``'18'`` are one.
+    A choice is its ``str()``: 18 and ``'18'`` are the same choice.
 
-    :param choices: the only values that are allowed; they come back as they were given
-        here, in this order. Without them any value is allowed and those seen are
-        remembered, as on a :class:`StoredChoiceAxis`.
-    :param value_type: ``str`` or ``int``: what remembered choices come back as.
-    :raises ValueError: if two of the choices have the same text, if there are none, or
-        if one is not of the value type.
+    :param choices: the allowed values. Queries return them as they are here, in this
+        order. Without this, any value is allowed, and the store remembers those it has
+        seen, as on a :class:`StoredChoiceAxis`.
+    :param value_type: ``str`` or ``int``: the type of remembered choices in results.
+    :raises ValueError: if two of the choices have the same text, if the list is empty,
+        or if a choice is not of the value type.
     """
 
     _kind = "stored"
@@ -41,14 +41,14 @@ class Axis:
         if value_type not in (str, int):
             raise ValueError(f"value_type must be str or int, not {value_type!r}")
         self._int = value_type is int
-        #: The choices that are allowed, or ``None`` when any is.
+        #: The allowed choices, or ``None`` if any value is allowed.
         self.choices: list[Any] | None = None
         self._allowed: dict[str, Any] = {}
         if choices is not None:
             for choice in choices:
                 text = self._text(choice)
                 if text in self._allowed:
-                    raise ValueError(f"the choice {text!r} is there twice")
+                    raise ValueError(f"the choice {text!r} occurs twice")
                 self._allowed[text] = choice
             if not self._allowed:
                 raise ValueError("choices must not be empty")
@@ -56,21 +56,21 @@ class Axis:
 
     def encode(self, value: Any) -> Choice:
         """
-        A value as it is kept.
+        Encode a value.
 
         :raises ValueError: if the axis does not allow it.
         """
         text = value if type(value) is str and not self._int else self._text(value)
         if self._allowed and text not in self._allowed:
             raise ValueError(
-                f"{text!r} is none of the choices: "
+                f"{text!r} is not one of the choices: "
                 + ", ".join(map(repr, self._allowed))
             )
         return text
 
     def decode(self, choice: Choice) -> Any:
         """
-        A kept choice as the value it stands for.
+        Return the value of an encoded choice.
         """
         if self._allowed:
             return self._allowed[str(choice)]
@@ -78,19 +78,20 @@ class Axis:
 
     def groups(self, choice: Choice) -> list[tuple[tuple[str, ...], str]]:
         """
-        What to remember of a choice: in which group of choices, and as what.
+        Return what to remember of a choice: pairs of a path, which names the group of
+        choices, and a text.
         """
         return [] if self._allowed else [((), str(choice))]
 
     def prefixes(self, choice: Choice) -> list[Choice]:
         """
-        All the choices under which an event with this choice counts.
+        Return all choices under which an event with this choice counts.
         """
         return [choice]
 
     def describe(self) -> list[Any]:
         """
-        The axis, as it is kept with the Metrica's name.
+        Return the axis as a part of the definition of its Metrica.
         """
         kind = "choices" if self._allowed else self._kind
         described: list[Any] = [kind, "int" if self._int else "str"]
@@ -104,7 +105,7 @@ class Axis:
 
     def sort(self, texts: Sequence[str]) -> list[str]:
         """
-        Remembered choices in the order in which they are told.
+        Sort remembered choices into the order of results.
         """
         return sorted(texts, key=self._sort_key)
 
@@ -112,20 +113,20 @@ class Axis:
         if not self._int:
             return str(value)
         if isinstance(value, bool) or not isinstance(value, (int, str)):
-            raise ValueError(f"{value!r} is no whole number")
+            raise ValueError(f"{value!r} is not a whole number")
         try:
-            # By way of int, so that '018' and 18 are one.
+            # int() makes '018' and 18 the same choice.
             return str(int(value))
         except ValueError:
-            raise ValueError(f"{value!r} is no whole number") from None
+            raise ValueError(f"{value!r} is not a whole number") from None
 
 
 class StoredChoiceAxis(Axis):
     """
-    An axis on which any value is allowed; the values seen are remembered.
+    An axis that allows any value. The store remembers the values it has seen.
 
-    :param value_type: ``int`` to have them come back as ints, else they are strings. An
-        int axis refuses booleans, and text that is no whole number.
+    :param value_type: ``int`` or ``str``: the type of the values in results. An int
+        axis refuses booleans, and texts that are not whole numbers.
     """
 
     def __init__(self, *, value_type: type = str) -> None:
@@ -134,13 +135,13 @@ class StoredChoiceAxis(Axis):
 
 class HierarchicalAxis(Axis):
     """
-    An axis whose values are paths: tuples. An event at ``('out', 'se', 'google')`` also
+    An axis of paths, which are tuples. An event at ``('out', 'se', 'google')`` also
     counts under ``('out',)`` and ``('out', 'se')``.
     """
 
     _kind = "hierarchical"
 
-    #: How many parts a path may have.
+    #: How many parts a path has at most.
     MAX_DEPTH = 16
 
     def __init__(self) -> None:
@@ -148,12 +149,14 @@ class HierarchicalAxis(Axis):
 
     def encode(self, value: Any) -> Choice:
         """
-        A path as it is kept.
+        Encode a path.
 
-        :raises ValueError: if it is no tuple or list, is empty, or is too deep.
+        :raises ValueError: if it is not a tuple or list, is empty, or is too long.
         """
         if not isinstance(value, (tuple, list)):
-            raise ValueError(f"{value!r} is no path: pass a tuple, such as ('a', 'b')")
+            raise ValueError(
+                f"{value!r} is not a path; pass a tuple, such as ('a', 'b')"
+            )
         if not 1 <= len(value) <= self.MAX_DEPTH:
             raise ValueError(
                 f"a path has 1 to {self.MAX_DEPTH} parts, not {len(value)}"
@@ -162,20 +165,20 @@ class HierarchicalAxis(Axis):
 
     def decode(self, choice: Choice) -> Any:
         """
-        A path is told as it is kept.
+        Return the path of an encoded choice.
         """
         return tuple(choice)
 
     def groups(self, choice: Choice) -> list[tuple[tuple[str, ...], str]]:
         """
-        Each part of a path is remembered under the parts before it.
+        Return each part of the path, with the parts before it as its group.
         """
         path = tuple(choice)
         return [(path[:n], part) for n, part in enumerate(path)]
 
     def prefixes(self, choice: Choice) -> list[Choice]:
         """
-        The path, and each path above it.
+        Return the path, and each path above it.
         """
         path = tuple(choice)
         return [path[: n + 1] for n in range(len(path))]
@@ -183,7 +186,7 @@ class HierarchicalAxis(Axis):
 
 def as_json(thing: Any) -> str:
     """
-    The one way in which choices, keys and definitions are written: JSON in ASCII, the
-    shortest. It is collision-free for any text, and the same everywhere.
+    Encode choices, keys and definitions as JSON, in ASCII and without spaces. The
+    result is unique for any text, and the same on every machine.
     """
     return _ENCODER.encode(thing)

@@ -1,10 +1,10 @@
 """
-Time as a Metrica counts it: scales, stretches of local time, and their labels.
+The scales of time, the time buckets of local time, and their labels.
 
-A stretch is a year, month, day, hour or minute of the Metrica's zone. Its label is the
-local time, cut off (``2010``, ``2010-02``, ``2010-02-07``). Hours and minutes also tell
-the offset from UTC in seconds (``2010-02-07T14+3600``): an hour that comes twice, at
-the end of daylight saving, is two stretches.
+A time bucket is a year, month, day, hour or minute in the zone of the Metrica. Its
+label is the beginning of the local time (``2010``, ``2010-02``, ``2010-02-07``). Labels
+of hours and minutes have the offset from UTC in seconds too (``2010-02-07T14+3600``):
+the hour that comes twice, at the end of daylight saving time, is two time buckets.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ Date: TypeAlias = datetime | date
 
 #: The scales, from the coarsest to the finest.
 SCALES = ("year", "month", "day", "hour", "minute")
-#: The scale of everything; it is always kept.
+#: The scale of all time; it is always stored, for ever.
 ALL = "all"
-#: For how many seconds the detail of each scale is kept, by default; for ever where
-#: there is none.
+#: For how many seconds to store the detail of each scale, by default; ``None`` is for
+#: ever.
 RETENTION: dict[str, float | None] = {
     "year": None,
     "month": 3 * 365 * 86_400.0,
@@ -42,7 +42,7 @@ RETENTION: dict[str, float | None] = {
     "hour": 14 * 86_400.0,
     "minute": 86_400.0,
 }
-#: How many points a timeline may have.
+#: How many points a timeline has at most.
 MAX_POINTS = 100_000
 
 _WIDTH = {ALL: 0, "year": 4, "month": 7, "day": 10}
@@ -53,7 +53,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def coarsen(label: str, scale: str) -> str:
     """
-    The label of the stretch of a coarser scale (or the same) in which a stretch lies.
+    Return the label of the time bucket of a coarser scale (or the same) that contains a
+    time bucket.
+
+    :param label: its label.
+    :param scale: the coarser scale.
     """
     if scale == "minute":
         return label
@@ -64,16 +68,17 @@ def coarsen(label: str, scale: str) -> str:
 
 def check_timespan(timespan: dict[str, int]) -> tuple[int, ...]:
     """
-    The numbers of a timespan, coarsest first.
+    Check a timespan, and return its numbers, coarsest first.
 
+    :param timespan: numbers by scale.
     :raises TypeError: if a keyword is unknown, a coarser scale is missing, or a value
-        is no int.
+        is not an int.
     :raises ValueError: if there is no such year, month, day, hour or minute.
     """
     for word, number in timespan.items():
         if word not in SCALES:
             raise TypeError(
-                f"{word!r} is no part of a timespan; these are: {', '.join(SCALES)}"
+                f"{word!r} is not a part of a timespan; use: {', '.join(SCALES)}"
             )
         if isinstance(number, bool) or not isinstance(number, int):
             raise TypeError(f"{word} must be an int, not {number!r}")
@@ -91,8 +96,8 @@ def check_timespan(timespan: dict[str, int]) -> tuple[int, ...]:
 
 def finer_labels(span: tuple[int, ...]) -> range:
     """
-    The numbers of the next finer scale within a timespan of a year or finer: 1 to 12
-    for a year, 1 to 28, 29, 30 or 31 for a month, and so on.
+    Return the numbers of the next finer scale within a timespan of a year or finer: 1
+    to 12 for a year, 1 to 28, 29, 30 or 31 for a month, and so on.
     """
     if len(span) == 1:
         return range(1, 13)
@@ -108,9 +113,9 @@ def _filled(numbers: Sequence[int]) -> tuple[int, int, int, int, int]:
 
 class Calendar:
     """
-    The calendar of a zone.
+    The calendar of a time zone.
 
-    :param tz: the zone's name, as in the tz database.
+    :param tz: the name of the zone in the tz database.
     :raises ValueError: if there is no such zone.
     """
 
@@ -119,20 +124,21 @@ class Calendar:
             self.zone = ZoneInfo(tz)
         except (ZoneInfoNotFoundError, ValueError, OSError, TypeError):
             raise ValueError(
-                f"{tz!r} is no time zone; pass a name such as 'Europe/Berlin'"
+                f"{tz!r} is not a time zone; pass a name such as 'Europe/Berlin'"
             ) from None
         self._last: tuple[int, str] = (0, self.minute(0))
 
     def seconds(self, when: Date) -> int:
         """
-        A date as whole Unix seconds. Without a zone it is in the calendar's; a date
-        without a time is its midnight.
+        Convert a date to whole Unix seconds.
 
-        :raises ValueError: if it is no date, or out of range.
+        :param when: a datetime (in the zone of the calendar if it has none), or a date,
+            which means its midnight.
+        :raises ValueError: if it is not a date, or is out of range.
         """
         if not isinstance(when, datetime):
             if not isinstance(when, date):
-                raise ValueError(f"{when!r} is no date; pass a datetime")
+                raise ValueError(f"{when!r} is not a date; pass a datetime")
             when = datetime.combine(when, time())
         if when.tzinfo is None:
             when = when.replace(tzinfo=self.zone)
@@ -143,7 +149,7 @@ class Calendar:
 
     def minute(self, seconds: int) -> str:
         """
-        The label of the minute in which a time lies.
+        Return the label of the minute of a time.
 
         :param seconds: whole Unix seconds.
         :raises ValueError: if it is out of range.
@@ -153,8 +159,7 @@ class Calendar:
 
     def now(self, seconds: float) -> str:
         """
-        As :meth:`minute`, and fast when it is asked for the same second again and
-        again.
+        Like :meth:`minute`, but fast for repeated calls in the same second.
         """
         second = int(seconds)
         if self._last[0] != second:
@@ -163,9 +168,9 @@ class Calendar:
 
     def labels(self, span: tuple[int, ...]) -> list[str]:
         """
-        The labels of the stretches that make up a timespan: one, or, for an hour or a
-        minute that may have come twice, one for each offset it may have had. (That
-        includes stretches that never were; they hold nothing.)
+        Return the labels of the time buckets that make up a timespan: one; or, for an
+        hour or a minute that may have come twice, one for each possible offset. (Some
+        of these time buckets may never have existed; they are empty.)
         """
         if not span:
             return [""]
@@ -186,26 +191,26 @@ class Calendar:
         self, since: int, until: int, scale: str
     ) -> list[tuple[datetime, str]]:
         """
-        The stretches from the one in which ``since`` lies to the one in which ``until``
-        lies, in time order.
+        Return the time buckets from one time to another, in time order.
 
-        :param since: whole Unix seconds.
-        :param until: whole Unix seconds.
+        :param since: a time in the first one, in whole Unix seconds.
+        :param until: a time in the last one, in whole Unix seconds.
         :param scale: one of :data:`SCALES`.
-        :returns: for each stretch its start, in the calendar's zone, and its label.
+        :returns: for each time bucket its start, in the zone of the calendar, and its
+            label.
         :raises ValueError: if there are more than :data:`MAX_POINTS`.
         """
         if (until - since) / _NOMINAL[scale] > MAX_POINTS:
             raise ValueError(
-                f"more than {MAX_POINTS} points; ask for a coarser scale than {scale}, "
-                "or for less time"
+                f"more than {MAX_POINTS} points; use a coarser scale than {scale}, "
+                "or a shorter time"
             )
         if until < since:
             return []
-        walk = self._clock_stretches if scale in _SECONDS else self._date_stretches
+        walk = self._clock_buckets if scale in _SECONDS else self._date_buckets
         return list(walk(since, until, scale))
 
-    def _date_stretches(
+    def _date_buckets(
         self, since: int, until: int, scale: str
     ) -> Iterator[tuple[datetime, str]]:
         width = _WIDTH[scale]
@@ -228,15 +233,15 @@ class Calendar:
                 at = at.replace(year=at.year + 1, month=1)
             else:
                 at = at.replace(month=at.month + 1)
-            # There are days that never were, where the date line was moved.
+            # Some zones have skipped a day, when the date line was moved.
             if self.seconds(start) < self.seconds(at):
                 yield start, label
 
-    def _clock_stretches(
+    def _clock_buckets(
         self, since: int, until: int, scale: str
     ) -> Iterator[tuple[datetime, str]]:
-        # Walks along the instants at which stretches begin. An offset that changes in
-        # the middle of a stretch ends it, and the next one begins there.
+        # Walk along the times at which buckets begin. If the offset changes in the
+        # middle of a bucket, the bucket ends there, and the next one begins.
         step = _SECONDS[scale]
         width = 13 if scale == "hour" else 16
         at = since
@@ -261,8 +266,8 @@ class Calendar:
 
     def _change(self, low: int, high: int) -> int:
         """
-        The first second after ``low`` and not after ``high`` at which the offset is not
-        what it is at ``low``.
+        Return the first second after ``low``, up to ``high``, with another offset than
+        at ``low``.
         """
         before = self._offset_at(low)
         while high - low > 1:
@@ -287,5 +292,5 @@ class Calendar:
 
 def _offset(local: datetime) -> int:
     offset = local.utcoffset()
-    assert offset is not None  # it has a zone
+    assert offset is not None  # local has a zone
     return offset.days * 86_400 + offset.seconds

@@ -1,9 +1,9 @@
 """
-From events to cells: which cells an event counts in, and what they are called.
+From events to cells: in which cells an event counts, and the keys of these cells.
 
-An event counts in each combination of its choices and "all", in each kept stretch of
-time. A key says for each axis which choice, or ``null`` for all of them, as JSON: so no
-two selections share a key, whatever text the choices are.
+An event counts in each combination of its choices and "all", in one time bucket of each
+stored scale. The key of a cell is JSON: for each axis a choice, or ``null`` for all of
+them. So different selections have different keys, for any text as a choice.
 """
 
 from __future__ import annotations
@@ -28,33 +28,35 @@ __all__ = [
     "spread",
 ]
 
-#: What an event was: on each axis its choice, or ``None`` when it is not known.
+#: The choices of an event, one for each axis; ``None`` for an unknown choice.
 Event: TypeAlias = tuple[Choice | None, ...]
 
 Kind = TypeVar("Kind")
 
-#: The group in which the years seen are remembered. No axis's group has this name.
+#: The group of choices for the years with events. No group of an axis has this name.
 YEARS = "years"
 
 
 def cell_key(event: Event) -> str:
     """
-    The key of the cell in which everything counts that has these choices.
+    Return the key of the cell for all events with these choices.
     """
     return as_json(event)
 
 
 def choice_group(axis: str, path: Sequence[str] = ()) -> str:
     """
-    The name of the group in which choices are remembered: those of an axis, or those
-    one level below a path.
+    Return the name of the group of the choices of an axis.
+
+    :param axis: the keyword of the axis.
+    :param path: on a hierarchical axis: the group of the parts one level below this.
     """
     return as_json([axis, *path])
 
 
 def cells_of(axes: Sequence[Axis], event: Event) -> int:
     """
-    In how many cells of each stretch an event counts.
+    Return in how many cells of each time bucket an event counts.
     """
     return prod(
         1 + (0 if choice is None else len(axis.prefixes(choice)))
@@ -63,54 +65,62 @@ def cells_of(axes: Sequence[Axis], event: Event) -> int:
 
 
 def spread(
-    keep: Mapping[str, float | None],
-    finest: Mapping[str, Mapping[Kind, Addition]],
+    retention: Mapping[str, float | None],
+    by_label: Mapping[str, Mapping[Kind, Addition]],
 ) -> list[tuple[list[TimeBucket], Mapping[Kind, Addition]]]:
     """
-    All stretches in which something counts.
+    Spread additions over the time buckets of all stored scales.
 
-    :param keep: the scales that are kept, finest last, and for how many seconds.
-    :param finest: what happened, by stretch of the finest scale, and in it by event, or
-        by whatever else is to be told apart.
-    :returns: stretches, with what happened in each of them.
+    :param retention: the stored scales, finest last, and for how many seconds.
+    :param by_label: the additions by label of a time bucket, which must be of the
+        finest scale or finer, then by event (or any other key).
+    :returns: lists of time buckets, with the additions to each bucket in the list. A
+        bucket is in only one list.
     """
-    # A coarser stretch that holds one finer one holds the same: the same mapping then.
-    shared: dict[int, tuple[list[TimeBucket], Mapping[Kind, Addition]]] = {}
-    by_label = finest
-    for scale in (*reversed([*keep]), ALL):
-        groups: dict[str, list[Mapping[Kind, Addition]]] = {}
-        for label, happened in by_label.items():
-            groups.setdefault(coarsen(label, scale), []).append(happened)
-        by_label = {
-            label: group[0] if len(group) == 1 else _merged(group)
-            for label, group in groups.items()
-        }
-        for label, happened in by_label.items():
-            stretches, _ = shared.setdefault(id(happened), ([], happened))
-            stretches.append(TimeBucket(scale, label, keep.get(scale)))
-    return list(shared.values())
+    # A coarser bucket with only one finer bucket in it has the same additions: then the
+    # two are in the same list, and share one mapping.
+    spreads: list[tuple[list[TimeBucket], Mapping[Kind, Addition]]] = [
+        ([], additions) for additions in by_label.values()
+    ]
+    current = dict(zip(by_label, spreads, strict=True))
+    for scale in (*reversed([*retention]), ALL):
+        groups: dict[str, list[tuple[list[TimeBucket], Mapping[Kind, Addition]]]] = {}
+        for label, finer in current.items():
+            groups.setdefault(coarsen(label, scale), []).append(finer)
+        current = {}
+        for label, group in groups.items():
+            if len(group) == 1:
+                current[label] = group[0]
+            else:
+                current[label] = ([], _merged([additions for _, additions in group]))
+                spreads.append(current[label])
+            buckets, _ = current[label]
+            buckets.append(TimeBucket(scale, label, retention.get(scale)))
+    # If the labels are finer than the finest scale, some were only merged.
+    return [(buckets, additions) for buckets, additions in spreads if buckets]
 
 
 def increments(
     name: str,
     axes: Sequence[Axis],
-    keep: Mapping[str, float | None],
+    retention: Mapping[str, float | None],
     additions: Mapping[tuple[str, Event], Addition],
 ) -> list[Increment]:
     """
-    All that must be added to a store for some events.
+    Return what to add to the store for some events.
 
-    :param name: the Metrica's name.
+    :param name: the name of the Metrica.
     :param axes: its axes.
-    :param keep: the scales it keeps, finest last, and for how many seconds.
-    :param additions: what happened, by stretch of the finest scale and event.
+    :param retention: its stored scales, finest last, and for how many seconds.
+    :param additions: the events, by label of the time bucket in the finest scale and by
+        choices.
     """
     by_label: dict[str, dict[Event, Addition]] = {}
     for (label, event), addition in additions.items():
         by_label.setdefault(label, {})[event] = addition
     return [
-        Increment(stretches, {name: _expand(axes, events)})
-        for stretches, events in spread(keep, by_label)
+        Increment(buckets, {name: _expand(axes, events)})
+        for buckets, events in spread(retention, by_label)
     ]
 
 
@@ -120,7 +130,12 @@ def seen_choices(
     additions: Mapping[tuple[str, Event], Addition],
 ) -> dict[tuple[str, str], list[str]]:
     """
-    What must be remembered of the events' choices.
+    Return the choices of some events that the store should remember.
+
+    :param name: the name of the Metrica.
+    :param axes: its axes with their keywords.
+    :param additions: the events, by label of the time bucket and by choices.
+    :returns: the choices as JSON, by name and group.
     """
     groups: dict[tuple[str, str], set[str]] = {
         (name, YEARS): {label[:4] for label, _ in additions}
@@ -135,20 +150,20 @@ def seen_choices(
 
 
 def _merged(group: Sequence[Mapping[Kind, Addition]]) -> dict[Kind, Addition]:
-    whole = dict(group[0])
-    for happened in group[1:]:
-        for kind, addition in happened.items():
-            old = whole.get(kind)
-            whole[kind] = addition if old is None else merge(old, addition)
-    return whole
+    merged = dict(group[0])
+    for additions in group[1:]:
+        for kind, addition in additions.items():
+            old = merged.get(kind)
+            merged[kind] = addition if old is None else merge(old, addition)
+    return merged
 
 
 def _expand(
     axes: Sequence[Axis], events: Mapping[Event, Addition]
 ) -> dict[str, Addition]:
     """
-    The cells of a stretch, by rolling up one axis after the other: what stands under a
-    choice is also added to what is above it, up to "all".
+    Return the cells of a time bucket. One axis after the other is rolled up: each cell
+    is also added to the cells above it, up to "all".
     """
     cells: dict[tuple[str, ...], Addition] = {}
     above: list[dict[str, list[str]]] = [{} for _ in axes]
@@ -163,10 +178,10 @@ def _expand(
                 above[n][text] = ["null", *higher]
             parts.append(text or "null")
         cells[tuple(parts)] = addition
-    for n, higher_than in enumerate(above):
+    for n, parts_above in enumerate(above):
         for key, addition in list(cells.items()):
-            for part in higher_than.get(key[n], ()):
-                place = (*key[:n], part, *key[n + 1 :])
-                old = cells.get(place)
-                cells[place] = addition if old is None else merge(old, addition)
+            for part in parts_above.get(key[n], ()):
+                key_above = (*key[:n], part, *key[n + 1 :])
+                old = cells.get(key_above)
+                cells[key_above] = addition if old is None else merge(old, addition)
     return {f"[{','.join(key)}]": addition for key, addition in cells.items()}

@@ -1,9 +1,9 @@
 """
-Kicks on their way to a store.
+Kicks that are waiting to be written to a store.
 
-A :class:`Kicks` is one batch in the making: kicks of the same minute with the same
-choices are one sum in it, so that what a write costs follows the distinct events, not
-how many there are. It is sealed when it is written.
+A :class:`KickBatch` combines kicks of the same minute with the same choices into one
+sum, so that the cost of a write depends on the number of distinct events, not of kicks.
+It takes no more kicks once it has been encoded for a write.
 """
 
 from __future__ import annotations
@@ -29,28 +29,26 @@ from txstathat.stores.interface import (
 )
 from txstathat.stores.sums import add_floats
 
-__all__ = ["REMEMBER_KICKS", "Kicks"]
+__all__ = ["KICKS_ID_TTL", "KickBatch", "refusal"]
 
-#: For how many seconds a store remembers a batch of kicks. It is repeated only by the
-#: process that has it, and for a much shorter time: ``txstathat.stores.batching.ENTRY_TIMEOUT``.
-REMEMBER_KICKS = 600.0
+#: For how many seconds a store remembers the id of a batch of kicks. Only this process
+#: repeats it, and stops long before (``txstathat.stores.batching.ENTRY_TIMEOUT``).
+KICKS_ID_TTL = 600.0
 
-# What stands in a sum: whole, events, least, most, real, rest (see Addition); then the
-# Deferreds of the kicks in it.
-_WAITERS = 6
+# A sum is a list: the six fields of Addition; then the Deferreds of its kicks.
+_WHOLE, _EVENTS, _LEAST, _MOST, _REAL, _REST, _DEFERREDS = range(7)
 
 
 @implementer(IEntry)
-class Kicks:
+class KickBatch:
     """
-    Kicks of one Metrica that will be written together.
+    Kicks of one Metrica that are written together.
 
-    :param amounts: makes the batch's amounts of its additions.
+    :param amounts: converts the additions to the amounts of a batch.
     :param begun: the time of the first kick, in seconds.
 
-    :ivar sealed: whether it takes no more kicks.
-    :ivar sums: what is in it, by stretch and distinct event.
-    :ivar kicks: how many kicks are in it.
+    :ivar encoded: whether it takes no more kicks.
+    :ivar sums: the sums, by label of the time bucket and distinct event.
     """
 
     def __init__(
@@ -61,24 +59,25 @@ class Kicks:
         self._amounts = amounts
         self.begun = begun
         self.sums: dict[tuple[str, Event], list[Any]] = {}
-        self.sealed = False
+        self.encoded = False
         self._batch: WriteBatch | None = None
 
     @property
     def kicks(self) -> int:
-        return sum(len(found[_WAITERS]) for found in self.sums.values())
+        """The number of kicks."""
+        return sum(len(found[_DEFERREDS]) for found in self.sums.values())
 
     def kick(
         self, label: str, event: Event, amount: int | float, kicked: Deferred[None]
     ) -> None:
         """
-        Take one kick.
+        Add a kick.
 
-        :param label: the stretch of the finest scale.
+        :param label: the label of its time bucket, in the finest scale.
         :param event: its choices.
         :param amount: its weight.
-        :param kicked: is called back by :meth:`settle`.
-        :raises AmountOverflow: if the sum becomes too large.
+        :param kicked: :meth:`settle` fires this Deferred.
+        :raises AmountOverflow: if the sum becomes too large; the kick is not added.
         """
         found = self.sums.get((label, event))
         if found is None:
@@ -89,71 +88,76 @@ class Kicks:
             self.sums[label, event] = new
             return
         if type(amount) is int:
-            whole = found[0] + amount
+            whole = found[_WHOLE] + amount
             if not -MAX_INTEGER <= whole <= MAX_INTEGER:
-                raise AmountOverflow(f"a sum would go beyond {MAX_INTEGER}")
-            found[0] = whole
-        elif found[4] is None:
-            found[4] = amount
+                raise AmountOverflow(f"the sum would exceed {MAX_INTEGER}")
+            found[_WHOLE] = whole
+        elif found[_REAL] is None:
+            found[_REAL] = amount
         else:
-            found[4:6] = add_floats(found[4], found[5], amount)
-        found[1] += 1
-        if amount < found[2]:
-            found[2] = amount
-        elif amount > found[3]:
-            found[3] = amount
-        found[_WAITERS].append(kicked)
+            found[_REAL], found[_REST] = add_floats(found[_REAL], found[_REST], amount)
+        found[_EVENTS] += 1
+        if amount < found[_LEAST]:
+            found[_LEAST] = amount
+        elif amount > found[_MOST]:
+            found[_MOST] = amount
+        found[_DEFERREDS].append(kicked)
 
     def encode(self) -> WriteBatch:
         """
         See :meth:`txstathat.stores.interface.IEntry.encode`.
         """
         if self._batch is None:
-            # Nobody else can have this id, so nothing need be compared.
-            self.sealed = True
-            self._batch = WriteBatch(uuid4().hex, "", self._spread, REMEMBER_KICKS)
+            # Only this batch has this id, so no digest is needed.
+            self.encoded = True
+            self._batch = WriteBatch(uuid4().hex, "", self._batch_amounts, KICKS_ID_TTL)
         return self._batch
 
-    def _spread(self) -> Amounts:
+    def _batch_amounts(self) -> Amounts:
         return self._amounts(
-            {key: Addition(*found[:_WAITERS]) for key, found in self.sums.items()}
+            {key: Addition(*found[:_DEFERREDS]) for key, found in self.sums.items()}
         )
 
-    def halves(self) -> list[Kicks]:
+    def halves(self) -> list[KickBatch]:
         """
-        The same kicks as two batches: for when they cannot be added together since one
-        of them is too much. So that one is found in a few steps.
+        Split the kicks into two batches. If a batch overflows, repeated splitting finds
+        the kick that is too large in a few steps.
         """
         sums = list(self.sums.items())
         middle = len(sums) // 2
         halves = []
-        for some in (sums[:middle], sums[middle:]):
-            half = Kicks(self._amounts, self.begun)
-            half.sums.update(some)
+        for part in (sums[:middle], sums[middle:]):
+            half = KickBatch(self._amounts, self.begun)
+            half.sums.update(part)
             halves.append(half)
         return halves
 
     def settle(self, result: Failure | None) -> None:
         """
-        Call back all who kicked.
+        Fire the Deferreds of all kicks.
+
+        :param result: ``None``, or the failure with which they fail.
         """
         for found in self.sums.values():
-            for kicked in found[_WAITERS]:
+            for kicked in found[_DEFERREDS]:
                 kicked.callback(cast(None, result))
 
 
-def refusal(answer: WriteResult) -> StoreError | None:
+def refusal(result: WriteResult) -> StoreError | None:
     """
-    What a store's answer to a batch of kicks means to those who kicked.
+    Return the error with which the kicks of a batch fail.
+
+    :param result: the result of writing the batch.
+    :returns: the error; ``None`` if the batch is in the store.
     """
-    if answer.outcome is WriteOutcome.OVERFLOW:
+    if result.outcome is WriteOutcome.OVERFLOW:
         return AmountOverflow(
-            f"a sum of {answer.name!r} would go beyond what is kept exactly "
+            f"a sum of {result.name!r} would exceed the range of exact sums "
             f"({MAX_INTEGER}, or the largest float); nothing was added"
         )
-    if answer.outcome is WriteOutcome.MISMATCH:
+    if result.outcome is WriteOutcome.MISMATCH:
         return DefinitionMismatch(
-            f"the store keeps {answer.name!r} with another definition; "
-            "give it another name, or drop what is stored"
+            f"the store has {result.name!r} with another definition; "
+            "use another name, or drop the stored Metrica"
         )
     return None

@@ -4,34 +4,25 @@ The Metrica: a named class of events, counted along axes and time.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
-from decimal import ROUND_HALF_EVEN, Context, Decimal
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any, ClassVar
 
-from twisted.internet.defer import Deferred, fail, inlineCallbacks
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from txstathat.errors import (
-    DefinitionMismatch,
-    InvalidPoint,
-    StoreBusy,
-    StoreUnavailable,
-)
+from txstathat.errors import StoreBusy
 from txstathat.interfaces import IKick
-from txstathat.metrica.axes import Axis, Choice, as_json
-from txstathat.metrica.calendar import RETENTION, SCALES, Calendar, Date, coarsen
+from txstathat.metrica.axes import Axis
+from txstathat.metrica.calendar import SCALES, Date
 from txstathat.metrica.cells import Event, cells_of, increments, seen_choices
-from txstathat.metrica.kick_batch import Kicks, refusal
+from txstathat.metrica.kick_batch import KickBatch, refusal
+from txstathat.metrica.reader import Reader
+from txstathat.metrica.schema import Schema
 from txstathat.metrica.selection import AveragedSelection, Selection
-from txstathat.points.model import (
-    MAX_INTEGER,
-    Amount,
-    amount_text,
-    check_name,
-    parse_amount,
-)
+from txstathat.points.model import Amount
 from txstathat.stores.interface import (
     Addition,
     Amounts,
@@ -44,43 +35,44 @@ __all__ = ["MAX_AGE", "MAX_CELLS", "MAX_WAITING", "AveragedMetrica", "Metrica"]
 
 #: How many kicks may wait to be written, by default; one more is refused.
 MAX_WAITING = 100_000
-#: About how many cells one batch may touch; what goes beyond is another batch.
+#: About how many cells one batch may change. Further kicks go to another batch.
 MAX_CELLS = 50_000
-#: For how many seconds a batch takes kicks while it waits: all of them are given up
-#: together, so none may be much younger than the others.
+#: For how many seconds a waiting batch takes kicks. All kicks of a batch time out
+#: together, so their ages must not differ much.
 MAX_AGE = 1.0
-#: For how many seconds a question waits for the kicks made before it to be written.
-QUESTION_PATIENCE = 5.0
-
-_EXACT = Context(prec=100, rounding=ROUND_HALF_EVEN)
 
 
 @implementer(IKick)
 class Metrica:
     """
-    A named class of events, of which the sums are kept.
+    A named class of events. The store has the sums of their weights.
+
+    All queries about a selection of its events can be made for all events too: see
+    :class:`Selection`.
 
     :param name: its name in the store: 1 to 255 printable characters.
-    :param axes: the parameters of an event: keywords and axes, in an order that stays.
-    :param store: where it is kept; see :func:`txstathat.stores.open_store`.
-    :param multiplier: amounts are kept as whole numbers of this fraction: 100 makes
-        them exact to 1/100. What is finer is rounded half to even. By default amounts
-        are kept as they are, and sums of floats have 15 digits.
-    :param tz: the zone of its calendar, as in the tz database.
-    :param scales: the scales to keep, by default all: year, month, day, hour, minute.
-    :param retention: for how many seconds the detail of a scale is kept, counted from
-        when a stretch was last written; ``None`` is for ever. What is not named is kept
-        as in :data:`txstathat.metrica.calendar.RETENTION`.
-    :param clock: tells what "now" is, by default the store's.
+    :param axes: the parameters of an event, as pairs of a keyword and an axis. Their
+        order must not change.
+    :param store: the store; see :func:`txstathat.stores.open_store`.
+    :param multiplier: store amounts as whole numbers of this fraction: 100 makes them
+        exact to 1/100, and rounds smaller fractions half to even. By default amounts
+        are stored as they are, and sums of floats have 15 digits. 1 to 10\\ :sup:`12`.
+    :param tz: the name of its time zone in the tz database.
+    :param scales: the scales to store, by default all: year, month, day, hour, minute.
+    :param retention: for how many seconds to store the detail of a scale, from the last
+        write to a time bucket on; ``None`` is for ever. A scale that is not in it has
+        its default (:data:`txstathat.metrica.calendar.RETENTION`).
+    :param clock: the source of time, by default the clock of the store.
     :param max_waiting: how many kicks may wait to be written.
-    :raises ValueError: if one of these is not valid.
+    :raises ValueError: if a parameter is not valid.
 
+    :ivar schema: its :class:`~txstathat.metrica.schema.Schema`.
     :ivar written: how many kicks were written.
     :ivar lost: how many kicks could not be written, and failed.
     :ivar refused: how many kicks were refused because too many waited.
     """
 
-    #: Tells Metricas that keep their amounts' meaning apart.
+    #: A part of the definition: a store refuses a Metrica of another kind.
     kind: ClassVar[str] = "sum"
 
     def __init__(
@@ -96,35 +88,25 @@ class Metrica:
         clock: IReactorTime | None = None,
         max_waiting: int = MAX_WAITING,
     ) -> None:
-        self.name = check_name(name, "name")
-        self.axes = dict(_checked_axes(axes))
+        self.schema = Schema(
+            name,
+            axes,
+            kind=self.kind,
+            multiplier=multiplier,
+            tz=tz,
+            scales=scales,
+            retention=retention,
+        )
+        self.name = self.schema.name
+        self.axes = self.schema.axes
+        self.tz = self.schema.tz
+        self.calendar = self.schema.calendar
         self.store = store
         self.clock = store.clock if clock is None else clock
-        if multiplier is not None and (
-            isinstance(multiplier, bool)
-            or not isinstance(multiplier, int)
-            or not 1 <= multiplier <= 10**12
-        ):
-            raise ValueError(f"multiplier must be 1 to 10**12, not {multiplier!r}")
-        self.multiplier = multiplier
-        self.calendar = Calendar(tz)
-        self.tz = tz
-        #: The scales kept, coarsest first, and for how many seconds.
-        self.retention = _checked_retention(scales, retention or {})
-        self._finest = next(reversed(self.retention))
+        self._reader = Reader(self.schema, store, self.clock)
         self._axes = list(self.axes.values())
-        self._known = frozenset(self.axes)
-        #: What is kept with the name.
-        self.definition = as_json(
-            {
-                "axes": [[word, axis.describe()] for word, axis in self.axes.items()],
-                "kind": self.kind,
-                "multiplier": multiplier,
-                "tz": tz,
-            }
-        )
-        self._defined = False
-        self._open: Kicks | None = None
+        self._batch: KickBatch | None = None
+        # How many sums the batch may have.
         self._max_sums = 1
         self._max_waiting = max_waiting
         self._waiting = 0
@@ -134,8 +116,8 @@ class Metrica:
 
     @property
     def scales(self) -> tuple[str, ...]:
-        """The scales kept, coarsest first."""
-        return tuple(self.retention)
+        """The stored scales, from the coarsest to the finest."""
+        return tuple(self.schema.retention)
 
     @property
     def waiting(self) -> int:
@@ -148,138 +130,86 @@ class Metrica:
         self, value: Amount = 1, date: Date | None = None, **axes: Any
     ) -> Deferred[None]:
         """
-        Register one event. Call it in the reactor's thread.
+        Count one event. Call this in the thread of the reactor.
 
         :param value: its weight.
-        :param date: when it happened: a datetime (one without a zone is in the
-            Metrica's), or a date, which is its midnight; now by default.
-        :param axes: the choice on each axis. One left out, or ``None``, is not known:
-            the event counts in every total, but under no choice of that axis.
+        :param date: when it happened: a datetime (in the zone of the Metrica if it has
+            none), or a date, which means its midnight; by default now.
+        :param axes: the choice on each axis. Without a choice, or with ``None``, the
+            event counts in every total, but under no choice of that axis.
         :returns: a new Deferred, which fires with ``None`` when the event is in the
-            store. It fails with a ``ValueError`` or ``TypeError`` when one of the above
-            is not valid, with :class:`~txstathat.errors.StoreBusy` when too many kicks
-            wait, and otherwise with the :class:`~txstathat.errors.StoreError` that kept
-            it from being written. Cancelling it does not take the event back.
+            store. It fails with a ``ValueError`` or ``TypeError`` if an argument is not
+            valid, with :class:`~txstathat.errors.StoreBusy` if too many kicks wait, and
+            otherwise with the :class:`~txstathat.errors.StoreError` of the write.
+            Cancelling it does not undo the event.
         """
         if self._waiting >= self._max_waiting:
             self.refused += 1
             return fail(StoreBusy(self._max_waiting))
         kicked: Deferred[None] = Deferred()
         try:
-            self._take(value, date, axes, kicked)
+            self._add_kick(value, date, axes, kicked)
         except Exception:
-            # Whatever a value's own methods may raise.
+            # The methods of a value may raise anything.
             return fail()
         return kicked
 
-    def _take(
+    def _add_kick(
         self,
         value: Amount,
         date: Date | None,
         axes: dict[str, Any],
         kicked: Deferred[None],
     ) -> None:
-        event = self.event(axes)
-        if type(value) is int and self.multiplier is None and abs(value) <= MAX_INTEGER:
-            amount: int | float = value
-        else:
-            amount = self.amount(value)
+        event = self.schema.event(axes)
+        amount = self.schema.amount(value)
         now = self.clock.seconds()
-        if date is None:
-            label = self.calendar.now(now)
-        else:
-            label = self.calendar.minute(self.calendar.seconds(date))
-        if self._finest != "minute":
-            label = coarsen(label, self._finest)
-        batch = self._open
-        if (
-            batch is not None
-            and not batch.sealed
-            and len(batch.sums) < self._max_sums
-            and now - batch.begun < MAX_AGE
-        ):
+        label = self.schema.bucket_label(now, date)
+        batch = self._batch
+        if batch is not None and self._takes_kicks(batch, now):
             batch.kick(label, event, amount, kicked)
             self._waiting += 1
             return
-        batch = self._open = Kicks(self._amounts, now)
+        batch = self._batch = KickBatch(self._amounts, now)
         batch.kick(label, event, amount, kicked)
         self._waiting += 1
-        per_sum = cells_of(self._axes, event) * (len(self.retention) + 1)
-        self._max_sums = max(1, MAX_CELLS // per_sum)
+        cells_per_sum = cells_of(self._axes, event) * (len(self.schema.retention) + 1)
+        self._max_sums = max(1, MAX_CELLS // cells_per_sum)
         self._put(batch)
 
-    def event(self, axes: Mapping[str, Any]) -> Event:
-        """
-        The choices of an event as they are kept.
-
-        :raises TypeError: if a keyword is unknown.
-        :raises ValueError: if an axis does not allow a value.
-        """
-        if not axes.keys() <= self._known:
-            raise TypeError(
-                f"{self.name!r} has no axis {min(set(axes) - self._known)!r}; "
-                f"its axes are: {', '.join(self.axes) or 'none'}"
-            )
-        choices: list[Choice | None] = []
-        for word, axis in self.axes.items():
-            value = axes.get(word)
-            if value is None:
-                choices.append(None)
-                continue
-            try:
-                choices.append(axis.encode(value))
-            except ValueError as error:
-                raise ValueError(f"axis {word!r}: {error}") from None
-        return tuple(choices)
-
-    def amount(self, value: object) -> int | float:
-        """
-        An amount as it is kept.
-
-        :raises InvalidPoint: if it is no finite number, or too large.
-        """
-        text = amount_text(value)
-        if self.multiplier is None:
-            return parse_amount(text)
-        # By way of the decimal text: 0.285 is 28.5 hundredths, not 28.499999999999996.
-        exact = _EXACT.multiply(Decimal(text), Decimal(self.multiplier))
-        if abs(exact) > MAX_INTEGER:
-            raise InvalidPoint(
-                "value",
-                f"{text} times the multiplier {self.multiplier} is beyond "
-                f"{MAX_INTEGER}",
-            )
-        return int(exact.to_integral_value(ROUND_HALF_EVEN))
+    def _takes_kicks(self, batch: KickBatch, now: float) -> bool:
+        return (
+            not batch.encoded
+            and len(batch.sums) < self._max_sums
+            and now - batch.begun < MAX_AGE
+        )
 
     def _amounts(self, additions: dict[tuple[str, Event], Addition]) -> Amounts:
-        axes = list(self.axes.items())
+        schema = self.schema
         return Amounts(
-            {self.name: self.definition},
-            increments(self.name, self._axes, self.retention, additions),
-            seen_choices(self.name, axes, additions),
+            {schema.name: schema.definition},
+            increments(schema.name, self._axes, schema.retention, additions),
+            seen_choices(schema.name, list(schema.axes.items()), additions),
         )
 
-    def _put(self, batch: Kicks) -> None:
+    def _put(self, batch: KickBatch) -> None:
         self.store.batcher.put(batch).addCallbacks(
-            self._answered, self._failed, callbackArgs=(batch,), errbackArgs=(batch,)
+            self._wrote, self._settle, callbackArgs=(batch,), errbackArgs=(batch,)
         )
 
-    def _answered(self, answer: WriteResult, batch: Kicks) -> None:
-        if answer.outcome is WriteOutcome.OVERFLOW and len(batch.sums) > 1:
+    def _wrote(self, result: WriteResult, batch: KickBatch) -> None:
+        if result.outcome is WriteOutcome.OVERFLOW and len(batch.sums) > 1:
             for half in batch.halves():
                 self._put(half)
             return
-        refused = refusal(answer)
-        # Made once, not once for each of thousands of kicks.
-        self._settle(batch, None if refused is None else _failure(refused))
+        error = refusal(result)
+        # A batch may have thousands of kicks: they share one failure.
+        self._settle(None if error is None else Failure(error), batch)
 
-    def _failed(self, failure: Failure, batch: Kicks) -> None:
-        self._settle(batch, failure)
-
-    def _settle(self, batch: Kicks, failure: Failure | None) -> None:
-        if batch is self._open:
-            self._open = None
-        # Counted first: who is called back may look.
+    def _settle(self, failure: Failure | None, batch: KickBatch) -> None:
+        if batch is self._batch:
+            self._batch = None
+        # Count before firing the Deferreds: callbacks may read the counts.
         self._waiting -= batch.kicks
         if failure is None:
             self.written += batch.kicks
@@ -287,11 +217,11 @@ class Metrica:
             self.lost += batch.kicks
         batch.settle(failure)
 
-    # -- questions
+    # -- queries
 
     def values(self) -> Selection:
-        """All events: where every question starts."""
-        return Selection(self)
+        """Return the selection of all events."""
+        return Selection(self._reader)
 
     def timespan(self, **timespan: int) -> Selection:
         """See :meth:`.Selection.timespan`."""
@@ -302,62 +232,34 @@ class Metrica:
         return self.values().filter(**choices)
 
     def total(self) -> Deferred[int | float]:
-        """The sum over all events; see :meth:`.Selection.total`."""
+        """See :meth:`.Selection.total`."""
         return self.values().total()
 
     def choices(self, axis: str) -> Deferred[list[Any]]:
-        """
-        The choices of an axis.
-
-        :param axis: its keyword.
-        :returns: fires with those that are allowed, else with those that were seen, in
-            order; on a hierarchical axis with the paths of one part.
-        """
+        """See :meth:`.Selection.choices`."""
         return self.values().choices(axis)
 
-    def to_user_units(self, kept: int | float) -> int | float:
-        """
-        A kept sum as it is told: divided by the multiplier.
-        """
-        return kept if self.multiplier is None else kept / self.multiplier
+    def iterate(self, axis: str | None = None) -> Deferred[list[tuple[Any, Any]]]:
+        """See :meth:`.Selection.iterate`."""
+        return self.values().iterate(axis)
 
-    def ready(self) -> Deferred[None]:
-        """
-        Wait until a question can be asked.
-
-        :returns: fires with ``None`` when the kicks made before are written (or have
-            failed), and the store was seen to keep this Metrica's definition or none.
-            It fails with :class:`~txstathat.errors.DefinitionMismatch`, or with
-            :class:`~txstathat.errors.StoreUnavailable` when the kicks were not written
-            within :data:`QUESTION_PATIENCE` seconds.
-        """
-        ready: Deferred[None] = self.store.batcher.settled()
-        if not ready.called:
-            ready.addTimeout(QUESTION_PATIENCE, self.clock, _not_settled)
-        return ready if self._defined else ready.addCallback(self._check_definition)
-
-    @inlineCallbacks
-    def _check_definition(self, _: None) -> Generator[Deferred[Any], Any, None]:
-        definitions = yield self.store.definitions([self.name])
-        stored = definitions.get(self.name)
-        if stored is not None and stored != self.definition:
-            raise DefinitionMismatch(
-                f"the store keeps {self.name!r} as {stored}, not as "
-                f"{self.definition}; give it another name, or drop what is stored"
-            )
-        self._defined = stored is not None
+    def timeserie(
+        self, since: Date, until: Date, scale: str | None = None
+    ) -> Deferred[list[tuple[datetime, Any]]]:
+        """See :meth:`.Selection.timeserie`."""
+        return self.values().timeserie(since, until, scale)
 
 
 class AveragedMetrica(Metrica):
     """
-    A Metrica that can also tell how many events there were, and their average.
+    A Metrica with queries for the number of events, and for their average.
     """
 
     kind: ClassVar[str] = "average"
 
     def values(self) -> AveragedSelection:
-        """All events: where every question starts."""
-        return AveragedSelection(self)
+        """Return the selection of all events."""
+        return AveragedSelection(self._reader)
 
     def timespan(self, **timespan: int) -> AveragedSelection:
         """See :meth:`.Selection.timespan`."""
@@ -368,50 +270,39 @@ class AveragedMetrica(Metrica):
         return self.values().filter(**choices)
 
     def count(self) -> Deferred[int]:
-        """The number of all events; see :meth:`.AveragedSelection.count`."""
+        """See :meth:`.AveragedSelection.count`."""
         return self.values().count()
 
     def average(self) -> Deferred[float | None]:
-        """The average of all events; see :meth:`.AveragedSelection.average`."""
+        """See :meth:`.AveragedSelection.average`."""
         return self.values().average()
 
+    def iterate_counts(
+        self, axis: str | None = None
+    ) -> Deferred[list[tuple[Any, int]]]:
+        """See :meth:`.AveragedSelection.iterate_counts`."""
+        return self.values().iterate_counts(axis)
 
-def _checked_axes(axes: Iterable[tuple[str, Axis]]) -> Iterable[tuple[str, Axis]]:
-    seen = set()
-    for word, axis in axes:
-        if not isinstance(word, str) or not word.isidentifier():
-            raise ValueError(f"an axis's keyword must be an identifier, not {word!r}")
-        if word in ("value", "date", "self", "axis"):
-            raise ValueError(f"no axis can be called {word!r}")
-        if word in seen:
-            raise ValueError(f"the axis {word!r} is there twice")
-        if not isinstance(axis, Axis):
-            raise ValueError(f"{axis!r} is no Axis")
-        seen.add(word)
-        yield word, axis
+    def iterate_averages(
+        self, axis: str | None = None
+    ) -> Deferred[list[tuple[Any, float | None]]]:
+        """See :meth:`.AveragedSelection.iterate_averages`."""
+        return self.values().iterate_averages(axis)
 
+    def timeserie_counts(
+        self, since: Date, until: Date, scale: str | None = None
+    ) -> Deferred[list[tuple[datetime, int]]]:
+        """See :meth:`.AveragedSelection.timeserie_counts`."""
+        return self.values().timeserie_counts(since, until, scale)
 
-def _checked_retention(
-    scales: Iterable[str], retention: Mapping[str, float | None]
-) -> dict[str, float | None]:
-    wanted = set(scales)
-    for scale in (*wanted, *retention):
-        if scale not in SCALES:
-            raise ValueError(f"{scale!r} is no scale; these are: {', '.join(SCALES)}")
-    if not wanted:
-        raise ValueError("at least one scale must be kept")
-    for scale, keep in retention.items():
-        if keep is not None and not keep > 0:
-            raise ValueError(f"the retention of {scale} must be positive, not {keep!r}")
-    both = RETENTION | dict(retention)
-    return {scale: both[scale] for scale in SCALES if scale in wanted}
+    def timeserie_averages(
+        self, since: Date, until: Date, scale: str | None = None
+    ) -> Deferred[list[tuple[datetime, float | None]]]:
+        """See :meth:`.AveragedSelection.timeserie_averages`."""
+        return self.values().timeserie_averages(since, until, scale)
 
-
-def _failure(error: Exception) -> Failure:
-    return Failure(error)
-
-
-def _not_settled(result: object, timeout: float) -> None:
-    raise StoreUnavailable(
-        f"the kicks made before were not written within {timeout:g} seconds"
-    )
+    def timeserie_counts_and_averages(
+        self, since: Date, until: Date, scale: str | None = None
+    ) -> Deferred[list[tuple[datetime, int, float | None]]]:
+        """See :meth:`.AveragedSelection.timeserie_counts_and_averages`."""
+        return self.values().timeserie_counts_and_averages(since, until, scale)

@@ -1,5 +1,5 @@
 """
-The Metrica of web requests.
+A ready-made Metrica for web requests.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ def request_metrica(
     store: IStore, name: str = "requests", **options: Any
 ) -> AveragedMetrica:
     """
-    Make a Metrica for the durations of web requests, in milliseconds, exact to a tenth.
+    Create a Metrica for the durations of web requests, in milliseconds, exact to a
+    tenth.
 
-    Its axes are ``view`` (what answered), ``method``, ``status`` (the status class,
-    such as ``'2xx'``) and ``exception`` (the class of what was raised); choices are
-    remembered as they are seen.
+    Its axes are ``view`` (the code that answered), ``method``, ``status`` (the class of
+    the status, such as ``'2xx'``) and ``exception`` (the class of the exception). Their
+    choices are remembered as they occur.
 
-    :param store: where it is kept.
-    :param name: its name.
-    :param options: others of :class:`.AveragedMetrica`'s, such as ``tz``.
+    :param store: the store.
+    :param name: the name of the Metrica.
+    :param options: other parameters of :class:`.AveragedMetrica`, such as ``tz``.
+    :raises ValueError: if a parameter is not valid.
     """
-    axes = [
-        ("view", StoredChoiceAxis()),
-        ("method", StoredChoiceAxis()),
-        ("status", StoredChoiceAxis()),
-        ("exception", StoredChoiceAxis()),
-    ]
+    axes = [(word, StoredChoiceAxis()) for word in _AXES]
     return AveragedMetrica(name, axes, store, multiplier=10, **options)
+
+
+_AXES = ("view", "method", "status", "exception")

@@ -1,120 +1,136 @@
 """
-Which detail is still kept, for timelines in the finest there is.
+Finds the finest detail that is still stored, for timelines without a given scale.
 
-Detail goes by when it was last written, so only the store knows. What is whole can be
-told by counting: where the finer stretches together hold as many events as the coarser
-one, none of them has been dropped, and they stand in its place. So a timeline's total
-does not depend on what was dropped.
+Detail expires a certain time after it was last written, so only the store knows what is
+left. Counting shows whether detail is complete: if the finer time buckets together have
+as many events as the coarser one, none of them has expired, and they replace it. So the
+total of a timeline does not depend on what has expired.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
-
-from twisted.internet.defer import Deferred, inlineCallbacks
+from typing import NamedTuple
 
 from txstathat.metrica.calendar import MAX_POINTS, coarsen
 from txstathat.metrica.cells import cell_key
+from txstathat.metrica.reader import Reader
+from txstathat.metrica.schema import Schema
 from txstathat.stores.interface import CellKey
 
-if TYPE_CHECKING:
-    from txstathat.metrica.metrica import Metrica
+__all__ = ["Bucket", "finest_buckets"]
 
-__all__ = ["finest_stretches"]
+# After how many seconds from its start a bucket has certainly ended, even if the offset
+# of the zone changes in it.
+_MAX_SECONDS = {
+    "year": 367 * 86_400,
+    "month": 32 * 86_400,
+    "day": 2 * 86_400,
+    "hour": 7_200,
+}
 
-# Seconds after its start by which a stretch is surely over, changed clocks included.
-_OVER = {"year": 367 * 86_400, "month": 32 * 86_400, "day": 2 * 86_400, "hour": 7_200}
 
-# When it begins, as a datetime and in seconds; its scale; its label.
-_Stretch = tuple[datetime, int, str, str]
-
-
-@inlineCallbacks
-def finest_stretches(
-    metrica: Metrica, since: int, until: int
-) -> Generator[Deferred[Any], Any, list[tuple[datetime, str, str]]]:
+class Bucket(NamedTuple):
     """
-    Cut a length of time into stretches, each of the finest scale that is still whole.
+    A time bucket of a timeline.
 
-    Where nothing happened, the scale is the finest that would still be kept of
-    something that was written when it happened.
+    :ivar start: its start, in the zone of the Metrica.
+    :ivar seconds: its start, in Unix seconds.
+    :ivar scale: its scale.
+    :ivar label: its label.
+    """
 
+    start: datetime
+    seconds: int
+    scale: str
+    label: str
+
+
+async def finest_buckets(reader: Reader, since: int, until: int) -> list[Bucket]:
+    """
+    Divide a length of time into time buckets, each of the finest scale with complete
+    detail.
+
+    Where nothing happened, the scale is the finest one that would still be stored if
+    something had been written then.
+
+    :param reader: reads the cells of the Metrica.
     :param since: whole Unix seconds.
     :param until: whole Unix seconds.
-    :returns: fires with the stretches in time order: start, scale and label. It fails
-        with a ``ValueError`` if there would be more than
+    :returns: the buckets in time order.
+    :raises ValueError: if there would be more than
         :data:`txstathat.metrica.calendar.MAX_POINTS`.
     """
-    yield metrica.ready()
-    coarse, *finer_scales = metrica.retention
-    open_stretches = _timeline(metrica, since, until, coarse)
-    counts = yield _counts(metrica, open_stretches)
-    done: list[_Stretch] = []
+    await reader.ready()
+    schema = reader.schema
+    coarsest, *finer_scales = schema.retention
+    buckets = _timeline(schema, since, until, coarsest)
+    counted = list(zip(buckets, await _counts(reader, buckets), strict=True))
+    finished: list[Bucket] = []
     for scale in finer_scales:
-        inner = [
-            (stretch, count, _within(metrica, stretch, scale))
-            for stretch, count in zip(open_stretches, counts, strict=True)
-            if count or _would_be_kept(metrica, stretch, scale)
-        ]
-        refined = {id(stretch) for stretch, _, _ in inner}
-        done += [one for one in open_stretches if id(one) not in refined]
-        if sum(len(parts) for _, _, parts in inner) > MAX_POINTS:
-            raise ValueError(f"more than {MAX_POINTS} points; name a scale")
-        inner_counts = iter(
-            (yield _counts(metrica, [one for _, _, parts in inner for one in parts]))
+        divisible = []
+        for bucket, count in counted:
+            if count or _could_be_stored(reader, bucket, scale):
+                divisible.append((bucket, count))
+            else:
+                finished.append(bucket)
+        divided = [_divide(schema, bucket, scale) for bucket, _ in divisible]
+        if sum(map(len, divided)) > MAX_POINTS:
+            raise ValueError(f"more than {MAX_POINTS} points; pass a scale")
+        counts = iter(
+            await _counts(reader, [part for parts in divided for part in parts])
         )
-        open_stretches, counts = [], []
-        for stretch, count, parts in inner:
-            part_counts = [next(inner_counts) for _ in parts]
-            if sum(part_counts) != count:
-                done.append(stretch)
-                continue
-            ends = [part[1] for part in parts[1:]] + [until + 1]
-            for part, part_count, end in zip(parts, part_counts, ends, strict=True):
-                if part[1] <= until and end > since:
-                    open_stretches.append(part)
-                    counts.append(part_count)
+        counted = []
+        for (bucket, count), parts in zip(divisible, divided, strict=True):
+            part_counts = [next(counts) for _ in parts]
+            if sum(part_counts) == count:
+                counted += _overlapping(parts, part_counts, since, until)
+            else:
+                finished.append(bucket)
+    finished += [bucket for bucket, _ in counted]
+    return sorted(finished, key=lambda bucket: bucket.seconds)
+
+
+def _timeline(schema: Schema, since: int, until: int, scale: str) -> list[Bucket]:
+    calendar = schema.calendar
     return [
-        (start, scale, label)
-        for start, _, scale, label in sorted(
-            done + open_stretches, key=lambda one: one[1]
-        )
+        Bucket(start, calendar.seconds(start), scale, label)
+        for start, label in calendar.timeline(since, until, scale)
     ]
 
 
-def _timeline(metrica: Metrica, since: int, until: int, scale: str) -> list[_Stretch]:
-    return [
-        (start, metrica.calendar.seconds(start), scale, label)
-        for start, label in metrica.calendar.timeline(since, until, scale)
-    ]
-
-
-def _within(metrica: Metrica, stretch: _Stretch, scale: str) -> list[_Stretch]:
-    _, begin, outer, label = stretch
+def _divide(schema: Schema, bucket: Bucket, scale: str) -> list[Bucket]:
+    """
+    Return the time buckets of a finer scale within a bucket.
+    """
+    end = bucket.seconds + _MAX_SECONDS[bucket.scale]
     return [
         part
-        for part in _timeline(metrica, begin, begin + _OVER[outer], scale)
-        if coarsen(part[3], outer) == label
+        for part in _timeline(schema, bucket.seconds, end, scale)
+        if coarsen(part.label, bucket.scale) == bucket.label
     ]
 
 
-def _would_be_kept(metrica: Metrica, stretch: _Stretch, scale: str) -> bool:
-    keep = metrica.retention[scale]
-    return (
-        keep is None or stretch[1] + _OVER[stretch[2]] > metrica.clock.seconds() - keep
-    )
+def _overlapping(
+    parts: list[Bucket], counts: list[int], since: int, until: int
+) -> Iterator[tuple[Bucket, int]]:
+    ends = [part.seconds for part in parts[1:]] + [until + 1]
+    for part, count, end in zip(parts, counts, ends, strict=True):
+        if part.seconds <= until and end > since:
+            yield part, count
 
 
-def _counts(metrica: Metrica, stretches: list[_Stretch]) -> Deferred[list[int]]:
-    everything = cell_key((None,) * len(metrica.axes))
-    read: Deferred[Any] = metrica.store.read(
-        [
-            CellKey(metrica.name, scale, label, everything)
-            for _, _, scale, label in stretches
-        ]
+def _could_be_stored(reader: Reader, bucket: Bucket, scale: str) -> bool:
+    ttl = reader.schema.retention[scale]
+    end = bucket.seconds + _MAX_SECONDS[bucket.scale]
+    return ttl is None or end > reader.clock.seconds() - ttl
+
+
+async def _counts(reader: Reader, buckets: list[Bucket]) -> list[int]:
+    name = reader.schema.name
+    everything = cell_key((None,) * len(reader.schema.axes))
+    cells = await reader.stored_cells(
+        [CellKey(name, one.scale, one.label, everything) for one in buckets]
     )
-    return read.addCallback(
-        lambda cells: [0 if cell is None else cell.count for cell in cells]
-    )
+    return [0 if cell is None else cell.count for cell in cells]

@@ -1,15 +1,15 @@
 """
-Questions: a selection of a Metrica's events, and what can be asked of it.
+Selections: some of the events of a Metrica, and the queries about them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
-from twisted.internet.defer import Deferred, fail, inlineCallbacks
+from twisted.internet.defer import Deferred, fail
 
 from txstathat.metrica.axes import HierarchicalAxis
 from txstathat.metrica.calendar import (
@@ -20,251 +20,264 @@ from txstathat.metrica.calendar import (
     finer_labels,
 )
 from txstathat.metrica.cells import YEARS, Event, cell_key, choice_group
-from txstathat.metrica.resolution import finest_stretches
+from txstathat.metrica.reader import Reader
+from txstathat.metrica.resolution import finest_buckets
 from txstathat.points.exact import add_up
 from txstathat.stores.interface import Cell, CellKey
 
-if TYPE_CHECKING:
-    from txstathat.metrica.metrica import Metrica
-
 __all__ = ["AveragedSelection", "Selection"]
 
-#: A sum as it is kept, and a number of events.
+#: A sum in the units of the store, and the number of events.
 Sums: TypeAlias = tuple[int | float, int]
+#: The numbers of a timespan, coarsest first: ``(2010, 2)`` is February 2010.
 Span: TypeAlias = tuple[int, ...]
+#: The scale and label of a time bucket.
+BucketName: TypeAlias = tuple[str, str]
 
 
 class Selection:
     """
-    Some of a Metrica's events: those in a timespan, with certain choices.
+    Some of the events of a Metrica: those in a timespan, with certain choices.
 
-    It never changes; :meth:`timespan` and :meth:`filter` return a narrower one, in any
-    order. What is asked returns a Deferred of plain values. It sees every kick that was
-    made before in this process. It fails with
-    :class:`~txstathat.errors.StoreUnavailable` when the store cannot be read, and with
-    :class:`~txstathat.errors.DefinitionMismatch` when what is stored under the
-    Metrica's name is something else. Cancelling it is harmless.
+    A selection does not change; :meth:`timespan` and :meth:`filter` return a narrower
+    one, in any order. Each query returns a Deferred that fires with plain values. It
+    includes every kick made before in this process. It fails with
+    :class:`~txstathat.errors.StoreUnavailable` if the store cannot be read, and with
+    :class:`~txstathat.errors.DefinitionMismatch` if the store has another definition
+    for the name of the Metrica. Cancelling it has no side effects.
+
+    Call :meth:`.Metrica.values` to get one.
     """
 
     def __init__(
         self,
-        metrica: Metrica,
+        reader: Reader,
         timespan: dict[str, int] | None = None,
         choices: dict[str, Any] | None = None,
     ) -> None:
-        self._metrica = metrica
+        self._reader = reader
+        self._schema = reader.schema
         self._timespan = timespan or {}
         self._choices = choices or {}
         self._span: Span = check_timespan(self._timespan)
         for word, choice in self._choices.items():
             if choice is None:
                 raise ValueError(
-                    f"None is no choice of {word!r}; leave it out to count all"
+                    f"None is not a choice of {word!r}; to select all events, leave "
+                    "the axis out"
                 )
-        self._event: Event = metrica.event(self._choices)
+        self._event: Event = self._schema.event(self._choices)
 
     def timespan(self, **timespan: int) -> Selection:
         """
-        Only what happened in a year, month, day, hour or minute.
+        Select the events in a year, month, day, hour or minute.
 
         :param timespan: ``year``, ``month``, ``day``, ``hour``, ``minute``, as numbers,
-            in the Metrica's zone. Each needs all coarser ones, given here or before.
+            in the zone of the Metrica. Each needs all coarser ones, in this call or an
+            earlier one.
         :raises TypeError: if a coarser one is missing, or a keyword is unknown.
         :raises ValueError: if there is no such time.
         """
-        return type(self)(self._metrica, self._timespan | timespan, self._choices)
+        return type(self)(self._reader, self._timespan | timespan, self._choices)
 
     def filter(self, **choices: Any) -> Selection:
         """
-        Only what has these choices.
+        Select the events with these choices.
 
-        :param choices: keywords of axes, and a choice of each.
+        :param choices: a choice by the keyword of its axis.
         :raises TypeError: if there is no such axis.
-        :raises ValueError: if the axis does not allow the choice.
+        :raises ValueError: if an axis does not allow the choice.
         """
-        return type(self)(self._metrica, self._timespan, self._choices | choices)
+        return type(self)(self._reader, self._timespan, self._choices | choices)
 
     def total(self) -> Deferred[int | float]:
         """
+        Sum up the events.
+
         :returns: fires with the sum.
         """
-        return self._ask(self._told)
+        return self._query(self._to_user_units)
 
     def choices(self, axis: str) -> Deferred[list[Any]]:
         """
-        The choices of an axis, whether or not something was selected under them.
+        List the choices of an axis, whatever the selection.
 
         :param axis: its keyword.
-        :returns: fires with those that are allowed, else with all that were ever seen,
-            in order; on a hierarchical axis with the paths one level below the one that
-            is filtered by.
-        :raises TypeError: if there is no such axis.
+        :returns: fires with the allowed choices, else with all choices ever seen, in
+            order; on a hierarchical axis with the paths one level below the path of the
+            filter. It fails with a ``TypeError`` if there is no such axis.
         """
-        return self._axis_choices(axis)
+        return Deferred.fromCoroutine(self._axis_choices(axis))
 
     def iterate(self, axis: str | None = None) -> Deferred[list[tuple[Any, Any]]]:
         """
-        The sum for each choice of an axis, or for each part of the timespan.
+        Sum up the events for each choice of an axis, or for each part of the timespan.
 
-        :param axis: the axis's keyword. On a hierarchical axis the paths one level
-            below the one that is filtered by are told. Without it, each stretch of the
-            next finer scale is told: ``timespan(year=2010)`` has 12 months; what is not
-            limited in time has the years from the first to the last one seen.
+        :param axis: the keyword of the axis. A hierarchical axis gives the paths one
+            level below the path of the filter. Without an axis, the parts are of the
+            next finer scale: ``timespan(year=2010)`` has 12 months. Without a timespan,
+            they are the years from the first to the last one with events.
         :returns: fires with a list of pairs, of a choice (or number) and its sum.
         """
-        return self._iterate(axis, self._told)
+        return self._iterate(axis, self._to_user_units)
 
     def timeserie(
         self, since: Date, until: Date, scale: str | None = None
     ) -> Deferred[list[tuple[datetime, Any]]]:
         """
-        The sum for each stretch of time, gaps as 0. Only the choices of this selection
-        matter, not its timespan.
+        Sum up the events for each time bucket, with 0 for empty ones. The timespan of
+        this selection has no influence, only its choices.
 
-        :param since: lies in the first stretch.
-        :param until: lies in the last stretch.
+        :param since: a time in the first bucket.
+        :param until: a time in the last bucket.
         :param scale: ``'year'``, ``'month'``, ``'day'``, ``'hour'`` or ``'minute'``.
-            Without it, each time is told in the finest detail still kept.
-        :returns: fires with a list of pairs, in time order: when a stretch begins, as a
-            datetime in the Metrica's zone, and its sum. It fails with a ``ValueError``
-            when the scale is unknown or not kept, a date is no date, or there would be
-            too many points.
+            Without it, each bucket is of the finest scale with complete detail.
+        :returns: fires with a list of pairs, in time order: the start of a bucket, as a
+            datetime in the zone of the Metrica, and its sum. It fails with a
+            ``ValueError`` if the scale is unknown or not stored, a date is not a date,
+            or there would be too many points.
         """
-        return self._timeserie(since, until, scale, lambda sums: (self._told(sums),))
+        return self._timeserie(
+            since, until, scale, lambda sums: (self._to_user_units(sums),)
+        )
 
-    # -- how
-
-    def _told(self, sums: Sums) -> Any:
-        return self._metrica.to_user_units(sums[0])
+    def _to_user_units(self, sums: Sums) -> Any:
+        return self._schema.to_user_units(sums[0])
 
     def _read(
-        self, stretches: Sequence[Sequence[tuple[str, str]]], events: Sequence[Event]
+        self, spans: Sequence[Sequence[BucketName]], events: Sequence[Event]
     ) -> Deferred[list[Sums]]:
         """
-        Sums for each timespan, given as the stretches that make it up, and within that
-        for each of the events.
+        Read the sums for each timespan, given as its time buckets, and for each of the
+        events in it.
         """
-        name = self._metrica.name
+        name = self._schema.name
         keys = [cell_key(event) for event in events]
-        wanted = [
+        cell_keys = [
             CellKey(name, scale, label, key)
-            for several in stretches
+            for buckets in spans
             for key in keys
-            for scale, label in several
+            for scale, label in buckets
         ]
 
-        def sums_of(cells: list[Cell | None]) -> list[Sums]:
+        def add_up_buckets(cells: list[Cell | None]) -> list[Sums]:
             sums = []
             at = 0
-            for several in stretches:
+            for buckets in spans:
                 for _ in keys:
-                    sums.append(_added_up(cells[at : at + len(several)]))
-                    at += len(several)
+                    sums.append(_add_cells(cells[at : at + len(buckets)]))
+                    at += len(buckets)
             return sums
 
-        return (
-            self._metrica.ready()
-            .addCallback(lambda _: self._metrica.store.read(wanted))
-            .addCallback(sums_of)
-        )
+        return self._reader.cells(cell_keys).addCallback(add_up_buckets)
 
-    def _stretches(self, span: Span) -> list[tuple[str, str]]:
+    def _buckets(self, span: Span) -> list[BucketName]:
         """
-        The kept stretches that make up a timespan: itself, or finer ones where its
-        scale is not kept.
+        Return the stored time buckets that make up a timespan: the timespan itself, or
+        finer buckets if its scale is not stored.
         """
-        kept = self._metrica.retention
+        stored = self._schema.retention
         scale = SCALES[len(span) - 1] if span else ALL
-        if scale == ALL or scale in kept:
-            return [(scale, label) for label in self._metrica.calendar.labels(span)]
-        if not set(SCALES[len(span) :]) & set(kept):
+        if scale == ALL or scale in stored:
+            return [(scale, label) for label in self._schema.calendar.labels(span)]
+        if not set(SCALES[len(span) :]) & set(stored):
             raise ValueError(
-                f"{self._metrica.name!r} keeps no {scale}s, only: {', '.join(kept)}"
+                f"{self._schema.name!r} does not store the scale {scale!r}, only: "
+                f"{', '.join(stored)}"
             )
         return [
-            stretch
+            bucket
             for number in finer_labels(span)
-            for stretch in self._stretches((*span, number))
+            for bucket in self._buckets((*span, number))
         ]
 
-    def _ask(self, tell: Callable[[Sums], Any]) -> Deferred[Any]:
+    def _query(self, convert: Callable[[Sums], Any]) -> Deferred[Any]:
         try:
-            stretches = self._stretches(self._span)
+            buckets = self._buckets(self._span)
         except ValueError:
             return fail()
-        return self._read([stretches], [self._event]).addCallback(
-            lambda sums: tell(sums[0])
+        return self._read([buckets], [self._event]).addCallback(
+            lambda sums: convert(sums[0])
         )
 
-    @inlineCallbacks
     def _iterate(
-        self, axis: str | None, tell: Callable[[Sums], Any]
-    ) -> Generator[Deferred[Any], Any, list[tuple[Any, Any]]]:
-        if axis is None:
-            labels = yield self._finer_numbers()
-            spans = [self._stretches((*self._span, number)) for number in labels]
-            sums = yield self._read(spans, [self._event])
-        else:
-            labels = yield self.choices(axis)
-            events = [self._metrica.event(self._choices | {axis: c}) for c in labels]
-            sums = yield self._read([self._stretches(self._span)], events)
-        return [(label, tell(one)) for label, one in zip(labels, sums, strict=True)]
+        self, axis: str | None, convert: Callable[[Sums], Any]
+    ) -> Deferred[list[tuple[Any, Any]]]:
+        parts = self._by_time() if axis is None else self._by_choice(axis)
+        return Deferred.fromCoroutine(parts).addCallback(
+            lambda pairs: [(label, convert(sums)) for label, sums in pairs]
+        )
 
-    @inlineCallbacks
-    def _finer_numbers(self) -> Generator[Deferred[Any], Any, Sequence[int]]:
+    async def _by_time(self) -> list[tuple[Any, Sums]]:
+        numbers = await self._finer_numbers()
+        spans = [self._buckets((*self._span, number)) for number in numbers]
+        sums = await self._read(spans, [self._event])
+        return list(zip(numbers, sums, strict=True))
+
+    async def _by_choice(self, axis: str) -> list[tuple[Any, Sums]]:
+        choices = await self.choices(axis)
+        events = [self._schema.event(self._choices | {axis: one}) for one in choices]
+        sums = await self._read([self._buckets(self._span)], events)
+        return list(zip(choices, sums, strict=True))
+
+    async def _finer_numbers(self) -> Sequence[int]:
         if len(self._span) == len(SCALES):
-            raise ValueError("nothing is finer than a minute")
+            raise ValueError("there is no finer scale than a minute")
         if self._span:
             return finer_labels(self._span)
-        yield self._metrica.ready()
-        seen = yield self._metrica.store.choices(self._metrica.name, YEARS)
-        return range(int(min(seen)), int(max(seen)) + 1) if seen else []
+        years = await self._reader.choices(YEARS)
+        return range(int(min(years)), int(max(years)) + 1) if years else []
 
-    @inlineCallbacks
     def _timeserie(
         self,
         since: Date,
         until: Date,
         scale: str | None,
-        tell: Callable[[Sums], tuple[Any, ...]],
-    ) -> Generator[Deferred[Any], Any, list[Any]]:
-        metrica = self._metrica
-        begin = metrica.calendar.seconds(since)
-        end = metrica.calendar.seconds(until)
-        if scale is None:
-            stretches = yield finest_stretches(metrica, begin, end)
-        elif scale in metrica.retention:
-            stretches = [
-                (start, scale, label)
-                for start, label in metrica.calendar.timeline(begin, end, scale)
-            ]
-        else:
-            raise ValueError(
-                f"{scale!r} is no scale that {metrica.name!r} keeps; "
-                f"these are: {', '.join(metrica.retention)}"
-            )
-        sums = yield self._read(
-            [[(scale, label)] for _, scale, label in stretches], [self._event]
+        convert: Callable[[Sums], tuple[Any, ...]],
+    ) -> Deferred[list[Any]]:
+        points = self._timeline_sums(since, until, scale)
+        return Deferred.fromCoroutine(points).addCallback(
+            lambda pairs: [(start, *convert(sums)) for start, sums in pairs]
         )
+
+    async def _timeline_sums(
+        self, since: Date, until: Date, scale: str | None
+    ) -> list[tuple[datetime, Sums]]:
+        calendar = self._schema.calendar
+        timeline = await self._timeline(
+            calendar.seconds(since), calendar.seconds(until), scale
+        )
+        spans = [[bucket] for _, bucket in timeline]
+        sums = await self._read(spans, [self._event])
+        return list(zip([start for start, _ in timeline], sums, strict=True))
+
+    async def _timeline(
+        self, since: int, until: int, scale: str | None
+    ) -> list[tuple[datetime, BucketName]]:
+        schema = self._schema
+        if scale is None:
+            buckets = await finest_buckets(self._reader, since, until)
+            return [(one.start, (one.scale, one.label)) for one in buckets]
+        if scale not in schema.retention:
+            raise ValueError(
+                f"{schema.name!r} does not store the scale {scale!r}, only: "
+                f"{', '.join(schema.retention)}"
+            )
         return [
-            (start, *tell(one))
-            for (start, _, _), one in zip(stretches, sums, strict=True)
+            (start, (scale, label))
+            for start, label in schema.calendar.timeline(since, until, scale)
         ]
 
-    @inlineCallbacks
-    def _axis_choices(self, word: str) -> Generator[Deferred[Any], Any, list[Any]]:
-        if word not in self._metrica.axes:
-            self._metrica.event({word: None})  # says which axes there are
-        axis = self._metrica.axes[word]
+    async def _axis_choices(self, word: str) -> list[Any]:
+        if word not in self._schema.axes:
+            self._schema.event({word: None})  # raises, with the list of the axes
+        axis = self._schema.axes[word]
         if axis.choices is not None:
             return list(axis.choices)
         path: tuple[str, ...] = ()
         if isinstance(axis, HierarchicalAxis) and word in self._choices:
             path = tuple(axis.encode(self._choices[word]))
-        yield self._metrica.ready()
-        seen = yield self._metrica.store.choices(
-            self._metrica.name, choice_group(word, path)
-        )
+        seen = await self._reader.choices(choice_group(word, path))
         texts = axis.sort([json.loads(text) for text in seen])
         if isinstance(axis, HierarchicalAxis):
             return [(*path, text) for text in texts]
@@ -273,75 +286,77 @@ class Selection:
 
 class AveragedSelection(Selection):
     """
-    Some events of a Metrica that also counts them.
+    Some of the events of an :class:`~txstathat.metrica.AveragedMetrica`.
     """
 
     def timespan(self, **timespan: int) -> AveragedSelection:
         """See :meth:`.Selection.timespan`."""
-        return AveragedSelection(
-            self._metrica, self._timespan | timespan, self._choices
-        )
+        return AveragedSelection(self._reader, self._timespan | timespan, self._choices)
 
     def filter(self, **choices: Any) -> AveragedSelection:
         """See :meth:`.Selection.filter`."""
-        return AveragedSelection(self._metrica, self._timespan, self._choices | choices)
+        return AveragedSelection(self._reader, self._timespan, self._choices | choices)
 
     def count(self) -> Deferred[int]:
         """
+        Count the events.
+
         :returns: fires with the number of events.
         """
-        return self._ask(_count)
+        return self._query(_count)
 
     def average(self) -> Deferred[float | None]:
         """
-        :returns: fires with the sum divided by the number of events, ``None`` when
-            there were none.
+        Calculate the average of the events.
+
+        :returns: fires with the sum divided by the number of events; ``None`` without
+            events.
         """
-        return self._ask(self._average)
+        return self._query(self._average)
 
     def iterate_counts(
         self, axis: str | None = None
     ) -> Deferred[list[tuple[Any, int]]]:
-        """As :meth:`.Selection.iterate`, with numbers of events."""
+        """Like :meth:`.Selection.iterate`, with the numbers of events."""
         return self._iterate(axis, _count)
 
     def iterate_averages(
         self, axis: str | None = None
     ) -> Deferred[list[tuple[Any, float | None]]]:
-        """As :meth:`.Selection.iterate`, with averages."""
+        """Like :meth:`.Selection.iterate`, with the averages."""
         return self._iterate(axis, self._average)
 
     def timeserie_counts(
         self, since: Date, until: Date, scale: str | None = None
     ) -> Deferred[list[tuple[datetime, int]]]:
-        """As :meth:`.Selection.timeserie`, with numbers of events."""
+        """Like :meth:`.Selection.timeserie`, with the numbers of events."""
         return self._timeserie(since, until, scale, lambda sums: (sums[1],))
 
     def timeserie_averages(
         self, since: Date, until: Date, scale: str | None = None
     ) -> Deferred[list[tuple[datetime, float | None]]]:
-        """As :meth:`.Selection.timeserie`, with averages."""
+        """Like :meth:`.Selection.timeserie`, with the averages."""
         return self._timeserie(since, until, scale, lambda sums: (self._average(sums),))
 
     def timeserie_counts_and_averages(
         self, since: Date, until: Date, scale: str | None = None
     ) -> Deferred[list[tuple[datetime, int, float | None]]]:
-        """As :meth:`.Selection.timeserie`, with numbers of events and averages."""
+        """Like :meth:`.Selection.timeserie`, with the numbers and the averages."""
         return self._timeserie(
             since, until, scale, lambda sums: (sums[1], self._average(sums))
         )
 
     def _average(self, sums: Sums) -> float | None:
         total, count = sums
-        # One division, so that it is rounded once.
-        return total / (count * (self._metrica.multiplier or 1)) if count else None
+        # A single division rounds only once.
+        return total / (count * (self._schema.multiplier or 1)) if count else None
 
 
 def _count(sums: Sums) -> int:
     return sums[1]
 
 
-def _added_up(cells: Sequence[Cell | None]) -> Sums:
+def _add_cells(cells: Sequence[Cell | None]) -> Sums:
     if len(cells) == 1:
         (cell,) = cells
         return (0, 0) if cell is None else (cell.sum, cell.count)
