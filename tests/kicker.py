@@ -1,8 +1,8 @@
 """
-A process that kicks at full speed, to be killed: ``python -m tests.kicker URL``.
+A process that kicks at full speed until it is killed: ``python -m tests.kicker URL``.
 
-It writes the number of each event on a line of its own once that is in the store. Each
-number is a choice of its own, so that what is there can be told exactly.
+It prints the number of each event when the event is in the store. Each number is a
+choice of its own, so that the test can compare them exactly.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TASKS = 50
 
 
 def numbered(store: IStore) -> Metrica:
-    """The Metrica of numbered events."""
+    """Create the Metrica of numbered events."""
     return Metrica(
         "numbered",
         [("number", StoredChoiceAxis(value_type=int))],
@@ -32,7 +32,7 @@ def numbered(store: IStore) -> Metrica:
 
 @inlineCallbacks
 def main(_: Any, url: str, first: str) -> Any:
-    """Kick until killed."""
+    """Kick until the process is killed."""
     store = yield open_store(url)
     metrica = numbered(store)
     numbers = iter(range(int(first), 10**9))

@@ -1,8 +1,8 @@
 """
-The stores that the tests run on: one :class:`Host` for each kind.
+The stores for tests: one host class for each kind.
 
-Servers are started once for a whole test run, at private ports and in temporary
-folders, and stopped at its end.
+Servers start once for a whole test run, on private ports and in temporary folders, and
+stop at its end.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ NOW = 1_400_000_000.0
 class MemoryHost:
     """Stores in memory: a new one each time."""
 
-    #: Whether the store's time is the test's clock.
+    #: Whether the clock of the test is also the time of the store.
     clocked = True
-    #: Whether what was added is there when the store is opened again.
+    #: Whether data is there after reopening the store.
     lasting = False
 
     def __init__(self, case: TestCase) -> None:
@@ -44,7 +44,7 @@ class MemoryHost:
         self.case = case
 
     def url(self) -> str:
-        """Where a store of this test is."""
+        """The URL of a store of this test."""
         return "memory:"
 
     def open(self, **options: Any) -> Deferred[IStore]:
@@ -69,15 +69,15 @@ class SqliteHost(MemoryHost):
         self.path = case.mktemp()
 
     def url(self) -> str:
-        """Where the file is."""
+        """The URL of the file."""
         return f"sqlite:{self.path}"
 
 
 class RedisServer:
     """
-    A Redis server of the tests' own, on loopback, in a temporary folder.
+    A Redis server for tests, on loopback, in a temporary folder.
 
-    :param options: more of its command line's.
+    :param options: further options of its command line.
     """
 
     def __init__(self, *options: str) -> None:
@@ -90,7 +90,7 @@ class RedisServer:
         self.start()
 
     def start(self) -> None:
-        """Start it, again if it was stopped, and wait until it answers."""
+        """Start the server, or start it again, and wait until it answers."""
         with Path(self._folder, "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -106,23 +106,23 @@ class RedisServer:
 
     @property
     def pid(self) -> int:
-        """The process."""
+        """The process id."""
         assert self._process is not None
         return self._process.pid
 
     def kill(self) -> None:
-        """Kill it, as a power cut would."""
+        """Kill the server, like a power cut."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
 
     def remove(self) -> None:
-        """Kill it and delete its folder."""
+        """Kill the server and delete its folder."""
         self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def command(self, *words: str) -> bytes:
-        """Send a command over a connection of its own; what it says, as it comes."""
+        """Send a command over a new connection. Returns the raw reply."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
                 connection.sendall(" ".join(words).encode() + b"\r\n")
@@ -165,14 +165,14 @@ _shared: dict[type[Any], Any] = {}
 
 
 def shared(kind: type[Any]) -> Any:
-    """The one server of a kind that tests share; each has a prefix of its own."""
+    """The shared server of a kind; each test has a prefix of its own."""
     if kind not in _shared:
         _shared[kind] = kind()
     return _shared[kind]
 
 
 class RedisHost(MemoryHost):
-    """Stores on one Redis server, each test's apart."""
+    """Stores on one Redis server, separate for each test."""
 
     clocked = False
     lasting = True
@@ -183,7 +183,7 @@ class RedisHost(MemoryHost):
         self.port = shared(RedisServer).port
 
     def url(self) -> str:
-        """Where the server is."""
+        """The URL of the server."""
         return f"redis://127.0.0.1:{self.port}/0?prefix={self.prefix}"
 
 
@@ -196,19 +196,19 @@ class ClusterHost(RedisHost):
         self.port = shared(RedisCluster).servers[1].port
 
     def url(self) -> str:
-        """Where one of its nodes is."""
+        """The URL of one of its nodes."""
         return f"redis+cluster://127.0.0.1:{self.port}/0?prefix={self.prefix}"
 
 
 def free_port() -> int:
-    """A port on which nobody listens."""
+    """A free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def wait_until(done: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Wait for something outside of this process, for a bounded time."""
+    """Wait for something outside this process, for a bounded time."""
     end = time.monotonic() + seconds
     while not done():
         if time.monotonic() > end:
@@ -218,7 +218,7 @@ def wait_until(done: Callable[[], bool], seconds: float = 20.0) -> None:
 
 class Turns:
     """
-    A store whose answers about records come when the test lets them.
+    A store with results about records that arrive when the test fires them.
     """
 
     def __init__(self, store: Any) -> None:
@@ -234,13 +234,13 @@ class Turns:
         return turn.addCallback(lambda _: work())
 
     def records(self, kind: str) -> Any:
-        """As a store's."""
+        """Like the same method of a store."""
         return self._turn(lambda: self._store.records(kind))
 
     def record(self, kind: str, id: str) -> Any:
-        """As a store's."""
+        """Like the same method of a store."""
         return self._turn(lambda: self._store.record(kind, id))
 
     def put_record(self, *args: Any, **more: Any) -> Any:
-        """As a store's."""
+        """Like the same method of a store."""
         return self._turn(lambda: self._store.put_record(*args, **more))

@@ -26,7 +26,7 @@ P = D - 31 * DAY
 
 
 class WorkedExamples:
-    """What must hold, as told in the documentation."""
+    """The examples of the documentation."""
 
     host: Any
 
@@ -152,7 +152,7 @@ class WorkedExamples:
 
     @inlineCallbacks
     def test_definition(self: Any) -> Any:
-        """A Metrica with other axes under the same name is refused, told clearly."""
+        """A Metrica with the same name and other axes is refused, with a clear message."""
         store = yield self.host(self).open()
         yield Metrica("m", [("a", StoredChoiceAxis())], store).kick(a=1)
         other = Metrica("m", [("b", StoredChoiceAxis())], store)

@@ -35,13 +35,13 @@ SAFE = ("--appendonly", "yes", "--appendfsync", "always")
 
 
 class CrashTests(TestCase):
-    """A process is killed at full speed: all it was told is there, nothing twice."""
+    """A process is killed at full speed: each acknowledged kick is stored, and only once."""
 
     timeout = 600
 
     @inlineCallbacks
     def killed(self, url: str, between: Any = lambda: None) -> Any:
-        """Kill a kicking process again and again, and compare."""
+        """Kill a kicking process several times, and compare its output with the store."""
         acknowledged: set[int] = set()
         starts = []
         for _ in range(50 if FULL else 3):
@@ -61,7 +61,7 @@ class CrashTests(TestCase):
         self.assertLessEqual(len(counts), len(acknowledged) + TASKS * len(starts))
 
     def kick_and_kill(self, url: str, first: int) -> str:
-        """Start a kicking process, kill it at a random moment; what it wrote."""
+        """Start a kicking process, and kill it at a random moment. Returns its output."""
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.kicker", url, str(first)],
             stdout=subprocess.PIPE,
@@ -77,7 +77,7 @@ class CrashTests(TestCase):
         return (begun + rest).decode()
 
     def test_sqlite(self) -> Any:
-        """With SQLite, whose file is also checked for damage."""
+        """With SQLite. The file is also checked for damage."""
         path = os.path.abspath(self.mktemp())
 
         def check() -> None:
@@ -100,13 +100,13 @@ class CrashTests(TestCase):
 
 
 class OutageTests(TestCase):
-    """Redis goes away under load, and comes back."""
+    """Redis becomes unreachable under load, and comes back."""
 
     timeout = 120
 
     @inlineCallbacks
     def outage(self, stop: Any, start: Any, server: RedisServer) -> Any:
-        """Kick all the while; what was acknowledged is there, nothing twice."""
+        """Kick all the time: each acknowledged kick is stored, and only once."""
         store = yield open_store(
             f"redis://127.0.0.1:{server.port}/0?socket_timeout=0.5"
         )
@@ -151,13 +151,13 @@ class OutageTests(TestCase):
         self.assertLess(grown, 60 * 1024)  # KiB; 20,000 kicks wait at most
 
     def test_killed(self) -> Any:
-        """It is killed, and restarted with its files."""
+        """Redis is killed, and restarted with its files."""
         server = RedisServer(*SAFE)
         self.addCleanup(server.remove)
         return self.outage(server.kill, server.start, server)
 
     def test_stopped(self) -> Any:
-        """It hangs: what it had received is done when it goes on, and then repeated."""
+        """Redis hangs: it executes received commands when it continues, and they are repeated."""
         server = RedisServer()
         self.addCleanup(server.remove)
         return self.outage(
@@ -168,7 +168,7 @@ class OutageTests(TestCase):
 
     @inlineCallbacks
     def test_out_of_memory(self) -> Any:
-        """Out of memory it adds nothing by halves, and goes on when there is some."""
+        """Out of memory, Redis adds no part of a batch; it continues when there is memory."""
         server = RedisServer("--maxmemory-policy", "noeviction")
         self.addCleanup(server.remove)
         store = yield open_store(f"redis://127.0.0.1:{server.port}/0")
@@ -186,7 +186,7 @@ class OutageTests(TestCase):
 
     @inlineCallbacks
     def test_down(self) -> Any:
-        """While it is down, opening and asking fail within two seconds, with words."""
+        """While Redis is down, opening and queries fail within two seconds, with a message."""
         server = RedisServer()
         self.addCleanup(server.remove)
         url = f"redis://127.0.0.1:{server.port}/0"

@@ -48,7 +48,7 @@ AXES = {
 
 @st.composite
 def worlds(draw: Any) -> tuple[str, list[str], list[Any], list[Any]]:
-    """A zone, axes, events and questions, near a time that is special there."""
+    """A zone, axes, events and queries, near a time that is special in this zone."""
     zone = draw(st.sampled_from(sorted(ZONES)))
     start = datetime.fromisoformat(draw(st.sampled_from(ZONES[zone]))).replace(
         tzinfo=UTC
@@ -90,7 +90,7 @@ class Model:
         return local.year, local.month, local.day, local.hour, local.minute
 
     def chosen(self, choices: dict[str, Any]) -> list[tuple[Any, datetime]]:
-        """The events with such choices."""
+        """The events with these choices."""
         return [
             (amount, when)
             for amount, when, axes in self.events
@@ -99,7 +99,7 @@ class Model:
 
     @staticmethod
     def matches(had: Any, wanted: Any) -> bool:
-        """Whether an event's choice counts under another."""
+        """Whether an event with one choice counts under another choice."""
         if had is None:
             return False
         if isinstance(wanted, tuple):
@@ -107,7 +107,7 @@ class Model:
         return bool(str(had) == str(wanted))
 
     def choices(self, word: str, path: tuple[str, ...]) -> list[Any]:
-        """The choices of an axis, in order; those one level below a path."""
+        """The choices of an axis, in order; on a path, those one level below it."""
         if word == "kind":
             return list(AXES["kind"][0].choices or ())
         had = {axes[word] for _, _, axes in self.events if axes.get(word) is not None}
@@ -148,24 +148,24 @@ class Model:
         return found[first:]
 
     def stretch(self, when: datetime, depth: int) -> Any:
-        """What tells a stretch from others: also the offset, for hours and minutes."""
+        """The identity of a time bucket: for hours and minutes it includes the offset."""
         local = when.astimezone(self.zone)
         offset = local.utcoffset() if depth > 3 else None
         return self.numbers(when)[:depth], offset
 
 
 def exactly(amounts: list[Any]) -> int | float:
-    """The sum, rounded once; an int when all amounts are."""
+    """The sum, rounded once; an int if all amounts are ints."""
     if all(isinstance(amount, int) for amount in amounts):
         return sum(amounts)
     return float(sum(map(Fraction, amounts)))
 
 
 class ModelTests(SynchronousTestCase):
-    """Random events and questions, on every store."""
+    """Random events and queries, on every kind of store."""
 
     def backend(self, kind: str) -> Any:
-        """A backend that holds nothing yet."""
+        """An empty backend."""
         if kind == "memory":
             return SqliteBackend(":memory:", lambda: NOW)
         if kind == "sqlite":
@@ -180,7 +180,7 @@ class ModelTests(SynchronousTestCase):
         return RedisBackend(f"{scheme}://127.0.0.1:{server.port}/0?prefix={prefix}")
 
     def check(self, kind: str, world: tuple[Any, ...]) -> None:
-        """Ask a Metrica and the model the same."""
+        """Make the same queries to a Metrica and to the model."""
         zone, axes, events, questions = world
         clock = Clock()
         clock.advance(NOW)
@@ -204,7 +204,7 @@ class ModelTests(SynchronousTestCase):
         by: str | None,
         scale: str,
     ) -> None:
-        """One question about one event's time and choices."""
+        """One query about the time and choices of one event."""
         _, when, had = about
         choices = {word: had[word] for word in words if had.get(word) is not None}
         span = model.numbers(when)[:depth]
@@ -245,7 +245,7 @@ class ModelTests(SynchronousTestCase):
         self.assertEqual(starts, sorted(starts))
 
     def same(self, got: Any, expected: Any) -> None:
-        """Equal; floats to 15 digits of the largest amount."""
+        """Compare results; floats to 15 digits of the largest amount."""
         if isinstance(expected, tuple):
             for one, other in zip(got, expected, strict=True):
                 self.same(one, other)
@@ -258,23 +258,23 @@ class ModelTests(SynchronousTestCase):
     @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
     @given(worlds())
     def test_memory(self, world: Any) -> None:
-        """In memory, answers equal the model's."""
+        """In memory, results equal those of the model."""
         self.check("memory", world)
 
     @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
     @given(worlds())
     def test_sqlite(self, world: Any) -> None:
-        """On SQLite, answers equal the model's."""
+        """On SQLite, results equal those of the model."""
         self.check("sqlite", world)
 
     @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
     @given(worlds())
     def test_redis(self, world: Any) -> None:
-        """On Redis, answers equal the model's."""
+        """On Redis, results equal those of the model."""
         self.check("redis", world)
 
     @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
     @given(worlds())
     def test_cluster(self, world: Any) -> None:
-        """On a Redis Cluster, answers equal the model's."""
+        """On a Redis Cluster, results equal those of the model."""
         self.check("cluster", world)

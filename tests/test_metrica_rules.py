@@ -53,11 +53,11 @@ class MetricaCase(SynchronousTestCase):
         self.store: Any = self.successResultOf(open_store("memory:", clock=self.clock))
 
     def metrica(self, axes: Any = (), **options: Any) -> AveragedMetrica:
-        """A Metrica."""
+        """Create a Metrica."""
         return AveragedMetrica("m", axes, self.store, **options)
 
     def ok(self, result: Deferred[Any]) -> Any:
-        """What a Deferred has fired with."""
+        """The result of a Deferred that has fired."""
         return self.successResultOf(result)
 
 
@@ -69,7 +69,7 @@ class KickTests(MetricaCase):
         self.assertTrue(verifyObject(IKick, self.metrica()))
 
     def test_refused(self) -> None:
-        """What is not valid fails with words, nothing is raised and nothing counted."""
+        """An invalid kick fails with a message; it raises nothing and counts nothing."""
         axes = [
             ("c", Axis(choices=["a", "b"])),
             ("n", StoredChoiceAxis(value_type=int)),
@@ -99,7 +99,7 @@ class KickTests(MetricaCase):
         self.assertEqual((metrica.waiting, metrica.lost), (0, 0))
 
     def test_not_known(self) -> None:
-        """A choice left out, or None, counts in totals and under no choice."""
+        """An event without a choice counts in totals, and under no choice."""
         metrica = self.metrica([("a", StoredChoiceAxis()), ("b", StoredChoiceAxis())])
         self.ok(metrica.kick(a="x"))
         self.ok(metrica.kick(a="x", b=None))
@@ -109,7 +109,7 @@ class KickTests(MetricaCase):
         self.assertEqual(self.ok(metrica.values().iterate("b")), [("None", 1)])
 
     def test_falsy_choices(self) -> None:
-        """0, False and the empty text are choices as any other."""
+        """0, False and the empty text are choices like any other."""
         metrica = self.metrica([("a", StoredChoiceAxis())])
         for choice in [0, False, "", "0"]:
             self.ok(metrica.kick(a=choice))
@@ -118,7 +118,7 @@ class KickTests(MetricaCase):
         self.assertEqual(self.ok(metrica.filter(a=0).total()), 2)
 
     def test_overflow_takes_only_its_own(self) -> None:
-        """One kick that is too much fails alone, although others share its batch."""
+        """A kick that overflows fails alone, although others share its batch."""
         metrica = self.metrica([("a", StoredChoiceAxis())])
         self.ok(metrica.kick(MAX - 10, a="x"))
         gate: Deferred[None] = Deferred()
@@ -137,7 +137,7 @@ class KickTests(MetricaCase):
         self.assertEqual((metrica.written, metrica.lost, metrica.waiting), (4, 1, 0))
 
     def test_overflow_among_many(self) -> None:
-        """Also when thousands share its batch: the others are all written."""
+        """Among thousands of kicks in a batch, only the one that overflows is not written."""
         metrica = self.metrica([("a", StoredChoiceAxis())])
         self.ok(metrica.kick(MAX - 10_000, a="x"))
         gate: Deferred[None] = Deferred()
@@ -154,7 +154,7 @@ class KickTests(MetricaCase):
         self.assertEqual(self.ok(metrica.total()), MAX - 10_000 + 4000)
 
     def test_hostile_value(self) -> None:
-        """What a value's own methods raise arrives in the Deferred."""
+        """An exception in the methods of a value fails the Deferred."""
 
         class Hostile:
             def __str__(self) -> str:
@@ -165,7 +165,7 @@ class KickTests(MetricaCase):
         self.assertEqual(metrica.waiting, 0)
 
     def test_patience_of_late_kicks(self) -> None:
-        """A kick that joins those who wait is tried about as long as they are."""
+        """A kick does not join a batch that is much older."""
         metrica = self.metrica()
         self.store.add = lambda batches: self.down()
         first = metrica.kick()
@@ -178,7 +178,7 @@ class KickTests(MetricaCase):
         self.failureResultOf(late, StoreUnavailable)
 
     def test_overflow_before_the_store(self) -> None:
-        """A sum that grows too large while it waits refuses the kick that did it."""
+        """A kick that makes a waiting sum overflow is refused."""
         kicks = KickBatch(lambda additions: self.fail("not written"), NOW)
         kicks.kick("t", (), MAX, Deferred())
         self.assertRaises(AmountOverflow, kicks.kick, "t", (), 1, Deferred())
@@ -186,7 +186,7 @@ class KickTests(MetricaCase):
         self.assertEqual(kicks.sums["t", ()][:4], [MAX - 5, 2, -5, MAX])
 
     def test_busy(self) -> None:
-        """One kick more than may wait is refused at once, and counted."""
+        """One kick too many is refused at once, and counted."""
         metrica = self.metrica(max_waiting=3)
         self.store.add = lambda batches: Deferred()
         kicks = [metrica.kick() for _ in range(3)]
@@ -197,7 +197,7 @@ class KickTests(MetricaCase):
             self.assertNoResult(kick)
 
     def test_given_up(self) -> None:
-        """Kicks that cannot be written fail with why, counted; questions do not hang."""
+        """Kicks that cannot be written fail with the reason; queries do not hang."""
         metrica = self.metrica()
         self.store.add = lambda batches: self.down()
         kicks = [metrica.kick() for _ in range(3)]
@@ -212,13 +212,13 @@ class KickTests(MetricaCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def down(self) -> Deferred[Any]:
-        """As a store that is down."""
+        """Fail like a store that is down."""
         failed: Deferred[Any] = Deferred()
         failed.errback(StoreUnavailable("down"))
         return failed
 
     def test_cancelled(self) -> None:
-        """A cancelled kick counts; the others are not touched."""
+        """A cancelled kick counts, and does not affect others."""
         metrica = self.metrica()
         gate: Deferred[None] = Deferred()
         add = self.store.add
@@ -233,7 +233,7 @@ class KickTests(MetricaCase):
         self.assertEqual(self.ok(metrica.total()), 2)
 
     def test_merged(self) -> None:
-        """What waits for a write is one batch, however many kicks it is."""
+        """All kicks that wait for a write form one batch."""
         metrica = self.metrica([("a", StoredChoiceAxis())])
         gate: Deferred[None] = Deferred()
         add = self.store.add
@@ -254,7 +254,7 @@ class KickTests(MetricaCase):
         self.assertEqual(self.ok(metrica.total()), 1001)
 
     def test_multiplier(self) -> None:
-        """Amounts are exact to a fraction; what is finer is rounded half to even."""
+        """Amounts are exact to a fraction; smaller fractions are rounded half to even."""
         metrica = self.metrica([("a", StoredChoiceAxis())], multiplier=100)
         for n, (amount, kept) in enumerate(
             [
@@ -275,7 +275,7 @@ class KickTests(MetricaCase):
         self.assertEqual(self.ok(metrica.filter(a="tenths").total()), 1.0)
 
     def test_dates(self) -> None:
-        """A naive date is in the Metrica's zone; a date is its midnight there."""
+        """A naive datetime is in the zone of the Metrica; a date is its midnight there."""
         metrica = self.metrica(tz="Europe/Berlin")
         self.ok(metrica.kick(date=datetime(2010, 2, 7, 0, 30)))
         self.ok(metrica.kick(date=datetime(2010, 2, 6, 23, 30, tzinfo=UTC)))
@@ -286,10 +286,10 @@ class KickTests(MetricaCase):
 
 
 class QuestionTests(MetricaCase):
-    """Asking."""
+    """Queries."""
 
     def test_timespans(self) -> None:
-        """A timespan names every coarser scale, and is a time that exists."""
+        """A timespan needs every coarser scale, and must exist."""
         metrica = self.metrica()
         for error, words, timespan in [
             (TypeError, "a timespan with month also needs year", {"month": 2}),
@@ -303,7 +303,7 @@ class QuestionTests(MetricaCase):
             self.assertIn(words, str(raised))
 
     def test_filters(self) -> None:
-        """A filter must be a choice of an axis that there is."""
+        """A filter needs an existing axis and an allowed choice."""
         metrica = self.metrica([("c", Axis(choices=["a"]))])
         self.assertRaises(TypeError, metrica.filter, d=1)
         self.assertRaises(ValueError, metrica.filter, c="b")
@@ -345,7 +345,7 @@ class QuestionTests(MetricaCase):
                     self.assertEqual([choice for choice, _ in by_choice], ["x", "y"])
 
     def test_immutable(self) -> None:
-        """Narrowing a selection leaves it as it is."""
+        """Narrowing a selection does not change it."""
         metrica = self.metrica([("a", StoredChoiceAxis())])
         self.ok(metrica.kick(a=1))
         self.ok(metrica.kick(a=2))
@@ -356,7 +356,7 @@ class QuestionTests(MetricaCase):
         self.assertEqual(self.ok(everything.total()), 2)
 
     def test_hour_that_comes_twice(self) -> None:
-        """It is one label when iterating, and two points of a timeline."""
+        """The hour that comes twice is one label in iterate, and two points of a timeline."""
         metrica = self.metrica(tz="Europe/Berlin")
         change = datetime(2010, 10, 31, 0, 30, tzinfo=UTC)
         for hours, amount in [(0, 1), (1, 10), (2, 100)]:
@@ -376,7 +376,7 @@ class QuestionTests(MetricaCase):
         self.assertEqual([(at, at.fold, n) for at, n in points], expected)
 
     def test_hour_that_is_left_out(self) -> None:
-        """It is a label with nothing when iterating, and no point of a timeline."""
+        """The skipped hour is an empty label in iterate, and no point of a timeline."""
         metrica = self.metrica(tz="Europe/Berlin")
         self.ok(metrica.kick(date=datetime(2010, 3, 28, 2, 30)))  # shown as 3:30
         day = metrica.timespan(year=2010, month=3, day=28)
@@ -388,7 +388,7 @@ class QuestionTests(MetricaCase):
         self.assertEqual([(at.hour, n) for at, n in points], [(1, 0), (3, 1)])
 
     def test_leap_day(self) -> None:
-        """February has 29 days when it has."""
+        """February has 29 days in a leap year."""
         metrica = self.metrica()
         self.ok(metrica.kick(date=datetime(2012, 2, 29)))
         days = self.ok(metrica.timespan(year=2012, month=2).iterate())
@@ -398,7 +398,7 @@ class QuestionTests(MetricaCase):
         )
 
     def test_years(self) -> None:
-        """What is not limited in time has the years from the first to the last."""
+        """Without a timespan, iterate has the years from the first to the last one."""
         metrica = self.metrica()
         self.assertEqual(self.ok(metrica.values().iterate()), [])
         self.ok(metrica.kick(date=datetime(2009, 1, 1)))
@@ -407,7 +407,7 @@ class QuestionTests(MetricaCase):
         self.assertEqual(years, [(2009, 1), (2010, 0), (2011, 1)])
 
     def test_scales(self) -> None:
-        """Scales that are not kept are summed up from finer ones, or refused."""
+        """A scale that is not stored is summed up from finer ones, or refused."""
         metrica = self.metrica(scales=["day"])
         self.ok(metrica.kick(2, date=datetime(2010, 2, 7, 12, 30)))
         self.ok(metrica.kick(3, date=datetime(2010, 2, 8)))
@@ -427,7 +427,7 @@ class QuestionTests(MetricaCase):
         self.assertIn("'m' does not store the scale 'hour'", str(failure.value))
 
     def test_retention(self) -> None:
-        """Detail goes when it was not written for a while; totals stay."""
+        """Detail expires some time after its last write; totals stay."""
         metrica = self.metrica()
         then = datetime(2010, 2, 7, 12, 30)
         self.ok(metrica.kick(date=then))
@@ -449,7 +449,7 @@ class QuestionTests(MetricaCase):
         self.assertEqual(self.ok(metrica.timespan(year=2010).total()), 2)
 
     def test_configured_retention(self) -> None:
-        """How long each scale is kept can be chosen."""
+        """The retention of each scale can be set."""
         metrica = self.metrica(retention={"minute": 60, "day": None})
         self.ok(metrica.kick())
         self.clock.advance(61)
@@ -461,7 +461,7 @@ class QuestionTests(MetricaCase):
         self.assertEqual([n for _, n in points], [1])
 
     def test_finest(self) -> None:
-        """Without a scale a timeline has the finest detail kept, and loses nothing."""
+        """Without a scale, a timeline has the finest stored detail, and no event is missing."""
         metrica = self.metrica([("a", StoredChoiceAxis())])
         old = datetime.fromtimestamp(NOW, UTC) - timedelta(days=400)
         self.ok(metrica.kick(1, date=old, a="x"))
@@ -491,7 +491,7 @@ class QuestionTests(MetricaCase):
         self.assertEqual(sum(n for _, n in filtered), 11)
 
     def test_too_many_points(self) -> None:
-        """A timeline of too many points is refused before it is read."""
+        """A timeline with too many points is refused before reading."""
         metrica = self.metrica()
         failure = self.failureResultOf(
             metrica.values().timeserie(date(1, 1, 1), date(9999, 12, 31), "minute"),
@@ -504,7 +504,7 @@ class QuestionTests(MetricaCase):
         )
 
     def test_requests(self) -> None:
-        """The Metrica of requests has their axes, and durations to a tenth."""
+        """The Metrica for requests has its axes, and durations exact to a tenth."""
         requests = request_metrica(self.store)
         self.assertEqual(list(requests.axes), ["view", "method", "status", "exception"])
         self.ok(requests.kick(12.34, view="a", method="GET", status="2xx"))
@@ -512,10 +512,10 @@ class QuestionTests(MetricaCase):
 
 
 class DefinitionTests(MetricaCase):
-    """Making Metricas."""
+    """Creating a Metrica."""
 
     def test_refused(self) -> None:
-        """What cannot be a Metrica is told when it is made."""
+        """Invalid parameters are refused when a Metrica is created."""
         for words, options in [
             ("name", {"name": ""}),
             ("identifier", {"axes": [("a b", Axis())]}),
@@ -533,20 +533,20 @@ class DefinitionTests(MetricaCase):
             self.assertIn(words, str(error))
 
     def test_axes_refused(self) -> None:
-        """Choices must differ as text, and there must be some."""
+        """Choices must differ as texts, and must not be empty."""
         self.assertRaises(ValueError, Axis, choices=[18, "18"])
         self.assertRaises(ValueError, Axis, choices=[])
         self.assertRaises(ValueError, Axis, value_type=float)
 
     def test_choices_come_back_as_given(self) -> None:
-        """Choices that are given come back as they were given, in their order."""
+        """Allowed choices come back as they were given, in the same order."""
         metrica = self.metrica([("c", Axis(choices=[3, "x", True]))])
         self.ok(metrica.kick(c="3"))
         counts = self.ok(metrica.values().iterate("c"))
         self.assertEqual(counts, [(3, 1), ("x", 0), (True, 0)])
 
     def test_listed(self) -> None:
-        """A store can tell which Metricas it keeps."""
+        """A store lists the definitions of its Metricas."""
         metrica = self.metrica()
         self.ok(metrica.kick())
         definitions = self.ok(self.store.definitions())
@@ -554,7 +554,7 @@ class DefinitionTests(MetricaCase):
 
 
 class KeyTests(SynchronousTestCase):
-    """The names of cells."""
+    """The keys of cells."""
 
     text = (
         st.none()
@@ -572,7 +572,7 @@ class KeyTests(SynchronousTestCase):
     @settings(max_examples=100)
     @given(st.lists(st.text(), min_size=1), st.lists(st.text(), min_size=1))
     def test_groups(self, one: Any, other: Any) -> None:
-        """So have different paths."""
+        """Different paths have different keys."""
         same = choice_group(one[0], one[1:]) == choice_group(other[0], other[1:])
         self.assertEqual(same, one == other)
 

@@ -1,5 +1,5 @@
 """
-The contract of a store, held against every kind of them.
+The contract of a store, tested on every kind of store.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def batch(
     digest: str = "",
     **options: Any,
 ) -> WriteBatch:
-    """A batch that adds events, or additions, to cells of one stretch."""
+    """A batch that adds events, or additions, to cells of one time bucket."""
     additions = {
         key: one if isinstance(one, Addition) else event(one)
         for key, one in cells.items()
@@ -58,7 +58,7 @@ def batch(
 
 
 def key(key: str, *, name: str = "m", label: str = "2014") -> CellKey:
-    """The name of a cell of that stretch."""
+    """The name of a cell of this time bucket."""
     return CellKey(name, "year", label, key)
 
 
@@ -79,12 +79,12 @@ class Contract:
         return cell
 
     def test_interface(self: Any) -> None:
-        """It provides IStore."""
+        """A store provides IStore."""
         self.assertTrue(verifyObject(IStore, self.store))
 
     @inlineCallbacks
     def test_sums(self: Any) -> Any:
-        """A cell holds the sum, the number, the least and the greatest amount."""
+        """A cell has the sum, the number, the smallest and the largest amount."""
         for n, amount in enumerate([5, -3, 10, 0]):
             answers = yield self.store.add([batch(f"b{n}", {"k": amount, "once": 1})])
             self.assertEqual(answers, [ADDED])
@@ -110,7 +110,7 @@ class Contract:
 
     @inlineCallbacks
     def test_conflict_elsewhere(self: Any) -> Any:
-        """It is a conflict also when the batches have no cell in common."""
+        """The same id is a conflict even if the batches have no common cell."""
         yield self.store.add([batch("b", {"k": 1}, digest="one")])
         there = batch("b", {"k": 1}, digest="two", name="n", label="1999")
         answers = yield self.store.add([there])
@@ -134,7 +134,7 @@ class Contract:
 
     @inlineCallbacks
     def test_exact(self: Any) -> Any:
-        """Whole numbers are exact up to 2**63 - 1, and so are the least and greatest."""
+        """Whole numbers are exact up to 2**63 - 1, in sums, minima and maxima."""
         for n, amount in enumerate([2**53, 1, MAX - 2**53 - 2]):
             yield self.store.add([batch(f"b{n}", {"k": amount, "low": -amount})])
         cell = yield self.one()
@@ -150,7 +150,7 @@ class Contract:
 
     @inlineCallbacks
     def test_overflow(self: Any) -> Any:
-        """A sum beyond that refuses its whole batch, which can be sent anew."""
+        """A sum beyond 2**63 - 1 refuses its whole batch; its id can be used again."""
         yield self.store.add([batch("b", {"k": MAX - 1, "low": 1 - MAX})])
         for n, cells in enumerate([{"k": 4}, {"low": -5}]):
             answers = yield self.store.add(
@@ -172,7 +172,7 @@ class Contract:
 
     @inlineCallbacks
     def test_overflow_before_it_is_added(self: Any) -> Any:
-        """An addition that is itself too large is refused, also into an empty cell."""
+        """An addition that is too large by itself is refused, even to an empty cell."""
         huge = merge(event(MAX), event(1))
         answers = yield self.store.add([batch("b", {"k": huge})])
         self.assertEqual(answers, [WriteResult(WriteOutcome.OVERFLOW, "m")])
@@ -180,7 +180,7 @@ class Contract:
 
     @inlineCallbacks
     def test_floats(self: Any) -> Any:
-        """Sums of floats keep 15 digits, however many there are."""
+        """Sums of any number of floats are exact to 15 digits."""
         for n in range(50):
             several = event(0.1)
             for _ in range(199):
@@ -195,7 +195,7 @@ class Contract:
 
     @inlineCallbacks
     def test_floats_and_ints(self: Any) -> Any:
-        """With a float among them, ints sum up to a float."""
+        """The sum of ints and a float is a float."""
         for n, amount in enumerate([3, 0.5, -7, 2.0]):
             yield self.store.add([batch(f"b{n}", {"k": amount})])
         cell = yield self.one()
@@ -216,7 +216,7 @@ class Contract:
 
     @inlineCallbacks
     def test_definitions(self: Any) -> Any:
-        """A name keeps its definition; a batch with another one is refused whole."""
+        """The definition of a name does not change; a batch with another one is refused."""
         yield self.store.add([batch("b", {"k": 1}), batch("c", {"k": 1}, name="n")])
         answers = yield self.store.add([batch("d", {"k": 1}, definition="other")])
         self.assertEqual(answers, [WriteResult(WriteOutcome.MISMATCH, "m")])
@@ -229,7 +229,7 @@ class Contract:
 
     @inlineCallbacks
     def test_choices(self: Any) -> Any:
-        """Choices seen are told by name and group, sorted, each once."""
+        """Choices are read by name and group, sorted, each once."""
         choices = {("m", "g"): ["b", "a"], ("m", "h"): ["c"]}
         yield self.store.add([batch("b", {"k": 1}, choices=choices)])
         yield self.store.add([batch("c", {"k": 1}, choices={("m", "g"): ["a", "d"]})])
@@ -239,7 +239,7 @@ class Contract:
 
     @inlineCallbacks
     def test_drop(self: Any) -> Any:
-        """A dropped name is gone, and only that one; it can be defined anew."""
+        """Dropping deletes this name and no other; it can be defined again."""
         choices = {("m", "g"): ["a"]}
         names = ["m", "m*", "?", "m\\", '["m",', "n"]
         for name in names:
@@ -266,7 +266,7 @@ class Contract:
 
     @inlineCallbacks
     def test_drop_what_is_unchanged(self: Any) -> Any:
-        """A name to which something was added meanwhile is not dropped."""
+        """A conditional drop does nothing if something was added meanwhile."""
         yield self.store.add([batch("a", {"k": 1})])
         seen = yield self.one()
         yield self.store.add([batch("b", {"k": 1})])
@@ -281,7 +281,7 @@ class Contract:
 
     @inlineCallbacks
     def test_any_text(self: Any) -> Any:
-        """Names, labels and keys of any text stay apart."""
+        """Names, labels and keys may be any text, and do not collide."""
         texts = [
             "",
             ":",
@@ -316,7 +316,7 @@ class Contract:
 
     @inlineCallbacks
     def test_large(self: Any) -> Any:
-        """Thousands of cells, in several stretches, are added and read whole."""
+        """Thousands of cells, in several time buckets, are added and read."""
         cells = {f"k{n}": event(n) for n in range(2500)}
         amounts = Amounts(
             {"m": "d"},
@@ -337,7 +337,7 @@ class Contract:
 
     @inlineCallbacks
     def wait(self: Any, seconds: float) -> Any:
-        """Let the store's time pass."""
+        """Let time pass for the store."""
         if self.here.clocked:
             self.here.clock.advance(seconds)
         else:
@@ -347,7 +347,7 @@ class Contract:
 
     @inlineCallbacks
     def test_records(self: Any) -> Any:
-        """Records are put, replaced and deleted, by kind and id, whatever their text."""
+        """Records with any text are written, replaced and deleted, by kind and id."""
         self.assertEqual((yield self.store.records("key")), {})
         texts = {"a": "{}", "": "", "'\"é☃": "\x00\n☃"}
         for id, text in texts.items():
@@ -377,7 +377,7 @@ class Contract:
 
     @inlineCallbacks
     def test_records_compared(self: Any) -> Any:
-        """A record is changed only from what it was; of many who want to, one does."""
+        """A conditional change needs the expected text; of many callers, one succeeds."""
         put = self.store.put_record
         self.assertFalse((yield put("k", "a", "new", was="old")))
         self.assertFalse((yield put("k", "a", None, was="old")))
@@ -391,7 +391,7 @@ class Contract:
 
     @inlineCallbacks
     def test_expiry(self: Any) -> Any:
-        """What is kept for a time is gone after it, counted from the last write."""
+        """A time bucket expires its time to live after the last write."""
         yield self.store.add(
             [batch("a", {"k": 1}, ttl=0.4), batch("b", {"k": 1}, label="x")]
         )
@@ -411,7 +411,7 @@ class Contract:
 
     @inlineCallbacks
     def test_forgotten_id(self: Any) -> Any:
-        """An id is remembered for as long as its batch says."""
+        """The id of a batch is remembered for its time to live."""
         yield self.store.add([batch("b", {"k": 1}, id_ttl=0.2)])
         yield self.store.add([batch("c", {"k": 1})])
         yield self.wait(0.25)
@@ -420,7 +420,7 @@ class Contract:
 
     @inlineCallbacks
     def test_close(self: Any) -> Any:
-        """A closed store fails with words; closing twice is fine."""
+        """A closed store fails with a message; closing twice is allowed."""
         yield gatherResults([self.store.close(), self.store.close()])
         yield self.store.close()
         error = yield self.assertFailure(self.store.read([key("k")]), StoreClosed)
@@ -429,7 +429,7 @@ class Contract:
 
     @inlineCallbacks
     def test_lasting(self: Any) -> Any:
-        """What was added is there when it is opened again, and the ids are known."""
+        """Data and batch ids are there after reopening."""
         if not self.here.lasting:
             return
         yield self.store.add([batch("b", {"k": 7})])
@@ -479,7 +479,7 @@ class SumTests(SynchronousTestCase):
         )
     )
     def test_events(self, amounts: list[int | float]) -> None:
-        """The sum of the whole ones is exact, that of the floats nearly so."""
+        """The sum of whole numbers is exact, the sum of floats is exact to its last digits."""
         one = events(amounts)
         whole = [amount for amount in amounts if isinstance(amount, int)]
         floats = [amount for amount in amounts if isinstance(amount, float)]
@@ -495,5 +495,5 @@ class SumTests(SynchronousTestCase):
         self.assertEqual(one.rest, float(exact - Fraction(one.real)))
 
     def test_too_large(self) -> None:
-        """A sum beyond the largest float is told, not kept as infinite."""
+        """A sum beyond the largest float raises an error; it does not become infinite."""
         self.assertRaises(OverflowError, events, [1.7e308, 1.7e308])

@@ -38,10 +38,10 @@ from txstathat.stores.redis.backend import RedisBackend
 
 
 class UrlTests(SynchronousTestCase):
-    """URLs that cannot be."""
+    """Invalid URLs."""
 
     def test_prefix(self) -> None:
-        """A prefix that could decide on the slot, or hold anything, is refused."""
+        """A prefix with braces, or other special characters, is refused."""
         for prefix in ["", "{x}", "a b", "*"]:
             url = f"redis://:secret@localhost/0?prefix={prefix}"
             error = self.assertRaises(ValueError, RedisBackend, url)
@@ -49,11 +49,11 @@ class UrlTests(SynchronousTestCase):
 
 
 class ServerTests(TestCase):
-    """Servers with settings of their own."""
+    """Servers with special settings."""
 
     @inlineCallbacks
     def test_password(self) -> Any:
-        """A password goes by the URL; a wrong one is told, and appears nowhere."""
+        """The URL contains the password; the error for a wrong one does not show it."""
         server = RedisServer()
         self.addCleanup(server.remove)
         server.command("CONFIG", "SET", "requirepass", "correct")
@@ -97,7 +97,7 @@ class ServerTests(TestCase):
 
     @inlineCallbacks
     def test_newer(self) -> Any:
-        """What a newer version wrote is refused."""
+        """A store of a newer version is refused."""
         here = RedisHost(self)
         store = yield here.open()
         yield store.close()
@@ -108,7 +108,7 @@ class ServerTests(TestCase):
 
     @inlineCallbacks
     def test_cluster_by_a_plain_url(self) -> Any:
-        """A cluster that is taken for one server is told apart."""
+        """The URL of a single server is refused for a node of a cluster."""
         port = shared(RedisCluster).servers[0].port
         error = yield self.assertFailure(
             open_store(f"redis://127.0.0.1:{port}/0"), StoreError
@@ -117,7 +117,7 @@ class ServerTests(TestCase):
 
     @inlineCallbacks
     def test_expiry_is_the_servers(self) -> Any:
-        """Stretches expire by themselves; what is for ever does not."""
+        """Time buckets expire by themselves, except those without a time to live."""
         here = RedisHost(self)
         store = yield here.open()
         metrica = Metrica("m", [("a", StoredChoiceAxis())], store)
@@ -137,7 +137,7 @@ class ServerTests(TestCase):
             self.assertAlmostEqual(found[scale], seconds, delta=5)
 
     def lifetimes(self, backend: RedisBackend) -> dict[str, int]:
-        """For how many seconds each scale's stretch is still kept."""
+        """The remaining seconds of the time bucket of each scale."""
         client = backend._client
         pattern = backend._keys.prefix + ':*\\["m","*'
         return {
@@ -147,11 +147,11 @@ class ServerTests(TestCase):
 
 
 class DropTests(TestCase):
-    """What is dropped on condition, while others write."""
+    """Conditional drops, while others write."""
 
     @inlineCallbacks
     def test_changed_in_the_last_moment(self) -> Any:
-        """What comes between looking and dropping keeps the name from being dropped."""
+        """A write between the check and the drop prevents the drop."""
         store: Any = yield RedisHost(self).open()
         yield store.add([batch("a", {"k": 1})])
         (seen,) = yield store.read([key("k")])
@@ -171,10 +171,10 @@ class DropTests(TestCase):
 
 
 class PartTests(TestCase):
-    """Batches that are spread over the slots of a cluster."""
+    """Batches with parts in several slots of a cluster."""
 
     def amounts(self, definition: str = "d", huge: int = 1) -> Amounts:
-        """BatchDelta in many slots, the last of them as large as wanted."""
+        """Additions in many slots, with a given amount in the last one."""
         one = {"k": Addition(1, 1, 1, 1)}
         last = {"k": Addition(huge, 1, huge, huge)}
         return Amounts(
@@ -189,12 +189,12 @@ class PartTests(TestCase):
         )
 
     def batch(self, id: str, **options: Any) -> WriteBatch:
-        """A batch of those."""
+        """A batch of these amounts."""
         return WriteBatch(id, "digest", lambda: self.amounts(**options))
 
     @inlineCallbacks
     def test_whole_or_not_at_all(self) -> Any:
-        """A part that cannot be added keeps all others from it."""
+        """If a part cannot be added, no part is added."""
         store = yield ClusterHost(self).open()
         yield store.add([self.batch("a")])
         answers = yield store.add([self.batch("b", huge=2**63 - 1)])
@@ -207,7 +207,7 @@ class PartTests(TestCase):
 
     @inlineCallbacks
     def test_resumed(self) -> Any:
-        """What broke off between two parts is completed, each part once."""
+        """A batch that was interrupted between two parts is completed, each part once."""
         store = yield ClusterHost(self).open()
         backend = store._backend
         whole = backend._add_script

@@ -41,14 +41,14 @@ from txstathat.stores.sums import event
 
 
 class BackendTests(SynchronousTestCase):
-    """The backend alone."""
+    """The backend, without the asynchronous store."""
 
     def setUp(self) -> None:
         self.now = NOW
         self.path = self.mktemp()
 
     def backend(self, **options: Any) -> SqliteBackend:
-        """One that is open."""
+        """An open backend."""
         backend = SqliteBackend(self.path, lambda: self.now, **options)
         backend.open()
         self.addCleanup(backend.close)
@@ -62,7 +62,7 @@ class BackendTests(SynchronousTestCase):
         self.assertEqual(got, [2, "wal", sqlite.MAX_LOG])
 
     def test_nobody_else_can_read_it(self) -> None:
-        """New files are for their owner alone; whoever made one before has chosen."""
+        """A new file can be read by its owner only; an existing file keeps its mode."""
         self.addCleanup(os.umask, os.umask(0))
         chosen = self.mktemp()
         os.close(os.open(chosen, os.O_CREAT, 0o640))
@@ -73,7 +73,7 @@ class BackendTests(SynchronousTestCase):
                 self.assertEqual(stat.S_IMODE(os.stat(path + end).st_mode), mode, end)
 
     def test_newer(self) -> None:
-        """A file of a newer version is refused, with the version, and left alone."""
+        """A file of a newer version is refused, with the version, and not changed."""
         backend = self.backend()
         backend._writer.execute("PRAGMA user_version = 99")
         backend.close()
@@ -81,7 +81,7 @@ class BackendTests(SynchronousTestCase):
         self.assertIn("version 99", str(error))
 
     def test_something_else(self) -> None:
-        """A SQLite file of another program is refused, and so is no SQLite file."""
+        """A SQLite file of another program, and any other file, is refused."""
         with sqlite3.connect(self.path) as other:
             other.execute("CREATE TABLE something (else_ TEXT)")
         other.close()
@@ -96,7 +96,7 @@ class BackendTests(SynchronousTestCase):
         )
 
     def test_migrated(self) -> None:
-        """An older file is brought forward, step by step, with what is in it."""
+        """An older file is migrated step by step, with its data."""
         backend = self.backend()
         backend.add([batch("b", {"k": 3})])
         more = (
@@ -111,7 +111,7 @@ class BackendTests(SynchronousTestCase):
         self.assertRaises(StoreTooNew, migrate, backend._writer, MIGRATIONS)
 
     def test_failed_migration(self) -> None:
-        """A step that fails leaves the file as it was."""
+        """A failed migration does not change the file."""
         backend = self.backend()
         bad = (*MIGRATIONS, ("CREATE TABLE extra (x)", "nonsense"))
         self.assertRaises(sqlite3.OperationalError, migrate, backend._writer, bad)
@@ -120,12 +120,12 @@ class BackendTests(SynchronousTestCase):
         self.assertNotIn(("extra",), tables)
 
     def rows(self, backend: SqliteBackend, table: str) -> int:
-        """How many rows a table has."""
+        """The number of rows of a table."""
         (number,) = backend._writer.execute(f"SELECT count(*) FROM {table}").fetchone()
         return int(number)
 
     def test_sweeps(self) -> None:
-        """Writing deletes what has expired, so much at a time, until all is gone."""
+        """Writes delete expired rows, a limited number each time, until all are deleted."""
         backend = self.backend(sweep_rows=10)
         cells = {f"k{n}": 1 for n in range(25)}
         backend.add([batch("b", cells, ttl=5, id_ttl=5)])
@@ -140,7 +140,7 @@ class BackendTests(SynchronousTestCase):
         self.assertEqual(self.rows(backend, "batch"), 5)
 
     def test_drop_expired(self) -> None:
-        """What was dropped gives its space back in bounded steps."""
+        """The rows of a dropped Metrica are deleted in bounded steps."""
         backend = self.backend()
         backend.add([batch("b", {f"k{n}": 1 for n in range(25)})])
         backend.drop("m")
@@ -149,12 +149,12 @@ class BackendTests(SynchronousTestCase):
         self.assertEqual(self.rows(backend, "cell"), 1)
 
     def sums(self, backend: SqliteBackend, *labels: str) -> list[int | None]:
-        """What is in the cell ``k`` of some stretches."""
+        """The sums in the cell ``k`` of some time buckets."""
         cells = backend.read([key("k", label=label) for label in labels])
         return [None if cell is None else int(cell.sum) for cell in cells]
 
     def test_what_is_remembered_may_have_changed(self) -> None:
-        """What another connection forgets or makes is not taken for what it was."""
+        """Cached ids are not used after another connection has changed the tables."""
         ours, others = self.backend(), self.backend()
         for n, backend in enumerate([ours, others, ours, others]):
             backend.add([batch(f"a{n}", {"k": 1}, ttl=9)])
@@ -170,7 +170,7 @@ class BackendTests(SynchronousTestCase):
         self.assertEqual(self.sums(ours, "2014", "x"), [7, 2])
 
     def test_what_is_remembered_may_be_taken_back(self) -> None:
-        """What a refused or broken batch made is not there for the next one."""
+        """Ids from a refused or failed batch are not used for the next one."""
         backend = self.backend()
         backend.add([batch("a", {"k": 2**63 - 1})])
         stretches = [TimeBucket("year", label, None) for label in ("x", "2014")]
@@ -189,7 +189,7 @@ class BackendTests(SynchronousTestCase):
         self.assertEqual(self.sums(backend, "y"), [5])
 
     def test_what_is_remembered_may_be_dropped(self) -> None:
-        """What was dropped or has expired begins anew, whatever the clock does."""
+        """A dropped or expired time bucket starts empty, even if the clock goes back."""
         backend = self.backend()
         backend.add([batch("a", {"k": 1})])
         backend.drop("m")
@@ -201,7 +201,7 @@ class BackendTests(SynchronousTestCase):
         self.assertEqual(self.sums(backend, "2014", "x"), [2, 3])
 
     def test_only_so_much_is_remembered(self) -> None:
-        """With more stretches than a bound, all are looked up again, and are right."""
+        """Beyond a limit all cached ids are forgotten, and results stay correct."""
         backend = self.backend(max_known=10)
         labels = [str(n) for n in range(30)]
         for round in range(2):
@@ -211,8 +211,8 @@ class BackendTests(SynchronousTestCase):
         self.assertEqual(self.sums(backend, *labels), [2] * 30)
 
     def test_prolonged(self) -> None:
-        """A stretch expires a thousandth later than asked for, at most, so that it is
-        not written again each time."""
+        """A time bucket expires up to a thousandth later, so that not every write
+        changes its expiry."""
         backend = self.backend()
         expires = set()
         for n in range(100):
@@ -224,7 +224,7 @@ class BackendTests(SynchronousTestCase):
         self.assertLessEqual(len(expires), 11)
 
     def test_locked(self) -> None:
-        """While another process writes for too long, adding fails for now."""
+        """While another process writes for too long, adding fails with StoreUnavailable."""
         backend = self.backend(busy_seconds=0.05)
         other = sqlite3.connect(self.path, isolation_level=None)
         self.addCleanup(other.close)
@@ -236,7 +236,7 @@ class BackendTests(SynchronousTestCase):
         self.assertEqual(backend.add([batch("b", {"k": 1})]), [ADDED])
 
     def test_full(self) -> None:
-        """With the disk full nothing is added by halves; with space again it works."""
+        """With a full disk no part of a batch is added; with space again it works."""
         backend = self.backend()
         backend.add([batch("a", {"k": 1})])
         (pages,) = backend._writer.execute("PRAGMA page_count").fetchone()
@@ -251,11 +251,11 @@ class BackendTests(SynchronousTestCase):
 
 
 class StoreTests(TestCase):
-    """The store around it."""
+    """The asynchronous store."""
 
     @inlineCallbacks
     def test_reading_while_writing(self) -> Any:
-        """A reader is not held up by a long write, and sees nothing of it by halves."""
+        """A long write does not block a reader, and the reader sees no half of it."""
         store = yield SqliteHost(self).open()
         yield store.add([batch("a", {"k": 1, "j": 1})])
         backend = store._backend
@@ -281,7 +281,7 @@ class StoreTests(TestCase):
 
     @inlineCallbacks
     def test_locked_under_load(self) -> Any:
-        """While another process writes, the reactor goes on; then all is written."""
+        """While another process writes, the reactor is not blocked; then all is written."""
         path = self.mktemp()
         clock: Any = reactor
         backend = SqliteBackend(path, clock.seconds, busy_seconds=0.2)
@@ -308,7 +308,7 @@ class StoreTests(TestCase):
 
     @inlineCallbacks
     def test_close_writes(self) -> Any:
-        """Closing first writes what is gathered."""
+        """Closing first writes what waits in the batcher."""
         host = SqliteHost(self)
         store = yield host.open()
         metrica = Metrica("m", [], store)
@@ -320,7 +320,7 @@ class StoreTests(TestCase):
         self.assertEqual((yield Metrica("m", [], store).total()), 10)
 
     def test_reactor_stops(self) -> None:
-        """A program that stops right after its kicks has written them all."""
+        """A program that stops right after its kicks has written all of them."""
         path = self.mktemp()
         program = """if True:
             from twisted.internet import reactor
@@ -358,7 +358,7 @@ class StoreTests(TestCase):
         self.assertEqual(cell.sum, 1000)
 
     def test_services_stop(self) -> None:
-        """What a service counts and asks while it is being stopped is still served."""
+        """A service can still write and read while it is being stopped."""
         path = self.mktemp()
         program = """if True:
             from twisted.internet import reactor
@@ -393,14 +393,14 @@ class StoreTests(TestCase):
         self.assertEqual((done.stderr, done.stdout), (b"", b"42\n"))
 
     def test_shutdown_amid_a_close(self) -> None:
-        """Threads may be told to stop twice."""
+        """Threads can be stopped twice."""
         threads = Threads(Clock(), 1)
         threads.stop()
         threads.stop()
 
     @inlineCallbacks
     def test_close_twice_at_once(self) -> Any:
-        """Whoever closes meanwhile also waits until it is closed."""
+        """A second call of close waits until the store is closed."""
         host = SqliteHost(self)
         store = yield host.open()
         order: list[str] = []
@@ -413,7 +413,7 @@ class StoreTests(TestCase):
 
     @inlineCallbacks
     def test_unusable(self) -> Any:
-        """A path that cannot be opened, and URLs that are none, fail with words."""
+        """A path that cannot be opened, and an invalid URL, fail with a message."""
         error = yield self.assertFailure(
             open_store("sqlite:///nowhere/at/all.sqlite"), StoreUnavailable
         )
@@ -429,7 +429,7 @@ class StoreTests(TestCase):
             self.assertNotIn("pw", str(error))
 
     def test_memory_is_synchronous(self) -> None:
-        """A store in memory answers at once, without a reactor."""
+        """A store in memory is synchronous, and needs no reactor."""
         store = self.successResultOf(open_store("memory:", clock=Clock()))
         metrica = Metrica("m", [], store)
         self.successResultOf(metrica.kick(5))
