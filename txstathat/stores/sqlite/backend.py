@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
 
 from zope.interface import implementer
 
 from txstathat.errors import StoreError, StoreUnavailable
-from txstathat.points.model import MAX_INTEGER
 from txstathat.stores.interface import (
     ANY,
     Amounts,
@@ -28,10 +26,10 @@ from txstathat.stores.interface import (
     WriteOutcome,
     WriteResult,
 )
+from txstathat.stores.sqlite.cells import add_cells, read_cells
 from txstathat.stores.sqlite.schema import MIGRATIONS, migrate, transaction
-from txstathat.stores.sqlite.tables import MAX_KNOWN, BatchRefused, Tables, in_bulk
+from txstathat.stores.sqlite.tables import MAX_KNOWN, BatchRefused, Tables
 from txstathat.stores.store import IBackend
-from txstathat.stores.sums import as_cell
 
 __all__ = [
     "BUSY_SECONDS",
@@ -50,42 +48,6 @@ SWEEP_EVERY = 60.0
 SWEEP_ROWS = 2000
 #: The size in bytes to which SQLite truncates the write-ahead log after a checkpoint.
 MAX_LOG = 16 * 2**20
-
-_ADD_WHOLE = """
-    INSERT INTO cell (stretch, key, whole, events, least, most) VALUES {rows}
-    ON CONFLICT (stretch, key) DO UPDATE SET
-        whole = whole + excluded.whole,
-        events = events + excluded.events,
-        least = min(least, excluded.least),
-        most = max(most, excluded.most)"""
-
-# With t = r + x and p = t - r, the rounding error of t is (r - (t - p)) + (x - p), as
-# in txstathat.stores.sums.add_floats.
-_ADD_REAL = """
-    INSERT INTO cell (stretch, key, whole, events, least, most, real, rest)
-    VALUES {rows}
-    ON CONFLICT (stretch, key) DO UPDATE SET
-        whole = whole + excluded.whole,
-        events = events + excluded.events,
-        least = min(least, excluded.least),
-        most = max(most, excluded.most),
-        real = {t},
-        rest = coalesce(rest, 0.0) + excluded.rest
-            + (({r} - ({t} - ({t} - {r}))) + (excluded.real - ({t} - {r})))""".format(
-    rows="{rows}",
-    r="coalesce(real, 0.0)",
-    t="(coalesce(real, 0.0) + excluded.real)",
-)
-
-_READ = """
-    WITH wanted (number, name, scale, label, key) AS (VALUES {rows})
-    SELECT number, whole, events, least, most, real, coalesce(rest, 0.0)
-    FROM wanted
-    CROSS JOIN metrica ON metrica.name = wanted.name
-    CROSS JOIN stretch ON stretch.metrica = metrica.id
-        AND stretch.scale = wanted.scale AND stretch.label = wanted.label
-    CROSS JOIN cell ON cell.stretch = stretch.id AND cell.key = wanted.key
-    WHERE expires IS NULL OR expires > ?"""
 
 
 @implementer(IBackend)
@@ -211,7 +173,7 @@ class SqliteBackend:
         db = self._writer
         db.execute("SAVEPOINT cells")
         try:
-            self._add_cells(ids, amounts.increments, now)
+            add_cells(db, self._tables, ids, amounts.increments, now)
         except (sqlite3.IntegrityError, OverflowError):
             # Add them one by one, to find the one that is too large.
             db.execute("ROLLBACK TO cells")
@@ -220,7 +182,7 @@ class SqliteBackend:
                 for name, additions in cells.items():
                     one = Increment(buckets, {name: additions})
                     try:
-                        self._add_cells(ids, [one], now)
+                        add_cells(db, self._tables, ids, [one], now)
                     except (sqlite3.IntegrityError, OverflowError):
                         raise BatchRefused(WriteOutcome.OVERFLOW, name) from None
         db.execute("RELEASE cells")
@@ -233,39 +195,13 @@ class SqliteBackend:
             ),
         )
 
-    def _add_cells(
-        self, ids: Mapping[str, int], increments: Sequence[Increment], now: float
-    ) -> None:
-        whole: list[tuple[Any, ...]] = []
-        real: list[tuple[Any, ...]] = []
-        for buckets, cells in increments:
-            metricas = [ids[name] for name in cells]
-            wholes, reals = [], []
-            for metrica, additions in zip(metricas, cells.values(), strict=True):
-                for key, one in additions.items():
-                    if abs(one.whole) > MAX_INTEGER:
-                        raise OverflowError
-                    if one.real is None:
-                        wholes.append((metrica, (key, *one[:4])))
-                    else:
-                        reals.append((metrica, (key, *one)))
-            for bucket in buckets:
-                known = self._tables.bucket_ids(bucket, metricas, now)
-                whole += [(known[metrica], *row) for metrica, row in wholes]
-                real += [(known[metrica], *row) for metrica, row in reals]
-        for statement, rows in ((_ADD_WHOLE, whole), (_ADD_REAL, real)):
-            # In the order of the table, so that each row is near the one before.
-            rows.sort()
-            for sql, values in in_bulk(statement, rows):
-                self._writer.execute(sql, values)
-
     def drop(self, name: str, unchanged: tuple[CellKey, Cell] | None = None) -> bool:
         """See :meth:`.IStore.drop`."""
         db = self._writer
         with _translate_errors(), transaction(db, "IMMEDIATE"):
             if unchanged is not None:
                 key, cell = unchanged
-                if self._cells(db, [key]) != [cell]:
+                if read_cells(db, [key], self._seconds()) != [cell]:
                     return False
             row = db.execute(
                 "SELECT id FROM metrica WHERE name = ?", (name,)
@@ -327,18 +263,7 @@ class SqliteBackend:
     def read(self, keys: Sequence[CellKey]) -> list[Cell | None]:
         """See :meth:`.IStore.read`."""
         with _translate_errors(), transaction(self._reader, "DEFERRED"):
-            return self._cells(self._reader, keys)
-
-    def _cells(
-        self, db: sqlite3.Connection, keys: Sequence[CellKey]
-    ) -> list[Cell | None]:
-        now = self._seconds()
-        cells: list[Cell | None] = [None] * len(keys)
-        wanted = [(number, *key) for number, key in enumerate(keys)]
-        for sql, values in in_bulk(_READ, wanted):
-            for number, *row in db.execute(sql, [*values, now]):
-                cells[number] = as_cell(*row)
-        return cells
+            return read_cells(self._reader, keys, self._seconds())
 
     def choices(self, name: str, group: str) -> list[str]:
         """See :meth:`.IStore.choices`."""
