@@ -31,6 +31,7 @@ from txstathat.stores import (
     TimeBucket,
     WriteBatch,
     WriteOutcome,
+    open_dump,
     open_store,
 )
 from txstathat.stores.sqlite import backend as sqlite
@@ -423,10 +424,18 @@ class StoreTests(TestCase):
             "sqlite://host/path",
             "sqlite:///",
             "mysql://u:pw@h/",
+            "unix+cluster:///run/redis.sock?password=pw",
+            "memory:shared",
             "",
         ]:
             error = yield self.assertFailure(open_store(url), ValueError)
             self.assertNotIn("pw", str(error))
+
+    def test_memory_has_no_dump(self) -> None:
+        """A store in memory cannot be dumped; the error says which stores can."""
+        with self.assertRaises(ValueError) as raised, open_dump("memory:"):
+            pass
+        self.assertIn("persistent store: sqlite:", str(raised.exception))
 
     def test_memory_is_synchronous(self) -> None:
         """A store in memory is synchronous, and needs no reactor."""

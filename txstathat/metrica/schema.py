@@ -20,7 +20,7 @@ from txstathat.points.model import (
     parse_amount,
 )
 
-__all__ = ["Schema"]
+__all__ = ["MAX_MULTIPLIER", "Schema"]
 
 #: The largest multiplier.
 MAX_MULTIPLIER = 10**12
