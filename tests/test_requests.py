@@ -7,11 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 from klein import Klein
-from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, inlineCallbacks, succeed
-from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -23,30 +20,10 @@ from twisted.web.wsgi import WSGIResource
 from zope.interface.verify import verifyObject
 
 from tests.kicked import Kicked
+from tests.web_client import WebClient
 from txstathat.instruments import MeasuredResource, measured_klein
 from txstathat.instruments.requests import GONE, UNMATCHED
 from txstathat.testing import MemoryStatHat
-
-
-class Client:
-    """A client of a site, in memory: a real HTTP channel on a transport of strings."""
-
-    def __init__(self, root: IResource) -> None:
-        site = Site(root, reactor=Clock())
-        site.log = lambda request: None
-        self.channel = site.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
-        self.transport = StringTransport()
-        self.channel.makeConnection(self.transport)
-
-    def ask(self, path: str, method: str = "GET", headers: str = "") -> bytes:
-        self.transport.clear()
-        self.channel.dataReceived(
-            f"{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n".encode()
-        )
-        return self.transport.value()
-
-    def leave(self) -> None:
-        self.channel.connectionLost(Failure(ConnectionLost()))
 
 
 class Page(Resource):
@@ -72,11 +49,11 @@ class MeasuredTests(SynchronousTestCase):
         self.clock = Clock()
         self.kicked = Kicked()
 
-    def measured(self, resource: IResource, **options: Any) -> Client:
+    def measured(self, resource: IResource, **options: Any) -> WebClient:
         self.instrument = MeasuredResource(
             resource, metrica=self.kicked, seconds=self.clock.seconds, **options
         )
-        return Client(self.instrument)
+        return WebClient(self.instrument)
 
     def events(self) -> list[tuple[Any, ...]]:
         """Each event: milliseconds, view, method, status, exception."""
@@ -99,8 +76,8 @@ class MeasuredTests(SynchronousTestCase):
     def test_class(self) -> None:
         """The view is the class of the resource that answers; the answer is its own."""
         client = self.measured(self.site())
-        plain = Client(self.site()).ask("/data?x=1")
-        answer = client.ask("/data?x=1")
+        plain = WebClient(self.site()).request("/data?x=1")
+        answer = client.request("/data?x=1")
         self.assertEqual(answer[-10:], plain[-10:])
         self.assertIn(b"200 OK", answer)
         self.assertEqual(
@@ -123,8 +100,8 @@ class MeasuredTests(SynchronousTestCase):
             measured.putChild(b"a", child)
             for path in ("/a/page/x", "/a/page", "/a/", "/a"):
                 self.assertEqual(
-                    Client(measured).ask(path).partition(b"\r\n\r\n")[2],
-                    Client(plain).ask(path).partition(b"\r\n\r\n")[2],
+                    WebClient(measured).request(path).partition(b"\r\n\r\n")[2],
+                    WebClient(plain).request(path).partition(b"\r\n\r\n")[2],
                     path,
                 )
         self.assertEqual(len(self.kicked.kicks), 8)
@@ -133,7 +110,7 @@ class MeasuredTests(SynchronousTestCase):
         """What there is no resource for is one view, whatever the path."""
         client = self.measured(self.site())
         for path in ("/a", "/b/c", "/gone", "/data/deeper"):
-            self.assertIn(b"404", client.ask(path))
+            self.assertIn(b"404", client.request(path))
         self.assertEqual({e[1] for e in self.events()}, {UNMATCHED})
         self.assertEqual({e[3] for e in self.events()}, {"4xx"})
 
@@ -144,7 +121,7 @@ class MeasuredTests(SynchronousTestCase):
             request.setResponseCode(404)
             return b"no"
 
-        self.measured(Page(missing)).ask("/")
+        self.measured(Page(missing)).request("/")
         self.assertEqual(self.events(), [(0.0, PAGE, "GET", "4xx", None)])
 
     def test_duration(self) -> None:
@@ -157,7 +134,7 @@ class MeasuredTests(SynchronousTestCase):
             return NOT_DONE_YET
 
         client = self.measured(Page(later))
-        client.ask("/")
+        client.request("/")
         self.assertEqual(self.instrument.in_flight, 1)
         self.clock.advance(0.5)
         pending[0].write(b"more")
@@ -175,9 +152,9 @@ class MeasuredTests(SynchronousTestCase):
             return NOT_DONE_YET
 
         client = self.measured(Page(later))
-        client.ask("/")
+        client.request("/")
         self.clock.advance(2)
-        client.leave()
+        client.disconnect()
         self.assertRaises(RuntimeError, pending[0].finish)
         self.assertEqual(self.events(), [(2000.0, PAGE, "GET", GONE, None)])
 
@@ -189,8 +166,8 @@ class MeasuredTests(SynchronousTestCase):
             return NOT_DONE_YET
 
         client = self.measured(Page(begin))
-        client.ask("/")
-        client.leave()
+        client.request("/")
+        client.disconnect()
         self.assertEqual(self.events(), [(0.0, PAGE, "GET", GONE, None)])
 
     def test_exception(self) -> None:
@@ -199,7 +176,7 @@ class MeasuredTests(SynchronousTestCase):
         def broken(request: Request) -> Any:
             raise ZeroDivisionError("secret")
 
-        answer = self.measured(Page(broken)).ask("/")
+        answer = self.measured(Page(broken)).request("/")
         self.assertIn(b"500", answer)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(
@@ -213,7 +190,7 @@ class MeasuredTests(SynchronousTestCase):
             def getChild(self, path: bytes, request: Request) -> IResource:
                 raise KeyError(path)
 
-        self.assertIn(b"500", self.measured(Broken()).ask("/x"))
+        self.assertIn(b"500", self.measured(Broken()).request("/x"))
         self.flushLoggedErrors(KeyError)
         ((_, view, _, status, exception),) = self.events()
         self.assertTrue(view.endswith("Broken"))
@@ -228,7 +205,7 @@ class MeasuredTests(SynchronousTestCase):
             )
             return NOT_DONE_YET
 
-        self.measured(Page(failing)).ask("/")
+        self.measured(Page(failing)).request("/")
         self.flushLoggedErrors(OSError)
         self.assertEqual(self.events(), [(0.0, PAGE, "GET", "5xx", "OSError")])
 
@@ -237,7 +214,7 @@ class MeasuredTests(SynchronousTestCase):
         for root in (Page(lambda request: b"hello"), self.site()):
             self.kicked.kicks.clear()
             path = "/data" if not root.isLeaf else "/"
-            answer = self.measured(root).ask(path, "HEAD")
+            answer = self.measured(root).request(path, "HEAD")
             self.assertTrue(answer.endswith(b"\r\n\r\n"))
             ((_, _, method, status, _),) = self.events()
             self.assertEqual((method, status), ("HEAD", "2xx"))
@@ -245,8 +222,8 @@ class MeasuredTests(SynchronousTestCase):
     def test_methods(self) -> None:
         """A method that is none of HTTP's is 'other'; one not allowed is a 4xx."""
         client = self.measured(Page(lambda request: b""))
-        client.ask("/", "POST")
-        client.ask("/", "BREW")
+        client.request("/", "POST")
+        client.request("/", "BREW")
         self.assertEqual(
             [(event[2], event[3]) for event in self.events()],
             [("POST", "4xx"), ("other", "5xx")],
@@ -256,8 +233,8 @@ class MeasuredTests(SynchronousTestCase):
         """Each request of a kept-alive connection counts once; its end adds nothing."""
         client = self.measured(self.site())
         for _ in range(5):
-            client.ask("/data")
-        client.leave()
+            client.request("/data")
+        client.disconnect()
         self.assertEqual(len(self.events()), 5)
 
     def test_pipelined(self) -> None:
@@ -274,7 +251,7 @@ class MeasuredTests(SynchronousTestCase):
             raise KeyError
 
         inner = MeasuredResource(Page(broken), metrica=other)
-        self.measured(inner).ask("/")
+        self.measured(inner).request("/")
         self.flushLoggedErrors(KeyError)
         self.assertEqual(
             [kicks[0][2]["exception"] for kicks in (self.kicked.kicks, other.kicks)],
@@ -287,7 +264,7 @@ class MeasuredTests(SynchronousTestCase):
         page = Page(lambda request: b"x" * 5000)
         inner = EncodingResourceWrapper(page, [GzipEncoderFactory()])
         client = self.measured(inner)
-        answer = client.ask("/", headers="Accept-Encoding: gzip\r\n")
+        answer = client.request("/", headers="Accept-Encoding: gzip\r\n")
         self.assertIn(b"Content-Encoding: gzip", answer)
         self.assertEqual(len(self.events()), 1)
 
@@ -296,7 +273,7 @@ class MeasuredTests(SynchronousTestCase):
         root = Resource()
         client = self.measured(root)
         self.instrument.putChild(b"data", Data(b"hello", "text/plain"))
-        self.assertIn(b"hello", client.ask("/data"))
+        self.assertIn(b"hello", client.request("/data"))
         self.assertEqual(len(self.events()), 1)
 
     def test_view_cap(self) -> None:
@@ -307,7 +284,7 @@ class MeasuredTests(SynchronousTestCase):
             root.putChild(str(n).encode(), page(lambda request: b""))
         client = self.measured(root, max_views=2)
         for n in (0, 1, 2, 3, 0):
-            client.ask(f"/{n}")
+            client.request(f"/{n}")
         views = [event[1].rpartition(".")[2] for event in self.events()]
         self.assertEqual(views, ["Page0", "Page1", "other", "other", "Page0"])
 
@@ -315,15 +292,15 @@ class MeasuredTests(SynchronousTestCase):
         """A Metrica that fails does no harm to the answer; the loss is counted."""
         self.kicked.broken = True
         client = self.measured(self.site())
-        self.assertIn(b"200 OK", client.ask("/data"))
+        self.assertIn(b"200 OK", client.request("/data"))
         self.assertEqual(self.instrument.losses.total, 1)
 
     def test_sink_raises(self) -> None:
         """Nor does one that raises, against its contract."""
         self.kicked.kick = lambda *args, **axes: 1 / 0
         client = self.measured(self.site())
-        self.assertIn(b"200 OK", client.ask("/data"))
-        self.assertIn(b"200 OK", client.ask("/data"))
+        self.assertIn(b"200 OK", client.request("/data"))
+        self.assertIn(b"200 OK", client.request("/data"))
         self.assertEqual(self.instrument.losses.total, 2)
 
     def test_stats(self) -> None:
@@ -336,7 +313,7 @@ class MeasuredTests(SynchronousTestCase):
             count_name="{method} {status}",
             seconds=self.clock.seconds,
         )
-        Client(instrument).ask("/")
+        WebClient(instrument).request("/")
         self.assertEqual(stats.values, {f"{PAGE} none ms": [12.3]})
         self.assertEqual(stats.counts, {"GET 2xx": 1})
 
@@ -344,7 +321,7 @@ class MeasuredTests(SynchronousTestCase):
         """Either of the two stats may be left out."""
         stats = MemoryStatHat()
         one = MeasuredResource(Page(lambda r: b""), stats=stats, value_name=None)
-        Client(one).ask("/")
+        WebClient(one).request("/")
         self.assertEqual((stats.values, stats.counts), ({}, {f"{PAGE} 2xx": 1}))
 
     def test_wrong_use(self) -> None:
@@ -414,7 +391,7 @@ class KleinTests(SynchronousTestCase):
         self.instrument = measured_klein(
             app, metrica=self.kicked, seconds=self.clock.seconds
         )
-        self.client = Client(self.instrument)
+        self.client = WebClient(self.instrument)
 
     def events(self) -> list[tuple[Any, ...]]:
         self.assertEqual(self.instrument.in_flight, 0)
@@ -425,28 +402,28 @@ class KleinTests(SynchronousTestCase):
 
     def test_route(self) -> None:
         """The view is the pattern, whatever stands in it."""
-        self.assertIn(b"user 7", self.client.ask("/users/7"))
-        self.client.ask("/users/8")
+        self.assertIn(b"user 7", self.client.request("/users/7"))
+        self.client.request("/users/8")
         self.assertEqual(self.events(), [("/users/<int:number>", "2xx", None)] * 2)
 
     def test_several_routes(self) -> None:
         """Of several routes to one function it is the one that matched."""
-        self.client.ask("/one")
-        self.client.ask("/two/x")
+        self.client.request("/one")
+        self.client.request("/two/x")
         self.assertEqual([e[0] for e in self.events()], ["/one", "/two/<name>"])
 
     def test_branch(self) -> None:
         """A branch is one view, and what it returns answers as ever."""
-        self.client.ask("/files/a/b")
+        self.client.request("/files/a/b")
         ((view, _, _),) = self.events()
         self.assertTrue(view.startswith("/files/"))
         self.assertNotIn("a/b", view)
 
     def test_unmatched(self) -> None:
         """What matches no route is 'unmatched', also a wrong method or encoding."""
-        self.client.ask("/nothing")
-        self.client.ask("/users/x")
-        self.client.ask("/%ff")
+        self.client.request("/nothing")
+        self.client.request("/users/x")
+        self.client.request("/%ff")
         self.flushLoggedErrors(UnicodeDecodeError)
         self.assertEqual(
             [event[:2] for event in self.events()], [(UNMATCHED, "4xx")] * 3
@@ -454,7 +431,7 @@ class KleinTests(SynchronousTestCase):
 
     def test_later(self) -> None:
         """A Deferred is measured until it fires."""
-        self.client.ask("/later")
+        self.client.request("/later")
         self.clock.advance(1)
         self.assertEqual(self.kicked.kicks, [])
         self.pending[0].callback(b"there")
@@ -463,32 +440,32 @@ class KleinTests(SynchronousTestCase):
 
     def test_later_fails(self) -> None:
         """A Deferred that fails is one event, with its exception."""
-        self.client.ask("/later")
+        self.client.request("/later")
         self.pending[0].errback(OSError())
         self.flushLoggedErrors(OSError)
         self.assertEqual(self.events(), [("/later", "5xx", "OSError")])
 
     def test_client_gone(self) -> None:
         """A client that goes away is one event; the route's Deferred is cancelled."""
-        self.client.ask("/later")
-        self.client.leave()
+        self.client.request("/later")
+        self.client.disconnect()
         self.assertTrue(self.pending[0].called)
         self.assertEqual(self.events(), [("/later", GONE, None)])
 
     def test_coroutine(self) -> None:
         """A coroutine that raises is told by its exception."""
-        self.client.ask("/broken")
+        self.client.request("/broken")
         self.flushLoggedErrors(ZeroDivisionError)
         self.assertEqual(self.events(), [("/broken", "5xx", "ZeroDivisionError")])
 
     def test_handled(self) -> None:
         """So is what a handler of the application's turns into an answer."""
-        self.assertIn(b"sorry", self.client.ask("/handled"))
+        self.assertIn(b"sorry", self.client.request("/handled"))
         self.assertEqual(self.events(), [("/handled", "4xx", "LookupError")])
 
     def test_returned_resource(self) -> None:
         """And what a resource raises that a route returned."""
-        self.client.ask("/resource")
+        self.client.request("/resource")
         self.flushLoggedErrors(EOFError)
         self.assertEqual(self.events(), [("/resource", "5xx", "EOFError")])
 
@@ -503,9 +480,9 @@ class KleinTests(SynchronousTestCase):
                 return b"shop"
 
         one, other = Shop(), Shop()
-        client = Client(measured_klein(one.app, metrica=self.kicked))
-        self.assertIn(b"shop", client.ask("/"))
-        self.assertIn(b"shop", Client(other.app.resource()).ask("/"))
+        client = WebClient(measured_klein(one.app, metrica=self.kicked))
+        self.assertIn(b"shop", client.request("/"))
+        self.assertIn(b"shop", WebClient(other.app.resource()).request("/"))
         self.assertEqual(self.events(), [("/", "2xx", None)])
 
 

@@ -28,11 +28,12 @@ from txstathat.collector.api.export import CommandLineApi, ExportApi, Readers
 from txstathat.collector.api.monitoring import Healthz, Metrics
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.auth.keys import REFRESH, Keys
+from txstathat.collector.auth.sessions import Sessions
 from txstathat.collector.auth.throttle import KeyThrottle
 from txstathat.collector.ingest.resource import IngestResource
 from txstathat.collector.metrics import CollectorMetrics
 from txstathat.collector.options import address_text
-from txstathat.collector.pages import Sessions, add_pages
+from txstathat.collector.pages import add_pages
 from txstathat.collector.web.site import MAX_CONNECTIONS, CollectorSite
 from txstathat.errors import StatHatError
 from txstathat.stores.interface import IStore

@@ -6,15 +6,15 @@ from __future__ import annotations
 
 import json
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request
+from twisted.web.server import Request
 
+from txstathat import web
 from txstathat.collector.auth.throttle import Crowded
 from txstathat.collector.errors import Refusal
 from txstathat.errors import StoreBusy, StoreError
@@ -112,37 +112,21 @@ def is_from_here(request: Request) -> bool | None:
     return bool(host) and host == request.getHeader("host")
 
 
-class AsyncResource(Resource):
+class AsyncResource(web.AsyncResource):
     """
-    A resource that answers when it can.
+    A resource that answers a failure with a refusal in JSON.
     """
 
     isLeaf = True
+    #: Nothing is cancelled: the points of a client that disconnects are stored, and its
+    #: wrong keys count.
+    cancelled_methods: ClassVar[tuple[bytes, ...]] = ()
 
-    async def respond(self, request: Request) -> bytes:
+    def failed(self, request: Request, failure: Failure) -> bytes | Failure:
         """
-        Set headers, and return the body; or raise what is to be refused.
+        Refuse the request.
         """
-        raise NotImplementedError
-
-    def render(self, request: Request) -> int:
-        """
-        Answer with what :meth:`respond` returns.
-        """
-        # The asker may leave before that; nobody is left to tell then.
-        gone: list[object] = []
-        request.notifyFinish().addErrback(gone.append)
-
-        def finish(body: bytes | Failure) -> None:
-            if isinstance(body, Failure):
-                body = refuse(request, refusal_of(body))
-            if not gone:
-                request.setHeader("Content-Length", str(len(body)))
-                request.write(body)
-                request.finish()
-
-        Deferred.fromCoroutine(self.respond(request)).addBoth(finish)
-        return NOT_DONE_YET
+        return refuse(request, refusal_of(failure))
 
 
 class NotFound(Resource):

@@ -1,9 +1,9 @@
 """
-The door before every page.
+Access control for pages.
 
-A browser that is signed in shows it by a cookie, which scripts cannot read and which
-other sites' requests do not carry (``HttpOnly``, ``SameSite=Strict``). What changes
-something is a POST, and must come from a page of this host.
+A signed-in browser has a cookie that scripts cannot read and that requests of other
+sites do not carry (``HttpOnly``, ``SameSite=Strict``). A request that changes something
+is a POST, and must come from a page of this host.
 """
 
 from __future__ import annotations
@@ -20,32 +20,33 @@ from txstathat.collector.web.resources import is_from_here
 
 __all__ = [
     "COOKIE",
-    "Door",
     "GuardedPage",
+    "SessionGuard",
     "check_origin",
     "session_of",
     "set_session",
 ]
 
-#: The cookie's name.
+#: The name of the cookie.
 COOKIE = "txstathat"
 
 
-class Door:
+class SessionGuard:
     """
-    Tells who is signed in.
+    Checks the sessions of requests.
 
-    :param sessions: the sessions.
+    :param sessions: the known sessions.
     """
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
 
-    async def is_open(self, request: Request) -> bool:
+    async def allows(self, request: Request) -> bool:
         """
         Whether the browser is signed in.
 
-        :raises StoreError: if that cannot be told.
+        :param request: a request of the browser.
+        :raises StoreError: if the sessions cannot be read.
         """
         session = session_of(request)
         return bool(session) and await self._sessions.knows(session)
@@ -53,35 +54,38 @@ class Door:
 
 class GuardedPage(Page):
     """
-    A page for who is signed in; others are sent to sign in first.
+    A page for signed-in browsers. Others are redirected to the sign-in form.
 
-    :param door: tells who is.
+    :param guard: checks the session.
     """
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, guard: SessionGuard) -> None:
         super().__init__()
-        self._door = door
+        self._guard = guard
 
     async def guarded(self, request: Request) -> Tag | bytes:
         """
-        As :meth:`Page.page`, for who is signed in.
+        Make the page for a signed-in browser; otherwise as :meth:`.Page.page`.
         """
         raise NotImplementedError
 
     async def page(self, request: Request) -> Tag | bytes:
         """
-        Look at the door first.
+        Check the session first.
         """
-        if await self._door.is_open(request):
+        if await self._guard.allows(request):
             return await self.guarded(request)
-        asked = request.uri.decode("ascii", "replace")
-        here = "/sign-in" if asked == "/" else f"/sign-in?next={quote(asked, safe='')}"
-        return see_other(request, here)
+        url = request.uri.decode("ascii", "replace")
+        path = "/sign-in" if url == "/" else f"/sign-in?next={quote(url, safe='')}"
+        return see_other(request, path)
 
 
 def session_of(request: Request) -> str:
     """
-    What the browser keeps of its session; empty if nothing.
+    Read the session from the cookie of a request.
+
+    :param request: the request.
+    :returns: the session; empty if the request has no such cookie.
     """
     cookie: bytes | None = request.getCookie(COOKIE.encode("ascii"))
     return (cookie or b"").decode("ascii", "replace")
@@ -89,7 +93,10 @@ def session_of(request: Request) -> str:
 
 def set_session(request: Request, session: str) -> None:
     """
-    Have the browser keep a session; with an empty one, forget it.
+    Set the cookie of a browser.
+
+    :param request: a request of the browser.
+    :param session: the session; an empty one deletes the cookie.
     """
     forwarded = request.getHeader("x-forwarded-proto") or ""
     request.addCookie(
@@ -97,7 +104,8 @@ def set_session(request: Request, session: str) -> None:
         session,
         path="/",
         max_age=str(SESSION_SECONDS if session else 0),
-        # A proxy that does the TLS says so; who lies about it loses only the cookie.
+        # A proxy that terminates TLS sends this header. A client that forges it only
+        # loses its own cookie.
         secure=request.isSecure() or forwarded.lower() == "https",
         httpOnly=True,
         sameSite="strict",
@@ -106,9 +114,10 @@ def set_session(request: Request, session: str) -> None:
 
 def check_origin(request: Request) -> None:
     """
-    See that a form was sent from a page of this host.
+    Check that a page of this host sent a form.
 
-    :raises Refusal: if not, or if it is not said.
+    :param request: the request with the form.
+    :raises Refusal: if another page sent it, or if the browser does not say.
     """
     if not is_from_here(request):
         raise Refusal(403, "this form must be sent from a page of this server")
