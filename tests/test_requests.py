@@ -1,5 +1,5 @@
 """
-Measured web requests: one event each, in every ending.
+Measured web requests: one event each, however they end.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from txstathat.testing import MemoryStatHat
 
 
 class Page(Resource):
-    """A resource that does what it is told."""
+    """A resource that calls a function."""
 
     isLeaf = True
 
@@ -70,11 +70,11 @@ class MeasuredTests(SynchronousTestCase):
         return root
 
     def test_interface(self) -> None:
-        """It is a resource as any other."""
+        """A measured resource is a resource."""
         verifyObject(IResource, MeasuredResource(Resource(), metrica=self.kicked))
 
     def test_class(self) -> None:
-        """The view is the class of the resource that answers; the answer is its own."""
+        """The view is the class of the resource that answers; its response is unchanged."""
         client = self.measured(self.site())
         plain = WebClient(self.site()).request("/data?x=1")
         answer = client.request("/data?x=1")
@@ -85,7 +85,7 @@ class MeasuredTests(SynchronousTestCase):
         )
 
     def test_path(self) -> None:
-        """What is inside sees the same paths as without measuring, mounted deep too."""
+        """The measured resource sees the same paths as unmeasured, also deep in a tree."""
 
         def told(request: Request) -> bytes:
             return repr((request.prepath, request.postpath)).encode()
@@ -107,7 +107,7 @@ class MeasuredTests(SynchronousTestCase):
         self.assertEqual(len(self.kicked.kicks), 8)
 
     def test_unmatched(self) -> None:
-        """What there is no resource for is one view, whatever the path."""
+        """All paths without a resource are one view."""
         client = self.measured(self.site())
         for path in ("/a", "/b/c", "/gone", "/data/deeper"):
             self.assertIn(b"404", client.request(path))
@@ -115,7 +115,7 @@ class MeasuredTests(SynchronousTestCase):
         self.assertEqual({e[3] for e in self.events()}, {"4xx"})
 
     def test_own_404(self) -> None:
-        """A resource that itself answers 404 is a view of its own."""
+        """A resource that answers 404 itself is a view of its own."""
 
         def missing(request: Request) -> bytes:
             request.setResponseCode(404)
@@ -144,7 +144,7 @@ class MeasuredTests(SynchronousTestCase):
         self.assertEqual(self.events(), [(1500.0, PAGE, "GET", "2xx", None)])
 
     def test_client_gone(self) -> None:
-        """A client that goes away ends its request, once, as such."""
+        """A client that leaves ends its request, once, with a status of its own."""
         pending: list[Request] = []
 
         def later(request: Request) -> Any:
@@ -159,7 +159,7 @@ class MeasuredTests(SynchronousTestCase):
         self.assertEqual(self.events(), [(2000.0, PAGE, "GET", GONE, None)])
 
     def test_client_gone_while_streaming(self) -> None:
-        """Also when the response had begun."""
+        """A client that leaves during the response does so too."""
 
         def begin(request: Request) -> Any:
             request.write(b"begun")
@@ -171,7 +171,7 @@ class MeasuredTests(SynchronousTestCase):
         self.assertEqual(self.events(), [(0.0, PAGE, "GET", GONE, None)])
 
     def test_exception(self) -> None:
-        """An exception out of render is told by its class, and answered as ever."""
+        """An exception in render is recorded by its class; the response is unchanged."""
 
         def broken(request: Request) -> Any:
             raise ZeroDivisionError("secret")
@@ -184,7 +184,7 @@ class MeasuredTests(SynchronousTestCase):
         )
 
     def test_exception_on_the_way(self) -> None:
-        """An exception out of getChild counts for the resource that is measured."""
+        """An exception in getChild counts for the measured resource."""
 
         class Broken(Resource):
             def getChild(self, path: bytes, request: Request) -> IResource:
@@ -210,7 +210,7 @@ class MeasuredTests(SynchronousTestCase):
         self.assertEqual(self.events(), [(0.0, PAGE, "GET", "5xx", "OSError")])
 
     def test_head(self) -> None:
-        """A HEAD that Twisted answers by a GET is one event, a HEAD."""
+        """A HEAD that Twisted answers with a GET is one event."""
         for root in (Page(lambda request: b"hello"), self.site()):
             self.kicked.kicks.clear()
             path = "/data" if not root.isLeaf else "/"
@@ -220,7 +220,7 @@ class MeasuredTests(SynchronousTestCase):
             self.assertEqual((method, status), ("HEAD", "2xx"))
 
     def test_methods(self) -> None:
-        """A method that is none of HTTP's is 'other'; one not allowed is a 4xx."""
+        """A method that HTTP does not define is 'other'; one not allowed is a 4xx."""
         client = self.measured(Page(lambda request: b""))
         client.request("/", "POST")
         client.request("/", "BREW")
@@ -230,7 +230,7 @@ class MeasuredTests(SynchronousTestCase):
         )
 
     def test_many_on_one_connection(self) -> None:
-        """Each request of a kept-alive connection counts once; its end adds nothing."""
+        """Each request of a persistent connection counts once; its end adds nothing."""
         client = self.measured(self.site())
         for _ in range(5):
             client.request("/data")
@@ -238,13 +238,13 @@ class MeasuredTests(SynchronousTestCase):
         self.assertEqual(len(self.events()), 5)
 
     def test_pipelined(self) -> None:
-        """Requests sent at once count once each, though they wait for one another."""
+        """Pipelined requests count once each."""
         client = self.measured(self.site())
         client.channel.dataReceived(b"GET /data HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
         self.assertEqual(len(self.events()), 3)
 
     def test_twice_measured(self) -> None:
-        """Two instruments measure the same request without disturbing each other."""
+        """Two instruments measure the same request independently."""
         other = Kicked()
 
         def broken(request: Request) -> Any:
@@ -260,7 +260,7 @@ class MeasuredTests(SynchronousTestCase):
         self.assertEqual((len(self.kicked.kicks), len(other.kicks)), (1, 1))
 
     def test_encoded(self) -> None:
-        """A resource that compresses its answers still does."""
+        """A resource that compresses its responses still does."""
         page = Page(lambda request: b"x" * 5000)
         inner = EncodingResourceWrapper(page, [GzipEncoderFactory()])
         client = self.measured(inner)
@@ -269,7 +269,7 @@ class MeasuredTests(SynchronousTestCase):
         self.assertEqual(len(self.events()), 1)
 
     def test_put_child(self) -> None:
-        """A child put into it is put into what it measures."""
+        """A child is added to the measured resource."""
         root = Resource()
         client = self.measured(root)
         self.instrument.putChild(b"data", Data(b"hello", "text/plain"))
@@ -277,7 +277,7 @@ class MeasuredTests(SynchronousTestCase):
         self.assertEqual(len(self.events()), 1)
 
     def test_view_cap(self) -> None:
-        """Views beyond the cap are one."""
+        """Views beyond the limit share one label."""
         root = Resource()
         for n in range(4):
             page = type(f"Page{n}", (Page,), {})
@@ -289,14 +289,14 @@ class MeasuredTests(SynchronousTestCase):
         self.assertEqual(views, ["Page0", "Page1", "other", "other", "Page0"])
 
     def test_lost(self) -> None:
-        """A Metrica that fails does no harm to the answer; the loss is counted."""
+        """A Metrica that fails does not change the response; the loss is counted."""
         self.kicked.broken = True
         client = self.measured(self.site())
         self.assertIn(b"200 OK", client.request("/data"))
         self.assertEqual(self.instrument.losses.total, 1)
 
     def test_sink_raises(self) -> None:
-        """Nor does one that raises, against its contract."""
+        """A Metrica that raises, against its contract, does not either."""
         self.kicked.kick = lambda *args, **axes: 1 / 0
         client = self.measured(self.site())
         self.assertIn(b"200 OK", client.request("/data"))
@@ -304,7 +304,7 @@ class MeasuredTests(SynchronousTestCase):
         self.assertEqual(self.instrument.losses.total, 2)
 
     def test_stats(self) -> None:
-        """Stats get the duration and a count, in names made of the event."""
+        """Stats get the duration and a count, with names made from the event."""
         stats = MemoryStatHat(ignore_errors=False)
         instrument = MeasuredResource(
             Page(lambda request: self.clock.advance(0.01234) or b""),
@@ -325,7 +325,7 @@ class MeasuredTests(SynchronousTestCase):
         self.assertEqual((stats.values, stats.counts), ({}, {f"{PAGE} 2xx": 1}))
 
     def test_wrong_use(self) -> None:
-        """With no one to tell, or a template of other fields, it is refused in words."""
+        """Without a Metrica or stats, or with a bad template, it is refused."""
         error = self.assertRaises(TypeError, MeasuredResource, Resource())
         self.assertIn("metrica=", str(error))
         for template in ("{path}", "{view!r}", "{}", ""):
@@ -401,26 +401,26 @@ class KleinTests(SynchronousTestCase):
         ]
 
     def test_route(self) -> None:
-        """The view is the pattern, whatever stands in it."""
+        """The view is the pattern of the route."""
         self.assertIn(b"user 7", self.client.request("/users/7"))
         self.client.request("/users/8")
         self.assertEqual(self.events(), [("/users/<int:number>", "2xx", None)] * 2)
 
     def test_several_routes(self) -> None:
-        """Of several routes to one function it is the one that matched."""
+        """With several routes to one function, the view is the one that matched."""
         self.client.request("/one")
         self.client.request("/two/x")
         self.assertEqual([e[0] for e in self.events()], ["/one", "/two/<name>"])
 
     def test_branch(self) -> None:
-        """A branch is one view, and what it returns answers as ever."""
+        """A branch is one view, and the resource that it returns answers."""
         self.client.request("/files/a/b")
         ((view, _, _),) = self.events()
         self.assertTrue(view.startswith("/files/"))
         self.assertNotIn("a/b", view)
 
     def test_unmatched(self) -> None:
-        """What matches no route is 'unmatched', also a wrong method or encoding."""
+        """A request without a route is 'unmatched', also by a wrong method or encoding."""
         self.client.request("/nothing")
         self.client.request("/users/x")
         self.client.request("/%ff")
@@ -446,31 +446,31 @@ class KleinTests(SynchronousTestCase):
         self.assertEqual(self.events(), [("/later", "5xx", "OSError")])
 
     def test_client_gone(self) -> None:
-        """A client that goes away is one event; the route's Deferred is cancelled."""
+        """A client that leaves is one event; the Deferred of the route is cancelled."""
         self.client.request("/later")
         self.client.disconnect()
         self.assertTrue(self.pending[0].called)
         self.assertEqual(self.events(), [("/later", GONE, None)])
 
     def test_coroutine(self) -> None:
-        """A coroutine that raises is told by its exception."""
+        """A coroutine that raises is recorded with its exception."""
         self.client.request("/broken")
         self.flushLoggedErrors(ZeroDivisionError)
         self.assertEqual(self.events(), [("/broken", "5xx", "ZeroDivisionError")])
 
     def test_handled(self) -> None:
-        """So is what a handler of the application's turns into an answer."""
+        """An exception that an error handler turns into a response is recorded too."""
         self.assertIn(b"sorry", self.client.request("/handled"))
         self.assertEqual(self.events(), [("/handled", "4xx", "LookupError")])
 
     def test_returned_resource(self) -> None:
-        """And what a resource raises that a route returned."""
+        """An exception of a resource that a route returned is recorded too."""
         self.client.request("/resource")
         self.flushLoggedErrors(EOFError)
         self.assertEqual(self.events(), [("/resource", "5xx", "EOFError")])
 
     def test_instance(self) -> None:
-        """An application that is bound to an instance is measured for that one."""
+        """An application that is bound to an instance is measured for that instance."""
 
         class Shop:
             app = Klein()
