@@ -119,7 +119,7 @@ class PagesCase(TestCase):
             ("mails sent", 2),
             ("errors 5xx", 0.05),
             ("orders eu", 0.6),
-            ("a stat whose name is long and tells quite exactly what is counted", 1),
+            ("a stat with a long name that says in detail what is counted", 1),
         ):
             for minute in range(0, 1440, 3):
                 day = 1 + math.sin((minute - 200) / 1440 * 2 * math.pi)
