@@ -33,6 +33,7 @@ from txstathat.collector.auth.throttle import HOLD, MAX_WRONG
 from txstathat.collector.pages.formatting import ago, day, minute, number, plural
 from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.sparkline import sparkline
+from txstathat.collector.pages.stat_chart import StatChart
 from txstathat.collector.pages.stat_list import StatList
 from txstathat.errors import StoreUnavailable
 from txstathat.http.exchange import _Body
@@ -192,6 +193,8 @@ class SignInTests(PageCase):
         response = self.successResultOf(asked)
         self.assertEqual(response.code, 429)
         self.assertTrue(response.headers.hasHeader("retry-after"))
+        text = self.successResultOf(response.text())
+        self.assertIn("Too many wrong access tokens from your address.", text)
         self.leads_to(self.visitor.sign_in(), "/")
 
     def test_forms_of_other_sites(self) -> None:
@@ -697,6 +700,11 @@ class StatTests(PageCase):
         self.visitor.see(f"/stats/{id}/chart?t=1000m1m&format=json")
         self.visitor.see(f"/stats/{id}/chart?t=1001m1m&format=json", 400)
         self.visitor.see(f"/stats/{id}/chart?x=1", 400)
+
+    def test_assets_are_shared(self) -> None:
+        """The chart of a stat makes no assets of its own, for any request."""
+        (stat,) = self.now(self.here.parts.archive.find([stat_id("load")]))
+        self.assertEqual(StatChart(self.here.parts.archive, stat).children, {})
 
     def test_no_such_page(self) -> None:
         """A path without a page is answered with a 404 page."""

@@ -10,10 +10,10 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.web_client import WebClient
-from txstathat.web import AsyncResource
+from txstathat.web import CoroutineResource
 
 
-class Waiting(AsyncResource):
+class Waiting(CoroutineResource):
     """
     Answers when a Deferred fires.
     """
@@ -33,9 +33,9 @@ class Waiting(AsyncResource):
             raise
 
 
-class AsyncResourceTests(SynchronousTestCase):
+class CoroutineResourceTests(SynchronousTestCase):
     """
-    What AsyncResource sends, and what it cancels.
+    What CoroutineResource sends, and what it cancels.
     """
 
     def test_answers(self) -> None:

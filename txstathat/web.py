@@ -12,12 +12,12 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-__all__ = ["AsyncResource"]
+__all__ = ["CoroutineResource"]
 
 _log = Logger()
 
 
-class AsyncResource(Resource):
+class CoroutineResource(Resource):
     """
     A resource whose response is a coroutine.
     """

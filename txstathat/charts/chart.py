@@ -22,7 +22,7 @@ from txstathat.charts.html import fragment, message, page
 from txstathat.charts.query import BadQuery, Query
 from txstathat.charts.table import Table
 from txstathat.errors import AmountOverflow, StoreError
-from txstathat.web import AsyncResource
+from txstathat.web import CoroutineResource
 
 __all__ = ["Chart"]
 
@@ -44,7 +44,7 @@ _ACCEPTED = {
 }
 
 
-class Chart(AsyncResource):
+class Chart(CoroutineResource):
     """
     A resource that draws a table of numbers. It answers GET and HEAD; a subclass reads
     the table.
@@ -140,7 +140,7 @@ class Chart(AsyncResource):
 
     def render(self, request: Request) -> int:
         """
-        See :meth:`.AsyncResource.render`.
+        See :meth:`.CoroutineResource.render`.
 
         :raises UnsupportedMethod: for other methods than GET and HEAD.
         """
@@ -150,7 +150,7 @@ class Chart(AsyncResource):
 
     async def respond(self, request: Request) -> bytes:
         """
-        See :meth:`.AsyncResource.respond`. A site that checks something before it
+        See :meth:`.CoroutineResource.respond`. A site that checks something before it
         answers, such as a session, can await this in its own ``respond``.
         """
         path = _path(request)

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from twisted.web.server import Request
 
-from txstathat.web import AsyncResource
+from txstathat.web import CoroutineResource
 
 __all__ = ["AsyncPage"]
 
 
-class AsyncPage(AsyncResource):
+class AsyncPage(CoroutineResource):
     """
     A page that a coroutine makes.
     """

@@ -15,7 +15,6 @@ from txstathat.collector.api.export import Readers
 from txstathat.collector.auth.sessions import LINK_SECONDS, Sessions
 from txstathat.collector.auth.throttle import KeyThrottle
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.formatting import sentence
 from txstathat.collector.pages.guard import check_origin, session_of, set_session
 from txstathat.collector.pages.layout import Page, frame, see_other, set_status
 from txstathat.collector.web.resources import address_of
@@ -23,6 +22,11 @@ from txstathat.collector.web.resources import address_of
 __all__ = ["SignIn", "SignOut"]
 
 _METHODS = (b"GET", b"HEAD", b"POST")
+# The messages of the form, by the status of the refusal.
+_MESSAGES = {
+    403: "Wrong access token.",
+    429: "Too many wrong access tokens from your address. Try again in a minute.",
+}
 #: Where a browser can be redirected to after it signed in: pages of this server only.
 _NEXT = re.compile(r"/(\?[!-~]{0,1000}|stats/[a-z2-7]{16}(\?t=[0-9A-Za-z]{1,30})?)?")
 
@@ -70,10 +74,7 @@ class SignIn(Page):
             await self._readers.check(request, token)
         except Refusal as refusal:
             set_status(request, refusal)
-            wrong = refusal.http_status == 403
-            return _form(
-                next_path, "Wrong access token." if wrong else sentence(refusal.msg)
-            )
+            return _form(next_path, _MESSAGES.get(refusal.http_status, refusal.msg))
         set_session(request, await self._sessions.open(token))
         return see_other(request, next_path)
 

@@ -14,10 +14,10 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
-from txstathat import web
 from txstathat.collector.auth.throttle import Crowded
 from txstathat.collector.errors import Refusal
 from txstathat.errors import StoreBusy, StoreError
+from txstathat.web import CoroutineResource
 
 __all__ = [
     "AsyncResource",
@@ -112,7 +112,7 @@ def is_from_here(request: Request) -> bool | None:
     return bool(host) and host == request.getHeader("host")
 
 
-class AsyncResource(web.AsyncResource):
+class AsyncResource(CoroutineResource):
     """
     A resource that answers a failure with a refusal in JSON.
     """
