@@ -9,12 +9,11 @@ exchange; :mod:`~txstathat.migas.answers` reads the reply. Only
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TextIO
 
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import TimeoutError
-from twisted.python.failure import Failure
 from twisted.web.iweb import IAgent
 
 from txstathat.errors import MigasError
@@ -160,11 +159,8 @@ class MigasClient:
             it aborts the request; it then fails with
             :class:`~twisted.internet.defer.CancelledError`.
         """
-        return self._call(
-            lambda: self._add_breadcrumb(
-                self._all_fields(project, version, {"status": status, **fields}), wait
-            )
-        )
+        fields = {"status": status, **fields}
+        return self._call(self._add_breadcrumb, project, version, fields, wait)
 
     def add_project(
         self, project: str, version: str, **fields: Any
@@ -182,9 +178,7 @@ class MigasClient:
             ``latest_version`` (``None`` if the server knows none), ``message`` and
             ``success``; otherwise as for :meth:`add_breadcrumb`.
         """
-        return self._call(
-            lambda: self._add_project(self._all_fields(project, version, fields))
-        )
+        return self._call(self._add_project, project, version, fields)
 
     def check_project(self, project: str, version: str) -> Deferred[Answer]:
         """
@@ -196,11 +190,7 @@ class MigasClient:
             developers warn of this version), ``latest`` (the latest version) and
             ``message``; otherwise as for :meth:`add_breadcrumb`.
         """
-        return self._call(
-            lambda: self._query(
-                "check_project", check_project_request(project, version)
-            )
-        )
+        return self._call(self._check_project, project, version)
 
     def get_usage(
         self, project: str, start: Any, end: Any = None, unique: bool = False
@@ -216,9 +206,7 @@ class MigasClient:
         :returns: a new Deferred that fires with ``hits``, ``message``, ``unique`` and
             ``success``; otherwise as for :meth:`add_breadcrumb`.
         """
-        return self._call(
-            lambda: self._query("get_usage", usage_request(project, start, end, unique))
-        )
+        return self._call(self._get_usage, project, start, end, unique)
 
     def track(
         self,
@@ -286,67 +274,73 @@ class MigasClient:
         :param wait: as for :meth:`add_breadcrumb`.
         :returns: as :meth:`add_breadcrumb`.
         """
-        return self._call(lambda: self._post_breadcrumb(body, wait))
+        return self._call(self._post_breadcrumb, body, wait)
 
-    def _add_breadcrumb(self, fields: dict[str, Any], wait: bool) -> Deferred[Answer]:
-        return self._post_breadcrumb(breadcrumb_request(fields), wait)
+    async def _add_breadcrumb(
+        self, project: object, version: object, fields: Mapping[str, Any], wait: bool
+    ) -> Answer:
+        body = breadcrumb_request(self._all_fields(project, version, fields))
+        return await self._post_breadcrumb(body, wait)
 
-    def _post_breadcrumb(self, body: bytes, wait: bool) -> Deferred[Answer]:
+    async def _post_breadcrumb(self, body: bytes, wait: bool) -> Answer:
         path = "/api/breadcrumb?wait=true" if wait else "/api/breadcrumb"
-        return self._post(path, body).addCallback(read_breadcrumb_answer)
+        return read_breadcrumb_answer(await self._post(path, body))
 
-    def _add_project(self, fields: dict[str, Any]) -> Deferred[Answer]:
-        if not self._has_add_project:
-            return self._add_and_check(fields)
+    async def _add_project(
+        self, project: object, version: object, fields: Mapping[str, Any]
+    ) -> Answer:
+        checked = self._all_fields(project, version, fields)
+        if self._has_add_project:
+            try:
+                return await self._query("add_project", add_project_request(checked))
+            except UnknownOperation:
+                self._has_add_project = False
+        return await self._add_and_check(checked)
 
-        def fall_back(failure: Failure) -> Deferred[Answer]:
-            failure.trap(UnknownOperation)
-            self._has_add_project = False
-            return self._add_and_check(fields)
-
-        queried = self._query("add_project", add_project_request(fields))
-        return queried.addErrback(fall_back)
-
-    def _add_and_check(self, fields: dict[str, Any]) -> Deferred[Answer]:
+    async def _add_and_check(self, fields: dict[str, Any]) -> Answer:
         """
         Do what ``add_project`` did, with the operations of current servers.
         """
-        version = fields["project_version"]
-
-        def check(_: Answer) -> Deferred[Answer]:
-            body = check_project_request(fields["project"], version)
-            return self._query("check_project", body)
-
-        def refused(failure: Failure) -> Answer:
+        project, version = fields["project"], fields["project_version"]
+        try:
+            await self._post_breadcrumb(breadcrumb_request(fields), wait=False)
+        except MigasError as error:
+            if error.status != 400:
+                raise
             # add_project has an answer for a project that is not registered, too.
-            error = failure.value
-            if isinstance(error, MigasError) and error.status == 400:
-                return failed(error.msg)
-            failure.raiseException()
+            checked = failed(error.msg)
+        else:
+            checked = await self._check_project(project, version)
+        return {
+            "bad_versions": [version] if checked.get("flagged") else [],
+            "cached": False,
+            "latest_version": checked.get("latest"),
+            "message": checked.get("message") or "",
+            "success": checked["success"],
+        }
 
-        def combine(checked: Answer) -> Answer:
-            return {
-                "bad_versions": [version] if checked.get("flagged") else [],
-                "cached": False,
-                "latest_version": checked.get("latest"),
-                "message": checked.get("message") or "",
-                "success": checked["success"],
-            }
+    async def _check_project(self, project: object, version: object) -> Answer:
+        return await self._query(
+            "check_project", check_project_request(project, version)
+        )
 
-        added = self._add_breadcrumb(fields, wait=False)
-        return added.addCallbacks(check, refused).addCallback(combine)
+    async def _get_usage(
+        self, project: object, start: object, end: object, unique: object
+    ) -> Answer:
+        return await self._query(
+            "get_usage", usage_request(project, start, end, unique)
+        )
 
-    def _query(self, operation: str, body: bytes) -> Deferred[Answer]:
-        replied = self._post("/graphql", body)
-        return replied.addCallback(read_graphql_answer, operation)
+    async def _query(self, operation: str, body: bytes) -> Answer:
+        return read_graphql_answer(await self._post("/graphql", body), operation)
 
-    def _post(self, path: str, body: bytes) -> Deferred[Reply]:
+    async def _post(self, path: str, body: bytes) -> Reply:
         timeout = self._settings.timeout
         if timeout == 0:
             raise TimeoutError()
         self._settings.debug("POST {path} {body}", path=path, body=body)
         headers = {"Content-Type": "application/json"}
-        return self._transport.exchange(
+        return await self._transport.exchange(
             "POST", path, headers=headers, body=body, timeout=timeout
         )
 
@@ -374,28 +368,34 @@ class MigasClient:
             self._user_id = load_user_id(self._settings)
         return self._user_id
 
-    def _call(self, work: Callable[[], Deferred[Answer]]) -> Deferred[Answer]:
-        if self._settings.opted_out:
-            return succeed(failed(DISABLED))
-        done: Deferred[Answer] = maybeDeferred(work)
-        return done.addCallbacks(self._log_answer, self._report)
+    def _call(
+        self, work: Callable[..., Coroutine[Any, Any, Answer]], *args: Any
+    ) -> Deferred[Answer]:
+        return Deferred.fromCoroutine(self._report(work, *args))
 
-    def _log_answer(self, answer: Answer) -> Answer:
+    async def _report(
+        self, work: Callable[..., Coroutine[Any, Any, Answer]], *args: Any
+    ) -> Answer:
+        """
+        Do some work, and turn its failure into an answer, unless the client lets
+        failures through.
+        """
+        if self._settings.opted_out:
+            return failed(DISABLED)
+        try:
+            answer = await work(*args)
+        except CancelledError:
+            raise
+        except Exception as error:
+            if not self._ignore_errors:
+                raise
+            message = explain(error, self._settings.timeout)
+            self._settings.info(
+                "{client}: {message}", client=repr(self), message=message
+            )
+            return failed(message)
         self._settings.debug("answered {answer}", answer=answer)
         return answer
-
-    def _report(self, failure: Failure) -> Answer | Failure:
-        """
-        Turn a failure into an answer, unless the client lets failures through.
-        """
-        error = failure.value
-        if isinstance(error, CancelledError) or not isinstance(error, Exception):
-            return failure
-        if not self._ignore_errors:
-            return failure
-        message = explain(error, self._settings.timeout)
-        self._settings.info("{client}: {message}", client=repr(self), message=message)
-        return failed(message)
 
     def _config_lines(self) -> list[str]:
         lines = [f"endpoint: {self.endpoint}"]

@@ -42,6 +42,7 @@ class StatList(GuardedPage):
     """
 
     wrong_method = (404, "post to /ez, /c or /v")
+    error_title = "Can't show the stats"
 
     def __init__(
         self, guard: SessionGuard, archive: Archive, page_size: int = PAGE
