@@ -33,7 +33,6 @@ from tests.test_archive import batch
 from txstathat import Count, txStatHat
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.stats import Total
-from txstathat.collector.auth.throttle import Crowded
 from txstathat.collector.errors import Refusal
 from txstathat.collector.limits import MAX_BODY, MAX_FORM
 from txstathat.collector.options import parse_keep, read_webhooks, write_keys
@@ -745,7 +744,7 @@ class ShieldTests(SynchronousTestCase):
         for refusal, closed in (
             (Refusal(403, "no"), False),
             (Refusal(429, "no"), False),
-            (Crowded(429, "no"), True),
+            (Refusal(429, "no", closes=True), True),
         ):
             channel = self.connect(self.make(_Refusing(refusal)))
             channel.dataReceived(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -28,7 +28,7 @@ from txstathat.collector.auth.sessions import (
     SESSION_SECONDS,
     Sessions,
 )
-from txstathat.collector.auth.throttle import HOLD, MAX_WRONG
+from txstathat.collector.auth.throttle import HOLD_SECONDS, MAX_WRONG
 from txstathat.collector.pages import stat_list
 from txstathat.collector.pages.sparkline import sparkline
 from txstathat.collector.pages.texts import ago, moment, number
@@ -185,7 +185,7 @@ class SignInTests(PageCase):
         )
         self.here.agent.flush()
         self.assertNoResult(asked)
-        self.clock.advance(2 * HOLD)
+        self.clock.advance(2 * HOLD_SECONDS)
         self.here.agent.flush()
         response = self.successResultOf(asked)
         self.assertEqual(response.code, 429)

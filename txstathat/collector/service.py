@@ -27,7 +27,7 @@ from txstathat.collector.api.alerts import AlertsApi
 from txstathat.collector.api.export import CommandLineApi, ExportApi, Readers
 from txstathat.collector.api.monitoring import Healthz, Metrics
 from txstathat.collector.archive.archive import Archive
-from txstathat.collector.auth.keys import REFRESH, Keys
+from txstathat.collector.auth.keys import REFRESH_SECONDS, Keys
 from txstathat.collector.auth.throttle import KeyThrottle
 from txstathat.collector.ingest.resource import IngestResource
 from txstathat.collector.metrics import CollectorMetrics
@@ -285,7 +285,7 @@ class CollectorService(Service):
                 self._ports.append(await endpoint.listen(site))
             except Exception as error:
                 raise CannotListen(f"cannot listen on {text!r}: {error}") from error
-        self._every(REFRESH, parts.keys.load)
+        self._every(REFRESH_SECONDS, parts.keys.load)
         self._every(_EMPTY_TRASH_EVERY, parts.archive.empty_trash)
         self._every(EVALUATE_EVERY, parts.monitor.evaluate)
         self._every(NOTIFY_EVERY, parts.monitor.notify)

@@ -266,7 +266,7 @@ def list_keys(store: str) -> None:
 
     async def work(opened: IStore) -> None:
         table = Table("name", "kind", "made", "stat")
-        for key in await Keys(opened).known():
+        for key in await Keys(opened).all():
             made = datetime.fromtimestamp(key.created_at, UTC)
             table.add_row(
                 key.name, KINDS[key.kind], f"{made:%Y-%m-%d %H:%M} UTC", key.stat
@@ -329,7 +329,7 @@ def add_stat(name: str, kind: str, store: str) -> None:
 
     async def work(opened: IStore) -> None:
         stat, keys = await Archive(opened).create(name, kind), Keys(opened)
-        for known in await keys.known():
+        for known in await keys.all():
             if known.stat == stat.name:
                 raise KeyRefused(
                     f"the stat {stat.name!r} has a key already; for another one, first "

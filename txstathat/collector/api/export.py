@@ -64,7 +64,7 @@ class Readers:
         :raises Refusal: if the token is not known.
         """
         if not self._keys.may_read(token):
-            await self._keys.look_again()
+            await self._keys.refresh()
             if not self._keys.may_read(token):
                 raise await self._throttle.refuse(address_of(request), "access token")
 

@@ -15,7 +15,6 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from txstathat.collector.auth.throttle import Crowded
 from txstathat.collector.errors import Refusal
 from txstathat.errors import StoreBusy, StoreError
 
@@ -51,7 +50,7 @@ def refuse(request: Request, refusal: Refusal) -> bytes:
     request.setResponseCode(refusal.http_status)
     if refusal.retry_after is not None:
         request.setHeader("Retry-After", str(refusal.retry_after))
-    if isinstance(refusal, Crowded):
+    if refusal.closes:
         request.setHeader("Connection", "close")
     return answer(refusal.status, refusal.msg)
 
