@@ -133,7 +133,7 @@ class AlertCase(SynchronousTestCase):
             self.parts.alerts,
             webhooks,
             self.metrics,
-            jitter=lambda low, high: 1.0,
+            jitter=lambda low, high: (low + high) / 2,
             **options,
         )
 
@@ -538,7 +538,8 @@ class EvaluationTests(SynchronousTestCase):
     def test_delays(self) -> None:
         """The delays double, vary by half either way, and sum up to half an hour."""
         even = [
-            retry_delay(attempts, lambda low, high: 1.0) for attempts in range(1, 8)
+            retry_delay(attempts, lambda low, high: (low + high) / 2)
+            for attempts in range(1, 8)
         ]
         self.assertEqual(even, [15, 30, 60, 120, 240, 480, 960])
         self.assertEqual(retry_delay(1, lambda low, high: low), 7.5)
@@ -1020,7 +1021,7 @@ class SeveralTests(SynchronousTestCase):
                 AlertRecords(turns),  # type: ignore[arg-type]
                 webhooks,
                 CollectorMetrics(),
-                lambda low, high: 1.0,
+                lambda low, high: (low + high) / 2,
             )
             for _ in range(2)
         ]

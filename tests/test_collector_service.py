@@ -793,4 +793,4 @@ class ShieldTests(SynchronousTestCase):
     def test_files(self) -> None:
         """There are never more connections than the process may open files."""
         site = self.make(self.fake.resource, max_connections=10**9)
-        self.assertLess(site._max_connections, 10**9)
+        self.assertLess(site.max_connections, 10**9)

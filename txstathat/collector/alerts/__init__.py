@@ -34,7 +34,6 @@ from txstathat.collector.alerts.notices import (
     LEASE,
     RECOVERED,
     AlertNotice,
-    Jitter,
     retry_delay,
 )
 from txstathat.collector.alerts.records import (
@@ -78,7 +77,6 @@ __all__ = [
     "AlertState",
     "AlertWindow",
     "Evaluation",
-    "Jitter",
     "WebhookFailed",
     "Webhooks",
     "WindowReading",

@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from txstathat.backoff import Jitter
 from txstathat.collector.alerts.evaluation import (
     AlertWindow,
     Evaluation,
@@ -32,7 +33,6 @@ from txstathat.collector.alerts.notices import (
     LEASE,
     RECOVERED,
     AlertNotice,
-    Jitter,
     retry_delay,
 )
 from txstathat.collector.alerts.records import (

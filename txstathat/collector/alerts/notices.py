@@ -5,10 +5,10 @@ Notices: the messages that an alert fired or recovered.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from txstathat.backoff import Jitter, backoff_delay
 from txstathat.collector.alerts.model import AlertDefinition
 
 __all__ = [
@@ -17,7 +17,6 @@ __all__ = [
     "LEASE",
     "RECOVERED",
     "AlertNotice",
-    "Jitter",
     "retry_delay",
 ]
 
@@ -30,11 +29,9 @@ LEASE = 60.0
 FIRED = "fired"
 RECOVERED = "recovered"
 
-#: Returns a random number between two numbers, as :meth:`random.Random.uniform` does.
-Jitter = Callable[[float, float], float]
-
-# The mean delay between the first attempt and the second, in seconds.
+# The mean delays after the first attempt and before the last one, in seconds.
 _FIRST_DELAY = 15.0
+_LAST_DELAY = _FIRST_DELAY * 2 ** (ATTEMPTS - 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,4 +109,6 @@ def retry_delay(attempts: int, jitter: Jitter) -> float:
     :param jitter: returns a random number between two numbers.
     :returns: seconds.
     """
-    return _FIRST_DELAY * 2.0 ** (attempts - 1) * jitter(0.5, 1.5)
+    return backoff_delay(
+        attempts, jitter, first=_FIRST_DELAY, longest=_LAST_DELAY, spread=(0.5, 1.5)
+    )

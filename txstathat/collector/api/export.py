@@ -30,7 +30,7 @@ from txstathat.collector.web.resources import (
     Branch,
     NotFound,
     address_of,
-    is_from_here,
+    is_same_origin,
 )
 from txstathat.errors import InvalidPoint
 
@@ -80,7 +80,7 @@ class Readers:
         token = given.strip()
         if scheme.lower() == "basic":
             reads = request.method in (b"GET", b"HEAD")
-            if not reads and is_from_here(request) is False:
+            if not reads and is_same_origin(request) is False:
                 raise Refusal(403, "this was sent by a page of another site")
             try:
                 token = b64decode(token, validate=True).decode("utf-8")

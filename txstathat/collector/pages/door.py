@@ -16,7 +16,7 @@ from twisted.web.template import Tag
 from txstathat.collector.auth.sessions import SESSION_SECONDS, Sessions
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.layout import Page, see_other
-from txstathat.collector.web.resources import is_from_here
+from txstathat.collector.web.resources import is_same_origin
 
 __all__ = [
     "COOKIE",
@@ -110,5 +110,5 @@ def check_origin(request: Request) -> None:
 
     :raises Refusal: if not, or if it is not said.
     """
-    if not is_from_here(request):
+    if not is_same_origin(request):
         raise Refusal(403, "this form must be sent from a page of this server")
