@@ -64,6 +64,7 @@ from txstathat.testing import FakeStatHat
 
 ROOT = Path(__file__).parent.parent
 LISTEN = "tcp:0:interface=127.0.0.1"
+FORM = b"application/x-www-form-urlencoded"
 
 
 class ServiceCase(TestCase):
@@ -542,6 +543,18 @@ class _Large(Resource):
         return self.body
 
 
+class _Form(Resource):
+    """
+    A resource that records the fields of a request.
+    """
+
+    isLeaf = True
+
+    def render(self, request: Any) -> bytes:
+        self.fields = request.args
+        return b""
+
+
 class _Refusing(AsyncResource):
     """
     A resource that refuses all requests.
@@ -646,6 +659,33 @@ class SiteTests(SynchronousTestCase):
         self.assertTrue(channel.transport.disconnecting)
         channel.connectionLost(None)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_posts(self) -> None:
+        """Points come from a form, whatever its content type, or from the query."""
+        form, types = b"ezkey=k&stat=a+b&count=1", (b"", b"text/plain", FORM)
+        for content_type in types:
+            line = b"Content-Type: %b\r\n" % content_type if content_type else b""
+            channel = self.connect()
+            channel.dataReceived(
+                b"POST /ez HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n%b"
+                % (line, len(form), form)
+            )
+            self.assertIn(b'"status": 200', channel.transport.value())
+        for method in (b"GET", b"POST"):
+            channel = self.connect()
+            channel.dataReceived(b"%b /ez?%b HTTP/1.1\r\n\r\n" % (method, form))
+            self.assertIn(b'"status": 200', channel.transport.value())
+        self.assertEqual(self.fake.totals["a b"].points, 5)
+
+    def test_other_forms(self) -> None:
+        """A form that is posted to any other path is parsed for its resource."""
+        page = _Form()
+        channel = self.connect(self.make(page))
+        channel.dataReceived(
+            b"POST /x?a=1 HTTP/1.1\r\nContent-Type: %b\r\nContent-Length: 3\r\n\r\n"
+            b"b=2" % FORM
+        )
+        self.assertEqual(page.fields, {b"a": [b"1"], b"b": [b"2"]})
 
     def test_forms_are_small(self) -> None:
         """Any body that is not JSON is limited to the size of a form."""

@@ -51,7 +51,7 @@ CLOSE_SECONDS = 3.0
 #: files. One more closes the one that has made no progress for the longest time.
 MAX_CONNECTIONS = 4096
 #: How many bytes of an answer the kernel can buffer for a client. With more, a slow
-#: client could not be told from one that receives nothing.
+#: client would look like one that receives nothing.
 SEND_BUFFER = 131_072
 
 # The number of files that are left for other purposes.
