@@ -234,7 +234,7 @@ class ApiTests(AlertCase):
         self.assertEqual(self.receiver.messages, [])
 
     def test_stathats_command_line(self) -> None:
-        """It posts forms to /a1 with Basic auth, and short forms of the operators."""
+        """It posts forms to /a1 with Basic auth, and short or empty operators."""
         basic = "Basic " + b64encode(f"{self.here.token}:".encode()).decode()
         for short, operator in (
             ("gt", "greater than"),
@@ -253,6 +253,19 @@ class ApiTests(AlertCase):
                 Content_Type="application/x-www-form-urlencoded",
             )
             self.assertEqual((status, answer["operator"]), (200, operator))
+        self.here.now(self.here.parts.alerts.delete(answer["id"]))
+        form = (
+            f"kind=value&operator=&stat_id={self.errors['id']}&threshold=0"
+            "&time_window=1d"
+        )
+        status, answer = self.here.ask(
+            "POST",
+            "/a1/alerts",
+            form.encode(),
+            Authorization=basic,
+            Content_Type="application/x-www-form-urlencoded",
+        )
+        self.assertEqual((status, answer["operator"]), (200, "greater than"))
         status, answer = self.here.ask("GET", "/a1/alerts", Authorization=basic)
         self.assertEqual((status, len(answer)), (200, 3))
         path = f"/a1/alerts/{answer[0]['id']}"

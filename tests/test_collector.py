@@ -397,6 +397,16 @@ class IngestResourceTests(SynchronousTestCase):
         answer = self.ask("POST", "/ez", body.encode(), Content_Type="application/json")
         self.assertEqual(answer, (200, {"status": 200, "msg": "ok", "multiple": 2}))
 
+    def test_no_points(self) -> None:
+        """An empty list, which Go writes as null, is accepted, and counts nothing."""
+        for points in ("[]", "null"):
+            body = '{"email": "%s", "data": %s}' % (self.here.ez, points)
+            answer = self.ask(
+                "POST", "/ez", body.encode(), Content_Type="application/json"
+            )
+            self.assertEqual(answer, (200, {"status": 200, "msg": "ok", "multiple": 0}))
+        self.assertEqual(self.here.totals, {})
+
     def test_large_lists(self) -> None:
         """A large list is not parsed unless it has a known key."""
         points = '{"stat": "a", "count": 1}, ' * 3000

@@ -215,12 +215,12 @@ class RoundTripTests(SynchronousTestCase):
         """Both have the same cells, with the same expiry, and return the same."""
         pairs = list(zip(new.cells(), old.cells(), strict=True))
         for one, other in pairs:
-            self.assertEqual(one._replace(until=other.until), other)
-            self.assertEqual(one.until is None, other.until is None)
-            if one.until is not None and other.until is not None:
-                left = other.until - self.clock.seconds()
-                self.assertGreater(one.until, other.until - 0.001)
-                self.assertLess(one.until, other.until + left / 1000 + 0.001)
+            self.assertEqual(one._replace(expires=other.expires), other)
+            self.assertEqual(one.expires is None, other.expires is None)
+            if one.expires is not None and other.expires is not None:
+                left = other.expires - self.clock.seconds()
+                self.assertGreater(one.expires, other.expires - 0.001)
+                self.assertLess(one.expires, other.expires + left / 1000 + 0.001)
         self.assertEqual(new.contents(), old.contents())
 
     def interrupt(self, place: Place, lines: list[str], at: int) -> Exception:
@@ -269,9 +269,9 @@ class RoundTripTests(SynchronousTestCase):
             old.do(("comment", name))
             self.clock.advance(60)
         old.do(("delete", "a"))
-        self.assertTrue(new.restore(old.export()))
-        self.assertEqual(new.to_json()["comments"], old.to_json()["comments"])
-        self.assertEqual(len(new.to_json()["comments"]["b/é"]), 1)
+        self.assertTrue(new.load(old.export()))
+        self.assertEqual(new.contents()["comments"], old.contents()["comments"])
+        self.assertEqual(len(new.contents()["comments"]["b/é"]), 1)
         stat = new.now(new.archive.restore("a"))
         found = new.now(new.archive.comments([stat]))["a"]
         self.assertEqual([comment.time - int(NOW) for comment in found], [0, 120])
@@ -305,7 +305,7 @@ class RoundTripTests(SynchronousTestCase):
         self.assertGreater(len(place.cells()), len(before))
         new = Place(self, self.clock)
         self.assertTrue(new.load(first))
-        found = [cell._replace(until=None) for cell in new.cells()]
+        found = [cell._replace(expires=None) for cell in new.cells()]
         self.assertEqual(found, before)
         self.assertEqual([stat.name for stat in new.contents()["stats"]], ["a"])
 

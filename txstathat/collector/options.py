@@ -50,7 +50,7 @@ def parse_retention(texts: Iterable[str]) -> dict[str, float | None]:
             retention[scale] = None
             continue
         try:
-            retention[scale] = float(Timeframe.parse(f"{span}1m").duration.longest)
+            retention[scale] = float(Span.parse(span).longest)
         except InvalidTimeframe:
             raise ValueError(
                 f"{text!r} must be like minute=7d or day=forever; units are m h d w M y"

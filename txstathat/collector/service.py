@@ -40,6 +40,7 @@ from txstathat.collector.pages import Sessions, add_pages
 from txstathat.collector.web.site import MAX_CONNECTIONS, CollectorSite
 from txstathat.errors import StatHatError
 from txstathat.stores.interface import IStore
+from txstathat.stores.store import IStoreReactor
 from txstathat.stores.url import open_store
 
 __all__ = [
@@ -183,7 +184,7 @@ class CollectorService(Service):
         proxies: int = 0,
         webhooks: str | Sequence[str] = (),
         first_keys: Callable[[dict[str, str]], None] | None = None,
-        reactor: IReactorTime | None = None,
+        reactor: IStoreReactor | None = None,
     ) -> None:
         self._store = store
         self._listen = [listen] if isinstance(listen, str) else list(listen)
@@ -264,7 +265,7 @@ class CollectorService(Service):
         if self._reactor is None:
             from twisted.internet import reactor
 
-            self._reactor = cast(IReactorTime, reactor)
+            self._reactor = cast(IStoreReactor, reactor)
         endpoints = [(text, self._endpoint(text)) for text in self._listen]
         store: IStore
         if isinstance(self._store, str):

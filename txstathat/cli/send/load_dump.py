@@ -13,7 +13,8 @@ import click
 
 from txstathat.cli.output import progress_bar
 from txstathat.cli.reactor import interruptible
-from txstathat.cli.serve import on_store
+from txstathat.cli.send.point_formats import BadLine, open_text, read_lines
+from txstathat.cli.server.serve import on_store
 from txstathat.collector.transfer.dump_format import is_dump
 from txstathat.collector.transfer.load_dump import (
     CannotLoad,
@@ -49,7 +50,7 @@ def restore_file(path: Path, store: str) -> NoReturn:
         with interruptible():
             total = check_dump(_lines(path))
     except CannotLoad as error:
-        click.echo(f"txstathat: {path}: {error}\nNothing was brought back.", err=True)
+        click.echo(f"txstathat: {path}: {error}\nNothing was imported.", err=True)
         sys.exit(1)
 
     async def work(opened: IStore) -> None:

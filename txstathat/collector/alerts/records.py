@@ -100,7 +100,7 @@ class AlertRecords:
         return AlertRecord.read(text)
 
     async def _get(self, id: str) -> AlertRecord | None:
-        text = (await self._store.records(_RECORDS)).get(id)
+        text = await self._store.record(_RECORDS, id)
         return None if text is None else self._parse(id, text)
 
     async def get(self, id: str) -> AlertRecord:

@@ -50,7 +50,7 @@ def check_webhook(url: object) -> str:
     Check the URL of a webhook. Unlike other URLs, it can have a query.
 
     :param url: ``https://`` and a host, with an optional port, path and query. For
-        ``localhost`` and ``127.0.0.1`` it can be ``http://``.
+        ``localhost``, ``127.0.0.1`` and ``[::1]`` it can be ``http://``.
     :returns: the URL.
     :raises ValueError: if it is anything else. The message holds no part of it.
     """

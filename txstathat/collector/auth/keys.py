@@ -351,7 +351,6 @@ class Keys:
         while True:
             claim = await self._store.record(_CLAIM, "")
             await self.load()
-            claim = claims.get("")
             if claim is None and self._records:
                 return None
             if claim != seen:

@@ -72,8 +72,8 @@ class Sessions:
         :param session: the session's secret.
         :raises StoreError: if the store fails.
         """
-        record = (await self._records(_SESSIONS)).get(hash_key(session))
-        return record is not None and await self._is_valid(record)
+        text = await self._store.record(_SESSIONS, hash_key(session))
+        return text is not None and await self._is_valid(json.loads(text))
 
     async def _is_valid(self, record: dict[str, Any]) -> bool:
         if record["until"] <= self._now():
@@ -116,7 +116,7 @@ class Sessions:
         :raises StoreError: if the store fails.
         """
         id = hash_key(link)
-        text = (await self._store.records(_LINKS)).get(id)
+        text = await self._store.record(_LINKS, id)
         if text is None or not await self._is_valid(json.loads(text)):
             return None
         if not await self._store.put_record(_LINKS, id, None, was=text):

@@ -122,7 +122,7 @@ async def _claim(store: IStore, export: str) -> bool:
 
     :returns: ``False`` if the export was loaded completely before.
     """
-    text = (await store.records(_KIND)).get(_ID)
+    text = await store.record(_KIND, _ID)
     if text == _to_record(export, done=True):
         return False
     claim = _to_record(export, done=False)
@@ -160,11 +160,11 @@ async def _add(
         return
     answers = await store.add(batches)
     for number, answer in zip(numbers, answers, strict=True):
-        if answer.outcome is Outcome.CONFLICT:
+        if answer.outcome is WriteOutcome.CONFLICT:
             raise CannotLoad(
                 f"line {number}: has changed since a part of the export was loaded"
             )
-        if answer.outcome not in (Outcome.ADDED, Outcome.REPEATED):
+        if answer.outcome not in (WriteOutcome.ADDED, WriteOutcome.REPEATED):
             raise CannotLoad(
                 f"line {number}: {answer.name!r} cannot be added to the points that "
                 "have arrived since: import an export before points are sent"
