@@ -3,9 +3,9 @@ The file format of ``txstathat export``: the contents of a store as lines of JSO
 
 The first line is a header, and the last one has the number of lines before it. The
 lines between are records (the trash, alerts, comments, and the history of the
-retention) and cells of stats, with up to :data:`MAX_CELLS` cells of one stat and scale in a line. A
-cell is written as the sums in the store rather than as the number that they make, so
-nothing is lost. Keys and sessions are not exported.
+retention) and cells of stats, with up to :data:`MAX_CELLS` cells of one stat and scale
+in a line. A cell is written as the sums in the store rather than as the number that
+they make, so nothing is lost. Keys and sessions are not exported.
 """
 
 from __future__ import annotations
