@@ -29,7 +29,7 @@ from txstathat.collector.auth.sessions import (
     SESSION_SECONDS,
     Sessions,
 )
-from txstathat.collector.auth.throttle import HOLD, MAX_WRONG
+from txstathat.collector.auth.throttle import HOLD_SECONDS, MAX_WRONG
 from txstathat.collector.pages.formatting import ago, day, minute, number, plural
 from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.sparkline import sparkline
@@ -188,7 +188,7 @@ class SignInTests(PageCase):
         )
         self.here.agent.flush()
         self.assertNoResult(asked)
-        self.clock.advance(2 * HOLD)
+        self.clock.advance(2 * HOLD_SECONDS)
         self.here.agent.flush()
         response = self.successResultOf(asked)
         self.assertEqual(response.code, 429)

@@ -39,7 +39,7 @@ class KeyChecker(Protocol):
     def stat(self, key: str) -> str | None:
         """The stat that has this stat key."""
 
-    async def look_again(self) -> None:
+    async def refresh(self) -> None:
         """Called for a key that is not known, which may be new."""
 
 
@@ -101,7 +101,7 @@ class _Posts(AsyncResource):
         except BaseException as error:
             metrics.refused(error)
             raise
-        metrics.kept(len(batch.points), new, began)
+        metrics.stored(len(batch.points), new, began)
         request.setHeader("Content-Type", "application/json")
         if not batch.many:
             return b'{"status": 200, "msg": "ok"}'
@@ -137,7 +137,7 @@ class _Posts(AsyncResource):
     async def _check_key(self, request: Request, api: str, key: str) -> None:
         if self._keys.allow(api, key):
             return
-        await self._keys.look_again()
+        await self._keys.refresh()
         if not self._keys.allow(api, key):
             what = "EZ key" if api == "ez" else "user key"
             raise await self._throttle.refuse(address_of(request), what)
@@ -149,7 +149,7 @@ class _Posts(AsyncResource):
         ((kind, key, amount, t),) = batch.points
         stat = self._keys.stat(key)
         if stat is None:
-            await self._keys.look_again()
+            await self._keys.refresh()
             stat = self._keys.stat(key)
         if stat is None:
             raise await self._throttle.refuse(address_of(request), "stat key")

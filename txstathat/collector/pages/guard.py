@@ -16,7 +16,7 @@ from twisted.web.template import Tag
 from txstathat.collector.auth.sessions import SESSION_SECONDS, Sessions
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.layout import Page, see_other
-from txstathat.collector.web.resources import is_from_here
+from txstathat.collector.web.resources import is_same_origin
 
 __all__ = [
     "COOKIE",
@@ -119,5 +119,5 @@ def check_origin(request: Request) -> None:
     :param request: the request with the form.
     :raises Refusal: if another page sent it, or if the browser does not say.
     """
-    if not is_from_here(request):
+    if not is_same_origin(request):
         raise Refusal(403, "this form must be sent from a page of this server")
