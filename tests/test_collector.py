@@ -173,7 +173,7 @@ class IngestTests(SynchronousTestCase):
             ("count: 'one' is not a decimal", data('{"stat": "a", "count": "one"}')),
             ("count: '' is not a decimal", data('{"stat": "a", "count": ""}')),
             ("count: 'NaN' is not a decimal", data('{"stat": "a", "count": "NaN"}')),
-            ("count: must be an int", data('{"stat": "a", "count": [1]}')),
+            ("count: must be a number", data('{"stat": "a", "count": [1]}')),
             ("data[0]: point: needs either", data('{"stat": "a", "count": null}')),
             (
                 "data[0]: point: needs either",
