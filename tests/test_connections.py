@@ -303,7 +303,7 @@ class ServerTests(TestCase):
             self.assertTrue(0 < len(server.open) <= 8)
             yield sh.close()
             yield agent.close()
-            self.assertEqual(agent._open, set())
+            self.assertEqual(agent.open_connections, 0)
             yield deferLater(reactor, 0.05)
             self.assertEqual(server.open, set())
 
@@ -315,7 +315,7 @@ class ServerTests(TestCase):
         self.assertTrue((yield ez_value(KEY, "load", 0.5, t=7, url=server.url)))
         yield deferLater(reactor, 0.05)
         self.assertEqual(server.open, set())
-        self.assertIn(b'{"stat":"load","value":0.5,"t":7}', server.received)
+        self.assertIn(b"&stat=load&value=0.5&t=7", server.received)
 
 
 @implementer(IHostnameResolver)

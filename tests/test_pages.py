@@ -33,7 +33,7 @@ from txstathat.collector.pages import stat_list
 from txstathat.collector.pages.sparkline import sparkline
 from txstathat.collector.pages.texts import ago, moment, number
 from txstathat.errors import StoreUnavailable
-from txstathat.http.exchange import _Body
+from txstathat.http.exchange import RequestBody
 
 HOSTILE = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>"
 OWN_FORM = {"Origin": "http://localhost"}
@@ -53,7 +53,7 @@ class Visitor:
         if self.cookie:
             headers["Cookie"] = self.cookie
         # A client of its own, which has no cookies of others.
-        asked = HTTPClient(self.here.agent, data_to_body_producer=_Body).request(
+        asked = HTTPClient(self.here.agent, data_to_body_producer=RequestBody).request(
             method,
             f"http://localhost{path}",
             data=form,
