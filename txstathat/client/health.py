@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from twisted.logger import Logger
 
+from txstathat.client.outcome import printable
 from txstathat.errors import InvalidPoint
 
 __all__ = ["BadStats", "CallRecord", "ClientHealth", "MAX_BAD_STATS"]
@@ -134,4 +135,5 @@ class CallRecord:
     def _add(self, error: Exception) -> None:
         cause = type(error).__name__
         self._swallowed[cause] = self._swallowed.get(cause, 0) + 1
-        self._last_error = f"{cause}: {error}"
+        # Twisted's exceptions, and those of an agent, may quote a server.
+        self._last_error = printable(f"{cause}: {error}")

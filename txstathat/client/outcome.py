@@ -26,6 +26,7 @@ __all__ = [
     "outcome_of_failure",
     "outcome_of_reply",
     "one_line",
+    "printable",
 ]
 
 #: The most characters of a server's message that an error shows.
@@ -252,7 +253,15 @@ def one_line(msg: str) -> str:
     A server's message for errors and logs: short, on one line, and without control
     characters.
     """
-    return "".join(c if c.isprintable() else " " for c in msg[:MAX_MESSAGE])
+    return printable(msg[:MAX_MESSAGE])
+
+
+def printable(text: str) -> str:
+    """
+    A text for logs and terminals: control characters, line breaks, and characters that
+    change the direction of text become spaces.
+    """
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def _retry_after(reply: Reply, now: float) -> float | None:

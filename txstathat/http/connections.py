@@ -1,245 +1,78 @@
 """
 The connections below an exchange: verified TLS, pooled, bounded, and closable.
 
-:class:`PooledAgent` adds four things to Twisted's :class:`~twisted.web.client.Agent`:
-it closes all its connections on demand; it cuts a connection that does not close
-politely; it bounds what a server may send before the body; and a name look-up that
-hangs occupies one thread, not one for each request.
+:class:`PooledAgent` adds to Twisted's :class:`~twisted.web.client.Agent`: it closes all
+its connections on demand; it cuts a connection that does not close politely; it bounds
+what a server may send before the body; it reuses only connections that the server still
+has open, and none for long; and a name look-up that hangs occupies one thread, not one
+for each request.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from functools import lru_cache
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.interfaces import (
-    IDelayedCall,
-    IHandshakeListener,
-    IProtocol,
-    IProtocolFactory,
-    IReactorTime,
+    IHostnameResolver,
     IStreamClientEndpoint,
-    ITransport,
 )
-from twisted.internet.protocol import connectionDone
-from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
-from twisted.python.failure import Failure
 from twisted.web.client import (
     URI,
     Agent,
     HTTPConnectionPool,
-    ResponseNeverReceived,
 )
 from twisted.web.error import SchemeNotSupported
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IResponse
 from zope.interface import implementer
 
+from txstathat.http.clock import monotonic_clock
 from txstathat.http.lookup import SharedResolver, host_endpoint
+from txstathat.http.resolver import resolver_of
 from txstathat.http.tls import HostVerifier, Trust
+from txstathat.http.tracking import OpenConnections, TrackedEndpoint
 
 __all__ = [
-    "CLOSE_GRACE",
-    "HandshakeFailed",
     "IDLE_TIMEOUT",
+    "MAX_AGE",
     "MAX_HEADERS",
     "MAX_HOSTS",
     "PooledAgent",
-    "cut",
 ]
 
 #: Seconds until an unused connection is closed. Common servers close theirs after 5
 #: (Node, Apache) to 75 (nginx) seconds. A request that is written while the server
-#: closes is lost, so the client has to close first.
+#: closes is lost, so the client has to close first. A delivery service sends more
+#: often.
 IDLE_TIMEOUT = 4.0
-#: Seconds that a peer has to close a connection politely before it is cut.
-CLOSE_GRACE = 0.5
+#: Seconds after which a connection is not used for another request. A new connection
+#: looks the host's name up again, and so finds a server that has moved.
+MAX_AGE = 60.0
 #: How many hosts an agent remembers the endpoints of. A client has one.
 MAX_HOSTS = 16
 #: The most bytes of a reply's headers, on top of the largest body.
 MAX_HEADERS = 65_536
 
 
-class HandshakeFailed(ResponseNeverReceived):
+class _Pool(HTTPConnectionPool):
     """
-    The TLS handshake failed or took too long, or the certificate was refused. No
-    request was sent.
-
-    :ivar reasons: a list of one :class:`~twisted.python.failure.Failure`: the cause.
+    A pool that hands out no stale connection.
     """
 
+    def __init__(self, reactor: Any, connections: OpenConnections) -> None:
+        super().__init__(reactor, persistent=True)
+        self._open_connections = connections
 
-class _OpenConnections:
-    """
-    The connections of an agent that are open.
-
-    :param clock: runs the timers.
-    :param max_received: how many bytes one reply may have.
-    """
-
-    def __init__(self, clock: IReactorTime, max_received: int) -> None:
-        self.clock = clock
-        self.max_received = max_received
-        self._open: dict[ProtocolWrapper, None] = {}
-        self._closing: list[Deferred[None]] = []
-
-    def __len__(self) -> int:
-        return len(self._open)
-
-    def __contains__(self, connection: object) -> bool:
-        return connection in self._open
-
-    def add(self, connection: ProtocolWrapper) -> None:
+    def getConnection(self, key: Hashable, endpoint: IStreamClientEndpoint) -> Any:
         """
-        Record that a connection is open.
+        See :meth:`twisted.web.client.HTTPConnectionPool.getConnection`.
         """
-        self._open[connection] = None
-
-    def remove(self, connection: ProtocolWrapper) -> None:
-        """
-        Record that a connection has closed.
-        """
-        self._open.pop(connection, None)
-        if not self._open:
-            closing, self._closing = self._closing, []
-            for closed in closing:
-                closed.callback(None)
-
-    def close(self) -> Deferred[None]:
-        """
-        Close all connections.
-
-        :returns: a new Deferred, which fires with ``None`` when none is open; it does
-            not fail.
-        """
-        for connection in list(self._open):
-            connection.loseConnection()
-        if not self._open:
-            return succeed(None)
-        closed: Deferred[None] = Deferred()
-        self._closing.append(closed)
-        return closed
-
-
-@implementer(IHandshakeListener)
-class _Connection(ProtocolWrapper):
-    """
-    One connection, between the HTTP protocol above and TCP or TLS below.
-    """
-
-    factory: _ConnectionFactory
-    _received = 0
-    _cut_timer: IDelayedCall | None = None
-    _ready = False
-    _waiting: Deferred[IProtocol] | None = None
-
-    def ready(self, tls: bool) -> Deferred[IProtocol]:
-        """
-        Wait until a request may be sent: with TLS, until the peer is verified.
-
-        :param tls: whether the connection uses TLS.
-        :returns: fires with the HTTP protocol, or fails with :class:`HandshakeFailed`.
-            Cancelling it cuts the connection.
-        """
-        if self._ready or not tls:
-            return succeed(self.wrappedProtocol)
-        self._waiting = Deferred(self._give_up)
-        return self._waiting
-
-    def handshakeCompleted(self) -> None:
-        self._ready = True
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            waiting.callback(self.wrappedProtocol)
-
-    def _give_up(self, waiting: Deferred[IProtocol]) -> None:
-        self._waiting = None
-        self.stopProducing()
-        waiting.errback(HandshakeFailed([Failure(CancelledError())]))
-
-    def writeSequence(self, data: Any) -> None:
-        # Only a request's headers are written this way: a new reply begins.
-        self._received = 0
-        super().writeSequence(data)
-
-    def dataReceived(self, data: bytes) -> None:
-        self._received += len(data)
-        if self._received > self.factory.connections.max_received:
-            self.stopProducing()
-        else:
-            super().dataReceived(data)
-
-    def stopProducing(self) -> None:
-        """
-        Cut the connection: the reader of a body wants no more.
-        """
-        self.transport.abortConnection()  # type: ignore[union-attr]
-
-    def loseConnection(self) -> None:
-        """
-        Close politely, and cut after :data:`CLOSE_GRACE` seconds: a peer may never
-        answer TLS's close_notify.
-        """
-        super().loseConnection()
-        connections = self.factory.connections
-        if self._cut_timer is None and self in connections:
-            self._cut_timer = connections.clock.callLater(
-                CLOSE_GRACE, self.stopProducing
-            )
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self._cut_timer is not None and self._cut_timer.active():
-            self._cut_timer.cancel()
-        super().connectionLost(reason)
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            waiting.errback(HandshakeFailed([reason]))
-
-
-class _ConnectionFactory(WrappingFactory):
-    protocol = _Connection
-
-    def __init__(
-        self, wrapped: IProtocolFactory, connections: _OpenConnections
-    ) -> None:
-        super().__init__(wrapped)
-        self.connections = connections
-
-    def doStart(self) -> None:
-        """Do nothing: Twisted's method would log each connection's factory."""
-
-    def doStop(self) -> None:
-        """Do nothing, as in :meth:`doStart`."""
-
-    def registerProtocol(self, p: ProtocolWrapper) -> None:
-        self.connections.add(p)
-
-    def unregisterProtocol(self, p: ProtocolWrapper) -> None:
-        self.connections.remove(p)
-
-
-@implementer(IStreamClientEndpoint)
-class _TrackedEndpoint:
-    """
-    Connects through a :class:`_Connection`, and waits until it is ready.
-    """
-
-    def __init__(
-        self, endpoint: IStreamClientEndpoint, tls: bool, connections: _OpenConnections
-    ) -> None:
-        self._endpoint = endpoint
-        self._tls = tls
-        self._connections = connections
-
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        def connected(connection: Any) -> Deferred[IProtocol]:
-            ready: Deferred[IProtocol] = connection.ready(self._tls)
-            return ready
-
-        factory = _ConnectionFactory(protocolFactory, self._connections)
-        return self._endpoint.connect(factory).addCallback(connected)
+        self._open_connections.close_stale()
+        return super().getConnection(key, endpoint)
 
 
 @implementer(IAgentEndpointFactory)
@@ -249,12 +82,16 @@ class _Endpoints:
     """
 
     def __init__(
-        self, reactor: Any, trust_root: object, connections: _OpenConnections
+        self,
+        reactor: Any,
+        resolver: IHostnameResolver,
+        trust: Trust,
+        connections: OpenConnections,
     ) -> None:
         self._reactor = reactor
         self._connections = connections
-        self._resolver = SharedResolver(reactor.nameResolver)
-        self._trust = Trust(trust_root)
+        self._resolver = SharedResolver(resolver)
+        self._trust = trust
         # Twisted asks for an endpoint at each request, even if it reuses a connection.
         self._endpoint = lru_cache(MAX_HOSTS)(self._make_endpoint)
 
@@ -269,7 +106,7 @@ class _Endpoints:
         endpoint = host_endpoint(self._reactor, self._resolver, host, port)
         if tls:
             endpoint = wrapClientTLS(HostVerifier(self._trust, host), endpoint)
-        return _TrackedEndpoint(endpoint, tls, self._connections)
+        return TrackedEndpoint(endpoint, tls, self._connections)
 
 
 @implementer(IAgent)
@@ -285,6 +122,12 @@ class PooledAgent:
     :param max_received: the most bytes of one reply, headers and body together; beyond
         it the connection is cut.
     :param idle_timeout: seconds until an unused connection is closed.
+    :param max_age: seconds after which a connection is not used for another request.
+    :param resolver: looks host names up; by default the resolver that the program has
+        installed in the reactor, else a
+        :class:`~txstathat.http.resolver.DaemonResolver`.
+    :param monotonic: returns the time in seconds, on a clock that is never set; by
+        default :func:`time.monotonic`.
     """
 
     def __init__(
@@ -295,16 +138,24 @@ class PooledAgent:
         trust_root: object = None,
         max_received: int = 2 * MAX_HEADERS,
         idle_timeout: float = IDLE_TIMEOUT,
+        max_age: float = MAX_AGE,
+        resolver: IHostnameResolver | None = None,
+        monotonic: Callable[[], float] | None = None,
     ) -> None:
-        self._connections = _OpenConnections(reactor, max_received)
-        self._pool = HTTPConnectionPool(reactor, persistent=True)
+        monotonic = monotonic_clock(reactor) if monotonic is None else monotonic
+        self._connections = OpenConnections(
+            reactor, monotonic, max_received, idle_timeout, max_age
+        )
+        self._pool = _Pool(reactor, self._connections)
         self._pool.maxPersistentPerHost = max_connections
         self._pool.cachedConnectionTimeout = idle_timeout  # type: ignore[assignment]
-        self._agent = Agent.usingEndpointFactory(
+        endpoints = _Endpoints(
             reactor,
-            _Endpoints(reactor, trust_root, self._connections),
-            pool=self._pool,
+            resolver_of(reactor) if resolver is None else resolver,
+            Trust(trust_root, monotonic),
+            self._connections,
         )
+        self._agent = Agent.usingEndpointFactory(reactor, endpoints, pool=self._pool)
 
     @property
     def open_connections(self) -> int:
@@ -333,22 +184,8 @@ class PooledAgent:
         Close every connection.
 
         :returns: a new Deferred, which fires with ``None`` when none is left open, at
-            the latest after :data:`CLOSE_GRACE` seconds; it does not fail.
+            the latest after :data:`~txstathat.http.tracking.CLOSE_GRACE` seconds; it
+            does not fail.
         """
         self._pool.closeCachedConnections()
         return self._connections.close()
-
-
-def cut(transport: ITransport | None) -> None:
-    """
-    Cut the connection that a response body is read from, if its agent allows that.
-
-    :param transport: the body's transport; ``None`` before it is connected.
-    """
-    # Twisted gives a body's transport no abortConnection. A connection of PooledAgent
-    # cuts itself in stopProducing.
-    abort = getattr(transport, "abortConnection", None) or getattr(
-        transport, "stopProducing", None
-    )
-    if abort is not None:
-        abort()

@@ -30,7 +30,7 @@ from twisted.web.iweb import IAgent, IBodyProducer
 from zope.interface import implementer
 
 from txstathat.errors import StatHatBusy, StatHatClosed
-from txstathat.http.connections import MAX_HEADERS, HandshakeFailed, PooledAgent
+from txstathat.http.connections import MAX_HEADERS, PooledAgent
 from txstathat.http.limit import ConcurrencyLimit
 from txstathat.http.responses import (
     MAX_REPLY,
@@ -39,6 +39,7 @@ from txstathat.http.responses import (
     Reply,
     read_reply,
 )
+from txstathat.http.tracking import HandshakeFailed
 from txstathat.http.urls import RealHostAgent, check_url, with_stand_in
 from txstathat.points.model import shown
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import ITransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
@@ -17,7 +18,6 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from txstathat.errors import StatHatError
-from txstathat.http.connections import cut
 
 __all__ = ["BadReply", "MAX_REPLY", "PlainReplies", "Reply", "read_reply"]
 
@@ -59,13 +59,28 @@ class Reply:
     headers: Headers = field(repr=False)
 
 
+def _cut(transport: ITransport | None) -> None:
+    """
+    Cut the connection that a response body is read from, if its agent allows that.
+
+    :param transport: the body's transport; ``None`` before it is connected.
+    """
+    # Twisted gives a body's transport no abortConnection. A connection of PooledAgent
+    # cuts itself in stopProducing.
+    abort = getattr(transport, "abortConnection", None) or getattr(
+        transport, "stopProducing", None
+    )
+    if abort is not None:
+        abort()
+
+
 class _BodyReader(Protocol):
     """
     Reads a reply's body up to a limit; cancelling cuts the connection.
     """
 
     def __init__(self, response: IResponse, limit: int) -> None:
-        self.finished: Deferred[bytes] = Deferred(lambda _: cut(self.transport))
+        self.finished: Deferred[bytes] = Deferred(lambda _: _cut(self.transport))
         self._response = response
         self._left = limit
         self._chunks: list[bytes] = []
@@ -77,11 +92,11 @@ class _BodyReader(Protocol):
         """
         self._problem = problem
         self._chunks.clear()
-        cut(self.transport)
+        _cut(self.transport)
 
     def connectionMade(self) -> None:
         if self._problem is not None:
-            cut(self.transport)
+            _cut(self.transport)
 
     def dataReceived(self, data: bytes) -> None:
         if self._problem is not None:

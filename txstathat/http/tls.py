@@ -5,6 +5,7 @@ TLS that accepts only a certificate which proves the host's name.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 from OpenSSL import SSL
@@ -16,20 +17,29 @@ from twisted.internet.ssl import CertificateOptions, platformTrust
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-__all__ = ["HostVerifier", "Trust"]
+__all__ = ["HostVerifier", "REREAD_DELAY", "Trust"]
+
+#: The shortest time between two readings of the certificate authorities, in seconds.
+REREAD_DELAY = 60.0
 
 
 class Trust:
     """
-    The certificate authorities that connections trust.
+    The certificate authorities that connections trust. They are read again after a
+    certificate was refused, at most once in :data:`REREAD_DELAY` seconds: the
+    platform's bundle may have been renewed since.
 
     :param root: such as :func:`twisted.internet.ssl.trustRootFromCertificates` returns
         it; ``None`` for the platform's.
+    :param monotonic: the time in seconds, on a clock that is never set.
     """
 
-    def __init__(self, root: object) -> None:
+    def __init__(self, root: object, monotonic: Callable[[], float]) -> None:
         self._root = root
+        self._monotonic = monotonic
         self._context: SSL.Context | None = None
+        self._read_at = 0.0
+        self._is_doubtful = False
 
     @property
     def context(self) -> SSL.Context:
@@ -37,9 +47,20 @@ class Trust:
         The OpenSSL context with these authorities.
         """
         # Reading the platform's roots takes milliseconds: once, not for each host.
-        if self._context is None:
+        now = self._monotonic()
+        is_due = self._is_doubtful and now - self._read_at >= REREAD_DELAY
+        if self._context is None or is_due:
             self._context = self._read()
+            self._read_at = now
+            self._is_doubtful = False
         return self._context
+
+    def certificate_refused(self) -> None:
+        """
+        Record that no trusted authority has signed a certificate, or that it has
+        expired.
+        """
+        self._is_doubtful = True
 
     def _read(self) -> SSL.Context:
         root: Any = platformTrust() if self._root is None else self._root
@@ -84,6 +105,7 @@ class HostVerifier:
             ok: int,
         ) -> bool:
             if not ok:
+                self._trust.certificate_refused()
                 return False
             # The server's own certificate has depth 0; only that one names the host.
             if depth:
