@@ -11,7 +11,7 @@ from typing import Any
 from tests.delivery import LOSE_REPLY, OK, DeliveryTestCase, MemoryServer, run
 from tests.support import logged
 from txstathat import Count, FlushResult, StatHatService, txStatHat, txStatHatClassic
-from txstathat.client.stathat import Payload
+from txstathat.client.payload import Payload
 from txstathat.delivery import backlog
 from txstathat.delivery.batch import Batch
 from txstathat.points.wire import json_points

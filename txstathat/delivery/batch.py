@@ -12,7 +12,7 @@ from uuid import uuid4
 from twisted.internet.defer import Deferred
 
 from txstathat.client.outcome import Outcome
-from txstathat.client.stathat import Payload
+from txstathat.client.payload import Payload
 from txstathat.points.model import Point
 
 __all__ = [

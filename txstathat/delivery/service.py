@@ -98,7 +98,7 @@ class StatHatService(Service):
         self,
         client: Client,
         *,
-        interval: float = 5.0,
+        interval: float = 3.0,
         max_batch: int = 1000,
         max_pending: int = 100_000,
         spool: str | os.PathLike[str] | None = None,

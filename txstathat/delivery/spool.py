@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from txstathat.client.stathat import Payload
+from txstathat.client.payload import Payload
 from txstathat.delivery.batch import PAGE_SIZE, Batch
 
 __all__ = ["COLUMNS", "RESERVE", "UNREADABLE", "Damaged", "Row", "Spool", "is_damage"]

@@ -19,12 +19,12 @@ from urllib.parse import parse_qsl
 from txstathat.collector.errors import Refusal
 from txstathat.collector.limits import (
     MAX_BATCH,
-    MAX_BATCH_ID,
     MAX_BODY,
     MAX_FIELDS,
     MAX_FORM,
 )
 from txstathat.errors import InvalidPoint
+from txstathat.points.batch_id import MAX_BATCH_ID, is_batch_id
 from txstathat.points.model import (
     Parts,
     check_name,
@@ -81,11 +81,7 @@ def read_request(
     :param batch_id: the ``Idempotency-Key`` header.
     :raises Refusal: if it is not a valid request; the message names the field.
     """
-    if batch_id is not None and not (
-        0 < len(batch_id) <= MAX_BATCH_ID
-        and batch_id.isascii()
-        and batch_id.isprintable()
-    ):
+    if batch_id is not None and not is_batch_id(batch_id):
         raise Refusal(400, f"Idempotency-Key: must have 1 to {MAX_BATCH_ID} characters")
     if len(body) > MAX_BODY:
         raise Refusal(413, f"the body is larger than {MAX_BODY} bytes")
