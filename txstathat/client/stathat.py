@@ -12,8 +12,9 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from hashlib import pbkdf2_hmac
 from html import unescape
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import unquote, unquote_plus, urlencode
 
 from twisted.internet.defer import (
@@ -56,8 +57,10 @@ from txstathat.points.wire import (
 
 __all__ = [
     "API_URL",
+    "CONTENT_TYPES",
     "MAX_BATCH_ID",
     "MAX_POINTS",
+    "PATHS",
     "Payload",
     "txStatHat",
     "txStatHatClassic",
@@ -69,6 +72,13 @@ MAX_BATCH_ID = 255
 MAX_POINTS = 1000
 
 _FORM = "application/x-www-form-urlencoded"
+_JSON = "application/json"
+#: The paths that points are posted to, and the content types of the requests.
+PATHS = frozenset({"/ez", "/c", "/v"})
+CONTENT_TYPES = frozenset({_FORM, _JSON})
+
+# Guessing keys from a fingerprint is slow.
+_FINGERPRINT_ROUNDS = 10_000
 _BATCH_ID = re.compile(f"[!-~]{{1,{MAX_BATCH_ID}}}")
 
 
@@ -107,6 +117,8 @@ class _Client:
     :raises ValueError: for a bad key; the message does not hold it.
     :raises TypeError: if ``ignore_errors`` is no bool.
     """
+
+    _api: ClassVar[str]
 
     def __init__(self, key: str, ignore_errors: bool, transport: Transport) -> None:
         self._key = check_secret(key, "the key")
@@ -303,6 +315,18 @@ class _Client:
         """
         return f"stat {shown(stat)}"
 
+    def fingerprint(self, salt: bytes) -> str:
+        """
+        Identify the account: the kind of client, the URL and the key. This takes some
+        milliseconds, so that keys cannot be guessed quickly.
+
+        :param salt: different for each use.
+        :returns: 32 hexadecimal digits.
+        """
+        account = "\0".join([self._api, self._transport.url, self._key])
+        digest = pbkdf2_hmac("sha256", account.encode(), salt, _FINGERPRINT_ROUNDS)
+        return digest[:16].hex()
+
     def close(self) -> Deferred[None]:
         """
         End: calls under way have a second to finish, then everything is closed.
@@ -386,6 +410,8 @@ class txStatHat(_Client):
     :raises TypeError: if ``ignore_errors`` is no bool.
     """
 
+    _api = "ez"
+
     def __init__(
         self,
         ezkey: str,
@@ -457,6 +483,8 @@ class txStatHatClassic(_Client):
         :class:`txStatHat`.
     """
 
+    _api = "classic"
+
     def __init__(
         self,
         ukey: str,
@@ -525,7 +553,7 @@ class txStatHatClassic(_Client):
 def _ez_payload(points: list[Point]) -> Payload:
     if len(points) == 1:
         return Payload("/ez", _FORM, 1, form_point(points[0]))
-    return Payload("/ez", "application/json", len(points), json_points(points))
+    return Payload("/ez", _JSON, len(points), json_points(points))
 
 
 def _check_batch_id(batch_id: object) -> None:
