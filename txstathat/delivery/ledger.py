@@ -13,7 +13,7 @@ from types import MappingProxyType
 from twisted.logger import Logger
 
 from txstathat.client.health import BadStats
-from txstathat.errors import InvalidPoint
+from txstathat.errors import InvalidPoint, StatHatClosed
 
 __all__ = ["COMPLAINT_INTERVAL", "DeliveryHealth", "Ledger"]
 
@@ -133,6 +133,7 @@ class Ledger:
         self.refused_keys = 0
         self.spool_error: str | None = None
         self._failing = False
+        self._closed_logged = False
         self._complaints: dict[str, float] = {}
         self._bad_stats = BadStats()
 
@@ -173,20 +174,25 @@ class Ledger:
 
     def refuse(self, error: Exception, stat: str) -> None:
         """
-        Count a call that was not recorded. A bad point is logged once for each stat.
+        Count a call that was not recorded. A bad point is logged once for each stat,
+        and a closed service once.
 
         :param stat: the call's stat, as the log may show it.
         """
         self.refused += 1
-        if not isinstance(error, InvalidPoint):
+        if isinstance(error, InvalidPoint):
+            if self._bad_stats.is_new(error.stat):
+                self._log.warn(
+                    "a point of {stat} was not recorded: {error}",
+                    stat=stat,
+                    error=str(error),
+                )
+        elif not isinstance(error, StatHatClosed):
             text = "a point was not recorded: {error}"
             self.complain("refused", text, error=str(error))
-        elif self._bad_stats.is_new(error.stat):
-            self._log.warn(
-                "a point of {stat} was not recorded: {error}",
-                stat=stat,
-                error=str(error),
-            )
+        elif not self._closed_logged:
+            self._closed_logged = True
+            self._log.warn("points are not recorded: {error}", error=str(error))
 
     def deliver(self, calls: int) -> None:
         """
