@@ -112,7 +112,7 @@ class RecordingTests(DeliveryTestCase):
         self.assertEqual(self.server.sums, {"early": 1})
 
     def test_after_stop(self) -> None:
-        """After the end nothing is recorded, and a caller who asks is told why."""
+        """After the end nothing is recorded, and a caller who asks learns why."""
         service = self.make()
         service.count("a")
         service.stopService()
@@ -185,7 +185,7 @@ class WindowTests(DeliveryTestCase):
         run(self.clock, 5)
         self.assertEqual(self.points(), [Count("a", 1, 6), Count("a", 3, 5)])
 
-    def test_values_are_kept(self) -> None:
+    def test_values_are_not_summed(self) -> None:
         """Values stay single, each with the time when it was recorded."""
         service = self.make()
         service.value("v", 1)
@@ -318,14 +318,16 @@ class ClassicTests(DeliveryTestCase):
         self.assertEqual(service.health.delivered, 6)
 
     def test_key_with_tilde_is_refused_by_the_server(self) -> None:
-        """What the server rejects is told with its point."""
-        told: list[Any] = []
+        """A rejected point is reported with its error."""
+        reported: list[Any] = []
         client = txStatHatClassic("ukey", agent=self.server, reactor=self.clock)
-        service = self.make(client=client, on_rejected=lambda *args: told.append(args))
+        service = self.make(
+            client=client, on_rejected=lambda *args: reported.append(args)
+        )
         service.count("a~b", 2)
         service.count("fine")
         run(self.clock, 10)
-        ((points, error),) = told
+        ((points, error),) = reported
         self.assertEqual(points, [Count("a~b", 2, 1_000_000)])
         self.assertIsInstance(error, StatHatAPIError)
         self.assertEqual(service.health.rejected, 1)
@@ -338,7 +340,7 @@ class OutcomeTests(DeliveryTestCase):
     """
 
     def test_outage(self) -> None:
-        """Through an outage everything is kept, with the times of its windows."""
+        """Nothing is lost in an outage, and all points carry their times."""
         service = self.make()
         self.server.mood = lambda: AWAY
         for _ in range(20):
@@ -391,8 +393,8 @@ class OutcomeTests(DeliveryTestCase):
 
     def test_one_bad_point(self) -> None:
         """A point that the server refuses is found by halving, the others arrive."""
-        told: list[Any] = []
-        service = self.make(on_rejected=lambda *args: told.append(args))
+        reported: list[Any] = []
+        service = self.make(on_rejected=lambda *args: reported.append(args))
         service.count("kind")
         run(self.clock, 6)
         before = len(self.server.ids)
@@ -404,7 +406,7 @@ class OutcomeTests(DeliveryTestCase):
         self.assertEqual(service.health.delivered, 500)
         self.assertEqual(service.health.rejected, 1)
         self.assertLessEqual(len(self.server.ids) - before, 20)
-        ((points, error),) = told
+        ((points, error),) = reported
         self.assertEqual(points, [Value("kind", Decimal("0.5"), 1_000_006)])
         self.assertIn("is a count stat", str(error))
 
@@ -433,19 +435,19 @@ class OutcomeTests(DeliveryTestCase):
 
     def test_rejection_is_one_attempt(self) -> None:
         """A final refusal is not tried again; its message is passed on."""
-        told: list[Any] = []
-        service = self.make(on_rejected=lambda *args: told.append(args))
+        reported: list[Any] = []
+        service = self.make(on_rejected=lambda *args: reported.append(args))
         self.server.mood = lambda: (200, b'{"status": 500, "msg": "no"}', {})
         service.count("a", 3)
         run(self.clock, 300)
         self.assertEqual(len(self.server.ids), 1)
         self.assertEqual(service.health.rejected, 1)
-        ((points, error),) = told
+        ((points, error),) = reported
         self.assertEqual(points, [Count("a", 3, 1_000_000)])
         self.assertEqual((error.status, error.msg), (500, "no"))
 
     def test_raising_callback(self) -> None:
-        """A callback that raises is told of in the log, and ends nothing."""
+        """A callback that raises is logged, and ends nothing."""
         service = self.make(on_rejected=lambda points, error: 1 / 0)
         self.server.mood = lambda: (200, b'{"status": "error", "msg": "no"}', {})
         with logged() as log:

@@ -437,7 +437,7 @@ class SocketDrills(TestCase):
             retries = 0
             for service in services:
                 # Not after the pause that the faults have led to.
-                service._sender.hurry()
+                service._loop.sender.retry_now()
                 await service.flush()
                 self.assertEqual(service.health.delivered, service.health.recorded)
                 retries += service.health.retries

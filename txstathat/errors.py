@@ -147,10 +147,13 @@ class StatHatBusy(StatHatError):
 
 
 class StatHatClosed(StatHatError):
-    """The client was closed before the call was made or before it ended."""
+    """
+    The client was closed, or the service stopped, before the call was made or had
+    ended.
+    """
 
-    def __init__(self) -> None:
-        super().__init__("the client is closed")
+    def __init__(self, message: str = "the client is closed") -> None:
+        super().__init__(message)
 
 
 class StoreError(StatHatError):

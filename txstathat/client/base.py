@@ -10,8 +10,9 @@ exchange becomes an :class:`~txstathat.client.outcome.Outcome`. Only
 from __future__ import annotations
 
 from collections.abc import Iterable
+from hashlib import pbkdf2_hmac
 from html import unescape
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import unquote, unquote_plus
 
 from twisted.internet.defer import (
@@ -50,6 +51,10 @@ from txstathat.points.model import (
 __all__ = ["BaseClient"]
 
 
+# Guessing keys from a fingerprint is slow.
+_FINGERPRINT_ROUNDS = 10_000
+
+
 @implementer(IStatHat)
 class BaseClient:
     """
@@ -61,6 +66,8 @@ class BaseClient:
     :raises ValueError: if the key is not valid; the message does not quote it.
     :raises TypeError: if ``ignore_errors`` is not a bool.
     """
+
+    _api: ClassVar[str]
 
     def __init__(self, key: str, ignore_errors: bool, transport: Transport) -> None:
         self._key = check_secret(key, "the key")
@@ -253,6 +260,18 @@ class BaseClient:
         :param stat: its name, which need not be valid.
         """
         return f"stat {shown(stat)}"
+
+    def fingerprint(self, salt: bytes) -> str:
+        """
+        Identify the account: the kind of client, the URL and the key. This takes some
+        milliseconds, so that keys cannot be guessed quickly.
+
+        :param salt: different for each use.
+        :returns: 32 hexadecimal digits.
+        """
+        account = "\0".join([self._api, self._transport.url, self._key])
+        digest = pbkdf2_hmac("sha256", account.encode(), salt, _FINGERPRINT_ROUNDS)
+        return digest[:16].hex()
 
     def close(self) -> Deferred[None]:
         """

@@ -19,7 +19,9 @@ from txstathat.points.wire import (
 )
 
 __all__ = [
+    "CONTENT_TYPES",
     "FORM",
+    "PATHS",
     "MAX_POINTS",
     "Payload",
     "check_batch_id",
@@ -34,6 +36,11 @@ __all__ = [
 MAX_POINTS = 1000
 #: The content type of a form.
 FORM = "application/x-www-form-urlencoded"
+#: The content type of a list of points.
+JSON = "application/json"
+#: The paths that points are posted to, and the content types of the requests.
+PATHS = frozenset({"/ez", "/c", "/v"})
+CONTENT_TYPES = frozenset({FORM, JSON})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +84,7 @@ def ez_payloads(points: Iterable[Point]) -> list[Payload]:
 def _ez_payload(points: list[Point]) -> Payload:
     if len(points) == 1:
         return Payload("/ez", FORM, 1, form_point(points[0]))
-    return Payload("/ez", "application/json", len(points), json_points(points))
+    return Payload("/ez", JSON, len(points), json_points(points))
 
 
 def read_ez_payload(payload: Payload) -> list[Point]:

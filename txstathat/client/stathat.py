@@ -50,6 +50,8 @@ class txStatHat(BaseClient):
     :raises TypeError: if ``ignore_errors`` is not a bool.
     """
 
+    _api = "ez"
+
     def __init__(
         self,
         ezkey: str,
@@ -108,6 +110,8 @@ class txStatHatClassic(BaseClient):
     :param ukey: the account's user key. The other parameters are those of
         :class:`txStatHat`.
     """
+
+    _api = "classic"
 
     def __init__(
         self,
