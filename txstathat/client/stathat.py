@@ -9,7 +9,6 @@ exchange, and the exchange becomes an :class:`~txstathat.client.outcome.Outcome`
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from html import unescape
@@ -34,6 +33,7 @@ from txstathat.http.exchange import Transport
 from txstathat.http.responses import Reply
 from txstathat.http.servers import API_URL, server_url
 from txstathat.interfaces import IStatHat
+from txstathat.points.batch_id import MAX_BATCH_ID, check_batch_id
 from txstathat.points.model import (
     Amount,
     Count,
@@ -63,13 +63,10 @@ __all__ = [
     "txStatHatClassic",
 ]
 
-#: The most characters of a batch's id.
-MAX_BATCH_ID = 255
 #: The most points in a request with the EZ API: StatHat took no more.
 MAX_POINTS = 1000
 
 _FORM = "application/x-www-form-urlencoded"
-_BATCH_ID = re.compile(f"[!-~]{{1,{MAX_BATCH_ID}}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +240,7 @@ class _Client:
             ids = [f"{batch_id}-{number}" for number in range(len(payloads))]
             try:
                 # All or none: the last id is the longest.
-                _check_batch_id(ids[-1])
+                check_batch_id(ids[-1])
             except InvalidPoint as error:
                 return succeed(Outcome(Verdict.REFUSED, error))
         if len(payloads) > self._transport.room:
@@ -262,7 +259,7 @@ class _Client:
         headers = {"Content-Type": payload.content_type}
         if batch_id is not None:
             try:
-                _check_batch_id(batch_id)
+                check_batch_id(batch_id)
             except InvalidPoint as error:
                 return succeed(Outcome(Verdict.REFUSED, error))
             headers["Idempotency-Key"] = batch_id
@@ -526,15 +523,6 @@ def _ez_payload(points: list[Point]) -> Payload:
     if len(points) == 1:
         return Payload("/ez", _FORM, 1, form_point(points[0]))
     return Payload("/ez", "application/json", len(points), json_points(points))
-
-
-def _check_batch_id(batch_id: object) -> None:
-    if not isinstance(batch_id, str) or not _BATCH_ID.fullmatch(batch_id):
-        raise InvalidPoint(
-            "batch_id",
-            f"must be 1 to {MAX_BATCH_ID} ASCII letters, digits and signs, "
-            f"not {shown(batch_id)}",
-        )
 
 
 def _judge_failure(failure: Failure) -> Outcome:

@@ -4,7 +4,6 @@ What a request to the collector may hold at most, and the paths that take points
 
 __all__ = [
     "MAX_BATCH",
-    "MAX_BATCH_ID",
     "MAX_BODY",
     "MAX_FIELDS",
     "MAX_FORM",
@@ -19,7 +18,5 @@ MAX_BODY = 1_048_576
 MAX_FORM = 65_536
 #: The most fields that a form may have.
 MAX_FIELDS = 20
-#: The most characters of an ``Idempotency-Key``.
-MAX_BATCH_ID = 255
 #: The paths of the API.
 PATHS = ("/ez", "/c", "/v")

@@ -1,5 +1,5 @@
 """
-The front door: points come in over HTTP, StatHat's answers go out.
+The resources for posted points, with the answers that StatHat gives.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from twisted.web.server import Request
 
 from txstathat.collector.auth.throttle import KeyThrottle
 from txstathat.collector.errors import Refusal
-from txstathat.collector.ingest.parse import Batch, read_request
+from txstathat.collector.ingest.parse import PostedBatch, read_request
 from txstathat.collector.limits import MAX_FORM, PATHS
 from txstathat.collector.metrics import CollectorMetrics
 from txstathat.collector.web.resources import AsyncResource, NotFound, address_of
@@ -24,40 +24,40 @@ from txstathat.collector.web.resources import AsyncResource, NotFound, address_o
 __all__ = ["IngestResource", "KeyChecker"]
 
 
-# Where a list of points in JSON has its key: within JSON's texts quotes are escaped.
+# How a body in JSON shows its key. Within the texts of JSON quotes are escaped.
 _KEYS = [re.compile(rb'"%b"\s*:\s*"([^"\\]*)"' % name) for name in (b"ezkey", b"email")]
 
 
 class KeyChecker(Protocol):
     """
-    Tells whose points are taken; :class:`~txstathat.collector.auth.keys.Keys` does.
+    Checks keys; :class:`~txstathat.collector.auth.keys.Keys` does.
     """
 
     def allow(self, api: str, key: str) -> bool:
-        """Whether points with an EZ key or a user key are taken."""
+        """Return whether points with an EZ key or a user key are accepted."""
 
     def stat(self, key: str) -> str | None:
-        """The stat that has this stat key."""
+        """Return the name of the stat that has this stat key."""
 
     async def look_again(self) -> None:
-        """Called for a key that is not known, which may be new."""
+        """Read the keys again, since an unknown key may be a new one."""
 
 
 class IngestResource(Resource):
     """
-    The resource at the root, below which points are posted.
+    The root resource. Points are posted to ``/ez``, ``/c`` and ``/v`` below it; other
+    resources can be added with ``putChild``.
 
-    Other resources can be hung into it with ``putChild``.
-
-    :param keep: keeps a batch: :meth:`txstathat.collector.archive.Archive.keep`.
-    :param keys: whose points are taken.
-    :param throttle: slows down wrong keys.
-    :param metrics: counts what comes.
+    :param add: stores a batch, such as
+        :meth:`Archive.add <txstathat.collector.archive.archive.Archive.add>`.
+    :param keys: checks the keys of requests.
+    :param throttle: slows down clients with wrong keys.
+    :param metrics: counts requests.
     """
 
     def __init__(
         self,
-        keep: Callable[[Batch], Deferred[bool]],
+        add: Callable[[PostedBatch], Deferred[bool]],
         keys: KeyChecker,
         throttle: KeyThrottle,
         metrics: CollectorMetrics | None = None,
@@ -65,13 +65,11 @@ class IngestResource(Resource):
         super().__init__()
         metrics = metrics or CollectorMetrics()
         for path in PATHS:
-            self.putChild(
-                path[1:].encode(), _Posts(path, keep, keys, throttle, metrics)
-            )
+            self.putChild(path[1:].encode(), _Posts(path, add, keys, throttle, metrics))
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         """
-        What is at paths where nothing is.
+        Return the resource for an unknown path.
         """
         return NotFound("post to /ez, /c or /v")
 
@@ -80,14 +78,14 @@ class _Posts(AsyncResource):
     def __init__(
         self,
         path: str,
-        keep: Callable[[Batch], Deferred[bool]],
+        add: Callable[[PostedBatch], Deferred[bool]],
         keys: KeyChecker,
         throttle: KeyThrottle,
         metrics: CollectorMetrics,
     ) -> None:
         super().__init__()
         self._path = path
-        self._keep = keep
+        self._add = add
         self._keys = keys
         self._throttle = throttle
         self._metrics = metrics
@@ -97,19 +95,19 @@ class _Posts(AsyncResource):
         began = metrics.now()
         try:
             batch = await self._read(request)
-            new = await self._keep(batch)
+            new = await self._add(batch)
         except BaseException as error:
             metrics.refused(error)
             raise
         metrics.kept(len(batch.points), new, began)
         request.setHeader("Content-Type", "application/json")
-        if not batch.many:
+        if not batch.is_list:
             return b'{"status": 200, "msg": "ok"}'
         return json.dumps(
             {"status": 200, "msg": "ok", "multiple": len(batch.points)}
         ).encode("ascii")
 
-    async def _read(self, request: Request) -> Batch:
+    async def _read(self, request: Request) -> PostedBatch:
         if request.method not in (b"GET", b"POST"):
             raise Refusal(405, "use POST (or GET)")
         if request.postpath:
@@ -118,9 +116,9 @@ class _Posts(AsyncResource):
             raise Refusal(415, "send the body as it is, without a Content-Encoding")
         body = request.content.read()  # type: ignore[union-attr]
         if len(body) > MAX_FORM:
-            # To read so much takes a while: only for those who show a key first.
-            shown = [found[1] for each in _KEYS if (found := each.search(body))]
-            key = shown[0].decode("utf-8", "replace") if shown else ""
+            # It takes a while to parse so much: the key comes first.
+            matches = [found[1] for each in _KEYS if (found := each.search(body))]
+            key = matches[0].decode("utf-8", "replace") if matches else ""
             await self._check_key(request, "ez", key)
         batch = read_request(
             self._path,
@@ -132,19 +130,21 @@ class _Posts(AsyncResource):
         await self._check_key(request, batch.api, batch.key)
         if batch.api == "ez":
             return batch
-        return await self._named(request, batch)
+        return await self._with_stat_name(request, batch)
 
     async def _check_key(self, request: Request, api: str, key: str) -> None:
         if self._keys.allow(api, key):
             return
         await self._keys.look_again()
         if not self._keys.allow(api, key):
-            what = "EZ key" if api == "ez" else "user key"
-            raise await self._throttle.refuse(address_of(request), what)
+            kind = "EZ key" if api == "ez" else "user key"
+            raise await self._throttle.refuse(address_of(request), kind)
 
-    async def _named(self, request: Request, batch: Batch) -> Batch:
+    async def _with_stat_name(
+        self, request: Request, batch: PostedBatch
+    ) -> PostedBatch:
         """
-        With the name of the stat, where the Classic API gives its key.
+        Replace the stat key, which the Classic API uses, with the name of the stat.
         """
         ((kind, key, amount, t),) = batch.points
         stat = self._keys.stat(key)
