@@ -153,7 +153,7 @@ class ExportTests(ServiceCase):
         lines = self.file.read_text().splitlines(keepends=True)
         for words, text, store in (
             ("line 2: is not JSON", [lines[0], "x\n", *lines[2:]], self.target),
-            ("breaks off after line 2", lines[:2], self.target),
+            ("it ends with line 2", lines[:2], self.target),
             ("the store has stats already", lines, self.store),
         ):
             self.file.write_text("".join(text))

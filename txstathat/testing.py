@@ -284,7 +284,7 @@ class _AnyStat:
     def stat(self, key: str) -> str:
         return key
 
-    async def look_again(self) -> None:
+    async def refresh(self) -> None:
         pass
 
 

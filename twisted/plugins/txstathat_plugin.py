@@ -1,5 +1,5 @@
 """
-Tells Twisted's ``twist`` of the collector.
+Makes the collector available to the ``twist`` command.
 """
 
 from twisted.application.service import ServiceMaker
@@ -7,6 +7,6 @@ from twisted.application.service import ServiceMaker
 stathat = ServiceMaker(
     "stathat",
     "txstathat.collector.tap",
-    "A StatHat of your own: takes points, keeps them, and tells them.",
+    "Run a StatHat of your own: a collector of points.",
     "stathat",
 )

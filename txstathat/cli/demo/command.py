@@ -31,7 +31,7 @@ from txstathat.cli.demo.tally import KickTally, Line, Tally, compare, table_of
 from txstathat.cli.demo.visitors import Visitors, day_before
 from txstathat.cli.reactor import run
 from txstathat.client.stathat import txStatHat
-from txstathat.collector.options import address_text
+from txstathat.collector.options import listen_url
 from txstathat.collector.service import CollectorService
 from txstathat.delivery import StatHatService
 from txstathat.export.client import StatHatExport
@@ -139,7 +139,7 @@ async def _run(reactor: Any, seconds: float, console: Console) -> list[Line]:
         root.putChild(b"", Redirect(b"charts/"))
         port = reactor.listenTCP(0, Site(root), interface="127.0.0.1")
         opened.push_async_callback(port.stopListening)
-        address = address_text(port.getHost())
+        address = listen_url(port.getHost())
         visitors = Visitors(f"{address}/shop", reactor, chance)
         for meter in (
             ReactorMeter(stats, 2, reactor=reactor),

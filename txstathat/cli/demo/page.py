@@ -4,17 +4,16 @@ A page that takes a while to make.
 
 from __future__ import annotations
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.python.failure import Failure
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request
+from twisted.web.server import Request
+
+from txstathat.web import CoroutineResource
 
 __all__ = ["AsyncPage"]
 
 
-class AsyncPage(Resource):
+class AsyncPage(CoroutineResource):
     """
-    A resource whose answer is awaited.
+    A page that a coroutine makes.
     """
 
     async def made(self, request: Request) -> bytes:
@@ -23,21 +22,8 @@ class AsyncPage(Resource):
         """
         raise NotImplementedError
 
-    def render(self, request: Request) -> int:
+    async def respond(self, request: Request) -> bytes:
         """
-        Answer when the page is made; a failure is Twisted's to tell.
+        Make the page.
         """
-        making: Deferred[bytes] = Deferred.fromCoroutine(self.made(request))
-
-        def answer(body: bytes) -> None:
-            request.write(body)
-            request.finish()
-
-        def broken(failure: Failure) -> None:
-            if not failure.check(CancelledError):
-                request.processingFailed(failure)
-
-        making.addCallback(answer).addErrback(broken)
-        # Who went away needs no page any more.
-        request.notifyFinish().addErrback(lambda _: making.cancel())
-        return NOT_DONE_YET
+        return await self.made(request)

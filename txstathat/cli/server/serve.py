@@ -24,8 +24,8 @@ from txstathat.collector.archive.archive import Archive
 from txstathat.collector.auth.keys import KINDS, KeyRefused, Keys
 from txstathat.collector.options import (
     STORE,
-    default_keep,
-    parse_keep,
+    default_retention,
+    parse_retention,
     read_webhooks,
 )
 from txstathat.collector.service import LISTEN, CollectorService
@@ -62,8 +62,8 @@ store_option = click.option(
     "--keep",
     multiple=True,
     metavar="SCALE=TIME",
-    help="How long to store detail, such as minute=7d or day=forever. May be repeated. "
-    f"[default: {default_keep()}]",
+    help="How long detail is kept, such as minute=7d or day=forever. May be repeated. "
+    f"[default: {default_retention()}]",
 )
 @click.option("--access-log", is_flag=True, help="Log requests, without secrets.")
 @click.option(
@@ -104,7 +104,7 @@ def serve(
     there is none: then the other commands work without any further setting.
     """
     try:
-        retention = parse_keep(keep)
+        retention = parse_retention(keep)
     except ValueError as error:
         raise click.UsageError(f"--keep: {error}") from None
     try:
@@ -266,7 +266,7 @@ def list_keys(store: str) -> None:
 
     async def work(opened: IStore) -> None:
         table = Table("name", "kind", "made", "stat")
-        for key in await Keys(opened).known():
+        for key in await Keys(opened).all():
             made = datetime.fromtimestamp(key.created_at, UTC)
             table.add_row(
                 key.name, KINDS[key.kind], f"{made:%Y-%m-%d %H:%M} UTC", key.stat
@@ -329,7 +329,7 @@ def add_stat(name: str, kind: str, store: str) -> None:
 
     async def work(opened: IStore) -> None:
         stat, keys = await Archive(opened).create(name, kind), Keys(opened)
-        for known in await keys.known():
+        for known in await keys.all():
             if known.stat == stat.name:
                 raise KeyRefused(
                     f"the stat {stat.name!r} has a key already; for another one, first "

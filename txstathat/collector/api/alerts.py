@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.web.server import Request
 
-from txstathat.collector.alerts.model import alert_of
+from txstathat.collector.alerts.model import parse_alert
 from txstathat.collector.alerts.records import AlertRecord, AlertRecords
 from txstathat.collector.alerts.webhooks import Webhooks
 from txstathat.collector.api.parameters import Parameters, path_of
@@ -41,7 +41,7 @@ class AlertsApi:
         Parameters(request, ())
         path = path_of(request)
         if path:
-            return _to_json(await self._records.one(_only(path)))
+            return _to_json(await self._records.get(_only(path)))
         return [_to_json(record) for record in (await self._records.all()).values()]
 
     async def _post(self, request: Request) -> Any:
@@ -51,7 +51,7 @@ class AlertsApi:
         if "stat_id" not in fields:
             raise Refusal(400, "stat_id: is missing; send the fields as a form")
         (stat,) = await self._archive.find([fields["stat_id"]])
-        alert = alert_of(fields, stat, self._archive.retention, self._webhooks.check)
+        alert = parse_alert(fields, stat, self._archive.retention, self._webhooks.check)
         await self._records.create(alert)
         return _to_json(AlertRecord(alert))
 

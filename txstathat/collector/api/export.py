@@ -30,7 +30,7 @@ from txstathat.collector.web.resources import (
     Branch,
     NotFound,
     address_of,
-    is_from_here,
+    is_same_origin,
 )
 from txstathat.errors import InvalidPoint
 
@@ -66,7 +66,7 @@ class Readers:
         :raises Refusal: 403 or 429 if the token is not known.
         """
         if not self._keys.may_read(token):
-            await self._keys.look_again()
+            await self._keys.refresh()
             if not self._keys.may_read(token):
                 raise await self._throttle.refuse(address_of(request), "access token")
 
@@ -83,7 +83,7 @@ class Readers:
         token = given.strip()
         if scheme.lower() == "basic":
             reads = request.method in (b"GET", b"HEAD")
-            if not reads and is_from_here(request) is False:
+            if not reads and is_same_origin(request) is False:
                 raise Refusal(403, "this was sent by a page of another site")
             try:
                 token = b64decode(token, validate=True).decode("utf-8")

@@ -39,7 +39,7 @@ class KeyChecker(Protocol):
     def stat(self, key: str) -> str | None:
         """Return the name of the stat that has this stat key."""
 
-    async def look_again(self) -> None:
+    async def refresh(self) -> None:
         """Read the keys again, since an unknown key may be a new one."""
 
 
@@ -99,7 +99,7 @@ class _Posts(AsyncResource):
         except BaseException as error:
             metrics.refused(error)
             raise
-        metrics.kept(len(batch.points), new, began)
+        metrics.stored(len(batch.points), new, began)
         request.setHeader("Content-Type", "application/json")
         if not batch.is_list:
             return b'{"status": 200, "msg": "ok"}'
@@ -135,7 +135,7 @@ class _Posts(AsyncResource):
     async def _check_key(self, request: Request, api: str, key: str) -> None:
         if self._keys.allow(api, key):
             return
-        await self._keys.look_again()
+        await self._keys.refresh()
         if not self._keys.allow(api, key):
             kind = "EZ key" if api == "ez" else "user key"
             raise await self._throttle.refuse(address_of(request), kind)
@@ -149,7 +149,7 @@ class _Posts(AsyncResource):
         ((kind, key, amount, t),) = batch.points
         stat = self._keys.stat(key)
         if stat is None:
-            await self._keys.look_again()
+            await self._keys.refresh()
             stat = self._keys.stat(key)
         if stat is None:
             raise await self._throttle.refuse(address_of(request), "stat key")
