@@ -256,10 +256,10 @@ class BackupTests(ServiceCase):
 
         async def write() -> None:
             while running:
-                await archive.keep(batch(*[Count(f"s{n}") for n in range(20)]))
+                await archive.add(batch(*[Count(f"s{n}") for n in range(20)]))
 
         writing = [Deferred.fromCoroutine(write()) for _ in range(3)]
-        yield archive.keep(batch(Count("first")))
+        yield archive.add(batch(Count("first")))
         copies = [self.mktemp() for _ in range(3)]
         for path in copies:
             size = yield backup_store(f"sqlite:{self.path}", path)
@@ -444,7 +444,7 @@ class RedisUrlTests(ServiceCase):
         ready = service.ready()
         service.startService()
         self.parts = yield ready
-        yield self.parts.archive.keep(batch(Count("a", 2)))
+        yield self.parts.archive.add(batch(Count("a", 2)))
         self.assertEqual((yield self.totals())["a"], Total("count", 1, 2))
 
 

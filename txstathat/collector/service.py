@@ -115,7 +115,7 @@ def build_collector(
     archive = Archive(store, retention=retention)
     keys, throttle, metrics = Keys(store), KeyThrottle(store.clock), CollectorMetrics()
     readers = Readers(keys, throttle)
-    root = IngestResource(archive.keep, keys, throttle, metrics)
+    root = IngestResource(archive.add, keys, throttle, metrics)
     export = ExportApi(archive, readers)
     command_line = CommandLineApi(archive, readers)
     root.putChild(b"x", export)

@@ -97,8 +97,16 @@ class Metrics(AsyncResource):
             ("wrong_keys", "Wrong keys.", self._throttle.wrong),
             ("write_retries", "Writes that were repeated.", batcher.retries),
             ("connections_cut", "Connections closed to make room.", metrics.cut),
-            ("notices_sent", "Notices of alerts that were delivered.", metrics.notices_sent),
-            ("notices_failed", "Attempts to deliver a notice that failed.", metrics.notices_failed),
+            (
+                "notices_sent",
+                "Notices of alerts that were delivered.",
+                metrics.notices_sent,
+            ),
+            (
+                "notices_failed",
+                "Attempts to deliver a notice that failed.",
+                metrics.notices_failed,
+            ),
             ("notices_dropped", "Notices that were given up.", metrics.notices_dropped),
         ):
             yield CounterMetricFamily(f"txstathat_{name}", text, value=count)

@@ -162,6 +162,7 @@ class Archive:
         )
         if result.outcome is WriteOutcome.MISMATCH:
             await self._refuse_kind(name, kind)
+        self._cardinality.learn([name])
         await self._trash.take(stat_id(name))
         return cast(Stat, await self.stat(name))
 

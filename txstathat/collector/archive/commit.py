@@ -97,9 +97,7 @@ async def write_requests(
         )
     # Both lists are in the order of the requests.
     shares, named = iter(results), iter(others)
-    return [
-        next(shares) if request.id is None else next(named) for request in requests
-    ]
+    return [next(shares) if request.id is None else next(named) for request in requests]
 
 
 async def _add(store: IStore, batches: Sequence[WriteBatch]) -> list[WriteResult]:
