@@ -25,6 +25,7 @@ from txstathat.collector.archive.stats import Stat
 from txstathat.collector.auth.keys import Keys
 from txstathat.collector.auth.throttle import KeyThrottle
 from txstathat.collector.errors import Refusal
+from txstathat.collector.web.request import drop_body, trust_body
 from txstathat.collector.web.resources import (
     AsyncResource,
     Branch,
@@ -68,7 +69,10 @@ class Readers:
         if not self._keys.may_read(token):
             await self._keys.refresh()
             if not self._keys.may_read(token):
+                # The refusal may be delayed: nothing large waits with it.
+                drop_body(request)
                 raise await self._throttle.refuse(address_of(request), "access token")
+        trust_body(request)
 
     async def check_header(self, request: Request) -> None:
         """

@@ -27,6 +27,8 @@ class Healthz(AsyncResource):
     :param archive: the stats.
     """
 
+    takes_body = False
+
     def __init__(self, archive: Archive) -> None:
         super().__init__()
         self._archive = archive
@@ -51,6 +53,8 @@ class Metrics(AsyncResource):
     :param archive: has the number of waiting writes.
     :param throttle: has the number of wrong keys.
     """
+
+    takes_body = False
 
     def __init__(
         self,

@@ -37,7 +37,7 @@ RECOUNT = 10.0
 LOOKUP_SECONDS = 1.0
 
 _DAY = 86_400
-# How many names are learned at once. To compute all ids at once would block the reactor.
+# How many names are learned at once. More would block the reactor for long.
 _NAMES_AT_ONCE = 2_000
 
 
@@ -60,8 +60,8 @@ class CardinalityLimiter:
     """
     Knows the names of the stats, and limits how many new ones are created.
 
-    The names are a cache. A name that is not in it is looked up in the store, so several
-    collectors can share a store.
+    The names are a cache. A name that is not in it is looked up in the store, so
+    several collectors can share a store.
 
     :param store: the store.
     :param max_stats: the largest number of stats.

@@ -7,8 +7,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
+from urllib.parse import unquote_plus
 
 from twisted.internet.defer import Deferred
 from twisted.web.resource import Resource
@@ -19,13 +20,20 @@ from txstathat.collector.errors import Refusal
 from txstathat.collector.ingest.parse import PostedBatch, read_request
 from txstathat.collector.limits import MAX_FORM, PATHS
 from txstathat.collector.metrics import CollectorMetrics
+from txstathat.collector.web.request import drop_body, has_body, trust_body
 from txstathat.collector.web.resources import AsyncResource, NotFound, address_of
 
 __all__ = ["IngestResource", "KeyChecker"]
 
 
 # How a body in JSON shows its key. Within the texts of JSON quotes are escaped.
-_KEYS = [re.compile(rb'"%b"\s*:\s*"([^"\\]*)"' % name) for name in (b"ezkey", b"email")]
+_JSON_KEYS = [
+    re.compile(rb'"%b"\s*:\s*"([^"\\]*)"' % name) for name in (b"ezkey", b"email")
+]
+# How a form shows its key.
+_FORM_KEY = re.compile(rb"(?:^|&)(?:ezkey|email|ukey)=([^&]*)&")
+# A JSON body of more bytes is parsed only if the key that it shows is valid.
+_PARSE_FIRST = 1024
 
 
 class KeyChecker(Protocol):
@@ -67,6 +75,10 @@ class IngestResource(Resource):
         for path in PATHS:
             self.putChild(path[1:].encode(), _Posts(path, add, keys, throttle, metrics))
 
+    #: Whether the root, or an unknown path below it, accepts a body; see
+    #: :meth:`CollectorSite.takes_body`.
+    takes_body = False
+
     def getChild(self, path: bytes, request: Request) -> Resource:
         """
         Return the resource for an unknown path.
@@ -75,6 +87,8 @@ class IngestResource(Resource):
 
 
 class _Posts(AsyncResource):
+    takes_body = True
+
     def __init__(
         self,
         path: str,
@@ -114,43 +128,74 @@ class _Posts(AsyncResource):
             raise Refusal(404, "post to /ez, /c or /v")
         if request.getHeader("content-encoding") not in (None, "identity"):
             raise Refusal(415, "send the body as it is, without a Content-Encoding")
-        body = request.content.read()  # type: ignore[union-attr]
-        if len(body) > MAX_FORM:
+        batch = self._parse(request)
+        if isinstance(batch, _UnknownKey):
+            await self._keys.refresh()
+            batch = self._parse(request)
+        if isinstance(batch, _UnknownKey):
+            # The refusal may be delayed: nothing large waits with it.
+            drop_body(request)
+            raise await self._throttle.refuse(address_of(request), batch.kind)
+        trust_body(request)
+        return batch
+
+    def _parse(self, request: Request) -> PostedBatch | _UnknownKey:
+        if not has_body(request):
+            # Too many bodies with unknown keys were in memory.
+            raise Refusal(503, "too many requests at once; try again", retry_after=1)
+        content = request.content
+        content.seek(0)  # type: ignore[union-attr]
+        body = content.read()  # type: ignore[union-attr]
+        content_type = request.getHeader("content-type") or ""
+        if len(body) > _PARSE_FIRST:
             # It takes a while to parse so much: the key comes first.
-            matches = [found[1] for each in _KEYS if (found := each.search(body))]
-            key = matches[0].decode("utf-8", "replace") if matches else ""
-            await self._check_key(request, "ez", key)
+            shown = _json_key(body)
+            must_show = len(body) > MAX_FORM
+            if (shown or must_show) and not self._keys.allow("ez", shown or ""):
+                return _UnknownKey("EZ key")
         batch = read_request(
             self._path,
             query=request.uri.partition(b"?")[2],
-            content_type=request.getHeader("content-type") or "",
+            content_type=content_type,
             body=body,
             batch_id=request.getHeader("idempotency-key"),
         )
-        await self._check_key(request, batch.api, batch.key)
+        if not self._keys.allow(batch.api, batch.key):
+            return _UnknownKey("EZ key" if batch.api == "ez" else "user key")
         if batch.api == "ez":
             return batch
-        return await self._with_stat_name(request, batch)
-
-    async def _check_key(self, request: Request, api: str, key: str) -> None:
-        if self._keys.allow(api, key):
-            return
-        await self._keys.refresh()
-        if not self._keys.allow(api, key):
-            kind = "EZ key" if api == "ez" else "user key"
-            raise await self._throttle.refuse(address_of(request), kind)
-
-    async def _with_stat_name(
-        self, request: Request, batch: PostedBatch
-    ) -> PostedBatch:
-        """
-        Replace the stat key, which the Classic API uses, with the name of the stat.
-        """
-        ((kind, key, amount, t),) = batch.points
-        stat = self._keys.stat(key)
+        # The Classic API uses the key of a stat, not its name.
+        ((kind, stat_key, amount, t),) = batch.points
+        stat = self._keys.stat(stat_key)
         if stat is None:
-            await self._keys.refresh()
-            stat = self._keys.stat(key)
-        if stat is None:
-            raise await self._throttle.refuse(address_of(request), "stat key")
+            return _UnknownKey("stat key")
         return replace(batch, points=[(kind, stat, amount, t)])
+
+    def shows_key(self, head: bytes) -> bool:
+        """
+        Return whether the beginning of a body shows a valid key.
+        """
+        key = _json_key(head)
+        if key is None and (form := _FORM_KEY.search(head)):
+            key = unquote_plus(form[1].decode("latin-1"))
+        api = "ez" if self._path == "/ez" else "classic"
+        return key is not None and self._keys.allow(api, key)
+
+
+@dataclass(frozen=True, slots=True)
+class _UnknownKey:
+    """
+    The result of a request without a valid key.
+
+    :ivar kind: the words for the kind of key that was expected.
+    """
+
+    kind: str
+
+
+def _json_key(body: bytes) -> str | None:
+    for pattern in _JSON_KEYS:
+        found = pattern.search(body)
+        if found:
+            return found[1].decode("utf-8", "replace")
+    return None
