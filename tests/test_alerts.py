@@ -816,7 +816,8 @@ class MonitorTests(AlertCase):
         """The oldest notice is dropped and counted."""
         id = self.create_many_errors()
         old = [
-            AlertNotice("fired", number, NOW, 1, next_at=1e12) for number in range(30)
+            AlertNotice("fired", number, NOW, 1, next_at=NOW + 1200)
+            for number in range(30)
         ]
         record = self.record(id)
         full = replace(record, notices=tuple(old[:MAX_NOTICES]))
@@ -1100,7 +1101,7 @@ class SeveralOnSqliteTests(TestCase):
             )
             for store in stores
         ]
-        yield Archive(stores[0]).keep(batch(Count("a", 11)))
+        yield Archive(stores[0]).add(batch(Count("a", 11)))
         ids = [f"{number:02}" for number in range(20)]
         for id in ids:
             created = alert(id=id, time_window="5m", threshold=10)

@@ -633,10 +633,12 @@ class SiteTests(SynchronousTestCase):
         self.assertEqual(self.drip(self.connect(), head, 60), HEADER_SECONDS)
 
     def test_dripped_body(self) -> None:
-        """Nor does sending a body byte by byte, which has its own time limit."""
-        channel = self.connect()
-        channel.dataReceived(b"POST /ez HTTP/1.1\r\nContent-Length: 9999\r\n\r\n")
-        self.assertEqual(self.drip(channel, b"", 120), BODY_SECONDS)
+        """Nor does sending a body byte by byte, which has more time with a valid key."""
+        head = b"POST /ez HTTP/1.1\r\nContent-Length: 9999\r\n\r\n"
+        for start, seconds in ((b"", HEADER_SECONDS), (b"ezkey=k&", BODY_SECONDS)):
+            channel = self.connect()
+            channel.dataReceived(head + start)
+            self.assertEqual(self.drip(channel, b"", 120), seconds)
 
     def test_kept_alive(self) -> None:
         """A connection can be idle between requests; each request has the full time."""

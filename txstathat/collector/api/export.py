@@ -221,7 +221,7 @@ class ExportApi(_Api):
         for one in series:
             if waiting > _POINTS_AT_ONCE:
                 waiting = 0
-                await deferLater(self._archive.store.clock, 0)
+                await deferLater(self._archive.timers, 0)
             waiting += len(one.buckets)
             texts.append(_json(_data(one)))
         return f"[{', '.join(texts)}]"

@@ -15,6 +15,7 @@ from typing import NoReturn, cast
 from uuid import uuid4
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 
 from txstathat.collector.archive.all_time import all_time_of, first_time
 from txstathat.collector.archive.cardinality import MAX_STATS, CardinalityLimiter
@@ -69,6 +70,7 @@ class Archive:
         ever. Scales that are not in it have the default of
         :data:`~txstathat.collector.archive.stats.RETENTION`.
     :param max_stats: the largest number of stats.
+    :param timers: schedules what waits; by default the store's clock.
     :raises ValueError: if a scale is unknown, or its time is not positive.
     """
 
@@ -78,12 +80,16 @@ class Archive:
         *,
         retention: Mapping[str, float | None] | None = None,
         max_stats: int = MAX_STATS,
+        timers: IReactorTime | None = None,
     ) -> None:
         self.store = store
+        self.timers: IReactorTime = timers or store.clock
         self.retention = _checked(retention or {})
         self._history = Retention(store, self.retention)
-        self._cardinality = CardinalityLimiter(store, max_stats)
-        self._writer = PointWriter(store, self.retention, self._cardinality)
+        self._cardinality = CardinalityLimiter(store, max_stats, self.timers)
+        self._writer = PointWriter(
+            store, self.timers, self.retention, self._cardinality
+        )
         self._comments = Comments(store)
         self._trash = Trash(store)
 

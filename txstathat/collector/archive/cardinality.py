@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
@@ -65,11 +66,13 @@ class CardinalityLimiter:
 
     :param store: the store.
     :param max_stats: the largest number of stats.
+    :param timers: schedules what waits.
     """
 
-    def __init__(self, store: IStore, max_stats: int) -> None:
+    def __init__(self, store: IStore, max_stats: int, timers: IReactorTime) -> None:
         self._store = store
         self._max_stats = max_stats
+        self._timers = timers
         self._names: dict[str, str] = {}  # by id
         self._known: set[str] = set()
         # When the names of all stats were read; None before that.
@@ -162,7 +165,7 @@ class CardinalityLimiter:
     def _seconds_since_read(self) -> float:
         if self._read_at is None:
             return float("inf")
-        return self._store.clock.seconds() - self._read_at
+        return self._timers.seconds() - self._read_at
 
     def _read_all(self) -> Deferred[None]:
         """
@@ -176,7 +179,7 @@ class CardinalityLimiter:
 
     def _end_read(self, result: Failure | None) -> None:
         if result is None:
-            self._read_at = self._store.clock.seconds()
+            self._read_at = self._timers.seconds()
         waiting, self._waiting = self._waiting, []
         for one in waiting:
             one.callback(result)
@@ -186,7 +189,7 @@ class CardinalityLimiter:
         names = list(await self._store.definitions())
         for start in range(0, len(names), _NAMES_AT_ONCE):
             if start:
-                await deferLater(self._store.clock, 0)
+                await deferLater(self._timers, 0)
             self.learn(names[start : start + _NAMES_AT_ONCE])
         self.forget(before.difference(names))
 

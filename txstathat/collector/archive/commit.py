@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import count
 from uuid import uuid4
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from txstathat.collector.archive.delta import BatchDelta, NotMergeable
@@ -66,6 +67,7 @@ async def write_requests(
     store: IStore,
     requests: Sequence[PendingWrite],
     retention: Mapping[str, float | None],
+    timers: IReactorTime,
 ) -> list[WriteResult]:
     """
     Write requests, each whole or not at all.
@@ -73,34 +75,41 @@ async def write_requests(
     :param store: the store.
     :param requests: the requests.
     :param retention: the scales to store, coarsest first, and for how many seconds.
+    :param timers: schedules repetitions.
     :returns: the results, in the order of the requests.
     """
     without_id = [request for request in requests if request.id is None]
     with_id = [request for request in requests if request.id is not None]
     if len(without_id) < 2:
-        return await _add(store, [request.batch(retention) for request in requests])
+        return await _add(
+            store, timers, [request.batch(retention) for request in requests]
+        )
     deltas = [request.delta for request in without_id]
     # The store's thread merges them, since that may take a while.
     merged = _own_batch(lambda: BatchDelta.merge(deltas).amounts(retention))
     try:
         shared, *others = await _add(
-            store, [merged, *(request.batch(retention) for request in with_id)]
+            store, timers, [merged, *(request.batch(retention) for request in with_id)]
         )
     except NotMergeable:
-        return await _add(store, [request.batch(retention) for request in requests])
+        return await _add(
+            store, timers, [request.batch(retention) for request in requests]
+        )
     if shared.outcome is WriteOutcome.ADDED:
         results = [shared] * len(without_id)
     else:
         # One of them cannot be added; the others can.
         results = await _add(
-            store, [request.batch(retention) for request in without_id]
+            store, timers, [request.batch(retention) for request in without_id]
         )
     # Both lists are in the order of the requests.
     shares, named = iter(results), iter(others)
     return [next(shares) if request.id is None else next(named) for request in requests]
 
 
-async def _add(store: IStore, batches: Sequence[WriteBatch]) -> list[WriteResult]:
+async def _add(
+    store: IStore, timers: IReactorTime, batches: Sequence[WriteBatch]
+) -> list[WriteResult]:
     """
     Add batches, and repeat a write that was partly applied: the sender of a request
     without an id cannot repeat it.
@@ -111,13 +120,13 @@ async def _add(store: IStore, batches: Sequence[WriteBatch]) -> list[WriteResult
             results = await store.add(batches)
             break
         except StoreUnavailable as error:
-            now = store.clock.seconds()
+            now = timers.seconds()
             if interrupted_at is None and isinstance(error, StoreInterrupted):
                 interrupted_at = now
             delay = retry_delay(attempt)
             if interrupted_at is None or now + delay > interrupted_at + FINISH_SECONDS:
                 raise
-        await deferLater(store.clock, delay)
+        await deferLater(timers, delay)
     # A batch without an id that the store calls repeated was repeated above.
     return [
         WriteResult(WriteOutcome.ADDED)

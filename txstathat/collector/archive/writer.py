@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Mapping
 
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IReactorTime
 
 from txstathat.collector.archive.cardinality import CardinalityLimiter
 from txstathat.collector.archive.commit import PendingWrite, write_requests
@@ -32,6 +33,7 @@ class PointWriter:
     Writes the points of requests.
 
     :param store: the store.
+    :param timers: schedules what waits.
     :param retention: the scales to store, coarsest first, and for how many seconds.
     :param cardinality: limits the number of new stats.
 
@@ -42,15 +44,17 @@ class PointWriter:
     def __init__(
         self,
         store: IStore,
+        timers: IReactorTime,
         retention: Mapping[str, float | None],
         cardinality: CardinalityLimiter,
     ) -> None:
         self._store = store
+        self._timers = timers
         self._retention = retention
         self._cardinality = cardinality
         # A write is tried once: the sender repeats it, under the same id.
         self.batcher: WriteBatcher[PendingWrite, WriteResult] = WriteBatcher(
-            self._write, store.clock, timeout=0, linger=LINGER
+            self._write, timers, timeout=0, linger=LINGER
         )
         self.waiting_points = 0
 
@@ -97,7 +101,7 @@ class PointWriter:
 
     def _write(self, requests: list[PendingWrite]) -> Deferred[list[WriteResult]]:
         return Deferred.fromCoroutine(
-            write_requests(self._store, requests, self._retention)
+            write_requests(self._store, requests, self._retention, self._timers)
         )
 
 
