@@ -65,7 +65,7 @@ class ExportTests(ServiceCase):
     def test_round(self) -> Any:
         """All is in the other store, once; the file is for its owner only."""
         yield self.start()
-        yield self.parts.archive.keep(
+        yield self.parts.archive.add(
             batch(Count("a", 2), Value("b/é <b>", 0.5), Count("a", 3, 1_363_118_126))
         )
         status, told = yield self.shell("export", str(self.file), "--store", self.store)
@@ -77,7 +77,7 @@ class ExportTests(ServiceCase):
         for key in self.keys.values():
             self.assertNotIn(key, self.file.read_text())
         before = self.cells(self.store)
-        yield self.parts.archive.keep(batch(Count("a", 4)))
+        yield self.parts.archive.add(batch(Count("a", 4)))
         for words in ("into the store.", "is in the store already: there is nothing"):
             status, told = yield self.shell(
                 "import", str(self.file), "--store", self.target
@@ -98,7 +98,7 @@ class ExportTests(ServiceCase):
         """An import that was killed goes on where it was."""
         yield self.start()
         now = int(self.parts.archive.store.clock.seconds())
-        yield self.parts.archive.keep(
+        yield self.parts.archive.add(
             batch(*(Count(f"s{n % 400}", n, now - 61 * n) for n in range(4_000)))
         )
         status, _ = yield self.shell("export", str(self.file), "--store", self.store)
@@ -135,7 +135,7 @@ class ExportTests(ServiceCase):
     def test_failures(self) -> Any:
         """What cannot be is told in words, and leaves nothing half done."""
         yield self.start()
-        yield self.parts.archive.keep(batch(Count("a", 2)))
+        yield self.parts.archive.add(batch(Count("a", 2)))
         self.file.write_text("mine")
         export = ("export", str(self.file), "--store")
         for words, store in (

@@ -31,7 +31,7 @@ from txstathat.collector.auth.throttle import (
     KeyThrottle,
 )
 from txstathat.collector.errors import Refusal
-from txstathat.collector.ingest.parse import Batch, read_request
+from txstathat.collector.ingest.parse import PostedBatch, read_request
 from txstathat.collector.limits import MAX_BATCH, MAX_BODY, MAX_FORM
 from txstathat.collector.service import build_collector
 from txstathat.collector.web.site import CollectorSite
@@ -41,7 +41,7 @@ from txstathat.stores import open_store
 from txstathat.testing import FakeStatHat
 
 
-def read_json(body: Any, batch_id: str | None = None) -> Batch:
+def read_json(body: Any, batch_id: str | None = None) -> PostedBatch:
     text = body if isinstance(body, (str, bytes)) else json.dumps(body)
     return read_request(
         "/ez",
@@ -117,7 +117,7 @@ class IngestTests(SynchronousTestCase):
                 ("value", "d", 0.7, 5),
             ],
         )
-        self.assertTrue(batch.many)
+        self.assertTrue(batch.is_list)
 
     def test_json_of_other_senders(self) -> None:
         """What some published clients send: email, null, amounts as text, exponents."""
@@ -138,7 +138,7 @@ class IngestTests(SynchronousTestCase):
             (data('{"stat": "a", "value": 1e+06}'), [("value", "a", 1e6, None)]),
         ):
             batch = read_json(body)
-            self.assertEqual((batch.key, batch.many), ("k", True))
+            self.assertEqual((batch.key, batch.is_list), ("k", True))
             if points is None:
                 points = [("count", "a b", 2, None), ("count", "a c", 2, None)]
             self.assertEqual(list(batch.points), points)
@@ -383,7 +383,7 @@ class IngestResourceTests(SynchronousTestCase):
         form = {"ukey": self.here.user, "key": key, "count": "1"}
         status, answer = self.ask("POST", "/c", form)
         self.assertEqual(
-            (status, answer["msg"][:28]), (400, "'latency' is a value stat; i")
+            (status, answer["msg"][:28]), (400, "'latency' is a value stat; s")
         )
         status, answer = self.ask("POST", "/c", {**form, "key": "another"})
         self.assertEqual(

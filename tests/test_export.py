@@ -87,7 +87,7 @@ class CollectorCase(SynchronousTestCase):
 
     def keep(self, *points: Any) -> None:
         """Have points kept."""
-        self.successResultOf(self.here.parts.archive.keep(batch(*points)))
+        self.successResultOf(self.here.parts.archive.add(batch(*points)))
 
     def ids(self) -> tuple[str, ...]:
         """The ids of the stats, by name."""
@@ -171,7 +171,7 @@ class CollectorCase(SynchronousTestCase):
         (load, _) = self.ids()
         for status, words, ids, timeframe in (
             (404, "no stat with the id", "nonsense", "1w3h"),
-            (400, "minutes are kept for 26 hours", load, "3d1m"),
+            (400, "minutes are stored for 26 hours", load, "3d1m"),
         ):
             error = self.failureResultOf(
                 self.client.data(ids, timeframe), StatHatAPIError

@@ -95,7 +95,7 @@ class PageCase(SynchronousTestCase):
 
     def keep(self, *points: Any) -> None:
         """Store points."""
-        self.successResultOf(self.here.parts.archive.keep(batch(*points)))
+        self.successResultOf(self.here.parts.archive.add(batch(*points)))
 
     def now(self, waited: Any) -> Any:
         """The result of a coroutine that does not wait."""
@@ -668,7 +668,7 @@ class StatTests(PageCase):
         for wrong, words in (
             ("x", "must be a duration and an interval"),
             ("1y1m", "has 525,"),
-            ("9d5m", "minutes are kept for 26 hours"),
+            ("9d5m", "minutes are stored for 26 hours"),
             ("1001m1m", "1001m1m has 1,001 points, and a page shows at most 1,000"),
             ("%22%3E%3Cb%3E", "must be a duration and an interval"),
         ):

@@ -71,7 +71,7 @@ class PagesCase(TestCase):
 
     def keep(self, *points: Any) -> Any:
         """Store points."""
-        return self.parts.archive.keep(batch(*points))
+        return self.parts.archive.add(batch(*points))
 
     def arrive(self, condition: str) -> Any:
         """Wait until an expression is true, across page loads."""

@@ -32,11 +32,12 @@ from txstathat.client.outcome import (
     outcome_of_failure,
     outcome_of_reply,
 )
-from txstathat.client.payload import Payload, check_batch_id, numbered_ids
+from txstathat.client.payload import Payload, numbered_ids
 from txstathat.errors import InvalidPoint, StatHatBusy
 from txstathat.http.exchange import Transport
 from txstathat.http.responses import Reply
 from txstathat.interfaces import IStatHat
+from txstathat.points.batch_id import check_batch_id
 from txstathat.points.model import (
     Amount,
     Count,

@@ -7,9 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from txstathat.errors import InvalidPoint
-from txstathat.points.batch_id import MAX_BATCH_ID, is_batch_id
-from txstathat.points.model import Count, Point, as_point_list, shown
+from txstathat.points.batch_id import check_batch_id
+from txstathat.points.model import Count, Point, as_point_list
 from txstathat.points.wire import (
     classic_form_point,
     form_point,
@@ -24,7 +23,6 @@ __all__ = [
     "PATHS",
     "MAX_POINTS",
     "Payload",
-    "check_batch_id",
     "classic_payloads",
     "ez_payloads",
     "numbered_ids",
@@ -122,20 +120,6 @@ def read_classic_payload(payload: Payload) -> list[Point]:
     :raises ValueError: if the payload is of another origin.
     """
     return [read_form_point(payload.body, "key")]
-
-
-def check_batch_id(batch_id: object) -> None:
-    """
-    Check a batch id; see :func:`~txstathat.points.batch_id.is_batch_id`.
-
-    :raises InvalidPoint: if it is not valid.
-    """
-    if not isinstance(batch_id, str) or not is_batch_id(batch_id):
-        raise InvalidPoint(
-            "batch_id",
-            f"must be 1 to {MAX_BATCH_ID} printable ASCII characters, without a space "
-            f"at either end, not {shown(batch_id)}",
-        )
 
 
 def numbered_ids(batch_id: str | None, number: int) -> list[str | None]:
