@@ -18,6 +18,7 @@ from twisted.internet.defer import inlineCallbacks
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from tests.delivery import FULL
 from tests.stores import NOW, SqliteHost
 from tests.test_stores import ADDED, batch, key
 from txstathat.errors import StoreError, StoreTooNew, StoreUnavailable
@@ -148,6 +149,56 @@ class BackendTests(SynchronousTestCase):
         backend.add([batch("c", {"k1": 1})])
         self.assertEqual([backend.drop_expired(20) for _ in range(3)], [20, 5, 0])
         self.assertEqual(self.rows(backend, "cell"), 1)
+
+    def test_drop_expired_says_when_it_is_done(self) -> None:
+        """
+        It deletes fewer rows than its limit only when none are left, whatever the
+        numbers of cells in the time buckets.
+        """
+        for limit in (1, 2, 3, 7, 20):
+            backend = self.backend()
+            buckets = {f"{limit}-{n}": n % 4 + 1 for n in range(30)}
+            for label, size in buckets.items():
+                cells = {f"k{k}": 1 for k in range(size)}
+                backend.add([batch(label, cells, label=label, ttl=5, id_ttl=5)])
+            self.now += 50
+            before = self.rows(backend, "cell") + self.rows(backend, "batch")
+            while (deleted := backend.drop_expired(limit)) == limit:
+                before -= deleted
+            self.assertEqual(before - deleted, 0)
+            self.assertEqual(
+                [self.rows(backend, one) for one in ("cell", "batch", "dead")],
+                [0, 0, 0],
+            )
+
+    def test_steady_state(self) -> None:
+        """
+        With far more expiring rows than one sweep deletes, the number of rows and the
+        size of the file stay constant: 10,000 stats a minute, stored ten minutes.
+        """
+        stats, minutes = (10_000, 60) if FULL else (400, 40)
+        backend = self.backend(sweep_rows=stats // 5)
+        names = [f"s{n}" for n in range(stats)]
+        sizes, pages = [], []
+        for minute in range(minutes):
+            label = str(minute)
+            for part in range(4):
+                increment = Increment(
+                    [TimeBucket("minute", label, 600)],
+                    {name: {"k": event(1)} for name in names[part::4]},
+                )
+                amounts = Amounts(dict.fromkeys(names[part::4], "d"), [increment])
+                one = WriteBatch(f"{label} {part}", "", lambda it=amounts: it, 600)
+                self.assertEqual(backend.add([one]), [ADDED])
+                self.now += 15
+            tables = ("cell", "stretch", "dead", "batch")
+            sizes.append(sum(self.rows(backend, table) for table in tables))
+            pages.append(backend._writer.execute("PRAGMA page_count").fetchone()[0])
+        # Ten minutes are stored; a sweep comes at most a minute late, and then needs
+        # as long again.
+        self.assertLess(max(sizes), 2 * stats * 13)
+        self.assertLessEqual(max(sizes[20:]), max(sizes[:20]))
+        self.assertLess(pages[-1], pages[19] * 1.1)
 
     def sums(self, backend: SqliteBackend, *labels: str) -> list[int | None]:
         """The sums in the cell ``k`` of some time buckets."""
