@@ -28,6 +28,8 @@ SCHEMES = {
     "unix": StoreKind.REDIS,
     "redis+cluster": StoreKind.REDIS,
     "rediss+cluster": StoreKind.REDIS,
+    "redis+sentinel": StoreKind.REDIS,
+    "rediss+sentinel": StoreKind.REDIS,
 }
 
 
