@@ -14,7 +14,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
-from tests.stores import ClusterHost, MemoryHost, RedisHost, SqliteHost
+from tests.stores import ClusterHost, MemoryHost, RedisHost, SqliteHost, ValkeyHost
 from txstathat.errors import StoreClosed
 from txstathat.stores import (
     Addition,
@@ -456,6 +456,12 @@ class RedisTests(Contract, TestCase):
     """On Redis."""
 
     host = RedisHost
+
+
+class ValkeyTests(Contract, TestCase):
+    """On Valkey, where it is installed."""
+
+    host = ValkeyHost
 
 
 class ClusterTests(Contract, TestCase):

@@ -8,7 +8,8 @@ keys.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -59,15 +60,18 @@ class RedisBackend:
     A Redis server, or a Redis Cluster.
 
     :param url: see :mod:`txstathat.stores.redis`.
-    :raises ValueError: if it is not valid.
+    :param monotonic: a monotonic clock, in seconds.
+    :raises ValueError: if the URL is not valid.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(
+        self, url: str, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         parts = urlsplit(url)
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         self._keys = KeyNames(query.pop("prefix", PREFIX))
         self._connections = Connections(
-            urlunsplit(parts._replace(query=urlencode(query)))
+            urlunsplit(parts._replace(query=urlencode(query))), monotonic
         )
         self._clustered = self._connections.clustered
         self._client: Any = None

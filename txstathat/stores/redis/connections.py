@@ -75,7 +75,7 @@ class _Failover:
         """Read a reply. ``redis.exceptions.ConnectionError`` means: try again."""
         try:
             return super().read_response(*args, **options)  # type: ignore[misc]
-        except exceptions.ConnectionError:
+        except (exceptions.ConnectionError, exceptions.TimeoutError):
             self._on_failure()
             raise
         except exceptions.ResponseError as error:
