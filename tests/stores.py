@@ -105,6 +105,7 @@ class RedisServer:
                     self._program,
                     *("--port", str(self.port), "--bind", self.host),
                     *("--dir", self._folder, "--save", ""),
+                    *("--repl-diskless-sync-delay", "0"),
                     *self._options,
                 ],
                 stdout=log,

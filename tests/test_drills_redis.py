@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import trustme
-from redis import Redis
+from redis import Redis, RedisError
 from twisted.internet import reactor
 from twisted.internet.defer import DeferredList, inlineCallbacks
 from twisted.internet.task import deferLater
@@ -27,7 +27,7 @@ from tests.delivery import FULL
 from tests.stores import RedisSentinel, RedisServer, free_port, wait_until
 from tests.support import logged
 from tests.test_stores import ADDED, batch, key
-from txstathat.errors import StoreUnavailable
+from txstathat.errors import StoreError, StoreUnavailable
 from txstathat.metrica import Metrica
 from txstathat.stores import IStore, open_store
 from txstathat.stores.redis.backend import RedisBackend
@@ -238,10 +238,13 @@ class SentinelTests(TestCase):
         replica = ("--replicaof", "127.0.0.1", str(self.servers[0].port))
         self.servers.append(RedisServer(*replica))
         self.addCleanup(self.servers[1].remove)
+        # Else the sentinel would see the replica only when it looks again, after 10 s.
+        second = self.servers[1]
+        wait_until(lambda: b"master_link_status:up" in second.command("INFO"))
         for server in reversed(self.servers):
             for setting in ("masterauth", "requirepass"):
                 server.command("CONFIG", "SET", setting, "server-secret")
-        self.client = Redis(port=self.servers[0].port, password="server-secret")
+        self.client = Redis("127.0.0.1", self.servers[0].port, password="server-secret")
         self.addCleanup(self.client.close)
 
     def start_sentinel(self) -> str:
@@ -262,6 +265,7 @@ class SentinelTests(TestCase):
         )
         self.addCleanup(sentinel.remove)
         self.sentinel = Redis(
+            host="127.0.0.1",
             port=tls,
             password="sentinel-secret",
             ssl=True,
@@ -296,9 +300,11 @@ class SentinelTests(TestCase):
         yield load.check(self, "primary killed")
         self.assertEqual(
             self.sentinel.sentinel_get_master_addr_by_name("main"),
-            ("127.0.0.1", self.servers[1].port),
+            (b"127.0.0.1", self.servers[1].port),
         )
-        client = Redis(port=self.servers[1].port, password="server-secret", db=2)
+        client = Redis(
+            "127.0.0.1", self.servers[1].port, password="server-secret", db=2
+        )
         self.addCleanup(client.close)
         self.assertEqual(client.get("txstathat:{names}:version"), b"1")
 
@@ -306,19 +312,52 @@ class SentinelTests(TestCase):
     def test_refused(self) -> Any:
         """An unknown service and a wrong password are errors that show no secret."""
         url = self.start_sentinel()
-        for other in (
-            url.replace("/main/", "/other/"),
-            url.replace("sentinel_password=sentinel", "sentinel_password=wrong"),
-            url.replace("sentinel_ssl_ca_certs", "sentinel_client_name"),
+        for other, words in (
+            (url.replace("/main/", "/other/"), "No such master"),
+            (
+                url.replace("=sentinel-secret", "=wrong-secret"),
+                "invalid username-password",
+            ),
+            (url.replace("sentinel_ssl_ca_certs", "sentinel_client_name"), "CERTIF"),
+            (url.replace("sentinel_ssl=true", "sentinel_ssl=false"), "Connection"),
+            (url.replace(":server-secret", ":wrong-secret"), "refused the password"),
         ):
-            error = yield self.assertFailure(open_store(other), StoreUnavailable)
-            self.assertIn("no sentinel knows a primary", str(error))
+            error = yield self.assertFailure(open_store(other), StoreError)
+            self.assertIn(words, str(error))
             self.assertNotIn("secret", repr(error))
+
+
+class SentinelUrlTests(SynchronousTestCase):
+    """URLs of services behind sentinels."""
+
+    def test_refused(self) -> None:
+        """An invalid URL is refused; the message shows its form, and no password."""
+        for rest in (
+            "",
+            "host:26379",
+            "/main/0",
+            "host:26379/main/zero",
+            "host:26379/main/0/1",
+            "host:26379,/main",
+            "host:port/main",
+            "a:pw@b@c:1:2/main",
+        ):
+            error = self.assertRaises(
+                ValueError, RedisBackend, f"redis+sentinel://{rest}"
+            )
+            self.assertIn(
+                "redis+sentinel://HOST:26379,HOST:26379/SERVICE/DB", str(error)
+            )
+            self.assertNotIn("pw", str(error))
+        url = "redis+sentinel://:pw@host/main?sentinel_nonsense=pw"
+        error = self.assertRaises(ValueError, RedisBackend(url).open)
+        self.assertIn("sentinel_", str(error))
+        self.assertNotIn("pw", str(error))
 
 
 def _known_replicas(sentinel: Any) -> int:
     try:
         found = sentinel.sentinel_master("main")
-    except Exception:
+    except RedisError:
         return -1  # it is still starting
     return int(found["num-slaves"])

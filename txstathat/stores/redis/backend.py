@@ -16,7 +16,6 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from redis import exceptions
 from redis.cluster import RedisCluster
-from redis.sentinel import MasterNotFoundError
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -329,10 +328,6 @@ def _translate_errors() -> Iterator[None]:
     except exceptions.MovedError as error:
         raise StoreError(
             "Redis: this is a node of a cluster; use redis+cluster:// in the URL"
-        ) from error
-    except MasterNotFoundError as error:
-        raise StoreUnavailable(
-            f"Redis: no sentinel knows a primary that works: {error}"
         ) from error
     except (
         exceptions.ConnectionError,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Lock, local
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
@@ -30,6 +30,7 @@ from redis.connection import (
 )
 from redis.retry import Retry
 from redis.sentinel import (
+    MasterNotFoundError,
     Sentinel,
     SentinelConnectionPool,
     SentinelManagedConnection,
@@ -56,6 +57,12 @@ _NOT_PRIMARY_ERRORS = (
     exceptions.ReadOnlyError,
     exceptions.MasterDownError,
     exceptions.ClusterDownError,
+)
+
+_SENTINEL_ERRORS = (
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,
+    exceptions.ResponseError,
 )
 
 
@@ -100,11 +107,23 @@ class _UnixConnection(_Failover, UnixDomainSocketConnection):
     """A connection to a server on this machine."""
 
 
-class _SentinelConnection(_Failover, SentinelManagedConnection):
+class _Rediscover:
+    """
+    Asks the sentinels again before it connects again. (A connection of redis-py does so
+    only when it leaves the pool, and else connects to the address from before.)
+    """
+
+    def send_packed_command(self, *args: Any, **options: Any) -> None:
+        """Send a command."""
+        self.connect()  # type: ignore[attr-defined]
+        super().send_packed_command(*args, **options)  # type: ignore[misc]
+
+
+class _SentinelConnection(_Failover, _Rediscover, SentinelManagedConnection):
     """A connection to the primary that the sentinels name."""
 
 
-class _SentinelTlsConnection(_Failover, SentinelManagedSSLConnection):
+class _SentinelTlsConnection(_Failover, _Rediscover, SentinelManagedSSLConnection):
     """The same with TLS."""
 
 
@@ -118,16 +137,45 @@ _CLASSES = {
 
 
 class _Sentinels(Sentinel):
-    """Sentinels that several threads can ask."""
+    """
+    Sentinels that several threads can ask.
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    :param addresses: their addresses.
+    :param options: the options of connections to them.
+    """
+
+    def __init__(
+        self, addresses: Sequence[tuple[str, int]], options: dict[str, Any]
+    ) -> None:
+        super().__init__(addresses, sentinel_kwargs=options)
+        self._in_order = list(zip(addresses, self.sentinels, strict=True))
         self._lock = Lock()
 
-    def discover_master(self, service_name: str) -> Any:
-        """Return the address of the primary of a service."""
-        with self._lock:  # it changes the order of the sentinels
-            return super().discover_master(service_name)
+    def discover_master(self, service_name: str) -> tuple[str, int]:
+        """
+        Return the address of the primary of a service.
+
+        :raises redis.sentinel.MasterNotFoundError: if no sentinel knows it. (The
+            message of the same method of redis-py would have all options in it.)
+        """
+        reasons = []
+        with self._lock:
+            for index, ((host, port), sentinel) in enumerate(self._in_order):
+                try:
+                    state: Any = sentinel.sentinel_master(service_name)
+                except _SENTINEL_ERRORS as error:
+                    reasons.append(f"{host}:{port}: {error}")
+                    continue
+                if not self.check_master_state(state, service_name):
+                    reasons.append(f"{host}:{port}: the primary is down")
+                else:
+                    # Ask this one first the next time.
+                    self._in_order.insert(0, self._in_order.pop(index))
+                    return str(state["ip"]), int(state["port"])
+        raise MasterNotFoundError(
+            f"no sentinel knows a primary of {service_name!r} that works "
+            f"({'; '.join(reasons)})"
+        )
 
 
 class Connections:
@@ -278,6 +326,8 @@ class _SentinelUrl:
         self._sentinel_options = parse_url(f"redis://sentinel?{urlencode(own)}")
         for options in (self.options, self._sentinel_options):
             del options["host"]
+        # The next sentinel is the next attempt.
+        self._sentinel_options["retry"] = Retry(NoBackoff(), 0)
         if tls:
             self._sentinel_options["ssl"] = True
 
@@ -288,10 +338,10 @@ class _SentinelUrl:
         :raises ValueError: if an option is not valid.
         """
         try:
-            return _Sentinels(self._addresses, sentinel_kwargs=self._sentinel_options)
+            return _Sentinels(self._addresses, self._sentinel_options)
         except TypeError as error:
             raise ValueError(
-                f"an option of the sentinels is not valid: {error}"
+                f"an option that begins with sentinel_ is not valid: {error}"
             ) from None
 
 
