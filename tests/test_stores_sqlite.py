@@ -14,14 +14,14 @@ import time
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import inlineCallbacks
+from twisted.internet.defer import Deferred, execute, inlineCallbacks
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.delivery import FULL
 from tests.stores import NOW, SqliteHost
 from tests.test_stores import ADDED, batch, key
-from txstathat.errors import StoreError, StoreTooNew, StoreUnavailable
+from txstathat.errors import StoreClosed, StoreError, StoreTooNew, StoreUnavailable
 from txstathat.metrica import Metrica
 from txstathat.stores import (
     Addition,
@@ -300,6 +300,62 @@ class BackendTests(SynchronousTestCase):
         self.assertEqual(backend.read([key("k")])[0].sum, 1)  # type: ignore[union-attr]
         backend._writer.execute("PRAGMA max_page_count = 1000000")
         self.assertEqual(backend.add(large), [ADDED, ADDED])
+
+
+class Turns:
+    """A runner that runs each function when the test says so."""
+
+    def __init__(self) -> None:
+        self.pending: list[tuple[Deferred[Any], Any, Any]] = []
+        self.stopped = False
+
+    def write(self, function: Any, *args: Any) -> Deferred[Any]:
+        """Like the method of a runner."""
+        result: Deferred[Any] = Deferred()
+        self.pending.append((result, function, args))
+        return result
+
+    read = write
+
+    def stop(self) -> None:
+        """Like the method of a runner."""
+        self.stopped = True
+
+    def run_next(self) -> None:
+        """Run the function that has waited longest."""
+        result, function, args = self.pending.pop(0)
+        execute(function, *args).chainDeferred(result)
+
+
+class CloseTests(SynchronousTestCase):
+    """Closing, with functions that the test runs itself."""
+
+    def test_waits_for_what_runs(self) -> None:
+        """
+        Closing waits until all calls that run have ended; these succeed. Only then the
+        database is closed, and last the threads stop.
+        """
+        runner = Turns()
+        clock = Clock()
+        backend = SqliteBackend(":memory:", clock.seconds)
+        opening = Store(backend, runner, clock).open()
+        runner.run_next()
+        store = self.successResultOf(opening)
+        writing = store.add([batch("b", {"k": 1})])
+        reading = store.read([key("k")])
+        closed = store.close()
+        self.failureResultOf(store.read([key("k")]), StoreClosed)
+        for result, value in ((writing, [ADDED]), (reading, [Cell(1, 1, 1, 1)])):
+            self.assertNotIn(backend.close, [one for _, one, _ in runner.pending])
+            self.assertNoResult(result)
+            runner.run_next()
+            self.assertEqual(self.successResultOf(result), value)
+            self.assertNoResult(closed)
+        self.assertEqual([one for _, one, _ in runner.pending], [backend.close])
+        self.assertFalse(runner.stopped)
+        runner.run_next()
+        self.assertIsNone(self.successResultOf(closed))
+        self.assertTrue(runner.stopped)
 
 
 class StoreTests(TestCase):
