@@ -1043,7 +1043,7 @@ class SeveralOnSqliteTests(TestCase):
     Several collectors at once on a real store.
     """
 
-    timeout = 60
+    timeout = 600
     host: Any = SqliteHost
 
     @inlineCallbacks
@@ -1140,7 +1140,7 @@ class WebhookTests(SynchronousTestCase):
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
         self.assertEqual((done.returncode, done.stdout), (2, ""))
         self.assertIn("line 1: the URL must begin with https://", done.stderr)

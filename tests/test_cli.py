@@ -45,7 +45,7 @@ class CommandTests(TestCase):
     ``count``, ``value`` and ``check``.
     """
 
-    timeout = 180
+    timeout = 600
 
     async def run_command(
         self, *arguments: str, **environ: str
@@ -128,7 +128,7 @@ class CommandTests(TestCase):
                 self.addCleanup(process.kill)
                 await asked
                 process.send_signal(signal.SIGINT)
-                out, err = await deferToThread(process.communicate, timeout=20)
+                out, err = await deferToThread(process.communicate, timeout=300)
                 self.assertEqual((process.returncode, out, err), (130, b"", b""))
 
         return ensureDeferred(check())
@@ -364,7 +364,7 @@ class ServerTests(SynchronousTestCase):
                 url = listening.split()[-1]
                 link = server.stdout.readline().split()[-1]
                 self.assertEqual(link.rpartition("/")[0], f"{url}/sign-in")
-                with urlopen(link, timeout=10) as page:
+                with urlopen(link, timeout=120) as page:
                     self.assertIn(b"This link signs you in, once.", page.read())
                 sent = subprocess.run(
                     [*command, "count", "signups", "42"],
@@ -375,14 +375,14 @@ class ServerTests(SynchronousTestCase):
                 )
                 self.assertEqual(sent.returncode, 0)
                 token = keys["access token"]
-                with urlopen(f"{url}/x/{token}/stat?name=signups", timeout=10) as told:
+                with urlopen(f"{url}/x/{token}/stat?name=signups", timeout=120) as told:
                     id = json.load(told)["id"]
-                with urlopen(f"{url}/x/{token}/data/{id}?t=1d1d", timeout=10) as told:
+                with urlopen(f"{url}/x/{token}/data/{id}?t=1d1d", timeout=120) as told:
                     (data,) = json.load(told)
                 self.assertEqual(data["points"][-1]["value"], 42 * start)
             finally:
                 server.send_signal(signal.SIGINT)
-                out, err = server.communicate(timeout=20)
+                out, err = server.communicate(timeout=300)
             self.assertEqual((server.returncode, out, err), (0, "", ""))
         # Not in a terminal, so nothing is written.
         self.assertFalse(config.exists())

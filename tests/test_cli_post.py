@@ -238,5 +238,5 @@ class TimeSignalTests(SynchronousTestCase):
         assert process.stdout is not None
         self.assertEqual(process.stdout.readline(), b"ready\n")
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate(timeout=300)
         self.assertEqual(process.returncode, 128 + signal.SIGTERM)

@@ -32,7 +32,7 @@ class ShellCase(TestCase):
     A collector in memory, on a real port.
     """
 
-    timeout = 90
+    timeout = 600
 
     async def start(self) -> None:
         """Start it."""

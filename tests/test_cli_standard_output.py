@@ -32,7 +32,7 @@ def run_unread(*arguments: str, **environ: str) -> tuple[int, str]:
             stdout=output,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=50,
+            timeout=300,
             cwd=ROOT,
             env={**bare_environ(), **environ},
         )

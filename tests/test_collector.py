@@ -640,7 +640,7 @@ class SocketTests(TestCase):
     What takes a real socket to see.
     """
 
-    timeout = 20
+    timeout = 600
 
     async def _exchange(self, *writes: bytes) -> bytes:
         self.fake = FakeStatHat(lambda api, key: key == "k")

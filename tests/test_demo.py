@@ -49,7 +49,7 @@ class DemoTests(SynchronousTestCase):
 
     def settled(self, demo: subprocess.Popen[str]) -> str:
         """The rest of what it says, when all is well."""
-        out, err = demo.communicate(timeout=60)
+        out, err = demo.communicate(timeout=300)
         self.assertFalse(err, err)
         self.assertEqual(demo.returncode, 0, out)
         self.assertNotIn("✗", out)
@@ -103,7 +103,7 @@ class DemoTests(SynchronousTestCase):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 demo.wait(seconds)
             demo.send_signal(signal.SIGINT)
-            _, err = demo.communicate(timeout=60)
+            _, err = demo.communicate(timeout=300)
             self.assertEqual(err, "", n)
             self.assertIn(demo.returncode, (0, 130))
             self.assertEqual([*folder.iterdir()], [])

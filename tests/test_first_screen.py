@@ -16,6 +16,7 @@ from unittest import SkipTest
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.browser import start_browser
+from tests.stores import free_port
 
 ROOT = Path(__file__).parent.parent
 #: How many lines a reader sees at first.
@@ -61,13 +62,6 @@ def copy_checkout(to: Path) -> None:
     for name in ("txstathat", "twisted"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, to / name, ignore=ignored)
-
-
-def free_port() -> int:
-    """A port that nobody listens at."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def is_free(port: int) -> bool:

@@ -86,7 +86,7 @@ class SideBySideTests(TestCase):
     The same calls give the same answers, and leave the same behind.
     """
 
-    timeout = 60
+    timeout = 600
 
     def setUp(self) -> None:
         if find_spec("migas") is None:

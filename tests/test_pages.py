@@ -767,7 +767,7 @@ class SharingTests(TestCase):
     Two collectors on one store of a real kind.
     """
 
-    timeout = 60
+    timeout = 600
 
     @inlineCallbacks
     def sign_in(self, host: Any) -> Any:
