@@ -31,22 +31,22 @@ from tests.test_cli import bare_environ
 from tests.test_cli_read import ROOT, ShellCase
 from tests.trouble import TroubleServer
 from txstathat import Count, txStatHat
-from txstathat.cli.send.journal import (
+from txstathat.cli.send.import_progress import (
     HashingReader,
-    Journal,
-    JournalUnreadable,
+    ImportProgress,
+    ProgressUnreadable,
     Position,
 )
 from txstathat.cli.send.point_formats import POST_BYTES, POST_SIZE, split_points
-from txstathat.cli.send.points_file import (
+from txstathat.cli.send.import_sender import (
     ATTEMPTS,
-    CERTAIN,
+    DEDUPLICATION_SECONDS,
     MAX_SHOWN,
     RequestFailed,
-    Sender,
+    ImportSender,
     check_points,
 )
-from txstathat.cli.send.sources import LinesSource
+from txstathat.cli.send.import_sources import LinesSource
 from txstathat.client.stathat import API_URL
 from txstathat.collector.archive.stats import Total
 from txstathat.collector.limits import MAX_BODY
@@ -227,7 +227,7 @@ class ImportTests(ImportCase):
             process.send_signal(signal.SIGINT)
             _, err = await deferToThread(process.communicate)
             self.assertEqual((process.returncode, err), (130, b""))
-            journal = Journal.read(self.journal)
+            journal = ImportProgress.read(self.journal)
             assert journal is not None
             assert journal.sending is not None
             self.assertEqual((journal.done.line, journal.sending.line), (0, 1_001))
@@ -326,19 +326,19 @@ class ImportTests(ImportCase):
             await self.start()
             self.write()
             await self.run_import()
-            begun = Journal.read(self.journal)
+            begun = ImportProgress.read(self.journal)
             assert begun is not None
             self.write(self.lines(0, 10))
             tape = HashingReader(self.file.read_text().splitlines(keepends=True))
             self.assertEqual(len(list(islice(tape, 5))), 5)
-            old = self.now - CERTAIN - 100
+            old = self.now - DEDUPLICATION_SECONDS - 100
             for doubtful, since, sender, told in (
                 ("send", old, begun.sender, "10 points were accepted.\n"),
                 ("skip", old, begun.sender, "6 points were accepted; 4 before.\n"),
                 ("send", self.now, "another", "10 points were accepted.\n"),
                 ("", self.now, begun.sender, "10 points were accepted.\n"),
             ):
-                journal = Journal(self.url, sender, Position(), tape.mark, since)
+                journal = ImportProgress(self.url, sender, Position(), tape.mark, since)
                 journal.write(self.journal)
                 if doubtful:
                     status, out, err = await self.run_import()
@@ -384,7 +384,7 @@ class SenderTests(SynchronousTestCase):
         self.folder.mkdir()
         self.file = self.folder / "past.csv"
         self.file.write_text("stat,count,t\na,1,5\n")
-        self.journal = Journal("", "")
+        self.journal = ImportProgress("", "")
 
     def send(self, url: str, *answers: Any) -> tuple[Any, int]:
         """
@@ -393,14 +393,14 @@ class SenderTests(SynchronousTestCase):
         """
         script = Scripted(*answers)
         client = txStatHat("k", url=url, reactor=self.clock, agent=script)
-        self.journal = Journal(url, "")
+        self.journal = ImportProgress(url, "")
         path = self.folder / "journal"
-        sender = Sender(LinesSource(self.file), self.journal, path)
+        sender = ImportSender(LinesSource(self.file), self.journal, path)
         sent = Deferred.fromCoroutine(
             sender.send(client, self.clock, lambda number: None)
         )
         self.clock.pump([1.0] * 100)
-        self.assertEqual(Journal.read(path), self.journal)
+        self.assertEqual(ImportProgress.read(path), self.journal)
         self.assertEqual(len(set(script.ids)), 1)
         result: Any = self.successResultOf(sent.addErrback(lambda failed: failed.value))
         return result, len(script.ids)
@@ -427,9 +427,9 @@ class SenderTests(SynchronousTestCase):
             reactor=self.clock,
             agent=RequestTraversalAgent(resource),
         )
-        self.journal = Journal("http://localhost", "")
+        self.journal = ImportProgress("http://localhost", "")
         path = self.folder / "journal"
-        sender = Sender(LinesSource(self.file), self.journal, path)
+        sender = ImportSender(LinesSource(self.file), self.journal, path)
         sent = Deferred.fromCoroutine(
             sender.send(client, self.clock, lambda number: None)
         )
@@ -482,20 +482,20 @@ class SenderTests(SynchronousTestCase):
         """
         self.file.write_text("stat,count,t\n" + "a,1,5\n" * (POST_SIZE + 1))
         script = Scripted(204, ResponseFailed([]), 200)
-        journal, path = Journal("http://localhost", ""), self.folder / "journal"
+        journal, path = ImportProgress("http://localhost", ""), self.folder / "journal"
         client = txStatHat(
             "k", url="http://localhost", reactor=self.clock, agent=script
         )
-        sender = Sender(LinesSource(self.file), journal, path)
+        sender = ImportSender(LinesSource(self.file), journal, path)
         sent = Deferred.fromCoroutine(sender.send(client, self.clock, lambda _: None))
         self.clock.pump([1.0] * 100)
         self.assertIsInstance(self.failureResultOf(sent).value, RequestFailed)
         self.assertEqual(len(script.ids), 2)
-        noted = Journal.read(path)
+        noted = ImportProgress.read(path)
         assert noted is not None
         assert noted.sending is not None
         self.assertEqual((noted.done.line, noted.sending.line), (1_001, 1_002))
-        self.assertLess(noted.since, self.clock.seconds() - CERTAIN)
+        self.assertLess(noted.since, self.clock.seconds() - DEDUPLICATION_SECONDS)
 
     def test_too_large(self) -> None:
         """A request that is too large is sent in halves; one point is told."""
@@ -544,16 +544,16 @@ class SenderTests(SynchronousTestCase):
     def test_journals(self) -> None:
         """A journal is what was written; what is none is told."""
         path = self.folder / "journal"
-        self.assertIsNone(Journal.read(path))
+        self.assertIsNone(ImportProgress.read(path))
         for journal in (
-            Journal("u", "s", Position(7, "x"), Position(9, "y"), 12.5),
-            Journal("u", "s"),
+            ImportProgress("u", "s", Position(7, "x"), Position(9, "y"), 12.5),
+            ImportProgress("u", "s"),
         ):
             journal.write(path)
-            self.assertEqual(Journal.read(path), journal)
+            self.assertEqual(ImportProgress.read(path), journal)
         for text in ("", "[]", "{}", '{"url": 1}', "\x00"):
             path.write_text(text)
-            self.assertRaises(JournalUnreadable, Journal.read, path)
+            self.assertRaises(ProgressUnreadable, ImportProgress.read, path)
 
 
 @implementer(IAgent)

@@ -24,7 +24,7 @@ from txstathat.cli.send.saved_stats import (
     read_data,
     read_folder,
 )
-from txstathat.cli.send.sources import open_source
+from txstathat.cli.send.import_sources import open_source
 from txstathat.collector.archive.stats import Total
 
 T = 1_772_355_600

@@ -1,5 +1,5 @@
 """
-``txstathat serve``: a StatHat server of your own; its keys and stats.
+``txstathat serve``, ``keys`` and ``stats``: run your own server, and manage it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from txstathat.points.model import MAX_NAME
 from txstathat.stores import IStore, open_store
 from txstathat.stores.schemes import sqlite_path
 
-__all__ = ["check_store", "keys", "on_store", "serve", "stats", "store_option"]
+__all__ = ["check_store", "keys", "with_store", "serve", "stats", "store_option"]
 
 store_option = click.option(
     "--store",
@@ -44,7 +44,7 @@ store_option = click.option(
     metavar="URL",
     help="Where the collector stores everything (or TXSTATHAT_STORE): "
     "sqlite:///path, redis://…, redis+cluster://…; for serve also memory:, which is "
-    "gone when it stops.",
+    "lost when it stops.",
 )
 
 
@@ -98,10 +98,10 @@ def serve(
     """
     Run a StatHat server of your own.
 
-    It takes points as StatHat does, stores them, and serves them on pages and through
-    StatHat's export API. The first start makes an EZ key, a user key and an access
-    token, and prints them. In a terminal it also writes them to a settings file, if
-    there is none: then the other commands work without any further setting.
+    It receives points like StatHat, stores them, and serves them on pages and through
+    StatHat's export API. The first start creates an EZ key, a user key and an
+    access token, and prints them. In a terminal it also writes them to a settings file,
+    if there is none. Then the other commands work without any further setting.
     """
     try:
         retention = parse_keep(keep)
@@ -115,7 +115,7 @@ def serve(
     new_keys: dict[str, str] = {}
 
     def first_keys(keys: dict[str, str]) -> None:
-        _show_keys(keys)
+        _print_keys(keys)
         new_keys.update(keys)
 
     async def command(reactor: Any) -> int:
@@ -138,18 +138,18 @@ def serve(
             click.echo(f"txstathat: cannot start: {error}", err=True)
             return 1
         for url in service.urls:
-            _show(f"Listening on {url}")
+            _print(f"Listening on {url}")
         if write_settings or sys.stdout.isatty():
-            said = offer_settings(
+            message = offer_settings(
                 own_url(service.addresses, service.urls),
                 new_keys,
                 lambda key: parts.keys.allow("ez", key),
                 os.environ,
                 write_settings,
             )
-            if said:
-                _show(said)
-        _show(
+            if message:
+                _print(message)
+        _print(
             "Open this to sign in (works once, for one hour): "
             f"{service.urls[0]}/sign-in/{link}"
         )
@@ -163,15 +163,15 @@ def serve(
     run(command)
 
 
-def _show(line: str) -> None:
+def _print(line: str) -> None:
     click.echo(line)
     sys.stdout.flush()
 
 
-def _show_keys(keys: dict[str, str]) -> None:
-    _show("New keys, which are shown only now:")
+def _print_keys(keys: dict[str, str]) -> None:
+    _print("New keys, which are shown only now:")
     for what, key in keys.items():
-        _show(f"{what}: {key}")
+        _print(f"{what}: {key}")
 
 
 def _log_to_stderr() -> None:
@@ -182,35 +182,33 @@ def _log_to_stderr() -> None:
 
 def check_store(url: str) -> None:
     """
-    Make sure that a store is there, for what would only make an empty one.
+    Check that a store exists, for commands that must not create an empty one.
 
-    :param url: the store.
-    :raises click.ClickException: if it is not.
+    :param url: the store's URL.
+    :raises click.ClickException: if it does not exist.
     """
     try:
         path = sqlite_path(url)
     except ValueError as error:
         raise click.ClickException(str(error)) from None
     if url == "memory:":
-        raise click.ClickException(
-            "this needs a store that lasts; one in memory is gone with its process"
-        )
+        raise click.ClickException("this command needs a persistent store, not memory:")
     if path is not None and not os.path.exists(path):
         raise click.ClickException(
-            f"there is no store at {path}: start txstathat serve first, or name the "
-            "store with --store"
+            f"no store at {path}. Start txstathat serve first, or name the store with "
+            "--store"
         )
 
 
-def on_store(
+def with_store(
     store: str, work: Callable[[IStore], Awaitable[None]], *, new: bool = False
 ) -> NoReturn:
     """
-    Do something with a store, and leave.
+    Do something with a store, and exit.
 
-    :param store: the store.
-    :param work: what to do.
-    :param new: whether it is made if it is not there.
+    :param store: the store's URL.
+    :param work: called with the open store.
+    :param new: whether to create the store if it does not exist.
     """
     if not new:
         check_store(store)
@@ -233,9 +231,9 @@ def on_store(
 @click.group()
 def keys() -> None:
     """
-    Make, list and revoke the keys of your own server.
+    Create, list and revoke the keys of your own server.
 
-    Only their hashes are stored: a key is shown once, when it is made.
+    Only hashes of keys are stored: a key is shown once, when it is created.
     """
 
 
@@ -245,16 +243,16 @@ def keys() -> None:
 @store_option
 def add_key(kind: str, name: str, store: str) -> None:
     """
-    Make a key, and call it NAME.
+    Create a key with the name NAME.
 
     An EZ key (ez) or a user key (user) is for sending, an access token (access) for
     reading. "txstathat keys revoke" takes the NAME.
     """
 
     async def work(opened: IStore) -> None:
-        _show(f"{KINDS[kind]}: {await Keys(opened).add(kind, name)}")
+        _print(f"{KINDS[kind]}: {await Keys(opened).add(kind, name)}")
 
-    on_store(store, work)
+    with_store(store, work)
 
 
 @keys.command("list")
@@ -265,18 +263,18 @@ def list_keys(store: str) -> None:
     """
 
     async def work(opened: IStore) -> None:
-        table = Table("name", "kind", "made", "stat")
+        table = Table("name", "kind", "created", "stat")
         for key in await Keys(opened).known():
-            made = datetime.fromtimestamp(key.created_at, UTC)
+            created = datetime.fromtimestamp(key.created_at, UTC)
             table.add_row(
-                key.name, KINDS[key.kind], f"{made:%Y-%m-%d %H:%M} UTC", key.stat
+                key.name, KINDS[key.kind], f"{created:%Y-%m-%d %H:%M} UTC", key.stat
             )
         if table.rows:
             Console(markup=False, highlight=False).print(table)
         else:
-            _show("There are no keys.")
+            _print("There are no keys.")
 
-    on_store(store, work)
+    with_store(store, work)
 
 
 @keys.command("revoke")
@@ -284,22 +282,22 @@ def list_keys(store: str) -> None:
 @store_option
 def revoke_key(name: str, store: str) -> None:
     """
-    Delete the key called NAME.
+    Revoke the key with the name NAME.
 
     A running server refuses it within 5 seconds.
     """
 
     async def work(opened: IStore) -> None:
         key = await Keys(opened).revoke(name)
-        _show(f"The {KINDS[key.kind]} {key.name!r} is revoked.")
+        _print(f"The {KINDS[key.kind]} {key.name!r} is revoked.")
 
-    on_store(store, work)
+    with_store(store, work)
 
 
 @click.group()
 def stats() -> None:
     """
-    Make stats on your own server, or restore deleted ones.
+    Create stats on your own server, or restore deleted ones.
     """
 
 
@@ -309,22 +307,22 @@ def stats() -> None:
     "--value",
     "kind",
     flag_value="value",
-    help="Make a value, which averages its points.",
+    help="Create a value, which averages its points.",
 )
 @click.option(
     "--counter",
     "kind",
     flag_value="count",
     default="count",
-    help="Make a counter, which sums its points (the default).",
+    help="Create a counter, which sums its points (the default).",
 )
 @store_option
 def add_stat(name: str, kind: str, store: str) -> None:
     """
-    Make the stat NAME, for the Classic API.
+    Create the stat NAME, for the Classic API.
 
-    Prints the stat key, which sends to it. (With the EZ API a stat is made by its first
-    point.)
+    Prints its stat key, which programs send with. (With the EZ API the first point
+    creates a stat.)
     """
 
     async def work(opened: IStore) -> None:
@@ -332,17 +330,17 @@ def add_stat(name: str, kind: str, store: str) -> None:
         for known in await keys.known():
             if known.stat == stat.name:
                 raise KeyRefused(
-                    f"the stat {stat.name!r} has a key already; for another one, first "
-                    f"revoke that: txstathat keys revoke {quote(known.name)}"
+                    f"the stat {stat.name!r} already has a key. To create another, "
+                    f"first revoke it: txstathat keys revoke {quote(known.name)}"
                 )
-        called = f"stat {name}"
-        if len(called) > MAX_NAME:
-            called = f"stat {stat.id}"
-        key = await keys.add("stat", called, stat.name)
-        _show(f"stat key: {key}")
-        _show("Post with it and a user key, to " + ("/c" if stat.counter else "/v"))
+        key_name = f"stat {name}"
+        if len(key_name) > MAX_NAME:
+            key_name = f"stat {stat.id}"
+        key = await keys.add("stat", key_name, stat.name)
+        _print(f"stat key: {key}")
+        _print("Post with it and a user key, to " + ("/c" if stat.counter else "/v"))
 
-    on_store(store, work)
+    with_store(store, work)
 
 
 @stats.command("restore")
@@ -357,6 +355,6 @@ def restore_stat(name: str, store: str) -> None:
 
     async def work(opened: IStore) -> None:
         await Archive(opened).restore(name)
-        _show(f"{name} is restored.")
+        _print(f"{name} is restored.")
 
-    on_store(store, work)
+    with_store(store, work)
