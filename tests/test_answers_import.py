@@ -28,7 +28,7 @@ from tests.answering_server import (
 from tests.virtual_time import URL, VirtualCase
 from txstathat import txStatHat
 from txstathat.cli.send.import_progress import ImportProgress
-from txstathat.cli.send.import_sender import RequestFailed, ImportSender
+from txstathat.cli.send.import_sender import ImportSender, RequestFailed
 from txstathat.cli.send.import_sources import LinesSource
 
 #: An hour and a half: whatever can be settled is settled by then.

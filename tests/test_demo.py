@@ -66,9 +66,9 @@ class DemoTests(SynchronousTestCase):
         self.assertIn("Sent and received", out)
         for stat in ("page views", "sales", "requests 2xx", "orders, in a Metrica"):
             self.assertRegex(
-                out, rf"{stat} +│ +([1-9][0-9,]*) │ +\1 │ +│ +│ ✓", f"no {stat}"
+                out, rf"{stat} +│ +([1-9][0-9,]*) │ +\1 │ +│ +│ +✓", f"no {stat}"
             )
-        self.assertRegex(out, r"basket EUR +│ +([0-9,]+) │ +\1 │ +([0-9.]+) │ +\2 │ ✓")
+        self.assertRegex(out, r"basket EUR +│ +([0-9,]+) │ +\1 │ +([0-9.]+) │ +\2 │ +✓")
 
     def test_pages(self) -> None:
         """

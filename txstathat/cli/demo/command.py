@@ -105,6 +105,7 @@ async def _run(reactor: Any, seconds: float, console: Console) -> list[Compariso
         server = await _start_server(reactor, folder, cleanup)
         shop = await _build_shop(reactor, folder, server, cleanup)
         address = _listen(reactor, shop, server, cleanup)
+        _count_log(shop.stats)
         shop.program.startService()
         try:
             await send_past_day(
@@ -217,11 +218,6 @@ async def _build_shop(
         value_name="response ms",
         count_name="requests {status}",
     )
-    # The access log is left out: MeasuredResource counts the requests.
-    logs = LogCounter(stats, ignore=(*IGNORED, "twisted.python.log"))
-    globalLogBeginner.beginLoggingTo(
-        [logs], redirectStandardIO=False, discardBuffer=True
-    )
     return _Shop(
         program, site, stats, requests, orders, request_kicks, order_kicks, rng
     )
@@ -241,6 +237,17 @@ def _listen(reactor: Any, shop: _Shop, server: _Server, cleanup: AsyncExitStack)
     port = reactor.listenTCP(0, Site(root), interface="127.0.0.1")
     cleanup.push_async_callback(port.stopListening)
     return address_text(port.getHost())
+
+
+def _count_log(stats: RecordingStatHat) -> None:
+    """
+    Count what is logged from now on, and print none of it.
+    """
+    # The access log is left out: MeasuredResource counts the requests.
+    logs = LogCounter(stats, ignore=(*IGNORED, "twisted.python.log"))
+    globalLogBeginner.beginLoggingTo(
+        [logs], redirectStandardIO=False, discardBuffer=True
+    )
 
 
 async def _show_progress(
