@@ -137,7 +137,7 @@ class ExportTests(ServiceCase):
 
     @inlineCallbacks
     def test_failures(self) -> Any:
-        """What cannot be is output in words, and leaves nothing half done."""
+        """Failures are explained, and leave nothing half done."""
         yield self.start()
         yield self.parts.archive.keep(batch(Count("a", 2)))
         self.file.write_text("mine")

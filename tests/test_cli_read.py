@@ -50,7 +50,7 @@ class ShellCase(TestCase):
         self.folder.mkdir()
 
     async def post(self, *points: Any) -> None:
-        """Have points inherited."""
+        """Store points."""
         client = txStatHat(self.keys["EZ key"], ignore_errors=False, url=self.url)
         await client.post(points)
         await client.close()

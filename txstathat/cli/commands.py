@@ -38,8 +38,8 @@ _SECTIONS = {
         "delete": "read.stats:delete",
     },
     "Your own server": {
-        "keys": "server.serve:keys",
-        "stats": "server.serve:stats",
+        "keys": "server.manage:keys",
+        "stats": "server.manage:stats",
         "backup": "server.backup:backup",
         "export": "server.export:export",
     },

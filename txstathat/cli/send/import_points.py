@@ -30,7 +30,7 @@ from txstathat.cli.send.import_sources import SavedSource, Source, open_source
 from txstathat.cli.send.load_dump import is_export, load_dump_file
 from txstathat.cli.send.point_formats import BadLine
 from txstathat.cli.send.saved_stats import is_folder
-from txstathat.cli.server.serve import store_option
+from txstathat.cli.server.store import store_option
 from txstathat.cli.settings import Server, find_sender, make_client, server_options
 from txstathat.client.stathat import txStatHat
 from txstathat.delivery.locks import FileLock

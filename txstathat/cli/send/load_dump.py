@@ -14,7 +14,7 @@ import click
 from txstathat.cli.output import progress_bar
 from txstathat.cli.reactor import exit_on_interrupt
 from txstathat.cli.send.point_formats import BadLine, open_text, read_lines
-from txstathat.cli.server.serve import with_store
+from txstathat.cli.server.store import with_store
 from txstathat.collector.transfer.dump_format import is_portable
 from txstathat.collector.transfer.load_dump import (
     CannotRestore,

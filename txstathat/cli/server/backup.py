@@ -10,7 +10,7 @@ import click
 
 from txstathat.cli.output import size_text
 from txstathat.cli.reactor import run
-from txstathat.cli.server.serve import check_store, store_option
+from txstathat.cli.server.store import check_store, store_option
 from txstathat.errors import StoreError
 from txstathat.stores import backup_store
 

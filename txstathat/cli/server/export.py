@@ -11,7 +11,7 @@ import click
 
 from txstathat.cli.output import size_text
 from txstathat.cli.reactor import exit_on_interrupt
-from txstathat.cli.server.serve import check_store, store_option
+from txstathat.cli.server.store import check_store, store_option
 from txstathat.collector.transfer.dump_format import portable_lines
 from txstathat.errors import StoreError
 from txstathat.stores.dump import open_dump

@@ -1,51 +1,25 @@
 """
-``txstathat serve``, ``keys`` and ``stats``: run your own server, and manage it.
+``txstathat serve``: run a StatHat server of your own.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import UTC, datetime
-from shlex import quote
-from typing import Any, NoReturn
+from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import globalLogBeginner, textFileLogObserver
 
 from txstathat.cli.reactor import run
+from txstathat.cli.server.store import store_option
 from txstathat.cli.server.write_settings import offer_settings, own_url
-from txstathat.collector.archive.archive import Archive
-from txstathat.collector.auth.keys import KINDS, KeyRefused, Keys
-from txstathat.collector.options import (
-    STORE,
-    default_keep,
-    parse_keep,
-    read_webhooks,
-)
-from txstathat.collector.service import LISTEN, CollectorService
-from txstathat.errors import StatHatError
-from txstathat.points.model import MAX_NAME
-from txstathat.stores import IStore, open_store
-from txstathat.stores.schemes import sqlite_path
+from txstathat.collector.options import default_keep, parse_keep, read_webhooks
+from txstathat.collector.service import LISTEN, CollectorParts, CollectorService
 
-__all__ = ["check_store", "keys", "with_store", "serve", "stats", "store_option"]
-
-store_option = click.option(
-    "--store",
-    envvar="TXSTATHAT_STORE",
-    default=STORE,
-    show_default=True,
-    metavar="URL",
-    help="Where the collector stores everything (or TXSTATHAT_STORE): "
-    "sqlite:///path, redis://…, redis+cluster://…; for serve also memory:, which is "
-    "lost when it stops.",
-)
+__all__ = ["serve"]
 
 
 @click.command()
@@ -111,7 +85,6 @@ def serve(
         urls = read_webhooks(webhooks)
     except ValueError as error:
         raise click.UsageError(f"--webhooks: {error}") from None
-
     new_keys: dict[str, str] = {}
 
     def first_keys(keys: dict[str, str]) -> None:
@@ -140,15 +113,7 @@ def serve(
         for url in service.urls:
             _print(f"Listening on {url}")
         if write_settings or sys.stdout.isatty():
-            message = offer_settings(
-                own_url(service.addresses, service.urls),
-                new_keys,
-                lambda key: parts.keys.allow("ez", key),
-                os.environ,
-                write_settings,
-            )
-            if message:
-                _print(message)
+            _print_settings(service, parts, new_keys, write_settings)
         _print(
             "Open this to sign in (works once, for one hour): "
             f"{service.urls[0]}/sign-in/{link}"
@@ -174,187 +139,27 @@ def _print_keys(keys: dict[str, str]) -> None:
         _print(f"{what}: {key}")
 
 
+def _print_settings(
+    service: CollectorService,
+    parts: CollectorParts,
+    new_keys: dict[str, str],
+    requested: bool,
+) -> None:
+    """
+    Write the settings file where that is right, and print what was done.
+    """
+    message = offer_settings(
+        own_url(service.addresses, service.urls),
+        new_keys,
+        lambda key: parts.keys.allow("ez", key),
+        os.environ,
+        requested,
+    )
+    if message:
+        _print(message)
+
+
 def _log_to_stderr() -> None:
     globalLogBeginner.beginLoggingTo(
         [textFileLogObserver(sys.stderr)], redirectStandardIO=False
     )
-
-
-def check_store(url: str) -> None:
-    """
-    Check that a store exists, for commands that must not create an empty one.
-
-    :param url: the store's URL.
-    :raises click.ClickException: if it does not exist.
-    """
-    try:
-        path = sqlite_path(url)
-    except ValueError as error:
-        raise click.ClickException(str(error)) from None
-    if url == "memory:":
-        raise click.ClickException("this command needs a persistent store, not memory:")
-    if path is not None and not os.path.exists(path):
-        raise click.ClickException(
-            f"no store at {path}. Start txstathat serve first, or name the store with "
-            "--store"
-        )
-
-
-def with_store(
-    store: str, work: Callable[[IStore], Awaitable[None]], *, new: bool = False
-) -> NoReturn:
-    """
-    Do something with a store, and exit.
-
-    :param store: the store's URL.
-    :param work: called with the open store.
-    :param new: whether to create the store if it does not exist.
-    """
-    if not new:
-        check_store(store)
-
-    async def command(reactor: Any) -> int:
-        try:
-            opened = await open_store(store, reactor=reactor)
-            try:
-                await work(opened)
-            finally:
-                await opened.close()
-        except (StatHatError, ValueError) as error:
-            click.echo(f"txstathat: {error}", err=True)
-            return 1
-        return 0
-
-    run(command)
-
-
-@click.group()
-def keys() -> None:
-    """
-    Create, list and revoke the keys of your own server.
-
-    Only hashes of keys are stored: a key is shown once, when it is created.
-    """
-
-
-@keys.command("add")
-@click.argument("kind", type=click.Choice(["ez", "user", "access"]))
-@click.argument("name")
-@store_option
-def add_key(kind: str, name: str, store: str) -> None:
-    """
-    Create a key with the name NAME.
-
-    An EZ key (ez) or a user key (user) is for sending, an access token (access) for
-    reading. "txstathat keys revoke" takes the NAME.
-    """
-
-    async def work(opened: IStore) -> None:
-        _print(f"{KINDS[kind]}: {await Keys(opened).add(kind, name)}")
-
-    with_store(store, work)
-
-
-@keys.command("list")
-@store_option
-def list_keys(store: str) -> None:
-    """
-    List the keys, by their names.
-    """
-
-    async def work(opened: IStore) -> None:
-        table = Table("name", "kind", "created", "stat")
-        for key in await Keys(opened).known():
-            created = datetime.fromtimestamp(key.created_at, UTC)
-            table.add_row(
-                key.name, KINDS[key.kind], f"{created:%Y-%m-%d %H:%M} UTC", key.stat
-            )
-        if table.rows:
-            Console(markup=False, highlight=False).print(table)
-        else:
-            _print("There are no keys.")
-
-    with_store(store, work)
-
-
-@keys.command("revoke")
-@click.argument("name")
-@store_option
-def revoke_key(name: str, store: str) -> None:
-    """
-    Revoke the key with the name NAME.
-
-    A running server refuses it within 5 seconds.
-    """
-
-    async def work(opened: IStore) -> None:
-        key = await Keys(opened).revoke(name)
-        _print(f"The {KINDS[key.kind]} {key.name!r} is revoked.")
-
-    with_store(store, work)
-
-
-@click.group()
-def stats() -> None:
-    """
-    Create stats on your own server, or restore deleted ones.
-    """
-
-
-@stats.command("add")
-@click.argument("name")
-@click.option(
-    "--value",
-    "kind",
-    flag_value="value",
-    help="Create a value, which averages its points.",
-)
-@click.option(
-    "--counter",
-    "kind",
-    flag_value="count",
-    default="count",
-    help="Create a counter, which sums its points (the default).",
-)
-@store_option
-def add_stat(name: str, kind: str, store: str) -> None:
-    """
-    Create the stat NAME, for the Classic API.
-
-    Prints its stat key, which programs send with. (With the EZ API the first point
-    creates a stat.)
-    """
-
-    async def work(opened: IStore) -> None:
-        stat, keys = await Archive(opened).create(name, kind), Keys(opened)
-        for known in await keys.known():
-            if known.stat == stat.name:
-                raise KeyRefused(
-                    f"the stat {stat.name!r} already has a key. To create another, "
-                    f"first revoke it: txstathat keys revoke {quote(known.name)}"
-                )
-        key_name = f"stat {name}"
-        if len(key_name) > MAX_NAME:
-            key_name = f"stat {stat.id}"
-        key = await keys.add("stat", key_name, stat.name)
-        _print(f"stat key: {key}")
-        _print("Post with it and a user key, to " + ("/c" if stat.counter else "/v"))
-
-    with_store(store, work)
-
-
-@stats.command("restore")
-@click.argument("name")
-@store_option
-def restore_stat(name: str, store: str) -> None:
-    """
-    Restore the stat NAME from the trash.
-
-    It stays there for 48 hours after "txstathat delete".
-    """
-
-    async def work(opened: IStore) -> None:
-        await Archive(opened).restore(name)
-        _print(f"{name} is restored.")
-
-    with_store(store, work)
