@@ -80,7 +80,7 @@ class ExportTests(ServiceCase):
             self.assertNotIn(key, self.file.read_text())
         before = self.cells(self.store)
         yield self.parts.archive.keep(batch(Count("a", 4)))
-        for words in ("into the store.", "is in the store already: there is nothing"):
+        for words in ("into the store.", "is already in the store."):
             status, output = yield self.shell(
                 "import", str(self.file), "--store", self.target
             )
