@@ -38,6 +38,7 @@ from txstathat.cli.demo.comparison import (
 from txstathat.cli.demo.visitors import Visitors, send_past_day
 from txstathat.cli.reactor import run
 from txstathat.client.stathat import txStatHat
+from txstathat.collector.options import listen_url
 from txstathat.collector.service import CollectorService
 from txstathat.delivery import StatHatService
 from txstathat.export.client import StatHatExport

@@ -19,6 +19,7 @@ from txstathat.collector.transfer.dump_format import is_dump
 from txstathat.collector.transfer.load_dump import (
     CannotLoad,
     check_dump,
+    load_dump,
 )
 from txstathat.stores import IStore
 
