@@ -12,7 +12,13 @@ from txstathat.client.shortcuts import (
     stathat_from_env,
 )
 from txstathat.client.stathat import txStatHat, txStatHatClassic
-from txstathat.delivery import DeliveryHealth, FlushResult, StatHatService
+from txstathat.client.tee import tee
+from txstathat.delivery import (
+    DeliveryHealth,
+    FlushResult,
+    StatHatService,
+    service_from_env,
+)
 from txstathat.errors import (
     InvalidPoint,
     InvalidTimeframe,
@@ -46,7 +52,9 @@ __all__ = [
     "classic_value",
     "ez_count",
     "ez_value",
+    "service_from_env",
     "stathat_from_env",
+    "tee",
     "txStatHat",
     "txStatHatApiException",
     "txStatHatClassic",

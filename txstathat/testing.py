@@ -24,6 +24,7 @@ from twisted.web.server import Request
 from zope.interface import implementer
 
 from txstathat.client.bound import Stat
+from txstathat.client.wrappable import Wrappable
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.stats import Total
 from txstathat.collector.auth.throttle import KeyThrottle
@@ -46,7 +47,7 @@ __all__ = ["FakeStatHat", "MemoryStatHat", "ReceivedRequest"]
 
 
 @implementer(IStatHat)
-class MemoryStatHat:
+class MemoryStatHat(Wrappable):
     """
     Remembers what was counted and measured.
 

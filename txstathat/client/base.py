@@ -33,7 +33,10 @@ from txstathat.client.outcome import (
     outcome_of_reply,
 )
 from txstathat.client.payload import Payload, numbered_ids
+from txstathat.client.threads import installed_reactor
+from txstathat.client.wrappable import QueuedFromThreads
 from txstathat.errors import InvalidPoint, StatHatBusy
+from txstathat.http.closing import AsyncClosing
 from txstathat.http.exchange import Transport
 from txstathat.http.responses import Reply
 from txstathat.interfaces import IStatHat
@@ -57,7 +60,7 @@ _FINGERPRINT_ROUNDS = 10_000
 
 
 @implementer(IStatHat)
-class BaseClient:
+class BaseClient(AsyncClosing, QueuedFromThreads):
     """
     A client without an encoding of points.
 
@@ -283,7 +286,11 @@ class BaseClient:
             open; it does not fail. Calls made after this fail with
             :class:`~txstathat.errors.StatHatClosed`.
         """
+        self._end_from_threads()
         return self._transport.close()
+
+    def _find_reactor(self) -> Any:
+        return self._transport.given_reactor or installed_reactor()
 
     def _bad_stat(self, points: list[Point]) -> object:
         """

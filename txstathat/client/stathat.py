@@ -162,5 +162,12 @@ class txStatHatClassic(BaseClient):
         """
         return "a stat (its key is not shown)"
 
+    @property
+    def stats_are_keys(self) -> bool:
+        """
+        Whether a stat is named by its private key: it is.
+        """
+        return True
+
     def _with_key(self, payload: Payload) -> bytes:
         return b"%b&%b" % (self._prefix, payload.body)

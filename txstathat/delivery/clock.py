@@ -35,6 +35,13 @@ class ServiceClock:
         self._steady_offset: float | None = None
 
     @property
+    def given_reactor(self) -> Any:
+        """
+        The reactor that was passed in or is in use; else ``None``.
+        """
+        return self._reactor
+
+    @property
     def reactor(self) -> Any:
         """
         The reactor.

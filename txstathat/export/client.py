@@ -28,6 +28,7 @@ from txstathat.export.models import (
     read_stat,
 )
 from txstathat.export.requests import ExportRequests
+from txstathat.http.closing import AsyncClosing
 from txstathat.http.exchange import Transport
 from txstathat.http.servers import EXPORT_URL, server_url
 from txstathat.points.model import (
@@ -65,7 +66,7 @@ _SMALLEST_PAGE = 3_000
 Read = TypeVar("Read")
 
 
-class StatHatExport:
+class StatHatExport(AsyncClosing):
     """
     A client of the export API of StatHat or of a collector.
 

@@ -250,6 +250,14 @@ class Transport:
         return self._limit.free + self.max_waiting - self._limit.waiting
 
     @property
+    def given_reactor(self) -> IReactorTime | None:
+        """
+        The reactor in use; ``None`` where none was passed in or needed so far.
+        """
+        reactor: IReactorTime | None = self._reactor
+        return reactor
+
+    @property
     def reactor(self) -> IReactorTime:
         """
         The reactor in use.
