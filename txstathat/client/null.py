@@ -48,9 +48,12 @@ class NullHealth:
     dropped: Mapping[str, int] = field(default_factory=dict)
     spooled: int = 0
     damaged: int = 0
+    foreign_files: int = 0
     retries: int = 0
     last_success: float | None = None
     last_error: str | None = None
+    blocked: str | None = None
+    refused_keys: int = 0
     spool_error: str | None = None
     lost: int = 0
 
