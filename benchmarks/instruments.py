@@ -3,6 +3,7 @@ What it costs to measure a request: the CPU that a server takes for a trivial Kl
 route, measured, over the same route not measured.
 
     python benchmarks/instruments.py [rounds requests]
+    python benchmarks/instruments.py agent [rounds requests]
 
 One process serves both over kept-alive TCP; another asks them in turn, there and back
 each round. The figures are medians over the rounds of the CPU time (user and system) as
@@ -10,6 +11,10 @@ a ratio to plain; "plain, once more" shows how far they can be trusted. What tak
 events does nothing, but makes the Deferreds that it must. The rows "not measured" call
 it in the route and do nothing else, and the last rows are the measured ones over these:
 what the instrument costs beyond the calls that it saves one from writing.
+
+With ``agent``, what it costs to measure an outgoing request: the CPU of a process that
+requests a small page over kept-alive TCP, with treq on Twisted's agent, measured, over
+the same not measured. The server is in another process.
 """
 
 from __future__ import annotations
@@ -26,13 +31,16 @@ try:
     from klein import Klein
 except ImportError:
     sys.exit("needs Klein: pip install klein")
+from treq.client import HTTPClient
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, inlineCallbacks, succeed
 from twisted.internet.threads import deferToThread
+from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.server import Site
+from twisted.web.static import Data
 from zope.interface import implementer
 
-from txstathat.instruments import measured_klein
+from txstathat.instruments import MeasuredAgent, measured_klein
 from txstathat.interfaces import IKick, IStatHat
 
 
@@ -188,14 +196,72 @@ def compare(rounds: int, requests: int) -> Any:
             yield port.stopListening()
 
 
+def serve() -> None:
+    """The other process: a small page, until standard input ends."""
+    port = reactor.listenTCP(
+        0, Site(Data(b"Hello!", "text/plain")), interface="127.0.0.1"
+    )
+    print(port.getHost().port, flush=True)
+    reactor.callInThread(
+        lambda: (sys.stdin.read(), reactor.callFromThread(reactor.stop))
+    )
+    reactor.run()
+
+
+@inlineCallbacks
+def compare_agents(rounds: int, requests: int) -> Any:
+    other = subprocess.Popen(
+        [sys.executable, __file__, "server"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    url = f"http://127.0.0.1:{int(other.stdout.readline())}/"
+    agents = {
+        "plain": Agent(reactor, pool=HTTPConnectionPool(reactor)),
+        "plain, once more": Agent(reactor, pool=HTTPConnectionPool(reactor)),
+        "measured": MeasuredAgent(
+            Agent(reactor, pool=HTTPConnectionPool(reactor)), Nothing()
+        ),
+    }
+    clients = {name: HTTPClient(agent) for name, agent in agents.items()}
+    took: dict[str, list[float]] = {name: [] for name in clients}
+    names = [*clients]
+    for turn in range(rounds + 1):
+        spent = dict.fromkeys(clients, 0.0)
+        names = [*names[1:], names[0]]
+        for name in [*names, *reversed(names)]:
+            before = time.process_time()
+            for _ in range(requests):
+                response = yield clients[name].get(url)
+                yield response.content()
+            spent[name] += time.process_time() - before
+        if turn:
+            for name, seconds in spent.items():
+                took[name].append(seconds)
+    other.stdin.close()
+    other.wait()
+    each = statistics.median(took["plain"]) / requests / 2 * 1e6
+    for name in ("plain, once more", "measured"):
+        ratios = [a / b for a, b in zip(took[name], took["plain"], strict=True)]
+        print(
+            f"{name:40} {statistics.median(ratios):.3f} times the CPU of plain "
+            f"(middle half of the rounds: {_middle(ratios)})"
+        )
+    print(f"goal: at most 1.03 times. Plain takes {each:.0f} us a request.")
+
+
 def _middle(ratios: list[float]) -> str:
     low, _, high = statistics.quantiles(ratios, n=4)
     return f"{low:.3f} to {high:.3f}"
 
 
 def main() -> None:
-    rounds, requests = (int(a) for a in (sys.argv[1:] or ["200", "60"]))
-    done = compare(rounds, requests)
+    arguments, comparison = sys.argv[1:], compare
+    if arguments[:1] == ["agent"]:
+        arguments, comparison = arguments[1:], compare_agents
+    rounds, requests = (int(a) for a in (arguments or ["200", "60"]))
+    done = comparison(rounds, requests)
     done.addErrback(lambda failure: failure.printTraceback())
     done.addBoth(lambda _: reactor.stop())
     reactor.run()
@@ -204,5 +270,7 @@ def main() -> None:
 if __name__ == "__main__":
     if sys.argv[1:] == ["client"]:
         client()
+    elif sys.argv[1:] == ["server"]:
+        serve()
     else:
         main()
