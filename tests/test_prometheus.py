@@ -256,7 +256,8 @@ class MetricsResourceTests(TestCase):
         self.wrap = lambda page: MeasuredResource(page, metrica=stats)
         await self.get()
         await self.get()
-        (family,) = parse_text(self.body.decode())
+        families = {f.name: f for f in parse_text(self.body.decode())}
+        family = families["requests_ms"]
         labels = {**family.samples[0].labels}
         self.assertIn("MetricsResource", labels.pop("view"))
         self.assertEqual(labels, {"method": "GET", "status": "2xx", "exception": ""})
@@ -344,6 +345,23 @@ class MetricsResourceTests(TestCase):
         self.assertEqual(response.code, 500)
         self.assertNotIn(b"canary", self.body)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+
+@implementer(IStatHat)
+class LosingStats:
+    """Loses each point: by a Deferred that fails, or by raising."""
+
+    def __init__(self, raises: bool = False) -> None:
+        self.raises = raises
+        self.points: list[Any] = []
+
+    def count(self, stat: str, count: Any = 1, **options: Any) -> Any:
+        self.points.append(count)
+        if self.raises:
+            raise RuntimeError
+        return fail(RuntimeError())
+
+    value = tick = count
 
 
 class PrometheusBridgeTests(SynchronousTestCase):
@@ -478,27 +496,15 @@ class PrometheusBridgeTests(SynchronousTestCase):
 
     def test_lost(self) -> None:
         """An amount that is lost is counted as a loss, and never sent again."""
-        for broken in ("fails", "raises"):
-
-            @implementer(IStatHat)
-            class Stats:
-                def count(self, stat: str, count: Any = 1, **options: Any) -> Any:
-                    points.append(count)
-                    if broken == "raises":
-                        raise RuntimeError
-                    return fail(RuntimeError())
-
-                value = tick = count
-
-            points: list[Any] = []
+        for stats in (LosingStats(), LosingStats(raises=True)):
             self.registry = CollectorRegistry()
             counter = Counter("hits", "", registry=self.registry)
-            bridge = self.bridge(Stats())
+            bridge = self.bridge(stats)
             counter.inc(2)
             self.turn()
             counter.inc(3)
             self.turn()
-            self.assertEqual(points, [2, 3])
+            self.assertEqual(stats.points, [2, 3])
             self.assertEqual(bridge.losses.total, 2)
 
     def test_broken_collector(self) -> None:

@@ -181,7 +181,7 @@ class _Reading:
     :ivar created: when the series began, if it says so.
     """
 
-    __slots__ = ("kind", "count", "total", "created")
+    __slots__ = ("count", "created", "kind", "total")
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
