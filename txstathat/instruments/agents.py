@@ -6,6 +6,7 @@ how they end.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
 from typing import cast
@@ -30,7 +31,7 @@ __all__ = ["MAX_HOSTS", "MeasuredAgent"]
 MAX_HOSTS = 200
 
 _COMPLETE = (ResponseDone, PotentialDataLoss)
-_STATUSES = {digit: f"{digit}xx" for digit in range(1, 6)}
+_STATUSES = [f"{digit}xx" if 1 <= digit <= 5 else OTHER for digit in range(10)]
 
 
 @implementer(IAgent)
@@ -86,16 +87,18 @@ class MeasuredAgent:
         self.losses = Losses("outgoing requests")
         self.in_flight = 0
         self.seconds = seconds
+        self.stats = stats
         self._agent = agent
-        self._stats = stats
-        self._hosts = Labels(max_hosts)
-        self._exceptions = Labels(max_hosts)
-        self._count_name = _cached_names(count_name, "host", "status")
-        self._failure_name = _cached_names(failure_name, "host", "exception")
-        self._headers_name, self._body_name = (
-            None if template is None else _cached_names(template, "host")
-            for template in (headers_name, body_name)
+        self._names = (
+            StatName(count_name, ("host", "status")),
+            StatName(failure_name, ("host", "exception")),
+            headers_name and StatName(headers_name, ("host",)),
+            body_name and StatName(body_name, ("host",)),
         )
+        self._labels = Labels(max_hosts)
+        self._exceptions = Labels(max_hosts)
+        # A program requests much of few hosts.
+        self._host = lru_cache(maxsize=1024)(self._make_host)
 
     def request(
         self,
@@ -108,7 +111,7 @@ class MeasuredAgent:
         Make a request; see :class:`~twisted.web.iweb.IAgent`.
         """
         parts = uri.split(b"/", 3)
-        host = self._hosts[_host(parts[2] if len(parts) > 2 else b"")]
+        host = self._host(parts[2] if len(parts) > 2 else b"")
         started = self.seconds()
         requested = self._agent.request(method, uri, headers, bodyProducer)
         self.in_flight += 1
@@ -120,41 +123,55 @@ class MeasuredAgent:
             errbackArgs=arguments,
         )
 
-    def _responded(self, response: IResponse, host: str, started: float) -> IResponse:
+    def _responded(self, response: IResponse, host: _Host, started: float) -> IResponse:
         self.in_flight -= 1
-        ms = self._since(started)
-        status = _STATUSES.get(response.code // 100, OTHER)
-        self.losses.send(self._stats.count, self._count_name(host, status))
-        if self._headers_name is not None:
-            self.losses.send(self._stats.value, self._headers_name(host), ms)
+        ms = _tenths(self.seconds() - started)
+        name = host.count_names[response.code // 100 % 10]
+        self.losses.send(self.stats.count, name)
+        if host.headers_name is not None:
+            self.losses.send(self.stats.value, host.headers_name, ms)
         return _MeasuredResponse(response, self, host, started)
 
-    def _failed(self, failure: Failure, host: str, started: float) -> Failure:
+    def _failed(self, failure: Failure, host: _Host, started: float) -> Failure:
         self.in_flight -= 1
         self.count_failure(failure, host)
         return failure
 
-    def count_failure(self, failure: Failure, host: str) -> None:
+    def count_failure(self, failure: Failure, host: _Host) -> None:
         """
         Count a request that failed.
         """
         exception = self._exceptions[class_label(_cause(failure))]
-        self.losses.send(self._stats.count, self._failure_name(host, exception))
+        name = self._names[1].of(host=host.label, exception=exception)
+        self.losses.send(self.stats.count, name)
 
-    def body_ended(self, reason: Failure, host: str, started: float) -> None:
-        """
-        Send what is known when a body has ended.
-        """
-        if not isinstance(reason.value, _COMPLETE):
-            self.count_failure(reason, host)
-        elif self._body_name is not None:
-            self.losses.send(
-                self._stats.value, self._body_name(host), self._since(started)
-            )
+    def _make_host(self, netloc: bytes) -> _Host:
+        count, _, headers, body = self._names
+        label = self._labels[_host_label(netloc)]
+        return _Host(
+            label,
+            [count.of(host=label, status=status) for status in _STATUSES],
+            headers.of(host=label) if headers else None,
+            body.of(host=label) if body else None,
+        )
 
-    def _since(self, started: float) -> float:
-        # To the tenth: round() would cost as much as the call.
-        return int((self.seconds() - started) * 10_000 + 0.5) / 10
+
+@dataclass(frozen=True, slots=True)
+class _Host:
+    """
+    A host, and the names of its stats.
+
+    :ivar label: what it is called in names.
+    :ivar count_names: the names of the stats that count responses, by the first digit
+        of the status.
+    :ivar headers_name: the name of the stat that averages the time to the headers.
+    :ivar body_name: likewise to the body's end.
+    """
+
+    label: str
+    count_names: list[str]
+    headers_name: str | None
+    body_name: str | None
 
 
 @implementer(IResponse)
@@ -166,7 +183,7 @@ class _MeasuredResponse:
     # What never changes once there is a response is copied: a proxy for each attribute
     # would cost as much as all the rest of the measuring.
     def __init__(
-        self, response: IResponse, agent: MeasuredAgent, host: str, started: float
+        self, response: IResponse, agent: MeasuredAgent, host: _Host, started: float
     ) -> None:
         self.original = response
         self.version = response.version
@@ -209,7 +226,7 @@ class _MeasuredBody:
     """
 
     def __init__(
-        self, protocol: IProtocol, agent: MeasuredAgent, host: str, started: float
+        self, protocol: IProtocol, agent: MeasuredAgent, host: _Host, started: float
     ) -> None:
         # A body is many pieces: they go past this object.
         self.dataReceived = protocol.dataReceived
@@ -226,26 +243,23 @@ class _MeasuredBody:
         pass
 
     def connectionLost(self, reason: Failure) -> None:
-        self._agent.body_ended(reason, self._host, self._started)
+        agent, host = self._agent, self._host
+        if not isinstance(reason.value, _COMPLETE):
+            agent.count_failure(reason, host)
+        elif host.body_name is not None:
+            ms = _tenths(agent.seconds() - self._started)
+            agent.losses.send(agent.stats.value, host.body_name, ms)
         self._protocol.connectionLost(reason)
 
 
-def _cached_names(template: str, *fields: str) -> Callable[..., str]:
+def _tenths(seconds: float) -> float:
     """
-    A function that makes names of the values of a template's fields, and remembers
-    them: a program makes many requests of few kinds.
+    Seconds as milliseconds to the tenth: round() would cost as much as the call.
     """
-    name = StatName(template, fields)
-
-    @lru_cache(maxsize=1024)
-    def made(*values: str) -> str:
-        return name.of(**dict(zip(fields, values, strict=True)))
-
-    return made
+    return int(seconds * 10_000 + 0.5) / 10
 
 
-@lru_cache(maxsize=1024)
-def _host(netloc: bytes) -> str:
+def _host_label(netloc: bytes) -> str:
     """
     The host in what is between the slashes of an absolute URL.
     """
