@@ -13,8 +13,8 @@ it in the route and do nothing else, and the last rows are the measured ones ove
 what the instrument costs beyond the calls that it saves one from writing.
 
 With ``agent``, what it costs to measure an outgoing request: the CPU of a process that
-requests a small page over kept-alive TCP, with treq on Twisted's agent, measured, over
-the same not measured. The server is in another process.
+requests a small page of its own over kept-alive TCP, with treq on Twisted's agent,
+measured, over the same not measured. That is the CPU of both ends of the request.
 """
 
 from __future__ import annotations
@@ -196,27 +196,11 @@ def compare(rounds: int, requests: int) -> Any:
             yield port.stopListening()
 
 
-def serve() -> None:
-    """The other process: a small page, until standard input ends."""
-    port = reactor.listenTCP(
-        0, Site(Data(b"Hello!", "text/plain")), interface="127.0.0.1"
-    )
-    print(port.getHost().port, flush=True)
-    reactor.callInThread(
-        lambda: (sys.stdin.read(), reactor.callFromThread(reactor.stop))
-    )
-    reactor.run()
-
-
 @inlineCallbacks
 def compare_agents(rounds: int, requests: int) -> Any:
-    other = subprocess.Popen(
-        [sys.executable, __file__, "server"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    url = f"http://127.0.0.1:{int(other.stdout.readline())}/"
+    page = Site(Data(b"Hello!", "text/plain"))
+    port = reactor.listenTCP(0, page, interface="127.0.0.1")
+    url = f"http://127.0.0.1:{port.getHost().port}/"
     nothing = Nothing()
     by_hand = "not measured, three points made by hand"
     agents = {
@@ -245,8 +229,7 @@ def compare_agents(rounds: int, requests: int) -> Any:
         if turn:
             for name, seconds in spent.items():
                 took[name].append(seconds)
-    other.stdin.close()
-    other.wait()
+    yield port.stopListening()
     each = statistics.median(took["plain"]) / requests / 2 * 1e6
     for name, other_name in (
         ("plain, once more", "plain"),
@@ -281,7 +264,5 @@ def main() -> None:
 if __name__ == "__main__":
     if sys.argv[1:] == ["client"]:
         client()
-    elif sys.argv[1:] == ["server"]:
-        serve()
     else:
         main()

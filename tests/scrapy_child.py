@@ -10,8 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-import scrapy
-from scrapy.crawler import AsyncCrawlerProcess, CrawlerProcess
+import scrapy.crawler
 
 from txstathat import NullStatHat, StatHatService, stathat_from_env, txStatHat
 
@@ -55,9 +54,9 @@ class Books(scrapy.Spider):
 
 def main() -> None:
     url, settings = sys.argv[1:]
-    make = (
-        AsyncCrawlerProcess if "TWISTED_REACTOR_ENABLED" in settings else CrawlerProcess
-    )
+    # Only this one can do without a reactor.
+    name = "Async" * ("TWISTED_REACTOR_ENABLED" in settings) + "CrawlerProcess"
+    make = getattr(scrapy.crawler, name)
     process = make(
         {
             "EXTENSIONS": {"txstathat.integrations.scrapy.StatHatExtension": 500},

@@ -9,7 +9,9 @@ import os
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import SkipTest
 
+import scrapy.crawler
 from twisted.internet.task import Clock
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -126,6 +128,8 @@ class CrawlTests(TestCase):
 
     async def test_no_reactor(self) -> None:
         """Without a reactor Scrapy leaves the extension out, and says why."""
+        if not hasattr(scrapy.crawler, "AsyncCrawlerProcess"):
+            raise SkipTest("this version of Scrapy always has a reactor")
         log = await self.crawl(TWISTED_REACTOR_ENABLED=False)
         self.assertIn("StatHatExtension needs a reactor", log)
         self.assertEqual(self.received.points, [])
