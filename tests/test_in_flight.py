@@ -21,6 +21,7 @@ from zope.interface import implementer
 
 from tests.support import logged, reactor
 from txstathat.instruments import (
+    KickStatHat,
     LogCounter,
     MeasuredResource,
     ReactorMeter,
@@ -79,21 +80,22 @@ class InFlightTests(SynchronousTestCase):
         self.assertEqual(self.running, [1, 2, 2])
 
     def test_coroutines(self) -> None:
-        """A coroutine runs from its first step, also one that a function returns."""
+        """A coroutine runs from its first step; one that a function returns, from there."""
         gate: Deferred[None] = Deferred()
 
         async def wait() -> None:
             await gate
 
-        for work in (self.timed(wait), self.timed(lambda: wait())):
+        for work, begun in ((self.timed(wait), 0), (self.timed(lambda: wait()), 1)):
             coroutine = work()
-            self.assertEqual(self.timed.in_flight, 0)
+            self.assertEqual(self.timed.in_flight, begun)
             ended = ensureDeferred(coroutine)
             self.assertEqual(self.timed.in_flight, 1)
             gate.callback(None)
             self.successResultOf(ended)
             self.assertEqual(self.timed.in_flight, 0)
             gate = Deferred()
+        self.assertEqual(self.running, [1, 1])
 
     def test_never_ends(self) -> None:
         """What waits for ever shows as a number that grows, garbage or not."""
@@ -224,6 +226,13 @@ class BrokenStatsTests(TestCase):
             clock.advance(10)
             service.stopService()
             self.assertEqual(service.losses.total, 2)
+
+    def test_kicks(self) -> None:
+        """KickStatHat: what the IKick raises goes through the Deferred."""
+        stats = KickStatHat(Raising())
+        self.failureResultOf(stats.count("a"), RuntimeError)
+        self.assertIs(self.successResultOf(stats.count("a", ignore_errors=True)), False)
+        self.failureResultOf(stats.count("a", t=1e30), ValueError, OverflowError)
 
     def test_reactor(self) -> None:
         """ReactorMeter: all the others of its points are lost as well, one by one."""

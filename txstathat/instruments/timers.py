@@ -117,9 +117,7 @@ class timed:
             if isinstance(result, Deferred):
                 result.addBoth(self._record_result, started)
             elif iscoroutine(result):
-                # It begins at its first step, which may never come.
-                self.in_flight -= 1
-                return cast("_R", self._measure(result))
+                return cast("_R", self._measure(result, begun=True))
             else:
                 self._record(started, failed=False)
             return result
@@ -143,8 +141,10 @@ class timed:
         self._record(started, failed=isinstance(result, Failure))
         return result
 
-    async def _measure(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        started = self._begin()
+    async def _measure(
+        self, coroutine: Coroutine[Any, Any, Any], begun: bool = False
+    ) -> Any:
+        started = self._seconds() if begun else self._begin()
         try:
             result = await coroutine
         except GeneratorExit:
