@@ -215,9 +215,18 @@ class _MeasuredResponse:
         """
         Deliver the body to a protocol; see :class:`~twisted.web.iweb.IResponse`.
         """
-        self.original.deliverBody(
-            _MeasuredBody(protocol, self._agent, self._host, self._started)
-        )
+        self.original.deliverBody(_MeasuredBody(protocol, self))
+
+    def ended(self, reason: Failure) -> None:
+        """
+        Send what is known when the body has ended.
+        """
+        agent, host = self._agent, self._host
+        if not isinstance(reason.value, _COMPLETE):
+            agent.count_failure(reason, host)
+        elif host.body_name is not None:
+            ms = int((agent.seconds() - self._started) * 10_000 + 0.5) / 10
+            agent.losses.send(agent.stats.value, host.body_name, ms)
 
 
 @implementer(IProtocol)
@@ -226,28 +235,19 @@ class _MeasuredBody:
     Hands a body on to the protocol that reads it.
     """
 
-    def __init__(
-        self, protocol: IProtocol, agent: MeasuredAgent, host: _Host, started: float
-    ) -> None:
+    def __init__(self, protocol: IProtocol, response: _MeasuredResponse) -> None:
         # Only the end is of interest: the rest goes past this object.
         self.makeConnection = protocol.makeConnection
         self.dataReceived = protocol.dataReceived
         self._protocol = protocol
-        self._agent = agent
-        self._host = host
-        self._started = started
+        self._response = response
 
     def connectionMade(self) -> None:
         # makeConnection of the protocol calls its own.
         pass
 
     def connectionLost(self, reason: Failure) -> None:
-        agent, host = self._agent, self._host
-        if not isinstance(reason.value, _COMPLETE):
-            agent.count_failure(reason, host)
-        elif host.body_name is not None:
-            ms = int((agent.seconds() - self._started) * 10_000 + 0.5) / 10
-            agent.losses.send(agent.stats.value, host.body_name, ms)
+        self._response.ended(reason)
         self._protocol.connectionLost(reason)
 
 

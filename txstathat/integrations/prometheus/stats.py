@@ -22,9 +22,9 @@ from txstathat.points.model import (
     MAX_INTEGER,
     Amount,
     Time,
-    amount_text,
     epoch_seconds,
     expand_name,
+    plain_amount,
     shown,
 )
 
@@ -311,5 +311,4 @@ def _number(amount: Amount, field: str) -> float:
     """
     if type(amount) is float and math.isfinite(amount):
         return amount
-    amount_text(amount, field)
-    return float(amount)
+    return float(plain_amount(amount, field))
