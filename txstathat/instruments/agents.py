@@ -68,7 +68,7 @@ class MeasuredAgent:
         their own; later ones are ``other``.
     :param seconds: the clock to measure with, in seconds.
     :raises ValueError: if a template is not valid.
-    :ivar losses: the points that could not be handed on.
+    :ivar losses: the points that were lost.
     :ivar in_flight: how many requests wait for their headers now.
     """
 

@@ -72,7 +72,7 @@ class StatHatExtension:
     :param close_timeout: as ``STATHAT_CLOSE_TIMEOUT``.
     :param reactor: what to wait with; the global reactor by default.
     :raises ValueError: if an interval is not above 0, or the name is not valid.
-    :ivar losses: the points that could not be handed on.
+    :ivar losses: the points that were lost.
     """
 
     def __init__(

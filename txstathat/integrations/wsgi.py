@@ -84,7 +84,7 @@ class MeasuredApplication:
     :param max_views: how many views have stats of their own; later ones are ``other``.
     :param seconds: the clock to measure with, in seconds.
     :raises ValueError: if a template is not valid.
-    :ivar losses: the points that could not be handed on.
+    :ivar losses: the points that were lost.
     """
 
     def __init__(
@@ -213,8 +213,10 @@ class DjangoViews:
             return self._get_response(request)
         finally:
             match = getattr(request, "resolver_match", None)
-            if match is not None:
-                request.environ[VIEW] = match.view_name
+            environ = getattr(request, "environ", None)
+            # A request that came over ASGI has no such environment.
+            if match is not None and environ is not None:
+                environ[VIEW] = match.view_name
 
 
 _METHODS = frozenset(

@@ -64,7 +64,7 @@ class PrometheusBridge(Service):
     :param reactor: what to wait with; the global reactor by default.
     :raises ValueError: if the interval is not above 0, or the stats are in the same
         registry.
-    :ivar losses: the points that could not be handed on, and readings that failed.
+    :ivar losses: the points that were lost, and readings that failed.
     """
 
     def __init__(

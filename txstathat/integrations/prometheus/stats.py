@@ -173,8 +173,10 @@ class PrometheusStats:
         return succeed(True)
 
     def _refuse(self, error: Exception) -> None:
-        self.refused += 1
-        if self.refused == 1:
+        with self._lock:
+            self.refused += 1
+            is_first = self.refused == 1
+        if is_first:
             # What is no InvalidPoint may say anything.
             why = error if isinstance(error, InvalidPoint) else type(error).__name__
             _log.warn(
