@@ -206,10 +206,15 @@ class MeasuredAgentTests(SynchronousTestCase):
             value = tick = count
 
         agent = self.agent(Raising())
-        self.answer.callback(ScriptedResponse())
+        original, reader = ScriptedResponse(), Collector()
+        self.answer.callback(original)
         with logged() as log:
             requested = agent.request(b"GET", b"http://a/")
-        self.assertEqual(self.successResultOf(requested).code, 200)
+            response = self.successResultOf(requested)
+            response.deliverBody(reader)
+            original.protocol.connectionLost(Failure(ResponseDone()))
+        self.assertEqual(response.code, 200)
+        self.assertIs(reader.reason.type, ResponseDone)
         self.assertEqual(agent.losses.total, 2)
         self.assertEqual(len(log.at_level("warn")), 1)
 

@@ -254,4 +254,4 @@ class BrokenStatsTests(TestCase):
         url = f"http://127.0.0.1:{port.getHost().port}/"
         response = await Agent(reactor).request(b"GET", url.encode())
         self.assertEqual(await readBody(response), b"hello")
-        self.assertEqual(measured.losses.total, 3)
+        self.assertEqual(measured.losses.total, 1)

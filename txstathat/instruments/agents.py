@@ -127,10 +127,14 @@ class MeasuredAgent:
         self.in_flight -= 1
         # To the tenth: round() would cost as much as the call.
         ms = int((self.seconds() - started) * 10_000 + 0.5) / 10
-        name = host.count_names[response.code // 100 % 10]
-        self.losses.send(self.stats.count, name)
-        if host.headers_name is not None:
-            self.losses.send(self.stats.value, host.headers_name, ms)
+        losses, stats = self.losses, self.stats
+        try:
+            losses.watch(stats.count(host.count_names[response.code // 100 % 10]))
+            if host.headers_name is not None:
+                losses.watch(stats.value(host.headers_name, ms))
+        except Exception:
+            # The response goes on, whatever becomes of its points.
+            losses.note(Failure())
         return _MeasuredResponse(response, self, host, started)
 
     def _failed(self, failure: Failure, host: _Host, started: float) -> Failure:
@@ -226,7 +230,10 @@ class _MeasuredResponse:
             agent.count_failure(reason, host)
         elif host.body_name is not None:
             ms = int((agent.seconds() - self._started) * 10_000 + 0.5) / 10
-            agent.losses.send(agent.stats.value, host.body_name, ms)
+            try:
+                agent.losses.watch(agent.stats.value(host.body_name, ms))
+            except Exception:
+                agent.losses.note(Failure())
 
 
 @implementer(IProtocol)

@@ -34,27 +34,35 @@ class Losses:
         self._instrument = instrument
 
     def send(
-        self, method: Callable[..., Deferred[Any]], /, *point: Any, **options: Any
+        self, method: Callable[..., Deferred[Any]], *point: Any
     ) -> Deferred[Any] | None:
         """
         Send a point, and count it if that fails in any way. An exception, which
         :mod:`txstathat.interfaces` does not allow, is such a failure.
 
-        :param method: the ``count``, ``value`` or ``kick`` method that takes the point.
+        :param method: the ``count`` or ``value`` method that takes the point.
         :param point: the parameters of the method.
-        :param options: its named parameters.
         :returns: the Deferred of the point, which does not fail; ``None`` if there is
             none.
         """
         try:
-            sent = method(*point, **options)
-            # A Deferred that has already succeeded needs no errback, which costs time.
-            if not sent.called or sent.paused or isinstance(sent.result, Failure):
-                sent.addErrback(self.note)
+            sent = method(*point)
+            self.watch(sent)
             return sent
         except Exception:
             self.note(Failure())
             return None
+
+    def watch(self, sent: Deferred[Any]) -> None:
+        """
+        Count a point if its Deferred fails. Where every microsecond counts, this takes
+        less than :meth:`send`, for whoever handles exceptions anyway.
+
+        :param sent: the Deferred of the point; its failure is handled.
+        """
+        # A Deferred that has already succeeded needs no errback, which costs time.
+        if not sent.called or sent.paused or isinstance(sent.result, Failure):
+            sent.addErrback(self.note)
 
     def note(self, failure: Failure) -> None:
         """

@@ -254,21 +254,17 @@ class MeasuredResource:
                 view, method, code, measurement.raised
             )
             if self._metrica is not None:
-                self.losses.send(
-                    self._metrica.kick,
-                    ms,
-                    view=view,
-                    method=method,
-                    status=status,
-                    exception=exception,
+                kicked = self._metrica.kick(
+                    ms, view=view, method=method, status=status, exception=exception
                 )
+                self.losses.watch(kicked)
             if self._stats is not None:
                 if value_name is not None:
                     # To one decimal; round() would be much slower.
                     tenths = int(ms * 10 + 0.5) / 10
-                    self.losses.send(self._stats.value, value_name, tenths)
+                    self.losses.watch(self._stats.value(value_name, tenths))
                 if count_name is not None:
-                    self.losses.send(self._stats.count, count_name)
+                    self.losses.watch(self._stats.count(count_name))
         except Exception:
             # Twisted is cleaning up the request here, so this must not raise.
             self.losses.note(Failure())

@@ -10,6 +10,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any, cast
 
 from scrapy import Spider, signals
@@ -211,7 +212,8 @@ class StatHatExtension:
     ) -> None:
         name = self._name.of(spider=spider.name, stat=key)
         # A client may swallow failures; here they are to show.
-        sending = self.losses.send(method, name, amount, ignore_errors=False)
+        send = partial(method, ignore_errors=False)
+        sending = self.losses.send(send, name, amount)
         if sending is not None and not sending.called:
             self._waiting.add(sending)
             sending.addBoth(lambda _: self._waiting.discard(sending))
