@@ -185,8 +185,8 @@ class _MeasuredResponse:
     A response; the end of its body is noticed.
     """
 
-    # What never changes once there is a response is copied: a proxy for each attribute
-    # would cost as much as all the rest of the measuring.
+    # What never changes once there is a response is copied: a proxy would call a
+    # function for each access.
     def __init__(
         self, response: IResponse, agent: MeasuredAgent, host: _Host, started: float
     ) -> None:
