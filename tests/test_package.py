@@ -146,7 +146,9 @@ Twist.main(["twist", "stathat", "--help"])
             ["twisted[tls]", "treq", "pyopenssl", "service-identity"],
         )
         extras = config["options.extras_require"]
+        # Who wants the extension for Scrapy has Scrapy, which is large, already.
         every = {f"%({name})s" for name in extras} - {
+            "%(scrapy)s",
             "%(all)s",
             "%(test)s",
             "%(lint)s",
