@@ -397,7 +397,7 @@ def fill(store: str, first: int, last: int) -> None:
     from twisted.internet.task import react
 
     from txstathat.collector.archive.archive import Archive
-    from txstathat.collector.ingest.parse import Batch
+    from txstathat.collector.ingest.parse import PostedBatch
     from txstathat.stores import open_store
 
     now = int(time.time())
@@ -412,7 +412,7 @@ def fill(store: str, first: int, last: int) -> None:
         archive = Archive(opened)
         for n in range(first, last):
             points = [("count", f"stat {n}", n % 7 + 1, t) for t in times]
-            await archive.keep(Batch("ez", "k", points, True, None, b""))
+            await archive.add(PostedBatch("ez", "k", points, True, None, b""))
         await opened.close()
 
     react(lambda reactor: ensureDeferred(main(reactor)))

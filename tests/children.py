@@ -34,7 +34,7 @@ ROOT = Path(__file__).parent.parent
 
 class Child(ProcessProtocol):
     """
-    A child process whose lines can be waited for.
+    A child process with lines to wait for.
     """
 
     def __init__(self) -> None:

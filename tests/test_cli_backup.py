@@ -38,7 +38,7 @@ class BackupTests(ServiceCase):
     def test_copy(self) -> Any:
         """The copy is a store with the same points; the collector continues."""
         yield self.start()
-        yield self.parts.archive.keep(batch(Count("a", 2)))
+        yield self.parts.archive.add(batch(Count("a", 2)))
         store = f"sqlite:{Path(self.path).absolute()}"
         copy = Path(self.mktemp()).absolute()
         out, err, status = yield self.run_backup(store, str(copy))
@@ -46,7 +46,7 @@ class BackupTests(ServiceCase):
         self.assertEqual(
             out.decode(), f"Backed up to {copy} ({size_text(copy.stat().st_size)}).\n"
         )
-        yield self.parts.archive.keep(batch(Count("a", 3)))
+        yield self.parts.archive.add(batch(Count("a", 3)))
         opened = yield open_store(f"sqlite:{copy}")
         self.addCleanup(opened.close)
         totals = yield Deferred.fromCoroutine(Archive(opened).totals())

@@ -65,7 +65,7 @@ class ExportTests(ServiceCase):
     def test_round(self) -> Any:
         """Everything is in the other store, once; only the owner can read the file."""
         yield self.start()
-        yield self.parts.archive.keep(
+        yield self.parts.archive.add(
             batch(Count("a", 2), Value("b/é <b>", 0.5), Count("a", 3, 1_363_118_126))
         )
         status, output = yield self.shell(
@@ -79,7 +79,7 @@ class ExportTests(ServiceCase):
         for key in self.keys.values():
             self.assertNotIn(key, self.file.read_text())
         before = self.cells(self.store)
-        yield self.parts.archive.keep(batch(Count("a", 4)))
+        yield self.parts.archive.add(batch(Count("a", 4)))
         for words in ("into the store.", "is already in the store."):
             status, output = yield self.shell(
                 "import", str(self.file), "--store", self.target
@@ -100,7 +100,7 @@ class ExportTests(ServiceCase):
         """An import that was killed continues where it stopped."""
         yield self.start()
         now = int(self.parts.archive.store.clock.seconds())
-        yield self.parts.archive.keep(
+        yield self.parts.archive.add(
             batch(*(Count(f"s{n % 400}", n, now - 61 * n) for n in range(4_000)))
         )
         status, _ = yield self.shell("export", str(self.file), "--store", self.store)
@@ -139,7 +139,7 @@ class ExportTests(ServiceCase):
     def test_failures(self) -> Any:
         """Failures are explained, and leave nothing half done."""
         yield self.start()
-        yield self.parts.archive.keep(batch(Count("a", 2)))
+        yield self.parts.archive.add(batch(Count("a", 2)))
         self.file.write_text("mine")
         export = ("export", str(self.file), "--store")
         for words, store in (
@@ -157,7 +157,7 @@ class ExportTests(ServiceCase):
         lines = self.file.read_text().splitlines(keepends=True)
         for words, text, store in (
             ("line 2: is not JSON", [lines[0], "x\n", *lines[2:]], self.target),
-            ("breaks off after line 2", lines[:2], self.target),
+            ("it ends with line 2", lines[:2], self.target),
             ("the store has stats already", lines, self.store),
         ):
             self.file.write_text("".join(text))

@@ -586,6 +586,70 @@ class CrowdDrills(DrillCase):
         self.assertEqual(self.server.sums(), {"a": 1})
 
 
+class BodyDrills(DrillCase):
+    """
+    Drills 28 and 29: bodies without a valid key.
+    """
+
+    def setUp(self) -> None:
+        # The server can open 1,024 files; what talks to it, as many as it takes.
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, hard), hard))
+        super().setUp()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+
+    def connect(self, count: int, request: bytes) -> list[socket.socket]:
+        sockets = []
+        for _ in range(count):
+            one = socket.create_connection(("127.0.0.1", self.server.port), 10)
+            self.addCleanup(one.close)
+            one.sendall(request)
+            sockets.append(one)
+        return sockets
+
+    def test_28_unfinished_chunks(self) -> None:
+        """Many connections with an unfinished chunk: honest posts are answered."""
+        self.connect(
+            900 if FULL else 300,
+            b"POST /ez HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"ff\r\nabcde",
+        )
+        if not FULL:
+            descriptors = os.listdir(f"/proc/{self.server.process.pid}/fd")
+            self.assertLess(len(descriptors), 400)
+        statuses = Counter(self.server.post([f"s{n}"]) for n in range(20))
+        self.say(f"{statuses[200]} of 20 honest posts answered")
+        self.assertEqual(statuses, {200: 20})
+        self.assertEqual(self.server.ask("GET", "/healthz")[0], 200)
+        logged = self.server.kill()
+        self.assertNotIn("Traceback", logged)
+
+    def test_29_held_with_bodies(self) -> None:
+        """Held requests with large bodies and unknown keys take little memory."""
+        data = [{"stat": f"stat {n}", "count": 1} for n in range(1800)]
+        body = json.dumps({"ezkey": "wrong", "data": data}).encode()
+        request = (
+            b"POST /ez HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        )
+        self.server.post(["a"])
+        alone = p99(self.server.latencies(10 if FULL else 1))
+        before = self.server.memory()
+        most = before
+        count = 2000 if FULL else 200
+        for _ in range(5 if FULL else 1):
+            self.connect(count, request)
+            most = max(most, self.server.memory())
+        took = p99(self.server.latencies(10 if FULL else 1))
+        self.say(
+            f"memory {(most - before) / 2**20:+.1f} MiB, p99 {alone * 1000:.1f} ms "
+            f"alone, {took * 1000:.1f} ms now"
+        )
+        self.assertLess(most - before, 16 * 2**20)
+        self.assertLess(took, max(2 * alone, 0.1))
+
+
 class FuzzDrills(SynchronousTestCase):
     """
     Drill 26: bodies that are no points.

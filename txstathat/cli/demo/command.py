@@ -38,7 +38,7 @@ from txstathat.cli.demo.comparison import (
 from txstathat.cli.demo.visitors import Visitors, send_past_day
 from txstathat.cli.reactor import run
 from txstathat.client.stathat import txStatHat
-from txstathat.collector.options import address_text
+from txstathat.collector.options import listen_url
 from txstathat.collector.service import CollectorService
 from txstathat.delivery import StatHatService
 from txstathat.export.client import StatHatExport
@@ -236,7 +236,7 @@ def _listen(reactor: Any, shop: _Shop, server: _Server, cleanup: AsyncExitStack)
     root.putChild(b"", Redirect(b"charts/"))
     port = reactor.listenTCP(0, Site(root), interface="127.0.0.1")
     cleanup.push_async_callback(port.stopListening)
-    return address_text(port.getHost())
+    return listen_url(port.getHost())
 
 
 def _count_log(stats: RecordingStatHat) -> None:

@@ -15,11 +15,11 @@ from txstathat.cli.output import progress_bar
 from txstathat.cli.reactor import exit_on_interrupt
 from txstathat.cli.send.point_formats import BadLine, open_text, read_lines
 from txstathat.cli.server.store import with_store
-from txstathat.collector.transfer.dump_format import is_portable
+from txstathat.collector.transfer.dump_format import is_dump
 from txstathat.collector.transfer.load_dump import (
-    CannotRestore,
-    check_portable,
-    restore,
+    CannotLoad,
+    check_dump,
+    load_dump,
 )
 from txstathat.stores import IStore
 
@@ -36,7 +36,7 @@ def is_export(path: Path) -> bool:
     :raises OSError: if it cannot be read.
     """
     with path.open("rb") as file:
-        return is_portable(file.readline(1_000))
+        return is_dump(file.readline(1_000))
 
 
 def load_dump_file(path: Path, store: str) -> NoReturn:
@@ -48,14 +48,14 @@ def load_dump_file(path: Path, store: str) -> NoReturn:
     """
     try:
         with exit_on_interrupt():
-            total = check_portable(_lines(path))
-    except CannotRestore as error:
+            total = check_dump(_lines(path))
+    except CannotLoad as error:
         click.echo(f"txstathat: {path}: {error}\nNothing was imported.", err=True)
         sys.exit(1)
 
     async def work(opened: IStore) -> None:
         with progress_bar("lines", total) as on_progress:
-            loaded = await restore(opened, _lines(path), on_progress)
+            loaded = await load_dump(opened, _lines(path), on_progress)
         if loaded:
             click.echo(f"Imported {path} into the store.")
         else:
@@ -69,6 +69,6 @@ def _lines(path: Path) -> Iterator[str]:
         with open_text(str(path)) as stream:
             yield from read_lines(stream, MAX_EXPORTED_LINE)
     except BadLine as bad:
-        raise CannotRestore(str(bad)) from None
+        raise CannotLoad(str(bad)) from None
     except OSError as error:
-        raise CannotRestore(str(error.strerror)) from None
+        raise CannotLoad(str(error.strerror)) from None

@@ -12,7 +12,7 @@ import click
 from txstathat.cli.output import size_text
 from txstathat.cli.reactor import exit_on_interrupt
 from txstathat.cli.server.store import check_store, store_option
-from txstathat.collector.transfer.dump_format import portable_lines
+from txstathat.collector.transfer.dump_format import dump_lines
 from txstathat.errors import StoreError
 from txstathat.stores.dump import open_dump
 from txstathat.stores.sqlite.backup import new_file
@@ -40,7 +40,7 @@ def export(file: str, store: str) -> None:
             new_file(file) as unfinished,
             open(unfinished, "w", encoding="utf-8") as lines,
         ):
-            lines.writelines(portable_lines(dump))
+            lines.writelines(dump_lines(dump))
     except (OSError, StoreError, ValueError) as error:
         click.echo(f"txstathat: {error}", err=True)
         sys.exit(1)

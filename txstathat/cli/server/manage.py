@@ -56,7 +56,7 @@ def list_keys(store: str) -> None:
 
     async def work(opened: IStore) -> None:
         table = Table("name", "kind", "created", "stat")
-        for key in await Keys(opened).known():
+        for key in await Keys(opened).all():
             created = datetime.fromtimestamp(key.created_at, UTC)
             table.add_row(
                 key.name, KINDS[key.kind], f"{created:%Y-%m-%d %H:%M} UTC", key.stat
@@ -119,7 +119,7 @@ def add_stat(name: str, kind: str, store: str) -> None:
 
     async def work(opened: IStore) -> None:
         stat, keys = await Archive(opened).create(name, kind), Keys(opened)
-        for known in await keys.known():
+        for known in await keys.all():
             if known.stat == stat.name:
                 raise KeyRefused(
                     f"the stat {stat.name!r} already has a key. To create another, "

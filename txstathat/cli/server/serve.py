@@ -16,7 +16,11 @@ from twisted.logger import globalLogBeginner, textFileLogObserver
 from txstathat.cli.reactor import run
 from txstathat.cli.server.store import store_option
 from txstathat.cli.server.write_settings import offer_settings, own_url
-from txstathat.collector.options import default_keep, parse_keep, read_webhooks
+from txstathat.collector.options import (
+    default_retention,
+    parse_retention,
+    read_webhooks,
+)
 from txstathat.collector.service import LISTEN, CollectorParts, CollectorService
 
 __all__ = ["serve"]
@@ -36,8 +40,8 @@ __all__ = ["serve"]
     "--keep",
     multiple=True,
     metavar="SCALE=TIME",
-    help="How long to store detail, such as minute=7d or day=forever. May be repeated. "
-    f"[default: {default_keep()}]",
+    help="How long detail is kept, such as minute=7d or day=forever. May be repeated. "
+    f"[default: {default_retention()}]",
 )
 @click.option("--access-log", is_flag=True, help="Log requests, without secrets.")
 @click.option(
@@ -78,7 +82,7 @@ def serve(
     if there is none. Then the other commands work without any further setting.
     """
     try:
-        retention = parse_keep(keep)
+        retention = parse_retention(keep)
     except ValueError as error:
         raise click.UsageError(f"--keep: {error}") from None
     try:

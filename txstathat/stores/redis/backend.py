@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import local
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from redis import Redis, exceptions
 from redis.backoff import NoBackoff
@@ -77,11 +77,10 @@ class RedisBackend:
         query.setdefault("socket_timeout", str(COMMAND_SECONDS))
         query.setdefault("socket_connect_timeout", str(CONNECT_SECONDS))
         self._clustered = parts.scheme.endswith("+cluster")
-        self._url = urlunsplit(
-            parts._replace(
-                scheme=parts.scheme.removesuffix("+cluster"), query=urlencode(query)
-            )
-        )
+        # (urlunsplit would write unix:/path for unix:///path, which redis refuses.)
+        scheme = parts.scheme.removesuffix("+cluster")
+        rest = url.partition("?")[0].partition(":")[2]
+        self._url = f"{scheme}:{rest}?{urlencode(query)}"
         self._client: Any = None
         self._local = local()
         self._readers: list[Any] = []

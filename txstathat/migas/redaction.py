@@ -1,5 +1,5 @@
 """
-Texts that leave the program: without file paths, on one line, of bounded length.
+Redaction of texts that are sent or logged: no file paths, one line, limited length.
 """
 
 from __future__ import annotations
@@ -8,32 +8,30 @@ import re
 
 __all__ = ["MAX_RAW_TEXT", "REDACTED", "describe_error", "one_line", "redact"]
 
-#: What stands where a file path stood.
+#: What replaces a file path.
 REDACTED = "<redacted>"
-#: The most characters of a text that are looked at; what comes after is dropped.
+#: The length of a text, in characters, that is searched for paths; the rest is dropped.
 MAX_RAW_TEXT = 10_000
 
-# A quoted text may be a path with spaces in it. An apostrophe inside a word opens no
-# quotation.
+# A quoted text may be a path with spaces. An apostrophe inside a word starts no quote.
 _QUOTED = re.compile(r"""(?<!\w)(?:'[^'\n]*'|"[^"\n]*"|`[^`\n]*`)""")
-# Unquoted, whatever hangs together and has a slash or a backslash in it is taken for
-# a path, URLs included, since those hold names and keys as well.
+# Without quotes, every word with a slash or a backslash counts as a path. So do URLs,
+# which can contain names and keys too.
 _PATH = re.compile(
     r"""(?:\b[A-Za-z]:(?=[/\\]))?[^\s'"`()<>\[\]{},;=|:/\\]*[/\\][^\s'"`<>|,;]*"""
 )
-# A ratio, or a slash that stands alone.
+# A ratio, or a slash alone.
 _NO_PATH = re.compile(r"\d+/\d+[.)\]:%]?|[/\\]")
 
 
 def redact(text: str) -> str:
     """
-    Take the file paths out of a text.
+    Replace the file paths in a text by :data:`REDACTED`.
 
-    Absolute and relative paths, of POSIX and of Windows, and URLs, quoted or not; a
-    ratio such as ``3/4`` stays. A bare file name without a folder is not recognized.
+    Absolute and relative paths of POSIX and Windows, and URLs, are replaced, quoted or
+    not; a ratio such as ``3/4`` is not. A file name without a folder is not recognized.
 
-    :param text: the text; of a longer one than :data:`MAX_RAW_TEXT` only the
-        beginning is used.
+    :param text: the text; only the first :data:`MAX_RAW_TEXT` characters are used.
     """
     text = _QUOTED.sub(_redact_quoted, text[:MAX_RAW_TEXT])
     return _PATH.sub(_redact_path, text)
@@ -52,10 +50,11 @@ def _redact_path(match: re.Match[str]) -> str:
 
 def one_line(text: str, limit: int) -> str:
     """
-    Make a text fit for a log line or a field: printable, on one line, and bounded.
+    Make a text printable, on one line, of limited length.
 
     :param text: the text.
-    :param limit: the most characters; a longer text ends in an ellipsis.
+    :param limit: the maximum length in characters; a longer text is cut and ends in an
+        ellipsis.
     """
     text = "".join(c if c.isprintable() else " " for c in text[: limit + 1])
     return text if len(text) <= limit else text[: limit - 1] + "…"
@@ -63,11 +62,13 @@ def one_line(text: str, limit: int) -> str:
 
 def describe_error(error: BaseException) -> str:
     """
-    The text of an exception, paths and file names left out; never raises.
+    The text of an exception, without paths and file names. It raises nothing.
+
+    :param error: the exception.
     """
     try:
         if isinstance(error, OSError) and error.strerror:
-            # str() of it would add the names of the files.
+            # str() would add the file names.
             return redact(f"[Errno {error.errno}] {error.strerror}")
         return redact(str(error))
     except Exception:
