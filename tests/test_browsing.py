@@ -462,7 +462,7 @@ class ExampleTests(TestCase):
 
         self.addCleanup(deferToThread, stop)
         line = yield deferToThread(site.stdout.readline)
-        address = line.removeprefix("look at ").strip()
+        address = line.removeprefix("Open ").strip()
         browser = yield deferToThread(start_browser)
         self.addCleanup(deferToThread, browser.close)
         yield deferToThread(browser.size, 1000, 700)
