@@ -71,8 +71,9 @@ class Child(ProcessProtocol):
 
 class Moody(Resource):
     """
-    A front door with random trouble: busy, or cutting the line before or after.
+    A server with random trouble: busy, or cutting the connection before or after.
 
+    :ivar hangs: whether requests get no answer.
     :ivar on_request: called when a request has come.
     """
 
@@ -81,6 +82,7 @@ class Moody(Resource):
         self.front = front
         self.draw = draw
         self.trouble = 0.0
+        self.hangs = False
         #: The ids of the batches that were taken.
         self.ids: set[str | None] = set()
         self.on_request: Callable[[], object] = lambda: None
@@ -99,6 +101,8 @@ class _Mood(Resource):
         self._child = child
 
     def render(self, request: Any) -> Any:
+        if self._moody.hangs:
+            return NOT_DONE_YET
         luck, trouble = self._moody.draw.random(), self._moody.trouble
         if luck < trouble / 3:
             request.setResponseCode(503)
@@ -109,7 +113,7 @@ class _Mood(Resource):
         self._moody.ids.add(request.getHeader("idempotency-key"))
         rendered = self._child.render(request)
         if luck < trouble:
-            # The points are taken, but nobody hears of it.
+            # The points are taken, but the sender does not learn it.
             request.transport.abortConnection()
         return rendered
 
@@ -180,8 +184,8 @@ class ChildrenTestCase(TestCase):
     async def wait(self, seconds: float) -> None:
         await deferLater(reactor, seconds, lambda: None)
 
-    async def drain(self) -> dict[str, Any]:
-        child = self.spawn("drain")
+    async def drain(self, **config: Any) -> dict[str, Any]:
+        child = self.spawn("drain", **config)
         await child.ended
         self.assertEqual(child.status.exitCode, 0, child.err.decode())
         self.assertNotIn(b"Traceback", child.err)

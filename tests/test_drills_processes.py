@@ -23,6 +23,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.children import ROOT, ChildrenTestCase
 from tests.delivery import FULL, NO_DRILLS, MemoryServer, balanced, make_service, run
+from tests.support import reactor
 from tests.test_drills_sender import report
 from tests.trouble import TroubleServer, stall
 from txstathat import StatHatService
@@ -37,21 +38,16 @@ class ProcessDrills(ChildrenTestCase):
         """SIGTERM: the program ends in time, what is in the spool is not lost."""
         limit = 2.0 if FULL else 1.0
         many = (0, 1000, 100_000) if FULL else (1000,)
-        hung = TroubleServer()
-        hung.script = [stall]
-        self.addCleanup(lambda: ensureDeferred(hung.stop()))
 
         async def check() -> None:
             for queued in many:
-                for how, server in (
-                    ("fine", self.url),
-                    ("hung", hung.url),
-                    ("refusing", "http://127.0.0.1:1"),
-                ):
+                for how in ("fine", "hung", "refusing"):
+                    self.front.hangs = how == "hung"
+                    if how == "refusing":
+                        await self.port.stopListening()
                     settings = {"shutdown_timeout": limit, "max_pending": 200_000}
                     child = self.spawn(
                         "queue",
-                        url=server,
                         queued=queued,
                         timeout=30,
                         settings=settings,
@@ -68,7 +64,7 @@ class ProcessDrills(ChildrenTestCase):
                     await child.ended
                     took = time.monotonic() - before
                     health = child.health
-                    self.assertLessEqual(took, limit + 0.5, (queued, server))
+                    self.assertLessEqual(took, limit + 0.5, (queued, how))
                     self.assertEqual(health["recorded"], queued)
                     self.assertEqual(health["dropped"], {})
                     self.assertEqual(health["delivered"] + health["pending"], queued)
@@ -80,6 +76,9 @@ class ProcessDrills(ChildrenTestCase):
                     )
                     if how != "fine" and queued:
                         self.assertGreater(len(self.sealed()), 0)
+                    self.front.hangs = False
+                    if how == "refusing":
+                        self.listen()
                     await self.drain()
                     self.assertEqual(os.listdir(self.spool), [])
             totals = self.received.totals
@@ -217,12 +216,15 @@ class ProcessDrills(ChildrenTestCase):
             await victim.ended
             await dead.stop()
             self.assertEqual(self.sum("victim"), 0)
+            # Its server is back, where it was.
+            port = reactor.listenTCP(dead.port, self.site, interface="127.0.0.1")
+            self.addCleanup(port.stopListening)
             for child in children:
                 child.transport.signalProcess("TERM")  # type: ignore[union-attr]
             for child in children:
                 await child.ended
                 self.assertEqual(child.health["pending"], 0)
-            health = await self.drain()
+            health = await self.drain(url=dead.url)
             self.assertGreater(health["recovered"], 0)
             self.assertEqual(health["recovered"], health["delivered"])
             self.assertEqual(
