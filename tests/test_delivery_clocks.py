@@ -4,10 +4,11 @@ Delivery on devices with a clock that is wrong, and is put right.
 
 from __future__ import annotations
 
+import random
 import time
 from typing import Any
 
-from twisted.internet.defer import ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -17,7 +18,10 @@ from tests.children import ChildrenTestCase
 from tests.delivery import AWAY, FULL, OK, DeliveryTestCase, run
 from tests.test_drills_sender import report
 from tests.test_spool import FolderTestCase, batch
+from txstathat import txStatHat
 from txstathat.delivery.clock import ServiceClock
+from txstathat.delivery.loop import DeliveryLoop
+from txstathat.delivery.settings import Settings
 
 DAY = 86_400.0
 
@@ -76,31 +80,106 @@ class AgeTests(FolderTestCase):
         self.assertEqual([each.number for each in folder.load(9)], [0, 0, 4, 5])
 
 
+class SetClock(ServiceClock):
+    """
+    A wall clock that is set, over virtual time.
+    """
+
+    offset = 0.0
+
+    def seconds(self) -> float:
+        return super().seconds() + self.offset
+
+
+class AgeInMemoryTests(DeliveryTestCase):
+    """
+    Age within one process.
+    """
+
+    def test_a_wall_clock_that_is_set(self) -> None:
+        """Batches age by the time that passes, whichever way the wall clock is set."""
+        for before, after in ((-10 * DAY, 0.0), (10 * DAY, 0.0)):
+            clock = SetClock(self.clock)
+            clock.offset = before
+            client = txStatHat("canary-key", agent=self.server, reactor=self.clock)
+            loop = DeliveryLoop(
+                client,
+                Settings(
+                    interval=5.0,
+                    max_batch=1,
+                    max_pending=1000,
+                    spool=None,
+                    max_spool=1 << 20,
+                    max_age=100.0,
+                    shutdown_timeout=1.0,
+                    on_ambiguous="resend",
+                ),
+                clock,
+                on_rejected=None,
+                jitter=random.Random(1).uniform,
+            )
+            loop.start()
+            self.server.mood = lambda: AWAY
+            for number in range(10):
+                loop.open_batch.count(f"s{number}", 1, None, 5)
+                loop.note_recorded(True)
+                run(self.clock, 6)
+                clock.offset = after
+            self.assertEqual(loop.ledger.dropped, {})
+            run(self.clock, 300, 5)
+            # Old in fact.
+            self.assertEqual(loop.ledger.dropped, {"old": 10})
+            Deferred.fromCoroutine(loop.end())
+            run(self.clock, 4)
+
+
 class RestartTests(DeliveryTestCase):
     """
     Age across a restart, in virtual time.
     """
 
-    def leave(self, place: str) -> None:
+    def leave(self, place: str, batches: int = 1) -> None:
+        """Let a service leave batches in a folder."""
         self.server.mood = lambda: AWAY
-        service = self.make(spool=place)
-        service.count("a")
+        service = self.make(spool=place, max_batch=1)
+        for number in range(batches):
+            service.count(f"stat {number}")
         service.stopService()
         run(self.clock, 8)
 
-    def test_one_attempt(self) -> None:
-        """After a restart an old batch is sent once; if that fails it is dropped."""
-        for mood, delivered, dropped in ((OK, 1, {}), (AWAY, 0, {"old": 1})):
+    def test_age_starts_anew(self) -> None:
+        """After a restart a batch is not old; it is dropped after max_age once more."""
+        for outage, delivered, dropped in (
+            (0, 1, {}),
+            (50, 1, {}),
+            (500, 0, {"old": 1}),
+        ):
             place = self.mktemp()
             self.leave(place)
             self.clock.advance(10 * DAY)
             before = len(self.server.ids)
-            self.server.mood = lambda mood=mood: mood
-            service = self.make(spool=place)
-            run(self.clock, 30)
-            self.assertEqual(len(self.server.ids), before + 1)
+            service = self.make(spool=place, max_age=100)
+            run(self.clock, outage, 1)
+            self.server.mood = lambda: OK
+            run(self.clock, 400, 1)
+            self.assertGreater(len(self.server.ids), before)
             self.assertEqual(service.health.delivered, delivered)
             self.assertEqual(service.health.dropped, dropped)
+
+    def test_one_attempt_at_least(self) -> None:
+        """What an outage kept from being sent is sent once, however old it is then."""
+        place = self.mktemp()
+        self.leave(place, 20)
+        before = len(self.server.ids)
+        service = self.make(spool=place, max_age=100)
+        run(self.clock, 500, 5)
+        tried = set(self.server.ids[before:])
+        self.assertLess(len(tried), 15)
+        self.server.mood = lambda: OK
+        run(self.clock, 700, 5)
+        self.assertEqual(service.health.pending, 0)
+        self.assertEqual(service.health.dropped, {"old": len(tried)})
+        self.assertEqual(service.health.delivered, 20 - len(tried))
 
 
 class ClockDrills(ChildrenTestCase):
@@ -109,17 +188,18 @@ class ClockDrills(ChildrenTestCase):
     """
 
     def test_36_put_right(self) -> Any:
-        """A clock that is put right, within a process and at a restart, drops nothing."""
+        """A wrong clock that is put right, at once or at a restart, drops nothing."""
 
         async def check() -> None:
             total = recovered = 0
             for number in range(20 if FULL else 2):
-                # Busy, or cutting connections, while every other child lives.
-                self.front.trouble = float(number % 2 == 0)
+                # Busy, or cutting connections, as long as a child lives.
+                self.front.trouble = 1.0
                 child = self.spawn(
                     "clock",
-                    steps=[[0, -10 * DAY], [0.8, 0]],
-                    settings={"max_age": DAY},
+                    # A server refuses what is over a day ahead.
+                    steps=[[0, (-10 * DAY, DAY / 2)[number % 2]], [0.8, 0]],
+                    settings={"max_age": DAY / 4},
                 )
                 await child.started()
                 await self.wait(2.0)
@@ -135,6 +215,9 @@ class ClockDrills(ChildrenTestCase):
             self.assertEqual(health["pending"], 0)
             points = self.received.totals["v"].points + self.sum("n")
             self.assertEqual(points, total)
-            report(36, f"10 days behind, then put right: dropped 0 of {total} calls")
+            report(
+                36,
+                f"10 days behind or half a day ahead, then put right: dropped 0 of {total} calls",
+            )
 
         return ensureDeferred(check())

@@ -381,7 +381,11 @@ class Backlog:
             # They are sent before the batches that a flush waits for.
             self._waiters.add(0, found.batches, found.calls)
             self._ledger.recover(found.calls, found.damaged, found.foreign_files)
-        self._ready.extend(result.loaded)
+        for batch in result.loaded:
+            if not batch.number:
+                # The clock of the earlier process may have been wrong by any time.
+                batch.created = self._steady()
+            self._ready.append(batch)
         if result.abandoned:
             self._note_abandoned(result.abandoned)
         if end is not None:
