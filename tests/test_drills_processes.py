@@ -124,11 +124,11 @@ class ProcessDrills(ChildrenTestCase):
         return ensureDeferred(check())
 
     def test_15_sigstop(self) -> Any:
-        """A process that was stopped between two flushes goes on where it was."""
+        """A process that was stopped between two flushes resumes."""
         return ensureDeferred(self.stop_and_go(under_way=False))
 
     def test_15_sigstop_under_way(self) -> Any:
-        """One that was stopped while a request was under way does, too."""
+        """A process that was stopped with a request in flight resumes."""
         return ensureDeferred(self.stop_and_go(under_way=True))
 
     async def stop_and_go(self, under_way: bool) -> None:
