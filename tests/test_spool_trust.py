@@ -222,4 +222,6 @@ class PlantedTests(FolderTestCase):
         for opened in (FileLock.acquire, SpoolFile):
             with self.assertRaises(OSError):
                 opened(os.path.join(self.path, "link"))
+        with self.assertRaises(FileExistsError):
+            SpoolFile(outside, exclusive=True)
         self.assertEqual(Path(outside).read_bytes(), before)

@@ -110,7 +110,7 @@ class SpoolFolder:
         if lock is None:
             raise OSError(f"another process holds the lock of the new file {stem}")
         try:
-            spool = SpoolFile(stem + SPOOL)
+            spool = SpoolFile(stem + SPOOL, exclusive=True)
         except BaseException:
             remove_file(stem + SPOOL)
             lock.release(remove=True)
