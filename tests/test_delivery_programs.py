@@ -11,11 +11,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
@@ -24,6 +26,12 @@ from txstathat.collector.web.site import CollectorSite
 from txstathat.testing import FakeStatHat
 
 ROOT = Path(__file__).parent.parent
+
+
+def fetch(url: str) -> str:
+    """Get a page on a connection of its own."""
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return str(answer.read())
 
 
 class ProgramTests(TestCase):
@@ -128,6 +136,36 @@ class ProgramTests(TestCase):
 
         async def check() -> None:
             self.check(await self.run_until_term("twisted/plugins/counting_plugin.py"))
+
+        return ensureDeferred(check())
+
+    def test_prefork(self) -> Any:
+        """Each worker of a server that forks delivers what it counted, once."""
+
+        async def check() -> None:
+            program = subprocess.Popen(
+                [sys.executable, "prefork_server.py"],
+                env={**self.environ, "PYTHONPATH": ".", "PORT": "0"},
+                cwd=self.examples,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            assert program.stdout is not None
+            workers: set[str] = set()
+            requests = 0
+            try:
+                line = await deferToThread(program.stdout.readline)
+                url = f"http://127.0.0.1:{line.split()[-1]}"
+                while len(workers) < 2:
+                    workers.add(await deferToThread(fetch, url))
+                    requests += 1
+            finally:
+                program.terminate()
+                out, _ = await deferToThread(program.communicate)
+            self.assertEqual((program.returncode, out), (0, ""))
+            self.assertEqual(self.received.totals["requests"].sum, requests)
+            self.assertEqual(os.listdir(self.spool), [])
 
         return ensureDeferred(check())
 
