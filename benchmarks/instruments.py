@@ -33,10 +33,10 @@ from twisted.web.server import Site
 from zope.interface import implementer
 
 from txstathat.instruments import measured_klein
-from txstathat.interfaces import IKick, IStatHat
+from txstathat.interfaces import IKick, IKickProvider, IStatHat, IStatHatProvider
 
 
-@implementer(IKick, IStatHat)
+@implementer(IKickProvider, IStatHatProvider)
 class Nothing:
     """Takes everything and does nothing: what is left is the instrument itself."""
 

@@ -45,7 +45,7 @@ from txstathat import (
 from txstathat.client.health import MAX_BAD_STATS
 from txstathat.client.outcome import Verdict
 from txstathat.http.tracking import HandshakeFailed
-from txstathat.interfaces import IStatHat
+from txstathat.interfaces import IStatHatProvider
 from txstathat.testing import FakeStatHat, MemoryStatHat
 
 KEY = "canary-5ad1f2"
@@ -76,7 +76,7 @@ class ClientTests(SynchronousTestCase):
             NullStatHat(),
             MemoryStatHat(),
         ):
-            verifyObject(IStatHat, each)
+            verifyObject(IStatHatProvider, each)
 
     def test_counts_and_values_arrive(self) -> None:
         """Each method sends the point that it says."""

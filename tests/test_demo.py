@@ -21,7 +21,7 @@ from zope.interface.verify import verifyObject
 from tests.browser import start_browser
 from tests.stores import wait_until
 from txstathat.cli.demo.tally import Line, Tally, table_of
-from txstathat.interfaces import IStatHat
+from txstathat.interfaces import IStatHatProvider
 from txstathat.testing import MemoryStatHat
 
 ROOT = Path(__file__).parent.parent
@@ -125,7 +125,7 @@ class TallyTests(SynchronousTestCase):
         """Every call is remembered, and passed on as it was."""
         real = MemoryStatHat()
         tally = Tally(real)
-        verifyObject(IStatHat, tally)
+        verifyObject(IStatHatProvider, tally)
         self.successResultOf(tally.count("a", 2, t=60))
         self.successResultOf(tally.tick("a"))
         self.successResultOf(tally.value("b", 0.5))

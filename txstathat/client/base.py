@@ -35,7 +35,7 @@ from txstathat.client.payload import Payload, check_batch_id, numbered_ids
 from txstathat.errors import InvalidPoint, StatHatBusy
 from txstathat.http.exchange import Transport
 from txstathat.http.responses import Reply
-from txstathat.interfaces import IStatHat
+from txstathat.interfaces import IStatHatProvider
 from txstathat.points.model import (
     Amount,
     Count,
@@ -50,7 +50,7 @@ from txstathat.points.model import (
 __all__ = ["BaseClient"]
 
 
-@implementer(IStatHat)
+@implementer(IStatHatProvider)
 class BaseClient:
     """
     A client without an encoding of points.

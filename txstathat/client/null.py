@@ -10,13 +10,13 @@ from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from txstathat.client.bound import Stat
-from txstathat.interfaces import IStatHat
+from txstathat.interfaces import IStatHatProvider
 from txstathat.points.model import Amount, Point, Time
 
 __all__ = ["NullStatHat"]
 
 
-@implementer(IStatHat)
+@implementer(IStatHatProvider)
 class NullStatHat:
     """
     Accepts every point, and does nothing with it.

@@ -11,7 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from twisted.application.service import Service
 from twisted.internet.defer import (
@@ -35,7 +35,7 @@ from txstathat.delivery.sender import MAX_IN_FLIGHT, OnRejected, Sender
 from txstathat.delivery.window import Window
 from txstathat.delivery.worker import make_worker
 from txstathat.errors import InvalidPoint, StatHatClosed
-from txstathat.interfaces import IStatHat
+from txstathat.interfaces import IStatHatProvider
 from txstathat.points.model import MAX_INTEGER, MAX_POST, Amount, Time
 
 __all__ = ["StatHatService"]
@@ -49,7 +49,7 @@ _DISK_GRACE = 0.3
 _CLOSING_PART = 0.1
 
 
-@implementer(IStatHat)
+@implementer(IStatHatProvider)
 class StatHatService(Service):
     """
     Records counts and values at once, and sends them in batches: through outages and,
@@ -105,7 +105,7 @@ class StatHatService(Service):
         max_spool: int = 64 * 1024 * 1024,
         max_age: float = 7 * 24 * 3600.0,
         shutdown_timeout: float = 5.0,
-        on_ambiguous: str = "resend",
+        on_ambiguous: Literal["resend", "drop"] = "resend",
         on_rejected: OnRejected | None = None,
         clock: Any = None,
         random: random_module.Random | None = None,

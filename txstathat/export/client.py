@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus, urlencode
 
 from twisted.internet.defer import Deferred
-from twisted.web.iweb import IAgent
 
 from txstathat.errors import InvalidPoint, InvalidTimeframe, StatHatAPIError
 from txstathat.export.models import (
@@ -30,6 +29,7 @@ from txstathat.export.models import (
 from txstathat.export.requests import ExportRequests
 from txstathat.http.exchange import Transport
 from txstathat.http.servers import EXPORT_URL, server_url
+from txstathat.interfaces import HTTPAgent
 from txstathat.points.model import (
     Amount,
     Time,
@@ -104,7 +104,7 @@ class StatHatExport:
         max_connections: int = 4,
         max_waiting: int = 1_000,
         reactor: Any = None,
-        agent: IAgent | None = None,
+        agent: HTTPAgent | None = None,
     ) -> None:
         self._token = _check_token(token)
         self._path = f"/x/{quote(token, safe='')}"

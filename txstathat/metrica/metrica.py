@@ -19,7 +19,7 @@ from txstathat.errors import (
     StoreBusy,
     StoreUnavailable,
 )
-from txstathat.interfaces import IKick
+from txstathat.interfaces import IKickProvider
 from txstathat.metrica.axes import Axis, Choice, as_json
 from txstathat.metrica.calendar import RETENTION, SCALES, Calendar, Date, coarsen
 from txstathat.metrica.cells import Event, cells_of, increments, seen_choices
@@ -49,7 +49,7 @@ QUESTION_PATIENCE = 5.0
 _EXACT = Context(prec=100, rounding=ROUND_HALF_EVEN)
 
 
-@implementer(IKick)
+@implementer(IKickProvider)
 class Metrica:
     """
     A named class of events, of which the sums are kept.

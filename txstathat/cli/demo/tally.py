@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from txstathat.export.client import StatHatExport
 from txstathat.export.models import FullDataset
-from txstathat.interfaces import IKick, IStatHat
+from txstathat.interfaces import IKick, IKickProvider, IStatHat, IStatHatProvider
 from txstathat.points.model import Amount, Time
 from txstathat.testing import MemoryStatHat
 
@@ -25,7 +25,7 @@ __all__ = ["KickTally", "Line", "Tally", "compare", "table_of"]
 TIMEFRAME = "2d1h"
 
 
-@implementer(IStatHat)
+@implementer(IStatHatProvider)
 class Tally:
     """
     Remembers each call, and passes it on.
@@ -35,7 +35,7 @@ class Tally:
     """
 
     def __init__(self, stats: IStatHat) -> None:
-        self.sent = MemoryStatHat()
+        self.sent = MemoryStatHat(ignore_errors=True)
         self._stats = stats
 
     def count(
@@ -79,7 +79,7 @@ class Tally:
         return self.count(stat, t=t, ignore_errors=ignore_errors)
 
 
-@implementer(IKick)
+@implementer(IKickProvider)
 class KickTally:
     """
     Counts kicks, and passes them on.
