@@ -69,7 +69,7 @@ class GatherTests(SynchronousTestCase):
         gather.put("a")
         gather.put("b")
         error = self.failureResultOf(gather.put("c"), StoreBusy).value
-        self.assertIn("2 already wait", str(error))
+        self.assertIn("2 writes already wait", str(error))
         self.assertEqual(gather.refused, 1)
         self.assertEqual(gather.waiting, 2)
 
