@@ -97,7 +97,7 @@ class BaseClient:
 
         :param stat: the counter's name; its key with the Classic API.
         :param count: how much to add: a finite number that
-            :func:`~txstathat.points.plain_amount` accepts.
+            :func:`~txstathat.points.model.plain_amount` accepts.
         :param t: when it happened: Unix seconds or an aware datetime; by default the
             time at which StatHat receives it.
         :param ignore_errors: overrides the client's setting for this call.

@@ -206,7 +206,7 @@ class StatHatService(Service):
 
         :param stat: the counter's name; its key with the Classic API.
         :param count: how much to add: a finite number; see
-            :func:`~txstathat.points.plain_amount` for what is one.
+            :func:`~txstathat.points.model.plain_amount` for what is one.
         :param t: when it happened: Unix seconds or an aware datetime.
         :param ignore_errors: ``False`` makes the Deferred fail where it would fire
             with ``False``.

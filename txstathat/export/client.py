@@ -170,7 +170,7 @@ class StatHatExport:
         Read the data of stats.
 
         :param ids: the ids of the stats, or one id. Each request names at most
-            :data:`MAX_IDS`.
+            :data:`~txstathat.export.client.MAX_IDS`.
         :param timeframe: such as ``'1w3h'``, one week in steps of three hours, which is
             the default.
         :param start: when the timeframe begins: Unix seconds or an aware datetime; by

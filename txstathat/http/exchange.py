@@ -64,7 +64,7 @@ def check_agent(agent: HTTPAgent | None, url: str) -> None:
     Refuse an agent that would send a request for an ``https://`` URL in plain text.
 
     :param agent: the agent; ``None`` for the default one.
-    :param url: a URL that :func:`check_url` accepts.
+    :param url: a URL that :func:`~txstathat.http.urls.check_url` accepts.
     :raises ValueError: if it is Twisted's :class:`~twisted.web.client.ProxyAgent`,
         perhaps inside another of Twisted's agents, and the URL is ``https://``.
     """
