@@ -125,7 +125,7 @@ class ServerTests(TestCase):
         self.assertEqual(server.received, b"")
 
     def test_a_certificate_without_a_name_is_refused(self) -> Any:
-        """A common name is no proof of the host's name any more (RFC 9525)."""
+        """A common name does not prove the host's name (RFC 9525)."""
         return self.refuses(self.trusting(AUTHORITY), AUTHORITY.nameless_options())
 
     def test_a_certificate_of_another_kind_of_name_is_refused(self) -> Any:
