@@ -5,6 +5,7 @@ The package as a whole: what it exports, needs and does on import.
 from __future__ import annotations
 
 import configparser
+import inspect
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,12 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 import txstathat
+from txstathat.interfaces import (
+    IKick,
+    IKickProvider,
+    IStatHat,
+    IStatHatProvider,
+)
 
 ROOT = Path(__file__).parent.parent
 
@@ -59,6 +66,22 @@ class PackageTests(SynchronousTestCase):
         )
         for name in txstathat.__all__:
             self.assertTrue(hasattr(txstathat, name), name)
+
+    def test_interfaces_agree(self) -> None:
+        """A protocol and its zope interface have the same methods and parameters."""
+        for protocol, interface in (
+            (IStatHat, IStatHatProvider),
+            (IKick, IKickProvider),
+        ):
+            methods = {name for name in vars(protocol) if name[0] != "_"}
+            self.assertEqual(methods, set(interface.names()))
+            for name in methods:
+                _, *parameters = inspect.signature(getattr(protocol, name)).parameters
+                described = interface[name].getSignatureInfo()
+                names = [*described["positional"]]
+                keywords = [each for each in parameters if each not in names]
+                self.assertEqual(parameters[: len(names)], names)
+                self.assertIn(keywords, (["t", "ignore_errors"], ["axes"]))
 
     def test_errors_share_a_base(self) -> None:
         """One except clause catches all of the package's own errors."""
