@@ -41,10 +41,10 @@ from twisted.web.static import Data
 from zope.interface import implementer
 
 from txstathat.instruments import MeasuredAgent, measured_klein
-from txstathat.interfaces import IKick, IStatHat
+from txstathat.interfaces import IKick, IKickProvider, IStatHat, IStatHatProvider
 
 
-@implementer(IKick, IStatHat)
+@implementer(IKickProvider, IStatHatProvider)
 class Nothing:
     """Takes everything and does nothing: what is left is the instrument itself."""
 

@@ -148,7 +148,7 @@ class ChildrenTestCase(TestCase):
         self.url = f"http://127.0.0.1:{self.number}"
 
     def sum(self, stat: str) -> Any:
-        total = self.received.totals.get(stat)
+        total = self.received.summaries.get(stat)
         return 0 if total is None else total.sum
 
     def spawn(

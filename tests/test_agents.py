@@ -23,7 +23,7 @@ from zope.interface.verify import verifyObject
 
 from tests.support import logged, reactor
 from txstathat.instruments import MeasuredAgent
-from txstathat.interfaces import IStatHat
+from txstathat.interfaces import IStatHatProvider
 from txstathat.testing import MemoryStatHat
 
 
@@ -198,7 +198,7 @@ class MeasuredAgentTests(SynchronousTestCase):
     def test_stats_that_raise(self) -> None:
         """An IStatHat that raises is a loss, and the request does not notice."""
 
-        @implementer(IStatHat)
+        @implementer(IStatHatProvider)
         class Raising:
             def count(self, *args: Any, **options: Any) -> Any:
                 raise RuntimeError("broken")

@@ -722,6 +722,6 @@ class SocketTests(TestCase):
             form = b"ezkey=k&stat=a&count=1"
             request = b"POST /ez HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b"
             await self._exchange((request % (len(form), form)) * 50)
-            self.assertGreater(self.fake.totals["a"].sum, 0)
+            self.assertGreater(self.fake.summaries["a"].sum, 0)
 
         return ensureDeferred(check())

@@ -38,7 +38,7 @@ from txstathat import (
     txStatHatClassic,
 )
 from txstathat.http.connections import IDLE_TIMEOUT
-from txstathat.interfaces import IStatHat
+from txstathat.interfaces import IStatHatProvider
 from txstathat.points.model import MAX_INTEGER
 
 
@@ -49,7 +49,7 @@ class RecordingTests(DeliveryTestCase):
 
     def test_interface(self) -> None:
         """The service provides the interface of the clients."""
-        self.assertTrue(verifyObject(IStatHat, self.make()))
+        self.assertTrue(verifyObject(IStatHatProvider, self.make()))
 
     def test_recorded(self) -> None:
         """Each call returns a new Deferred that has fired with True."""

@@ -92,7 +92,7 @@ class ProgramTests(TestCase):
         return out
 
     def check(self, out: bytes) -> None:
-        self.assertGreaterEqual(self.received.totals["looks"].sum, 4)
+        self.assertGreaterEqual(self.received.summaries["looks"].sum, 4)
         self.assertNotIn(b"Traceback", out)
         self.assertIn(b" 0 pending", out)
         self.assertEqual(os.listdir(self.spool), [])
@@ -180,8 +180,8 @@ class ProgramTests(TestCase):
             )
             self.assertEqual((status, err), (0, b""))
             self.assertIn(b"20 recorded, 0 recovered, 20 delivered, 0 pending", out)
-            self.assertEqual(self.received.totals["pages read"].sum, 10)
-            self.assertEqual(self.received.totals["page length"].points, 10)
+            self.assertEqual(self.received.summaries["pages read"].sum, 10)
+            self.assertEqual(self.received.summaries["page length"].points, 10)
             self.assertEqual(os.listdir(self.spool), [])
 
         return ensureDeferred(check())

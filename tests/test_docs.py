@@ -104,8 +104,8 @@ class ExampleTests(TestCase):
 
         async def check() -> None:
             out = await self.run_example("visitors.py")
-            self.assertEqual(self.received.totals["visitors"].sum, 20)
-            self.assertEqual(self.received.totals["seconds on page"].points, 20)
+            self.assertEqual(self.received.summaries["visitors"].sum, 20)
+            self.assertEqual(self.received.summaries["seconds on page"].points, 20)
             self.assertIn("ClientHealth(accepted=", out)
 
         return ensureDeferred(check())

@@ -89,7 +89,7 @@ class ProcessDrills(ChildrenTestCase):
                         self.listen()
                     await self.drain()
                     self.assertEqual(os.listdir(self.spool), [])
-            totals = self.received.totals
+            totals = self.received.summaries
             sums = [totals[f"s{i}"].sum for i in range(max(many))]
             self.assertEqual(min(sums), 3)
             self.assertEqual(sum(sums), 3 * sum(many))
@@ -199,7 +199,7 @@ class ProcessDrills(ChildrenTestCase):
             child = self.spawn("fork")
             await child.ended
             self.assertEqual(child.status.exitCode, 0, child.err.decode())
-            self.assertEqual(dict(self.received.totals).keys(), {"f"})
+            self.assertEqual(dict(self.received.summaries).keys(), {"f"})
             self.assertEqual(self.sum("f"), 100)
 
         return ensureDeferred(check())
@@ -237,7 +237,7 @@ class ProcessDrills(ChildrenTestCase):
             self.assertEqual(health["recovered"], health["delivered"])
             self.assertEqual(
                 self.sum("victim")
-                + self.received.totals["v"].points
+                + self.received.summaries["v"].points
                 - sum(self.sum(f"p{i}") for i in range(number)) // 5,
                 health["recovered"],
             )
@@ -264,7 +264,9 @@ class ProcessDrills(ChildrenTestCase):
             recorded = child.health["recorded"]
             if child.health["pending"]:
                 await self.drain()
-            self.assertEqual(self.sum("n") + self.received.totals["v"].points, recorded)
+            self.assertEqual(
+                self.sum("n") + self.received.summaries["v"].points, recorded
+            )
 
         return ensureDeferred(check())
 

@@ -32,7 +32,7 @@ from txstathat import (
 )
 from txstathat.client.health import ClientHealth
 from txstathat.client.null import NullHealth
-from txstathat.interfaces import IStatHat
+from txstathat.interfaces import IStatHatProvider
 from txstathat.testing import FakeStatHat, MemoryStatHat
 
 
@@ -49,7 +49,7 @@ class NullTests(SynchronousTestCase):
             # Called by the package itself, at a fork and at the end of the process.
             names -= {"after_fork", "report_exit"}
             self.assertEqual([n for n in sorted(names) if not hasattr(null, n)], [])
-        self.assertTrue(verifyObject(IStatHat, null))
+        self.assertTrue(verifyObject(IStatHatProvider, null))
         self.assertTrue(IService.providedBy(null))
 
     def test_health(self) -> None:

@@ -28,7 +28,7 @@ from txstathat.instruments import (
     poll,
     timed,
 )
-from txstathat.interfaces import IKick, IStatHat
+from txstathat.interfaces import IKickProvider, IStatHatProvider
 from txstathat.testing import MemoryStatHat
 
 
@@ -159,7 +159,7 @@ class ThreadPoolTests(TestCase):
         self.assertEqual(stats.values["web1 threads db waiting"], [3])
 
 
-@implementer(IStatHat, IKick)
+@implementer(IStatHatProvider, IKickProvider)
 class Raising:
     """Breaks the promise of its interfaces: it raises."""
 
@@ -169,7 +169,7 @@ class Raising:
     value = tick = kick = count
 
 
-@implementer(IStatHat)
+@implementer(IStatHatProvider)
 class NoDeferreds:
     """Breaks it in another way: it returns nothing."""
 

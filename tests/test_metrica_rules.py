@@ -23,7 +23,7 @@ from txstathat.errors import (
     StoreBusy,
     StoreUnavailable,
 )
-from txstathat.interfaces import IKick
+from txstathat.interfaces import IKickProvider
 from txstathat.metrica import (
     AveragedMetrica,
     AveragedSelection,
@@ -66,7 +66,7 @@ class KickTests(MetricaCase):
 
     def test_interface(self) -> None:
         """A Metrica provides IKick."""
-        self.assertTrue(verifyObject(IKick, self.metrica()))
+        self.assertTrue(verifyObject(IKickProvider, self.metrica()))
 
     def test_refused(self) -> None:
         """An invalid kick fails with a message; it raises nothing and counts nothing."""
@@ -191,7 +191,7 @@ class KickTests(MetricaCase):
         self.store.add = lambda batches: Deferred()
         kicks = [metrica.kick() for _ in range(3)]
         failure = self.failureResultOf(metrica.kick(), StoreBusy)
-        self.assertIn("3 already wait", str(failure.value))
+        self.assertIn("3 writes already wait", str(failure.value))
         self.assertEqual((metrica.waiting, metrica.refused), (3, 1))
         for kick in kicks:
             self.assertNoResult(kick)

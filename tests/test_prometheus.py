@@ -43,7 +43,7 @@ from txstathat.integrations.prometheus import (
     PrometheusStats,
 )
 from txstathat.integrations.prometheus.names import metric_name
-from txstathat.interfaces import IKick, IStatHat
+from txstathat.interfaces import IKickProvider, IStatHatProvider
 from txstathat.testing import MemoryStatHat
 
 
@@ -62,8 +62,8 @@ class PrometheusStatsTests(SynchronousTestCase):
 
     def test_interfaces(self) -> None:
         """It is an IStatHat and an IKick."""
-        verifyObject(IStatHat, self.stats)
-        verifyObject(IKick, self.stats)
+        verifyObject(IStatHatProvider, self.stats)
+        verifyObject(IKickProvider, self.stats)
 
     def test_count(self) -> None:
         """Counts of a stat add up in one counter, whatever number they are."""
@@ -347,7 +347,7 @@ class MetricsResourceTests(TestCase):
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
 
-@implementer(IStatHat)
+@implementer(IStatHatProvider)
 class LosingStats:
     """Loses each point: by a Deferred that fails, or by raising."""
 

@@ -28,7 +28,7 @@ from txstathat import (
     txStatHatClassic,
 )
 from txstathat.client.threads import CallQueue
-from txstathat.interfaces import IStatHat
+from txstathat.interfaces import IStatHatProvider
 from txstathat.testing import FakeStatHat, MemoryStatHat
 
 
@@ -50,7 +50,7 @@ class ScopedTests(SynchronousTestCase):
         """Whatever is counted or measured has the prefix, and scopes add up."""
         stats = MemoryStatHat()
         web = stats.scoped("web1 ")
-        self.assertTrue(verifyObject(IStatHat, web))
+        self.assertTrue(verifyObject(IStatHatProvider, web))
         calls = [web.count("hits", 2, t=5), web.value("ms", 0.5), web.tick("hits")]
         calls += [web.stat("b").tick(), web.scoped("api ").count("c")]
         self.assertEqual([self.successResultOf(each) for each in calls], [True] * 5)
@@ -115,7 +115,7 @@ class TeeTests(SynchronousTestCase):
         """Both get each point, and it fires with True when both do."""
         one, two, three = MemoryStatHat(), MemoryStatHat(), MemoryStatHat()
         both = tee(one, two, three)
-        self.assertTrue(verifyObject(IStatHat, both))
+        self.assertTrue(verifyObject(IStatHatProvider, both))
         calls = [both.count("a", 2, t=1), both.value("b", 3), both.tick("a")]
         calls += [both.stat("c").count(), both.scoped("web1 ").count("d")]
         self.assertEqual([self.successResultOf(each) for each in calls], [True] * 5)

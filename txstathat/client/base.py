@@ -39,7 +39,7 @@ from txstathat.errors import InvalidPoint, StatHatBusy
 from txstathat.http.closing import AsyncClosing
 from txstathat.http.exchange import Transport
 from txstathat.http.responses import Reply
-from txstathat.interfaces import IStatHat
+from txstathat.interfaces import IStatHatProvider
 from txstathat.points.batch_id import check_batch_id
 from txstathat.points.model import (
     Amount,
@@ -59,7 +59,7 @@ __all__ = ["BaseClient"]
 _FINGERPRINT_ROUNDS = 10_000
 
 
-@implementer(IStatHat)
+@implementer(IStatHatProvider)
 class BaseClient(AsyncClosing, QueuedFromThreads):
     """
     A client without an encoding of points.
@@ -108,7 +108,7 @@ class BaseClient(AsyncClosing, QueuedFromThreads):
 
         :param stat: the counter's name; its key with the Classic API.
         :param count: how much to add: a finite number that
-            :func:`~txstathat.points.plain_amount` accepts.
+            :func:`~txstathat.points.model.plain_amount` accepts.
         :param t: when it happened: Unix seconds or an aware datetime; by default the
             time at which StatHat receives it.
         :param ignore_errors: overrides the client's setting for this call.

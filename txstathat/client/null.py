@@ -16,7 +16,7 @@ from zope.interface import implementer
 from txstathat.client.outcome import Outcome, Verdict
 from txstathat.client.payload import Payload
 from txstathat.client.wrappable import Wrappable
-from txstathat.interfaces import IStatHat
+from txstathat.interfaces import IStatHatProvider
 from txstathat.points.model import (
     Amount,
     Point,
@@ -74,7 +74,7 @@ class NullFlushResult:
     queued: int = 0
 
 
-@implementer(IStatHat)
+@implementer(IStatHatProvider)
 class NullStatHat(Wrappable, Service):
     """
     Accepts every point, and does nothing with it.

@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from txstathat.client.threads import FromThreads, StatHatLike
 from txstathat.client.wrappable import Wrappable
-from txstathat.interfaces import IStatHat
+from txstathat.interfaces import IStatHatProvider
 from txstathat.points.model import Amount, Time
 
 __all__ = ["Tee", "tee"]
@@ -32,7 +32,7 @@ def tee(first: StatHatLike, second: StatHatLike, *more: StatHatLike) -> Tee:
     return Tee(first, second, *more)
 
 
-@implementer(IStatHat)
+@implementer(IStatHatProvider)
 class Tee(Wrappable):
     """
     Gives each point to several; see :func:`tee`.

@@ -17,7 +17,7 @@ from txstathat.client.threads import (
     add_prefix,
     check_prefix,
 )
-from txstathat.interfaces import IStatHat
+from txstathat.interfaces import IStatHatProvider
 from txstathat.points.model import Amount, Time
 
 __all__ = ["QueuedFromThreads", "ScopedStatHat", "Wrappable"]
@@ -26,7 +26,7 @@ __all__ = ["QueuedFromThreads", "ScopedStatHat", "Wrappable"]
 _making = threading.Lock()
 
 
-@implementer(IStatHat)
+@implementer(IStatHatProvider)
 class Wrappable:
     """
     The base of what counts: a subclass defines :meth:`count` and :meth:`value`.
@@ -111,7 +111,7 @@ class Wrappable:
         return FromThreads(put)
 
 
-@implementer(IStatHat)
+@implementer(IStatHatProvider)
 class ScopedStatHat(Wrappable):
     """
     Counts with a prefix before the name of each stat; see :meth:`Wrappable.scoped`.

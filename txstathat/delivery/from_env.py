@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import random as random_module
 from collections.abc import Mapping
-from typing import Any, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 from txstathat.client.shortcuts import stathat_from_env
 from txstathat.delivery.sender import OnRejected
@@ -28,7 +28,7 @@ class ServiceSettings(TypedDict, total=False):
     max_spool: int
     max_age: float
     shutdown_timeout: float
-    on_ambiguous: str
+    on_ambiguous: Literal["resend", "drop"]
     on_rejected: OnRejected | None
     clock: Any
     random: random_module.Random | None

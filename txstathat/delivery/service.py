@@ -9,7 +9,7 @@ import random as random_module
 from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail, succeed
@@ -31,7 +31,7 @@ from txstathat.delivery.loop import DeliveryLoop
 from txstathat.delivery.sender import OnRejected
 from txstathat.delivery.settings import Settings
 from txstathat.errors import InvalidPoint, StatHatClosed
-from txstathat.interfaces import IStatHat
+from txstathat.interfaces import IStatHatProvider
 from txstathat.points.model import MAX_INTEGER, Amount, Time
 
 __all__ = ["StatHatService"]
@@ -43,7 +43,7 @@ _FORKED = (
 )
 
 
-@implementer(IStatHat)
+@implementer(IStatHatProvider)
 class StatHatService(QueuedFromThreads, Service):
     """
     Records counts and values at once, and sends them in batches: through outages and,
@@ -105,7 +105,7 @@ class StatHatService(QueuedFromThreads, Service):
         max_spool: int = 64 * 1024 * 1024,
         max_age: float = 7 * 24 * 3600.0,
         shutdown_timeout: float = 5.0,
-        on_ambiguous: str = "resend",
+        on_ambiguous: Literal["resend", "drop"] = "resend",
         on_rejected: OnRejected | None = None,
         clock: IReactorTime | None = None,
         random: random_module.Random | None = None,

@@ -10,13 +10,13 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail
 from zope.interface import implementer
 
-from txstathat.interfaces import IKick, IStatHat
+from txstathat.interfaces import IKick, IStatHatProvider
 from txstathat.points.model import Amount, Time, plain_amount
 
 __all__ = ["KickStatHat"]
 
 
-@implementer(IStatHat)
+@implementer(IStatHatProvider)
 class KickStatHat:
     """
     An :class:`~txstathat.interfaces.IStatHat` that turns points into kicks, so that a

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txstathat.errors import StoreBusy
-from txstathat.interfaces import IKick
+from txstathat.interfaces import IKickProvider
 from txstathat.metrica.axes import Axis
 from txstathat.metrica.calendar import SCALES, Date
 from txstathat.metrica.cells import Event, cells_of, increments, seen_choices
@@ -42,7 +42,7 @@ MAX_CELLS = 50_000
 MAX_AGE = 1.0
 
 
-@implementer(IKick)
+@implementer(IKickProvider)
 class Metrica:
     """
     A named class of events. The store has the sums of their weights.

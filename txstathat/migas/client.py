@@ -14,12 +14,12 @@ from typing import Any, TextIO
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import TimeoutError
-from twisted.web.iweb import IAgent
 
 from txstathat.errors import MigasError
 from txstathat.http.exchange import Transport
 from txstathat.http.responses import Reply
 from txstathat.http.urls import check_url
+from txstathat.interfaces import HTTPAgent
 from txstathat.migas.answers import (
     DISABLED,
     Answer,
@@ -89,7 +89,7 @@ class MigasClient:
         user_type: str | None = None,
         ignore_errors: bool = True,
         reactor: Any = None,
-        agent: IAgent | None = None,
+        agent: HTTPAgent | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         url = check_url(ENDPOINT if endpoint is None else endpoint)

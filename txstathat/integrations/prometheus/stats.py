@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from txstathat.errors import InvalidPoint
 from txstathat.integrations.prometheus.names import label_name, metric_name
-from txstathat.interfaces import IKick, IStatHat
+from txstathat.interfaces import IKickProvider, IStatHatProvider
 from txstathat.points.model import (
     MAX_INTEGER,
     Amount,
@@ -40,7 +40,7 @@ _Add: TypeAlias = Callable[[float], None]
 _log = Logger()
 
 
-@implementer(IStatHat, IKick)
+@implementer(IStatHatProvider, IKickProvider)
 class PrometheusStats:
     """
     Puts counts, values and kicks into a registry of ``prometheus_client``::
