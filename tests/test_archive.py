@@ -38,7 +38,7 @@ from txstathat.collector.archive.stats import (
 )
 from txstathat.collector.archive.trash import TRASH_SECONDS
 from txstathat.collector.archive.writer import MAX_WAITING_POINTS
-from txstathat.collector.errors import Refusal
+from txstathat.collector.errors import PointAhead, Refusal
 from txstathat.collector.ingest.parse import PostedBatch
 from txstathat.errors import (
     InvalidPoint,
@@ -172,6 +172,45 @@ class KeepTests(ArchiveCase):
         self.assertEqual(self.points("a", "2m1m"), [(START - 60, 2), (START, 4)])
         self.assertEqual(sum(value for _, value in self.points("a", "60y1y")), 7)
         self.assertIn("day ahead", self.refused(Count("a", 1, START + 2 * DAY)))
+
+    def test_a_clock_that_is_behind(self) -> None:
+        """While its clock is behind the newest receipt, it asks for points later."""
+        now = self.clock.seconds()
+        self.keep(Count("a"), Count("b"))
+        behind = Clock()
+        behind.advance(now - 3 * DAY)
+        self.store.clock = behind
+        for archive in (self.archive, Archive(self.store)):
+            failed = archive.add(batch(Count("a"), Count("b", 1, START)))
+            refusal = self.failureResultOf(failed, Refusal).value
+            self.assertEqual((refusal.status, refusal.retry_after), (503, 60))
+            self.assertIn("clock of this collector may be wrong", refusal.msg)
+            # No clock is right for this one.
+            failed = archive.add(batch(Count("b", 1, START + 2 * DAY)))
+            refusal = self.failureResultOf(failed, PointAhead).value
+            self.assertEqual((refusal.status, refusal.number), (400, 0))
+        self.assertEqual(self.now(self.archive.totals())["a"].points, 1)
+        behind.advance(3 * DAY)
+        self.keep(Count("a"), Count("b", 1, START))
+
+    def test_the_newest_receipt_is_read_once(self) -> None:
+        """Many points ahead of the clock do not read all receipts each time."""
+        self.keep(Count("a"))
+        reads: list[Any] = []
+        read = self.store.read
+        self.store.read = lambda keys: reads.append(keys) or read(keys)
+        for _ in range(5):
+            self.assertIn("day ahead", self.refused(Count("a", 1, START + 2 * DAY)))
+        self.assertEqual(len(reads), 1)
+
+    def test_receipts_ahead_of_now(self) -> None:
+        """A receipt that was noted while the clock was ahead counts as one of now."""
+        self.clock.advance(30 * DAY)
+        self.keep(Count("a"))
+        self.store.clock = right = Clock()
+        right.advance(NOW)
+        stat = self.stat("a")
+        self.assertEqual((stat.created_at, stat.received_at), (NOW, NOW))
 
     def test_new_stats_are_limited(self) -> None:
         """So many in all, and so many in a day for each key; old ones go on."""
@@ -338,6 +377,25 @@ class KeepTests(ArchiveCase):
         self.clock.pump([0.1] * 20)
         self.failureResultOf(waiting, StoreUnavailable)
         self.assertEqual(self.archive._writer.waiting_points, 0)
+
+    def test_a_batch_that_exactly_fills_the_room(self) -> None:
+        """A batch of either API that takes up exactly what is left is accepted."""
+        self.patch(cardinality, "MAX_NEW_STATS", 3)
+        self.archive = Archive(self.store, max_stats=3)
+        self.keep(Count("a"), Count("b"))
+        classic = PostedBatch(
+            "classic", "u", [("count", "c", 1, None)], False, None, b""
+        )
+        self.assertTrue(self.successResultOf(self.archive.add(classic)))
+        self.assertIn("there are 3 stats", self.refused(Count("d")))
+        held: list[Deferred[Any]] = []
+        self.archive.batcher._write = lambda batches: (
+            held.append(Deferred()) or held[-1]
+        )
+        self.archive.add(batch(*[Count("a")] * (MAX_WAITING_POINTS - 1)))
+        last = self.archive.add(classic)
+        self.assertNoResult(last)
+        self.failureResultOf(self.archive.add(classic), StoreBusy)
 
     def test_waiting_batches_are_one_write(self) -> None:
         """What comes during a write is the next one, all of it."""

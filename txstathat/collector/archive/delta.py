@@ -8,17 +8,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
 
 from txstathat.collector.archive.stats import DEFINITIONS, EVERYTHING, received
-from txstathat.collector.errors import Refusal
+from txstathat.collector.errors import PointAhead, Refusal
+from txstathat.collector.limits import MAX_AHEAD
 from txstathat.metrica.calendar import Calendar, coarsen
 from txstathat.metrica.cells import spread
 from txstathat.points.model import MAX_INTEGER, Parts
 from txstathat.stores.interface import Amounts, Increment, TimeBucket
 from txstathat.stores.sums import events
 
-__all__ = ["MAX_AHEAD", "BatchDelta", "NotMergeable"]
-
-#: How many seconds the time of a point can be ahead of the collector's clock.
-MAX_AHEAD = 86_400
+__all__ = [
+    "BatchDelta",
+    "NotMergeable",
+    "other_kind",
+    "overflow",
+]
 
 _UTC = Calendar("UTC")
 
@@ -56,7 +59,7 @@ class BatchDelta:
     def _add(self, points: Iterable[Parts]) -> None:
         kinds, minutes = self.kinds, self._minutes
         this_minute, latest = int(self._now) // 60, self._now + MAX_AHEAD
-        for point in points:
+        for number, point in enumerate(points):
             kind, stat, _, t = point
             if kinds.setdefault(stat, kind) != kind:
                 raise other_kind(stat, kinds[stat])
@@ -65,9 +68,7 @@ class BatchDelta:
             elif t <= latest:
                 minute = t // 60
             else:
-                raise Refusal(
-                    400, f"t: {stat!r} has the time {t}, over a day ahead of now"
-                )
+                raise PointAhead(number, stat, t, self._now)
             if minute in minutes:
                 minutes[minute].append(point)
             else:
