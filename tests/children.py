@@ -34,7 +34,7 @@ ROOT = Path(__file__).parent.parent
 
 class Child(ProcessProtocol):
     """
-    A child process whose lines can be waited for.
+    A child process with lines to wait for.
     """
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class Moody(Resource):
     """
     A front door with random trouble: busy, or cutting the line before or after.
 
-    :ivar told: called when a request has come.
+    :ivar on_request: called when a request has come.
     """
 
     def __init__(self, front: IngestResource, draw: random.Random) -> None:
@@ -83,10 +83,10 @@ class Moody(Resource):
         self.trouble = 0.0
         #: The ids of the batches that were taken.
         self.ids: set[str | None] = set()
-        self.told: Callable[[], object] = lambda: None
+        self.on_request: Callable[[], object] = lambda: None
 
     def getChildWithDefault(self, path: bytes, request: Any) -> Resource:
-        self.to_json()
+        self.on_request()
         return _Mood(self, self.front.getChildWithDefault(path, request))
 
 

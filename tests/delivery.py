@@ -58,7 +58,7 @@ class _Answer(Resource):
 @implementer(IAgent)
 class MemoryServer:
     """
-    A StatHat in memory whose mood is asked at each request.
+    A StatHat in memory that consults its mood at each request.
 
     :ivar mood: returns one of the words above, or a status, body and headers to answer.
     :ivar times: when requests came.

@@ -78,12 +78,20 @@ class RedisServer:
     A Redis server for tests, on loopback, in a temporary folder.
 
     :param options: further options of its command line.
+    :param host: the address on which it listens.
+    :param port: the port; by default a free one.
     """
 
-    def __init__(self, *options: str) -> None:
-        self._program = require_program("redis-server", "redis-server")
+    #: The program and its package.
+    program = ("redis-server", "redis-server")
+
+    def __init__(
+        self, *options: str, host: str = "127.0.0.1", port: int | None = None
+    ) -> None:
+        self._program = require_program(*self.program)
         self._folder = tempfile.mkdtemp(prefix="txstathat-redis-")
-        self.port = free_port()
+        self.host = host
+        self.port = port or free_port()
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
         atexit.register(self.remove)
@@ -95,8 +103,9 @@ class RedisServer:
             self._process = subprocess.Popen(
                 [
                     self._program,
-                    *("--port", str(self.port), "--bind", "127.0.0.1"),
+                    *("--port", str(self.port), "--bind", self.host),
                     *("--dir", self._folder, "--save", ""),
+                    *("--repl-diskless-sync-delay", "0"),
                     *self._options,
                 ],
                 stdout=log,
@@ -124,11 +133,61 @@ class RedisServer:
     def command(self, *words: str) -> bytes:
         """Send a command over a new connection. Returns the raw reply."""
         try:
-            with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+            with socket.create_connection((self.host, self.port), 5) as connection:
                 connection.sendall(" ".join(words).encode() + b"\r\n")
                 return connection.recv(65536)
         except ConnectionError:
             return b""
+
+
+class ValkeyServer(RedisServer):
+    """A Valkey server for tests."""
+
+    program = ("valkey-server", "valkey-server")
+
+
+class RedisSentinel:
+    """
+    A sentinel that watches one server, under the name ``main``, and decides alone.
+
+    :param primary: the server.
+    :param lines: further lines of its configuration.
+    :param port: its port; by default a free one.
+    """
+
+    def __init__(
+        self, primary: RedisServer, *lines: str, port: int | None = None
+    ) -> None:
+        program = require_program("redis-server", "redis-server")
+        self._folder = tempfile.mkdtemp(prefix="txstathat-sentinel-")
+        atexit.register(self.remove)
+        self.port = port or free_port()
+        settings = Path(self._folder, "sentinel.conf")
+        # The last line about a setting counts.
+        settings.write_text(
+            "\n".join(
+                [
+                    f"port {self.port}",
+                    "bind 127.0.0.1",
+                    f"dir {self._folder}",
+                    f"sentinel monitor main {primary.host} {primary.port} 1",
+                    "sentinel down-after-milliseconds main 500",
+                    "sentinel failover-timeout main 3000",
+                    *lines,
+                    "",
+                ]
+            )
+        )
+        with Path(self._folder, "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [program, str(settings), "--sentinel"], stdout=log, stderr=log
+            )
+
+    def remove(self) -> None:
+        """Kill the sentinel and delete its folder."""
+        self._process.kill()
+        self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class RedisCluster:
@@ -185,6 +244,15 @@ class RedisHost(MemoryHost):
     def url(self) -> str:
         """The URL of the server."""
         return f"redis://127.0.0.1:{self.port}/0?prefix={self.prefix}"
+
+
+class ValkeyHost(RedisHost):
+    """Stores on one Valkey server, separate for each test."""
+
+    def __init__(self, case: TestCase) -> None:
+        MemoryHost.__init__(self, case)
+        self.prefix = uuid4().hex
+        self.port = shared(ValkeyServer).port
 
 
 class ClusterHost(RedisHost):

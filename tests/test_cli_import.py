@@ -47,11 +47,11 @@ from txstathat.cli.send.points_file import (
     check_points,
 )
 from txstathat.cli.send.sources import LinesSource
-from txstathat.client.stathat import API_URL
 from txstathat.collector.archive.stats import Total
 from txstathat.collector.limits import MAX_BODY
 from txstathat.collector.web.site import CollectorSite
 from txstathat.delivery.locks import FileLock
+from txstathat.http.servers import API_URL
 from txstathat.points.wire import json_points
 
 

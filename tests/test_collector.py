@@ -37,7 +37,7 @@ from txstathat.collector.limits import MAX_BATCH, MAX_BODY, MAX_FORM
 from txstathat.collector.service import build_collector
 from txstathat.collector.web.site import CollectorSite
 from txstathat.errors import StoreUnavailable
-from txstathat.http.exchange import _Body
+from txstathat.http.exchange import RequestBody
 from txstathat.stores import open_store
 from txstathat.testing import FakeStatHat
 
@@ -306,7 +306,7 @@ class Collector:
         made = self.now(self.parts.keys.make_first())
         self.ez, self.user, self.token = made.values()
         self.agent = RequestTraversalAgent(self.parts.root)
-        self.http = HTTPClient(self.agent, data_to_body_producer=_Body)
+        self.http = HTTPClient(self.agent, data_to_body_producer=RequestBody)
 
     def now(self, waited: Any) -> Any:
         """The result of a coroutine that has finished."""

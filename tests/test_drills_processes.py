@@ -141,12 +141,12 @@ class ProcessDrills(ChildrenTestCase):
         stopped: Deferred[None] = Deferred()
 
         def stop() -> None:
-            self.front.told = lambda: None
+            self.front.on_request = lambda: None
             os.kill(child.transport.pid, signal.SIGSTOP)  # type: ignore[union-attr]
             stopped.callback(None)
 
         if under_way:
-            self.front.told = stop
+            self.front.on_request = stop
             await stopped
         else:
             stop()

@@ -16,7 +16,6 @@ import tempfile
 import threading
 from typing import Any
 
-from twisted.internet._resolver import GAIResolver
 from twisted.internet.defer import ensureDeferred, gatherResults
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.trial.unittest import TestCase
@@ -33,6 +32,7 @@ from txstathat.collector.ingest.resource import IngestResource
 from txstathat.collector.web.site import CollectorSite
 from txstathat.delivery.sender import MAX_IN_FLIGHT
 from txstathat.http.connections import PooledAgent
+from txstathat.http.resolver import DaemonResolver
 from txstathat.testing import FakeStatHat
 
 
@@ -328,7 +328,7 @@ class SocketDrills(TestCase):
                 raise socket.gaierror(socket.EAI_AGAIN, "no answer")
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", number))]
 
-        resolver = GAIResolver(reactor, getaddrinfo=getaddrinfo)
+        resolver = DaemonResolver(reactor, getaddrinfo=getaddrinfo)
         self.addCleanup(
             reactor.installNameResolver, reactor.installNameResolver(resolver)
         )
@@ -437,7 +437,7 @@ class SocketDrills(TestCase):
             retries = 0
             for service in services:
                 # Not after the pause that the faults have led to.
-                service._sender.hurry()
+                service._loop.sender.retry_now()
                 await service.flush()
                 self.assertEqual(service.health.delivered, service.health.recorded)
                 retries += service.health.retries

@@ -36,7 +36,7 @@ from txstathat.collector.pages.sparkline import sparkline
 from txstathat.collector.pages.stat_chart import StatChart
 from txstathat.collector.pages.stat_list import StatList
 from txstathat.errors import StoreUnavailable
-from txstathat.http.exchange import _Body
+from txstathat.http.exchange import RequestBody
 
 HOSTILE = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>"
 OWN_FORM = {"Origin": "http://localhost"}
@@ -56,7 +56,7 @@ class Visitor:
         if self.cookie:
             headers["Cookie"] = self.cookie
         # A client of its own, which has no cookies of others.
-        asked = HTTPClient(self.here.agent, data_to_body_producer=_Body).request(
+        asked = HTTPClient(self.here.agent, data_to_body_producer=RequestBody).request(
             method,
             f"http://localhost{path}",
             data=form,

@@ -41,6 +41,7 @@ _SECTIONS = {
         "keys": "server.serve:keys",
         "stats": "server.serve:stats",
         "backup": "server.backup:backup",
+        "restore": "server.restore:restore",
         "export": "server.export:export",
     },
     "Telemetry": {"migas": "migas:migas"},

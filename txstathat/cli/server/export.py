@@ -15,7 +15,7 @@ from txstathat.cli.server.serve import check_store, store_option
 from txstathat.collector.transfer.dump_format import dump_lines
 from txstathat.errors import StoreError
 from txstathat.stores.dump import open_dump
-from txstathat.stores.sqlite.backup import new_file
+from txstathat.stores.sqlite.files import new_file
 
 __all__ = ["export"]
 
