@@ -19,6 +19,7 @@ from twisted.internet.task import Clock, LoopingCall
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.stores import NOW, ClusterHost, MemoryHost, RedisHost, SqliteHost
+from tests.support import logged
 from txstathat import Count, Value
 from txstathat.collector.archive import archive as archives
 from txstathat.collector.archive import cardinality as cardinality
@@ -26,6 +27,7 @@ from txstathat.collector.archive.all_time import INTERVALS
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.commit import FINISH_SECONDS
 from txstathat.collector.archive.delta import BatchDelta
+from txstathat.collector.archive.health import FAILURE_SECONDS, PROBE_SECONDS
 from txstathat.collector.archive.series import Plan
 from txstathat.collector.archive.stats import (
     EVERYTHING,
@@ -846,6 +848,65 @@ class DataTests(ArchiveCase):
         for found in (total, total2):
             off = abs(Fraction(found) - exact)
             self.assertLessEqual(off, room + Fraction(ulp(float(exact))) / 2)
+
+
+class HealthTests(ArchiveCase):
+    """
+    Whether the store can be written.
+    """
+
+    def break_writes(self) -> None:
+        error = StoreUnavailable("SQLite: database or disk is full")
+        self.works = self.store.add, self.store.put_record
+        self.store.add = self.store.put_record = lambda *args, **more: fail(error)
+
+    def repair(self) -> None:
+        self.store.add, self.store.put_record = self.works
+
+    def test_probe(self) -> None:
+        """A check writes; many checks share a write; it finds that writes fail."""
+        writes: list[Any] = []
+        put = self.store.put_record
+        self.store.put_record = lambda *args, **more: (
+            writes.append(args) or put(*args, **more)
+        )
+        for _ in range(5):
+            self.now(self.archive.health.check())
+        self.assertEqual(len(writes), 1)
+        self.break_writes()
+        self.clock.advance(PROBE_SECONDS)
+        with logged() as log:
+            for _ in range(5):
+                error = self.fails(self.archive.health.check(), StoreUnavailable)
+        self.assertIn("disk is full", str(error))
+        self.assertEqual(
+            log.at_level("warn"),
+            ["the store cannot be written: SQLite: database or disk is full"],
+        )
+        self.repair()
+        with logged() as log:
+            self.clock.advance(FAILURE_SECONDS)
+            self.now(self.archive.health.check())
+        self.assertEqual(log.at_level("warn"), ["the store can be written again"])
+
+    def test_failed_points(self) -> None:
+        """A failed write of points counts for a while, though a probe succeeds."""
+        self.now(self.archive.health.check())
+        self.break_writes()
+        failed = self.archive.add(batch(Count("a")))
+        self.failureResultOf(failed, StoreUnavailable)
+        self.repair()
+        self.fails(self.archive.health.check(), StoreUnavailable)
+        self.clock.advance(PROBE_SECONDS)
+        self.fails(self.archive.health.check(), StoreUnavailable)
+        self.clock.advance(FAILURE_SECONDS - PROBE_SECONDS)
+        self.now(self.archive.health.check())
+        # Written points count at once.
+        self.break_writes()
+        self.failureResultOf(self.archive.add(batch(Count("a"))), StoreUnavailable)
+        self.repair()
+        self.keep(Count("a"))
+        self.now(self.archive.health.check())
 
 
 class TrashTests(ArchiveCase):

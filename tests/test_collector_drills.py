@@ -279,6 +279,45 @@ class CrashDrills(DrillCase):
         whole = len(done) + len(refused)
         self.assertEqual(self.server.sums(), dict.fromkeys(stats, whole))
 
+    def test_32_disk_full(self) -> None:
+        """/healthz and a line on standard error name a full disk, and its relief."""
+        self.assertEqual(self.server.post(["a"]), 200)
+        self.assertEqual(self.server.ask("GET", "/healthz")[0], 200)
+        pid = self.server.process.pid
+        before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, before[1]))
+        began = time.monotonic()
+        wait_until(lambda: self.server.ask("GET", "/healthz")[0] == 503)
+        self.assertLess(time.monotonic() - began, 5)
+        _, answer = self.server.ask("GET", "/healthz")
+        self.assertIn("the store cannot be written: SQLite: ", answer["msg"])
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+        relief = time.monotonic()
+        wait_until(lambda: self.server.ask("GET", "/healthz")[0] == 200)
+        self.assertLess(time.monotonic() - relief, 5)
+        logged = self.server.kill()
+        self.assertEqual(logged.count("the store cannot be written: SQLite: "), 1)
+        self.assertEqual(logged.count("the store can be written again"), 1)
+        self.assertNotIn("Traceback", logged)
+
+    def test_32_damaged(self) -> None:
+        """A damaged file is found at the start, which fails with words."""
+        for batch in range(5):
+            names = [f"stat {batch} {n}" for n in range(400)]
+            self.assertEqual(self.server.post(names), 200)
+        self.server.kill()
+        with sqlite3.connect(self.path) as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        db.close()
+        size = self.path.stat().st_size
+        with self.path.open("r+b") as file:
+            file.seek(size // 2 // 4096 * 4096)
+            file.write(os.urandom(8 * 4096))
+        with self.assertRaises(AssertionError) as caught:
+            Server(self.server.store)
+        self.assertIn(f"the store {self.path} is damaged", str(caught.exception))
+        self.assertNotIn("Traceback", str(caught.exception))
+
     def test_21_locked(self) -> None:
         """A lock by another process: 503 soon, and the reactor goes on meanwhile."""
         self.assertEqual(self.server.post(["a"]), 200)

@@ -16,7 +16,13 @@ import click
 from rich.console import Console
 from rich.table import Table
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import globalLogBeginner, textFileLogObserver
+from twisted.logger import (
+    FilteringLogObserver,
+    LogLevel,
+    LogLevelFilterPredicate,
+    globalLogBeginner,
+    textFileLogObserver,
+)
 
 from txstathat.cli.reactor import run
 from txstathat.cli.server.write_settings import offer_settings, own_url
@@ -65,7 +71,11 @@ store_option = click.option(
     help="How long detail is kept, such as minute=7d or day=forever. May be repeated. "
     f"[default: {default_retention()}]",
 )
-@click.option("--access-log", is_flag=True, help="Log requests, without secrets.")
+@click.option(
+    "--access-log",
+    is_flag=True,
+    help="Log requests too, without secrets. Warnings and errors are always logged.",
+)
 @click.option(
     "--proxies",
     type=click.IntRange(0),
@@ -158,8 +168,7 @@ def serve(
         await service.stopService()
         return 0
 
-    if access_log:
-        _log_to_stderr()
+    _log_to_stderr(LogLevel.info if access_log else LogLevel.warn)
     run(command)
 
 
@@ -174,10 +183,11 @@ def _show_keys(keys: dict[str, str]) -> None:
         _show(f"{what}: {key}")
 
 
-def _log_to_stderr() -> None:
-    globalLogBeginner.beginLoggingTo(
-        [textFileLogObserver(sys.stderr)], redirectStandardIO=False
+def _log_to_stderr(level: Any) -> None:
+    observer = FilteringLogObserver(
+        textFileLogObserver(sys.stderr), [LogLevelFilterPredicate(level)]
     )
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
 
 
 def check_store(url: str) -> None:

@@ -21,6 +21,7 @@ from txstathat.collector.archive.cardinality import MAX_STATS, CardinalityLimite
 from txstathat.collector.archive.comments import Comment, Comments
 from txstathat.collector.archive.commit import OWN_ID_TTL, PendingWrite
 from txstathat.collector.archive.delta import other_kind, overflow
+from txstathat.collector.archive.health import StoreHealth
 from txstathat.collector.archive.receipts import NewestReceipt
 from txstathat.collector.archive.retention import Retention
 from txstathat.collector.archive.series import Plan, Series
@@ -73,6 +74,8 @@ class Archive:
     :param max_stats: the largest number of stats.
     :param timers: schedules what waits; by default the store's clock.
     :raises ValueError: if a scale is unknown, or its time is not positive.
+
+    :ivar health: knows whether the store can be written.
     """
 
     def __init__(
@@ -88,8 +91,9 @@ class Archive:
         self.retention = _checked(retention or {})
         self._history = Retention(store, self.retention)
         self._cardinality = CardinalityLimiter(store, max_stats, self.timers)
+        self.health = StoreHealth(store, self.timers)
         self._writer = PointWriter(
-            store, self.timers, self.retention, self._cardinality
+            store, self.timers, self.retention, self._cardinality, self.health
         )
         self._newest_receipt = NewestReceipt(store, self.timers)
         self._comments = Comments(store)

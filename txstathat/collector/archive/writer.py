@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from txstathat.collector.archive.cardinality import CardinalityLimiter
 from txstathat.collector.archive.commit import PendingWrite, write_requests
 from txstathat.collector.archive.delta import BatchDelta
+from txstathat.collector.archive.health import StoreHealth
 from txstathat.collector.errors import Refusal
 from txstathat.collector.ingest.parse import PostedBatch
 from txstathat.errors import StoreBusy
@@ -36,6 +37,7 @@ class PointWriter:
     :param timers: schedules what waits.
     :param retention: the scales to store, coarsest first, and for how many seconds.
     :param cardinality: limits the number of new stats.
+    :param health: is told of each write.
 
     :ivar batcher: combines requests into few writes.
     :ivar waiting_points: the number of points that wait to be written.
@@ -47,11 +49,13 @@ class PointWriter:
         timers: IReactorTime,
         retention: Mapping[str, float | None],
         cardinality: CardinalityLimiter,
+        health: StoreHealth,
     ) -> None:
         self._store = store
         self._timers = timers
         self._retention = retention
         self._cardinality = cardinality
+        self._health = health
         # A write is tried once: the sender repeats it, under the same id.
         self.batcher: WriteBatcher[PendingWrite, WriteResult] = WriteBatcher(
             self._write, timers, timeout=0, linger=LINGER
@@ -100,9 +104,15 @@ class PointWriter:
         return result
 
     def _write(self, requests: list[PendingWrite]) -> Deferred[list[WriteResult]]:
-        return Deferred.fromCoroutine(
+        written = Deferred.fromCoroutine(
             write_requests(self._store, requests, self._retention, self._timers)
         )
+
+        def note(results: list[WriteResult]) -> list[WriteResult]:
+            self._health.note(results)
+            return results
+
+        return written.addBoth(note)
 
 
 def sender_of(batch: PostedBatch) -> str:
