@@ -4,6 +4,8 @@ The archive: what is kept of stats, and what is told of them.
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Awaitable
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -21,6 +23,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from tests.stores import NOW, ClusterHost, MemoryHost, RedisHost, SqliteHost
 from tests.support import logged
 from txstathat import Count, Value
+from txstathat.collector.archive import allowance
 from txstathat.collector.archive import archive as archives
 from txstathat.collector.archive import cardinality as cardinality
 from txstathat.collector.archive.all_time import INTERVALS
@@ -226,6 +229,68 @@ class KeepTests(ArchiveCase):
         self.keep(Count("e"), Count("a"))
         self.assertEqual(self.now(self.archive.totals())["a"].sum, 2)
 
+    def test_the_limit_of_new_stats_outlasts_a_restart(self) -> None:
+        """What a key has created today counts in every collector, until tomorrow."""
+        self.patch(cardinality, "MAX_NEW_STATS", 3)
+        other = Archive(self.store)
+        self.keep(Count("a"), Count("b"))
+        self.now(self.archive.settled())
+        self.successResultOf(other.add(batch(Count("c"))))
+        self.now(other.settled())
+        self.archive = Archive(self.store)
+        self.assertIn("3 new stats today", self.refused(Count("d")))
+        self.keep(Count("d"), key="other")
+        self.clock.advance(DAY)
+        self.keep(*[Count(f"e{number}") for number in range(3)])
+        self.assertIn("3 new stats today", self.refused(Count("f")))
+
+    def test_allowances_while_the_store_fails(self) -> None:
+        """What could not be saved is saved with the next change."""
+        put = self.store.put_record
+        self.store.put_record = lambda *args, **more: fail(StoreUnavailable("away"))
+        self.keep(Count("a"))
+        self.store.put_record = put
+        self.keep(Count("b"))
+        self.now(self.archive.settled())
+        (text,) = self.successResultOf(self.store.records("allowance")).values()
+        self.assertEqual(json.loads(text), [int(NOW) // DAY, 2, 0])
+
+    def test_the_past_takes_little_room(self) -> None:
+        """Detail that is too old to be read is not stored: 44 years are 650 cells."""
+        ages = range(0, 44 * 365 * DAY, 4 * DAY + 60)
+        old = batch(*[Count("a", 1, START - age) for age in ages])
+        self.assertTrue(self.successResultOf(self.archive.add(old)))
+        amounts = BatchDelta(old.points, NOW).amounts(RETENTION)
+        scales = Counter(
+            bucket.scale for one in amounts.increments for bucket in one.buckets
+        )
+        self.assertLessEqual(scales["month"], 530)
+        self.assertLessEqual(scales["day"], 102)
+        self.assertLessEqual(scales["hour"], 10)
+        self.assertEqual(scales["minute"], 1)
+        self.assertEqual(
+            sum(value for _, value in self.points("a", "60y1y")), len(ages)
+        )
+
+    def test_points_of_the_past_are_limited(self) -> None:
+        """A key can add so many old buckets in a day; repetitions count once."""
+        self.patch(allowance, "MAX_PAST", 30)
+        old = [Count("a", 1, START - (20 + day) * DAY) for day in range(20)]
+        for _ in range(3):
+            self.keep(*old)
+        self.keep(*[Count("b", 1, START - (20 + day) * DAY) for day in range(10)])
+        self.now(self.archive.settled())
+        for archive in (self.archive, Archive(self.store)):
+            self.archive = archive
+            self.assertIn(
+                "30 is the limit", self.refused(Count("c", 1, START - 99 * DAY))
+            )
+        # Others, and points that may have waited for a delivery, are accepted.
+        self.keep(Count("c", 1, START - 99 * DAY), key="other")
+        self.keep(*[Count("d", 1, START - hour * 3600) for hour in range(8 * 24)])
+        self.clock.advance(DAY)
+        self.keep(Count("c", 1, START - 98 * DAY))
+
     def test_what_was_not_written_uses_no_room(self) -> None:
         """What comes with refused points, or in vain, leaves no name behind."""
         self.patch(cardinality, "MAX_NEW_STATS", 5)
@@ -242,7 +307,7 @@ class KeepTests(ArchiveCase):
             self.keep(Count(f"honest {number}"))
         self.assertIn("there are 5 stats", self.refused(Count("one more")))
         self.archive = Archive(self.store, max_stats=6)
-        self.keep(Count("one more"))
+        self.keep(Count("one more"), key="other")
 
     def test_places_are_held_while_they_are_written(self) -> None:
         """New stats under way have their places, once for all that bring them."""
@@ -692,7 +757,7 @@ class DataTests(ArchiveCase):
         (series,) = self.now(self.archive.data([stat], "3d5m"))
         self.assertEqual(series.whole, 71)
 
-    @settings(max_examples=30)
+    @settings(max_examples=30, deadline=None)
     @given(
         st.lists(
             st.tuples(st.sampled_from([1, 2, 3, 5, None]), st.integers(1, 7)),
@@ -800,7 +865,7 @@ class DataTests(ArchiveCase):
             wanted = Timeframe(Span(steps * finer.number, finer.unit), finer)
             self.fails(archive.data([stat], wanted), Refusal)
 
-    @settings(max_examples=40)
+    @settings(max_examples=40, deadline=None)
     @given(
         st.lists(
             st.tuples(

@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from txstathat.collector.archive.all_time import all_time_of, first_time
+from txstathat.collector.archive.allowance import Allowances
 from txstathat.collector.archive.cardinality import MAX_STATS, CardinalityLimiter
 from txstathat.collector.archive.comments import Comment, Comments
 from txstathat.collector.archive.commit import OWN_ID_TTL, PendingWrite
@@ -90,10 +91,18 @@ class Archive:
         self.timers: IReactorTime = timers or store.clock
         self.retention = _checked(retention or {})
         self._history = Retention(store, self.retention)
-        self._cardinality = CardinalityLimiter(store, max_stats, self.timers)
+        self._allowances = Allowances(store)
+        self._cardinality = CardinalityLimiter(
+            store, max_stats, self.timers, self._allowances
+        )
         self.health = StoreHealth(store, self.timers)
         self._writer = PointWriter(
-            store, self.timers, self.retention, self._cardinality, self.health
+            store,
+            self.timers,
+            self.retention,
+            self._cardinality,
+            self._allowances,
+            self.health,
         )
         self._newest_receipt = NewestReceipt(store, self.timers)
         self._comments = Comments(store)
@@ -192,6 +201,7 @@ class Archive:
         Wait until all batches added so far are written, or have failed.
         """
         await self.batcher.settled()
+        await self._allowances.saved()
 
     # -- reading
 
