@@ -71,9 +71,10 @@ class Child(ProcessProtocol):
 
 class Moody(Resource):
     """
-    A front door with random trouble: busy, or cutting the line before or after.
+    A server with random trouble: busy, or closing the connection before or after it
+    takes the points.
 
-    :ivar on_request: called when a request has come.
+    :ivar on_request: called for each request, before it is answered.
     """
 
     def __init__(self, front: IngestResource, draw: random.Random) -> None:
@@ -109,7 +110,7 @@ class _Mood(Resource):
         self._moody.ids.add(request.getHeader("idempotency-key"))
         rendered = self._child.render(request)
         if luck < trouble:
-            # The points are taken, but nobody hears of it.
+            # The points are taken, but the client gets no answer.
             request.transport.abortConnection()
         return rendered
 
@@ -121,7 +122,7 @@ class ChildrenTestCase(TestCase):
 
     skip = NO_DRILLS
 
-    timeout = 3600 if FULL else 60
+    timeout = 3600 if FULL else 600
 
     def setUp(self) -> None:
         self.place = tempfile.mkdtemp()

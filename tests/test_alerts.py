@@ -1081,7 +1081,7 @@ class SeveralOnSqliteTests(TestCase):
     Several collectors at once on a SQLite file.
     """
 
-    timeout = 60
+    timeout = 600
     host: Any = SqliteHost
 
     @inlineCallbacks
@@ -1179,7 +1179,7 @@ class WebhookTests(SynchronousTestCase):
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
         self.assertEqual((done.returncode, done.stdout), (2, ""))
         self.assertIn("line 1: the URL must begin with https://", done.stderr)

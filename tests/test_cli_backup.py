@@ -36,7 +36,7 @@ class BackupTests(ServiceCase):
 
     @inlineCallbacks
     def test_copy(self) -> Any:
-        """The copy is a store, with what there was; the collector goes on."""
+        """The copy is a store with the same points; the collector continues."""
         yield self.start()
         yield self.parts.archive.add(batch(Count("a", 2)))
         store = f"sqlite:{Path(self.path).absolute()}"
@@ -55,14 +55,14 @@ class BackupTests(ServiceCase):
 
     @inlineCallbacks
     def test_failures(self) -> Any:
-        """A file that is there is left alone; only a SQLite store can be copied."""
+        """An existing file is not changed; only a SQLite store can be copied."""
         there = Path(self.mktemp()).absolute()
         there.write_text("mine")
         for store, words in (
             (f"sqlite:{there}", b"exists already"),
-            ("memory:", b"a store that lasts"),
+            ("memory:", b"a persistent store"),
             ("redis://127.0.0.1:1", b"only a SQLite store can be copied"),
-            (f"sqlite:{there}.not", b"there is no store at"),
+            (f"sqlite:{there}.not", b"no store at"),
         ):
             out, err, status = yield self.run_backup(store, str(there))
             self.assertEqual((out, status), (b"", 1))

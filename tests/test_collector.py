@@ -682,7 +682,7 @@ class SocketTests(TestCase):
     Limits on bodies, over real sockets.
     """
 
-    timeout = 20
+    timeout = 600
 
     async def _exchange(self, *writes: bytes) -> bytes:
         self.fake = FakeStatHat(lambda api, key: key == "k")

@@ -36,6 +36,7 @@ from uuid import uuid4
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.delivery import slack
 from tests.stores import NOW, RedisServer, free_port, wait_until
 from tests.test_collector import Collector
 from txstathat.collector.web.site import BODY_SECONDS, HEADER_SECONDS
@@ -107,7 +108,7 @@ class Server:
         method: str,
         path: str,
         body: str | bytes | None = None,
-        timeout: float = 20,
+        timeout: float = 120,
         **headers: str,
     ) -> tuple[int, Any]:
         """One request on a connection of its own: status and JSON; 0 when it is cut."""
@@ -250,8 +251,8 @@ class CrashDrills(DrillCase):
             f"(median), {max(starts):.2f} s (worst), with {max(worked):.2f} s of work"
         )
         # Where a processor is to be had, this is how long it takes.
-        self.assertLess(max(worked), 2)
-        self.assertLess(median(starts), 2 if FULL else 10)
+        self.assertLess(max(worked), slack(2))
+        self.assertLess(median(starts), slack(2))
 
     def test_20_disk_full(self) -> None:
         """503 while nothing can be written, no half batches, and back after relief."""
@@ -273,7 +274,7 @@ class CrashDrills(DrillCase):
         wait_until(lambda: self.server.post(stats, refused[0]) == 200)
         back = time.monotonic() - relief
         self.say(f"{len(refused)} refused, back in {back:.2f} s")
-        self.assertLess(back, 5)
+        self.assertLess(back, slack(5))
         for id in refused:
             self.assertEqual(self.server.post(stats, id), 200)
         whole = len(done) + len(refused)
@@ -339,8 +340,8 @@ class CrashDrills(DrillCase):
         self.assertEqual({status for status, _ in answers}, {503})
         longest = max(took for _, took in answers)
         self.say(f"503 in {longest:.2f} s, stall {stalls[-1] * 1000:.0f} ms")
-        self.assertLess(longest, 5)
-        self.assertLess(stalls[-1], 0.1 if FULL else 0.5)
+        self.assertLess(longest, slack(5))
+        self.assertLess(stalls[-1], slack(0.1))
         self.assertGreaterEqual(time.monotonic() - began, seconds)
         wait_until(lambda: self.server.post(["a"]) == 200)
         self.assertEqual(self.server.sums(), {"a": 2})
@@ -400,7 +401,7 @@ class CrashDrills(DrillCase):
         sums = server.sums()
         self.say(f"503 in {longest:.2f} s")
         self.assertEqual((sums["a"], sums["b"]), (len(ids), len(ids)))
-        self.assertLess(longest, 2)
+        self.assertLess(longest, slack(2))
 
     def test_22_two_collectors(self) -> None:
         """On one Redis, one of them killed now and then: one id, one kind, one total."""
@@ -514,7 +515,7 @@ class CrowdDrills(DrillCase):
             f"{len(open_)} left, cut after {lifetimes[False]:.1f} and "
             f"{lifetimes[True]:.1f} s, an honest client's p99 {p99(took) * 1000:.0f} ms"
         )
-        self.assertLess(p99(took), 0.2)
+        self.assertLess(p99(took), slack(0.2))
         if FULL:
             self.assertEqual(len(open_), 0)
             self.assertLess(lifetimes[False], HEADER_SECONDS + 3)
@@ -566,7 +567,7 @@ class CrowdDrills(DrillCase):
         )
         self.assertGreater(statuses[429], 0)
         self.assertLessEqual(statuses[403], 20)
-        self.assertLess(took, max(2 * alone, 0.1))
+        self.assertLess(took, slack(max(2 * alone, 0.1)))
 
     def test_27_held(self) -> None:
         """A crowd that is held back, and comes again on the same connections."""
@@ -601,7 +602,7 @@ class CrowdDrills(DrillCase):
         )
         self.assertEqual(left, count)
         self.assertGreater(answers, count)
-        self.assertLess(took, max(2 * alone, 0.1))
+        self.assertLess(took, slack(max(2 * alone, 0.1)))
 
     def test_27_names(self) -> None:
         """A flood of new names ends at a limit, and old stats go on."""

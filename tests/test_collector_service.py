@@ -29,6 +29,7 @@ from twisted.web.client import HTTPConnectionPool
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
+from tests.delivery import slack
 from tests.stores import RedisServer, free_port, wait_until
 from tests.support import logged, reactor
 from tests.test_archive import batch
@@ -72,7 +73,7 @@ class ServiceCase(TestCase):
     Starts collectors on a SQLite file, over real sockets.
     """
 
-    timeout = 60
+    timeout = 600
 
     @inlineCallbacks
     def start(self, **options: Any) -> Any:
@@ -214,7 +215,7 @@ class ServiceTests(ServiceCase):
         began = reactor.seconds()
         yield self.service.stopService()
         self.assertEqual(self.parts.metrics.connections, 0)
-        self.assertLess(reactor.seconds() - began, CLOSE_SECONDS)
+        self.assertLess(reactor.seconds() - began, slack(CLOSE_SECONDS))
         self.assertEqual(self.parts.metrics.cut, 0)
 
     @inlineCallbacks
@@ -341,7 +342,7 @@ class PluginTests(SynchronousTestCase):
             self.assertEqual(sent.returncode, 0)
         finally:
             server.send_signal(signal.SIGTERM)
-            out, _ = server.communicate(timeout=20)
+            out, _ = server.communicate(timeout=300)
         # Twisted ends with the signal itself, after all is stopped.
         self.assertIn(server.returncode, (0, -signal.SIGTERM), out)
         self.assertIn(b"Main loop terminated", out)
@@ -369,7 +370,7 @@ class PluginTests(SynchronousTestCase):
                     env={**os.environ, "PYTHONPATH": str(ROOT)},
                     capture_output=True,
                     text=True,
-                    timeout=30,
+                    timeout=300,
                 )
                 output = ended.stdout + ended.stderr
                 self.assertEqual(ended.returncode, 1, output)

@@ -44,7 +44,7 @@ class ServerTests(TestCase):
     A client and a real server of ours, over real sockets.
     """
 
-    timeout = 60
+    timeout = 600
 
     def listen(self, tls: Any = None) -> str:
         """

@@ -79,7 +79,7 @@ class HostCase(TestCase):
     Servers and clients over real sockets.
     """
 
-    timeout = 60
+    timeout = 600
 
     def serve(self, tls: Any = None, interface: str = "127.0.0.1") -> TroubleServer:
         """Start a server that accepts everything."""

@@ -813,7 +813,7 @@ class SharingTests(TestCase):
     Two collectors on one store.
     """
 
-    timeout = 60
+    timeout = 600
 
     @inlineCallbacks
     def sign_in(self, host: Any) -> Any:

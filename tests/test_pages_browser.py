@@ -44,7 +44,7 @@ REFUSED = "the server responded with a status of 403 (Forbidden)"
 class PagesCase(TestCase):
     """A collector and a browser."""
 
-    timeout = 100
+    timeout = 600
 
     @inlineCallbacks
     def setUp(self) -> Any:
