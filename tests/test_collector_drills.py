@@ -624,6 +624,35 @@ class CrowdDrills(DrillCase):
         self.assertEqual(self.server.post(["a"], t=now - ten_years), 200)
         self.assertEqual(self.server.sums(), {"a": 1})
 
+    def test_33_the_far_past(self) -> None:
+        """Random minutes of 50 years on one stat: the store grows by little."""
+        chance = random.Random(33)
+        self.assertEqual(self.server.post(["a"]), 200)
+        before = self.size()
+        end = time.monotonic() + (3600 if FULL else 3)
+        now, posted, statuses = int(time.time()), 0, Counter[int]()
+        while time.monotonic() < end:
+            data = [
+                {"stat": "a", "count": 1, "t": now - 60 * chance.randrange(26_000_000)}
+                for _ in range(2000)
+            ]
+            body = json.dumps({"ezkey": self.server.keys["EZ key"], "data": data})
+            status, _ = self.server.ask(
+                "POST", "/ez", body, Content_Type="application/json"
+            )
+            statuses[status] += 1
+            posted += len(data)
+        grown = self.size() - before
+        self.say(f"{posted:,} points, {dict(statuses)}, {grown / 2**20:+.1f} MiB")
+        self.assertEqual(statuses.keys(), {200})
+        self.assertLess(grown, 4 * 2**20)
+
+    def size(self) -> int:
+        """The size of the store, without what is only in the log."""
+        with contextlib.closing(sqlite3.connect(self.path)) as db:
+            db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        return self.path.stat().st_size
+
 
 class BodyDrills(DrillCase):
     """
