@@ -5,6 +5,7 @@ Which requests with points the collector accepts, and how it refuses others.
 from __future__ import annotations
 
 import json
+from email.utils import formatdate
 from typing import Any
 from urllib.parse import urlencode
 
@@ -396,6 +397,50 @@ class IngestResourceTests(SynchronousTestCase):
         body = '{"ezkey": "%s", "data": [%s]}' % (self.here.ez, points)
         answer = self.ask("POST", "/ez", body.encode(), Content_Type="application/json")
         self.assertEqual(answer, (200, {"status": 200, "msg": "ok", "multiple": 2}))
+
+    def test_digest_of_the_query(self) -> None:
+        """A GET with the same id and another query is a conflict."""
+        query = {"ezkey": self.here.ez, "stat": "a", "count": "1"}
+        for count, status in (("1", 200), ("1", 200), ("2", 409)):
+            path = f"/ez?{urlencode({**query, 'count': count})}"
+            self.assertEqual(self.ask("GET", path, Idempotency_Key="x")[0], status)
+        self.assertEqual(self.here.totals["a"], Total("count", 1, 1))
+
+    def test_a_time_ahead(self) -> None:
+        """A point with a bad time is named by its index in the list, ~ names or not."""
+        ahead = int(NOW) + 10 * 86_400
+        points = (
+            '{"stat":"a~b,c","count":1},{"stat":"d","count":1},'
+            '{"stat":"e~f,g","count":1,"t":%d}' % ahead
+        )
+        body = '{"ezkey": "%s", "data": [%s]}' % (self.here.ez, points)
+        for date in (None, "", "Tue, 13 May 2014 16:53:20 GMT", "nonsense"):
+            headers = {} if date is None else {"Date": date}
+            status, answer = self.ask(
+                "POST",
+                "/ez",
+                body.encode(),
+                Content_Type="application/json",
+                **headers,
+            )
+            self.assertEqual(status, 400)
+            self.assertTrue(answer["msg"].startswith("data[2]: t: 'e f' has the time"))
+        self.assertEqual(self.here.totals, {})
+
+    def test_the_clock_of_the_sender(self) -> None:
+        """If the sender's clock is far ahead too, it is asked to send again later."""
+        ahead = int(NOW) + 3 * 86_400
+        form = {"ezkey": self.here.ez, "stat": "a", "count": "1", "t": str(ahead)}
+        for at, status in (
+            (ahead, 503),
+            (ahead - 86_300, 503),
+            (ahead - 86_500, 400),
+            (int(NOW) + 3500, 400),
+        ):
+            date = formatdate(at, usegmt=True)
+            found, answer = self.ask("POST", "/ez", form, Date=date)
+            self.assertEqual(found, status, answer)
+        self.assertEqual(self.here.totals, {})
 
     def test_no_points(self) -> None:
         """An empty list, which Go writes as null, is accepted, and counts nothing."""

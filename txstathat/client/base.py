@@ -10,6 +10,7 @@ exchange becomes an :class:`~txstathat.client.outcome.Outcome`. Only
 from __future__ import annotations
 
 from collections.abc import Iterable
+from email.utils import formatdate
 from hashlib import pbkdf2_hmac
 from html import unescape
 from typing import Any, ClassVar
@@ -221,7 +222,11 @@ class BaseClient(AsyncClosing, QueuedFromThreads):
         """
         Send a payload of :meth:`encode`; otherwise like :meth:`send`.
         """
-        headers = {"Content-Type": payload.content_type}
+        # A collector compares its clock with this before it refuses a point's time.
+        headers = {
+            "Content-Type": payload.content_type,
+            "Date": formatdate(usegmt=True),
+        }
         if batch_id is not None:
             try:
                 check_batch_id(batch_id)

@@ -13,10 +13,12 @@ from twisted.internet.defer import Deferred, DeferredList, fail, maybeDeferred, 
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import (
     IListeningPort,
+    IReactorThreads,
     IReactorTime,
     IStreamServerEndpoint,
 )
 from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -42,6 +44,8 @@ from txstathat.collector.timers import MonotonicTimers, make_timers
 from txstathat.collector.web.site import MAX_CONNECTIONS, CollectorSite
 from txstathat.errors import StatHatError
 from txstathat.stores.interface import IStore
+from txstathat.stores.schemes import sqlite_path
+from txstathat.stores.sqlite.check import check_file
 from txstathat.stores.store import IStoreReactor
 from txstathat.stores.url import open_store
 
@@ -278,6 +282,7 @@ class CollectorService(Service):
         if isinstance(self._store, str):
             url = limit_redis(self._store)
             store = self._opened = await open_store(url, reactor=self._reactor)
+            await self._check_file(url)
         else:
             store = self._store
         webhooks = Webhooks(self._webhooks, reactor=self._reactor)
@@ -306,6 +311,21 @@ class CollectorService(Service):
         self._every(EVALUATE_EVERY, parts.monitor.evaluate)
         self._every(NOTIFY_EVERY, parts.monitor.notify)
         return parts
+
+    async def _check_file(self, url: str) -> None:
+        """
+        Look for damage in the file of a SQLite store.
+
+        :raises StoreError: if it is damaged.
+        """
+        path = sqlite_path(url)
+        if path is None or path == ":memory:":
+            return
+        reactor: Any = self._reactor
+        if IReactorThreads.providedBy(reactor):
+            await deferToThreadPool(reactor, reactor.getThreadPool(), check_file, path)
+        else:
+            check_file(path)
 
     def _endpoint(self, text: str) -> IStreamServerEndpoint:
         try:

@@ -11,7 +11,13 @@ from typing import Any
 
 import click
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import globalLogBeginner, textFileLogObserver
+from twisted.logger import (
+    FilteringLogObserver,
+    LogLevel,
+    LogLevelFilterPredicate,
+    globalLogBeginner,
+    textFileLogObserver,
+)
 
 from txstathat.cli.reactor import run
 from txstathat.cli.server.store import store_option
@@ -43,7 +49,11 @@ __all__ = ["serve"]
     help="How long detail is kept, such as minute=7d or day=forever. May be repeated. "
     f"[default: {default_retention()}]",
 )
-@click.option("--access-log", is_flag=True, help="Log requests, without secrets.")
+@click.option(
+    "--access-log",
+    is_flag=True,
+    help="Log requests too, without secrets. Warnings and errors are always logged.",
+)
 @click.option(
     "--proxies",
     type=click.IntRange(0),
@@ -127,8 +137,7 @@ def serve(
         await service.stopService()
         return 0
 
-    if access_log:
-        _log_to_stderr()
+    _log_to_stderr(LogLevel.info if access_log else LogLevel.warn)
     run(command)
 
 
@@ -163,7 +172,8 @@ def _print_settings(
         _print(message)
 
 
-def _log_to_stderr() -> None:
-    globalLogBeginner.beginLoggingTo(
-        [textFileLogObserver(sys.stderr)], redirectStandardIO=False
+def _log_to_stderr(level: Any) -> None:
+    observer = FilteringLogObserver(
+        textFileLogObserver(sys.stderr), [LogLevelFilterPredicate(level)]
     )
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)

@@ -228,10 +228,10 @@ class CollectorSite(Site):
             root, requestFactory=CappedRequest, timeout=None, reactor=reactor
         )
         self.max_connections = min(max_connections, _free_descriptors())
-        self.bodies = BodyBudget()
         self._access_log = access_log
         self.proxies = proxies
         self._metrics = metrics or CollectorMetrics()
+        self.bodies = BodyBudget(metrics=self._metrics)
         # The open connections, in the order of their last progress: a complete request,
         # a complete answer, or an emptied buffer.
         self._channels: OrderedDict[_Channel, None] = OrderedDict()
