@@ -1,5 +1,5 @@
 """
-A small provider of IKick, which remembers.
+An IKick in memory.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from txstathat.interfaces import IKick
 @implementer(IKick)
 class Kicked:
     """
+    Records kicks.
+
     :param broken: whether each kick fails.
-    :ivar kicks: the kicks, as they came.
+    :ivar kicks: the kicks, in order.
     """
 
     def __init__(self, broken: bool = False) -> None:

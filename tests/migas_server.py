@@ -1,6 +1,6 @@
 """
-A migas server for tests: it checks every request against the protocol's rules, and
-remembers what it took and what it found wrong.
+A migas server for tests. It checks every request against the rules of the protocol, and
+records accepted breadcrumbs and errors.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\dZ)?")
 @dataclass
 class MigasServer:
     """
-    The server's state.
+    The state of the server.
 
     :ivar old: whether the older ``add_project`` mutation is still answered.
     :ivar crumbs: the breadcrumbs taken, flat, in order.

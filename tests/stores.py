@@ -8,6 +8,7 @@ stop at its end.
 from __future__ import annotations
 
 import atexit
+import random
 import shutil
 import socket
 import subprocess
@@ -268,14 +269,30 @@ class ClusterHost(RedisHost):
         return f"redis+cluster://127.0.0.1:{self.port}/0?prefix={self.prefix}"
 
 
+#: The sockets whose names reserve ports.
+_reservations: list[socket.socket] = []
+
+
 def free_port() -> int:
-    """A free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A free port of this machine, which no other test process uses meanwhile."""
+    # Below the ports that systems give to outgoing connections. The name of a socket
+    # reserves it: other test processes skip it until this one ends.
+    for port in random.SystemRandom().sample(range(12_000, 32_000), 1_000):
+        reservation = socket.socket(socket.AF_UNIX)
+        try:
+            reservation.bind(f"\0txstathat-test-port-{port}")
+            for host in ("127.0.0.1", "0.0.0.0"):
+                with socket.socket() as probe:
+                    probe.bind((host, port))
+        except OSError:
+            reservation.close()
+        else:
+            _reservations.append(reservation)
+            return port
+    raise AssertionError("1,000 ports were tried, and none is free")
 
 
-def wait_until(done: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_until(done: Callable[[], bool], seconds: float = 120.0) -> None:
     """Wait for something outside this process, for a bounded time."""
     end = time.monotonic() + seconds
     while not done():

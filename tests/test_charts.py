@@ -1,5 +1,5 @@
 """
-Charts: the numbers they read, and the forms in which they tell them.
+Charts: the numbers that they read, and the forms in which they show them.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.defer import fail, gatherResults
+from twisted.internet.defer import Deferred, fail, gatherResults
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import IResource, Resource
 from zope.interface.verify import verifyObject
 
-from tests.test_requests import Client
+from tests.web_client import WebClient
 from txstathat.charts import (
     ChartAssets,
     LatestCountAndAverageChart,
@@ -46,7 +46,7 @@ HOSTILE = "<script>alert(1)</script>&\"'"
 
 
 class ChartCase(SynchronousTestCase):
-    """A store in memory, and a clock that stands still."""
+    """A store in memory, and a clock that does not move."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -99,7 +99,7 @@ class PieTests(ChartCase):
     """Slices."""
 
     def test_slices(self) -> None:
-        """Each choice is a slice, the largest first; what has none is one as well."""
+        """Each choice is a slice, the largest first; events without one are a slice too."""
         chart = PieChart(self.guests(), "gender")
         self.assertEqual(self.rows(chart), [("boy", 17), ("girl", 6), ("(none)", 3)])
         self.assertEqual(self.table(chart).total, 26)
@@ -122,7 +122,7 @@ class PieTests(ChartCase):
         self.assertEqual(self.rows(chart, measure="total"), [("/", 8.0)])
 
     def test_extremes(self) -> None:
-        """Slices whose sum is too large only on the way add up to the total."""
+        """Slices with a sum that overflows only in between add up to the total."""
         metrica = Metrica("n", [("a", StoredChoiceAxis())], self.store)
         for choice, n in (("x", 1.7e308), ("z", -1.7e308), ("y", 1.7e308)):
             self.kick(metrica, n, a=choice)
@@ -130,7 +130,7 @@ class PieTests(ChartCase):
         self.assertEqual(self.rows(PieChart(metrica, "a")), expected)
 
     def test_path(self) -> None:
-        """On a hierarchical axis one level is shown, that below what is filtered by."""
+        """Of a hierarchical axis one level is shown: that below the filter."""
         metrica = Metrica("clicks", [("label", HierarchicalAxis())], self.store)
         for path in (("out", "se"), ("out", "link"), ("out",), ("in", "x")):
             self.kick(metrica, label=path)
@@ -140,7 +140,7 @@ class PieTests(ChartCase):
         self.assertEqual(set(self.rows(chart, filter__label="out")), below)
 
     def test_many(self) -> None:
-        """Choices beyond the bound are one slice; the slices add up to the total."""
+        """Choices beyond the limit are one slice; the slices add up to the total."""
         metrica = Metrica("many", [("n", StoredChoiceAxis())], self.store)
         for n in range(30):
             self.kick(metrica, n + 1, n=n)
@@ -149,18 +149,18 @@ class PieTests(ChartCase):
         self.assertEqual(sum(n for _, n in rows), sum(range(1, 31)))
 
     def test_odd_choices(self) -> None:
-        """The empty text can be seen."""
+        """An empty choice has a visible label."""
         metrica = Metrica("odd", [("n", StoredChoiceAxis())], self.store)
         self.kick(metrica, n="")
         self.assertEqual(self.rows(PieChart(metrica, "n")), [("('')", 1)])
 
     def test_no_axis(self) -> None:
-        """An axis that the Metrica has not is refused, with those it has."""
+        """An unknown axis is refused; the message lists the axes."""
         error = self.assertRaises(ValueError, PieChart, self.guests(), "name")
         self.assertIn("its axes are: gender, age", str(error))
 
     def test_bad(self) -> None:
-        """Unknown axes, choices and numbers are told."""
+        """The message names the unknown axis, choice or number."""
         chart = PieChart(self.guests(), "gender")
         self.assertIn(
             "axis='name': must be one of gender", self.bad(chart, axis="name")
@@ -171,14 +171,14 @@ class PieTests(ChartCase):
         self.assertIn("also needs year", self.bad(chart, month="7"))
         self.assertIn("whole number", self.bad(chart, year="2026; DROP"))
         self.assertIn("whole number", self.bad(chart, year="٣"))
-        self.assertIn("'scale' is no parameter", self.bad(chart, scale="day"))
+        self.assertIn("'scale' is not a parameter", self.bad(chart, scale="day"))
 
 
 class TimelineTests(ChartCase):
     """Timespans by their parts."""
 
     def test_zoom(self) -> None:
-        """Each row leads into its part, whose total is the row's number."""
+        """Each row links to its part; the total there is the row's number."""
         chart = TimelineChart(self.guests())
         query: dict[str, str] = {}
         total = 26
@@ -198,7 +198,7 @@ class TimelineTests(ChartCase):
         self.assertEqual([text for text, _ in table.trail][:2], ["all", "year 2026"])
 
     def test_zone(self) -> None:
-        """Days are the Metrica's; hours tell their offset, the one that is twice too."""
+        """Days are the Metrica's; hours show their offset, also the repeated hour."""
         metrica = Metrica("zoned", [], self.store, tz="Europe/Berlin")
         night = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
         self.kick(metrica, 1, night - timedelta(hours=3))
@@ -213,7 +213,7 @@ class TimelineTests(ChartCase):
         self.assertEqual(hours["2026-10-25T02:00+01:00"], 4)
 
     def test_averages(self) -> None:
-        """Averages have gaps, and no total."""
+        """Averages have gaps and no total."""
         metrica = self.averaged()
         self.kick(metrica, 2, NOW)
         self.kick(metrica, 5, NOW)
@@ -228,12 +228,14 @@ class TimelineTests(ChartCase):
         self.assertEqual(self.rows(TimelineChart(Metrica("e", [], self.store))), [])
 
     def test_scales(self) -> None:
-        """A scale that is not kept is told."""
+        """A scale that the Metrica does not count by is refused."""
         chart = TimelineChart(Metrica("e", [], self.store, scales=["year", "day"]))
-        self.assertIn("keeps no months, only: year, day", self.bad(chart, year="2026"))
+        self.assertIn(
+            "does not count by month, only by year, day", self.bad(chart, year="2026")
+        )
 
     def test_totals_never_change(self) -> None:
-        """Whatever is kicked, each part's total is the sum of what it leads into."""
+        """For any kicks, the total of each part is the sum of its own parts."""
         moments = st.integers(0, 10**9).map(lambda s: NOW - timedelta(seconds=s))
         amounts = st.integers(-50, 50)
 
@@ -282,7 +284,7 @@ class TimeserieTests(ChartCase):
         self.assertEqual(self.table(chart, scale="day", back="4").total, 24)
 
     def test_scales(self) -> None:
-        """Each scale goes back by its own stretches, of the calendar where it has one."""
+        """Each scale goes back by its own unit; days and longer follow the calendar."""
         chart = TimeserieChart(self.guests())
         for scale, back, first in (
             ("year", "2", "2025"),
@@ -295,7 +297,7 @@ class TimeserieTests(ChartCase):
             self.assertEqual((len(rows), rows[0][0]), (int(back), first))
 
     def test_without_axes(self) -> None:
-        """A Metrica without axes is one line, and has no choice of axes."""
+        """A Metrica without axes is one line, and has no control for axes."""
         metrica = Metrica("plain", [], self.store)
         self.kick(metrica, 7)
         table = self.table(TimeserieChart(metrica), back="1")
@@ -303,7 +305,7 @@ class TimeserieTests(ChartCase):
         self.assertNotIn("axis", [choice.name for choice in table.choices])
 
     def test_axis(self) -> None:
-        """Lines for choices, and for what had none; together they are the total."""
+        """Choices, and events without one, have lines; these add up to the total."""
         chart = TimeserieChart(self.guests(), "gender")
         table = self.table(chart, scale="day", back="2")
         self.assertEqual(table.columns, ["day", "total", "boy", "girl", "(other)"])
@@ -314,7 +316,7 @@ class TimeserieTests(ChartCase):
         self.assertEqual(hidden.total, table.total)
 
     def test_many(self) -> None:
-        """There are at most eight lines of choices, those with the most."""
+        """At most eight choices have lines: those with the most."""
         metrica = Metrica("many", [("n", StoredChoiceAxis())], self.store)
         for n in range(60):
             self.kick(metrica, n + 1, n=n)
@@ -326,14 +328,14 @@ class TimeserieTests(ChartCase):
         self.assertEqual((total, sum(lines)), (sum(range(1, 61)),) * 2)
 
     def test_names(self) -> None:
-        """A choice called as another line is keeps a line of its own."""
+        """A choice with the name of another line has a line of its own."""
         metrica = Metrica("odd", [("n", StoredChoiceAxis())], self.store)
         self.kick(metrica, 1, n="total")
         table = self.table(TimeserieChart(metrica, "n"), back="1")
         self.assertEqual(table.columns, ["hour", "total", "total'"])
 
     def test_averages(self) -> None:
-        """Averages are the Metrica's own, with no data as gaps."""
+        """Averages are the Metrica's; where data is missing they have gaps."""
         metrica = self.averaged([("view", StoredChoiceAxis())])
         self.kick(metrica, 1, view="/")
         self.kick(metrica, 2, view="/")
@@ -346,7 +348,7 @@ class TimeserieTests(ChartCase):
         self.assertEqual(table.rows[1][1], [4.0, 9.0, 1.5])
 
     def test_bad(self) -> None:
-        """Unknown scales and bad numbers are told, with the bounds."""
+        """The message names the unknown scale or bad number, and the limits."""
         chart = TimeserieChart(self.guests())
         self.assertIn(
             "scale='week': must be one of year", self.bad(chart, scale="week")
@@ -361,7 +363,7 @@ class TimeserieTests(ChartCase):
         )
 
     def test_far_back(self) -> None:
-        """Before the first year there is nothing to show."""
+        """A range may begin long before the first event."""
         chart = TimeserieChart(Metrica("e", [], self.store))
         self.assertEqual(len(self.rows(chart, scale="year", back="2000")), 2000)
 
@@ -370,7 +372,7 @@ class LatestTests(ChartCase):
     """Counts and averages side by side."""
 
     def test_views(self) -> None:
-        """Each choice has its count and average in the window, most first."""
+        """Each choice has its count and average in the range, the most first."""
         metrica = self.averaged([("view", StoredChoiceAxis())])
         self.kick(metrica, 100, NOW - timedelta(days=9), view="/a")
         for ms in (1, 2.5):
@@ -385,7 +387,7 @@ class LatestTests(ChartCase):
         self.assertEqual(rows["/a"], [3, 34.5])
 
     def test_without_axes(self) -> None:
-        """A Metrica without axes has one line."""
+        """A Metrica without axes has one row."""
         metrica = self.averaged()
         self.kick(metrica, 3)
         self.assertEqual(
@@ -393,13 +395,13 @@ class LatestTests(ChartCase):
         )
 
     def test_needs_counts(self) -> None:
-        """A Metrica of sums alone is refused."""
+        """A Metrica without counts is refused."""
         error = self.assertRaises(TypeError, LatestCountAndAverageChart, self.guests())
         self.assertIn("AveragedMetrica", str(error))
 
 
 class FormTests(ChartCase):
-    """Pages, fragments, JSON, CSV, and refusals."""
+    """Pages, fragments, JSON, CSV and errors."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -410,11 +412,11 @@ class FormTests(ChartCase):
         root = Resource()
         root.putChild(b"pie", self.chart)
         root.putChild(b"<pie>", self.chart)
-        self.client = Client(root)
+        self.client = WebClient(root)
 
     def ask(self, path: str, method: str = "GET", accept: str = "") -> Any:
         headers = f"Accept: {accept}\r\n" if accept else ""
-        answer = self.client.ask(path, method, headers)
+        answer = self.client.request(path, method, headers)
         head, _, body = answer.partition(b"\r\n\r\n")
         lines = head.decode().split("\r\n")
         return lines[0], dict(line.split(": ", 1) for line in lines[1:]), body.decode()
@@ -424,7 +426,7 @@ class FormTests(ChartCase):
         verifyObject(IResource, self.chart)
 
     def test_page(self) -> None:
-        """A page is whole, under the strict policy, and all its texts are escaped."""
+        """A page is complete, has the strict policy, and escapes all its texts."""
         status, headers, body = self.ask("/pie")
         self.assertIn("200", status)
         self.assertEqual(headers["Content-Type"], "text/html; charset=utf-8")
@@ -446,16 +448,16 @@ class FormTests(ChartCase):
         )
 
     def test_hostile_path(self) -> None:
-        """Its own path, in the page, is what it was in the request."""
+        """The page contains its own path as it was in the request."""
         _, _, body = self.ask("/%3Cpie%3E")
         self.assertIn('data-path="/%3Cpie%3E"', body)
 
     def test_trailing_slash(self) -> None:
-        """With a slash at the end it is the same chart."""
+        """A path with a slash at the end is the same chart."""
         self.assertEqual(self.ask("/pie/")[2], self.ask("/pie")[2])
 
     def test_fragment(self) -> None:
-        """A fragment is the chart alone; a program can have it as well."""
+        """A fragment is the chart alone; a program can make it too."""
         _, _, body = self.ask("/pie?format=fragment")
         self.assertTrue(body.startswith("<section"))
         self.assertNotIn("<link", body)
@@ -463,7 +465,7 @@ class FormTests(ChartCase):
         self.assertEqual(made.decode(), body)
 
     def test_json(self) -> None:
-        """JSON tells the numbers, and what they are."""
+        """JSON has the numbers and their headings."""
         _, headers, body = self.ask("/pie?format=json")
         self.assertEqual(headers["Content-Type"], "application/json")
         self.assertEqual(
@@ -480,14 +482,14 @@ class FormTests(ChartCase):
         )
 
     def test_csv(self) -> None:
-        """CSV can be read back; what a spreadsheet would run is made text."""
+        """CSV can be read back; what a spreadsheet would run is a text."""
         _, headers, body = self.ask("/pie?format=csv")
         self.assertEqual(headers["Content-Type"], "text/csv; charset=utf-8")
         rows = list(csv.reader(io.StringIO(body)))
         self.assertEqual(rows, [["n", "total"], [HOSTILE, "2"], ["'=1+1", "2"]])
 
     def test_accept(self) -> None:
-        """Without format= the Accept header decides, by its weights."""
+        """Without format= the Accept header chooses, by its weights."""
         for accept, kind in (
             ("", "text/html"),
             ("*/*", "text/html"),
@@ -501,15 +503,17 @@ class FormTests(ChartCase):
             self.assertEqual(headers["Content-Type"].partition(";")[0], kind, accept)
 
     def test_head(self) -> None:
-        """HEAD has the headers of GET and no body."""
+        """HEAD has the headers of GET and no body; other methods are refused."""
         _, headers, body = self.ask("/pie", "HEAD")
         self.assertEqual(body, "")
         self.assertEqual(
             headers["Content-Length"], self.ask("/pie")[1]["Content-Length"]
         )
+        status, headers, _ = self.ask("/pie", "POST")
+        self.assertIn("405", status)
 
     def test_refused(self) -> None:
-        """What is not understood is a 400 with words, in the form asked for, escaped."""
+        """A bad query is a 400 with the reason, escaped, in the form that was chosen."""
         status, _, body = self.ask("/pie?axis=%3Cb%3E")
         self.assertIn("400", status)
         self.assertIn("axis='&lt;b&gt;': must be one of n", body)
@@ -526,7 +530,7 @@ class FormTests(ChartCase):
         self.assertIn("must be one of page, fragment, json, csv", body)
 
     def test_store_down(self) -> None:
-        """A store that cannot be read is a 503, without telling where it is."""
+        """A store that cannot be read is a 503 that does not reveal its location."""
         self.metrica.store.read = lambda cells: fail(StoreUnavailable("/secret/path"))
         status, _, body = self.ask("/pie?format=json")
         self.assertIn("503", status)
@@ -534,30 +538,30 @@ class FormTests(ChartCase):
         self.assertEqual(len(self.flushLoggedErrors(StoreUnavailable)), 1)
 
     def test_beyond_the_largest_float(self) -> None:
-        """A sum that no float can hold is a 400 with words."""
+        """A sum beyond the largest float is a 400 with the reason."""
         self.metrica.store.read = lambda keys: fail(AmountOverflow("of canaries"))
         status, _, body = self.ask("/pie?format=json")
         self.assertIn("400", status, body)
         self.assertIn("beyond the largest float", body)
 
     def test_broken(self) -> None:
-        """What should never happen is a 500, and logged."""
+        """An unexpected failure is a 500, and is logged."""
         self.metrica.store.read = lambda cells: fail(ZeroDivisionError())
         self.assertIn("500", self.ask("/pie")[0])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_client_gone(self) -> None:
-        """A client that goes away while the store is asked does no harm."""
-        from twisted.internet.defer import Deferred
-
-        waiting: Deferred[Any] = Deferred()
+        """A client that leaves while the store is read cancels the reading."""
+        cancelled: list[Any] = []
+        waiting: Deferred[Any] = Deferred(cancelled.append)
         self.metrica.store.read = lambda cells: waiting
-        self.client.ask("/pie")
-        self.client.leave()
+        self.client.request("/pie")
+        self.client.disconnect()
+        self.assertEqual(cancelled, [waiting])
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_assets(self) -> None:
-        """The scripts and the style sheet are served from here, and kept by the browser."""
+        """A chart serves its scripts and style sheet, which a browser can cache."""
         for name, kind in (
             ("plotly.js", "text/javascript"),
             ("charts.js", "text/javascript"),
@@ -567,7 +571,7 @@ class FormTests(ChartCase):
             self.assertIn("200", status)
             self.assertTrue(headers["Content-Type"].startswith(kind))
             tag = headers["ETag"]
-            answer = self.client.ask(
+            answer = self.client.request(
                 f"/pie/assets/{name}", headers=f"If-None-Match: {tag}\r\n"
             )
             self.assertTrue(answer.startswith(b"HTTP/1.1 304 "), answer[:100])
@@ -576,10 +580,10 @@ class FormTests(ChartCase):
         self.assertGreater(plotly_js().stat().st_size, 10**6)
 
     def test_no_ranges(self) -> None:
-        """However many ranges are asked for, the answer is the file, once."""
+        """A request for any ranges is answered with the file, once."""
         whole = plotly_js().read_bytes()
         for ranges in ("0-9", ",".join(["0-"] * 3000), ",".join(["0-0"] * 3500)):
-            answer = self.client.ask(
+            answer = self.client.request(
                 "/pie/assets/plotly.js", headers=f"Range: bytes={ranges}\r\n"
             )
             head, _, body = answer.partition(b"\r\n\r\n")
@@ -587,35 +591,36 @@ class FormTests(ChartCase):
             self.assertNotIn(b"accept-ranges", head.lower())
             self.assertTrue(body == whole)
 
-    def test_nothing_else_can_be_done_to_assets(self) -> None:
-        """Nor is there anything below one."""
+    def test_other_requests_for_assets(self) -> None:
+        """Other methods are refused, and so are paths below a file."""
         for path, method, status in (
             ("/pie/assets/charts.css", "PUT", "405"),
             ("/pie/assets/charts.css", "FOO", "405"),
             ("/pie/assets/charts.css/x", "GET", "404"),
         ):
-            told, headers, body = self.ask(path, method)
-            self.assertIn(status, told)
+            line, headers, body = self.ask(path, method)
+            self.assertIn(status, line)
             self.assertEqual(headers["X-Content-Type-Options"], "nosniff")
             self.assertEqual(body, "")
 
     def test_shared_assets(self) -> None:
-        """Charts of a site can share them."""
+        """Charts of a site can share assets, and then have none of their own."""
         chart = PieChart(self.metrica, "n", assets="/shared")
-        body = Client(chart).ask("/")
+        body = WebClient(chart).request("/")
         self.assertIn(b'src="/shared/plotly.js"', body)
+        self.assertEqual(chart.children, {})
 
     def test_root(self) -> None:
         """A chart may be a whole site."""
-        body = Client(self.chart).ask("/")
+        body = WebClient(self.chart).request("/")
         self.assertIn(b'src="/assets/plotly.js"', body)
 
 
 class BoundTests(ChartCase):
-    """Bounds on what one question reads."""
+    """Limits on what one query reads."""
 
     def test_ranked(self) -> None:
-        """Of many choices only the weightiest are read closely."""
+        """Of many choices only those with the most are read in detail."""
         metrica = Metrica("many", [("n", StoredChoiceAxis())], self.store)
         kicks = [metrica.kick(n, n=n) for n in range(200)]
         self.successResultOf(gatherResults(kicks))

@@ -1,5 +1,5 @@
 """
-What the collector takes in, and what it refuses.
+Which requests with points the collector accepts, and how it refuses others.
 """
 
 from __future__ import annotations
@@ -24,25 +24,24 @@ from tests.support import logged, reactor
 from txstathat.collector.archive.stats import Total
 from txstathat.collector.auth.keys import Keys
 from txstathat.collector.auth.throttle import (
-    HOLD,
+    HOLD_SECONDS,
     MAX_ADDRESSES,
     MAX_HELD,
     MAX_WRONG,
-    Crowded,
     KeyThrottle,
 )
 from txstathat.collector.errors import Refusal
-from txstathat.collector.ingest.parse import Batch, read_request
+from txstathat.collector.ingest.parse import PostedBatch, read_request
 from txstathat.collector.limits import MAX_BATCH, MAX_BODY, MAX_FORM
 from txstathat.collector.service import build_collector
 from txstathat.collector.web.site import CollectorSite
 from txstathat.errors import StoreUnavailable
-from txstathat.http.exchange import _Body
+from txstathat.http.exchange import RequestBody
 from txstathat.stores import open_store
 from txstathat.testing import FakeStatHat
 
 
-def read_json(body: Any, batch_id: str | None = None) -> Batch:
+def read_json(body: Any, batch_id: str | None = None) -> PostedBatch:
     text = body if isinstance(body, (str, bytes)) else json.dumps(body)
     return read_request(
         "/ez",
@@ -58,11 +57,11 @@ def data(entries: str) -> str:
 
 class IngestTests(SynchronousTestCase):
     """
-    Requests, read.
+    ``read_request``.
     """
 
     def test_published_clients(self) -> None:
-        """The requests that other clients of StatHat send are read as they mean."""
+        """Requests as other clients of StatHat send them are read correctly."""
         for path, form, api, key, point in (
             # python-stathat's EZ and Classic, urlencoded by Python
             ("/ez", "ezkey=k&stat=a+b&count=1", "ez", "k", ("count", "a b", 1, None)),
@@ -106,7 +105,7 @@ class IngestTests(SynchronousTestCase):
             self.assertEqual(by_get.points, [point])
 
     def test_json(self) -> None:
-        """A list of points, with ~ names and times."""
+        """A list of points, with names with ~ and times."""
         batch = read_json(
             data('{"stat": "a~b,c", "count": 2}, {"stat": "d", "value": 0.7, "t": 5}')
         )
@@ -118,7 +117,7 @@ class IngestTests(SynchronousTestCase):
                 ("value", "d", 0.7, 5),
             ],
         )
-        self.assertTrue(batch.many)
+        self.assertTrue(batch.is_list)
 
     def test_json_of_other_senders(self) -> None:
         """What some published clients send: email, null, amounts as text, exponents."""
@@ -139,7 +138,7 @@ class IngestTests(SynchronousTestCase):
             (data('{"stat": "a", "value": 1e+06}'), [("value", "a", 1e6, None)]),
         ):
             batch = read_json(body)
-            self.assertEqual((batch.key, batch.many), ("k", True))
+            self.assertEqual((batch.key, batch.is_list), ("k", True))
             if points is None:
                 points = [("count", "a b", 2, None), ("count", "a c", 2, None)]
             self.assertEqual(list(batch.points), points)
@@ -155,7 +154,7 @@ class IngestTests(SynchronousTestCase):
         return caught.exception
 
     def test_refused_json(self) -> None:
-        """What is not points in doubt is refused, with words that find the spot."""
+        """Anything doubtful is refused; the message says where it is."""
         for words, body in (
             ("not JSON: Expecting value at character 0", ""),
             ("not JSON", '{"ezkey": "k", "data": ['),
@@ -174,7 +173,7 @@ class IngestTests(SynchronousTestCase):
             ("count: 'one' is not a decimal", data('{"stat": "a", "count": "one"}')),
             ("count: '' is not a decimal", data('{"stat": "a", "count": ""}')),
             ("count: 'NaN' is not a decimal", data('{"stat": "a", "count": "NaN"}')),
-            ("count: must be an int", data('{"stat": "a", "count": [1]}')),
+            ("count: must be a number", data('{"stat": "a", "count": [1]}')),
             ("data[0]: point: needs either", data('{"stat": "a", "count": null}')),
             (
                 "data[0]: point: needs either",
@@ -197,7 +196,7 @@ class IngestTests(SynchronousTestCase):
             self.refusal(400, words, body)
 
     def test_refused_forms(self) -> None:
-        """The same for forms."""
+        """The same holds for forms."""
         for words, body in (
             (b"no ezkey specified", b""),
             (b"no ezkey specified", b"stat=a&count=1"),
@@ -219,19 +218,19 @@ class IngestTests(SynchronousTestCase):
         self.refusal(400, "no ukey specified", b"key=s&count=1", path="/c")
         self.refusal(400, "without ~", b"ukey=u&key=a~b&count=1", path="/c")
 
-    def test_no_key_is_stathats_own_answer(self) -> None:
-        """The status inside is the one that StatHat is known to give."""
+    def test_no_key(self) -> None:
+        """The status in the JSON is 500, as StatHat's is."""
         refusal = self.refusal(400, "no ezkey specified", b"stat=a&count=1", query=b"")
         self.assertEqual(refusal.status, 500)
 
-    def test_keys_are_not_quoted(self) -> None:
-        """Not even a broken key comes back in an answer."""
+    def test_keys_are_secret(self) -> None:
+        """Not even an invalid key is in an answer or a repr."""
         refusal = self.refusal(400, "ezkey", '{"ezkey": "canary\\u0001", "data": []}')
         self.assertNotIn("canary", refusal.msg)
         self.assertNotIn("canary", repr(read_json('{"ezkey": "canary", "data": []}')))
 
     def test_bounds(self) -> None:
-        """Bodies, forms, points and batch ids have a limit."""
+        """Bodies, forms, points and batch ids have limits."""
         self.refusal(413, f"{MAX_BODY} bytes", b" " * (MAX_BODY + 1), query=b"")
         self.refusal(413, f"{MAX_FORM} bytes", b"x" * (MAX_FORM + 1), query=b"")
         many = ",".join(['{"stat":"a~b,c","count":1}'] * (MAX_BATCH // 2 + 1))
@@ -241,7 +240,7 @@ class IngestTests(SynchronousTestCase):
 
     @given(st.binary(max_size=200), st.sampled_from(["/ez", "/c", "/v"]), st.booleans())
     def test_fuzz(self, body: bytes, path: str, is_json: bool) -> None:
-        """Any bytes are a batch or a refusal."""
+        """Any bytes are a batch or are refused."""
         self.survives(path, body, is_json)
 
     @given(
@@ -265,7 +264,7 @@ class IngestTests(SynchronousTestCase):
         )
     )
     def test_fuzz_json(self, body: Any) -> None:
-        """So is any JSON, in the right shape or nearly."""
+        """So is any JSON, of the right structure or similar."""
         for each in (
             body,
             {"ezkey": "k", "data": body},
@@ -284,7 +283,7 @@ class IngestTests(SynchronousTestCase):
 
 def in_memory(case: Any) -> Any:
     """
-    A store in memory, with the test's clock, closed at the end.
+    Open a store in memory with the test's clock. It is closed after the test.
     """
     store = case.successResultOf(
         open_store("memory:", reactor=case.clock, clock=case.clock)
@@ -295,7 +294,7 @@ def in_memory(case: Any) -> Any:
 
 class Collector:
     """
-    A whole collector in memory, with keys to it, and HTTP to talk to it.
+    A collector in memory, with its first keys, and an HTTP client.
     """
 
     def __init__(self, case: Any, **options: Any) -> None:
@@ -306,20 +305,20 @@ class Collector:
         made = self.now(self.parts.keys.make_first())
         self.ez, self.user, self.token = made.values()
         self.agent = RequestTraversalAgent(self.parts.root)
-        self.http = HTTPClient(self.agent, data_to_body_producer=_Body)
+        self.http = HTTPClient(self.agent, data_to_body_producer=RequestBody)
 
     def now(self, waited: Any) -> Any:
-        """What has come of it already."""
+        """The result of a coroutine that has finished."""
         return self.case.successResultOf(Deferred.fromCoroutine(waited))
 
     @property
     def totals(self) -> dict[str, Total]:
-        """What was received."""
+        """The totals of all stats."""
         totals: dict[str, Total] = self.now(self.parts.archive.totals())
         return totals
 
     def begin(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
-        """Ask; a Deferred of the response."""
+        """Send a request; a Deferred of the response."""
         return self.http.request(
             method,
             f"http://localhost{path}",
@@ -328,7 +327,7 @@ class Collector:
         )
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
-        """Ask, and get the status and the JSON of the answer."""
+        """Send a request; the status and the JSON of the answer."""
         response = self.case.successResultOf(self.begin(method, path, body, **headers))
         self.case.assertEqual(
             response.headers.getRawHeaders("content-type"), ["application/json"]
@@ -336,15 +335,15 @@ class Collector:
         return response.code, self.case.successResultOf(response.json())
 
     def get(self, path: str) -> Any:
-        """What is below /x/TOKEN."""
-        status, told = self.ask("GET", f"/x/{self.token}{path}")
-        self.case.assertEqual(status, 200, told)
-        return told
+        """GET a path below /x/TOKEN; the JSON of the answer."""
+        status, answer = self.ask("GET", f"/x/{self.token}{path}")
+        self.case.assertEqual(status, 200, answer)
+        return answer
 
 
-class FrontTests(SynchronousTestCase):
+class IngestResourceTests(SynchronousTestCase):
     """
-    The front door, over HTTP in memory.
+    Posts to a whole collector, over HTTP in memory.
     """
 
     def setUp(self) -> None:
@@ -354,7 +353,7 @@ class FrontTests(SynchronousTestCase):
         self.ask = self.here.ask
 
     def test_form(self) -> None:
-        """A form gets StatHat's answer."""
+        """The answer to a form is StatHat's."""
         form = {"ezkey": self.here.ez, "stat": "a", "count": "3"}
         self.assertEqual(
             self.ask("POST", "/ez", form), (200, {"status": 200, "msg": "ok"})
@@ -362,7 +361,7 @@ class FrontTests(SynchronousTestCase):
         self.assertEqual(self.here.totals["a"].sum, 3)
 
     def test_every_path_and_method(self) -> None:
-        """None is an error of the server's, also where nothing is."""
+        """No path and method is a server error, whether the path exists or not."""
         names = [name.decode() for name in self.here.parts.root.listNames()]
         self.assertIn("x", names)
         for path in (f"/{name}{end}" for name in names for end in ("", "/", "?", "/a")):
@@ -374,7 +373,7 @@ class FrontTests(SynchronousTestCase):
                 self.assertLess(status, 500, f"{method} {path}")
 
     def test_classic(self) -> None:
-        """The Classic API posts to stats that were made, by their keys; GET does too."""
+        """The Classic API posts, also with GET, to stats by their keys."""
         self.here.now(self.here.parts.archive.create("latency", "value"))
         key = self.here.now(self.here.parts.keys.add("stat", "s", "latency"))
         query = urlencode({"ukey": self.here.user, "key": key, "value": "0.5"})
@@ -384,22 +383,22 @@ class FrontTests(SynchronousTestCase):
         form = {"ukey": self.here.user, "key": key, "count": "1"}
         status, answer = self.ask("POST", "/c", form)
         self.assertEqual(
-            (status, answer["msg"][:28]), (400, "'latency' is a value stat; i")
+            (status, answer["msg"][:28]), (400, "'latency' is a value stat; s")
         )
         status, answer = self.ask("POST", "/c", {**form, "key": "another"})
         self.assertEqual(
             (status, answer["msg"]), (403, "this stat key is not known here")
         )
 
-    def test_json_tells_how_many(self) -> None:
-        """A list is answered with the number of its points."""
+    def test_answer_to_json(self) -> None:
+        """The answer to a list has the number of its points."""
         points = '{"stat":"a","count":1},{"stat":"b","count":1}'
         body = '{"ezkey": "%s", "data": [%s]}' % (self.here.ez, points)
         answer = self.ask("POST", "/ez", body.encode(), Content_Type="application/json")
         self.assertEqual(answer, (200, {"status": 200, "msg": "ok", "multiple": 2}))
 
     def test_no_points(self) -> None:
-        """An empty list, which Go writes as null, is taken, and nothing is counted."""
+        """An empty list, which Go writes as null, is accepted, and counts nothing."""
         for points in ("[]", "null"):
             body = '{"email": "%s", "data": %s}' % (self.here.ez, points)
             answer = self.ask(
@@ -408,8 +407,8 @@ class FrontTests(SynchronousTestCase):
             self.assertEqual(answer, (200, {"status": 200, "msg": "ok", "multiple": 0}))
         self.assertEqual(self.here.totals, {})
 
-    def test_much_is_read_for_those_with_a_key(self) -> None:
-        """A large list is not looked into unless a key that is known stands in it."""
+    def test_large_lists(self) -> None:
+        """A large list is not parsed unless it has a known key."""
         points = '{"stat": "a", "count": 1}, ' * 3000
         for key, end, status in (
             (f'"ezkey": "{self.here.ez}",', '{"stat": "a", "count": 1}', 200),
@@ -430,7 +429,7 @@ class FrontTests(SynchronousTestCase):
         self.assertEqual(self.here.totals, {"a": Total("count", 3001, 3001)})
 
     def test_once(self) -> None:
-        """The same Idempotency-Key counts once; another body under it is a 409."""
+        """Requests with one Idempotency-Key count once; with another body it is a 409."""
         form = {"ezkey": self.here.ez, "stat": "a", "count": "3"}
         for status, count in ((200, "3"), (200, "3"), (409, "4")):
             answer = self.ask(
@@ -441,7 +440,7 @@ class FrontTests(SynchronousTestCase):
         self.assertEqual(self.here.parts.metrics.repeated, 1)
 
     def test_refusals(self) -> None:
-        """The status stands in HTTP and inside, and nothing is kept."""
+        """The status is in HTTP and in the JSON, and nothing is stored."""
         good = {"ezkey": self.here.ez, "stat": "a", "count": "1"}
         for status, words, method, path, body in (
             (403, "EZ key is not known", "POST", "/ez", {**good, "ezkey": "x"}),
@@ -461,8 +460,8 @@ class FrontTests(SynchronousTestCase):
         self.assertEqual(code, 415)
         self.assertEqual(self.here.totals, {})
 
-    def test_nothing_is_answered_in_anothers_words(self) -> None:
-        """What is refused is JSON or a page; nothing is guessed at, or kept unasked."""
+    def test_every_answer_is_the_collectors_own(self) -> None:
+        """Errors are JSON or a page; no browser guesses a type or caches an answer."""
         site = CollectorSite(self.here.parts.root, self.clock)
         site._updateLogDateTime = lambda: None
         for method, path, status, kind in (
@@ -497,17 +496,17 @@ class FrontTests(SynchronousTestCase):
             self.assertEqual(first.split()[1], str(status), what)
             self.assertEqual(headers.get("Content-Type"), kind, what)
             self.assertEqual(headers["X-Content-Type-Options"], "nosniff", what)
-            kept = "no-cache" if path.startswith("/assets/pages") else "no-store"
-            self.assertEqual(headers["Cache-Control"], kept, what)
+            cached = "no-cache" if path.startswith("/assets/pages") else "no-store"
+            self.assertEqual(headers["Cache-Control"], cached, what)
             if kind == "application/json":
                 self.assertEqual(json.loads(body)["status"], status)
             if kind is None:
                 self.assertEqual(body, "")
             channel.connectionLost(None)
 
-    def test_a_store_that_is_away(self) -> None:
-        """503, with a time to come again; and what is wrong is logged, not told."""
-        self.here.parts.archive.batcher._write = lambda batches: fail(
+    def test_a_store_that_fails(self) -> None:
+        """It is a 503 with Retry-After; the reason is in the log, not in the answer."""
+        self.here.store.add = lambda batches: fail(
             StoreUnavailable("disk /dev/secret is full")
         )
         form = {"ezkey": self.here.ez, "stat": "a", "count": "1"}
@@ -515,16 +514,14 @@ class FrontTests(SynchronousTestCase):
             response = self.successResultOf(self.here.begin("POST", "/ez", form))
         self.assertEqual(response.code, 503)
         self.assertEqual(response.headers.getRawHeaders("retry-after"), ["1"])
-        told = self.successResultOf(response.text())
-        self.assertNotIn("secret", told)
-        self.assertIn("try again", told)
+        answer = self.successResultOf(response.text())
+        self.assertNotIn("secret", answer)
+        self.assertIn("try again", answer)
         self.assertIn("disk /dev/secret is full", log.text)
 
-    def test_a_keeper_that_breaks(self) -> None:
-        """The sender is told to try again; the reason is logged, not told."""
-        self.here.parts.archive.batcher._write = lambda batches: fail(
-            OSError("/secret")
-        )
+    def test_an_unexpected_failure(self) -> None:
+        """It is a 500; the reason is in the log, not in the answer."""
+        self.here.store.add = lambda batches: fail(OSError("/secret"))
         code, answer = self.ask(
             "POST", "/ez", {"ezkey": self.here.ez, "stat": "a", "count": "1"}
         )
@@ -532,15 +529,15 @@ class FrontTests(SynchronousTestCase):
         self.assertNotIn("secret", answer["msg"])
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
 
-    def test_a_new_key_is_taken_at_once(self) -> None:
-        """A key that another process made is looked for when it comes."""
+    def test_a_new_key_works_at_once(self) -> None:
+        """An unknown key makes the collector read the keys again."""
         self.clock.advance(2)
         key = self.here.now(Keys(self.here.store).add("ez", "new"))
         code, _ = self.ask("POST", "/ez", {"ezkey": key, "stat": "a", "count": "1"})
         self.assertEqual(code, 200)
 
     def test_wrong_keys_are_slowed_down(self) -> None:
-        """After twenty in a minute their answers wait; right keys never do."""
+        """After twenty in a minute their answers are delayed; right keys' never are."""
         wrong = {"ezkey": "wrong", "stat": "a", "count": "1"}
         for _ in range(MAX_WRONG):
             self.assertEqual(self.ask("POST", "/ez", wrong)[0], 403)
@@ -549,10 +546,10 @@ class FrontTests(SynchronousTestCase):
         self.assertEqual(
             self.ask("POST", "/ez", {**wrong, "ezkey": self.here.ez})[0], 200
         )
-        self.clock.advance(HOLD * 0.99)
+        self.clock.advance(HOLD_SECONDS * 0.99)
         self.here.agent.flush()
         self.assertNoResult(held)
-        self.clock.advance(HOLD * 1.01)
+        self.clock.advance(HOLD_SECONDS * 1.01)
         self.here.agent.flush()
         for one in (held, token):
             response = self.successResultOf(one)
@@ -562,21 +559,21 @@ class FrontTests(SynchronousTestCase):
         self.assertEqual(self.ask("POST", "/ez", wrong)[0], 403)
 
     def test_few_addresses_are_remembered(self) -> None:
-        """The oldest are forgotten."""
+        """When there are too many, the oldest are forgotten."""
         throttle = KeyThrottle(self.clock, spread=float)
         for number in range(MAX_ADDRESSES + 5):
             self.here.now(throttle.refuse(f"10.{number}", "key"))
-        self.assertEqual(len(throttle._tried), MAX_ADDRESSES)
+        self.assertEqual(throttle.addresses, MAX_ADDRESSES)
 
     def test_networks(self) -> None:
-        """A /64 of IPv6 is one address, however it is written; IPv4 in IPv6 is IPv4."""
+        """All of an IPv6 /64 counts as one address; IPv4 in IPv6 counts as IPv4."""
         for tried, same, other in (
             (
                 [f"2001:db8:1:2:{n:x}::1" for n in range(MAX_WRONG)],
                 "2001:db8:1:2::7",
                 "2001:db8:1:3::7",
             ),
-            # All four of these groups are zeros, which are not written.
+            # The first four groups are zeros, which :: leaves out.
             ([f"2001:db8::{n:x}:1:1" for n in range(1, 21)], "2001:db8::7", "2001::7"),
             ([f"fe80::{n:x}%eth0" for n in range(MAX_WRONG)], "fe80::7", "fe81::7"),
             (["::ffff:192.0.2.1"] * MAX_WRONG, "192.0.2.1", "192.0.2.2"),
@@ -589,43 +586,43 @@ class FrontTests(SynchronousTestCase):
             self.assertEqual(self.here.now(throttle.refuse(other, "key")).status, 403)
             held = Deferred.fromCoroutine(throttle.refuse(same, "key"))
             self.assertNoResult(held)
-            self.clock.advance(HOLD)
+            self.clock.advance(HOLD_SECONDS)
             self.assertEqual(self.successResultOf(held).status, 429)
 
-    def test_few_answers_are_held(self) -> None:
-        """When many are held already, one more is given at once, and that ends it."""
+    def test_too_many_delayed_answers(self) -> None:
+        """A further one is sent at once, and closes its connection."""
         throttle = KeyThrottle(self.clock, max_wrong=0, spread=float)
         held = [
             Deferred.fromCoroutine(throttle.refuse("", "key")) for _ in range(MAX_HELD)
         ]
         refusal = self.here.now(throttle.refuse("", "key"))
-        self.assertEqual((type(refusal), refusal.status), (Crowded, 429))
+        self.assertEqual((refusal.closes, refusal.status), (True, 429))
         for one in held:
             self.assertNoResult(one)
-        self.clock.advance(HOLD)
+        self.clock.advance(HOLD_SECONDS)
         for one in held:
             refusal = self.successResultOf(one)
-            self.assertEqual((type(refusal), refusal.status), (Refusal, 429))
+            self.assertEqual((refusal.closes, refusal.status), (False, 429))
         one = Deferred.fromCoroutine(throttle.refuse("", "key"))
         self.assertNoResult(one)
-        self.clock.advance(HOLD)
+        self.clock.advance(HOLD_SECONDS)
         self.successResultOf(one)
 
-    def test_those_held_back_are_let_go_one_by_one(self) -> None:
-        """Each is held back for a time of its own, from once to twice the shortest."""
+    def test_delays_differ(self) -> None:
+        """Each answer has its own delay, from once to twice the shortest."""
         shares = iter([0.0, 0.5, 1.0])
         throttle = KeyThrottle(self.clock, max_wrong=0, spread=lambda: next(shares))
         held = [
             Deferred.fromCoroutine(throttle.refuse("10.0.0.1", "key")) for _ in range(3)
         ]
         for done in (1, 2, 3):
-            self.clock.advance(HOLD if done == 1 else HOLD / 2)
+            self.clock.advance(HOLD_SECONDS if done == 1 else HOLD_SECONDS / 2)
             self.assertEqual([one.called for one in held].count(True), done)
 
 
 class _Raw(Protocol):
     """
-    A connection to write bytes to, and what came back.
+    A connection that records what it receives.
     """
 
     def __init__(self) -> None:
@@ -637,10 +634,10 @@ class _Raw(Protocol):
 
 class SocketTests(TestCase):
     """
-    What takes a real socket to see.
+    Limits on bodies, over real sockets.
     """
 
-    timeout = 20
+    timeout = 600
 
     async def _exchange(self, *writes: bytes) -> bytes:
         self.fake = FakeStatHat(lambda api, key: key == "k")
@@ -657,7 +654,7 @@ class SocketTests(TestCase):
         return raw.received
 
     def test_a_large_body_is_refused_before_it_is_read(self) -> Any:
-        """The length that is declared is enough for a 413."""
+        """A too large Content-Length is a 413."""
 
         async def check() -> None:
             answer = await self._exchange(
@@ -674,7 +671,7 @@ class SocketTests(TestCase):
         return ensureDeferred(check())
 
     def test_endless_chunks_are_refused(self) -> Any:
-        """Without a length, what has arrived is counted."""
+        """Without a length, a body is a 413 when too much of it has arrived."""
 
         async def check() -> None:
             chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
@@ -687,7 +684,7 @@ class SocketTests(TestCase):
         return ensureDeferred(check())
 
     def test_headers_of_any_bytes(self) -> Any:
-        """A header that is no text is refused or ignored, and logs nothing."""
+        """A header that is not text is refused or ignored, and no error is logged."""
 
         async def check() -> None:
             form = b"ezkey=k&stat=a&count=1"
@@ -719,7 +716,7 @@ class SocketTests(TestCase):
         return ensureDeferred(check())
 
     def test_a_sender_that_leaves(self) -> Any:
-        """Its points are kept; nothing is logged as an error."""
+        """Its points are stored, and no error is logged."""
 
         async def check() -> None:
             form = b"ezkey=k&stat=a&count=1"

@@ -1,5 +1,5 @@
 """
-The collector behind reverse proxies, as docs/own-server.rst sets them up.
+The collector behind reverse proxies, configured as in docs/own-server.rst.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ FORM = "application/x-www-form-urlencoded"
 
 class AddressTests(SynchronousTestCase):
     """
-    Whose address counts.
+    ``address_of``: the address of a client behind proxies.
     """
 
     def address(self, proxies: int, *forwarded: str) -> str:
-        """The address of who sends these headers, through so many proxies."""
+        """The client's address, with these headers and so many trusted proxies."""
         seen: list[str] = []
 
         class Root(Resource):
@@ -59,19 +59,19 @@ class AddressTests(SynchronousTestCase):
         (address,) = seen
         return address
 
-    def test_nobody_is_believed(self) -> None:
-        """Without proxies the header means nothing."""
+    def test_no_proxies(self) -> None:
+        """Without proxies the header is ignored."""
         self.assertEqual(self.address(0, "203.0.113.7"), "192.0.2.1")
 
-    def test_as_many_as_there_are(self) -> None:
-        """So many entries from the end; what a client wrote before them is ignored."""
+    def test_proxies(self) -> None:
+        """Each proxy has an entry, counted from the end; earlier ones are ignored."""
         lines = ("198.51.100.1, 203.0.113.7", "2001:DB8::7")
         self.assertEqual(self.address(1, *lines), "2001:db8::7")
         self.assertEqual(self.address(2, *lines), "203.0.113.7")
         self.assertEqual(self.address(3, *lines), "198.51.100.1")
 
-    def test_what_is_no_address(self) -> None:
-        """Too few entries, or none that is an address: that of the connection."""
+    def test_no_valid_address(self) -> None:
+        """Without enough entries, or a valid one, the connection's address counts."""
         for proxies, *lines in (
             (1,),
             (2, "203.0.113.7"),
@@ -85,11 +85,11 @@ class AddressTests(SynchronousTestCase):
 
 class HAProxyTests(SynchronousTestCase):
     """
-    The protocol that HAProxy tells addresses by.
+    HAProxy's PROXY protocol.
     """
 
     def test_address(self) -> None:
-        """The client's address is what HAProxy says; the header means nothing."""
+        """The client's address is the one in the PROXY protocol."""
         port = free_port()
         server = Server(
             f"sqlite://{Path(self.mktemp()).absolute()}",
@@ -107,7 +107,7 @@ class HAProxyTests(SynchronousTestCase):
 
 class NginxTests(SynchronousTestCase):
     """
-    nginx, with the documented configuration, before a collector.
+    A collector behind nginx, with the documented configuration.
     """
 
     def setUp(self) -> None:
@@ -141,7 +141,7 @@ class NginxTests(SynchronousTestCase):
         wait_until(lambda: not self.refused())
 
     def documented(self) -> str:
-        """What the documentation says to put into nginx's configuration."""
+        """The configuration of nginx in the documentation."""
         text = (DOCS / "own-server.rst").read_text()
         (block,) = re.findall(r"code-block:: nginx\n\n((?:   .*\n|\n)+)", text)
         return str(block)
@@ -172,12 +172,12 @@ class NginxTests(SynchronousTestCase):
     def ask(
         self, method: str, path: str, body: str | None = None, **more: Any
     ) -> tuple[HTTPResponse, bytes]:
-        """One request through nginx: the response and its body."""
+        """Send a request through nginx; the response and its body."""
         source = (more.pop("source", "127.0.0.1"), 0)
         connection = HTTPSConnection(
             "localhost",
             self.port,
-            timeout=20,
+            timeout=300,
             context=self.context,
             source_address=source,
         )
@@ -190,7 +190,7 @@ class NginxTests(SynchronousTestCase):
             connection.close()
 
     def test_points(self) -> None:
-        """Forms, lists, GET requests and ``~`` names get through, and back out."""
+        """Forms, lists, GET requests and ``~`` names pass through nginx."""
         ez, token = self.server.keys["EZ key"], self.server.keys["access token"]
         form = urlencode({"ezkey": ez, "stat": "a/b?~c,d", "count": "2"})
         many = {"ezkey": ez, "data": [{"stat": "e~f,\u00e9", "value": 0.5}]}
@@ -211,7 +211,7 @@ class NginxTests(SynchronousTestCase):
         self.assertEqual(response.status, 413)
 
     def test_pages(self) -> None:
-        """One can sign in, and the cookie is for HTTPS alone."""
+        """Signing in works, and the cookie is only for HTTPS."""
         here = f"https://localhost:{self.port}"
         form = urlencode({"token": self.server.keys["access token"]})
         response, _ = self.ask("POST", "/sign-in", form, Content_Type=FORM, Origin=here)
@@ -224,7 +224,7 @@ class NginxTests(SynchronousTestCase):
         self.assertIn(f"{here}/ez".encode(), page)
 
     def test_wrong_keys(self) -> None:
-        """They are slowed down by the client's own address, which it cannot choose."""
+        """They are slowed down by the real address of the client, which it cannot forge."""
         wrong = urlencode({"ezkey": "wrong", "stat": "a", "count": "1"})
 
         def status(**more: str) -> int:
@@ -237,7 +237,7 @@ class NginxTests(SynchronousTestCase):
         self.assertEqual(status(source="127.0.0.2"), 403)
 
     def test_logs(self) -> None:
-        """No key or token is in any log, also when the collector is gone."""
+        """No key or token is in any log, even if the collector is down."""
         ez, token = self.server.keys["EZ key"], self.server.keys["access token"]
         self.ask("GET", f"/x/{token}/statlist", source="127.0.0.2")
         self.ask("GET", f"/ez?ezkey={ez}&stat=a&count=1")

@@ -1,5 +1,5 @@
 """
-The collector as a whole: as a service, as a plugin of Twisted's, and with its shields.
+The collector as a service, as a plugin of ``twist``, and the limits of its site.
 """
 
 from __future__ import annotations
@@ -7,11 +7,13 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +29,23 @@ from twisted.web.client import HTTPConnectionPool
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
-from tests.stores import free_port, wait_until
+from tests.delivery import slack
+from tests.stores import RedisServer, free_port, wait_until
 from tests.support import logged, reactor
 from tests.test_archive import batch
 from txstathat import Count, txStatHat
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.stats import Total
-from txstathat.collector.auth.throttle import Crowded
 from txstathat.collector.errors import Refusal
 from txstathat.collector.limits import MAX_BODY, MAX_FORM
-from txstathat.collector.options import parse_keep, read_webhooks, write_keys
-from txstathat.collector.service import CannotListen, CollectorService
+from txstathat.collector.metrics import CollectorMetrics
+from txstathat.collector.options import parse_retention, read_webhooks, write_keys
+from txstathat.collector.service import (
+    REDIS_SECONDS,
+    CannotListen,
+    CollectorService,
+    limit_redis,
+)
 from txstathat.collector.tap import Options
 from txstathat.collector.web.request import PIECE
 from txstathat.collector.web.resources import AsyncResource
@@ -57,18 +65,19 @@ from txstathat.testing import FakeStatHat
 
 ROOT = Path(__file__).parent.parent
 LISTEN = "tcp:0:interface=127.0.0.1"
+FORM = b"application/x-www-form-urlencoded"
 
 
 class ServiceCase(TestCase):
     """
-    A collector on a SQLite file, over real sockets.
+    Starts collectors on a SQLite file, over real sockets.
     """
 
-    timeout = 60
+    timeout = 600
 
     @inlineCallbacks
     def start(self, **options: Any) -> Any:
-        """Start one; the URL is then in ``self.url``."""
+        """Start a collector; its URL is then in ``self.url``."""
         self.keys: dict[str, str] = getattr(self, "keys", {})
         self.path = getattr(self, "path", "") or self.mktemp()
         self.service = CollectorService(
@@ -81,11 +90,11 @@ class ServiceCase(TestCase):
         self.url = f"http://127.0.0.1:{self.service.addresses[0].port}"
 
     def stop(self, service: CollectorService) -> Any:
-        """Stop one, if it runs."""
+        """Stop a collector, if it runs."""
         return service.stopService() if service.running else None
 
     def totals(self) -> Any:
-        """What was received."""
+        """The totals of all stats."""
         return Deferred.fromCoroutine(self.parts.archive.totals())
 
 
@@ -96,7 +105,7 @@ class ServiceTests(ServiceCase):
 
     @inlineCallbacks
     def test_embedded(self) -> Any:
-        """In a program's own services: points, a restart, and all is there."""
+        """Points that it accepted are there after a restart, and so are its keys."""
         yield self.start()
         self.assertEqual(list(self.keys), ["EZ key", "user key", "access token"])
         client = txStatHat(self.keys["EZ key"], ignore_errors=False, url=self.url)
@@ -116,7 +125,7 @@ class ServiceTests(ServiceCase):
 
     @inlineCallbacks
     def test_a_parent_starts_and_stops_it(self) -> Any:
-        """It is a service like any other."""
+        """Its parent starts and stops it, and its port is free afterwards."""
         parent = MultiService()
         service = CollectorService("memory:", LISTEN)
         service.setServiceParent(parent)
@@ -131,14 +140,14 @@ class ServiceTests(ServiceCase):
 
     @inlineCallbacks
     def test_cannot_start(self) -> Any:
-        """What keeps it from starting is told, and nothing is left open."""
+        """The reason why it cannot start is in the failure, and nothing is left open."""
         yield self.start()
         taken = f"tcp:{self.service.addresses[0].port}:interface=127.0.0.1"
         other = self.mktemp()
         Path(other).write_text("no database" * 100)
         for store, listen, error, words in (
             ("memory:", taken, CannotListen, taken),
-            ("memory:", "nonsense:1", CannotListen, "is written tcp:8080"),
+            ("memory:", "nonsense:1", CannotListen, "for a port write tcp:8080"),
             ("memory:", "8099", CannotListen, "tcp:8099:interface=127.0.0.1"),
             ("sqlite:/nowhere/at/all", LISTEN, StoreError, "at /nowhere/at/all:"),
             (f"sqlite:{other}", LISTEN, StoreError, f"at {other}: file is not"),
@@ -153,8 +162,8 @@ class ServiceTests(ServiceCase):
             yield service.stopService()
 
     @inlineCallbacks
-    def test_a_start_that_fails_unseen_is_logged(self) -> Any:
-        """When nobody waits for it, the log tells."""
+    def test_a_failed_start_is_logged(self) -> Any:
+        """If nobody waits for it, the reason is in the log."""
         service = CollectorService("nonsense:", LISTEN)
         with logged() as log:
             service.startService()
@@ -163,7 +172,7 @@ class ServiceTests(ServiceCase):
 
     @inlineCallbacks
     def test_access_log(self) -> Any:
-        """Requests are logged without keys and tokens, wherever they stand."""
+        """Requests are logged without keys and tokens, wherever these are."""
         with logged() as log:
             yield self.start(access_log=True)
         self.assertNotIn("Starting factory", log.text)
@@ -185,7 +194,7 @@ class ServiceTests(ServiceCase):
 
     @inlineCallbacks
     def test_no_secret_is_logged(self) -> Any:
-        """Nothing at all of a key is in the log, with refusals and the first start."""
+        """No key is in the log, neither at the first start nor with a refusal."""
         with logged() as log:
             yield self.start()
             client = txStatHat("canary-key", url=self.url)
@@ -196,7 +205,7 @@ class ServiceTests(ServiceCase):
 
     @inlineCallbacks
     def test_stopping_closes_connections(self) -> Any:
-        """One that is kept alive is closed, and does not hold up the end."""
+        """An idle connection is closed, and does not delay the end."""
         yield self.start()
         pool = HTTPConnectionPool(reactor)
         self.addCleanup(pool.closeCachedConnections)
@@ -206,12 +215,12 @@ class ServiceTests(ServiceCase):
         began = reactor.seconds()
         yield self.service.stopService()
         self.assertEqual(self.parts.metrics.connections, 0)
-        self.assertLess(reactor.seconds() - began, CLOSE_SECONDS)
+        self.assertLess(reactor.seconds() - began, slack(CLOSE_SECONDS))
         self.assertEqual(self.parts.metrics.cut, 0)
 
     @inlineCallbacks
-    def test_who_reads_nothing_keeps_nobody_out(self) -> Any:
-        """Large answers that nobody takes: others are served, no file is held open."""
+    def test_clients_that_read_nothing(self) -> Any:
+        """Clients that do not read large answers block no others, and no open files."""
         yield self.start(max_connections=20)
         port = self.service.addresses[0].port
         for _ in range(30):
@@ -236,22 +245,22 @@ class ServiceTests(ServiceCase):
 
 class BackupTests(ServiceCase):
     """
-    A copy of a store that is in use.
+    Backups of a store that is in use.
     """
 
     @inlineCallbacks
     def test_while_it_is_written_to(self) -> Any:
-        """The copy is of one moment: whole batches, sound, and a store of its own."""
+        """The backup is a valid store, as of one moment, with whole batches only."""
         yield self.start()
         archive = self.parts.archive
         running = True
 
         async def write() -> None:
             while running:
-                await archive.keep(batch(*[Count(f"s{n}") for n in range(20)]))
+                await archive.add(batch(*[Count(f"s{n}") for n in range(20)]))
 
         writing = [Deferred.fromCoroutine(write()) for _ in range(3)]
-        yield archive.keep(batch(Count("first")))
+        yield archive.add(batch(Count("first")))
         copies = [self.mktemp() for _ in range(3)]
         for path in copies:
             size = yield backup_store(f"sqlite:{self.path}", path)
@@ -272,7 +281,7 @@ class BackupTests(ServiceCase):
 
     @inlineCallbacks
     def test_refused(self) -> Any:
-        """No file is overwritten, and what is no store of ours is not copied."""
+        """An existing file is not overwritten, and only a store is copied."""
         yield self.start()
         there = self.mktemp()
         Path(there).write_text("precious")
@@ -297,7 +306,7 @@ class PluginTests(SynchronousTestCase):
     """
 
     def test_twist(self) -> None:
-        """The first keys go to a file for one reader; SIGTERM ends it in good order."""
+        """The first keys go to a file that its owner can read; SIGTERM stops it cleanly."""
         folder = Path(self.mktemp()).absolute()
         folder.mkdir()
         port = free_port()
@@ -333,18 +342,18 @@ class PluginTests(SynchronousTestCase):
             self.assertEqual(sent.returncode, 0)
         finally:
             server.send_signal(signal.SIGTERM)
-            out, _ = server.communicate(timeout=20)
+            out, _ = server.communicate(timeout=300)
         # Twisted ends with the signal itself, after all is stopped.
         self.assertIn(server.returncode, (0, -signal.SIGTERM), out)
         self.assertIn(b"Main loop terminated", out)
         self.assertIn(f"the first keys are in {folder}/keys".encode(), out)
         self.assertIn(f"listening on http://127.0.0.1:{port}".encode(), out)
-        self.assertIn(b"its pages are there too: sign in with an access token", out)
+        self.assertIn(b"sign in with an access token", out)
         for key in keys.values():
             self.assertNotIn(key.encode(), out)
 
     def test_cannot_start(self) -> None:
-        """The process ends, with a status that says so, and says why."""
+        """If it cannot start, the process logs why, and exits with status 1."""
         folder = self.mktemp()
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
@@ -361,18 +370,18 @@ class PluginTests(SynchronousTestCase):
                     env={**os.environ, "PYTHONPATH": str(ROOT)},
                     capture_output=True,
                     text=True,
-                    timeout=30,
+                    timeout=300,
                 )
-                told = ended.stdout + ended.stderr
-                self.assertEqual(ended.returncode, 1, told)
-                self.assertIn("cannot start", told)
-                self.assertIn(words, told)
-                self.assertNotIn("Traceback", told)
+                output = ended.stdout + ended.stderr
+                self.assertEqual(ended.returncode, 1, output)
+                self.assertIn("cannot start", output)
+                self.assertIn(words, output)
+                self.assertNotIn("Traceback", output)
 
     def test_options(self) -> None:
-        """The help tells the defaults, and a bad option is refused in words."""
+        """--help shows the defaults; the message for a wrong option says what is wrong."""
         environ = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-        told = subprocess.run(
+        shown = subprocess.run(
             [sys.executable, "-m", "twisted", "stathat", "--help"],
             env=environ,
             capture_output=True,
@@ -383,7 +392,7 @@ class PluginTests(SynchronousTestCase):
             "[default: tcp:8080:interface=127.0.0.1]",
             "minute 26h, hour 35d, day 400d, month forever, year forever",
         ):
-            self.assertIn(words, told)
+            self.assertIn(words, shown)
         for option, value, words in (
             ("--keep", "week=1d", "must be like minute=7d"),
             ("--keep", "minute=7d1h", "must be like minute=7d"),
@@ -400,22 +409,62 @@ class PluginTests(SynchronousTestCase):
             self.assertIn(words, wrong.stdout + wrong.stderr)
 
 
-class OptionsTests(SynchronousTestCase):
+class RedisUrlTests(ServiceCase):
     """
-    What is told from outside.
+    The time limit of commands to Redis.
     """
 
-    def test_keep(self) -> None:
-        """A scale and how long, or forever."""
+    def test_time_limit(self) -> None:
+        """Every Redis URL gets a short time limit, unless it has one."""
+        limits = (
+            f"socket_timeout={REDIS_SECONDS}&socket_connect_timeout={REDIS_SECONDS}"
+        )
+        for url in (
+            "redis://localhost:6379/0",
+            "rediss://:secret@localhost",
+            "redis+cluster://localhost",
+            "rediss+cluster://localhost",
+            "unix:///run/redis.sock",
+        ):
+            self.assertEqual(limit_redis(url), f"{url}?{limits}")
+            self.assertEqual(limit_redis(f"{url}?db=1"), f"{url}?db=1&{limits}")
+            chosen = f"{url}?socket_timeout=5"
+            self.assertEqual(limit_redis(chosen), chosen)
+        for url in ("memory:", "sqlite:///x.sqlite", "nonsense"):
+            self.assertEqual(limit_redis(url), url)
+
+    @inlineCallbacks
+    def test_unix_socket(self) -> Any:
+        """A collector works on a Redis server that listens on a UNIX socket."""
+        path = Path(tempfile.mkdtemp(prefix="txstathat-"), "socket")
+        self.addCleanup(shutil.rmtree, path.parent)
+        server = RedisServer("--unixsocket", str(path))
+        self.addCleanup(server.remove)
+        service = CollectorService(f"unix://{path}", LISTEN)
+        self.addCleanup(self.stop, service)
+        ready = service.ready()
+        service.startService()
+        self.parts = yield ready
+        yield self.parts.archive.add(batch(Count("a", 2)))
+        self.assertEqual((yield self.totals())["a"], Total("count", 1, 2))
+
+
+class OptionsTests(SynchronousTestCase):
+    """
+    Options that ``twist stathat`` and ``txstathat serve`` share.
+    """
+
+    def test_retention(self) -> None:
+        """A scale, and how long its detail is stored, or forever."""
         self.assertEqual(
-            parse_keep(["minute=2d", "day=forever", "hour=36h"]),
+            parse_retention(["minute=2d", "day=forever", "hour=36h"]),
             {"minute": 172_800.0, "day": None, "hour": 129_600.0},
         )
         for wrong in ("week=1d", "minute", "minute=", "minute=0d", "minute=-1d", "=1d"):
-            self.assertRaises(ValueError, parse_keep, [wrong])
+            self.assertRaises(ValueError, parse_retention, [wrong])
 
     def test_documented_unit(self) -> None:
-        """The command line of the systemd unit in the documentation is understood."""
+        """The options of the systemd unit in the documentation are valid."""
         text = (ROOT / "docs" / "own-server.rst").read_text()
         (line,) = re.findall(r"ExecStart=((?:.*\\\n)*.*)", text)
         program, *arguments = shlex.split(line.replace("\\\n", ""))
@@ -425,12 +474,12 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual(options["listen"], ["tcp:8080:interface=127.0.0.1"])
         folder = "/var/lib/txstathat"
         self.assertEqual(options["store"], f"sqlite://{folder}/stats.sqlite")
-        # Relative to here the keys are written.
+        # The path of the keys is relative to this.
         self.assertIn(f"WorkingDirectory={folder}\n", text)
         self.assertIn(f"{folder}/{options['keys-file']}``", text)
 
     def test_webhooks(self) -> None:
-        """URLs, one a line; what is wrong with one is told without telling it."""
+        """A file has a URL on each line; a message has nothing of a wrong one."""
         path = self.mktemp()
         Path(path).write_text("https://a.example.com/x\n\n https://b.example.com\n")
         self.assertEqual(
@@ -452,8 +501,8 @@ class OptionsTests(SynchronousTestCase):
             self.assertNotIn("canary", str(caught.exception))
         self.assertRaises(ValueError, read_webhooks, "/nowhere/at/all")
 
-    def test_a_file_of_keys(self) -> None:
-        """It is replaced as a whole, and is never readable by others."""
+    def test_key_file(self) -> None:
+        """The file is replaced as a whole, and others can never read it."""
         path = self.mktemp()
         Path(path).write_text("before")
         os.chmod(path, 0o666)
@@ -466,7 +515,7 @@ class OptionsTests(SynchronousTestCase):
 
 class _Slow(Resource):
     """
-    Answers when the test does so.
+    A resource whose answers the test writes.
     """
 
     isLeaf = True
@@ -482,7 +531,7 @@ class _Slow(Resource):
 
 class _Large(Resource):
     """
-    Answers with a body.
+    A resource with a given body.
     """
 
     isLeaf = True
@@ -495,9 +544,21 @@ class _Large(Resource):
         return self.body
 
 
+class _Form(Resource):
+    """
+    A resource that records the fields of a request.
+    """
+
+    isLeaf = True
+
+    def render(self, request: Any) -> bytes:
+        self.fields = request.args
+        return b""
+
+
 class _Refusing(AsyncResource):
     """
-    Refuses all.
+    A resource that refuses all requests.
     """
 
     def __init__(self, refusal: Refusal) -> None:
@@ -510,7 +571,7 @@ class _Refusing(AsyncResource):
 
 class _Narrow(StringTransport):
     """
-    Is full soon, until the client takes what is there.
+    A transport with a small buffer, which is full until the client empties it.
     """
 
     producer: Any
@@ -520,16 +581,16 @@ class _Narrow(StringTransport):
         if len(self.value()) > PIECE:
             self.producer.pauseProducing()
 
-    def take(self) -> bytes:
-        taken: bytes = self.value()
+    def empty(self) -> bytes:
+        emptied: bytes = self.value()
         self.clear()
         self.producer.resumeProducing()
-        return taken
+        return emptied
 
 
-class ShieldTests(SynchronousTestCase):
+class SiteTests(SynchronousTestCase):
     """
-    Limits on time and on connections, with a clock of the test's own.
+    The limits of the site on time and on connections, with the test's own clock.
     """
 
     def setUp(self) -> None:
@@ -543,13 +604,13 @@ class ShieldTests(SynchronousTestCase):
         return site
 
     def connect(self, site: CollectorSite | None = None, transport: Any = None) -> Any:
-        """A connection, with what it was told in ``transport.value()``."""
+        """Make a connection; its answers are in ``transport.value()``."""
         channel: Any = (site or self.site).buildProtocol(None)
         channel.makeConnection(transport or StringTransport())
         return channel
 
     def drip(self, channel: Any, data: bytes, seconds: float) -> float:
-        """Send one byte every second; after how long the connection was cut."""
+        """Send a byte each second; after how many seconds the connection is closed."""
         for number in range(int(seconds)):
             if channel.transport.disconnecting:
                 return number
@@ -558,7 +619,7 @@ class ShieldTests(SynchronousTestCase):
         return float("inf")
 
     def test_silence(self) -> None:
-        """Who says nothing is cut."""
+        """A client that sends nothing is disconnected."""
         channel = self.connect()
         self.clock.advance(HEADER_SECONDS - 0.1)
         self.assertFalse(channel.transport.disconnecting)
@@ -568,18 +629,20 @@ class ShieldTests(SynchronousTestCase):
         self.assertTrue(channel.transport.disconnected)
 
     def test_dripped_headers(self) -> None:
-        """One byte at a time prolongs nothing."""
+        """Sending headers byte by byte does not extend their time limit."""
         head = b"POST /ez HTTP/1.1\r\nHost: a.very.long.name.indeed\r\n"
         self.assertEqual(self.drip(self.connect(), head, 60), HEADER_SECONDS)
 
     def test_dripped_body(self) -> None:
-        """Nor does it within a body, which has a time limit of its own."""
-        channel = self.connect()
-        channel.dataReceived(b"POST /ez HTTP/1.1\r\nContent-Length: 9999\r\n\r\n")
-        self.assertEqual(self.drip(channel, b"", 120), BODY_SECONDS)
+        """Nor does sending a body byte by byte, which has more time with a valid key."""
+        head = b"POST /ez HTTP/1.1\r\nContent-Length: 9999\r\n\r\n"
+        for start, seconds in ((b"", HEADER_SECONDS), (b"ezkey=k&", BODY_SECONDS)):
+            channel = self.connect()
+            channel.dataReceived(head + start)
+            self.assertEqual(self.drip(channel, b"", 120), seconds)
 
     def test_kept_alive(self) -> None:
-        """Between requests it may be quiet for a while; each has its time anew."""
+        """A connection can be idle between requests; each request has the full time."""
         form = b"ezkey=k&stat=a&count=1"
         request = b"POST /ez HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (
             len(form),
@@ -600,8 +663,35 @@ class ShieldTests(SynchronousTestCase):
         channel.connectionLost(None)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_posts(self) -> None:
+        """Points come from a form, whatever its content type, or from the query."""
+        form, types = b"ezkey=k&stat=a+b&count=1", (b"", b"text/plain", FORM)
+        for content_type in types:
+            line = b"Content-Type: %b\r\n" % content_type if content_type else b""
+            channel = self.connect()
+            channel.dataReceived(
+                b"POST /ez HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n%b"
+                % (line, len(form), form)
+            )
+            self.assertIn(b'"status": 200', channel.transport.value())
+        for method in (b"GET", b"POST"):
+            channel = self.connect()
+            channel.dataReceived(b"%b /ez?%b HTTP/1.1\r\n\r\n" % (method, form))
+            self.assertIn(b'"status": 200', channel.transport.value())
+        self.assertEqual(self.fake.totals["a b"].points, 5)
+
+    def test_other_forms(self) -> None:
+        """A form that is posted to any other path is parsed for its resource."""
+        page = _Form()
+        channel = self.connect(self.make(page))
+        channel.dataReceived(
+            b"POST /x?a=1 HTTP/1.1\r\nContent-Type: %b\r\nContent-Length: 3\r\n\r\n"
+            b"b=2" % FORM
+        )
+        self.assertEqual(page.fields, {b"a": [b"1"], b"b": [b"2"]})
+
     def test_forms_are_small(self) -> None:
-        """All that is not just JSON is held to a form's size, by whichever header."""
+        """Any body that is not JSON is limited to the size of a form."""
         form, json = b"application/x-www-form-urlencoded", b"application/json"
         for types, size, status in (
             ([], MAX_FORM, b"200"),
@@ -623,17 +713,18 @@ class ShieldTests(SynchronousTestCase):
             )
             if status == b"200":
                 channel.dataReceived(b"x" * size)
-            told = channel.transport.value()
-            self.assertEqual(told.split(b" ")[1], status, (types, size))
+            answer = channel.transport.value()
+            self.assertEqual(answer.split(b" ")[1], status, (types, size))
             if status != b"200":
-                # Whoever does not hang up then is cut.
+                # A client that does not disconnect then is aborted.
                 self.assertTrue(channel.transport.disconnecting)
                 self.clock.advance(STALL_SECONDS)
                 self.assertTrue(channel.transport.disconnected)
 
-    def test_the_slowest_makes_room(self) -> None:
-        """Beyond the limit the one that has done nothing for the longest is cut."""
-        site = self.make(self.fake.resource, max_connections=3)
+    def test_too_many_connections(self) -> None:
+        """The connection without progress for the longest time is closed."""
+        metrics = CollectorMetrics()
+        site = self.make(self.fake.resource, max_connections=3, metrics=metrics)
         first, second, third = (self.connect(site) for _ in range(3))
         first.dataReceived(b"GET /healthz HTTP/1.1\r\n\r\n")
         fourth = self.connect(site)
@@ -641,15 +732,15 @@ class ShieldTests(SynchronousTestCase):
             [each.transport.disconnected for each in (first, second, third, fourth)],
             [False, True, False, False],
         )
-        self.assertEqual(site._metrics.cut, 1)
+        self.assertEqual(metrics.cut, 1)
 
-    def test_who_waits_for_an_answer_makes_room_too(self) -> None:
-        """Answers that are held back, or not taken, keep nobody out."""
+    def test_connections_that_wait_for_an_answer(self) -> None:
+        """They are closed too, so delayed answers keep nobody out."""
         site = self.make(_Slow(), max_connections=2)
         held, other = self.connect(site), self.connect(site)
         for one in (held, other):
             one.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
-        # An honest one comes, asks, and is answered while others come.
+        # An honest client connects and gets its answer while others connect.
         honest = self.connect(site)
         self.assertTrue(held.transport.disconnected)
         honest.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
@@ -664,26 +755,26 @@ class ShieldTests(SynchronousTestCase):
         channel.dataReceived(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         return channel
 
-    def test_an_answer_is_written_as_it_is_taken(self) -> None:
-        """Of a large answer no more is given to the transport than it asks for."""
+    def test_large_answers(self) -> None:
+        """The transport gets no more of a large answer than it asks for."""
         transport = self.ask_for(10).transport
         taken = b""
         while transport.value():
             self.assertLess(len(transport.value()), 2 * PIECE + 1000)
-            taken += transport.take()
+            taken += transport.empty()
         head, _, body = taken.partition(b"\r\n\r\n")
         self.assertEqual(body, b"x" * 10 * PIECE)
         self.assertIn(b"Content-Length: %d" % (10 * PIECE), head)
 
-    def test_who_asks_for_the_head_gets_no_more(self) -> None:
-        """Of a large answer too."""
+    def test_head(self) -> None:
+        """The answer to HEAD has no body, however large it would be."""
         channel = self.connect(self.make(_Large(b"x" * 10 * PIECE)))
         channel.dataReceived(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
         self.assertTrue(channel.transport.value().endswith(b"\r\n\r\n"))
         self.assertFalse(channel._handlingRequest)
 
-    def test_who_has_left_is_told_nothing(self) -> None:
-        """Amid a large answer, or before it: what is left of it is forgotten."""
+    def test_a_client_that_disconnects(self) -> None:
+        """The rest of its answer is dropped, whether the answer has begun or not."""
         channel = self.ask_for(10)
         (request,) = channel.requests
         channel.stopProducing()
@@ -698,12 +789,12 @@ class ShieldTests(SynchronousTestCase):
         self.assertEqual(channel.transport.value(), b"")
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_who_takes_nothing_is_cut(self) -> None:
-        """Each time the transport is emptied, there is time for the next piece."""
+    def test_a_client_that_stops_reading(self) -> None:
+        """It is disconnected; each piece that it reads gives it time for the next."""
         channel = self.ask_for(100)
         for _ in range(3):
             self.clock.advance(STALL_SECONDS - 1)
-            channel.transport.take()
+            channel.transport.empty()
         self.clock.advance(STALL_SECONDS - 1)
         self.assertFalse(channel.transport.disconnecting)
         self.clock.advance(1)
@@ -711,41 +802,41 @@ class ShieldTests(SynchronousTestCase):
         channel.connectionLost(None)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_an_answer_is_not_taken_for_ever(self) -> None:
-        """Nor may the whole of it take longer than its time."""
+    def test_a_client_that_reads_slowly(self) -> None:
+        """It is disconnected when the time limit for the whole answer is over."""
         channel = self.ask_for(100)
         for _ in range(int(ANSWER_SECONDS / 20) - 1):
             self.clock.advance(20)
-            channel.transport.take()
+            channel.transport.empty()
         self.assertFalse(channel.transport.disconnecting)
         self.clock.advance(20)
         self.assertTrue(channel.transport.disconnected)
 
-    def test_a_slow_reader_is_not_idle(self) -> None:
-        """The time between requests begins when the last of the answer is taken."""
+    def test_a_slow_client_is_not_idle(self) -> None:
+        """The idle time begins when the client has read the last of the answer."""
         channel = self.ask_for(3)
         self.clock.advance(STALL_SECONDS - 1)
-        channel.transport.take()
-        # All of the answer is with the transport now, but not with the client.
+        channel.transport.empty()
+        # The transport has all of the answer now, but the client does not.
         self.assertFalse(channel._handlingRequest)
         self.clock.advance(STALL_SECONDS - 1)
-        channel.transport.take()
+        channel.transport.empty()
         self.clock.advance(IDLE_SECONDS - 1)
         self.assertFalse(channel.transport.disconnecting)
         self.clock.advance(1)
-        # What the kernel still holds is not thrown away, as it would be by an abort.
+        # An abort would lose what the kernel still holds.
         self.assertTrue(channel.transport.disconnecting)
         self.assertFalse(channel.transport.disconnected)
         self.clock.advance(STALL_SECONDS)
         self.assertTrue(channel.transport.disconnected)
 
-    def test_who_is_one_of_too_many_comes_anew(self) -> None:
-        """Such a refusal ends the connection; others do not."""
+    def test_refusals_that_close(self) -> None:
+        """A refusal closes the connection only if it says so."""
 
         for refusal, closed in (
             (Refusal(403, "no"), False),
             (Refusal(429, "no"), False),
-            (Crowded(429, "no"), True),
+            (Refusal(429, "no", closes=True), True),
         ):
             channel = self.connect(self.make(_Refusing(refusal)))
             channel.dataReceived(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -753,7 +844,7 @@ class ShieldTests(SynchronousTestCase):
             self.assertEqual(channel.transport.disconnecting, closed)
 
     def test_closing(self) -> None:
-        """Who is idle is hung up on; who is not is answered first, but not for ever."""
+        """Idle connections are closed at once; others are answered, within a time limit."""
         slow = _Slow()
         site = self.make(slow)
         idle, asking, answered, hung = (self.connect(site) for _ in range(4))
@@ -773,7 +864,7 @@ class ShieldTests(SynchronousTestCase):
             self.assertTrue(one.transport.disconnecting)
             self.assertFalse(one.transport.disconnected)
             one.connectionLost(None)
-        # The second request on that connection has not been looked at.
+        # The second request on that connection was not processed.
         self.assertEqual(len(slow.requests), 3)
         self.clock.advance(CLOSE_SECONDS - 0.1)
         self.assertFalse(hung.transport.disconnecting)
@@ -786,12 +877,12 @@ class ShieldTests(SynchronousTestCase):
         self.assertIsNone(self.successResultOf(self.site.close()))
 
     def test_http_2_is_not_offered(self) -> None:
-        """Also where Twisted can speak it: the limits are those of HTTP/1.1."""
+        """It is not offered even if Twisted supports it, since the limits are HTTP/1.1's."""
         self.patch(http, "H2_ENABLED", True)
         self.assertEqual(Site.acceptableProtocols(self.site)[0], b"h2")
         self.assertEqual(self.site.acceptableProtocols(), [b"http/1.1"])
 
     def test_files(self) -> None:
-        """There are never more connections than the process may open files."""
+        """There are never more connections than the process can open files."""
         site = self.make(self.fake.resource, max_connections=10**9)
-        self.assertLess(site._max_connections, 10**9)
+        self.assertLess(site.max_connections, 10**9)

@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[1]
 
 
 class TimedTests(SynchronousTestCase):
-    """What timed() measures, and what it leaves as it was."""
+    """What timed() measures, and what it does not change."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -47,7 +47,7 @@ class TimedTests(SynchronousTestCase):
         return timed(self.stats, name, seconds=self.clock.seconds, **options)
 
     def test_plain_function(self) -> None:
-        """A plain function is measured until it returns, and returns what it did."""
+        """A plain function is measured until it returns; its result is not changed."""
 
         @self.timed()
         def double(n: int) -> int:
@@ -60,7 +60,7 @@ class TimedTests(SynchronousTestCase):
         self.assertEqual(self.stats.values, {"work": [250.0]})
 
     def test_exception(self) -> None:
-        """What raises is measured too, and the very exception comes out."""
+        """A function that raises is measured too; its exception is not changed."""
         error = KeyError("gone")
 
         @self.timed()
@@ -72,7 +72,7 @@ class TimedTests(SynchronousTestCase):
         self.assertEqual(self.stats.values, {"work": [100.0]})
 
     def test_failures_apart(self) -> None:
-        """failures= gives what failed a name of its own."""
+        """failures= names a stat for calls that fail."""
 
         @self.timed(failures="work failed")
         def maybe(works: bool) -> None:
@@ -101,7 +101,7 @@ class TimedTests(SynchronousTestCase):
         self.assertEqual(self.stats.values, {"bad": [0.0]})
 
     def test_cancelled(self) -> None:
-        """Cancelling runs the function's own canceller, and counts as a failure."""
+        """Cancelling runs the canceller of the function, and counts as a failure."""
         cancelled: list[Deferred[None]] = []
         measured = self.timed(failures="bad")(lambda: Deferred(cancelled.append))()
         self.clock.advance(1)
@@ -111,7 +111,7 @@ class TimedTests(SynchronousTestCase):
         self.assertEqual(self.stats.values, {"bad": [1000.0]})
 
     def test_inline_callbacks(self) -> None:
-        """An inlineCallbacks function is measured to its end, through its waits."""
+        """An inlineCallbacks function is measured to its end, including its waits."""
         gate: Deferred[int] = Deferred()
 
         @self.timed()
@@ -168,7 +168,7 @@ class TimedTests(SynchronousTestCase):
         self.assertEqual(self.stats.values, {"work": [1000.0]})
 
     def test_block(self) -> None:
-        """Around a block of code, nested too; an exception comes out."""
+        """Blocks of code are measured, nested too; an exception passes through."""
         work = self.timed(failures="bad")
         with work:
             self.clock.advance(1)
@@ -180,7 +180,7 @@ class TimedTests(SynchronousTestCase):
         self.assertEqual(self.stats.values["bad"], [0.0])
 
     def test_buckets(self) -> None:
-        """Each duration counts in one class; a bound belongs to the class below it."""
+        """Each duration counts in one bucket; a limit belongs to the bucket below it."""
         work = self.timed(buckets=(10, 100))
         for seconds in (0.001, 0.01, 0.0101, 0.1, 0.5):
             with work:
@@ -191,12 +191,12 @@ class TimedTests(SynchronousTestCase):
         )
 
     def test_buckets_order(self) -> None:
-        """Buckets that do not rise are refused, with the buckets in the message."""
+        """Buckets that are not in rising order are refused; the message has them."""
         error = self.assertRaises(ValueError, self.timed, buckets=(10, 10))
         self.assertIn("(10, 10)", str(error))
 
     def test_generator(self) -> None:
-        """Below inlineCallbacks it would measure nothing: that is refused, with words."""
+        """Below inlineCallbacks timed() is refused: it would measure nothing."""
 
         def generator() -> Any:
             yield
@@ -209,7 +209,7 @@ class TimedTests(SynchronousTestCase):
             self.assertIn("above inlineCallbacks", str(error))
 
     def test_methods(self) -> None:
-        """Methods of all kinds are measured; above what is no function it is refused."""
+        """All kinds of methods are measured; above their decorators it is refused."""
         time = self.timed()
 
         class Shop:
@@ -236,7 +236,7 @@ class TimedTests(SynchronousTestCase):
             self.assertIn("below", str(error))
 
     def test_refused_point(self) -> None:
-        """A stat that refuses a point does no harm: it is counted as lost."""
+        """A point that is refused is counted as lost, and changes nothing else."""
         work = self.timed("")
         with work:
             pass
@@ -246,7 +246,7 @@ class TimedTests(SynchronousTestCase):
 
 @implementer(IStatHat)
 class Logging(MemoryStatHat):
-    """Logs as it counts, which must not be counted in turn."""
+    """Logs while it counts; these events must not be counted."""
 
     def count(self, stat: str, *args: Any, **options: Any) -> Deferred[bool]:
         self.log.info("counting {stat}", stat=stat)
@@ -263,7 +263,7 @@ class LogTests(TestCase):
         return Logger(namespace, observer=LogPublisher(counter))
 
     def test_levels_and_namespaces(self) -> None:
-        """An event counts under its level and namespace; below the minimum it doesn't."""
+        """An event is counted by level and namespace, unless it is below the minimum."""
         counter = LogCounter(self.stats)
         self.log(counter).info("one")
         self.log(counter).info("two")
@@ -272,7 +272,7 @@ class LogTests(TestCase):
         self.assertEqual(self.stats.counts, {"log info app": 2, "log error app.db": 1})
 
     def test_failure(self) -> None:
-        """A failure also counts by its class."""
+        """A failure is also counted by its class."""
         counter = LogCounter(self.stats)
         self.log(counter).failure("oh", Failure(ZeroDivisionError()))
         self.assertEqual(
@@ -281,7 +281,7 @@ class LogTests(TestCase):
         )
 
     def test_names(self) -> None:
-        """The names are templates; a wrong field is refused with those there are."""
+        """Names are templates; an unknown field is refused, and the message lists all."""
         counter = LogCounter(
             self.stats,
             event_name="{namespace}/{level}",
@@ -296,7 +296,7 @@ class LogTests(TestCase):
         self.assertIn("{level}, {namespace}", str(error))
 
     def test_never_recurses(self) -> None:
-        """What is logged by the counting itself is not counted."""
+        """Events that the counting logs are not counted."""
         stats = Logging()
         counter = LogCounter(stats)
         stats.log = self.log(counter)
@@ -315,7 +315,7 @@ class LogTests(TestCase):
         self.assertEqual(self.stats.counts, {"log info txstathatter": 1})
 
     def test_bound(self) -> None:
-        """Namespaces beyond the bound are one."""
+        """Namespaces beyond the limit share one name."""
         counter = LogCounter(self.stats, max_namespaces=2)
         for n in range(5):
             self.log(counter, f"app{n}").info("one")
@@ -325,12 +325,12 @@ class LogTests(TestCase):
         )
 
     def test_bare_event(self) -> None:
-        """An event of the old logging system, without level or namespace, counts."""
+        """An event of the old logging system, without level or namespace, is counted."""
         LogCounter(self.stats)({"message": ("old",)})
         self.assertEqual(self.stats.counts, {"log info unknown": 1})
 
     def test_other_threads(self) -> Any:
-        """What another thread logs is counted, in the reactor's thread."""
+        """Events of another thread are counted in the reactor's thread."""
         threads = []
 
         @implementer(IStatHat)
@@ -352,7 +352,7 @@ class LogTests(TestCase):
         return logged.addCallback(counted)
 
     def test_losses_are_logged_rarely(self) -> None:
-        """Of lost points the 1st, 10th, 100th is logged, by the class of the error."""
+        """The 1st, 10th and 100th lost point is logged with the class of the error."""
         heard: list[Any] = []
         globalLogPublisher.addObserver(heard.append)
         self.addCleanup(globalLogPublisher.removeObserver, heard.append)
@@ -365,7 +365,7 @@ class LogTests(TestCase):
 
 
 class PollTests(SynchronousTestCase):
-    """Values asked for again and again."""
+    """Periodic values."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -389,14 +389,14 @@ class PollTests(SynchronousTestCase):
         self.assertEqual(self.stats.values, {"queue": [1, 2]})
 
     def test_none(self) -> None:
-        """None is no value this time."""
+        """None sends nothing this time."""
         answers = iter([1, None, 3])
         self.poll(lambda: next(answers))
         self.clock.pump([10, 10])
         self.assertEqual(self.stats.values, {"queue": [1, 3]})
 
     def test_raises(self) -> None:
-        """What raises is lost, and it is asked again."""
+        """A failure counts as a loss, and the next turn tries again."""
         answers = iter([lambda: 1 / 0, lambda: 2])
         service = self.poll(lambda: next(answers)())
         self.assertEqual(service.losses.total, 1)
@@ -404,7 +404,7 @@ class PollTests(SynchronousTestCase):
         self.assertEqual(self.stats.values, {"queue": [2]})
 
     def test_waits(self) -> None:
-        """It is not asked again while an answer is awaited."""
+        """It is not called again while a Deferred is pending."""
         asked: list[Deferred[int]] = []
 
         def ask() -> Deferred[int]:
@@ -419,14 +419,14 @@ class PollTests(SynchronousTestCase):
         self.assertEqual((len(asked), self.stats.values), (2, {"queue": [7]}))
 
     def test_stop_cancels(self) -> None:
-        """Stopping cancels what is being asked; that is no loss."""
+        """Stopping cancels a pending Deferred, which is no loss."""
         waiting: Deferred[int] = Deferred()
         service = self.poll(lambda: waiting)
         service.stopService()
         self.assertEqual((service.losses.total, self.stats.points), (0, []))
 
     def test_coroutine(self) -> None:
-        """It may be a coroutine function."""
+        """A coroutine function works too."""
 
         async def ask() -> int:
             return 5
@@ -435,13 +435,13 @@ class PollTests(SynchronousTestCase):
         self.assertEqual(self.stats.values, {"queue": [5]})
 
     def test_interval(self) -> None:
-        """An interval of nothing is refused."""
+        """An interval of 0 is refused."""
         error = self.assertRaises(ValueError, poll, self.stats, "x", int, 0)
         self.assertIn("above 0 seconds, not 0", str(error))
 
 
 class ReactorTests(SynchronousTestCase):
-    """What the reactor's meter tells."""
+    """What ReactorMeter sends."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -457,7 +457,7 @@ class ReactorTests(SynchronousTestCase):
         self.addCleanup(self.meter.stopService)
 
     def test_latency(self) -> None:
-        """Latency is how late a call fires, in milliseconds; never below 0."""
+        """Latency is how late a call runs, in milliseconds, and never below 0."""
         self.clock.advance(1)
         self.late += 0.25
         self.clock.advance(1)
@@ -466,7 +466,7 @@ class ReactorTests(SynchronousTestCase):
         self.assertEqual(self.stats.values["reactor latency ms"], [0.0, 250.0, 0.0])
 
     def test_samples(self) -> None:
-        """After an interval there are the reactor's and the process's numbers."""
+        """After an interval the stats of the reactor and the process are sent."""
         self.clock.callLater(1000, lambda: None)
         self.clock.pump([1] * 10)
         values = self.stats.values
@@ -477,7 +477,7 @@ class ReactorTests(SynchronousTestCase):
         self.assertGreaterEqual(values["process cpu percent"][0], 0)
 
     def test_garbage_collections(self) -> None:
-        """Garbage collections are counted, those since the last sample."""
+        """Garbage collections since the last sample are counted."""
         import gc
 
         self.clock.pump([1] * 10)
@@ -489,12 +489,12 @@ class ReactorTests(SynchronousTestCase):
         self.assertGreaterEqual(after - before, 3)
 
     def test_stop(self) -> None:
-        """When it is stopped nothing is left scheduled."""
+        """After stopping nothing is scheduled."""
         self.meter.stopService()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_intervals(self) -> None:
-        """Intervals of nothing are refused."""
+        """Intervals of 0 are refused."""
         for options in ({"interval": 0}, {"probe": -1}):
             error = self.assertRaises(ValueError, ReactorMeter, self.stats, **options)
             self.assertIn("above 0 seconds", str(error))
@@ -524,14 +524,14 @@ for name in ("delayed calls", "readers", "writers", "threads busy", "threads wai
 
 
 class EveryReactorTests(SynchronousTestCase):
-    """The meter on real reactors, each in a process of its own."""
+    """ReactorMeter on real reactors, each in a process of its own."""
 
     def check(self, name: str) -> None:
         ran = subprocess.run(
             [sys.executable, "-c", REACTORS.format(name=name)],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=300,
             cwd=ROOT,
             check=False,
         )
@@ -551,7 +551,7 @@ class EveryReactorTests(SynchronousTestCase):
 
 
 class KickStatHatTests(SynchronousTestCase):
-    """Stats that are kept along an axis."""
+    """Stats as kicks of a Metrica."""
 
     def test_interface(self) -> None:
         """It provides IStatHat."""
@@ -575,13 +575,13 @@ class KickStatHatTests(SynchronousTestCase):
         )
 
     def test_without_axis(self) -> None:
-        """With a single stat its name need not be kept."""
+        """Without an axis the name of the stat is dropped."""
         kicked = Kicked()
         KickStatHat(kicked, axis=None).tick("a")
         self.assertEqual(kicked.kicks, [(1, None, {})])
 
     def test_failure(self) -> None:
-        """A kick that fails is a failure, or False if failures are to be ignored."""
+        """A kick that fails is a failure, or False with ignore_errors."""
         stats = KickStatHat(Kicked(broken=True))
         self.failureResultOf(stats.count("a"), RuntimeError)
         self.assertIs(self.successResultOf(stats.count("a", ignore_errors=True)), False)

@@ -1,9 +1,10 @@
 """
-Keys: made, told, known to all collectors on a store, and revoked.
+Keys: they are created, shared by all collectors on a store, and revoked.
 """
 
 from __future__ import annotations
 
+import json
 import random
 from typing import Any
 
@@ -14,10 +15,11 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.stores import Turns
+from tests.support import logged
 from tests.test_collector import in_memory
 from txstathat.collector.auth.keys import (
     CLAIM_SECONDS,
-    MAX_LOOKS,
+    MAX_REFRESHES,
     KeyRefused,
     Keys,
     new_key,
@@ -27,7 +29,7 @@ from txstathat.errors import StoreUnavailable
 
 class KeyTests(SynchronousTestCase):
     """
-    Keys.
+    The keys of a store, as one collector sees them.
     """
 
     def setUp(self) -> None:
@@ -36,15 +38,16 @@ class KeyTests(SynchronousTestCase):
         self.keys = Keys(self.store)
 
     def now(self, waited: Any) -> Any:
+        """The result of a coroutine that has finished."""
         return self.successResultOf(Deferred.fromCoroutine(waited))
 
     def test_the_first_start_makes_one_of_each(self) -> None:
-        """An EZ key, a user key and an access token; and that only once."""
+        """The first start creates an EZ key, a user key and an access token, once."""
         made = self.now(self.keys.make_first())
         self.assertEqual(list(made), ["EZ key", "user key", "access token"])
         ez, user, access = made.values()
         self.assertEqual(self.now(Keys(self.store).make_first()), {})
-        for allowed, asked in (
+        for expected, found in (
             (True, self.keys.allow("ez", ez)),
             (True, self.keys.allow("classic", user)),
             (True, self.keys.may_read(access)),
@@ -56,33 +59,33 @@ class KeyTests(SynchronousTestCase):
             (False, self.keys.may_read(ez)),
             (None, self.keys.stat(ez)),
         ):
-            self.assertIs(asked, allowed)
+            self.assertIs(found, expected)
 
-    def test_first_keys_that_nobody_was_told(self) -> None:
-        """When they cannot be told, they are not kept, and the next start makes some."""
+    def test_first_keys_that_cannot_be_shown(self) -> None:
+        """First keys that nobody saw are deleted, and the next start creates others."""
 
-        def tell(keys: dict[str, str]) -> None:
+        def show(keys: dict[str, str]) -> None:
             raise OSError("no such folder")
 
-        failed = Deferred.fromCoroutine(self.keys.make_first(tell))
+        failed = Deferred.fromCoroutine(self.keys.make_first(show))
         self.failureResultOf(failed, OSError)
         self.assertEqual(self.successResultOf(self.store.records("key")), {})
         self.assertEqual(len(self.now(self.keys.make_first())), 3)
 
-    def test_kept_hashed(self) -> None:
-        """The keys themselves are not kept, neither here nor in the store."""
+    def test_only_hashes_are_stored(self) -> None:
+        """The keys themselves are neither in the store nor in memory."""
         key = self.now(self.keys.add("ez", "canary"))
         records = self.successResultOf(self.store.records("key"))
         self.assertIn("canary", repr(records))
-        for kept in (records, vars(self.keys), self.now(self.keys.known())):
-            self.assertNotIn(key, repr(kept))
+        for stored in (records, vars(self.keys), self.now(self.keys.all())):
+            self.assertNotIn(key, repr(stored))
 
     def test_revoked(self) -> None:
-        """A revoked key is refused, by others when they look again."""
+        """A revoked key is refused; other collectors see that when they read again."""
         other = Keys(self.store)
         key = self.now(self.keys.add("ez", "one"))
         self.assertFalse(other.allow("ez", key))
-        self.now(other.look_again())
+        self.now(other.refresh())
         self.assertTrue(other.allow("ez", key))
         self.assertEqual(self.now(self.keys.revoke("one")).kind, "ez")
         self.assertFalse(self.keys.allow("ez", key))
@@ -90,7 +93,7 @@ class KeyTests(SynchronousTestCase):
         self.assertFalse(other.allow("ez", key))
 
     def test_names(self) -> None:
-        """A name is there once; what is not there cannot be revoked."""
+        """A second key of the same name is refused, and so is revoking an unknown name."""
         self.now(self.keys.add("ez", "one"))
         for wrong in (self.keys.add("user", "one"), self.keys.revoke("two")):
             self.failureResultOf(Deferred.fromCoroutine(wrong), KeyRefused)
@@ -100,92 +103,143 @@ class KeyTests(SynchronousTestCase):
         self.assertNotEqual(new_key(), new_key())
         self.assertEqual(len(new_key()), 32)
 
-    def test_a_new_key_is_right_for_all_who_come_with_it(self) -> None:
-        """Who comes while keys are being read waits, for what is read from then on."""
+    def test_a_new_key_works_at_once(self) -> None:
+        """A caller that comes during a read waits for a read that begins after that."""
         turns = Turns(self.store)
         other = Keys(turns)  # type: ignore[arg-type]
         first = self.now(self.keys.add("ez", "first"))
-        looks = [Deferred.fromCoroutine(other.look_again()) for _ in range(3)]
+        refreshes = [Deferred.fromCoroutine(other.refresh()) for _ in range(3)]
         turns.waiting.pop().callback(None)
         second = self.now(self.keys.add("ez", "second"))
-        self.successResultOf(looks[0])
+        self.successResultOf(refreshes[0])
         self.assertTrue(other.allow("ez", first))
-        # The others share the next time.
+        # The others share the next read.
         (turn,) = turns.waiting
-        self.assertNoResult(looks[1])
+        self.assertNoResult(refreshes[1])
         turn.callback(None)
-        self.successResultOf(looks[1])
-        self.successResultOf(looks[2])
+        self.successResultOf(refreshes[1])
+        self.successResultOf(refreshes[2])
         self.assertTrue(other.allow("ez", second))
 
-    def test_what_was_read_late_is_not_taken_for_new(self) -> None:
-        """Of two who read at once, the one that began later is right."""
+    def test_a_read_that_began_earlier_does_not_win(self) -> None:
+        """Of two concurrent reads, the result of the one that began later stays."""
         turns = Turns(self.store)
         other = Keys(turns)  # type: ignore[arg-type]
-        late = Deferred.fromCoroutine(other.load())
-        early = Deferred.fromCoroutine(other.load())
+        reads = [Deferred.fromCoroutine(other.load()) for _ in range(2)]
         answers = [Deferred(), Deferred()]
         self.store.records = lambda kind: answers.pop(0)
-        was, now = answers
+        before, after = answers
         for turn in turns.waiting:
             turn.callback(None)
         del self.store.records
         key = self.now(self.keys.add("ez", "one"))
-        now.callback(self.successResultOf(self.store.records("key")))
-        was.callback({})
-        self.successResultOf(gatherResults([late, early]))
+        after.callback(self.successResultOf(self.store.records("key")))
+        before.callback({})
+        self.successResultOf(gatherResults(reads))
         self.assertTrue(other.allow("ez", key))
 
-    def test_unknown_keys_do_not_keep_the_store_busy(self) -> None:
-        """Keys are read so often in a second; who comes then waits for the next one."""
-        looks: list[str] = []
-        self.store.records = lambda kind: looks.append(kind) or succeed({})  # type: ignore[func-returns-value]
-        for _ in range(MAX_LOOKS):
-            self.now(self.keys.look_again())
-        waiting = [Deferred.fromCoroutine(self.keys.look_again()) for _ in range(50)]
+    def test_unknown_keys_do_not_overload_the_store(self) -> None:
+        """There are at most so many reads a second; further callers wait."""
+        reads: list[str] = []
+
+        def records(kind: str) -> Deferred[dict[str, str]]:
+            reads.append(kind)
+            return succeed({})
+
+        self.store.records = records
+        for _ in range(MAX_REFRESHES):
+            self.now(self.keys.refresh())
+        waiting = [Deferred.fromCoroutine(self.keys.refresh()) for _ in range(50)]
         self.assertNoResult(waiting[0])
-        self.assertEqual(len(looks), MAX_LOOKS)
+        self.assertEqual(len(reads), MAX_REFRESHES)
         self.clock.advance(1)
         for one in waiting:
             self.successResultOf(one)
-        self.assertLessEqual(len(looks), MAX_LOOKS + 2)
+        self.assertLessEqual(len(reads), MAX_REFRESHES + 2)
 
-    def test_a_store_that_is_away(self) -> None:
-        """What was known before goes on being known."""
+    def test_a_store_that_fails(self) -> None:
+        """The keys that were read before still work."""
         key = self.now(self.keys.add("ez", "one"))
         self.store.records = lambda kind: fail(StoreUnavailable("away"))
         self.clock.advance(1)
-        self.now(self.keys.look_again())
+        self.now(self.keys.refresh())
+        self.assertTrue(self.keys.allow("ez", key))
+
+    def put(self, name: str, record: str) -> None:
+        """Write a key's record, as another version might."""
+        self.successResultOf(self.store.put_record("key", name, record))
+
+    def test_a_record_of_a_later_version(self) -> None:
+        """A key works even if its record has a field that this version does not know."""
+        key = self.now(self.keys.add("ez", "one"))
+        fields = json.loads(self.successResultOf(self.store.records("key"))["one"])
+        self.put("one", json.dumps({**fields, "scopes": ["post"]}))
+        for _ in range(2):
+            self.now(self.keys.refresh())
+            self.assertTrue(self.keys.allow("ez", key))
+        self.assertEqual([each.name for each in self.now(self.keys.all())], ["one"])
+
+    def test_records_that_cannot_be_read(self) -> None:
+        """They are skipped and logged, without what is in them; other keys work."""
+        key = self.now(self.keys.add("ez", "one"))
+        for name, record in (
+            ("not JSON", "canary"),
+            ("no object", '["canary"]'),
+            ("no fields", "{}"),
+            ("no kind", '{"hash": "canary", "kind": "canary", "created_at": 1}'),
+            ("no time", '{"hash": "canary", "kind": "ez", "created_at": "canary"}'),
+        ):
+            self.put(name, record)
+            with logged() as log:
+                self.now(self.keys.refresh())
+            self.assertIn(f"the key {name!r} is ignored", log.text)
+            self.assertNotIn("canary", log.text)
+            self.assertTrue(self.keys.allow("ez", key))
+            self.successResultOf(self.store.put_record("key", name, None))
+        self.put("one", "canary")
+        with logged():
+            # A store with keys gets no first keys, even if none can be read.
+            self.assertEqual(self.now(Keys(self.store).make_first()), {})
+
+    def test_an_unexpected_failure_stops_no_later_check(self) -> None:
+        """Whatever a read fails with is logged, and the next check reads again."""
+        records = self.store.records
+        self.store.records = lambda kind: fail(ZeroDivisionError())
+        self.now(self.keys.refresh())
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.store.records = records
+        key = self.now(Keys(self.store).add("ez", "one"))
+        self.now(self.keys.refresh())
         self.assertTrue(self.keys.allow("ez", key))
 
 
 class FirstKeysTests(SynchronousTestCase):
     """
-    The first keys of a store, made by one of several, who may fail.
+    The first keys of a store: one of several collectors creates them, and may fail.
     """
 
     @settings(max_examples=60, deadline=None)
     @given(st.integers(0), st.integers(2, 4))
     def test_several_at_once(self, seed: int, many: int) -> None:
-        """Whoever is first at each step: one tells keys, these work, and no others."""
+        """In whatever order they proceed, one shows keys, and only these work."""
         self.clock = Clock()
         store = in_memory(self)
         turns, drawn = Turns(store), random.Random(seed)
-        told: list[dict[str, str]] = []
+        shown: list[dict[str, str]] = []
         collectors = [Keys(turns) for _ in range(many)]  # type: ignore[arg-type]
-        made = [Deferred.fromCoroutine(k.make_first(told.append)) for k in collectors]
+        made = [Deferred.fromCoroutine(k.make_first(shown.append)) for k in collectors]
         for _ in range(200):
             while turns.waiting:
                 waiting = turns.waiting
                 waiting.pop(drawn.randrange(len(waiting))).callback(None)
             self.clock.advance(0.1)
         results = self.successResultOf(gatherResults(made))
-        self.assertEqual([keys for keys in results if keys], told)
-        (keys,) = told
+        self.assertEqual([keys for keys in results if keys], shown)
+        (keys,) = shown
         reader = Keys(store)
-        known = self.successResultOf(Deferred.fromCoroutine(reader.known()))
+        found = self.successResultOf(Deferred.fromCoroutine(reader.all()))
         self.assertEqual(
-            [key.name for key in known],
+            [key.name for key in found],
             ["first access token", "first EZ key", "first user key"],
         )
         for collector in (reader, *collectors):
@@ -193,34 +247,34 @@ class FirstKeysTests(SynchronousTestCase):
         self.successResultOf(Deferred.fromCoroutine(reader.revoke("first EZ key")))
         self.assertFalse(reader.allow("ez", keys["EZ key"]))
 
-    def test_one_that_dies_amid_it(self) -> None:
-        """At whichever step it dies: the next start makes keys that somebody is told."""
+    def test_a_collector_that_dies(self) -> None:
+        """At whichever step it dies, the next start creates keys and shows them."""
         for steps in range(16):
             self.clock = Clock()
             store = in_memory(self)
             turns = Turns(store)
-            told: list[dict[str, str]] = []
+            shown: list[dict[str, str]] = []
             dies = Keys(turns)  # type: ignore[arg-type]
-            Deferred.fromCoroutine(dies.make_first(told.append))
+            Deferred.fromCoroutine(dies.make_first(shown.append))
             for _ in range(steps):
                 turns.waiting.pop().callback(None)
-            if told:
+            if shown:
                 break
             restarted = Keys(store)
-            made = Deferred.fromCoroutine(restarted.make_first(told.append))
+            made = Deferred.fromCoroutine(restarted.make_first(shown.append))
             for _ in range(int(CLAIM_SECONDS / 0.1) + 2):
                 self.clock.advance(0.1)
-            self.assertEqual(self.successResultOf(made), told[0])
-            self.assertTrue(restarted.allow("ez", told[0]["EZ key"]))
+            self.assertEqual(self.successResultOf(made), shown[0])
+            self.assertTrue(restarted.allow("ez", shown[0]["EZ key"]))
             self.assertEqual(
                 len(self.successResultOf(store.records("key"))), 3, f"{steps} steps"
             )
-            again = Deferred.fromCoroutine(Keys(store).make_first(told.append))
+            again = Deferred.fromCoroutine(Keys(store).make_first(shown.append))
             self.assertEqual(self.successResultOf(again), {})
         self.assertGreater(steps, 10)
 
-    def test_a_store_that_fails_amid_it(self) -> None:
-        """What was made is undone, and the next try succeeds at once."""
+    def test_a_store_that_fails(self) -> None:
+        """What was created is deleted, and the next attempt succeeds at once."""
         for bad in range(8):
             self.clock = Clock()
             store = in_memory(self)
@@ -232,36 +286,36 @@ class FirstKeysTests(SynchronousTestCase):
                 return put(*args, **more)
 
             store.put_record = failing
-            told: list[dict[str, str]] = []
-            failed = Deferred.fromCoroutine(Keys(store).make_first(told.append))
+            shown: list[dict[str, str]] = []
+            failed = Deferred.fromCoroutine(Keys(store).make_first(shown.append))
             self.failureResultOf(failed, StoreUnavailable)
             del store.put_record
-            if told:
+            if shown:
                 continue
             self.assertEqual(self.successResultOf(store.records("key")), {})
-            again = Deferred.fromCoroutine(Keys(store).make_first(told.append))
-            self.assertEqual(self.successResultOf(again), told[0])
+            again = Deferred.fromCoroutine(Keys(store).make_first(shown.append))
+            self.assertEqual(self.successResultOf(again), shown[0])
 
-    def test_one_that_takes_too_long(self) -> None:
-        """However far it came, it leaves alone what another one has made meanwhile."""
+    def test_a_collector_that_takes_too_long(self) -> None:
+        """However far it came, it does not change what another has created since."""
         for steps in range(16):
             self.clock = Clock()
             store = in_memory(self)
             turns = Turns(store)
-            told: list[dict[str, str]] = []
-            made = Deferred.fromCoroutine(Keys(turns).make_first(told.append))  # type: ignore[arg-type]
+            shown: list[dict[str, str]] = []
+            made = Deferred.fromCoroutine(Keys(turns).make_first(shown.append))  # type: ignore[arg-type]
             for _ in range(steps):
                 turns.waiting.pop().callback(None)
-            if told:
+            if shown:
                 break
             other = Keys(store)
-            Deferred.fromCoroutine(other.make_first(told.append))
+            Deferred.fromCoroutine(other.make_first(shown.append))
             for _ in range(int(CLAIM_SECONDS / 0.1) + 2):
                 self.clock.advance(0.1)
             while turns.waiting:
                 turns.waiting.pop().callback(None)
             self.assertEqual(self.successResultOf(made), {})
-            (keys,) = told
+            (keys,) = shown
             self.successResultOf(Deferred.fromCoroutine(other.load()))
             self.assertTrue(other.allow("ez", keys["EZ key"]))
             self.assertTrue(other.may_read(keys["access token"]))

@@ -1,6 +1,5 @@
 """
-What the migas client sends, against a server that checks it, and what it makes of the
-answers; in memory.
+The requests of the migas client, and how it reads answers, with a server in memory.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ HOSTILE = st.one_of(
 
 class InMemory(SynchronousTestCase):
     """
-    A client and a server that meet in memory.
+    A client and a server in memory.
     """
 
     def start(self, old: bool = False, **options: Any) -> None:
@@ -86,14 +85,14 @@ class InMemory(SynchronousTestCase):
 
 class RequestTests(InMemory):
     """
-    What is sent, and what comes back.
+    Requests and their answers.
     """
 
     def tearDown(self) -> None:
         self.assertEqual(self.server.violations, [])
 
     def test_breadcrumb(self) -> None:
-        """A breadcrumb without more ado is taken, with what was found out."""
+        """A breadcrumb without more fields has the collected fields."""
         self.start()
         answer = self.answer(self.client.add_breadcrumb(PROJECT, "1.0.0"))
         self.assertEqual(answer, {"success": True, "message": ""})
@@ -105,14 +104,14 @@ class RequestTests(InMemory):
         self.assertEqual(self.server.requests[0][1], "/api/breadcrumb")
 
     def test_waiting_breadcrumb(self) -> None:
-        """With wait the server is asked to store it before it answers."""
+        """With wait=True the server stores the breadcrumb before it answers."""
         self.start()
         called = self.client.add_breadcrumb(PROJECT, "1.0.0", wait=True, status="C")
         self.assertEqual(self.answer(called), {"success": True, "message": ""})
         self.assertEqual(self.server.requests[0][1], "/api/breadcrumb?wait=true")
 
     def test_every_field(self) -> None:
-        """Every field of the protocol can be said, and arrives as said."""
+        """Every field of the protocol can be set, and arrives unchanged."""
         fields = {
             "language": "cpython",
             "language_version": "3.99",
@@ -136,7 +135,7 @@ class RequestTests(InMemory):
             self.assertEqual(self.server.violations, [])
 
     def test_nothing_else(self) -> None:
-        """What is sent has no field, and no header, beyond those that are listed."""
+        """Requests have no other fields and headers than the documented ones."""
         self.start(session_id=SESSION, user_type="dev")
         self.answer(self.client.add_breadcrumb(PROJECT, "1", error_desc="x"))
         listed = {field.name for field in COLLECTED}
@@ -147,7 +146,7 @@ class RequestTests(InMemory):
         )
 
     def test_endpoint_forms(self) -> None:
-        """The endpoint may be the bare host, end in /graphql, and be below a path."""
+        """The endpoint can be a host alone, end in /graphql, and have a path."""
         for given_, url in [
             ("http://a.example", "http://a.example"),
             ("http://a.example/", "http://a.example"),
@@ -160,7 +159,7 @@ class RequestTests(InMemory):
             self.assertEqual(self.client.endpoint, url)
 
     def test_add_project_of_old(self) -> None:
-        """A server that has add_project answers it itself, in one request."""
+        """On a server with add_project, this is one request."""
         self.start(old=True)
         self.assertEqual(
             self.answer(self.client.add_project(PROJECT, "0.0.1")),
@@ -175,7 +174,7 @@ class RequestTests(InMemory):
         self.assertEqual(len(self.server.requests), 1)
 
     def test_add_project_of_today(self) -> None:
-        """Without it, a breadcrumb and a question make up the same five keys."""
+        """On a server without it, two requests give the same five keys."""
         self.start()
         self.assertEqual(
             self.answer(self.client.add_project(PROJECT, FLAGGED)),
@@ -194,7 +193,7 @@ class RequestTests(InMemory):
         self.assertEqual(len(self.server.requests), 5)
 
     def test_add_project_unregistered(self) -> None:
-        """A project that is not registered gives the same answer by both ways."""
+        """A project that is not registered has the same answer on both servers."""
         answers = []
         for old in (False, True):
             self.start(old=old)
@@ -204,7 +203,7 @@ class RequestTests(InMemory):
         self.assertIs(answers[0]["success"], False)
 
     def test_check_project(self) -> None:
-        """A version is checked: the latest one, and whether it is flagged."""
+        """The answer has the latest version, and whether this one is flagged."""
         self.start()
         self.assertEqual(
             self.answer(self.client.check_project(PROJECT, FLAGGED)),
@@ -212,7 +211,7 @@ class RequestTests(InMemory):
         )
 
     def test_usage(self) -> None:
-        """Usage is asked for by text, date or aware datetime, with or without end."""
+        """Usage is queried with texts, dates or aware datetimes, with or without an end."""
         self.start()
         expected = {"hits": 7, "message": "", "unique": False, "success": True}
         called = self.client.get_usage(PROJECT, "2022-07-01")
@@ -234,14 +233,14 @@ class RequestTests(InMemory):
         )
 
     def test_usage_untracked(self) -> None:
-        """The server's own answer for a project that it does not know is passed on."""
+        """The answer of the server for an unknown project is passed on."""
         self.start()
         answer = self.answer(self.client.get_usage("a/b", "2022-07-01T00:00:00Z"))
         self.assertIs(answer["success"], False)
         self.assertEqual(answer["hits"], 0)
 
     def test_bad_arguments(self) -> None:
-        """What cannot be sent is answered with what is wrong, and nothing is sent."""
+        """The answer to a bad argument says what is wrong; nothing is sent."""
         self.start()
         client = self.client
         naive = datetime(2022, 1, 1)
@@ -254,7 +253,7 @@ class RequestTests(InMemory):
             (client.add_breadcrumb(PROJECT, "1", status=["R"]), "one of R, C"),  # type: ignore[arg-type]
             (client.add_project(PROJECT, "1", user_id="me"), "user_id: must be a UUID"),
             (client.add_project(PROJECT, "1", is_ci="no"), "must be True or False"),
-            (client.add_project(PROJECT, "1", arguments="-v"), "no such field"),
+            (client.add_project(PROJECT, "1", arguments="-v"), "unknown field"),
             (client.get_usage(PROJECT, "yesterday"), "start: must be a date"),
             (client.get_usage(PROJECT, "2022-13-01"), "start: must be a date"),
             (client.get_usage(PROJECT, naive), "must have a time zone"),
@@ -269,7 +268,7 @@ class RequestTests(InMemory):
         self.assertEqual(self.server.requests, [])
 
     def test_bad_client(self) -> None:
-        """A client refuses what it could never use, with words."""
+        """A client refuses bad parameters, and says what is wrong."""
         for options, words in [
             ({"endpoint": "ftp://x"}, "https://"),
             ({"endpoint": "http://u:p@x"}, "no user name"),
@@ -306,12 +305,12 @@ class AnswerTests(InMemory):
         return str(messages[0])
 
     def test_refusals(self) -> None:
-        """Statuses and their bodies become words."""
+        """Error statuses and their bodies become messages."""
         html = {"Content-Type": "text/html", **MIGAS}
         problem = {"type": "missing", "loc": ["body", "x"], "msg": "Field required"}
         for status, body, headers, message in [
             (429, b"", MIGAS, "the server has too many requests; try again later"),
-            (413, b"{}", MIGAS, "the server finds the request too large"),
+            (413, b"{}", MIGAS, "the request is too large for the server"),
             (
                 422,
                 json.dumps({"detail": [problem]}).encode(),
@@ -362,7 +361,7 @@ class AnswerTests(InMemory):
             self.assertEqual(self.failure(status, body, headers), message)
 
     def test_unregistered(self) -> None:
-        """A 400 is passed on in the server's words."""
+        """The message of a 400 is passed on."""
         self.start()
         self.assertEqual(
             self.answer(self.client.add_breadcrumb("a/b", "1")),
@@ -370,7 +369,7 @@ class AnswerTests(InMemory):
         )
 
     def test_accepted(self) -> None:
-        """A 202 is a success, whatever its body says or does not say."""
+        """A 202 is a success, whatever its body is."""
         for body in (b"", b"null", b'{"success": true, "message": ""}'):
             self.start()
             self.server.reply = (202, body, MIGAS)
@@ -380,7 +379,7 @@ class AnswerTests(InMemory):
             )
 
     def test_html_under_200(self) -> None:
-        """A page under 200 is not taken for a success, header or not."""
+        """An HTML page with status 200 is no success, with or without the header."""
         message = "the server's answer does not say whether it succeeded"
         self.start()
         self.server.reply = (200, b"<html>", MIGAS)
@@ -390,7 +389,7 @@ class AnswerTests(InMemory):
         self.assertIs(answer["success"], False)
 
     def test_graphql_error(self) -> None:
-        """An error under 200 is answered with its message."""
+        """The message of a GraphQL error with status 200 is passed on."""
         self.start()
         body = {"data": None, "errors": [{"message": "no", "path": ["get_usage"]}]}
         self.server.reply = (200, json.dumps(body).encode(), MIGAS)
@@ -410,7 +409,7 @@ class AnswerTests(InMemory):
         self.assertEqual(len(self.server.requests), 1)
 
     def test_slow(self) -> None:
-        """A server that says nothing is given up after MIGAS_TIMEOUT seconds."""
+        """A request without an answer fails after MIGAS_TIMEOUT seconds."""
         for environ, seconds in (({}, 5.0), ({"MIGAS_TIMEOUT": "0.5"}, 0.5)):
             self.start(environ=environ)
             self.server.held = []
@@ -428,7 +427,7 @@ class AnswerTests(InMemory):
             )
 
     def test_no_time(self) -> None:
-        """MIGAS_TIMEOUT=0 waits for nothing: nothing is sent."""
+        """With MIGAS_TIMEOUT=0 nothing is sent."""
         self.start(environ={"MIGAS_TIMEOUT": "0"})
         answer = self.answer(self.client.add_breadcrumb(PROJECT, "1"))
         self.assertEqual(
@@ -437,7 +436,7 @@ class AnswerTests(InMemory):
         self.assertEqual(self.server.requests, [])
 
     def test_network_failures(self) -> None:
-        """What the network does becomes words as well."""
+        """Network errors become messages too."""
 
         @implementer(IAgent)
         class Broken:
@@ -457,7 +456,7 @@ class AnswerTests(InMemory):
             self.assertEqual(answer, {"success": False, "message": message})
 
     def test_failures_let_through(self) -> None:
-        """With ignore_errors=False failures are failures, each of its kind."""
+        """With ignore_errors=False Deferreds fail, with the class of the failure."""
         self.start(ignore_errors=False)
         called = self.client.add_breadcrumb("a/b", "1")
         self.agent.flush()
@@ -475,7 +474,7 @@ class AnswerTests(InMemory):
         self.failureResultOf(called, TimeoutError)
 
     def test_cancelled(self) -> None:
-        """A call can be cancelled, which is a failure whatever is ignored."""
+        """A cancelled call fails, also with ignore_errors=True."""
         self.start()
         self.server.held = []
         called = self.client.add_breadcrumb(PROJECT, "1")
@@ -484,7 +483,7 @@ class AnswerTests(InMemory):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_closed(self) -> None:
-        """After close every call answers that the client is closed."""
+        """After close() the answer to every call is that the client is closed."""
         self.start()
         self.successResultOf(self.client.close())
         answer = self.answer(self.client.add_breadcrumb(PROJECT, "1"))
@@ -493,16 +492,16 @@ class AnswerTests(InMemory):
 
 class DocumentationTests(SynchronousTestCase):
     """
-    What is said of failures.
+    The documented messages.
     """
 
     def test_messages(self) -> None:
-        """The page on telemetry has the messages that the tests here have."""
+        """The page about telemetry has the messages that are tested here."""
         page = (Path(__file__).parent.parent / "docs" / "migas.rst").read_text()
         for message in (
             DISABLED,
             "the server has too many requests; try again later",
-            "the server finds the request too large",
+            "the request is too large for the server",
             "the server answered with HTTP status 500 and no message",
             "the server did not answer within 5 seconds",
             "the server's name was not found",
@@ -514,12 +513,12 @@ class DocumentationTests(SynchronousTestCase):
 
 class EncodingTests(SynchronousTestCase):
     """
-    No text breaks out of its place, and every request is small enough.
+    Texts are escaped, and requests are small enough.
     """
 
     def only_field(self, body: bytes) -> dict[str, Any]:
         """
-        The arguments of the one field of the one operation in a request.
+        The arguments of the only field of a GraphQL request.
         """
         document = parse(json.loads(body)["query"])
         [definition] = document.definitions
@@ -531,7 +530,7 @@ class EncodingTests(SynchronousTestCase):
     @given(HOSTILE, HOSTILE)
     @settings(max_examples=150, deadline=None)
     def test_questions(self, project: str, version: str) -> None:
-        """A project and a version are read back from the query as they were."""
+        """A project and a version can be read back from a query unchanged."""
         try:
             body = check_project_request(project, version)
         except InvalidTelemetry:
@@ -551,7 +550,7 @@ class EncodingTests(SynchronousTestCase):
     @given(st.text(max_size=100), HOSTILE)
     @settings(max_examples=100, deadline=None)
     def test_times(self, start: str, end: str) -> None:
-        """A time is one of two forms, or is refused."""
+        """A time has one of two forms, or is refused."""
         for pair in ((start, "2022-01-01"), ("2022-01-01", end)):
             with self.assertRaises(InvalidTelemetry):
                 usage_request(PROJECT, *pair, False)
@@ -601,7 +600,7 @@ class EncodingTests(SynchronousTestCase):
         self.assertEqual((status_code, server.violations), (200, []))
 
     def test_error_texts_are_cut_first(self) -> None:
-        """Where room is short, error_desc gives way first, as little as is needed."""
+        """In a request that is too large, error_desc is cut first, as little as needed."""
         fields = check_fields(
             {
                 "project": "a/" + "é" * 138,
@@ -620,7 +619,7 @@ class EncodingTests(SynchronousTestCase):
         self.assertLessEqual(len(body), MAX_REQUEST)
 
     def test_what_is_too_large_anyhow(self) -> None:
-        """A request that no shortening makes small enough is refused with words."""
+        """A request that is too large without descriptions is refused."""
         fields = check_fields(
             {name: "\x01" * MAX_TEXT[name] for name in ("project", "project_version")}
             | {"language": "\x01" * 64, "platform": "\x01" * 64, "error_desc": "x"}
@@ -631,7 +630,7 @@ class EncodingTests(SynchronousTestCase):
         self.assertIn("2500 are allowed", str(caught.exception))
 
     def test_enum_and_nested(self) -> None:
-        """Enums stand bare, booleans as words, objects in braces."""
+        """Enums have no quotes, booleans are words, objects have braces."""
         self.assertEqual(
             operation(
                 "mutation", "f", {"p": {"a": EnumValue("R"), "b": True}, "c": "x"}, "d"
@@ -642,7 +641,7 @@ class EncodingTests(SynchronousTestCase):
 
 class ProcessTests(SynchronousTestCase):
     """
-    The functions on one client for the whole process.
+    The functions that use the client of the process.
     """
 
     def setUp(self) -> None:
@@ -668,7 +667,7 @@ class ProcessTests(SynchronousTestCase):
         self.addCleanup(restore)
 
     def test_before_setup(self) -> None:
-        """Before setup every call answers so, and tracking does nothing."""
+        """Before setup() the answer to every call says so, and tracking does nothing."""
         for called in (
             process.add_breadcrumb(PROJECT, "1"),
             process.add_project(PROJECT, "1"),
@@ -682,7 +681,7 @@ class ProcessTests(SynchronousTestCase):
             pass
 
     def test_setup_and_use(self) -> None:
-        """After setup the functions do what the client's methods do."""
+        """After setup() the functions do what the methods of the client do."""
         server = MigasServer()
         agent = RequestTraversalAgent(server.resource)
         process.setup("http://x.example", USER, SESSION, agent=agent, reactor=Clock())
@@ -700,7 +699,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual(server.violations, [])
 
     def test_bad_setup(self) -> None:
-        """A bad value raises nothing: every call answers with what is wrong."""
+        """A bad value raises nothing: the answer to every call says what is wrong."""
         for options, words in [
             ({"endpoint": "gopher://x"}, "must begin with https://"),
             ({"user_id": "me"}, "user_id: must be a UUID"),
@@ -712,7 +711,7 @@ class ProcessTests(SynchronousTestCase):
             self.assertIn(words, answer["message"])
 
     def test_opted_out(self) -> None:
-        """Opted out, the answer is the same before and after setup."""
+        """After opting out, the answer is the same before and after setup()."""
         self.patch_environ({"MIGAS_OPTOUT": ""})
         disabled = {"success": False, "message": "telemetry is disabled"}
         called = process.add_breadcrumb(PROJECT, "1")
@@ -724,7 +723,7 @@ class ProcessTests(SynchronousTestCase):
 
 def _plain(node: Any) -> Any:
     """
-    A literal of a GraphQL document as the value that it stands for.
+    The value of a literal in a GraphQL document.
     """
     if isinstance(node, ast.ObjectValueNode):
         return {field.name.value: _plain(field.value) for field in node.fields}

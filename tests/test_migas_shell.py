@@ -1,5 +1,5 @@
 """
-``txstathat migas``, and the example, as a shell sees them.
+``txstathat migas`` and the example, as shell commands.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class ShellTests(TestCase):
     Programs in processes of their own, against a server on the loopback interface.
     """
 
-    timeout = 60
+    timeout = 600
 
     def setUp(self) -> None:
         self.server = MigasServer()
@@ -78,7 +78,7 @@ class ShellTests(TestCase):
 
     @inlineCallbacks
     def test_failures(self) -> Any:
-        """A failure is told on standard error, with exit status 1; misuse with 2."""
+        """A failure is on standard error, with exit status 1; misuse has status 2."""
         code, out, err = yield self.migas("check", "a/b", "1")
         self.assertEqual((code, out), (1, ""))
         self.assertEqual(err, "txstathat: Project is not registered.\n")
@@ -91,7 +91,7 @@ class ShellTests(TestCase):
 
     @inlineCallbacks
     def test_opted_out(self) -> Any:
-        """Who has opted out is told so, and nothing is sent."""
+        """After opting out, the command says so, and nothing is sent."""
         self.environ["MIGAS_OPTOUT"] = "1"
         code, out, err = yield self.migas("add", PROJECT, "1")
         self.assertEqual(
@@ -101,7 +101,7 @@ class ShellTests(TestCase):
 
     @inlineCallbacks
     def test_config_and_forget(self) -> Any:
-        """What would be sent can be looked at, and the id got rid of."""
+        """Commands show what would be sent, and delete the user id."""
         code, out, err = yield self.migas("config")
         self.assertEqual((code, err), (0, ""))
         kept = self.home / ".config" / "migas" / "user_id"
@@ -115,7 +115,7 @@ class ShellTests(TestCase):
 
     @inlineCallbacks
     def test_example(self) -> Any:
-        """The example reports how it ends, and works without a server just as well."""
+        """The example reports how it ends, and works without a server too."""
         example = str(ROOT / "examples" / "telemetry.py")
         code, out, err = yield self.run_python(example)
         self.assertEqual((code, out, err), (0, "Working\n", ""))

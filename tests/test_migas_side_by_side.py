@@ -83,10 +83,10 @@ print(json.dumps([
 
 class SideBySideTests(TestCase):
     """
-    The same calls give the same answers, and leave the same behind.
+    The same calls give the same answers, and the same records on the server.
     """
 
-    timeout = 60
+    timeout = 600
 
     def setUp(self) -> None:
         if find_spec("migas") is None:
@@ -146,7 +146,7 @@ class SideBySideTests(TestCase):
 
     @inlineCallbacks
     def test_same_answers(self) -> Any:
-        """Every call is answered alike, but for the differences that are listed."""
+        """All answers are the same, except for the listed differences."""
         theirs = yield self.theirs()
         their_crumbs, their_questions = self.taken(), self.asked()
         ours = yield self.ours()

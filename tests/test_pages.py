@@ -1,5 +1,5 @@
 """
-The collector's pages, over HTTP in memory: who gets in, and what is shown.
+The collector's pages, over HTTP in memory: access, and content.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tests.stores import NOW, RedisHost, SqliteHost
 from tests.support import logged
 from tests.test_archive import batch
 from tests.test_collector import Collector
+from tests.web_client import WebClient
 from txstathat import Count, Value
 from txstathat.collector.archive.stats import stat_id
 from txstathat.collector.auth.keys import Keys
@@ -28,12 +29,14 @@ from txstathat.collector.auth.sessions import (
     SESSION_SECONDS,
     Sessions,
 )
-from txstathat.collector.auth.throttle import HOLD, MAX_WRONG
-from txstathat.collector.pages import stat_list
+from txstathat.collector.auth.throttle import HOLD_SECONDS, MAX_WRONG
+from txstathat.collector.pages.formatting import ago, day, minute, number, plural
+from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.sparkline import sparkline
-from txstathat.collector.pages.texts import ago, moment, number
+from txstathat.collector.pages.stat_chart import StatChart
+from txstathat.collector.pages.stat_list import StatList
 from txstathat.errors import StoreUnavailable
-from txstathat.http.exchange import _Body
+from txstathat.http.exchange import RequestBody
 
 HOSTILE = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>"
 OWN_FORM = {"Origin": "http://localhost"}
@@ -41,7 +44,7 @@ OWN_FORM = {"Origin": "http://localhost"}
 
 class Visitor:
     """
-    A browser as far as the pages need one: it keeps a cookie.
+    A browser, as far as the pages need one: it stores a cookie.
     """
 
     def __init__(self, here: Collector) -> None:
@@ -49,11 +52,11 @@ class Visitor:
         self.cookie = ""
 
     def ask(self, method: str, path: str, form: Any = None, **headers: str) -> Any:
-        """Ask; the response, without following where it leads."""
+        """Send a request; returns the response, without following a redirect."""
         if self.cookie:
             headers["Cookie"] = self.cookie
         # A client of its own, which has no cookies of others.
-        asked = HTTPClient(self.here.agent, data_to_body_producer=_Body).request(
+        asked = HTTPClient(self.here.agent, data_to_body_producer=RequestBody).request(
             method,
             f"http://localhost{path}",
             data=form,
@@ -67,7 +70,7 @@ class Visitor:
         return response
 
     def see(self, path: str, status: int = 200, **headers: str) -> str:
-        """Get a page, and its HTML."""
+        """Get a page; returns its HTML."""
         response = self.ask("GET", path, **headers)
         self.here.case.assertEqual(response.code, status)
         text: str = self.here.case.successResultOf(response.text())
@@ -81,7 +84,7 @@ class Visitor:
 
 class PageCase(SynchronousTestCase):
     """
-    A collector, and a visitor.
+    A collector and a visitor.
     """
 
     def setUp(self) -> None:
@@ -91,21 +94,21 @@ class PageCase(SynchronousTestCase):
         self.visitor = Visitor(self.here)
 
     def keep(self, *points: Any) -> None:
-        """Have points kept."""
-        self.successResultOf(self.here.parts.archive.keep(batch(*points)))
+        """Store points."""
+        self.successResultOf(self.here.parts.archive.add(batch(*points)))
 
     def now(self, waited: Any) -> Any:
-        """What has come of it already."""
+        """The result of a coroutine that does not wait."""
         return self.here.now(waited)
 
     def leads_to(self, response: Any, path: str) -> None:
-        """An answer sends the browser on."""
+        """Check that a response redirects the browser."""
         self.assertEqual(response.code, 303)
         location = response.headers.getRawHeaders("location")
         self.assertEqual(location, [path])
 
     def is_signed_in(self, visitor: Visitor | None = None) -> bool:
-        """Whether the list is shown."""
+        """Whether the visitor can see the list."""
         code: int = (visitor or self.visitor).ask("GET", "/").code
         self.assertIn(code, (200, 303))
         return code == 200
@@ -113,11 +116,11 @@ class PageCase(SynchronousTestCase):
 
 class SignInTests(PageCase):
     """
-    Getting in.
+    Signing in and out.
     """
 
     def test_nothing_is_public(self) -> None:
-        """Without a session every page leads to the form, and says nothing else."""
+        """Without a session every page redirects to the form, and shows nothing."""
         self.keep(Count("canary"))
         id = stat_id("canary")
         for path in ("/", "/?q=canary", f"/stats/{id}?t=1w3h", f"/stats/{id}/chart"):
@@ -132,7 +135,7 @@ class SignInTests(PageCase):
         self.assertNotIn("canary", self.visitor.see("/sign-in"))
 
     def test_with_a_token(self) -> None:
-        """A token gets one in, to where one wanted to go; and out again."""
+        """A token signs in, and leads to the requested page; signing out ends it."""
         first = self.visitor.ask("GET", "/stats/aaaaaaaaaaaaaaaa?t=1w3h")
         (there,) = first.headers.getRawHeaders("location")
         form = self.visitor.see(there)
@@ -154,14 +157,14 @@ class SignInTests(PageCase):
         self.assertFalse(self.is_signed_in())
 
     def test_secure_under_tls(self) -> None:
-        """Behind a proxy that does the TLS, the cookie is for TLS only."""
+        """Behind a proxy that terminates TLS, the cookie is for TLS only."""
         form = {"token": self.here.token}
         headers = {**OWN_FORM, "X-Forwarded-Proto": "https"}
         response = self.visitor.ask("POST", "/sign-in", form, **headers)
         self.assertIn("Secure", response.headers.getRawHeaders("set-cookie")[0])
 
     def test_wrong_tokens(self) -> None:
-        """Other keys and texts get nobody in; after twenty the answers are slow."""
+        """Other keys and texts are refused; after twenty the answers are slow."""
         wrong = [
             "",
             "wrong-token",
@@ -174,7 +177,7 @@ class SignInTests(PageCase):
             response = self.visitor.sign_in(token)
             self.assertEqual(response.code, 403)
             text = self.successResultOf(response.text())
-            self.assertIn("This access token is not known here.", text)
+            self.assertIn("Wrong access token.", text)
             if token:
                 self.assertNotIn(token, text)
             self.assertFalse(response.headers.hasHeader("set-cookie"))
@@ -185,15 +188,17 @@ class SignInTests(PageCase):
         )
         self.here.agent.flush()
         self.assertNoResult(asked)
-        self.clock.advance(2 * HOLD)
+        self.clock.advance(2 * HOLD_SECONDS)
         self.here.agent.flush()
         response = self.successResultOf(asked)
         self.assertEqual(response.code, 429)
         self.assertTrue(response.headers.hasHeader("retry-after"))
+        text = self.successResultOf(response.text())
+        self.assertIn("Too many wrong access tokens from your address.", text)
         self.leads_to(self.visitor.sign_in(), "/")
 
     def test_forms_of_other_sites(self) -> None:
-        """A form that another site sends does nothing, right token or not."""
+        """A form that another site sends has no effect, with the right token too."""
         for headers in (
             {},
             {"Origin": "null"},
@@ -215,7 +220,7 @@ class SignInTests(PageCase):
         self.assertTrue(self.is_signed_in())
 
     def test_where_it_leads(self) -> None:
-        """Nobody is led to another site, nor to what is not there."""
+        """Signing in redirects to pages of this server only."""
         for wrong in (
             "https://evil.example/",
             "//evil.example",
@@ -230,7 +235,7 @@ class SignInTests(PageCase):
             self.leads_to(self.visitor.sign_in(next=right), right)
 
     def test_the_link(self) -> None:
-        """A one-time link lets one in when its button is pressed, once."""
+        """The button of a one-time link signs in, once."""
         link = self.now(self.here.parts.sessions.link())
         for _ in range(2):
             page = self.visitor.see(f"/sign-in/{link}")
@@ -251,7 +256,7 @@ class SignInTests(PageCase):
         self.assertEqual(self.here.parts.throttle.wrong, 3)
 
     def test_methods(self) -> None:
-        """Other methods are refused in JSON, as by the rest of the collector."""
+        """Other methods are refused with JSON, as by the rest of the collector."""
         for method, path, status, words in (
             ("DELETE", "/", 404, "post to /ez"),
             ("POST", "/stats/abc", 405, "use GET"),
@@ -263,7 +268,7 @@ class SignInTests(PageCase):
             self.assertIn(words, answer["msg"])
 
     def test_a_store_that_is_away(self) -> None:
-        """One is told to try again, and not why."""
+        """The page says to try again, and does not say why."""
         self.visitor.sign_in()
         self.here.store.records = lambda kind: fail(StoreUnavailable("/secret"))
         with logged() as log:
@@ -278,7 +283,7 @@ class SignInTests(PageCase):
 
 class SessionTests(PageCase):
     """
-    Sessions and links, in the store.
+    Sessions and one-time links in the store.
     """
 
     def setUp(self) -> None:
@@ -286,12 +291,12 @@ class SessionTests(PageCase):
         self.sessions = self.here.parts.sessions
 
     def by_link(self) -> str:
-        """A session that begins with a link."""
+        """Open a session with a link."""
         session: str = self.now(self.sessions.redeem(self.now(self.sessions.link())))
         return session
 
     def test_several_collectors(self) -> None:
-        """What one collector on a store knows, the others know at once."""
+        """Collectors on one store share sessions and links at once."""
         keys = Keys(self.here.store)
         self.now(keys.load())
         other = Sessions(self.here.store, keys)
@@ -307,8 +312,8 @@ class SessionTests(PageCase):
         self.now(other.close(session))
         self.assertFalse(self.now(self.sessions.knows(session)))
 
-    def test_kept_hashed(self) -> None:
-        """What is in the store lets nobody in."""
+    def test_stored_hashed(self) -> None:
+        """The records in the store do not allow to sign in."""
         secrets = [
             self.now(self.sessions.open(self.here.token)),
             self.by_link(),
@@ -327,8 +332,8 @@ class SessionTests(PageCase):
         for id in kept["link"]:
             self.assertFalse(self.now(self.sessions.redeem(id)))
 
-    def test_they_end(self) -> None:
-        """A session ends in a week, a link in an hour."""
+    def test_expiry(self) -> None:
+        """A session ends after a week, a link after an hour."""
         session = self.now(self.sessions.open(self.here.token))
         link, later = (self.now(self.sessions.link()) for _ in range(2))
         self.clock.advance(LINK_SECONDS - 1)
@@ -345,7 +350,7 @@ class SessionTests(PageCase):
         self.assertEqual(len(records), 2)
 
     def test_revoking_the_token_ends_its_sessions(self) -> None:
-        """But not those of others, or of a link while another token is left."""
+        """Revoking a token ends its sessions, but not those of other tokens."""
         keys = self.here.parts.keys
         token = self.now(keys.add("access", "guest"))
         guest = self.now(self.sessions.open(token))
@@ -358,7 +363,7 @@ class SessionTests(PageCase):
             self.assertTrue(self.now(self.sessions.knows(session)))
 
     def test_a_link_ends_with_the_tokens_of_its_time(self) -> None:
-        """And so does its session, whatever tokens are made later."""
+        """When all tokens of its time are revoked, a link and its session end."""
         keys = self.here.parts.keys
         session, link = self.by_link(), self.now(self.sessions.link())
         self.now(keys.add("access", "later"))
@@ -371,7 +376,7 @@ class SessionTests(PageCase):
         self.assertTrue(self.now(self.sessions.knows(self.by_link())))
 
     def test_bounds(self) -> None:
-        """One too many ends the oldest."""
+        """Above the limit, the oldest session or link ends."""
         for make, knows, limit in (
             (
                 lambda: self.sessions.open(self.here.token),
@@ -388,7 +393,7 @@ class SessionTests(PageCase):
             self.assertEqual(good, [False, False] + [True] * limit)
 
     def test_strange_cookies(self) -> None:
-        """Whatever stands in the cookie, it is no session."""
+        """Malformed cookies are no session."""
         for cookie in (
             "txstathat=",
             "txstathat=x",
@@ -402,7 +407,7 @@ class SessionTests(PageCase):
 
 class ListTests(PageCase):
     """
-    The list.
+    The list of stats.
     """
 
     def setUp(self) -> None:
@@ -410,7 +415,7 @@ class ListTests(PageCase):
         self.visitor.sign_in()
 
     def names(self, path: str) -> list[str]:
-        """The names in the list, in their order."""
+        """The names in the list, in order."""
         html = self.visitor.see(path)
         return [
             unescape(name)
@@ -418,7 +423,7 @@ class ListTests(PageCase):
         ]
 
     def test_empty(self) -> None:
-        """Without stats it tells how to send one: with the URL, without any key."""
+        """Without stats the page shows how to send one: with the URL, without keys."""
         page = unescape(self.visitor.see("/"))
         self.assertIn("curl http://localhost/ez -d ezkey=YOUR-EZ-KEY", page)
         self.assertIn('txStatHat("YOUR-EZ-KEY", url="http://localhost")', page)
@@ -435,7 +440,7 @@ class ListTests(PageCase):
         self.assertIn("curl https://a.example/ez", secure)
 
     def test_list(self) -> None:
-        """Each stat with its last day: a counter's total, a value's average."""
+        """Each stat has its last day: a counter the total, a value the average."""
         self.keep(Count("b", 1200), Count("b", 34, NOW - 3600), Value("a", 1.5))
         self.keep(Value("a", 2.5), Count("b", 7, NOW - 86_400))
         html = self.visitor.see("/")
@@ -448,15 +453,15 @@ class ListTests(PageCase):
         self.clock.advance(7200)
         self.assertIn("2 hours ago", self.visitor.see("/"))
 
-    def test_hours_that_are_not_kept(self) -> None:
-        """Where hours are kept for less than a day, there is no line."""
+    def test_short_retention(self) -> None:
+        """If the retention of hours is less than a day, no line is drawn."""
         self.keep(Count("b", 1200))
         self.here.parts.archive.retention["hour"] = 7200.0
         self.assertEqual(self.names("/"), ["b"])
         self.assertNotIn("<svg", self.visitor.see("/"))
 
     def test_large_amounts(self) -> None:
-        """A sum that no float can hold is a dash; all else is there."""
+        """A sum beyond the largest float is a dash; the rest is shown."""
         self.keep(Count("fine", 2), Count("big", 1.7976931348623157e308))
         # Each is too little for the sum's last digit, and both are not.
         self.keep(Count("big", 9e291))
@@ -471,7 +476,7 @@ class ListTests(PageCase):
         self.assertEqual(totals["big"].sum, 1.7976931348623157e308)
 
     def test_search(self) -> None:
-        """By words in the name, in any case and order."""
+        """The search finds words in names, in any case and order."""
         self.keep(*map(Count, ["Sign ups EU", "sign ups US", "errors", "100%", "a&b"]))
         for search, found in (
             ("SIGN", ["Sign ups EU", "sign ups US"]),
@@ -484,11 +489,13 @@ class ListTests(PageCase):
             ("+", ["100%", "Sign ups EU", "a&b", "errors", "sign ups US"]),
         ):
             self.assertEqual(self.names(f"/?q={search}"), found, search)
-        self.assertIn("No stat's name has", unescape(self.visitor.see("/?q=none")))
+        self.assertIn("No stats match “none”.", unescape(self.visitor.see("/?q=none")))
 
     def test_pages(self) -> None:
-        """A long list has pages, which keep the search."""
-        self.patch(stat_list, "PAGE", 2)
+        """A long list has pages, which preserve the search."""
+        parts = self.here.parts
+        guard = SessionGuard(parts.sessions)
+        parts.root.putChild(b"", StatList(guard, parts.archive, page_size=2))
         self.keep(*(Count(f"n{n}") for n in range(5)), Count("other"))
         self.assertEqual(self.names("/?q=n"), ["n0", "n1"])
         html = unescape(self.visitor.see("/?q=n&page=2"))
@@ -501,7 +508,7 @@ class ListTests(PageCase):
             self.assertEqual(self.names(f"/?q=n&page={wrong}"), ["n0", "n1"])
 
     def test_hostile(self) -> None:
-        """A name, and a search, are text and nothing else."""
+        """Names and searches are plain text."""
         self.keep(Count(HOSTILE))
         self.assertEqual(self.names("/"), [HOSTILE])
         id = stat_id(HOSTILE)
@@ -514,7 +521,7 @@ class ListTests(PageCase):
             self.assertIn("&lt;script&gt;", html)
 
     def test_headers(self) -> None:
-        """All pages have a strict policy, and are kept by nobody."""
+        """All pages have a strict policy, and are not cached."""
         self.keep(Count("a"))
         id = stat_id("a")
         for path in (
@@ -555,12 +562,12 @@ class StatTests(PageCase):
         self.keep(Value("load", 5, NOW))
 
     def facts(self, name: str, t: str = "") -> dict[str, str]:
-        """The summary."""
+        """Read the summary of a stat."""
         html = self.visitor.see(f"/stats/{stat_id(name)}{t}")
         return dict(re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", html))
 
     def test_summary(self) -> None:
-        """It is of the steps that have data, as the command line's: no gap is in it."""
+        """The summary ignores gaps, as the command line does."""
         dash = "–"  # noqa: RUF001
         self.assertEqual(
             self.facts("hits", "?t=1h1m"),
@@ -570,13 +577,15 @@ class StatTests(PageCase):
                 "Max": "3",
                 "Mean": "2",
                 "Total": "6",
-                "Deviation": "1",
+                "Std. deviation": "1",
             },
         )
         self.assertEqual(
             self.facts("hits", "?t=1m1m"),
             {
-                **dict.fromkeys(("Latest", "Min", "Max", "Mean", "Deviation"), dash),
+                **dict.fromkeys(
+                    ("Latest", "Min", "Max", "Mean", "Std. deviation"), dash
+                ),
                 "Total": "0",
             },
         )
@@ -587,7 +596,7 @@ class StatTests(PageCase):
                 "Min": "2",
                 "Max": "5",
                 "Mean": "3.5",
-                "Deviation": "2.1213",
+                "Std. deviation": "2.1213",
             },
         )
         self.assertEqual(
@@ -597,19 +606,46 @@ class StatTests(PageCase):
                 "Min": "5",
                 "Max": "5",
                 "Mean": "5",
-                "Deviation": dash,
+                "Std. deviation": dash,
             },
         )
 
+    def test_basis(self) -> None:
+        """The page says how much data the summary has, and when the stat was created."""
+        for t, basis in (
+            ("1h1m", "Based on 3 minutes with data."),
+            ("1d5m", "Based on 1 interval of 5 minutes with data."),
+            ("1y1d", "Based on 1 day with data."),
+        ):
+            page = self.visitor.see(f"/stats/{stat_id('hits')}?t={t}")
+            self.assertIn(f"{basis} Last point just now. Created 13 May 2014.", page)
+        self.now(self.here.parts.archive.create("none", "count"))
+        page = self.visitor.see(f"/stats/{stat_id('none')}")
+        self.assertIn("Based on 0 minutes with data. No points.", page)
+
+    def test_disconnected(self) -> None:
+        """A browser that leaves while its page is made cancels the reading."""
+        cancelled: list[Any] = []
+        self.here.store.read = lambda keys: Deferred(cancelled.append)
+        for path in (
+            "/",
+            f"/stats/{stat_id('hits')}",
+            f"/stats/{stat_id('hits')}/chart",
+        ):
+            client = WebClient(self.here.parts.root)
+            client.request(path, headers=f"Cookie: {self.visitor.cookie}\r\n")
+            client.disconnect()
+        self.assertEqual(len(cancelled), 3)
+
     def test_large_amounts(self) -> None:
-        """What is beyond the largest float is a dash, or words; nothing is broken."""
+        """A number beyond the largest float is a dash or an error message."""
         day = 86_400
         for days, amount in ((70, -1.7e308), (14, 1.7e308), (11, 1.7e308)):
             self.keep(Count("big", amount, NOW - days * day))
         facts = self.facts("big", "?t=1y1d")
         dash = "–"  # noqa: RUF001
         self.assertEqual(facts["Total"], "1.7e+308")
-        self.assertEqual(facts["Deviation"], dash)
+        self.assertEqual(facts["Std. deviation"], dash)
         self.assertEqual(self.facts("big", "?t=2w1d")["Total"], "1.7e+308")
         self.assertEqual(self.facts("big", "?t=3w1d")["Total"], dash)
         big = stat_id("big")
@@ -617,7 +653,7 @@ class StatTests(PageCase):
             self.assertIn("beyond the largest float", self.visitor.see(path, 400))
 
     def test_timeframes(self) -> None:
-        """Any that is kept; a new stat begins with the hour, others with the day."""
+        """A new stat starts with the last hour, others with the last day."""
         page = self.visitor.see(f"/stats/{stat_id('hits')}")
         for t in ("1h1m", "1d5m", "1w3h", "1M1h", "1y1d"):
             self.assertIn(f"?t={t}", page)
@@ -632,29 +668,30 @@ class StatTests(PageCase):
         for wrong, words in (
             ("x", "must be a duration and an interval"),
             ("1y1m", "has 525,"),
-            ("9d5m", "minutes are kept for 26 hours"),
-            ("1001m1m", "1001m1m has 1,001 points, and a page shows 1,000 at most"),
+            ("9d5m", "minutes are stored for 26 hours"),
+            ("1001m1m", "1001m1m has 1,001 points, and a page shows at most 1,000"),
             ("%22%3E%3Cb%3E", "must be a duration and an interval"),
         ):
             page = self.visitor.see(f"/stats/{stat_id('hits')}?t={wrong}", 400)
+            self.assertIn("<h1>Can't show that range</h1>", unescape(page))
             self.assertIn(words, page)
             self.assertNotIn("<b>", page)
 
     def test_chart(self) -> None:
-        """The chart, by itself and in the page, has what the export API tells."""
+        """The chart, by itself and in the page, has the points of the export API."""
         id = stat_id("load")
-        told = self.here.get(f"/data/{id}?t=1h1m")[0]["points"]
+        exported = self.here.get(f"/data/{id}?t=1h1m")[0]["points"]
         response = self.visitor.ask("GET", f"/stats/{id}/chart?t=1h1m&format=json")
         table = self.successResultOf(response.json())
         rows = [row[1] for row in table["rows"]]
         self.assertEqual(len(rows), 60)
         self.assertEqual(
-            [n for n in rows if n is not None], [point["value"] for point in told]
+            [n for n in rows if n is not None], [point["value"] for point in exported]
         )
         page = self.visitor.see(f"/stats/{id}?t=1h1m")
         cells = re.findall("<td>([^<]*)</td>", page)
         self.assertEqual(
-            [float(cell) for cell in cells if cell], [p["value"] for p in told]
+            [float(cell) for cell in cells if cell], [p["value"] for p in exported]
         )
         for path in ("/assets/plotly.js", "/assets/charts.js", "/assets/charts.css"):
             self.assertIn(path, page)
@@ -664,8 +701,13 @@ class StatTests(PageCase):
         self.visitor.see(f"/stats/{id}/chart?t=1001m1m&format=json", 400)
         self.visitor.see(f"/stats/{id}/chart?x=1", 400)
 
+    def test_assets_are_shared(self) -> None:
+        """The chart of a stat makes no assets of its own, for any request."""
+        (stat,) = self.now(self.here.parts.archive.find([stat_id("load")]))
+        self.assertEqual(StatChart(self.here.parts.archive, stat).children, {})
+
     def test_no_such_page(self) -> None:
-        """What is not there is a page that says so."""
+        """A path without a page is answered with a 404 page."""
         id = stat_id("hits")
         for path in (
             "/stats/aaaaaaaaaaaaaaaa",
@@ -675,17 +717,17 @@ class StatTests(PageCase):
             "/stats/aaaaaaaaaaaaaaaa/chart",
         ):
             page = self.visitor.see(path, 404)
-            self.assertIn("There is nothing here", page)
+            self.assertIn("Page not found", page)
             self.assertNotIn("<b>", page)
 
-    def test_a_stat_in_the_trash_has_no_page(self) -> None:
-        """Nor is it in the list."""
+    def test_trash(self) -> None:
+        """A stat in the trash has no page and is not in the list."""
         self.now(self.here.parts.archive.delete(stat_id("hits")))
         self.visitor.see(f"/stats/{stat_id('hits')}", 404)
         self.assertNotIn("hits", self.visitor.see("/"))
 
     def test_without_plotly(self) -> None:
-        """All is there but the chart, and a word on how to get it."""
+        """Only the chart is missing, and the page says how to get it."""
         kept = sys.modules.get("plotly")
         self.addCleanup(
             sys.modules.update if kept else sys.modules.pop,
@@ -707,11 +749,11 @@ class StatTests(PageCase):
 
 class TextTests(SynchronousTestCase):
     """
-    CollectorMetrics, times and lines.
+    Numbers, times and sparklines.
     """
 
     def test_numbers(self) -> None:
-        """Whole ones whole, others with five digits or so."""
+        """Whole numbers have all digits, others about five."""
         for value, text in (
             (None, "–"),  # noqa: RUF001
             (0, "0"),
@@ -728,7 +770,7 @@ class TextTests(SynchronousTestCase):
             self.assertEqual(number(value), text)
 
     def test_times(self) -> None:
-        """How long ago."""
+        """Times are relative, to the minute, or a date."""
         for seconds, text in (
             (-5, "just now"),
             (59, "just now"),
@@ -737,10 +779,14 @@ class TextTests(SynchronousTestCase):
             (86_400 * 2000, "2,000 days ago"),
         ):
             self.assertEqual(ago(NOW - seconds, NOW), text)
-        self.assertEqual(moment(NOW), "2014-05-13 16:53 UTC")
+        self.assertEqual(day(NOW), "13 May 2014")
+        self.assertEqual(
+            (plural(1, "stat"), plural(1200, "stat")), ("1 stat", "1,200 stats")
+        )
+        self.assertEqual(minute(NOW), "2014-05-13 16:53 UTC")
 
     def test_lines(self) -> None:
-        """A gap breaks the line; one point is a dot; heights are from 0."""
+        """A gap breaks the line; a single point is a dot; heights start at 0."""
         lines = [
             (each.attributes["points"], each.attributes.get("class"))
             for each in sparkline([0, 5, None, 10, None]).children
@@ -748,7 +794,7 @@ class TextTests(SynchronousTestCase):
         self.assertEqual(
             lines, [("2.0,26.0 31.0,14.0", None), ("89.0,2.0 89.0,2.0", "dot")]
         )
-        # The last step is not over.
+        # The last step is the current one.
         whole, part = sparkline([0, 10, 5]).children
         self.assertEqual(whole.attributes, {"points": "2.0,26.0 60.0,2.0"})
         self.assertEqual(
@@ -764,14 +810,14 @@ class TextTests(SynchronousTestCase):
 
 class SharingTests(TestCase):
     """
-    Two collectors on one store of a real kind.
+    Two collectors on one store.
     """
 
-    timeout = 60
+    timeout = 600
 
     @inlineCallbacks
     def sign_in(self, host: Any) -> Any:
-        """A link and a session, seen from both sides."""
+        """Use a link and a session from both collectors."""
         stores = []
         for _ in range(2):
             stores.append((yield host.open()))
@@ -784,11 +830,11 @@ class SharingTests(TestCase):
         self.assertFalse((yield _asked(here.knows(session))))
 
     def test_sqlite(self) -> Any:
-        """One file: of two who use a link at once, one gets in."""
+        """On one SQLite file, one of two simultaneous uses of a link signs in."""
         return self.sign_in(SqliteHost(self))
 
     def test_redis(self) -> Any:
-        """One Redis: the same."""
+        """On one Redis too."""
         return self.sign_in(RedisHost(self))
 
 

@@ -33,18 +33,18 @@ NAMES = """
 return [...document.querySelectorAll("tbody th a")].map((a) => a.textContent);
 """
 TEXT = "return document.querySelector('main').innerText"
-#: How far the page is wider than the window.
+#: By how much the page is wider than the window.
 TOO_WIDE = """
 return document.documentElement.scrollWidth - document.documentElement.clientWidth;
 """
-#: What Chromium always tells of an answer that is a refusal.
+#: What Chromium always logs for a response with status 403.
 REFUSED = "the server responded with a status of 403 (Forbidden)"
 
 
 class PagesCase(TestCase):
-    """A collector, and a browser that looks at it."""
+    """A collector and a browser."""
 
-    timeout = 100
+    timeout = 600
 
     @inlineCallbacks
     def setUp(self) -> Any:
@@ -66,28 +66,28 @@ class PagesCase(TestCase):
         yield self.do("zone", "UTC")
 
     def do(self, name: str, *arguments: Any) -> Any:
-        """Have the browser do something."""
+        """Call a method of the browser in a thread."""
         return deferToThread(getattr(self.browser, name), *arguments)
 
     def keep(self, *points: Any) -> Any:
-        """Have points kept."""
-        return self.parts.archive.keep(batch(*points))
+        """Store points."""
+        return self.parts.archive.add(batch(*points))
 
     def arrive(self, condition: str) -> Any:
-        """Wait until an expression is true, on whichever page comes."""
+        """Wait until an expression is true, across page loads."""
 
         def is_true() -> bool:
             try:
                 return bool(self.browser.run(f"return ({condition.strip()})"))
             except AssertionError:
-                # The page was just left.
+                # The browser is between two pages.
                 return False
 
         return deferToThread(wait_until, is_true)
 
     @inlineCallbacks
     def look(self, path: str, screenshot: str = "") -> Any:
-        """Open a page, and read it."""
+        """Open a page; returns its text."""
         yield self.do("open", self.url + path)
         if screenshot:
             yield self.do("screenshot", screenshot)
@@ -95,7 +95,7 @@ class PagesCase(TestCase):
 
     @inlineCallbacks
     def sign_in(self) -> Any:
-        """Sign in by a link."""
+        """Sign in with a one-time link."""
         link = yield Deferred.fromCoroutine(self.parts.sessions.link())
         yield self.do("open", f"{self.url}/sign-in/{link}")
         yield self.do("click", "main button")
@@ -103,14 +103,14 @@ class PagesCase(TestCase):
 
     @inlineCallbacks
     def silent(self, *expected: str) -> Any:
-        """The console was told nothing else."""
+        """Check that the console has nothing else."""
         lines = yield self.do("console")
         self.assertEqual(
             [line for line in lines if not any(each in line for each in expected)], []
         )
 
     def lively(self) -> list[Any]:
-        """A day of a program that does things."""
+        """Points of one day of a busy program."""
         chance = random.Random(7)
         points: list[Any] = []
         for name, pace in (
@@ -119,7 +119,7 @@ class PagesCase(TestCase):
             ("mails sent", 2),
             ("errors 5xx", 0.05),
             ("orders eu", 0.6),
-            ("a stat whose name is long and tells quite exactly what is counted", 1),
+            ("a stat with a long name that says in detail what is counted", 1),
         ):
             for minute in range(0, 1440, 3):
                 day = 1 + math.sin((minute - 200) / 1440 * 2 * math.pi)
@@ -134,13 +134,13 @@ class PagesCase(TestCase):
 
 
 class SigningInTests(PagesCase):
-    """Coming and going."""
+    """Signing in and out."""
 
     @inlineCallbacks
     def test_sign_in_and_out(self) -> Any:
         """
-        A page asked for leads to the form; a wrong token is told; the right one leads
-        on, and is in no address; signing out ends it, also for the back button.
+        A page redirects to the form; a wrong token gives a message; the right one leads
+        to the page, and is in no address. Signing out also works for the back button.
         """
         yield self.keep(Count("signups", 3, NOW))
         path = f"/stats/{stat_id('signups')}?t=1w3h"
@@ -153,7 +153,7 @@ class SigningInTests(PagesCase):
         yield self.arrive("document.querySelector('[role=alert]')")
         yield self.do("screenshot", "pages-wrong-token")
         text = yield self.do("run", TEXT)
-        self.assertIn("This access token is not known here.", text)
+        self.assertIn("Wrong access token.", text)
         yield self.do("type", "#token", f"{self.token}\n")
         yield self.arrive(DRAWN)
         where = yield self.do("run", "return location.pathname + location.search")
@@ -173,9 +173,9 @@ class SigningInTests(PagesCase):
 
     @inlineCallbacks
     def test_a_link_used_twice(self) -> Any:
-        """The link that is printed works once; the second time it says why not."""
+        """A link works once; the second time the page says why it does not."""
         link = yield Deferred.fromCoroutine(self.parts.sessions.link())
-        for title in ("No stats yet", "This link is used up"):
+        for title in ("No stats yet", "This link no longer works"):
             yield self.do("open", f"{self.url}/sign-in/{link}")
             yield self.do("click", "main button")
             yield self.arrive(
@@ -191,8 +191,8 @@ class LookingTests(PagesCase):
     @inlineCallbacks
     def test_from_nothing_to_the_first_stat(self) -> Any:
         """
-        The empty page tells how to send a point; what it tells works, and the stat
-        comes into the open page by itself.
+        The empty page shows how to send a point. Its example works, and the page shows
+        the stat by itself.
         """
         yield self.sign_in()
         text = yield self.look("/", "pages-empty")
@@ -200,7 +200,7 @@ class LookingTests(PagesCase):
         client = txStatHat(self.ez, url=self.url, ignore_errors=False)
         yield client.count("first light")
         yield client.close()
-        # As when one comes back to it from another window.
+        # As when the viewer returns from another window.
         yield self.do("run", "document.dispatchEvent(new Event('visibilitychange'))")
         yield self.arrive("document.querySelector('tbody th a')")
         yield self.arrive("document.querySelector('#q')")
@@ -209,7 +209,7 @@ class LookingTests(PagesCase):
 
     @inlineCallbacks
     def test_a_page_on_a_wall(self) -> Any:
-        """It outlives an answer that is none, and is fresh again with the next one."""
+        """An error does not replace a page; the next update succeeds."""
         yield self.keep(Count("a"))
         yield self.sign_in()
         records = self.store.records
@@ -228,8 +228,8 @@ class LookingTests(PagesCase):
     @inlineCallbacks
     def test_list_search_and_stat(self) -> Any:
         """
-        The list, by keyboard to what is searched for, and a stat with its chart and
-        summary: in light, in dark, and on a phone, where nothing is too wide.
+        The list, the search, and a stat with its chart and summary work: light and
+        dark, wide and on a phone, where nothing is too wide.
         """
         yield self.keep(*self.lively())
         yield self.sign_in()
@@ -254,30 +254,34 @@ class LookingTests(PagesCase):
         self.assertEqual((yield self.do("run", NAMES)), ["response time ms"])
         yield self.do("click", "tbody a")
         yield self.arrive(DRAWN)
-        (told,) = yield Deferred.fromCoroutine(self.to_json("response time ms", "1h1m"))
+        (series,) = yield Deferred.fromCoroutine(
+            self.series("response time ms", "1h1m")
+        )
         drawn = yield self.do(
             "run",
             "return Array.from(document.querySelector('.txstathat-picture').data[0].y)",
         )
-        self.assertEqual(drawn, told.values)
+        self.assertEqual(drawn, series.values)
         yield self.do("click", ".timeframes a:nth-child(3)")
         yield self.arrive("location.search === '?t=1w3h'")
         yield self.arrive(DRAWN)
         text = yield self.do("run", TEXT)
         self.assertIn("1 week, in steps of 3 hours", text)
-        (told,) = yield Deferred.fromCoroutine(self.to_json("response time ms", "1w3h"))
-        known = [n for n in told.values if n is not None]
+        (series,) = yield Deferred.fromCoroutine(
+            self.series("response time ms", "1w3h")
+        )
+        known = [n for n in series.values if n is not None]
         self.assertIn(f"Max\n{max(known):.5g}\n", text)
         yield self.silent()
 
-    async def to_json(self, name: str, t: str) -> Any:
-        """What the archive says."""
+    async def series(self, name: str, t: str) -> Any:
+        """The series of a stat, as the archive has it."""
         stats = await self.parts.archive.find([stat_id(name)])
         return await self.parts.archive.data(stats, t)
 
     @inlineCallbacks
     def test_layout(self) -> Any:
-        """The top stands over the page, scrollbar or not; a large number stays whole."""
+        """The header is aligned with the page; large numbers are not wrapped."""
         yield self.keep(Count("revenue", 123_456_789_012))
         yield self.sign_in()
         yield self.do("size", 1280, 400)
@@ -299,7 +303,7 @@ class LookingTests(PagesCase):
 
     @inlineCallbacks
     def test_points_between_gaps_are_seen(self) -> Any:
-        """Where a line has no length, there are dots."""
+        """Points between gaps are drawn as dots."""
         yield self.keep(*self.lively())
         yield self.sign_in()
         yield self.do("open", f"{self.url}/stats/{stat_id('backup GB')}?t=1d5m")
@@ -313,7 +317,7 @@ class LookingTests(PagesCase):
 
     @inlineCallbacks
     def test_a_hostile_name(self) -> Any:
-        """A name that tries HTML and script is a text, in the list and on its page."""
+        """A name with HTML and a script is plain text, in the list and on its page."""
         yield self.keep(Count(HOSTILE, 3, NOW))
         yield self.sign_in()
         yield self.look("/", "pages-hostile")

@@ -1,5 +1,5 @@
 """
-Export and import of all that a collector keeps: nothing is lost, nothing comes twice.
+Exporting and loading the contents of a store: nothing is lost or added twice.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from tests.stores import NOW, ClusterHost, MemoryHost, RedisHost, SqliteHost
 from tests.test_archive import DAY, batch
 from txstathat import Count, Value
-from txstathat.collector.alerts.evaluation import State
-from txstathat.collector.alerts.model import Alert
+from txstathat.collector.alerts.evaluation import AlertState
+from txstathat.collector.alerts.model import AlertDefinition
 from txstathat.collector.alerts.records import AlertRecord, AlertRecords
 from txstathat.collector.archive.archive import Archive
-from txstathat.collector.archive.trash import KEEP
+from txstathat.collector.archive.trash import TRASH_SECONDS
 from txstathat.collector.auth.keys import Keys
 from txstathat.collector.errors import Refusal
-from txstathat.collector.transfer import dump_format as portable
-from txstathat.collector.transfer.dump_format import portable_lines
-from txstathat.collector.transfer.load_dump import (
-    CannotRestore,
-    check_portable,
-    restore,
+from txstathat.collector.transfer import (
+    MAX_CELLS,
+    CannotLoad,
+    check_dump,
+    dump_lines,
+    load_dump,
 )
 from txstathat.errors import StoreError, StoreTooNew, StoreUnavailable
 from txstathat.metrica import Metrica, StoredChoiceAxis
@@ -68,10 +68,10 @@ steps = st.one_of(
 
 class Place:
     """
-    A collector's store in a file, all of which happens at once.
+    A collector's store in a file. Its Deferreds fire at once.
 
     :param case: the test.
-    :param clock: tells the time.
+    :param clock: the clock of the store.
     """
 
     def __init__(self, case: SynchronousTestCase, clock: Clock) -> None:
@@ -89,35 +89,35 @@ class Place:
         self.alerts = AlertRecords(self.store)
 
     def close(self) -> None:
-        """Be done with it."""
+        """Close the store."""
         self.case.successResultOf(self.store.close())
 
     def now(self, waited: Any) -> Any:
-        """What has come of it already."""
+        """The result of a coroutine that has finished."""
         return self.case.successResultOf(Deferred.fromCoroutine(waited))
 
-    def export(self) -> list[str]:
-        """All that is kept, as lines."""
+    def export(self, max_cells: int = MAX_CELLS) -> list[str]:
+        """The lines of an export."""
         with open_dump(self.url, self.clock.seconds) as dump:
-            return list(portable_lines(dump))
+            return list(dump_lines(dump, max_cells))
 
-    def restore(self, lines: Iterable[str]) -> bool:
-        """Bring it back."""
-        done: bool = self.now(restore(self.store, lines, lambda more: None))
+    def load(self, lines: Iterable[str]) -> bool:
+        """Load an export; whether there was anything to do."""
+        done: bool = self.now(load_dump(self.store, lines, lambda more: None))
         return done
 
     def refusal(self, lines: Iterable[str]) -> str:
-        """Why lines cannot be brought back."""
-        failed = Deferred.fromCoroutine(restore(self.store, lines, lambda more: None))
-        return str(self.case.failureResultOf(failed, CannotRestore).value)
+        """Why an export cannot be loaded."""
+        failed = Deferred.fromCoroutine(load_dump(self.store, lines, lambda more: None))
+        return str(self.case.failureResultOf(failed, CannotLoad).value)
 
     def cells(self) -> list[StoredCell]:
-        """All that is kept, as it is."""
+        """All cells of the store."""
         with open_dump(self.url, self.clock.seconds) as dump:
             return list(dump.cells())
 
-    def to_json(self) -> dict[str, Any]:
-        """All that anybody can ask of it."""
+    def contents(self) -> dict[str, Any]:
+        """All that the collector can return."""
         stats = self.now(self.archive.stats())
         return {
             "stats": stats,
@@ -138,12 +138,12 @@ class Place:
         }
 
     async def trash(self) -> dict[str, str]:
-        """What is in the trash."""
+        """The records of the trash."""
         found: dict[str, str] = await self.store.records("trash")
         return found
 
     def do(self, step: tuple[Any, ...]) -> None:
-        """Do one thing that may be done to a collector."""
+        """Do one thing that can happen to a collector."""
         what, *rest = step
         if what == "wait":
             self.clock.advance(rest[0])
@@ -164,9 +164,9 @@ class Place:
             point = (
                 Count(name, amount, t) if what == "count" else Value(name, amount, t)
             )
-            kept = self.archive.keep(batch(point))
-            kept.addErrback(lambda failed: failed.trap(Refusal))  # too large a sum
-            self.case.successResultOf(kept)
+            stored = self.archive.add(batch(point))
+            stored.addErrback(lambda failed: failed.trap(Refusal))  # too large a sum
+            self.case.successResultOf(stored)
 
 
 class RoundTripTests(SynchronousTestCase):
@@ -189,31 +189,30 @@ class RoundTripTests(SynchronousTestCase):
         self, before: list[Any], after: list[Any], per_line: int, broken: int
     ) -> None:
         """
-        Whatever happened to a collector: exported and imported, with an interruption,
-        it tells the same; the same still after more has happened to both; and a second
-        import changes nothing.
+        Whatever happened to a collector: exported, and loaded with an interruption, it
+        returns the same, also after more has happened to both. Loading it again changes
+        nothing.
         """
         self.setUp()
-        self.patch(portable, "MAX_CELLS", per_line)
         old, new = Place(self, self.clock), Place(self, self.clock)
         for step in before:
             old.do(step)
-        lines = old.export()
-        self.assertEqual(check_portable(lines), len(lines))
+        lines = old.export(per_line)
+        self.assertEqual(check_dump(lines), len(lines))
         killed = self.interrupt(new, lines, broken % len(lines) + 1)
         self.assertIsInstance(killed, Interrupted)
-        self.assertTrue(new.restore(lines))
+        self.assertTrue(new.load(lines))
         self.assert_same(new, old)
         for step in after:
             old.do(step)
             new.do(step)
-        self.assertFalse(new.restore(lines))
+        self.assertFalse(new.load(lines))
         self.assert_same(new, old)
         old.close()
         new.close()
 
     def assert_same(self, new: Place, old: Place) -> None:
-        """Both keep and tell the same, and for as long."""
+        """Both have the same cells, with the same expiry, and return the same."""
         pairs = list(zip(new.cells(), old.cells(), strict=True))
         for one, other in pairs:
             self.assertEqual(one._replace(expires=other.expires), other)
@@ -222,36 +221,38 @@ class RoundTripTests(SynchronousTestCase):
                 left = other.expires - self.clock.seconds()
                 self.assertGreater(one.expires, other.expires - 0.001)
                 self.assertLess(one.expires, other.expires + left / 1000 + 0.001)
-        self.assertEqual(new.to_json(), old.to_json())
+        self.assertEqual(new.contents(), old.contents())
 
     def interrupt(self, place: Place, lines: list[str], at: int) -> Exception:
-        """Begin to bring lines back, and die after some of them."""
+        """Begin to load lines, and die after some of them."""
         left = at
 
-        def told(more: int) -> None:
+        def progress(more: int) -> None:
             nonlocal left
             left -= more
             if not left:
                 raise Interrupted()
 
-        begun = Deferred.fromCoroutine(restore(place.store, lines, told))
+        begun = Deferred.fromCoroutine(load_dump(place.store, lines, progress))
         return self.failureResultOf(begun).value
 
     def test_trash_and_alerts(self) -> None:
-        """A stat in the trash can be taken back; alerts stand where they stood."""
+        """A stat in the trash can be restored; alerts have the same state."""
         old, new = Place(self, self.clock), Place(self, self.clock)
         old.do(("count", "a", 2, 0))
         old.do(("count", "b/é", 3, 0))
         old.do(("delete", "a"))
-        alert = Alert("0" * 16, "id", "b/é", "data", "1h", webhook="https://x.org/")
+        alert = AlertDefinition(
+            "0" * 16, "id", "b/é", "data", "1h", webhook="https://x.org/"
+        )
         old.now(old.alerts.create(alert))
-        record = old.now(old.alerts.one(alert.id))
-        firing = replace(record, state=State(firing=True, episode=3))
+        record = old.now(old.alerts.get(alert.id))
+        firing = replace(record, state=AlertState(firing=True, episode=3))
         old.now(old.alerts.change(record, firing))
-        self.clock.advance(KEEP - 10)
-        self.assertTrue(new.restore(old.export()))
-        self.assertEqual(new.to_json(), old.to_json())
-        moved: AlertRecord = new.now(new.alerts.one(alert.id))
+        self.clock.advance(TRASH_SECONDS - 10)
+        self.assertTrue(new.load(old.export()))
+        self.assertEqual(new.contents(), old.contents())
+        moved: AlertRecord = new.now(new.alerts.get(alert.id))
         self.assertEqual((moved.alert, moved.state), (alert, firing.state))
         self.assertEqual(new.now(new.archive.restore("a")).receipts, 1)
         self.assertEqual(new.now(new.archive.totals())["a"].sum, 2)
@@ -268,19 +269,19 @@ class RoundTripTests(SynchronousTestCase):
             old.do(("comment", name))
             self.clock.advance(60)
         old.do(("delete", "a"))
-        self.assertTrue(new.restore(old.export()))
-        self.assertEqual(new.to_json()["comments"], old.to_json()["comments"])
-        self.assertEqual(len(new.to_json()["comments"]["b/é"]), 1)
+        self.assertTrue(new.load(old.export()))
+        self.assertEqual(new.contents()["comments"], old.contents()["comments"])
+        self.assertEqual(len(new.contents()["comments"]["b/é"]), 1)
         stat = new.now(new.archive.restore("a"))
         found = new.now(new.archive.comments([stat]))["a"]
         self.assertEqual([comment.time - int(NOW) for comment in found], [0, 120])
 
     def test_retention(self) -> None:
-        """What was kept for a shorter time is not taken for whole anywhere else."""
+        """Detail that was stored for a shorter time is not complete in another store."""
         old, new = Place(self, self.clock), Place(self, self.clock)
         old.now(old.archive.note_retention())
         old.do(("count", "a", 2, 0))
-        self.assertTrue(new.restore(old.export()))
+        self.assertTrue(new.load(old.export()))
         archive = Archive(new.store, retention={"minute": 7 * 86_400.0})
         new.now(archive.note_retention())
         (stat,) = new.now(archive.stats())
@@ -290,12 +291,12 @@ class RoundTripTests(SynchronousTestCase):
         )
 
     def test_one_moment(self) -> None:
-        """What comes in while a SQLite store is read is not seen in part."""
+        """Points that arrive during an export of a SQLite store are not exported."""
         place = Place(self, self.clock)
         place.do(("count", "a", 2, 0))
         before = [cell._replace(expires=None) for cell in place.cells()]
         with open_dump(place.url, self.clock.seconds) as dump:
-            lines = portable_lines(dump)
+            lines = dump_lines(dump)
             first = [next(lines), next(lines)]
             place.do(("count", "a", 3, 0))
             place.do(("count", "b/é", 3, 0))
@@ -303,13 +304,13 @@ class RoundTripTests(SynchronousTestCase):
             first += lines
         self.assertGreater(len(place.cells()), len(before))
         new = Place(self, self.clock)
-        self.assertTrue(new.restore(first))
+        self.assertTrue(new.load(first))
         found = [cell._replace(expires=None) for cell in new.cells()]
         self.assertEqual(found, before)
-        self.assertEqual([stat.name for stat in new.to_json()["stats"]], ["a"])
+        self.assertEqual([stat.name for stat in new.contents()["stats"]], ["a"])
 
-    def test_what_is_not_in_it(self) -> None:
-        """No keys, and no Metricas of programs that share the store."""
+    def test_not_exported(self) -> None:
+        """Keys are not exported, nor Metricas of programs that share the store."""
         place = Place(self, self.clock)
         keys = self.successResultOf(
             Deferred.fromCoroutine(Keys(place.store).make_first())
@@ -323,41 +324,41 @@ class RoundTripTests(SynchronousTestCase):
             self.assertNotIn(word, text)
 
     def hashes(self, place: Place) -> list[str]:
-        """What is kept of the keys."""
+        """The names of the keys' records."""
         found = list(self.successResultOf(place.store.records("key")))
         self.assertEqual(len(found), 3)
         return found
 
     def test_only_into_a_store_without_stats(self) -> None:
-        """Another export, and points that came before, are no mixture."""
+        """An export is not mixed with other stats in the store."""
         old, new = Place(self, self.clock), Place(self, self.clock)
         old.do(("count", "a", 2, 0))
         new.do(("count", "b/é", 2, 0))
         before = new.cells()
         self.assertIn("the store has stats already", new.refusal(old.export()))
         fresh = Place(self, self.clock)
-        self.assertTrue(fresh.restore(old.export()))
+        self.assertTrue(fresh.load(old.export()))
         self.assertIn("the store has stats already", fresh.refusal(old.export()))
         self.assertEqual(new.cells(), before)
         self.assert_same(fresh, old)
 
-    def test_points_that_come_between(self) -> None:
-        """Points that come amid an import are added; a stat of the other kind is not."""
+    def test_points_between(self) -> None:
+        """Points that arrive during a load are added; a stat of another kind fails."""
         old, new = Place(self, self.clock), Place(self, self.clock)
         old.do(("count", "a", 2, 0))
         old.do(("count", "b/é", 2, 0))
         lines = old.export()
         self.interrupt(new, lines, 1)
         new.do(("count", "a", 5, 0))
-        self.assertTrue(new.restore(lines))
+        self.assertTrue(new.load(lines))
         self.assertEqual(new.now(new.archive.totals())["a"].sum, 7)
         other = Place(self, self.clock)
         self.interrupt(other, lines, 1)
-        self.successResultOf(other.archive.keep(batch(Value("b/é", 1))))
+        self.successResultOf(other.archive.add(batch(Value("b/é", 1))))
         self.assertIn("'b/é' cannot be added", other.refusal(lines))
 
     def test_a_file_that_changed(self) -> None:
-        """A line that is not what it was when it was brought back is refused."""
+        """A line that has changed since it was loaded is refused."""
         old, new = Place(self, self.clock), Place(self, self.clock)
         old.do(("count", "a", 2, 0))
         lines = old.export()
@@ -368,7 +369,7 @@ class RoundTripTests(SynchronousTestCase):
         self.assert_same(new, old)
 
     def test_damaged_lines(self) -> None:
-        """Each is named by its number, before anything is brought back."""
+        """The number of a damaged line is reported before anything is loaded."""
         place = Place(self, self.clock)
         place.do(("value", "v", 2.5, 0))
         place.do(("delete", "v"))
@@ -381,31 +382,31 @@ class RoundTripTests(SynchronousTestCase):
             ("line 3: is not a line of an export", 3, "{}\n"),
             ("line 3: is not a line", 3, good[2].replace('"value"', '"other"')),
             ("line 3: stat: must not be empty", 3, good[2].replace('"v"', '""')),
-            ("line 3: holds a cell", 3, row % "1,1,1,true"),
-            ("line 3: holds a cell", 3, row % f"{2**64},1,1,1"),
-            ("line 3: holds a cell", 3, row % "1.5,1,1,1"),
-            ("line 3: holds a cell", 3, row % "1,1,1,1,2.5"),
-            ("line 3: holds a cell", 3, row % '1,1,1,"1"'),
+            ("line 3: has a cell", 3, row % "1,1,1,true"),
+            ("line 3: has a cell", 3, row % f"{2**64},1,1,1"),
+            ("line 3: has a cell", 3, row % "1.5,1,1,1"),
+            ("line 3: has a cell", 3, row % "1,1,1,1,2.5"),
+            ("line 3: has a cell", 3, row % '1,1,1,"1"'),
             ("line 3: is not", 3, row % "1,1,1"),
             ("line 3: is not JSON", 3, row % "1,1,1,NaN"),
             ("line 2: is not a line", 2, good[1].replace("receipts", "others")),
             ("line 2: is not a line", 2, good[1].replace('"trash"', '"key"')),
             ("line 1: is an export of version 9", 1, good[0].replace(":1", ":9")),
-            ("line 1: is not where it belongs", 1, good[2]),
-            ("line 3: is not where it belongs", 3, good[0]),
-            ("line 4: is not where it belongs", 3, '{"end":2}\n'),
+            ("line 1: is in the wrong place", 1, good[2]),
+            ("line 3: is in the wrong place", 3, good[0]),
+            ("line 4: is in the wrong place", 3, '{"end":2}\n'),
             ("lines should be before line", len(good), '{"end":2}\n'),
         ):
             bad = [*good[: number - 1], line, *good[number:]]
-            error = self.assertRaises(CannotRestore, check_portable, bad)
+            error = self.assertRaises(CannotLoad, check_dump, bad)
             self.assertIn(words, str(error), line)
-        error = self.assertRaises(CannotRestore, check_portable, good[:-1])
-        self.assertIn(f"breaks off after line {len(good) - 1}", str(error))
+        error = self.assertRaises(CannotLoad, check_dump, good[:-1])
+        self.assertIn(f"it ends with line {len(good) - 1}", str(error))
         for lines in ([], [good[0]]):
-            self.assertRaises(CannotRestore, check_portable, lines)
+            self.assertRaises(CannotLoad, check_dump, lines)
 
-    def test_what_cannot_be_read(self) -> None:
-        """Stores that are none, are not there, or are too new, are told."""
+    def test_stores_that_cannot_be_read(self) -> None:
+        """A store that is not valid, does not exist, or is too new, is an error."""
         text = self.mktemp()
         with open(text, "w") as file:
             file.write("x" * 5_000)
@@ -421,7 +422,7 @@ class RoundTripTests(SynchronousTestCase):
             ("redis://127.0.0.1:1", StoreUnavailable),
         ):
             with self.assertRaises(kind), open_dump(url) as dump:
-                list(portable_lines(dump))
+                list(dump_lines(dump))
         empty = self.mktemp()
         os.close(os.open(empty, os.O_CREAT))
         with self.assertRaises(StoreError), open_dump(f"sqlite:{empty}"):
@@ -430,18 +431,18 @@ class RoundTripTests(SynchronousTestCase):
 
 class Interrupted(Exception):
     """
-    The end of an import that died.
+    The end of an interrupted load.
     """
 
 
 class AcrossStoresTests(TestCase):
     """
-    From each kind of store to the next.
+    From each kind of store to another.
     """
 
     @inlineCallbacks
     def test_around(self) -> Any:
-        """SQLite, Redis, a Redis Cluster and back: all is as it was."""
+        """From SQLite to Redis, a Redis Cluster, and back, all is as it was."""
         hosts: list[MemoryHost] = [
             SqliteHost(self),
             RedisHost(self),
@@ -451,23 +452,22 @@ class AcrossStoresTests(TestCase):
         store = yield hosts[0].open()
         now = int(hosts[0].clock.seconds())
         archive = Archive(store)
-        yield archive.keep(
+        yield archive.add(
             batch(
                 *(Count("a", 2**54 // (n + 1), now - n * 977) for n in range(300)),
                 *(Value("v/é", 0.1 * n, now - n * 53) for n in range(300)),
             )
         )
         yield Deferred.fromCoroutine(archive.create("empty", "value"))
-        first = yield self.to_json(archive)
+        first = yield self.contents(archive)
         cells = self.cells(hosts[0])
         self.assertGreater(len(cells), 600)
         for old, new in pairwise(hosts):
             with open_dump(old.url(), old.clock.seconds) as dump:
-                lines = list(portable_lines(dump))
+                lines = list(dump_lines(dump))
             target = yield new.open()
-            yield Deferred.fromCoroutine(restore(target, lines, lambda more: None))
-            told = yield self.to_json(Archive(target))
-            self.assertEqual(told, first)
+            yield Deferred.fromCoroutine(load_dump(target, lines, lambda more: None))
+            self.assertEqual((yield self.contents(Archive(target))), first)
             found = self.cells(new)
             self.assertEqual(
                 [cell._replace(expires=None) for cell in found],
@@ -481,8 +481,8 @@ class AcrossStoresTests(TestCase):
                     self.assertLess(abs(one.expires - other.expires), slack)
 
     @inlineCallbacks
-    def to_json(self, archive: Archive) -> Any:
-        """What is told of the stats."""
+    def contents(self, archive: Archive) -> Any:
+        """All that the archive returns."""
         stats = yield Deferred.fromCoroutine(archive.stats())
         totals = yield Deferred.fromCoroutine(archive.totals())
         several = []
@@ -492,6 +492,6 @@ class AcrossStoresTests(TestCase):
         return stats, totals, several
 
     def cells(self, host: MemoryHost) -> list[StoredCell]:
-        """All that is kept."""
+        """All cells of the store."""
         with open_dump(host.url(), host.clock.seconds) as dump:
             return list(dump.cells())

@@ -1,5 +1,5 @@
 """
-Measured web requests: one event each, in every ending.
+Measured web requests: one event each, however they end.
 """
 
 from __future__ import annotations
@@ -7,11 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 from klein import Klein
-from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, inlineCallbacks, succeed
-from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -23,34 +20,14 @@ from twisted.web.wsgi import WSGIResource
 from zope.interface.verify import verifyObject
 
 from tests.kicked import Kicked
+from tests.web_client import WebClient
 from txstathat.instruments import MeasuredResource, measured_klein
 from txstathat.instruments.requests import GONE, UNMATCHED
 from txstathat.testing import MemoryStatHat
 
 
-class Client:
-    """A client of a site, in memory: a real HTTP channel on a transport of strings."""
-
-    def __init__(self, root: IResource) -> None:
-        site = Site(root, reactor=Clock())
-        site.log = lambda request: None
-        self.channel = site.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
-        self.transport = StringTransport()
-        self.channel.makeConnection(self.transport)
-
-    def ask(self, path: str, method: str = "GET", headers: str = "") -> bytes:
-        self.transport.clear()
-        self.channel.dataReceived(
-            f"{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n".encode()
-        )
-        return self.transport.value()
-
-    def leave(self) -> None:
-        self.channel.connectionLost(Failure(ConnectionLost()))
-
-
 class Page(Resource):
-    """A resource that does what it is told."""
+    """A resource that calls a function."""
 
     isLeaf = True
 
@@ -72,11 +49,11 @@ class MeasuredTests(SynchronousTestCase):
         self.clock = Clock()
         self.kicked = Kicked()
 
-    def measured(self, resource: IResource, **options: Any) -> Client:
+    def measured(self, resource: IResource, **options: Any) -> WebClient:
         self.instrument = MeasuredResource(
             resource, metrica=self.kicked, seconds=self.clock.seconds, **options
         )
-        return Client(self.instrument)
+        return WebClient(self.instrument)
 
     def events(self) -> list[tuple[Any, ...]]:
         """Each event: milliseconds, view, method, status, exception."""
@@ -93,14 +70,14 @@ class MeasuredTests(SynchronousTestCase):
         return root
 
     def test_interface(self) -> None:
-        """It is a resource as any other."""
+        """A measured resource is a resource."""
         verifyObject(IResource, MeasuredResource(Resource(), metrica=self.kicked))
 
     def test_class(self) -> None:
-        """The view is the class of the resource that answers; the answer is its own."""
+        """The view is the class of the resource that answers; its response is unchanged."""
         client = self.measured(self.site())
-        plain = Client(self.site()).ask("/data?x=1")
-        answer = client.ask("/data?x=1")
+        plain = WebClient(self.site()).request("/data?x=1")
+        answer = client.request("/data?x=1")
         self.assertEqual(answer[-10:], plain[-10:])
         self.assertIn(b"200 OK", answer)
         self.assertEqual(
@@ -108,7 +85,7 @@ class MeasuredTests(SynchronousTestCase):
         )
 
     def test_path(self) -> None:
-        """What is inside sees the same paths as without measuring, mounted deep too."""
+        """The measured resource sees the same paths as unmeasured, also deep in a tree."""
 
         def told(request: Request) -> bytes:
             return repr((request.prepath, request.postpath)).encode()
@@ -123,28 +100,28 @@ class MeasuredTests(SynchronousTestCase):
             measured.putChild(b"a", child)
             for path in ("/a/page/x", "/a/page", "/a/", "/a"):
                 self.assertEqual(
-                    Client(measured).ask(path).partition(b"\r\n\r\n")[2],
-                    Client(plain).ask(path).partition(b"\r\n\r\n")[2],
+                    WebClient(measured).request(path).partition(b"\r\n\r\n")[2],
+                    WebClient(plain).request(path).partition(b"\r\n\r\n")[2],
                     path,
                 )
         self.assertEqual(len(self.kicked.kicks), 8)
 
     def test_unmatched(self) -> None:
-        """What there is no resource for is one view, whatever the path."""
+        """All paths without a resource are one view."""
         client = self.measured(self.site())
         for path in ("/a", "/b/c", "/gone", "/data/deeper"):
-            self.assertIn(b"404", client.ask(path))
+            self.assertIn(b"404", client.request(path))
         self.assertEqual({e[1] for e in self.events()}, {UNMATCHED})
         self.assertEqual({e[3] for e in self.events()}, {"4xx"})
 
     def test_own_404(self) -> None:
-        """A resource that itself answers 404 is a view of its own."""
+        """A resource that answers 404 itself is a view of its own."""
 
         def missing(request: Request) -> bytes:
             request.setResponseCode(404)
             return b"no"
 
-        self.measured(Page(missing)).ask("/")
+        self.measured(Page(missing)).request("/")
         self.assertEqual(self.events(), [(0.0, PAGE, "GET", "4xx", None)])
 
     def test_duration(self) -> None:
@@ -157,7 +134,7 @@ class MeasuredTests(SynchronousTestCase):
             return NOT_DONE_YET
 
         client = self.measured(Page(later))
-        client.ask("/")
+        client.request("/")
         self.assertEqual(self.instrument.in_flight, 1)
         self.clock.advance(0.5)
         pending[0].write(b"more")
@@ -167,7 +144,7 @@ class MeasuredTests(SynchronousTestCase):
         self.assertEqual(self.events(), [(1500.0, PAGE, "GET", "2xx", None)])
 
     def test_client_gone(self) -> None:
-        """A client that goes away ends its request, once, as such."""
+        """A client that leaves ends its request, once, with a status of its own."""
         pending: list[Request] = []
 
         def later(request: Request) -> Any:
@@ -175,31 +152,31 @@ class MeasuredTests(SynchronousTestCase):
             return NOT_DONE_YET
 
         client = self.measured(Page(later))
-        client.ask("/")
+        client.request("/")
         self.clock.advance(2)
-        client.leave()
+        client.disconnect()
         self.assertRaises(RuntimeError, pending[0].finish)
         self.assertEqual(self.events(), [(2000.0, PAGE, "GET", GONE, None)])
 
     def test_client_gone_while_streaming(self) -> None:
-        """Also when the response had begun."""
+        """A client that leaves during the response does so too."""
 
         def begin(request: Request) -> Any:
             request.write(b"begun")
             return NOT_DONE_YET
 
         client = self.measured(Page(begin))
-        client.ask("/")
-        client.leave()
+        client.request("/")
+        client.disconnect()
         self.assertEqual(self.events(), [(0.0, PAGE, "GET", GONE, None)])
 
     def test_exception(self) -> None:
-        """An exception out of render is told by its class, and answered as ever."""
+        """An exception in render is recorded by its class; the response is unchanged."""
 
         def broken(request: Request) -> Any:
             raise ZeroDivisionError("secret")
 
-        answer = self.measured(Page(broken)).ask("/")
+        answer = self.measured(Page(broken)).request("/")
         self.assertIn(b"500", answer)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(
@@ -207,13 +184,13 @@ class MeasuredTests(SynchronousTestCase):
         )
 
     def test_exception_on_the_way(self) -> None:
-        """An exception out of getChild counts for the resource that is measured."""
+        """An exception in getChild counts for the measured resource."""
 
         class Broken(Resource):
             def getChild(self, path: bytes, request: Request) -> IResource:
                 raise KeyError(path)
 
-        self.assertIn(b"500", self.measured(Broken()).ask("/x"))
+        self.assertIn(b"500", self.measured(Broken()).request("/x"))
         self.flushLoggedErrors(KeyError)
         ((_, view, _, status, exception),) = self.events()
         self.assertTrue(view.endswith("Broken"))
@@ -228,53 +205,53 @@ class MeasuredTests(SynchronousTestCase):
             )
             return NOT_DONE_YET
 
-        self.measured(Page(failing)).ask("/")
+        self.measured(Page(failing)).request("/")
         self.flushLoggedErrors(OSError)
         self.assertEqual(self.events(), [(0.0, PAGE, "GET", "5xx", "OSError")])
 
     def test_head(self) -> None:
-        """A HEAD that Twisted answers by a GET is one event, a HEAD."""
+        """A HEAD that Twisted answers with a GET is one event."""
         for root in (Page(lambda request: b"hello"), self.site()):
             self.kicked.kicks.clear()
             path = "/data" if not root.isLeaf else "/"
-            answer = self.measured(root).ask(path, "HEAD")
+            answer = self.measured(root).request(path, "HEAD")
             self.assertTrue(answer.endswith(b"\r\n\r\n"))
             ((_, _, method, status, _),) = self.events()
             self.assertEqual((method, status), ("HEAD", "2xx"))
 
     def test_methods(self) -> None:
-        """A method that is none of HTTP's is 'other'; one not allowed is a 4xx."""
+        """A method that HTTP does not define is 'other'; one not allowed is a 4xx."""
         client = self.measured(Page(lambda request: b""))
-        client.ask("/", "POST")
-        client.ask("/", "BREW")
+        client.request("/", "POST")
+        client.request("/", "BREW")
         self.assertEqual(
             [(event[2], event[3]) for event in self.events()],
             [("POST", "4xx"), ("other", "5xx")],
         )
 
     def test_many_on_one_connection(self) -> None:
-        """Each request of a kept-alive connection counts once; its end adds nothing."""
+        """Each request of a persistent connection counts once; its end adds nothing."""
         client = self.measured(self.site())
         for _ in range(5):
-            client.ask("/data")
-        client.leave()
+            client.request("/data")
+        client.disconnect()
         self.assertEqual(len(self.events()), 5)
 
     def test_pipelined(self) -> None:
-        """Requests sent at once count once each, though they wait for one another."""
+        """Pipelined requests count once each."""
         client = self.measured(self.site())
         client.channel.dataReceived(b"GET /data HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
         self.assertEqual(len(self.events()), 3)
 
     def test_twice_measured(self) -> None:
-        """Two instruments measure the same request without disturbing each other."""
+        """Two instruments measure the same request independently."""
         other = Kicked()
 
         def broken(request: Request) -> Any:
             raise KeyError
 
         inner = MeasuredResource(Page(broken), metrica=other)
-        self.measured(inner).ask("/")
+        self.measured(inner).request("/")
         self.flushLoggedErrors(KeyError)
         self.assertEqual(
             [kicks[0][2]["exception"] for kicks in (self.kicked.kicks, other.kicks)],
@@ -283,51 +260,51 @@ class MeasuredTests(SynchronousTestCase):
         self.assertEqual((len(self.kicked.kicks), len(other.kicks)), (1, 1))
 
     def test_encoded(self) -> None:
-        """A resource that compresses its answers still does."""
+        """A resource that compresses its responses still does."""
         page = Page(lambda request: b"x" * 5000)
         inner = EncodingResourceWrapper(page, [GzipEncoderFactory()])
         client = self.measured(inner)
-        answer = client.ask("/", headers="Accept-Encoding: gzip\r\n")
+        answer = client.request("/", headers="Accept-Encoding: gzip\r\n")
         self.assertIn(b"Content-Encoding: gzip", answer)
         self.assertEqual(len(self.events()), 1)
 
     def test_put_child(self) -> None:
-        """A child put into it is put into what it measures."""
+        """A child is added to the measured resource."""
         root = Resource()
         client = self.measured(root)
         self.instrument.putChild(b"data", Data(b"hello", "text/plain"))
-        self.assertIn(b"hello", client.ask("/data"))
+        self.assertIn(b"hello", client.request("/data"))
         self.assertEqual(len(self.events()), 1)
 
     def test_view_cap(self) -> None:
-        """Views beyond the cap are one."""
+        """Views beyond the limit share one label."""
         root = Resource()
         for n in range(4):
             page = type(f"Page{n}", (Page,), {})
             root.putChild(str(n).encode(), page(lambda request: b""))
         client = self.measured(root, max_views=2)
         for n in (0, 1, 2, 3, 0):
-            client.ask(f"/{n}")
+            client.request(f"/{n}")
         views = [event[1].rpartition(".")[2] for event in self.events()]
         self.assertEqual(views, ["Page0", "Page1", "other", "other", "Page0"])
 
     def test_lost(self) -> None:
-        """A Metrica that fails does no harm to the answer; the loss is counted."""
+        """A Metrica that fails does not change the response; the loss is counted."""
         self.kicked.broken = True
         client = self.measured(self.site())
-        self.assertIn(b"200 OK", client.ask("/data"))
+        self.assertIn(b"200 OK", client.request("/data"))
         self.assertEqual(self.instrument.losses.total, 1)
 
     def test_sink_raises(self) -> None:
-        """Nor does one that raises, against its contract."""
+        """A Metrica that raises, against its contract, does not either."""
         self.kicked.kick = lambda *args, **axes: 1 / 0
         client = self.measured(self.site())
-        self.assertIn(b"200 OK", client.ask("/data"))
-        self.assertIn(b"200 OK", client.ask("/data"))
+        self.assertIn(b"200 OK", client.request("/data"))
+        self.assertIn(b"200 OK", client.request("/data"))
         self.assertEqual(self.instrument.losses.total, 2)
 
     def test_stats(self) -> None:
-        """Stats get the duration and a count, in names made of the event."""
+        """Stats get the duration and a count, with names made from the event."""
         stats = MemoryStatHat(ignore_errors=False)
         instrument = MeasuredResource(
             Page(lambda request: self.clock.advance(0.01234) or b""),
@@ -336,7 +313,7 @@ class MeasuredTests(SynchronousTestCase):
             count_name="{method} {status}",
             seconds=self.clock.seconds,
         )
-        Client(instrument).ask("/")
+        WebClient(instrument).request("/")
         self.assertEqual(stats.values, {f"{PAGE} none ms": [12.3]})
         self.assertEqual(stats.counts, {"GET 2xx": 1})
 
@@ -344,11 +321,11 @@ class MeasuredTests(SynchronousTestCase):
         """Either of the two stats may be left out."""
         stats = MemoryStatHat()
         one = MeasuredResource(Page(lambda r: b""), stats=stats, value_name=None)
-        Client(one).ask("/")
+        WebClient(one).request("/")
         self.assertEqual((stats.values, stats.counts), ({}, {f"{PAGE} 2xx": 1}))
 
     def test_wrong_use(self) -> None:
-        """With no one to tell, or a template of other fields, it is refused in words."""
+        """Without a Metrica or stats, or with a bad template, it is refused."""
         error = self.assertRaises(TypeError, MeasuredResource, Resource())
         self.assertIn("metrica=", str(error))
         for template in ("{path}", "{view!r}", "{}", ""):
@@ -414,7 +391,7 @@ class KleinTests(SynchronousTestCase):
         self.instrument = measured_klein(
             app, metrica=self.kicked, seconds=self.clock.seconds
         )
-        self.client = Client(self.instrument)
+        self.client = WebClient(self.instrument)
 
     def events(self) -> list[tuple[Any, ...]]:
         self.assertEqual(self.instrument.in_flight, 0)
@@ -424,29 +401,29 @@ class KleinTests(SynchronousTestCase):
         ]
 
     def test_route(self) -> None:
-        """The view is the pattern, whatever stands in it."""
-        self.assertIn(b"user 7", self.client.ask("/users/7"))
-        self.client.ask("/users/8")
+        """The view is the pattern of the route."""
+        self.assertIn(b"user 7", self.client.request("/users/7"))
+        self.client.request("/users/8")
         self.assertEqual(self.events(), [("/users/<int:number>", "2xx", None)] * 2)
 
     def test_several_routes(self) -> None:
-        """Of several routes to one function it is the one that matched."""
-        self.client.ask("/one")
-        self.client.ask("/two/x")
+        """With several routes to one function, the view is the one that matched."""
+        self.client.request("/one")
+        self.client.request("/two/x")
         self.assertEqual([e[0] for e in self.events()], ["/one", "/two/<name>"])
 
     def test_branch(self) -> None:
-        """A branch is one view, and what it returns answers as ever."""
-        self.client.ask("/files/a/b")
+        """A branch is one view, and the resource that it returns answers."""
+        self.client.request("/files/a/b")
         ((view, _, _),) = self.events()
         self.assertTrue(view.startswith("/files/"))
         self.assertNotIn("a/b", view)
 
     def test_unmatched(self) -> None:
-        """What matches no route is 'unmatched', also a wrong method or encoding."""
-        self.client.ask("/nothing")
-        self.client.ask("/users/x")
-        self.client.ask("/%ff")
+        """A request without a route is 'unmatched', also by a wrong method or encoding."""
+        self.client.request("/nothing")
+        self.client.request("/users/x")
+        self.client.request("/%ff")
         self.flushLoggedErrors(UnicodeDecodeError)
         self.assertEqual(
             [event[:2] for event in self.events()], [(UNMATCHED, "4xx")] * 3
@@ -454,7 +431,7 @@ class KleinTests(SynchronousTestCase):
 
     def test_later(self) -> None:
         """A Deferred is measured until it fires."""
-        self.client.ask("/later")
+        self.client.request("/later")
         self.clock.advance(1)
         self.assertEqual(self.kicked.kicks, [])
         self.pending[0].callback(b"there")
@@ -463,37 +440,37 @@ class KleinTests(SynchronousTestCase):
 
     def test_later_fails(self) -> None:
         """A Deferred that fails is one event, with its exception."""
-        self.client.ask("/later")
+        self.client.request("/later")
         self.pending[0].errback(OSError())
         self.flushLoggedErrors(OSError)
         self.assertEqual(self.events(), [("/later", "5xx", "OSError")])
 
     def test_client_gone(self) -> None:
-        """A client that goes away is one event; the route's Deferred is cancelled."""
-        self.client.ask("/later")
-        self.client.leave()
+        """A client that leaves is one event; the Deferred of the route is cancelled."""
+        self.client.request("/later")
+        self.client.disconnect()
         self.assertTrue(self.pending[0].called)
         self.assertEqual(self.events(), [("/later", GONE, None)])
 
     def test_coroutine(self) -> None:
-        """A coroutine that raises is told by its exception."""
-        self.client.ask("/broken")
+        """A coroutine that raises is recorded with its exception."""
+        self.client.request("/broken")
         self.flushLoggedErrors(ZeroDivisionError)
         self.assertEqual(self.events(), [("/broken", "5xx", "ZeroDivisionError")])
 
     def test_handled(self) -> None:
-        """So is what a handler of the application's turns into an answer."""
-        self.assertIn(b"sorry", self.client.ask("/handled"))
+        """An exception that an error handler turns into a response is recorded too."""
+        self.assertIn(b"sorry", self.client.request("/handled"))
         self.assertEqual(self.events(), [("/handled", "4xx", "LookupError")])
 
     def test_returned_resource(self) -> None:
-        """And what a resource raises that a route returned."""
-        self.client.ask("/resource")
+        """An exception of a resource that a route returned is recorded too."""
+        self.client.request("/resource")
         self.flushLoggedErrors(EOFError)
         self.assertEqual(self.events(), [("/resource", "5xx", "EOFError")])
 
     def test_instance(self) -> None:
-        """An application that is bound to an instance is measured for that one."""
+        """An application that is bound to an instance is measured for that instance."""
 
         class Shop:
             app = Klein()
@@ -503,9 +480,9 @@ class KleinTests(SynchronousTestCase):
                 return b"shop"
 
         one, other = Shop(), Shop()
-        client = Client(measured_klein(one.app, metrica=self.kicked))
-        self.assertIn(b"shop", client.ask("/"))
-        self.assertIn(b"shop", Client(other.app.resource()).ask("/"))
+        client = WebClient(measured_klein(one.app, metrica=self.kicked))
+        self.assertIn(b"shop", client.request("/"))
+        self.assertIn(b"shop", WebClient(other.app.resource()).request("/"))
         self.assertEqual(self.events(), [("/", "2xx", None)])
 
 

@@ -470,7 +470,7 @@ class StoreTests(TestCase):
             ],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             capture_output=True,
-            timeout=30,
+            timeout=300,
             check=True,
         )
         self.assertEqual(done.stderr + done.stdout, b"")
@@ -512,7 +512,7 @@ class StoreTests(TestCase):
             [sys.executable, "-W", "always::DeprecationWarning", "-c", program],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             capture_output=True,
-            timeout=30,
+            timeout=300,
         )
         self.assertEqual((done.stderr, done.stdout), (b"", b"42\n"))
 

@@ -1,5 +1,5 @@
 """
-Tells Twisted's ``twist`` of the collector.
+Adds ``twist stathat``, which runs the collector.
 """
 
 from twisted.application.service import ServiceMaker
@@ -7,6 +7,6 @@ from twisted.application.service import ServiceMaker
 stathat = ServiceMaker(
     "stathat",
     "txstathat.collector.tap",
-    "A StatHat of your own: takes points, keeps them, and tells them.",
+    "A StatHat server of your own: receives, stores and serves points.",
     "stathat",
 )

@@ -1,6 +1,6 @@
 """
-The files that a chart's page needs, served from this process, and the policy under
-which a browser runs them.
+The scripts and the style sheet of a page with charts, and the policy under which a
+browser runs them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from twisted.web.server import Request
 __all__ = ["ChartAssets", "StaticFile", "content_security_policy", "style_hashes"]
 
 _STATIC = Path(__file__).parent / "static"
-# plotly.js puts its maps' style sheet into the page as it loads, maps or not.
+# plotly.js always adds the style sheet of its maps to the page.
 _INLINE_STYLE = re.compile(
     r'createElement\("style"\);\w+\.id="\w+",\w+\.textContent=\'((?:[^\'\\]|\\.)*)\''
 )
@@ -27,11 +27,11 @@ _INLINE_STYLE = re.compile(
 
 def plotly_js() -> Path:
     """
-    The file of plotly.js in the ``plotly`` package.
+    Find the file of plotly.js in the ``plotly`` package.
 
-    :raises ImportError: if the package is not there.
+    :raises ImportError: if the package is not installed.
     """
-    # Found, not imported: Python's side of it is large, and not used.
+    # Found but not imported: the package is large, and only this file is used.
     spec = find_spec("plotly")
     if spec is None or spec.origin is None:
         raise ImportError("charts need plotly: pip install 'txStatHat[charts]'")
@@ -41,8 +41,10 @@ def plotly_js() -> Path:
 @lru_cache(maxsize=1)
 def style_hashes() -> tuple[str, ...]:
     """
-    What ``style-src`` of a Content-Security-Policy must allow for plotly.js: the hashes
-    of the style elements that it makes. One is empty: it is filled by script.
+    The hashes that ``style-src`` of a Content-Security-Policy must allow for plotly.js:
+    those of the style elements that it makes. One is empty: a script fills it.
+
+    :raises ImportError: if plotly is not installed.
     """
     texts = [""]
     for found in _INLINE_STYLE.finditer(plotly_js().read_text("utf-8")):
@@ -55,8 +57,10 @@ def style_hashes() -> tuple[str, ...]:
 
 def content_security_policy() -> str:
     """
-    The strictest policy under which charts work: everything from this host, no inline
-    script, no ``eval``, no inline style but plotly's own.
+    The strictest Content-Security-Policy under which charts work: everything from this
+    host, no inline script, no ``eval``, no inline style except plotly's own.
+
+    :raises ImportError: if plotly is not installed.
     """
     return "; ".join(
         [
@@ -80,23 +84,23 @@ def _content(path: Path) -> tuple[bytes, bytes]:
 
 class StaticFile(Resource):
     """
-    A file that the browser keeps, asking each time whether it has changed. It is read
-    once, when it is first asked for, and then served from memory.
+    A file that the browser caches and revalidates. The process reads it once, at the
+    first request, and then serves it from memory.
 
     :param path: the file.
-    :param kind: its content type.
+    :param content_type: its content type.
     """
 
     isLeaf = True
 
-    def __init__(self, path: Path, kind: str) -> None:
+    def __init__(self, path: Path, content_type: str) -> None:
         super().__init__()
         self._path = path
-        self._kind = kind
+        self._content_type = content_type
 
     def render(self, request: Request) -> bytes:
         """
-        Answer with the whole of it; ranges of it are not told.
+        Answer with the whole file; ranges are not supported.
         """
         request.setHeader("Cache-Control", "no-cache")
         request.setHeader("X-Content-Type-Options", "nosniff")
@@ -110,7 +114,7 @@ class StaticFile(Resource):
         content, tag = _content(self._path)
         if request.setETag(tag) is CACHED:
             return b""
-        request.setHeader("Content-Type", self._kind)
+        request.setHeader("Content-Type", self._content_type)
         return content
 
 
@@ -119,7 +123,7 @@ class ChartAssets(Resource):
     The files ``plotly.js``, ``charts.js`` and ``charts.css``, for a site whose charts
     share them.
 
-    :raises ImportError: if plotly is not there (the extra ``charts``).
+    :raises ImportError: if plotly (the extra ``charts``) is not installed.
     """
 
     def __init__(self) -> None:

@@ -1,37 +1,34 @@
 """
-A chart in a site: the same numbers as a page, a fragment, JSON or CSV.
+A chart in a site: one table of numbers as a page, a fragment, JSON or CSV.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 from urllib.parse import quote
 
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
-from twisted.web.http import (
-    BAD_REQUEST,
-    INTERNAL_SERVER_ERROR,
-    SERVICE_UNAVAILABLE,
-)
-from twisted.web.resource import IResource, Resource
-from twisted.web.server import NOT_DONE_YET, Request
+from twisted.web.error import UnsupportedMethod
+from twisted.web.http import BAD_REQUEST, SERVICE_UNAVAILABLE
+from twisted.web.resource import IResource
+from twisted.web.server import Request
 from twisted.web.template import flattenString, tags
 
 from txstathat.charts.assets import ChartAssets, content_security_policy
-from txstathat.charts.html import fragment, page, words
+from txstathat.charts.html import fragment, message, page
 from txstathat.charts.query import BadQuery, Query
-from txstathat.charts.table import Choice, Table
+from txstathat.charts.table import Table
 from txstathat.errors import AmountOverflow, StoreError
-from txstathat.metrica import Metrica
+from txstathat.web import CoroutineResource
 
 __all__ = ["Chart"]
 
 _log = Logger()
 
+_METHODS = (b"GET", b"HEAD")
 _TYPES = {
     "page": "text/html; charset=utf-8",
     "fragment": "text/html; charset=utf-8",
@@ -47,153 +44,126 @@ _ACCEPTED = {
 }
 
 
-class Chart(Resource):
+class Chart(CoroutineResource):
     """
-    What the charts share. A chart is a resource, for any site; it answers GET.
+    A resource that draws a table of numbers. It answers GET and HEAD; a subclass reads
+    the table.
 
-    Its query chooses what is shown; ``format`` (``page``, ``fragment``, ``json``,
-    ``csv``), else the Accept header, chooses how. What it does not understand is a 400
-    with words, and a store that cannot be read a 503. It shows what the Metrica holds
-    to everyone who may ask for it: whom that is, is for the site to say.
+    The query parameter ``format`` (``page``, ``fragment``, ``json`` or ``csv``), else
+    the Accept header, chooses the form. A query that the chart does not understand is
+    answered with 400 and the reason; a store that cannot be read with 503.
 
-    :param metrica: what is shown.
-    :param title: what stands above it; the Metrica's name by default.
-    :param refresh: after how many seconds a page in view asks for fresh numbers; 0 is
-        never.
+    :param title: the heading.
+    :param refresh: seconds between the updates of a visible page; 0 for none.
     :param assets: the path of a :class:`~txstathat.charts.assets.ChartAssets` that the
         site's charts share, such as ``'/chart-assets'``; by default each chart serves
         its own.
+    :raises ImportError: if the chart has to serve assets, and plotly is not installed.
     """
 
-    #: The parameters of the query.
+    #: The parameters of the query, besides ``format`` and the filters.
     parameters: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
-        self,
-        metrica: Metrica,
-        *,
-        title: str | None = None,
-        refresh: float = 10,
-        assets: str | None = None,
+        self, title: str, *, refresh: float = 10, assets: str | None = None
     ) -> None:
         super().__init__()
-        self.metrica = metrica
-        self.title = metrica.name if title is None else title
+        self.title = title
         self._refresh = refresh
         self._assets = assets
-        self.putChild(b"assets", ChartAssets())
+        if assets is None:
+            self.putChild(b"assets", ChartAssets())
 
-    def read(self, query: Query) -> Deferred[Table]:
+    async def read(self, query: Query) -> Table:
         """
-        Read what a query asks for.
+        Read what a query asks for; for a subclass to define.
 
-        :returns: fires with the table; fails with
-            :class:`~txstathat.charts.query.BadQuery` if there is no such thing, and
-            with a :class:`~txstathat.errors.StoreError`.
+        :param query: the query; its names are known.
+        :raises BadQuery: if the query cannot be answered.
+        :raises StoreError: if the store cannot be read.
         """
         raise NotImplementedError
 
-    @inlineCallbacks
-    def table(
-        self, args: Mapping[bytes, Sequence[bytes]]
-    ) -> Generator[Deferred[Any], Any, Table]:
+    def table(self, args: Mapping[bytes, Sequence[bytes]]) -> Deferred[Table]:
         """
-        The numbers for a query.
+        Read the numbers for a query.
 
-        :param args: as :attr:`.Request.args` has them.
-        :returns: fires and fails as :meth:`read` does.
+        :param args: the query, in the form of :attr:`.Request.args`.
+        :returns: a new Deferred that fires with the table. It fails with
+            :class:`~txstathat.charts.query.BadQuery` if the query cannot be answered,
+            and with a :class:`~txstathat.errors.StoreError` if the store cannot be
+            read. Cancelling it cancels the reading.
         """
+        return Deferred.fromCoroutine(self._table(args))
+
+    async def _table(self, args: Mapping[bytes, Sequence[bytes]]) -> Table:
         query = Query(args)
         query.check_names((*self.parameters, "format"))
         try:
-            table: Table = yield self.read(query)
+            return await self.read(query)
         except BadQuery:
             raise
         except (TypeError, ValueError) as error:
-            # The Metrica's own words about a timespan, a choice or a scale.
+            # A Metrica's own message about a timespan, a choice or a scale.
             raise BadQuery(str(error)) from None
-        return table
 
-    @inlineCallbacks
     def fragment(
         self, path: str, args: Mapping[bytes, Sequence[bytes]] | None = None
-    ) -> Generator[Deferred[Any], Any, bytes]:
+    ) -> Deferred[bytes]:
         """
-        The chart for a page of one's own. That page needs the scripts and the style
-        sheet of a :class:`~txstathat.charts.assets.ChartAssets`, and a policy such as
+        Make the chart for another page. That page needs the scripts and the style sheet
+        of a :class:`~txstathat.charts.assets.ChartAssets`, and a policy such as
         :func:`~txstathat.charts.assets.content_security_policy`.
 
         :param path: the path at which the chart itself is served.
-        :param args: the query, as :attr:`.Request.args` has it.
-        :returns: fires with HTML, and fails as :meth:`read` does.
+        :param args: the query, in the form of :attr:`.Request.args`.
+        :returns: a new Deferred that fires with HTML. It fails, and can be cancelled,
+            as that of :meth:`table`.
         """
-        table = yield self.table(args or {})
-        html: bytes = yield flattenString(None, fragment(table, path, self._refresh))
+        return Deferred.fromCoroutine(self._fragment(path, args or {}))
+
+    async def _fragment(
+        self, path: str, args: Mapping[bytes, Sequence[bytes]]
+    ) -> bytes:
+        table = await self._table(args)
+        html: bytes = await flattenString(None, fragment(table, path, self._refresh))
         return html
 
     def getChild(self, path: bytes, request: Request) -> IResource:
         """
-        The chart's own address may end with a slash.
+        Accept a slash at the end of the chart's own path.
         """
-        return (
-            self
-            if not path and not request.postpath
-            else super().getChild(path, request)
-        )
+        if not path and not request.postpath:
+            return self
+        found: IResource = super().getChild(path, request)
+        return found
 
-    def render_GET(self, request: Request) -> Any:
+    def render(self, request: Request) -> int:
         """
-        Answer in the form that was asked for.
-        """
-        answering: Deferred[Any] = self.answer(request)
-        answering.addCallback(self._send, request)
-        answering.addErrback(self._broken, request)
-        # Who went away needs no answer any more.
-        request.notifyFinish().addErrback(lambda _: answering.cancel())
-        return NOT_DONE_YET
+        See :meth:`.CoroutineResource.render`.
 
-    render_HEAD = render_GET
-
-    @inlineCallbacks
-    def answer(self, request: Request) -> Generator[Deferred[Any], Any, bytes]:
+        :raises UnsupportedMethod: for other methods than GET and HEAD.
         """
-        Set a request's status and headers, but write nothing: for a site that asks
-        something itself before it answers, such as who is there.
+        if request.method not in _METHODS:
+            raise UnsupportedMethod(_METHODS)
+        return super().render(request)
 
-        :returns: fires with the body. It fails only for what is a fault here.
+    async def respond(self, request: Request) -> bytes:
         """
-        form = "page"
-        body: bytes
+        See :meth:`.CoroutineResource.respond`. A site that checks something before it
+        answers, such as a session, can await this in its own ``respond``.
+        """
         path = _path(request)
         assets = self._assets or f"{path.rstrip('/')}/assets"
+        form = "page"
         try:
             form = _form(request)
-            table = yield self.table(request.args or {})
-            if form == "json":
-                body = table.as_json()
-            elif form == "csv":
-                body = table.as_csv()
-            else:
-                html = fragment(table, path, self._refresh)
-                if form == "page":
-                    html = page(self.title, html, assets)
-                body = yield flattenString(request, html)
-                if form == "page":
-                    body = b"<!DOCTYPE html>" + body
-        except BadQuery as error:
-            request.setResponseCode(BAD_REQUEST)
-            body = yield self._words(form, str(error), path, assets)
-        except AmountOverflow:
-            request.setResponseCode(BAD_REQUEST)
-            text = "a sum is beyond the largest float: ask for less time"
-            body = yield self._words(form, text, path, assets)
-        except StoreError:
-            # Its text may tell where the store is.
-            _log.failure("a chart's store cannot be read")
-            request.setResponseCode(SERVICE_UNAVAILABLE)
-            body = yield self._words(
-                form, "the numbers cannot be read at present", path, assets
-            )
+            table = await self._table(request.args or {})
+            body = await self._body(form, table, path, assets)
+        except (AmountOverflow, BadQuery, StoreError) as error:
+            status, text = _explain(error)
+            request.setResponseCode(status)
+            body = await self._message(form, text, path, assets)
         headers = {
             "Content-Type": _TYPES[form],
             "Content-Security-Policy": content_security_policy(),
@@ -206,52 +176,55 @@ class Chart(Resource):
             request.setHeader(name, value)
         return body
 
-    def _send(self, body: bytes, request: Request) -> None:
-        request.setHeader("Content-Length", str(len(body)))
-        request.write(body)
-        request.finish()
+    async def _body(self, form: str, table: Table, path: str, assets: str) -> bytes:
+        if form == "json":
+            return table.as_json()
+        if form == "csv":
+            return table.as_csv()
+        html = fragment(table, path, self._refresh)
+        if form == "fragment":
+            body: bytes = await flattenString(None, html)
+            return body
+        html = page(self.title, html, assets)
+        return b"<!DOCTYPE html>" + await flattenString(None, html)
 
-    @inlineCallbacks
-    def _words(
-        self, form: str, text: str, path: str, assets: str
-    ) -> Generator[Deferred[Any], Any, bytes]:
+    async def _message(self, form: str, text: str, path: str, assets: str) -> bytes:
         if form == "json":
             return json.dumps({"error": text}).encode("ascii")
         if form == "csv":
             return text.encode("utf-8", "backslashreplace")
-        html = words(text)
+        html = message(text)
         if form == "page":
             back = tags.p(tags.a("Show the chart", href=path))
             html = page(self.title, tags.div(html, back), assets, drawn=False)
-        body: bytes = yield flattenString(None, html)
+        body: bytes = await flattenString(None, html)
         return body
 
-    def _broken(self, failure: Failure, request: Request) -> None:
-        if request.finished or request._disconnected:
-            return
-        _log.failure("a chart cannot be shown", failure)
-        request.setResponseCode(INTERNAL_SERVER_ERROR)
-        request.finish()
 
-    def _axis_choice(self, axis: str, *, none: bool = True) -> Choice:
-        options = [(word, word) for word in self.metrica.axes]
-        if none:
-            options.insert(0, ("", "none"))
-        return Choice("axis", "By", axis, tuple(options))
+def _explain(error: AmountOverflow | BadQuery | StoreError) -> tuple[int, str]:
+    if isinstance(error, BadQuery):
+        return BAD_REQUEST, str(error)
+    if isinstance(error, AmountOverflow):
+        text = "a sum is beyond the largest float: choose a shorter time"
+        return BAD_REQUEST, text
+    # The error's text can contain the location of the store.
+    _log.failure("the store of a chart cannot be read")
+    return SERVICE_UNAVAILABLE, "the data cannot be read now; try again in a moment"
 
 
 def _path(request: Request) -> str:
-    # What Twisted has decoded is a path again, and never begins with two slashes.
+    # Encode again what Twisted decoded. The path never begins with two slashes.
     return "/" + quote(b"/".join(request.prepath or []).strip(b"/"))
 
 
 def _form(request: Request) -> str:
     """
-    The form of the answer: of the query, else what the Accept header likes best.
+    The form of the response: that of the query, else the one that the Accept header
+    prefers.
     """
-    asked = (request.args or {}).get(b"format")
-    if asked:
-        form: str = asked[-1].decode("utf-8", "replace")
+    formats = (request.args or {}).get(b"format")
+    if formats:
+        form: str = formats[-1].decode("utf-8", "replace")
         if form not in _TYPES:
             raise BadQuery(f"format={form!r}: must be one of {', '.join(_TYPES)}")
         return form

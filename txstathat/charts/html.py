@@ -1,5 +1,5 @@
 """
-Charts as HTML; twisted.web.template escapes every text.
+Charts as HTML. ``twisted.web.template`` escapes every text.
 """
 
 from __future__ import annotations
@@ -11,12 +11,16 @@ from twisted.web.template import Tag, tags
 
 from txstathat.charts.table import Choice, Number, Table
 
-__all__ = ["fragment", "number", "page", "words"]
+__all__ = ["fragment", "message", "number", "page"]
+
+_WITH_OFFSET = ("hour", "minute")
 
 
 def number(value: Number) -> str:
     """
-    A number as people read it: a float with 10 digits, nothing for no data.
+    Write a number for people: a float with 10 digits.
+
+    :param value: the number; ``None`` gives an empty text.
     """
     if value is None:
         return ""
@@ -25,17 +29,19 @@ def number(value: Number) -> str:
 
 def page(title: str, content: Tag, assets: str, *, drawn: bool = True) -> Tag:
     """
-    A whole page around a chart.
+    Make a whole page.
 
-    :param assets: the path of the files.
-    :param drawn: whether there is a chart to draw.
+    :param title: its title.
+    :param content: its content.
+    :param assets: the path of the scripts and the style sheet.
+    :param drawn: whether the content has a chart to draw.
     """
     head = [
         tags.meta(charset="utf-8"),
         tags.meta(name="viewport", content="width=device-width, initial-scale=1"),
         tags.meta(name="color-scheme", content="light dark"),
         tags.title(title),
-        # No picture, rather than a request for one that is not there.
+        # An empty icon saves the browser a request for one.
         tags.link(rel="icon", href="data:,"),
         tags.link(rel="stylesheet", href=f"{assets}/charts.css"),
     ]
@@ -48,21 +54,24 @@ def page(title: str, content: Tag, assets: str, *, drawn: bool = True) -> Tag:
     return tags.html(tags.head(*head), body, lang="en")
 
 
-def words(text: str) -> Tag:
+def message(text: str) -> Tag:
     """
-    Why there is no chart.
+    Make a message in place of a chart.
+
+    :param text: why the chart is not shown.
     """
-    return tags.p(text, role="alert", class_="txstathat-words")
+    return tags.p(text, role="alert", class_="txstathat-message")
 
 
 def fragment(table: Table, path: str, refresh: float) -> Tag:
     """
-    A chart: its controls, its picture (drawn by ``charts.js``), and its numbers.
+    Make a chart: its controls, its picture (drawn by ``charts.js``), and its numbers.
 
+    :param table: the numbers.
     :param path: the path at which the chart itself is served.
     :param refresh: seconds between updates, 0 for none.
     """
-    # The same in every answer, and another for each chart of a page.
+    # The same in every response, and different for each chart of a page.
     id = "chart-" + sha256(path.encode("utf-8")).hexdigest()[:8]
     figure = tags.section(
         tags.h2(table.title, id=f"{id}-title"),
@@ -72,10 +81,10 @@ def fragment(table: Table, path: str, refresh: float) -> Tag:
         tags.div(
             class_="txstathat-picture",
             role="img",
-            **{"aria-label": f"{table.title}: the numbers are in the table below"},
+            **{"aria-label": f"{table.title}: see the table below for the numbers"},
         ),
         tags.details(
-            tags.summary("Numbers"),
+            tags.summary("Show as table"),
             tags.div(_numbers(table, path), class_="txstathat-scroll"),
             tags.p(
                 tags.a("CSV", href=_link(table, path, "csv")),
@@ -107,7 +116,7 @@ def _controls(table: Table, path: str, id: str) -> Tag:
         key = f"{id}-{choice.name}"
         form(tags.label(f"{choice.label} ", _control(choice, key), **{"for": key}), " ")
     if table.choices:
-        form(tags.button("Show", type="submit"))
+        form(tags.button("Apply", type="submit"))
     return form
 
 
@@ -155,10 +164,12 @@ def _numbers(table: Table, path: str) -> Tag:
         cells = [tags.td(number(value)) for value in numbers]
         rows.append(tags.tr(tags.th(shown, scope="row"), *cells))
     if not rows:
-        rows = [tags.tr(tags.td("nothing yet", colspan=str(len(heads))))]
-    zone = f" (days and longer: {table.zone})" if table.scale else ""
+        rows = [tags.tr(tags.td("No data yet", colspan=str(len(heads))))]
+    caption = table.title
+    if table.scale and table.scale not in _WITH_OFFSET:
+        caption += f". Times in {table.zone}"
     return tags.table(
-        tags.caption(f"{table.title}{zone}"),
+        tags.caption(caption),
         tags.thead(tags.tr(*heads)),
         tags.tbody(*rows),
     )

@@ -1,53 +1,62 @@
 """
-Parts of a whole: how much each choice of an axis has.
+Pies: the share of each choice of an axis.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from typing import Any, ClassVar
 
-from twisted.internet.defer import Deferred, inlineCallbacks
-
-from txstathat.charts.chart import Chart
+from txstathat.charts.metrica_chart import MetricaChart
 from txstathat.charts.query import Query, measures
-from txstathat.charts.table import Choice, Number, Table
+from txstathat.charts.table import Number, Table
 from txstathat.metrica import Metrica
 from txstathat.metrica.calendar import SCALES
 from txstathat.points.exact import add_up
 
-__all__ = ["MAX_SLICES", "NONE", "OTHER", "PieChart", "choice_text"]
+__all__ = ["MAX_SLICES", "NONE", "OTHER", "PieChart", "choice_text", "rounded"]
 
-#: How many choices a pie tells apart; the rest are one slice.
+#: How many choices have a slice of their own; the rest share one.
 MAX_SLICES = 20
-#: What is left over is called.
+#: The label of the choices that share a slice or a line.
 OTHER = "(other)"
-#: Events without a choice on the axis.
+#: The label of the events that have no choice on the axis.
 NONE = "(none)"
 
 
 def choice_text(choice: Any) -> str:
     """
-    A choice as a label: the last part of a path, and what is not empty to the eye.
+    Write a choice as a label.
+
+    :param choice: the choice; of a path the last part is used.
+    :returns: a visible text, also for an empty choice.
     """
     text = str(choice[-1] if isinstance(choice, tuple) else choice)
     return text if text.strip() else f"({text!r})"
 
 
-class PieChart(Chart):
+def rounded(n: Any) -> Any:
     """
-    A pie of the choices of an axis, in a timespan. Its slices add up to the total: what
-    had no choice is a slice of its own.
+    Remove the rounding errors of a sum or difference of floats.
 
-    Query: ``axis``; ``measure`` (``total``, and of an averaged Metrica ``count``); a
+    :param n: a number; an ``int`` is returned as it is.
+    """
+    return round(n, 9) if isinstance(n, float) else n
+
+
+class PieChart(MetricaChart):
+    """
+    A pie of the choices of an axis, in a timespan. The slices add up to the total:
+    events without a choice are a slice of their own.
+
+    Query: ``axis``; ``measure`` (``total``; for an averaged Metrica also ``count``); a
     timespan, by ``year``, ``month``, ``day``, ``hour``, ``minute`` (all time by
     default); ``filter.AXIS`` for a choice of another axis, or for the parts of a path,
-    of which the level below is told.
+    to show the level below it.
 
-    :param metrica: what is shown.
-    :param axis: the axis that is shown if the query names none.
+    :param metrica: the Metrica to show.
+    :param axis: the axis to show if the query names none.
     :param options: ``title``, ``refresh`` and ``assets``, as for
-        :class:`~txstathat.charts.chart.Chart`.
+        :class:`~txstathat.charts.MetricaChart`.
     :raises ValueError: if the Metrica has no such axis.
     """
 
@@ -62,35 +71,33 @@ class PieChart(Chart):
             )
         self._axis = axis
 
-    @inlineCallbacks
-    def read(self, query: Query) -> Generator[Deferred[Any], Any, Table]:
+    async def read(self, query: Query) -> Table:
         """
         See :meth:`.Chart.read`.
         """
-        axis = query.one_of("axis", list(self.metrica.axes), self._axis)
-        shown = [word for word in measures(self.metrica) if word != "average"]
-        measure = query.one_of("measure", shown, shown[0])
-        chosen: Any = self.metrica.values().timespan(**query.timespan())
-        chosen = chosen.filter(**query.filters(self.metrica))
+        metrica = self.metrica
+        axis = query.one_of("axis", list(metrica.axes), self._axis)
+        allowed = [word for word in measures(metrica) if word != "average"]
+        measure = query.one_of("measure", allowed, allowed[0])
+        selection: Any = metrica.values().timespan(**query.timespan())
+        selection = selection.filter(**query.filters(metrica))
         if measure == "count":
-            parts = yield chosen.iterate_counts(axis)
-            total = yield chosen.count()
+            parts = await selection.iterate_counts(axis)
+            total = await selection.count()
         else:
-            parts = yield chosen.iterate(axis)
-            total = yield chosen.total()
-        choices = [Choice("axis", "By", axis, tuple((w, w) for w in self.metrica.axes))]
-        if len(shown) > 1:
-            choices.append(
-                Choice("measure", "Measure", measure, tuple((w, w) for w in shown))
-            )
+            parts = await selection.iterate(axis)
+            total = await selection.total()
         return Table(
             "pie",
             self.title,
             [axis, measure],
             _slices(parts, total),
             total=total,
-            zone=self.metrica.tz,
-            choices=choices,
+            zone=metrica.tz,
+            choices=[
+                self.axis_choice(axis, none=False),
+                *self.measure_choices(measure, "average"),
+            ],
             hidden=query.pairs("axis", "measure", "format"),
         )
 
@@ -105,10 +112,3 @@ def _slices(parts: list[tuple[Any, Any]], total: Any) -> list[tuple[Any, list[Nu
     if left:
         rows.append((NONE, [left]))
     return rows
-
-
-def rounded(n: Any) -> Any:
-    """
-    A sum or difference of floats without what only adding them made of it.
-    """
-    return round(n, 9) if isinstance(n, float) else n

@@ -1,5 +1,5 @@
 """
-What a viewer asks of a chart: the query of its URL, checked.
+The query parameters of a chart's URL, checked.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Any
 from txstathat.metrica import AveragedMetrica, HierarchicalAxis, Metrica
 from txstathat.metrica.calendar import SCALES
 
-__all__ = ["MAX_BACK", "BadQuery", "Query", "Window", "measures"]
+__all__ = ["MAX_BACK", "BadQuery", "Query", "TimeRange", "measures"]
 
-#: How many stretches of time one chart may show.
+#: How many years, months, days, hours or minutes one chart may show.
 MAX_BACK = 2_000
 #: The prefix of the parameters that filter by a choice: ``filter.gender=girl``.
 FILTER = "filter."
-#: How far back each scale shows by default, in stretches.
+#: How many units of each scale a chart shows by default.
 _BACK = {"year": 5, "month": 12, "day": 30, "hour": 48, "minute": 60}
 
 
@@ -25,14 +25,19 @@ class BadQuery(ValueError):
     """A query that cannot be answered; its text says why."""
 
 
-class Window:
+class TimeRange:
     """
-    The latest stretches of a scale.
+    The latest years, months, days, hours or minutes.
 
-    :ivar scale: the scale.
-    :ivar back: how many there are.
-    :ivar since: lies in the first.
-    :ivar until: lies in the last: now.
+    :param metrica: its clock and its calendar are used.
+    :param scale: the unit, one of :data:`~txstathat.metrica.calendar.SCALES`.
+    :param back: how many units, the current one included; at least 1.
+    :raises BadQuery: if the range would begin before the year 1.
+
+    :ivar scale: the unit.
+    :ivar back: how many units.
+    :ivar since: an aware time in the first unit.
+    :ivar until: the current time, in the Metrica's zone.
     """
 
     def __init__(self, metrica: Metrica, scale: str, back: int) -> None:
@@ -43,7 +48,9 @@ class Window:
         try:
             self.since = self._first(now)
         except (OverflowError, ValueError):
-            raise BadQuery(f"back={back}: there are not so many {scale}s") from None
+            raise BadQuery(
+                f"back={back}: the calendar does not go back {back} {scale}s"
+            ) from None
 
     def _first(self, now: datetime) -> datetime:
         before = self.back - 1
@@ -51,7 +58,7 @@ class Window:
             return now - timedelta(minutes=before)
         if self.scale == "hour":
             return now - timedelta(hours=before)
-        # The calendar's stretches differ in length: count them by their numbers.
+        # Days, months and years differ in length: count by calendar date.
         today = self.until.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
         if self.scale == "day":
             return today - timedelta(days=before)
@@ -62,10 +69,11 @@ class Window:
 
 class Query:
     """
-    The parameters of a request for a chart.
+    The query parameters of a request for a chart. Its methods raise :class:`BadQuery`
+    for a parameter with a bad value.
 
-    :param args: as :attr:`.Request.args` has them.
-    :raises BadQuery: out of its methods, for what cannot be answered.
+    :param args: the parameters, in the form of :attr:`.Request.args`.
+    :raises BadQuery: if they are not UTF-8.
     """
 
     def __init__(self, args: Mapping[bytes, Sequence[bytes]]) -> None:
@@ -79,18 +87,24 @@ class Query:
 
     def check_names(self, known: Sequence[str]) -> None:
         """
-        Refuse parameters that the chart doesn't have.
+        Refuse parameters that the chart does not have.
+
+        :param known: the names of its parameters, without the filters.
         """
         for name in self._args:
             if name not in known and not name.startswith(FILTER):
                 raise BadQuery(
-                    f"{name!r} is no parameter here; these are: {', '.join(known)}, "
-                    f"and {FILTER}AXIS"
+                    f"{name!r} is not a parameter of this chart; use one of: "
+                    f"{', '.join(known)}, {FILTER}AXIS"
                 )
 
     def one_of(self, name: str, allowed: Sequence[str], default: str) -> str:
         """
-        A parameter that is one of several words.
+        Read a parameter that is one of several words.
+
+        :param name: the parameter.
+        :param allowed: the words.
+        :param default: the value where the query does not have the parameter.
         """
         value = self._args.get(name, [default])[-1]
         if value not in allowed:
@@ -102,7 +116,12 @@ class Query:
 
     def whole(self, name: str, default: int | None, low: int, high: int) -> int | None:
         """
-        A parameter that is a whole number; an empty one is the default.
+        Read a parameter that is a whole number.
+
+        :param name: the parameter.
+        :param default: the value where the parameter is missing or empty.
+        :param low: the lowest number allowed.
+        :param high: the highest number allowed.
         """
         text = self._args.get(name, [""])[-1]
         if not text:
@@ -113,19 +132,22 @@ class Query:
             raise BadQuery(f"{name}={text}: must be from {low} to {high}")
         return int(text)
 
-    def window(self, metrica: Metrica) -> Window:
+    def time_range(self, metrica: Metrica) -> TimeRange:
         """
-        How far back to look (``back``), and in which ``scale``.
+        Read ``scale`` and ``back``.
+
+        :param metrica: the Metrica that has the scales.
         """
         default = "hour" if "hour" in metrica.scales else metrica.scales[-1]
         scale = self.one_of("scale", metrica.scales, default)
         back = self.whole("back", _BACK[scale], 1, MAX_BACK)
         assert back is not None
-        return Window(metrica, scale, back)
+        return TimeRange(metrica, scale, back)
 
     def timespan(self) -> dict[str, int]:
         """
-        A timespan: ``year`` and so on, each with all coarser ones.
+        Read a timespan: ``year``, ``month``, ``day``, ``hour`` and ``minute``, as far
+        as the query has them.
         """
         span: dict[str, int] = {}
         for scale in SCALES:
@@ -136,7 +158,10 @@ class Query:
 
     def filters(self, metrica: Metrica) -> dict[str, Any]:
         """
-        The choices to filter by; of a path, each part is given once more.
+        Read the choices to filter by. The parts of a path are repeated parameters.
+
+        :param metrica: the Metrica that has the axes.
+        :returns: choices by axis, for :meth:`.Selection.filter`.
         """
         found: dict[str, Any] = {}
         for name, values in self._args.items():
@@ -146,7 +171,7 @@ class Query:
             axis = metrica.axes.get(word)
             if axis is None:
                 raise BadQuery(
-                    f"{name}: there is no axis {word!r}; "
+                    f"{name}: no axis {word!r}; "
                     f"the axes are: {', '.join(metrica.axes) or 'none'}"
                 )
             hierarchical = isinstance(axis, HierarchicalAxis)
@@ -155,7 +180,9 @@ class Query:
 
     def pairs(self, *without: str) -> list[tuple[str, str]]:
         """
-        The parameters as they came, but for some.
+        List the parameters in their order.
+
+        :param without: names to leave out.
         """
         return [
             (name, value)
@@ -167,10 +194,12 @@ class Query:
 
 def measures(metrica: Metrica) -> tuple[str, ...]:
     """
-    What can be shown of a Metrica: its totals, and counts and averages if it has them.
-    The first is shown if the query names none: how many requests there were says more
-    than the sum of their milliseconds.
+    What a chart can show of a Metrica, the default first: the total; for an averaged
+    Metrica also the count and the average.
+
+    :param metrica: the Metrica.
     """
     if isinstance(metrica, AveragedMetrica):
+        # The number of requests says more than the sum of their milliseconds.
         return ("count", "average", "total")
     return ("total",)

@@ -1,5 +1,5 @@
 """
-What a chart shows: the numbers, before they are a picture, a page, JSON or CSV.
+The numbers of a chart, from which its picture, page, JSON and CSV are made.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ Number: TypeAlias = int | float | None
 @dataclass(frozen=True)
 class Choice:
     """
-    A control with which the viewer changes the query.
+    A control that changes one parameter of the query.
 
     :ivar name: the parameter.
-    :ivar label: what the viewer reads.
-    :ivar value: what it is now.
-    :ivar options: values and their texts; none for a number to be typed.
+    :ivar label: its name for the viewer.
+    :ivar value: the current value.
+    :ivar options: the values and their texts; empty for a field to type a number in.
     """
 
     name: str
@@ -41,17 +41,17 @@ class Table:
     Rows of numbers, each with a label, and how to draw them.
 
     :ivar kind: ``pie``, ``bars``, ``lines`` or ``panels``.
-    :ivar title: what it is about.
-    :ivar columns: what the label is, and then what each number is.
-    :ivar rows: labels with their numbers. A label is a text, or the beginning of a
-        stretch of time as a datetime in the Metrica's zone.
-    :ivar total: the sum over all that is shown, where that has a meaning.
-    :ivar scale: the scale of stretches of time.
-    :ivar zone: the zone of days and longer stretches.
-    :ivar links: for each row the query that zooms in on it, if there is one.
-    :ivar trail: the coarser timespans: texts and queries.
-    :ivar choices: the viewer's controls.
-    :ivar hidden: the rest of the query, to be kept by the controls.
+    :ivar title: the heading.
+    :ivar columns: the heading of the labels, then that of each number.
+    :ivar rows: labels with their numbers. A label is a text, or the beginning of a time
+        bucket as a datetime in the Metrica's zone.
+    :ivar total: the sum of all that is shown; ``None`` where a sum has no meaning.
+    :ivar scale: the scale of the time buckets; ``None`` if the labels are texts.
+    :ivar zone: the time zone of days, months and years.
+    :ivar links: for each row the query that zooms in on it; empty if there is none.
+    :ivar trail: texts and queries of the coarser timespans.
+    :ivar choices: the controls.
+    :ivar hidden: the other parameters of the query, which the controls preserve.
     """
 
     kind: str
@@ -68,8 +68,10 @@ class Table:
 
     def label(self, row: int) -> str:
         """
-        A row's label as text: hours and minutes with their offset from UTC, days and
-        longer as the calendar of the Metrica's zone has them.
+        A row's label as text: hours and minutes with their offset from UTC; days,
+        months and years as dates of the Metrica's zone.
+
+        :param row: the index of the row.
         """
         label = self.rows[row][0]
         if isinstance(label, str):
@@ -80,9 +82,9 @@ class Table:
 
     def as_json(self) -> bytes:
         """
-        As a JSON object.
+        Write the table as a JSON object.
         """
-        thing: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "kind": self.kind,
             "title": self.title,
             "scale": self.scale,
@@ -92,12 +94,12 @@ class Table:
             "rows": [[self.label(n), *row[1]] for n, row in enumerate(self.rows)],
         }
         if self.links:
-            thing["links"] = self.links
-        return json.dumps(thing, allow_nan=False).encode("ascii")
+            fields["links"] = self.links
+        return json.dumps(fields, allow_nan=False).encode("ascii")
 
     def as_csv(self) -> bytes:
         """
-        As CSV with a line of headings, in UTF-8.
+        Write the table as CSV with a line of headings, in UTF-8.
         """
         text = io.StringIO()
         writer = csv.writer(text)

@@ -1,82 +1,81 @@
 """
-What happened when: a timespan by its parts, with the way in and out.
+Timelines: the parts of a timespan, to zoom into and out of.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
-from twisted.internet.defer import Deferred, inlineCallbacks
-
-from txstathat.charts.chart import Chart
+from txstathat.charts.metrica_chart import MetricaChart
 from txstathat.charts.query import BadQuery, Query, measures
-from txstathat.charts.table import Choice, Table
+from txstathat.charts.table import Table
 from txstathat.metrica.calendar import SCALES
 
 __all__ = ["TimelineChart"]
 
+_SUFFIX = {"total": "", "count": "_counts", "average": "_averages"}
 
-class TimelineChart(Chart):
+
+class TimelineChart(MetricaChart):
     """
-    Bars for the parts of a timespan: the years of everything, the months of a year, and
-    so on down to the minutes of an hour. A bar (and a line of the table) leads into its
-    part; the total stays what it was on the way out.
+    Bars for the parts of a timespan: all years, the months of a year, and so on down to
+    the minutes of an hour. A click on a bar, or on its line in the table, zooms in.
 
-    Query: ``measure`` (``total``, and of an averaged Metrica ``count`` or ``average``);
-    a timespan, by ``year``, ``month``, ``day``, ``hour`` (all time by default);
-    ``filter.AXIS``. It is made as a :class:`~txstathat.charts.chart.Chart` is.
+    Query: ``measure`` (``total``; for an averaged Metrica also ``count`` or
+    ``average``); a timespan, by ``year``, ``month``, ``day``, ``hour`` (all time by
+    default); ``filter.AXIS``. The parameters of the class are those of
+    :class:`~txstathat.charts.MetricaChart`.
     """
 
     parameters: ClassVar[tuple[str, ...]] = ("measure", *SCALES[:-1])
 
-    @inlineCallbacks
-    def read(self, query: Query) -> Generator[Deferred[Any], Any, Table]:
+    async def read(self, query: Query) -> Table:
         """
         See :meth:`.Chart.read`.
         """
         metrica = self.metrica
         measure = query.one_of("measure", measures(metrica), measures(metrica)[0])
         span = query.timespan()
-        chosen: Any = metrica.values().timespan(**span)
-        chosen = chosen.filter(**query.filters(metrica))
+        selection: Any = metrica.values().timespan(**span)
+        selection = selection.filter(**query.filters(metrica))
         scale = SCALES[len(span)]
         if scale not in metrica.scales:
             raise BadQuery(
-                f"{metrica.name!r} keeps no {scale}s, only: {', '.join(metrica.scales)}"
+                f"{metrica.name!r} does not count by {scale}, "
+                f"only by {', '.join(metrica.scales)}"
             )
-        suffix = {"total": "", "count": "_counts", "average": "_averages"}[measure]
-        if span:
-            first, last = _bounds(span)
-            timeserie = getattr(chosen, f"timeserie{suffix}")
-            rows = yield timeserie(first, last, scale)
-        else:
-            years = yield getattr(chosen, f"iterate{suffix}")()
-            rows = [(datetime(year, 1, 1), n) for year, n in years]
-        total = yield getattr(chosen, measure)()
+        rows = await _bars(selection, span, scale, measure)
+        total = await getattr(selection, measure)()
         rest = query.pairs("format", *SCALES)
-        choices = []
-        if len(measures(metrica)) > 1:
-            options = tuple((word, word) for word in measures(metrica))
-            choices.append(Choice("measure", "Measure", measure, options))
         return Table(
             "bars",
             self.title,
             [scale, measure],
-            [(begins, [n]) for begins, n in rows],
+            [(begin, [n]) for begin, n in rows],
             total=total if measure != "average" else None,
             scale=scale,
             zone=metrica.tz,
-            links=_links([begins for begins, _ in rows], span, scale, metrica, rest),
+            links=_links([begin for begin, _ in rows], span, scale, metrica, rest),
             trail=_trail(span, rest),
-            choices=choices,
+            choices=self.measure_choices(measure),
             hidden=[
                 *query.pairs("format", "measure", *SCALES),
                 *((word, str(number)) for word, number in span.items()),
             ],
         )
+
+
+async def _bars(
+    selection: Any, span: dict[str, int], scale: str, measure: str
+) -> list[tuple[datetime, Any]]:
+    if span:
+        timeserie = getattr(selection, f"timeserie{_SUFFIX[measure]}")
+        rows: list[tuple[datetime, Any]] = await timeserie(*_bounds(span), scale)
+        return rows
+    years = await getattr(selection, f"iterate{_SUFFIX[measure]}")()
+    return [(datetime(year, 1, 1), n) for year, n in years]
 
 
 def _bounds(span: dict[str, int]) -> tuple[datetime, datetime]:

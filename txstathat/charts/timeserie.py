@@ -1,27 +1,24 @@
 """
-How it went: lines over the latest stretches of time.
+Lines over the latest years, months, days, hours or minutes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from datetime import datetime
 from typing import Any, ClassVar
 
-from twisted.internet.defer import Deferred, inlineCallbacks
-
-from txstathat.charts.chart import Chart
+from txstathat.charts.metrica_chart import MetricaChart
 from txstathat.charts.pie import OTHER, choice_text, rounded
-from txstathat.charts.query import Query, Window, measures
+from txstathat.charts.query import Query, TimeRange, measures
 from txstathat.charts.table import Choice, Number, Table
 from txstathat.points.exact import add_up
 
 __all__ = ["MAX_LINES", "MAX_RANKED", "TimeserieChart", "latest_choices"]
 
-#: How many choices have a line of their own; the rest are one line.
+#: How many choices have a line of their own; the rest share one.
 MAX_LINES = 8
-#: How many choices are looked at closely: those with the most since the year began in
-#: which the window begins.
+#: How many choices are read in detail: those with the most in the years that the time
+#: range touches.
 MAX_RANKED = 50
 _SERIES = {
     "total": "timeserie",
@@ -30,44 +27,42 @@ _SERIES = {
 }
 
 
-@inlineCallbacks
-def latest_choices(
-    chosen: Any, axis: str, window: Window
-) -> Generator[Deferred[Any], Any, list[Any]]:
+async def latest_choices(selection: Any, axis: str, time_range: TimeRange) -> list[Any]:
     """
-    The choices of an axis worth looking at, at most :data:`MAX_RANKED`.
+    The choices of an axis that matter most in a time range.
 
-    :param chosen: the selection.
-    :returns: fires with them.
+    :param selection: the selection to read.
+    :param axis: the axis.
+    :param time_range: the time range.
+    :returns: at most :data:`MAX_RANKED` choices.
     """
-    choices: list[Any] = yield chosen.choices(axis)
+    choices: list[Any] = await selection.choices(axis)
     if len(choices) <= MAX_RANKED:
         return choices
     weights = dict.fromkeys(choices, 0)
-    for year in range(window.since.year, window.until.year + 1):
-        parts = yield chosen.timespan(year=year).iterate(axis)
+    for year in range(time_range.since.year, time_range.until.year + 1):
+        parts = await selection.timespan(year=year).iterate(axis)
         for choice, n in parts:
             weights[choice] = weights.get(choice, 0) + n
-    return sorted(weights, key=lambda choice: weights[choice], reverse=True)[
-        :MAX_RANKED
-    ]
+    ranked = sorted(weights, key=lambda choice: weights[choice], reverse=True)
+    return ranked[:MAX_RANKED]
 
 
-class TimeserieChart(Chart):
+class TimeserieChart(MetricaChart):
     """
-    Lines over the latest stretches of time: of everything, or one for each choice of an
-    axis, at most :data:`MAX_LINES`; what the other choices had, and what had none, is
-    one more line.
+    Lines over the latest years, months, days, hours or minutes: one line of everything,
+    and one for each choice of an axis, at most :data:`MAX_LINES`. The other choices,
+    and events without a choice, share one more line.
 
     Query: ``axis`` (empty for none); ``scale`` (``hour`` by default); ``back``, how
-    many stretches (by default 60 minutes, 48 hours, 30 days, 12 months or 5 years);
-    ``total``, ``0`` to hide the line of everything; ``measure`` (``total``, and of an
-    averaged Metrica ``count`` or ``average``); ``filter.AXIS``.
+    many units of the scale (by default 60 minutes, 48 hours, 30 days, 12 months or 5
+    years); ``total``, ``0`` to hide the line of everything; ``measure`` (``total``; for
+    an averaged Metrica also ``count`` or ``average``); ``filter.AXIS``.
 
-    :param metrica: what is shown.
-    :param axis: the axis that is shown if the query names none; ``None`` for none.
+    :param metrica: the Metrica to show.
+    :param axis: the axis to show if the query names none; ``None`` for none.
     :param options: ``title``, ``refresh`` and ``assets``, as for
-        :class:`~txstathat.charts.chart.Chart`.
+        :class:`~txstathat.charts.MetricaChart`.
     :raises ValueError: if the Metrica has no such axis.
     """
 
@@ -85,110 +80,95 @@ class TimeserieChart(Chart):
             raise ValueError(f"{metrica.name!r} has no axis {axis!r}")
         self._axis = axis or ""
 
-    @inlineCallbacks
-    def read(self, query: Query) -> Generator[Deferred[Any], Any, Table]:
+    async def read(self, query: Query) -> Table:
         """
         See :meth:`.Chart.read`.
         """
         metrica = self.metrica
         axis = query.one_of("axis", ["", *metrica.axes], self._axis)
-        window = query.window(metrica)
+        time_range = query.time_range(metrica)
         measure = query.one_of("measure", measures(metrica), measures(metrica)[0])
         with_total = query.one_of("total", ["0", "1"], "1") == "1"
-        chosen: Any = metrica.values().filter(**query.filters(metrica))
+        selection: Any = metrica.values().filter(**query.filters(metrica))
 
-        everything = yield self._series(chosen, window, measure)
-        times = [begins for begins, _ in everything]
+        totals = await _series(selection, time_range, measure)
         lines: dict[str, list[Number]] = {}
         if axis:
-            lines = yield self._lines(chosen, axis, window, measure, everything)
+            lines = await _lines(selection, axis, time_range, measure, totals)
         if with_total or not axis:
-            lines = {"total": [n for _, n in everything], **lines}
-        total = self._sum(everything, measure)
+            lines = {"total": [n for _, n in totals], **lines}
         return Table(
             "lines",
             self.title,
-            [window.scale, *(name for name in lines)],
-            _rows(times, list(lines.values())),
-            total=total,
-            scale=window.scale,
+            [time_range.scale, *lines],
+            _rows([begin for begin, _ in totals], list(lines.values())),
+            total=None
+            if measure == "average"
+            else rounded(add_up(n for _, n in totals)),
+            scale=time_range.scale,
             zone=metrica.tz,
-            choices=self._choices(axis, window, measure, with_total),
+            choices=self._choices(axis, time_range, measure, with_total),
             hidden=query.pairs("format", *self.parameters),
         )
 
-    def _series(
-        self, chosen: Any, window: Window, measure: str
-    ) -> Deferred[list[tuple[datetime, Any]]]:
-        ask = getattr(chosen, _SERIES[measure])
-        asked: Deferred[list[tuple[datetime, Any]]] = ask(
-            window.since, window.until, window.scale
-        )
-        return asked
-
-    @inlineCallbacks
-    def _lines(
-        self,
-        chosen: Any,
-        axis: str,
-        window: Window,
-        measure: str,
-        everything: list[tuple[datetime, Any]],
-    ) -> Generator[Deferred[Any], Any, dict[str, list[Number]]]:
-        choices = yield latest_choices(chosen, axis, window)
-        found = []
-        for choice in choices:
-            series = yield self._series(
-                chosen.filter(**{axis: choice}), window, measure
-            )
-            numbers = [n for _, n in series]
-            found.append((choice, numbers))
-        found.sort(key=lambda one: sum(abs(n or 0) for n in one[1]), reverse=True)
-        shown = [one for one in found[:MAX_LINES] if any(n for n in one[1])]
-        lines: dict[str, list[Number]] = {}
-        for choice, numbers in shown:
-            lines[_unused(choice_text(choice), lines)] = numbers
-        if measure != "average":
-            # What is left of a sum is a sum; of an average it is not.
-            rest = [
-                rounded(add_up([n, *(-numbers[at] for _, numbers in shown)]))
-                for at, (_, n) in enumerate(everything)
-            ]
-            if any(rest):
-                lines[_unused(OTHER, lines)] = rest
-        return lines
-
-    def _sum(self, everything: list[tuple[datetime, Any]], measure: str) -> Any:
-        if measure == "average":
-            return None
-        return rounded(add_up(n for _, n in everything))
-
     def _choices(
-        self, axis: str, window: Window, measure: str, with_total: bool
+        self, axis: str, time_range: TimeRange, measure: str, with_total: bool
     ) -> list[Choice]:
-        choices = []
-        if self.metrica.axes:
-            choices.append(self._axis_choice(axis))
-        scales = tuple((word, word) for word in self.metrica.scales)
-        choices.append(Choice("scale", "Scale", window.scale, scales))
-        choices.append(Choice("back", "Back", str(window.back)))
-        if len(measures(self.metrica)) > 1:
-            options = tuple((word, word) for word in measures(self.metrica))
-            choices.append(Choice("measure", "Measure", measure, options))
+        choices = [self.axis_choice(axis)] if self.metrica.axes else []
+        choices += self.range_choices(time_range)
+        choices += self.measure_choices(measure)
         if axis:
             options = (("1", "shown"), ("0", "hidden"))
             choices.append(Choice("total", "Total", str(int(with_total)), options))
         return choices
 
 
+async def _series(
+    selection: Any, time_range: TimeRange, measure: str
+) -> list[tuple[datetime, Any]]:
+    read = getattr(selection, _SERIES[measure])
+    series: list[tuple[datetime, Any]] = await read(
+        time_range.since, time_range.until, time_range.scale
+    )
+    return series
+
+
+async def _lines(
+    selection: Any,
+    axis: str,
+    time_range: TimeRange,
+    measure: str,
+    totals: list[tuple[datetime, Any]],
+) -> dict[str, list[Number]]:
+    found = []
+    for choice in await latest_choices(selection, axis, time_range):
+        chosen = selection.filter(**{axis: choice})
+        series = await _series(chosen, time_range, measure)
+        found.append((choice, [n for _, n in series]))
+    found.sort(key=lambda one: sum(abs(n or 0) for n in one[1]), reverse=True)
+    shown = [one for one in found[:MAX_LINES] if any(one[1])]
+    lines: dict[str, list[Number]] = {}
+    for choice, numbers in shown:
+        lines[_unused(choice_text(choice), lines)] = numbers
+    if measure != "average":
+        # Averages of the rest cannot be had by subtracting; sums can.
+        rest = [
+            rounded(add_up([n, *(-numbers[at] for _, numbers in shown)]))
+            for at, (_, n) in enumerate(totals)
+        ]
+        if any(rest):
+            lines[_unused(OTHER, lines)] = rest
+    return lines
+
+
 def _unused(name: str, lines: dict[str, Any]) -> str:
-    # A choice may be called what another line is called.
+    # A choice can have the same name as another line.
     while name in lines or name == "total":
         name += "'"
     return name
 
 
 def _rows(
-    times: list[datetime], lines: list[list[Number]]
+    begins: list[datetime], lines: list[list[Number]]
 ) -> list[tuple[str | datetime, list[Number]]]:
-    return [(begins, [line[n] for line in lines]) for n, begins in enumerate(times)]
+    return [(begin, [line[n] for line in lines]) for n, begin in enumerate(begins)]

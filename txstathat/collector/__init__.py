@@ -1,3 +1,3 @@
 """
-A StatHat of your own.
+A StatHat of your own: the server.
 """

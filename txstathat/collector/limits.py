@@ -1,25 +1,22 @@
 """
-What a request to the collector may hold at most, and the paths that take points.
+Limits of a request with points, and the paths that accept points.
 """
 
 __all__ = [
     "MAX_BATCH",
-    "MAX_BATCH_ID",
     "MAX_BODY",
     "MAX_FIELDS",
     "MAX_FORM",
     "PATHS",
 ]
 
-#: The most points that one request may hold, after ``~`` names are taken apart.
+#: The largest number of points in a request, after names with ``~`` are expanded.
 MAX_BATCH = 10_000
 #: The largest body of a request, in bytes.
 MAX_BODY = 1_048_576
-#: The largest form, in bytes; it holds one point.
+#: The largest form, in bytes. A form holds one point.
 MAX_FORM = 65_536
-#: The most fields that a form may have.
+#: The largest number of fields in a form.
 MAX_FIELDS = 20
-#: The most characters of an ``Idempotency-Key``.
-MAX_BATCH_ID = 255
-#: The paths of the API.
+#: The paths of the API that accept points.
 PATHS = ("/ez", "/c", "/v")

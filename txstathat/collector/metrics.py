@@ -1,5 +1,5 @@
 """
-The collector's own numbers.
+The collector's own metrics.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from txstathat.errors import StoreError
 
 __all__ = ["BUCKETS", "CollectorMetrics"]
 
-#: The upper bounds, in seconds, between which the times that posts took are counted.
+#: The upper bounds, in seconds, of the histogram of how long requests take.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
 class CollectorMetrics:
     """
-    Counts what comes in.
+    Counts requests, connections and notifications.
 
-    :param now: a clock that is never set, in seconds.
+    :param now: returns the monotonic time in seconds.
 
-    :ivar points: how many points were kept.
-    :ivar batches: how many requests were kept.
-    :ivar repeated: how many requests had been kept before.
-    :ivar refusals: how many were refused, by status.
-    :ivar connections: how many connections are open.
-    :ivar cut: how many were closed to make room.
-    :ivar notices_sent: how many times an alert was told.
-    :ivar notices_failed: how many attempts to tell one failed.
-    :ivar notices_dropped: how much of alerts was given up without being told.
-    :ivar latencies: how many kept requests took how long: one more than
-        :data:`BUCKETS`, of which the last is for all that took longer.
-    :ivar seconds: how long they took together.
+    :ivar points: the number of points stored.
+    :ivar batches: the number of requests whose points were stored.
+    :ivar repeated: the number of requests that repeated a stored one.
+    :ivar refusals: the number of refused requests, by HTTP status.
+    :ivar connections: the number of open connections.
+    :ivar cut: the number of connections closed to make room for others.
+    :ivar notices_sent: the number of alert notices delivered.
+    :ivar notices_failed: the number of failed attempts to deliver one.
+    :ivar notices_dropped: the number of notices given up.
+    :ivar latencies: how many accepted requests fell into each bucket: one for each of
+        :data:`BUCKETS`, and a last one for all that took longer.
+    :ivar seconds: how long all accepted requests took together.
     """
 
     def __init__(self, now: Callable[[], float] = monotonic) -> None:
@@ -52,13 +52,13 @@ class CollectorMetrics:
         self.latencies = [0] * (len(BUCKETS) + 1)
         self.seconds = 0.0
 
-    def kept(self, points: int, new: bool, began: float) -> None:
+    def stored(self, points: int, new: bool, began: float) -> None:
         """
-        Note a request whose points are kept.
+        Count a request whose points are stored.
 
-        :param points: how many they are.
-        :param new: whether they had not been kept before.
-        :param began: when it came.
+        :param points: the number of its points.
+        :param new: ``False`` if it repeated a request whose points were stored before.
+        :param began: when it arrived, as ``now`` returns it.
         """
         if new:
             self.points += points
@@ -71,7 +71,9 @@ class CollectorMetrics:
 
     def refused(self, error: BaseException) -> None:
         """
-        Note a request that is refused.
+        Count a refused request.
+
+        :param error: the reason.
         """
         if isinstance(error, Refusal):
             self.refusals[error.http_status] += 1

@@ -1,5 +1,5 @@
 """
-What a collector is told from outside, by ``twist stathat`` and ``txstathat serve``.
+Options that ``twist stathat`` and ``txstathat serve`` share.
 """
 
 from __future__ import annotations
@@ -15,22 +15,31 @@ from txstathat.errors import InvalidTimeframe
 from txstathat.metrica.calendar import SCALES
 from txstathat.points.timeframe import Span
 
-__all__ = ["STORE", "address_text", "parse_keep", "read_webhooks", "write_keys"]
+__all__ = [
+    "STORE",
+    "default_retention",
+    "listen_url",
+    "parse_retention",
+    "read_webhooks",
+    "write_keys",
+]
 
-#: Where stats are kept, by default.
+#: The URL of the default store.
 STORE = "sqlite:txstathat.sqlite"
 
 _DAY = 86_400
 
 
-def parse_keep(texts: Iterable[str]) -> dict[str, float | None]:
+def parse_retention(texts: Iterable[str]) -> dict[str, float | None]:
     """
-    Read how long detail is kept: ``minute=7d``, ``day=forever``.
+    Parse how long detail is stored: ``minute=7d``, ``day=forever``.
 
-    :param texts: each a scale, ``=``, and a number with one of ``m h d w M y``.
-    :raises ValueError: if one of them is not.
+    :param texts: each is a scale, ``=``, and ``forever`` or a number with one of the
+        units ``m h d w M y``.
+    :returns: seconds by scale; ``None`` for ever.
+    :raises ValueError: if one of them is not valid.
     """
-    kept: dict[str, float | None] = {}
+    retention: dict[str, float | None] = {}
     for text in texts:
         scale, _, span = text.partition("=")
         if scale not in SCALES:
@@ -38,24 +47,24 @@ def parse_keep(texts: Iterable[str]) -> dict[str, float | None]:
                 f"{text!r} must be like minute=7d; scales are {', '.join(SCALES)}"
             )
         if span == "forever":
-            kept[scale] = None
+            retention[scale] = None
             continue
         try:
-            kept[scale] = float(Span.parse(span).longest)
+            retention[scale] = float(Span.parse(span).longest)
         except InvalidTimeframe:
             raise ValueError(
                 f"{text!r} must be like minute=7d or day=forever; units are m h d w M y"
             ) from None
-    return kept
+    return retention
 
 
-def default_keep() -> str:
+def default_retention() -> str:
     """
-    How long detail is kept by default, in words.
+    Return how long detail is stored by default, in words.
     """
     return ", ".join(
-        f"{scale} " + ("forever" if keep is None else _span(keep))
-        for scale, keep in reversed(RETENTION.items())
+        f"{scale} " + ("forever" if seconds is None else _span(seconds))
+        for scale, seconds in reversed(RETENTION.items())
     )
 
 
@@ -65,12 +74,12 @@ def _span(seconds: float) -> str:
 
 def read_webhooks(path: str) -> list[str]:
     """
-    Read the URLs of webhooks from a file, one a line. (On a command line everybody
-    could see them.)
+    Read the URLs of webhooks from a file, one on each line. They are not options
+    themselves, since other users can see a command line.
 
-    :param path: the file; none if it is empty.
-    :raises ValueError: if it cannot be read, or a line is not such a URL; the message
-        tells which line, and nothing of it.
+    :param path: the path of the file, or ``''`` for no webhooks.
+    :raises ValueError: if the file cannot be read, or a line is not a valid URL. The
+        message has the number of the line, and nothing of its content.
     """
     if not path:
         return []
@@ -90,11 +99,13 @@ def read_webhooks(path: str) -> list[str]:
     return urls
 
 
-def address_text(address: Any, tls: bool = False) -> str:
+def listen_url(address: Any, tls: bool = False) -> str:
     """
-    Where a server listens, as something to open where that is possible.
+    Return the URL of a server, to open in a browser.
 
-    :param tls: whether it speaks TLS.
+    :param address: the address of the port.
+    :param tls: whether it uses TLS.
+    :returns: the URL; the address in words if it has no host, such as a UNIX socket.
     """
     host = getattr(address, "host", None)
     if host is None:
@@ -107,14 +118,14 @@ def write_keys(path: str, keys: Mapping[str, str]) -> None:
     """
     Write keys to a file that only its owner can read.
 
-    :param path: the file; if it is there it is replaced.
-    :param keys: by what they are.
-    :raises OSError: if it cannot be written.
+    :param path: the path of the file, which is replaced if it exists.
+    :param keys: the keys, each under the words for its kind.
+    :raises OSError: if the file cannot be written.
     """
     written = f"{path}.new"
     with suppress(FileNotFoundError):
         os.unlink(written)
-    # Its mode is right from the first moment on.
+    # The file has the right mode from the moment it exists.
     handle = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w", encoding="ascii") as file:
         file.writelines(f"{what}: {key}\n" for what, key in keys.items())

@@ -1,17 +1,21 @@
 """
-The collector as a service: to embed in a program, or to run by itself.
+The collector as a service, to embed in a program or to run on its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from typing import Any, cast
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, fail, succeed
+from twisted.internet.defer import Deferred, DeferredList, fail, maybeDeferred, succeed
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IReactorTime,
+    IStreamServerEndpoint,
+)
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -27,56 +31,60 @@ from txstathat.collector.api.alerts import AlertsApi
 from txstathat.collector.api.export import CommandLineApi, ExportApi, Readers
 from txstathat.collector.api.monitoring import Healthz, Metrics
 from txstathat.collector.archive.archive import Archive
-from txstathat.collector.auth.keys import REFRESH, Keys
+from txstathat.collector.auth.keys import REFRESH_SECONDS, Keys
+from txstathat.collector.auth.sessions import Sessions
 from txstathat.collector.auth.throttle import KeyThrottle
 from txstathat.collector.ingest.resource import IngestResource
 from txstathat.collector.metrics import CollectorMetrics
-from txstathat.collector.options import address_text
-from txstathat.collector.pages import Sessions, add_pages
+from txstathat.collector.options import listen_url
+from txstathat.collector.pages import add_pages
+from txstathat.collector.timers import MonotonicTimers, make_timers
 from txstathat.collector.web.site import MAX_CONNECTIONS, CollectorSite
 from txstathat.errors import StatHatError
 from txstathat.stores.interface import IStore
+from txstathat.stores.store import IStoreReactor
 from txstathat.stores.url import open_store
 
 __all__ = [
     "LISTEN",
     "REDIS_SECONDS",
     "CannotListen",
-    "CollectorService",
     "CollectorParts",
+    "CollectorService",
     "build_collector",
+    "limit_redis",
 ]
 
-#: Where a collector listens, by default.
+#: The default endpoint to listen on.
 LISTEN = "tcp:8080:interface=127.0.0.1"
-
-#: For how many seconds Redis is waited for, where its URL does not say.
+#: The time limit for a command to Redis, in seconds, unless the URL has one.
 REDIS_SECONDS = 0.7
-#: Every how many seconds the trash is looked into.
+
+# The interval, in seconds, at which expired stats are removed from the trash.
 _EMPTY_TRASH_EVERY = 3600.0
 
 
 class CannotListen(StatHatError):
-    """A place to listen at that is none, is taken, or is not allowed."""
+    """An endpoint is not valid, in use, or not allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class CollectorParts:
     """
-    The parts of a collector on an open store.
+    The parts of a collector.
 
-    :ivar root: what it serves; more can be hung into it.
+    :ivar root: the root resource, to which a program can add children.
     :ivar archive: the stats.
     :ivar keys: the keys.
-    :ivar throttle: slows down wrong ones.
-    :ivar readers: lets in who has an access token.
-    :ivar export: what is at ``/x``.
-    :ivar command_line: what is at ``/a1``.
-    :ivar metrics: its own numbers.
-    :ivar sessions: who is signed in to the pages, and one-time links to do so.
+    :ivar throttle: slows down clients with wrong keys.
+    :ivar readers: checks access tokens.
+    :ivar export: the export API, at ``/x``.
+    :ivar command_line: the API of StatHat's command line, at ``/a1``.
+    :ivar metrics: the collector's own metrics.
+    :ivar sessions: the sessions of the web pages, and the one-time links.
     :ivar alerts: the alerts.
-    :ivar webhooks: where they are told.
-    :ivar watch: watches them.
+    :ivar webhooks: delivers their notices.
+    :ivar monitor: evaluates them.
     """
 
     root: IngestResource
@@ -97,72 +105,76 @@ def build_collector(
     store: IStore,
     retention: Mapping[str, float | None] | None = None,
     webhooks: Webhooks | None = None,
+    timers: IReactorTime | None = None,
 ) -> CollectorParts:
     """
-    Put a collector together.
+    Build a collector on an open store.
 
-    :param store: where everything is kept.
-    :param retention: as for :class:`~txstathat.collector.archive.Archive`.
-    :param webhooks: where alerts are told, by default nowhere.
+    :param store: the store.
+    :param retention: as for :class:`~txstathat.collector.archive.archive.Archive`.
+    :param webhooks: delivers the notices of alerts; by default there are none.
+    :param timers: schedules what waits; by default the store's clock.
     """
-    archive = Archive(store, retention=retention)
-    keys, throttle, numbers = Keys(store), KeyThrottle(store.clock), CollectorMetrics()
+    timers = timers or store.clock
+    archive = Archive(store, retention=retention, timers=timers)
+    keys, throttle = Keys(store, timers), KeyThrottle(timers)
+    metrics = CollectorMetrics()
     readers = Readers(keys, throttle)
-    root = IngestResource(archive.keep, keys, throttle, numbers)
+    root = IngestResource(archive.add, keys, throttle, metrics)
     export = ExportApi(archive, readers)
     command_line = CommandLineApi(archive, readers)
     root.putChild(b"x", export)
     root.putChild(b"a1", command_line)
     root.putChild(b"healthz", Healthz(archive))
-    root.putChild(b"metrics", Metrics(readers, numbers, archive, throttle))
+    root.putChild(b"metrics", Metrics(readers, metrics, archive, throttle))
     sessions = Sessions(store, keys)
     add_pages(root, archive, sessions, readers, throttle)
     alerts, webhooks = AlertRecords(store), webhooks or Webhooks()
-    calls = AlertsApi(archive, alerts, webhooks).methods
-    export.add("alerts", **calls)
-    command_line.add("alerts", **calls)
+    methods = AlertsApi(archive, alerts, webhooks).methods
+    export.add("alerts", **methods)
+    command_line.add("alerts", **methods)
     return CollectorParts(
-        root,
-        archive,
-        keys,
-        throttle,
-        readers,
-        export,
-        command_line,
-        numbers,
-        sessions,
-        alerts,
-        webhooks,
-        AlertMonitor(archive, alerts, webhooks, numbers),
+        root=root,
+        archive=archive,
+        keys=keys,
+        throttle=throttle,
+        readers=readers,
+        export=export,
+        command_line=command_line,
+        metrics=metrics,
+        sessions=sessions,
+        alerts=alerts,
+        webhooks=webhooks,
+        monitor=AlertMonitor(archive, alerts, webhooks, metrics),
     )
 
 
 class CollectorService(Service):
     """
-    A StatHat of your own: listens for points, keeps them, and tells them.
+    A StatHat of your own: it accepts points, stores them, and serves them.
 
     .. code-block:: python
 
         collector = CollectorService("sqlite:///var/lib/app/stats.sqlite")
         collector.setServiceParent(application)
 
-    :param store: a store, or its URL (:func:`txstathat.stores.open_store`). A store
-        that is given is not closed with the service.
-    :param listen: where to listen: server endpoint strings of Twisted's.
-    :param retention: for how many seconds the detail of a scale is kept; see
-        :data:`txstathat.collector.archive.stats.RETENTION`.
-    :param max_connections: how many connections may be open.
-    :param access_log: whether requests are logged, without what is secret in them.
-    :param proxies: how many reverse proxies stand before it, such as 1: a client's
-        address is what so many of them tell in ``X-Forwarded-For``. With fewer of them
-        in fact, a client can choose its address.
-    :param webhooks: URLs where alerts are told: by default at the first one. An alert
-        may name another one at the same host as any of them.
-    :param first_keys: called with the first keys, when there was none and one of each
-        kind was made: by what they are, such as ``'EZ key'``. It is called before the
-        collector listens, and never again for the same store.
-    :param reactor: by default the global one.
-    :raises ValueError: if a webhook's URL is not valid.
+    :param store: the URL of a store (:func:`txstathat.stores.open_store`), which opens
+        and closes with the service; or an open store, which the service does not close.
+    :param listen: one or more server endpoint strings.
+    :param retention: how long the detail of each scale is stored, in seconds; ``None``
+        for ever. See :data:`txstathat.collector.archive.stats.RETENTION`.
+    :param max_connections: the largest number of open connections.
+    :param access_log: whether requests are logged, without the secrets in them.
+    :param proxies: how many reverse proxies in front are trusted to name the client in
+        ``X-Forwarded-For``. If there are fewer, clients can forge their addresses.
+    :param webhooks: the URL or URLs to which notices of alerts can be posted, by
+        default to the first one. An alert can name another URL at the origin of any.
+    :param first_keys: called with the first keys, if the store had none: each under
+        the words for its kind, such as ``'EZ key'``. It is called before the collector
+        listens, and only once for a store.
+    :param reactor: provides time, threads, and what the endpoints need; by default the
+        global reactor.
+    :raises ValueError: if a webhook is not valid.
     """
 
     _log = Logger()
@@ -178,7 +190,7 @@ class CollectorService(Service):
         proxies: int = 0,
         webhooks: str | Sequence[str] = (),
         first_keys: Callable[[dict[str, str]], None] | None = None,
-        reactor: Any = None,
+        reactor: IStoreReactor | None = None,
     ) -> None:
         self._store = store
         self._listen = [listen] if isinstance(listen, str) else list(listen)
@@ -191,9 +203,10 @@ class CollectorService(Service):
         self._first_keys = first_keys
         self._reactor = reactor
         self._opened: IStore | None = None
-        self._ports: list[Any] = []
+        self._ports: list[IListeningPort] = []
         self._site: CollectorSite | None = None
         self._loops: list[LoopingCall] = []
+        self._timers: Any = None
         self._starting: Deferred[None] | None = None
         self._waiting: list[Deferred[CollectorParts]] = []
         self._result: CollectorParts | Failure | None = None
@@ -201,17 +214,17 @@ class CollectorService(Service):
     @property
     def addresses(self) -> list[Any]:
         """
-        Where it listens.
+        The addresses on which it listens, as the ports return them.
         """
         return [port.getHost() for port in self._ports]
 
     @property
     def urls(self) -> list[str]:
         """
-        The same as URLs, where that is possible.
+        The same as URLs, as far as possible.
         """
         return [
-            address_text(port.getHost(), tls=text.startswith("ssl:"))
+            listen_url(port.getHost(), tls=text.startswith("ssl:"))
             for text, port in zip(self._listen, self._ports, strict=False)
         ]
 
@@ -219,8 +232,8 @@ class CollectorService(Service):
         """
         Wait until it listens.
 
-        :returns: a new Deferred, which fires with the collector's parts. It fails with
-            what kept it from starting.
+        :returns: a new Deferred, which fires with the collector's parts, or fails with
+            the reason why it cannot start. Cancelling it has no effect on the start.
         """
         if isinstance(self._result, Failure):
             return fail(self._result)
@@ -232,7 +245,7 @@ class CollectorService(Service):
 
     def startService(self) -> None:
         """
-        Begin to start: open the store, read the keys, listen.
+        Begin to open the store, read the keys, and listen. See :meth:`ready`.
         """
         super().startService()
         self._result = None
@@ -242,7 +255,7 @@ class CollectorService(Service):
         result: CollectorParts | Failure
         try:
             result = await self._open()
-        except BaseException as error:  # who is told the first keys may want to leave
+        except BaseException as error:  # first_keys may raise SystemExit
             result = Failure()
             await self._close()
             if not self._waiting:
@@ -259,50 +272,54 @@ class CollectorService(Service):
         if self._reactor is None:
             from twisted.internet import reactor
 
-            self._reactor = reactor
+            self._reactor = cast(IStoreReactor, reactor)
         endpoints = [(text, self._endpoint(text)) for text in self._listen]
         store: IStore
         if isinstance(self._store, str):
-            url = _impatient(self._store)
+            url = limit_redis(self._store)
             store = self._opened = await open_store(url, reactor=self._reactor)
         else:
             store = self._store
         webhooks = Webhooks(self._webhooks, reactor=self._reactor)
-        parts = build_collector(store, self._retention, webhooks)
+        self._timers = timers = make_timers(self._reactor)
+        if isinstance(timers, MonotonicTimers):
+            timers.start()
+        parts = build_collector(store, self._retention, webhooks, timers)
         await parts.archive.note_retention()
         await parts.keys.make_first(self._first_keys)
         self._site = site = CollectorSite(
             parts.root,
-            self._reactor,
+            timers,
             max_connections=self._max_connections,
             access_log=self._access_log,
             metrics=parts.metrics,
             proxies=self._proxies,
         )
-        site.noisy = False  # that it starts is told by the port
+        site.noisy = False  # the port logs that it starts
         for text, endpoint in endpoints:
             try:
                 self._ports.append(await endpoint.listen(site))
             except Exception as error:
                 raise CannotListen(f"cannot listen on {text!r}: {error}") from error
-        self._every(REFRESH, parts.keys.load)
+        self._every(REFRESH_SECONDS, parts.keys.load)
         self._every(_EMPTY_TRASH_EVERY, parts.archive.empty_trash)
         self._every(EVALUATE_EVERY, parts.monitor.evaluate)
         self._every(NOTIFY_EVERY, parts.monitor.notify)
         return parts
 
-    def _endpoint(self, text: str) -> Any:
+    def _endpoint(self, text: str) -> IStreamServerEndpoint:
         try:
-            return serverFromString(self._reactor, text)
+            endpoint: IStreamServerEndpoint = serverFromString(self._reactor, text)
+            return endpoint
         except Exception as error:
             port = f"tcp:{text}:interface=127.0.0.1" if text.isdigit() else LISTEN
             raise CannotListen(
-                f"cannot listen on {text!r}: {error}; a port is written {port}"
+                f"cannot listen on {text!r}: {error}; for a port write {port}"
             ) from error
 
     def _every(self, seconds: float, work: Callable[[], Any]) -> None:
         async def once() -> None:
-            # A loop stops for good when a call fails.
+            # A LoopingCall ends when a call fails.
             try:
                 await work()
             except StatHatError as error:
@@ -311,13 +328,14 @@ class CollectorService(Service):
                 self._log.failure("{work} failed", work=work)
 
         loop = LoopingCall(lambda: Deferred.fromCoroutine(once()))
-        loop.clock = self._reactor
+        loop.clock = self._timers
         loop.start(seconds, now=False)
         self._loops.append(loop)
 
     def stopService(self) -> Deferred[None]:
         """
-        Stop listening, let what came be written and answered, and close the store.
+        Stop listening, write and answer the requests that have arrived, and close the
+        store.
 
         :returns: fires with ``None`` when that is done.
         """
@@ -334,32 +352,31 @@ class CollectorService(Service):
         for loop in loops:
             loop.stop()
         ports, self._ports = self._ports, []
-        await DeferredList([succeed(None), *map(_stopped, ports)])
+        await DeferredList([maybeDeferred(port.stopListening) for port in ports])
         site, self._site = self._site, None
         if site is not None:
             await site.close()
         if isinstance(self._result, CollectorParts):
             await self._result.monitor.close()
             await self._result.archive.settled()
+        if isinstance(self._timers, MonotonicTimers):
+            self._timers.stop()
         store, self._opened = self._opened, None
         if store is not None:
             await store.close()
 
 
-def _impatient(url: str) -> str:
+def limit_redis(url: str) -> str:
     """
-    A Redis URL with a shorter time limit, where it names none: whoever posts is told to
-    come again within 2 seconds (a command is tried twice).
+    Return the URL of a store with a short time limit for commands, if it is a Redis URL
+    without one. A command is tried twice, and a client that posts gets its answer
+    within 2 seconds.
+
+    :param url: the URL of any store.
     """
-    parts = urlsplit(url)
-    if not parts.scheme.startswith("redis") or "socket_timeout" in parts.query:
+    base, _, query = url.partition("?")
+    kind = base.partition(":")[0].removesuffix("+cluster")
+    if kind not in ("redis", "rediss", "unix") or "socket_timeout" in query:
         return url
     limits = f"socket_timeout={REDIS_SECONDS}&socket_connect_timeout={REDIS_SECONDS}"
-    return urlunsplit(
-        parts._replace(query="&".join(filter(None, [parts.query, limits])))
-    )
-
-
-def _stopped(port: Any) -> Deferred[Any]:
-    stopped: Any = port.stopListening()
-    return succeed(None) if stopped is None else stopped
+    return f"{base}?{query}&{limits}" if query else f"{base}?{limits}"

@@ -1,13 +1,14 @@
 """
-``twist stathat``: the collector, run by Twisted's own command.
+``twist stathat``: the collector, run by Twisted's ``twist`` command.
 """
 
 from __future__ import annotations
 
 import atexit
 import os
-from typing import Any
+from typing import cast
 
+from twisted.internet.interfaces import IReactorCore
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.usage import Options as UsageOptions
@@ -15,8 +16,8 @@ from twisted.python.usage import UsageError
 
 from txstathat.collector.options import (
     STORE,
-    default_keep,
-    parse_keep,
+    default_retention,
+    parse_retention,
     read_webhooks,
     write_keys,
 )
@@ -33,32 +34,35 @@ class Options(UsageOptions):
     """
 
     synopsis = "[options]"
-    longdesc = "A StatHat of your own: takes points, keeps them, and tells them."
+    longdesc = (
+        "Run a StatHat of your own: a collector that accepts points, stores them, and "
+        "serves them through StatHat's export API and on web pages."
+    )
 
     optParameters = [
-        ["store", "s", STORE, "Where stats are kept: a SQLite or Redis URL."],
+        ["store", "s", STORE, "Where to store stats: a SQLite or Redis URL."],
         [
             "keys-file",
             "k",
             "txstathat-keys",
-            "Where the first keys are written, readable by you alone.",
+            "The file to write the first keys to. Only its owner can read it.",
         ],
         [
             "proxies",
             None,
             "0",
-            "How many reverse proxies stand before it: so many are believed whom they "
-            "saw (X-Forwarded-For).",
+            "How many reverse proxies in front are trusted to name the client "
+            "(X-Forwarded-For).",
         ],
         [
             "webhooks",
             None,
             "",
-            "A file with the URLs where alerts are told, one a line; the first is for "
-            "all that name no other.",
+            "A file with the URLs to which alerts can be posted, one on each line. The "
+            "first one is for alerts that name no other.",
         ],
     ]
-    optFlags = [["access-log", None, "Log requests, without what is secret in them."]]
+    optFlags = [["access-log", None, "Log requests, without the secrets in them."]]
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +71,7 @@ class Options(UsageOptions):
 
     def opt_listen(self, endpoint: str) -> None:
         """
-        Where to listen: a server endpoint string; may be given more than once.
+        Where to listen: a server endpoint string. Can be repeated.
         [default: tcp:8080:interface=127.0.0.1]
         """
         self["listen"].append(endpoint)
@@ -78,16 +82,18 @@ class Options(UsageOptions):
         self["keep"].append(keep)
 
     opt_keep.__doc__ = (
-        "How long detail is kept, such as minute=7d or day=forever; may be given more "
-        f"than once. [default: {default_keep()}]"
+        "How long to store detail, such as minute=7d or day=forever. Can be repeated. "
+        f"[default: {default_retention()}]"
     )
 
     def postOptions(self) -> None:
         """
-        Check what can be checked before the start.
+        Check the options, and convert them.
+
+        :raises UsageError: if one is not valid.
         """
         try:
-            self["retention"] = parse_keep(self["keep"])
+            self["retention"] = parse_retention(self["keep"])
         except ValueError as error:
             raise UsageError(f"--keep: {error}") from None
         if not (self["proxies"].isascii() and self["proxies"].isdigit()):
@@ -101,7 +107,7 @@ class Options(UsageOptions):
 
 def makeService(options: Options) -> CollectorService:
     """
-    The service that the options describe. The process ends when it cannot start.
+    Return a collector with these options. The process ends if it cannot start.
     """
 
     def first_keys(keys: dict[str, str]) -> None:
@@ -127,19 +133,19 @@ def makeService(options: Options) -> CollectorService:
         for url in service.urls:
             _log.info("listening on {url}", url=url)
         _log.info(
-            "its pages are there too: sign in with an access token; to make another: "
-            "txstathat keys add access NAME"
+            "open it in a browser to see the stats: sign in with an access token; to "
+            "create another one: txstathat keys add access NAME"
         )
 
     def failed(failure: Failure) -> None:
         from twisted.internet import reactor
 
-        running: Any = reactor
+        core = cast(IReactorCore, reactor)
         _log.critical("cannot start: {error}", error=failure.getErrorMessage())
-        # Twisted's command ends with 0, whatever happened; the log is flushed by then.
+        # twist exits with status 0 in any case. The log is flushed before atexit runs.
         atexit.register(os._exit, 1)
-        # It may not run yet.
-        running.callWhenRunning(running.stop)
+        # The reactor may not be running yet.
+        core.callWhenRunning(core.stop)
 
     service.ready().addCallbacks(started, failed)
     return service

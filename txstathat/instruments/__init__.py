@@ -1,5 +1,5 @@
 """
-Ready-made sources of counts: web requests, timers, logs, the reactor, anything.
+Sources of counts: web requests, timers, logs, the reactor, polled values.
 """
 
 from txstathat.instruments.kicks import KickStatHat

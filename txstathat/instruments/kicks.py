@@ -1,5 +1,5 @@
 """
-Stats kept along an axis of a Metrica, for instruments that measure stats.
+Stats as kicks of a Metrica, for instruments that send stats.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ __all__ = ["KickStatHat"]
 @implementer(IStatHat)
 class KickStatHat:
     """
-    An :class:`~txstathat.interfaces.IStatHat` whose points are kicks, so that a
-    Metrica takes the place of StatHat for any instrument.
+    An :class:`~txstathat.interfaces.IStatHat` that turns points into kicks, so that a
+    Metrica replaces StatHat for any instrument.
 
-    :param metrica: what to kick.
-    :param axis: the axis on which the stat's name goes; ``None`` if there is only one
-        stat, whose name need not be kept.
+    :param metrica: the Metrica to kick.
+    :param axis: the axis for the stat's name; ``None`` drops the name, for a single
+        stat.
     """
 
     def __init__(self, metrica: IKick, axis: str | None = "stat") -> None:
@@ -40,7 +40,12 @@ class KickStatHat:
         ignore_errors: bool | None = None,
     ) -> Deferred[bool]:
         """
-        Kick by an amount; see :class:`~txstathat.interfaces.IStatHat`.
+        Kick by an amount. The parameters are those of
+        :class:`~txstathat.interfaces.IStatHat`.
+
+        :returns: a new Deferred that fires with ``True`` when the kick is stored, or
+            with ``False`` when it fails and ``ignore_errors`` is true; otherwise it
+            fails as the kick does.
         """
         axes = {} if self._axis is None else {self._axis: stat}
         date = t
@@ -48,13 +53,13 @@ class KickStatHat:
             date = datetime.fromtimestamp(float(plain_amount(t, "t")), UTC)
         kicked = self._metrica.kick(count, date, **axes)
 
-        def taken(_: Any) -> bool:
+        def succeed(_: Any) -> bool:
             return True
 
-        def swallowed(_: Any) -> bool:
+        def ignore(_: Any) -> bool:
             return False
 
-        return kicked.addCallbacks(taken, swallowed if ignore_errors else None)
+        return kicked.addCallbacks(succeed, ignore if ignore_errors else None)
 
     def value(
         self,
@@ -65,7 +70,7 @@ class KickStatHat:
         ignore_errors: bool | None = None,
     ) -> Deferred[bool]:
         """
-        Kick by a value: average it with an averaged Metrica.
+        Kick by a value, as :meth:`count` does. An averaged Metrica averages values.
         """
         return self.count(stat, value, t=t, ignore_errors=ignore_errors)
 
@@ -77,6 +82,6 @@ class KickStatHat:
         ignore_errors: bool | None = None,
     ) -> Deferred[bool]:
         """
-        Kick by one.
+        Kick by one, as :meth:`count` does.
         """
         return self.count(stat, t=t, ignore_errors=ignore_errors)

@@ -1,5 +1,5 @@
 """
-Klein's routes, as views of measured requests.
+Measured requests with the routes of Klein as views.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ __all__ = ["measured_klein"]
 
 class _MeasuredKlein(MeasuredResource):
     """
-    A Klein resource: no view is known before a route has matched.
+    A Klein resource. The view is unknown until a route has matched.
     """
 
-    #: The request that is on its way to a route: that is found at once, or never.
+    #: The request that is being routed. Routing is synchronous.
     routed: Measurement | None = None
 
     def render(self, request: Request) -> Any:
@@ -37,29 +37,29 @@ class _MeasuredKlein(MeasuredResource):
 
 def measured_klein(app: Klein, **options: Any) -> MeasuredResource:
     """
-    A Klein application as a measured resource: to be used where ``app.resource()``
-    was. A request's view is the pattern of its route, such as ``/users/<int:id>``; an
-    exception counts as raised even if a handler of the application's own turns it into
-    an answer.
+    Make a measured resource of a Klein application, to use instead of
+    ``app.resource()``. The view of a request is the pattern of its route, such as
+    ``/users/<int:id>``. An exception counts as raised even if an error handler of the
+    application turns it into a response.
 
-    :param app: the application. From now on it tells of each route that it executes.
+    :param app: the application; its ``execute_endpoint`` is wrapped.
     :param options: as for
         :class:`~txstathat.instruments.requests.MeasuredResource`.
     """
     measured = _MeasuredKlein(app.resource(), **options)
     execute = app.execute_endpoint
-    # The pattern of each endpoint; "" where several routes lead to it.
+    # The pattern of each endpoint; "" if it has several routes.
     patterns: dict[str, str] = {}
 
     def execute_endpoint(endpoint: str, *args: Any, **kwargs: Any) -> Any:
         measurement = measured.routed
-        # Unless the application is asked elsewhere, where it is not measured.
+        # The application can also be in use elsewhere, unmeasured.
         if measurement is None or measurement.request is not args[0]:
             return execute(endpoint, *args, **kwargs)
         if endpoint not in patterns:
             rules = [rule.rule for rule in app.url_map.iter_rules(endpoint)]
             patterns[endpoint] = rules[0] if len(rules) == 1 else ""
-        # Of several routes to one function only matching again tells which it was.
+        # With several routes to one function, match again to find which it was.
         measurement.view = patterns[endpoint] or _matched(measurement.request)
         try:
             result = execute(endpoint, *args, **kwargs)
@@ -67,10 +67,10 @@ def measured_klein(app: Klein, **options: Any) -> MeasuredResource:
             measurement.raised = type(error)
             raise
         if type(result) is not bytes:
-            # What can still go wrong: a Deferred, or a resource that is to be rendered.
+            # A Deferred or a resource can still raise.
             measurement.watch_exceptions()
             if isinstance(result, Deferred):
-                result.addErrback(_raised, measurement)
+                result.addErrback(_note_exception, measurement)
         return result
 
     app.execute_endpoint = execute_endpoint  # type: ignore[method-assign]
@@ -78,7 +78,7 @@ def measured_klein(app: Klein, **options: Any) -> MeasuredResource:
 
 
 def _matched(request: Request) -> str:
-    # Importing Klein imports the reactor; who has a Klein application has done so.
+    # Importing Klein imports the reactor, which a Klein application has done already.
     from klein.interfaces import IKleinRequest
 
     rule, _ = IKleinRequest(request).mapper.match(return_rule=True)
@@ -86,6 +86,6 @@ def _matched(request: Request) -> str:
     return pattern
 
 
-def _raised(failure: Failure, measurement: Measurement) -> Failure:
+def _note_exception(failure: Failure, measurement: Measurement) -> Failure:
     measurement.raised = failure.type
     return failure

@@ -1,6 +1,5 @@
 """
-Short texts that tell events apart, few enough to be kept: the bound on them, and the
-stat names made of them.
+Labels of events, limited in number, and stat names made of labels.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ from txstathat.points.model import MAX_NAME, check_name
 
 __all__ = ["OTHER", "Labels", "StatName", "class_label"]
 
-#: What everything is called that comes after a bound on labels is reached.
+#: The label of everything beyond the limit.
 OTHER = "other"
 
 
 def _class_label(cls: type) -> str:
     """
-    A class by its module and name; a built-in one by its name alone.
+    The module and name of a class; of a built-in class only the name.
     """
     if cls.__module__ == "builtins":
         return cls.__qualname__
@@ -32,17 +31,18 @@ class_label = cast("Callable[[type], str]", lru_cache(maxsize=1024)(_class_label
 
 class Labels(dict[str, str]):
     """
-    The first labels seen, up to a bound. Looked up, each is itself; what comes later is
-    :data:`OTHER`.
+    The labels seen first. Looking up one of them returns it; looking up a label beyond
+    the limit returns :data:`OTHER`.
 
-    :param maximum: how many labels there may be besides :data:`OTHER`.
-    :ivar refused: how often a label had to give way to :data:`OTHER`.
+    :param maximum: the limit, at least 1; :data:`OTHER` does not count.
+    :raises ValueError: if the limit is below 1.
+    :ivar refused: how often :data:`OTHER` replaced a label.
     """
 
     def __init__(self, maximum: int) -> None:
         super().__init__()
         if maximum < 1:
-            raise ValueError(f"at least one label must be allowed, not {maximum!r}")
+            raise ValueError(f"maximum={maximum!r}: must be at least 1")
         self.refused = 0
         self._maximum = maximum
 
@@ -58,9 +58,9 @@ class StatName:
     """
     A template for stat names, such as ``'{view} ms'``.
 
-    :param template: text with the names of fields in braces.
-    :param fields: the fields that there are.
-    :raises ValueError: if the template names another field, or makes no valid name.
+    :param template: a text with the names of fields in braces.
+    :param fields: the known fields.
+    :raises ValueError: if the template has an unknown field, or makes invalid names.
     """
 
     def __init__(self, template: str, fields: Iterable[str]) -> None:
@@ -76,9 +76,10 @@ class StatName:
 
     def of(self, **fields: str) -> str:
         """
-        The name for these fields, always valid: ``~``, which would post to several
-        stats, becomes ``-``; what cannot be printed becomes ``?``; what is too long
-        is cut.
+        Make the name. It is always valid: ``~``, which would post to several stats,
+        becomes ``-``, an unprintable character ``?``, and a long name is cut.
+
+        :param fields: the text for each known field.
         """
         name = self._template.format_map(fields).replace("~", "-")
         name = "".join(c if c.isprintable() else "?" for c in name)

@@ -1,5 +1,5 @@
 """
-Logs: how many events of each level and namespace, and failures of each class.
+Logs: counts of events by level and namespace, and of failures by class.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from txstathat.interfaces import IStatHat
 
 __all__ = ["IGNORED", "MAX_NAMESPACES", "LogCounter"]
 
-#: How many namespaces are told apart by default, and how many exception classes.
+#: How many namespaces, and how many exception classes, have stats of their own by
+#: default.
 MAX_NAMESPACES = 200
-#: The namespaces that are not counted: what logs while points are being sent would
-#: else be counted, sent, logged and counted without end.
+#: The namespaces that are not counted by default. They log while points are sent, so
+#: counting their events would never end.
 IGNORED = (
     "txstathat",
     "treq",
@@ -34,24 +35,24 @@ IGNORED = (
 @implementer(ILogObserver)
 class LogCounter:
     """
-    A log observer that counts::
+    A log observer that counts events::
 
         globalLogPublisher.addObserver(LogCounter(stats))
 
-    It counts nothing that is logged while it hands a point on, and nothing of what
-    sends points. What another thread logs is counted in the reactor's.
+    Events that are logged while it sends a point are not counted. Events of other
+    threads are counted in the reactor's thread.
 
     :param stats: where to count.
-    :param event_name: the name of the stat that counts an event, with ``{level}`` and
-        ``{namespace}`` in it.
-    :param failure_name: the name of the stat that counts an event with a failure by
-        its class, with ``{exception}`` in it; ``None`` to count none.
-    :param minimum: the lowest level that is counted.
-    :param ignore: namespaces that are not counted, with all that are below them.
-    :param max_namespaces: how many namespaces there may be, and how many exception
-        classes; those seen later are ``other``.
-    :raises ValueError: if a name's template is not valid.
-    :ivar losses: the points that could not be handed on.
+    :param event_name: the name of the stat that counts an event; it can contain
+        ``{level}`` and ``{namespace}``.
+    :param failure_name: the name of the stat that counts an event with a failure; it
+        can contain ``{exception}``, the class. ``None`` counts no failures.
+    :param minimum: the lowest level to count.
+    :param ignore: namespaces not to count, including those below them.
+    :param max_namespaces: how many namespaces, and how many exception classes, have
+        stats of their own; the others share ``other``.
+    :raises ValueError: if a template of a name is not valid.
+    :ivar losses: the points that were lost.
     """
 
     def __init__(
@@ -78,14 +79,16 @@ class LogCounter:
 
     def __call__(self, event: LogEvent) -> None:
         """
-        Count an event; may be called from any thread.
+        Count an event. This can be called in any thread.
+
+        :param event: the event.
         """
         level = event.get("log_level") or LogLevel.info
         namespace = str(event.get("log_namespace") or "unknown")
         if level < self._minimum or self._ignores(namespace):
             return
         failure = event.get("log_failure")
-        # Before there is a reactor that runs there is no thread to go to.
+        # Without a running reactor, count in this thread.
         if threadable.ioThread is None or threadable.isInIOThread():
             self._count(level, namespace, failure)
         else:

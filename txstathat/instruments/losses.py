@@ -1,5 +1,5 @@
 """
-Where the failures of counting end: counted, logged now and then, never passed on.
+The failures of counting: they are counted and sometimes logged, but not passed on.
 """
 
 from __future__ import annotations
@@ -17,36 +17,40 @@ _log = Logger()
 
 class Losses:
     """
-    Points that an instrument measured and could not hand on.
+    Counts the points that an instrument lost.
 
-    The 1st, 10th, 100th and so on is logged: a collector that is down for a day
-    leaves a handful of lines.
+    The 1st, 10th, 100th and so on is logged: a collector that is down for a day causes
+    a handful of lines.
 
-    :param instrument: what measured them, for the log.
-    :ivar total: how many were lost.
+    :param instrument: the name of the instrument, for the log.
+    :ivar total: how many points were lost.
     """
 
     def __init__(self, instrument: str) -> None:
         self.total = 0
         self._instrument = instrument
 
-    def watch(self, taken: Deferred[Any]) -> None:
+    def watch(self, sent: Deferred[Any]) -> None:
         """
-        Take note if a point's Deferred fails.
+        Count a point if its Deferred fails.
+
+        :param sent: the Deferred of the point; its failure is handled.
         """
-        # What is in already needs no errback, which costs more than all of this.
-        if not taken.called or taken.paused or isinstance(taken.result, Failure):
-            taken.addErrback(self.note)
+        # A Deferred that has already succeeded needs no errback, which costs time.
+        if not sent.called or sent.paused or isinstance(sent.result, Failure):
+            sent.addErrback(self.note)
 
     def note(self, failure: Failure) -> None:
         """
-        Count a failure, and log it if it is its turn.
+        Count a failure, and log every 1st, 10th, 100th and so on.
+
+        :param failure: why a point was lost.
         """
         self.total += 1
         if str(self.total).strip("0") == "1":
-            # Only the class: a message could hold a URL with a key in it.
+            # Only the class: a message could contain a URL with a key.
             _log.warn(
-                "{instrument}: {total} points lost so far, the last to {error}",
+                "{instrument}: {total} points lost so far, the last because of {error}",
                 instrument=self._instrument,
                 total=self.total,
                 error=type(failure.value).__name__,

@@ -1,5 +1,5 @@
 """
-Periodic values: what can only be asked for, such as the length of a queue.
+Periodic values, such as the length of a queue.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ __all__ = ["poll"]
 
 class poll(Service):
     """
-    A service that asks for a value again and again, and sends it as a stat::
+    A service that reads a value periodically and sends it as a stat::
 
         queued = poll(stats, "queue length", lambda: len(queue), 10)
         queued.setServiceParent(application)
 
-    :param stats: where to send it.
-    :param name: the stat's name.
-    :param ask: called for each value: returns a number, ``None`` for none this time, or
-        a Deferred (or coroutine) of either. What it raises is counted among the losses,
-        and it is asked again at the next turn. It is not asked while an earlier answer
-        is still awaited.
-    :param interval: how often to ask, in seconds: above 0. The first time is at once.
-    :param reactor: what to wait with; the global reactor by default.
+    :param stats: where to send the value.
+    :param name: the name of the stat.
+    :param ask: reads the value. It returns a number, ``None`` to send nothing this
+        time, or a Deferred (or coroutine) of either. A failure is counted as a loss,
+        and the next turn tries again. It is not called while an earlier Deferred is
+        pending.
+    :param interval: seconds between calls, above 0. The first call is immediate.
+    :param reactor: schedules the calls; the global reactor by default.
     :raises ValueError: if the interval is not above 0.
-    :ivar losses: the values that could not be got or handed on.
+    :ivar losses: the values that could not be read or sent.
     """
 
     def __init__(
@@ -56,11 +56,11 @@ class poll(Service):
         self._interval = interval
         self._reactor = reactor
         self._loop: LoopingCall | None = None
-        self._asked: Deferred[Any] | None = None
+        self._pending: Deferred[Any] | None = None
 
     def startService(self) -> None:
         """
-        Ask for the first value, and go on.
+        Read the first value, and start the interval.
         """
         super().startService()
         self._loop = LoopingCall(self._turn)
@@ -73,25 +73,25 @@ class poll(Service):
 
     def stopService(self) -> None:
         """
-        Ask no more, and cancel what is being asked.
+        Stop reading, and cancel a pending Deferred.
         """
         super().stopService()
         if self._loop is not None and self._loop.running:
             self._loop.stop()
-        if self._asked is not None:
-            self._asked.cancel()
+        if self._pending is not None:
+            self._pending.cancel()
 
     def _turn(self) -> Deferred[None]:
-        # A LoopingCall ends for good at the first failure: none may come out of here.
-        self._asked = asked = maybeDeferred(self._ask)
-        return asked.addCallback(self._send).addErrback(self._lost)
+        # A LoopingCall stops at the first failure, so this must not fail.
+        self._pending = pending = maybeDeferred(self._ask)
+        return pending.addCallback(self._send).addErrback(self._lost)
 
     def _send(self, value: Any) -> None:
-        self._asked = None
+        self._pending = None
         if value is not None:
             self.losses.watch(self._stats.value(self._stat_name, value))
 
     def _lost(self, failure: Failure) -> None:
-        self._asked = None
+        self._pending = None
         if self.running or not failure.check(CancelledError):
             self.losses.note(failure)

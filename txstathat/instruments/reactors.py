@@ -1,5 +1,5 @@
 """
-The reactor: how late it is, and what it has to carry.
+Measurements of the reactor and its process.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.interfaces import IDelayedCall, IReactorFDSet
+from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -24,28 +24,29 @@ _log = Logger()
 
 class ReactorMeter(Service):
     """
-    A service that measures the reactor and its process, every ``interval`` seconds:
+    A service that measures the reactor and its process, and sends every ``interval``
+    seconds:
 
-    - ``reactor latency ms``: how late a call fired that was scheduled on the reactor:
-      what every other event had to wait as well. Sampled every ``probe`` seconds;
+    - ``reactor latency ms``: how late the reactor ran a scheduled call; other events
+      waited as long. Sampled every ``probe`` seconds;
     - ``reactor delayed calls``, ``reactor readers``, ``reactor writers``;
-    - ``reactor threads busy``, ``reactor threads waiting`` (calls that no thread is
-      free for), once there is a thread pool;
+    - ``reactor threads busy``, ``reactor threads waiting`` (calls without a
+      free thread), if the reactor has a thread pool;
     - ``process cpu percent`` (of one core), ``process garbage collections`` (a count);
     - with psutil (the extra ``reactor``): ``process memory MiB`` (resident),
       ``process open descriptors``.
 
-    It uses public interfaces of the reactor alone, so it is right on all of them; what
-    a reactor does not have is left out.
+    It uses only public interfaces, so it works on all reactors. What a reactor does not
+    have is left out.
 
-    :param stats: where to send all this.
-    :param interval: how often, in seconds.
-    :param probe: how often the latency is sampled, in seconds.
-    :param prefix: put before each name, such as ``'web1 '``.
+    :param stats: where to send the stats.
+    :param interval: how often to send, in seconds; above 0.
+    :param probe: how often to sample the latency, in seconds; above 0.
+    :param prefix: a prefix of each name, such as ``'web1 '``.
     :param reactor: the reactor to measure; the global one by default.
-    :param monotonic: the clock to measure latency with, in seconds.
-    :raises ValueError: if a number of seconds is not above 0.
-    :ivar losses: the points that could not be handed on.
+    :param monotonic: the clock for the latency, in seconds.
+    :raises ValueError: if ``interval`` or ``probe`` is not above 0.
+    :ivar losses: the points that were lost.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class ReactorMeter(Service):
         *,
         probe: float = 1,
         prefix: str = "",
-        reactor: Any = None,
+        reactor: IReactorTime | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         if not (interval > 0 and probe > 0):
@@ -68,7 +69,7 @@ class ReactorMeter(Service):
         self._interval = interval
         self._probe = probe
         self._prefix = prefix
-        self._reactor = reactor
+        self._reactor: Any = reactor
         self._monotonic = monotonic
         self._next_probe: IDelayedCall | None = None
         self._next_sample: IDelayedCall | None = None
@@ -78,7 +79,7 @@ class ReactorMeter(Service):
 
     def startService(self) -> None:
         """
-        Start measuring; the first numbers come after the first interval.
+        Start measuring. The first numbers are sent after the first interval.
         """
         super().startService()
         if self._reactor is None:
@@ -89,8 +90,8 @@ class ReactorMeter(Service):
             import psutil
         except ImportError:
             _log.info(
-                "no psutil: memory and descriptors are not measured; "
-                "pip install txStatHat[reactor]"
+                "memory and descriptors are not measured, because psutil is not "
+                "installed: pip install txStatHat[reactor]"
             )
         else:
             self._process = psutil.Process()
@@ -115,7 +116,7 @@ class ReactorMeter(Service):
 
     def _probed(self, due: float) -> None:
         late = max(0.0, self._monotonic() - due)
-        # Rescheduled first, and from now: a late probe delays the next, it adds none.
+        # Schedule the next probe from now: a late one must not cause a burst.
         self._schedule_probe()
         self._value("reactor latency ms", round(late * 1000, 1))
 
@@ -128,7 +129,7 @@ class ReactorMeter(Service):
             self._sample_reactor()
             self._sample_process()
         except Exception:
-            # Such as a process that may not look into /proc: the rest goes on.
+            # For example, /proc may be unreadable. The next sample tries again.
             self.losses.note(Failure())
 
     def _sample_reactor(self) -> None:
@@ -137,7 +138,7 @@ class ReactorMeter(Service):
         if IReactorFDSet.providedBy(reactor):
             self._value("reactor readers", len(reactor.getReaders()))
             self._value("reactor writers", len(reactor.getWriters()))
-        # Asking a reactor for its thread pool would make one.
+        # getThreadPool() would create one.
         threads = getattr(reactor, "threadpool", None)
         if threads is not None:
             self._value("reactor threads busy", len(threads.working))
@@ -164,6 +165,6 @@ class ReactorMeter(Service):
 
 def _collections() -> int:
     """
-    How many garbage collections there were in this process.
+    The number of garbage collections of this process.
     """
     return sum(generation["collections"] for generation in gc.get_stats())

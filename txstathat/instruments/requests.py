@@ -1,5 +1,5 @@
 """
-Web requests: one event each, with its duration and what it was.
+Web requests: one event each, with its duration, view, method and status.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ __all__ = ["GONE", "MAX_VIEWS", "UNMATCHED", "MeasuredResource"]
 
 #: The view of a request that matched no route and no resource.
 UNMATCHED = "unmatched"
-#: The status of a request whose client went away before the response's end.
+#: The status of a request if the client left before the end of the response.
 GONE = "gone"
-#: How many views are told apart by default, and how many exception classes.
+#: How many views, and how many exception classes, have labels of their own by default.
 MAX_VIEWS = 200
 
 _METHODS = {
@@ -47,14 +47,14 @@ _METHODS = {
 _STATUSES = {digit: f"{digit}xx" for digit in range(1, 6)}
 _ERROR_PAGE = type(pages.notFound())
 
-# What is told of a kind of requests: its view, status and exception, and the names of
-# its two stats.
+# The labels of a kind of requests (view, status, exception), and the names of its two
+# stats.
 _Event = tuple[str, str, str | None, str | None, str | None]
 
 
 def _resource_view(resource: IResource, code: int) -> str:
     """
-    The view of a resource: its class, unless it is a page that says there is none.
+    The view of a resource: its class, or :data:`UNMATCHED` for Twisted's 404 page.
     """
     if code == NOT_FOUND and (
         isinstance(resource, _ERROR_PAGE) or getattr(resource, "code", None) == code
@@ -67,17 +67,19 @@ class Measurement:
     """
     One request that is being measured.
 
-    It waits among the Deferreds that :meth:`.Request.notifyFinish` makes, and is told
-    as they are, by ``callback`` or ``errback``, once. A real Deferred there would cost
-    as much as all the rest of the measuring (``benchmarks/instruments.py``).
+    It is in the list of Deferreds that :meth:`.Request.notifyFinish` makes, and like
+    them gets one ``callback`` or ``errback``. A real Deferred would double the cost of
+    measuring (``benchmarks/instruments.py``).
 
-    :ivar instrument: what measures it.
-    :ivar view: the route's pattern; or the resource that answers.
-    :ivar raised: the class of the exception that was raised, if one was.
-    :ivar started: when it began, by the instrument's clock.
+    :param instrument: the resource that measures.
+    :param request: the request.
+    :param view: the pattern of the route, or the resource that answers.
+
+    :ivar raised: the class of the exception that was raised; ``None`` if none was.
+    :ivar started: when it began, in seconds of the instrument's clock.
     """
 
-    # What most requests never change is not set for each.
+    # Class attributes, because most requests never set them.
     raised: type[BaseException] | None = None
     processing_failed: Callable[[Failure], Any] | None = None
 
@@ -93,7 +95,7 @@ class Measurement:
 
     def watch_exceptions(self) -> None:
         """
-        Take note of exceptions on Twisted's own way out for them, ``processingFailed``.
+        Note exceptions, which Twisted passes to ``processingFailed``.
         """
         request = self.request
         self.processing_failed = request.processingFailed
@@ -106,13 +108,13 @@ class Measurement:
 
     def callback(self, _: object) -> None:
         """
-        The response is complete.
+        Record a complete response.
         """
         self.instrument.ended(self, self.request, self.request.code)
 
     def errback(self, _: object) -> None:
         """
-        The client has gone away.
+        Record that the client has left.
         """
         self.instrument.ended(self, self.request, None)
 
@@ -120,35 +122,35 @@ class Measurement:
 @implementer(IResource)
 class MeasuredResource:
     """
-    A resource whose requests are measured, and else as it was: a site's root, or any
-    part of its tree. A :class:`~twisted.web.server.Request` ends once, however it
-    ends, and is one event:
+    A resource that measures the requests of another one: of a site's root, or of a part
+    of its tree. Each request is one event:
 
     - ``view``: the class of the resource that answered, with its module, such as
-      ``twisted.web.static.File``; a route's pattern in a resource of
-      :func:`~txstathat.instruments.measured_klein`; :data:`UNMATCHED` for what
-      there is no resource for;
-    - ``method``: ``GET`` and so on, :data:`~txstathat.instruments.labels.OTHER` for one
-      that is not of HTTP;
-    - ``status``: ``1xx`` to ``5xx``, :data:`GONE` if the client went away first;
-    - ``exception``: the class of the exception that ended it, if one did;
+      ``twisted.web.static.File``; with
+      :func:`~txstathat.instruments.measured_klein` the pattern of the route;
+      :data:`UNMATCHED` if no resource or route was found;
+    - ``method``: ``GET`` and so on; :data:`~txstathat.instruments.labels.OTHER` for a
+      method that HTTP does not define;
+    - ``status``: ``1xx`` to ``5xx``, :data:`GONE` if the client left first;
+    - ``exception``: the class of the exception that ended it; ``None`` without one;
     - the duration, in milliseconds, from here to the end of the response.
 
     :param resource: the resource to measure.
-    :param metrica: what to kick with the duration, with these four axes, such as
-        :func:`txstathat.metrica.request_metrica` makes.
-    :param stats: where to send the duration and a count to, as stats.
-    :param value_name: the name of the stat that averages durations, with any of
-        ``{view}``, ``{method}``, ``{status}`` and ``{exception}`` (``none`` if none)
-        in it; ``None`` to send no duration.
-    :param count_name: the name of the stat that counts requests, made likewise.
-    :param max_views: how many views there may be, and how many exception classes;
-        those seen later are ``other``.
-    :param seconds: the clock to measure with.
-    :raises TypeError: if there is neither a metrica nor stats.
-    :raises ValueError: if a name's template is not valid.
-    :ivar losses: the points that could not be handed on.
-    :ivar in_flight: how many requests are being answered now.
+    :param metrica: the Metrica to kick with the duration. It has these four axes, such
+        as that of :func:`txstathat.metrica.request_metrica`.
+    :param stats: where to send the duration and a count as stats.
+    :param value_name: the name of the stat that averages durations. It can contain
+        ``{view}``, ``{method}``, ``{status}`` and ``{exception}`` (``none`` without
+        one). ``None`` sends no duration.
+    :param count_name: the name of the stat that counts requests, in the same form.
+        ``None`` sends no count.
+    :param max_views: how many views, and how many exception classes, have labels of
+        their own; the others share ``other``.
+    :param seconds: the clock, in seconds.
+    :raises TypeError: without ``metrica`` and ``stats``.
+    :raises ValueError: if a template of a name is not valid.
+    :ivar losses: the points that were lost.
+    :ivar in_flight: how many requests are being answered.
     """
 
     def __init__(
@@ -163,10 +165,10 @@ class MeasuredResource:
         seconds: Callable[[], float] = perf_counter,
     ) -> None:
         if metrica is None and stats is None:
-            raise TypeError("pass metrica=, stats= or both: there is no one to tell")
+            raise TypeError("pass metrica=, stats= or both")
         self.losses = Losses("requests")
-        # What encodes its answers must be found at the end of the way down, and only
-        # what is no leaf can lead there.
+        # Twisted looks for an encoder only in the resource that it finds, and only a
+        # resource that is not a leaf leads it to the inner one.
         self.isLeaf = resource.isLeaf and not hasattr(resource, "getEncoder")
         self._resource = resource
         self._metrica = metrica
@@ -186,7 +188,10 @@ class MeasuredResource:
 
     def measurement(self, request: Request) -> Measurement | None:
         """
-        The measurement of a request, while it is in flight here.
+        Find the measurement of a request that is in flight.
+
+        :param request: the request.
+        :returns: the measurement; ``None`` if this does not measure the request.
         """
         for waiting in request.notifications:
             if isinstance(waiting, Measurement) and waiting.instrument is self:
@@ -195,7 +200,7 @@ class MeasuredResource:
 
     def getChildWithDefault(self, path: bytes, request: Request) -> IResource:
         """
-        Find the resource that answers, all the way down, and measure the request.
+        Find the resource that answers, and start to measure the request.
         """
         request.postpath.insert(0, request.prepath.pop())  # type: ignore[union-attr]
         measurement = self._begin(request)
@@ -205,15 +210,15 @@ class MeasuredResource:
 
     def putChild(self, path: bytes, child: IResource) -> None:
         """
-        Put a child into the resource that is measured.
+        Add a child to the measured resource.
         """
         self._resource.putChild(path, child)
 
     def render(self, request: Request) -> Any:
         """
-        Let the measured resource answer: a leaf, or with nothing of the path left.
+        Let the measured resource answer, if it is a leaf or the path ends here.
         """
-        # It is asked twice for a HEAD that Twisted answers by a GET.
+        # Twisted calls this twice for a HEAD that it answers with a GET.
         if not request.notifications or self.measurement(request) is None:
             self._begin(request)
         return self._resource.render(request)
@@ -227,15 +232,17 @@ class MeasuredResource:
         self, measurement: Measurement, request: Request, code: int | None
     ) -> None:
         """
-        Tell of a request.
+        Record the end of a request.
 
-        :param code: the status of the response; ``None`` if the client is gone.
+        :param measurement: the measurement of the request.
+        :param request: the request.
+        :param code: the status of the response; ``None`` if the client has left.
         """
         ms = (self.seconds() - measurement.started) * 1000
         self.in_flight -= 1
         if measurement.processing_failed is not None:
-            # Out of the circle of references, so that no garbage collection is needed.
-            # Another instrument, measuring the same request, may have been here.
+            # Break the reference cycle, so that no garbage collection is needed.
+            # Another instrument that measures the same request may have done so.
             with suppress(AttributeError):
                 del request.processingFailed
         try:
@@ -253,13 +260,13 @@ class MeasuredResource:
                 self.losses.watch(kicked)
             if self._stats is not None:
                 if value_name is not None:
-                    # To the tenth: round() would cost as much as the call.
+                    # To one decimal; round() would be much slower.
                     tenths = int(ms * 10 + 0.5) / 10
                     self.losses.watch(self._stats.value(value_name, tenths))
                 if count_name is not None:
                     self.losses.watch(self._stats.count(count_name))
         except Exception:
-            # This is in the midst of Twisted's clean-up: nothing may come out of here.
+            # Twisted is cleaning up the request here, so this must not raise.
             self.losses.note(Failure())
 
     def _make_event(

@@ -1,5 +1,5 @@
 """
-Timers: how long it takes until a result is there.
+Timers: how long functions and blocks of code take.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _R = TypeVar("_R")
 
 class timed:
     """
-    Measure how long something takes, in milliseconds; as a decorator, or around a block
-    of code::
+    Measure how long something takes, in milliseconds. It is a decorator and a context
+    manager::
 
         @timed(stats, "load user")
         @inlineCallbacks
@@ -41,26 +41,25 @@ class timed:
         with timed(stats, "render"):
             ...
 
-    A plain function is measured until it returns. One that returns a Deferred is
-    measured until that fires: the same Deferred is returned, with the same result or
-    failure, and cancelling it cancels what it always did. A coroutine is measured from
-    its first step to its end. An exception passes on as it is. Points are sent in the
-    reactor's thread: what runs in another is measured from there, by
-    ``timed(stats, "load")(deferToThread)(load)``.
+    A plain function is measured until it returns. A function that returns a Deferred is
+    measured until the Deferred fires; results, failures and cancelling are not changed.
+    A coroutine is measured from its first step to its end. Exceptions pass through.
+    Points must be sent in the reactor's thread: to measure a function that runs in
+    another thread, use ``timed(stats, "load")(deferToThread)(load)``.
 
     :param stats: where to send the duration.
-    :param name: the name of the stat that averages it.
-    :param failures: another name, for the durations of what failed or was cancelled;
-        they count under ``name`` as well as the others do if it is not given.
-    :param buckets: bounds in milliseconds, such as ``(10, 100)``: each duration also
-        counts in one of ``name up to 10 ms``, ``name up to 100 ms`` (over 10), and
-        ``name over 100 ms``, since an average hides the few slow ones.
-    :param seconds: the clock to measure with.
+    :param name: the name of the stat that averages the durations.
+    :param failures: the name of the stat for durations that end in a failure or are
+        cancelled; by default ``name``.
+    :param buckets: limits in milliseconds, in rising order, such as ``(10, 100)``. Each
+        duration is also counted in one of the stats ``name up to 10 ms``, ``name up to
+        100 ms`` (above 10) and ``name over 100 ms``: an average hides slow ones.
+    :param seconds: the clock, in seconds.
     :raises ValueError: if the buckets are not in rising order.
-    :raises TypeError: if it decorates a generator, which runs only when it is iterated:
-        put ``timed`` above ``inlineCallbacks``; or what is no function yet: put it
-        below ``classmethod``, ``staticmethod`` and ``property``.
-    :ivar losses: the points that could not be handed on.
+    :raises TypeError: if it decorates a generator (put ``timed`` above
+        ``inlineCallbacks``), or a ``classmethod``, ``staticmethod`` or ``property``
+        (put ``timed`` below these).
+    :ivar losses: the points that were lost.
     """
 
     def __init__(
@@ -94,7 +93,7 @@ class timed:
 
             @wraps(function)
             async def measured_coroutine(*args: _P.args, **kwargs: _P.kwargs) -> Any:
-                return await self._awaited(function(*args, **kwargs))
+                return await self._measure(function(*args, **kwargs))
 
             return cast("Callable[_P, _R]", measured_coroutine)
 
@@ -104,21 +103,21 @@ class timed:
             try:
                 result = function(*args, **kwargs)
             except BaseException:
-                self._took(started, failed=True)
+                self._record(started, failed=True)
                 raise
             if isinstance(result, Deferred):
-                result.addBoth(self._fired, started)
+                result.addBoth(self._record_result, started)
             elif iscoroutine(result):
-                return cast("_R", self._awaited(result))
+                return cast("_R", self._measure(result))
             else:
-                self._took(started, failed=False)
+                self._record(started, failed=False)
             return result
 
         return measured
 
     def __enter__(self) -> None:
-        # A list, since blocks may nest. Where two overlap in another way each may get
-        # the other's beginning: their average is right all the same.
+        # A list, because blocks can nest. Blocks that overlap otherwise may swap their
+        # beginnings, which does not change their average.
         self._entered.append(self._seconds())
 
     def __exit__(
@@ -127,23 +126,23 @@ class timed:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._took(self._entered.pop(), failed=error_type is not None)
+        self._record(self._entered.pop(), failed=error_type is not None)
 
-    def _fired(self, result: Any, started: float) -> Any:
-        self._took(started, failed=isinstance(result, Failure))
+    def _record_result(self, result: Any, started: float) -> Any:
+        self._record(started, failed=isinstance(result, Failure))
         return result
 
-    async def _awaited(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    async def _measure(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         started = self._seconds()
         try:
             result = await coroutine
         except BaseException:
-            self._took(started, failed=True)
+            self._record(started, failed=True)
             raise
-        self._took(started, failed=False)
+        self._record(started, failed=False)
         return result
 
-    def _took(self, started: float, failed: bool) -> None:
+    def _record(self, started: float, failed: bool) -> None:
         ms = round((self._seconds() - started) * 1000, 1)
         name = self._failures if failed else self._name
         self.losses.watch(self._stats.value(name, ms))

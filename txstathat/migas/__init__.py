@@ -1,5 +1,5 @@
 """
-Usage telemetry: a client of migas servers (https://github.com/nipreps/migas-server).
+Usage telemetry: a client for migas servers (https://github.com/nipreps/migas-server).
 """
 
 from txstathat.migas.client import MigasClient

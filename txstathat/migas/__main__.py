@@ -1,6 +1,6 @@
 """
-Sends one breadcrumb, which is on standard input, to the server that is named on the
-command line. For :mod:`txstathat.migas.exit_report`, not for people.
+Sends the breadcrumb on standard input to the server named on the command line.
+:mod:`txstathat.migas.exit_report` runs this; it is not for people.
 """
 
 from __future__ import annotations

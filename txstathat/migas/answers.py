@@ -1,5 +1,5 @@
 """
-What a migas server answers, read strictly: an answer, or an error with words.
+The answers of a migas server, read strictly: an answer, or an error with a message.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from twisted.web.client import ResponseNeverReceived
 from txstathat.client.outcome import MAX_MESSAGE
 from txstathat.errors import MigasError, StatHatError
 from txstathat.http.responses import Reply
-from txstathat.migas.texts import one_line
+from txstathat.migas.redaction import one_line
 
 __all__ = [
     "DISABLED",
@@ -28,31 +28,33 @@ __all__ = [
 
 Answer: TypeAlias = dict[str, Any]
 
-#: The message where the person who runs the program has opted out.
+#: The message if the user has opted out.
 DISABLED = "telemetry is disabled"
 
-_WORDS = {
-    413: "the server finds the request too large",
+_MESSAGES = {
+    413: "the request is too large for the server",
     429: "the server has too many requests; try again later",
 }
 
 
 class UnknownOperation(MigasError):
     """
-    The server's GraphQL schema does not have what was asked for; nothing was done.
+    The server does not have this GraphQL operation; nothing was done.
     """
 
 
 def failed(message: str) -> Answer:
     """
-    The answer that stands for a failure.
+    Make the answer to a failed call.
+
+    :param message: the reason.
     """
     return {"success": False, "message": message}
 
 
 def explain(error: Exception, timeout: float) -> str:
     """
-    The message of an answer that stands for a failure.
+    The message for a failure.
 
     :param error: the failure.
     :param timeout: the time limit, in seconds.
@@ -70,11 +72,12 @@ def explain(error: Exception, timeout: float) -> str:
 
 def read_breadcrumb_answer(reply: Reply) -> Answer:
     """
-    Read what ``/api/breadcrumb`` answered.
+    Read a reply of ``/api/breadcrumb``.
 
-    :returns: ``success`` and ``message``; 202 is a success, whose outcome the server
-        does not tell.
-    :raises MigasError: if it is a refusal, or not a migas server's answer.
+    :param reply: the reply.
+    :returns: ``success`` and ``message``. Status 202 is a success: the server has
+        accepted the breadcrumb, and will store it.
+    :raises MigasError: for a refusal, or if the reply is not from a migas server.
     """
     answer = _read_json(reply)
     if reply.status == 202:
@@ -86,11 +89,13 @@ def read_breadcrumb_answer(reply: Reply) -> Answer:
 
 def read_graphql_answer(reply: Reply, operation: str) -> Answer:
     """
-    Read what ``/graphql`` answered to an operation.
+    Read a reply of ``/graphql``.
 
-    :param operation: the operation's name, under which its answer is.
-    :raises UnknownOperation: if the server does not have that operation.
-    :raises MigasError: if it is a refusal, or not a migas server's answer.
+    :param reply: the reply.
+    :param operation: the operation's name, which is the key of its result.
+    :returns: the result of the operation.
+    :raises UnknownOperation: if the server does not have this operation.
+    :raises MigasError: for a refusal, or if the reply is not from a migas server.
     """
     answer = _read_json(reply)
     data = answer.get("data") if isinstance(answer, Mapping) else None
@@ -99,8 +104,8 @@ def read_graphql_answer(reply: Reply, operation: str) -> Answer:
     errors = answer.get("errors") if isinstance(answer, Mapping) else None
     if isinstance(errors, list) and errors and isinstance(errors[0], Mapping):
         message = _text(errors[0].get("message"))
-        # An error met while it ran has a path; one found before it ran has none
-        # (GraphQL, section 7.1.2).
+        # An error of a running operation has a path, one found before has none
+        # (GraphQL specification, section 7.1.2).
         ran = any(isinstance(e, Mapping) and e.get("path") for e in errors)
         raise (MigasError if ran else UnknownOperation)(reply.status, message)
     raise MigasError(reply.status, _detail(reply.status, answer))
@@ -114,12 +119,12 @@ def _read_json(reply: Reply) -> Any:
             f"no migas server answered (HTTP status {reply.status}, "
             "without its X-Backend-Server header)",
         )
-    if reply.status in _WORDS:
-        raise MigasError(reply.status, _WORDS[reply.status])
+    if reply.status in _MESSAGES:
+        raise MigasError(reply.status, _MESSAGES[reply.status])
     try:
         return json.loads(reply.body)
     except (ValueError, RecursionError):
-        # A bare 202 says all that there is to say.
+        # A reply with status 202 needs no body.
         return None
 
 
@@ -131,7 +136,7 @@ def _checked(status: int, answer: Any) -> Answer:
 
 def _detail(status: int, answer: Any) -> str:
     """
-    The words of a refusal: FastAPI's ``detail``, a text or a list of problems.
+    The message of a refusal: FastAPI's ``detail``, a text or a list of problems.
     """
     detail = answer.get("detail") if isinstance(answer, Mapping) else None
     if isinstance(detail, list):

@@ -1,8 +1,8 @@
 """
-Breadcrumbs: checked, shortened and encoded as a migas server reads them.
+Breadcrumbs: checks, shortening and encoding.
 
-The limits are those of the hosted server's version of 2026; the sizes of the texts that
-it does not limit are this package's own.
+The limits are those of the hosted server in 2026. This package sets limits of its own
+for texts that the server does not limit.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from txstathat.errors import InvalidTelemetry
-from txstathat.migas.graphql import EnumValue, Value, operation
-from txstathat.migas.texts import one_line, redact
+from txstathat.migas.graphql import EnumValue, GraphQLValue, operation
+from txstathat.migas.redaction import one_line, redact
 
 __all__ = [
     "CHOICES",
@@ -29,9 +29,9 @@ __all__ = [
     "usage_request",
 ]
 
-#: The most bytes that the body of a request may have.
+#: The maximum size of a request's body, in bytes.
 MAX_REQUEST = 2500
-#: The most characters of each text.
+#: The maximum length of each text, in characters.
 MAX_TEXT = {
     "project": 140,
     "project_version": 48,
@@ -42,7 +42,7 @@ MAX_TEXT = {
     "error_type": 200,
     "error_desc": 1000,
 }
-#: The values of each field that has only these.
+#: The fields with a fixed set of values.
 CHOICES = {
     "status": ("R", "C", "F", "S"),
     "user_type": ("general", "dev", "test"),
@@ -50,7 +50,7 @@ CHOICES = {
 }
 
 _REQUIRED = ("project", "project_version")
-# Texts of no fixed meaning: cut where too long, the first one first.
+# Descriptions are cut to make a request fit, in this order.
 _DESCRIPTIONS = ("error_desc", "status_desc", "error_type")
 _UUIDS = ("user_id", "session_id")
 _CONTEXT = ("user_id", "session_id", "user_type", "platform", "container", "is_ci")
@@ -61,12 +61,11 @@ def check_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     """
     Check the fields of a breadcrumb.
 
-    :param fields: the fields by their names in the protocol, none of them nested; one
-        that is ``None`` is left out, unless the protocol requires it.
-    :returns: the fields as they will be sent: file paths in descriptions redacted,
-        descriptions that are too long cut.
-    :raises InvalidTelemetry: for a field that does not exist, or that holds what it
-        cannot.
+    :param fields: the fields by their names in the protocol, not nested. A field that
+        is ``None`` is left out, unless the protocol requires it.
+    :returns: the fields to send: in descriptions file paths are redacted, and what is
+        too long is cut.
+    :raises InvalidTelemetry: for an unknown field, or a bad value.
     """
     return {
         name: _check_field(name, value)
@@ -89,16 +88,19 @@ def _check_field(name: str, value: Any) -> Any:
     if name in MAX_TEXT:
         return _check_text(name, value)
     known = ", ".join([*MAX_TEXT, *CHOICES, *_UUIDS, "is_ci"])
-    raise InvalidTelemetry(one_line(str(name), 80), f"no such field; there are {known}")
+    raise InvalidTelemetry(
+        one_line(str(name), 80), f"unknown field; use one of: {known}"
+    )
 
 
 def check_uuid(name: str, value: object) -> str:
     """
     Check a UUID.
 
-    :param name: what it is, for the error.
-    :returns: it in its usual form.
-    :raises InvalidTelemetry: if it is none.
+    :param name: its field, for the error.
+    :param value: the UUID, in any form that :class:`uuid.UUID` reads.
+    :returns: the UUID in its usual form.
+    :raises InvalidTelemetry: if the value is not a UUID.
     """
     try:
         return str(uuid.UUID(str(value)))
@@ -109,7 +111,7 @@ def check_uuid(name: str, value: object) -> str:
 def _check_text(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise InvalidTelemetry(name, f"must be text, not {type(value).__name__}")
-    # Half a surrogate pair cannot be encoded: it becomes a question mark.
+    # A lone surrogate cannot be encoded: it becomes a question mark.
     text = value.encode("utf-8", "replace").decode("utf-8")
     limit = MAX_TEXT[name]
     if name in _DESCRIPTIONS:
@@ -123,25 +125,28 @@ def _check_text(name: str, value: object) -> str:
 
 def breadcrumb_request(fields: Mapping[str, Any]) -> bytes:
     """
-    The body of ``POST /api/breadcrumb``.
+    Make the body of ``POST /api/breadcrumb``.
 
     :param fields: checked fields.
-    :raises InvalidTelemetry: if it is too large even without the descriptions.
+    :raises InvalidTelemetry: if the body is too large even without the descriptions.
     """
     return _fit(_encode_breadcrumb, fields)
 
 
 def add_project_request(fields: Mapping[str, Any]) -> bytes:
     """
-    The body of ``POST /graphql`` with the older ``add_project`` mutation; otherwise as
-    :func:`breadcrumb_request`.
+    Make the body of ``POST /graphql`` with the older ``add_project`` mutation;
+    otherwise as :func:`breadcrumb_request`.
     """
     return _fit(_encode_add_project, fields)
 
 
 def check_project_request(project: object, version: object) -> bytes:
     """
-    The body of ``POST /graphql`` that asks about a version of a project.
+    Make the body of ``POST /graphql`` that checks a version of a project.
+
+    :param project: ``owner/repo``.
+    :param version: the version.
 
     :raises InvalidTelemetry: for a bad project or version.
     """
@@ -153,17 +158,18 @@ def check_project_request(project: object, version: object) -> bytes:
 
 def usage_request(project: object, start: object, end: object, unique: object) -> bytes:
     """
-    The body of ``POST /graphql`` that asks how often a project was used.
+    Make the body of ``POST /graphql`` that queries how often a project was used.
 
-    :param start: from when on: a date, an aware datetime, or either as text
+    :param project: ``owner/repo``.
+    :param start: the beginning: a date, an aware datetime, or either as text
         (``YYYY-MM-DD`` or ``YYYY-MM-DDTHH:MM:SSZ``).
-    :param end: until when, likewise; ``None`` is now.
+    :param end: the end, in the same forms; ``None`` is the present.
     :param unique: whether to count users instead of uses.
     :raises InvalidTelemetry: for a bad argument.
     """
     if not isinstance(unique, bool):
         raise InvalidTelemetry("unique", "must be True or False")
-    arguments: dict[str, Value] = {
+    arguments: dict[str, GraphQLValue] = {
         **check_fields({"project": project}),
         "start": _time_text("start", start),
         "unique": unique,
@@ -220,7 +226,7 @@ def _fit(
     encode: Callable[[Mapping[str, Any]], bytes], fields: Mapping[str, Any]
 ) -> bytes:
     """
-    Encode fields, with as much of the descriptions as there is room for.
+    Encode fields, with descriptions cut to make the body fit.
     """
     fields = dict(fields)
     body = encode(fields)

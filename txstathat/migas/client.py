@@ -1,25 +1,25 @@
 """
 The client of a migas server.
 
-A call is checked and encoded by :mod:`~txstathat.migas.breadcrumb`, becomes one
-exchange, and the reply is read by :mod:`~txstathat.migas.answers`. Nothing below
-:meth:`MigasClient._report` swallows anything.
+:mod:`~txstathat.migas.breadcrumb` checks and encodes a call, which becomes one HTTP
+exchange; :mod:`~txstathat.migas.answers` reads the reply. Only
+:meth:`MigasClient._report` turns failures into answers.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TextIO
 
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import TimeoutError
-from twisted.python.failure import Failure
 from twisted.web.iweb import IAgent
 
 from txstathat.errors import MigasError
-from txstathat.http.exchange import Transport, check_url
+from txstathat.http.exchange import Transport
 from txstathat.http.responses import Reply
+from txstathat.http.urls import check_url
 from txstathat.migas.answers import (
     DISABLED,
     Answer,
@@ -36,18 +36,20 @@ from txstathat.migas.breadcrumb import (
     check_project_request,
     usage_request,
 )
-from txstathat.migas.collected import COLLECTED, surroundings
+from txstathat.migas.collected import COLLECTED, environment_fields
+from txstathat.migas.runs import Runs
 from txstathat.migas.settings import DEFAULT_TIMEOUT, Settings
-from txstathat.migas.tracking import ErrorHandlers, Run, Tracker
+from txstathat.migas.tracking import ErrorHandlers, Tracker
 from txstathat.migas.userid import clear_user_id, load_user_id, user_id_path
 
 __all__ = ["ENDPOINT", "MigasClient"]
 
-#: Where the hosted migas server is.
+#: The URL of the hosted migas server.
 ENDPOINT = "https://migas.nipreps.org"
 
-#: How many calls may be under way, and how many more may wait for them.
+#: How many requests may be in flight.
 MAX_CONNECTIONS = 2
+#: How many more calls may wait for them.
 MAX_WAITING = 100
 
 
@@ -55,27 +57,27 @@ class MigasClient:
     """
     A client of one migas server.
 
-    Its methods raise nothing. A failure answers ``{'success': False, 'message': ...}``,
-    and so does every call where the person who runs the program has opted out, with
-    :data:`~txstathat.migas.answers.DISABLED` as the message; in that case nothing is
-    collected, read, written or sent.
+    Its methods raise nothing. The answer to a failed call is ``{'success': False,
+    'message': ...}``. If the user has opted out, every call has such an answer, with
+    :data:`~txstathat.migas.answers.DISABLED` as the message, and nothing is collected,
+    read, written or sent.
 
-    :param endpoint: the server's URL, with or without ``/graphql`` at its end; the
-        hosted server by default.
-    :param user_id: a UUID to count as one user; by default the one in the user id file.
-    :param session_id: a UUID that marks the breadcrumbs of one run; none by default.
+    :param endpoint: the server's URL, with or without ``/graphql`` at its end; by
+        default that of the hosted server.
+    :param user_id: the UUID of the user; by default that in the user id file.
+    :param session_id: a UUID shared by the breadcrumbs of one run; none by default.
     :param user_type: ``'general'``, ``'dev'`` or ``'test'``; not sent by default.
-    :param ignore_errors: ``False`` lets failures through:
+    :param ignore_errors: ``False`` makes Deferreds fail, with
         :class:`~txstathat.errors.InvalidTelemetry`,
         :class:`~txstathat.errors.MigasError`,
-        :class:`~twisted.internet.error.TimeoutError` and the network's own.
-    :param reactor: the global reactor by default, looked for when first needed.
-    :param agent: sends the requests; by default a
-        :class:`~txstathat.http.connections.PooledAgent` of the client's own.
+        :class:`~twisted.internet.error.TimeoutError` or a network error.
+    :param reactor: the reactor; by default the global one, imported at the first use.
+    :param agent: sends the requests; by default a new
+        :class:`~txstathat.http.connections.PooledAgent`.
     :param environ: the environment; ``os.environ`` by default.
     :raises ValueError: for a bad endpoint, id or user type.
 
-    :ivar runs: what is being tracked, by project and version.
+    :ivar runs: the tracked runs that have not ended.
     """
 
     def __init__(
@@ -99,14 +101,14 @@ class MigasClient:
             reactor=reactor,
             agent=agent,
         )
-        self._given = check_fields(
+        self._defaults = check_fields(
             {"user_id": user_id, "session_id": session_id, "user_type": user_type}
         )
         self._ignore_errors = ignore_errors
         self._settings = Settings(environ)
         self._user_id: str | None = None
         self._has_add_project = True
-        self.runs: dict[tuple[str, str], Run] = {}
+        self.runs = Runs()
 
     def __repr__(self) -> str:
         return f"<MigasClient at {self.endpoint}>"
@@ -114,21 +116,21 @@ class MigasClient:
     @property
     def endpoint(self) -> str:
         """
-        The server's URL.
+        The URL of the server.
         """
         return self._transport.url
 
     @property
     def reactor(self) -> Any:
         """
-        The reactor in use.
+        The reactor.
         """
         return self._transport.reactor
 
     @property
     def settings(self) -> Settings:
         """
-        What the environment says.
+        The settings of the environment.
         """
         return self._settings
 
@@ -141,74 +143,71 @@ class MigasClient:
         **fields: Any,
     ) -> Deferred[Answer]:
         """
-        Tell the server that a project is used.
+        Report the use of a project.
 
         :param project: ``owner/repo``, as registered with the server; 1 to 140
             characters.
         :param version: the project's version; 1 to 48 characters.
-        :param wait: whether the server is to answer only when it has stored it.
+        :param wait: whether the server answers only after it has stored the breadcrumb.
         :param status: ``'R'`` running, ``'C'`` completed, ``'F'`` failed or ``'S'``
             suspended.
         :param fields: any of the fields of
-            :data:`~txstathat.migas.collected.COLLECTED`, instead of what would be
-            found out. File paths in ``status_desc`` and ``error_desc`` are redacted,
-            and both are cut where the request would be too large.
-        :returns: a new Deferred, which fires with ``{'success': True, 'message': ''}``
-            or as is said at :class:`MigasClient`. Cancelling it aborts the request and
-            makes it fail with :class:`~twisted.internet.defer.CancelledError`.
+            :data:`~txstathat.migas.collected.COLLECTED`, to replace the collected
+            values. File paths in ``status_desc`` and ``error_desc`` are redacted, and
+            both are cut if the request would be too large.
+        :returns: a new Deferred that fires with ``{'success': True, 'message': ''}``,
+            or with the answer to a failed call (see :class:`MigasClient`). Cancelling
+            it aborts the request; it then fails with
+            :class:`~twisted.internet.defer.CancelledError`.
         """
-        return self._call(
-            lambda: self._add_breadcrumb(
-                self._all_fields(project, version, {"status": status, **fields}), wait
-            )
-        )
+        fields = {"status": status, **fields}
+        return self._call(self._add_breadcrumb, project, version, fields, wait)
 
     def add_project(
         self, project: str, version: str, **fields: Any
     ) -> Deferred[Answer]:
         """
-        Tell the server that a project is used, and ask about that version.
+        Report the use of a project, and check its version.
 
-        A server that does not have this operation any more is sent a breadcrumb and
-        the question of :meth:`check_project` instead.
+        To a server without this operation, which is an older one, this sends a
+        breadcrumb and then the query of :meth:`check_project`.
 
+        :param project: as for :meth:`add_breadcrumb`.
+        :param version: as for :meth:`add_breadcrumb`.
         :param fields: as for :meth:`add_breadcrumb`.
-        :returns: a new Deferred, which fires with ``bad_versions`` (a list),
-            ``cached``, ``latest_version`` (``None`` where the server knows none),
-            ``message`` and ``success``; otherwise as :meth:`add_breadcrumb`.
+        :returns: a new Deferred that fires with ``bad_versions`` (a list), ``cached``,
+            ``latest_version`` (``None`` if the server knows none), ``message`` and
+            ``success``; otherwise as for :meth:`add_breadcrumb`.
         """
-        return self._call(
-            lambda: self._add_project(self._all_fields(project, version, fields))
-        )
+        return self._call(self._add_project, project, version, fields)
 
     def check_project(self, project: str, version: str) -> Deferred[Answer]:
         """
-        Ask about a version of a project.
+        Check a version of a project.
 
-        :returns: a new Deferred, which fires with ``success``, ``flagged`` (whether the
-            project's developers warn of that version), ``latest`` and ``message``;
-            otherwise as :meth:`add_breadcrumb`.
+        :param project: as for :meth:`add_breadcrumb`.
+        :param version: as for :meth:`add_breadcrumb`.
+        :returns: a new Deferred that fires with ``success``, ``flagged`` (whether the
+            developers warn of this version), ``latest`` (the latest version) and
+            ``message``; otherwise as for :meth:`add_breadcrumb`.
         """
-        return self._call(
-            lambda: self._ask("check_project", check_project_request(project, version))
-        )
+        return self._call(self._check_project, project, version)
 
     def get_usage(
         self, project: str, start: Any, end: Any = None, unique: bool = False
     ) -> Deferred[Answer]:
         """
-        Ask how often a project was used.
+        Query how often a project was used.
 
-        :param start: from when on: a :class:`~datetime.date`, an aware
+        :param project: as for :meth:`add_breadcrumb`.
+        :param start: the beginning: a :class:`~datetime.date`, an aware
             :class:`~datetime.datetime`, ``YYYY-MM-DD`` or ``YYYY-MM-DDTHH:MM:SSZ``.
-        :param end: until when, likewise; now by default.
+        :param end: the end, in the same forms; by default the present.
         :param unique: whether to count users instead of uses.
-        :returns: a new Deferred, which fires with ``hits``, ``message``, ``unique`` and
-            ``success``; otherwise as :meth:`add_breadcrumb`.
+        :returns: a new Deferred that fires with ``hits``, ``message``, ``unique`` and
+            ``success``; otherwise as for :meth:`add_breadcrumb`.
         """
-        return self._call(
-            lambda: self._ask("get_usage", usage_request(project, start, end, unique))
-        )
+        return self._call(self._get_usage, project, start, end, unique)
 
     def track(
         self,
@@ -221,18 +220,20 @@ class MigasClient:
         Report the beginning and the end of a run; see
         :class:`~txstathat.migas.tracking.Tracker`.
 
-        :param error_handlers: functions by exception class; each is called with the
-            exception and returns some of ``status``, ``status_desc``, ``error_type``
-            and ``error_desc``. The class nearest to the exception's own counts.
-        :param fields: as for :meth:`add_breadcrumb`, in both breadcrumbs.
+        :param project: as for :meth:`add_breadcrumb`.
+        :param version: as for :meth:`add_breadcrumb`.
+        :param error_handlers: functions by exception class. The function of the most
+            specific class gets the exception, and returns a mapping with any of
+            ``status``, ``status_desc``, ``error_type`` and ``error_desc``.
+        :param fields: more fields of both breadcrumbs, as for :meth:`add_breadcrumb`.
         """
         return Tracker(lambda: self, project, version, error_handlers, fields)
 
     def print_config(self, file: TextIO | None = None) -> None:
         """
-        Print what would be sent from here, and why.
+        Print what the client would send, and why.
 
-        :param file: where to; standard output by default.
+        :param file: a text file; standard output by default.
         """
         file = sys.stdout if file is None else file
         for line in self._config_lines():
@@ -240,26 +241,27 @@ class MigasClient:
 
     def clear_user_id(self) -> bool:
         """
-        Forget the user id: the next breadcrumb has another one.
+        Delete the user id, also if the user has opted out. The next breadcrumb has a
+        new one.
 
-        :returns: whether there was a file, and it is gone. Who has opted out gets rid
-            of it too.
+        :returns: whether this deleted a user id file.
         """
         self._user_id = None
         return clear_user_id(self._settings)
 
     def close(self) -> Deferred[None]:
         """
-        End: calls under way have a second to finish, then everything is closed.
+        Close all connections. Calls in flight have one second to finish.
 
-        :returns: a new Deferred, which fires with ``None`` when no connection is left
-            open; it does not fail.
+        :returns: a new Deferred that fires with ``None`` when all connections are
+            closed. It does not fail.
         """
         return self._transport.close()
 
     def breadcrumb_body(self, project: str, version: str, **fields: Any) -> bytes:
         """
-        The body of a breadcrumb's request, as :meth:`add_breadcrumb` would send it.
+        Encode the body of the request that :meth:`add_breadcrumb` would send; the
+        parameters are the same.
 
         :raises InvalidTelemetry: for a bad field.
         """
@@ -267,69 +269,79 @@ class MigasClient:
 
     def post_breadcrumb(self, body: bytes, wait: bool = False) -> Deferred[Answer]:
         """
-        Send what :meth:`breadcrumb_body` made; otherwise as :meth:`add_breadcrumb`.
+        Send the body of a breadcrumb's request.
+
+        :param body: what :meth:`breadcrumb_body` returned.
+        :param wait: as for :meth:`add_breadcrumb`.
+        :returns: as :meth:`add_breadcrumb`.
         """
-        return self._call(lambda: self._post_breadcrumb(body, wait))
+        return self._call(self._post_breadcrumb, body, wait)
 
-    def _add_breadcrumb(self, fields: dict[str, Any], wait: bool) -> Deferred[Answer]:
-        return self._post_breadcrumb(breadcrumb_request(fields), wait)
+    async def _add_breadcrumb(
+        self, project: object, version: object, fields: Mapping[str, Any], wait: bool
+    ) -> Answer:
+        body = breadcrumb_request(self._all_fields(project, version, fields))
+        return await self._post_breadcrumb(body, wait)
 
-    def _post_breadcrumb(self, body: bytes, wait: bool) -> Deferred[Answer]:
+    async def _post_breadcrumb(self, body: bytes, wait: bool) -> Answer:
         path = "/api/breadcrumb?wait=true" if wait else "/api/breadcrumb"
-        return self._post(path, body).addCallback(read_breadcrumb_answer)
+        return read_breadcrumb_answer(await self._post(path, body))
 
-    def _add_project(self, fields: dict[str, Any]) -> Deferred[Answer]:
-        if not self._has_add_project:
-            return self._add_and_check(fields)
+    async def _add_project(
+        self, project: object, version: object, fields: Mapping[str, Any]
+    ) -> Answer:
+        checked = self._all_fields(project, version, fields)
+        if self._has_add_project:
+            try:
+                return await self._query("add_project", add_project_request(checked))
+            except UnknownOperation:
+                self._has_add_project = False
+        return await self._add_and_check(checked)
 
-        def unknown(failure: Failure) -> Deferred[Answer]:
-            failure.trap(UnknownOperation)
-            self._has_add_project = False
-            return self._add_and_check(fields)
-
-        asked = self._ask("add_project", add_project_request(fields))
-        return asked.addErrback(unknown)
-
-    def _add_and_check(self, fields: dict[str, Any]) -> Deferred[Answer]:
+    async def _add_and_check(self, fields: dict[str, Any]) -> Answer:
         """
-        What ``add_project`` did, by means of what today's servers have.
+        Do what ``add_project`` did, with the operations of current servers.
         """
-        version = fields["project_version"]
+        project, version = fields["project"], fields["project_version"]
+        try:
+            await self._post_breadcrumb(breadcrumb_request(fields), wait=False)
+        except MigasError as error:
+            if error.status != 400:
+                raise
+            # add_project has an answer for a project that is not registered, too.
+            checked = failed(error.msg)
+        else:
+            checked = await self._check_project(project, version)
+        return {
+            "bad_versions": [version] if checked.get("flagged") else [],
+            "cached": False,
+            "latest_version": checked.get("latest"),
+            "message": checked.get("message") or "",
+            "success": checked["success"],
+        }
 
-        def check(_: Answer) -> Deferred[Answer]:
-            body = check_project_request(fields["project"], version)
-            return self._ask("check_project", body)
+    async def _check_project(self, project: object, version: object) -> Answer:
+        return await self._query(
+            "check_project", check_project_request(project, version)
+        )
 
-        def refused(failure: Failure) -> Answer:
-            # That operation answers a project that is not registered with data.
-            error = failure.value
-            if isinstance(error, MigasError) and error.status == 400:
-                return failed(error.msg)
-            failure.raiseException()
+    async def _get_usage(
+        self, project: object, start: object, end: object, unique: object
+    ) -> Answer:
+        return await self._query(
+            "get_usage", usage_request(project, start, end, unique)
+        )
 
-        def combine(checked: Answer) -> Answer:
-            return {
-                "bad_versions": [version] if checked.get("flagged") else [],
-                "cached": False,
-                "latest_version": checked.get("latest"),
-                "message": checked.get("message") or "",
-                "success": checked["success"],
-            }
+    async def _query(self, operation: str, body: bytes) -> Answer:
+        return read_graphql_answer(await self._post("/graphql", body), operation)
 
-        added = self._add_breadcrumb(fields, wait=False)
-        return added.addCallbacks(check, refused).addCallback(combine)
-
-    def _ask(self, operation: str, body: bytes) -> Deferred[Answer]:
-        replied = self._post("/graphql", body)
-        return replied.addCallback(read_graphql_answer, operation)
-
-    def _post(self, path: str, body: bytes) -> Deferred[Reply]:
+    async def _post(self, path: str, body: bytes) -> Reply:
         timeout = self._settings.timeout
         if timeout == 0:
             raise TimeoutError()
         self._settings.debug("POST {path} {body}", path=path, body=body)
         headers = {"Content-Type": "application/json"}
-        return self._transport.exchange(
+        return await self._transport.exchange(
             "POST", path, headers=headers, body=body, timeout=timeout
         )
 
@@ -337,48 +349,54 @@ class MigasClient:
         self, project: object, version: object, fields: Mapping[str, Any]
     ) -> dict[str, Any]:
         """
-        What is sent: what was said, and what is found out for the rest.
+        The fields to send: those that were passed, and collected values for the rest.
         """
         checked = check_fields(
             {
                 "project": project,
                 "project_version": version,
-                **surroundings(self._settings.environ),
-                **self._given,
+                **environment_fields(self._settings.environ),
+                **self._defaults,
                 **fields,
             }
         )
         if "user_id" not in checked:
-            checked["user_id"] = self._kept_user_id()
+            checked["user_id"] = self._stored_user_id()
         return checked
 
-    def _kept_user_id(self) -> str:
+    def _stored_user_id(self) -> str:
         if self._user_id is None:
             self._user_id = load_user_id(self._settings)
         return self._user_id
 
-    def _call(self, work: Callable[[], Deferred[Answer]]) -> Deferred[Answer]:
-        if self._settings.opted_out:
-            return succeed(failed(DISABLED))
-        done: Deferred[Answer] = maybeDeferred(work)
-        return done.addCallbacks(self._note, self._report)
+    def _call(
+        self, work: Callable[..., Coroutine[Any, Any, Answer]], *args: Any
+    ) -> Deferred[Answer]:
+        return Deferred.fromCoroutine(self._report(work, *args))
 
-    def _note(self, answer: Answer) -> Answer:
+    async def _report(
+        self, work: Callable[..., Coroutine[Any, Any, Answer]], *args: Any
+    ) -> Answer:
+        """
+        Do some work, and turn its failure into an answer, unless the client lets
+        failures through.
+        """
+        if self._settings.opted_out:
+            return failed(DISABLED)
+        try:
+            answer = await work(*args)
+        except CancelledError:
+            raise
+        except Exception as error:
+            if not self._ignore_errors:
+                raise
+            message = explain(error, self._settings.timeout)
+            self._settings.info(
+                "{client}: {message}", client=repr(self), message=message
+            )
+            return failed(message)
         self._settings.debug("answered {answer}", answer=answer)
         return answer
-
-    def _report(self, failure: Failure) -> Answer | Failure:
-        """
-        Turn a failure into what the caller sees: the one place that swallows.
-        """
-        error = failure.value
-        if isinstance(error, CancelledError) or not isinstance(error, Exception):
-            return failure
-        if not self._ignore_errors:
-            return failure
-        message = explain(error, self._settings.timeout)
-        self._settings.info("{client}: {message}", client=repr(self), message=message)
-        return failed(message)
 
     def _config_lines(self) -> list[str]:
         lines = [f"endpoint: {self.endpoint}"]
@@ -386,9 +404,9 @@ class MigasClient:
             return [*lines, f"{DISABLED}: nothing is collected or sent"]
         lines.append(f"user id file: {user_id_path(self._settings)}")
         values = {
-            **surroundings(self._settings.environ),
-            "user_id": self._given.get("user_id") or self._kept_user_id(),
-            **self._given,
+            **environment_fields(self._settings.environ),
+            "user_id": self._defaults.get("user_id") or self._stored_user_id(),
+            **self._defaults,
         }
         for field in COLLECTED:
             value = values.get(field.name)

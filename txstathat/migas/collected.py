@@ -1,5 +1,5 @@
 """
-What is collected: every field that a breadcrumb can have, and why it has it.
+The collected fields: every field that a breadcrumb can have, with its purpose.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ __all__ = [
     "Collected",
     "in_ci",
     "in_container",
-    "surroundings",
+    "environment_fields",
 ]
 
-#: Environment variables that continuous integration services are known by, where the
-#: ``ci-info`` package, which knows more of them, is not installed.
+#: Environment variables of continuous integration services. The ``ci-info`` package, if
+#: installed, knows more of them.
 CI_VARIABLES = ("CI", "CONTINUOUS_INTEGRATION", "BUILD_NUMBER", "TF_BUILD")
 
 
@@ -30,8 +30,8 @@ class Collected:
     One field of a breadcrumb.
 
     :ivar name: its name in the protocol.
-    :ivar what: what is in it.
-    :ivar why: what it is good for.
+    :ivar what: its content.
+    :ivar why: its purpose.
     """
 
     name: str
@@ -47,7 +47,7 @@ COLLECTED = (
         "the program's version",
         "to see which versions are still in use",
     ),
-    Collected("language", "python", "to tell clients in several languages apart"),
+    Collected("language", "python", "to distinguish clients in several languages"),
     Collected(
         "language_version",
         "the Python version",
@@ -55,13 +55,13 @@ COLLECTED = (
     ),
     Collected(
         "user_id",
-        "a random UUID, kept in a file of yours",
+        "a random UUID, stored in a file of yours",
         "to count a person once, without knowing who it is",
     ),
     Collected(
         "session_id",
         "a UUID, only where the program sets one",
-        "to tell which breadcrumbs belong to one run",
+        "to see which breadcrumbs belong to one run",
     ),
     Collected(
         "user_type",
@@ -81,7 +81,7 @@ COLLECTED = (
     Collected(
         "is_ci",
         "whether it runs in continuous integration",
-        "to tell machines from people",
+        "to distinguish machines from people",
     ),
     Collected(
         "status",
@@ -91,7 +91,7 @@ COLLECTED = (
     Collected(
         "status_desc",
         "a short text on the status, without file paths",
-        "to see how far a run came",
+        "to see how far a run got",
     ),
     Collected(
         "error_type",
@@ -101,19 +101,19 @@ COLLECTED = (
     Collected(
         "error_desc",
         "the exception's text, shortened, without file paths",
-        "to mend those errors",
+        "to fix those errors",
     ),
 )
 
 
-def surroundings(
+def environment_fields(
     environ: Mapping[str, str], root: str = "/"
 ) -> dict[str, str | bool | None]:
     """
-    What can be told about where the program runs.
+    Collect the fields that describe where the program runs.
 
-    :param environ: the environment.
-    :param root: the root folder, in which containers leave their marks.
+    :param environ: the environment variables.
+    :param root: the root folder, which has marker files in a container.
     """
     return {
         "language": "python",
@@ -126,12 +126,14 @@ def surroundings(
 
 def in_container(root: str = "/") -> str:
     """
-    In which kind of container the program runs: ``'docker'``, ``'apptainer'`` or
-    ``'unknown'``, which is also the word for none.
+    The kind of container that the program runs in: ``'docker'``, ``'apptainer'`` or
+    ``'unknown'``, which also means none.
+
+    :param root: the root folder.
     """
     if os.path.exists(os.path.join(root, ".dockerenv")):
         return "docker"
-    # Apptainer was Singularity once, and kept the names of its files.
+    # Apptainer was called Singularity, and its files still are.
     marks = ("singularity", ".singularity.d")
     if any(os.path.exists(os.path.join(root, mark)) for mark in marks):
         return "apptainer"
@@ -141,6 +143,8 @@ def in_container(root: str = "/") -> str:
 def in_ci(environ: Mapping[str, str]) -> bool:
     """
     Whether the program runs in continuous integration.
+
+    :param environ: the environment variables.
     """
     if any(environ.get(name, "") not in ("", "false") for name in CI_VARIABLES):
         return True

@@ -1,8 +1,8 @@
 """
-GraphQL operations as text, from which no value can break out.
+GraphQL operations as text, safe against injection.
 
-Values stand in the text as literals, since variables would need the names of the
-server's own types, which differ from one server version to the next.
+Values are literals in the text. Variables would need the names of the server's types,
+which differ between server versions.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-__all__ = ["EnumValue", "Value", "operation"]
+__all__ = ["EnumValue", "GraphQLValue", "operation"]
 
 
 class EnumValue(str):
     """
-    A value of a GraphQL enum, written without quotes: an identifier, checked before.
+    A value of a GraphQL enum, written without quotes. It must be a checked identifier.
     """
 
 
-Value: TypeAlias = "str | bool | EnumValue | Mapping[str, Value]"
+GraphQLValue: TypeAlias = "str | bool | EnumValue | Mapping[str, GraphQLValue]"
 
 
 def operation(
     kind: str,
     name: str,
-    arguments: Mapping[str, Value],
+    arguments: Mapping[str, GraphQLValue],
     selection: Sequence[str] = (),
 ) -> str:
     """
@@ -35,17 +35,17 @@ def operation(
     :param kind: ``'query'`` or ``'mutation'``.
     :param name: the field.
     :param arguments: the field's arguments; their names are identifiers.
-    :param selection: which parts of the answer are asked for, where it has parts.
+    :param selection: the requested fields of the result; empty if it has no fields.
     """
     selected = f"{{{','.join(selection)}}}" if selection else ""
     return f"{kind}{{{name}({_pairs(arguments)}){selected}}}"
 
 
-def _pairs(values: Mapping[str, Value]) -> str:
+def _pairs(values: Mapping[str, GraphQLValue]) -> str:
     return ",".join(f"{name}:{_literal(value)}" for name, value in values.items())
 
 
-def _literal(value: Value) -> str:
+def _literal(value: GraphQLValue) -> str:
     if isinstance(value, Mapping):
         return f"{{{_pairs(value)}}}"
     if isinstance(value, bool):

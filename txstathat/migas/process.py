@@ -1,8 +1,8 @@
 """
 One client for the whole process, and functions that use it.
 
-Programs that need more than one client, or that test, use
-:class:`~txstathat.migas.client.MigasClient` itself.
+Tests, and programs that need more than one client, use
+:class:`~txstathat.migas.client.MigasClient` directly.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _NOT_SET_UP = "telemetry is not set up: call txstathat.migas.setup() first"
 
 class _Process:
     """
-    What has been set up: a client, or the reason why there is none.
+    The client that was set up, or the reason why there is none.
     """
 
     client: MigasClient | None = None
@@ -47,14 +47,14 @@ def setup(
     **options: Any,
 ) -> None:
     """
-    Say to which server the functions of this module talk. Nothing is sent yet.
+    Set the server for the functions of this module. Nothing is sent yet.
 
-    It does not raise: a bad value is logged, and every call then answers with what was
-    wrong with it. Calling it again starts anew.
+    It does not raise. A bad value is logged, and then is the message of the answer to
+    every call. Another call replaces the settings.
 
-    :param endpoint: the server's URL; the hosted server by default.
-    :param user_id: a UUID to count as one user; by default the one in the user id file.
-    :param session_id: a UUID that marks the breadcrumbs of one run; none by default.
+    :param endpoint: the server's URL; by default that of the hosted server.
+    :param user_id: the UUID of the user; by default that in the user id file.
+    :param session_id: a UUID shared by the breadcrumbs of one run; none by default.
     :param options: the other parameters of
         :class:`~txstathat.migas.client.MigasClient`.
     """
@@ -83,7 +83,7 @@ def add_breadcrumb(
     project: str, version: str, wait: bool = False, status: str = "R", **fields: Any
 ) -> Deferred[Answer]:
     """
-    Tell the server that a project is used; see
+    Report the use of a project; see
     :meth:`~txstathat.migas.client.MigasClient.add_breadcrumb`.
     """
     return _call(lambda c: c.add_breadcrumb(project, version, wait, status, **fields))
@@ -91,7 +91,7 @@ def add_breadcrumb(
 
 def add_project(project: str, version: str, **fields: Any) -> Deferred[Answer]:
     """
-    Tell the server that a project is used, and ask about that version; see
+    Report the use of a project, and check its version; see
     :meth:`~txstathat.migas.client.MigasClient.add_project`.
     """
     return _call(lambda c: c.add_project(project, version, **fields))
@@ -99,7 +99,7 @@ def add_project(project: str, version: str, **fields: Any) -> Deferred[Answer]:
 
 def check_project(project: str, version: str) -> Deferred[Answer]:
     """
-    Ask about a version of a project; see
+    Check a version of a project; see
     :meth:`~txstathat.migas.client.MigasClient.check_project`.
     """
     return _call(lambda c: c.check_project(project, version))
@@ -109,7 +109,7 @@ def get_usage(
     project: str, start: Any, end: Any = None, unique: bool = False
 ) -> Deferred[Answer]:
     """
-    Ask how often a project was used; see
+    Query how often a project was used; see
     :meth:`~txstathat.migas.client.MigasClient.get_usage`.
     """
     return _call(lambda c: c.get_usage(project, start, end, unique))
@@ -123,24 +123,24 @@ def track(
 ) -> Tracker:
     """
     Report the beginning and the end of a run; see
-    :class:`~txstathat.migas.tracking.Tracker`. :func:`setup` may be called after this,
-    but before the run begins.
+    :class:`~txstathat.migas.tracking.Tracker`. :func:`setup` can be called later, but
+    before the run begins.
     """
     return Tracker(_client, project, version, error_handlers, fields)
 
 
 def print_config(file: TextIO | None = None) -> None:
     """
-    Print what would be sent from here, and why; see
-    :meth:`~txstathat.migas.client.MigasClient.print_config`. Before :func:`setup`, as
-    it would be with the defaults.
+    Print what the client would send, and why; see
+    :meth:`~txstathat.migas.client.MigasClient.print_config`. Before :func:`setup` the
+    defaults are used.
     """
     (_client() or MigasClient()).print_config(file)
 
 
 def clear_user_id() -> bool:
     """
-    Forget the user id; see
+    Delete the user id; see
     :meth:`~txstathat.migas.client.MigasClient.clear_user_id`.
     """
     return (_client() or MigasClient()).clear_user_id()

@@ -1,5 +1,5 @@
 """
-What the person who runs a program has to say: the environment, read when it is used.
+The settings of the user: environment variables, read at each use.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from twisted.logger import Logger, LogLevel
 
 __all__ = ["DEFAULT_TIMEOUT", "MAX_TIMEOUT", "Settings"]
 
-#: Seconds to wait for the server where ``MIGAS_TIMEOUT`` says nothing.
+#: Seconds to wait for the server if ``MIGAS_TIMEOUT`` is not set.
 DEFAULT_TIMEOUT = 5.0
-#: The most seconds that ``MIGAS_TIMEOUT`` may say.
+#: The maximum of ``MIGAS_TIMEOUT``, in seconds.
 MAX_TIMEOUT = 3600.0
 
-# The names of the logging module, which MIGAS_LOG_LEVEL speaks, from low to high.
+# The levels of MIGAS_LOG_LEVEL: the names and numbers of the logging module.
 _LEVELS = {
     "NOTSET": 0,
     "DEBUG": 10,
@@ -32,12 +32,11 @@ _DEFAULT_LEVEL = "WARNING"
 
 class Settings:
     """
-    The environment's say, and a log that minds it.
+    The settings of the environment, and a log that respects them.
 
-    A variable with a value that means nothing is reported once, as a warning, and its
-    default is kept.
+    A variable with a bad value is logged once, as a warning, and its default is used.
 
-    :param environ: the environment; ``os.environ`` by default.
+    :param environ: the environment variables; ``os.environ`` by default.
     """
 
     _log = Logger(namespace="txstathat.migas")
@@ -49,16 +48,16 @@ class Settings:
     @property
     def environ(self) -> Mapping[str, str]:
         """
-        The environment.
+        The environment variables.
         """
         return os.environ if self._environ is None else self._environ
 
     @property
     def opted_out(self) -> bool:
         """
-        Whether nothing may be collected or sent: ``MIGAS_OPTOUT`` is set, to anything,
-        or ``DO_NOT_TRACK`` to anything but nothing or ``0``
-        (https://consoledonottrack.com).
+        Whether the user has opted out, so that nothing is collected or sent:
+        ``MIGAS_OPTOUT`` is set to any value, or ``DO_NOT_TRACK`` to a value that is not
+        empty and not ``0`` (https://consoledonottrack.com).
         """
         return "MIGAS_OPTOUT" in self.environ or (
             self.environ.get("DO_NOT_TRACK", "") not in ("", "0")
@@ -87,7 +86,7 @@ class Settings:
     @property
     def log_level(self) -> str:
         """
-        ``MIGAS_LOG_LEVEL``: a level's name as the :mod:`logging` module has them.
+        ``MIGAS_LOG_LEVEL``: the name of a level of the :mod:`logging` module.
         """
         text = self.environ.get("MIGAS_LOG_LEVEL", "")
         if not text or text.upper() in _LEVELS:
@@ -97,19 +96,19 @@ class Settings:
 
     def debug(self, text: str, **values: object) -> None:
         """
-        Log at the level for what is sent and answered.
+        Log what is sent and answered.
         """
         self._emit("DEBUG", text, values)
 
     def info(self, text: str, **values: object) -> None:
         """
-        Log at the level for failures, which concern nobody who uses the program.
+        Log a failure. Users of the program need not see it.
         """
         self._emit("INFO", text, values)
 
     def warn(self, text: str, **values: object) -> None:
         """
-        Log at the level for what somebody should mend.
+        Log a problem that somebody should fix.
         """
         self._emit("WARNING", text, values)
 
@@ -120,10 +119,10 @@ class Settings:
 
     def _report(self, variable: str, value: str, wanted: str) -> None:
         if (variable, value) not in self._reported:
-            # First of all: a bad MIGAS_LOG_LEVEL is asked for again by the warning.
+            # Added first, because warn() reads a bad MIGAS_LOG_LEVEL again.
             self._reported.add((variable, value))
             self.warn(
-                "{variable} is {value!r}, which is not {wanted}; the default is kept",
+                "{variable} is {value!r}, which is not {wanted}; the default is used",
                 variable=variable,
                 value=value[:80],
                 wanted=wanted,

@@ -1,11 +1,11 @@
 """
-Tracking: one breadcrumb when a run begins, and one when it ends, however it ends.
+Tracking: one breadcrumb when a run begins, and one when it ends.
 
-A run lasts from the first entry into something tracked to the last exit from it, per
-project and version. While the reactor runs, breadcrumbs go through it, and a shutdown
-trigger makes it wait for the last one. Where it does not run when the end comes (a
-script without one, code after ``reactor.run()``), the last one is left to
-:mod:`~txstathat.migas.exit_report`.
+A run lasts from the first entry into something tracked to the last exit from it, for
+each project and version. While the reactor runs, it sends the breadcrumbs, and a
+shutdown trigger makes it wait for the last one. If the reactor does not run when a run
+ends (a script without one, code after ``reactor.run()``),
+:mod:`~txstathat.migas.exit_report` sends the last one.
 """
 
 from __future__ import annotations
@@ -14,158 +14,67 @@ import inspect
 from collections.abc import Callable, Mapping
 from functools import wraps
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.task import deferLater
+from twisted.internet.defer import Deferred
 from twisted.python import threadable
 from twisted.python.failure import Failure
 
 from txstathat.migas.breadcrumb import MAX_TEXT, check_fields
-from txstathat.migas.exit_report import send_in_child
-from txstathat.migas.texts import describe_error
+from txstathat.migas.redaction import describe_error
+from txstathat.migas.runs import COMPLETED, SUSPENDED, Run, Runs
+from txstathat.migas.sender import BreadcrumbSender
 
-if TYPE_CHECKING:
-    from txstathat.migas.client import MigasClient
-
-__all__ = ["ErrorHandlers", "Run", "Tracker"]
+__all__ = ["ErrorHandlers", "TrackedClient", "Tracker"]
 
 ErrorHandlers = Mapping[type[BaseException], Callable[[Any], Mapping[str, str]]]
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
-_COMPLETED = {"status": "C", "status_desc": "Completed"}
-_SUSPENDED = {"status": "S", "status_desc": "Suspended"}
-#: What an error handler may say.
+#: The fields that an error handler can set.
 _HANDLED = ("status", "status_desc", "error_type", "error_desc")
 
 
-class Run:
+class TrackedClient(BreadcrumbSender, Protocol):
     """
-    One run of a project: its two breadcrumbs.
-
-    :param client: sends them.
-    :param key: the project and its version.
-    :param fields: what else is in both.
-    :param stays_open: whether the run outlives the reactor: what began before the
-        reactor did, and will be told of its end.
+    A sender with the runs that it reports.
     """
 
-    def __init__(
-        self,
-        client: MigasClient,
-        key: tuple[str, str],
-        fields: Mapping[str, Any],
-        stays_open: bool,
-    ) -> None:
-        self.entered = 0
-        self._client = client
-        self._key = key
-        self._fields = fields
-        self._stays_open = stays_open
-        self._ended = False
-        self._sent: list[Deferred[Any]] = []
-        self._trigger: Any = None
-
-    def begin(self) -> None:
+    @property
+    def runs(self) -> Runs:
         """
-        Send the first breadcrumb, now or when the reactor starts, and have the reactor
-        wait for the last one when it stops.
+        The runs that have not ended.
         """
-        reactor = self._client.reactor
-        self._trigger = reactor.addSystemEventTrigger(
-            "before", "shutdown", self._shutting_down
-        )
-        reactor.callWhenRunning(self._send_first)
-
-    def end(self, outcome: Mapping[str, Any]) -> None:
-        """
-        Send the last breadcrumb, unless that has been done.
-
-        :param outcome: the status and what else there is to say about it.
-        """
-        if self._ended:
-            return
-        self._ended = True
-        if _signalled(self._client.reactor):
-            outcome = _SUSPENDED
-        if self._client.reactor.running:
-            self._send(outcome)
-            done = DeferredList(self._sent)
-            done.addCallback(lambda _: self._forget_trigger())
-        else:
-            self._forget_trigger()
-            send_in_child(self._client, *self._key, {**self._fields, **outcome})
-
-    def abandon(self) -> None:
-        """
-        Nobody will tell of the end: it ends with the reactor.
-        """
-        self._stays_open = False
-
-    def settled(self) -> Deferred[Any]:
-        """
-        :returns: a new Deferred, which fires when every breadcrumb sent so far was
-            answered or has failed.
-        """
-        # Not while a connection still delivers the answer: a reactor that waits for
-        # this alone would at once take that connection down, from beneath TLS.
-        return DeferredList(self._sent).addCallback(
-            lambda _: deferLater(self._client.reactor, 0)
-        )
-
-    def _send_first(self) -> None:
-        if not self._ended:
-            self._send({"status": "R"})
-
-    def _send(self, outcome: Mapping[str, Any]) -> None:
-        project, version = self._key
-        sent = self._client.add_breadcrumb(
-            project, version, **{**self._fields, **outcome}
-        )
-        # A client that lets failures through does so for its callers' calls only.
-        self._sent.append(sent.addErrback(lambda _: None))
-
-    def _shutting_down(self) -> Deferred[Any] | None:
-        self._trigger = None
-        if not self._stays_open or _signalled(self._client.reactor):
-            self.end(_COMPLETED)
-        return self.settled() if self._ended else None
-
-    def _forget_trigger(self) -> None:
-        if self._trigger is not None:
-            self._client.reactor.removeSystemEventTrigger(self._trigger)
-            self._trigger = None
 
 
 class Tracker(Service):
     """
-    Reports the beginning and the end of runs: as a decorator, a context manager or a
-    service.
+    Reports the beginning and the end of runs. It is a decorator, a context manager and
+    a service.
 
     A run begins with a breadcrumb of status ``R`` and ends with exactly one more:
 
-    - ``C`` when what is tracked ends normally, when the reactor is stopped, and with
-      ``sys.exit()`` or ``sys.exit(0)``;
-    - ``F`` when an exception ends it, and with any other exit;
+    - ``C`` when it ends normally, when the program stops the reactor, and for
+      ``sys.exit()`` and ``sys.exit(0)``;
+    - ``F`` when an exception ends it, and for any other exit;
     - ``S`` when SIGINT or SIGTERM ends it.
 
-    Nested and overlapping uses of the same project and version are one run. Nothing is
-    raised or delayed by tracking, but that the reactor, when it stops, waits for the
-    last breadcrumb, for as long as ``MIGAS_TIMEOUT`` says at the most.
+    Nested and overlapping uses of the same project and version are one run. Tracking
+    raises nothing, and delays nothing but the reactor's stop: that waits for the last
+    breadcrumb, at most for ``MIGAS_TIMEOUT``.
 
-    :param client: gives the client when something begins, or ``None``.
+    :param client: returns the client when a run begins; ``None`` tracks nothing.
     :param project: ``owner/repo``.
     :param version: the project's version.
     :param error_handlers: see :meth:`txstathat.migas.client.MigasClient.track`.
-    :param fields: what else is in both breadcrumbs.
+    :param fields: more fields of both breadcrumbs.
     """
 
     def __init__(
         self,
-        client: Callable[[], MigasClient | None],
+        client: Callable[[], TrackedClient | None],
         project: str,
         version: str,
         error_handlers: ErrorHandlers | None = None,
@@ -175,12 +84,14 @@ class Tracker(Service):
         self._key = (project, version)
         self._handlers = dict(error_handlers or {})
         self._fields = dict(fields or {})
-        self._used: MigasClient | None = None
+        self._used: TrackedClient | None = None
 
     def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
         """
-        Track every call of a function, until its result is there: the end of a
-        coroutine, or the firing of a Deferred.
+        Track every call of a function, until it has its result: for a coroutine until
+        its end, for a Deferred until it fires.
+
+        :param function: the function.
         """
         if inspect.iscoroutinefunction(function):
 
@@ -208,7 +119,7 @@ class Tracker(Service):
         return tracked
 
     def __enter__(self) -> Tracker:
-        self._enter(stays_open=True)
+        self._enter(outlives_reactor=True)
         return self
 
     def __exit__(
@@ -224,44 +135,35 @@ class Tracker(Service):
         Begin a run.
         """
         super().startService()
-        self._enter(stays_open=False)
+        self._enter(outlives_reactor=False)
 
     def stopService(self) -> Deferred[Any] | None:
         """
         End the run.
 
-        :returns: a new Deferred, which fires when the last breadcrumb is out, or has
-            failed; ``None`` where none is under way.
+        :returns: a new Deferred that fires when the last breadcrumb was answered or has
+            failed; ``None`` if this does not end a run. It does not fail.
         """
         super().stopService()
         run = self._leave(None)
         return None if run is None else run.settled()
 
-    def _enter(self, stays_open: bool) -> None:
+    def _enter(self, outlives_reactor: bool) -> None:
         client = self._client()
         if client is None or client.settings.opted_out:
             return
         self._used = client
-        _in_reactor(client, self._begin, stays_open)
+        _in_reactor(client, self._begin, outlives_reactor)
 
-    def _begin(self, client: MigasClient, stays_open: bool) -> None:
-        run = client.runs.get(self._key)
-        if run is None:
-            run = Run(
-                client,
-                self._key,
-                self._fields,
-                stays_open and not client.reactor.running,
-            )
-            run.begin()
-            client.runs[self._key] = run
-        run.entered += 1
+    def _begin(self, client: TrackedClient, outlives_reactor: bool) -> None:
+        before = outlives_reactor and not client.reactor.running
+        client.runs.enter(client, self._key, self._fields, before)
 
     def _leave(self, error: BaseException | None) -> Run | None:
         """
         :returns: the run that this ended.
         """
-        # The client that it began with: there may be another one by now.
+        # The client of the beginning: setup() may have been called again since.
         if self._used is None:
             return None
         ended: Run | None = _in_reactor(self._used, self._end, error)
@@ -271,52 +173,47 @@ class Tracker(Service):
         self._leave(result.value if isinstance(result, Failure) else None)
         return result
 
-    def _end(self, client: MigasClient, error: BaseException | None) -> Run | None:
-        run = client.runs.get(self._key)
-        if run is None:
-            return None
+    def _end(self, client: TrackedClient, error: BaseException | None) -> Run | None:
         if isinstance(error, GeneratorExit) and client.reactor.running:
-            # A coroutine that waits for what nobody holds is collected as garbage. The
-            # program goes on, and so does the run, until the reactor stops.
-            run.abandon()
+            # A coroutine whose Deferred is gone is collected as garbage. The program
+            # goes on, and so does the run.
+            client.runs.abandon(self._key)
             return None
-        run.entered -= 1
-        if run.entered:
-            return None
-        del client.runs[self._key]
-        run.end(self._outcome(client, error))
+        run = client.runs.leave(self._key)
+        if run is not None:
+            run.end(self._outcome(client, error))
         return run
 
     def _outcome(
-        self, client: MigasClient, error: BaseException | None
+        self, client: TrackedClient, error: BaseException | None
     ) -> Mapping[str, Any]:
         outcome = _outcome_of(error)
-        for kind in type(error).__mro__:
-            if kind in self._handlers:
-                try:
-                    said = self._handlers[kind](error)
-                    known = {name: said[name] for name in _HANDLED if name in said}
-                    return {**outcome, **check_fields(known)}
-                except Exception as problem:
-                    client.settings.warn(
-                        "the error handler of {kind} failed: {problem!r}",
-                        kind=kind.__name__,
-                        problem=problem,
-                    )
-                    break
-        return outcome
+        handled = [kind for kind in type(error).__mro__ if kind in self._handlers]
+        if not handled:
+            return outcome
+        try:
+            fields = self._handlers[handled[0]](error)
+            known = {name: fields[name] for name in _HANDLED if name in fields}
+            return {**outcome, **check_fields(known)}
+        except Exception as problem:
+            client.settings.warn(
+                "the error handler of {kind} failed: {problem!r}",
+                kind=handled[0].__name__,
+                problem=problem,
+            )
+            return outcome
 
 
 def _outcome_of(error: BaseException | None) -> Mapping[str, Any]:
     """
-    The status, and what else there is to say, of a run that ended so.
+    The fields that describe how a run ended.
     """
     if isinstance(error, KeyboardInterrupt):
-        return _SUSPENDED
+        return SUSPENDED
     if error is None or isinstance(error, GeneratorExit):
-        return _COMPLETED
+        return COMPLETED
     if isinstance(error, SystemExit) and error.code in (None, 0):
-        return _COMPLETED
+        return COMPLETED
     return {
         "status": "F",
         "status_desc": "Failed",
@@ -325,19 +222,10 @@ def _outcome_of(error: BaseException | None) -> Mapping[str, Any]:
     }
 
 
-def _signalled(reactor: Any) -> bool:
+def _in_reactor(client: TrackedClient, function: Callable[..., Any], *args: Any) -> Any:
     """
-    Whether a signal stopped the reactor, which is the reactor's to know: its handlers
-    are not this module's to replace. Twisted's own runners look at this attribute; a
-    reactor that does not have it is taken to have been stopped by the program.
-    """
-    return getattr(reactor, "_exitSignal", None) is not None
-
-
-def _in_reactor(client: MigasClient, function: Callable[..., Any], *args: Any) -> Any:
-    """
-    Call a function in the reactor's thread, at once where this is it; whatever fails
-    in it is logged.
+    Call a function in the reactor's thread: at once if this is that thread. A failure
+    is logged.
     """
 
     def call() -> Any:

@@ -1,8 +1,8 @@
 """
-The pseudonymous user id, and the file that keeps it from one run to the next.
+The pseudonymous user id, and the file that stores it.
 
-The id is random: it says nothing about the person or the machine. The file is the one
-that the published Python client uses too, so that a person counts once with both.
+The id is random: it reveals nothing about the person or the machine. The published
+Python client uses the same file, so that a person with both counts once.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from txstathat.migas.settings import Settings
 
 __all__ = ["clear_user_id", "load_user_id", "user_id_path"]
 
-_TOO_LONG = 100
+_MAX_FILE = 100
 
 
 def user_id_path(settings: Settings) -> str | None:
     """
-    Where the id is kept: ``$XDG_CONFIG_HOME/migas/user_id``, by default in
-    ``~/.config``; ``None`` where there is no home.
+    The path of the user id file: ``$XDG_CONFIG_HOME/migas/user_id``, by default in
+    ``~/.config``.
 
-    :param settings: whose environment to look at.
+    :param settings: has the environment.
+    :returns: the path; ``None`` if the user has no home folder.
     """
     config = settings.environ.get("XDG_CONFIG_HOME", "")
-    # The XDG Base Directory Specification: relative paths are to be ignored.
+    # The XDG Base Directory Specification: relative paths are ignored.
     if not os.path.isabs(config):
         home = settings.environ.get("HOME") or os.path.expanduser("~")
         if not os.path.isabs(home):
@@ -38,10 +39,12 @@ def user_id_path(settings: Settings) -> str | None:
 
 def load_user_id(settings: Settings) -> str:
     """
-    Read the user id, or make one and keep it.
+    Read the user id, or make and store a new one.
 
-    A file that is a symbolic link, somebody else's, unreadable or without a UUID is
-    left as it is and ignored; the id then lasts as long as the process.
+    A file that is a symbolic link, belongs to another user, cannot be read or holds no
+    UUID is ignored and not changed; the new id is then not stored.
+
+    :param settings: has the environment.
 
     :returns: a UUID.
     """
@@ -59,19 +62,20 @@ def load_user_id(settings: Settings) -> str:
     try:
         _create(path, made)
     except FileExistsError:
-        # Another process was faster.
+        # Another process has just created it.
         with suppress(OSError, ValueError):
             return _read(path)
     except OSError as error:
-        settings.info("the user id is not kept in {path}: {e}", path=path, e=error)
+        settings.info("the user id cannot be stored in {path}: {e}", path=path, e=error)
     return made
 
 
 def clear_user_id(settings: Settings) -> bool:
     """
-    Remove the file with the user id.
+    Remove the user id file.
 
-    :returns: whether there was one, and it is gone.
+    :param settings: has the environment.
+    :returns: whether this removed it.
     """
     path = user_id_path(settings)
     if path is not None:
@@ -86,14 +90,14 @@ def clear_user_id(settings: Settings) -> bool:
 
 
 def _read(path: str) -> str:
-    # Not blocking: a pipe in the file's place must not hold up the program.
+    # Not blocking: a pipe at this path must not block the program.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(path, flags)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
-            raise ValueError("not a file of this user's")
-        text = os.read(descriptor, _TOO_LONG)
+            raise ValueError("not a regular file of this user")
+        text = os.read(descriptor, _MAX_FILE)
     finally:
         os.close(descriptor)
     return str(uuid.UUID(text.decode("ascii").strip()))
@@ -101,7 +105,7 @@ def _read(path: str) -> str:
 
 def _create(path: str, text: str) -> None:
     """
-    Create the file whole or not at all, and never over another.
+    Create the file atomically; an existing one is not replaced.
     """
     folder = os.path.dirname(path)
     os.makedirs(folder, mode=0o700, exist_ok=True)

@@ -1,5 +1,5 @@
-// Draws every .txstathat-chart of a page from the table of numbers in it, keeps it
-// fresh, and answers its controls. Needs plotly.js; needs no inline script or style.
+// Draws every .txstathat-chart of a page from the table in it, updates it, and handles
+// its controls. Needs plotly.js; needs no inline script or style.
 "use strict";
 
 (function () {
@@ -9,7 +9,7 @@
     "#8c6d46", "#d06fa8", "#7f8a93", "#a8a23c", "#2aa5b5",
   ];
 
-  // Plotly reads some HTML in texts; a choice's name is text and nothing else.
+  // Plotly interprets some HTML in texts; the name of a choice is plain text.
   function plain(text) {
     return text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
   }
@@ -18,7 +18,7 @@
     return String(number).padStart(2, "0");
   }
 
-  // An instant as the viewer's clock shows it.
+  // A time in the viewer's time zone.
   function local(instant) {
     const t = new Date(instant);
     return `${t.getFullYear()}-${pad(t.getMonth() + 1)}-${pad(t.getDate())}` +
@@ -33,15 +33,15 @@
     return FINE.includes(chart.dataset.scale);
   }
 
-  function zoneShown(chart) {
-    return isFine(chart) ? `${viewerZone()}, your zone` : chart.dataset.zone;
+  function timesIn(chart) {
+    return `Times in ${isFine(chart) ? viewerZone() : chart.dataset.zone}`;
   }
 
   function number(cell) {
     return cell.textContent === "" ? null : Number(cell.textContent);
   }
 
-  // The table, as columns: what is drawn is what is written.
+  // The table as columns: the picture is drawn from it.
   function read(chart) {
     const table = chart.querySelector("table");
     const heads = [...table.querySelectorAll("thead th")].map((th) => th.textContent);
@@ -54,13 +54,13 @@
     return { heads, labels, links, columns };
   }
 
-  function tellTimes(chart) {
+  function localizeTimes(chart) {
     const caption = chart.querySelector("caption");
     if (!chart.dataset.scale) {
       return;
     }
-    caption.textContent = `${chart.querySelector("h2").textContent}` +
-      ` (times: ${zoneShown(chart)})`;
+    caption.textContent =
+      `${chart.querySelector("h2").textContent}. ${timesIn(chart)}`;
     if (isFine(chart)) {
       for (const time of chart.querySelectorAll("tbody time")) {
         time.textContent = local(time.dateTime);
@@ -68,7 +68,7 @@
     }
   }
 
-  // A point between gaps, which has no line to be seen by.
+  // A point between gaps, which no line makes visible.
   function isLonely(n, at, column) {
     return n !== null && (column[at - 1] ?? null) === null &&
       (column[at + 1] ?? null) === null;
@@ -98,7 +98,7 @@
       }));
     },
     panels(data) {
-      // From top to bottom as in the table; long names are cut, hovering tells all.
+      // From top to bottom as in the table. Long names are cut; hovering shows them.
       const names = data.labels.map(plain);
       const keys = names.map((_, n) => n);
       return data.columns.map((column, n) => ({
@@ -126,13 +126,11 @@
       shared.hovermode = kind === "lines" ? "x unified" : "closest";
       shared.hoverlabel.bgcolor = style.getPropertyValue("--txstathat-raised");
       shared.xaxis.type = "date";
-      shared.xaxis.title = {
-        text: plain(`${chart.dataset.scale} (${zoneShown(chart)})`),
-      };
+      shared.xaxis.title = { text: plain(timesIn(chart)) };
       shared.showlegend = data.columns.length > 1;
       Object.assign(shared.xaxis, { tickangle: 0, nticks: chart.clientWidth < 500 ? 4 : 9 });
       if (!isFine(chart) && data.labels.length <= (chart.clientWidth < 500 ? 4 : 9)) {
-        // Few whole days need no hours between them.
+        // With few whole days, ticks at hours between them would mislead.
         Object.assign(shared.xaxis, { tickvals: data.labels, ticktext: data.labels });
       }
     }
@@ -166,7 +164,7 @@
     const traces = draw[chart.dataset.kind];
     if (data.labels.length === 0) {
       Plotly.purge(picture);
-      picture.textContent = "Nothing yet.";
+      picture.textContent = "No data yet.";
       chart.dataset.drawn = "empty";
       return;
     }
@@ -180,7 +178,7 @@
         picture.on("plotly_click", (event) => {
           const link = read(chart).links[event.points[0].pointNumber];
           if (link) {
-            go(chart, link.href);
+            load(chart, link.href);
           }
         });
       }
@@ -193,24 +191,24 @@
       location.pathname.replace(/\/$/, "") === chart.dataset.path;
   }
 
-  async function fetched(chart, url) {
+  async function fetchChart(chart, url) {
     const address = new URL(url, location.href);
     address.searchParams.set("format", "fragment");
-    const answer = await fetch(address, { credentials: "same-origin" });
-    const html = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const response = await fetch(address, { credentials: "same-origin" });
+    const html = new DOMParser().parseFromString(await response.text(), "text/html");
     const section = html.querySelector("section.txstathat-chart");
-    const words = html.querySelector(".txstathat-words");
-    if (!section && !words) {
-      throw new Error(`status ${answer.status}`);
+    const message = html.querySelector(".txstathat-message");
+    if (!section && !message) {
+      throw new Error(`status ${response.status}`);
     }
-    return { section, words };
+    return { section, message };
   }
 
-  function tell(chart, text) {
-    let line = chart.querySelector(".txstathat-words");
+  function showMessage(chart, text) {
+    let line = chart.querySelector(".txstathat-message");
     if (!line) {
       line = document.createElement("p");
-      line.className = "txstathat-words";
+      line.className = "txstathat-message";
       line.setAttribute("role", "alert");
       chart.querySelector(".txstathat-picture").before(line);
     }
@@ -218,17 +216,17 @@
     line.hidden = !text;
   }
 
-  // Another question: the whole chart is replaced.
-  async function go(chart, url) {
-    let answer;
+  // A new query: replace the whole chart.
+  async function load(chart, url) {
+    let response;
     try {
-      answer = await fetched(chart, url);
+      response = await fetchChart(chart, url);
     } catch {
-      tell(chart, "No answer: is the server there?");
+      showMessage(chart, "The server does not answer. Try again.");
       return;
     }
-    if (answer.words) {
-      tell(chart, answer.words.textContent);
+    if (response.message) {
+      showMessage(chart, response.message.textContent);
       return;
     }
     if (isWholePage(chart)) {
@@ -237,35 +235,36 @@
     const open = chart.querySelector("details").open;
     const focus = document.activeElement && document.activeElement.id;
     Plotly.purge(chart.querySelector(".txstathat-picture"));
-    chart.replaceWith(answer.section);
-    answer.section.querySelector("details").open = open;
-    start(answer.section);
+    chart.replaceWith(response.section);
+    response.section.querySelector("details").open = open;
+    start(response.section);
     if (focus) {
       document.getElementById(focus)?.focus();
     }
   }
 
-  // The same question again: only the numbers change, under the viewer's hands.
+  // The same query: replace only the numbers, so that the controls stay usable.
   async function refresh(chart) {
     if (document.hidden || !chart.isConnected) {
       return;
     }
-    let answer;
+    let response;
     try {
-      answer = await fetched(chart, chart.dataset.url);
+      response = await fetchChart(chart, chart.dataset.url);
     } catch {
-      tell(chart, "No answer: these numbers are old.");
+      showMessage(chart,
+        "The server does not answer. These numbers are out of date.");
       return;
     }
-    if (answer.words) {
-      tell(chart, answer.words.textContent);
+    if (response.message) {
+      showMessage(chart, response.message.textContent);
       return;
     }
-    tell(chart, "");
+    showMessage(chart, "");
     for (const part of [".txstathat-total", "table"]) {
-      chart.querySelector(part).replaceWith(answer.section.querySelector(part));
+      chart.querySelector(part).replaceWith(response.section.querySelector(part));
     }
-    tellTimes(chart);
+    localizeTimes(chart);
     show(chart);
   }
 
@@ -276,21 +275,21 @@
     chart.dataset.started = "yes";
     chart.dataset.url = `${chart.dataset.path}?${chart.dataset.query}`;
     const form = chart.querySelector("form");
-    const ask = () => go(chart,
+    const submit = () => load(chart,
       `${form.getAttribute("action")}?${new URLSearchParams(new FormData(form))}`);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      ask();
+      submit();
     });
-    form.addEventListener("change", ask);
+    form.addEventListener("change", submit);
     chart.addEventListener("click", (event) => {
       const link = event.target.closest("tbody a, .txstathat-trail a");
       if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
         event.preventDefault();
-        go(chart, link.href);
+        load(chart, link.href);
       }
     });
-    tellTimes(chart);
+    localizeTimes(chart);
     show(chart);
     const seconds = Number(chart.dataset.refresh);
     if (seconds > 0) {

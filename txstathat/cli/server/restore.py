@@ -10,8 +10,8 @@ import sys
 import click
 
 from txstathat.cli.output import size_text
-from txstathat.cli.reactor import interruptible
-from txstathat.cli.server.serve import store_option
+from txstathat.cli.reactor import exit_on_interrupt
+from txstathat.cli.server.store import store_option
 from txstathat.errors import StoreError
 from txstathat.stores.schemes import sqlite_path
 from txstathat.stores.sqlite import restore_store
@@ -31,7 +31,7 @@ def restore(file: str, store: str) -> None:
     has the contents from before.
     """
     try:
-        with interruptible():
+        with exit_on_interrupt():
             aside = restore_store(store, file)
         path = sqlite_path(store)
         assert path is not None  # else restore_store has refused it

@@ -1,15 +1,15 @@
 """
-Whether an alert's condition holds, and what follows from that: episodes.
+Whether the condition of an alert holds, and the episodes that follow from it.
 
 Nothing here reads a clock or a store.
 
-A condition is about whole steps of time: the window that ended with the last one. The
-step that is still being filled is left out, as a part of it would look like little.
+A condition is about a window of whole steps of time, which ends with the last complete
+step. The current step is left out, since it has only a part of its points so far.
 
 An *episode* begins as soon as the condition holds. It ends when the condition has been
-clear for :data:`HOLD` seconds without a break, and clear is more than not holding: the
-number must be back by :data:`BAND` of what it is compared with. In between, and where
-there is nothing to compare, an episode neither begins nor ends.
+clear for :data:`RECOVERY_SECONDS` without a break. *Clear* is stricter than *does not
+hold*: the number must be away from its limit by :data:`RECOVERY_BAND`. Between the two,
+and where there is nothing to compare, an episode neither begins nor ends.
 """
 
 from __future__ import annotations
@@ -18,37 +18,42 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from txstathat.collector.alerts.model import MARGIN, WINDOWS, Alert, steps_of
+from txstathat.collector.alerts.model import (
+    MARGIN,
+    WINDOWS,
+    AlertDefinition,
+    choose_step,
+)
 from txstathat.collector.archive.series import Series
 from txstathat.collector.archive.stats import Stat
 from txstathat.points.timeframe import Timeframe
 
 __all__ = [
-    "BAND",
-    "HOLD",
+    "RECOVERY_BAND",
+    "RECOVERY_SECONDS",
+    "AlertState",
+    "AlertWindow",
     "Evaluation",
-    "Reading",
-    "State",
-    "Window",
-    "advance",
-    "judge",
-    "windows",
+    "WindowReading",
+    "evaluate",
+    "next_state",
+    "windows_to_read",
 ]
 
-#: How far back a number must be for an alert to be over, as a part of its threshold or
-#: percentage.
-BAND = 0.05
+#: How far a number must be back from its limit for an episode to end, as a fraction of
+#: the threshold or percentage.
+RECOVERY_BAND = 0.05
 #: For how many seconds it must have been there.
-HOLD = 300.0
+RECOVERY_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class AlertWindow:
     """
-    A stretch of time to read.
+    A window of time that an alert is about.
 
-    :ivar frame: how long it is, and in which steps.
-    :ivar end: when it ends, in Unix seconds; where a step does.
+    :ivar frame: its length, and the length of its steps.
+    :ivar end: its end, in Unix seconds, on the boundary of a step.
     """
 
     frame: Timeframe
@@ -56,22 +61,22 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class WindowReading:
     """
-    What was read of a window.
+    The number of a stat in a window.
 
-    :ivar number: a counter's sum, a value's average; ``None`` if a value has no points,
-        or if it is beyond the largest float.
-    :ivar whole: whether the stat was there from the window's beginning on.
+    :ivar number: the sum of a counter, or the average of a value; ``None`` if a value
+        has no points, or if the number exceeds the largest float.
+    :ivar complete: whether the stat existed from the beginning of the window on.
     """
 
     number: int | float | None
-    whole: bool
+    complete: bool
 
     @classmethod
-    def of(cls, series: Series) -> Reading:
+    def of(cls, series: Series) -> WindowReading:
         """
-        Sum up a window.
+        Compute it from the stat's series in the window.
         """
         return cls(series.whole, series.stat.created_at <= series.buckets[0].time)
 
@@ -79,11 +84,12 @@ class Reading:
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """
-    What is to be said of an alert's condition.
+    The result of evaluating an alert's condition.
 
-    :ivar holds: whether it holds; ``None`` if that is neither so nor clearly not so.
-    :ivar number: what was compared, if there was anything: a sum or an average, a
-        change in percent, or for how many seconds nothing has come.
+    :ivar holds: ``True`` if the condition holds, ``False`` if it is clear, ``None`` if
+        the number is between the two or cannot be compared.
+    :ivar number: what was compared: a sum or an average, a change in percent, or the
+        seconds since the last point; ``None`` if nothing was.
     """
 
     holds: bool | None
@@ -91,14 +97,16 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class AlertState:
     """
-    Where an alert stands.
+    The state of an alert.
 
-    :ivar episode: how many there were, with the one that lasts.
-    :ivar firing: whether one lasts.
-    :ivar since: when that began to be so, in Unix seconds; ``None`` before the first.
-    :ivar clear_since: since when the condition of the one that lasts has been clear.
+    :ivar episode: the number of episodes so far, including the current one.
+    :ivar firing: whether an episode is going on.
+    :ivar since: when ``firing`` last changed, in Unix seconds; ``None`` before the
+        first episode.
+    :ivar clear_since: since when the condition has been clear during the current
+        episode, in Unix seconds; ``None`` if it is not clear.
     """
 
     episode: int = 0
@@ -107,96 +115,105 @@ class State:
     clear_since: float | None = None
 
 
-def advance(state: State, holds: bool | None, now: float) -> State:
+def next_state(state: AlertState, holds: bool | None, now: float) -> AlertState:
     """
-    Where an alert stands after its condition was judged.
+    Return the state of an alert after an evaluation.
 
-    :param state: where it stood before.
-    :param holds: as in :class:`Evaluation`.
+    :param state: the state before.
+    :param holds: the result, as in :class:`Evaluation`.
     :param now: Unix seconds.
     """
     if not state.firing:
-        return State(state.episode + 1, True, now) if holds else state
+        return AlertState(state.episode + 1, True, now) if holds else state
     if holds is not False:
         return replace(state, clear_since=None)
-    # A clock may have been set back.
+    # The clock may have been set back.
     since = now if state.clear_since is None else min(state.clear_since, now)
-    if now - since >= HOLD:
-        return State(state.episode, False, now)
+    if now - since >= RECOVERY_SECONDS:
+        return AlertState(state.episode, False, now)
     return replace(state, clear_since=since)
 
 
-def windows(
-    alert: Alert, retention: Mapping[str, float | None], now: float
-) -> list[Window]:
+def windows_to_read(
+    alert: AlertDefinition, retention: Mapping[str, float | None], now: float
+) -> list[AlertWindow]:
     """
-    What must be read for an alert: nothing, a window, or two, of which the second is
+    Return the windows to read for an evaluation: none, one, or two. The second one is
     the earlier one.
 
-    :param retention: for how many seconds the scales are kept.
+    :param alert: the alert.
+    :param retention: how long each scale is stored, in seconds; ``None`` for ever.
     :param now: Unix seconds.
-    :raises Refusal: if what it takes is not kept.
+    :raises Refusal: if the detail that this takes is not stored for long enough.
     """
     if alert.kind == "data":
         return []
-    step = steps_of(alert.time_window, alert.time_delta, retention)
+    step = choose_step(alert.time_window, alert.time_delta, retention)
     frame = Timeframe(WINDOWS[alert.time_window], step)
     end = step.start(step.bucket(int(now) - MARGIN))
     if alert.time_delta is None:
-        return [Window(frame, end)]
-    return [Window(frame, end), Window(frame, WINDOWS[alert.time_delta].before(end))]
+        return [AlertWindow(frame, end)]
+    earlier = WINDOWS[alert.time_delta].before(end)
+    return [AlertWindow(frame, end), AlertWindow(frame, earlier)]
 
 
-def judge(
-    alert: Alert, stat: Stat, readings: Sequence[Reading], now: float
+def evaluate(
+    alert: AlertDefinition, stat: Stat, readings: Sequence[WindowReading], now: float
 ) -> Evaluation:
     """
-    Judge an alert's condition.
+    Evaluate the condition of an alert.
 
+    :param alert: the alert.
     :param stat: its stat.
-    :param readings: of :func:`windows`.
+    :param readings: the readings of the windows that :func:`windows_to_read` returns.
     :param now: Unix seconds.
     """
     if alert.kind == "data":
         silent = stat.received_at < WINDOWS[alert.time_window].before(int(now))
         return Evaluation(silent, max(0, int(now - stat.received_at)))
     if alert.kind == "value":
-        return _value(alert, stat, readings[0])
-    return _delta(alert, stat, *readings)
+        return _evaluate_value(alert, stat, readings[0])
+    return _evaluate_delta(alert, stat, *readings)
 
 
-def _value(alert: Alert, stat: Stat, reading: Reading) -> Evaluation:
+def _evaluate_value(
+    alert: AlertDefinition, stat: Stat, reading: WindowReading
+) -> Evaluation:
     number, threshold = reading.number, alert.threshold
     assert threshold is not None
     if number is None:
         return Evaluation(None)
+    band = abs(threshold) * RECOVERY_BAND
     if alert.operator == "greater than":
-        return _compared(number, threshold, abs(threshold) * BAND)
-    if stat.counter and not reading.whole:
-        # So little may only be because it was not there before.
+        return _compare(number, threshold, band)
+    if stat.counter and not reading.complete:
+        # The sum may be low only because the stat did not exist before.
         return Evaluation(None, number)
-    return replace(_compared(-number, -threshold, abs(threshold) * BAND), number=number)
+    return replace(_compare(-number, -threshold, band), number=number)
 
 
-def _delta(alert: Alert, stat: Stat, now: Reading, before: Reading) -> Evaluation:
+def _evaluate_delta(
+    alert: AlertDefinition, stat: Stat, now: WindowReading, before: WindowReading
+) -> Evaluation:
     assert alert.percentage is not None
-    if stat.counter and not before.whole:
+    if stat.counter and not before.complete:
         return Evaluation(None)
     if now.number is None or before.number is None:
         return Evaluation(None)
-    change = _change(now.number, before.number)
-    seen = {
+    change = _change_in_percent(now.number, before.number)
+    compared = {
         "greater than": change,
         "less than": -change,
         "different than": abs(change),
     }[alert.operator or ""]
-    judged = _compared(seen, alert.percentage, alert.percentage * BAND)
-    return replace(judged, number=change)
+    band = alert.percentage * RECOVERY_BAND
+    return replace(_compare(compared, alert.percentage, band), number=change)
 
 
-def _change(now: int | float, before: int | float) -> float:
+def _change_in_percent(now: int | float, before: int | float) -> float:
     """
-    From before to now, in percent; infinite from 0 to anything else.
+    Return the change from ``before`` to ``now``; from 0 to any other number it is
+    infinite.
     """
     if now == before:
         return 0.0
@@ -205,7 +222,7 @@ def _change(now: int | float, before: int | float) -> float:
     return (now / abs(before) - math.copysign(1, before)) * 100
 
 
-def _compared(number: float, limit: float, band: float) -> Evaluation:
+def _compare(number: float, limit: float, band: float) -> Evaluation:
     if number > limit:
         return Evaluation(True, number)
     return Evaluation(False if number <= limit - band else None, number)

@@ -1,8 +1,8 @@
 """
-What an alert is, and what may be asked of one.
+Definitions of alerts, and the rules for their fields.
 
 The fields are StatHat's (https://www.stathat.com/manual/alerts_api). Its command line
-writes the operators short, as ``gt``, ``lt`` and ``dt``; both are taken.
+sends the operators ``gt``, ``lt`` and ``dt`` in place of the words; both are accepted.
 """
 
 from __future__ import annotations
@@ -18,16 +18,23 @@ from txstathat.errors import InvalidPoint
 from txstathat.points.model import parse_amount
 from txstathat.points.timeframe import Span
 
-__all__ = ["KINDS", "MARGIN", "WINDOWS", "Alert", "alert_of", "steps_of"]
+__all__ = [
+    "KINDS",
+    "MARGIN",
+    "WINDOWS",
+    "AlertDefinition",
+    "choose_step",
+    "parse_alert",
+]
 
-#: The lengths of time that an alert can be about.
+#: The lengths of time that an alert can look at.
 WINDOWS = {
     text: Span.parse(text) for text in ("5m", "1h", "3h", "1d", "1w", "1M", "1y")
 }
-#: For how many seconds what belongs to a step of time may come in late.
+#: How late, in seconds, points for a step of time can arrive and still count.
 MARGIN = 15
 
-#: By kind, the operators that it can have.
+#: The kinds of alerts, and the operators of each.
 KINDS = {
     "value": ("greater than", "less than"),
     "delta": ("greater than", "less than", "different than"),
@@ -47,7 +54,7 @@ _FIELDS = {
     "data": (),
 }
 
-# Steps that make up a window, the one to prefer first; then by length.
+# The steps in which each window can be read, the preferred one first.
 _STEPS = {
     "5m": "m",
     "1h": "mh",
@@ -62,21 +69,22 @@ _SCALES = {"m": "minute", "h": "hour", "d": "day", "M": "month"}
 
 
 @dataclass(frozen=True, slots=True)
-class Alert:
+class AlertDefinition:
     """
-    An alert.
+    What an alert watches, and when it fires.
 
     :ivar id: 16 letters and digits.
-    :ivar stat_id: the stat that it watches.
-    :ivar stat_name: that stat's name.
+    :ivar stat_id: the id of the stat that it watches.
+    :ivar stat_name: the name of that stat.
     :ivar kind: one of :data:`KINDS`.
-    :ivar time_window: one of :data:`WINDOWS`.
-    :ivar operator: for kinds value and delta, how it compares.
-    :ivar threshold: for kind value, what it compares with.
-    :ivar percentage: for kind delta, by how much a change must be.
-    :ivar time_delta: for kind delta, how far back it compares; one of :data:`WINDOWS`.
-    :ivar webhook: where it is told; where the collector tells all by default if empty.
-        There may be a secret in it.
+    :ivar time_window: the length of time it looks at; one of :data:`WINDOWS`.
+    :ivar operator: for kinds value and delta, the comparison.
+    :ivar threshold: for kind value, the number to compare with.
+    :ivar percentage: for kind delta, the change to compare with, in percent; above 0.
+    :ivar time_delta: for kind delta, how far back the earlier window is; one of
+        :data:`WINDOWS`.
+    :ivar webhook: the URL that its notices are posted to; empty for the collector's
+        default. The URL may hold a secret.
     """
 
     id: str
@@ -92,28 +100,29 @@ class Alert:
 
     def to_json(self) -> dict[str, Any]:
         """
-        As StatHat tells it: what its kind has, and not where it is told.
+        Return the alert as StatHat's API does: the fields of its kind, without the
+        webhook.
         """
         names = ("id", "stat_id", "stat_name", "kind", "time_window")
         return {name: getattr(self, name) for name in (*names, *_FIELDS[self.kind])}
 
 
-def alert_of(
+def parse_alert(
     fields: Mapping[str, str],
     stat: Stat,
     retention: Mapping[str, float | None],
     check_webhook: Callable[[str], str],
-) -> Alert:
+) -> AlertDefinition:
     """
-    The alert that is asked for.
+    Create the definition of a new alert.
 
-    :param fields: what is asked.
-    :param stat: the stat of ``stat_id``.
-    :param retention: for how many seconds the scales are kept.
-    :param check_webhook: raises :class:`~txstathat.collector.ingest.Refusal` for an URL
-        at which nothing is told, else returns it.
-    :raises Refusal: if a field is wrong, missing, or too much; or if what it compares
-        is not kept in the detail that it takes.
+    :param fields: the fields of the request.
+    :param stat: the stat that ``stat_id`` names.
+    :param retention: how long each scale is stored, in seconds; ``None`` for ever.
+    :param check_webhook: returns a URL to which the collector may post, and raises
+        :class:`~txstathat.collector.errors.Refusal` for any other.
+    :raises Refusal: 400 if a field is wrong, missing or unknown, or if the detail that
+        the alert compares is not stored for long enough.
     """
     kind = _choice(fields, "kind", KINDS)
     for name in fields:
@@ -138,9 +147,9 @@ def alert_of(
             raise Refusal(400, f"percentage: must be above 0, not {percentage}")
         delta = _choice(fields, "time_delta", WINDOWS)
     if kind != "data":
-        steps_of(window, delta, retention)
+        choose_step(window, delta, retention)
     webhook = fields.get("webhook", "")
-    return Alert(
+    return AlertDefinition(
         secrets.token_hex(8),
         stat.id,
         stat.name,
@@ -154,31 +163,33 @@ def alert_of(
     )
 
 
-def steps_of(
+def choose_step(
     window: str, delta: str | None, retention: Mapping[str, float | None]
 ) -> Span:
     """
-    In which steps a window is read: minutes up to three hours, hours up to a week, days
-    beyond; but finer or coarser where what it is compared with takes that.
+    Return the length of the steps in which to read a window: minutes for up to three
+    hours, hours for up to a week, days beyond; or what is nearest to that and stored
+    for long enough, also for the earlier window.
 
     :param window: one of :data:`WINDOWS`.
-    :param delta: how far back there is another one to read.
-    :param retention: for how many seconds the scales are kept.
-    :raises Refusal: if there is no detail that is kept for long enough.
+    :param delta: how far back the earlier window is, one of :data:`WINDOWS`; ``None``
+        if there is none.
+    :param retention: how long each scale is stored, in seconds; ``None`` for ever.
+    :raises Refusal: 400 if no scale is stored for long enough.
     """
     reach = WINDOWS[window].longest + (WINDOWS[delta].longest if delta else 0)
     fitting = [
         unit
         for unit in _STEPS[window]
         if (delta is None or unit in _STEPS[delta])
-        and _keeps(retention[_SCALES[unit]], reach + Span(1, unit).longest + MARGIN)
+        and _covers(retention[_SCALES[unit]], reach + Span(1, unit).longest + MARGIN)
     ]
     if not fitting:
         compared = f" compared with {delta} before" if delta else ""
         raise Refusal(
             400,
-            f"time_window: {window}{compared} needs finer detail than is kept for so "
-            "long: use a longer time_window, or a shorter time_delta",
+            f"time_window: {window}{compared} needs finer detail than is stored for "
+            "that long: use a longer time_window, or a shorter time_delta",
         )
     preferred = _BY_LENGTH.index(_STEPS[window][0])
     coarse = [unit for unit in fitting if _BY_LENGTH.index(unit) >= preferred]
@@ -187,15 +198,15 @@ def steps_of(
     return Span(1, max(fitting, key=_BY_LENGTH.index))
 
 
-def _keeps(kept: float | None, seconds: float) -> bool:
-    return kept is None or kept >= seconds
+def _covers(stored: float | None, seconds: float) -> bool:
+    return stored is None or stored >= seconds
 
 
 def _choice(fields: Mapping[str, str], name: str, choices: Any) -> str:
     given = fields.get(name, "")
     if given not in choices:
-        told = f"not {given[:40]!r}" if given else "and is missing"
-        raise Refusal(400, f"{name}: must be one of {', '.join(choices)}, {told}")
+        problem = f"not {given[:40]!r}" if given else "and is missing"
+        raise Refusal(400, f"{name}: must be one of {', '.join(choices)}, {problem}")
     return given
 
 

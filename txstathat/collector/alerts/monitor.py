@@ -1,39 +1,39 @@
 """
-Alerts, watched: their conditions are judged, and what follows is told.
+Evaluates the alerts of a store, and delivers the notices that follow.
 
-Every collector on a store does both; the records see to it that each thing is noted by
-one of them and told by one of them (:mod:`txstathat.collector.alerts.records`). An
-attempt to tell is noted before it is made. So if a collector dies in the midst of one,
-another one makes the next; the receiver knows it by its id.
+Every collector on a store does both. The records ensure that one of them records each
+event and one of them delivers it (:mod:`txstathat.collector.alerts.records`). An
+attempt is recorded before it is made. So if a collector dies during an attempt, another
+collector makes the next one; the receiver recognizes the notice by its id.
 """
 
 from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from txstathat.backoff import Jitter
 from txstathat.collector.alerts.evaluation import (
+    AlertWindow,
     Evaluation,
-    Reading,
-    Window,
-    advance,
-    judge,
-    windows,
+    WindowReading,
+    evaluate,
+    next_state,
+    windows_to_read,
 )
 from txstathat.collector.alerts.notices import (
     ATTEMPTS,
     FIRED,
     LEASE,
     RECOVERED,
-    Jitter,
-    Notice,
-    delay,
+    AlertNotice,
+    retry_delay,
 )
 from txstathat.collector.alerts.records import (
     MAX_NOTICES,
@@ -48,31 +48,37 @@ from txstathat.collector.metrics import CollectorMetrics
 from txstathat.errors import StatHatError
 from txstathat.http.limit import ConcurrencyLimit
 
-__all__ = ["EVALUATE_EVERY", "MAX_UNDER_WAY", "NOTIFY_EVERY", "AlertMonitor"]
+__all__ = [
+    "CELLS_AT_ONCE",
+    "EVALUATE_EVERY",
+    "MAX_UNDER_WAY",
+    "NOTIFY_EVERY",
+    "AlertMonitor",
+]
 
-#: Every how many seconds the alerts' conditions are judged.
+#: The interval, in seconds, at which the conditions of all alerts are evaluated.
 EVALUATE_EVERY = 15.0
-#: Every how many seconds it is looked for what is to be told.
+#: The interval, in seconds, at which due notices are looked for.
 NOTIFY_EVERY = 5.0
-#: How many attempts to tell something may be under way to one host.
+#: How many notices can be under way to one host.
 MAX_UNDER_WAY = 8
+#: How many cells are read at once. To sum up many more would block the reactor.
+CELLS_AT_ONCE = 3_000
 
-# How many cells are read at once, so that making sums of them holds up nobody.
-_CELLS_AT_ONCE = 3_000
-
-_Readings = dict[tuple[str, Window], Reading]
+_Readings = dict[tuple[str, AlertWindow], WindowReading]
 
 
 class AlertMonitor:
     """
-    Watches the alerts of a store.
+    Evaluates alerts and delivers their notices.
 
-    :param archive: what they are about.
+    :param archive: the stats.
     :param records: the alerts.
-    :param webhooks: tells what happens.
-    :param metrics: counts what was told, and what was not.
-    :param jitter: draws from between two numbers; by default from the system's
-        randomness.
+    :param webhooks: delivers the notices.
+    :param metrics: counts them.
+    :param jitter: returns a random number between two numbers, for the retry delays; by
+        default from the system's randomness.
+    :param cells_at_once: how many cells are read at once.
     """
 
     _log = Logger()
@@ -84,24 +90,33 @@ class AlertMonitor:
         webhooks: Webhooks,
         metrics: CollectorMetrics,
         jitter: Jitter | None = None,
+        cells_at_once: int = CELLS_AT_ONCE,
     ) -> None:
         self._archive = archive
         self._records = records
         self._webhooks = webhooks
         self._metrics = metrics
         self._jitter = jitter or random.SystemRandom().uniform
-        # What was read does not have to be read again until its step is over.
+        self._cells_at_once = cells_at_once
+        # Readings stay valid until the step after their window is complete.
         self._readings: _Readings = {}
-        # What was told and could not be noted as told.
-        self._to_json: set[str] = set()
-        # By host, of which there are as many as the operator named: one that does not
-        # answer holds up only what it is to be told itself.
-        self._slots: dict[str, ConcurrencyLimit] = defaultdict(
+        # Ids of notices that were delivered, when the store could not record that.
+        self._delivered: set[str] = set()
+        # By host, so that one that does not answer delays only its own notices. There
+        # are as many hosts as the operator named.
+        self._limits: dict[str, ConcurrencyLimit] = defaultdict(
             lambda: ConcurrencyLimit(MAX_UNDER_WAY)
         )
-        # The alerts of which something is being told, or waits for a slot.
+        # By alert: the delivery that is under way, or waits for others to its host.
         self._under_way: dict[str, Deferred[None]] = {}
         self._closed = False
+
+    @property
+    def under_way(self) -> int:
+        """
+        How many notices are being delivered, or wait for others to the same host.
+        """
+        return len(self._under_way)
 
     def _now(self) -> float:
         return self._archive.store.clock.seconds()
@@ -109,13 +124,13 @@ class AlertMonitor:
     def _target(self, record: AlertRecord) -> str:
         return self._webhooks.target(record.alert.webhook)
 
-    # -- judging
+    # -- evaluation
 
     async def evaluate(self) -> None:
         """
-        Judge all conditions, and note which episodes begin and end.
+        Evaluate all conditions, and record which episodes begin and end.
 
-        :raises StoreError: if the store cannot be used; the next time makes up for it.
+        :raises StoreError: if the store fails; the next call makes up for it.
         """
         records = list((await self._records.all()).values())
         names = sorted({record.alert.stat_name for record in records})
@@ -124,26 +139,26 @@ class AlertMonitor:
             return
         stats = {stat.name: stat for stat in await self._archive.stats(names)}
         now = self._now()
-        # While its stat is in the trash, an alert rests.
-        wanted = [
+        # The alerts of a stat in the trash are suspended.
+        active = [
             (record, stats[record.alert.stat_name], self._windows(record, now))
             for record in records
             if record.alert.stat_name in stats
         ]
-        await self._read(wanted, stats)
-        for record, stat, read in wanted:
-            if read is None:
-                judgement = Evaluation(None)
+        await self._read(active, stats)
+        for record, stat, windows in active:
+            if windows is None:
+                evaluation = Evaluation(None)
             else:
-                readings = [self._readings[stat.name, window] for window in read]
-                judgement = judge(record.alert, stat, readings, now)
-            await self._advance(record, judgement, now)
+                readings = [self._readings[stat.name, window] for window in windows]
+                evaluation = evaluate(record.alert, stat, readings, now)
+            await self._advance(record, evaluation, now)
 
-    def _windows(self, record: AlertRecord, now: float) -> list[Window] | None:
+    def _windows(self, record: AlertRecord, now: float) -> list[AlertWindow] | None:
         try:
-            return windows(record.alert, self._archive.retention, now)
+            return windows_to_read(record.alert, self._archive.retention, now)
         except Refusal as error:
-            # Since it was made, less is kept.
+            # The retention has been shortened since the alert was created.
             self._log.debug(
                 "the alert {id}: {error}", id=record.alert.id, error=str(error)
             )
@@ -151,95 +166,105 @@ class AlertMonitor:
 
     async def _read(
         self,
-        wanted: list[tuple[AlertRecord, Stat, list[Window] | None]],
+        active: list[tuple[AlertRecord, Stat, list[AlertWindow] | None]],
         stats: Mapping[str, Stat],
     ) -> None:
-        keys = {
-            (stat.name, window) for _, stat, read in wanted for window in read or []
+        """
+        Update the readings to just those that are needed now.
+        """
+        needed = {
+            (stat.name, window)
+            for _, stat, windows in active
+            for window in windows or []
         }
-        known = {key: kept for key, kept in self._readings.items() if key in keys}
-        missing: dict[Window, list[Stat]] = {}
-        for name, window in sorted(keys - known.keys(), key=lambda key: key[0]):
+        readings = {
+            key: reading for key, reading in self._readings.items() if key in needed
+        }
+        missing: dict[AlertWindow, list[Stat]] = {}
+        for name, window in sorted(needed - readings.keys(), key=lambda key: key[0]):
             missing.setdefault(window, []).append(stats[name])
-        for window, those in missing.items():
-            now = window.end - 1
-            at_once = max(1, _CELLS_AT_ONCE // len(window.frame.edges(now)))
-            for start in range(0, len(those), at_once):
-                some = those[start : start + at_once]
-                try:
-                    data = await self._archive.data(some, window.frame, now)
-                except Refusal as error:
-                    # What was kept before was kept for a shorter time.
-                    self._log.debug("{frame}: {error}", frame=window.frame, error=error)
-                    nothing = Reading(None, False)
-                    known |= {(stat.name, window): nothing for stat in some}
-                    continue
-                for series in data:
-                    known[series.stat.name, window] = Reading.of(series)
-        self._readings = known
+        for window, unread in missing.items():
+            cells = len(window.frame.edges(window.end - 1))
+            at_once = max(1, self._cells_at_once // cells)
+            for start in range(0, len(unread), at_once):
+                some = unread[start : start + at_once]
+                readings |= await self._read_window(window, some)
+        self._readings = readings
+
+    async def _read_window(
+        self, window: AlertWindow, stats: Sequence[Stat]
+    ) -> _Readings:
+        try:
+            data = await self._archive.data(stats, window.frame, window.end - 1)
+        except Refusal as error:
+            # The retention has been extended, and the window began before that.
+            self._log.debug("{frame}: {error}", frame=window.frame, error=error)
+            nothing = WindowReading(None, False)
+            return {(stat.name, window): nothing for stat in stats}
+        return {(series.stat.name, window): WindowReading.of(series) for series in data}
 
     async def _advance(
-        self, record: AlertRecord, judgement: Evaluation, now: float
+        self, record: AlertRecord, evaluation: Evaluation, now: float
     ) -> None:
-        state = advance(record.state, judgement.holds, now)
+        state = next_state(record.state, evaluation.holds, now)
         if state == record.state:
             return
         notices = record.notices
         if state.firing != record.state.firing and self._target(record):
             event = FIRED if state.firing else RECOVERED
-            notice = Notice(event, state.episode, now, judgement.number)
+            notice = AlertNotice(event, state.episode, now, evaluation.number)
             notices = (*notices, notice)
-        kept = notices[-MAX_NOTICES:]
-        changed = replace(record, state=state, notices=kept)
+        remaining = notices[-MAX_NOTICES:]
+        changed = replace(record, state=state, notices=remaining)
         if await self._records.change(record, changed):
-            for dropped in notices[: len(notices) - len(kept)]:
-                self._drop(record, dropped, "too much is waiting")
+            for dropped in notices[: len(notices) - len(remaining)]:
+                self._drop(record, dropped, "too many are waiting")
 
-    # -- telling
+    # -- delivery
 
     async def notify(self) -> None:
         """
-        Begin to tell what is to be told and due. Of one alert one thing is told after
-        the other.
+        Begin to deliver all notices that are due. The notices of one alert are
+        delivered one after the other.
 
-        :raises StoreError: if the store cannot be used; the next time makes up for it.
+        :raises StoreError: if the store fails; the next call makes up for it.
         """
         records = [
             record for record in (await self._records.all()).values() if record.notices
         ]
-        self._to_json &= {record.notices[0].id(record.alert) for record in records}
+        self._delivered &= {record.notices[0].id(record.alert) for record in records}
 
         now = self._now()
         for record in records:
             id = record.alert.id
-            if record.notices[0].next_at <= now and id not in self._under_way:
+            if record.notices[0].is_due(now) and id not in self._under_way:
                 self._under_way[id] = begun = self._begin(record)
                 begun.addBoth(self._ended, id)
 
     def _begin(self, record: AlertRecord) -> Deferred[None]:
-        slots = self._slots[origin_of(self._target(record))]
-        return slots.run(lambda: Deferred.fromCoroutine(self._attempt(record)))
+        limit = self._limits[origin_of(self._target(record))]
+        return limit.run(lambda: Deferred.fromCoroutine(self._attempt(record)))
 
-    def _ended(self, outcome: Failure | None, id: str) -> None:
+    def _ended(self, result: Failure | None, id: str) -> None:
         del self._under_way[id]
-        if outcome is None:
+        if result is None:
             return
-        # The next time makes up for it.
-        if outcome.check(StatHatError):
-            error = outcome.getErrorMessage()
+        # The next call of notify makes up for it.
+        if result.check(StatHatError):
+            error = result.getErrorMessage()
             self._log.debug("the alert {id}: {error}", id=id, error=error)
         else:
-            self._log.failure("the alert {id}", outcome, id=id)
+            self._log.failure("the alert {id}", result, id=id)
 
     async def settled(self) -> None:
         """
-        Wait until nothing is being told, and nothing waits for a slot.
+        Wait until no notice is under way or waits for others.
         """
         await DeferredList(list(self._under_way.values()))
 
     async def close(self) -> None:
         """
-        Tell nothing more; attempts under way have a second to end.
+        Begin no more deliveries, and wait for those under way, for a second at most.
         """
         self._closed = True
         await self._webhooks.close()
@@ -250,7 +275,7 @@ class AlertMonitor:
             return
         alert, notice = record.alert, record.notices[0]
         id, url = notice.id(alert), self._target(record)
-        if id in self._to_json:
+        if id in self._delivered:
             await self._settle(record, notice, None)
             return
         if not url:
@@ -264,7 +289,7 @@ class AlertMonitor:
             record, replace(record, notices=(begun, *record.notices[1:]))
         )
         if claimed is None:
-            # Another collector was faster, or something else happened just now.
+            # Another collector was faster, or the record has just changed.
             return
         try:
             await self._webhooks.post(url, notice.to_json(alert), id)
@@ -272,38 +297,44 @@ class AlertMonitor:
             await self._failed(claimed, begun, str(error))
         else:
             self._metrics.notices_sent += 1
-            self._to_json.add(id)
+            self._delivered.add(id)
             await self._settle(claimed, begun, None)
 
-    async def _failed(self, record: AlertRecord, begun: Notice, why: str) -> None:
+    async def _failed(self, record: AlertRecord, begun: AlertNotice, why: str) -> None:
         self._metrics.notices_failed += 1
         if begun.attempts >= ATTEMPTS:
             await self._settle(record, begun, None)
             self._drop(record, begun, why)
             return
-        next_at = self._now() + delay(begun.attempts, self._jitter)
+        next_at = self._now() + retry_delay(begun.attempts, self._jitter)
         await self._settle(record, begun, replace(begun, next_at=next_at))
 
     async def _settle(
-        self, record: AlertRecord, begun: Notice, left: Notice | None
+        self, record: AlertRecord, begun: AlertNotice, after: AlertNotice | None
     ) -> None:
         """
-        Put something in place of an attempt, in whatever the record is by now.
+        Record the result of an attempt, whatever the record is now.
+
+        :param record: the record as it was last seen.
+        :param begun: the notice, as it was recorded before the attempt.
+        :param after: what replaces it; ``None`` to remove it.
         """
 
-        def settled(now: AlertRecord) -> AlertRecord:
-            if now.notices[:1] != (begun,):
-                return now
-            rest = now.notices[1:]
-            return replace(now, notices=rest if left is None else (left, *rest))
+        def settled(current: AlertRecord) -> AlertRecord:
+            if current.notices[:1] != (begun,):
+                return current
+            others = current.notices[1:]
+            return replace(
+                current, notices=others if after is None else (after, *others)
+            )
 
         await self._records.update(record, settled)
-        self._to_json.discard(begun.id(record.alert))
+        self._delivered.discard(begun.id(record.alert))
 
-    def _drop(self, record: AlertRecord, notice: Notice, why: str) -> None:
+    def _drop(self, record: AlertRecord, notice: AlertNotice, why: str) -> None:
         self._metrics.notices_dropped += 1
         self._log.warn(
-            "the alert {id}: that it {event} is not told: {why}",
+            "the alert {id}: the notice that it {event} is given up: {why}",
             id=record.alert.id,
             event=notice.event,
             why=why,

@@ -1,45 +1,53 @@
 """
-What is to be told of alerts, and how it is told.
+Notices: the messages that an alert fired or recovered.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from txstathat.collector.alerts.model import Alert
+from txstathat.backoff import Jitter, backoff_delay
+from txstathat.collector.alerts.model import AlertDefinition
 
-__all__ = ["ATTEMPTS", "FIRED", "LEASE", "RECOVERED", "Jitter", "Notice", "delay"]
+__all__ = [
+    "ATTEMPTS",
+    "FIRED",
+    "LEASE",
+    "RECOVERED",
+    "AlertNotice",
+    "retry_delay",
+]
 
-#: How many attempts are made to tell something.
+#: How many times a collector tries to deliver a notice.
 ATTEMPTS = 8
-#: For how many seconds one collector has to make an attempt, before another one may.
+#: The time, in seconds, that one collector has for an attempt. After that another
+#: collector can try.
 LEASE = 60.0
 
 FIRED = "fired"
 RECOVERED = "recovered"
 
-#: Draws a number from between two, as :meth:`random.Random.uniform` does.
-Jitter = Callable[[float, float], float]
-
-# Seconds between the first attempt and the second, on average.
+# The mean delays after the first attempt and before the last one, in seconds.
 _FIRST_DELAY = 15.0
+_LAST_DELAY = _FIRST_DELAY * 2 ** (ATTEMPTS - 2)
+# No delay is longer than this.
+_LONGEST_DELAY = 1.5 * _LAST_DELAY
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class AlertNotice:
     """
-    That an episode began, or is over.
+    A message that an episode began or ended.
 
     :ivar event: :data:`FIRED` or :data:`RECOVERED`.
-    :ivar episode: which episode of the alert's.
-    :ivar at: when, in Unix seconds.
+    :ivar episode: the number of the episode.
+    :ivar at: when that was, in Unix seconds.
     :ivar number: what was compared; see
         :class:`~txstathat.collector.alerts.evaluation.Evaluation`.
-    :ivar attempts: how many attempts were begun to tell it.
-    :ivar next_at: before when no other is to be made, in Unix seconds.
+    :ivar attempts: how many attempts to deliver it have begun.
+    :ivar next_at: the earliest time of the next attempt, in Unix seconds.
     """
 
     event: str
@@ -49,15 +57,24 @@ class Notice:
     attempts: int = 0
     next_at: float = 0.0
 
-    def id(self, alert: Alert) -> str:
+    def id(self, alert: AlertDefinition) -> str:
         """
-        The same for all attempts to tell it.
+        Return the id of the notice, which is the same for all attempts.
         """
         return f"{alert.id}-{self.episode}-{self.event}"
 
-    def to_json(self, alert: Alert) -> dict[str, Any]:
+    def is_due(self, now: float) -> bool:
         """
-        What is told of it.
+        Return whether to attempt a delivery. If the next attempt is further ahead than
+        any delay, the clock was set back.
+
+        :param now: Unix seconds.
+        """
+        return not now < self.next_at <= now + _LONGEST_DELAY
+
+    def to_json(self, alert: AlertDefinition) -> dict[str, Any]:
+        """
+        Return the message that is posted to the webhook.
         """
         return {
             "id": self.id(alert),
@@ -69,7 +86,7 @@ class Notice:
             "text": self._text(alert),
         }
 
-    def _text(self, alert: Alert) -> str:
+    def _text(self, alert: AlertDefinition) -> str:
         over = self.event == RECOVERED
         if alert.kind == "data":
             state = "has data again, after" if over else "has had no data for"
@@ -77,11 +94,11 @@ class Notice:
         no_longer = "no longer " if over else ""
         if alert.kind == "value":
             return (
-                f"{alert.stat_name}: {_shown(self.number)} over {alert.time_window}, "
+                f"{alert.stat_name}: {_format(self.number)} over {alert.time_window}, "
                 f"{no_longer}{alert.operator} {alert.threshold}"
             )
         return (
-            f"{alert.stat_name}: {_shown(self.number)}% over {alert.time_window}, "
+            f"{alert.stat_name}: {_format(self.number)}% over {alert.time_window}, "
             f"{no_longer}{alert.percentage}% {alert.operator} {alert.time_delta} before"
         )
 
@@ -90,17 +107,19 @@ def _is_finite(number: int | float | None) -> bool:
     return number is not None and math.isfinite(number)
 
 
-def _shown(number: int | float | None) -> str:
+def _format(number: int | float | None) -> str:
     return str(number) if isinstance(number, int) else f"{number or 0.0:.6g}"
 
 
-def delay(attempts: int, jitter: Jitter) -> float:
+def retry_delay(attempts: int, jitter: Jitter) -> float:
     """
-    How long to wait after an attempt that failed: twice as long each time, give or take
-    a half. Eight attempts take about half an hour.
+    Return how long to wait after a failed attempt. The delay doubles with each attempt
+    and varies by half of it either way. Eight attempts take about half an hour.
 
-    :param attempts: how many were made, 1 or more.
-    :param jitter: draws a number from between two.
+    :param attempts: how many attempts were made, 1 or more.
+    :param jitter: returns a random number between two numbers.
     :returns: seconds.
     """
-    return _FIRST_DELAY * 2.0 ** (attempts - 1) * jitter(0.5, 1.5)
+    return backoff_delay(
+        attempts, jitter, first=_FIRST_DELAY, longest=_LAST_DELAY, spread=(0.5, 1.5)
+    )

@@ -1,9 +1,9 @@
 """
-Alerts, kept: one record each, with where it stands and what is still to be told.
+Alerts in the store: a record for each, with its state and its undelivered notices.
 
-A record is only changed from what it was read as, so that of several collectors which
-see the same thing happen only one writes it down, and of several which want to tell it
-only one does.
+A record is changed only if it still is what it was when it was read. So if several
+collectors see the same event, one of them records it; and if several want to deliver a
+notice, one of them does.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 
-from txstathat.collector.alerts.evaluation import State
-from txstathat.collector.alerts.model import Alert
-from txstathat.collector.alerts.notices import Notice
+from txstathat.collector.alerts.evaluation import AlertState
+from txstathat.collector.alerts.model import AlertDefinition
+from txstathat.collector.alerts.notices import AlertNotice
 from txstathat.collector.errors import Refusal
 from txstathat.stores.interface import IStore
 
 __all__ = ["MAX_ALERTS", "MAX_NOTICES", "AlertRecord", "AlertRecords"]
 
-#: How many alerts there may be.
+#: The largest number of alerts in a store.
 MAX_ALERTS = 1_000
-#: How much there may be to tell of one alert; the oldest is dropped for more.
+#: The largest number of undelivered notices of an alert. One more drops the oldest.
 MAX_NOTICES = 20
 
 _RECORDS = "alert"
@@ -31,90 +31,95 @@ _RECORDS = "alert"
 @dataclass(frozen=True, slots=True)
 class AlertRecord:
     """
-    All that is known of an alert.
+    All that a store has of an alert.
 
-    :ivar alert: the alert.
-    :ivar state: where it stands.
-    :ivar notices: what is still to be told, the first first.
-    :ivar stored: the text that it was read from.
+    :ivar alert: its definition.
+    :ivar state: its state.
+    :ivar notices: the notices to deliver, the oldest first.
+    :ivar stored: the text from which the record was read.
     """
 
-    alert: Alert
-    state: State = field(default_factory=State)
-    notices: tuple[Notice, ...] = ()
+    alert: AlertDefinition
+    state: AlertState = field(default_factory=AlertState)
+    notices: tuple[AlertNotice, ...] = ()
     stored: str = field(default="", repr=False, compare=False)
 
     @classmethod
     def read(cls, text: str) -> AlertRecord:
         """
-        Of its text in the store.
+        Parse the text of a record.
         """
-        found = json.loads(text)
+        fields = json.loads(text)
         return cls(
-            Alert(**found["alert"]),
-            State(**found["state"]),
-            tuple(Notice(**notice) for notice in found["notices"]),
+            AlertDefinition(**fields["alert"]),
+            AlertState(**fields["state"]),
+            tuple(AlertNotice(**notice) for notice in fields["notices"]),
             text,
         )
 
     @property
     def text(self) -> str:
         """
-        Its text in the store.
+        The text to store.
         """
-        found = asdict(self)
-        del found["stored"]
-        return json.dumps(found)
+        fields = asdict(self)
+        del fields["stored"]
+        return json.dumps(fields)
 
 
 class AlertRecords:
     """
     The alerts of a store.
+
+    Each method raises :class:`~txstathat.errors.StoreError` if the store fails.
+
+    :param store: the store.
     """
 
     def __init__(self, store: IStore) -> None:
         self._store = store
-        # What was read last, so that only what has changed since is parsed.
-        self._known: dict[str, AlertRecord] = {}
+        # The records as last read, so that only those that have changed are parsed.
+        self._cache: dict[str, AlertRecord] = {}
 
     async def all(self) -> dict[str, AlertRecord]:
         """
-        All alerts, by id, in the order of their stats' names.
+        Return all alerts by their ids, sorted by the names of their stats.
         """
         texts = await self._store.records(_RECORDS)
-        self._known = {id: self._parsed(id, text) for id, text in texts.items()}
+        self._cache = {id: self._parse(id, text) for id, text in texts.items()}
         in_order = sorted(
-            self._known.values(),
+            self._cache.values(),
             key=lambda record: (record.alert.stat_name, record.alert.id),
         )
         return {record.alert.id: record for record in in_order}
 
-    def _parsed(self, id: str, text: str) -> AlertRecord:
-        known = self._known.get(id)
-        if known is not None and known.stored == text:
-            return known
+    def _parse(self, id: str, text: str) -> AlertRecord:
+        cached = self._cache.get(id)
+        if cached is not None and cached.stored == text:
+            return cached
         return AlertRecord.read(text)
 
-    async def _one(self, id: str) -> AlertRecord | None:
+    async def _get(self, id: str) -> AlertRecord | None:
         text = await self._store.record(_RECORDS, id)
-        return None if text is None else self._parsed(id, text)
+        return None if text is None else self._parse(id, text)
 
-    async def one(self, id: str) -> AlertRecord:
+    async def get(self, id: str) -> AlertRecord:
         """
-        One alert.
+        Return an alert.
 
-        :raises Refusal: 404 if there is none.
+        :param id: its id.
+        :raises Refusal: 404 if it does not exist.
         """
-        found = await self._one(id)
+        found = await self._get(id)
         if found is None:
             raise Refusal(404, f"there is no alert with the id {id[:40]!r}")
         return found
 
-    async def create(self, alert: Alert) -> None:
+    async def create(self, alert: AlertDefinition) -> None:
         """
-        Keep a new alert.
+        Store a new alert.
 
-        :raises Refusal: if there are too many.
+        :raises Refusal: 429 if there are :data:`MAX_ALERTS` alerts.
         """
         if len(await self._store.records(_RECORDS)) >= MAX_ALERTS:
             raise Refusal(429, f"there are {MAX_ALERTS} alerts, which is the limit")
@@ -123,39 +128,43 @@ class AlertRecords:
 
     async def delete(self, id: str) -> None:
         """
-        Forget an alert, and what was still to be told of it.
+        Delete an alert, and its undelivered notices.
 
-        :raises Refusal: 404 if there is none.
+        :param id: its id.
+        :raises Refusal: 404 if it does not exist.
         """
-        await self.one(id)
+        await self.get(id)
         await self._store.put_record(_RECORDS, id, None)
 
-    async def change(self, was: AlertRecord, now: AlertRecord) -> AlertRecord | None:
+    async def change(
+        self, before: AlertRecord, after: AlertRecord
+    ) -> AlertRecord | None:
         """
-        Change an alert's record, if it still is what it was read as.
+        Change a record, if it still is what it was when it was read.
 
-        :param was: as it was read, from one of the above, or written by this.
-        :param now: what it is to be.
-        :returns: the record as it is kept now; ``None`` if it was another one.
+        :param before: the record as one of these methods returned it.
+        :param after: what it becomes.
+        :returns: the record as it is stored now; ``None`` if it had changed meanwhile.
         """
-        id, text = was.alert.id, now.text
-        if not await self._store.put_record(_RECORDS, id, text, was=was.stored):
+        id, text = before.alert.id, after.text
+        if not await self._store.put_record(_RECORDS, id, text, was=before.stored):
             return None
-        return replace(now, stored=text)
+        return replace(after, stored=text)
 
     async def update(
         self, record: AlertRecord, change: Callable[[AlertRecord], AlertRecord]
     ) -> None:
         """
-        Change an alert's record, whatever it is by now, if it is there.
+        Change a record, whatever it is now, unless it was deleted.
 
-        :param record: as it was last seen. Only if it is another one by now it is read.
-        :param change: takes the record and returns what it is to be; it may be called
-            more than once.
+        :param record: the record as it was last seen. It is read again only if it has
+            changed since.
+        :param change: takes the current record and returns what it becomes. It may be
+            called more than once.
         """
-        now: AlertRecord | None = record
-        while now is not None:
-            changed = change(now)
-            if changed == now or await self.change(now, changed):
+        current: AlertRecord | None = record
+        while current is not None:
+            changed = change(current)
+            if changed == current or await self.change(current, changed):
                 return
-            now = await self._one(record.alert.id)
+            current = await self._get(record.alert.id)

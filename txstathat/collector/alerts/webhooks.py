@@ -1,10 +1,10 @@
 """
-Telling of alerts: a POST to a URL.
+Webhooks: notices are posted to URLs.
 
-Such a URL often is all that it takes to speak in somebody's name, so it is shown
-nowhere: not in a log, an error, or an answer. Only what the operator names is ever
-posted to, and redirects are not followed; else whoever may make alerts could have the
-collector reach for whatever it can reach.
+Often the URL is the only secret that a receiver checks, so it appears nowhere: not in
+logs, errors or answers. The collector posts only to hosts that the operator names, and
+follows no redirects. Otherwise everybody who can create alerts could make it send
+requests to any host that it can reach.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IReactorTime
 from twisted.web.iweb import IAgent
 
 from txstathat.collector.errors import Refusal
 from txstathat.errors import StatHatClosed, StatHatError
-from txstathat.http.exchange import Transport, check_agent, check_url
+from txstathat.http.exchange import Transport, check_agent
+from txstathat.http.urls import check_url
 
 __all__ = [
     "MAX_URL",
@@ -30,9 +32,9 @@ __all__ = [
     "origin_of",
 ]
 
-#: For how many seconds one attempt may take, with its answer.
+#: The time limit of an attempt, including the reply, in seconds.
 TIMEOUT = 10.0
-#: How many characters a webhook's URL may have.
+#: The largest number of characters in the URL of a webhook.
 MAX_URL = 2_000
 
 _MAX_REPLY = 65_536
@@ -41,25 +43,25 @@ _PORT = re.compile(r":[0-9]+$")
 
 
 class WebhookFailed(StatHatError):
-    """An attempt that failed; says why, without the URL."""
+    """An attempt failed. The message says why, without the URL."""
 
 
 def check_webhook(url: object) -> str:
     """
-    Check the URL of a webhook; unlike other URLs it may have a query.
+    Check the URL of a webhook. Unlike other URLs, it can have a query.
 
-    :param url: ``https://``, a host, perhaps a port, a path and a query. To this
-        machine itself it may be ``http://``.
+    :param url: ``https://`` and a host, with an optional port, path and query. For
+        ``localhost``, ``127.0.0.1`` and ``[::1]`` it can be ``http://``.
     :returns: the URL.
-    :raises ValueError: if it is anything else; the message holds no part of it.
+    :raises ValueError: if it is anything else. The message holds no part of it.
     """
     if not isinstance(url, str):
         raise ValueError(f"the URL must be text, not {type(url).__name__}")
     if len(url) > MAX_URL:
         raise ValueError(f"the URL must have at most {MAX_URL} characters")
-    origin, target = _split(url)
+    origin, target = _split_url(url)
     check_url(origin)
-    # The rest goes out as it is: nothing in it may end the request line.
+    # The rest is sent as it is, so nothing in it can end the request line.
     if not target.isascii() or not target.isprintable() or " " in target:
         raise ValueError(
             "the URL must be of printable ASCII characters, without spaces"
@@ -74,14 +76,14 @@ def check_webhook(url: object) -> str:
 
 def origin_of(url: str) -> str:
     """
-    A URL's scheme, host and port.
+    Return the scheme, host and port of a URL.
     """
-    return _split(url)[0]
+    return _split_url(url)[0]
 
 
-def _split(url: str) -> tuple[str, str]:
+def _split_url(url: str) -> tuple[str, str]:
     """
-    A URL's scheme, host and port; and what comes after them.
+    Return the scheme, host and port of a URL, and what follows them.
     """
     scheme, separator, rest = url.partition("://")
     end = min((at for at in map(rest.find, "/?#") if at >= 0), default=len(rest))
@@ -96,9 +98,10 @@ class Webhooks:
     """
     Posts to webhooks.
 
-    :param urls: those that the operator names. Alerts go to the first one; one that
-        names a URL of its own goes there, if that is at the same host as one of these.
-    :param reactor: by default the global one.
+    :param urls: the webhooks that the operator allows. Notices go to the first one. An
+        alert can name another URL, at the origin of any of these.
+    :param reactor: provides time, and TCP, TLS and name resolution unless there is an
+        agent; by default the global reactor.
     :param agent: sends the requests; by default each has a connection of its own, over
         verified TLS.
     :raises ValueError: if one of the URLs is not valid, or the agent does not encrypt
@@ -109,7 +112,7 @@ class Webhooks:
         self,
         urls: Sequence[str] = (),
         *,
-        reactor: Any = None,
+        reactor: IReactorTime | None = None,
         agent: IAgent | None = None,
     ) -> None:
         self._default = check_webhook(urls[0]) if urls else ""
@@ -125,46 +128,50 @@ class Webhooks:
         """
         Check the URL that an alert names.
 
+        :param url: the URL.
         :returns: the URL.
-        :raises Refusal: if it is not valid, or at no host that the operator names.
+        :raises Refusal: 400 if it is not valid, or not at an origin that the operator
+            allows.
         """
         try:
-            origin, _ = _split(check_webhook(url))
+            origin, _ = _split_url(check_webhook(url))
         except ValueError as error:
             raise Refusal(400, f"webhook: {error}") from None
         if origin not in self._origins:
             raise Refusal(
                 400,
-                "webhook: this collector was not told that it may post to that host; "
-                "its operator can, with --webhooks",
+                "webhook: this collector may not post to that host; its operator can "
+                "allow it with --webhooks",
             )
         return url
 
     def target(self, url: str) -> str:
         """
-        Where an alert goes; empty if nowhere.
+        Return the URL to which the notices of an alert go.
 
-        :param url: what it names itself, if anything.
+        :param url: the URL that the alert names, or ``''``.
+        :returns: ``''`` if they go nowhere.
         """
         if not url:
             return self._default
-        # Since the alert was made the operator may have changed their mind.
+        # The operator may have removed the origin since the alert was created.
         return url if origin_of(url) in self._origins else ""
 
-    async def post(self, url: str, told: Mapping[str, Any], id: str) -> None:
+    async def post(self, url: str, message: Mapping[str, Any], id: str) -> None:
         """
-        Make one attempt.
+        Make one attempt to deliver a message.
 
-        :param url: where to.
-        :param told: what to tell, as JSON.
-        :param id: what the receiver can know a repetition by; it is sent as
-            ``Idempotency-Key``.
-        :raises WebhookFailed: if the answer is not one of success, or there is none.
-        :raises StatHatClosed: if :meth:`close` was called before there was one.
+        :param url: the webhook.
+        :param message: what to send, as JSON.
+        :param id: the message's id, by which the receiver recognizes a repetition. It
+            is sent as ``Idempotency-Key``.
+        :raises WebhookFailed: if the status is not one of 200 to 299, or there is no
+            reply.
+        :raises StatHatClosed: if :meth:`close` was called before the reply came.
         """
         if self._closed:
             raise StatHatClosed()
-        origin, path = _split(url)
+        origin, path = _split_url(url)
         transport = Transport(
             origin,
             timeout=TIMEOUT,
@@ -175,13 +182,13 @@ class Webhooks:
         )
         self._open.add(transport)
         headers = {"Content-Type": "application/json", "Idempotency-Key": id}
-        body = json.dumps(told, allow_nan=False).encode("ascii")
+        body = json.dumps(message, allow_nan=False).encode("ascii")
         try:
             reply = await transport.exchange("POST", path, headers=headers, body=body)
         except StatHatClosed:
             raise
         except Exception as error:
-            # Its text might hold the URL.
+            # Its text could hold the URL.
             raise WebhookFailed(type(error).__name__) from None
         finally:
             closed = transport.close()
@@ -189,11 +196,12 @@ class Webhooks:
         if not 200 <= reply.status < 300:
             raise WebhookFailed(f"HTTP status {reply.status}")
 
-    def close(self) -> Deferred[Any]:
+    def close(self) -> Deferred[None]:
         """
-        Make no more attempts; those under way have a second to end.
+        Make no more attempts. Those under way have a second to end.
 
-        :returns: fires when no connection is left open.
+        :returns: fires with ``None`` when no connection is open.
         """
         self._closed = True
-        return DeferredList([transport.close() for transport in list(self._open)])
+        closed = DeferredList([transport.close() for transport in list(self._open)])
+        return closed.addCallback(lambda _: None)

@@ -1,10 +1,12 @@
 """
-Whose points are taken, and who may read: keys.
+Keys: who may post points, and who may read stats.
 
-A key has 192 random bits. Only its SHA-256 is kept, which cannot be guessed back. Keys
-are compared by looking that up, so the time it takes tells nothing of any key.
+A key has 192 random bits. The store holds only its SHA-256, from which nobody can
+compute the key. A key is looked up by that hash, so the time a lookup takes reveals
+nothing about any key.
 
-A key's record is found by its name: so there is one of a name, whoever makes it.
+The name of a key is the id of its record, so a name is unique in a store, whichever
+collector creates it.
 """
 
 from __future__ import annotations
@@ -12,12 +14,15 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
+from twisted.logger import Logger
 
 from txstathat.errors import StatHatError, StoreError
 from txstathat.points.model import check_name
@@ -27,8 +32,8 @@ __all__ = [
     "CLAIM_SECONDS",
     "KINDS",
     "MAX_KEYS",
-    "MAX_LOOKS",
-    "REFRESH",
+    "MAX_REFRESHES",
+    "REFRESH_SECONDS",
     "Key",
     "KeyRefused",
     "Keys",
@@ -36,45 +41,44 @@ __all__ = [
     "new_key",
 ]
 
-#: What a key can be, and what that is called.
+#: The kinds of keys, with the words for each.
 KINDS = {
     "ez": "EZ key",
     "user": "user key",
     "access": "access token",
     "stat": "stat key",
 }
-#: How many keys there may be.
+#: The largest number of keys in a store.
 MAX_KEYS = 10_000
-#: Every how many seconds keys are read again, which is how long one that was revoked
-#: may still work.
-REFRESH = 5.0
-
-#: How often in a second keys are read again because one is not known; who comes with
-#: more of those waits for the next second.
-MAX_LOOKS = 30
-#: For how many seconds a collector that makes the first keys keeps others from it. When
-#: it dies amid that, the next one makes them after this time.
+#: The interval, in seconds, at which a collector reads the keys again. A revoked key
+#: works for that long at most.
+REFRESH_SECONDS = 5.0
+#: How many times a second unknown keys can cause the keys to be read again. Further
+#: requests with an unknown key wait for the next second.
+MAX_REFRESHES = 30
+#: For how many seconds a collector that creates the first keys excludes others. If it
+#: dies before it has finished, another collector takes over after this time.
 CLAIM_SECONDS = 10.0
 
 _RECORDS = "key"
 _CLAIM = "first keys"
-_FIRST = ("ez", "user", "access")
-_OF_API = {"ez": "ez", "classic": "user"}
+_FIRST_KINDS = ("ez", "user", "access")
+_KIND_OF_API = {"ez": "ez", "classic": "user"}
 
 
 class KeyRefused(StatHatError):
-    """A key that cannot be made, or is not there to be revoked."""
+    """A key that cannot be created, or cannot be revoked since it does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
     """
-    What is known of a key.
+    A key, without its secret.
 
     :ivar kind: one of :data:`KINDS`.
-    :ivar name: what it was named, by which it can be revoked.
-    :ivar created_at: when it was made, in Unix seconds.
-    :ivar stat: for a stat key, its stat's name.
+    :ivar name: the name by which it can be revoked.
+    :ivar created_at: when it was created, in Unix seconds.
+    :ivar stat: for a stat key, the name of its stat.
     """
 
     kind: str
@@ -85,7 +89,7 @@ class Key:
 
 def new_key() -> str:
     """
-    A new key, of 192 random bits.
+    Return a new key of 192 random bits.
     """
     return secrets.token_urlsafe(24)
 
@@ -94,35 +98,40 @@ class Keys:
     """
     The keys of a store.
 
-    They are remembered, so that asking for one does not wait; :meth:`load` reads them
-    again.
+    They are cached, so checking a key needs no I/O. :meth:`load` updates the cache.
 
-    :param store: where they are kept.
+    :param store: where the keys are stored.
+    :param timers: schedules what waits; by default the store's clock.
     """
 
-    def __init__(self, store: IStore) -> None:
+    _log = Logger()
+
+    def __init__(self, store: IStore, timers: IReactorTime | None = None) -> None:
         self._store = store
-        self._texts: dict[str, str] = {}
+        self._timers = timers or store.clock
+        # The records as last read, and the keys in them by hash.
+        self._records: Mapping[str, str] = {}
         self._keys: dict[str, Key] = {}
-        # How many times they were begun to be read, and which of these is remembered.
-        self._begun = self._read = 0
-        # Who waits for the next look, and how many there were since when.
+        # The number of reads begun, and the number of the read that is cached.
+        self._reads_begun = self._read_cached = 0
+        # The callers that wait for the next refresh.
         self._waiting: list[Deferred[None]] = []
-        self._looking = False
-        self._looks, self._since = 0, float("-inf")
+        self._refreshing = False
+        # How many refreshes there were in the second that began at this time.
+        self._refreshes, self._second_began = 0, float("-inf")
 
     def allow(self, api: str, key: str) -> bool:
         """
-        Whether points with a key are taken.
+        Return whether points with this key are accepted.
 
         :param api: ``'ez'`` or ``'classic'``.
         :param key: the EZ key or the user key.
         """
-        return self._find(key, _OF_API[api]) is not None
+        return self._find(key, _KIND_OF_API[api]) is not None
 
     def may_read(self, token: str) -> bool:
         """
-        Whether this is an access token.
+        Return whether this is an access token.
         """
         return self._find(token, "access") is not None
 
@@ -135,84 +144,113 @@ class Keys:
 
     def stat(self, key: str) -> str | None:
         """
-        The name of the stat that has this stat key.
+        Return the name of the stat to which a stat key belongs.
+
+        :param key: the stat key.
+        :returns: ``None`` if it is not a stat key.
         """
         found = self._find(key, "stat")
         return None if found is None else found.stat
 
     def _find(self, key: str, kind: str) -> Key | None:
-        hashed = hash_key(key)
-        found = self._keys.get(hashed)
+        found = self._keys.get(hash_key(key))
         return found if found is not None and found.kind == kind else None
 
     async def load(self) -> None:
         """
-        Read the keys.
+        Read the keys from the store. A record that this version cannot read, such as
+        one that a later version wrote, is logged and skipped.
 
-        :raises StoreError: if that cannot be done; those known before are known still.
+        :raises StoreError: if the store cannot be read. The cached keys stay.
         """
-        self._begun += 1
-        number = self._begun
-        texts = await self._store.records(_RECORDS)
-        if number < self._read:
-            return  # something newer was faster
-        self._read = number
-        if texts != self._texts:
-            self._keys = dict(_read(name, text) for name, text in texts.items())
-            self._texts = texts
+        self._reads_begun += 1
+        number = self._reads_begun
+        records = await self._store.records(_RECORDS)
+        if number < self._read_cached:
+            return  # a read that began later has finished first
+        self._read_cached = number
+        if records != self._records:
+            self._keys = self._parse(records)
+            self._records = records
 
-    async def look_again(self) -> None:
+    def _parse(self, records: Mapping[str, str]) -> dict[str, Key]:
+        keys = {}
+        for name, text in records.items():
+            try:
+                hashed, key = _parse_record(name, text)
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                self._log.warn(
+                    "the key {name!r} is ignored, because its record cannot be read "
+                    "({error}): create it anew, or use the txStatHat that wrote it",
+                    name=name,
+                    error=type(error).__name__,
+                )
+                continue
+            keys[hashed] = key
+        return keys
+
+    async def refresh(self) -> None:
         """
-        Read them again for a key that is not known: it may be new. Those who ask while
-        they are being read share the next time; there are :data:`MAX_LOOKS` a second.
-        This ends when all was read after it began, or when that cannot be done.
+        Read the keys again, because an unknown key may be a new one.
+
+        Callers that come during a read share the next one, and there are at most
+        :data:`MAX_REFRESHES` a second. This returns when a read that began after the
+        call has ended, whether it succeeded or not.
         """
         waiting: Deferred[None] = Deferred()
         self._waiting.append(waiting)
-        if not self._looking:
-            self._looking = True
-            Deferred.fromCoroutine(self._look())
+        if not self._refreshing:
+            self._refreshing = True
+            Deferred.fromCoroutine(self._refresh_for_waiting())
         await waiting
 
-    async def _look(self) -> None:
-        clock = self._store.clock
+    async def _refresh_for_waiting(self) -> None:
+        clock = self._timers
         while self._waiting:
-            if self._looks >= MAX_LOOKS:
-                await deferLater(clock, max(0.0, self._since + 1 - clock.seconds()))
-            if clock.seconds() - self._since >= 1:
-                self._looks, self._since = 0, clock.seconds()
-            self._looks += 1
+            if self._refreshes >= MAX_REFRESHES:
+                next_second = self._second_began + 1
+                await deferLater(clock, max(0.0, next_second - clock.seconds()))
+            if clock.seconds() - self._second_began >= 1:
+                self._refreshes, self._second_began = 0, clock.seconds()
+            self._refreshes += 1
             waiting, self._waiting = self._waiting, []
-            with suppress(StoreError):
+            try:
                 await self.load()
+            except StoreError as error:
+                self._log.debug("cannot read the keys: {error}", error=str(error))
+            except Exception:
+                # Whatever it is, callers must not wait for ever.
+                self._log.failure("cannot read the keys")
             for one in waiting:
                 one.callback(None)
-        self._looking = False
+        self._refreshing = False
 
     async def add(self, kind: str, name: str, stat: str = "", key: str = "") -> str:
         """
-        Make a key.
+        Create a key.
 
         :param kind: one of :data:`KINDS`.
-        :param name: what to call it.
-        :param stat: for a stat key, its stat's name.
-        :param key: the key, by default a new one.
-        :returns: the key. It is told here and never again.
-        :raises KeyRefused: if there is one of that name, or there are too many.
+        :param name: the name of the key, 1 to 255 characters.
+        :param stat: for a stat key, the name of its stat.
+        :param key: the key; by default a new random one.
+        :returns: the key. It cannot be read back later.
+        :raises KeyRefused: if a key of that name exists, or there are
+            :data:`MAX_KEYS` keys.
         :raises InvalidPoint: if the name is not valid.
+        :raises StoreError: if the store fails.
         """
         name = check_name(name, "name")
         await self.load()
-        if len(self._keys) >= MAX_KEYS:
+        if len(self._records) >= MAX_KEYS:
             raise KeyRefused(f"there are {MAX_KEYS} keys, which is the limit")
         key = key or new_key()
-        text = self._text(kind, key, stat)
+        text = self._to_record(kind, key, stat)
         if not await self._store.put_record(_RECORDS, name, text, was=None):
             raise KeyRefused(f"there is a key named {name!r} already")
         await self.load()
         return key
 
-    def _text(self, kind: str, key: str, stat: str = "") -> str:
+    def _to_record(self, kind: str, key: str, stat: str = "") -> str:
         return json.dumps(
             {
                 "hash": hash_key(key),
@@ -222,9 +260,11 @@ class Keys:
             }
         )
 
-    async def known(self) -> list[Key]:
+    async def all(self) -> list[Key]:
         """
-        All keys, by kind and name.
+        Return all keys, sorted by kind and name.
+
+        :raises StoreError: if the store fails.
         """
         await self.load()
         return sorted(self._keys.values(), key=lambda key: (key.kind, key.name))
@@ -233,9 +273,12 @@ class Keys:
         """
         Delete a key.
 
-        :raises KeyRefused: if there is none of that name.
+        :param name: its name.
+        :returns: the deleted key.
+        :raises KeyRefused: if no key has that name.
+        :raises StoreError: if the store fails.
         """
-        for key in await self.known():
+        for key in await self.all():
             if key.name == name:
                 await self._store.put_record(_RECORDS, name, None)
                 await self.load()
@@ -243,40 +286,43 @@ class Keys:
         raise KeyRefused(f"there is no key named {name!r}")
 
     async def make_first(
-        self, tell: Callable[[dict[str, str]], None] | None = None
+        self, show: Callable[[dict[str, str]], None] | None = None
     ) -> dict[str, str]:
         """
-        Where there is no key at all, make one of each kind that a collector needs. Of
-        several collectors that want to, one does; if it dies amid that, the next one
-        makes others in their place.
+        Create one key of each kind that a collector needs, if the store has no keys.
 
-        :param tell: is told the new keys. When it raises, or something else fails, they
-            are deleted again, since nobody knows them.
-        :returns: the new keys by what they are, such as ``'EZ key'``; none where there
-            are some, or another collector made them.
+        If several collectors try, one of them succeeds. If it dies before it has
+        finished, the next one replaces the keys.
+
+        :param show: called with the new keys. If it raises, or something else fails,
+            the keys are deleted again, since nobody knows them.
+        :returns: the new keys, each under the words for its kind, such as
+            ``'EZ key'``; empty if the store has keys, or another collector created
+            them.
+        :raises StoreError: if the store fails.
         """
         claim = await self._claim_first()
         if claim is None:
             return {}
-        made = {KINDS[kind]: new_key() for kind in _FIRST}
+        made = {KINDS[kind]: new_key() for kind in _FIRST_KINDS}
         try:
-            for kind, key in zip(_FIRST, made.values(), strict=True):
-                # One that is there already was told to nobody.
-                text = self._text(kind, key)
+            for kind, key in zip(_FIRST_KINDS, made.values(), strict=True):
+                # A key that exists already was never shown to anybody.
+                text = self._to_record(kind, key)
                 if not await self._replace(claim, f"first {KINDS[kind]}", text):
                     return {}
             await self.load()
-            # From here on it has its time anew, to tell.
+            # A new claim gives it the full time again, to show the keys.
             renewed = new_key()
             if not await self._change_claim(claim, renewed):
                 return {}
             claim = renewed
-            if tell is not None:
-                tell(made)
-        except (Exception, SystemExit):  # such as for an output that nobody reads
+            if show is not None:
+                show(made)
+        except (Exception, SystemExit):  # such as a closed standard output
             with suppress(StoreError):
-                for what in made:
-                    await self._replace(claim, f"first {what}", None)
+                for words in made:
+                    await self._replace(claim, f"first {words}", None)
                 await self._change_claim(claim, None)
                 await self.load()
             raise
@@ -285,10 +331,10 @@ class Keys:
 
     async def _replace(self, claim: str, name: str, text: str | None) -> bool:
         """
-        Write or delete a first key, whatever is there.
+        Write or delete a first key, whatever its record is now.
 
-        :returns: ``False`` if another collector has made the claim its own, since this
-            took so long.
+        :returns: ``False`` if this took so long that another collector has taken over
+            the claim.
         """
         while True:
             was = await self._store.record(_RECORDS, name)
@@ -299,16 +345,16 @@ class Keys:
 
     async def _claim_first(self) -> str | None:
         """
-        Keep others from making the first keys.
+        Exclude other collectors from creating the first keys.
 
-        :returns: the claim; ``None`` if there are keys, and nobody is making them.
+        :returns: the claim; ``None`` if there are keys, and nobody is creating them.
         """
-        clock = self._store.clock
+        clock = self._timers
         seen, since = None, clock.seconds()
         while True:
             claim = await self._store.record(_CLAIM, "")
             await self.load()
-            if claim is None and self._keys:
+            if claim is None and self._records:
                 return None
             if claim != seen:
                 seen, since = claim, clock.seconds()
@@ -320,8 +366,8 @@ class Keys:
                 continue
             if claim is None:
                 await self.load()
-                if self._keys:
-                    # Another one made them since they were read above.
+                if self._records:
+                    # Another collector created them after they were read above.
                     await self._change_claim(mine, None)
                     return None
             return mine
@@ -332,11 +378,20 @@ class Keys:
 
 def hash_key(key: str) -> str:
     """
-    What is kept of a key, and of other secrets: its SHA-256, in hex.
+    Return the SHA-256 of a key or another secret, in hex. The store holds only this.
     """
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _read(name: str, text: str) -> tuple[str, Key]:
-    told = json.loads(text)
-    return told.pop("hash"), Key(name=name, **told)
+def _parse_record(name: str, text: str) -> tuple[str, Key]:
+    """
+    Read a key's record. Fields that only a later version knows are ignored.
+
+    :returns: the key's hash, and the key.
+    :raises ValueError: if its kind is unknown.
+    """
+    fields: dict[str, Any] = json.loads(text)
+    if fields["kind"] not in KINDS:
+        raise ValueError("unknown kind")
+    key = Key(fields["kind"], name, int(fields["created_at"]), fields.get("stat", ""))
+    return fields["hash"], key

@@ -1,9 +1,9 @@
 """
-Who is signed in, and the links by which one can sign in once.
+Sessions of the web pages, and the one-time links that begin one.
 
-Both are records of the store, so that all collectors on it know them, and signing out
-ends a session everywhere. As of keys, only hashes are kept: what is in the store lets
-nobody in.
+Both are records in the store, so every collector on it knows them, and signing out ends
+a session everywhere. The store holds only hashes, as for keys: nobody can sign in with
+what is in the store.
 """
 
 from __future__ import annotations
@@ -23,16 +23,15 @@ __all__ = [
     "Sessions",
 ]
 
-#: For how many seconds one stays signed in: 7 days.
+#: How long a session lasts, in seconds: 7 days.
 SESSION_SECONDS = 7 * 86_400
-#: How many may be signed in; one more ends the oldest session.
+#: The largest number of sessions. One more ends the oldest.
 MAX_SESSIONS = 200
-#: For how many seconds a one-time link works.
+#: How long a one-time link works, in seconds.
 LINK_SECONDS = 3600
-#: How many unused links there may be; one more replaces the oldest.
+#: The largest number of unused links. One more replaces the oldest.
 MAX_LINKS = 20
-
-#: To how many access tokens a link, and the session that begins with it, can be bound.
+#: The largest number of access tokens to which a link, and its session, is bound.
 MAX_TOKENS = 100
 
 _SESSIONS = "session"
@@ -43,9 +42,10 @@ class Sessions:
     """
     The sessions and the one-time links of a store.
 
-    :param store: where they are kept.
-    :param keys: among which the access tokens are. A session ends with its token; one
-        that began with a link, when no token is left that there was when it was made.
+    :param store: where they are stored.
+    :param keys: the keys, among them the access tokens. A session ends when its access
+        token is revoked. A session that began with a link ends when all access tokens
+        that existed when the link was made are revoked.
     """
 
     def __init__(self, store: IStore, keys: Keys) -> None:
@@ -56,72 +56,83 @@ class Sessions:
         """
         Begin a session.
 
-        :param token: the access token, which is known to be right.
-        :returns: what the browser keeps.
-        :raises StoreError: if it cannot be kept.
+        :param token: the access token, which the caller has checked.
+        :returns: the session's secret, for the browser's cookie.
+        :raises StoreError: if the store fails.
         """
         return await self._begin([hash_key(token)])
 
     async def _begin(self, tokens: list[str]) -> str:
-        return await self._make(_SESSIONS, SESSION_SECONDS, MAX_SESSIONS, tokens)
+        return await self._create(_SESSIONS, SESSION_SECONDS, MAX_SESSIONS, tokens)
 
     async def knows(self, session: str) -> bool:
         """
-        Whether this is a session, and its access token was not revoked since.
+        Return whether this is a session that has not ended.
 
-        :raises StoreError: if that cannot be told.
+        :param session: the session's secret.
+        :raises StoreError: if the store fails.
         """
         text = await self._store.record(_SESSIONS, hash_key(session))
-        return text is not None and await self._holds(json.loads(text))
+        return text is not None and await self._is_valid(json.loads(text))
 
-    async def _holds(self, record: dict[str, Any]) -> bool:
+    async def _is_valid(self, record: dict[str, Any]) -> bool:
         if record["until"] <= self._now():
             return False
-        # Where there was no token at all, none can be revoked.
         tokens = set(record["tokens"])
-        if tokens and tokens.isdisjoint(self._keys.readers):
-            # Another collector may have made it a moment ago.
-            await self._keys.look_again()
-        return not tokens or not tokens.isdisjoint(self._keys.readers)
+        if not tokens:
+            # There were no access tokens, so none can have been revoked.
+            return True
+        if tokens.isdisjoint(self._keys.readers):
+            # Another collector may have created the token a moment ago.
+            await self._keys.refresh()
+        return not tokens.isdisjoint(self._keys.readers)
 
     async def close(self, session: str) -> None:
         """
-        End a session, if it is one.
+        End a session, if it exists.
+
+        :param session: the session's secret.
+        :raises StoreError: if the store fails.
         """
         await self._store.put_record(_SESSIONS, hash_key(session), None)
 
     async def link(self) -> str:
         """
-        Make a one-time link.
+        Create a one-time link.
 
-        :returns: its secret part, of 192 random bits.
+        :returns: its secret, of 192 random bits, for the end of the URL.
+        :raises StoreError: if the store fails.
         """
         tokens = self._keys.readers[:MAX_TOKENS]
-        return await self._make(_LINKS, LINK_SECONDS, MAX_LINKS, tokens)
+        return await self._create(_LINKS, LINK_SECONDS, MAX_LINKS, tokens)
 
     async def redeem(self, link: str) -> str | None:
         """
-        Begin a session with a one-time link.
+        Begin a session with a one-time link. If several do so at once, one succeeds.
 
-        :returns: what the browser keeps; ``None`` if it is no good link. Of several who
-            use one at once it is good for one.
+        :param link: the link's secret.
+        :returns: the session's secret, for the browser's cookie; ``None`` if the link
+            does not work (any more).
+        :raises StoreError: if the store fails.
         """
         id = hash_key(link)
         text = await self._store.record(_LINKS, id)
-        if text is None or not await self._holds(json.loads(text)):
+        if text is None or not await self._is_valid(json.loads(text)):
             return None
         if not await self._store.put_record(_LINKS, id, None, was=text):
             return None
         return await self._begin(json.loads(text)["tokens"])
 
-    async def _make(
+    async def _create(
         self, kind: str, seconds: float, limit: int, tokens: list[str]
     ) -> str:
         secret, now = new_key(), self._now()
         records = await self._records(kind)
-        # The oldest run out first.
-        by_age = sorted(records, key=lambda id: records[id]["until"], reverse=True)
-        for at, id in enumerate(by_age):
+        # All last equally long, so the oldest expires first.
+        newest_first = sorted(
+            records, key=lambda id: records[id]["until"], reverse=True
+        )
+        for at, id in enumerate(newest_first):
             if at >= limit - 1 or records[id]["until"] <= now:
                 await self._store.put_record(kind, id, None)
         record = json.dumps({"tokens": tokens, "until": now + seconds})

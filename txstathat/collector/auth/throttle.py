@@ -1,52 +1,46 @@
 """
-Wrong keys are slowed down, by the address that they come from.
+Slows down addresses that try many wrong keys.
 
-Right keys never are: somebody behind the same proxy may have them.
+Requests with a right key are never slowed down: they may come through the same proxy.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from ipaddress import IPv6Address, ip_address, ip_network
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
+from txstathat.collector.addresses import network_of
 from txstathat.collector.errors import Refusal
 
-__all__ = ["HOLD", "MAX_ADDRESSES", "MAX_HELD", "MAX_WRONG", "Crowded", "KeyThrottle"]
+__all__ = ["HOLD_SECONDS", "MAX_ADDRESSES", "MAX_HELD", "MAX_WRONG", "KeyThrottle"]
 
-#: How many wrong keys an address may try in a minute, before it is slowed down.
+#: How many wrong keys an address can try in a minute before its answers are delayed.
 MAX_WRONG = 20
-#: For how many seconds the answer to one more is held back, at least; at most for twice
-#: as long.
-HOLD = 1.0
-#: How many answers are held back at a time. More are given at once, and the connection
-#: is closed: that costs more than to hold one back, but takes up no connection.
+#: The shortest delay of an answer, in seconds. The longest is twice that.
+HOLD_SECONDS = 1.0
+#: How many answers can be delayed at a time. A further one is sent at once and its
+#: connection is closed: a new connection costs a client more than a delay, and a closed
+#: one takes up no room.
 MAX_HELD = 2048
-#: How many addresses are remembered; the oldest are forgotten first.
+#: How many addresses are remembered. The oldest are forgotten first.
 MAX_ADDRESSES = 10_000
 
 _MINUTE = 60.0
 
 
-class Crowded(Refusal):
-    """
-    A refusal that is not held back, since too many are: the connection goes with it.
-    """
-
-
 class KeyThrottle:
     """
-    Counts wrong keys.
+    Counts wrong keys by address, and delays the refusals to those that send many.
 
-    :param clock: tells and schedules time.
-    :param max_wrong: how many an address may try in a minute.
-    :param spread: a number from 0 to 1 each time, so that those who are held back are
-        let go one by one: all at once they would come again all at once, in
-        everybody's way.
-    :ivar wrong: how many there were.
+    :param clock: schedules the delays.
+    :param max_wrong: how many wrong keys an address can try in a minute.
+    :param spread: returns a number from 0 to 1, by which a delay is longer than
+        :data:`HOLD_SECONDS`. Different delays keep the clients from coming back all at
+        once.
+    :ivar wrong: the number of wrong keys so far.
     """
 
     def __init__(
@@ -58,21 +52,51 @@ class KeyThrottle:
         self._clock = clock
         self._max_wrong = max_wrong
         self._spread = spread
-        # Since when, and how many.
+        # By address: when its minute began, and how many wrong keys it tried in it.
         self._tried: dict[str, tuple[float, int]] = {}
         self._held = 0
         self.wrong = 0
 
-    async def refuse(self, address: str, what: str) -> Refusal:
+    @property
+    def addresses(self) -> int:
         """
-        Note a wrong key.
+        How many addresses are remembered.
+        """
+        return len(self._tried)
 
-        :param address: where it came from.
-        :param what: which kind of key it should have been.
-        :returns: what to answer, when it is time to.
+    async def refuse(self, address: str, kind: str) -> Refusal:
+        """
+        Count a wrong key, and wait if its address has tried too many.
+
+        :param address: the client's address.
+        :param kind: the words for the kind of key that was expected, such as
+            ``'EZ key'``.
+        :returns: the refusal to answer with.
         """
         self.wrong += 1
-        address = _network(address)
+        since, tried = self._count(network_of(address))
+        if tried <= self._max_wrong:
+            return Refusal(403, f"this {kind} is not known here")
+        all_held = self._held >= MAX_HELD
+        if not all_held:
+            self._held += 1
+            await deferLater(self._clock, HOLD_SECONDS * (1 + self._spread()))
+            self._held -= 1
+        left = max(1, int(since + _MINUTE - self._clock.seconds()))
+        return Refusal(
+            429,
+            f"this {kind} is not known here, and too many wrong ones have come from "
+            "your address: wait for a minute",
+            retry_after=left,
+            closes=all_held,
+        )
+
+    def _count(self, address: str) -> tuple[float, int]:
+        """
+        Count a wrong key.
+
+        :returns: when the minute of its address began, and how many there were in it.
+        """
         now = self._clock.seconds()
         since, tried = self._tried.get(address, (now, 0))
         if now - since >= _MINUTE:
@@ -80,31 +104,4 @@ class KeyThrottle:
         self._tried[address] = (since, tried + 1)
         if len(self._tried) > MAX_ADDRESSES:
             del self._tried[next(iter(self._tried))]
-        if tried < self._max_wrong:
-            return Refusal(403, f"this {what} is not known here")
-        crowded = self._held >= MAX_HELD
-        if not crowded:
-            self._held += 1
-            await deferLater(self._clock, HOLD * (1 + self._spread()))
-            self._held -= 1
-        left = max(1, int(since + _MINUTE - self._clock.seconds()))
-        return (Crowded if crowded else Refusal)(
-            429,
-            f"this {what} is not known here, and too many wrong ones have come from "
-            "your address: wait for a minute",
-            retry_after=left,
-        )
-
-
-def _network(address: str) -> str:
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        # Of a UNIX socket, or of none.
-        return address
-    if not isinstance(parsed, IPv6Address):
-        return address
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    # One machine has a whole /64 of these. (A link-local one may name its interface.)
-    return str(ip_network((int(parsed), 64), strict=False))
+        return since, tried + 1

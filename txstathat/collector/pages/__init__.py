@@ -1,8 +1,7 @@
 """
-The collector's first pages: sign in, see the stats, look at one.
+The collector's HTML pages: sign in, the list of stats, and a page for each stat.
 """
 
-from txstathat.collector.auth.sessions import Sessions
 from txstathat.collector.pages.root import add_pages
 
-__all__ = ["Sessions", "add_pages"]
+__all__ = ["add_pages"]

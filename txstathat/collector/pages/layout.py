@@ -1,22 +1,24 @@
 """
-What all pages share: the frame, the headers, and how a page tells what is wrong.
+What all pages share: the frame, the headers, and the page for an error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
+from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 from twisted.web.template import Tag, flattenString, tags
 
 from txstathat.collector.errors import Refusal
+from txstathat.collector.pages.formatting import sentence
 from txstathat.collector.web.resources import AsyncResource, refusal_of
 
 __all__ = ["ASSETS", "Page", "frame", "policy", "see_other", "set_status"]
 
-#: Where the pages' files are.
+#: The path of the style sheets and scripts.
 ASSETS = "/assets"
 
 
@@ -25,7 +27,7 @@ def policy(style_hashes: Sequence[str] = ()) -> str:
     The Content-Security-Policy of a page: files of this host only, nothing inline, and
     never inside another page.
 
-    :param style_hashes: of style elements that are allowed.
+    :param style_hashes: hashes of the style elements to allow.
     """
     return "; ".join(
         [
@@ -48,19 +50,19 @@ def frame(
     files: Sequence[Tag] = (),
 ) -> Tag:
     """
-    A whole page.
+    Make a whole page.
 
-    :param title: what it is about.
-    :param content: what is in it.
-    :param signed_in: whether one can sign out.
-    :param files: style sheets and scripts besides the pages' own.
+    :param title: its title.
+    :param content: its content.
+    :param signed_in: whether to show the button that signs out.
+    :param files: more style sheets and scripts.
     """
     head = tags.head(
         tags.meta(charset="utf-8"),
         tags.meta(name="viewport", content="width=device-width, initial-scale=1"),
         tags.meta(name="color-scheme", content="light dark"),
         tags.title(f"{title} · txStatHat"),
-        # No picture, rather than a request for one that is not there.
+        # An empty icon saves the browser a request for one.
         tags.link(rel="icon", href="data:,"),
         tags.link(rel="stylesheet", href=f"{ASSETS}/pages.css"),
         tags.script(src=f"{ASSETS}/pages.js", defer="defer"),
@@ -70,28 +72,42 @@ def frame(
     if signed_in:
         leave = tags.button("Sign out", type="submit", class_="quiet")
         top(tags.form(leave, method="post", action="/sign-out"))
-    skip = tags.a("Skip to the content", href="#main", class_="skip")
+    skip = tags.a("Skip to content", href="#main", class_="skip")
     main = Tag("main", attributes={"id": "main", "tabindex": "-1"})(*content)
     return tags.html(head, tags.body(skip, top, main), lang="en")
 
 
 class Page(AsyncResource):
     """
-    A page. It tells refusals as a page too; only who comes with another method, and so
-    is no reader, gets JSON.
+    A page. Its errors are pages too, except for a wrong method, which is answered with
+    JSON: no browser sends it.
     """
 
+    cancelled_methods: ClassVar[tuple[bytes, ...]] = (b"GET", b"HEAD")
     #: The methods that it answers.
-    methods: tuple[bytes, ...] = (b"GET", b"HEAD")
-    #: What others are told: a refusal's status and words.
-    otherwise: tuple[int, str] = (405, "use GET")
+    methods: ClassVar[tuple[bytes, ...]] = (b"GET", b"HEAD")
+    #: The status and the message for other methods.
+    wrong_method: ClassVar[tuple[int, str]] = (405, "use GET")
+    #: The heading of the page for an error.
+    error_title: ClassVar[str] = "Can't show this page"
 
     async def page(self, request: Request) -> Tag | bytes:
         """
-        Set headers, and return the page, or another body; or raise what is to be
-        refused.
+        Set headers, and make the page.
+
+        :param request: the request.
+        :returns: the page, or the body of another response.
+        :raises Exception: what becomes the page for an error.
         """
         raise NotImplementedError
+
+    def title_of(self, refusal: Refusal) -> str:
+        """
+        The heading of the page for an error.
+
+        :param refusal: the error.
+        """
+        return "Page not found" if refusal.http_status == 404 else self.error_title
 
     async def respond(self, request: Request) -> bytes:
         """
@@ -106,22 +122,28 @@ class Page(AsyncResource):
         ):
             request.setHeader(name, value)
         if request.method not in self.methods:
-            raise Refusal(*self.otherwise)
+            raise Refusal(*self.wrong_method)
         try:
-            shown = await self.page(request)
+            page = await self.page(request)
+        except CancelledError:
+            # The browser has left.
+            raise
         except Exception:
             refusal = refusal_of(Failure())
             set_status(request, refusal)
-            shown = _words(refusal.http_status, refusal.msg)
-        if isinstance(shown, bytes):
-            return shown
-        html: bytes = await flattenString(None, shown)
+            page = _error_page(self.title_of(refusal), refusal)
+        if isinstance(page, bytes):
+            return page
+        html: bytes = await flattenString(None, page)
         return b"<!DOCTYPE html>" + html
 
 
 def set_status(request: Request, refusal: Refusal) -> None:
     """
-    Give an answer the status of a refusal, and the time to come again.
+    Set the status of a response, and its ``Retry-After`` header, to those of a refusal.
+
+    :param request: the request.
+    :param refusal: the refusal.
     """
     request.setResponseCode(refusal.http_status)
     if refusal.retry_after is not None:
@@ -130,18 +152,19 @@ def set_status(request: Request, refusal: Refusal) -> None:
 
 def see_other(request: Request, path: str) -> bytes:
     """
-    Send the browser on.
+    Redirect the browser.
 
-    :param path: where to, on this host.
+    :param request: a request of the browser.
+    :param path: a path of this host.
+    :returns: the body of the response.
     """
     request.setResponseCode(303)
     request.setHeader("Location", path)
     return b""
 
 
-def _words(status: int, text: str) -> Tag:
-    title = "There is nothing here" if status == 404 else "That did not work"
-    words = tags.p(f"{text[:1].upper()}{text[1:]}.", role="alert", class_="words")
+def _error_page(title: str, refusal: Refusal) -> Tag:
+    message = tags.p(sentence(refusal.msg), role="alert", class_="message")
     back = tags.p(tags.a("All stats", href="/"))
-    # Whoever sees this may not be signed in.
-    return frame(title, tags.h1(title), words, back, signed_in=False)
+    # The browser may not be signed in.
+    return frame(title, tags.h1(title), message, back, signed_in=False)

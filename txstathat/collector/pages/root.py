@@ -1,5 +1,5 @@
 """
-Where the pages are.
+The paths of the pages.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from txstathat.collector.api.export import Readers
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.auth.sessions import Sessions
 from txstathat.collector.auth.throttle import KeyThrottle
-from txstathat.collector.pages.door import Door
-from txstathat.collector.pages.files import Files
+from txstathat.collector.pages.assets import PageAssets
+from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.sign_in import SignIn, SignOut
 from txstathat.collector.pages.stat_list import StatList
 from txstathat.collector.pages.stat_page import StatPages
@@ -27,18 +27,18 @@ def add_pages(
     throttle: KeyThrottle,
 ) -> None:
     """
-    Hang the pages into a collector's root.
+    Add the pages to a collector's root.
 
     :param root: the resource at ``/``.
-    :param archive: what is shown.
-    :param sessions: who is signed in.
-    :param readers: whose access tokens are right.
-    :param throttle: slows down who has a wrong one.
+    :param archive: the stats to show.
+    :param sessions: the sessions of signed-in browsers.
+    :param readers: checks access tokens.
+    :param throttle: delays the answers to wrong one-time links.
     """
-    door = Door(sessions)
-    files = Files()
-    root.putChild(b"", StatList(door, archive))
-    root.putChild(b"stats", StatPages(door, archive, files.chart_style_hashes))
+    guard = SessionGuard(sessions)
+    assets = PageAssets()
+    root.putChild(b"", StatList(guard, archive))
+    root.putChild(b"stats", StatPages(guard, archive, assets.chart_policy))
     root.putChild(b"sign-in", SignIn(sessions, readers, throttle))
     root.putChild(b"sign-out", SignOut(sessions))
-    root.putChild(b"assets", files)
+    root.putChild(b"assets", assets)

@@ -1,10 +1,11 @@
 """
-Signing in, with an access token or by a one-time link; and signing out.
+Signing in, with an access token or a one-time link, and signing out.
 """
 
 from __future__ import annotations
 
 import re
+from typing import ClassVar
 
 from twisted.web.resource import Resource
 from twisted.web.server import Request
@@ -14,28 +15,35 @@ from txstathat.collector.api.export import Readers
 from txstathat.collector.auth.sessions import LINK_SECONDS, Sessions
 from txstathat.collector.auth.throttle import KeyThrottle
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.door import check_origin, session_of, set_session
+from txstathat.collector.pages.guard import check_origin, session_of, set_session
 from txstathat.collector.pages.layout import Page, frame, see_other, set_status
+from txstathat.collector.web.request import drop_body
 from txstathat.collector.web.resources import address_of
 
 __all__ = ["SignIn", "SignOut"]
 
-_POSTS = (b"GET", b"HEAD", b"POST")
-#: The pages that one is sent on to: none but those that are here.
+_METHODS = (b"GET", b"HEAD", b"POST")
+# The messages of the form, by the status of the refusal.
+_MESSAGES = {
+    403: "Wrong access token.",
+    429: "Too many wrong access tokens from your address. Try again in a minute.",
+}
+#: Where a browser can be redirected to after it signed in: pages of this server only.
 _NEXT = re.compile(r"/(\?[!-~]{0,1000}|stats/[a-z2-7]{16}(\?t=[0-9A-Za-z]{1,30})?)?")
 
 
 class SignIn(Page):
     """
-    What is at ``/sign-in``, and the one-time links below it.
+    The form at ``/sign-in``, and the one-time links below it.
 
-    :param sessions: where a session is begun.
-    :param readers: whose access tokens are right.
-    :param throttle: slows down who has a wrong link.
+    :param sessions: opens a session.
+    :param readers: checks access tokens.
+    :param throttle: delays the answers to wrong links.
     """
 
     isLeaf = False
-    methods = _POSTS
+    methods: ClassVar[tuple[bytes, ...]] = _METHODS
+    error_title: ClassVar[str] = "Can't sign in"
 
     def __init__(
         self, sessions: Sessions, readers: Readers, throttle: KeyThrottle
@@ -47,38 +55,39 @@ class SignIn(Page):
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         """
-        A one-time link.
+        Find a one-time link.
         """
         link = path.decode("ascii", "replace")
         return _Link(link, self._sessions, self._throttle)
 
     async def page(self, request: Request) -> Tag | bytes:
         """
-        Show the form, or take it.
+        Show the form, or sign in with its access token.
         """
-        onward = _argument(request, "next")
-        if _NEXT.fullmatch(onward) is None:
-            onward = "/"
+        next_path = _argument(request, "next")
+        if _NEXT.fullmatch(next_path) is None:
+            next_path = "/"
         if request.method != b"POST":
-            return _form(onward)
+            return _form(next_path)
         check_origin(request)
         token = _argument(request, "token").strip()
         try:
             await self._readers.check(request, token)
         except Refusal as refusal:
             set_status(request, refusal)
-            return _form(onward, refusal.msg)
+            return _form(next_path, _MESSAGES.get(refusal.http_status, refusal.msg))
         set_session(request, await self._sessions.open(token))
-        return see_other(request, onward)
+        return see_other(request, next_path)
 
 
 class _Link(Page):
     """
-    A one-time link. To look at it does not use it up, since programs look at links
-    before people do; to press its button does.
+    A one-time link. Its button uses it up; showing its page does not, because programs
+    look at links before people do.
     """
 
-    methods = _POSTS
+    methods: ClassVar[tuple[bytes, ...]] = _METHODS
+    error_title: ClassVar[str] = "Can't sign in"
 
     def __init__(self, link: str, sessions: Sessions, throttle: KeyThrottle) -> None:
         super().__init__()
@@ -88,13 +97,13 @@ class _Link(Page):
 
     async def page(self, request: Request) -> Tag | bytes:
         if request.postpath:
-            raise Refusal(404, "there is no such link")
+            raise Refusal(404, "no such link")
         if request.method != b"POST":
-            # Without an action a form goes to its page's own address.
+            # A form without an action is sent to the address of its page.
             button = tags.button("Sign in", type="submit")
             return _card(
                 "Sign in",
-                tags.p("This link signs you in, once."),
+                tags.p("This link works once."),
                 tags.form(button, method="post"),
             )
         check_origin(request)
@@ -102,16 +111,17 @@ class _Link(Page):
         if session is not None:
             set_session(request, session)
             return see_other(request, "/")
+        drop_body(request)
         refusal = await self._throttle.refuse(address_of(request), "link")
         set_status(request, refusal)
         return _card(
-            "This link is used up",
+            "This link no longer works",
             tags.p(
-                "It was used before, or is older than "
-                f"{LINK_SECONDS // 60} minutes. When the collector starts it "
-                "prints a new one.",
+                "It was used before, or it is older than "
+                f"{LINK_SECONDS // 60} minutes. The collector prints a new link when "
+                "it starts.",
                 role="alert",
-                class_="words",
+                class_="message",
             ),
             tags.p(tags.a("Sign in with an access token", href="/sign-in")),
         )
@@ -119,13 +129,14 @@ class _Link(Page):
 
 class SignOut(Page):
     """
-    What is at ``/sign-out``.
+    The target of the button that signs out, at ``/sign-out``.
 
-    :param sessions: where the session ends.
+    :param sessions: closes the session.
     """
 
-    methods = (b"POST",)
-    otherwise = (405, "use POST")
+    methods: ClassVar[tuple[bytes, ...]] = (b"POST",)
+    wrong_method: ClassVar[tuple[int, str]] = (405, "use POST")
+    error_title: ClassVar[str] = "Can't sign out"
 
     def __init__(self, sessions: Sessions) -> None:
         super().__init__()
@@ -133,7 +144,7 @@ class SignOut(Page):
 
     async def page(self, request: Request) -> Tag | bytes:
         """
-        End the session.
+        Close the session.
         """
         check_origin(request)
         await self._sessions.close(session_of(request))
@@ -141,7 +152,7 @@ class SignOut(Page):
         return see_other(request, "/sign-in")
 
 
-def _form(onward: str, wrong: str = "") -> Tag:
+def _form(next_path: str, error: str = "") -> Tag:
     field = tags.input(
         type="password",
         name="token",
@@ -150,20 +161,15 @@ def _form(onward: str, wrong: str = "") -> Tag:
         autocomplete="current-password",
         autofocus="autofocus",
     )
-    words: Tag = tags.transparent()
-    if wrong:
-        words = tags.p(
-            f"{wrong[:1].upper()}{wrong[1:]}.",
-            role="alert",
-            class_="words",
-            id="wrong",
-        )
-        field.attributes |= {"aria-invalid": "true", "aria-describedby": "wrong"}
+    message: Tag = tags.transparent()
+    if error:
+        message = tags.p(error, role="alert", class_="message", id="error")
+        field.attributes |= {"aria-invalid": "true", "aria-describedby": "error"}
     return _card(
         "Sign in",
         tags.form(
-            words,
-            # For programs that keep passwords, which ask whose it is.
+            message,
+            # Password managers store a password with a user name.
             tags.input(
                 type="text",
                 value="txStatHat",
@@ -174,14 +180,14 @@ def _form(onward: str, wrong: str = "") -> Tag:
             ),
             tags.label("Access token", **{"for": "token"}),
             field,
-            tags.input(type="hidden", name="next", value=onward),
+            tags.input(type="hidden", name="next", value=next_path),
             tags.button("Sign in", type="submit"),
             method="post",
             action="/sign-in",
         ),
         tags.p(
-            "The collector printed one, or wrote it to a file, when it was started for "
-            "the first time. To make another: ",
+            "The collector printed an access token, or wrote it to a file, when it "
+            "first started. To make another: ",
             tags.code("txstathat keys add access NAME"),
             class_="hint",
         ),

@@ -1,5 +1,5 @@
 """
-A line as small as a word.
+Sparklines: line charts of the size of a word.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ _WIDTH, _HEIGHT, _EDGE = 120, 28, 2
 
 def sparkline(values: Sequence[float | None]) -> Tag:
     """
-    Draw a line, as SVG; the style sheet says how it looks.
+    Draw a line as SVG. The style sheet sets its color and width.
 
-    :param values: one for each step, ``None`` where there is no data. The last step is
-        not over, which the way to it shows.
+    :param values: one for each step; ``None`` for a step without data. The last step is
+        the current one, and the line to it has a class of its own.
     """
     known = [value for value in values if value is not None]
-    # From 0, so that heights can be compared; below it where a number is.
-    # (Halves, since the largest floats are too far apart.)
+    # The scale includes 0, so that heights can be compared. Halves are used because the
+    # difference of the largest floats would overflow.
     low, high = min([0, *known]) / 2, max([0, *known]) / 2
     across = (_WIDTH - 2 * _EDGE) / max(1, len(values) - 1)
     svg = Tag(
@@ -32,37 +32,37 @@ def sparkline(values: Sequence[float | None]) -> Tag:
             "class": "sparkline",
             "viewBox": f"0 0 {_WIDTH} {_HEIGHT}",
             "preserveAspectRatio": "none",
-            # The number beside it is what is read out.
+            # Screen readers read the number beside it.
             "aria-hidden": "true",
             "focusable": "false",
         },
     )
     last = len(values) - 1
     for run in _runs(values):
-        places = []
+        points = []
         for at, value in run:
             up = (value / 2 - low) / (high - low or 1) * (_HEIGHT - 2 * _EDGE)
-            places.append(f"{_EDGE + at * across:.1f},{_HEIGHT - _EDGE - up:.1f}")
-        if len(places) == 1:
-            # A line of no length shows as a dot, with round ends.
-            _draw(svg, places * 2, "dot")
+            points.append(f"{_EDGE + at * across:.1f},{_HEIGHT - _EDGE - up:.1f}")
+        if len(points) == 1:
+            # A line of length 0 with round ends is a dot.
+            _draw(svg, points * 2, "dot")
         elif run[-1][0] == last:
-            if len(places) > 2:
-                _draw(svg, places[:-1])
-            _draw(svg, places[-2:], "part")
+            if len(points) > 2:
+                _draw(svg, points[:-1])
+            _draw(svg, points[-2:], "part")
         else:
-            _draw(svg, places)
+            _draw(svg, points)
     return svg
 
 
-def _draw(svg: Tag, places: Sequence[str], kind: str = "") -> None:
-    line = {"points": " ".join(places), **({"class": kind} if kind else {})}
+def _draw(svg: Tag, points: Sequence[str], kind: str = "") -> None:
+    line = {"points": " ".join(points), **({"class": kind} if kind else {})}
     svg(Tag("polyline", attributes=dict[Any, Any](line)))
 
 
 def _runs(values: Sequence[float | None]) -> list[list[tuple[int, float]]]:
     """
-    The stretches between gaps: places and values.
+    The runs of steps with data: their indexes and values.
     """
     runs: list[list[tuple[int, float]]] = [[]]
     for at, value in enumerate(values):

@@ -1,13 +1,12 @@
 """
-The chart of a stat: the same points that the export API tells.
+The chart of a stat. It shows the same points as the export API.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from twisted.internet.defer import Deferred
 from twisted.web.template import Tag
 
 from txstathat.charts.chart import Chart
@@ -18,18 +17,18 @@ from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.series import Series
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal
-from txstathat.metrica import AveragedMetrica, Metrica
+from txstathat.collector.pages.layout import ASSETS
 
 __all__ = ["DEFAULT", "MAX_POINTS", "REFRESH", "StatChart", "chart_of", "series_of"]
 
-#: The timeframe that is shown if none is asked for.
+#: The default timeframe.
 DEFAULT = "1d5m"
-#: Every how many seconds the pages ask for fresh numbers.
+#: Seconds between the updates of a page.
 REFRESH = 10
-#: How many points a page shows; a screen has hardly more. (The export API tells more.)
+#: How many points a page shows: about as many as a screen. The export API gives more.
 MAX_POINTS = 1_000
 
-# How a chart writes times, by the unit of the interval.
+# The scale of a chart, by the unit of the interval.
 _SCALES = {
     "m": "minute",
     "h": "hour",
@@ -42,59 +41,55 @@ _SCALES = {
 
 async def series_of(archive: Archive, stat: Stat, t: str) -> Series:
     """
-    A stat over a timeframe, to be shown on a page.
+    Read a stat over a timeframe, to show it on a page.
 
-    :raises Refusal: as :meth:`.Archive.data`, and if it has too many points.
+    :param archive: has the stat.
+    :param stat: the stat.
+    :param t: the timeframe, such as ``'1w3h'``.
+    :raises Refusal: as :meth:`.Archive.data`, and if the timeframe has more than
+        :data:`MAX_POINTS` points.
     """
     (series,) = await archive.data([stat], t)
     if len(series.buckets) > MAX_POINTS:
         raise Refusal(
             400,
-            f"{t} has {len(series.buckets):,} points, and a page shows {MAX_POINTS:,} "
-            "at most: ask for a longer interval",
+            f"{t} has {len(series.buckets):,} points, and a page shows at most "
+            f"{MAX_POINTS:,}: choose a longer step",
         )
     return series
 
 
 def chart_of(series: Series, path: str) -> Tag:
     """
-    The chart for a page.
+    Make the chart for a page.
 
     :param series: what it shows.
-    :param path: where the :class:`StatChart` is.
+    :param path: the path of the :class:`StatChart`.
     """
     return fragment(_table(series), path, REFRESH)
 
 
 class StatChart(Chart):
     """
-    One line: a counter's sums, a value's averages, over a timeframe.
+    One line over a timeframe: the sums of a counter, or the averages of a value.
 
-    :param archive: where the stat is.
+    :param archive: has the stat.
     :param stat: the stat.
-    :param assets: as for :class:`~txstathat.charts.chart.Chart`.
     """
 
     parameters: ClassVar[tuple[str, ...]] = ("t",)
 
-    def __init__(self, archive: Archive, stat: Stat, *, assets: str) -> None:
-        metrica = Metrica if stat.counter else AveragedMetrica
-        super().__init__(
-            metrica(stat.name, [], archive.store), refresh=REFRESH, assets=assets
-        )
+    def __init__(self, archive: Archive, stat: Stat) -> None:
+        super().__init__(stat.name, refresh=REFRESH, assets=ASSETS)
         self._archive = archive
         self._stat = stat
 
-    def read(self, query: Query) -> Deferred[Table]:
+    async def read(self, query: Query) -> Table:
         """
         See :meth:`.Chart.read`.
         """
-        return Deferred.fromCoroutine(self._read(query))
-
-    async def _read(self, query: Query) -> Table:
-        pairs: dict[str, Any] = dict(query.pairs("format"))
+        t = dict(query.pairs("format")).get("t", DEFAULT)
         try:
-            t = pairs.get("t", DEFAULT)
             return _table(await series_of(self._archive, self._stat, t))
         except Refusal as refusal:
             raise BadQuery(refusal.msg) from None

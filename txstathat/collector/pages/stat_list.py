@@ -1,5 +1,5 @@
 """
-The page at ``/``: all stats, with a search, and the last day of each.
+The page at ``/``: a list of all stats with their last day, and a search.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.series import Series
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.door import Door, GuardedPage
+from txstathat.collector.pages.formatting import ago, minute, number, plural
+from txstathat.collector.pages.guard import GuardedPage, SessionGuard
 from txstathat.collector.pages.layout import frame
 from txstathat.collector.pages.sparkline import sparkline
-from txstathat.collector.pages.texts import ago, moment, number
 
 __all__ = ["MAX_SEARCH", "PAGE", "StatList"]
 
-#: How many stats one page shows.
+#: How many stats a page shows by default.
 PAGE = 50
-#: How long a search may be, in characters; the rest is cut.
+#: The length of a search, in characters; the rest is cut.
 MAX_SEARCH = 255
 
 _DAY = "1d1h"
@@ -36,23 +36,30 @@ class StatList(GuardedPage):
     """
     The list of stats.
 
-    :param door: the door.
+    :param guard: checks the session.
     :param archive: the stats.
+    :param page_size: how many stats one page shows.
     """
 
-    otherwise = (404, "post to /ez, /c or /v")
+    takes_body = False
 
-    def __init__(self, door: Door, archive: Archive) -> None:
-        super().__init__(door)
+    wrong_method = (404, "post to /ez, /c or /v")
+    error_title = "Can't show the stats"
+
+    def __init__(
+        self, guard: SessionGuard, archive: Archive, page_size: int = PAGE
+    ) -> None:
+        super().__init__(guard)
         self._archive = archive
+        self._page_size = page_size
 
     async def guarded(self, request: Request) -> Tag:
         """
         Show a page of the list.
         """
         if request.postpath:
-            raise Refusal(404, "there is no such page")
-        search, page = _asked(request)
+            raise Refusal(404, "no such page")
+        search, page = _query(request)
         stats = await self._archive.stats()
         if not stats:
             return _empty(_url(request))
@@ -60,9 +67,10 @@ class StatList(GuardedPage):
         found = [
             stat for stat in stats if all(word in stat.name.lower() for word in words)
         ]
-        pages = max(1, -(-len(found) // PAGE))
+        pages = max(1, -(-len(found) // self._page_size))
         page = min(page, pages)
-        shown = found[(page - 1) * PAGE : page * PAGE]
+        start = (page - 1) * self._page_size
+        shown = found[start : start + self._page_size]
         return frame(
             "Stats",
             tags.h1("Stats"),
@@ -80,7 +88,7 @@ class StatList(GuardedPage):
         try:
             series = await self._archive.data(stats, _DAY)
         except Refusal:
-            # Hours may be kept for less than a day.
+            # The retention of hours may be less than a day.
             return {}
         return {one.stat.name: one for one in series}
 
@@ -88,7 +96,7 @@ class StatList(GuardedPage):
         return self._archive.store.clock.seconds()
 
 
-def _asked(request: Request) -> tuple[str, int]:
+def _query(request: Request) -> tuple[str, int]:
     args = request.args or {}
     search = str(args.get(b"q", [b""])[-1], "utf-8", "replace")[:MAX_SEARCH]
     page = args.get(b"page", [b"1"])[-1]
@@ -117,9 +125,9 @@ def _search(search: str) -> Tag:
 def _count(found: int, all: int, search: str) -> Tag:
     line = tags.p(class_="hint", role="status")
     if not search:
-        return line(f"{all:,} stat{'' if all == 1 else 's'}")
+        return line(plural(all, "stat"))
     if not found:
-        return line(f"No stat's name has “{search}” in it. ", _everything())
+        return line(f"No stats match “{search}”. ", _everything())
     return line(f"{found:,} of {all:,} stats. ", _everything())
 
 
@@ -136,9 +144,9 @@ def _table(stats: Sequence[Stat], days: Mapping[str, Series], now: float) -> Tag
             "Last 24 hours",
             scope="col",
             colspan="2",
-            title="By the hour; the last one, which is dotted, is not over",
+            title="One point per hour; the dotted part is the current hour",
         ),
-        tags.th("Last received", scope="col", class_="wide"),
+        tags.th("Last point", scope="col", class_="wide"),
     ]
     rows = [_row(stat, days.get(stat.name), now) for stat in stats]
     return tags.table(
@@ -153,7 +161,7 @@ def _row(stat: Stat, day: Series | None, now: float) -> Tag:
     kind = "total" if stat.counter else "average"
     line, figure = tags.transparent(), "–"  # noqa: RUF001
     if day is not None:
-        with suppress(Refusal):  # beyond the largest float
+        with suppress(Refusal):  # a sum beyond the largest float
             line = sparkline(day.values)
         figure = number(day.whole)
     when = "never" if not stat.receipts else ago(stat.received_at, now)
@@ -161,7 +169,7 @@ def _row(stat: Stat, day: Series | None, now: float) -> Tag:
         tags.th(tags.a(stat.name, href=f"/stats/{stat.id}"), scope="row"),
         tags.td(line, class_="line"),
         tags.td(figure, " ", tags.small(kind), class_="figure"),
-        tags.td(tags.span(when, title=moment(stat.received_at)), class_="wide"),
+        tags.td(tags.span(when, title=minute(stat.received_at)), class_="wide"),
     )
 
 
@@ -184,11 +192,11 @@ def _link(search: str, page: int) -> str:
 
 def _url(request: Request) -> str:
     """
-    The server's own URL, as the browser has it.
+    The URL of this server, as the browser uses it.
     """
     host = request.getHeader("host") or ""
     if _HOST.fullmatch(host) is None:
-        # It ends up in a shell.
+        # The URL is shown in a shell command.
         host = "localhost"
     forwarded = (request.getHeader("x-forwarded-proto") or "").lower() == "https"
     return f"http{'s' if request.isSecure() or forwarded else ''}://{host}"
@@ -206,15 +214,16 @@ def _empty(url: str) -> Tag:
         tags.section(
             tags.h1("No stats yet"),
             tags.p(
-                "A stat is made by its first point. Send one: it is here in a moment."
+                "Stats appear when their first point arrives. Send one, and this page "
+                "updates by itself."
             ),
             tags.h2("From a shell"),
             tags.pre(tags.code(shell), tabindex="0"),
             tags.h2("From a Twisted program"),
             tags.pre(tags.code(python), tabindex="0"),
             tags.p(
-                "The EZ key was printed, or written to a file, when the collector was "
-                "started for the first time. To make another: ",
+                "The collector printed an EZ key, or wrote it to a file, when it first "
+                "started. To make another: ",
                 tags.code("txstathat keys add ez NAME"),
                 class_="hint",
             ),

@@ -4,8 +4,6 @@ The page of one stat: its chart over a timeframe, and a summary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
@@ -14,15 +12,15 @@ from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.series import Series
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.door import Door, GuardedPage
-from txstathat.collector.pages.layout import ASSETS, frame, policy, see_other
+from txstathat.collector.pages.formatting import ago, day, number, plural
+from txstathat.collector.pages.guard import GuardedPage, SessionGuard
+from txstathat.collector.pages.layout import ASSETS, frame, see_other
 from txstathat.collector.pages.stat_chart import DEFAULT, StatChart, chart_of, series_of
-from txstathat.collector.pages.texts import ago, moment, number
 from txstathat.points.summary import summarize
 
 __all__ = ["TIMEFRAMES", "StatPages"]
 
-#: The timeframes that can be clicked on, and what they are called.
+#: The timeframes with a link of their own, and the texts of these links.
 TIMEFRAMES = {
     "1h1m": "Hour",
     "1d5m": "Day",
@@ -30,99 +28,110 @@ TIMEFRAMES = {
     "1M1h": "Month",
     "1y1d": "Year",
 }
-# A stat that is new has nothing to show in a day yet.
+# A stat younger than this, in seconds, shows the last hour first: of a day it has
+# little to show.
 _YOUNG = 2 * 3600.0
+_CHART_FILES = (
+    tags.link(rel="stylesheet", href=f"{ASSETS}/charts.css"),
+    tags.script(src=f"{ASSETS}/plotly.js", defer="defer"),
+    tags.script(src=f"{ASSETS}/charts.js", defer="defer"),
+)
 
 
 class StatPages(GuardedPage):
     """
-    What is at ``/stats``: nothing by itself, below it a page for each stat.
+    The parent of the page of each stat, at ``/stats``.
 
-    :param door: the door.
+    :param guard: checks the session.
     :param archive: the stats.
-    :param style_hashes: what charts need in the policy; ``None`` if there are none.
+    :param chart_policy: the Content-Security-Policy of pages with a chart; ``None`` to
+        show no charts.
     """
+
+    takes_body = False
 
     isLeaf = False
 
     def __init__(
-        self, door: Door, archive: Archive, style_hashes: Sequence[str] | None
+        self, guard: SessionGuard, archive: Archive, chart_policy: str | None
     ) -> None:
-        super().__init__(door)
+        super().__init__(guard)
         self._archive = archive
-        self._style_hashes = style_hashes
+        self._chart_policy = chart_policy
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         """
-        The page of a stat, by its id; and below that its chart.
+        Find the page of a stat, by the stat's id.
         """
         id = path.decode("ascii", "replace")
-        return _StatPage(self._door, self._archive, self._style_hashes, id)
+        return _StatPage(self._guard, self._archive, self._chart_policy, id)
 
     async def guarded(self, request: Request) -> bytes:
         """
-        The list is elsewhere.
+        Redirect to the list of stats.
         """
         return see_other(request, "/")
 
 
 class _StatPage(GuardedPage):
     isLeaf = False
+    error_title = "Can't show this stat"
 
     def __init__(
         self,
-        door: Door,
+        guard: SessionGuard,
         archive: Archive,
-        style_hashes: Sequence[str] | None,
+        chart_policy: str | None,
         id: str,
     ) -> None:
-        super().__init__(door)
+        super().__init__(guard)
         self._archive = archive
-        self._style_hashes = style_hashes
+        self._chart_policy = chart_policy
         self._id = id
 
     def getChild(self, path: bytes, request: Request) -> Resource:
-        if path == b"chart" and self._style_hashes is not None:
+        if path == b"chart" and self._chart_policy is not None:
             return _GuardedChart(
-                self._door, self._archive, self._style_hashes, self._id
+                self._guard, self._archive, self._chart_policy, self._id
             )
-        return _Nothing(self._door)
+        return _NotFoundPage(self._guard)
+
+    def title_of(self, refusal: Refusal) -> str:
+        if refusal.http_status == 400:
+            return "Can't show that range"
+        return super().title_of(refusal)
 
     async def guarded(self, request: Request) -> Tag:
         (stat,) = await self._archive.find([self._id])
         now = self._archive.store.clock.seconds()
-        young = now - stat.created_at < _YOUNG
-        asked = (request.args or {}).get(b"t", [])
-        t = str(asked[-1], "utf-8", "replace") if asked else ""
-        t = t or ("1h1m" if young else DEFAULT)
+        t = _timeframe(request)
+        if not t:
+            t = "1h1m" if now - stat.created_at < _YOUNG else DEFAULT
         series = await series_of(self._archive, stat, t)
-        chart, files = self._chart(request, series)
-        kind = "counter" if stat.counter else "value"
+        if self._chart_policy is not None:
+            request.setHeader("Content-Security-Policy", self._chart_policy)
         return frame(
             stat.name,
             tags.p(tags.a("← All stats", href="/"), class_="back"),
-            tags.h1(stat.name, " ", tags.small(kind, class_="kind")),
+            tags.h1(
+                stat.name,
+                " ",
+                tags.small("counter" if stat.counter else "value", class_="kind"),
+            ),
             _timeframes(stat, t),
             _summary(series, now),
-            chart,
-            files=files,
+            self._chart(series),
+            files=_CHART_FILES if self._chart_policy is not None else (),
         )
 
-    def _chart(self, request: Request, series: Series) -> tuple[Tag, list[Tag]]:
-        if self._style_hashes is None:
-            words = tags.p(
-                "There is no chart, since the server has no plotly: ",
-                tags.code("pip install 'txStatHat[charts]'"),
-                class_="hint",
-            )
-            return words, []
-        request.setHeader("Content-Security-Policy", policy(self._style_hashes))
-        files = [
-            tags.link(rel="stylesheet", href=f"{ASSETS}/charts.css"),
-            tags.script(src=f"{ASSETS}/plotly.js", defer="defer"),
-            tags.script(src=f"{ASSETS}/charts.js", defer="defer"),
-        ]
-        return chart_of(series, f"/stats/{series.stat.id}/chart"), files
+    def _chart(self, series: Series) -> Tag:
+        if self._chart_policy is not None:
+            return chart_of(series, f"/stats/{series.stat.id}/chart")
+        return tags.p(
+            "Charts need plotly. Install it on the server: ",
+            tags.code("pip install 'txStatHat[charts]'"),
+            class_="hint",
+        )
 
 
 class _GuardedChart(GuardedPage):
@@ -131,89 +140,96 @@ class _GuardedChart(GuardedPage):
     """
 
     def __init__(
-        self, door: Door, archive: Archive, style_hashes: Sequence[str], id: str
+        self, guard: SessionGuard, archive: Archive, chart_policy: str, id: str
     ) -> None:
-        super().__init__(door)
+        super().__init__(guard)
         self._archive = archive
-        self._style_hashes = style_hashes
+        self._chart_policy = chart_policy
         self._id = id
 
     async def guarded(self, request: Request) -> bytes:
         if request.postpath:
-            raise Refusal(404, "there is no such page")
+            raise Refusal(404, "no such page")
         (stat,) = await self._archive.find([self._id])
-        body = await StatChart(self._archive, stat, assets=ASSETS).answer(request)
-        request.setHeader("Content-Security-Policy", policy(self._style_hashes))
+        body = await StatChart(self._archive, stat).respond(request)
+        request.setHeader("Content-Security-Policy", self._chart_policy)
         return body
 
 
-class _Nothing(GuardedPage):
+class _NotFoundPage(GuardedPage):
     async def guarded(self, request: Request) -> Tag:
-        raise Refusal(404, "there is no such page")
+        raise Refusal(404, "no such page")
+
+
+def _timeframe(request: Request) -> str:
+    """
+    The timeframe in the query of a request; empty if the query has none.
+    """
+    values = (request.args or {}).get(b"t", [b""])
+    return str(values[-1], "utf-8", "replace")
 
 
 def _timeframes(stat: Stat, t: str) -> Tag:
-    nav = tags.nav(class_="timeframes", **{"aria-label": "Timeframes"})
+    nav = tags.nav(class_="timeframes", **{"aria-label": "Range"})
     for each, title in TIMEFRAMES.items():
         link = tags.a(title, href=f"/stats/{stat.id}?t={each}")
         if each == t:
             link.attributes["aria-current"] = "true"
         nav(link)
-    other = tags.input(
+    field = tags.input(
         name="t",
         id="t",
         value=t,
         maxlength="24",
         pattern="[0-9]+[mhdwMy][0-9]+[mhdwMy]",
-        title="A duration and an interval, such as 1w3h; units are m h d w M y",
+        title="A range and a step, e.g. 2w6h. Units: m h d w M y",
         required="required",
     )
     return tags.div(
         nav,
         tags.form(
-            tags.label("Other", **{"for": "t"}),
-            other,
-            tags.button("Show", type="submit"),
+            tags.label("Range and step, e.g. 2w6h", **{"for": "t"}),
+            field,
+            tags.button("Apply", type="submit"),
             action=f"/stats/{stat.id}",
             method="get",
         ),
-        class_="asked",
+        class_="range",
     )
 
 
 def _summary(series: Series, now: float) -> Tag:
     stat = series.stat
-    values = series.received
-    summary = summarize(values, stat.counter)
+    summary = summarize(series.received, stat.counter)
     facts = [
         ("Latest", summary.latest),
         ("Min", summary.min),
         ("Max", summary.max),
         ("Mean", summary.mean),
         *([("Total", summary.total)] if stat.counter else []),
-        ("Deviation", summary.deviation),
+        ("Std. deviation", summary.deviation),
     ]
-    what = "sum" if stat.counter else "average"
-    if len(values) != 1:
-        what += "s"
-    received = (
-        f"Last received {ago(stat.received_at, now)}"
-        if stat.receipts
-        else "Nothing received yet"
-    )
+    last = f"Last point {ago(stat.received_at, now)}" if stat.receipts else "No points"
     return tags.section(
         tags.dl(
             *(tags.div(tags.dt(name), tags.dd(number(value))) for name, value in facts)
         ),
         tags.p(
-            f"Of the {len(values):,} {what} that have data, each of "
-            f"{series.timeframe.interval.title}. "
-            f"{received}; "
-            f"made {moment(stat.created_at)}; id ",
-            tags.code(stat.id),
+            f"Based on {_basis(series)} with data. {last}. "
+            f"Created {day(stat.created_at)}.",
             class_="hint",
         ),
         id="summary",
         class_="live",
         **{"aria-label": "Summary"},
     )
+
+
+def _basis(series: Series) -> str:
+    """
+    How many intervals have data: ``'1 minute'``, ``'12 intervals of 5 minutes'``.
+    """
+    interval, n = series.timeframe.interval, len(series.received)
+    if interval.number == 1:
+        return plural(n, interval.title.removeprefix("1 "))
+    return f"{plural(n, 'interval')} of {interval.title}"

@@ -1,11 +1,11 @@
 """
-All that a collector keeps, as lines of text: what ``txstathat export`` writes.
+The file format of ``txstathat export``: the contents of a store as lines of JSON.
 
-The first line tells what this is, the last one how many are between. Those are notes
-(what is in the trash, alerts, comments, since when detail is kept for how long) and
-cells of stats, up to :data:`MAX_CELLS` of one stat and scale to a line. Cells are told
-as what they are made of, not as what they say, so that nothing is lost; keys and
-sessions are not in it.
+The first line is a header, and the last one has the number of lines before it. The
+lines between are records (the trash, alerts, comments, and the history of the
+retention) and cells of stats, with up to :data:`MAX_CELLS` cells of one stat and scale
+in a line. A cell is written as the sums in the store rather than as the number that
+they make, so nothing is lost. Keys and sessions are not exported.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import math
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from typing import Any
 
 from txstathat.collector.alerts.records import AlertRecord
@@ -29,34 +29,36 @@ from txstathat.stores.interface import Addition, Dump
 
 __all__ = [
     "MAX_CELLS",
-    "NOTES",
+    "RECORDS",
     "VERSION",
-    "Cells",
-    "End",
-    "Header",
-    "Note",
     "BadDump",
-    "is_portable",
-    "portable_lines",
-    "read_portable",
+    "DumpCells",
+    "DumpEnd",
+    "DumpHeader",
+    "DumpLine",
+    "DumpRecord",
+    "dump_lines",
+    "is_dump",
+    "parse_line",
 ]
 
 #: The version of the format.
 VERSION = 1
-#: How many cells a line has at most.
+#: The largest number of cells in a line.
 MAX_CELLS = 1_000
 
 _TITLE = "txstathat export"
 
 
 def _read_trash(text: str) -> None:
-    note = json.loads(text)
-    check_name(note["name"])
-    int(note["receipts"]), int(note["deleted_at"])
+    fields = json.loads(text)
+    check_name(fields["name"])
+    int(fields["receipts"]), int(fields["deleted_at"])
 
 
-#: The kinds of notes, and what reads one: it raises if it is none.
-NOTES: dict[str, Callable[[str], object]] = {
+#: The kinds of records that are exported. Each has a function that reads the text of a
+#: record, and raises if it is not valid.
+RECORDS: dict[str, Callable[[str], object]] = {
     "trash": _read_trash,
     "alert": AlertRecord.read,
     COMMENTS: read_comments,
@@ -66,27 +68,27 @@ NOTES: dict[str, Callable[[str], object]] = {
 
 class BadDump(Exception):
     """
-    A line that cannot be; says why.
+    A line is not valid. The message says why.
     """
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class DumpHeader:
     """
     The first line.
 
-    :ivar id: names this export.
+    :ivar id: identifies the export.
     """
 
     id: str
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class DumpRecord:
     """
-    A record of a store's.
+    A record of the store.
 
-    :ivar kind: one of :data:`NOTES`.
+    :ivar kind: one of :data:`RECORDS`.
     :ivar id: its id.
     :ivar text: its text.
     """
@@ -97,15 +99,15 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class Cells:
+class DumpCells:
     """
     Cells of one stat and scale.
 
-    :ivar stat: the stat's name.
+    :ivar stat: the name of the stat.
     :ivar kind: ``'count'`` or ``'value'``.
     :ivar scale: the scale.
-    :ivar cells: of each the label, until when it is kept in Unix seconds (``None`` is
-        for ever), and what it is made of.
+    :ivar cells: for each cell its label, when it expires in Unix seconds (``None`` for
+        never), and its sums.
     """
 
     stat: str
@@ -115,36 +117,49 @@ class Cells:
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class DumpEnd:
     """
     The last line.
 
-    :ivar lines: how many lines are before it.
+    :ivar lines: the number of lines before it.
     """
 
     lines: int
 
 
-def portable_lines(dump: Dump) -> Iterator[str]:
+DumpLine = DumpHeader | DumpRecord | DumpCells | DumpEnd
+
+
+def dump_lines(dump: Dump, max_cells: int = MAX_CELLS) -> Iterator[str]:
     """
-    Write all that a collector keeps in a store.
+    Write the contents of a store.
 
     :param dump: the store.
-    :returns: the lines.
+    :param max_cells: how many cells to write in a line, 1 to :data:`MAX_CELLS`.
+    :returns: the lines, each with its line feed.
     """
-    yield _line({_TITLE: VERSION, "id": secrets.token_hex(16)})
+    yield _write({_TITLE: VERSION, "id": secrets.token_hex(16)})
     number = 1
-    for kind in NOTES:
+    for line in chain(_record_lines(dump), _cell_lines(dump, max_cells)):
+        yield line
+        number += 1
+    yield _write({"end": number})
+
+
+def _record_lines(dump: Dump) -> Iterator[str]:
+    for kind in RECORDS:
         for id, text in dump.records(kind).items():
-            yield _line({"note": kind, "id": id, "text": text})
-            number += 1
+            yield _write({"note": kind, "id": id, "text": text})
+
+
+def _cell_lines(dump: Dump, max_cells: int) -> Iterator[str]:
     kinds = {definition: kind for kind, definition in DEFINITIONS.items()}
     definitions = dump.definitions(None)
     for (name, scale), cells in groupby(dump.cells(), lambda cell: cell[:2]):
         stat_kind = kinds.get(definitions.get(name, ""))
         if stat_kind is None:
-            continue  # a Metrica of a program's, in the same store
-        while some := list(islice(cells, MAX_CELLS)):
+            continue  # a program's Metrica in the same store
+        while some := list(islice(cells, max_cells)):
             rows = [
                 [
                     cell.label,
@@ -153,85 +168,88 @@ def portable_lines(dump: Dump) -> Iterator[str]:
                 ]
                 for cell in some
             ]
-            yield _line(
+            yield _write(
                 {"stat": name, "kind": stat_kind, "scale": scale, "cells": rows}
             )
-            number += 1
-    yield _line({"end": number})
 
 
-def read_portable(line: str) -> Header | Note | Cells | End:
+def parse_line(line: str) -> DumpLine:
     """
-    Read a line.
+    Parse a line of an export.
 
-    :raises BadDump: if it is not one that :func:`portable_lines` writes.
+    :param line: the line.
+    :raises BadDump: if it is not a line that :func:`dump_lines` writes.
     """
     try:
-        found = json.loads(line, parse_constant=_no_constant)
+        fields = json.loads(line, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         raise BadDump("is not JSON") from None
-    if not isinstance(found, dict):
+    if not isinstance(fields, dict):
         raise BadDump("is not a JSON object")
     try:
-        if _TITLE in found:
-            return _read_header(found)
-        if "note" in found:
-            kind, id, text = (str(found[name]) for name in ("note", "id", "text"))
-            NOTES[kind](text)
-            return Note(kind, id, text)
-        if "end" in found:
-            return End(int(found["end"]))
-        return _read_cells(found)
+        if _TITLE in fields:
+            return _parse_header(fields)
+        if "note" in fields:
+            kind, id, text = (str(fields[name]) for name in ("note", "id", "text"))
+            RECORDS[kind](text)
+            return DumpRecord(kind, id, text)
+        if "end" in fields:
+            return DumpEnd(int(fields["end"]))
+        return _parse_cells(fields)
     except InvalidPoint as error:
         raise BadDump(str(error)) from None
     except (KeyError, TypeError, ValueError, AttributeError):
         raise BadDump("is not a line of an export") from None
 
 
-def is_portable(line: bytes) -> bool:
+def is_dump(line: bytes) -> bool:
     """
-    Whether a line is the first one of an export, of whatever version.
+    Return whether a line is the first line of an export, of any version.
     """
     return line.startswith(f'{{"{_TITLE}":'.encode("ascii"))
 
 
-def _read_header(found: dict[str, Any]) -> Header:
-    if found[_TITLE] != VERSION:
+def _parse_header(fields: dict[str, Any]) -> DumpHeader:
+    if fields[_TITLE] != VERSION:
         raise BadDump(
-            f"is an export of version {found[_TITLE]!r}, and this reads {VERSION}: use "
-            "the newer txStatHat that wrote it"
+            f"is an export of version {fields[_TITLE]!r}, and this txStatHat reads "
+            f"version {VERSION}: use the version of txStatHat that wrote it"
         )
-    return Header(str(found["id"]))
+    return DumpHeader(str(fields["id"]))
 
 
-def _read_cells(found: dict[str, Any]) -> Cells:
-    kind, scale = str(found["kind"]), str(found["scale"])
+def _parse_cells(fields: dict[str, Any]) -> DumpCells:
+    kind, scale = str(fields["kind"]), str(fields["scale"])
     DEFINITIONS[kind]
-    cells = []
-    for label, until, *sums in found["cells"]:
-        addition = Addition(*sums)
-        if not (
-            isinstance(label, str)
-            and (until is None or _is_number(until))
-            and len(sums) in (4, 6)
-            and _is_whole(addition.whole)
-            and _is_whole(addition.events)
-            and all(map(_is_number, sums))
-        ):
-            raise BadDump("holds a cell that cannot be")
-        cells.append((label, until, addition))
+    cells = [_parse_cell(*cell) for cell in fields["cells"]]
     if len(cells) > MAX_CELLS:
-        raise BadDump(f"holds over {MAX_CELLS} cells")
-    return Cells(check_name(found["stat"]), kind, scale, tuple(cells))
+        raise BadDump(f"has more than {MAX_CELLS} cells")
+    return DumpCells(check_name(fields["stat"]), kind, scale, tuple(cells))
+
+
+def _parse_cell(
+    label: Any, until: Any, *sums: Any
+) -> tuple[str, float | None, Addition]:
+    addition = Addition(*sums)
+    if not (
+        isinstance(label, str)
+        and (until is None or _is_number(until))
+        and len(sums) in (4, 6)
+        and _is_integer(addition.whole)
+        and _is_integer(addition.events)
+        and all(map(_is_number, sums))
+    ):
+        raise BadDump("has a cell that is not valid")
+    return label, until, addition
 
 
 def _is_number(thing: object) -> bool:
     if isinstance(thing, float):
         return math.isfinite(thing)
-    return _is_whole(thing)
+    return _is_integer(thing)
 
 
-def _is_whole(thing: object) -> bool:
+def _is_integer(thing: object) -> bool:
     return (
         isinstance(thing, int)
         and not isinstance(thing, bool)
@@ -239,9 +257,9 @@ def _is_whole(thing: object) -> bool:
     )
 
 
-def _no_constant(text: str) -> Any:
+def _refuse_constant(text: str) -> Any:
     raise ValueError(text)
 
 
-def _line(found: dict[str, Any]) -> str:
-    return json.dumps(found, separators=(",", ":"), allow_nan=False) + "\n"
+def _write(fields: dict[str, Any]) -> str:
+    return json.dumps(fields, separators=(",", ":"), allow_nan=False) + "\n"

@@ -1,8 +1,9 @@
 """
-Bringing back what ``txstathat export`` wrote, into a store without stats.
+Loads what ``txstathat export`` wrote into a store without stats.
 
-A line with cells becomes one batch of the store's, whose id is made of the export's id
-and the line's number; so whatever interrupts this, it can be begun again.
+A line with cells becomes one batch of the store, and the id of the batch consists of
+the id of the export and the number of the line. So an interrupted load can be started
+again, and adds nothing twice.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from functools import partial
 from txstathat.collector.archive.stats import DEFINITIONS, EVERYTHING
 from txstathat.collector.transfer.dump_format import (
     BadDump,
-    Cells,
-    End,
-    Header,
-    Note,
-    read_portable,
+    DumpCells,
+    DumpEnd,
+    DumpHeader,
+    DumpLine,
+    DumpRecord,
+    parse_line,
 )
 from txstathat.errors import StatHatError
 from txstathat.stores.interface import (
@@ -31,115 +33,117 @@ from txstathat.stores.interface import (
     WriteOutcome,
 )
 
-__all__ = ["REMEMBER_LINES", "CannotRestore", "check_portable", "restore"]
+__all__ = ["REMEMBER_LINES", "CannotLoad", "check_dump", "load_dump"]
 
-#: For how many seconds a line that was brought back is remembered: ten years.
+#: How long a store remembers a loaded line, in seconds: ten years.
 REMEMBER_LINES = 10 * 365 * 86_400.0
 
-#: How many lines are written in one commit.
-_AT_ONCE = 8
+#: The number of lines in a commit.
+_LINES_PER_COMMIT = 8
 _KIND, _ID = "import", "export"
 
 
-class CannotRestore(StatHatError):
+class CannotLoad(StatHatError):
     """
-    An export that cannot be brought back; says why.
+    An export cannot be loaded. The message says why.
     """
 
 
-def check_portable(lines: Iterable[str]) -> int:
+def check_dump(lines: Iterable[str]) -> int:
     """
-    Check that a whole export is there, and nothing else.
+    Check that an export is complete and valid.
 
     :param lines: its lines.
-    :returns: how many there are.
-    :raises CannotRestore: if a line is wrong, or some are missing.
+    :returns: the number of lines.
+    :raises CannotLoad: if a line is not valid or in the wrong place, or lines are
+        missing.
     """
     number, ended = 0, False
     for number, line in enumerate(lines, 1):
-        found = _read(number, line)
-        if ended or isinstance(found, Header) != (number == 1):
-            raise CannotRestore(f"line {number}: is not where it belongs")
-        if isinstance(found, End):
-            if found.lines != number - 1:
-                raise CannotRestore(
-                    f"{found.lines} lines should be before line {number}"
-                )
+        parsed = _parse(number, line)
+        if ended or isinstance(parsed, DumpHeader) != (number == 1):
+            raise CannotLoad(f"line {number}: is in the wrong place")
+        if isinstance(parsed, DumpEnd):
+            if parsed.lines != number - 1:
+                raise CannotLoad(f"{parsed.lines} lines should be before line {number}")
             ended = True
     if not ended:
-        raise CannotRestore(f"is not whole: it breaks off after line {number}")
+        raise CannotLoad(f"the export is incomplete: it ends with line {number}")
     return number
 
 
-async def restore(
-    store: IStore, lines: Iterable[str], told: Callable[[int], object]
+async def load_dump(
+    store: IStore, lines: Iterable[str], progress: Callable[[int], object]
 ) -> bool:
     """
-    Bring back an export.
+    Load an export into a store.
 
-    :param store: where to; it must have no stats, or those of the same export.
-    :param lines: the lines, which :func:`check_portable` has found good.
-    :param told: called with the number of lines whenever some are done.
-    :returns: whether there was anything to do: ``False`` if it was brought back before.
-    :raises CannotRestore: if the store has other stats, or a line cannot be added.
+    :param store: the store. It must have no stats, or only stats of the same export.
+    :param lines: the lines, which :func:`check_dump` has accepted.
+    :param progress: called with a number of lines whenever so many more are done.
+    :returns: ``False`` if the export was loaded completely before.
+    :raises CannotLoad: if the store has other stats, or a line cannot be added.
     :raises StoreUnavailable: if the store fails.
     """
     export = ""
-    waiting: list[tuple[int, str, Cells]] = []
+    waiting: list[tuple[int, str, DumpCells]] = []
     for number, line in enumerate(lines, 1):
-        found = _read(number, line)
-        if isinstance(found, Header):
-            export = found.id
+        parsed = _parse(number, line)
+        if isinstance(parsed, DumpHeader):
+            export = parsed.id
             if not await _claim(store, export):
                 return False
-        elif isinstance(found, Note):
-            await store.put_record(found.kind, found.id, found.text, was=None)
-        elif isinstance(found, Cells):
-            waiting.append((number, line, found))
-        if len(waiting) == _AT_ONCE or isinstance(found, End):
+        elif isinstance(parsed, DumpRecord):
+            await store.put_record(parsed.kind, parsed.id, parsed.text, was=None)
+        elif isinstance(parsed, DumpCells):
+            waiting.append((number, line, parsed))
+        if len(waiting) == _LINES_PER_COMMIT or isinstance(parsed, DumpEnd):
             await _add(store, export, waiting)
             waiting = []
-        told(1)
-    await store.put_record(_KIND, _ID, _claimed(export, done=True))
+        progress(1)
+    await store.put_record(_KIND, _ID, _to_record(export, done=True))
     return True
 
 
-def _read(number: int, line: str) -> Header | Note | Cells | End:
+def _parse(number: int, line: str) -> DumpLine:
     try:
-        return read_portable(line)
+        return parse_line(line)
     except BadDump as error:
-        raise CannotRestore(f"line {number}: {error}") from None
+        raise CannotLoad(f"line {number}: {error}") from None
 
 
-def _claimed(export: str, *, done: bool) -> str:
+def _to_record(export: str, *, done: bool) -> str:
     return json.dumps({"export": export, "done": done})
 
 
 async def _claim(store: IStore, export: str) -> bool:
     """
-    Take a store for an export.
+    Reserve a store for an export.
 
-    :returns: whether there is anything left to do.
+    :returns: ``False`` if the export was loaded completely before.
     """
     text = await store.record(_KIND, _ID)
-    if text == _claimed(export, done=True):
+    if text == _to_record(export, done=True):
         return False
-    claim = _claimed(export, done=False)
+    claim = _to_record(export, done=False)
     if text == claim:
         return True
     definitions = await store.definitions()
     if set(DEFINITIONS.values()) & set(definitions.values()):
-        raise CannotRestore(
+        raise CannotLoad(
             "the store has stats already: an export goes into a store without any"
         )
     if not await store.put_record(_KIND, _ID, claim, was=text):
-        raise CannotRestore("another import into the store has just begun")
+        raise CannotLoad("another import into the store has just begun")
     return True
 
 
 async def _add(
-    store: IStore, export: str, lines: Iterable[tuple[int, str, Cells]]
+    store: IStore, export: str, lines: Iterable[tuple[int, str, DumpCells]]
 ) -> None:
+    """
+    Add the cells of some lines in one commit.
+    """
     now = store.clock.seconds()
     numbers, batches = [], []
     for number, line, cells in lines:
@@ -157,19 +161,19 @@ async def _add(
     answers = await store.add(batches)
     for number, answer in zip(numbers, answers, strict=True):
         if answer.outcome is WriteOutcome.CONFLICT:
-            raise CannotRestore(
-                f"line {number}: has changed since it was brought back in part"
+            raise CannotLoad(
+                f"line {number}: has changed since a part of the export was loaded"
             )
         if answer.outcome not in (WriteOutcome.ADDED, WriteOutcome.REPEATED):
-            raise CannotRestore(
-                f"line {number}: {answer.name!r} cannot be added to what has come in "
-                "since: bring an export back before points are sent"
+            raise CannotLoad(
+                f"line {number}: {answer.name!r} cannot be added to the points that "
+                "have arrived since: import an export before points are sent"
             )
 
 
-def _amounts(cells: Cells, now: float) -> Amounts:
+def _amounts(cells: DumpCells, now: float) -> Amounts:
     """
-    What the store is to add: cells that are not there yet become what they were.
+    Return what the store adds: the cells that have not expired.
     """
     return Amounts(
         {cells.stat: DEFINITIONS[cells.kind]},

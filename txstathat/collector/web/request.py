@@ -1,11 +1,11 @@
 """
-One request to the collector: its body and its answer are kept within limits.
+Requests to the collector, with limits on their bodies and on buffered answers.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from io import BytesIO
 from typing import Any
 
 from twisted.internet.interfaces import IPushProducer
@@ -13,131 +13,209 @@ from twisted.web.http import NO_BODY_CODES, RESPONSES
 from twisted.web.server import Request
 from zope.interface import implementer
 
+from txstathat.collector.addresses import network_of
 from txstathat.collector.limits import MAX_BODY, MAX_FORM, PATHS
-from txstathat.collector.web.resources import answer
+from txstathat.collector.web.bodies import Body
+from txstathat.collector.web.resources import address_of, answer
 
-__all__ = ["PIECE", "CappedRequest"]
+__all__ = [
+    "KEY_PREFIX",
+    "PIECE",
+    "CappedRequest",
+    "drop_body",
+    "has_body",
+    "trust_body",
+]
 
-#: How many bytes of an answer are handed to the connection at a time. The next piece
-#: follows when the client has taken what came before.
+#: In how many bytes at the beginning of an incomplete body the key is looked for.
+KEY_PREFIX = 4096
+
+#: How many bytes of an answer are handed to the connection at a time. The next ones
+#: follow when the client has received those.
 PIECE = 32_768
 
-# Of every answer; a resource may set others.
+# The headers of every answer. A resource can set others.
 _HEADERS = {b"X-Content-Type-Options": b"nosniff", b"Cache-Control": b"no-store"}
 
-_INGEST = tuple(path.encode() for path in PATHS)
+_INGEST_PATHS = tuple(path.encode() for path in PATHS)
 
 
 @implementer(IPushProducer)
 class _Pieces:
     """
-    What is still to be written of an answer.
+    The part of an answer that is not written yet, as a producer for the connection.
     """
 
     def __init__(self, request: CappedRequest) -> None:
         self._request = request
-        self._left: deque[memoryview] = deque()
+        self._pending: deque[memoryview] = deque()
         self._paused = False
-        self._ended = False
+        self._finished = False
 
     def add(self, data: bytes) -> None:
         view = memoryview(data)
-        self._left.extend(view[at : at + PIECE] for at in range(0, len(view), PIECE))
-        self._go_on()
+        self._pending.extend(view[at : at + PIECE] for at in range(0, len(view), PIECE))
+        self._write()
 
     def end(self) -> None:
-        self._ended = True
-        self._go_on()
+        self._finished = True
+        self._write()
 
-    def _go_on(self) -> None:
-        while self._left and not self._paused:
-            self._request.write_piece(bytes(self._left.popleft()))
-        if self._ended and not self._left:
-            self._ended = False
+    def _write(self) -> None:
+        while self._pending and not self._paused:
+            self._request.write_piece(bytes(self._pending.popleft()))
+        if self._finished and not self._pending:
+            self._finished = False
             self._request.all_written()
 
     def resumeProducing(self) -> None:
         self._paused = False
-        self._go_on()
+        self._write()
 
     def pauseProducing(self) -> None:
         self._paused = True
 
     def stopProducing(self) -> None:
-        self._left.clear()
-        self._ended = False
+        self._pending.clear()
+        self._finished = False
 
 
 class CappedRequest(Request):
     """
-    A request whose body is refused as soon as it is known to be too large, and whose
-    answer is written no faster than it is taken.
+    A request with limits. A body that is too large is refused as soon as that is known,
+    and the answer is written only as fast as the client receives it.
     """
 
     channel: Any
-    _size = 0
+    _body: Body | None = None
     _refused = False
-    _type: Sequence[bytes] | None = None
     _pieces: _Pieces | None = None
 
     def __repr__(self) -> str:
-        # Twisted logs a request here and there; a key or token in its URL may not show.
+        # Twisted logs requests in some places, and the URL can hold a key or token.
         return f"<{type(self).__name__} {self.method!r}>"
 
     def getHeader(self, key: Any) -> Any:
         """
-        The text of a header, whatever bytes there are in it.
+        Return the text of a header. Unlike Twisted's, it accepts any bytes.
         """
         if not isinstance(key, str):
             return super().getHeader(key)
         values = self.requestHeaders.getRawHeaders(key.encode("ascii"))
         return values[-1].decode("latin-1") if values else None
 
-    # -- what comes in
+    # -- the request
 
     def gotLength(self, length: int | None) -> None:
-        # Whatever else it may be, Twisted or the ingest reads as a form, by whichever
-        # header, and that takes long when it is large.
+        """
+        Decide by the headers whether to accept the body. Twisted would use a temporary
+        file for most bodies; here they stay in memory, within a budget.
+        """
+        self.content = BytesIO()
+        # Twisted or the ingest parses anything else as a form, which takes long for a
+        # large body.
         types = self.requestHeaders.getRawHeaders(b"content-type", [])
         kind = types[0].partition(b";")[0].strip().lower() if types else b""
         self._limit = MAX_BODY if kind == b"application/json" else MAX_FORM
-        self._refused = len(types) > 1 or (length is not None and length > self._limit)
-        super().gotLength(0 if self._refused else length)
         if len(types) > 1:
             self._refuse(400, "Content-Type: give it once")
-        elif self._refused:
+        elif length is not None and length > self._limit:
             self._refuse_size()
+        elif length != 0 and not self.channel.site.takes_body(self.channel.path):
+            self._refuse(400, "this path takes no body: send the request without one")
+        elif length != 0:
+            self._body = Body(network_of(address_of(self)), self._cut_body)
 
     def handleContentChunk(self, data: bytes) -> None:
-        self._size += len(data)
-        if not self._refused and self._size > self._limit:
+        if self._refused or self._body is None:
+            return
+        if self._body.size + len(data) > self._limit:
             self._refuse_size()
-        if not self._refused:
-            super().handleContentChunk(data)
+            return
+        self.channel.site.bodies.grow(self._body, len(data))
+        if self._refused:
+            return
+        before = self._body.size - len(data)
+        self.content.write(data)  # type: ignore[union-attr]
+        if before < KEY_PREFIX and not self.channel.has_key:
+            head: bytes = self.content.getvalue()[:KEY_PREFIX]  # type: ignore[union-attr]
+            if self.channel.site.shows_key(self.channel.path, head):
+                self.trust_body()
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         if self._refused:
             return
-        if path.startswith(_INGEST):
-            # The ingest reads these forms itself. Twisted would do so too, which takes
-            # longer than all else about a request: so it is not told of the form.
-            self._type = self.requestHeaders.getRawHeaders(b"content-type")
-            self.requestHeaders.removeHeader(b"content-type")
-        super().requestReceived(command, path, version)
+        if self._body is not None:
+            self._body.complete = True
+        if path.startswith(_INGEST_PATHS):
+            self._receive_unparsed(command, path, version)
+        else:
+            super().requestReceived(command, path, version)
+
+    def _receive_unparsed(self, command: bytes, uri: bytes, version: bytes) -> None:
+        """
+        Do what ``requestReceived`` does, without parsing the query and the form. The
+        ingest parses both itself, and Twisted's parsing would take longer than all the
+        rest of the request.
+        """
+        self.content.seek(0)  # type: ignore[union-attr]
+        self.method, self.uri, self.clientproto = command, uri, version
+        self.path = uri.partition(b"?")[0]
+        self.args = {}
+        self.process()
 
     def process(self) -> None:
         for name, value in _HEADERS.items():
             self.setHeader(name, value)
-        if self._type is not None:
-            self.requestHeaders.setRawHeaders(b"content-type", self._type)
         super().process()
+
+    def trust_body(self) -> None:
+        """
+        Note that the collector has seen a valid key for the body.
+        """
+        if self._body is not None and self.channel is not None:
+            self.channel.site.bodies.trust(self._body)
+            self.channel.key_seen()
+
+    @property
+    def has_body(self) -> bool:
+        """
+        Whether the body is still in memory.
+        """
+        return self.content is not None and not self.content.closed
+
+    def drop_body(self) -> None:
+        """
+        Free the memory of the body, and of the form that was parsed from it.
+        """
+        self.args = {}
+        if self.content is not None:
+            self.content.close()
+        self._release_body()
+
+    def _release_body(self) -> None:
+        body, self._body = self._body, None
+        if body is not None and self.channel is not None:
+            self.channel.site.bodies.release(body)
+
+    def _cut_body(self) -> None:
+        complete = self._body is not None and self._body.complete
+        self.content.close()  # type: ignore[union-attr]
+        self._release_body()
+        if not complete:
+            self._refuse(503, "too many unfinished requests; try again")
+
+    def connectionLost(self, reason: Any) -> None:
+        self._release_body()
+        super().connectionLost(reason)
 
     def _refuse_size(self) -> None:
         self._refuse(413, f"the body is larger than {self._limit} bytes")
 
     def _refuse(self, status: int, msg: str) -> None:
-        # Written by hand: the request is not complete, so it cannot be rendered.
+        # Written directly, since an incomplete request cannot be rendered.
         self._refused = True
+        self._release_body()
         content = answer(status, msg)
         lines = {
             **_HEADERS,
@@ -156,14 +234,14 @@ class CappedRequest(Request):
         )
         self.channel.loseConnection()
 
-    # -- what goes out
+    # -- the answer
 
     def write(self, data: bytes) -> None:
         """
-        Write some of the answer. What is large is kept here, and written by pieces.
+        Write a part of the answer. A large part is held here, and written in pieces.
         """
         if self.channel is None:
-            # Nobody is there any more.
+            # The client has disconnected.
             return
         if not self.startedWriting:
             if self.channel.site.closing:
@@ -181,14 +259,15 @@ class CappedRequest(Request):
 
     def write_piece(self, piece: bytes) -> None:
         """
-        Hand some of the answer to the connection.
+        Hand a piece of the answer to the connection.
         """
         super().write(piece)
 
     def finish(self) -> None:
         """
-        There is no more to write: the request ends when all is handed over.
+        End the answer. The request ends when the last piece is handed over.
         """
+        self._release_body()
         if self._pieces is None:
             super().finish()
         else:
@@ -196,7 +275,30 @@ class CappedRequest(Request):
 
     def all_written(self) -> None:
         """
-        All is handed over.
+        End the request, since the last piece is handed over.
         """
         self.unregisterProducer()
         super().finish()
+
+
+def trust_body(request: Request) -> None:
+    """
+    Note that the collector has seen a valid key for the body of a request.
+    """
+    if isinstance(request, CappedRequest):
+        request.trust_body()
+
+
+def drop_body(request: Request) -> None:
+    """
+    Free the memory of a request's body, before its refusal is delayed.
+    """
+    if isinstance(request, CappedRequest):
+        request.drop_body()
+
+
+def has_body(request: Request) -> bool:
+    """
+    Return whether a request's body is still in memory.
+    """
+    return not isinstance(request, CappedRequest) or request.has_body

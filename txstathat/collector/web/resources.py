@@ -1,23 +1,23 @@
 """
-What is answered over HTTP: JSON, and refusals with words.
+What the resources of the collector share: JSON answers, refusals, and the client's
+address and origin.
 """
 
 from __future__ import annotations
 
 import json
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request
+from twisted.web.server import Request
 
-from txstathat.collector.auth.throttle import Crowded
 from txstathat.collector.errors import Refusal
 from txstathat.errors import StoreBusy, StoreError
+from txstathat.web import CoroutineResource
 
 __all__ = [
     "AsyncResource",
@@ -25,11 +25,12 @@ __all__ = [
     "NotFound",
     "address_of",
     "answer",
+    "is_same_origin",
     "refusal_of",
     "refuse",
 ]
 
-#: After how many seconds to come again, when the store is busy or not there.
+#: The ``Retry-After`` header when the store is busy or fails, in seconds.
 RETRY_AFTER = 1
 
 _log = Logger()
@@ -37,28 +38,33 @@ _log = Logger()
 
 def answer(status: int, msg: str, **more: Any) -> bytes:
     """
-    An answer as StatHat writes it.
+    Return the body of an answer, in the form that StatHat uses.
+
+    :param status: the status inside the JSON.
+    :param msg: the message.
+    :param more: other fields.
     """
-    told = {"status": status, "msg": msg, **more}
-    return json.dumps(told, allow_nan=False).encode("ascii")
+    fields = {"status": status, "msg": msg, **more}
+    return json.dumps(fields, allow_nan=False).encode("ascii")
 
 
 def refuse(request: Request, refusal: Refusal) -> bytes:
     """
-    Prepare a request for a refusal, and return its body.
+    Set the status and headers of a refusal, and return its body.
     """
     request.setHeader("Content-Type", "application/json")
     request.setResponseCode(refusal.http_status)
     if refusal.retry_after is not None:
         request.setHeader("Retry-After", str(refusal.retry_after))
-    if isinstance(refusal, Crowded):
+    if refusal.closes:
         request.setHeader("Connection", "close")
     return answer(refusal.status, refusal.msg)
 
 
 def refusal_of(failure: Failure) -> Refusal:
     """
-    What to tell of a failure. What is not the asker's fault is logged, not told.
+    Return the refusal with which to answer a failure. If the failure is not the
+    client's fault, its reason is logged, and the client does not see it.
     """
     error = failure.value
     if isinstance(error, Refusal):
@@ -66,7 +72,7 @@ def refusal_of(failure: Failure) -> Refusal:
     if isinstance(error, StoreBusy):
         return Refusal(503, f"too busy: {error}", retry_after=RETRY_AFTER)
     if isinstance(error, StoreError):
-        _log.warn("the store: {error}", error=str(error))
+        _log.warn("the store failed: {error}", error=str(error))
         return Refusal(
             503, "the store cannot be used now; try again", retry_after=RETRY_AFTER
         )
@@ -76,28 +82,31 @@ def refusal_of(failure: Failure) -> Refusal:
 
 def address_of(request: Request) -> str:
     """
-    The address of the other side; behind reverse proxies that the site knows of, what
-    the first of them saw.
+    Return the address of the client. Behind the reverse proxies that the site trusts,
+    it is the address from which the first of them got the request.
+
+    :returns: an IP address, or ``''`` for a UNIX socket.
     """
     peer = str(getattr(request.getClientAddress(), "host", "") or "")
     proxies: int = getattr(request.site, "proxies", 0)
-    # Each proxy adds whom it saw; what stands before that, anybody can have made up.
+    # Each proxy appends the address it sees. A client can forge what stands before.
     lines = request.requestHeaders.getRawHeaders("x-forwarded-for", [])
-    told = ",".join(lines).split(",")[-proxies:] if proxies else []
-    if not proxies or len(told) < proxies:
+    trusted = ",".join(lines).split(",")[-proxies:] if proxies else []
+    if not proxies or len(trusted) < proxies:
         return peer
     try:
-        return str(ip_address(told[0].strip()))
+        return str(ip_address(trusted[0].strip()))
     except ValueError:
         return peer
 
 
-def is_from_here(request: Request) -> bool | None:
+def is_same_origin(request: Request) -> bool | None:
     """
-    Whether a browser says that a page of this host made a request. Browsers do so in
-    ``Sec-Fetch-Site``, or without TLS in ``Origin`` at least; no page can change these.
+    Return whether a page of this host made the request. Browsers say so in
+    ``Sec-Fetch-Site``, or, without TLS, in ``Origin``; a page cannot change these.
 
-    :returns: ``None`` if nothing is said: other programs do not.
+    :returns: ``None`` without these headers: programs other than browsers do not send
+        them.
     """
     site = request.getHeader("sec-fetch-site")
     if site is not None:
@@ -112,44 +121,28 @@ def is_from_here(request: Request) -> bool | None:
     return bool(host) and host == request.getHeader("host")
 
 
-class AsyncResource(Resource):
+class AsyncResource(CoroutineResource):
     """
-    A resource that answers when it can.
+    A resource that answers a failure with a refusal in JSON.
     """
 
     isLeaf = True
+    #: Nothing is cancelled: the points of a client that disconnects are stored, and its
+    #: wrong keys count.
+    cancelled_methods: ClassVar[tuple[bytes, ...]] = ()
 
-    async def respond(self, request: Request) -> bytes:
+    def failed(self, request: Request, failure: Failure) -> bytes | Failure:
         """
-        Set headers, and return the body; or raise what is to be refused.
+        Refuse the request.
         """
-        raise NotImplementedError
-
-    def render(self, request: Request) -> int:
-        """
-        Answer with what :meth:`respond` returns.
-        """
-        # The asker may leave before that; nobody is left to tell then.
-        gone: list[object] = []
-        request.notifyFinish().addErrback(gone.append)
-
-        def finish(body: bytes | Failure) -> None:
-            if isinstance(body, Failure):
-                body = refuse(request, refusal_of(body))
-            if not gone:
-                request.setHeader("Content-Length", str(len(body)))
-                request.write(body)
-                request.finish()
-
-        Deferred.fromCoroutine(self.respond(request)).addBoth(finish)
-        return NOT_DONE_YET
+        return refuse(request, refusal_of(failure))
 
 
 class NotFound(Resource):
     """
-    What is at all other paths.
+    A resource that answers 404.
 
-    :param msg: what to do instead.
+    :param msg: the message, which says what to do instead.
     """
 
     isLeaf = True
@@ -167,12 +160,12 @@ class NotFound(Resource):
 
 class Branch(Resource):
     """
-    What others hang from, with nothing at its own path, nor elsewhere below it.
+    A resource that has only children; all other paths below it are a 404.
     """
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         """
-        What is at paths where nothing is.
+        Return the resource for a path without a child.
         """
         return NotFound("there is nothing here")
 

@@ -1,15 +1,18 @@
 """
-What shields the collector: limits on time and on connections.
+The HTTP server of the collector: limits on time and on connections.
 """
 
 from __future__ import annotations
 
+import os
 import resource
 import socket
 from collections import OrderedDict
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -18,6 +21,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
 from txstathat.collector.metrics import CollectorMetrics
+from txstathat.collector.web.bodies import BodyBudget
 from txstathat.collector.web.request import CappedRequest
 from txstathat.collector.web.resources import address_of
 
@@ -33,37 +37,39 @@ __all__ = [
     "CollectorSite",
 ]
 
-#: For how many seconds a request's headers may take to arrive.
+#: The time limit for the headers of a request, in seconds, and for its body until a
+#: valid key is found in it.
 HEADER_SECONDS = 10.0
-#: For how many seconds its body may.
+#: The time limit for the rest of the body, in seconds.
 BODY_SECONDS = 30.0
-#: For how many seconds a client may take nothing of an answer that it has asked for,
-#: and may not hang up when it should.
+#: For how many seconds a client can receive nothing of its answer, or leave a
+#: connection open that it should close.
 STALL_SECONDS = 30.0
-#: For how many seconds it may take to take all of it.
+#: The time limit for an answer, from the request to its last byte.
 ANSWER_SECONDS = 600.0
-#: For how many seconds a connection is kept on which no next request begins.
+#: How long a connection stays open without a next request.
 IDLE_SECONDS = 30.0
-#: For how many seconds requests are answered that are under way when the collector
-#: stops.
+#: For how many seconds the collector still answers requests when it stops.
 CLOSE_SECONDS = 3.0
-#: How many connections may be open (fewer where the process may not open so many
-#: files). One more takes the place of the one that has done nothing for the longest.
+#: The largest number of open connections, or fewer if the process cannot open that many
+#: files. One more closes the one that has made no progress for the longest time.
 MAX_CONNECTIONS = 4096
-#: How many bytes of an answer the kernel may hold back for a client. More would be
-#: taken from here long before the client takes it, and a slow one looks like none.
+#: How many bytes of an answer the kernel can buffer for a client. With more, a slow
+#: client would look like one that receives nothing.
 SEND_BUFFER = 131_072
 
-# Files that something else may need.
+# The number of files that are left for other purposes.
 _OTHER_FILES = 128
+# The limit on connections is never smaller, however few files the process can open.
+_FEWEST_CONNECTIONS = 32
 
 
 class _Channel(HTTPChannel):
     """
-    A connection with time limits that do not begin anew with every byte.
+    A connection with time limits that a client cannot extend byte by byte.
 
-    Its only timer is for what is waited for now; while the transport holds much that
-    the client has not taken yet, that is the client.
+    It has one timer, for what it currently waits for. While the buffer of the transport
+    is full, that is for the client to receive some of it.
     """
 
     site: Any
@@ -72,10 +78,12 @@ class _Channel(HTTPChannel):
     _closing = False
     _until = 0.0
     _timer: Any = None
+    path = b""
+    has_key = False
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        # (TLS and HAProxy's protocol pass this on; UNIX sockets have it too.)
+        # The wrappers for TLS and HAProxy's protocol have this attribute too.
         handle = getattr(self.transport, "socket", None)
         if handle is not None:
             handle.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
@@ -89,8 +97,17 @@ class _Channel(HTTPChannel):
         super().dataReceived(data)
 
     def allHeadersReceived(self) -> None:
-        self._within(BODY_SECONDS)
+        self.path = self._path
+        self.has_key = False
         super().allHeadersReceived()
+
+    def key_seen(self) -> None:
+        """
+        Give the body more time, since it has a valid key.
+        """
+        if self._reading and not self.has_key:
+            self.has_key = True
+            self._within(BODY_SECONDS)
 
     def allContentReceived(self) -> None:
         self._reading = False
@@ -105,7 +122,7 @@ class _Channel(HTTPChannel):
 
     def pauseProducing(self) -> None:
         """
-        The transport is full: the client has to take something.
+        The buffer of the transport is full: the client must receive some of it.
         """
         if not self._full:
             self._set_timer(min(STALL_SECONDS, self._until - self._now()))
@@ -114,7 +131,7 @@ class _Channel(HTTPChannel):
 
     def resumeProducing(self) -> None:
         """
-        It has taken all that was there.
+        The client has received all that was in the buffer.
         """
         self._full = False
         self.site.active(self)
@@ -126,14 +143,14 @@ class _Channel(HTTPChannel):
 
     def close_soon(self) -> None:
         """
-        Close the connection, after the request that is under way.
+        Close the connection, after the current request if there is one.
         """
         if not (self._reading or self._handlingRequest):
             self.loseConnection()
 
     def loseConnection(self) -> None:
         """
-        Close the connection, when the client has taken what it was told.
+        Close the connection, when the client has received what was written.
         """
         if not self._closing:
             self._closing = True
@@ -153,7 +170,7 @@ class _Channel(HTTPChannel):
 
     def _within(self, seconds: float) -> None:
         """
-        What is waited for from now on has to happen in so many seconds.
+        Set the time limit of what it waits for from now on.
         """
         self._until = self._now() + seconds
         if not self._full and not self._closing:
@@ -169,24 +186,27 @@ class _Channel(HTTPChannel):
     def _late(self) -> None:
         self._timer = None
         if self._closing or self._full or self._reading or self._handlingRequest:
-            # Whoever is too slow to send may be too slow to hang up.
+            # A client that is too slow to send may be too slow to close.
             self.transport.abortConnection()  # type: ignore[union-attr]
         else:
-            # The last of an answer may still be on its way, in the kernel.
+            # The kernel may not have sent the last of the answer yet.
             self.loseConnection()
 
 
 class CollectorSite(Site):
     """
-    The factory to listen with.
+    The server factory of a collector.
 
-    :param root: what to serve, such as a :class:`~txstathat.collector.ingest.resource.IngestResource`.
-    :param reactor: for the time limits.
-    :param max_connections: how many connections may be open.
-    :param access_log: whether requests are logged, without what is secret in them.
+    :param root: the root resource, such as an
+        :class:`~txstathat.collector.ingest.resource.IngestResource`.
+    :param reactor: schedules the time limits; by default the global reactor.
+    :param max_connections: the largest number of open connections.
+    :param access_log: whether requests are logged, without the secrets in them.
     :param metrics: counts connections.
-    :param proxies: how many reverse proxies stand before this: a client's address is
-        what so many of them tell in ``X-Forwarded-For``.
+    :param proxies: how many reverse proxies in front are trusted to name the client in
+        ``X-Forwarded-For``.
+    :ivar max_connections: the same, or less if the process cannot open that many files.
+    :ivar bodies: the memory for the bodies of requests.
     """
 
     protocol = _Channel  # type: ignore[assignment]
@@ -196,51 +216,71 @@ class CollectorSite(Site):
     def __init__(
         self,
         root: Resource,
-        reactor: Any = None,
+        reactor: IReactorTime | None = None,
         *,
         max_connections: int = MAX_CONNECTIONS,
         access_log: bool = False,
         metrics: CollectorMetrics | None = None,
         proxies: int = 0,
     ) -> None:
-        # The channel has time limits of its own.
+        # The channel has its own time limits.
         super().__init__(
             root, requestFactory=CappedRequest, timeout=None, reactor=reactor
         )
-        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        if files != resource.RLIM_INFINITY:
-            max_connections = min(
-                max_connections, max(files // 2, files - _OTHER_FILES)
-            )
-        self._max_connections = max_connections
+        self.max_connections = min(max_connections, _free_descriptors())
+        self.bodies = BodyBudget()
         self._access_log = access_log
         self.proxies = proxies
         self._metrics = metrics or CollectorMetrics()
-        # The open ones, first who has done nothing for the longest: sent no whole
-        # request, got no whole answer, taken nothing of one.
+        # The open connections, in the order of their last progress: a complete request,
+        # a complete answer, or an emptied buffer.
         self._channels: OrderedDict[_Channel, None] = OrderedDict()
         self._all_closed: Deferred[None] | None = None
 
+    def takes_body(self, uri: bytes) -> bool:
+        """
+        Return whether the resource at a path accepts a body. A resource that does not
+        has the attribute ``takes_body = False``.
+
+        :param uri: the path, with or without a query.
+        """
+        return bool(getattr(self._resource_at(uri), "takes_body", True))
+
+    def shows_key(self, uri: bytes, head: bytes) -> bool:
+        """
+        Return whether a valid key is in the beginning of a body. A resource that can
+        say so has the method ``shows_key(head)``.
+
+        :param uri: the path, with or without a query.
+        :param head: the beginning of the body.
+        """
+        shows_key = getattr(self._resource_at(uri), "shows_key", None)
+        return shows_key is not None and shows_key(head)
+
+    def _resource_at(self, uri: bytes) -> Any:
+        first = unquote_to_bytes(uri.partition(b"?")[0].lstrip(b"/").partition(b"/")[0])
+        return self.resource.children.get(first, self.resource)
+
     def acceptableProtocols(self) -> list[bytes]:
         """
-        What is offered to TLS clients. Twisted would offer HTTP/2 too, where it can,
-        but not by this channel.
+        Return the protocols for TLS clients. Twisted would offer HTTP/2 too, where it
+        can, but without the limits of this channel.
         """
         return [b"http/1.1"]
 
     @property
     def closing(self) -> bool:
         """
-        Whether no more requests are to come.
+        Whether :meth:`close` was called.
         """
         return self._all_closed is not None
 
     def close(self) -> Deferred[None]:
         """
-        Close all connections: those that are idle at once, others when the request that
-        is under way is answered, and all of them in :data:`CLOSE_SECONDS`.
+        Close all connections: idle ones at once, others after their current request,
+        and all of them after :data:`CLOSE_SECONDS`.
 
-        :returns: fires with ``None`` when that is done.
+        :returns: fires with ``None`` when all are closed.
         """
         closed = self._all_closed = Deferred()
         for channel in list(self._channels):
@@ -257,10 +297,10 @@ class CollectorSite(Site):
 
     def opened(self, channel: _Channel) -> None:
         """
-        There is one more connection.
+        Add a new connection, and close another one if there are too many.
         """
         self._metrics.connections += 1
-        if len(self._channels) >= self._max_connections:
+        if len(self._channels) >= self.max_connections:
             self._metrics.cut += 1
             slowest, _ = self._channels.popitem(last=False)
             slowest.transport.abortConnection()  # type: ignore[union-attr]
@@ -268,14 +308,14 @@ class CollectorSite(Site):
 
     def active(self, channel: _Channel) -> None:
         """
-        A connection has got one step further.
+        Note that a connection has made progress.
         """
         if channel in self._channels:
             self._channels.move_to_end(channel)
 
     def closed(self, channel: _Channel) -> None:
         """
-        There is one connection less.
+        Remove a connection that is closed.
         """
         self._metrics.connections -= 1
         self._channels.pop(channel, None)
@@ -285,20 +325,35 @@ class CollectorSite(Site):
 
     def log(self, request: Any) -> None:
         """
-        Log a request, if that is wanted: of the path only what can hold no secret.
+        Log a request, if there is an access log. Of the path, only the part that cannot
+        hold a secret is logged.
         """
         if self._access_log:
             self._log.info(
                 "{address} {method} {path} {status} {bytes}",
                 address=address_of(request),
                 method=request.method.decode("ascii", "replace"),
-                path=self._shown(request.path),
+                path=self._loggable(request.path),
                 status=request.code,
                 bytes=request.sentLength,
             )
 
-    def _shown(self, path: bytes) -> str:
-        # Tokens stand in the path, /x/TOKEN/data/..., or anywhere by mistake.
+    def _loggable(self, path: bytes) -> str:
+        # A path can have a token in it: /x/TOKEN/data/..., or any other by mistake.
         first = path.split(b"/")[1:2]
         known = first and first[0] in self.resource.listNames()
         return f"/{first[0].decode('ascii')}" if known else "/…"
+
+
+def _free_descriptors() -> int:
+    """
+    Return how many more files the process can open, less some for other purposes.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if limit == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    try:
+        used = len(os.listdir("/dev/fd"))
+    except OSError:  # a system without it
+        used = 0
+    return max(_FEWEST_CONNECTIONS, limit - used - _OTHER_FILES)

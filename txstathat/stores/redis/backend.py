@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from redis import exceptions
 from redis.cluster import RedisCluster
@@ -70,7 +70,7 @@ class RedisBackend:
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         self._keys = KeyNames(query.pop("prefix", PREFIX))
         self._connections = Connections(
-            urlunsplit(parts._replace(query=urlencode(query))), monotonic
+            f"{url.partition('?')[0]}?{urlencode(query)}", monotonic
         )
         self._clustered = self._connections.clustered
         self._client: Any = None

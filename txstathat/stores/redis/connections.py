@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from threading import Lock, local
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from redis import Redis, exceptions
 from redis.backoff import NoBackoff
@@ -200,11 +200,10 @@ class Connections:
         self._sentinel: _SentinelUrl | None = None
         if parts.scheme.endswith("+sentinel"):
             self._sentinel = _SentinelUrl(url, query)
-        self._url = urlunsplit(
-            parts._replace(
-                scheme=parts.scheme.removesuffix("+cluster"), query=urlencode(query)
-            )
-        )
+        # (urlunsplit would write unix:/path for unix:///path, which redis refuses.)
+        scheme = parts.scheme.removesuffix("+cluster")
+        rest = url.partition("?")[0].partition(":")[2]
+        self._url = f"{scheme}:{rest}?{urlencode(query)}"
         self._seconds = seconds
         self._opened_at = seconds()
         self._failed = False

@@ -1,12 +1,12 @@
-// Keeps what is marked .live fresh while it is in view: the list of stats, and a
-// stat's summary. All pages work without this.
+// Updates the .live parts of a visible page: the list of stats, and the summary of a
+// stat. All pages work without this script.
 "use strict";
 
 (function () {
   const SECONDS = 10;
   const live = [...document.querySelectorAll(".live[id]")].map((part) => part.id);
 
-  // A link keeps the focus, though the element is another one.
+  // Preserves the focus of a link.
   function replace(id, fresh) {
     const old = document.getElementById(id);
     const focused = old.contains(document.activeElement) && document.activeElement;
@@ -25,19 +25,19 @@
     if (document.hidden || isSelecting()) {
       return;
     }
-    let answer, html;
+    let response, html;
     try {
-      answer = await fetch(location.href, { credentials: "same-origin" });
-      html = new DOMParser().parseFromString(await answer.text(), "text/html");
+      response = await fetch(location.href, { credentials: "same-origin" });
+      html = new DOMParser().parseFromString(await response.text(), "text/html");
     } catch {
       return;
     }
-    if (!answer.ok) {
-      // The collector or a proxy before it says: not now. This page goes on trying.
+    if (!response.ok) {
+      // The collector, or a proxy, cannot answer now. The next turn tries again.
       return;
     }
-    if (answer.redirected || html.title !== document.title) {
-      // Another page: signed out in another window, say, or the first stat has come.
+    if (response.redirected || html.title !== document.title) {
+      // Another page: the session has ended, or the first stat has arrived.
       location.reload();
       return;
     }

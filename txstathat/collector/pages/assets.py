@@ -1,0 +1,41 @@
+"""
+The style sheets and scripts of the pages. They hold nothing secret, and are served
+without a session.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from txstathat.charts.assets import ChartAssets, StaticFile, style_hashes
+from txstathat.collector.pages.layout import policy
+from txstathat.collector.web.resources import Branch
+
+__all__ = ["PageAssets"]
+
+_STATIC = Path(__file__).parent / "static"
+
+
+class PageAssets(Branch):
+    """
+    The resource at ``/assets``. It is made once for all pages.
+
+    :ivar chart_policy: the Content-Security-Policy of a page with a chart; ``None`` if
+        plotly is not installed, and so no chart can be drawn.
+    """
+
+    takes_body = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chart_policy: str | None = None
+        for name, kind in (("pages.css", "text/css"), ("pages.js", "text/javascript")):
+            file = StaticFile(_STATIC / name, f"{kind}; charset=utf-8")
+            self.putChild(name.encode("ascii"), file)
+        try:
+            charts = ChartAssets()
+        except ImportError:
+            return
+        self.chart_policy = policy(style_hashes())
+        for path, file in charts.children.items():
+            self.putChild(path, file)

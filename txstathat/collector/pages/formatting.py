@@ -1,0 +1,78 @@
+"""
+Numbers, times and messages for people to read.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+__all__ = ["ago", "day", "minute", "number", "plural", "sentence"]
+
+
+def number(value: float | None) -> str:
+    """
+    Write a number: whole numbers with all their digits, others with about five.
+
+    :param value: the number; ``None`` gives a dash.
+    """
+    if value is None:
+        return "–"  # noqa: RUF001
+    if isinstance(value, int) or (value.is_integer() and abs(value) < 2**53):
+        return f"{int(value):,}"
+    if 1000 <= abs(value) < 1e9:
+        return f"{value:,.1f}"
+    if 1e9 <= abs(value) < 1e15:
+        return f"{value:,.0f}"
+    return f"{value:.5g}"
+
+
+def plural(n: int, noun: str) -> str:
+    """
+    Write a number with its noun, such as ``'1 stat'`` or ``'1,200 stats'``.
+
+    :param n: the number.
+    :param noun: the singular of a noun with a regular plural.
+    """
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def minute(t: float) -> str:
+    """
+    Write a time in UTC, to the minute.
+
+    :param t: Unix seconds.
+    """
+    return f"{datetime.fromtimestamp(t, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def day(t: float) -> str:
+    """
+    Write the date of a time in UTC, such as ``'29 Nov 2026'``.
+
+    :param t: Unix seconds.
+    """
+    date = datetime.fromtimestamp(t, UTC)
+    return f"{date.day} {date:%b %Y}"
+
+
+def ago(t: float, now: float) -> str:
+    """
+    Write how long ago a time was.
+
+    :param t: Unix seconds.
+    :param now: the current time, in Unix seconds.
+    """
+    seconds = now - t
+    for unit, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds >= length:
+            return f"{plural(int(seconds // length), unit)} ago"
+    return "just now"
+
+
+def sentence(text: str) -> str:
+    """
+    Write an error message as a sentence.
+
+    :param text: the message, without a capital letter and a full stop.
+    """
+    return f"{text[:1].upper()}{text[1:]}."
