@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeAlias
 
+from txstathat.points.spreadsheet import safe_cell
+
 __all__ = ["Choice", "Number", "Table"]
 
 Number: TypeAlias = int | float | None
@@ -101,12 +103,7 @@ class Table:
         """
         text = io.StringIO()
         writer = csv.writer(text)
-        writer.writerow([_cell(column) for column in self.columns])
+        writer.writerow([safe_cell(column) for column in self.columns])
         for n, (_, numbers) in enumerate(self.rows):
-            writer.writerow([_cell(self.label(n)), *numbers])
+            writer.writerow([safe_cell(self.label(n)), *numbers])
         return text.getvalue().encode("utf-8", "backslashreplace")
-
-
-def _cell(text: str) -> str:
-    # A spreadsheet would run this as a formula; an apostrophe makes it text.
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
