@@ -26,7 +26,7 @@ scalar Answer
 scalar DateTime
 scalar UUID
 enum Status { R C F S }
-enum User { general dev test }
+enum User { general dev ci }
 enum Container { docker apptainer unknown }
 input Context {
   session_id: UUID
@@ -89,7 +89,7 @@ _TOP = {"project", "project_version", "language", "language_version", "ctx", "pr
 _CTX = {
     "user_id": "uuid",
     "session_id": "uuid",
-    "user_type": {"general", "dev", "test"},
+    "user_type": {"general", "dev", "ci"},
     "platform": str,
     "container": {"docker", "apptainer", "unknown"},
     "is_ci": bool,
@@ -122,6 +122,8 @@ class MigasServer:
     violations: list[str] = field(default_factory=list)
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     reply: tuple[int, bytes, dict[str, str]] | None = None
+    #: A version that the older mutation refuses before it runs.
+    invalid: str | None = None
     #: Requests that stay without an answer, when there is a list.
     held: list[Any] | None = None
 
@@ -183,6 +185,11 @@ class MigasServer:
         if not isinstance(query, str) or set(body) - {"query", "variables"}:
             self.violations.append(f"not a GraphQL request: {body!r}")
             return 422, {"detail": [{"type": "missing", "loc": ["body", "query"]}]}
+        if self.invalid is not None and self.invalid in query:
+            return 200, {
+                "data": None,
+                "errors": [{"message": f"Invalid version: {self.invalid}"}],
+            }
         result = graphql_sync(
             self.schema, query, root_value=self, variable_values=body.get("variables")
         )
