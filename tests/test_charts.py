@@ -779,4 +779,4 @@ class BoundTests(ChartCase):
         read = self.store.read
         self.store.read = lambda cells: asked.append(len(cells)) or read(cells)
         self.rows(TimeserieChart(metrica, "n"), scale="hour", back="10")
-        self.assertLess(sum(asked), 200 + (timeserie.MAX_RANKED + 1) * 10 + 1)
+        self.assertLess(sum(asked), 200 + (timeserie.MAX_RANKED + 1) * 14 + 1)

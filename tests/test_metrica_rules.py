@@ -540,6 +540,19 @@ class QuestionTests(MetricaCase):
         # Until 09:00 hours have expired, empty ones or not: nobody knows.
         self.assertEqual([n for _, n in points], [None] * 10 + [0, 0, 1, 0, 1, 0])
 
+    def test_kick_long_before_its_date(self) -> None:
+        """An event that was kicked long before its date is no 0 after it expired."""
+        metrica = self.metrica()
+        later = datetime.fromtimestamp(NOW, UTC).replace(minute=0) + timedelta(days=99)
+        for _ in range(7):
+            self.ok(metrica.kick(date=later))
+        span = (later - timedelta(hours=1), later + timedelta(hours=1), "hour")
+        points = self.ok(metrica.values().timeserie(*span))
+        self.assertEqual([n for _, n in points], [0, 7, 0])
+        self.clock.advance(15 * 24 * HOUR)
+        points = self.ok(metrica.values().timeserie(*span))
+        self.assertEqual([n for _, n in points], [None, None, None])
+
     def test_late_kick_in_an_old_day(self) -> None:
         """A kick with an old date does not make its expired hours zeros."""
         metrica = self.metrica(scales=["day", "hour"])

@@ -61,6 +61,9 @@ class MemoryStatHat:
         self._ignore_errors = ignore_errors
         self.points: list[Point] = []
 
+    def __repr__(self) -> str:
+        return f"<MemoryStatHat with {len(self.points)} points>"
+
     @property
     def counts(self) -> dict[str, Amount]:
         """
@@ -210,6 +213,12 @@ class FakeStatHat:
         self.points: list[Point] = []
         self.requests: list[ReceivedRequest] = []
         self.agent: IAgent = _FakeAgent(self)
+
+    def __repr__(self) -> str:
+        return (
+            f"<FakeStatHat with {len(self.points)} points "
+            f"of {len(self.requests)} requests>"
+        )
 
     @property
     def totals(self) -> dict[str, Total]:

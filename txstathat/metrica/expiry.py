@@ -1,15 +1,15 @@
 """
 Tells expired detail from time buckets without events: a store has a cell of neither.
 
-Detail expires a certain time after it was last written. A bucket that began less than
-that time ago has not expired. For an older one, counting shows it: if the buckets
-within the next coarser one have as many events together as that one, none of them has
-expired.
+Counting shows it: if the buckets within the next coarser one have as many events
+together as that one, none of them has expired. Otherwise those have that began before
+the time for which their detail is stored; if none did, nobody knows which of the empty
+ones (an event can be written long before its date).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
 from txstathat.metrica.calendar import ALL, MAX_POINTS, coarsen
 from txstathat.metrica.cells import YEARS, cell_key
@@ -20,7 +20,7 @@ __all__ = ["find_expired"]
 
 
 async def find_expired(
-    reader: Reader, key: str, scale: str, labels: Iterable[str]
+    reader: Reader, key: str, scale: str, counts: Mapping[str, int]
 ) -> set[str]:
     """
     Find the time buckets that have expired, or may have.
@@ -28,58 +28,79 @@ async def find_expired(
     :param reader: reads the cells of the Metrica.
     :param key: the key of a cell, in each bucket.
     :param scale: the scale of the buckets, which is stored, or "all".
-    :param labels: the labels of buckets without this cell.
-    :returns: the labels of those that have expired with the cell in them.
+    :param counts: the number of events in this cell of some buckets, by label.
+    :returns: the labels of those that have expired with events in this cell.
     """
-    old = [label for label in labels if _is_old(reader, scale, label)]
-    everything = cell_key((None,) * len(reader.schema.axes))
-    if old and key != everything:
-        # All cells of a bucket expire together.
-        counts = await _counts(reader, everything, scale, old)
-        old = [label for label, count in zip(old, counts, strict=True) if not count]
-    if not old:
+    schema = reader.schema
+    if scale == ALL or schema.retention[scale] is None or all(counts.values()):
         return set()
-    scales = [ALL, *reader.schema.retention]
+    scales = [ALL, *schema.retention]
     coarser = scales[scales.index(scale) - 1]
-    by_parent: dict[str, list[str]] = {}
-    for label in old:
-        by_parent.setdefault(coarsen(label, coarser), []).append(label)
-    lost = await _find_incomplete(reader, key, coarser, list(by_parent), scale)
-    return {label for parent in lost for label in by_parent[parent]}
+    by_parent: dict[str, dict[str, int]] = {}
+    for label, count in counts.items():
+        by_parent.setdefault(coarsen(label, coarser), {})[label] = count
+    lost: set[str] = set()
+    incomplete = await _find_incomplete(reader, key, coarser, by_parent, scale)
+    for parent, empty in incomplete.items():
+        missing = {label for label, count in by_parent[parent].items() if not count}
+        candidates = missing if empty is None else empty
+        old = {label for label in candidates if _is_old(reader, scale, label)}
+        lost |= missing & (old or candidates)
+    return lost - await _find_stored(reader, key, scale, sorted(lost))
 
 
 def _is_old(reader: Reader, scale: str, label: str) -> bool:
-    ttl = None if scale == ALL else reader.schema.retention[scale]
-    if ttl is None:
-        return False
     start = reader.schema.calendar.start(label)
-    return start + ttl <= reader.clock.seconds()
+    return start + (reader.schema.retention[scale] or 0) <= reader.clock.seconds()
+
+
+async def _find_stored(
+    reader: Reader, key: str, scale: str, labels: Sequence[str]
+) -> set[str]:
+    """
+    Find the time buckets that have any cell: all cells of a bucket expire together.
+    """
+    everything = cell_key((None,) * len(reader.schema.axes))
+    if key == everything:
+        return set()
+    counts = await _counts(reader, everything, scale, labels)
+    return {label for label, count in counts.items() if count}
 
 
 async def _find_incomplete(
-    reader: Reader, key: str, scale: str, labels: Sequence[str], finer: str
-) -> set[str]:
+    reader: Reader,
+    key: str,
+    scale: str,
+    known: Mapping[str, Mapping[str, int]],
+    finer: str,
+) -> dict[str, set[str] | None]:
     """
     Find the time buckets that have more events than the finer ones within them, or that
     have expired themselves.
+
+    :param known: by label of a bucket: the number of events in some finer ones, by
+        label.
+    :returns: for each of them the labels of the empty finer ones; ``None`` if it is not
+        known which ones had events.
     """
-    counts = dict(zip(labels, await _counts(reader, key, scale, labels), strict=True))
-    empty = [label for label, count in counts.items() if not count]
-    lost = await find_expired(reader, key, scale, empty)
+    counts = await _counts(reader, key, scale, list(known))
+    incomplete: dict[str, set[str] | None] = dict.fromkeys(
+        await find_expired(reader, key, scale, counts)
+    )
     parts: dict[str, list[str]] = {}
-    for label in labels:
-        if counts[label]:
+    for label, count in counts.items():
+        if count and sum(known[label].values()) != count:
             found = await _parts(reader, label, scale, finer)
             if found is None or sum(map(len, parts.values())) > MAX_POINTS:
-                lost.add(label)  # too many to count
+                incomplete[label] = None  # too many to count
             else:
                 parts[label] = found
-    labels = [part for each in parts.values() for part in each]
-    part_counts = iter(await _counts(reader, key, finer, labels))
+    all_parts = [part for each in parts.values() for part in each]
+    part_counts = await _counts(reader, key, finer, all_parts)
     for label, each in parts.items():
-        if sum(next(part_counts) for _ in each) != counts[label]:
-            lost.add(label)
-    return lost
+        if sum(part_counts[part] for part in each) != counts[label]:
+            incomplete[label] = {part for part in each if not part_counts[part]}
+    return incomplete
 
 
 async def _parts(
@@ -107,9 +128,12 @@ async def _parts(
 
 async def _counts(
     reader: Reader, key: str, scale: str, labels: Sequence[str]
-) -> list[int]:
+) -> dict[str, int]:
     name = reader.schema.name
     cells = await reader.stored_cells(
         [CellKey(name, scale, label, key) for label in labels]
     )
-    return [0 if cell is None else cell.count for cell in cells]
+    return {
+        label: 0 if cell is None else cell.count
+        for label, cell in zip(labels, cells, strict=True)
+    }

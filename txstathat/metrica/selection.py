@@ -248,18 +248,21 @@ class Selection:
         Read the sums for each timespan, given as its time buckets; ``None`` for one
         with expired detail.
         """
-        sums = await self._read(spans, [self._event])
-        empty: dict[str, list[str]] = {}
-        for buckets, (_, count) in zip(spans, sums, strict=True):
-            if not count:
-                for scale, label in buckets:
-                    empty.setdefault(scale, []).append(label)
         key = cell_key(self._event)
+        names = [bucket for buckets in spans for bucket in buckets]
+        cells = await self._reader.cells(
+            [CellKey(self._schema.name, *bucket, key) for bucket in names]
+        )
+        counts: dict[str, dict[str, int]] = {}
+        for (scale, label), cell in zip(names, cells, strict=True):
+            counts.setdefault(scale, {})[label] = 0 if cell is None else cell.count
         lost = {
             (scale, label)
-            for scale, labels in empty.items()
-            for label in await find_expired(self._reader, key, scale, labels)
+            for scale, found in counts.items()
+            for label in await find_expired(self._reader, key, scale, found)
         }
+        rest = iter(cells)
+        sums = [_add_cells([next(rest) for _ in buckets]) for buckets in spans]
         return [
             None if not one[1] and lost.intersection(buckets) else one
             for buckets, one in zip(spans, sums, strict=True)
