@@ -11,6 +11,8 @@ from dataclasses import replace
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+from twisted.web.http import BAD_REQUEST, FORBIDDEN, OK
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
@@ -26,6 +28,10 @@ __all__ = ["IngestResource", "KeyChecker"]
 
 # Where a list of points in JSON has its key: within JSON's texts quotes are escaped.
 _KEYS = [re.compile(rb'"%b"\s*:\s*"([^"\\]*)"' % name) for name in (b"ezkey", b"email")]
+
+
+# RFC 6585; Twisted has no name for it.
+_TOO_MANY_REQUESTS = 429
 
 
 class KeyChecker(Protocol):
@@ -91,6 +97,20 @@ class _Posts(AsyncResource):
         self._keys = keys
         self._throttle = throttle
         self._metrics = metrics
+
+    def failed(self, request: Request, failure: Failure) -> bytes | Failure:
+        """
+        Refuse the request. If the site's ``stathat_statuses`` is true, what the sender
+        did wrong has HTTP status 200, and its status only in the JSON, as with StatHat.
+        """
+        body = super().failed(request, failure)
+        if getattr(request.site, "stathat_statuses", False) and request.code in (
+            BAD_REQUEST,
+            FORBIDDEN,
+            _TOO_MANY_REQUESTS,
+        ):
+            request.setResponseCode(OK)
+        return body
 
     async def respond(self, request: Request) -> bytes:
         metrics = self._metrics

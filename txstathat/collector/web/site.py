@@ -188,6 +188,8 @@ class CollectorSite(Site):
     :param metrics: counts connections.
     :param proxies: how many reverse proxies in front are trusted to name the client in
         ``X-Forwarded-For``.
+    :param stathat_statuses: whether refused points have HTTP status 200, and their
+        status only in the JSON, as StatHat answered.
     :ivar max_connections: the same, or less if the process cannot open that many files.
     """
 
@@ -204,6 +206,7 @@ class CollectorSite(Site):
         access_log: bool = False,
         metrics: CollectorMetrics | None = None,
         proxies: int = 0,
+        stathat_statuses: bool = False,
     ) -> None:
         # The channel has its own time limits.
         super().__init__(
@@ -217,6 +220,7 @@ class CollectorSite(Site):
         self.max_connections = max_connections
         self._access_log = access_log
         self.proxies = proxies
+        self.stathat_statuses = stathat_statuses
         self._metrics = metrics or CollectorMetrics()
         # The open connections, in the order of their last progress: a complete request,
         # a complete answer, or an emptied buffer.
