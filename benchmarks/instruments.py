@@ -1,15 +1,15 @@
 """
-What it costs to measure a request: the CPU that a server takes for a trivial Klein
-route, measured, over the same route not measured.
+Measure the cost of measuring a request: the CPU time of a trivial Klein route with
+MeasuredResource, relative to the same route without.
 
     python benchmarks/instruments.py [rounds requests]
 
-One process serves both over kept-alive TCP; another asks them in turn, there and back
-each round. The figures are medians over the rounds of the CPU time (user and system) as
-a ratio to plain; "plain, once more" shows how far they can be trusted. What takes the
-events does nothing, but makes the Deferreds that it must. The rows "not measured" call
-it in the route and do nothing else, and the last rows are the measured ones over these:
-what the instrument costs beyond the calls that it saves one from writing.
+One process serves both routes over persistent connections; another one sends requests
+to them in turn, and back again, in each round. The figures are the medians of the
+rounds' CPU times (user and system) as ratios to plain; "plain, once more" shows the
+noise. The client that takes the events only makes the Deferreds. The rows "not
+measured" call it by hand in the route. The last rows divide the measured rows by these:
+the instrument's own cost.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def ask(port: int, requests: int) -> None:
 
 
 def client() -> None:
-    """The other process: does as it is told on standard input."""
+    """The other process: follows the commands on its standard input."""
     for line in sys.stdin:
         port, requests = line.split()
         ask(int(port), int(requests))
@@ -117,7 +117,7 @@ def compare(rounds: int, requests: int) -> Any:
         text=True,
     )
 
-    def told(port: int, requests: int) -> None:
+    def send_requests(port: int, requests: int) -> None:
         assert other.stdin is not None
         assert other.stdout is not None
         other.stdin.write(f"{port} {requests}\n")
@@ -155,7 +155,7 @@ def compare(rounds: int, requests: int) -> Any:
             order = [*names, *reversed(names)]
             for name in order:
                 before = time.process_time()
-                yield deferToThread(told, ports[name].getHost().port, requests)
+                yield deferToThread(send_requests, ports[name].getHost().port, requests)
                 spent[name] += time.process_time() - before
             if turn:
                 for name, seconds in spent.items():

@@ -1,5 +1,5 @@
 """
-Count from a program that knows nothing of Twisted: ``pip install crochet``, then
+Count from a program without a reactor of its own: ``pip install crochet``, then
 ``python with_crochet.py``.
 """
 

@@ -34,7 +34,7 @@ ROOT = Path(__file__).parent.parent
 
 class Child(ProcessProtocol):
     """
-    A child process whose lines can be waited for.
+    A child process with lines to wait for.
     """
 
     def __init__(self) -> None:
@@ -71,9 +71,10 @@ class Child(ProcessProtocol):
 
 class Moody(Resource):
     """
-    A front door with random trouble: busy, or cutting the line before or after.
+    A server with random trouble: busy, or closing the connection before or after it
+    takes the points.
 
-    :ivar told: called when a request has come.
+    :ivar on_request: called for each request, before it is answered.
     """
 
     def __init__(self, front: IngestResource, draw: random.Random) -> None:
@@ -83,10 +84,10 @@ class Moody(Resource):
         self.trouble = 0.0
         #: The ids of the batches that were taken.
         self.ids: set[str | None] = set()
-        self.told: Callable[[], object] = lambda: None
+        self.on_request: Callable[[], object] = lambda: None
 
     def getChildWithDefault(self, path: bytes, request: Any) -> Resource:
-        self.to_json()
+        self.on_request()
         return _Mood(self, self.front.getChildWithDefault(path, request))
 
 
@@ -109,7 +110,7 @@ class _Mood(Resource):
         self._moody.ids.add(request.getHeader("idempotency-key"))
         rendered = self._child.render(request)
         if luck < trouble:
-            # The points are taken, but nobody hears of it.
+            # The points are taken, but the client gets no answer.
             request.transport.abortConnection()
         return rendered
 
@@ -121,7 +122,7 @@ class ChildrenTestCase(TestCase):
 
     skip = NO_DRILLS
 
-    timeout = 3600 if FULL else 60
+    timeout = 3600 if FULL else 600
 
     def setUp(self) -> None:
         self.place = tempfile.mkdtemp()

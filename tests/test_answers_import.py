@@ -27,9 +27,9 @@ from tests.answering_server import (
 )
 from tests.virtual_time import URL, VirtualCase
 from txstathat import txStatHat
-from txstathat.cli.send.journal import Journal
-from txstathat.cli.send.points_file import RequestFailed, Sender
-from txstathat.cli.send.sources import LinesSource
+from txstathat.cli.send.import_progress import ImportProgress
+from txstathat.cli.send.import_sender import ImportSender, RequestFailed
+from txstathat.cli.send.import_sources import LinesSource
 
 #: An hour and a half: whatever can be settled is settled by then.
 LONG = 5_400.0
@@ -53,9 +53,9 @@ class ImportTests(VirtualCase):
 
     def send(self) -> Exception | None:
         """Run the import once; why it stopped."""
-        journal = Journal.read(self.progress) or Journal(URL, "")
+        journal = ImportProgress.read(self.progress) or ImportProgress(URL, "")
         client = self.client(txStatHat)
-        sender = Sender(LinesSource(self.file), journal, self.progress)
+        sender = ImportSender(LinesSource(self.file), journal, self.progress)
         sent = Deferred.fromCoroutine(sender.send(client, self.clock, self.told.append))
         self.run_clock(LONG)
         stopped: Exception | None = self.successResultOf(
@@ -153,7 +153,7 @@ class ImportTests(VirtualCase):
             self.assertEqual(self.told, [])
             self.assertEqual(len(self.server.arrivals), 1)
             self.assertEqual(self.server.totals, api.totals)
-            journal = Journal.read(self.progress)
+            journal = ImportProgress.read(self.progress)
             self.assertIsNotNone(journal and journal.sending)
 
         self.each((UNKNOWN,), check)

@@ -23,8 +23,8 @@ from txstathat import Count, Value
 from txstathat.collector.archive import archive as archives
 from txstathat.collector.archive import cardinality as cardinality
 from txstathat.collector.archive.all_time import INTERVALS
-from txstathat.collector.archive.archive import MAX_WAITING_POINTS, Archive
-from txstathat.collector.archive.commit import FINISH
+from txstathat.collector.archive.archive import Archive
+from txstathat.collector.archive.commit import FINISH_SECONDS
 from txstathat.collector.archive.delta import BatchDelta
 from txstathat.collector.archive.series import Plan
 from txstathat.collector.archive.stats import (
@@ -36,9 +36,10 @@ from txstathat.collector.archive.stats import (
     stat_id,
     total_key,
 )
-from txstathat.collector.archive.trash import KEEP
+from txstathat.collector.archive.trash import TRASH_SECONDS
+from txstathat.collector.archive.writer import MAX_WAITING_POINTS
 from txstathat.collector.errors import Refusal
-from txstathat.collector.ingest.parse import Batch
+from txstathat.collector.ingest.parse import PostedBatch
 from txstathat.errors import (
     InvalidPoint,
     StoreBusy,
@@ -59,7 +60,7 @@ START = int(NOW) // 60 * 60
 
 def batch(
     *points: Point, id: str | None = None, key: str = "k", body: str = ""
-) -> Batch:
+) -> PostedBatch:
     """A batch as the ingest makes it."""
     digest = (body or repr(points)).encode()
     parts = [
@@ -68,7 +69,7 @@ def batch(
         else ("value", point.stat, point.value, point.t)
         for point in points
     ]
-    return Batch("ez", key, cast(Any, parts), False, id, digest)
+    return PostedBatch("ez", key, cast(Any, parts), False, id, digest)
 
 
 class ArchiveCase(SynchronousTestCase):
@@ -95,11 +96,11 @@ class ArchiveCase(SynchronousTestCase):
 
     def keep(self, *points: Point, **more: Any) -> bool:
         """Keep points, and tell whether they are new."""
-        return self.successResultOf(self.archive.keep(batch(*points, **more)))
+        return self.successResultOf(self.archive.add(batch(*points, **more)))
 
     def refused(self, *points: Point, **more: Any) -> str:
         """Why points are refused."""
-        failed = self.archive.keep(batch(*points, **more))
+        failed = self.archive.add(batch(*points, **more))
         return str(self.failureResultOf(failed, Refusal).value)
 
     def stat(self, name: str) -> Stat:
@@ -151,7 +152,7 @@ class KeepTests(ArchiveCase):
     def test_another_body_under_an_id_is_a_conflict(self) -> None:
         """409, and nothing is added."""
         self.keep(Count("a"), id="id")
-        self.assertIn("another body", self.refused(Count("a", 2), id="id"))
+        self.assertIn("another request", self.refused(Count("a", 2), id="id"))
         self.assertEqual(self.now(self.archive.totals())["a"].sum, 1)
 
     def test_overflow(self) -> None:
@@ -193,7 +194,7 @@ class KeepTests(ArchiveCase):
         self.assertIn("is a count stat", self.refused(Value("c", 1), *new))
         add = self.store.add
         self.store.add = lambda batches: fail(StoreUnavailable("away"))
-        lost = self.archive.keep(batch(*new))
+        lost = self.archive.add(batch(*new))
         self.failureResultOf(lost, StoreUnavailable)
         self.store.add = add
         for number in range(4):
@@ -209,8 +210,8 @@ class KeepTests(ArchiveCase):
         write: Deferred[Any] = Deferred()
         add = self.store.add
         self.store.add = lambda batches: write
-        first = self.archive.keep(batch(Count("b"), Count("c")))
-        again = self.archive.keep(batch(Count("c"), key="other"))
+        first = self.archive.add(batch(Count("b"), Count("c")))
+        again = self.archive.add(batch(Count("c"), key="other"))
         self.assertIn("there are 1 stats", self.refused(Count("d")))
         # The first is in vain; the second brings what it would have brought.
         self.store.add = add
@@ -224,7 +225,7 @@ class KeepTests(ArchiveCase):
         """Before stats are refused they are counted again, from time to time."""
         for one in (self.archive, other := Archive(self.store, max_stats=3)):
             for name in ("a", "b", "c"):
-                self.successResultOf(one.keep(batch(Count(name))))
+                self.successResultOf(one.add(batch(Count(name))))
         self.archive, emptier = other, self.archive
         self.assertIn("there are 3 stats", self.refused(Count("d")))
         asked: list[Any] = []
@@ -234,7 +235,7 @@ class KeepTests(ArchiveCase):
         )
         for name in ("a", "b"):
             self.now(emptier.delete(stat_id(name)))
-        self.clock.advance(KEEP + 1)
+        self.clock.advance(TRASH_SECONDS + 1)
         self.now(emptier.empty_trash())
         asked.clear()
         self.keep(Count("d"), Count("e"))
@@ -264,14 +265,14 @@ class KeepTests(ArchiveCase):
         self.store.definitions = slow
         self.keep(Count("s1"))
         self.assertEqual(asked, [["s1"]])
-        new = [self.archive.keep(batch(Count(name))) for name in ("a", "b", "c")]
+        new = [self.archive.add(batch(Count(name))) for name in ("a", "b", "c")]
         self.keep(Count("s2"))
         self.assertEqual(asked.count(None), 1)
         # A reading that fails fails for all that wait for it, and is made again.
         waiting.pop().errback(StoreUnavailable("away"))
         for each in new:
             self.failureResultOf(each, StoreUnavailable)
-        new = [self.archive.keep(batch(Count(name))) for name in ("a", "b", "c")]
+        new = [self.archive.add(batch(Count(name))) for name in ("a", "b", "c")]
         self.assertEqual(asked.count(None), 2)
         waiting[0].callback(self.successResultOf(definitions()))
         self.assertEqual([self.successResultOf(each) for each in new], [True] * 3)
@@ -304,6 +305,25 @@ class KeepTests(ArchiveCase):
         self.assertEqual([stat.name for stat in stats], names)
         self.assertEqual(reads, [4, 4, 1])
 
+    def test_unknown_ids_do_not_read_all_stats_again(self) -> None:
+        """Requests for unknown ids share one read of all stats in a second."""
+        self.keep(Count("a"))
+        archive = Archive(self.store)
+        asked: list[Any] = []
+        definitions = self.store.definitions
+        self.store.definitions = lambda names=None: (
+            asked.append(names) or definitions(names)
+        )
+        for number in range(5):
+            self.fails(archive.find([f"x{number}", f"y{number}"]), Refusal)
+        self.assertEqual(asked.count(None), 1)
+        # A stat that another collector creates is found a second later.
+        self.keep(Count("b"))
+        self.clock.advance(cardinality.LOOKUP_SECONDS)
+        (stat,) = self.now(archive.find([stat_id("b")]))
+        self.assertEqual(stat.name, "b")
+        self.assertEqual(asked.count(None), 2)
+
     def test_waiting_points_are_limited(self) -> None:
         """More than so many may not wait; who waits no more makes room."""
         held: Deferred[Any] = Deferred()
@@ -312,12 +332,12 @@ class KeepTests(ArchiveCase):
             answers.pop() if answers else fail(StoreUnavailable("away"))
         )
         points = [Count("a")] * MAX_WAITING_POINTS
-        waiting = self.archive.keep(batch(*points))
-        self.failureResultOf(self.archive.keep(batch(Count("a"))), StoreBusy)
+        waiting = self.archive.add(batch(*points))
+        self.failureResultOf(self.archive.add(batch(Count("a"))), StoreBusy)
         held.errback(StoreUnavailable("away"))
         self.clock.pump([0.1] * 20)
         self.failureResultOf(waiting, StoreUnavailable)
-        self.assertEqual(self.archive._waiting_points, 0)
+        self.assertEqual(self.archive._writer.waiting_points, 0)
 
     def test_waiting_batches_are_one_write(self) -> None:
         """What comes during a write is the next one, all of it."""
@@ -329,7 +349,7 @@ class KeepTests(ArchiveCase):
             return writes[-1][1]
 
         self.archive.batcher._write = write
-        waiting = [self.archive.keep(batch(Count("a"))) for _ in range(20)]
+        waiting = [self.archive.add(batch(Count("a"))) for _ in range(20)]
         self.successResultOf(
             self.store.add([]).addCallback(lambda _: writes[0][1].errback(OSError()))
         )
@@ -346,15 +366,15 @@ class KeepTests(ArchiveCase):
         self.archive.batcher._write = lambda requests: (
             held.append(Deferred()) or held[-1]
         )  # type: ignore[func-returns-value]
-        first = self.archive.keep(batch(Count("a", 1)))
+        first = self.archive.add(batch(Count("a", 1)))
         waiting = {
-            "good": self.archive.keep(batch(Count("a", 2), Count("new", 1))),
-            "kind": self.archive.keep(batch(Value("a", 2), Count("other", 1))),
-            "more": self.archive.keep(batch(Count("a", 4), Count("new", 1))),
-            "named": self.archive.keep(batch(Count("a", 8), id="x")),
-            "again": self.archive.keep(batch(Count("a", 8), id="x")),
-            "full": self.archive.keep(batch(Count("full", 1), Count("other", 1))),
-            "odd": self.archive.keep(batch(Value("new", 1))),
+            "good": self.archive.add(batch(Count("a", 2), Count("new", 1))),
+            "kind": self.archive.add(batch(Value("a", 2), Count("other", 1))),
+            "more": self.archive.add(batch(Count("a", 4), Count("new", 1))),
+            "named": self.archive.add(batch(Count("a", 8), id="x")),
+            "again": self.archive.add(batch(Count("a", 8), id="x")),
+            "full": self.archive.add(batch(Count("full", 1), Count("other", 1))),
+            "odd": self.archive.add(batch(Value("new", 1))),
         }
         self.archive.batcher._write = write
         held[0].errback(OSError())
@@ -379,8 +399,8 @@ class KeepTests(ArchiveCase):
         held: list[Deferred[Any]] = [Deferred()]
         write = self.archive.batcher._write
         self.archive.batcher._write = lambda requests: held[0]
-        first = self.archive.keep(batch(Count("a")))
-        waiting = [self.archive.keep(batch(Count("a", 2))) for _ in range(3)]
+        first = self.archive.add(batch(Count("a")))
+        waiting = [self.archive.add(batch(Count("a", 2))) for _ in range(3)]
         self.archive.batcher._write = write
         held[0].errback(OSError())
         self.failureResultOf(first, OSError)
@@ -401,7 +421,7 @@ class KeepTests(ArchiveCase):
             return fail(kind("away"))
 
         self.store.add = away
-        kept = self.archive.keep(batch(Count("a", 2)))
+        kept = self.archive.add(batch(Count("a", 2)))
         while len(seen) < 3:
             self.assertNoResult(kept)
             self.clock.advance(0.1)
@@ -413,14 +433,14 @@ class KeepTests(ArchiveCase):
         seen.clear()
         self.store.add = away
         began = self.clock.seconds()
-        kept = self.archive.keep(batch(Count("a", 2)))
+        kept = self.archive.add(batch(Count("a", 2)))
         while not kept.called:
             self.clock.advance(0.1)
         self.failureResultOf(kept, StoreUnavailable)
-        self.assertLessEqual(self.clock.seconds() - began, FINISH)
+        self.assertLessEqual(self.clock.seconds() - began, FINISH_SECONDS)
         # What is not begun is not waited for.
         seen[:] = ["begun"]
-        kept = self.archive.keep(batch(Count("a", 2)))
+        kept = self.archive.add(batch(Count("a", 2)))
         self.failureResultOf(kept, StoreUnavailable)
 
     def test_a_stat_is_a_metrica(self) -> None:
@@ -649,9 +669,9 @@ class DataTests(ArchiveCase):
         self.keep(Count("a"))
         stat = self.now(self.archive.stat("a"))
         for words, frame, stats in (
-            ("minutes are kept for 26 hours", "6d1m", 1),
-            ("hours are kept for 35 days", "1y3h", 1),
-            ("days are kept for 400 days", "10y1d", 1),
+            ("minutes are stored for 26 hours", "6d1m", 1),
+            ("hours are stored for 35 days", "1y3h", 1),
+            ("days are stored for 400 days", "10y1d", 1),
             ("at most 10,000", "1M1m", 1),
             ("must be a duration", "1w", 1),
             ("at most 138 of them", "1d1m", 139),
@@ -677,7 +697,7 @@ class DataTests(ArchiveCase):
         self.assertEqual((len(series.buckets), series.whole), (60, 3))
         for words, start in (
             ("in the future", START + 60),
-            ("minutes are kept for 26 hours", START - 2 * DAY),
+            ("minutes are stored for 26 hours", START - 2 * DAY),
         ):
             error = self.fails(self.archive.data([stat], "1h1m", start=start), Refusal)
             self.assertIn(words, error.msg)
@@ -707,7 +727,7 @@ class DataTests(ArchiveCase):
         archive = Archive(self.store, retention=retention)
         now = int(NOW)
         points = [Count("a", 1, now - age) for age in ages]
-        self.successResultOf(archive.keep(batch(*points)))
+        self.successResultOf(archive.add(batch(*points)))
         stat = self.now(archive.stat("a"))
         frame = self.now(archive.all_time(stat))
         (series,) = self.now(archive.data([stat], frame))
@@ -797,7 +817,7 @@ class TrashTests(ArchiveCase):
         self.delete("a")
         self.keep(Count("a", 3))
         self.assertEqual(self.now(self.archive.totals())["a"].sum, 5)
-        self.clock.advance(KEEP + 1)
+        self.clock.advance(TRASH_SECONDS + 1)
         self.assertEqual(self.now(self.archive.empty_trash()), 0)
         self.assertEqual(self.now(self.archive.totals())["a"].sum, 5)
         self.assertEqual(self.successResultOf(self.store.records("trash")), {})
@@ -806,7 +826,7 @@ class TrashTests(ArchiveCase):
         """It can be taken back for 48 hours."""
         self.keep(Count("a", 2))
         self.delete("a")
-        self.clock.advance(KEEP - 1)
+        self.clock.advance(TRASH_SECONDS - 1)
         self.assertEqual(self.now(self.archive.empty_trash()), 0)
         self.assertEqual(self.now(self.archive.restore("a")).name, "a")
         self.assertEqual(self.now(self.archive.totals())["a"].sum, 2)
@@ -824,7 +844,7 @@ class TrashTests(ArchiveCase):
         self.keep(Count("b"))
         self.assertIn("'b' is a count stat", self.refused(Value("b", 1)))
         self.assertEqual(self.now(self.archive.totals())["a"].sum, 2)
-        self.clock.advance(KEEP)
+        self.clock.advance(TRASH_SECONDS)
         self.assertEqual(self.now(self.archive.empty_trash()), 0)
 
     def test_forgotten(self) -> None:
@@ -835,7 +855,7 @@ class TrashTests(ArchiveCase):
             "was a count stat; it is deleted, and in the trash until 2014-05-15 16:53",
             self.refused(Value("a", 1)),
         )
-        self.clock.advance(KEEP)
+        self.clock.advance(TRASH_SECONDS)
         self.assertEqual(self.now(self.archive.empty_trash()), 1)
         self.fails(self.archive.restore("a"), Refusal)
         self.keep(Value("a", 1))
@@ -845,7 +865,7 @@ class TrashTests(ArchiveCase):
         """It was acknowledged, so its stat stays, whole."""
         self.keep(Count("a", 2))
         self.delete("a")
-        self.clock.advance(KEEP + 1)
+        self.clock.advance(TRASH_SECONDS + 1)
         drop = self.store.drop
 
         def late(*args: Any) -> Any:
@@ -871,15 +891,15 @@ class OnStores:
         store = yield self.host(self).open()
         archive, other = Archive(store), Archive(store)
         first = batch(Count("a", 2), Value("b/é", 0.5), id="x")
-        self.assertTrue((yield archive.keep(first)))
-        self.assertFalse((yield other.keep(first)))
+        self.assertTrue((yield archive.add(first)))
+        self.assertFalse((yield other.add(first)))
         try:
-            yield other.keep(batch(Count("a", 3), id="x"))
+            yield other.add(batch(Count("a", 3), id="x"))
             self.fail("no conflict")
         except Refusal as refusal:
             self.assertEqual(refusal.status, 409)
         try:
-            yield other.keep(batch(Count("new"), Value("a", 1)))
+            yield other.add(batch(Count("new"), Value("a", 1)))
             self.fail("no refusal")
         except Refusal as refusal:
             self.assertIn("'a' is a count stat", refusal.msg)
@@ -890,7 +910,7 @@ class OnStores:
         self.assertEqual([value for _, value in series[1].points], [0.5])
         yield Deferred.fromCoroutine(archive.delete(stats[0].id))
         self.assertIsNone((yield Deferred.fromCoroutine(other.stat("a"))))
-        yield other.keep(batch(Count("a", 1)))
+        yield other.add(batch(Count("a", 1)))
         totals = yield Deferred.fromCoroutine(archive.totals())
         self.assertEqual(totals["a"], Total("count", 2, 3))
 
@@ -917,9 +937,9 @@ class SqliteTests(OnStores, TestCase):
             threads.append(get_ident())
             return together(several)
 
-        self.patch(BatchDelta, "together", noted)
+        self.patch(BatchDelta, "merge", noted)
         yield gatherResults(
-            [archive.keep(batch(Count("a"), Count(f"s{n}"))) for n in range(9)]
+            [archive.add(batch(Count("a"), Count(f"s{n}"))) for n in range(9)]
         )
         self.assertEqual(len(threads), 1)
         self.assertNotEqual(threads[0], get_ident())
@@ -963,7 +983,7 @@ class ClusterTests(OnStores, TestCase):
 
         backend._add_script = breaks
         archive = Archive(store)
-        self.assertIs((yield archive.keep(batch(Count("a", 5)))), True)
+        self.assertIs((yield archive.add(batch(Count("a", 5)))), True)
         self.assertIn("late", calls)
         now = int(store.clock.seconds())
         cells = yield store.read(

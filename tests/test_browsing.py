@@ -88,7 +88,7 @@ class Embedding(Resource):
 class BrowserCase(TestCase):
     """A site of charts, and a browser."""
 
-    timeout = 100
+    timeout = 600
 
     @inlineCallbacks
     def setUp(self) -> Iterator[Any]:
@@ -476,7 +476,7 @@ class UsingTests(BrowserCase):
 class ExampleTests(TestCase):
     """The example site."""
 
-    timeout = 60
+    timeout = 600
 
     @inlineCallbacks
     def test_measured_site(self) -> Iterator[Any]:

@@ -22,6 +22,7 @@ from twisted.internet.error import (
     TimeoutError,
 )
 from twisted.internet.task import Clock
+from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import ResponseNeverReceived
 from zope.interface.verify import verifyObject
@@ -43,7 +44,7 @@ from txstathat import (
 )
 from txstathat.client.health import MAX_BAD_STATS
 from txstathat.client.outcome import Verdict
-from txstathat.http.connections import HandshakeFailed
+from txstathat.http.tracking import HandshakeFailed
 from txstathat.interfaces import IStatHat
 from txstathat.testing import FakeStatHat, MemoryStatHat
 
@@ -510,6 +511,20 @@ class HealthTests(SynchronousTestCase):
         )
         self.assertEqual(health.last_success, 1000)
         self.assertEqual(health.last_error, "InvalidPoint: stat: must not be empty")
+
+    def test_no_control_characters(self) -> None:
+        """What a server, or an exception, says reaches neither log nor health raw."""
+        evil = "\x1b[31m \r\n \x9b \u2028 \u202e \x00"
+        self.fake.answer(400, json.dumps({"status": 400, "msg": f"a{evil}b"}))
+        self.fake.fail(OSError(f"c{evil}d"))
+        with logged() as log:
+            for _ in range(2):
+                self.successResultOf(self.client.count("a"))
+                error = self.client.health.last_error or ""
+                self.assertTrue(error.isprintable(), error)
+        self.assertIn("[31m", error)
+        for event in log.events:
+            self.assertTrue(formatEvent(event).isprintable(), formatEvent(event))
 
     def test_snapshot_is_frozen(self) -> None:
         """A snapshot does not move with the client, nor can it be changed."""

@@ -29,7 +29,9 @@ from txstathat import Count, StatHatClosed, Value, ez_count, ez_value, txStatHat
 from txstathat.client.outcome import Verdict
 from txstathat.collector.archive.stats import Total
 from txstathat.collector.web.site import CollectorSite
-from txstathat.http.connections import IDLE_TIMEOUT, HandshakeFailed, PooledAgent
+from txstathat.http.connections import IDLE_TIMEOUT, MAX_HEADERS, PooledAgent
+from txstathat.http.responses import MAX_REPLY
+from txstathat.http.tracking import HandshakeFailed
 from txstathat.testing import FakeStatHat
 
 AUTHORITY = Authority()
@@ -42,7 +44,7 @@ class ServerTests(TestCase):
     A client and a real server of ours, over real sockets.
     """
 
-    timeout = 60
+    timeout = 600
 
     def listen(self, tls: Any = None) -> str:
         """
@@ -195,6 +197,40 @@ class ServerTests(TestCase):
             not_after=datetime(2021, 1, 1, tzinfo=UTC),
         )
 
+    def test_an_unknown_root_that_is_sent_is_refused(self) -> Any:
+        """A server cannot bring its own authority: a chain up to it is refused."""
+        options = AUTHORITY.options_with_root("localhost")
+        return self.refuses(self.trusting(STRANGER), options)
+
+    def test_an_expired_intermediate_is_refused(self) -> Any:
+        """All certificates of a chain must be valid, not only the server's own."""
+        options = AUTHORITY.chain_options(expired=True, names=["localhost"])
+        return self.refuses(self.trusting(AUTHORITY), options)
+
+    def test_a_name_in_an_intermediate_proves_nothing(self) -> Any:
+        """With a valid chain, the server's own certificate must have the host's name."""
+        options = AUTHORITY.chain_options(expired=False, names=["example.org"])
+        return self.refuses(self.trusting(AUTHORITY), options)
+
+    @inlineCallbacks
+    def test_a_valid_intermediate_is_accepted(self) -> Any:
+        """A certificate that an intermediate authority has signed is accepted."""
+        url = self.listen(AUTHORITY.chain_options(expired=False, names=["localhost"]))
+        sh = self.client(url, agent=self.trusting(AUTHORITY))
+        self.assertTrue((yield sh.count("a")))
+
+    @inlineCallbacks
+    def test_the_size_limit_is_for_each_reply(self) -> Any:
+        """A connection may carry more bytes in all than one reply may have."""
+        server = TroubleServer()
+        self.addCleanup(lambda: ensureDeferred(server.stop()))
+        body = b'{"status": 200, "msg": "ok"}'.ljust(60_000)
+        server.script = [reply(body=body)]
+        sh = self.client(server.url)
+        for _ in range(2 * (MAX_REPLY + MAX_HEADERS) // len(body)):
+            self.assertTrue((yield sh.count("a")))
+        self.assertEqual(len(server.open), 1)
+
     @inlineCallbacks
     def test_three_thousand_calls_at_once(self) -> Any:
         """All arrive, over no more connections than are allowed."""
@@ -303,7 +339,7 @@ class ServerTests(TestCase):
             self.assertTrue(0 < len(server.open) <= 8)
             yield sh.close()
             yield agent.close()
-            self.assertEqual(agent._open, set())
+            self.assertEqual(agent.open_connections, 0)
             yield deferLater(reactor, 0.05)
             self.assertEqual(server.open, set())
 
@@ -315,7 +351,7 @@ class ServerTests(TestCase):
         self.assertTrue((yield ez_value(KEY, "load", 0.5, t=7, url=server.url)))
         yield deferLater(reactor, 0.05)
         self.assertEqual(server.open, set())
-        self.assertIn(b'{"stat":"load","value":0.5,"t":7}', server.received)
+        self.assertIn(b"&stat=load&value=0.5&t=7", server.received)
 
 
 @implementer(IHostnameResolver)

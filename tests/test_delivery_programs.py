@@ -31,7 +31,7 @@ class ProgramTests(TestCase):
     Each counts on a real server, and ends cleanly.
     """
 
-    timeout = 60
+    timeout = 600
 
     def setUp(self) -> None:
         self.received = FakeStatHat(allow=lambda api, key: key == "k")

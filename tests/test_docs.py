@@ -75,7 +75,7 @@ class ExampleTests(TestCase):
     The programs in ``examples/``, against a real server.
     """
 
-    timeout = 60
+    timeout = 600
 
     def setUp(self) -> None:
         self.received = FakeStatHat(lambda api, key: key == "k")
@@ -206,7 +206,7 @@ class ExampleTests(TestCase):
                     await deferLater(reactor, 0.05)
             finally:
                 twistd.terminate()
-                out, _ = twistd.communicate(timeout=20)
+                out, _ = twistd.communicate(timeout=300)
             self.assertEqual({p.stat for p in self.received.points}, {"looks", "load"})
             # Once all is stopped, twistd ends by the signal that it got.
             self.assertIn(twistd.returncode, (0, -signal.SIGTERM))

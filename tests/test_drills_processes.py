@@ -22,7 +22,15 @@ from twisted.internet.error import ProcessExitedAlready
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.children import ROOT, ChildrenTestCase
-from tests.delivery import FULL, NO_DRILLS, MemoryServer, balanced, make_service, run
+from tests.delivery import (
+    FULL,
+    NO_DRILLS,
+    MemoryServer,
+    balanced,
+    make_service,
+    run,
+    slack,
+)
 from tests.test_drills_sender import report
 from tests.trouble import TroubleServer, stall
 from txstathat import StatHatService
@@ -68,7 +76,7 @@ class ProcessDrills(ChildrenTestCase):
                     await child.ended
                     took = time.monotonic() - before
                     health = child.health
-                    self.assertLessEqual(took, limit + 0.5, (queued, server))
+                    self.assertLessEqual(took, limit + slack(0.5), (queued, server))
                     self.assertEqual(health["recorded"], queued)
                     self.assertEqual(health["dropped"], {})
                     self.assertEqual(health["delivered"] + health["pending"], queued)
@@ -101,7 +109,8 @@ class ProcessDrills(ChildrenTestCase):
                 )
                 await child.started()
                 gaps, last, seen = [], time.monotonic(), 0
-                for _ in range(70):
+                # Six flushes: the clock is set after the second.
+                while len(gaps) < 6:
                     await self.wait(0.05)
                     if len(self.received.points) > seen:
                         seen = len(self.received.points)
@@ -111,13 +120,12 @@ class ProcessDrills(ChildrenTestCase):
                 await child.ended
                 gaps.append(time.monotonic() - last)
                 self.assertNotIn(b"Traceback", child.err)
-                self.assertGreater(len(gaps), 4)
-                self.assertLessEqual(max(gaps), 2 * 0.5 + 0.3)
+                self.assertLessEqual(max(gaps), 2 * 0.5 + slack(0.3))
                 for point in self.received.points:
                     t = point.t
                     assert isinstance(t, int)
                     near = [abs(t - before - offset) for offset in (0, step)]
-                    self.assertLess(min(near), 15)
+                    self.assertLess(min(near), slack(15))
                 report(
                     15, f"a step of {step:+.0f} s: longest gap {max(gaps):.2f} s of 1.0"
                 )
@@ -134,19 +142,19 @@ class ProcessDrills(ChildrenTestCase):
 
     async def stop_and_go(self, under_way: bool) -> None:
         # The full form takes ten minutes: TXSTATHAT_PATIENCE is how many seconds.
-        pause = float(os.environ.get("TXSTATHAT_PATIENCE", "600" if FULL else "1.5"))
-        child = self.spawn("count", interval=0.5, every=0.02, timeout=1)
+        pause = float(os.environ.get("TXSTATHAT_PATIENCE", "600" if FULL else "3"))
+        child = self.spawn("count", interval=0.5, every=0.02, timeout=2)
         await child.started()
         await self.wait(1)
         stopped: Deferred[None] = Deferred()
 
         def stop() -> None:
-            self.front.told = lambda: None
+            self.front.on_request = lambda: None
             os.kill(child.transport.pid, signal.SIGSTOP)  # type: ignore[union-attr]
             stopped.callback(None)
 
         if under_way:
-            self.front.told = stop
+            self.front.on_request = stop
             await stopped
         else:
             stop()
@@ -167,7 +175,7 @@ class ProcessDrills(ChildrenTestCase):
         )
         # Two windows. The answer that had come meanwhile is read, although the time
         # limit has passed, so that nothing is sent again.
-        self.assertLessEqual(took, 2 * 0.5 + 0.3)
+        self.assertLessEqual(took, 2 * 0.5 + slack(0.3))
         self.assertEqual(retries, 0)
         self.assertEqual(child.health["delivered"], child.health["recorded"])
         self.assertEqual(self.sum("n"), 5 * self.sum("v"))
@@ -333,7 +341,7 @@ class DiskDrills(SynchronousTestCase):
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
         self.assertEqual(done.returncode, 0, done.stderr)
         return json.loads(done.stdout)

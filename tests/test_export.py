@@ -87,7 +87,7 @@ class CollectorCase(SynchronousTestCase):
 
     def keep(self, *points: Any) -> None:
         """Have points kept."""
-        self.successResultOf(self.here.parts.archive.keep(batch(*points)))
+        self.successResultOf(self.here.parts.archive.add(batch(*points)))
 
     def ids(self) -> tuple[str, ...]:
         """The ids of the stats, by name."""
@@ -171,7 +171,7 @@ class CollectorCase(SynchronousTestCase):
         (load, _) = self.ids()
         for status, words, ids, timeframe in (
             (404, "no stat with the id", "nonsense", "1w3h"),
-            (400, "minutes are kept for 26 hours", load, "3d1m"),
+            (400, "minutes are stored for 26 hours", load, "3d1m"),
         ):
             error = self.failureResultOf(
                 self.client.data(ids, timeframe), StatHatAPIError
@@ -486,7 +486,7 @@ class RequestTests(ScriptCase):
             [{"id": f"id-{n}", "name": "a", "counter": True}] for n in range(9)
         ]
         error = self.error(self.client.stats, StatHatAPIError)
-        self.assertIn("over 3 stats", error.msg)
+        self.assertIn("more than 3 stats", error.msg)
         self.assertEqual(len(self.script.asked), 3)
 
     def test_alerts(self) -> None:
@@ -675,8 +675,8 @@ class FailureTests(ScriptCase):
         for words, points in (
             ("time is missing", [{"value": 1}]),
             ("time is not a whole number", [{"time": 1.5, "value": 1}]),
-            ("time is no time in Unix seconds", [{"time": -1, "value": 1}]),
-            ("time is no time in Unix seconds", [{"time": 1e12, "value": 1}]),
+            ("time is not a time in Unix seconds", [{"time": -1, "value": 1}]),
+            ("time is not a time in Unix seconds", [{"time": 1e12, "value": 1}]),
             ("value is not a number", [{"time": 1, "value": "1"}]),
             ("value is not a number", [{"time": 1, "value": True}]),
             ("value is beyond", [{"time": 1, "value": 10**400}]),
@@ -694,7 +694,7 @@ class FailureTests(ScriptCase):
         self.error(lambda: self.client.data("abc123", "1w3h"), StatHatAPIError)
         self.script.answers = [[]]
         error = self.error(lambda: self.client.data("abc123", "1w3h"), StatHatAPIError)
-        self.assertIn("1 stats were asked for, 0 came", error.msg)
+        self.assertIn("1 stats were requested, but 0 came", error.msg)
         for words, full in (
             ("Kind", {"Name": "a", "Timeframe": "", "Kind": "x", "Points": []}),
             (
@@ -778,7 +778,7 @@ class FailureTests(ScriptCase):
             ("begins or ends with white space", "canary\n"),
             ("begins or ends with white space", " canary"),
             ("white space or a byte-order mark", "\ufeffcanary"),
-            ("it is a dot, or two", ".."),
+            ("it must not be . or ..", ".."),
             ("at most 255", "canary" * 50),
         ):
             with self.assertRaises(ValueError) as caught:

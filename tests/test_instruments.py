@@ -531,7 +531,7 @@ class EveryReactorTests(SynchronousTestCase):
             [sys.executable, "-c", REACTORS.format(name=name)],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=300,
             cwd=ROOT,
             check=False,
         )

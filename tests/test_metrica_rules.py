@@ -411,6 +411,37 @@ class QuestionTests(MetricaCase):
         )
         self.assertEqual([(at.hour, n) for at, n in points], [(1, 0), (3, 1)])
 
+    def test_day_that_never_was(self) -> None:
+        """The skipped day of Samoa is no point of a timeline; the days around it are."""
+        metrica = self.metrica(tz="Pacific/Apia")
+        change = datetime(2011, 12, 30, 10, tzinfo=UTC)  # midnight, before and after
+        for hours, amount in [(-25, 1), (-24, 10), (-1, 100), (0, 1000), (24, 10_000)]:
+            self.ok(metrica.kick(amount, change + timedelta(hours=hours)))
+        since, until = change - timedelta(hours=25), change + timedelta(hours=24)
+        points = self.ok(metrica.values().timeserie(since, until, "day"))
+        self.assertEqual(
+            [(at.isoformat(), total) for at, total in points],
+            [
+                ("2011-12-28T00:00:00-10:00", 1),
+                ("2011-12-29T00:00:00-10:00", 110),
+                ("2011-12-31T00:00:00+14:00", 1000),
+                ("2012-01-01T00:00:00+14:00", 10_000),
+            ],
+        )
+        hours = self.ok(
+            metrica.values().timeserie(
+                change - timedelta(hours=1), change + timedelta(hours=1), "hour"
+            )
+        )
+        self.assertEqual(
+            [(at.isoformat()[:13], total) for at, total in hours],
+            [("2011-12-29T23", 100), ("2011-12-31T00", 1000), ("2011-12-31T01", 0)],
+        )
+        month = metrica.timespan(year=2011, month=12)
+        self.assertEqual(
+            self.ok(month.iterate())[-4:], [(28, 1), (29, 110), (30, 0), (31, 1000)]
+        )
+
     def test_leap_day(self) -> None:
         """February has 29 days in a leap year."""
         metrica = self.metrica()

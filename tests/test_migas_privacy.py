@@ -206,7 +206,7 @@ class UserIdTests(SynchronousTestCase):
             )
             for _ in range(4)
         ]
-        ids = {child.communicate(b"\n", timeout=60)[0] for child in children}
+        ids = {child.communicate(b"\n", timeout=300)[0] for child in children}
         self.assertEqual(ids, {self.path.read_bytes() + b"\n"})
 
     def test_forgotten(self) -> None:
@@ -351,10 +351,10 @@ class RedactionTests(SynchronousTestCase):
         """Texts are on one line and of limited length, and take limited time."""
         self.assertEqual(one_line("a\nb\x00c", 10), "a b c")
         self.assertEqual(one_line("x" * 11, 10), "x" * 9 + "…")
-        before = time.perf_counter()
+        before = time.process_time()
         for text in ("'", "/", "a/", "'/", "\\", "a", '"a/b ', "a:"):
             redact(text * (2 * MAX_RAW_TEXT))
-        self.assertLess(time.perf_counter() - before, 5)
+        self.assertLess(time.process_time() - before, 5)
 
 
 #: Runs with every variable of the outside world, and tells what it touched.
@@ -410,7 +410,7 @@ class OptOutTests(SynchronousTestCase):
             [sys.executable, "-c", _AUDITED],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             env={
                 "HOME": str(home),
                 "PYTHONPATH": str(ROOT),

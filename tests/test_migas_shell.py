@@ -25,7 +25,7 @@ class ShellTests(TestCase):
     Programs in processes of their own, against a server on the loopback interface.
     """
 
-    timeout = 60
+    timeout = 600
 
     def setUp(self) -> None:
         self.server = MigasServer()

@@ -19,6 +19,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from tests.delivery import slack
 from tests.migas_server import PROJECT, MigasServer
 from tests.support import Authority, logged, reactor
 from txstathat.migas import MigasClient
@@ -231,7 +232,7 @@ class ChildTests(TestCase):
     Real programs that end in every way, against a server on the loopback interface.
     """
 
-    timeout = 120
+    timeout = 600
 
     def setUp(self) -> None:
         self.server = MigasServer()
@@ -347,7 +348,7 @@ class ChildTests(TestCase):
             yield child.ended
             took = time.monotonic() - before
             # The rest is Python's own end.
-            self.assertLess(took, limit + 0.5, (name, child.errors))
+            self.assertLess(took, limit + slack(0.5), (name, child.errors))
             self.assertEqual(self.server.crumbs, [])
 
     @inlineCallbacks

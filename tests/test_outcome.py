@@ -16,8 +16,8 @@ from txstathat.client.outcome import (
     Outcome,
     Verdict,
     is_key_message,
-    judge_failure,
-    judge_reply,
+    outcome_of_failure,
+    outcome_of_reply,
 )
 from txstathat.errors import StatHatAPIError, StatHatBusy
 from txstathat.http.responses import BadReply, Reply
@@ -29,7 +29,7 @@ OK = b'{"status": 200, "msg": "ok"}'
 def judge(status: int, body: bytes = b"", **headers: str) -> Outcome:
     """A reply, judged at the epoch."""
     fields = {name.replace("_", "-"): [value] for name, value in headers.items()}
-    return judge_reply(Reply(status, body, Headers(fields)), 0.0)
+    return outcome_of_reply(Reply(status, body, Headers(fields)), 0.0)
 
 
 def says(status: Any, msg: str = "no") -> bytes:
@@ -97,7 +97,7 @@ class JudgingTests(SynchronousTestCase):
             ("data[3]: no", Verdict.REFUSED, 3, "[key][3]: no"),
         ):
             reply = Reply(200, says(500, msg), Headers())
-            outcome = judge_reply(reply, 0.0, hide)
+            outcome = outcome_of_reply(reply, 0.0, hide)
             self.assertIs(outcome.verdict, verdict)
             self.assertEqual(outcome.bad_point, index)
             self.assertIn(shown, str(outcome.error))
@@ -167,17 +167,17 @@ class JudgingTests(SynchronousTestCase):
             (404, False, Verdict.NOT_STATHAT), (503, True, Verdict.RETRY),
             (413, False, Verdict.TOO_LARGE), (403, True, Verdict.KEY_REFUSED),
         ):  # fmt: skip
-            outcome = judge_failure(BadReply(status, "too large", is_page))
+            outcome = outcome_of_failure(BadReply(status, "too large", is_page))
             self.assertIs(outcome.verdict, verdict, (status, is_page))
             self.assertEqual(outcome.status, status)
 
     def test_failures(self) -> None:
         """Without a reply it counts whether the points may have left."""
-        lost = judge_failure(ResponseNeverReceived([]))
+        lost = outcome_of_failure(ResponseNeverReceived([]))
         self.assertIs(lost.verdict, Verdict.AMBIGUOUS)
         self.assertIsNone(lost.status)
         for error in (ConnectionRefusedError(), StatHatBusy(3)):
-            self.assertIs(judge_failure(error).verdict, Verdict.RETRY)
+            self.assertIs(outcome_of_failure(error).verdict, Verdict.RETRY)
 
     def test_messages(self) -> None:
         """The server's message is in the error, with the status inside."""

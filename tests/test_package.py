@@ -10,7 +10,9 @@ import subprocess
 import sys
 import sysconfig
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
+from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -19,13 +21,26 @@ import txstathat
 ROOT = Path(__file__).parent.parent
 
 
+def installer() -> list[str]:
+    """
+    The command that installs packages for this Python: pip's, or uv's, whose virtual
+    environments have no pip.
+    """
+    if find_spec("pip") is not None:
+        return [sys.executable, "-m", "pip", "install", "--ignore-installed"]
+    uv = shutil.which("uv")
+    if uv is not None:
+        return [uv, "pip", "install", "--reinstall", "--python", sys.executable]
+    raise SkipTest("needs pip: python -m ensurepip")
+
+
 class PackageTests(SynchronousTestCase):
     """
     What users rely on without looking.
     """
 
     def test_exports(self) -> None:
-        """The public names, no more and no fewer."""
+        """The package exports the public names, no more and no fewer."""
         self.assertEqual(
             sorted(txstathat.__all__),
             [
@@ -79,16 +94,15 @@ print("fine")
         self.assertEqual((done.stdout, done.stderr), ("fine\n", ""))
 
     def install(self, *options: str) -> Path:
-        """Install a copy of the source with pip, where nothing else is; where that is."""
+        """Install a copy of the source into an empty prefix; the path of its modules."""
         copy, prefix = Path(self.mktemp()).absolute(), Path(self.mktemp()).absolute()
         copy.mkdir()
         for name in ("setup.cfg", "pyproject.toml", "README.rst", "LICENSE"):
             shutil.copy(ROOT / name, copy)
         for name in ("txstathat", "twisted"):
             shutil.copytree(ROOT / name, copy / name)
-        pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps"]
         done = subprocess.run(
-            [*pip, "--ignore-installed", "--prefix", prefix, *options, copy],
+            [*installer(), "-q", "--no-deps", "--prefix", prefix, *options, copy],
             capture_output=True,
             text=True,
         )
@@ -96,7 +110,7 @@ print("fine")
         return Path(sysconfig.get_path("purelib", vars={"base": str(prefix)}))
 
     def test_twist_finds_the_plugin(self) -> None:
-        """``twist stathat`` is there from a wheel, and from an editable install."""
+        """Both a wheel and an editable install add ``twist stathat``."""
         # Beside what is installed here, but not this project itself: -S reads no .pth.
         code = """
 import site, sys
@@ -117,11 +131,11 @@ Twist.main(["twist", "stathat", "--help"])
             self.assertIn("--keys-file", done.stdout, (options, done.stderr))
 
     def test_typed(self) -> None:
-        """Type checkers are told that there are annotations."""
+        """The package says to type checkers that it has annotations."""
         self.assertTrue(files("txstathat").joinpath("py.typed").is_file())
 
     def test_requirements(self) -> None:
-        """Just the four that are promised; all holds every extra for users."""
+        """The package needs four others; the extra "all" holds every extra for users."""
         config = configparser.RawConfigParser()
         config.read(ROOT / "setup.cfg")
         required = config["options"]["install_requires"].split()

@@ -83,10 +83,10 @@ class NameTests(SynchronousTestCase):
         """A refused name's error shows the name, cut short, and what is allowed."""
         error = self.assertRaises(InvalidPoint, check_name, "x" * 300)
         self.assertEqual(error.field, "stat")
-        self.assertIn("has 300 characters; at most 255 may be", str(error))
+        self.assertIn("has 300 characters; at most 255 are allowed", str(error))
         self.assertLess(len(str(error)), 200)
         error = self.assertRaises(InvalidPoint, check_name, "a\tb")
-        self.assertIn(r"'a\tb' holds the character U+0009", str(error))
+        self.assertIn(r"'a\tb' contains the character U+0009", str(error))
 
     def test_tilde_names_several_stats(self) -> None:
         """PREFIX~A,B,C is three stats, with one space in between."""

@@ -63,7 +63,7 @@ from twisted.internet import reactor
 %s
 from txstathat import txStatHat
 
-@crochet.wait_for(timeout=10)
+@crochet.wait_for(timeout=120)
 def start():
     return reactor.listenTCP(0, site, interface="127.0.0.1").getHost().port
 
@@ -72,7 +72,7 @@ def count(stat):
     return sh.count(stat)
 
 sh = txStatHat("key", url=f"http://127.0.0.1:{start()}", ignore_errors=False)
-print(count("blocking").wait(timeout=10), sorted(fake.totals))
+print(count("blocking").wait(timeout=120), sorted(fake.totals))
 """
     % SERVER
 )
@@ -88,7 +88,7 @@ class ProgramTests(SynchronousTestCase):
             [sys.executable, "-W", "error::ResourceWarning", "-c", code],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             cwd=ROOT,
         )
         self.assertEqual((done.returncode, done.stderr), (0, ""))

@@ -1,5 +1,5 @@
 """
-What the rooms of the package ask of each other.
+The interfaces between the parts of the package, and to programs that use it.
 
 Methods here have no ``self``, as is the custom of :mod:`zope.interface`.
 """
@@ -21,7 +21,7 @@ class IStatHat(Interface):
     """
     Something that counts and measures: a client, a service, a fake.
 
-    Nothing is raised synchronously out of these methods, whatever is passed to them.
+    These methods never raise, whatever their arguments are.
     """
 
     def count(
@@ -37,11 +37,11 @@ class IStatHat(Interface):
         :param stat: the counter's name.
         :param count: how much to add.
         :param t: when it happened: Unix seconds or an aware datetime; now by default.
-        :param ignore_errors: whether to swallow a failure; ``None`` is as the provider
-            was made.
-        :returns: a new Deferred, which fires with ``True`` when the point was taken
-            and ``False`` when a failure was swallowed, and fails with that failure
-            when it is not to be swallowed. Cancelling it makes it fail with
+        :param ignore_errors: whether to swallow a failure; ``None`` means the setting
+            of the provider.
+        :returns: a new Deferred, which fires with ``True`` when the point was accepted,
+            and with ``False`` when a failure was swallowed; else it fails with that
+            failure. Cancelling it makes it fail with
             :class:`~twisted.internet.defer.CancelledError`.
         """
 
@@ -53,7 +53,7 @@ class IStatHat(Interface):
         ignore_errors: bool | None = None,
     ) -> Deferred[bool]:
         """
-        Measure a value; otherwise as :meth:`count`.
+        Measure a value; otherwise like :meth:`count`.
         """
 
     def tick(
@@ -78,7 +78,7 @@ class IKick(Interface):
 
         :param value: its weight.
         :param date: when it happened, a datetime; now by default.
-        :param axes: the choice on each axis; one left out is not known.
-        :returns: a new Deferred, which fires when the event is in the store and fails
-            when it could not be put there.
+        :param axes: the choice on each axis; an axis that is left out is unknown.
+        :returns: a new Deferred, which fires when the event is in the store, and fails
+            if it could not be stored.
         """

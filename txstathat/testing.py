@@ -27,7 +27,7 @@ from txstathat.client.bound import Stat
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.stats import Total
 from txstathat.collector.auth.throttle import KeyThrottle
-from txstathat.collector.ingest.parse import Batch
+from txstathat.collector.ingest.parse import PostedBatch
 from txstathat.collector.ingest.resource import IngestResource
 from txstathat.interfaces import IStatHat
 from txstathat.points.model import (
@@ -267,13 +267,13 @@ class FakeStatHat:
         """
         self._script(_Broken(Deferred), times)
 
-    def _keep(self, batch: Batch) -> Deferred[bool]:
+    def _keep(self, batch: PostedBatch) -> Deferred[bool]:
         def kept(new: bool) -> bool:
             if new:
                 self.points += map(as_point, batch.points)
             return new
 
-        return self._archive.keep(batch).addCallback(kept)
+        return self._archive.add(batch).addCallback(kept)
 
     def _script(self, agent: IAgent, times: int) -> None:
         self._troubles.extend([agent] * times)

@@ -1,5 +1,5 @@
 """
-``txstathat migas``: questions to a migas server, and breadcrumbs for it.
+``txstathat migas``: query a migas server, or send breadcrumbs to it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ endpoint_option = click.option(
     default=ENDPOINT,
     show_default=True,
     metavar="URL",
-    help="The server (or TXSTATHAT_MIGAS_ENDPOINT).",
+    help="The server's URL (or TXSTATHAT_MIGAS_ENDPOINT).",
 )
 project_argument = click.argument("project", metavar="OWNER/REPO")
 
@@ -86,7 +86,7 @@ def check(project: str, version: str, endpoint: str) -> None:
 @endpoint_option
 def add(project: str, version: str, endpoint: str, **fields: Any) -> None:
     """
-    Send one breadcrumb: VERSION of a project is used.
+    Send one breadcrumb: somebody uses VERSION of a project.
     """
     _call(
         endpoint,
@@ -98,7 +98,7 @@ def add(project: str, version: str, endpoint: str, **fields: Any) -> None:
 @endpoint_option
 def config(endpoint: str) -> None:
     """
-    Print what a breadcrumb from here would contain, and why.
+    Print the content of a breadcrumb from this machine, and why.
     """
     _make_client(endpoint).print_config()
 
@@ -109,8 +109,8 @@ def forget(endpoint: str) -> None:
     """
     Remove the file with your user id.
     """
-    gone = _make_client(endpoint).clear_user_id()
-    click.echo("The user id is gone." if gone else "There was no user id to remove.")
+    removed = _make_client(endpoint).clear_user_id()
+    click.echo("Removed the user id." if removed else "There was no user id to remove.")
 
 
 def _make_client(endpoint: str) -> MigasClient:

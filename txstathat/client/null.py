@@ -1,5 +1,5 @@
 """
-A StatHat that does nothing, for programs that are not to count today.
+A StatHat that does nothing, for programs that are not configured to count.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["NullStatHat"]
 @implementer(IStatHat)
 class NullStatHat:
     """
-    Takes every point and does nothing with it.
+    Accepts every point, and does nothing with it.
     """
 
     def count(
@@ -46,7 +46,7 @@ class NullStatHat:
         ignore_errors: bool | None = None,
     ) -> Deferred[bool]:
         """
-        Do nothing; as :meth:`count`.
+        Do nothing; like :meth:`count`.
         """
         return succeed(True)
 
@@ -58,7 +58,7 @@ class NullStatHat:
         ignore_errors: bool | None = None,
     ) -> Deferred[bool]:
         """
-        Do nothing; as :meth:`count`.
+        Do nothing; like :meth:`count`.
         """
         return succeed(True)
 
@@ -66,13 +66,13 @@ class NullStatHat:
         self, points: Iterable[Point], *, ignore_errors: bool | None = None
     ) -> Deferred[bool]:
         """
-        Do nothing; as :meth:`count`.
+        Do nothing; like :meth:`count`.
         """
         return succeed(True)
 
     def stat(self, stat: str) -> Stat:
         """
-        One stat with which nothing is done.
+        One stat, bound to this.
         """
         return Stat(self, stat)
 

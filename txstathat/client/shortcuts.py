@@ -1,5 +1,5 @@
 """
-Counting in one call: a client that is made, used once and closed.
+Count with one call: make a client, use it once and close it.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def ez_count(
     :param ezkey: the account's EZ key.
     :param settings: as for :class:`~txstathat.client.txStatHat`: ``ignore_errors``,
         ``url``, ``timeout``, ``reactor``, ``agent``.
-    :returns: a new Deferred, as of :meth:`~txstathat.client.txStatHat.count`; it fires
-        after the connection is closed. A bad key or setting makes it fail with
-        :exc:`ValueError`.
+    :returns: a new Deferred, like that of :meth:`~txstathat.client.txStatHat.count`. It
+        fires after the connection is closed. It fails with :exc:`ValueError` or
+        :exc:`TypeError` if the key or a setting is not valid.
     """
     return _once(
         lambda: txStatHat(ezkey, **settings), lambda c: c.count(stat, count, t=t)
@@ -47,7 +47,7 @@ def ez_value(
     ezkey: str, stat: str, value: Amount, *, t: Time | None = None, **settings: Any
 ) -> Deferred[bool]:
     """
-    Measure once with the EZ API; otherwise as :func:`ez_count`.
+    Measure once with the EZ API; otherwise like :func:`ez_count`.
     """
     return _once(
         lambda: txStatHat(ezkey, **settings), lambda c: c.value(stat, value, t=t)
@@ -58,7 +58,7 @@ def classic_count(
     ukey: str, key: str, count: Amount = 1, *, t: Time | None = None, **settings: Any
 ) -> Deferred[bool]:
     """
-    Count once with the Classic API; otherwise as :func:`ez_count`.
+    Count once with the Classic API; otherwise like :func:`ez_count`.
 
     :param ukey: the account's user key.
     :param key: the stat's private key.
@@ -72,7 +72,7 @@ def classic_value(
     ukey: str, key: str, value: Amount, *, t: Time | None = None, **settings: Any
 ) -> Deferred[bool]:
     """
-    Measure once with the Classic API; otherwise as :func:`classic_count`.
+    Measure once with the Classic API; otherwise like :func:`classic_count`.
     """
     return _once(
         lambda: txStatHatClassic(ukey, **settings), lambda c: c.value(key, value, t=t)
@@ -97,16 +97,16 @@ def stathat_from_env(
     environ: Mapping[str, str] | None = None, **settings: Any
 ) -> txStatHat | NullStatHat:
     """
-    Make a client as the environment says.
+    Make a client with the settings in the environment.
 
-    ``TXSTATHAT_EZKEY`` is the EZ key: where it is not set, or empty, nothing is to be
-    counted. ``TXSTATHAT_URL`` is the server, StatHat's by default.
+    ``TXSTATHAT_EZKEY`` is the EZ key. If it is not set, or empty, nothing is counted.
+    ``TXSTATHAT_URL`` is the server; StatHat by default.
 
-    :param environ: the environment; the process's own by default, read when called.
-    :param settings: as for :class:`~txstathat.client.txStatHat`; ``url`` wins over the
+    :param environ: the environment; by default the process's own, read when called.
+    :param settings: as for :class:`~txstathat.client.txStatHat`; ``url`` overrides the
         environment.
     :returns: a :class:`~txstathat.client.txStatHat`, or a
-        :class:`~txstathat.client.null.NullStatHat` where no key is set.
+        :class:`~txstathat.client.null.NullStatHat` if no key is set.
     :raises ValueError: if the key or the URL is not valid.
     """
     environ = os.environ if environ is None else environ

@@ -38,6 +38,7 @@ from txstathat.collector.ingest.resource import IngestResource
 from txstathat.collector.metrics import CollectorMetrics
 from txstathat.collector.options import listen_url
 from txstathat.collector.pages import add_pages
+from txstathat.collector.timers import MonotonicTimers, make_timers
 from txstathat.collector.web.site import MAX_CONNECTIONS, CollectorSite
 from txstathat.errors import StatHatError
 from txstathat.stores.interface import IStore
@@ -104,6 +105,7 @@ def build_collector(
     store: IStore,
     retention: Mapping[str, float | None] | None = None,
     webhooks: Webhooks | None = None,
+    timers: IReactorTime | None = None,
 ) -> CollectorParts:
     """
     Build a collector on an open store.
@@ -111,11 +113,14 @@ def build_collector(
     :param store: the store.
     :param retention: as for :class:`~txstathat.collector.archive.archive.Archive`.
     :param webhooks: delivers the notices of alerts; by default there are none.
+    :param timers: schedules what waits; by default the store's clock.
     """
-    archive = Archive(store, retention=retention)
-    keys, throttle, metrics = Keys(store), KeyThrottle(store.clock), CollectorMetrics()
+    timers = timers or store.clock
+    archive = Archive(store, retention=retention, timers=timers)
+    keys, throttle = Keys(store, timers), KeyThrottle(timers)
+    metrics = CollectorMetrics()
     readers = Readers(keys, throttle)
-    root = IngestResource(archive.keep, keys, throttle, metrics)
+    root = IngestResource(archive.add, keys, throttle, metrics)
     export = ExportApi(archive, readers)
     command_line = CommandLineApi(archive, readers)
     root.putChild(b"x", export)
@@ -205,6 +210,7 @@ class CollectorService(Service):
         self._ports: list[IListeningPort] = []
         self._site: CollectorSite | None = None
         self._loops: list[LoopingCall] = []
+        self._timers: Any = None
         self._starting: Deferred[None] | None = None
         self._waiting: list[Deferred[CollectorParts]] = []
         self._result: CollectorParts | Failure | None = None
@@ -279,12 +285,15 @@ class CollectorService(Service):
         else:
             store = self._store
         webhooks = Webhooks(self._webhooks, reactor=self._reactor)
-        parts = build_collector(store, self._retention, webhooks)
+        self._timers = timers = make_timers(self._reactor)
+        if isinstance(timers, MonotonicTimers):
+            timers.start()
+        parts = build_collector(store, self._retention, webhooks, timers)
         await parts.archive.note_retention()
         await parts.keys.make_first(self._first_keys)
         self._site = site = CollectorSite(
             parts.root,
-            self._reactor,
+            timers,
             max_connections=self._max_connections,
             access_log=self._access_log,
             metrics=parts.metrics,
@@ -324,7 +333,7 @@ class CollectorService(Service):
                 self._log.failure("{work} failed", work=work)
 
         loop = LoopingCall(lambda: Deferred.fromCoroutine(once()))
-        loop.clock = cast(IReactorTime, self._reactor)
+        loop.clock = self._timers
         loop.start(seconds, now=False)
         self._loops.append(loop)
 
@@ -355,6 +364,8 @@ class CollectorService(Service):
         if isinstance(self._result, CollectorParts):
             await self._result.monitor.close()
             await self._result.archive.settled()
+        if isinstance(self._timers, MonotonicTimers):
+            self._timers.stop()
         store, self._opened = self._opened, None
         if store is not None:
             await store.close()

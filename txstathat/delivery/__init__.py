@@ -1,5 +1,5 @@
 """
-Delivery: points are recorded at once, and arrive through outages and restarts.
+Deliver points in batches, through outages and restarts.
 """
 
 from txstathat.delivery.flush import FlushResult

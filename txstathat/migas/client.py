@@ -17,8 +17,9 @@ from twisted.internet.error import TimeoutError
 from twisted.web.iweb import IAgent
 
 from txstathat.errors import MigasError
-from txstathat.http.exchange import Transport, check_url
+from txstathat.http.exchange import Transport
 from txstathat.http.responses import Reply
+from txstathat.http.urls import check_url
 from txstathat.migas.answers import (
     DISABLED,
     REFUSED,

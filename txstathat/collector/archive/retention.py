@@ -1,8 +1,8 @@
 """
-Since when detail is kept for as long as it is now.
+The history of the retention: since when detail is stored for how long.
 
-Detail that was written while it was kept for a shorter time is gone earlier than is
-configured now. So a record of each scale says since when it was kept for how long.
+Detail that was written under a shorter retention has expired earlier than the current
+one says. So a record for each scale has the history of its retention.
 """
 
 from __future__ import annotations
@@ -20,49 +20,51 @@ MAX_CHANGES = 10
 
 _RECORDS = "retention"
 
-# Since when, in Unix seconds, and for how many seconds; the first one first.
+# Pairs of a time in Unix seconds and the retention from then on, the oldest first.
 _History: TypeAlias = list[tuple[float, float | None]]
 
 
 def read_history(text: str) -> _History:
     """
-    Of its text in the store.
+    Read the text of a record.
+
+    :raises ValueError: if it is not valid.
     """
     return [
-        (float(since), None if keep is None else float(keep))
-        for since, keep in json.loads(text)
+        (float(since), None if seconds is None else float(seconds))
+        for since, seconds in json.loads(text)
     ]
 
 
 class Retention:
     """
-    What a store's retention was.
+    The history of a store's retention.
 
     :param store: the store.
-    :param keep: for how many seconds the scales are kept now, ``None`` for ever.
+    :param retention: for how many seconds each scale is stored now; ``None`` for ever.
     """
 
-    def __init__(self, store: IStore, keep: Mapping[str, float | None]) -> None:
+    def __init__(self, store: IStore, retention: Mapping[str, float | None]) -> None:
         self._store = store
-        self._keep = keep
+        self._retention = retention
         self._histories: dict[str, _History] = {}
 
     async def note(self) -> None:
         """
-        Note how long the scales are kept from now on, where that has changed. Call it
-        before anything is written.
+        Add the current retention to the history, if it has changed. Call this before
+        anything is written.
 
-        :raises StoreError: if that cannot be done.
+        :raises StoreError: if the store fails.
         """
-        for scale, keep in self._keep.items():
+        for scale, seconds in self._retention.items():
             while True:
                 text = await self._store.record(_RECORDS, scale)
                 history = read_history(text or "[]")
-                if history and history[-1][1] == keep:
+                if history and history[-1][1] == seconds:
                     break
-                # Of an empty store nothing can have been lost.
+                # An empty store cannot have lost anything.
                 since = self._store.clock.seconds() if history else 0.0
-                history = [*history, (since, keep)][-MAX_CHANGES:]
+                history = [*history, (since, seconds)][-MAX_CHANGES:]
                 new = json.dumps(history)
                 if await self._store.put_record(_RECORDS, scale, new, was=text):
                     break
@@ -70,13 +72,13 @@ class Retention:
 
     def whole_since(self, scale: str) -> float:
         """
-        Since when all detail of a scale is there, in Unix seconds, whatever is kept for
-        how long now.
+        Return since when all detail of a scale is stored, in Unix seconds, under all
+        retentions that it had.
         """
         now = self._store.clock.seconds()
         whole = now
-        for since, keep in reversed(self._histories.get(scale, [(0.0, None)])):
-            begin = since if keep is None else max(since, now - keep)
+        for since, seconds in reversed(self._histories.get(scale, [(0.0, None)])):
+            begin = since if seconds is None else max(since, now - seconds)
             if begin > whole:
                 break
             whole = begin

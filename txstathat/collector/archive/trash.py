@@ -1,8 +1,8 @@
 """
-The trash: stats that were deleted, for as long as that may have been a mistake.
+The trash: deleted stats, for some time, in case that was a mistake.
 
-What is noted of a stat is how many batches it had received. So it is in the trash until
-it receives one more, and whoever keeps points need not know of the trash.
+The record of a deleted stat has the number of its receipts. The stat is in the trash
+until it receives one more, so the code that stores points need not know the trash.
 """
 
 from __future__ import annotations
@@ -14,17 +14,19 @@ from txstathat.collector.archive.comments import RECORDS as COMMENTS
 from txstathat.collector.archive.stats import Stat, received_key, stat_id
 from txstathat.stores.interface import IStore
 
-__all__ = ["KEEP", "Trash"]
+__all__ = ["TRASH_SECONDS", "Trash"]
 
-#: For how many seconds what is in the trash can be taken back: 48 hours.
-KEEP = 48 * 3600
+#: For how many seconds a deleted stat can be restored: 48 hours.
+TRASH_SECONDS = 48 * 3600
 
-_KIND = "trash"
+_RECORDS = "trash"
 
 
 class Trash:
     """
     The trash of a store.
+
+    :param store: the store.
     """
 
     def __init__(self, store: IStore) -> None:
@@ -32,63 +34,71 @@ class Trash:
 
     async def put(self, stat: Stat) -> None:
         """
-        Put a stat in it.
+        Put a stat in the trash.
         """
-        note = {
+        fields = {
             "name": stat.name,
             "receipts": stat.receipts,
             "deleted_at": int(self._store.clock.seconds()),
         }
-        await self._store.put_record(_KIND, stat.id, json.dumps(note))
+        await self._store.put_record(_RECORDS, stat.id, json.dumps(fields))
 
     async def take(self, id: str) -> bool:
         """
-        Take a stat out of it, and tell whether it was there.
+        Take a stat out of the trash.
+
+        :param id: the stat's id.
+        :returns: whether it was there.
         """
-        if await self._store.record(_KIND, id) is None:
+        if await self._store.record(_RECORDS, id) is None:
             return False
-        return await self._store.put_record(_KIND, id, None)
+        return await self._store.put_record(_RECORDS, id, None)
 
     async def until(self, name: str) -> int | None:
         """
-        Until when a stat is in it, in Unix seconds; ``None`` if it is not.
+        Return until when a stat is in the trash, in Unix seconds; ``None`` if it is not
+        there.
         """
-        text = await self._store.record(_KIND, stat_id(name))
-        return None if text is None else int(json.loads(text)["deleted_at"]) + KEEP
+        text = await self._store.record(_RECORDS, stat_id(name))
+        if text is None:
+            return None
+        return int(json.loads(text)["deleted_at"]) + TRASH_SECONDS
 
     async def without(self, stats: Sequence[Stat]) -> list[Stat]:
         """
-        Those of some stats that are not in it.
+        Return those of some stats that are not in the trash.
         """
-        notes = map(json.loads, (await self._store.records(_KIND)).values())
-        receipts = {note["name"]: note["receipts"] for note in notes}
+        texts = (await self._store.records(_RECORDS)).values()
+        receipts = {
+            fields["name"]: fields["receipts"] for fields in map(json.loads, texts)
+        }
         return [stat for stat in stats if receipts.get(stat.name) != stat.receipts]
 
     async def empty(self) -> list[str]:
         """
-        Forget what has been in it for :data:`KEEP` seconds.
+        Delete the stats that have been in the trash for :data:`TRASH_SECONDS`.
 
-        :returns: the names of the stats that are gone.
+        :returns: the names of the deleted stats.
         """
-        gone = []
-        old = self._store.clock.seconds() - KEEP
-        for id, text in (await self._store.records(_KIND)).items():
-            note = json.loads(text)
-            if note["deleted_at"] > old:
+        deleted = []
+        before = self._store.clock.seconds() - TRASH_SECONDS
+        for id, text in (await self._store.records(_RECORDS)).items():
+            fields = json.loads(text)
+            if fields["deleted_at"] > before:
                 continue
-            name = note["name"]
+            name = fields["name"]
             key = received_key(name)
             (cell,) = await self._store.read([key])
-            # A point may come until it is gone: then it stays.
+            # If a point arrives before the stat is deleted, the stat stays.
             if (
                 cell is not None
-                and cell.count == note["receipts"]
+                and cell.count == fields["receipts"]
                 and await self._store.drop(name, (key, cell))
             ):
-                gone.append(name)
+                deleted.append(name)
                 cell = None
             if cell is None:
-                # Also where this was cut off, the last time, after dropping it.
+                # Also if an earlier call stopped after it had dropped the stat.
                 await self._store.put_record(COMMENTS, id, None)
-            await self._store.put_record(_KIND, id, None, was=text)
-        return gone
+            await self._store.put_record(_RECORDS, id, None, was=text)
+        return deleted

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
@@ -100,12 +101,14 @@ class Keys:
     They are cached, so checking a key needs no I/O. :meth:`load` updates the cache.
 
     :param store: where the keys are stored.
+    :param timers: schedules what waits; by default the store's clock.
     """
 
     _log = Logger()
 
-    def __init__(self, store: IStore) -> None:
+    def __init__(self, store: IStore, timers: IReactorTime | None = None) -> None:
         self._store = store
+        self._timers = timers or store.clock
         # The records as last read, and the keys in them by hash.
         self._records: Mapping[str, str] = {}
         self._keys: dict[str, Key] = {}
@@ -202,7 +205,7 @@ class Keys:
         await waiting
 
     async def _refresh_for_waiting(self) -> None:
-        clock = self._store.clock
+        clock = self._timers
         while self._waiting:
             if self._refreshes >= MAX_REFRESHES:
                 next_second = self._second_began + 1
@@ -346,7 +349,7 @@ class Keys:
 
         :returns: the claim; ``None`` if there are keys, and nobody is creating them.
         """
-        clock = self._store.clock
+        clock = self._timers
         seen, since = None, clock.seconds()
         while True:
             claim = await self._store.record(_CLAIM, "")

@@ -1,5 +1,5 @@
 """
-The bookshop's charts on one page.
+The page with the bookshop's charts.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from txstathat.charts import (
 )
 from txstathat.charts.chart import Chart
 from txstathat.charts.html import fragment, page
-from txstathat.cli.demo.page import AsyncPage
+from txstathat.collector.web.resources import AsyncResource
 from txstathat.metrica import AveragedMetrica
 
-__all__ = ["Overview"]
+__all__ = ["ChartsPage"]
 
-#: Every how many seconds the charts ask for fresh numbers.
+#: The seconds between two updates of a chart.
 REFRESH = 2.0
 _QUERIES = {
     "requests": "scale=minute",
@@ -36,31 +36,37 @@ _QUERIES = {
 }
 
 
-class Overview(AsyncPage):
+class ChartsPage(AsyncResource):
     """
-    A page with a chart of each kind, to be hung in at a path of its own.
+    A page with a chart of each kind.
 
-    :param path: that path, such as ``'/charts'``.
-    :param stats: where the collector's pages are.
-    :param requests: what was asked of the site.
-    :param orders: what was sold.
+    :param path: the page's own path, such as ``'/charts'``.
+    :param stats_url: the URL of the server's pages.
+    :param requests: the Metrica of the shop's requests.
+    :param orders: the Metrica of the shop's sales.
     """
+
+    isLeaf = False
 
     def __init__(
-        self, path: str, stats: str, requests: AveragedMetrica, orders: AveragedMetrica
+        self,
+        path: str,
+        stats_url: str,
+        requests: AveragedMetrica,
+        orders: AveragedMetrica,
     ) -> None:
         super().__init__()
         self._path = path
-        self._stats = stats
+        self._stats_url = stats_url
         options: dict[str, Any] = {"refresh": REFRESH, "assets": f"{path}/assets"}
         self._charts: dict[str, Chart] = {
             "genres": TimeserieChart(
                 orders, "genre", title="Books sold in 24 hours, by genre", **options
             ),
             "requests": LatestCountAndAverageChart(
-                requests, title="Requests of the last hour, and milliseconds", **options
+                requests, title="Requests and milliseconds, last hour", **options
             ),
-            "payments": PieChart(orders, "payment", title="Payments of all", **options),
+            "payments": PieChart(orders, "payment", title="All payments", **options),
             "timeline": TimelineChart(orders, title="Books sold today", **options),
         }
         self.putChild(b"assets", ChartAssets())
@@ -68,16 +74,19 @@ class Overview(AsyncPage):
         for name, chart in self._charts.items():
             self.putChild(name.encode("ascii"), chart)
 
-    async def made(self, request: Request) -> bytes:
+    async def respond(self, request: Request) -> bytes:
         """
-        See :meth:`.AsyncPage.made`.
+        Draw all charts, and return the page.
         """
         request.setHeader("Content-Type", "text/html; charset=utf-8")
         request.setHeader("Content-Security-Policy", content_security_policy())
         request.setHeader("Cache-Control", "no-store")
         content = tags.div(
             tags.h1("The bookshop"),
-            tags.p(tags.a("Its stats", href=self._stats), " (sign in by the link)"),
+            tags.p(
+                tags.a("Stats", href=self._stats_url),
+                " (sign in with the link in the terminal)",
+            ),
         )
         today = datetime.now(UTC)
         for name, chart in self._charts.items():

@@ -1,5 +1,5 @@
 """
-What was sent, remembered while it is sent; and beside it what the collector tells.
+Record what the demo sends, and compare it with what the server received.
 """
 
 from __future__ import annotations
@@ -19,19 +19,25 @@ from txstathat.interfaces import IKick, IStatHat
 from txstathat.points.model import Amount, Time
 from txstathat.testing import MemoryStatHat
 
-__all__ = ["KickTally", "Line", "Tally", "compare", "table_of"]
+__all__ = [
+    "KickCounter",
+    "Comparison",
+    "RecordingStatHat",
+    "compare",
+    "comparison_table",
+]
 
-#: What covers all that the demo sends.
+#: The timeframe that covers all points of the demo.
 TIMEFRAME = "2d1h"
 
 
 @implementer(IStatHat)
-class Tally:
+class RecordingStatHat:
     """
-    Remembers each call, and passes it on.
+    Records each call, and passes it on to another client.
 
-    :param stats: who really counts.
-    :ivar sent: what was sent.
+    :param stats: the client that sends.
+    :ivar sent: the recorded points.
     """
 
     def __init__(self, stats: IStatHat) -> None:
@@ -80,12 +86,12 @@ class Tally:
 
 
 @implementer(IKick)
-class KickTally:
+class KickCounter:
     """
-    Counts kicks, and passes them on.
+    Counts kicks, and passes them on to a Metrica.
 
-    :param metrica: what is really kicked.
-    :ivar number: how many kicks there were.
+    :param metrica: the Metrica.
+    :ivar number: the number of kicks.
     """
 
     def __init__(self, metrica: IKick) -> None:
@@ -101,54 +107,57 @@ class KickTally:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Comparison:
     """
-    One thing that was counted.
+    What was sent of one stat, and what the server received.
 
-    :ivar name: what.
-    :ivar sent: how many: the sum of a counter, the number of a value's points.
-    :ivar told: the same, as it is told afterwards.
-    :ivar sent_mean: the mean of a value's points; ``None`` for a counter.
-    :ivar told_mean: the same, as it is told.
+    :ivar name: the stat's name.
+    :ivar sent: the total of a counter, or the number of a value's points, as sent.
+    :ivar received: the same, as received.
+    :ivar sent_mean: the mean of a value's points as sent; ``None`` for a counter.
+    :ivar received_mean: the same, as received.
     """
 
     name: str
     sent: Amount
-    told: Amount
+    received: Amount
     sent_mean: float | None = None
-    told_mean: float | None = None
+    received_mean: float | None = None
 
     @property
     def equal(self) -> bool:
         """
-        Whether both are equal; means up to the last digits of a float.
+        Whether both sides are equal; means may differ by rounding (1e-9 relative).
         """
-        if self.sent_mean is None or self.told_mean is None:
-            return self.sent == self.told and self.sent_mean is self.told_mean
-        return self.sent == self.told and isclose(
-            self.sent_mean, self.told_mean, rel_tol=1e-9
+        if self.sent_mean is None or self.received_mean is None:
+            return self.sent == self.received and self.sent_mean is self.received_mean
+        return self.sent == self.received and isclose(
+            self.sent_mean, self.received_mean, rel_tol=1e-9
         )
 
 
-async def compare(sent: MemoryStatHat, export: StatHatExport) -> list[Line]:
+async def compare(sent: MemoryStatHat, export: StatHatExport) -> list[Comparison]:
     """
-    Ask the export API for everything, and put it beside what was sent.
+    Compare what was sent with the server's data.
 
-    :returns: a line for each stat that was sent or is told, by name.
+    :param sent: the recorded points.
+    :param export: reads the server's data.
+    :returns: one comparison for each stat that was sent or received, sorted by name.
+    :raises txstathat.errors.StatHatError: if the server's data cannot be read.
     """
-    told: dict[str, FullDataset] = {}
+    received: dict[str, FullDataset] = {}
     for stat in await export.stats():
-        told[stat.name] = await export.full_data(stat.id, TIMEFRAME)
+        received[stat.name] = await export.full_data(stat.id, TIMEFRAME)
     counts, values = sent.counts, sent.values
-    lines = []
-    for name in sorted({*counts, *values, *told}):
-        points = told[name].points if name in told else ()
+    comparisons = []
+    for name in sorted({*counts, *values, *received}):
+        points = received[name].points if name in received else ()
         if name in values:
             amounts = values[name]
             number = sum(point.receipts for point in points)
             summed = fsum(point.value * point.receipts for point in points)
-            lines.append(
-                Line(
+            comparisons.append(
+                Comparison(
                     name,
                     len(amounts),
                     number,
@@ -158,29 +167,29 @@ async def compare(sent: MemoryStatHat, export: StatHatExport) -> list[Line]:
             )
         else:
             total = sum(point.value for point in points)
-            lines.append(Line(name, counts.get(name, 0), total))
-    return lines
+            comparisons.append(Comparison(name, counts.get(name, 0), total))
+    return comparisons
 
 
-def table_of(lines: Sequence[Line]) -> Table:
+def comparison_table(comparisons: Sequence[Comparison]) -> Table:
     """
-    The lines as a table.
+    The comparisons as a table for a terminal.
     """
-    table = Table(title="What was sent, and what is told")
+    table = Table(title="Sent and received")
     table.add_column("", overflow="fold")
-    for heading in ("sent", "told", "mean sent", "mean told", ""):
+    for heading in ("sent", "received", "mean sent", "mean received", "equal"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for line in lines:
+    for each in comparisons:
         table.add_row(
-            line.name,
-            f"{line.sent:,}",
-            f"{line.told:,}",
-            _mean(line.sent_mean),
-            _mean(line.told_mean),
-            "[green]✓[/]" if line.equal else "[red]✗[/]",
+            each.name,
+            f"{each.sent:,}",
+            f"{each.received:,}",
+            _mean_text(each.sent_mean),
+            _mean_text(each.received_mean),
+            "[green]✓[/]" if each.equal else "[red]✗[/]",
         )
     return table
 
 
-def _mean(mean: Any) -> str:
+def _mean_text(mean: float | None) -> str:
     return "" if mean is None else f"{mean:,.6g}"

@@ -1,5 +1,5 @@
 """
-The open window: what was recorded since the last batch was sealed.
+The open batch: what was recorded since the last batch was sealed.
 """
 
 from __future__ import annotations
@@ -24,30 +24,33 @@ from txstathat.points.model import (
     plain_amount,
 )
 
-__all__ = ["Window"]
+__all__ = ["OpenBatch"]
 
-# Sums of Decimals are exact, or not made.
+# A sum of Decimals is exact, or it is not formed.
 _EXACT = Context(prec=MAX_AMOUNT_TEXT - 8, traps=[Inexact])
 
 _Key: TypeAlias = tuple[str, int, type]
 
 
-class Window:
+class OpenBatch:
     """
     Sums counts and collects values.
 
-    :param check_stat: raises :class:`~txstathat.errors.InvalidPoint` for what cannot
-        name a stat.
-    :ivar cells: for each stat, the sum of the whole counts without a time of their own,
-        and how many calls are in it. Whoever counts a lot may add to a cell that is
-        there: its name has been checked.
+    :param check_stat: raises :class:`~txstathat.errors.InvalidPoint` for a bad stat
+        name.
+    :ivar cells: for each stat, the sum of its whole counts without a time of their own,
+        and how many calls are in the sum. A caller that counts often may add to an
+        existing cell: the name has been checked.
     """
 
     def __init__(self, check_stat: Callable[[object], None]) -> None:
         self._check_stat = check_stat
-        self._clear()
+        self.clear()
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """
+        Remove all points.
+        """
         self.cells: dict[str, list[int]] = {}
         self._sums: dict[_Key, tuple[PlainAmount, int]] = {}
         self._single: list[Count | Value] = []
@@ -56,14 +59,14 @@ class Window:
 
     def __len__(self) -> int:
         """
-        How many points there are.
+        Return how many points the batch has.
         """
         return len(self.cells) + len(self._sums) + len(self._single)
 
     @property
     def calls(self) -> int:
         """
-        How many calls are in the window.
+        How many calls are in the batch.
         """
         return (
             sum(calls for _, calls in self.cells.values())
@@ -75,9 +78,9 @@ class Window:
         """
         Record a count.
 
-        :param now: the time in whole Unix seconds; the window starts with its first
-            point, and untimed counts carry that time.
-        :raises InvalidPoint: if it is not valid; nothing was recorded.
+        :param now: the time in whole Unix seconds. The time of the first point is the
+            start of the batch, and counts without a time carry it.
+        :raises InvalidPoint: if the point is not valid; nothing was recorded.
         """
         second = None if t is None else epoch_seconds(t)
         amount = plain_amount(count, "count")
@@ -109,20 +112,20 @@ class Window:
         self._single.append(Value(stat, amount, second))
 
     def _check(self, stat: str) -> None:
-        # A list, or something stranger, cannot be looked up in a set.
+        # A list, or another unhashable object, cannot be looked up in a set.
         if not isinstance(stat, str) or stat not in self._checked:
             self._check_stat(stat)
             self._checked.add(stat)
 
     def take(self) -> list[Tally]:
         """
-        Empty the window.
+        Remove all points and return them.
 
-        :returns: its points, each with a time, and how many calls are in each.
+        :returns: the points, each with a time, and how many calls are in each.
         """
         tallies: list[Tally] = []
         for stat, (total, calls) in self.cells.items():
-            # A sum may be beyond the largest amount that can be sent at once.
+            # A sum may be larger than the largest amount that can be sent at once.
             while abs(total) > MAX_INTEGER:
                 piece = MAX_INTEGER if total > 0 else -MAX_INTEGER
                 tallies.append((Count(stat, piece, self._start), 0))
@@ -131,13 +134,13 @@ class Window:
         for (stat, second, _), (amount, calls) in self._sums.items():
             tallies.append((Count(stat, amount, second), calls))
         tallies += [(point, 1) for point in self._single]
-        self._clear()
+        self.clear()
         return tallies
 
 
 def _sum(one: PlainAmount, other: PlainAmount) -> PlainAmount | None:
     """
-    The sum of two amounts of one type; ``None`` where it cannot be sent.
+    Add two amounts of one type. Return ``None`` if the sum cannot be sent.
     """
     if isinstance(one, Decimal) and isinstance(other, Decimal):
         try:

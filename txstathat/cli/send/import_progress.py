@@ -1,9 +1,9 @@
 """
-How far an import has come: a small file beside the one that is imported.
+The progress of an import: a small file beside the imported one.
 
-What is sent is noted before it is sent, so whatever kills an import, the next one knows
-which lines were accepted, and which may have been: those it sends again as the same
-request, under the same id.
+It is written before each request. So after any interruption the next import knows which
+lines were accepted, and which may have been: it sends those again as the same request,
+with the same id.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-__all__ = ["Journal", "JournalUnreadable", "Position", "HashingReader"]
+__all__ = ["HashingReader", "ImportProgress", "Position", "ProgressUnreadable"]
 
 
-class JournalUnreadable(Exception):
+class ProgressUnreadable(Exception):
     """
-    What is in the file's place is no journal; says so.
+    The file is not a progress file. The text says so.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
     """
-    A place in a file of lines, and what is before it.
+    A position in a file of lines.
 
-    :ivar line: the number of lines.
-    :ivar digest: of these lines.
+    :ivar line: the number of lines before it.
+    :ivar digest: the SHA-256 of these lines, in hexadecimal.
     """
 
     line: int = 0
@@ -39,7 +39,7 @@ class Position:
 
 class HashingReader:
     """
-    Lines as they are read, with a mark after each.
+    Iterates over lines, and knows the position after the last one read.
 
     :param lines: the lines.
     """
@@ -56,24 +56,24 @@ class HashingReader:
             yield line
 
     @property
-    def mark(self) -> Position:
+    def position(self) -> Position:
         """
-        Where it is.
+        The position after the last line read.
         """
         return Position(self._line, self._digest.hexdigest())
 
 
 @dataclass(slots=True)
-class Journal:
+class ImportProgress:
     """
-    How far an import has come.
+    The progress of an import.
 
-    :ivar url: where the points go.
-    :ivar sender: tells whose they are, without telling the key.
-    :ivar done: up to where they were accepted.
-    :ivar sending: up to where the request goes of which it is not known whether it was
-        accepted; ``None`` when there is none.
-    :ivar since: when that was sent for the first time, in Unix seconds.
+    :ivar url: the server's URL.
+    :ivar sender: a short hash of the URL and the key, which shows a change of the key.
+    :ivar done: the end of the accepted points.
+    :ivar sending: the end of the request in doubt, which may have been accepted;
+        ``None`` when no request is in doubt.
+    :ivar since: when that request was sent first, in Unix seconds.
     """
 
     url: str
@@ -83,13 +83,14 @@ class Journal:
     since: float = 0.0
 
     @classmethod
-    def read(cls, path: Path) -> Journal | None:
+    def read(cls, path: Path) -> ImportProgress | None:
         """
-        Read a journal.
+        Read a progress file.
 
-        :returns: ``None`` if there is none.
-        :raises JournalUnreadable: if the file is something else.
-        :raises OSError: if it cannot be read.
+        :param path: the file.
+        :returns: the progress, or ``None`` if the file does not exist.
+        :raises ProgressUnreadable: if the file is something else.
+        :raises OSError: if the file cannot be read.
         """
         try:
             found = json.loads(path.read_bytes())
@@ -104,16 +105,17 @@ class Journal:
         except FileNotFoundError:
             return None
         except (KeyError, TypeError, ValueError):
-            raise JournalUnreadable(
+            raise ProgressUnreadable(
                 f"{path} was not written by txstathat import: it does not say how far "
                 "the import has come"
             ) from None
 
     def write(self, path: Path) -> None:
         """
-        Write it, whole or not at all, and have it on the disk.
+        Write the file atomically, and sync it to the disk.
 
-        :raises OSError: if that cannot be done.
+        :param path: the file.
+        :raises OSError: if it cannot be written.
         """
         unfinished = path.with_name(f"{path.name}.unfinished")
         with unfinished.open("w", encoding="utf-8") as file:

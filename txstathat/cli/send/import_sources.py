@@ -1,5 +1,5 @@
 """
-What ``txstathat import`` reads: points, each with its place and a mark.
+What ``txstathat import`` reads: points, each with its number and position.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from txstathat.cli.output import lines_text
-from txstathat.cli.send.journal import HashingReader, Position
+from txstathat.cli.send.import_progress import HashingReader, Position
 from txstathat.cli.send.point_formats import BadLine, open_text, read_each, read_lines
 from txstathat.cli.send.saved_stats import (
     Found,
@@ -21,39 +21,42 @@ from txstathat.cli.send.saved_stats import (
 )
 from txstathat.points.model import Point
 
-__all__ = ["LinesSource", "Noted", "SavedSource", "Source", "open_source"]
+__all__ = ["LinesSource", "PlacedPoint", "SavedSource", "Source", "open_source"]
 
-#: Where a point is, from 1; the point, or what is wrong there; and a mark after it.
-Noted: TypeAlias = tuple[int, Point | BadLine, Position]
+#: The number of a line or point, from 1; the point, or its problem; the position after.
+PlacedPoint: TypeAlias = tuple[int, Point | BadLine, Position]
 
 
 class Source(Protocol):
     """
-    Points that can be read again and again, always in the same order.
+    Points that can be read several times, always in the same order.
     """
 
-    def read(self) -> Iterator[Noted]:
+    def read(self) -> Iterator[PlacedPoint]:
         """
-        Read all of them.
+        Read all points.
 
-        :raises BadLine: for a line after which nothing can be read.
-        :raises OSError: if something cannot be read.
+        :raises BadLine: for a line after which nothing more can be read.
+        :raises OSError: if a file cannot be read.
         """
 
     def where(self, first: int, last: int) -> str:
         """
-        Name some of the places that were read.
+        Name the places of some points for a message.
+
+        :param first: the number of the first one.
+        :param last: the number of the last one.
         """
 
     def problem(self, bad: BadLine) -> str:
         """
-        Say what is wrong, and where.
+        Describe a problem and its place for a message.
         """
 
 
 class LinesSource:
     """
-    A file of lines, as ``txstathat post`` takes them.
+    A file with the lines of ``txstathat post``.
 
     :param path: the file.
     :param form: as for :func:`~txstathat.cli.send.point_formats.read_each`.
@@ -63,46 +66,46 @@ class LinesSource:
         self._path = path
         self._form = form
 
-    def read(self) -> Iterator[Noted]:
+    def read(self) -> Iterator[PlacedPoint]:
         """
-        As :meth:`Source.read`.
+        See :meth:`Source.read`.
         """
         with open_text(str(self._path)) as stream:
-            tape = HashingReader(read_lines(stream))
-            for number, point in read_each(tape, self._form):
-                yield number, point, tape.mark
+            reader = HashingReader(read_lines(stream))
+            for number, point in read_each(reader, self._form):
+                yield number, point, reader.position
 
     def where(self, first: int, last: int) -> str:
         """
-        As :meth:`Source.where`.
+        See :meth:`Source.where`.
         """
         return lines_text(first, last)
 
     def problem(self, bad: BadLine) -> str:
         """
-        As :meth:`Source.problem`.
+        See :meth:`Source.problem`.
         """
         return f"{self._path}: {bad}"
 
 
 class SavedSource:
     """
-    What StatHat's users saved; its places are the points, by their number.
+    Data saved from StatHat. Its points are numbered from 1.
 
     :param path: the file or folder.
-    :param found: reads it.
+    :param read_points: reads it.
     """
 
-    def __init__(self, path: Path, found: Callable[[], Iterator[Found]]) -> None:
+    def __init__(self, path: Path, read_points: Callable[[], Iterator[Found]]) -> None:
         self._path = path
-        self._found = found
+        self._read_points = read_points
 
-    def read(self) -> Iterator[Noted]:
+    def read(self) -> Iterator[PlacedPoint]:
         """
-        As :meth:`Source.read`.
+        See :meth:`Source.read`.
         """
         digest = hashlib.sha256()
-        for number, (where, point) in enumerate(self._found(), 1):
+        for number, (where, point) in enumerate(self._read_points(), 1):
             if isinstance(point, BadLine):
                 point = BadLine(number, f"{where}: {point.problem}")
             digest.update(f"{point!r}\n".encode("utf-8", "surrogatepass"))
@@ -110,13 +113,13 @@ class SavedSource:
 
     def where(self, first: int, last: int) -> str:
         """
-        As :meth:`Source.where`.
+        See :meth:`Source.where`.
         """
         places = [where for where, _ in self._some(first, last)]
         return places[0] if first == last else f"{places[0]} to {places[-1]}"
 
     def _some(self, first: int, last: int) -> Iterator[Found]:
-        for number, found in enumerate(self._found(), 1):
+        for number, found in enumerate(self._read_points(), 1):
             if number in (first, last):
                 yield found
             if number >= last:
@@ -124,18 +127,18 @@ class SavedSource:
 
     def problem(self, bad: BadLine) -> str:
         """
-        As :meth:`Source.problem`.
+        See :meth:`Source.problem`.
         """
         return f"{self._path}: {bad.problem}"
 
 
 def open_source(path: Path, form: str | None, kind: str) -> Source:
     """
-    What a file or folder holds.
+    The source for a file or folder.
 
     :param path: the file or folder.
-    :param form: what its lines are, if that was said.
-    :param kind: what the stats of a data file are, ``'counter'`` or ``'value'``.
+    :param form: the format of its lines, ``'csv'``, ``'jsonl'``, or ``None``.
+    :param kind: the kind of the stats in a data file, ``'counter'`` or ``'value'``.
     :raises OSError: if it cannot be read.
     """
     if is_folder(path):

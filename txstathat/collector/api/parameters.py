@@ -1,8 +1,8 @@
 """
-What the query, the form and the path of a request to the export API ask for.
+The parameters of requests to the export API: query, form and path.
 
-Whatever is not understood is refused, since an answer to another question would be
-wrong without anybody seeing it.
+Unknown parameters are refused. To ignore them would give a wrong answer that looks like
+a right one.
 """
 
 from __future__ import annotations
@@ -16,37 +16,40 @@ from txstathat.errors import InvalidTimeframe
 from txstathat.points.model import MAX_TIME
 from txstathat.points.timeframe import Span, Timeframe
 
-__all__ = ["DEFAULT", "Question", "path_of"]
+__all__ = ["DEFAULT_TIMEFRAME", "Parameters", "path_of"]
 
-#: The timeframe where none is given.
-DEFAULT = "1w3h"
+#: The timeframe of a request that does not give one.
+DEFAULT_TIMEFRAME = "1w3h"
 
-# jQuery adds a number under this name so that no cache answers. It asks for nothing.
-_HARMLESS = "_"
+# jQuery adds a number under this name to get past caches. It has no meaning.
+_IGNORED = "_"
 
 
 def path_of(request: Request) -> list[str]:
     """
-    The rest of the path, without a slash at its end.
+    Return the parts of the path after the resource, without a slash at the end.
     """
     path = [part.decode("utf-8", "replace") for part in request.postpath or []]
     return path[:-1] if path and not path[-1] else path
 
 
-class Question:
+class Parameters:
     """
-    The fields of a request.
+    The parameters in the query or form of a request.
 
     :param request: the request.
-    :param names: the fields that it may have; ``None`` where the caller checks that.
-    :raises Refusal: 400 if it has another one, one twice, or one that is not UTF-8.
+    :param names: the allowed names; ``None`` if the caller checks them.
+    :raises Refusal: 400 if another name is there, a name is there twice, or a value is
+        not UTF-8.
+
+    :ivar fields: the values, by name.
     """
 
     def __init__(self, request: Request, names: Sequence[str] | None) -> None:
         self.fields: dict[str, str] = {}
         for field, values in (request.args or {}).items():
             name = field.decode("utf-8", "replace")
-            if name == _HARMLESS:
+            if name == _IGNORED:
                 continue
             if names is not None and name not in names:
                 known = f"the fields are {', '.join(names)}" if names else "no field is"
@@ -60,9 +63,9 @@ class Question:
 
     def text(self, name: str) -> str:
         """
-        A field that has to be there.
+        Return a required parameter.
 
-        :raises Refusal: if it is not.
+        :raises Refusal: 400 if it is missing.
         """
         if name not in self.fields:
             raise Refusal(400, f"{name}: is missing; give it once")
@@ -70,11 +73,12 @@ class Question:
 
     def number(self, name: str, below: int = 1_000_000_000) -> int | None:
         """
-        A whole number from 0.
+        Return a parameter that is a whole number, at least 0.
 
-        :param below: what it must be below.
-        :returns: ``None`` if it is not there.
-        :raises Refusal: if it is no such number.
+        :param name: the name.
+        :param below: the number must be below this.
+        :returns: the number; ``None`` if the parameter is missing.
+        :raises Refusal: 400 if the number is not valid.
         """
         text = self.fields.get(name)
         if text is None:
@@ -90,19 +94,19 @@ class Question:
     @property
     def start(self) -> int | None:
         """
-        The field ``start``: a time in Unix seconds; ``None`` if it is not there.
+        The parameter ``start``: Unix seconds; ``None`` if it is missing.
 
-        :raises Refusal: if it is no time.
+        :raises Refusal: 400 if it is not valid.
         """
         return self.number("start", MAX_TIME)
 
     @property
     def timeframe(self) -> Timeframe:
         """
-        The fields ``t`` and ``summary``: by default :data:`DEFAULT`. A summary has
-        steps of a day.
+        The parameter ``t``, or ``summary``, which has steps of a day; by default
+        :data:`DEFAULT_TIMEFRAME`.
 
-        :raises Refusal: if they are no timeframe.
+        :raises Refusal: 400 if it is not a valid timeframe.
         """
         t, summary = self.fields.get("t"), self.fields.get("summary")
         if t is not None and summary is not None:
@@ -110,6 +114,6 @@ class Question:
         try:
             if summary is not None:
                 return Timeframe(Span.parse(summary), Span(1, "d"))
-            return Timeframe.parse(DEFAULT if t is None else t)
+            return Timeframe.parse(DEFAULT_TIMEFRAME if t is None else t)
         except InvalidTimeframe as error:
             raise Refusal(400, str(error)) from None

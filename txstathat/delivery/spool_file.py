@@ -1,12 +1,13 @@
 """
-One spool file: sealed batches in an SQLite database, until they are accepted.
+One spool file: sealed batches in an SQLite database until they are delivered.
 
-Everything here blocks, and belongs in the delivery's thread.
+Everything here blocks, and runs in the delivery's thread.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,18 +15,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from txstathat.client.stathat import Payload
-from txstathat.delivery.batch import PAGE_SIZE, Batch
+from txstathat.client.payload import CONTENT_TYPES, PATHS, Payload
+from txstathat.delivery.batch import PAGE_SIZE, SealedBatch
 
-__all__ = ["COLUMNS", "RESERVE", "UNREADABLE", "Damaged", "Row", "Spool", "is_damage"]
+__all__ = [
+    "COLUMNS",
+    "RESERVE",
+    "UNREADABLE",
+    "Damaged",
+    "SpoolFile",
+    "SpoolRow",
+    "is_damage",
+    "unpack",
+]
 
-#: Bytes that a file's log holds ready: batches that were accepted can be deleted when
-#: the disk has no room left.
+#: Bytes that are allocated to a file's log in advance, so that delivered batches can be
+#: deleted when the disk is full.
 RESERVE = 262_144
-#: Seconds for which SQLite waits for a lock: nobody else should hold one.
+#: Seconds for which SQLite waits for a lock: no other process should hold one.
 _BUSY_TIMEOUT = 5.0
 
-#: The columns of a row, after its number. A change here needs a new file name.
+#: The columns of a row, after its number. A change here needs a new file extension.
 COLUMNS = (
     "created", "id", "path", "content_type", "points", "calls", "total", "number",
     "size", "sent", "crc", "body",
@@ -34,11 +44,14 @@ COLUMNS = (
 
 _SCHEMA = f"CREATE TABLE batches (seq INTEGER PRIMARY KEY, {', '.join(COLUMNS)})"
 
-#: What reading a damaged file may raise.
+# The ids of batches and of probes, which are sent as a header.
+_ID = re.compile(r"[0-9a-f]{32}(-[0-9]+)*")
+
+#: The exceptions that reading a damaged file may raise.
 UNREADABLE = (sqlite3.Error, OverflowError, UnicodeDecodeError)
 
-# Causes that lie in the surroundings, not in the file (https://sqlite.org/rescode.html).
-_SURROUNDINGS = frozenset(
+# Causes that lie outside the file (https://sqlite.org/rescode.html).
+_OUTSIDE = frozenset(
     {
         sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED,
         sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR,
@@ -48,7 +61,7 @@ _SURROUNDINGS = frozenset(
 
 
 class Damaged(Exception):
-    """A spool file cannot be read as a whole."""
+    """A spool file, or a batch in it, is not as it was written."""
 
 
 def is_damage(error: BaseException) -> bool:
@@ -58,13 +71,13 @@ def is_damage(error: BaseException) -> bool:
     :param error: one of :data:`UNREADABLE`.
     """
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
-    return code == sqlite3.SQLITE_IOERR_SHORT_READ or code & 0xFF not in _SURROUNDINGS
+    return code == sqlite3.SQLITE_IOERR_SHORT_READ or code & 0xFF not in _OUTSIDE
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SpoolRow:
     """
-    A batch that is on disk, without its content.
+    A batch on disk, without its content.
     """
 
     seq: int
@@ -81,9 +94,9 @@ def _crc(
     return zlib.crc32(body, zlib.crc32(text))
 
 
-def pack(batch: Batch) -> tuple[Any, ...]:
+def pack(batch: SealedBatch) -> tuple[Any, ...]:
     """
-    A batch as the values of :data:`COLUMNS`.
+    Return a batch as the values of :data:`COLUMNS`.
     """
     payload = batch.payload
     calls = ",".join(map(str, batch.calls))
@@ -97,30 +110,34 @@ def pack(batch: Batch) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def unpack(values: Sequence[Any]) -> Batch:
+def unpack(values: Sequence[Any]) -> SealedBatch:
     """
-    A batch from the values of :data:`COLUMNS`.
+    Make a batch from the values of :data:`COLUMNS`.
 
-    :raises Damaged: if they are not what :func:`pack` made.
+    :raises Damaged: if :func:`pack` did not make them, or if they are not a request of
+        StatHat's API: only such requests are ever sent.
     """
     try:
         created, id, path, kind, points, calls, total, number, _, _, crc, body = values
         if _crc(created, id, path, kind, points, calls, body) != crc:
             raise Damaged("a checksum does not match")
         payload = Payload(path, kind, points, body)
-        batch = Batch(number, created, payload, [int(n) for n in calls.split(",")], id)
+        counts = [int(n) for n in calls.split(",")]
+        batch = SealedBatch(number, created, payload, counts, id)
     except (AttributeError, TypeError, ValueError) as error:
         raise Damaged(str(error)) from None
     if batch.total != total or len(batch.calls) != points:
         raise Damaged("the numbers do not agree")
+    if path not in PATHS or kind not in CONTENT_TYPES or not _ID.fullmatch(id):
+        raise Damaged("it is no request of StatHat's API")
     return batch
 
 
-class Spool:
+class SpoolFile:
     """
     One open file.
 
-    :param path: the file; it is made when it is not there.
+    :param path: the file, which is created if it does not exist.
     :raises sqlite3.Error: if it cannot be opened; here and in every method.
     :ivar rows: how many batches it holds.
     :ivar calls: how many recorded calls are in them.
@@ -134,9 +151,9 @@ class Spool:
         self.path = path
         self.rows = self.calls = self.bytes = self.unread = self.unread_calls = 0
         self.cursor = 0
-        # Made here and not by SQLite, for its mode; SQLite gives its helpers the same.
-        # It stays open, since closing it would release the locks that SQLite has on it.
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # Created here and not by SQLite, for its mode; SQLite gives its other files
+        # the same mode. It stays open: closing it would release SQLite's locks.
+        self._fd = _open(path)
         try:
             self._db = sqlite3.connect(
                 path,
@@ -161,16 +178,16 @@ class Spool:
 
     def _prepare(self) -> None:
         execute = self._db.execute
-        # One page is what a process leaves that was killed while it made the file.
+        # A process that is killed while it creates the file leaves one page.
         new = os.fstat(self._fd).st_size <= PAGE_SIZE
         if new:
             execute(f"PRAGMA page_size = {PAGE_SIZE}")
         execute("PRAGMA journal_mode = WAL")
-        # Against a power failure too. Checkpoints are made here, right after a write,
-        # so that the log never grows and can be written again in place.
+        # FULL survives a power failure. Checkpoints are made here, right after a write,
+        # so that the log does not grow and is overwritten in place.
         execute("PRAGMA synchronous = FULL")
         execute("PRAGMA wal_autocheckpoint = 0")
-        # Some builds overwrite what is deleted, which takes as much room in the log.
+        # Some builds overwrite deleted rows, which takes as much room in the log.
         execute("PRAGMA secure_delete = FAST")
         execute("PRAGMA temp_store = MEMORY")
         execute("PRAGMA cache_size = -1024")
@@ -178,17 +195,17 @@ class Spool:
             with self.transaction():
                 execute(_SCHEMA)
         if self._db.execute("SELECT 1 FROM batches LIMIT 1").fetchone() or new:
-            self._hold_log()
+            self._allocate_log()
 
-    def _hold_log(self) -> None:
+    def _allocate_log(self) -> None:
         """
-        Give the log its reserve, in which batches can be deleted on a full disk.
+        Allocate the log's reserve: deleting needs room in the log.
         """
-        log = os.open(self.path + "-wal", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        log = _open(self.path + "-wal")
         try:
             _allocate(log, RESERVE)
         except OSError:
-            # A disk that is full already; what is here can be read all the same.
+            # The disk is full already. The batches can still be read.
             pass
         finally:
             os.close(log)
@@ -196,7 +213,7 @@ class Spool:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """
-        All that is done inside happens, or nothing of it.
+        Apply all changes made inside, or none if an exception is raised.
         """
         before = self.rows, self.calls, self.bytes, self.unread, self.unread_calls
         self._db.execute("BEGIN IMMEDIATE")
@@ -212,22 +229,22 @@ class Spool:
 
     def make_room(self, size: int) -> None:
         """
-        See that the disk has room for more batches, before they are in the log: what
-        is there but does not fit into the file would fill the log's reserve.
+        Allocate room for more batches before they are in the log: batches in the log
+        that do not fit into the file would fill the log's reserve.
 
-        :param size: of all the batches together.
-        :raises OSError: if it has not.
+        :param size: the bytes of all the batches.
+        :raises OSError: if the disk has no room.
         """
         (pages,) = self._db.execute("PRAGMA page_count").fetchone()
         _allocate(self._fd, (pages + 2) * PAGE_SIZE + size + size // 8)
 
-    def add(self, batches: Iterable[Batch]) -> None:
+    def add(self, batches: Iterable[SealedBatch]) -> None:
         """
         Add batches; call it inside a :meth:`transaction`.
         """
         marks = ", ".join("?" * (len(COLUMNS) + 1))
         for batch in batches:
-            # Numbers are never used again, so that the cursor stays right.
+            # Numbers are never used again, so that the cursor stays valid.
             self._last += 1
             self._db.execute(
                 f"INSERT INTO batches VALUES ({marks})", (self._last, *pack(batch))
@@ -247,18 +264,18 @@ class Spool:
         self.calls -= gone * total
         self.bytes -= gone * size
 
-    def oldest_unread(self) -> Row | None:
+    def oldest_unread(self) -> SpoolRow | None:
         """
-        The batch that would be read next.
+        Return the batch that would be read next.
         """
         found = self._db.execute(
             "SELECT seq, created, total, number, size FROM batches WHERE seq > ?"
             " ORDER BY seq LIMIT 1",
             (self.cursor,),
         ).fetchone()
-        return None if found is None else Row(*found)
+        return None if found is None else SpoolRow(*found)
 
-    def skip(self, row: Row) -> None:
+    def skip(self, row: SpoolRow) -> None:
         """
         Remove a batch that was not read; call it inside a :meth:`transaction`.
         """
@@ -266,10 +283,12 @@ class Spool:
         self.unread -= 1
         self.unread_calls -= row.total
 
-    def read(self) -> tuple[Row, Batch | None, bool] | None:
+    def read(self) -> tuple[SpoolRow, SealedBatch | None, bool] | None:
         """
-        The next batch: its row, its content (``None`` if that is damaged), and whether
-        it was marked as sent.
+        Read the next batch.
+
+        :returns: its row, its content (``None`` if that is damaged), and whether it was
+            marked as sent; ``None`` if there is no next batch.
         """
         row = self.oldest_unread()
         if row is None:
@@ -288,7 +307,7 @@ class Spool:
 
     def rewind(self, cursor: int) -> None:
         """
-        Go back to where :attr:`cursor` was.
+        Set :attr:`cursor` back to an earlier value.
         """
         self.cursor = cursor
         self.unread, self.unread_calls = self._db.execute(
@@ -298,7 +317,7 @@ class Spool:
 
     def mark(self, seqs: Iterable[int], sent: bool) -> None:
         """
-        Note which batches may have been sent; call it inside a :meth:`transaction`.
+        Mark batches as possibly sent, or not; call it inside a :meth:`transaction`.
         """
         self._db.executemany(
             "UPDATE batches SET sent = ? WHERE seq = ?", [(sent, seq) for seq in seqs]
@@ -314,10 +333,10 @@ class Spool:
             answer = self._db.execute("PRAGMA quick_check(1)").fetchone()
             if answer != ("ok",):
                 raise Damaged(str(answer[0]))
-            # One bit there, and the columns mean something else.
+            # One wrong bit in the schema, and the columns mean something else.
             schema = self._db.execute("SELECT sql FROM sqlite_master").fetchall()
             if schema != [(_SCHEMA,)]:
-                raise Damaged("the schema is another")
+                raise Damaged("the schema is not the expected one")
             for values in self._db.execute(f"SELECT {', '.join(COLUMNS)} FROM batches"):
                 unpack(values)
         except UNREADABLE as error:
@@ -327,15 +346,23 @@ class Spool:
 
     def close(self) -> None:
         """
-        Close the file, which stays.
+        Close the file without removing it.
         """
         self._db.close()
         os.close(self._fd)
 
 
+def _open(path: str) -> int:
+    flags = os.O_RDWR | os.O_CREAT
+    flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+    return os.open(path, flags, 0o600)
+
+
 def _allocate(fd: int, size: int) -> None:
     """
-    Let a file have at least so many bytes on the disk, where the system can do that.
+    Allocate bytes of the disk to a file, where the system can do that.
+
+    :param size: how many bytes, from the beginning of the file.
     """
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(fd, 0, size)
