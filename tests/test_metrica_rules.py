@@ -192,7 +192,7 @@ class KickTests(MetricaCase):
         self.store.add = lambda batches: Deferred()
         kicks = [metrica.kick() for _ in range(3)]
         failure = self.failureResultOf(metrica.kick(), StoreBusy)
-        self.assertIn("3 already wait", str(failure.value))
+        self.assertIn("3 writes already wait", str(failure.value))
         self.assertEqual((metrica.waiting, metrica.refused), (3, 1))
         for kick in kicks:
             self.assertNoResult(kick)
