@@ -109,6 +109,7 @@ class MigasServer:
     The state of the server.
 
     :ivar old: whether the older ``add_project`` mutation is still answered.
+    :ivar project: the only project that is registered.
     :ivar crumbs: the breadcrumbs taken, flat, in order.
     :ivar questions: the other operations asked, with their arguments.
     :ivar violations: every rule of the protocol that a request broke.
@@ -117,6 +118,7 @@ class MigasServer:
     """
 
     old: bool = False
+    project: str = PROJECT
     crumbs: list[dict[str, Any]] = field(default_factory=list)
     questions: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
@@ -175,7 +177,7 @@ class MigasServer:
         for name in set(body) - _TOP:
             self.violations.append(f"unknown field {name}")
         self._check_texts(body)
-        if body["project"] != PROJECT:
+        if body["project"] != self.project:
             return 400, {"detail": "Project is not registered."}
         self.crumbs.append(crumb)
         return (200 if wait else 202), {"success": True, "message": ""}
@@ -220,7 +222,7 @@ class MigasServer:
 
     def get_usage(self, info: Any, **asked: Any) -> Any:
         self.questions.append(("get_usage", asked))
-        known = asked["project"] == PROJECT
+        known = asked["project"] == self.project
         return {
             "hits": 7 if known else 0,
             "message": "" if known else "Project is not registered.",
@@ -231,7 +233,7 @@ class MigasServer:
     def check_project(self, info: Any, **asked: Any) -> Any:
         self._check_texts(asked)
         self.questions.append(("check_project", asked))
-        known = asked["project"] == PROJECT
+        known = asked["project"] == self.project
         return {
             "success": known,
             "flagged": asked["project_version"] == FLAGGED if known else None,
@@ -243,11 +245,11 @@ class MigasServer:
         self._check_texts(asked)
         inner = {**asked.pop("ctx", {}), **asked.pop("proc", {})}
         self.crumbs.append({**asked, **inner})
-        return {"success": asked["project"] == PROJECT}
+        return {"success": asked["project"] == self.project}
 
     def add_project(self, info: Any, p: dict[str, Any]) -> Any:
         self._check_texts(p)
-        known = p["project"] == PROJECT
+        known = p["project"] == self.project
         if known:
             self.crumbs.append(p)
         return {

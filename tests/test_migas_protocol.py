@@ -315,7 +315,7 @@ class RequestTests(InMemory):
         """A client refuses bad parameters, and says what is wrong."""
         for options, words in [
             ({"endpoint": "ftp://x"}, "https://"),
-            ({"endpoint": "http://u:p@x"}, "no user name"),
+            ({"endpoint": "http://u:p@x"}, "a user name"),
             ({"user_id": "me"}, "user_id: must be a UUID"),
             ({"session_id": "x"}, "session_id: must be a UUID"),
             ({"user_type": "vip"}, "general, dev, ci"),

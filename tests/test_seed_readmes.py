@@ -2,8 +2,8 @@
 The examples in the READMEs of the four packages that this one continues, with its own
 calls: txStatHat 0.2, python-stathat, staste and migas-py.
 
-Their lines are as they were, but for the import, ``yield`` (a Deferred's result), and
-the name of the store or the server. What the READMEs show as results is compared.
+Their lines are as they were, but for the import, ``yield`` (a Deferred's result), the
+name of the store or the server, and a person's address. What the READMEs show as results is compared.
 """
 
 from __future__ import annotations
@@ -295,7 +295,7 @@ class MigasPyTests(TestCase):
     """migas-py (github.com/nipreps/migas-py): the examples of its README."""
 
     def setUp(self) -> None:
-        server = MigasServer(old=True)
+        server = MigasServer(old=True, project="mgxd/migas-py")
         self.agent = RequestTraversalAgent(server.resource)
         self.addCleanup(migas.setup, "nothing is set up")
 
@@ -308,7 +308,7 @@ class MigasPyTests(TestCase):
             reactor=Clock(),
             environ={"HOME": self.mktemp()},
         )
-        called = migas.add_project("owner/repo", "0.0.1")
+        called = migas.add_project("mgxd/migas-py", "0.0.1")
         self.agent.flush()
         self.assertEqual(
             (yield called),
@@ -320,7 +320,7 @@ class MigasPyTests(TestCase):
                 "success": True,
             },
         )
-        called = migas.get_usage("owner/repo", "2022-07-01")
+        called = migas.get_usage("mgxd/migas-py", "2022-07-01")
         self.agent.flush()
         self.assertEqual(
             (yield called),

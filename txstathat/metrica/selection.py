@@ -341,8 +341,8 @@ class Selection:
             return list(axis.choices)
         path: tuple[str, ...] = ()
         if isinstance(axis, HierarchicalAxis):
-            chosen = self._choices.get(word) if below is None else below or None
-            path = () if chosen is None else tuple(axis.encode(chosen))
+            chosen = self._choices.get(word, ()) if below is None else below
+            path = () if chosen in ((), []) else tuple(axis.encode(chosen))
         seen = await self._reader.choices(choice_group(word, path))
         texts = axis.sort([json.loads(text) for text in seen])
         if isinstance(axis, HierarchicalAxis):
