@@ -161,6 +161,13 @@ class FakeStatHatTests(SynchronousTestCase):
         )
         self.assertIn(b"canary-key", request.body)
         self.assertNotIn("canary", repr(request))
+        self.assertEqual(repr(fake), "<FakeStatHat with 1 points of 1 requests>")
+
+    def test_memory_says_what_it_is(self) -> None:
+        """The repr of a MemoryStatHat has the number of its points."""
+        stats = MemoryStatHat()
+        self.successResultOf(stats.count("a"))
+        self.assertEqual(repr(stats), "<MemoryStatHat with 1 points>")
 
     def test_many_calls_at_once(self) -> None:
         """Thousands of calls need no reactor either."""

@@ -64,6 +64,9 @@ class MemoryStatHat(Wrappable):
         self._ignore_errors = ignore_errors
         self.points: list[Point] = []
 
+    def __repr__(self) -> str:
+        return f"<MemoryStatHat with {len(self.points)} points>"
+
     @property
     def counts(self) -> dict[str, Amount]:
         """
@@ -212,6 +215,12 @@ class FakeStatHat:
         self._troubles: deque[_Trouble] = deque()
         self.points: list[Point] = []
         self.requests: list[ReceivedRequest] = []
+
+    def __repr__(self) -> str:
+        return (
+            f"<FakeStatHat with {len(self.points)} points "
+            f"of {len(self.requests)} requests>"
+        )
 
     @property
     def agent(self) -> HTTPAgent:
