@@ -1,7 +1,7 @@
 """
 Clients for scripts and threads without a reactor: a call waits for its answer.
 
-They are the clients of :mod:`txstathat`, on a reactor of their own in a daemon thread.
+They are the clients of ``txstathat``, on a reactor of their own in a daemon thread.
 The thread starts with the first call that needs it. The program's own reactor, if it
 has one, is neither installed nor used.
 """

@@ -53,7 +53,7 @@ class StatHatService(QueuedFromThreads, Service):
     ``async with``, which starts and stops it. Points can be recorded before that. A
     service cannot be started again after ``stopService``.
 
-    Other threads count with what :meth:`from_threads` returns.
+    Other threads count with what :meth:`~txstathat.delivery.service.StatHatService.from_threads` returns.
 
     A service belongs to one process. In a child that is forked after the start, nothing
     is recorded: see :doc:`pre-fork`.
@@ -158,7 +158,7 @@ class StatHatService(QueuedFromThreads, Service):
 
         :param stat: the counter's name; its key with the Classic API.
         :param count: how much to add: a finite number; see
-            :func:`~txstathat.points.plain_amount` for the types.
+            :func:`~txstathat.points.model.plain_amount` for the types.
         :param t: when it happened: Unix seconds or an aware datetime.
         :param ignore_errors: ``False`` makes the Deferred fail where it would fire
             with ``False``.

@@ -36,7 +36,7 @@ def open_store(
     - ``redis://host:6379/0``, ``rediss://…`` (TLS), ``unix:///run/redis.sock``,
       ``redis+cluster://…``, ``rediss+cluster://…``, ``redis+sentinel://…`` and
       ``rediss+sentinel://…`` are Redis or Valkey servers; see
-      :mod:`txstathat.stores.redis` for the form of these URLs.
+      ``txstathat.stores.redis`` for the form of these URLs.
 
     :param url: the URL of the store.
     :param reactor: runs the threads of the store, and closes the store at shutdown,

@@ -138,7 +138,7 @@ class Keys:
     @property
     def readers(self) -> list[str]:
         """
-        The :func:`hash_key` of each access token.
+        The ``hash_key`` of each access token.
         """
         return [id for id, key in self._keys.items() if key.kind == "access"]
 
