@@ -53,7 +53,7 @@ class StatHatService(QueuedFromThreads, Service):
     ``async with``, which starts and stops it. Points can be recorded before that. A
     service cannot be started again after ``stopService``.
 
-    Other threads count with what :meth:`~txstathat.delivery.service.StatHatService.from_threads` returns.
+    Other threads count with what ``from_threads()`` returns.
 
     A service belongs to one process. In a child that is forked after the start, nothing
     is recorded: see :doc:`pre-fork`.
