@@ -45,7 +45,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def types(session: nox.Session) -> None:
-    """Strict types; and as programs see them, by mypy without its plugin and pyright."""
+    """Strict types; as programs see them too: mypy without its plugin, and pyright."""
     session.install("-e", ".[all,lint]")
     session.run("mypy")
     cases = ("tests/typing_program.py", "tests/typing_cases.py")

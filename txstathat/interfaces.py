@@ -1,10 +1,10 @@
 """
 The interfaces between the parts of the package, and to programs that use it.
 
-Annotate with the protocols :class:`IStatHat` and :class:`IKick`: type checkers accept each
-object with these methods. Programs that use :mod:`zope.interface` declare and ask for the
-interfaces of the same methods, :class:`IStatHatProvider` and :class:`IKickProvider`, whose
-methods have no ``self``, as is the custom there.
+Annotate with the protocols :class:`IStatHat` and :class:`IKick`: type checkers accept
+each object with these methods. Programs that use :mod:`zope.interface` declare and ask
+for the interfaces of the same methods, :class:`IStatHatProvider` and
+:class:`IKickProvider`, whose methods have no ``self``, as is the custom there.
 """
 # mypy: disable-error-code="misc"
 
@@ -147,8 +147,8 @@ class IKickProvider(Interface):
 
 class HTTPAgent(Protocol):
     """
-    The methods of :class:`twisted.web.iweb.IAgent`, which all agents of Twisted and treq
-    have.
+    The methods of :class:`twisted.web.iweb.IAgent`, which all agents of Twisted and
+    treq have.
     """
 
     def request(
