@@ -288,6 +288,16 @@ class ServerTests(TestCase):
             yield deferLater(reactor, 0.02)
 
     @inlineCallbacks
+    def test_an_idle_connection_has_a_timer_with_a_name(self) -> Any:
+        """What trial shows of a client that a test leaves open names the package."""
+        server = TroubleServer()
+        self.addCleanup(lambda: ensureDeferred(server.stop()))
+        yield self.client(server.url).count("a")
+        timers = list(map(str, reactor.getDelayedCalls()))
+        (timer,) = (each for each in timers if "_removeConnection" in each)
+        self.assertIn("close_idle_txstathat_connection", timer)
+
+    @inlineCallbacks
     def test_connections_are_no_news(self) -> Any:
         """Nothing above debug level is logged for a connection."""
         with logged() as log:

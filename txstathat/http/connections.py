@@ -16,7 +16,9 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
+    IDelayedCall,
     IHostnameResolver,
+    IReactorTime,
     IStreamClientEndpoint,
 )
 from twisted.web.client import (
@@ -58,13 +60,37 @@ MAX_HOSTS = 16
 MAX_HEADERS = 65_536
 
 
+def close_idle_txstathat_connection(close: Callable[..., object], *args: Any) -> None:
+    """
+    Close an idle connection. Trial shows the name of this function when a test leaves a
+    client open.
+    """
+    close(*args)
+
+
+class _PoolClock:
+    """
+    The clock of a pool: its timers have a name that says where they come from.
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+
+    def callLater(
+        self, delay: float, close: Callable[..., object], *args: Any
+    ) -> IDelayedCall:
+        return self._clock.callLater(
+            delay, close_idle_txstathat_connection, close, *args
+        )
+
+
 class _Pool(HTTPConnectionPool):
     """
     A pool that hands out no stale connection.
     """
 
-    def __init__(self, reactor: Any, connections: OpenConnections) -> None:
-        super().__init__(reactor, persistent=True)
+    def __init__(self, clock: IReactorTime, connections: OpenConnections) -> None:
+        super().__init__(_PoolClock(clock), persistent=True)
         self._open_connections = connections
 
     def getConnection(self, key: Hashable, endpoint: IStreamClientEndpoint) -> Any:
