@@ -107,7 +107,7 @@ class ShellTests(TestCase):
         kept = self.home / ".config" / "migas" / "user_id"
         self.assertIn(f"user_id: {kept.read_text()} - to count", out)
         code, out, err = yield self.migas("forget")
-        self.assertEqual((code, out), (0, "The user id is gone.\n"))
+        self.assertEqual((code, out), (0, "Removed the user id.\n"))
         self.assertFalse(kept.exists())
         code, out, err = yield self.migas("forget")
         self.assertEqual((code, out), (0, "There was no user id to remove.\n"))
