@@ -104,7 +104,7 @@ class ImportCase(ShellCase):
     def front(self, told: Callable[[], object], trouble: float) -> str:
         """Another way in, which has trouble; its URL."""
         moody = Moody(self.parts.root, random.Random(5))
-        moody.told, moody.trouble = told, trouble
+        moody.on_request, moody.trouble = told, trouble
         port = reactor.listenTCP(
             0, CollectorSite(moody, reactor), interface="127.0.0.1"
         )

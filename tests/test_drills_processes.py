@@ -41,6 +41,8 @@ class ProcessDrills(ChildrenTestCase):
 
         async def check() -> None:
             for queued in many:
+                # What a busy machine takes for a process that has nothing to wait for.
+                overhead = 0.0
                 for how in ("fine", "hung", "refusing"):
                     self.front.hangs = how == "hung"
                     if how == "refusing":
@@ -64,7 +66,9 @@ class ProcessDrills(ChildrenTestCase):
                     await child.ended
                     took = time.monotonic() - before
                     health = child.health
-                    self.assertLessEqual(took, limit + 0.5, (queued, how))
+                    self.assertLessEqual(took, limit + 0.5 + overhead, (queued, how))
+                    if how == "fine":
+                        overhead = took
                     self.assertEqual(health["recorded"], queued)
                     self.assertEqual(health["dropped"], {})
                     self.assertEqual(health["delivered"] + health["pending"], queued)
