@@ -4,6 +4,7 @@ Delivery on devices with a clock that is wrong, and is put right.
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from typing import Any
@@ -192,7 +193,7 @@ class ClockDrills(ChildrenTestCase):
 
         async def check() -> None:
             total = recovered = 0
-            for number in range(20 if FULL else 2):
+            for number in range(10 if FULL else 2):
                 # Busy, or cutting connections, as long as a child lives.
                 self.front.trouble = 1.0
                 child = self.spawn(
@@ -209,10 +210,12 @@ class ClockDrills(ChildrenTestCase):
                 total += child.health["recorded"]
                 recovered += child.health["recovered"]
             self.front.trouble = 0.0
-            health = await self.drain()
-            self.assertGreater(recovered + health["recovered"], 0)
-            self.assertEqual(health["dropped"], {})
-            self.assertEqual(health["pending"], 0)
+            # One process adopts only some files at a time.
+            while os.listdir(self.spool):
+                health = await self.drain()
+                self.assertEqual(health["dropped"], {})
+                recovered += health["recovered"]
+            self.assertGreater(recovered, 0)
             points = self.received.totals["v"].points + self.sum("n")
             self.assertEqual(points, total)
             report(

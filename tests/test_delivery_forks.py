@@ -63,7 +63,7 @@ class ForkDrills(ChildrenTestCase):
         """What was counted before a fork is delivered once, by the process that did."""
 
         async def check() -> None:
-            rounds = 50 if FULL else 1
+            rounds = 10 if FULL else 1
             for _ in range(rounds):
                 for spool in (None, self.spool):
                     out, _ = await self.fork(

@@ -56,7 +56,7 @@ class AccountTests(FolderTestCase):
 
     def test_40_each_key_has_its_own(self) -> None:
         """What a service left is sent with its own key only, and nothing is lost."""
-        rounds = 100 if FULL else 2
+        rounds = 40 if FULL else 2
         for number in range(rounds):
             for name in self.clients:
                 self.leave(name, number + 1)
