@@ -51,7 +51,7 @@ class Usage:
 
 class _Filter:
     """
-    Remembers numbers in little memory. It takes a few new ones for known.
+    Remembers numbers in little memory. A few new numbers count as known.
     """
 
     def __init__(self) -> None:
