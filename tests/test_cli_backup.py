@@ -74,14 +74,14 @@ class BackupTests(ServiceCase):
     def test_restore(self) -> Any:
         """A running collector refuses it; a stopped one then has what the backup has."""
         yield self.start()
-        yield self.parts.archive.keep(batch(Count("a", 2)))
+        yield self.parts.archive.add(batch(Count("a", 2)))
         path = Path(self.path).absolute()
         # Four slashes, as SQLAlchemy's users write an absolute path.
         store = f"sqlite:///{path}"
         copy = str(Path(self.mktemp()).absolute())
         _, err, status = yield self.run_backup(store, copy)
         self.assertEqual((err, status), (b"", 0))
-        yield self.parts.archive.keep(batch(Count("a", 3)))
+        yield self.parts.archive.add(batch(Count("a", 3)))
         out, err, status = yield self.run_backup(store, copy, "restore")
         self.assertEqual((out, status), (b"", 1))
         self.assertIn(b"a program uses the store", err)

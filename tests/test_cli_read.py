@@ -5,11 +5,13 @@ The commands that read, as a shell sees them, against a collector.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from txstathat import Count, Value, txStatHat
-from txstathat.cli.output import SPARK_WIDTH, sparkline, visible
+from txstathat.cli.output import SPARK_WIDTH, show_rows, sparkline, visible
 from txstathat.collector.service import CollectorService
 
 ROOT = Path(__file__).parent.parent
@@ -348,6 +350,12 @@ class OutputTests(SynchronousTestCase):
     """
     What eyes see.
     """
+
+    def test_csv(self) -> None:
+        """CSV has no formulas and no control characters; numbers stay as they are."""
+        with redirect_stdout(io.StringIO()) as out:
+            show_rows("csv", ["name", "sum"], [["=cmd()", -1], ["a\x1b[2J\n", None]])
+        self.assertEqual(out.getvalue(), "name,sum\n'=cmd(),-1\na\ufffd[2J\ufffd,\n")
 
     def test_sparkline(self) -> None:
         """From the smallest to the largest; a gap is a gap; many share bars."""

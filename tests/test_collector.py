@@ -19,9 +19,11 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.web.client import Agent, readBody
 
 from tests.stores import NOW
 from tests.support import logged, reactor
+from txstathat import StatHatAPIError, txStatHat
 from txstathat.collector.archive.stats import Total
 from txstathat.collector.auth.keys import Keys
 from txstathat.collector.auth.throttle import (
@@ -388,7 +390,8 @@ class IngestResourceTests(SynchronousTestCase):
         )
         status, answer = self.ask("POST", "/c", {**form, "key": "another"})
         self.assertEqual(
-            (status, answer["msg"]), (403, "this stat key is not known here")
+            (status, answer["msg"]),
+            (403, "invalid keys: this stat key is not known here"),
         )
 
     def test_answer_to_json(self) -> None:
@@ -728,6 +731,44 @@ class SocketTests(TestCase):
 
         return ensureDeferred(check())
 
+    def test_statuses_of_stathat(self) -> Any:
+        """
+        With stathat_statuses a refused point has HTTP status 200, and its status in the
+        JSON; an unknown path and an accepted point are answered as ever.
+        """
+        self.fake = FakeStatHat(lambda api, key: key == "k")
+
+        async def check() -> None:
+            for inside in (False, True):
+                site = CollectorSite(
+                    self.fake.resource, reactor, stathat_statuses=inside
+                )
+                site.noisy = False
+                port = reactor.listenTCP(0, site, interface="127.0.0.1")
+                self.addCleanup(port.stopListening)
+                url = f"http://127.0.0.1:{port.getHost().port}"
+                agent = Agent(reactor)
+                for path, http, status, words in (
+                    ("/ez?ezkey=k&stat=a&count=1", 200, 200, "ok"),
+                    ("/ez?ezkey=x&stat=a&count=1", 403, 403, "invalid keys"),
+                    ("/c?ukey=x&key=a&count=1", 403, 403, "invalid keys"),
+                    ("/ez?ezkey=k&stat=a&count=x", 400, 400, "count"),
+                    ("/nope", 404, 404, "post to"),
+                ):
+                    response = await agent.request(b"GET", (url + path).encode())
+                    answer = json.loads(await readBody(response))
+                    expected = 200 if inside and http in (400, 403) else http
+                    self.assertEqual(response.code, expected, path)
+                    self.assertEqual(answer["status"], status)
+                    self.assertIn(words, answer["msg"])
+                client = txStatHat("x", url=url, ignore_errors=False)
+                self.addCleanup(client.close)
+                error = await self.assertFailure(client.count("a"), StatHatAPIError)
+                self.assertEqual(error.status, 403)
+                self.assertIn("invalid keys", error.msg)
+
+        return ensureDeferred(check())
+
     def test_headers_of_any_bytes(self) -> Any:
         """A header that is not text is refused or ignored, and no error is logged."""
 
@@ -767,6 +808,6 @@ class SocketTests(TestCase):
             form = b"ezkey=k&stat=a&count=1"
             request = b"POST /ez HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b"
             await self._exchange((request % (len(form), form)) * 50)
-            self.assertGreater(self.fake.totals["a"].sum, 0)
+            self.assertGreater(self.fake.summaries["a"].sum, 0)
 
         return ensureDeferred(check())

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import random
+import secrets
 import shutil
 import signal
 import sqlite3
@@ -114,11 +115,24 @@ class RestoreTests(StoreFiles, SynchronousTestCase):
             self.assertEqual(self.rows(path), self.rows(backup))
             self.assertEqual(os.path.getsize(path), os.path.getsize(backup))
 
+    def test_page_size(self) -> None:
+        """A backup may have another page size than the store, and the log of the store."""
+        path, backup = self.make(k=1), self.make(k=2)
+        self.crash(path)
+        with closing(sqlite3.connect(backup)) as db:
+            db.execute("PRAGMA journal_mode = DELETE")
+            db.execute("PRAGMA page_size = 8192")
+            db.execute("VACUUM")
+        self.assertIsNone(restore_store(f"sqlite:{path}", backup))
+        self.assertEqual(self.rows(path), self.rows(backup))
+
     def test_refused(self) -> None:
         """What is not a whole backup is refused with words; the store is as before."""
         path, whole = self.make(k=1), self.make(**{f"k{n}": n for n in range(999)})
         before = self.contents(path)
-        torn, foreign, newer, text = (self.mktemp() for _ in range(4))
+        torn, foreign, newer, text, holed = (self.mktemp() for _ in range(5))
+        data = Path(whole).read_bytes()
+        Path(holed).write_bytes(data[:-8192] + bytes(4096) + data[-4096:])
         Path(torn).write_bytes(Path(whole).read_bytes()[:20_000])
         Path(text).write_text("no store\n" * 1000)
         with closing(sqlite3.connect(foreign)) as db:
@@ -128,6 +142,7 @@ class RestoreTests(StoreFiles, SynchronousTestCase):
             db.execute("PRAGMA user_version = 99")
         for file, kind, words in (
             (torn, StoreError, "is damaged"),
+            (holed, StoreError, "is damaged"),
             (text, StoreError, "is damaged: file is not a database"),
             (foreign, StoreError, "not a store of txStatHat"),
             (newer, StoreTooNew, "version 99"),
@@ -234,6 +249,19 @@ class PlantedTests(StoreFiles, TestCase):
         self.assertEqual(victim.read_text(), "precious")
         self.assertFalse((folder / "missing").exists())
         self.assertEqual(list(folder.glob("*.*.unfinished")), [])
+
+    def test_guessed_name(self) -> None:
+        """Not even a file with the right temporary name is written to."""
+        self.patch(secrets, "token_hex", lambda size: "guessed")
+        path, victim = self.mktemp(), Path(self.mktemp())
+        victim.write_text("precious")
+        planted = Path(f"{path}.guessed.unfinished")
+        for plant in (planted.hardlink_to, planted.symlink_to):
+            plant(victim.absolute())
+            with self.assertRaises(OSError), new_file(path) as unfinished:
+                Path(unfinished).write_text("ours")
+            self.assertEqual(victim.read_text(), "precious")
+            planted.unlink()
 
     def test_appears_meanwhile(self) -> None:
         """A file that appears while the copy is being written is not replaced."""

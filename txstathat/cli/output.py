@@ -17,6 +17,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from txstathat.points.spreadsheet import safe_cell
+
 __all__ = [
     "SPARK_WIDTH",
     "format_options",
@@ -128,7 +130,7 @@ def show_rows(
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows(rows)
+        writer.writerows(map(safe_cell, row) for row in rows)
         click.echo(text.getvalue(), nl=False)
     else:
         cells = [*(rows if as_table is None else as_table)]

@@ -34,10 +34,13 @@ from txstathat.client.outcome import (
     outcome_of_reply,
 )
 from txstathat.client.payload import Payload, numbered_ids
+from txstathat.client.threads import installed_reactor
+from txstathat.client.wrappable import QueuedFromThreads
 from txstathat.errors import InvalidPoint, StatHatBusy
+from txstathat.http.closing import AsyncClosing
 from txstathat.http.exchange import Transport
 from txstathat.http.responses import Reply
-from txstathat.interfaces import IStatHat
+from txstathat.interfaces import IStatHatProvider
 from txstathat.points.batch_id import check_batch_id
 from txstathat.points.model import (
     Amount,
@@ -57,8 +60,8 @@ __all__ = ["BaseClient"]
 _FINGERPRINT_ROUNDS = 10_000
 
 
-@implementer(IStatHat)
-class BaseClient:
+@implementer(IStatHatProvider)
+class BaseClient(AsyncClosing, QueuedFromThreads):
     """
     A client without an encoding of points.
 
@@ -106,7 +109,7 @@ class BaseClient:
 
         :param stat: the counter's name; its key with the Classic API.
         :param count: how much to add: a finite number that
-            :func:`~txstathat.points.plain_amount` accepts.
+            :func:`~txstathat.points.model.plain_amount` accepts.
         :param t: when it happened: Unix seconds or an aware datetime; by default the
             time at which StatHat receives it.
         :param ignore_errors: overrides the client's setting for this call.
@@ -288,7 +291,11 @@ class BaseClient:
             open; it does not fail. Calls made after this fail with
             :class:`~txstathat.errors.StatHatClosed`.
         """
+        self._end_from_threads()
         return self._transport.close()
+
+    def _find_reactor(self) -> Any:
+        return self._transport.given_reactor or installed_reactor()
 
     def _bad_stat(self, points: list[Point]) -> object:
         """

@@ -171,6 +171,8 @@ class CollectorService(Service):
     :param access_log: whether requests are logged, without the secrets in them.
     :param proxies: how many reverse proxies in front are trusted to name the client in
         ``X-Forwarded-For``. If there are fewer, clients can forge their addresses.
+    :param stathat_statuses: whether refused points have HTTP status 200, and their
+        status only in the JSON, as StatHat answered: for clients that read only that.
     :param webhooks: the URL or URLs to which notices of alerts can be posted, by
         default to the first one. An alert can name another URL at the origin of any.
     :param first_keys: called with the first keys, if the store had none: each under
@@ -192,6 +194,7 @@ class CollectorService(Service):
         max_connections: int = MAX_CONNECTIONS,
         access_log: bool = False,
         proxies: int = 0,
+        stathat_statuses: bool = False,
         webhooks: str | Sequence[str] = (),
         first_keys: Callable[[dict[str, str]], None] | None = None,
         reactor: IStoreReactor | None = None,
@@ -202,6 +205,7 @@ class CollectorService(Service):
         self._max_connections = max_connections
         self._access_log = access_log
         self._proxies = proxies
+        self._stathat_statuses = stathat_statuses
         urls = [webhooks] if isinstance(webhooks, str) else webhooks
         self._webhooks = tuple(map(check_webhook, urls))
         self._first_keys = first_keys
@@ -299,6 +303,7 @@ class CollectorService(Service):
             access_log=self._access_log,
             metrics=parts.metrics,
             proxies=self._proxies,
+            stathat_statuses=self._stathat_statuses,
         )
         site.noisy = False  # the port logs that it starts
         for text, endpoint in endpoints:

@@ -62,6 +62,12 @@ __all__ = ["serve"]
     help="How many proxies in front are trusted to name the client (X-Forwarded-For).",
 )
 @click.option(
+    "--stathat-statuses",
+    is_flag=True,
+    help="Answer refused points with HTTP status 200, and their status in the JSON "
+    "only, as StatHat did.",
+)
+@click.option(
     "--webhooks",
     default="",
     metavar="FILE",
@@ -80,6 +86,7 @@ def serve(
     keep: tuple[str, ...],
     access_log: bool,
     proxies: int,
+    stathat_statuses: bool,
     webhooks: str,
     write_settings: bool,
 ) -> None:
@@ -112,6 +119,7 @@ def serve(
             retention=retention,
             access_log=access_log,
             proxies=proxies,
+            stathat_statuses=stathat_statuses,
             webhooks=urls,
             first_keys=first_keys,
             reactor=reactor,

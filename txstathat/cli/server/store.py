@@ -25,8 +25,8 @@ store_option = click.option(
     show_default=True,
     metavar="URL",
     help="Where the collector stores everything (or TXSTATHAT_STORE): "
-    "sqlite:///path, redis://…, redis+cluster://…; for serve also memory:, which is "
-    "lost when it stops.",
+    "sqlite:///path, redis://…, redis+sentinel://…, redis+cluster://…; for serve also "
+    "memory:, which is lost when it stops.",
 )
 
 

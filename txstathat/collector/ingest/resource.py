@@ -13,6 +13,8 @@ from typing import Protocol
 from urllib.parse import unquote_plus
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+from twisted.web.http import BAD_REQUEST, FORBIDDEN, OK
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
@@ -38,6 +40,10 @@ _PARSE_FIRST = 1024
 #: By how many seconds the collector's clock can be behind the sender's without being
 #: doubted.
 CLOCK_DIFFERENCE = 3600.0
+
+
+# RFC 6585; Twisted has no name for it.
+_TOO_MANY_REQUESTS = 429
 
 
 class KeyChecker(Protocol):
@@ -107,6 +113,20 @@ class _Posts(AsyncResource):
         self._keys = keys
         self._throttle = throttle
         self._metrics = metrics
+
+    def failed(self, request: Request, failure: Failure) -> bytes | Failure:
+        """
+        Refuse the request. If the site's ``stathat_statuses`` is true, what the sender
+        did wrong has HTTP status 200, and its status only in the JSON, as with StatHat.
+        """
+        body = super().failed(request, failure)
+        if getattr(request.site, "stathat_statuses", False) and request.code in (
+            BAD_REQUEST,
+            FORBIDDEN,
+            _TOO_MANY_REQUESTS,
+        ):
+            request.setResponseCode(OK)
+        return body
 
     async def respond(self, request: Request) -> bytes:
         metrics = self._metrics
