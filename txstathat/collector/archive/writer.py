@@ -112,6 +112,8 @@ class PointWriter:
             added = result.outcome is WriteOutcome.ADDED
         finally:
             self._cardinality.settled(reservation, added)
+        # Otherwise the next write would wait for that.
+        await self._allowances.saved_for(sender)
         return result
 
     def _write(self, requests: list[PendingWrite]) -> Deferred[list[WriteResult]]:
