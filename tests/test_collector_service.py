@@ -679,7 +679,7 @@ class SiteTests(SynchronousTestCase):
             channel = self.connect()
             channel.dataReceived(b"%b /ez?%b HTTP/1.1\r\n\r\n" % (method, form))
             self.assertIn(b'"status": 200', channel.transport.value())
-        self.assertEqual(self.fake.totals["a b"].points, 5)
+        self.assertEqual(self.fake.summaries["a b"].points, 5)
 
     def test_other_forms(self) -> None:
         """A form that is posted to any other path is parsed for its resource."""
