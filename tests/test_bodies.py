@@ -170,6 +170,7 @@ class RequestTests(SynchronousTestCase):
         cut = [transport for transport in waiting if transport.value()]
         self.assertEqual(len(cut), 1)
         self.assertTrue(cut[0].value().startswith(b"HTTP/1.1 503 "))
+        self.assertIn(b"\r\nRetry-After: 1\r\n", cut[0].value())
         self.assertTrue(cut[0].disconnecting)
         channel, transport = self.connect("192.0.2.2")
         channel.dataReceived(head + b" " * 950_000)

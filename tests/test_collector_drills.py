@@ -54,6 +54,9 @@ class Server:
     :param options: more of its command line's.
     """
 
+    #: What runs as ``txstathat``.
+    program: tuple[str, ...] = (sys.executable, "-m", "txstathat")
+
     def __init__(self, store: str, *options: str) -> None:
         self.store = store
         self.options = options
@@ -67,7 +70,7 @@ class Server:
         began = time.monotonic()
         self.process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "txstathat", "serve", "--store", self.store),
+                *(*self.program, "serve", "--store", self.store),
                 *("--listen", f"tcp:{self.port}:interface=127.0.0.1"),
                 *self.options,
             ],
@@ -155,6 +158,39 @@ class Server:
             assert status, "an honest client was cut"
             time.sleep(0.005)
         return sorted(took)
+
+
+#: Runs ``txstathat`` with a wall clock that is off by the seconds in a file.
+SHIFTED = """
+import sys, time
+path, real = sys.argv.pop(1), time.time
+def shifted():
+    with open(path) as file:
+        return real() + float(file.read() or 0)
+time.time = shifted
+from txstathat.cli import main
+main()
+"""
+
+
+class ShiftedServer(Server):
+    """
+    A server with a wall clock that can be set.
+
+    :param offset: the path of a file, which has the seconds by which it is off.
+    """
+
+    def __init__(self, store: str, offset: Path) -> None:
+        self.offset = offset
+        self.set_clock(0)
+        self.program = (sys.executable, "-c", SHIFTED, str(offset))
+        super().__init__(store)
+
+    def set_clock(self, seconds: float) -> None:
+        """Set the wall clock, relative to the right time."""
+        new = self.offset.with_suffix(".new")
+        new.write_text(str(seconds))
+        new.replace(self.offset)
 
 
 def p99(sorted_times: list[float]) -> float:
@@ -279,6 +315,46 @@ class CrashDrills(DrillCase):
             self.assertEqual(self.server.post(stats, id), 200)
         whole = len(done) + len(refused)
         self.assertEqual(self.server.sums(), dict.fromkeys(stats, whole))
+
+    def test_31_clock(self) -> None:
+        """After its clock is set back it refuses revoked keys, and loses no points."""
+        server = ShiftedServer(
+            f"sqlite://{Path(self.mktemp()).absolute()}", Path(self.mktemp()).absolute()
+        )
+        self.addCleanup(server.kill)
+        right, accepted = server.keys["EZ key"], 0
+        command = (sys.executable, "-m", "txstathat", "keys")
+        for step in (-3600, 3600) if FULL else (-3600,):
+            server.set_clock(0)
+            added = subprocess.check_output(
+                [*command, "add", "ez", f"key {step}", "--store", server.store],
+                text=True,
+                cwd=ROOT,
+            )
+            server.keys["EZ key"] = added.partition(": ")[2].strip()
+            self.assertEqual(server.post(["a"]), 200)
+            accepted += 1
+            server.set_clock(step)
+            subprocess.check_call(
+                [*command, "revoke", f"key {step}", "--store", server.store],
+                stdout=subprocess.DEVNULL,
+                cwd=ROOT,
+            )
+            revoked = time.monotonic()
+            while (status := server.post(["a"])) == 200:
+                accepted += 1
+                self.assertLess(time.monotonic() - revoked, 8)
+                time.sleep(0.1)
+            self.assertEqual(status, 403)
+            took = time.monotonic() - revoked
+            self.say(f"clock {step:+} s: refused after {took:.1f} s")
+        server.keys["EZ key"] = right
+        server.set_clock(-3 * 86_400)
+        now = int(time.time())
+        self.assertEqual(server.post(["a"], "id", t=now), 503)
+        server.set_clock(0)
+        self.assertEqual(server.post(["a"], "id", t=now), 200)
+        self.assertEqual(server.sums(), {"a": accepted + 1})
 
     def test_32_disk_full(self) -> None:
         """/healthz and a line on standard error name a full disk, and its relief."""

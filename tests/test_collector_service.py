@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import shlex
 import shutil
 import signal
@@ -678,7 +679,7 @@ class SiteTests(SynchronousTestCase):
             channel = self.connect()
             channel.dataReceived(b"%b /ez?%b HTTP/1.1\r\n\r\n" % (method, form))
             self.assertIn(b'"status": 200', channel.transport.value())
-        self.assertEqual(self.fake.totals["a b"].points, 5)
+        self.assertEqual(self.fake.summaries["a b"].points, 5)
 
     def test_other_forms(self) -> None:
         """A form that is posted to any other path is parsed for its resource."""
@@ -886,3 +887,15 @@ class SiteTests(SynchronousTestCase):
         """There are never more connections than the process can open files."""
         site = self.make(self.fake.resource, max_connections=10**9)
         self.assertLess(site.max_connections, 10**9)
+
+    def test_open_files_are_counted(self) -> None:
+        """Each file that the process has open leaves room for one connection less."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        limit = len(os.listdir("/dev/fd")) + 400
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        before = self.make(self.fake.resource, max_connections=10**9)
+        for _ in range(50):
+            self.addCleanup(os.close, os.open(os.devnull, os.O_RDONLY))
+        after = self.make(self.fake.resource, max_connections=10**9)
+        self.assertEqual(after.max_connections, before.max_connections - 50)

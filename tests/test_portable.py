@@ -461,7 +461,7 @@ class AcrossStoresTests(TestCase):
         yield Deferred.fromCoroutine(archive.create("empty", "value"))
         first = yield self.contents(archive)
         cells = self.cells(hosts[0])
-        self.assertGreater(len(cells), 600)
+        self.assertGreater(len(cells), 400)
         for old, new in pairwise(hosts):
             with open_dump(old.url(), old.clock.seconds) as dump:
                 lines = list(dump_lines(dump))

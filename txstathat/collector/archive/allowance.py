@@ -51,7 +51,7 @@ class Usage:
 
 class _Filter:
     """
-    Remembers numbers in little memory. It takes a few new ones for known.
+    Remembers numbers in little memory. A few new numbers count as known.
     """
 
     def __init__(self) -> None:
@@ -92,6 +92,8 @@ class Allowances:
         self._filters: OrderedDict[str, _Filter] = OrderedDict()
         self._day = 0
         self._saving: Deferred[None] | None = None
+        # Who waits until the counts of a key are saved.
+        self._waiters: dict[str, list[Deferred[None]]] = {}
 
     async def load(self, sender: str) -> None:
         """
@@ -167,6 +169,23 @@ class Allowances:
         self._saving.chainDeferred(waiting)
         return waiting
 
+    def saved_for(self, sender: str) -> Deferred[None]:
+        """
+        Wait until the counts of a key are saved, or could not be saved.
+
+        :param sender: identifies the key.
+        :returns: a new Deferred, which fires with ``None``; it does not fail.
+        """
+        if self._saving is None or sender not in self._pending:
+            return succeed(None)
+        waiting: Deferred[None] = Deferred()
+        self._waiters.setdefault(sender, []).append(waiting)
+        return waiting
+
+    def _fire(self, waiters: list[Deferred[None]]) -> None:
+        for one in waiters:
+            one.callback(None)
+
     def _today(self) -> int:
         today = int(self._store.clock.seconds()) // _DAY
         if today != self._day:
@@ -185,11 +204,22 @@ class Allowances:
             self._log.debug("cannot save allowances: {error}", error=str(error))
         finally:
             saving, self._saving = self._saving, None
+            left, self._waiters = self._waiters, {}
+            for waiters in left.values():
+                self._fire(waiters)
             if saving is not None:
                 saving.callback(None)
 
     async def _save_one(self, sender: str) -> None:
         while sender in self._pending:
+            waiters = self._waiters.pop(sender, [])
+            try:
+                await self._save_pending(sender)
+            finally:
+                self._fire(waiters)
+
+    async def _save_pending(self, sender: str) -> None:
+        while True:
             was = await self._store.record(_RECORDS, sender)
             pending = self._pending.get(sender)
             if pending is None:
@@ -207,6 +237,7 @@ class Allowances:
                 pending.past -= past
                 if not (pending.stats or pending.past):
                     del self._pending[sender]
+            return
 
 
 def _read(text: str | None, today: int) -> Usage:

@@ -37,7 +37,7 @@ _SECONDS = {
     "hour": 3600,
     "minute": 60,
 }
-# The clocks of several collectors can differ by so many seconds.
+# By how many seconds the clocks of several collectors can differ.
 _MARGIN = 3600.0
 
 

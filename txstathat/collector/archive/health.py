@@ -25,8 +25,8 @@ _RECORDS, _ID = "health", "probe"
 
 class StoreHealth:
     """
-    Knows whether the store can be written. It is asked by ``/healthz``, and told of
-    each write. When the answer changes, that is logged.
+    Knows whether the store can be written, from the results of writes and from probes.
+    A change is logged.
 
     :param store: the store.
     :param timers: provides the time between probes.

@@ -39,7 +39,7 @@ class PointWriter:
     :param retention: the scales to store, coarsest first, and for how many seconds.
     :param cardinality: limits the number of new stats.
     :param allowances: limits the time buckets of the past.
-    :param health: is told of each write.
+    :param health: notes the result of each write.
 
     :ivar batcher: combines requests into few writes.
     :ivar waiting_points: the number of points that wait to be written.
@@ -112,6 +112,8 @@ class PointWriter:
             added = result.outcome is WriteOutcome.ADDED
         finally:
             self._cardinality.settled(reservation, added)
+        # Otherwise the next write would wait for that.
+        await self._allowances.saved_for(sender)
         return result
 
     def _write(self, requests: list[PendingWrite]) -> Deferred[list[WriteResult]]:

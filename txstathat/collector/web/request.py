@@ -16,7 +16,7 @@ from zope.interface import implementer
 from txstathat.collector.addresses import network_of
 from txstathat.collector.limits import MAX_BODY, MAX_FORM, PATHS
 from txstathat.collector.web.bodies import Body
-from txstathat.collector.web.resources import address_of, answer
+from txstathat.collector.web.resources import RETRY_AFTER, address_of, answer
 
 __all__ = [
     "KEY_PREFIX",
@@ -223,6 +223,8 @@ class CappedRequest(Request):
             b"Content-Length": b"%d" % len(content),
             b"Connection": b"close",
         }
+        if status == 503:
+            lines[b"Retry-After"] = b"%d" % RETRY_AFTER
         self.channel.transport.write(
             b"HTTP/1.1 %d %b\r\n%b\r\n%b"
             % (

@@ -20,6 +20,7 @@ from txstathat.errors import StoreBusy, StoreError
 from txstathat.web import CoroutineResource
 
 __all__ = [
+    "RETRY_AFTER",
     "AsyncResource",
     "Branch",
     "NotFound",
