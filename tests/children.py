@@ -74,6 +74,7 @@ class Moody(Resource):
     A server with random trouble: busy, or closing the connection before or after it
     takes the points.
 
+    :ivar hangs: whether requests get no answer.
     :ivar on_request: called for each request, before it is answered.
     """
 
@@ -82,6 +83,7 @@ class Moody(Resource):
         self.front = front
         self.draw = draw
         self.trouble = 0.0
+        self.hangs = False
         #: The ids of the batches that were taken.
         self.ids: set[str | None] = set()
         self.on_request: Callable[[], object] = lambda: None
@@ -100,6 +102,8 @@ class _Mood(Resource):
         self._child = child
 
     def render(self, request: Any) -> Any:
+        if self._moody.hangs:
+            return NOT_DONE_YET
         luck, trouble = self._moody.draw.random(), self._moody.trouble
         if luck < trouble / 3:
             request.setResponseCode(503)
@@ -144,7 +148,7 @@ class ChildrenTestCase(TestCase):
         self.url = f"http://127.0.0.1:{self.number}"
 
     def sum(self, stat: str) -> Any:
-        total = self.received.totals.get(stat)
+        total = self.received.summaries.get(stat)
         return 0 if total is None else total.sum
 
     def spawn(
@@ -181,8 +185,8 @@ class ChildrenTestCase(TestCase):
     async def wait(self, seconds: float) -> None:
         await deferLater(reactor, seconds, lambda: None)
 
-    async def drain(self) -> dict[str, Any]:
-        child = self.spawn("drain")
+    async def drain(self, **config: Any) -> dict[str, Any]:
+        child = self.spawn("drain", **config)
         await child.ended
         self.assertEqual(child.status.exitCode, 0, child.err.decode())
         self.assertNotIn(b"Traceback", child.err)

@@ -132,7 +132,7 @@ class MemoryServer:
         """
         What was accepted, summed by stat.
         """
-        return {name: total.sum for name, total in self.fake.totals.items()}
+        return {name: total.sum for name, total in self.fake.summaries.items()}
 
 
 class _Content:

@@ -77,7 +77,7 @@ class ImportTests(VirtualCase):
                 with self.rows.row(api, answer):
                     self.begin(**options)
                     self.server.always(answer)
-                    self.told: list[int] = []
+                    self.reports: list[int] = []
                     folder = Path(self.new_folder())
                     folder.mkdir()
                     self.file = folder / "past"
@@ -90,7 +90,7 @@ class ImportTests(VirtualCase):
         """All is there once, and the import says so."""
         self.assertEqual(self.server.totals, api.totals)
         self.assertEqual(len(self.server.ledger), len(api.points))
-        self.assertEqual(sum(self.told), len(api.points))
+        self.assertEqual(sum(self.reports), len(api.points))
 
     def test_taken(self) -> None:
         """What is taken is sent once, also when the import runs again."""
@@ -111,7 +111,7 @@ class ImportTests(VirtualCase):
 
         def check(api: Api, answer: Answer) -> None:
             self.assertIsInstance(self.send(), RequestFailed)
-            self.assertEqual(self.told, [])
+            self.assertEqual(self.reports, [])
             self.assertEqual(self.server.totals, {})
             self.server.always(OK)
             self.assertIsNone(self.send())
@@ -150,7 +150,7 @@ class ImportTests(VirtualCase):
         def check(api: Api, answer: Answer) -> None:
             self.server.always(replace(answer, takes=True))
             self.assertIsInstance(self.send(), RequestFailed)
-            self.assertEqual(self.told, [])
+            self.assertEqual(self.reports, [])
             self.assertEqual(len(self.server.arrivals), 1)
             self.assertEqual(self.server.totals, api.totals)
             journal = ImportProgress.read(self.progress)

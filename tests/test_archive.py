@@ -4,6 +4,8 @@ The archive: what is kept of stats, and what is told of them.
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Awaitable
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -19,13 +21,16 @@ from twisted.internet.task import Clock, LoopingCall
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.stores import NOW, ClusterHost, MemoryHost, RedisHost, SqliteHost
+from tests.support import logged
 from txstathat import Count, Value
+from txstathat.collector.archive import allowance
 from txstathat.collector.archive import archive as archives
 from txstathat.collector.archive import cardinality as cardinality
 from txstathat.collector.archive.all_time import INTERVALS
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.commit import FINISH_SECONDS
 from txstathat.collector.archive.delta import BatchDelta
+from txstathat.collector.archive.health import FAILURE_SECONDS, PROBE_SECONDS
 from txstathat.collector.archive.series import Plan
 from txstathat.collector.archive.stats import (
     EVERYTHING,
@@ -38,7 +43,7 @@ from txstathat.collector.archive.stats import (
 )
 from txstathat.collector.archive.trash import TRASH_SECONDS
 from txstathat.collector.archive.writer import MAX_WAITING_POINTS
-from txstathat.collector.errors import Refusal
+from txstathat.collector.errors import PointAhead, Refusal
 from txstathat.collector.ingest.parse import PostedBatch
 from txstathat.errors import (
     InvalidPoint,
@@ -173,6 +178,45 @@ class KeepTests(ArchiveCase):
         self.assertEqual(sum(value for _, value in self.points("a", "60y1y")), 7)
         self.assertIn("day ahead", self.refused(Count("a", 1, START + 2 * DAY)))
 
+    def test_a_clock_that_is_behind(self) -> None:
+        """While its clock is behind the newest receipt, it asks for points later."""
+        now = self.clock.seconds()
+        self.keep(Count("a"), Count("b"))
+        behind = Clock()
+        behind.advance(now - 3 * DAY)
+        self.store.clock = behind
+        for archive in (self.archive, Archive(self.store)):
+            failed = archive.add(batch(Count("a"), Count("b", 1, START)))
+            refusal = self.failureResultOf(failed, Refusal).value
+            self.assertEqual((refusal.status, refusal.retry_after), (503, 60))
+            self.assertIn("clock of this collector may be wrong", refusal.msg)
+            # No clock is right for this one.
+            failed = archive.add(batch(Count("b", 1, START + 2 * DAY)))
+            refusal = self.failureResultOf(failed, PointAhead).value
+            self.assertEqual((refusal.status, refusal.number), (400, 0))
+        self.assertEqual(self.now(self.archive.totals())["a"].points, 1)
+        behind.advance(3 * DAY)
+        self.keep(Count("a"), Count("b", 1, START))
+
+    def test_the_newest_receipt_is_read_once(self) -> None:
+        """Many points ahead of the clock do not read all receipts each time."""
+        self.keep(Count("a"))
+        reads: list[Any] = []
+        read = self.store.read
+        self.store.read = lambda keys: reads.append(keys) or read(keys)
+        for _ in range(5):
+            self.assertIn("day ahead", self.refused(Count("a", 1, START + 2 * DAY)))
+        self.assertEqual(len(reads), 1)
+
+    def test_receipts_ahead_of_now(self) -> None:
+        """A receipt that was noted while the clock was ahead counts as one of now."""
+        self.clock.advance(30 * DAY)
+        self.keep(Count("a"))
+        self.store.clock = right = Clock()
+        right.advance(NOW)
+        stat = self.stat("a")
+        self.assertEqual((stat.created_at, stat.received_at), (NOW, NOW))
+
     def test_new_stats_are_limited(self) -> None:
         """So many in all, and so many in a day for each key; old ones go on."""
         self.patch(cardinality, "MAX_NEW_STATS", 3)
@@ -184,6 +228,68 @@ class KeepTests(ArchiveCase):
         self.assertIn("there are 4 stats", self.refused(Count("e"), Count("f")))
         self.keep(Count("e"), Count("a"))
         self.assertEqual(self.now(self.archive.totals())["a"].sum, 2)
+
+    def test_the_limit_of_new_stats_outlasts_a_restart(self) -> None:
+        """What a key has created today counts in every collector, until tomorrow."""
+        self.patch(cardinality, "MAX_NEW_STATS", 3)
+        other = Archive(self.store)
+        self.keep(Count("a"), Count("b"))
+        self.now(self.archive.settled())
+        self.successResultOf(other.add(batch(Count("c"))))
+        self.now(other.settled())
+        self.archive = Archive(self.store)
+        self.assertIn("3 new stats today", self.refused(Count("d")))
+        self.keep(Count("d"), key="other")
+        self.clock.advance(DAY)
+        self.keep(*[Count(f"e{number}") for number in range(3)])
+        self.assertIn("3 new stats today", self.refused(Count("f")))
+
+    def test_allowances_while_the_store_fails(self) -> None:
+        """What could not be saved is saved with the next change."""
+        put = self.store.put_record
+        self.store.put_record = lambda *args, **more: fail(StoreUnavailable("away"))
+        self.keep(Count("a"))
+        self.store.put_record = put
+        self.keep(Count("b"))
+        self.now(self.archive.settled())
+        (text,) = self.successResultOf(self.store.records("allowance")).values()
+        self.assertEqual(json.loads(text), [int(NOW) // DAY, 2, 0])
+
+    def test_the_past_takes_little_room(self) -> None:
+        """Detail that is too old to be read is not stored: 44 years are 650 cells."""
+        ages = range(0, 44 * 365 * DAY, 4 * DAY + 60)
+        old = batch(*[Count("a", 1, START - age) for age in ages])
+        self.assertTrue(self.successResultOf(self.archive.add(old)))
+        amounts = BatchDelta(old.points, NOW).amounts(RETENTION)
+        scales = Counter(
+            bucket.scale for one in amounts.increments for bucket in one.buckets
+        )
+        self.assertLessEqual(scales["month"], 530)
+        self.assertLessEqual(scales["day"], 102)
+        self.assertLessEqual(scales["hour"], 10)
+        self.assertEqual(scales["minute"], 1)
+        self.assertEqual(
+            sum(value for _, value in self.points("a", "60y1y")), len(ages)
+        )
+
+    def test_points_of_the_past_are_limited(self) -> None:
+        """A key can add so many old buckets in a day; repetitions count once."""
+        self.patch(allowance, "MAX_PAST", 30)
+        old = [Count("a", 1, START - (20 + day) * DAY) for day in range(20)]
+        for _ in range(3):
+            self.keep(*old)
+        self.keep(*[Count("b", 1, START - (20 + day) * DAY) for day in range(10)])
+        self.now(self.archive.settled())
+        for archive in (self.archive, Archive(self.store)):
+            self.archive = archive
+            self.assertIn(
+                "30 is the limit", self.refused(Count("c", 1, START - 99 * DAY))
+            )
+        # Others, and points that may have waited for a delivery, are accepted.
+        self.keep(Count("c", 1, START - 99 * DAY), key="other")
+        self.keep(*[Count("d", 1, START - hour * 3600) for hour in range(8 * 24)])
+        self.clock.advance(DAY)
+        self.keep(Count("c", 1, START - 98 * DAY))
 
     def test_what_was_not_written_uses_no_room(self) -> None:
         """What comes with refused points, or in vain, leaves no name behind."""
@@ -201,7 +307,7 @@ class KeepTests(ArchiveCase):
             self.keep(Count(f"honest {number}"))
         self.assertIn("there are 5 stats", self.refused(Count("one more")))
         self.archive = Archive(self.store, max_stats=6)
-        self.keep(Count("one more"))
+        self.keep(Count("one more"), key="other")
 
     def test_places_are_held_while_they_are_written(self) -> None:
         """New stats under way have their places, once for all that bring them."""
@@ -338,6 +444,25 @@ class KeepTests(ArchiveCase):
         self.clock.pump([0.1] * 20)
         self.failureResultOf(waiting, StoreUnavailable)
         self.assertEqual(self.archive._writer.waiting_points, 0)
+
+    def test_a_batch_that_exactly_fills_the_room(self) -> None:
+        """A batch of either API that takes up exactly what is left is accepted."""
+        self.patch(cardinality, "MAX_NEW_STATS", 3)
+        self.archive = Archive(self.store, max_stats=3)
+        self.keep(Count("a"), Count("b"))
+        classic = PostedBatch(
+            "classic", "u", [("count", "c", 1, None)], False, None, b""
+        )
+        self.assertTrue(self.successResultOf(self.archive.add(classic)))
+        self.assertIn("there are 3 stats", self.refused(Count("d")))
+        held: list[Deferred[Any]] = []
+        self.archive.batcher._write = lambda batches: (
+            held.append(Deferred()) or held[-1]
+        )
+        self.archive.add(batch(*[Count("a")] * (MAX_WAITING_POINTS - 1)))
+        last = self.archive.add(classic)
+        self.assertNoResult(last)
+        self.failureResultOf(self.archive.add(classic), StoreBusy)
 
     def test_waiting_batches_are_one_write(self) -> None:
         """What comes during a write is the next one, all of it."""
@@ -632,7 +757,7 @@ class DataTests(ArchiveCase):
         (series,) = self.now(self.archive.data([stat], "3d5m"))
         self.assertEqual(series.whole, 71)
 
-    @settings(max_examples=30)
+    @settings(max_examples=30, deadline=None)
     @given(
         st.lists(
             st.tuples(st.sampled_from([1, 2, 3, 5, None]), st.integers(1, 7)),
@@ -740,7 +865,7 @@ class DataTests(ArchiveCase):
             wanted = Timeframe(Span(steps * finer.number, finer.unit), finer)
             self.fails(archive.data([stat], wanted), Refusal)
 
-    @settings(max_examples=40)
+    @settings(max_examples=40, deadline=None)
     @given(
         st.lists(
             st.tuples(
@@ -788,6 +913,65 @@ class DataTests(ArchiveCase):
         for found in (total, total2):
             off = abs(Fraction(found) - exact)
             self.assertLessEqual(off, room + Fraction(ulp(float(exact))) / 2)
+
+
+class HealthTests(ArchiveCase):
+    """
+    Whether the store can be written.
+    """
+
+    def break_writes(self) -> None:
+        error = StoreUnavailable("SQLite: database or disk is full")
+        self.works = self.store.add, self.store.put_record
+        self.store.add = self.store.put_record = lambda *args, **more: fail(error)
+
+    def repair(self) -> None:
+        self.store.add, self.store.put_record = self.works
+
+    def test_probe(self) -> None:
+        """A check writes; many checks share a write; it finds that writes fail."""
+        writes: list[Any] = []
+        put = self.store.put_record
+        self.store.put_record = lambda *args, **more: (
+            writes.append(args) or put(*args, **more)
+        )
+        for _ in range(5):
+            self.now(self.archive.health.check())
+        self.assertEqual(len(writes), 1)
+        self.break_writes()
+        self.clock.advance(PROBE_SECONDS)
+        with logged() as log:
+            for _ in range(5):
+                error = self.fails(self.archive.health.check(), StoreUnavailable)
+        self.assertIn("disk is full", str(error))
+        self.assertEqual(
+            log.at_level("warn"),
+            ["the store cannot be written: SQLite: database or disk is full"],
+        )
+        self.repair()
+        with logged() as log:
+            self.clock.advance(FAILURE_SECONDS)
+            self.now(self.archive.health.check())
+        self.assertEqual(log.at_level("warn"), ["the store can be written again"])
+
+    def test_failed_points(self) -> None:
+        """A failed write of points counts for a while, though a probe succeeds."""
+        self.now(self.archive.health.check())
+        self.break_writes()
+        failed = self.archive.add(batch(Count("a")))
+        self.failureResultOf(failed, StoreUnavailable)
+        self.repair()
+        self.fails(self.archive.health.check(), StoreUnavailable)
+        self.clock.advance(PROBE_SECONDS)
+        self.fails(self.archive.health.check(), StoreUnavailable)
+        self.clock.advance(FAILURE_SECONDS - PROBE_SECONDS)
+        self.now(self.archive.health.check())
+        # Written points count at once.
+        self.break_writes()
+        self.failureResultOf(self.archive.add(batch(Count("a"))), StoreUnavailable)
+        self.repair()
+        self.keep(Count("a"))
+        self.now(self.archive.health.check())
 
 
 class TrashTests(ArchiveCase):

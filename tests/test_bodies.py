@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.stores import NOW
 from txstathat.collector.auth.keys import Keys
+from txstathat.collector.metrics import CollectorMetrics
 from txstathat.collector.service import build_collector
 from txstathat.collector.web.bodies import Body, BodyBudget
 from txstathat.collector.web.site import BODY_SECONDS, HEADER_SECONDS, CollectorSite
@@ -27,7 +28,8 @@ class BudgetTests(SynchronousTestCase):
     """
 
     def setUp(self) -> None:
-        self.budget = BodyBudget(800)
+        self.metrics = CollectorMetrics()
+        self.budget = BodyBudget(800, self.metrics)
         self.cut: list[str] = []
 
     def body(self, name: str, size: int, address: str = "a") -> Body:
@@ -89,10 +91,12 @@ class BudgetTests(SynchronousTestCase):
         second = self.body("second", 95)
         self.budget.trust(second)
         self.budget.release(second)
-        self.assertEqual((self.budget.used, self.cut, self.budget.cut), (0, [], 0))
+        self.assertEqual(
+            (self.budget.used, self.cut, self.metrics.bodies_cut), (0, [], 0)
+        )
         self.body("third", 101)
         self.assertEqual((self.budget.used, self.cut), (0, ["third"]))
-        self.assertEqual(self.budget.cut, 1)
+        self.assertEqual(self.metrics.bodies_cut, 1)
 
 
 class RequestTests(SynchronousTestCase):

@@ -365,7 +365,7 @@ class ServerTests(SynchronousTestCase):
                 link = server.stdout.readline().split()[-1]
                 self.assertEqual(link.rpartition("/")[0], f"{url}/sign-in")
                 with urlopen(link, timeout=120) as page:
-                    self.assertIn(b"This link signs you in, once.", page.read())
+                    self.assertIn(b"This link works once.", page.read())
                 sent = subprocess.run(
                     [*command, "count", "signups", "42"],
                     env={**environ, "TXSTATHAT_EZKEY": keys["EZ key"]}

@@ -240,3 +240,18 @@ class TimeSignalTests(SynchronousTestCase):
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=300)
         self.assertEqual(process.returncode, 128 + signal.SIGTERM)
+
+    def test_signal_at_the_start(self) -> None:
+        """A SIGTERM that arrives as soon as the command runs reaches it too."""
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "txstathat", "time", "--name", "job"),
+                *("--ezkey", "k", "--url", "http://127.0.0.1:1"),
+                *("sh", "-c", "kill -TERM $PPID; exec sleep 600"),
+            ],
+            stderr=subprocess.PIPE,
+            cwd=ROOT,
+        )
+        self.addCleanup(process.kill)
+        process.communicate(timeout=300)
+        self.assertEqual(process.returncode, 128 + signal.SIGTERM)

@@ -221,7 +221,7 @@ class SavedTests(SavedCase):
             status, out, err = await self.run_import()
             self.assertEqual((status, err), (0, ""))
             self.assertIn("1,510 points were accepted.\n", out)
-            self.assertIn("saved as an average over a step of time", out)
+            self.assertIn("Each saved average over a step of time", out)
             expected = {
                 "page views": Total("count", 1_500, sum(range(1_500))),
                 "load": Total("value", 10, 45),
@@ -278,7 +278,7 @@ class SavedTests(SavedCase):
                     process.kill()
                     del kill_at[0]
 
-            url = self.front(seen, 0.2)
+            url = self.troubled_url(seen, 0.2)
             statuses: list[int] = []
             while not statuses or statuses[-1]:
                 process = self.spawn(url)
@@ -311,7 +311,7 @@ class SavedTests(SavedCase):
             save(self.file, {"a.csv": good.replace(",x,0", f",x,{draw.random()}")})
             status, out, err = await self.run_import()
             self.assertEqual((status, out), (1, ""))
-            self.assertIn("points that were sent have changed", err)
+            self.assertIn("points that were already sent have changed", err)
             self.assertEqual(
                 await self.parts.archive.totals(), {"a": Total("value", 10, 20)}
             )

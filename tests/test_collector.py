@@ -5,6 +5,7 @@ Which requests with points the collector accepts, and how it refuses others.
 from __future__ import annotations
 
 import json
+from email.utils import formatdate
 from typing import Any
 from urllib.parse import urlencode
 
@@ -18,9 +19,11 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.web.client import Agent, readBody
 
 from tests.stores import NOW
 from tests.support import logged, reactor
+from txstathat import StatHatAPIError, txStatHat
 from txstathat.collector.archive.stats import Total
 from txstathat.collector.auth.keys import Keys
 from txstathat.collector.auth.throttle import (
@@ -387,7 +390,8 @@ class IngestResourceTests(SynchronousTestCase):
         )
         status, answer = self.ask("POST", "/c", {**form, "key": "another"})
         self.assertEqual(
-            (status, answer["msg"]), (403, "this stat key is not known here")
+            (status, answer["msg"]),
+            (403, "invalid keys: this stat key is not known here"),
         )
 
     def test_answer_to_json(self) -> None:
@@ -396,6 +400,50 @@ class IngestResourceTests(SynchronousTestCase):
         body = '{"ezkey": "%s", "data": [%s]}' % (self.here.ez, points)
         answer = self.ask("POST", "/ez", body.encode(), Content_Type="application/json")
         self.assertEqual(answer, (200, {"status": 200, "msg": "ok", "multiple": 2}))
+
+    def test_digest_of_the_query(self) -> None:
+        """A GET with the same id and another query is a conflict."""
+        query = {"ezkey": self.here.ez, "stat": "a", "count": "1"}
+        for count, status in (("1", 200), ("1", 200), ("2", 409)):
+            path = f"/ez?{urlencode({**query, 'count': count})}"
+            self.assertEqual(self.ask("GET", path, Idempotency_Key="x")[0], status)
+        self.assertEqual(self.here.totals["a"], Total("count", 1, 1))
+
+    def test_a_time_ahead(self) -> None:
+        """A point with a bad time is named by its index in the list, ~ names or not."""
+        ahead = int(NOW) + 10 * 86_400
+        points = (
+            '{"stat":"a~b,c","count":1},{"stat":"d","count":1},'
+            '{"stat":"e~f,g","count":1,"t":%d}' % ahead
+        )
+        body = '{"ezkey": "%s", "data": [%s]}' % (self.here.ez, points)
+        for date in (None, "", "Tue, 13 May 2014 16:53:20 GMT", "nonsense"):
+            headers = {} if date is None else {"Date": date}
+            status, answer = self.ask(
+                "POST",
+                "/ez",
+                body.encode(),
+                Content_Type="application/json",
+                **headers,
+            )
+            self.assertEqual(status, 400)
+            self.assertTrue(answer["msg"].startswith("data[2]: t: 'e f' has the time"))
+        self.assertEqual(self.here.totals, {})
+
+    def test_the_clock_of_the_sender(self) -> None:
+        """If the sender's clock is far ahead too, it is asked to send again later."""
+        ahead = int(NOW) + 3 * 86_400
+        form = {"ezkey": self.here.ez, "stat": "a", "count": "1", "t": str(ahead)}
+        for at, status in (
+            (ahead, 503),
+            (ahead - 86_300, 503),
+            (ahead - 86_500, 400),
+            (int(NOW) + 3500, 400),
+        ):
+            date = formatdate(at, usegmt=True)
+            found, answer = self.ask("POST", "/ez", form, Date=date)
+            self.assertEqual(found, status, answer)
+        self.assertEqual(self.here.totals, {})
 
     def test_no_points(self) -> None:
         """An empty list, which Go writes as null, is accepted, and counts nothing."""
@@ -683,6 +731,44 @@ class SocketTests(TestCase):
 
         return ensureDeferred(check())
 
+    def test_statuses_of_stathat(self) -> Any:
+        """
+        With stathat_statuses a refused point has HTTP status 200, and its status in the
+        JSON; an unknown path and an accepted point are answered as ever.
+        """
+        self.fake = FakeStatHat(lambda api, key: key == "k")
+
+        async def check() -> None:
+            for inside in (False, True):
+                site = CollectorSite(
+                    self.fake.resource, reactor, stathat_statuses=inside
+                )
+                site.noisy = False
+                port = reactor.listenTCP(0, site, interface="127.0.0.1")
+                self.addCleanup(port.stopListening)
+                url = f"http://127.0.0.1:{port.getHost().port}"
+                agent = Agent(reactor)
+                for path, http, status, words in (
+                    ("/ez?ezkey=k&stat=a&count=1", 200, 200, "ok"),
+                    ("/ez?ezkey=x&stat=a&count=1", 403, 403, "invalid keys"),
+                    ("/c?ukey=x&key=a&count=1", 403, 403, "invalid keys"),
+                    ("/ez?ezkey=k&stat=a&count=x", 400, 400, "count"),
+                    ("/nope", 404, 404, "post to"),
+                ):
+                    response = await agent.request(b"GET", (url + path).encode())
+                    answer = json.loads(await readBody(response))
+                    expected = 200 if inside and http in (400, 403) else http
+                    self.assertEqual(response.code, expected, path)
+                    self.assertEqual(answer["status"], status)
+                    self.assertIn(words, answer["msg"])
+                client = txStatHat("x", url=url, ignore_errors=False)
+                self.addCleanup(client.close)
+                error = await self.assertFailure(client.count("a"), StatHatAPIError)
+                self.assertEqual(error.status, 403)
+                self.assertIn("invalid keys", error.msg)
+
+        return ensureDeferred(check())
+
     def test_headers_of_any_bytes(self) -> Any:
         """A header that is not text is refused or ignored, and no error is logged."""
 
@@ -722,6 +808,6 @@ class SocketTests(TestCase):
             form = b"ezkey=k&stat=a&count=1"
             request = b"POST /ez HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b"
             await self._exchange((request % (len(form), form)) * 50)
-            self.assertGreater(self.fake.totals["a"].sum, 0)
+            self.assertGreater(self.fake.summaries["a"].sum, 0)
 
         return ensureDeferred(check())

@@ -280,6 +280,45 @@ class CrashDrills(DrillCase):
         whole = len(done) + len(refused)
         self.assertEqual(self.server.sums(), dict.fromkeys(stats, whole))
 
+    def test_32_disk_full(self) -> None:
+        """/healthz and a line on standard error name a full disk, and its relief."""
+        self.assertEqual(self.server.post(["a"]), 200)
+        self.assertEqual(self.server.ask("GET", "/healthz")[0], 200)
+        pid = self.server.process.pid
+        before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, before[1]))
+        began = time.monotonic()
+        wait_until(lambda: self.server.ask("GET", "/healthz")[0] == 503)
+        self.assertLess(time.monotonic() - began, 5)
+        _, answer = self.server.ask("GET", "/healthz")
+        self.assertIn("the store cannot be written: SQLite: ", answer["msg"])
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+        relief = time.monotonic()
+        wait_until(lambda: self.server.ask("GET", "/healthz")[0] == 200)
+        self.assertLess(time.monotonic() - relief, 5)
+        logged = self.server.kill()
+        self.assertEqual(logged.count("the store cannot be written: SQLite: "), 1)
+        self.assertEqual(logged.count("the store can be written again"), 1)
+        self.assertNotIn("Traceback", logged)
+
+    def test_32_damaged(self) -> None:
+        """A damaged file is found at the start, which fails with words."""
+        for batch in range(5):
+            names = [f"stat {batch} {n}" for n in range(400)]
+            self.assertEqual(self.server.post(names), 200)
+        self.server.kill()
+        with sqlite3.connect(self.path) as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        db.close()
+        size = self.path.stat().st_size
+        with self.path.open("r+b") as file:
+            file.seek(size // 2 // 4096 * 4096)
+            file.write(os.urandom(8 * 4096))
+        with self.assertRaises(AssertionError) as caught:
+            Server(self.server.store)
+        self.assertIn(f"the store {self.path} is damaged", str(caught.exception))
+        self.assertNotIn("Traceback", str(caught.exception))
+
     def test_21_locked(self) -> None:
         """A lock by another process: 503 soon, and the reactor goes on meanwhile."""
         self.assertEqual(self.server.post(["a"]), 200)
@@ -584,6 +623,35 @@ class CrowdDrills(DrillCase):
         self.assertEqual(self.server.post(["a"], t=now + ten_years), 400)
         self.assertEqual(self.server.post(["a"], t=now - ten_years), 200)
         self.assertEqual(self.server.sums(), {"a": 1})
+
+    def test_33_the_far_past(self) -> None:
+        """Random minutes of 50 years on one stat: the store grows by little."""
+        chance = random.Random(33)
+        self.assertEqual(self.server.post(["a"]), 200)
+        before = self.size()
+        end = time.monotonic() + (3600 if FULL else 3)
+        now, posted, statuses = int(time.time()), 0, Counter[int]()
+        while time.monotonic() < end:
+            data = [
+                {"stat": "a", "count": 1, "t": now - 60 * chance.randrange(26_000_000)}
+                for _ in range(2000)
+            ]
+            body = json.dumps({"ezkey": self.server.keys["EZ key"], "data": data})
+            status, _ = self.server.ask(
+                "POST", "/ez", body, Content_Type="application/json"
+            )
+            statuses[status] += 1
+            posted += len(data)
+        grown = self.size() - before
+        self.say(f"{posted:,} points, {dict(statuses)}, {grown / 2**20:+.1f} MiB")
+        self.assertEqual(statuses.keys(), {200})
+        self.assertLess(grown, 4 * 2**20)
+
+    def size(self) -> int:
+        """The size of the store, without what is only in the log."""
+        with contextlib.closing(sqlite3.connect(self.path)) as db:
+            db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        return self.path.stat().st_size
 
 
 class BodyDrills(DrillCase):

@@ -666,7 +666,7 @@ class SiteTests(SynchronousTestCase):
             channel.dataReceived(request[-1:])
             self.clock.advance(IDLE_SECONDS - 1)
         self.assertFalse(channel.transport.disconnecting)
-        self.assertEqual(self.fake.totals["a"].points, 4)
+        self.assertEqual(self.fake.summaries["a"].points, 4)
         self.clock.advance(1)
         self.assertTrue(channel.transport.disconnecting)
         channel.connectionLost(None)

@@ -24,7 +24,7 @@ PAGE = (404, b"<html>Not here</html>", {})
 
 
 def refusal(msg: str = "no", status: int = 400) -> Any:
-    """A refusal as the collector's."""
+    """A refusal such as the collector's."""
     return status, b'{"status": %d, "msg": "%b"}' % (status, msg.encode()), JSON
 
 
@@ -51,7 +51,7 @@ class AnswersTestCase(DeliveryTestCase):
         return super().make(started, **{"max_batch": 1500, **settings})
 
     def count(self, service: StatHatService, stats: int) -> Any:
-        """Count each of so many stats once, and send them."""
+        """Count each of some stats once, and send them."""
         for i in range(stats):
             service.count(f"s{i:03}")
         return service.flush()
@@ -63,7 +63,7 @@ class SearchTests(AnswersTestCase):
     """
 
     def check(self, stats: int, is_bad: Callable[[str], bool], most: int) -> None:
-        """Exactly the bad points are rejected, within so many requests."""
+        """Check that exactly the bad points are rejected, with few enough requests."""
         for spool in (None, self.mktemp()):
             self.server = MemoryServer(self.clock)
             reported: list[str] = []
@@ -136,7 +136,7 @@ class SearchTests(AnswersTestCase):
         self.assertEqual(len(self.server.ids), 3)
 
     def test_named_all(self) -> None:
-        """A server that names one after the other is not asked a thousand times."""
+        """A server that names one point after the other gets few requests."""
         service = self.make()
         self.server.mood = lambda: refusal("data[0]: stat: no")
         result = self.successResultOf(self.count(service, 1000))
@@ -144,7 +144,7 @@ class SearchTests(AnswersTestCase):
         self.assertLessEqual(len(self.server.ids), 40)
 
     def test_named_wrongly(self) -> None:
-        """A point that is named, but taken when sent alone, is not rejected."""
+        """A point that is named, but accepted when sent alone, is not rejected."""
         service = self.make()
         named = [refusal("data[5]: no")]
         self.server.mood = lambda: named.pop() if named else OK
@@ -197,7 +197,7 @@ class SearchTests(AnswersTestCase):
                     self.assertLessEqual(max(self.server.sums.values(), default=0), 1)
 
     def test_stopped_while_searching(self) -> None:
-        """What is not found out before the end is in the spool."""
+        """A search that did not end before the service is in the spool."""
         place = self.mktemp()
         service = self.make(spool=place)
         answers = [refusal(), refusal()]
@@ -233,7 +233,7 @@ class TooLargeTests(AnswersTestCase):
             self.assertEqual(len(self.server.ids), 15)
 
     def test_one_point(self) -> None:
-        """One point is rejected if a StatHat server says so, else it waits."""
+        """One point is rejected if a StatHat server says so; otherwise it waits."""
         service = self.make()
         self.server.mood = lambda: refusal("big", 413)
         self.assertEqual(
@@ -282,7 +282,7 @@ class WaitingTests(AnswersTestCase):
                 self.assertEqual(service.health.lost, 0)
 
     def test_wrong_ez_key(self) -> None:
-        """A refused key blocks everything until it is mended."""
+        """A refused key blocks everything until it is corrected."""
         for answer in (
             refusal("this ezkey is not known here", 403), (401, b"", {}),
             (200, b'{"status": 500, "msg": "no ezkey specified"}', {}),
@@ -350,7 +350,7 @@ class WaitingTests(AnswersTestCase):
             self.assertEqual(service.health.dropped, {"shutdown": 3})
 
     def test_held_batches_are_bounded(self) -> None:
-        """What waits for a stat's key is given up when there is too much of it."""
+        """Batches that wait for a stat's key are dropped when there are too many."""
         self.patch_limit(20)
         service = self.classic()
         self.dislike("bad".__eq__, refusal("invalid keys", 500))
@@ -417,7 +417,7 @@ class UnclearTests(AnswersTestCase):
         self.assertEqual(service.health.dropped, {"ambiguous": 5})
 
     def test_a_clear_answer_ends_it(self) -> None:
-        """When the server says something clear meanwhile, that counts."""
+        """A clear answer to a later attempt counts."""
         service = self.make()
         answers = [OK, UNCLEAR, UNCLEAR]
         self.server.mood = answers.pop
@@ -427,7 +427,7 @@ class UnclearTests(AnswersTestCase):
         self.assertEqual(service.health.dropped, {})
 
     def test_stop_does_not_send_it_again(self) -> None:
-        """The end of the service is no reason to send it sooner."""
+        """The end of the service does not send it sooner."""
         service = self.make()
         self.server.mood = lambda: UNCLEAR
         self.count(service, 1)
@@ -461,7 +461,7 @@ class SuccessTests(AnswersTestCase):
                 self.assertEqual(len(self.server.ids), requests)
 
     def test_not_now_inside(self) -> None:
-        """Busy under StatHat's JSON is tried again, after Retry-After."""
+        """A busy status in StatHat's JSON is retried after Retry-After."""
         service = self.make()
         busy = (503, b'{"status": 503, "msg": "busy"}', {"Retry-After": "30"})
         answers = [OK, busy, (200, b'{"status": 503, "msg": "busy"}', {})]

@@ -326,7 +326,7 @@ class LedgerTests(SynchronousTestCase):
         check()
 
     def test_bounded(self) -> None:
-        """With little room, old age and a failing disk, all that goes is counted."""
+        """With little room, a small max_age and a failing disk, every loss is counted."""
         course = events(
             ("flush",), ("restart",), ("crash",), ("disk", True), ("disk", False)
         )
@@ -406,7 +406,7 @@ class PolicyTests(SynchronousTestCase):
             self.assertLess(abs(delays[tenth * 100] - expected), 5)
 
     def test_decisions(self) -> None:
-        """Each outcome, as the table in the documentation has it."""
+        """Each outcome leads to the action in the documentation's table."""
         error = StatHatAPIError(0, "")
 
         def outcome(verdict: Verdict, status: int | None = 400) -> Outcome:

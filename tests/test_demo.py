@@ -25,7 +25,7 @@ from txstathat.cli.demo.comparison import (
     RecordingStatHat,
     comparison_table,
 )
-from txstathat.interfaces import IStatHat
+from txstathat.interfaces import IStatHatProvider
 from txstathat.testing import MemoryStatHat
 
 ROOT = Path(__file__).parent.parent
@@ -129,7 +129,7 @@ class ComparisonTests(SynchronousTestCase):
         """Every call is recorded, and passed on unchanged."""
         real = MemoryStatHat()
         recorder = RecordingStatHat(real)
-        verifyObject(IStatHat, recorder)
+        verifyObject(IStatHatProvider, recorder)
         self.successResultOf(recorder.count("a", 2, t=60))
         self.successResultOf(recorder.tick("a"))
         self.successResultOf(recorder.value("b", 0.5))

@@ -58,7 +58,7 @@ class KillDrills(ChildrenTestCase):
             log.unlink()
 
     async def settle(self, rounds: int, how: str) -> None:
-        """All that was sealed has arrived once, and little is missing."""
+        """Check that all sealed batches arrived once, and little is missing."""
         self.front.trouble = 0.0
         # One process adopts only some files at a time.
         while [n for n in os.listdir(self.spool) if n.endswith(".sqlite")]:

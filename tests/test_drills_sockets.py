@@ -167,7 +167,7 @@ class SocketDrills(TestCase):
             counting = [ensureDeferred(count(sender)) for sender in range(senders)]
             retries = sum(await gatherResults(counting))
             closed = senders * rounds
-            self.assertEqual(received.totals["a"].sum, senders + closed)
+            self.assertEqual(received.summaries["a"].sum, senders + closed)
             # Each was in vain once: the requests that were cut, and those not even read.
             self.assertGreaterEqual(retries, closed)
             cut = 0
@@ -445,7 +445,7 @@ class SocketDrills(TestCase):
             for agent in agents:
                 await agent.close()
             recorded = sum(service.health.recorded for service in services)
-            totals = received.totals
+            totals = received.summaries
             self.assertEqual(totals["a"].sum + totals["v"].points, recorded)
             while (after := descriptors()) > before:
                 await deferLater(reactor, 0.02, lambda: None)

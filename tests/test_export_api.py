@@ -433,7 +433,7 @@ class CommandLineTests(ApiCase):
             (400, "id: is missing", "text=a"),
             (400, "text: is missing", f"id={id}"),
             (400, "text: must not be empty", f"id={id}&text="),
-            (400, "at most 500 may be", f"id={id}&text={'x' * 501}"),
+            (400, "at most 500 are allowed", f"id={id}&text={'x' * 501}"),
             (400, "control characters", f"id={id}&text=a%0Ab"),
             (400, "'text' is not UTF-8", f"id={id}&text=%ff"),
             (400, "'text' is given twice", f"id={id}&text=a&text=b"),

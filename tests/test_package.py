@@ -5,6 +5,7 @@ The package as a whole: what it exports, needs and does on import.
 from __future__ import annotations
 
 import configparser
+import inspect
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,12 @@ from unittest import SkipTest
 from twisted.trial.unittest import SynchronousTestCase
 
 import txstathat
+from txstathat.interfaces import (
+    IKick,
+    IKickProvider,
+    IStatHat,
+    IStatHatProvider,
+)
 
 ROOT = Path(__file__).parent.parent
 
@@ -44,13 +51,16 @@ class PackageTests(SynchronousTestCase):
         self.assertEqual(
             sorted(txstathat.__all__),
             [
+                "ClientHealth",
                 "Count",
                 "DeliveryHealth",
                 "FlushResult",
+                "IStatHat",
                 "InvalidPoint",
                 "InvalidTimeframe",
                 "NullStatHat",
                 "Outcome",
+                "Stat",
                 "StatHatAPIError",
                 "StatHatBusy",
                 "StatHatClosed",
@@ -58,11 +68,14 @@ class PackageTests(SynchronousTestCase):
                 "StatHatExport",
                 "StatHatService",
                 "Value",
+                "Verdict",
                 "classic_count",
                 "classic_value",
                 "ez_count",
                 "ez_value",
+                "service_from_env",
                 "stathat_from_env",
+                "tee",
                 "txStatHat",
                 "txStatHatApiException",
                 "txStatHatClassic",
@@ -70,6 +83,22 @@ class PackageTests(SynchronousTestCase):
         )
         for name in txstathat.__all__:
             self.assertTrue(hasattr(txstathat, name), name)
+
+    def test_interfaces_agree(self) -> None:
+        """A protocol and its zope interface have the same methods and parameters."""
+        for protocol, interface in (
+            (IStatHat, IStatHatProvider),
+            (IKick, IKickProvider),
+        ):
+            methods = {name for name in vars(protocol) if name[0] != "_"}
+            self.assertEqual(methods, set(interface.names()))
+            for name in methods:
+                _, *parameters = inspect.signature(getattr(protocol, name)).parameters
+                described = interface[name].getSignatureInfo()
+                names = [*described["positional"]]
+                keywords = [each for each in parameters if each not in names]
+                self.assertEqual(parameters[: len(names)], names)
+                self.assertIn(keywords, (["t", "ignore_errors"], ["axes"]))
 
     def test_errors_share_a_base(self) -> None:
         """One except clause catches all of the package's own errors."""
@@ -144,7 +173,9 @@ Twist.main(["twist", "stathat", "--help"])
             ["twisted[tls]", "treq", "pyopenssl", "service-identity"],
         )
         extras = config["options.extras_require"]
+        # Who wants the extension for Scrapy has Scrapy, which is large, already.
         every = {f"%({name})s" for name in extras} - {
+            "%(scrapy)s",
             "%(all)s",
             "%(test)s",
             "%(lint)s",

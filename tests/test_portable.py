@@ -287,7 +287,7 @@ class RoundTripTests(SynchronousTestCase):
         (stat,) = new.now(archive.stats())
         failed = Deferred.fromCoroutine(archive.data([stat], "3d5m"))
         self.assertIn(
-            "are there only since", str(self.failureResultOf(failed, Refusal).value)
+            "are stored only since", str(self.failureResultOf(failed, Refusal).value)
         )
 
     def test_one_moment(self) -> None:

@@ -46,7 +46,7 @@ STEM = f"20200101T000000-x-{CLIENT.fingerprint(b'20200101T000000-x')}"
 
 
 def batch(number: int, points: int = 1, created: float = 1000.0) -> SealedBatch:
-    """A batch of as many points; each is two calls."""
+    """Make a batch of some points; each is two calls."""
     tallies = [(Count(f"stat {number} {i}", i, 5), 2) for i in range(points)]
     (sealed,) = seal_batches(CLIENT, tallies, number, created)
     return sealed
@@ -87,7 +87,7 @@ class FolderTests(FolderTestCase):
     """
 
     def test_round_trip(self) -> None:
-        """What is written is read, in order, once, and goes when it is finished."""
+        """Batches are read in order, once, and removed when they are finished."""
         folder = self.folder()
         batches = [batch(n, points=n) for n in range(1, 6)]
         folder.write([], batches, 1000)
@@ -145,7 +145,7 @@ class FolderTests(FolderTestCase):
         self.assertEqual(os.listdir(self.path), [])
 
     def test_bound(self) -> None:
-        """When there is no room the oldest go, counted, and the files stay in bounds."""
+        """Without room the oldest batches are dropped and counted; files stay in bounds."""
         folder = self.folder(max_bytes=1_000_000)
         written = 0
         for n in range(1, 200):
@@ -169,7 +169,7 @@ class FolderTests(FolderTestCase):
         )
 
     def test_too_large_for_the_bound(self) -> None:
-        """Batches that do not fit at all are given up, not waited for."""
+        """Batches that do not fit at all are dropped at once."""
         folder = self.folder(max_bytes=70_000)
         folder.write([], [batch(n, 500) for n in range(1, 10)], 1000)
         lost = folder.take_dropped()
@@ -178,7 +178,7 @@ class FolderTests(FolderTestCase):
         self.assertEqual(len(lost) + folder.unread, 9)
 
     def test_age(self) -> None:
-        """What is too old goes, and is counted."""
+        """Batches that are too old are dropped and counted."""
         folder = self.folder(max_age=100)
         folder.write([], [batch(1, created=1000), batch(2, created=1090)], 1090)
         folder.write([], [batch(3, created=1150)], 1150)
@@ -188,7 +188,7 @@ class FolderTests(FolderTestCase):
         self.assertEqual([b.number for b in folder.load(9)], [2, 3])
 
     def test_at_most_once(self) -> None:
-        """What another process may have sent is given up; what it had not is sent."""
+        """A batch that another process may have sent is dropped; the others are sent."""
         folder = self.folder(at_most_once=True)
         folder.write([], [batch(n) for n in range(1, 6)], 1000)
         loaded = folder.load(3)
@@ -202,7 +202,7 @@ class FolderTests(FolderTestCase):
         self.assertEqual([(x.calls, x.reason) for x in lost], [(2, "ambiguous")] * 2)
 
     def test_vanished(self) -> None:
-        """A folder that cannot be made is an error each time, until it can."""
+        """A folder that cannot be created is an error each time, until it can."""
         Path(self.path).write_text("in the way")
         folder = self.folder()
         for _ in range(3):
@@ -260,7 +260,7 @@ class SharingTests(FolderTestCase):
         return process
 
     def test_the_living_keep_theirs(self) -> None:
-        """A file that somebody uses is left alone, and adopted when they have died."""
+        """A file of a living process is left alone; that of a dead process is adopted."""
         process = self.holder()
         folder = self.folder()
         self.assertEqual(self.adopt(folder), Adopted())
@@ -284,14 +284,14 @@ class SharingTests(FolderTestCase):
         self.assertEqual(found, [3, 0, 0, 0])
 
     def test_forked_child(self) -> None:
-        """A child that lives on does not keep the lock of its parent."""
+        """A child that outlives its parent does not hold the parent's lock."""
         process = self.holder("fork")
         process.kill()
         process.wait()
         self.assertEqual(self.adopt(self.folder()), Adopted(3, 6, 0))
 
     def test_oldest_first(self) -> None:
-        """What was left is sent before what is new."""
+        """Batches of earlier processes are sent before new ones."""
         first = self.folder()
         first.write([], [batch(1)], 1000)
         first.close()
@@ -446,7 +446,7 @@ class DamageTests(FolderTestCase):
             read_intact_batches(bytes(PAGE_SIZE) + bytes(page))
 
     def test_damaged_in_use(self) -> None:
-        """A file that goes bad while it is used is left for a new one."""
+        """A file that is damaged while it is in use is replaced by a new one."""
         clock = Clock()
         clock.advance(1_000_000)
         server = MemoryServer(clock)
@@ -499,7 +499,7 @@ class ServiceTests(FolderTestCase):
         service.stopService()
 
     def test_restart(self) -> None:
-        """What could not be delivered is delivered by the next process."""
+        """The next process delivers what one could not."""
         self.server.mood = lambda: AWAY
         first = self.service()
         first.startService()
@@ -541,7 +541,7 @@ class ServiceTests(FolderTestCase):
         service.stopService()
 
     def test_memory_while_the_disk_fails(self) -> None:
-        """Without a disk batches stay in memory, are sent, and go there afterwards."""
+        """While the disk fails, batches stay in memory and are sent; later ones are written."""
         Path(self.path).write_text("in the way")
         self.server.mood = lambda: AWAY
         service = self.service()
@@ -567,7 +567,7 @@ class ServiceTests(FolderTestCase):
         run(self.clock, 8)
 
     def test_halves_stay_where_their_whole_was(self) -> None:
-        """A batch of a former process is split in its own file, in one transaction."""
+        """A batch of an earlier process is split in that process's file, at once."""
         self.server.mood = lambda: AWAY
         first = self.service()
         first.startService()

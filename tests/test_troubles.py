@@ -275,8 +275,8 @@ class TroubleTests(TestCase):
             if case.status is not None:
                 self.assertEqual(outcome.value.status, case.status)
                 self.assertIn(case.words, outcome.value.msg)
-        told = [log.text, repr(client), repr(client.health), _everything(outcome)]
-        self.assertNotIn(CANARY, "\n".join(told))
+        texts = [log.text, repr(client), repr(client.health), _everything(outcome)]
+        self.assertNotIn(CANARY, "\n".join(texts))
         if case.error is InvalidPoint:
             self.assertEqual(server.received, b"")
 
@@ -300,7 +300,7 @@ def _add_tests() -> None:
             return ensureDeferred(self._meet(name, tls, ignore))
 
         over = "tls" if tls else "plain"
-        fate = "ignored" if ignore else "told"
+        fate = "ignored" if ignore else "reported"
         what = (
             "fires False" if ignore else f"fails with {TROUBLES[name].error.__name__}"
         )

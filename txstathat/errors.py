@@ -19,6 +19,8 @@ __all__ = [
     "StatHatBusy",
     "StatHatClosed",
     "StatHatError",
+    "StatHatForked",
+    "StatHatNetworkError",
     "StoreBusy",
     "StoreClosed",
     "StoreError",
@@ -154,6 +156,26 @@ class StatHatClosed(StatHatError):
 
     def __init__(self, message: str = "the client is closed") -> None:
         super().__init__(message)
+
+
+class StatHatForked(StatHatError):
+    """
+    A client of :mod:`txstathat.blocking` was used before a fork, and then in the child,
+    where its thread does not run.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the client was used before the process forked, and its thread does not "
+            "run in the child: make a client in each process, after the fork"
+        )
+
+
+class StatHatNetworkError(StatHatError):
+    """
+    What a client of :mod:`txstathat.blocking` raises for trouble with the network, and
+    past the time limit. Its ``__cause__`` is Twisted's own exception.
+    """
 
 
 class StoreError(StatHatError):

@@ -1,23 +1,28 @@
 """
 The interfaces between the parts of the package, and to programs that use it.
 
-Methods here have no ``self``, as is the custom of :mod:`zope.interface`.
+Annotate with the protocols :class:`IStatHat` and :class:`IKick`: type checkers accept
+each object with these methods. Programs that use :mod:`zope.interface` declare and ask
+for the interfaces of the same methods, :class:`IStatHatProvider` and
+:class:`IKickProvider`, whose methods have no ``self``, as is the custom there.
 """
 # mypy: disable-error-code="misc"
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IBodyProducer, IResponse
 from zope.interface import Interface
 
 from txstathat.points.model import Amount, Time
 
-__all__ = ["IKick", "IStatHat"]
+__all__ = ["HTTPAgent", "IKick", "IKickProvider", "IStatHat", "IStatHatProvider"]
 
 
-class IStatHat(Interface):
+class IStatHat(Protocol):
     """
     Something that counts and measures: a client, a service, a fake.
 
@@ -25,6 +30,7 @@ class IStatHat(Interface):
     """
 
     def count(
+        self,
         stat: str,
         count: Amount = 1,
         *,
@@ -44,8 +50,10 @@ class IStatHat(Interface):
             failure. Cancelling it makes it fail with
             :class:`~twisted.internet.defer.CancelledError`.
         """
+        ...
 
     def value(
+        self,
         stat: str,
         value: Amount,
         *,
@@ -55,8 +63,10 @@ class IStatHat(Interface):
         """
         Measure a value; otherwise like :meth:`count`.
         """
+        ...
 
     def tick(
+        self,
         stat: str,
         *,
         t: Time | None = None,
@@ -65,14 +75,53 @@ class IStatHat(Interface):
         """
         Count by one: ``count(stat, 1)``.
         """
+        ...
 
 
-class IKick(Interface):
+class IStatHatProvider(Interface):
+    """
+    :class:`IStatHat` for ``implementer``, ``providedBy`` and ``verifyObject``.
+    """
+
+    def count(
+        stat: str,
+        count: Amount = 1,
+        *,
+        t: Time | None = None,
+        ignore_errors: bool | None = None,
+    ) -> Deferred[bool]:
+        """
+        See :meth:`IStatHat.count`.
+        """
+
+    def value(
+        stat: str,
+        value: Amount,
+        *,
+        t: Time | None = None,
+        ignore_errors: bool | None = None,
+    ) -> Deferred[bool]:
+        """
+        See :meth:`IStatHat.value`.
+        """
+
+    def tick(
+        stat: str,
+        *,
+        t: Time | None = None,
+        ignore_errors: bool | None = None,
+    ) -> Deferred[bool]:
+        """
+        See :meth:`IStatHat.tick`.
+        """
+
+
+class IKick(Protocol):
     """
     Something that registers events along axes, as a Metrica does.
     """
 
-    def kick(value: Amount = 1, date: Any = None, **axes: Any) -> Deferred[Any]:
+    def kick(self, value: Amount = 1, date: Any = None, **axes: Any) -> Deferred[Any]:
         """
         Register one event.
 
@@ -82,3 +131,34 @@ class IKick(Interface):
         :returns: a new Deferred, which fires when the event is in the store, and fails
             if it could not be stored.
         """
+        ...
+
+
+class IKickProvider(Interface):
+    """
+    :class:`IKick` for ``implementer``, ``providedBy`` and ``verifyObject``.
+    """
+
+    def kick(value: Amount = 1, date: Any = None, **axes: Any) -> Deferred[Any]:
+        """
+        See :meth:`IKick.kick`.
+        """
+
+
+class HTTPAgent(Protocol):
+    """
+    The methods of :class:`twisted.web.iweb.IAgent`, which all agents of Twisted and
+    treq have.
+    """
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+    ) -> Deferred[IResponse]:
+        """
+        See :meth:`twisted.web.iweb.IAgent.request`.
+        """
+        ...

@@ -81,7 +81,7 @@ def check(project: str, version: str, endpoint: str) -> None:
 @click.option(
     "--user-type",
     type=click.Choice(CHOICES["user_type"]),
-    help="Exclude developers and tests from the count.",
+    help="Leave developers and automatic runs out of the count.",
 )
 @endpoint_option
 def add(project: str, version: str, endpoint: str, **fields: Any) -> None:

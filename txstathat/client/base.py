@@ -10,6 +10,7 @@ exchange becomes an :class:`~txstathat.client.outcome.Outcome`. Only
 from __future__ import annotations
 
 from collections.abc import Iterable
+from email.utils import formatdate
 from hashlib import pbkdf2_hmac
 from html import unescape
 from typing import Any, ClassVar
@@ -33,10 +34,13 @@ from txstathat.client.outcome import (
     outcome_of_reply,
 )
 from txstathat.client.payload import Payload, numbered_ids
+from txstathat.client.threads import installed_reactor
+from txstathat.client.wrappable import QueuedFromThreads
 from txstathat.errors import InvalidPoint, StatHatBusy
+from txstathat.http.closing import AsyncClosing
 from txstathat.http.exchange import Transport
 from txstathat.http.responses import Reply
-from txstathat.interfaces import IStatHat
+from txstathat.interfaces import IStatHatProvider
 from txstathat.points.batch_id import check_batch_id
 from txstathat.points.model import (
     Amount,
@@ -56,8 +60,8 @@ __all__ = ["BaseClient"]
 _FINGERPRINT_ROUNDS = 10_000
 
 
-@implementer(IStatHat)
-class BaseClient:
+@implementer(IStatHatProvider)
+class BaseClient(AsyncClosing, QueuedFromThreads):
     """
     A client without an encoding of points.
 
@@ -105,7 +109,7 @@ class BaseClient:
 
         :param stat: the counter's name; its key with the Classic API.
         :param count: how much to add: a finite number that
-            :func:`~txstathat.points.plain_amount` accepts.
+            :func:`~txstathat.points.model.plain_amount` accepts.
         :param t: when it happened: Unix seconds or an aware datetime; by default the
             time at which StatHat receives it.
         :param ignore_errors: overrides the client's setting for this call.
@@ -218,7 +222,11 @@ class BaseClient:
         """
         Send a payload of :meth:`encode`; otherwise like :meth:`send`.
         """
-        headers = {"Content-Type": payload.content_type}
+        # A collector compares its clock with this before it refuses a point's time.
+        headers = {
+            "Content-Type": payload.content_type,
+            "Date": formatdate(usegmt=True),
+        }
         if batch_id is not None:
             try:
                 check_batch_id(batch_id)
@@ -283,7 +291,11 @@ class BaseClient:
             open; it does not fail. Calls made after this fail with
             :class:`~txstathat.errors.StatHatClosed`.
         """
+        self._end_from_threads()
         return self._transport.close()
+
+    def _find_reactor(self) -> Any:
+        return self._transport.given_reactor or installed_reactor()
 
     def _bad_stat(self, points: list[Point]) -> object:
         """

@@ -6,16 +6,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from twisted.internet.defer import Deferred, fail
 
 from txstathat.client.null import NullStatHat
 from txstathat.client.stathat import txStatHat, txStatHatClassic
 from txstathat.http.servers import API_URL, server_url
+from txstathat.interfaces import HTTPAgent
 from txstathat.points.model import Amount, Time
 
 __all__ = [
+    "ClientSettings",
+    "ShortcutSettings",
     "classic_count",
     "classic_value",
     "ez_count",
@@ -24,16 +27,43 @@ __all__ = [
 ]
 
 
+class ShortcutSettings(TypedDict, total=False):
+    """
+    The settings of a client that is used once; see
+    :class:`~txstathat.client.txStatHat`.
+    """
+
+    ignore_errors: bool
+    url: str | None
+    timeout: float
+    reactor: Any
+    agent: HTTPAgent | None
+
+
+class ClientSettings(ShortcutSettings, total=False):
+    """
+    All settings of a client; see :class:`~txstathat.client.txStatHat`.
+    """
+
+    max_connections: int
+    max_waiting: int
+
+
 def ez_count(
-    ezkey: str, stat: str, count: Amount = 1, *, t: Time | None = None, **settings: Any
+    ezkey: str,
+    stat: str,
+    count: Amount = 1,
+    *,
+    t: Time | None = None,
+    **settings: Unpack[ShortcutSettings],
 ) -> Deferred[bool]:
     """
     Count once with the EZ API. For more than a few calls make a client, which reuses
     its connections.
 
     :param ezkey: the account's EZ key.
-    :param settings: as for :class:`~txstathat.client.txStatHat`: ``ignore_errors``,
-        ``url``, ``timeout``, ``reactor``, ``agent``.
+    :param settings: see :class:`ShortcutSettings`: ``ignore_errors``, ``url``,
+        ``timeout``, ``reactor``, ``agent``.
     :returns: a new Deferred, like that of :meth:`~txstathat.client.txStatHat.count`. It
         fires after the connection is closed. It fails with :exc:`ValueError` or
         :exc:`TypeError` if the key or a setting is not valid.
@@ -44,7 +74,12 @@ def ez_count(
 
 
 def ez_value(
-    ezkey: str, stat: str, value: Amount, *, t: Time | None = None, **settings: Any
+    ezkey: str,
+    stat: str,
+    value: Amount,
+    *,
+    t: Time | None = None,
+    **settings: Unpack[ShortcutSettings],
 ) -> Deferred[bool]:
     """
     Measure once with the EZ API; otherwise like :func:`ez_count`.
@@ -55,7 +90,12 @@ def ez_value(
 
 
 def classic_count(
-    ukey: str, key: str, count: Amount = 1, *, t: Time | None = None, **settings: Any
+    ukey: str,
+    key: str,
+    count: Amount = 1,
+    *,
+    t: Time | None = None,
+    **settings: Unpack[ShortcutSettings],
 ) -> Deferred[bool]:
     """
     Count once with the Classic API; otherwise like :func:`ez_count`.
@@ -69,7 +109,12 @@ def classic_count(
 
 
 def classic_value(
-    ukey: str, key: str, value: Amount, *, t: Time | None = None, **settings: Any
+    ukey: str,
+    key: str,
+    value: Amount,
+    *,
+    t: Time | None = None,
+    **settings: Unpack[ShortcutSettings],
 ) -> Deferred[bool]:
     """
     Measure once with the Classic API; otherwise like :func:`classic_count`.
@@ -94,7 +139,7 @@ def _once(make: Callable[[], Any], call: Callable[[Any], Any]) -> Deferred[bool]
 
 
 def stathat_from_env(
-    environ: Mapping[str, str] | None = None, **settings: Any
+    environ: Mapping[str, str] | None = None, **settings: Unpack[ClientSettings]
 ) -> txStatHat | NullStatHat:
     """
     Make a client with the settings in the environment.
@@ -103,8 +148,7 @@ def stathat_from_env(
     ``TXSTATHAT_URL`` is the server; StatHat by default.
 
     :param environ: the environment; by default the process's own, read when called.
-    :param settings: as for :class:`~txstathat.client.txStatHat`; ``url`` overrides the
-        environment.
+    :param settings: see :class:`ClientSettings`; ``url`` overrides the environment.
     :returns: a :class:`~txstathat.client.txStatHat`, or a
         :class:`~txstathat.client.null.NullStatHat` if no key is set.
     :raises ValueError: if the key or the URL is not valid.
@@ -113,5 +157,5 @@ def stathat_from_env(
     ezkey = environ.get("TXSTATHAT_EZKEY", "")
     if not ezkey:
         return NullStatHat()
-    url = server_url(settings.pop("url", None), API_URL, environ)
-    return txStatHat(ezkey, url=url, **settings)
+    settings["url"] = server_url(settings.get("url"), API_URL, environ)
+    return txStatHat(ezkey, **settings)

@@ -9,8 +9,6 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlencode
 
-from twisted.web.iweb import IAgent
-
 from txstathat.client.base import BaseClient
 from txstathat.client.payload import (
     FORM,
@@ -22,6 +20,7 @@ from txstathat.client.payload import (
 )
 from txstathat.http.exchange import Transport
 from txstathat.http.servers import API_URL, server_url
+from txstathat.interfaces import HTTPAgent
 from txstathat.points.model import Point, check_name, expand_name
 
 __all__ = ["txStatHat", "txStatHatClassic"]
@@ -62,7 +61,7 @@ class txStatHat(BaseClient):
         max_connections: int = 8,
         max_waiting: int = 10_000,
         reactor: Any = None,
-        agent: IAgent | None = None,
+        agent: HTTPAgent | None = None,
     ) -> None:
         transport = Transport(
             server_url(url, API_URL),
@@ -123,7 +122,7 @@ class txStatHatClassic(BaseClient):
         max_connections: int = 8,
         max_waiting: int = 10_000,
         reactor: Any = None,
-        agent: IAgent | None = None,
+        agent: HTTPAgent | None = None,
     ) -> None:
         transport = Transport(
             server_url(url, API_URL),
@@ -161,6 +160,13 @@ class txStatHatClassic(BaseClient):
         A stat as the log may show it: without its key, which is private.
         """
         return "a stat (its key is not shown)"
+
+    @property
+    def stats_are_keys(self) -> bool:
+        """
+        Whether a stat is named by its private key: it is.
+        """
+        return True
 
     def _with_key(self, payload: Payload) -> bytes:
         return b"%b&%b" % (self._prefix, payload.body)

@@ -3,6 +3,7 @@ Limits of a request with points, and the paths that accept points.
 """
 
 __all__ = [
+    "MAX_AHEAD",
     "MAX_BATCH",
     "MAX_BODY",
     "MAX_FIELDS",
@@ -20,3 +21,5 @@ MAX_FORM = 65_536
 MAX_FIELDS = 20
 #: The paths of the API that accept points.
 PATHS = ("/ez", "/c", "/v")
+#: How many seconds the time of a point can be ahead of the collector's clock.
+MAX_AHEAD = 86_400

@@ -13,10 +13,12 @@ from twisted.internet.defer import Deferred, DeferredList, fail, maybeDeferred, 
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import (
     IListeningPort,
+    IReactorThreads,
     IReactorTime,
     IStreamServerEndpoint,
 )
 from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -42,6 +44,8 @@ from txstathat.collector.timers import MonotonicTimers, make_timers
 from txstathat.collector.web.site import MAX_CONNECTIONS, CollectorSite
 from txstathat.errors import StatHatError
 from txstathat.stores.interface import IStore
+from txstathat.stores.schemes import sqlite_path
+from txstathat.stores.sqlite.check import check_file
 from txstathat.stores.store import IStoreReactor
 from txstathat.stores.url import open_store
 
@@ -167,6 +171,8 @@ class CollectorService(Service):
     :param access_log: whether requests are logged, without the secrets in them.
     :param proxies: how many reverse proxies in front are trusted to name the client in
         ``X-Forwarded-For``. If there are fewer, clients can forge their addresses.
+    :param stathat_statuses: whether refused points have HTTP status 200, and their
+        status only in the JSON, as StatHat answered: for clients that read only that.
     :param webhooks: the URL or URLs to which notices of alerts can be posted, by
         default to the first one. An alert can name another URL at the origin of any.
     :param first_keys: called with the first keys, if the store had none: each under
@@ -188,6 +194,7 @@ class CollectorService(Service):
         max_connections: int = MAX_CONNECTIONS,
         access_log: bool = False,
         proxies: int = 0,
+        stathat_statuses: bool = False,
         webhooks: str | Sequence[str] = (),
         first_keys: Callable[[dict[str, str]], None] | None = None,
         reactor: IStoreReactor | None = None,
@@ -198,6 +205,7 @@ class CollectorService(Service):
         self._max_connections = max_connections
         self._access_log = access_log
         self._proxies = proxies
+        self._stathat_statuses = stathat_statuses
         urls = [webhooks] if isinstance(webhooks, str) else webhooks
         self._webhooks = tuple(map(check_webhook, urls))
         self._first_keys = first_keys
@@ -278,6 +286,7 @@ class CollectorService(Service):
         if isinstance(self._store, str):
             url = limit_redis(self._store)
             store = self._opened = await open_store(url, reactor=self._reactor)
+            await self._check_file(url)
         else:
             store = self._store
         webhooks = Webhooks(self._webhooks, reactor=self._reactor)
@@ -294,6 +303,7 @@ class CollectorService(Service):
             access_log=self._access_log,
             metrics=parts.metrics,
             proxies=self._proxies,
+            stathat_statuses=self._stathat_statuses,
         )
         site.noisy = False  # the port logs that it starts
         for text, endpoint in endpoints:
@@ -306,6 +316,21 @@ class CollectorService(Service):
         self._every(EVALUATE_EVERY, parts.monitor.evaluate)
         self._every(NOTIFY_EVERY, parts.monitor.notify)
         return parts
+
+    async def _check_file(self, url: str) -> None:
+        """
+        Look for damage in the file of a SQLite store.
+
+        :raises StoreError: if it is damaged.
+        """
+        path = sqlite_path(url)
+        if path is None or path == ":memory:":
+            return
+        reactor: Any = self._reactor
+        if IReactorThreads.providedBy(reactor):
+            await deferToThreadPool(reactor, reactor.getThreadPool(), check_file, path)
+        else:
+            check_file(path)
 
     def _endpoint(self, text: str) -> IStreamServerEndpoint:
         try:

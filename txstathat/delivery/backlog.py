@@ -97,6 +97,8 @@ class Backlog:
         # Settled, but still on disk.
         self._finished: list[SealedBatch] = []
         self._job: Deferred[None] | None = None
+        # The numbers of spool files that were damaged and set aside.
+        self._abandoned: set[int] = set()
         self._disk_failed = False
         self._disk_due = self._adopt_due = -math.inf
         self._waiters = Waiters()
@@ -232,11 +234,31 @@ class Backlog:
         :param waiting: whether it waits at the slowest pace.
         """
         batch.waiting = waiting
+        self._check_place(batch)
         self._retries.push(due, batch)
         if len(self._retries) > MAX_WAITING:
             oldest = min(self._retries, key=lambda batch: batch.created)
             self._retries.remove(oldest)
             self.drop(oldest, "full")
+
+    def _note_abandoned(self, numbers: Sequence[int]) -> None:
+        """
+        Write the batches of files that were set aside to another file.
+        """
+        self._abandoned.update(numbers)
+        for batch in self.waiting:
+            self._check_place(batch)
+        homeless = [batch for batch in self._ready if batch.place is None]
+        self._unsaved.extendleft(reversed(homeless))
+        self._ready = deque(batch for batch in self._ready if batch.place is not None)
+
+    def _check_place(self, batch: SealedBatch) -> None:
+        """
+        Treat a batch as one in memory if its file was set aside.
+        """
+        if batch.place is not None and batch.place[0] in self._abandoned:
+            batch.place = None
+            self._memory_points += batch.payload.points
 
     def retry_now(self) -> None:
         """
@@ -359,7 +381,13 @@ class Backlog:
             # They are sent before the batches that a flush waits for.
             self._waiters.add(0, found.batches, found.calls)
             self._ledger.recover(found.calls, found.damaged, found.foreign_files)
-        self._ready.extend(result.loaded)
+        for batch in result.loaded:
+            if not batch.number:
+                # The clock of the earlier process may have been wrong by any time.
+                batch.created = self._steady()
+            self._ready.append(batch)
+        if result.abandoned:
+            self._note_abandoned(result.abandoned)
         if end is not None:
             end(result)
         for dropped in result.dropped:

@@ -66,7 +66,8 @@ class SealedBatch:
 
     :ivar id: its ``Idempotency-Key``.
     :ivar number: its place in the order of sealing; 0 if an earlier process sealed it.
-    :ivar created: when it was sealed, in Unix seconds.
+    :ivar created: when this process sealed it, or read it from the file of an earlier
+        process, in Unix seconds.
     :ivar payload: what is sent.
     :ivar calls: for each point, how many recorded calls are in it.
     :ivar place: where it is on disk; ``None`` if it is only in memory.
@@ -108,8 +109,7 @@ class SealedBatch:
         """
         Whether to drop the batch because of its age.
 
-        The wall clock may have been wrong when an earlier process sealed the batch, so
-        such a batch is sent at least once.
+        A batch of an earlier process is sent at least once.
 
         :param now: the time by the steady clock, in Unix seconds.
         :param max_age: in seconds.

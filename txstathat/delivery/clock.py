@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.interfaces import IDelayedCall, IReactorFromThreads, IReactorTime
 
@@ -30,19 +30,26 @@ class ServiceClock:
         reactor: IReactorTime | None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._reactor: Any = reactor
+        self._reactor = reactor
         self._given_monotonic = monotonic
         self._steady_offset: float | None = None
 
     @property
-    def reactor(self) -> Any:
+    def given_reactor(self) -> Any:
+        """
+        The reactor that was passed in or is in use; else ``None``.
+        """
+        return self._reactor
+
+    @property
+    def reactor(self) -> IReactorTime:
         """
         The reactor.
         """
         if self._reactor is None:
             from twisted.internet import reactor
 
-            self._reactor = reactor
+            self._reactor = cast(IReactorTime, reactor)
         return self._reactor
 
     def seconds(self) -> float:
@@ -77,5 +84,4 @@ class ServiceClock:
 
         :param delay: in seconds.
         """
-        timer: IDelayedCall = self.reactor.callLater(delay, call)
-        return timer
+        return self.reactor.callLater(delay, call)

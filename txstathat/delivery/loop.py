@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from txstathat.backoff import Jitter
+from txstathat.client.null import NullStatHat
 from txstathat.delivery.backlog import READ_AHEAD, Backlog
 from txstathat.delivery.batch import DeliveryClient, Tally, seal_batches
 from txstathat.delivery.clock import ServiceClock
@@ -259,7 +260,8 @@ class DeliveryLoop:
 
 
 def _make_folder(client: DeliveryClient, settings: Settings) -> SpoolFolder | None:
-    if settings.spool is None:
+    # A client that sends nothing must not adopt the batches of others.
+    if settings.spool is None or isinstance(client, NullStatHat):
         return None
     return SpoolFolder(
         os.fspath(settings.spool),

@@ -7,7 +7,9 @@ from __future__ import annotations
 import os
 import random as random_module
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Literal, Self
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail, succeed
@@ -15,9 +17,12 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from txstathat.client.bound import Stat
+from txstathat.client.null import NullStatHat
+from txstathat.client.threads import installed_reactor
+from txstathat.client.wrappable import QueuedFromThreads
 from txstathat.delivery.at_exit import report_at_exit
 from txstathat.delivery.batch import DeliveryClient, Tally
+from txstathat.delivery.clients import check_client
 from txstathat.delivery.clock import ServiceClock
 from txstathat.delivery.flush import FlushResult
 from txstathat.delivery.forks import notify_in_child
@@ -26,7 +31,7 @@ from txstathat.delivery.loop import DeliveryLoop
 from txstathat.delivery.sender import OnRejected
 from txstathat.delivery.settings import Settings
 from txstathat.errors import InvalidPoint, StatHatClosed
-from txstathat.interfaces import IStatHat
+from txstathat.interfaces import IStatHatProvider
 from txstathat.points.model import MAX_INTEGER, Amount, Time
 
 __all__ = ["StatHatService"]
@@ -38,23 +43,25 @@ _FORKED = (
 )
 
 
-@implementer(IStatHat)
-class StatHatService(Service):
+@implementer(IStatHatProvider)
+class StatHatService(QueuedFromThreads, Service):
     """
     Records counts and values at once, and sends them in batches: through outages and,
     with a spool, through restarts and crashes.
 
-    Attach it to the application's service tree, or call ``startService()``. Points can
-    be recorded before that. A service cannot be started again after ``stopService``.
+    Attach it to the application's service tree, call ``startService()``, or use it in
+    ``async with``, which starts and stops it. Points can be recorded before that. A
+    service cannot be started again after ``stopService``.
 
-    From another thread: ``reactor.callFromThread(stats.count, 'name')``.
+    Other threads count with what :meth:`from_threads` returns.
 
     A service belongs to one process. In a child that is forked after the start, nothing
     is recorded: see :doc:`pre-fork`.
 
     :param client: a :class:`~txstathat.client.txStatHat` or
         :class:`~txstathat.client.txStatHatClassic`. Only the service may use it, and
-        closes it in the end.
+        closes it in the end. With a :class:`~txstathat.client.null.NullStatHat`
+        nothing is sent, and no spool is opened.
     :param interval: seconds after which recorded points are sealed in batches, at least
         0.01.
     :param max_batch: the most points in a batch. Once that many different points were
@@ -82,6 +89,7 @@ class StatHatService(Service):
         used without a thread.
     :param random: draws the jitter; a new :class:`random.Random` by default.
     :raises ValueError: if a parameter is out of range. No file is opened here.
+    :raises TypeError: if the client is something else.
     """
 
     _log = Logger()
@@ -97,11 +105,12 @@ class StatHatService(Service):
         max_spool: int = 64 * 1024 * 1024,
         max_age: float = 7 * 24 * 3600.0,
         shutdown_timeout: float = 5.0,
-        on_ambiguous: str = "resend",
+        on_ambiguous: Literal["resend", "drop"] = "resend",
         on_rejected: OnRejected | None = None,
         clock: IReactorTime | None = None,
         random: random_module.Random | None = None,
     ) -> None:
+        check_client(client)
         settings = Settings(
             interval=interval,
             max_batch=max_batch,
@@ -185,24 +194,6 @@ class StatHatService(Service):
         """
         return self._record(self._open_batch.value, stat, value, t, ignore_errors)
 
-    def tick(
-        self,
-        stat: str,
-        *,
-        t: Time | None = None,
-        ignore_errors: bool | None = None,
-    ) -> Deferred[bool]:
-        """
-        Count by one; otherwise as :meth:`count`.
-        """
-        return self.count(stat, 1, t=t, ignore_errors=ignore_errors)
-
-    def stat(self, stat: str) -> Stat:
-        """
-        Bind one stat, as :meth:`~txstathat.client.txStatHat.stat` does.
-        """
-        return Stat(self, stat)
-
     def _record(
         self,
         add: Callable[[str, Any, Time | None, int], None],
@@ -229,7 +220,18 @@ class StatHatService(Service):
         """
         The state of the calls that were recorded, as a snapshot.
         """
-        return self._ledger.snapshot()
+        health = self._ledger.snapshot()
+        return replace(health, refused=health.refused + self._refused_from_threads)
+
+    @property
+    def stats_are_keys(self) -> bool:
+        """
+        Whether a stat is named by its private key (Classic API).
+        """
+        return bool(getattr(self._client, "stats_are_keys", False))
+
+    def _find_reactor(self) -> Any:
+        return self._clock.given_reactor or installed_reactor()
 
     def startService(self) -> None:
         """
@@ -239,16 +241,38 @@ class StatHatService(Service):
         In a forked child, what was recorded before the fork is delivered only if the
         child is a daemon, that is, if it has left its parent's session. Otherwise the
         parent delivers it.
+
+        :raises StatHatClosed: after ``stopService``: make a new service instead.
         """
         if self._closed == _FORKED:
             self._log.warn("the service was not started: {reason}", reason=_FORKED)
+        elif self._closed is not None:
+            raise StatHatClosed(
+                "this service was stopped, and cannot be started again: make a new "
+                "StatHatService, with a new client"
+            )
         if self._closed is not None or self._loop.running:
             return
         super().startService()
+        if isinstance(self._client, NullStatHat):
+            self._log.warn("nothing that is counted will be sent: no key is set")
         inherited, self._inherited = self._inherited, []
         if inherited and os.getsid(0) != self._parent_session:
             self._loop.seal(inherited)
         self._loop.start()
+        self._take_from_threads()
+
+    async def __aenter__(self) -> Self:
+        self.startService()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stopService()
 
     def flush(self) -> Deferred[FlushResult]:
         """
@@ -262,6 +286,7 @@ class StatHatService(Service):
             ``health.refused_keys``), when the service stops, and at once if it has not
             started. It does not fail, unless it is cancelled.
         """
+        self._take_from_threads()
         return self._loop.flush()
 
     def stopService(self) -> Deferred[None]:
@@ -287,6 +312,7 @@ class StatHatService(Service):
         return done
 
     async def _stop(self) -> None:
+        self._end_from_threads()
         if self._closed is None:
             self._closed = _STOPPED
             await self._loop.end()

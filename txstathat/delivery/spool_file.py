@@ -137,7 +137,9 @@ class SpoolFile:
     """
     One open file.
 
-    :param path: the file, which is created if it does not exist.
+    :param path: the file, which is created if it does not exist. A symbolic link is not
+        followed.
+    :param exclusive: whether it must not exist.
     :raises sqlite3.Error: if it cannot be opened; here and in every method.
     :ivar rows: how many batches it holds.
     :ivar calls: how many recorded calls are in them.
@@ -147,13 +149,13 @@ class SpoolFile:
     :ivar cursor: the row that was read last.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, exclusive: bool = False) -> None:
         self.path = path
         self.rows = self.calls = self.bytes = self.unread = self.unread_calls = 0
         self.cursor = 0
         # Created here and not by SQLite, for its mode; SQLite gives its other files
         # the same mode. It stays open: closing it would release SQLite's locks.
-        self._fd = _open(path)
+        self._fd = _open(path, os.O_EXCL if exclusive else 0)
         try:
             self._db = sqlite3.connect(
                 path,
@@ -352,8 +354,8 @@ class SpoolFile:
         os.close(self._fd)
 
 
-def _open(path: str) -> int:
-    flags = os.O_RDWR | os.O_CREAT
+def _open(path: str, flags: int = 0) -> int:
+    flags |= os.O_RDWR | os.O_CREAT
     flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
     return os.open(path, flags, 0o600)
 

@@ -69,6 +69,7 @@ class SpoolFolder:
         self._spools: dict[int, SpoolFile] = {}
         self._locks: dict[int, FileLock] = {}
         self._dropped: list[Dropped] = []
+        self._abandoned: list[int] = []
 
     @property
     def bytes(self) -> int:
@@ -109,7 +110,7 @@ class SpoolFolder:
         if lock is None:
             raise OSError(f"another process holds the lock of the new file {stem}")
         try:
-            spool = SpoolFile(stem + SPOOL)
+            spool = SpoolFile(stem + SPOOL, exclusive=True)
         except BaseException:
             remove_file(stem + SPOOL)
             lock.release(remove=True)
@@ -280,6 +281,14 @@ class SpoolFolder:
         dropped, self._dropped = self._dropped, []
         return dropped
 
+    def take_abandoned(self) -> list[int]:
+        """
+        Return the numbers of files that were set aside since the previous call. The
+        batches that were read from them are on disk no more.
+        """
+        abandoned, self._abandoned = self._abandoned, []
+        return abandoned
+
     def _make_room(self, more: int, now: float) -> None:
         for key, spool in list(self._spools.items()):
             while (row := spool.oldest_unread()) is not None:
@@ -316,14 +325,16 @@ class SpoolFolder:
         """
         loaded: list[SealedBatch] = []
         for number, spool in list(self._spools.items()):
-            cursor = spool.cursor
+            cursor, before = spool.cursor, len(loaded)
             try:
-                loaded += self._load_from(number, spool, limit, loaded)
+                self._load_from(number, spool, limit, loaded)
             except UNREADABLE as error:
                 if is_damage(error):
+                    # What was read before the damage is intact.
                     self._abandon(number)
                     continue
                 spool.rewind(cursor)
+                del loaded[before:]
                 if not loaded:
                     raise
                 break
@@ -331,11 +342,16 @@ class SpoolFolder:
         return loaded
 
     def _load_from(
-        self, number: int, spool: SpoolFile, limit: int, before: Sequence[SealedBatch]
-    ) -> list[SealedBatch]:
-        loaded: list[SealedBatch] = []
-        size = sum(batch.size for batch in before)
-        while len(before) + len(loaded) < limit and size < self._read_bytes:
+        self, number: int, spool: SpoolFile, limit: int, loaded: list[SealedBatch]
+    ) -> None:
+        """
+        Read batches from one file.
+
+        :param loaded: the batches are added to it.
+        """
+        before = len(loaded)
+        size = sum(batch.size for batch in loaded)
+        while len(loaded) < limit and size < self._read_bytes:
             found = spool.read()
             if found is None:
                 break
@@ -350,8 +366,7 @@ class SpoolFolder:
             batch.number, batch.place = ours, (number, row.seq)
             size += batch.size
             loaded.append(batch)
-        self._mark(loaded, True)
-        return loaded
+        self._mark(loaded[before:], True)
 
     @property
     def _read_bytes(self) -> int:
@@ -387,6 +402,8 @@ class SpoolFolder:
             # Nothing can be saved now; the process that adopts the file may try again.
             pass
         lock.release(remove=removed)
+        if removed:
+            self._abandoned.append(number)
         calls = spool.unread_calls - sum(batch.total for batch in batches)
         count = spool.unread - len(batches)
         self._dropped.append(Dropped(0, calls, "damaged", count))

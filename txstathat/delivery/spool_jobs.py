@@ -26,6 +26,7 @@ class JobResult:
     :ivar saved: whether all new batches are on disk, or were dropped.
     :ivar removed: whether the finished batches are no longer on disk.
     :ivar dropped: batches that it dropped.
+    :ivar abandoned: the numbers of damaged files that it set aside.
     """
 
     error: Exception | None = None
@@ -34,6 +35,7 @@ class JobResult:
     saved: bool = False
     removed: bool = False
     dropped: list[Dropped] = field(default_factory=list)
+    abandoned: list[int] = field(default_factory=list)
 
 
 #: Uses a folder, and notes what it achieves.
@@ -50,6 +52,7 @@ def run_job(folder: SpoolFolder, job: Job) -> JobResult:
     except Exception as error:
         result.error = error
     result.dropped = folder.take_dropped()
+    result.abandoned = folder.take_abandoned()
     return result
 
 

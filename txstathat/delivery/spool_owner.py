@@ -1,5 +1,5 @@
 """
-Whose a spool file is, and whether a spool folder is safe to use.
+The account of a spool file, and the safety of a spool folder.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus, urlencode
 
 from twisted.internet.defer import Deferred
-from twisted.web.iweb import IAgent
 
 from txstathat.errors import InvalidPoint, InvalidTimeframe, StatHatAPIError
 from txstathat.export.models import (
@@ -28,8 +27,10 @@ from txstathat.export.models import (
     read_stat,
 )
 from txstathat.export.requests import ExportRequests
+from txstathat.http.closing import AsyncClosing
 from txstathat.http.exchange import Transport
 from txstathat.http.servers import EXPORT_URL, server_url
+from txstathat.interfaces import HTTPAgent
 from txstathat.points.model import (
     Amount,
     Time,
@@ -65,7 +66,7 @@ _SMALLEST_PAGE = 3_000
 Read = TypeVar("Read")
 
 
-class StatHatExport:
+class StatHatExport(AsyncClosing):
     """
     A client of the export API of StatHat or of a collector.
 
@@ -104,7 +105,7 @@ class StatHatExport:
         max_connections: int = 4,
         max_waiting: int = 1_000,
         reactor: Any = None,
-        agent: IAgent | None = None,
+        agent: HTTPAgent | None = None,
     ) -> None:
         self._token = _check_token(token)
         self._path = f"/x/{quote(token, safe='')}"
@@ -170,7 +171,7 @@ class StatHatExport:
         Read the data of stats.
 
         :param ids: the ids of the stats, or one id. Each request names at most
-            :data:`MAX_IDS`.
+            :data:`~txstathat.export.client.MAX_IDS`.
         :param timeframe: such as ``'1w3h'``, one week in steps of three hours, which is
             the default.
         :param start: when the timeframe begins: Unix seconds or an aware datetime; by

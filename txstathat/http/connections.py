@@ -15,7 +15,6 @@ from functools import lru_cache
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.interfaces import (
     IHostnameResolver,
     IStreamClientEndpoint,
@@ -31,7 +30,8 @@ from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IResp
 from zope.interface import implementer
 
 from txstathat.http.clock import monotonic_clock
-from txstathat.http.lookup import SharedResolver, host_endpoint
+from txstathat.http.hostname import HostEndpoint
+from txstathat.http.lookup import SharedResolver
 from txstathat.http.resolver import resolver_of
 from txstathat.http.tls import HostVerifier, Trust
 from txstathat.http.tracking import OpenConnections, TrackedEndpoint
@@ -103,10 +103,10 @@ class _Endpoints:
     def _make_endpoint(
         self, tls: bool, host: bytes, port: int
     ) -> IStreamClientEndpoint:
-        endpoint = host_endpoint(self._reactor, self._resolver, host, port)
-        if tls:
-            endpoint = wrapClientTLS(HostVerifier(self._trust, host), endpoint)
-        return TrackedEndpoint(endpoint, tls, self._connections)
+        name = host.decode("ascii")
+        endpoint = HostEndpoint(self._reactor, name, port, self._resolver)
+        verifier = HostVerifier(self._trust, host) if tls else None
+        return TrackedEndpoint(endpoint, verifier, self._connections)
 
 
 @implementer(IAgent)

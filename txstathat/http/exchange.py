@@ -26,7 +26,7 @@ from twisted.web.client import (
     ResponseNeverReceived,
 )
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IBodyProducer
+from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
 from txstathat.errors import StatHatBusy, StatHatClosed
@@ -41,6 +41,7 @@ from txstathat.http.responses import (
 )
 from txstathat.http.tracking import HandshakeFailed
 from txstathat.http.urls import RealHostAgent, check_url, with_stand_in
+from txstathat.interfaces import HTTPAgent
 from txstathat.points.model import shown
 
 __all__ = [
@@ -58,12 +59,12 @@ MAX_TIMEOUT = 86_400.0
 CLOSE_TIMEOUT = 1.0
 
 
-def check_agent(agent: IAgent | None, url: str) -> None:
+def check_agent(agent: HTTPAgent | None, url: str) -> None:
     """
     Refuse an agent that would send a request for an ``https://`` URL in plain text.
 
     :param agent: the agent; ``None`` for the default one.
-    :param url: a URL that :func:`check_url` accepts.
+    :param url: a URL that :func:`~txstathat.http.urls.check_url` accepts.
     :raises ValueError: if it is Twisted's :class:`~twisted.web.client.ProxyAgent`,
         perhaps inside another of Twisted's agents, and the URL is ``https://``.
     """
@@ -212,7 +213,7 @@ class Transport:
         max_waiting: int = 10_000,
         max_reply: int = MAX_REPLY,
         reactor: Any = None,
-        agent: IAgent | None = None,
+        agent: HTTPAgent | None = None,
     ) -> None:
         self.url = check_url(url)
         check_agent(agent, self.url)
@@ -248,6 +249,14 @@ class Transport:
         How many more exchanges can start now.
         """
         return self._limit.free + self.max_waiting - self._limit.waiting
+
+    @property
+    def given_reactor(self) -> IReactorTime | None:
+        """
+        The reactor in use; ``None`` where none was passed in or needed so far.
+        """
+        reactor: IReactorTime | None = self._reactor
+        return reactor
 
     @property
     def reactor(self) -> IReactorTime:

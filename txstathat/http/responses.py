@@ -18,6 +18,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from txstathat.errors import StatHatError
+from txstathat.interfaces import HTTPAgent
 
 __all__ = ["BadReply", "MAX_REPLY", "PlainReplies", "Reply", "read_reply"]
 
@@ -166,7 +167,7 @@ class PlainReplies:
     :param agent: sends the requests.
     """
 
-    def __init__(self, agent: IAgent) -> None:
+    def __init__(self, agent: HTTPAgent) -> None:
         self._agent = agent
 
     def request(

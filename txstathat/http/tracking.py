@@ -12,6 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import (
     IDelayedCall,
     IHandshakeListener,
+    IOpenSSLClientConnectionCreator,
     IProtocol,
     IProtocolFactory,
     IReactorTime,
@@ -19,6 +20,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseNeverReceived
 from zope.interface import implementer
@@ -262,16 +264,29 @@ class TrackedEndpoint:
     """
 
     def __init__(
-        self, endpoint: IStreamClientEndpoint, tls: bool, connections: OpenConnections
+        self,
+        endpoint: IStreamClientEndpoint,
+        verifier: IOpenSSLClientConnectionCreator | None,
+        connections: OpenConnections,
     ) -> None:
         self._endpoint = endpoint
-        self._tls = tls
+        self._verifier = verifier
         self._connections = connections
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         def connected(connection: Any) -> Deferred[IProtocol]:
-            ready: Deferred[IProtocol] = connection.ready(self._tls)
+            ready: Deferred[IProtocol] = connection.ready(self._verifier is not None)
             return ready
 
         factory = _ConnectionFactory(protocolFactory, self._connections)
-        return self._endpoint.connect(factory).addCallback(connected)
+        if self._verifier is None:
+            return self._endpoint.connect(factory).addCallback(connected)
+        # Not Twisted's wrapClientTLS: it uses the global reactor, and installs one
+        # where there is none.
+        tls = TLSMemoryBIOFactory(
+            self._verifier, True, factory, clock=self._connections.clock
+        )
+        connecting: Deferred[Any] = self._endpoint.connect(tls)
+        return connecting.addCallback(lambda tls: tls.wrappedProtocol).addCallback(
+            connected
+        )

@@ -13,6 +13,8 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
+from txstathat.interfaces import HTTPAgent
+
 __all__ = ["RealHostAgent", "check_url", "with_stand_in", "without_underscores"]
 
 _PORT = re.compile(r":[0-9]{1,5}$")
@@ -118,7 +120,7 @@ class RealHostAgent:
     :param netloc: the real host with its port, as :func:`with_stand_in` returns it.
     """
 
-    def __init__(self, agent: IAgent, netloc: bytes) -> None:
+    def __init__(self, agent: HTTPAgent, netloc: bytes) -> None:
         self._agent = agent
         self._netloc = netloc
 

@@ -196,7 +196,8 @@ class Timeframe:
         steps of weeks), that whole bucket is included. No bucket starts before the Unix
         epoch; the first one is cut there.
 
-        :param now: Unix seconds, from 0 to below :data:`~txstathat.points.MAX_TIME`.
+        :param now: Unix seconds, from 0 to below
+            :data:`~txstathat.points.model.MAX_TIME`.
         :returns: Unix seconds, ascending, one more than there are buckets.
         :raises InvalidTimeframe: for more than :data:`MAX_BUCKETS` buckets.
         """

@@ -12,9 +12,9 @@ from twisted.logger import Logger
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
-from txstathat.collector.web.resources import AsyncResource
 from txstathat.instruments import timed
 from txstathat.interfaces import IKick, IStatHat
+from txstathat.web import CoroutineResource
 
 __all__ = [
     "BOOKS",
@@ -58,13 +58,15 @@ class PaymentRefused(Exception):
     """The bank refused a payment."""
 
 
-class ShopPage(AsyncResource):
+class ShopPage(CoroutineResource):
     """
     A page that takes a moment to make, as if it queried a database.
 
     :param shop: the shop.
     :param seconds: the average delay.
     """
+
+    isLeaf = True
 
     def __init__(self, shop: Bookshop, seconds: float) -> None:
         super().__init__()

@@ -21,8 +21,8 @@ from txstathat.charts import (
 )
 from txstathat.charts.chart import Chart
 from txstathat.charts.html import fragment, page
-from txstathat.collector.web.resources import AsyncResource
 from txstathat.metrica import AveragedMetrica
+from txstathat.web import CoroutineResource
 
 __all__ = ["ChartsPage"]
 
@@ -36,7 +36,7 @@ _QUERIES = {
 }
 
 
-class ChartsPage(AsyncResource):
+class ChartsPage(CoroutineResource):
     """
     A page with a chart of each kind.
 
@@ -45,8 +45,6 @@ class ChartsPage(AsyncResource):
     :param requests: the Metrica of the shop's requests.
     :param orders: the Metrica of the shop's sales.
     """
-
-    isLeaf = False
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from txstathat.export.client import StatHatExport
 from txstathat.export.models import FullDataset
-from txstathat.interfaces import IKick, IStatHat
+from txstathat.interfaces import IKick, IKickProvider, IStatHat, IStatHatProvider
 from txstathat.points.model import Amount, Time
 from txstathat.testing import MemoryStatHat
 
@@ -31,7 +31,7 @@ __all__ = [
 TIMEFRAME = "2d1h"
 
 
-@implementer(IStatHat)
+@implementer(IStatHatProvider)
 class RecordingStatHat:
     """
     Records each call, and passes it on to another client.
@@ -41,7 +41,7 @@ class RecordingStatHat:
     """
 
     def __init__(self, stats: IStatHat) -> None:
-        self.sent = MemoryStatHat()
+        self.sent = MemoryStatHat(ignore_errors=True)
         self._stats = stats
 
     def count(
@@ -85,7 +85,7 @@ class RecordingStatHat:
         return self.count(stat, t=t, ignore_errors=ignore_errors)
 
 
-@implementer(IKick)
+@implementer(IKickProvider)
 class KickCounter:
     """
     Counts kicks, and passes them on to a Metrica.

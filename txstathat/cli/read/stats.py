@@ -92,7 +92,7 @@ def list_stats(output: str | None, **server: Any) -> None:
 @reader_options
 def search(text: str, output: str | None, **server: Any) -> None:
     """
-    List the stats whose name contains TEXT, in upper or lower case.
+    List the stats with TEXT in their names, in upper or lower case.
     """
 
     async def work(client: StatHatExport) -> None:

@@ -61,9 +61,10 @@ def top(
     """
     Watch the busiest stats, until Ctrl-C.
 
-    With TEXT, only those whose name contains it. Counters come first, the largest total
-    on top; then values, by name, with their means. A line's right end is now. Of more
-    than 500 stats only the first 500 that the server lists are read; a note says so.
+    With TEXT, only stats with TEXT in their names. Counters come first, the largest
+    total on top; then values, by name, with their means. The right end of a line is
+    now. Of more than 500 stats only the first 500 in the server's list are read; a note
+    says so.
     """
     console = Console(markup=False, highlight=False, emoji=False)
 

@@ -88,9 +88,13 @@ def _run(command: tuple[str, ...]) -> int:
         ended it.
     """
     process: subprocess.Popen[bytes] | None = None
+    # Signals that arrive when the command has started, and Popen has not yet returned.
+    pending: list[int] = []
 
     def pass_on(number: int, frame: Any) -> None:
-        if process is not None:
+        if process is None:
+            pending.append(number)
+        else:
             process.send_signal(number)
 
     # Handlers, unlike "ignore", are not inherited by the command.
@@ -100,6 +104,8 @@ def _run(command: tuple[str, ...]) -> int:
     }
     try:
         process = subprocess.Popen(command)
+        for number in pending:
+            process.send_signal(number)
         status = process.wait()
     except FileNotFoundError:
         click.echo(f"txstathat: {command[0]}: command not found", err=True)

@@ -11,7 +11,13 @@ from typing import Any
 
 import click
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import globalLogBeginner, textFileLogObserver
+from twisted.logger import (
+    FilteringLogObserver,
+    LogLevel,
+    LogLevelFilterPredicate,
+    globalLogBeginner,
+    textFileLogObserver,
+)
 
 from txstathat.cli.reactor import run
 from txstathat.cli.server.store import store_option
@@ -43,13 +49,23 @@ __all__ = ["serve"]
     help="How long detail is kept, such as minute=7d or day=forever. May be repeated. "
     f"[default: {default_retention()}]",
 )
-@click.option("--access-log", is_flag=True, help="Log requests, without secrets.")
+@click.option(
+    "--access-log",
+    is_flag=True,
+    help="Log requests too, without secrets. Warnings and errors are always logged.",
+)
 @click.option(
     "--proxies",
     type=click.IntRange(0),
     default=0,
     show_default=True,
     help="How many proxies in front are trusted to name the client (X-Forwarded-For).",
+)
+@click.option(
+    "--stathat-statuses",
+    is_flag=True,
+    help="Answer refused points with HTTP status 200, and their status in the JSON "
+    "only, as StatHat did.",
 )
 @click.option(
     "--webhooks",
@@ -70,6 +86,7 @@ def serve(
     keep: tuple[str, ...],
     access_log: bool,
     proxies: int,
+    stathat_statuses: bool,
     webhooks: str,
     write_settings: bool,
 ) -> None:
@@ -102,6 +119,7 @@ def serve(
             retention=retention,
             access_log=access_log,
             proxies=proxies,
+            stathat_statuses=stathat_statuses,
             webhooks=urls,
             first_keys=first_keys,
             reactor=reactor,
@@ -127,8 +145,7 @@ def serve(
         await service.stopService()
         return 0
 
-    if access_log:
-        _log_to_stderr()
+    _log_to_stderr(LogLevel.info if access_log else LogLevel.warn)
     run(command)
 
 
@@ -163,7 +180,8 @@ def _print_settings(
         _print(message)
 
 
-def _log_to_stderr() -> None:
-    globalLogBeginner.beginLoggingTo(
-        [textFileLogObserver(sys.stderr)], redirectStandardIO=False
+def _log_to_stderr(level: Any) -> None:
+    observer = FilteringLogObserver(
+        textFileLogObserver(sys.stderr), [LogLevelFilterPredicate(level)]
     )
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)

@@ -16,13 +16,15 @@ from txstathat.collector.auth.throttle import KeyThrottle
 from txstathat.collector.errors import Refusal
 from txstathat.collector.metrics import BUCKETS, CollectorMetrics
 from txstathat.collector.web.resources import AsyncResource, answer
+from txstathat.errors import StoreError
 
 __all__ = ["Healthz", "Metrics"]
 
 
 class Healthz(AsyncResource):
     """
-    ``/healthz``: 200 while the store works, otherwise 503. It needs no token.
+    ``/healthz``: 200 while the store can be written, otherwise 503 with the reason. It
+    needs no token.
 
     :param archive: the stats.
     """
@@ -35,9 +37,12 @@ class Healthz(AsyncResource):
 
     async def respond(self, request: Request) -> bytes:
         """
-        Use the store.
+        Check that the store can be written and read.
         """
-        await self._archive.store.definitions(["healthz"])
+        try:
+            await self._archive.health.check()
+        except StoreError as error:
+            raise Refusal(503, f"the store cannot be written: {error}") from None
         request.setHeader("Content-Type", "application/json")
         return answer(200, "ok")
 
@@ -101,6 +106,7 @@ class Metrics(AsyncResource):
             ("wrong_keys", "Wrong keys.", self._throttle.wrong),
             ("write_retries", "Writes that were repeated.", batcher.retries),
             ("connections_cut", "Connections closed to make room.", metrics.cut),
+            ("bodies_cut", "Bodies dropped to make room.", metrics.bodies_cut),
             (
                 "notices_sent",
                 "Notices of alerts that were delivered.",

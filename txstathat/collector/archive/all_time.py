@@ -48,16 +48,22 @@ async def first_time(
     first, events = None, 0
     since, until = 0, int(now)
     for scale, length in _SCALES.items():
-        timeline = _UTC.timeline(since, until, scale)
+        try:
+            timeline = _UTC.timeline(since, until, scale)
+        except ValueError:
+            break  # too many cells
         cells = await read([CellKey(name, scale, at, EVERYTHING) for _, at in timeline])
         found = [
             (int(start.timestamp()), cell.count)
             for (start, _), cell in zip(timeline, cells, strict=True)
             if cell is not None
         ]
-        # If some events are missing, older detail has expired.
-        if not found or (first is not None and sum(n for _, n in found) != events):
+        # If some events are missing, the detail of this scale has expired. A finer one
+        # may be stored for longer.
+        if not found and first is None:
             break
+        if not found or (first is not None and sum(n for _, n in found) != events):
+            continue
         first, events = found[0]
         since, until = first, length.after(first) - 1
     return first

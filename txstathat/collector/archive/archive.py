@@ -10,7 +10,6 @@ of the others. All methods that return a Deferred or a coroutine fail with
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import NoReturn, cast
 from uuid import uuid4
 
@@ -18,10 +17,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from txstathat.collector.archive.all_time import all_time_of, first_time
+from txstathat.collector.archive.allowance import Allowances
 from txstathat.collector.archive.cardinality import MAX_STATS, CardinalityLimiter
 from txstathat.collector.archive.comments import Comment, Comments
 from txstathat.collector.archive.commit import OWN_ID_TTL, PendingWrite
 from txstathat.collector.archive.delta import other_kind, overflow
+from txstathat.collector.archive.health import StoreHealth
+from txstathat.collector.archive.receipts import NewestReceipt
 from txstathat.collector.archive.retention import Retention
 from txstathat.collector.archive.series import Plan, Series
 from txstathat.collector.archive.stats import (
@@ -36,8 +38,9 @@ from txstathat.collector.archive.stats import (
 )
 from txstathat.collector.archive.trash import Trash
 from txstathat.collector.archive.writer import PointWriter
-from txstathat.collector.errors import Refusal
+from txstathat.collector.errors import PointAhead, Refusal, clock_doubt, utc
 from txstathat.collector.ingest.parse import PostedBatch
+from txstathat.collector.limits import MAX_AHEAD
 from txstathat.errors import InvalidTimeframe
 from txstathat.metrica.calendar import MAX_POINTS, SCALES
 from txstathat.points.model import check_name
@@ -72,6 +75,8 @@ class Archive:
     :param max_stats: the largest number of stats.
     :param timers: schedules what waits; by default the store's clock.
     :raises ValueError: if a scale is unknown, or its time is not positive.
+
+    :ivar health: knows whether the store can be written.
     """
 
     def __init__(
@@ -86,10 +91,20 @@ class Archive:
         self.timers: IReactorTime = timers or store.clock
         self.retention = _checked(retention or {})
         self._history = Retention(store, self.retention)
-        self._cardinality = CardinalityLimiter(store, max_stats, self.timers)
-        self._writer = PointWriter(
-            store, self.timers, self.retention, self._cardinality
+        self._allowances = Allowances(store)
+        self._cardinality = CardinalityLimiter(
+            store, max_stats, self.timers, self._allowances
         )
+        self.health = StoreHealth(store, self.timers)
+        self._writer = PointWriter(
+            store,
+            self.timers,
+            self.retention,
+            self._cardinality,
+            self._allowances,
+            self.health,
+        )
+        self._newest_receipt = NewestReceipt(store, self.timers)
         self._comments = Comments(store)
         self._trash = Trash(store)
 
@@ -127,7 +142,16 @@ class Archive:
         return Deferred.fromCoroutine(self._add(batch))
 
     async def _add(self, batch: PostedBatch) -> bool:
-        result, delta = await self._writer.write(batch)
+        try:
+            result, delta = await self._writer.write(batch)
+        except PointAhead as error:
+            newest = await self._newest_receipt.is_behind(error.now)
+            if newest is not None and error.t <= newest + MAX_AHEAD:
+                raise clock_doubt(
+                    error.now, f"the store has points received at {utc(newest)}"
+                ) from None
+            raise
+        self._newest_receipt.note(self.store.clock.seconds())
         if result.outcome is WriteOutcome.CONFLICT:
             raise Refusal(409, "another request was sent under this Idempotency-Key")
         if result.outcome is WriteOutcome.OVERFLOW:
@@ -146,7 +170,7 @@ class Archive:
         raise Refusal(
             400,
             f"{name!r} was a {kind} stat; it is deleted, and in the trash until "
-            f"{datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M} UTC: from then on "
+            f"{utc(until)}: from then on "
             "it can be of another kind",
         )
 
@@ -177,6 +201,7 @@ class Archive:
         Wait until all batches added so far are written, or have failed.
         """
         await self.batcher.settled()
+        await self._allowances.saved()
 
     # -- reading
 
@@ -193,12 +218,13 @@ class Archive:
             if definition in DEFINITIONS.values()
         ]
         stats = []
+        now = self.store.clock.seconds()
         for start in range(0, len(listed), _STATS_AT_ONCE):
             some = listed[start : start + _STATS_AT_ONCE]
             cells = await self.store.read([received_key(name) for name, _ in some])
             # A Metrica that a program has in the same store has no receipts.
             stats += [
-                Stat.of(name, definition, cell)
+                Stat.of(name, definition, cell, now)
                 for (name, definition), cell in zip(some, cells, strict=True)
                 if cell is not None
             ]

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
+from txstathat.collector.archive.allowance import Allowances
 from txstathat.collector.archive.stats import stat_id
 from txstathat.collector.errors import Refusal
 from txstathat.stores.interface import IStore
@@ -37,7 +38,6 @@ RECOUNT = 10.0
 #: unknown. Another collector may have created its stat.
 LOOKUP_SECONDS = 1.0
 
-_DAY = 86_400
 # How many names are learned at once. More would block the reactor for long.
 _NAMES_AT_ONCE = 2_000
 
@@ -67,19 +67,25 @@ class CardinalityLimiter:
     :param store: the store.
     :param max_stats: the largest number of stats.
     :param timers: schedules what waits.
+    :param allowances: counts the new stats of each key.
     """
 
-    def __init__(self, store: IStore, max_stats: int, timers: IReactorTime) -> None:
+    def __init__(
+        self,
+        store: IStore,
+        max_stats: int,
+        timers: IReactorTime,
+        allowances: Allowances,
+    ) -> None:
         self._store = store
         self._max_stats = max_stats
         self._timers = timers
+        self._allowances = allowances
         self._names: dict[str, str] = {}  # by id
         self._known: set[str] = set()
         # When the names of all stats were read; None before that.
         self._read_at: float | None = None
         self._waiting: list[Deferred[None]] = []
-        self._day = 0
-        self._created: Counter[str] = Counter()  # today, by sender
         # The stats with a reservation, and their number by sender.
         self._reserved: set[str] = set()
         self._reserved_by: Counter[str] = Counter()
@@ -104,6 +110,7 @@ class CardinalityLimiter:
         if self._read_at is None and not self._known.issuperset(wanted):
             # Only requests with new stats wait until all are read.
             await self._read_all()
+        await self._allowances.load(sender)
         if self._missing_room(wanted) > 0 and self._seconds_since_read() >= RECOUNT:
             await self._read_all()
         if self._missing_room(wanted) > 0:
@@ -112,12 +119,9 @@ class CardinalityLimiter:
                 f"there are {len(self._known)} stats and {self._max_stats} is the "
                 "limit: delete some, or use fewer names",
             )
-        today = int(self._store.clock.seconds()) // _DAY
-        if today != self._day:
-            self._day, self._created = today, Counter()
         new = self._new(wanted)
-        used = self._created[sender] + self._reserved_by[sender]
-        if used + len(new) > MAX_NEW_STATS:
+        used = self._allowances.usage(sender).stats + self._reserved_by[sender]
+        if new and used + len(new) > MAX_NEW_STATS:
             raise Refusal(
                 429,
                 f"this key has created {used} new stats today and {MAX_NEW_STATS} is "
@@ -142,7 +146,8 @@ class CardinalityLimiter:
         if written:
             # Another request may have created some of them first.
             created = [name for name in reservation.names if name not in self._known]
-            self._created[sender] += len(created)
+            if created:
+                self._allowances.add(sender, stats=len(created))
             self.learn(created)
 
     def _new(self, names: Iterable[str]) -> list[str]:

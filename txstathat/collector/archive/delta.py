@@ -4,23 +4,41 @@ Turns the points of a request into additions to a store.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from math import ceil
 
 from txstathat.collector.archive.stats import DEFINITIONS, EVERYTHING, received
-from txstathat.collector.errors import Refusal
+from txstathat.collector.errors import PointAhead, Refusal
+from txstathat.collector.limits import MAX_AHEAD
 from txstathat.metrica.calendar import Calendar, coarsen
 from txstathat.metrica.cells import spread
 from txstathat.points.model import MAX_INTEGER, Parts
-from txstathat.stores.interface import Amounts, Increment, TimeBucket
+from txstathat.stores.interface import Addition, Amounts, Increment, TimeBucket
 from txstathat.stores.sums import events
 
-__all__ = ["MAX_AHEAD", "BatchDelta", "NotMergeable"]
+__all__ = [
+    "BatchDelta",
+    "NotMergeable",
+    "PAST_SECONDS",
+    "other_kind",
+    "overflow",
+]
 
-#: How many seconds the time of a point can be ahead of the collector's clock.
-MAX_AHEAD = 86_400
+#: Points that are older, in seconds, count as points of the past. No batch waits for
+#: its delivery for so long.
+PAST_SECONDS = 9 * 86_400.0
 
 _UTC = Calendar("UTC")
+# The longest time bucket of each scale, in seconds.
+_SECONDS = {
+    "year": 366 * 86_400,
+    "month": 31 * 86_400,
+    "day": 86_400,
+    "hour": 3600,
+    "minute": 60,
+}
+# The clocks of several collectors can differ by so many seconds.
+_MARGIN = 3600.0
 
 
 class NotMergeable(Exception):
@@ -56,7 +74,7 @@ class BatchDelta:
     def _add(self, points: Iterable[Parts]) -> None:
         kinds, minutes = self.kinds, self._minutes
         this_minute, latest = int(self._now) // 60, self._now + MAX_AHEAD
-        for point in points:
+        for number, point in enumerate(points):
             kind, stat, _, t = point
             if kinds.setdefault(stat, kind) != kind:
                 raise other_kind(stat, kinds[stat])
@@ -65,9 +83,7 @@ class BatchDelta:
             elif t <= latest:
                 minute = t // 60
             else:
-                raise Refusal(
-                    400, f"t: {stat!r} has the time {t}, over a day ahead of now"
-                )
+                raise PointAhead(number, stat, t, self._now)
             if minute in minutes:
                 minutes[minute].append(point)
             else:
@@ -118,15 +134,61 @@ class BatchDelta:
             for minute, points in self._minutes.items()
         }
         ahead = self._seconds_ahead(retention)
+        expired = self._expired(retention)
         increments = [
             Increment(
                 [_extend_ttl(one, ahead) for one in buckets] if ahead else buckets,
                 {stat: {EVERYTHING: addition} for stat, addition in stats.items()},
             )
-            for buckets, stats in spread(retention, by_label)
+            for buckets, stats in _without(spread(retention, by_label), expired)
         ]
         definitions = {stat: DEFINITIONS[kind] for stat, kind in self.kinds.items()}
         return Amounts(definitions, [*increments, received(self.kinds, self._now)])
+
+    def _expired(self, retention: Mapping[str, float | None]) -> set[tuple[str, str]]:
+        """
+        Return the scale and label of the time buckets that are too old to be read ever
+        again. They are not stored.
+        """
+        limits = {
+            scale: self._now - seconds - _SECONDS[scale] - _MARGIN
+            for scale, seconds in retention.items()
+            if seconds is not None
+        }
+        newest = max(limits.values(), default=0)
+        return {
+            (scale, coarsen(_UTC.minute(minute * 60), scale))
+            for minute in self._minutes
+            if minute * 60 < newest
+            for scale, limit in limits.items()
+            if minute * 60 < limit
+        }
+
+    def past(self, retention: Mapping[str, float | None]) -> set[int]:
+        """
+        Return numbers that identify the stored time buckets of points that are older
+        than :data:`PAST_SECONDS`.
+
+        :param retention: the scales to store, coarsest first, and for how many seconds.
+        """
+        past: set[int] = set()
+        before = self._now - PAST_SECONDS
+        for minute, points in self._minutes.items():
+            if minute * 60 >= before:
+                continue
+            age = self._now - minute * 60
+            # The length of a bucket in the finest scale that stores the points.
+            seconds = min(
+                (
+                    _SECONDS[scale]
+                    for scale, ttl in retention.items()
+                    if ttl is None or ttl >= age
+                ),
+                default=_SECONDS["year"],
+            )
+            bucket = minute * 60 // seconds
+            past.update(hash((stat, seconds, bucket)) for _, stat, _, _ in points)
+        return past
 
     def _seconds_ahead(self, scales: Iterable[str]) -> dict[str, float]:
         """
@@ -147,6 +209,16 @@ class BatchDelta:
             for scale in scales
             if (label := coarsen(_UTC.minute(minute * 60), scale)) not in current
         }
+
+
+def _without(
+    spreads: Iterable[tuple[list[TimeBucket], Mapping[str, Addition]]],
+    expired: Collection[tuple[str, str]],
+) -> Iterator[tuple[list[TimeBucket], Mapping[str, Addition]]]:
+    for buckets, additions in spreads:
+        left = [one for one in buckets if (one.scale, one.label) not in expired]
+        if left:
+            yield left, additions
 
 
 def _extend_ttl(bucket: TimeBucket, ahead: Mapping[str, float]) -> TimeBucket:

@@ -80,16 +80,19 @@ class Stat:
     receipts: int
 
     @classmethod
-    def of(cls, name: str, definition: str, cell: Cell) -> Stat:
+    def of(cls, name: str, definition: str, cell: Cell, now: float) -> Stat:
         """
         Make a stat from the contents of the store.
 
         :param name: its name.
         :param definition: one of :data:`DEFINITIONS`.
         :param cell: the cell of :func:`received_key`.
+        :param now: Unix seconds. A receipt cannot be later: it was noted while the
+            clock was wrong.
         """
         counter = definition == DEFINITIONS["count"]
-        return cls(name, counter, cell.min / 1000, cell.max / 1000, cell.count)
+        created, received = min(cell.min / 1000, now), min(cell.max / 1000, now)
+        return cls(name, counter, created, received, cell.count)
 
     @property
     def id(self) -> str:

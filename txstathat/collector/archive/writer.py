@@ -5,14 +5,16 @@ Writes posted points to the store, within limits.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 
+from txstathat.collector.archive.allowance import Allowances
 from txstathat.collector.archive.cardinality import CardinalityLimiter
 from txstathat.collector.archive.commit import PendingWrite, write_requests
 from txstathat.collector.archive.delta import BatchDelta
+from txstathat.collector.archive.health import StoreHealth
 from txstathat.collector.errors import Refusal
 from txstathat.collector.ingest.parse import PostedBatch
 from txstathat.errors import StoreBusy
@@ -36,6 +38,8 @@ class PointWriter:
     :param timers: schedules what waits.
     :param retention: the scales to store, coarsest first, and for how many seconds.
     :param cardinality: limits the number of new stats.
+    :param allowances: limits the time buckets of the past.
+    :param health: is told of each write.
 
     :ivar batcher: combines requests into few writes.
     :ivar waiting_points: the number of points that wait to be written.
@@ -47,11 +51,15 @@ class PointWriter:
         timers: IReactorTime,
         retention: Mapping[str, float | None],
         cardinality: CardinalityLimiter,
+        allowances: Allowances,
+        health: StoreHealth,
     ) -> None:
         self._store = store
         self._timers = timers
         self._retention = retention
         self._cardinality = cardinality
+        self._allowances = allowances
+        self._health = health
         # A write is tried once: the sender repeats it, under the same id.
         self.batcher: WriteBatcher[PendingWrite, WriteResult] = WriteBatcher(
             self._write, timers, timeout=0, linger=LINGER
@@ -78,10 +86,13 @@ class PointWriter:
             return fail()
         self.waiting_points += len(batch.points)
         request = PendingWrite(delta, _batch_id(batch), batch.digest.hex())
-        if self._cardinality.all_known(delta.kinds):
+        past = delta.past(self._retention)
+        if not past and self._cardinality.all_known(delta.kinds):
             written = self.batcher.put(request)
         else:
-            written = Deferred.fromCoroutine(self._put_new(request, sender_of(batch)))
+            written = Deferred.fromCoroutine(
+                self._put_new(request, sender_of(batch), past)
+            )
 
         def end(result: WriteResult) -> WriteResult:
             self.waiting_points -= len(batch.points)
@@ -89,7 +100,11 @@ class PointWriter:
 
         return written.addBoth(end).addCallback(lambda result: (result, delta))
 
-    async def _put_new(self, request: PendingWrite, sender: str) -> WriteResult:
+    async def _put_new(
+        self, request: PendingWrite, sender: str, past: Collection[int]
+    ) -> WriteResult:
+        if past:
+            await self._allowances.take_past(sender, past)
         reservation = await self._cardinality.admit(sender, request.delta.kinds)
         added = False
         try:
@@ -100,9 +115,15 @@ class PointWriter:
         return result
 
     def _write(self, requests: list[PendingWrite]) -> Deferred[list[WriteResult]]:
-        return Deferred.fromCoroutine(
+        written = Deferred.fromCoroutine(
             write_requests(self._store, requests, self._retention, self._timers)
         )
+
+        def note(results: list[WriteResult]) -> list[WriteResult]:
+            self._health.note(results)
+            return results
+
+        return written.addBoth(note)
 
 
 def sender_of(batch: PostedBatch) -> str:

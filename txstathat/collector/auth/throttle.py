@@ -28,6 +28,9 @@ MAX_HELD = 2048
 #: How many addresses are remembered. The oldest are forgotten first.
 MAX_ADDRESSES = 10_000
 
+#: How StatHat called a wrong key. Programs may look for these words.
+INVALID_KEYS = "invalid keys"
+
 _MINUTE = 60.0
 
 
@@ -76,7 +79,7 @@ class KeyThrottle:
         self.wrong += 1
         since, tried = self._count(network_of(address))
         if tried <= self._max_wrong:
-            return Refusal(403, f"this {kind} is not known here")
+            return Refusal(403, f"{INVALID_KEYS}: this {kind} is not known here")
         all_held = self._held >= MAX_HELD
         if not all_held:
             self._held += 1
@@ -85,8 +88,8 @@ class KeyThrottle:
         left = max(1, int(since + _MINUTE - self._clock.seconds()))
         return Refusal(
             429,
-            f"this {kind} is not known here, and too many wrong ones have come from "
-            "your address: wait for a minute",
+            f"{INVALID_KEYS}: this {kind} is not known here, and too many wrong ones "
+            "have come from your address: wait for a minute",
             retry_after=left,
             closes=all_held,
         )

@@ -8,22 +8,25 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
 from typing import Protocol
 from urllib.parse import unquote_plus
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+from twisted.web.http import BAD_REQUEST, FORBIDDEN, OK
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from txstathat.collector.auth.throttle import KeyThrottle
-from txstathat.collector.errors import Refusal
-from txstathat.collector.ingest.parse import PostedBatch, read_request
-from txstathat.collector.limits import MAX_FORM, PATHS
+from txstathat.collector.errors import PointAhead, Refusal, clock_doubt, utc
+from txstathat.collector.ingest.parse import PostedBatch, entry_of_point, read_request
+from txstathat.collector.limits import MAX_AHEAD, MAX_FORM, PATHS
 from txstathat.collector.metrics import CollectorMetrics
 from txstathat.collector.web.request import drop_body, has_body, trust_body
 from txstathat.collector.web.resources import AsyncResource, NotFound, address_of
 
-__all__ = ["IngestResource", "KeyChecker"]
+__all__ = ["CLOCK_DIFFERENCE", "IngestResource", "KeyChecker"]
 
 
 # How a body in JSON shows its key. Within the texts of JSON quotes are escaped.
@@ -34,6 +37,13 @@ _JSON_KEYS = [
 _FORM_KEY = re.compile(rb"(?:^|&)(?:ezkey|email|ukey)=([^&]*)&")
 # A JSON body of more bytes is parsed only if the key that it shows is valid.
 _PARSE_FIRST = 1024
+#: By how many seconds the collector's clock can be behind the sender's without being
+#: doubted.
+CLOCK_DIFFERENCE = 3600.0
+
+
+# RFC 6585; Twisted has no name for it.
+_TOO_MANY_REQUESTS = 429
 
 
 class KeyChecker(Protocol):
@@ -104,12 +114,29 @@ class _Posts(AsyncResource):
         self._throttle = throttle
         self._metrics = metrics
 
+    def failed(self, request: Request, failure: Failure) -> bytes | Failure:
+        """
+        Refuse the request. If the site's ``stathat_statuses`` is true, what the sender
+        did wrong has HTTP status 200, and its status only in the JSON, as with StatHat.
+        """
+        body = super().failed(request, failure)
+        if getattr(request.site, "stathat_statuses", False) and request.code in (
+            BAD_REQUEST,
+            FORBIDDEN,
+            _TOO_MANY_REQUESTS,
+        ):
+            request.setResponseCode(OK)
+        return body
+
     async def respond(self, request: Request) -> bytes:
         metrics = self._metrics
         began = metrics.now()
         try:
             batch = await self._read(request)
-            new = await self._add(batch)
+            try:
+                new = await self._add(batch)
+            except PointAhead as error:
+                raise self._refuse_time(request, batch, error) from None
         except BaseException as error:
             metrics.refused(error)
             raise
@@ -120,6 +147,27 @@ class _Posts(AsyncResource):
         return json.dumps(
             {"status": 200, "msg": "ok", "multiple": len(batch.points)}
         ).encode("ascii")
+
+    def _refuse_time(
+        self, request: Request, batch: PostedBatch, error: PointAhead
+    ) -> Refusal:
+        """
+        Return the refusal of a point that is too far ahead: 503 if the sender's clock
+        says that the collector's is wrong, otherwise 400 with the index of the point.
+        """
+        sent_at = _time_of(request.getHeader("date"))
+        if (
+            sent_at is not None
+            and sent_at > error.now + CLOCK_DIFFERENCE
+            and error.t <= sent_at + MAX_AHEAD
+        ):
+            return clock_doubt(error.now, f"the sender's says {utc(sent_at)}")
+        if not batch.is_list or not has_body(request):
+            return error
+        content = request.content
+        content.seek(0)  # type: ignore[union-attr]
+        entry = entry_of_point(content.read(), error.number)  # type: ignore[union-attr]
+        return Refusal(400, f"data[{entry}]: {error}")
 
     async def _read(self, request: Request) -> PostedBatch:
         if request.method not in (b"GET", b"POST"):
@@ -191,6 +239,16 @@ class _UnknownKey:
     """
 
     kind: str
+
+
+def _time_of(date: str | None) -> float | None:
+    """
+    Return the time in a ``Date`` header, in Unix seconds; ``None`` if it is not valid.
+    """
+    try:
+        return None if date is None else parsedate_to_datetime(date).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def _json_key(body: bytes) -> str | None:

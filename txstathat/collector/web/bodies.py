@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from txstathat.collector.metrics import CollectorMetrics
+
 __all__ = ["MAX_BODIES", "SHARES", "Body", "BodyBudget"]
 
 #: How many bytes all bodies can have together.
@@ -41,16 +43,18 @@ class BodyBudget:
     when there are too many.
 
     :param total: how many bytes all bodies can have.
+    :param metrics: counts the bodies that are cut.
 
-    :ivar used: how many they have now.
-    :ivar cut: how many bodies were cut.
+    :ivar used: how many bytes they have now.
     """
 
-    def __init__(self, total: int = MAX_BODIES) -> None:
+    def __init__(
+        self, total: int = MAX_BODIES, metrics: CollectorMetrics | None = None
+    ) -> None:
         self._total = total
         self._share = total // SHARES
         self.used = 0
-        self.cut = 0
+        self._metrics = metrics or CollectorMetrics()
         self._trusted: set[Body] = set()
         # The bodies without a key, and how many bytes they have, by address.
         self._untrusted: dict[str, set[Body]] = {}
@@ -98,7 +102,7 @@ class BodyBudget:
         body.size = 0
 
     def _cut(self, body: Body) -> None:
-        self.cut += 1
+        self._metrics.bodies_cut += 1
         self.release(body)
         body.cut()
 

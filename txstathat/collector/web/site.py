@@ -205,6 +205,8 @@ class CollectorSite(Site):
     :param metrics: counts connections.
     :param proxies: how many reverse proxies in front are trusted to name the client in
         ``X-Forwarded-For``.
+    :param stathat_statuses: whether refused points have HTTP status 200, and their
+        status only in the JSON, as StatHat answered.
     :ivar max_connections: the same, or less if the process cannot open that many files.
     :ivar bodies: the memory for the bodies of requests.
     """
@@ -222,16 +224,18 @@ class CollectorSite(Site):
         access_log: bool = False,
         metrics: CollectorMetrics | None = None,
         proxies: int = 0,
+        stathat_statuses: bool = False,
     ) -> None:
         # The channel has its own time limits.
         super().__init__(
             root, requestFactory=CappedRequest, timeout=None, reactor=reactor
         )
         self.max_connections = min(max_connections, _free_descriptors())
-        self.bodies = BodyBudget()
         self._access_log = access_log
         self.proxies = proxies
+        self.stathat_statuses = stathat_statuses
         self._metrics = metrics or CollectorMetrics()
+        self.bodies = BodyBudget(metrics=self._metrics)
         # The open connections, in the order of their last progress: a complete request,
         # a complete answer, or an emptied buffer.
         self._channels: OrderedDict[_Channel, None] = OrderedDict()
