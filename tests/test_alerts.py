@@ -1174,6 +1174,7 @@ class WebhookTests(SynchronousTestCase):
         """The command refuses a wrong file; its message has nothing of what is in it."""
         path = self.mktemp()
         Path(path).write_text("http://h.example.com/canary")
+        os.chmod(path, 0o600)
         done = subprocess.run(
             [sys.executable, "-m", "txstathat", "serve", "--webhooks", path],
             env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -480,9 +480,18 @@ class OptionsTests(SynchronousTestCase):
         self.assertIn(f"{folder}/{options['keys-file']}``", text)
 
     def test_webhooks(self) -> None:
-        """A file has a URL on each line; a message has nothing of a wrong one."""
+        """
+        A file has a URL on each line; a message has nothing of a wrong one. A file that
+        other users can read or change is refused.
+        """
         path = self.mktemp()
         Path(path).write_text("https://a.example.com/x\n\n https://b.example.com\n")
+        for mode in (0o604, 0o602):
+            os.chmod(path, mode)
+            with self.assertRaises(ValueError) as caught:
+                read_webhooks(path)
+            self.assertIn(f"Run: chmod o-rwx {path}", str(caught.exception))
+        os.chmod(path, 0o640)
         self.assertEqual(
             read_webhooks(path), ["https://a.example.com/x", "https://b.example.com"]
         )

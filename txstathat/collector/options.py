@@ -5,6 +5,7 @@ Options that ``twist stathat`` and ``txstathat serve`` share.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -78,14 +79,21 @@ def read_webhooks(path: str) -> list[str]:
     themselves, since other users can see a command line.
 
     :param path: the path of the file, or ``''`` for no webhooks.
-    :raises ValueError: if the file cannot be read, or a line is not a valid URL. The
-        message has the number of the line, and nothing of its content.
+    :raises ValueError: if the file cannot be read, other users may read or write it, or
+        a line is not a valid URL. The message has the number of the line, and nothing
+        of its content.
     """
     if not path:
         return []
     urls = []
     try:
         with open(path, encoding="utf-8") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            if os.name == "posix" and mode & 0o007:
+                raise ValueError(
+                    f"other users can read or change {path} (mode {mode:04o}), and it "
+                    f"contains secrets. Run: chmod o-rwx {path}"
+                )
             lines = file.read().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: {error}") from None
