@@ -291,7 +291,7 @@ def revoke_key(name: str, store: str) -> None:
 
     async def work(opened: IStore) -> None:
         key = await Keys(opened).revoke(name)
-        _show(f"The {KINDS[key.kind]} {key.name!r} is revoked.")
+        _show(f"The {KINDS.get(key.kind, 'key')} {key.name!r} is revoked.")
 
     on_store(store, work)
 

@@ -4,7 +4,7 @@ How the collector itself is watched: ``/healthz`` and ``/metrics``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -15,6 +15,7 @@ from txstathat.collector.archive.archive import Archive
 from txstathat.collector.auth.throttle import KeyThrottle
 from txstathat.collector.errors import Refusal
 from txstathat.collector.metrics import BUCKETS, CollectorMetrics
+from txstathat.collector.records import RecordReader, count_unreadable
 from txstathat.collector.web.resources import AsyncResource, answer
 
 __all__ = ["Healthz", "Metrics"]
@@ -24,12 +25,19 @@ class Healthz(AsyncResource):
     """
     What is at ``/healthz``: 200 while the store answers, else 503. Anyone may ask.
 
+    Records that cannot be read are counted by kind, as ``unreadable_records``; they do
+    not change the status, since everything else works.
+
     :param archive: whose store is asked.
+    :param records: the readers of the collector's records.
     """
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(
+        self, archive: Archive, records: Sequence[RecordReader[Any]] = ()
+    ) -> None:
         super().__init__()
         self._archive = archive
+        self._records = records
 
     async def respond(self, request: Request) -> bytes:
         """
@@ -37,7 +45,10 @@ class Healthz(AsyncResource):
         """
         await self._archive.store.definitions(["healthz"])
         request.setHeader("Content-Type", "application/json")
-        return answer(200, "ok")
+        unreadable = count_unreadable(self._records)
+        return answer(
+            200, "ok", **({"unreadable_records": unreadable} if unreadable else {})
+        )
 
 
 class Metrics(AsyncResource):
@@ -50,6 +61,7 @@ class Metrics(AsyncResource):
     :param metrics: what came in.
     :param archive: what waits to be written.
     :param throttle: how many wrong keys there were.
+    :param records: the readers of the collector's records.
     """
 
     def __init__(
@@ -58,12 +70,14 @@ class Metrics(AsyncResource):
         metrics: CollectorMetrics,
         archive: Archive,
         throttle: KeyThrottle,
+        records: Sequence[RecordReader[Any]] = (),
     ) -> None:
         super().__init__()
         self._readers = readers
         self._metrics = metrics
         self._archive = archive
         self._throttle = throttle
+        self._records = records
 
     async def respond(self, request: Request) -> bytes:
         """
@@ -115,6 +129,14 @@ class Metrics(AsyncResource):
             ("connections", "Connections that are open.", metrics.connections),
         ):
             yield GaugeMetricFamily(f"txstathat_{name}", text, value=count)
+        unreadable = GaugeMetricFamily(
+            "txstathat_unreadable_records",
+            "Records in the store that cannot be read.",
+            labels=["kind"],
+        )
+        for reader in self._records:
+            unreadable.add_metric([reader.kind], reader.unreadable)
+        yield unreadable
         bounds = [*map(str, BUCKETS), "+Inf"]
         yield HistogramMetricFamily(
             "txstathat_keep_seconds",

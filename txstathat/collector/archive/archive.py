@@ -82,6 +82,7 @@ class Archive:
     :raises ValueError: if a scale is unknown, or its time is not positive.
 
     :ivar gather: makes few writes of many requests.
+    :ivar record_readers: the readers of the records.
     """
 
     def __init__(
@@ -102,6 +103,11 @@ class Archive:
         self._cardinality = CardinalityLimiter(store, max_stats)
         self._comments = Comments(store)
         self._trash = Trash(store)
+        self.record_readers = (
+            *self._kept.record_readers,
+            *self._comments.record_readers,
+            *self._trash.record_readers,
+        )
 
     async def note_retention(self) -> None:
         """

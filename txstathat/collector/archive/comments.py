@@ -12,6 +12,12 @@ from dataclasses import dataclass
 
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal
+from txstathat.collector.records import (
+    BadRecord,
+    RecordReader,
+    is_integer,
+    load_list,
+)
 from txstathat.points.model import check_name
 from txstathat.stores.interface import IStore
 
@@ -49,25 +55,34 @@ class Comment:
     text: str
 
 
-def read_comments(text: str) -> list[Comment]:
+def read_comments(id: str, text: str) -> list[Comment]:
     """
-    Read the text of a record.
+    Parse the record of a stat.
 
-    :raises ValueError: if it is none.
+    :param id: its id, which is the stat's id.
+    :param text: its text.
+    :raises BadRecord: if it is not valid, or a newer version wrote it.
     """
-    return [
-        Comment(int(time), check_name(said, "text", MAX_TEXT))
-        for time, said in json.loads(text)
-    ]
+    return [_read_comment(each) for each in load_list(text)]
+
+
+def _read_comment(thing: object) -> Comment:
+    if not isinstance(thing, list) or len(thing) != 2 or not is_integer(thing[0]):
+        raise BadRecord("is not valid: it has no list of times and texts")
+    return Comment(thing[0], check_name(thing[1], "text", MAX_TEXT))
 
 
 class Comments:
     """
     The comments of a store.
+
+    :ivar record_readers: the readers of the records.
     """
 
     def __init__(self, store: IStore) -> None:
         self._store = store
+        self._reader = RecordReader(store, RECORDS, read_comments)
+        self.record_readers = (self._reader,)
 
     async def add(self, stat: Stat, text: str) -> Comment:
         """
@@ -75,7 +90,7 @@ class Comments:
 
         :raises InvalidPoint: if the text is empty, longer than :data:`MAX_TEXT`, or has
             control characters.
-        :raises Refusal: if there are too many.
+        :raises Refusal: if there are too many, or those of the stat cannot be read.
         """
         comment = Comment(
             int(self._store.clock.seconds()), check_name(text, "text", MAX_TEXT)
@@ -83,8 +98,16 @@ class Comments:
         while True:
             records = await self._store.records(RECORDS)
             was = records.get(stat.id)
-            found = read_comments(was or "[]")
-            if len(found) < MAX_COMMENTS_OF_A_STAT and _number(records) >= MAX_COMMENTS:
+            readable = self._reader.parse_all(records)
+            if was is not None and stat.id not in readable:
+                raise Refusal(
+                    409,
+                    "the comments of this stat cannot be read by this version of "
+                    "txStatHat, so it cannot add one",
+                )
+            found = readable.get(stat.id, [])
+            number = sum(map(len, readable.values()))
+            if len(found) < MAX_COMMENTS_OF_A_STAT and number >= MAX_COMMENTS:
                 raise Refusal(
                     429,
                     f"there are {MAX_COMMENTS:,} comments, which is the limit: those "
@@ -103,19 +126,13 @@ class Comments:
 
         :param since: only those of this time or later, in Unix seconds.
         """
-        records = await self._store.records(RECORDS)
+        records = await self._reader.all()
         return {
             stat.name: [
-                comment
-                for comment in read_comments(records.get(stat.id, "[]"))
-                if comment.time >= since
+                comment for comment in records.get(stat.id, []) if comment.time >= since
             ]
             for stat in stats
         }
-
-
-def _number(records: dict[str, str]) -> int:
-    return sum(len(json.loads(text)) for text in records.values())
 
 
 def _text(comments: Sequence[Comment]) -> str:

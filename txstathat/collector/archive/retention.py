@@ -11,6 +11,13 @@ import json
 from collections.abc import Mapping
 from typing import TypeAlias
 
+from txstathat.collector.records import (
+    BadRecord,
+    RecordReader,
+    is_number,
+    load_list,
+)
+from txstathat.metrica.calendar import SCALES
 from txstathat.stores.interface import IStore
 
 __all__ = ["MAX_CHANGES", "Retention", "read_history"]
@@ -24,14 +31,29 @@ _RECORDS = "retention"
 _History: TypeAlias = list[tuple[float, float | None]]
 
 
-def read_history(text: str) -> _History:
+def read_history(scale: str, text: str) -> _History:
     """
-    Of its text in the store.
+    Parse the record of a scale.
+
+    :param scale: the scale, which is the record's id.
+    :param text: its text.
+    :raises BadRecord: if it is not valid, or a newer version wrote it.
     """
+    if scale not in SCALES:
+        raise BadRecord("is about a scale that this version does not know")
+    history = load_list(text)
+    if not history or not all(map(_is_change, history)):
+        raise BadRecord("is not valid: it has no list of times")
     return [
-        (float(since), None if keep is None else float(keep))
-        for since, keep in json.loads(text)
+        (float(since), None if keep is None else float(keep)) for since, keep in history
     ]
+
+
+def _is_change(thing: object) -> bool:
+    if not isinstance(thing, list) or len(thing) != 2:
+        return False
+    since, keep = thing
+    return is_number(since) and (keep is None or (is_number(keep) and keep > 0))
 
 
 class Retention:
@@ -40,10 +62,14 @@ class Retention:
 
     :param store: the store.
     :param keep: for how many seconds the scales are kept now, ``None`` for ever.
+
+    :ivar record_readers: the readers of the records.
     """
 
     def __init__(self, store: IStore, keep: Mapping[str, float | None]) -> None:
         self._store = store
+        self._reader = RecordReader(store, _RECORDS, read_history)
+        self.record_readers = (self._reader,)
         self._keep = keep
         self._histories: dict[str, _History] = {}
 
@@ -52,12 +78,18 @@ class Retention:
         Note how long the scales are kept from now on, where that has changed. Call it
         before anything is written.
 
+        Of a scale with a record that cannot be read, the record stays as it is, and
+        all detail counts as whole.
+
         :raises StoreError: if that cannot be done.
         """
         for scale, keep in self._keep.items():
             while True:
                 text = await self._store.record(_RECORDS, scale)
-                history = read_history(text or "[]")
+                history = [] if text is None else self._reader.parse(scale, text)
+                if history is None:
+                    history = [(0.0, None)]
+                    break
                 if history and history[-1][1] == keep:
                     break
                 # Of an empty store nothing can have been lost.

@@ -9,12 +9,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from txstathat.collector.archive.comments import RECORDS as COMMENTS
 from txstathat.collector.archive.stats import Stat, received_key, stat_id
+from txstathat.collector.records import (
+    BadRecord,
+    RecordReader,
+    is_integer,
+    load_fields,
+)
+from txstathat.points.model import MAX_INTEGER, check_name
 from txstathat.stores.interface import IStore
 
-__all__ = ["KEEP", "Trash"]
+__all__ = ["KEEP", "DeletedStat", "Trash", "parse_deleted"]
 
 #: For how many seconds what is in the trash can be taken back: 48 hours.
 KEEP = 48 * 3600
@@ -22,13 +30,50 @@ KEEP = 48 * 3600
 _KIND = "trash"
 
 
+@dataclass(frozen=True, slots=True)
+class DeletedStat:
+    """
+    What the record of a stat in the trash holds.
+
+    :ivar name: the name of the stat.
+    :ivar receipts: how many batches it had received.
+    :ivar deleted_at: when it was deleted, in Unix seconds.
+    """
+
+    name: str
+    receipts: int
+    deleted_at: int
+
+
+def parse_deleted(id: str, text: str) -> DeletedStat:
+    """
+    Parse a record of the trash.
+
+    :param id: its id, which is the stat's id.
+    :param text: its text.
+    :raises BadRecord: if it is not valid, or a newer version wrote it.
+    """
+    fields = load_fields(text, ("name", "receipts", "deleted_at"))
+    if stat_id(check_name(fields["name"])) != id:
+        raise BadRecord("is not valid: it has the name of another stat")
+    if not is_integer(fields["receipts"], 0, MAX_INTEGER):
+        raise BadRecord("is not valid: receipts is not a number of batches")
+    if not is_integer(fields["deleted_at"]):
+        raise BadRecord("is not valid: deleted_at is not a time")
+    return DeletedStat(**fields)
+
+
 class Trash:
     """
     The trash of a store.
+
+    :ivar record_readers: the readers of the records.
     """
 
     def __init__(self, store: IStore) -> None:
         self._store = store
+        self._reader = RecordReader(store, _KIND, parse_deleted)
+        self.record_readers = (self._reader,)
 
     async def put(self, stat: Stat) -> None:
         """
@@ -53,15 +98,15 @@ class Trash:
         """
         Until when a stat is in it, in Unix seconds; ``None`` if it is not.
         """
-        text = await self._store.record(_KIND, stat_id(name))
-        return None if text is None else int(json.loads(text)["deleted_at"]) + KEEP
+        note = await self._reader.get(stat_id(name))
+        return None if note is None else note.deleted_at + KEEP
 
     async def without(self, stats: Sequence[Stat]) -> list[Stat]:
         """
         Those of some stats that are not in it.
         """
-        notes = map(json.loads, (await self._store.records(_KIND)).values())
-        receipts = {note["name"]: note["receipts"] for note in notes}
+        notes = (await self._reader.all()).values()
+        receipts = {note.name: note.receipts for note in notes}
         return [stat for stat in stats if receipts.get(stat.name) != stat.receipts]
 
     async def empty(self) -> list[str]:
@@ -72,17 +117,17 @@ class Trash:
         """
         gone = []
         old = self._store.clock.seconds() - KEEP
-        for id, text in (await self._store.records(_KIND)).items():
-            note = json.loads(text)
-            if note["deleted_at"] > old:
+        texts = await self._store.records(_KIND)
+        for id, note in self._reader.parse_all(texts).items():
+            if note.deleted_at > old:
                 continue
-            name = note["name"]
+            name = note.name
             key = received_key(name)
             (cell,) = await self._store.read([key])
             # A point may come until it is gone: then it stays.
             if (
                 cell is not None
-                and cell.count == note["receipts"]
+                and cell.count == note.receipts
                 and await self._store.drop(name, (key, cell))
             ):
                 gone.append(name)
@@ -90,5 +135,5 @@ class Trash:
             if cell is None:
                 # Also where this was cut off, the last time, after dropping it.
                 await self._store.put_record(COMMENTS, id, None)
-            await self._store.put_record(_KIND, id, None, was=text)
+            await self._store.put_record(_KIND, id, None, was=texts[id])
         return gone
