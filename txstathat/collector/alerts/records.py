@@ -100,8 +100,8 @@ def _check_state(state: AlertState) -> None:
     if not (
         is_integer(state.episode)
         and isinstance(state.firing, bool)
-        and (state.since is None or is_number(state.since))
-        and (state.clear_since is None or is_number(state.clear_since))
+        and (state.since is None or is_number(state.since, math.inf))
+        and (state.clear_since is None or is_number(state.clear_since, math.inf))
     ):
         raise BadRecord("is not valid: its state has a field of the wrong type")
 
@@ -117,10 +117,10 @@ def _check_notice(notice: AlertNotice) -> None:
     if not (
         notice.event in (FIRED, RECOVERED)
         and is_integer(notice.episode)
-        and is_number(notice.at)
+        and is_number(notice.at, math.inf)
         and _is_compared(notice.number)
         and is_integer(notice.attempts)
-        and is_number(notice.next_at)
+        and is_number(notice.next_at, math.inf)
     ):
         raise BadRecord("is not valid: a notice has a field of the wrong type")
 
