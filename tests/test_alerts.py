@@ -548,6 +548,15 @@ class EvaluationTests(SynchronousTestCase):
             self.assertEqual(message["id"], f"x-3-{event}")
             json.dumps(message, allow_nan=False)
 
+    def test_a_message_about_any_name(self) -> None:
+        """The sentence for people has no character that changes how it is shown."""
+        rule = replace(alert(), stat_name="a\u202eb")
+        message = AlertNotice("fired", 1, NOW, 101).to_json(rule)
+        self.assertEqual(
+            message["text"], "a\N{REPLACEMENT CHARACTER}b: 101 over 1h, greater than 100"
+        )
+        self.assertEqual(message["alert"]["stat_name"], "a\u202eb")
+
     def test_delays(self) -> None:
         """The delays double, vary by half either way, and sum up to half an hour."""
         even = [

@@ -69,6 +69,8 @@ class AddressTests(SynchronousTestCase):
         self.assertEqual(self.address(1, *lines), "2001:db8::7")
         self.assertEqual(self.address(2, *lines), "203.0.113.7")
         self.assertEqual(self.address(3, *lines), "198.51.100.1")
+        # The interface after % can be any text.
+        self.assertEqual(self.address(1, "fe80::1%\x1b[31m"), "fe80::1")
 
     def test_no_valid_address(self) -> None:
         """Without enough entries, or a valid one, the connection's address counts."""

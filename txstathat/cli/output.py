@@ -17,9 +17,12 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from txstathat.printable import printable
+
 __all__ = [
     "SPARK_WIDTH",
     "format_options",
+    "json_text",
     "lines_text",
     "number_text",
     "points_were",
@@ -27,7 +30,6 @@ __all__ = [
     "show_rows",
     "size_text",
     "sparkline",
-    "visible",
 ]
 
 #: How many characters a sparkline has at most.
@@ -36,11 +38,15 @@ SPARK_WIDTH = 60
 _BARS = "▁▂▃▄▅▆▇█"
 
 
-def visible(thing: object) -> str:
+def json_text(thing: object) -> str:
     """
-    A server's text as a terminal may show it: without control characters.
+    Return JSON for a terminal or a program: as readable as possible, with escapes for all
+    characters that are not printable.
     """
-    return "".join(c if c.isprintable() else "�" for c in str(thing))
+    text = json.dumps(thing, ensure_ascii=False)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def number_text(number: float | None) -> str:
@@ -120,7 +126,7 @@ def show_rows(
     if output == "json":
         if as_json is None:
             as_json = [dict(zip(columns, row, strict=True)) for row in rows]
-        click.echo(json.dumps(as_json, ensure_ascii=False))
+        click.echo(json_text(as_json))
     elif output == "csv":
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -136,7 +142,7 @@ def show_rows(
         for column in columns:
             table.add_column(column, overflow="fold")
         for row in cells:
-            table.add_row(*("" if cell is None else visible(cell) for cell in row))
+            table.add_row(*("" if cell is None else printable(cell) for cell in row))
         Console(markup=False, highlight=False, emoji=False).print(table)
 
 

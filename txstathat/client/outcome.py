@@ -15,6 +15,7 @@ from enum import Enum
 from txstathat.errors import StatHatAPIError, StatHatBusy
 from txstathat.http.exchange import may_have_arrived
 from txstathat.http.responses import BadReply, Reply
+from txstathat.printable import printable
 
 __all__ = [
     "KEY_MESSAGES",
@@ -249,7 +250,7 @@ def one_line(msg: str) -> str:
     """
     A server's message as it goes into errors and logs: short, and on one line.
     """
-    return "".join(c if c.isprintable() else " " for c in msg[:MAX_MESSAGE])
+    return printable(msg[:MAX_MESSAGE], " ")
 
 
 def _retry_after(reply: Reply, now: float) -> float | None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from txstathat.printable import printable
+
 __all__ = ["MAX_RAW_TEXT", "REDACTED", "describe_error", "one_line", "redact"]
 
 #: What replaces a file path or a secret.
@@ -160,7 +162,7 @@ def one_line(text: str, limit: int) -> str:
     :param limit: the maximum length in characters; a longer text is cut and ends in an
         ellipsis.
     """
-    text = "".join(c if c.isprintable() else " " for c in text[: limit + 1])
+    text = printable(text[: limit + 1], " ")
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 from twisted.internet.task import deferLater
 
-from txstathat.cli.output import number_text, sparkline, visible
+from txstathat.cli.output import number_text, sparkline
 from txstathat.cli.read.stats import (
     holding,
     none_holding,
@@ -26,6 +26,7 @@ from txstathat.cli.settings import reader_options
 from txstathat.export.client import StatHatExport
 from txstathat.export.models import Dataset, StatInfo
 from txstathat.points.summary import summarize
+from txstathat.printable import printable
 
 __all__ = ["MAX_BARS", "MAX_TOP", "top"]
 
@@ -122,7 +123,7 @@ def _table(
     for stat, points in ranked[:rows]:
         told = summarize([*points.values()], stat.counter)
         table.add_row(
-            visible(stat.name),
+            printable(stat.name),
             number_text(told.latest),
             number_text(told.total) if stat.counter else "",
             # Which points of a counter have data is not told here.

@@ -16,7 +16,7 @@ import click
 from twisted.internet.defer import CancelledError
 
 from txstathat.cli.diagnosis import show_failure
-from txstathat.cli.output import points_were, progress_bar, visible
+from txstathat.cli.output import points_were, progress_bar
 from txstathat.cli.reactor import interruptible, run
 from txstathat.cli.send.journal import Journal, JournalUnreadable
 from txstathat.cli.send.load_dump import is_export, restore_file
@@ -35,6 +35,7 @@ from txstathat.cli.server.serve import store_option
 from txstathat.cli.settings import Server, find_sender, make_client, server_options
 from txstathat.client.stathat import txStatHat
 from txstathat.delivery.locks import FileLock
+from txstathat.printable import printable
 
 __all__ = ["import_file"]
 
@@ -144,7 +145,7 @@ def _open_journal(
         return Journal(url, sender)
     if journal.url != url:
         raise _Stop(
-            f"the import went to {visible(journal.url)} so far; to begin anew with "
+            f"the import went to {printable(journal.url)} so far; to begin anew with "
             f"{url}, remove {path}"
         )
     if journal.sending is None:
@@ -200,11 +201,12 @@ def _send(
                 raise
             except RequestFailed as failed:
                 where = source.where(failed.first, failed.last)
-                click.echo(f"txstathat: not accepted: {where}", err=True)
+                click.echo(f"txstathat: not accepted: {printable(where)}", err=True)
                 show_failure(failed.error, url)
             except BadLine as bad:
                 click.echo(
-                    f"txstathat: {source.problem(bad)}; it has changed", err=True
+                    f"txstathat: {printable(source.problem(bad))}; it has changed",
+                    err=True,
                 )
             except OSError as error:
                 click.echo(f"txstathat: {error}", err=True)

@@ -31,6 +31,7 @@ from txstathat.collector.options import (
 from txstathat.collector.service import LISTEN, CollectorService
 from txstathat.errors import StatHatError
 from txstathat.points.model import MAX_NAME
+from txstathat.printable import printable
 from txstathat.stores import IStore, open_store
 from txstathat.stores.schemes import sqlite_path
 
@@ -135,7 +136,7 @@ def serve(
             parts = await ready
             link = await parts.sessions.link()
         except Exception as error:
-            click.echo(f"txstathat: cannot start: {error}", err=True)
+            click.echo(f"txstathat: cannot start: {printable(error)}", err=True)
             return 1
         for url in service.urls:
             _show(f"Listening on {url}")
@@ -223,7 +224,7 @@ def on_store(
             finally:
                 await opened.close()
         except (StatHatError, ValueError) as error:
-            click.echo(f"txstathat: {error}", err=True)
+            click.echo(f"txstathat: {printable(error)}", err=True)
             return 1
         return 0
 
@@ -269,7 +270,10 @@ def list_keys(store: str) -> None:
         for key in await Keys(opened).all():
             made = datetime.fromtimestamp(key.created_at, UTC)
             table.add_row(
-                key.name, KINDS[key.kind], f"{made:%Y-%m-%d %H:%M} UTC", key.stat
+                printable(key.name),
+                KINDS[key.kind],
+                f"{made:%Y-%m-%d %H:%M} UTC",
+                printable(key.stat),
             )
         if table.rows:
             Console(markup=False, highlight=False).print(table)
@@ -357,6 +361,6 @@ def restore_stat(name: str, store: str) -> None:
 
     async def work(opened: IStore) -> None:
         await Archive(opened).restore(name)
-        _show(f"{name} is restored.")
+        _show(f"{printable(name)} is restored.")
 
     on_store(store, work)

@@ -11,13 +11,13 @@ from typing import Any
 
 import click
 
-from txstathat.cli.output import visible
 from txstathat.cli.settings import (
     place_of,
     read_settings,
     settings_path,
     write_settings,
 )
+from txstathat.printable import printable
 
 __all__ = ["offer_settings", "own_url"]
 
@@ -82,7 +82,7 @@ def _existing(
     """
     What a settings file that is there means for this server.
     """
-    there = visible(found.get("url", "")).rstrip("/")
+    there = printable(found.get("url", "")).rstrip("/")
     if there != url:
         other = (
             f"names another server, {place_of(there)}" if there else "names no server"
