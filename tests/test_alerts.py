@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from treq.testing import RequestTraversalAgent
 from twisted.internet.defer import Deferred, fail, gatherResults, inlineCallbacks
@@ -503,6 +503,10 @@ class EvaluationTests(SynchronousTestCase):
             max_size=60,
         )
     )
+    # The clock is set back while the condition is clear: the time counts from then on.
+    @example([(True, 0), (False, 300), (False, -200), (False, 299), (False, 1)])
+    # The same before the episode, and forward.
+    @example([(False, -100), (True, -3600), (False, -3600), (False, 3600)])
     def test_episodes(self, evaluated: list[tuple[bool | None, int]]) -> None:
         """
         An episode begins when the condition first holds, and ends when it has been

@@ -532,7 +532,7 @@ class ListTests(PageCase):
         self.assertIn("<title>a\N{REPLACEMENT CHARACTER}b", html)
         outside = re.sub(r"<bdi>[^<]*</bdi>", "", html)
         self.assertNotIn("\u202e", outside)
-        self.assertGreaterEqual(html.count("<bdi>a\u202eb</bdi>"), 2)
+        self.assertIn("<bdi>a\u202eb</bdi>", html)
 
     def test_headers(self) -> None:
         """All pages have a strict policy, and are not cached."""
