@@ -557,7 +557,8 @@ class EvaluationTests(SynchronousTestCase):
         rule = replace(alert(), stat_name="a\u202eb")
         message = AlertNotice("fired", 1, NOW, 101).to_json(rule)
         self.assertEqual(
-            message["text"], "a\N{REPLACEMENT CHARACTER}b: 101 over 1h, greater than 100"
+            message["text"],
+            "a\N{REPLACEMENT CHARACTER}b: 101 over 1h, greater than 100",
         )
         self.assertEqual(message["alert"]["stat_name"], "a\u202eb")
 

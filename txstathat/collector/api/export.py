@@ -169,6 +169,13 @@ class ExportApi(_Api):
         """
         self._calls[path] = methods
 
+    @property
+    def paths(self) -> list[str]:
+        """
+        The paths of the calls, which follow the token.
+        """
+        return list(self._calls)
+
     def getChild(self, path: bytes, request: Request) -> Resource:
         """
         The token is the first part of the path, and the call the second.
