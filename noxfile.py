@@ -16,6 +16,13 @@ nox.options.error_on_missing_interpreters = False
 nox.options.sessions = ["lint", "types", "tests-3.11", "docs"]
 
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+LOWEST = "tests/lowest.txt"
+# Prints the installed versions, except the package itself.
+INSTALLED = """
+from importlib.metadata import distributions
+found = {f"{each.name}=={each.version}" for each in distributions()}
+print(*sorted(one for one in found if not one.startswith("txStatHat==")), sep="\\n")
+"""
 TRIAL = ("python", "-m", "twisted.trial")
 
 
@@ -29,7 +36,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[0])
 def lowest(session: nox.Session) -> None:
     """The suite with the lowest versions of what the package needs."""
-    session.install("-e", ".[test]", "-c", "tests/lowest.txt")
+    session.install("-e", ".[test]", "-c", LOWEST)
     session.run(
         *TRIAL, *(session.posargs or ["-j2", "tests"]), env={"TXSTATHAT_DRILLS": "none"}
     )
@@ -82,6 +89,22 @@ def wheel(session: nox.Session) -> None:
             (place / name).symlink_to(Path.cwd() / name)
         with session.chdir(folder):
             session.run(*TRIAL, *(session.posargs or ["-j2", "tests"]))
+
+
+@nox.session(python=PYTHONS[0])
+def audit(session: nox.Session) -> None:
+    """
+    Known vulnerabilities of the newest and the lowest versions of what is needed.
+
+    It asks PyPI, or ``-- -s osv`` the OSV database, and fails if it gets no answer.
+    """
+    session.install("-e", ".[all]", "pip-audit>=2.7")
+    newest = Path(session.create_tmp()) / "newest.txt"
+    newest.write_text(str(session.run("python", "-c", INSTALLED, silent=True)))
+    for versions in (str(newest), LOWEST):
+        # Without --strict, versions that the service does not know are passed over.
+        options = ("--strict", "--no-deps", "--disable-pip", *session.posargs)
+        session.run("pip-audit", *options, "-r", versions)
 
 
 @nox.session(python=PYTHONS[0])
