@@ -58,6 +58,8 @@ class JudgingTests(SynchronousTestCase):
             (204, b""), (200, OK), (200, many), (200, says("ok", "ok")), (202, OK),
             (200, b'{"status": 200}'), (200, says("OK")), (404, OK),
         )  # fmt: skip
+        self.assertEqual(judge(204).status, 204)
+        self.assertFalse(judge(204).from_stathat)
 
     def test_refusals(self) -> None:
         """The status inside counts: another than 200 is a refusal."""
@@ -122,6 +124,7 @@ class JudgingTests(SynchronousTestCase):
         self.check(
             Verdict.TOO_LARGE,
             (413, b""), (413, PAGE), (413, says(413)), (200, says(413)), (413, says(400)),
+            (404, says(413)),
         )  # fmt: skip
         self.assertFalse(judge(413, PAGE).from_stathat)
         self.assertTrue(judge(413, says(413)).from_stathat)
