@@ -58,9 +58,19 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def types(session: nox.Session) -> None:
-    """Strict types."""
+    """Strict types, and types as programs see them: mypy without plugin, pyright."""
     session.install("-e", ".[all,lint]")
     session.run("mypy")
+    cases = ("tests/typing_program.py", "tests/typing_cases.py")
+    session.run("mypy", "--config-file", "tests/mypy-plain.ini", *cases)
+    place = session.create_tmp()
+    install = ("npm", "install", "--silent", "--no-save", "--prefix", place)
+    session.run(*install, "pyright@1.1.414", external=True)
+    session.run(
+        f"{place}/node_modules/.bin/pyright",
+        *("-p", "tests/pyrightconfig.json", "--pythonpath", session.bin + "/python"),
+        external=True,
+    )
 
 
 @nox.session(python=PYTHONS[0])

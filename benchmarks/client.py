@@ -1,8 +1,8 @@
 """
-What a count costs, beside bare treq and beside one connection per request.
+Measure the cost of a count, beside bare treq and beside one connection per request.
 
 All three post the same kind of request over HTTPS, on loopback, to one server in
-another process, which does nothing but answer. The CPU time of this process is
+another process, which only answers. The CPU time of this process is
 measured, user and system, in short rounds that take turns; the medians of the rounds'
 ratios are shown.
 

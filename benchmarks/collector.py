@@ -1,19 +1,19 @@
 """
-What a collector of your own costs, beside others that take numbers in.
+Measure the cost of a collector, beside other servers that receive numbers.
 
 1. Form posts, one point each, durable on SQLite, beside a bare twisted.web resource
    that answers the same bytes and does nothing.
 2. Points in JSON batches of 1,000, durable on SQLite and on Redis, beside carbon's line
    and pickle receivers, which put them into carbon's cache and answer nothing. Few
-   senders, each of whom waits for its answer, and many.
+   senders, each of which waits for its answer, and many.
 3. The time to answer ``1w3h``, ``1M1h`` and ``1y1d``, with up to 1,000 stats and a year
    of data; and the disk and the memory that they take.
 
 Each server is a process of its own, on loopback. Its CPU time is measured, user and
 system, in rounds that take turns; medians are shown.
 
-Needs: pip install 'txStatHat[all]' carbon (and a redis-server; without one of these
-their lines are left out).
+Needs: pip install 'txStatHat[all]' carbon, and a redis-server. The lines of a missing
+one are left out.
 """
 
 from __future__ import annotations
@@ -74,18 +74,18 @@ def serve_carbon(kind: str) -> None:
     from twisted.internet import reactor
 
     state.instrumentation = instrumentation
-    taken = 0
-    wanted = int(sys.stdin.readline())
+    received = 0
+    expected = int(sys.stdin.readline())
 
     def count(metric, datapoint):
-        nonlocal taken, wanted
-        taken += 1
-        if taken == wanted:
+        nonlocal received, expected
+        received += 1
+        if received == expected:
             print("done", flush=True)
-            # What carbon would write to disk next is not part of this.
+            # carbon's writing to disk is not part of this.
             MetricCache().clear()
             MetricCache().size = 0
-            taken = 0
+            received = 0
 
     events.metricReceived.addHandler(MetricCache().store)
     events.metricReceived.addHandler(count)
@@ -176,7 +176,7 @@ class Carbon(Process):
 
 class Sender(asyncio.Protocol):
     """
-    Sends a request as soon as the one before is answered.
+    Sends the next request when the previous one is answered.
     """
 
     def __init__(self, requests, answered) -> None:
@@ -238,7 +238,7 @@ def post(body: bytes, content_type: str) -> bytes:
 
 def timed(server, work) -> tuple[float, float]:
     """
-    Seconds of the wall clock's, and of the server's CPU.
+    The seconds that work takes: on the wall clock, and of the server's CPU.
     """
     cpu, wall = server.cpu(), time.perf_counter()
     work()
@@ -343,7 +343,7 @@ def carbon_work(server: Carbon, names: list[str], count: int):
     now = int(time.time())
     parts = []
     for number in range(count):
-        # Another time for each: a time that is known already costs carbon less.
+        # A new time for each point: a known time costs carbon less.
         points = [
             (names[n % len(names)], n * 0.5, now + number * 1000 + n)
             for n in range(1000)
@@ -397,7 +397,7 @@ def fill(store: str, first: int, last: int) -> None:
     from twisted.internet.task import react
 
     from txstathat.collector.archive.archive import Archive
-    from txstathat.collector.ingest.parse import Batch
+    from txstathat.collector.ingest.parse import PostedBatch
     from txstathat.stores import open_store
 
     now = int(time.time())
@@ -412,7 +412,7 @@ def fill(store: str, first: int, last: int) -> None:
         archive = Archive(opened)
         for n in range(first, last):
             points = [("count", f"stat {n}", n % 7 + 1, t) for t in times]
-            await archive.keep(Batch("ez", "k", points, True, None, b""))
+            await archive.add(PostedBatch("ez", "k", points, True, None, b""))
         await opened.close()
 
     react(lambda reactor: ensureDeferred(main(reactor)))

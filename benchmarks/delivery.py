@@ -1,5 +1,5 @@
 """
-What it costs to record a count, and to deliver many.
+Measure the cost of recording a count, and of delivering many.
 
 The first part counts with a service and with four peers that also only record, in short
 rounds that take turns; the medians of the rounds' ratios are shown. statsd sends a
@@ -73,7 +73,7 @@ def serve(pem: str) -> None:
 
 def recorders(port):
     """
-    For each peer a function that counts as often as it is told.
+    For each peer a function that counts a given number of times.
     """
     service = StatHatService(txStatHat("key"))
 
@@ -123,7 +123,7 @@ def recorders(port):
 
 def seconds(record, n):
     """
-    The CPU time of so many counts.
+    The CPU time of a number of counts.
     """
     before = time.process_time()
     record(n)

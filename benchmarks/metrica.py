@@ -1,9 +1,9 @@
 """
-How fast a Metrica counts, beside a straightforward way to do the same.
+Compare how fast a Metrica counts with a straightforward way to do the same.
 
 The baseline does what staste does, with redis-py on the same Redis: for each kick one
 pipeline, with an ``HINCRBY`` for each date scale and each combination of choices, an
-``EXPIRE`` for each scale that is not kept for ever, and a ``SADD`` for each choice. Its
+``EXPIRE`` for each scale that expires, and a ``SADD`` for each choice. Its
 reads are one pipeline of ``HGET``; as a Twisted program must, it makes them in a
 thread.
 
@@ -13,7 +13,8 @@ Run it from the project's folder::
     python -m benchmarks.metrica --full     # ten million kicks too
 
 It starts a Redis server of its own (Debian: ``apt-get install redis-server``), which
-keeps nothing on disk, for the baseline and the Metrica alike. SQLite syncs each commit.
+writes nothing to disk, for the baseline and the Metrica alike. SQLite syncs each
+commit.
 """
 
 from __future__ import annotations
@@ -71,9 +72,9 @@ class Baseline:
             key = self.scale_key(now, scale)
             for field in fields:
                 pipe.hincrby(key, field, value)
-            keep = RETENTION.get(scale)
-            if keep is not None:
-                pipe.expire(key, int(keep))
+            ttl = RETENTION.get(scale)
+            if ttl is not None:
+                pipe.expire(key, int(ttl))
         for word in self.words:
             pipe.sadd(f"{self.key}:choices:{word}", axes[word])
         pipe.execute()
@@ -183,19 +184,19 @@ def compare(axes: int, port: int, folder: Path) -> Any:
     }
     rates: dict[str, list[tuple[float, float]]] = {name: [] for name in stores}
     ratios: dict[str, list[tuple[float, float]]] = {name: [] for name in stores}
-    kept = {}
+    metricas = {}
     for name, url in stores.items():
         store = yield open_store(url)
-        kept[name] = Metrica(f"bench{axes}", words, store)
+        metricas[name] = Metrica(f"bench{axes}", words, store)
     for _ in range(ROUNDS):
-        for name, metrica in kept.items():
+        for name, metrica in metricas.items():
             few = axes == 5
             base = baseline_kicks(baseline, 250 if few else 1000)
             free = yield unawaited(metrica, 20_000 if few else 200_000)
             waited = yield in_flight(metrica, 5_000 if few else 20_000)
             rates[name].append((free, waited))
             ratios[name].append((free / base, waited / base))
-    for name, metrica in kept.items():
+    for name, metrica in metricas.items():
         free, waited = map(statistics.median, zip(*rates[name], strict=True))
         more, waited_more = map(statistics.median, zip(*ratios[name], strict=True))
         print(

@@ -15,7 +15,7 @@ from txstathat import StatHatService, txStatHat
 
 def make_stats():
     """
-    The service that everything in the program counts with.
+    The service through which the program sends its stats.
     """
     client = txStatHat(os.environ["TXSTATHAT_EZKEY"])
     return StatHatService(client, spool=os.environ.get("STATS_FOLDER"))
@@ -23,7 +23,7 @@ def make_stats():
 
 class Options(NoOptions):
     """
-    What twist may be told on the command line: nothing.
+    The plugin's options for twist: none.
     """
 
 
@@ -33,7 +33,7 @@ def makeService(options=None):
     """
     program = MultiService()
     stats = make_stats()
-    # First in, last out: services stop in the reverse order of their adding.
+    # Added first, so that it stops last: services stop in reverse order.
     stats.setServiceParent(program)
     TimerService(0.1, stats.count, "looks").setServiceParent(program)
     return program

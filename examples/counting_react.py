@@ -9,7 +9,7 @@ from twisted.internet.task import deferLater, react
 async def main(reactor):
     stats = make_stats()
     stats.startService()
-    # Whatever ends the program, a signal too, what was counted goes out before.
+    # However the program ends, also by a signal, it sends its stats first.
     reactor.addSystemEventTrigger("before", "shutdown", stats.stopService)
     for page in range(10):
         stats.count("pages read")

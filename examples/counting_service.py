@@ -1,5 +1,5 @@
 """
-A service that counts what it does: run it with ``twistd -ny counting_service.py``.
+A service that counts its work. Run it with ``twistd -ny counting_service.py``.
 """
 
 import os
@@ -12,7 +12,7 @@ from txstathat import stathat_from_env
 
 class Housekeeping(service.MultiService):
     """
-    Looks after something, and counts how often.
+    Does some work regularly, and counts it.
 
     :param stats: an :class:`~txstathat.interfaces.IStatHat`.
     """

@@ -1,24 +1,23 @@
 """
-Count from a thread of a Twisted program.
+Count from threads of a Twisted program.
 """
 
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import react
-from twisted.internet.threads import blockingCallFromThread, deferToThread
+from twisted.internet.threads import deferToThread
 
-from txstathat import stathat_from_env
+from txstathat import service_from_env
 
 
-def work(reactor, sh):
+def work(stats):
     # This runs in a thread.
-    reactor.callFromThread(sh.count, "files read")
-    return blockingCallFromThread(reactor, sh.value, "bytes", 4096)
+    stats.count("files read")
+    return stats.value("bytes", 4096)
 
 
 async def main(reactor):
-    sh = stathat_from_env()
-    print(await deferToThread(work, reactor, sh))
-    await sh.close()
+    async with service_from_env() as service:
+        print(await deferToThread(work, service.from_threads()))
 
 
 react(lambda reactor: ensureDeferred(main(reactor)))

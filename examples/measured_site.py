@@ -1,12 +1,11 @@
 """
-A small site whose requests are measured, and their charts.
+A small site that measures its requests, and shows charts of them.
 
     pip install 'txStatHat[charts,reactor]' klein
     python examples/measured_site.py [port]
 
-Then open the address that it prints. A few visitors of its own click around, so that
-there is something to look at. Its numbers are kept in memory: with a path to a SQLite
-file they would stay.
+Then open the address that it prints. The program visits its own pages, so that the
+charts have data. The data is in memory; with the URL of a SQLite file it would stay.
 """
 
 import sys
@@ -65,7 +64,7 @@ def shop(reactor) -> Klein:
 
     @app.route("/items/<int:number>")
     async def item(request, number):
-        # As if a database were asked.
+        # As if it queried a database.
         await task.deferLater(reactor, chance.expovariate(20))
         return f"Item {number}."
 
@@ -112,7 +111,7 @@ async def main(reactor, port="0"):
     ReactorMeter(KickStatHat(process), interval=2, reactor=reactor).startService()
     listening = reactor.listenTCP(int(port), Site(root), interface="127.0.0.1")
     address = f"http://127.0.0.1:{listening.getHost().port}"
-    print(f"look at {address}/", flush=True)
+    print(f"Open {address}/", flush=True)
     chance = Random()
     await task.LoopingCall(visit, reactor, address, chance).start(0.2)
 

@@ -1,5 +1,5 @@
 """
-Count once, and leave. TXSTATHAT_EZKEY is the key, TXSTATHAT_URL the server.
+Count once, and exit. TXSTATHAT_EZKEY is the key, TXSTATHAT_URL the server.
 """
 
 import os

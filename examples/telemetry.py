@@ -1,5 +1,5 @@
 """
-A tool that reports its runs to a migas server, and tells of a newer version.
+A tool that reports its runs to a migas server, and checks for a newer version.
 """
 
 import os
@@ -19,7 +19,7 @@ async def main(reactor):
         print("The latest version is", checked["latest"])
     await deferLater(reactor, 0.1, print, "Working")
     if "fail" in sys.argv:
-        sys.exit("That did not work")
+        sys.exit("the work failed")
 
 
 migas.setup(endpoint=os.environ.get("TXSTATHAT_MIGAS_ENDPOINT"))

@@ -1,5 +1,5 @@
 """
-How a program that counts is tested. Run it with ``trial test_signup.py``.
+Test a program that counts. Run it with ``trial test_signup.py``.
 """
 
 from twisted.internet.error import ConnectionRefusedError, TimeoutError
@@ -12,7 +12,7 @@ from txstathat.testing import FakeStatHat
 
 def sign_up(name, sh):
     """
-    The code under test: counting must not be in its way.
+    The code under test: it must work even when counting fails.
     """
     sh.count("signups")
     return f"Welcome, {name}!"

@@ -1,5 +1,5 @@
 """
-A program with visitors, which counts them wherever the environment says.
+A program with visitors, which counts them on the server that the environment names.
 
 TXSTATHAT_EZKEY and TXSTATHAT_URL name the key and the server; without a key nothing is
 counted, and the program runs all the same.
@@ -33,7 +33,7 @@ async def main(reactor):
         print(sh.health)
 
 
-# From level info on: what is logged for debugging is left out.
+# Leave out debug messages.
 log = FilteringLogObserver(textFileLogObserver(sys.stderr), [LogLevelFilterPredicate()])
 globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)
 react(lambda reactor: ensureDeferred(main(reactor)))

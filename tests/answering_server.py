@@ -146,7 +146,7 @@ ANSWERS: tuple[Answer, ...] = (
     _json(KEY, 200, 500, "invalid keys"),
     _json(KEY, 200, "error", "invalid ezkey"),
     _json(KEY, 401, 401, "wrong key"),
-    _json(KEY, 403, 403, "this EZ key is not known here"),
+    _json(KEY, 403, 403, "invalid keys: this EZ key is not known here"),
     _json(KEY, 200, 401, "wrong key"),
     _json(KEY, 200, 403, "wrong key"),
     # Too large, whoever says so.

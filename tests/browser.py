@@ -29,8 +29,8 @@ __all__ = ["OUTPUT", "Browser", "start_browser"]
 #: Where screenshots go, to be looked at.
 OUTPUT = Path(__file__).parent / "output"
 #: For how many seconds one command, and one condition, is waited for.
-PATIENCE = 10
-#: How often ChromeDriver is started before its failure is told.
+PATIENCE = 60
+#: How many times ChromeDriver is started before the test fails.
 STARTS = 5
 
 _ARGUMENTS = [

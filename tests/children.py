@@ -34,7 +34,7 @@ ROOT = Path(__file__).parent.parent
 
 class Child(ProcessProtocol):
     """
-    A child process whose lines can be waited for.
+    A child process with lines to wait for.
     """
 
     def __init__(self) -> None:
@@ -71,9 +71,11 @@ class Child(ProcessProtocol):
 
 class Moody(Resource):
     """
-    A front door with random trouble: busy, or cutting the line before or after.
+    A server with random trouble: busy, or closing the connection before or after it
+    takes the points.
 
-    :ivar told: called when a request has come.
+    :ivar hangs: whether requests get no answer.
+    :ivar on_request: called for each request, before it is answered.
     """
 
     def __init__(self, front: IngestResource, draw: random.Random) -> None:
@@ -81,12 +83,13 @@ class Moody(Resource):
         self.front = front
         self.draw = draw
         self.trouble = 0.0
+        self.hangs = False
         #: The ids of the batches that were taken.
         self.ids: set[str | None] = set()
-        self.told: Callable[[], object] = lambda: None
+        self.on_request: Callable[[], object] = lambda: None
 
     def getChildWithDefault(self, path: bytes, request: Any) -> Resource:
-        self.to_json()
+        self.on_request()
         return _Mood(self, self.front.getChildWithDefault(path, request))
 
 
@@ -99,6 +102,8 @@ class _Mood(Resource):
         self._child = child
 
     def render(self, request: Any) -> Any:
+        if self._moody.hangs:
+            return NOT_DONE_YET
         luck, trouble = self._moody.draw.random(), self._moody.trouble
         if luck < trouble / 3:
             request.setResponseCode(503)
@@ -109,7 +114,7 @@ class _Mood(Resource):
         self._moody.ids.add(request.getHeader("idempotency-key"))
         rendered = self._child.render(request)
         if luck < trouble:
-            # The points are taken, but nobody hears of it.
+            # The points are taken, but the client gets no answer.
             request.transport.abortConnection()
         return rendered
 
@@ -121,7 +126,7 @@ class ChildrenTestCase(TestCase):
 
     skip = NO_DRILLS
 
-    timeout = 3600 if FULL else 60
+    timeout = 3600 if FULL else 600
 
     def setUp(self) -> None:
         self.place = tempfile.mkdtemp()
@@ -143,7 +148,7 @@ class ChildrenTestCase(TestCase):
         self.url = f"http://127.0.0.1:{self.number}"
 
     def sum(self, stat: str) -> Any:
-        total = self.received.totals.get(stat)
+        total = self.received.summaries.get(stat)
         return 0 if total is None else total.sum
 
     def spawn(
@@ -180,8 +185,8 @@ class ChildrenTestCase(TestCase):
     async def wait(self, seconds: float) -> None:
         await deferLater(reactor, seconds, lambda: None)
 
-    async def drain(self) -> dict[str, Any]:
-        child = self.spawn("drain")
+    async def drain(self, **config: Any) -> dict[str, Any]:
+        child = self.spawn("drain", **config)
         await child.ended
         self.assertEqual(child.status.exitCode, 0, child.err.decode())
         self.assertNotIn(b"Traceback", child.err)

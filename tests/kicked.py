@@ -9,10 +9,10 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
-from txstathat.interfaces import IKick
+from txstathat.interfaces import IKickProvider
 
 
-@implementer(IKick)
+@implementer(IKickProvider)
 class Kicked:
     """
     Records kicks.

@@ -26,7 +26,7 @@ scalar Answer
 scalar DateTime
 scalar UUID
 enum Status { R C F S }
-enum User { general dev test }
+enum User { general dev ci }
 enum Container { docker apptainer unknown }
 input Context {
   session_id: UUID
@@ -89,7 +89,7 @@ _TOP = {"project", "project_version", "language", "language_version", "ctx", "pr
 _CTX = {
     "user_id": "uuid",
     "session_id": "uuid",
-    "user_type": {"general", "dev", "test"},
+    "user_type": {"general", "dev", "ci"},
     "platform": str,
     "container": {"docker", "apptainer", "unknown"},
     "is_ci": bool,
@@ -109,6 +109,7 @@ class MigasServer:
     The state of the server.
 
     :ivar old: whether the older ``add_project`` mutation is still answered.
+    :ivar project: the only project that is registered.
     :ivar crumbs: the breadcrumbs taken, flat, in order.
     :ivar questions: the other operations asked, with their arguments.
     :ivar violations: every rule of the protocol that a request broke.
@@ -117,11 +118,14 @@ class MigasServer:
     """
 
     old: bool = False
+    project: str = PROJECT
     crumbs: list[dict[str, Any]] = field(default_factory=list)
     questions: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     reply: tuple[int, bytes, dict[str, str]] | None = None
+    #: A version that the older mutation refuses before it runs.
+    invalid: str | None = None
     #: Requests that stay without an answer, when there is a list.
     held: list[Any] | None = None
 
@@ -173,7 +177,7 @@ class MigasServer:
         for name in set(body) - _TOP:
             self.violations.append(f"unknown field {name}")
         self._check_texts(body)
-        if body["project"] != PROJECT:
+        if body["project"] != self.project:
             return 400, {"detail": "Project is not registered."}
         self.crumbs.append(crumb)
         return (200 if wait else 202), {"success": True, "message": ""}
@@ -183,6 +187,11 @@ class MigasServer:
         if not isinstance(query, str) or set(body) - {"query", "variables"}:
             self.violations.append(f"not a GraphQL request: {body!r}")
             return 422, {"detail": [{"type": "missing", "loc": ["body", "query"]}]}
+        if self.invalid is not None and self.invalid in query:
+            return 200, {
+                "data": None,
+                "errors": [{"message": f"Invalid version: {self.invalid}"}],
+            }
         result = graphql_sync(
             self.schema, query, root_value=self, variable_values=body.get("variables")
         )
@@ -213,7 +222,7 @@ class MigasServer:
 
     def get_usage(self, info: Any, **asked: Any) -> Any:
         self.questions.append(("get_usage", asked))
-        known = asked["project"] == PROJECT
+        known = asked["project"] == self.project
         return {
             "hits": 7 if known else 0,
             "message": "" if known else "Project is not registered.",
@@ -224,7 +233,7 @@ class MigasServer:
     def check_project(self, info: Any, **asked: Any) -> Any:
         self._check_texts(asked)
         self.questions.append(("check_project", asked))
-        known = asked["project"] == PROJECT
+        known = asked["project"] == self.project
         return {
             "success": known,
             "flagged": asked["project_version"] == FLAGGED if known else None,
@@ -236,11 +245,11 @@ class MigasServer:
         self._check_texts(asked)
         inner = {**asked.pop("ctx", {}), **asked.pop("proc", {})}
         self.crumbs.append({**asked, **inner})
-        return {"success": asked["project"] == PROJECT}
+        return {"success": asked["project"] == self.project}
 
     def add_project(self, info: Any, p: dict[str, Any]) -> Any:
         self._check_texts(p)
-        known = p["project"] == PROJECT
+        known = p["project"] == self.project
         if known:
             self.crumbs.append(p)
         return {

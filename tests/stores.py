@@ -8,6 +8,7 @@ stop at its end.
 from __future__ import annotations
 
 import atexit
+import random
 import shutil
 import socket
 import subprocess
@@ -78,12 +79,20 @@ class RedisServer:
     A Redis server for tests, on loopback, in a temporary folder.
 
     :param options: further options of its command line.
+    :param host: the address on which it listens.
+    :param port: the port; by default a free one.
     """
 
-    def __init__(self, *options: str) -> None:
-        self._program = require_program("redis-server", "redis-server")
+    #: The program and its package.
+    program = ("redis-server", "redis-server")
+
+    def __init__(
+        self, *options: str, host: str = "127.0.0.1", port: int | None = None
+    ) -> None:
+        self._program = require_program(*self.program)
         self._folder = tempfile.mkdtemp(prefix="txstathat-redis-")
-        self.port = free_port()
+        self.host = host
+        self.port = port or free_port()
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
         atexit.register(self.remove)
@@ -95,8 +104,9 @@ class RedisServer:
             self._process = subprocess.Popen(
                 [
                     self._program,
-                    *("--port", str(self.port), "--bind", "127.0.0.1"),
+                    *("--port", str(self.port), "--bind", self.host),
                     *("--dir", self._folder, "--save", ""),
+                    *("--repl-diskless-sync-delay", "0"),
                     *self._options,
                 ],
                 stdout=log,
@@ -124,11 +134,61 @@ class RedisServer:
     def command(self, *words: str) -> bytes:
         """Send a command over a new connection. Returns the raw reply."""
         try:
-            with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+            with socket.create_connection((self.host, self.port), 5) as connection:
                 connection.sendall(" ".join(words).encode() + b"\r\n")
                 return connection.recv(65536)
         except ConnectionError:
             return b""
+
+
+class ValkeyServer(RedisServer):
+    """A Valkey server for tests."""
+
+    program = ("valkey-server", "valkey-server")
+
+
+class RedisSentinel:
+    """
+    A sentinel that watches one server, under the name ``main``, and decides alone.
+
+    :param primary: the server.
+    :param lines: further lines of its configuration.
+    :param port: its port; by default a free one.
+    """
+
+    def __init__(
+        self, primary: RedisServer, *lines: str, port: int | None = None
+    ) -> None:
+        program = require_program("redis-server", "redis-server")
+        self._folder = tempfile.mkdtemp(prefix="txstathat-sentinel-")
+        atexit.register(self.remove)
+        self.port = port or free_port()
+        settings = Path(self._folder, "sentinel.conf")
+        # The last line about a setting counts.
+        settings.write_text(
+            "\n".join(
+                [
+                    f"port {self.port}",
+                    "bind 127.0.0.1",
+                    f"dir {self._folder}",
+                    f"sentinel monitor main {primary.host} {primary.port} 1",
+                    "sentinel down-after-milliseconds main 500",
+                    "sentinel failover-timeout main 3000",
+                    *lines,
+                    "",
+                ]
+            )
+        )
+        with Path(self._folder, "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [program, str(settings), "--sentinel"], stdout=log, stderr=log
+            )
+
+    def remove(self) -> None:
+        """Kill the sentinel and delete its folder."""
+        self._process.kill()
+        self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class RedisCluster:
@@ -187,6 +247,15 @@ class RedisHost(MemoryHost):
         return f"redis://127.0.0.1:{self.port}/0?prefix={self.prefix}"
 
 
+class ValkeyHost(RedisHost):
+    """Stores on one Valkey server, separate for each test."""
+
+    def __init__(self, case: TestCase) -> None:
+        MemoryHost.__init__(self, case)
+        self.prefix = uuid4().hex
+        self.port = shared(ValkeyServer).port
+
+
 class ClusterHost(RedisHost):
     """Stores on a Redis Cluster of three nodes."""
 
@@ -200,14 +269,30 @@ class ClusterHost(RedisHost):
         return f"redis+cluster://127.0.0.1:{self.port}/0?prefix={self.prefix}"
 
 
+#: The sockets whose names reserve ports.
+_reservations: list[socket.socket] = []
+
+
 def free_port() -> int:
-    """A free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A free port of this machine, which no other test process uses meanwhile."""
+    # Below the ports that systems give to outgoing connections. The name of a socket
+    # reserves it: other test processes skip it until this one ends.
+    for port in random.SystemRandom().sample(range(12_000, 32_000), 1_000):
+        reservation = socket.socket(socket.AF_UNIX)
+        try:
+            reservation.bind(f"\0txstathat-test-port-{port}")
+            for host in ("127.0.0.1", "0.0.0.0"):
+                with socket.socket() as probe:
+                    probe.bind((host, port))
+        except OSError:
+            reservation.close()
+        else:
+            _reservations.append(reservation)
+            return port
+    raise AssertionError("1,000 ports were tried, and none is free")
 
 
-def wait_until(done: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_until(done: Callable[[], bool], seconds: float = 120.0) -> None:
     """Wait for something outside this process, for a bounded time."""
     end = time.monotonic() + seconds
     while not done():

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from OpenSSL.crypto import X509, PKey
 from twisted.internet import reactor as _reactor
 from twisted.internet.ssl import (
     Certificate,
@@ -35,12 +36,18 @@ from twisted.logger import formatEvent, globalLogPublisher
 reactor: Any = _reactor
 
 
+#: The programs without which tests may be skipped in CI too, since Debian 12 does not
+#: have them.
+OPTIONAL_PROGRAMS = ("valkey-server",)
+
+
 def require_program(name: str, package: str) -> str:
     """
     The path of a program that a test needs.
 
     Without it the test is skipped, with a word on how to get it. In CI (``CI=true``)
-    that is a failure instead, since nothing may be left out there.
+    that is a failure instead, since nothing may be left out there but
+    :data:`OPTIONAL_PROGRAMS`.
 
     :param name: the program.
     :param package: the Debian package that holds it.
@@ -49,7 +56,7 @@ def require_program(name: str, package: str) -> str:
     if path is not None:
         return path
     missing = f"needs {name}: apt-get install {package}"
-    if os.environ.get("CI") == "true":
+    if os.environ.get("CI") == "true" and name not in OPTIONAL_PROGRAMS:
         raise AssertionError(missing)
     raise SkipTest(missing)
 
@@ -136,6 +143,41 @@ class Authority:
         options: CertificateOptions = PrivateCertificate.loadPEM(pem).options()
         return options
 
+    def chain_options(self, expired: bool, names: Sequence[str]) -> CertificateOptions:
+        """
+        What a server listens with that sends two certificates: its own, and that of an
+        intermediate authority which has signed it.
+
+        :param expired: whether the intermediate's certificate has expired.
+        :param names: the host names of the server's certificate.
+        """
+        root = x509.load_pem_x509_certificate(self.pem)
+        root_key = load_pem_private_key(self._ca.private_key_pem.bytes(), None)
+        middle_key, leaf_key = (ec.generate_private_key(ec.SECP256R1()) for _ in "12")
+        last = datetime.now(UTC) + timedelta(days=-1 if expired else 1)
+        middle = (
+            _builder("An intermediate", middle_key, root.subject, last)
+            .add_extension(x509.BasicConstraints(True, None), critical=True)
+            .sign(root_key, hashes.SHA256())  # type: ignore[arg-type]
+        )
+        alternatives = x509.SubjectAlternativeName([x509.DNSName(n) for n in names])
+        leaf = (
+            _builder("A server", leaf_key, middle.subject)
+            .add_extension(alternatives, critical=False)
+            .sign(middle_key, hashes.SHA256())
+        )
+        return _options(leaf_key, leaf, middle)
+
+    def options_with_root(self, *names: str) -> CertificateOptions:
+        """
+        What a server listens with that sends its own certificate and that of this
+        authority.
+        """
+        issued = self._ca.issue_cert(*names)
+        key = load_pem_private_key(issued.private_key_pem.bytes(), None)
+        leaf = x509.load_pem_x509_certificate(issued.cert_chain_pems[0].bytes())
+        return _options(key, leaf, x509.load_pem_x509_certificate(self.pem))
+
     def server_options(self, *names: str, **issue: Any) -> CertificateOptions:
         """
         What a TLS server with a certificate for these names listens with.
@@ -144,3 +186,33 @@ class Authority:
         pem = leaf.private_key_pem.bytes() + leaf.cert_chain_pems[0].bytes()
         options: CertificateOptions = PrivateCertificate.loadPEM(pem).options()
         return options
+
+
+def _builder(
+    name: str,
+    key: Any,
+    issuer: x509.Name,
+    last: datetime | None = None,
+) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]))
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=2))
+        .not_valid_after(last or now + timedelta(days=1))
+    )
+
+
+def _options(key: Any, *chain: x509.Certificate) -> CertificateOptions:
+    """
+    TLS options of a server with a private key, which sends a chain of certificates.
+    """
+    certificates = [X509.from_cryptography(each) for each in chain]
+    return CertificateOptions(
+        privateKey=PKey.from_cryptography_key(key),
+        certificate=certificates[0],
+        extraCertChain=certificates[1:],
+    )

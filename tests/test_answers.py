@@ -39,7 +39,7 @@ class ClientTests(TestCase):
     The clients, over sockets, on connections that they use again.
     """
 
-    timeout = 60
+    timeout = 600
 
     def setUp(self) -> None:
         self.server = AnsweringServer()

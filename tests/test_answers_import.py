@@ -27,9 +27,9 @@ from tests.answering_server import (
 )
 from tests.virtual_time import URL, VirtualCase
 from txstathat import txStatHat
-from txstathat.cli.send.journal import Journal
-from txstathat.cli.send.points_file import RequestFailed, Sender
-from txstathat.cli.send.sources import LinesSource
+from txstathat.cli.send.import_progress import ImportProgress
+from txstathat.cli.send.import_sender import ImportSender, RequestFailed
+from txstathat.cli.send.import_sources import LinesSource
 
 #: An hour and a half: whatever can be settled is settled by then.
 LONG = 5_400.0
@@ -53,9 +53,9 @@ class ImportTests(VirtualCase):
 
     def send(self) -> Exception | None:
         """Run the import once; why it stopped."""
-        journal = Journal.read(self.progress) or Journal(URL, "")
+        journal = ImportProgress.read(self.progress) or ImportProgress(URL, "")
         client = self.client(txStatHat)
-        sender = Sender(LinesSource(self.file), journal, self.progress)
+        sender = ImportSender(LinesSource(self.file), journal, self.progress)
         sent = Deferred.fromCoroutine(sender.send(client, self.clock, self.told.append))
         self.run_clock(LONG)
         stopped: Exception | None = self.successResultOf(
@@ -77,7 +77,7 @@ class ImportTests(VirtualCase):
                 with self.rows.row(api, answer):
                     self.begin(**options)
                     self.server.always(answer)
-                    self.told: list[int] = []
+                    self.reports: list[int] = []
                     folder = Path(self.new_folder())
                     folder.mkdir()
                     self.file = folder / "past"
@@ -90,7 +90,7 @@ class ImportTests(VirtualCase):
         """All is there once, and the import says so."""
         self.assertEqual(self.server.totals, api.totals)
         self.assertEqual(len(self.server.ledger), len(api.points))
-        self.assertEqual(sum(self.told), len(api.points))
+        self.assertEqual(sum(self.reports), len(api.points))
 
     def test_taken(self) -> None:
         """What is taken is sent once, also when the import runs again."""
@@ -111,7 +111,7 @@ class ImportTests(VirtualCase):
 
         def check(api: Api, answer: Answer) -> None:
             self.assertIsInstance(self.send(), RequestFailed)
-            self.assertEqual(self.told, [])
+            self.assertEqual(self.reports, [])
             self.assertEqual(self.server.totals, {})
             self.server.always(OK)
             self.assertIsNone(self.send())
@@ -150,10 +150,10 @@ class ImportTests(VirtualCase):
         def check(api: Api, answer: Answer) -> None:
             self.server.always(replace(answer, takes=True))
             self.assertIsInstance(self.send(), RequestFailed)
-            self.assertEqual(self.told, [])
+            self.assertEqual(self.reports, [])
             self.assertEqual(len(self.server.arrivals), 1)
             self.assertEqual(self.server.totals, api.totals)
-            journal = Journal.read(self.progress)
+            journal = ImportProgress.read(self.progress)
             self.assertIsNotNone(journal and journal.sending)
 
         self.each((UNKNOWN,), check)

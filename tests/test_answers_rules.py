@@ -113,7 +113,7 @@ class SearchTests(RulesCase):
     def search(
         self, label: str, bad: Collection[str], choice: Picky, most: int
     ) -> None:
-        """A batch with bad points costs at most so many requests."""
+        """A batch with bad points costs a bounded number of requests."""
         self.begin()
         self.rejected = []
         self.server.answer = choice
@@ -190,7 +190,7 @@ class TooLargeTests(RulesCase):
     """
 
     def test_batch(self) -> None:
-        """A batch that is too large is split until it fits, whoever says so."""
+        """A batch that is too large is split until it fits, whether a proxy or StatHat refuses it."""
         for answer in (SERVER_JSON_413, PROXY_413, replace(PROXY_413, body=b"")):
             self.begin()
             self.rejected = []
@@ -218,7 +218,7 @@ class TooLargeTests(RulesCase):
             self.stop(service)
 
     def test_one_point_kept(self) -> None:
-        """A single point that a proxy calls too large is kept, and arrives later."""
+        """A single point that a proxy calls too large is stored, and arrives later."""
         for make in APIS:
             self.begin()
             self.server.always(PROXY_413)

@@ -4,6 +4,8 @@ The archive: what is kept of stats, and what is told of them.
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Awaitable
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -19,13 +21,16 @@ from twisted.internet.task import Clock, LoopingCall
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.stores import NOW, ClusterHost, MemoryHost, RedisHost, SqliteHost
+from tests.support import logged
 from txstathat import Count, Value
+from txstathat.collector.archive import allowance
 from txstathat.collector.archive import archive as archives
 from txstathat.collector.archive import cardinality as cardinality
 from txstathat.collector.archive.all_time import INTERVALS
-from txstathat.collector.archive.archive import MAX_WAITING_POINTS, Archive
-from txstathat.collector.archive.commit import FINISH
+from txstathat.collector.archive.archive import Archive
+from txstathat.collector.archive.commit import FINISH_SECONDS
 from txstathat.collector.archive.delta import BatchDelta
+from txstathat.collector.archive.health import FAILURE_SECONDS, PROBE_SECONDS
 from txstathat.collector.archive.series import Plan
 from txstathat.collector.archive.stats import (
     EVERYTHING,
@@ -36,9 +41,10 @@ from txstathat.collector.archive.stats import (
     stat_id,
     total_key,
 )
-from txstathat.collector.archive.trash import KEEP
-from txstathat.collector.errors import Refusal
-from txstathat.collector.ingest.parse import Batch
+from txstathat.collector.archive.trash import TRASH_SECONDS
+from txstathat.collector.archive.writer import MAX_WAITING_POINTS
+from txstathat.collector.errors import PointAhead, Refusal
+from txstathat.collector.ingest.parse import PostedBatch
 from txstathat.errors import (
     InvalidPoint,
     StoreBusy,
@@ -59,7 +65,7 @@ START = int(NOW) // 60 * 60
 
 def batch(
     *points: Point, id: str | None = None, key: str = "k", body: str = ""
-) -> Batch:
+) -> PostedBatch:
     """A batch as the ingest makes it."""
     digest = (body or repr(points)).encode()
     parts = [
@@ -68,7 +74,7 @@ def batch(
         else ("value", point.stat, point.value, point.t)
         for point in points
     ]
-    return Batch("ez", key, cast(Any, parts), False, id, digest)
+    return PostedBatch("ez", key, cast(Any, parts), False, id, digest)
 
 
 class ArchiveCase(SynchronousTestCase):
@@ -95,11 +101,11 @@ class ArchiveCase(SynchronousTestCase):
 
     def keep(self, *points: Point, **more: Any) -> bool:
         """Keep points, and tell whether they are new."""
-        return self.successResultOf(self.archive.keep(batch(*points, **more)))
+        return self.successResultOf(self.archive.add(batch(*points, **more)))
 
     def refused(self, *points: Point, **more: Any) -> str:
         """Why points are refused."""
-        failed = self.archive.keep(batch(*points, **more))
+        failed = self.archive.add(batch(*points, **more))
         return str(self.failureResultOf(failed, Refusal).value)
 
     def stat(self, name: str) -> Stat:
@@ -151,7 +157,7 @@ class KeepTests(ArchiveCase):
     def test_another_body_under_an_id_is_a_conflict(self) -> None:
         """409, and nothing is added."""
         self.keep(Count("a"), id="id")
-        self.assertIn("another body", self.refused(Count("a", 2), id="id"))
+        self.assertIn("another request", self.refused(Count("a", 2), id="id"))
         self.assertEqual(self.now(self.archive.totals())["a"].sum, 1)
 
     def test_overflow(self) -> None:
@@ -172,6 +178,45 @@ class KeepTests(ArchiveCase):
         self.assertEqual(sum(value for _, value in self.points("a", "60y1y")), 7)
         self.assertIn("day ahead", self.refused(Count("a", 1, START + 2 * DAY)))
 
+    def test_a_clock_that_is_behind(self) -> None:
+        """While its clock is behind the newest receipt, it asks for points later."""
+        now = self.clock.seconds()
+        self.keep(Count("a"), Count("b"))
+        behind = Clock()
+        behind.advance(now - 3 * DAY)
+        self.store.clock = behind
+        for archive in (self.archive, Archive(self.store)):
+            failed = archive.add(batch(Count("a"), Count("b", 1, START)))
+            refusal = self.failureResultOf(failed, Refusal).value
+            self.assertEqual((refusal.status, refusal.retry_after), (503, 60))
+            self.assertIn("clock of this collector may be wrong", refusal.msg)
+            # No clock is right for this one.
+            failed = archive.add(batch(Count("b", 1, START + 2 * DAY)))
+            refusal = self.failureResultOf(failed, PointAhead).value
+            self.assertEqual((refusal.status, refusal.number), (400, 0))
+        self.assertEqual(self.now(self.archive.totals())["a"].points, 1)
+        behind.advance(3 * DAY)
+        self.keep(Count("a"), Count("b", 1, START))
+
+    def test_the_newest_receipt_is_read_once(self) -> None:
+        """Many points ahead of the clock do not read all receipts each time."""
+        self.keep(Count("a"))
+        reads: list[Any] = []
+        read = self.store.read
+        self.store.read = lambda keys: reads.append(keys) or read(keys)
+        for _ in range(5):
+            self.assertIn("day ahead", self.refused(Count("a", 1, START + 2 * DAY)))
+        self.assertEqual(len(reads), 1)
+
+    def test_receipts_ahead_of_now(self) -> None:
+        """A receipt that was noted while the clock was ahead counts as one of now."""
+        self.clock.advance(30 * DAY)
+        self.keep(Count("a"))
+        self.store.clock = right = Clock()
+        right.advance(NOW)
+        stat = self.stat("a")
+        self.assertEqual((stat.created_at, stat.received_at), (NOW, NOW))
+
     def test_new_stats_are_limited(self) -> None:
         """So many in all, and so many in a day for each key; old ones go on."""
         self.patch(cardinality, "MAX_NEW_STATS", 3)
@@ -184,6 +229,68 @@ class KeepTests(ArchiveCase):
         self.keep(Count("e"), Count("a"))
         self.assertEqual(self.now(self.archive.totals())["a"].sum, 2)
 
+    def test_the_limit_of_new_stats_outlasts_a_restart(self) -> None:
+        """What a key has created today counts in every collector, until tomorrow."""
+        self.patch(cardinality, "MAX_NEW_STATS", 3)
+        other = Archive(self.store)
+        self.keep(Count("a"), Count("b"))
+        self.now(self.archive.settled())
+        self.successResultOf(other.add(batch(Count("c"))))
+        self.now(other.settled())
+        self.archive = Archive(self.store)
+        self.assertIn("3 new stats today", self.refused(Count("d")))
+        self.keep(Count("d"), key="other")
+        self.clock.advance(DAY)
+        self.keep(*[Count(f"e{number}") for number in range(3)])
+        self.assertIn("3 new stats today", self.refused(Count("f")))
+
+    def test_allowances_while_the_store_fails(self) -> None:
+        """What could not be saved is saved with the next change."""
+        put = self.store.put_record
+        self.store.put_record = lambda *args, **more: fail(StoreUnavailable("away"))
+        self.keep(Count("a"))
+        self.store.put_record = put
+        self.keep(Count("b"))
+        self.now(self.archive.settled())
+        (text,) = self.successResultOf(self.store.records("allowance")).values()
+        self.assertEqual(json.loads(text), [int(NOW) // DAY, 2, 0])
+
+    def test_the_past_takes_little_room(self) -> None:
+        """Detail that is too old to be read is not stored: 44 years are 650 cells."""
+        ages = range(0, 44 * 365 * DAY, 4 * DAY + 60)
+        old = batch(*[Count("a", 1, START - age) for age in ages])
+        self.assertTrue(self.successResultOf(self.archive.add(old)))
+        amounts = BatchDelta(old.points, NOW).amounts(RETENTION)
+        scales = Counter(
+            bucket.scale for one in amounts.increments for bucket in one.buckets
+        )
+        self.assertLessEqual(scales["month"], 530)
+        self.assertLessEqual(scales["day"], 102)
+        self.assertLessEqual(scales["hour"], 10)
+        self.assertEqual(scales["minute"], 1)
+        self.assertEqual(
+            sum(value for _, value in self.points("a", "60y1y")), len(ages)
+        )
+
+    def test_points_of_the_past_are_limited(self) -> None:
+        """A key can add so many old buckets in a day; repetitions count once."""
+        self.patch(allowance, "MAX_PAST", 30)
+        old = [Count("a", 1, START - (20 + day) * DAY) for day in range(20)]
+        for _ in range(3):
+            self.keep(*old)
+        self.keep(*[Count("b", 1, START - (20 + day) * DAY) for day in range(10)])
+        self.now(self.archive.settled())
+        for archive in (self.archive, Archive(self.store)):
+            self.archive = archive
+            self.assertIn(
+                "30 is the limit", self.refused(Count("c", 1, START - 99 * DAY))
+            )
+        # Others, and points that may have waited for a delivery, are accepted.
+        self.keep(Count("c", 1, START - 99 * DAY), key="other")
+        self.keep(*[Count("d", 1, START - hour * 3600) for hour in range(8 * 24)])
+        self.clock.advance(DAY)
+        self.keep(Count("c", 1, START - 98 * DAY))
+
     def test_what_was_not_written_uses_no_room(self) -> None:
         """What comes with refused points, or in vain, leaves no name behind."""
         self.patch(cardinality, "MAX_NEW_STATS", 5)
@@ -193,14 +300,14 @@ class KeepTests(ArchiveCase):
         self.assertIn("is a count stat", self.refused(Value("c", 1), *new))
         add = self.store.add
         self.store.add = lambda batches: fail(StoreUnavailable("away"))
-        lost = self.archive.keep(batch(*new))
+        lost = self.archive.add(batch(*new))
         self.failureResultOf(lost, StoreUnavailable)
         self.store.add = add
         for number in range(4):
             self.keep(Count(f"honest {number}"))
         self.assertIn("there are 5 stats", self.refused(Count("one more")))
         self.archive = Archive(self.store, max_stats=6)
-        self.keep(Count("one more"))
+        self.keep(Count("one more"), key="other")
 
     def test_places_are_held_while_they_are_written(self) -> None:
         """New stats under way have their places, once for all that bring them."""
@@ -209,8 +316,8 @@ class KeepTests(ArchiveCase):
         write: Deferred[Any] = Deferred()
         add = self.store.add
         self.store.add = lambda batches: write
-        first = self.archive.keep(batch(Count("b"), Count("c")))
-        again = self.archive.keep(batch(Count("c"), key="other"))
+        first = self.archive.add(batch(Count("b"), Count("c")))
+        again = self.archive.add(batch(Count("c"), key="other"))
         self.assertIn("there are 1 stats", self.refused(Count("d")))
         # The first is in vain; the second brings what it would have brought.
         self.store.add = add
@@ -224,7 +331,7 @@ class KeepTests(ArchiveCase):
         """Before stats are refused they are counted again, from time to time."""
         for one in (self.archive, other := Archive(self.store, max_stats=3)):
             for name in ("a", "b", "c"):
-                self.successResultOf(one.keep(batch(Count(name))))
+                self.successResultOf(one.add(batch(Count(name))))
         self.archive, emptier = other, self.archive
         self.assertIn("there are 3 stats", self.refused(Count("d")))
         asked: list[Any] = []
@@ -234,7 +341,7 @@ class KeepTests(ArchiveCase):
         )
         for name in ("a", "b"):
             self.now(emptier.delete(stat_id(name)))
-        self.clock.advance(KEEP + 1)
+        self.clock.advance(TRASH_SECONDS + 1)
         self.now(emptier.empty_trash())
         asked.clear()
         self.keep(Count("d"), Count("e"))
@@ -264,14 +371,14 @@ class KeepTests(ArchiveCase):
         self.store.definitions = slow
         self.keep(Count("s1"))
         self.assertEqual(asked, [["s1"]])
-        new = [self.archive.keep(batch(Count(name))) for name in ("a", "b", "c")]
+        new = [self.archive.add(batch(Count(name))) for name in ("a", "b", "c")]
         self.keep(Count("s2"))
         self.assertEqual(asked.count(None), 1)
         # A reading that fails fails for all that wait for it, and is made again.
         waiting.pop().errback(StoreUnavailable("away"))
         for each in new:
             self.failureResultOf(each, StoreUnavailable)
-        new = [self.archive.keep(batch(Count(name))) for name in ("a", "b", "c")]
+        new = [self.archive.add(batch(Count(name))) for name in ("a", "b", "c")]
         self.assertEqual(asked.count(None), 2)
         waiting[0].callback(self.successResultOf(definitions()))
         self.assertEqual([self.successResultOf(each) for each in new], [True] * 3)
@@ -304,6 +411,25 @@ class KeepTests(ArchiveCase):
         self.assertEqual([stat.name for stat in stats], names)
         self.assertEqual(reads, [4, 4, 1])
 
+    def test_unknown_ids_do_not_read_all_stats_again(self) -> None:
+        """Requests for unknown ids share one read of all stats in a second."""
+        self.keep(Count("a"))
+        archive = Archive(self.store)
+        asked: list[Any] = []
+        definitions = self.store.definitions
+        self.store.definitions = lambda names=None: (
+            asked.append(names) or definitions(names)
+        )
+        for number in range(5):
+            self.fails(archive.find([f"x{number}", f"y{number}"]), Refusal)
+        self.assertEqual(asked.count(None), 1)
+        # A stat that another collector creates is found a second later.
+        self.keep(Count("b"))
+        self.clock.advance(cardinality.LOOKUP_SECONDS)
+        (stat,) = self.now(archive.find([stat_id("b")]))
+        self.assertEqual(stat.name, "b")
+        self.assertEqual(asked.count(None), 2)
+
     def test_waiting_points_are_limited(self) -> None:
         """More than so many may not wait; who waits no more makes room."""
         held: Deferred[Any] = Deferred()
@@ -312,12 +438,31 @@ class KeepTests(ArchiveCase):
             answers.pop() if answers else fail(StoreUnavailable("away"))
         )
         points = [Count("a")] * MAX_WAITING_POINTS
-        waiting = self.archive.keep(batch(*points))
-        self.failureResultOf(self.archive.keep(batch(Count("a"))), StoreBusy)
+        waiting = self.archive.add(batch(*points))
+        self.failureResultOf(self.archive.add(batch(Count("a"))), StoreBusy)
         held.errback(StoreUnavailable("away"))
         self.clock.pump([0.1] * 20)
         self.failureResultOf(waiting, StoreUnavailable)
-        self.assertEqual(self.archive._waiting_points, 0)
+        self.assertEqual(self.archive._writer.waiting_points, 0)
+
+    def test_a_batch_that_exactly_fills_the_room(self) -> None:
+        """A batch of either API that takes up exactly what is left is accepted."""
+        self.patch(cardinality, "MAX_NEW_STATS", 3)
+        self.archive = Archive(self.store, max_stats=3)
+        self.keep(Count("a"), Count("b"))
+        classic = PostedBatch(
+            "classic", "u", [("count", "c", 1, None)], False, None, b""
+        )
+        self.assertTrue(self.successResultOf(self.archive.add(classic)))
+        self.assertIn("there are 3 stats", self.refused(Count("d")))
+        held: list[Deferred[Any]] = []
+        self.archive.batcher._write = lambda batches: (
+            held.append(Deferred()) or held[-1]
+        )
+        self.archive.add(batch(*[Count("a")] * (MAX_WAITING_POINTS - 1)))
+        last = self.archive.add(classic)
+        self.assertNoResult(last)
+        self.failureResultOf(self.archive.add(classic), StoreBusy)
 
     def test_waiting_batches_are_one_write(self) -> None:
         """What comes during a write is the next one, all of it."""
@@ -329,7 +474,7 @@ class KeepTests(ArchiveCase):
             return writes[-1][1]
 
         self.archive.batcher._write = write
-        waiting = [self.archive.keep(batch(Count("a"))) for _ in range(20)]
+        waiting = [self.archive.add(batch(Count("a"))) for _ in range(20)]
         self.successResultOf(
             self.store.add([]).addCallback(lambda _: writes[0][1].errback(OSError()))
         )
@@ -346,15 +491,15 @@ class KeepTests(ArchiveCase):
         self.archive.batcher._write = lambda requests: (
             held.append(Deferred()) or held[-1]
         )  # type: ignore[func-returns-value]
-        first = self.archive.keep(batch(Count("a", 1)))
+        first = self.archive.add(batch(Count("a", 1)))
         waiting = {
-            "good": self.archive.keep(batch(Count("a", 2), Count("new", 1))),
-            "kind": self.archive.keep(batch(Value("a", 2), Count("other", 1))),
-            "more": self.archive.keep(batch(Count("a", 4), Count("new", 1))),
-            "named": self.archive.keep(batch(Count("a", 8), id="x")),
-            "again": self.archive.keep(batch(Count("a", 8), id="x")),
-            "full": self.archive.keep(batch(Count("full", 1), Count("other", 1))),
-            "odd": self.archive.keep(batch(Value("new", 1))),
+            "good": self.archive.add(batch(Count("a", 2), Count("new", 1))),
+            "kind": self.archive.add(batch(Value("a", 2), Count("other", 1))),
+            "more": self.archive.add(batch(Count("a", 4), Count("new", 1))),
+            "named": self.archive.add(batch(Count("a", 8), id="x")),
+            "again": self.archive.add(batch(Count("a", 8), id="x")),
+            "full": self.archive.add(batch(Count("full", 1), Count("other", 1))),
+            "odd": self.archive.add(batch(Value("new", 1))),
         }
         self.archive.batcher._write = write
         held[0].errback(OSError())
@@ -379,8 +524,8 @@ class KeepTests(ArchiveCase):
         held: list[Deferred[Any]] = [Deferred()]
         write = self.archive.batcher._write
         self.archive.batcher._write = lambda requests: held[0]
-        first = self.archive.keep(batch(Count("a")))
-        waiting = [self.archive.keep(batch(Count("a", 2))) for _ in range(3)]
+        first = self.archive.add(batch(Count("a")))
+        waiting = [self.archive.add(batch(Count("a", 2))) for _ in range(3)]
         self.archive.batcher._write = write
         held[0].errback(OSError())
         self.failureResultOf(first, OSError)
@@ -401,8 +546,8 @@ class KeepTests(ArchiveCase):
             return fail(kind("away"))
 
         self.store.add = away
-        kept = self.archive.keep(batch(Count("a", 2)))
-        steps = range(int(FINISH / 0.1))
+        kept = self.archive.add(batch(Count("a", 2)))
+        steps = range(int(FINISH_SECONDS / 0.1))
         for _ in steps:
             if len(seen) >= 3:
                 break
@@ -416,7 +561,7 @@ class KeepTests(ArchiveCase):
         self.assertEqual(self.now(self.archive.totals())["a"].sum, 2)
         seen.clear()
         self.store.add = away
-        kept = self.archive.keep(batch(Count("a", 2)))
+        kept = self.archive.add(batch(Count("a", 2)))
         for _ in steps:
             if not kept.called:
                 self.clock.advance(0.1)
@@ -424,7 +569,7 @@ class KeepTests(ArchiveCase):
         self.assertGreater(len(seen), 3)
         # What is not begun is not waited for.
         seen[:] = ["begun"]
-        kept = self.archive.keep(batch(Count("a", 2)))
+        kept = self.archive.add(batch(Count("a", 2)))
         self.failureResultOf(kept, StoreUnavailable)
 
     def test_a_stat_is_a_metrica(self) -> None:
@@ -616,7 +761,7 @@ class DataTests(ArchiveCase):
         (series,) = self.now(self.archive.data([stat], "3d5m"))
         self.assertEqual(series.whole, 71)
 
-    @settings(max_examples=30)
+    @settings(max_examples=30, deadline=None)
     @given(
         st.lists(
             st.tuples(st.sampled_from([1, 2, 3, 5, None]), st.integers(1, 7)),
@@ -653,9 +798,9 @@ class DataTests(ArchiveCase):
         self.keep(Count("a"))
         stat = self.now(self.archive.stat("a"))
         for words, frame, stats in (
-            ("minutes are kept for 26 hours", "6d1m", 1),
-            ("hours are kept for 35 days", "1y3h", 1),
-            ("days are kept for 400 days", "10y1d", 1),
+            ("minutes are stored for 26 hours", "6d1m", 1),
+            ("hours are stored for 35 days", "1y3h", 1),
+            ("days are stored for 400 days", "10y1d", 1),
             ("at most 10,000", "1M1m", 1),
             ("must be a duration", "1w", 1),
             ("at most 138 of them", "1d1m", 139),
@@ -681,7 +826,7 @@ class DataTests(ArchiveCase):
         self.assertEqual((len(series.buckets), series.whole), (60, 3))
         for words, start in (
             ("in the future", START + 60),
-            ("minutes are kept for 26 hours", START - 2 * DAY),
+            ("minutes are stored for 26 hours", START - 2 * DAY),
         ):
             error = self.fails(self.archive.data([stat], "1h1m", start=start), Refusal)
             self.assertIn(words, error.msg)
@@ -711,7 +856,7 @@ class DataTests(ArchiveCase):
         archive = Archive(self.store, retention=retention)
         now = int(NOW)
         points = [Count("a", 1, now - age) for age in ages]
-        self.successResultOf(archive.keep(batch(*points)))
+        self.successResultOf(archive.add(batch(*points)))
         stat = self.now(archive.stat("a"))
         frame = self.now(archive.all_time(stat))
         (series,) = self.now(archive.data([stat], frame))
@@ -724,7 +869,7 @@ class DataTests(ArchiveCase):
             wanted = Timeframe(Span(steps * finer.number, finer.unit), finer)
             self.fails(archive.data([stat], wanted), Refusal)
 
-    @settings(max_examples=40)
+    @settings(max_examples=40, deadline=None)
     @given(
         st.lists(
             st.tuples(
@@ -774,6 +919,65 @@ class DataTests(ArchiveCase):
             self.assertLessEqual(off, room + Fraction(ulp(float(exact))) / 2)
 
 
+class HealthTests(ArchiveCase):
+    """
+    Whether the store can be written.
+    """
+
+    def break_writes(self) -> None:
+        error = StoreUnavailable("SQLite: database or disk is full")
+        self.works = self.store.add, self.store.put_record
+        self.store.add = self.store.put_record = lambda *args, **more: fail(error)
+
+    def repair(self) -> None:
+        self.store.add, self.store.put_record = self.works
+
+    def test_probe(self) -> None:
+        """A check writes; many checks share a write; it finds that writes fail."""
+        writes: list[Any] = []
+        put = self.store.put_record
+        self.store.put_record = lambda *args, **more: (
+            writes.append(args) or put(*args, **more)
+        )
+        for _ in range(5):
+            self.now(self.archive.health.check())
+        self.assertEqual(len(writes), 1)
+        self.break_writes()
+        self.clock.advance(PROBE_SECONDS)
+        with logged() as log:
+            for _ in range(5):
+                error = self.fails(self.archive.health.check(), StoreUnavailable)
+        self.assertIn("disk is full", str(error))
+        self.assertEqual(
+            log.at_level("warn"),
+            ["the store cannot be written: SQLite: database or disk is full"],
+        )
+        self.repair()
+        with logged() as log:
+            self.clock.advance(FAILURE_SECONDS)
+            self.now(self.archive.health.check())
+        self.assertEqual(log.at_level("warn"), ["the store can be written again"])
+
+    def test_failed_points(self) -> None:
+        """A failed write of points counts for a while, though a probe succeeds."""
+        self.now(self.archive.health.check())
+        self.break_writes()
+        failed = self.archive.add(batch(Count("a")))
+        self.failureResultOf(failed, StoreUnavailable)
+        self.repair()
+        self.fails(self.archive.health.check(), StoreUnavailable)
+        self.clock.advance(PROBE_SECONDS)
+        self.fails(self.archive.health.check(), StoreUnavailable)
+        self.clock.advance(FAILURE_SECONDS - PROBE_SECONDS)
+        self.now(self.archive.health.check())
+        # Written points count at once.
+        self.break_writes()
+        self.failureResultOf(self.archive.add(batch(Count("a"))), StoreUnavailable)
+        self.repair()
+        self.keep(Count("a"))
+        self.now(self.archive.health.check())
+
+
 class TrashTests(ArchiveCase):
     """
     What was deleted.
@@ -801,7 +1005,7 @@ class TrashTests(ArchiveCase):
         self.delete("a")
         self.keep(Count("a", 3))
         self.assertEqual(self.now(self.archive.totals())["a"].sum, 5)
-        self.clock.advance(KEEP + 1)
+        self.clock.advance(TRASH_SECONDS + 1)
         self.assertEqual(self.now(self.archive.empty_trash()), 0)
         self.assertEqual(self.now(self.archive.totals())["a"].sum, 5)
         self.assertEqual(self.successResultOf(self.store.records("trash")), {})
@@ -810,7 +1014,7 @@ class TrashTests(ArchiveCase):
         """It can be taken back for 48 hours."""
         self.keep(Count("a", 2))
         self.delete("a")
-        self.clock.advance(KEEP - 1)
+        self.clock.advance(TRASH_SECONDS - 1)
         self.assertEqual(self.now(self.archive.empty_trash()), 0)
         self.assertEqual(self.now(self.archive.restore("a")).name, "a")
         self.assertEqual(self.now(self.archive.totals())["a"].sum, 2)
@@ -828,7 +1032,7 @@ class TrashTests(ArchiveCase):
         self.keep(Count("b"))
         self.assertIn("'b' is a count stat", self.refused(Value("b", 1)))
         self.assertEqual(self.now(self.archive.totals())["a"].sum, 2)
-        self.clock.advance(KEEP)
+        self.clock.advance(TRASH_SECONDS)
         self.assertEqual(self.now(self.archive.empty_trash()), 0)
 
     def test_forgotten(self) -> None:
@@ -839,7 +1043,7 @@ class TrashTests(ArchiveCase):
             "was a count stat; it is deleted, and in the trash until 2014-05-15 16:53",
             self.refused(Value("a", 1)),
         )
-        self.clock.advance(KEEP)
+        self.clock.advance(TRASH_SECONDS)
         self.assertEqual(self.now(self.archive.empty_trash()), 1)
         self.fails(self.archive.restore("a"), Refusal)
         self.keep(Value("a", 1))
@@ -849,7 +1053,7 @@ class TrashTests(ArchiveCase):
         """It was acknowledged, so its stat stays, whole."""
         self.keep(Count("a", 2))
         self.delete("a")
-        self.clock.advance(KEEP + 1)
+        self.clock.advance(TRASH_SECONDS + 1)
         drop = self.store.drop
 
         def late(*args: Any) -> Any:
@@ -875,15 +1079,15 @@ class OnStores:
         store = yield self.host(self).open()
         archive, other = Archive(store), Archive(store)
         first = batch(Count("a", 2), Value("b/é", 0.5), id="x")
-        self.assertTrue((yield archive.keep(first)))
-        self.assertFalse((yield other.keep(first)))
+        self.assertTrue((yield archive.add(first)))
+        self.assertFalse((yield other.add(first)))
         try:
-            yield other.keep(batch(Count("a", 3), id="x"))
+            yield other.add(batch(Count("a", 3), id="x"))
             self.fail("no conflict")
         except Refusal as refusal:
             self.assertEqual(refusal.status, 409)
         try:
-            yield other.keep(batch(Count("new"), Value("a", 1)))
+            yield other.add(batch(Count("new"), Value("a", 1)))
             self.fail("no refusal")
         except Refusal as refusal:
             self.assertIn("'a' is a count stat", refusal.msg)
@@ -894,7 +1098,7 @@ class OnStores:
         self.assertEqual([value for _, value in series[1].points], [0.5])
         yield Deferred.fromCoroutine(archive.delete(stats[0].id))
         self.assertIsNone((yield Deferred.fromCoroutine(other.stat("a"))))
-        yield other.keep(batch(Count("a", 1)))
+        yield other.add(batch(Count("a", 1)))
         totals = yield Deferred.fromCoroutine(archive.totals())
         self.assertEqual(totals["a"], Total("count", 2, 3))
 
@@ -921,9 +1125,9 @@ class SqliteTests(OnStores, TestCase):
             threads.append(get_ident())
             return together(several)
 
-        self.patch(BatchDelta, "together", noted)
+        self.patch(BatchDelta, "merge", noted)
         yield gatherResults(
-            [archive.keep(batch(Count("a"), Count(f"s{n}"))) for n in range(9)]
+            [archive.add(batch(Count("a"), Count(f"s{n}"))) for n in range(9)]
         )
         self.assertEqual(len(threads), 1)
         self.assertNotEqual(threads[0], get_ident())
@@ -967,7 +1171,7 @@ class ClusterTests(OnStores, TestCase):
 
         backend._add_script = breaks
         archive = Archive(store)
-        self.assertIs((yield archive.keep(batch(Count("a", 5)))), True)
+        self.assertIs((yield archive.add(batch(Count("a", 5)))), True)
         self.assertIn("late", calls)
         now = int(store.clock.seconds())
         cells = yield store.read(

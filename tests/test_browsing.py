@@ -88,7 +88,7 @@ class Embedding(Resource):
 class BrowserCase(TestCase):
     """A site of charts, and a browser."""
 
-    timeout = 100
+    timeout = 600
 
     @inlineCallbacks
     def setUp(self) -> Iterator[Any]:
@@ -201,6 +201,41 @@ class DrawingTests(BrowserCase):
         # What would be HTML is text.
         images = yield self.do("run", "return document.images.length")
         self.assertEqual(images, 0)
+
+    @inlineCallbacks
+    def test_latest_as_lines(self) -> Any:
+        """Counts and averages over time are two lines, each with an axis of its own."""
+        ((counts, averages),) = yield self.look(
+            "/latest?shape=lines&scale=hour&back=12", "latest-lines"
+        )
+        since = NOW - timedelta(hours=11)
+        expected = yield self.metrica.values().timeserie_counts_and_averages(
+            since, NOW, "hour"
+        )
+        self.assertEqual(counts, [n for _, n, _ in expected])
+        for drawn, (_, _, average) in zip(averages, expected, strict=True):
+            self.assertAlmostEqual(drawn, average, 8)
+        titles = yield self.do(
+            "run",
+            "return [...document.querySelectorAll('.ytitle, .y2title')]"
+            ".map((title) => title.textContent)",
+        )
+        self.assertEqual(titles, ["count", "average"])
+
+    @inlineCallbacks
+    def test_expired(self) -> Any:
+        """Expired hours are gaps, and a line says from when on there are hours."""
+        self.clock.advance(14 * 86_400 + 4 * 3600)
+        yield self.metrica.kick(1, view="new")
+        ((total, *_),) = yield self.look(
+            "/timeserie?scale=hour&back=360&measure=count&axis=", "expired"
+        )
+        self.assertIsNone(total[0])
+        self.assertEqual(total[-1], 1)
+        note = yield self.do(
+            "run", "return document.querySelector('.txstathat-note').textContent"
+        )
+        self.assertRegex(note, "^Hours are stored from 2026-07-")
 
     @inlineCallbacks
     def test_zooming(self) -> Any:
@@ -441,7 +476,7 @@ class UsingTests(BrowserCase):
 class ExampleTests(TestCase):
     """The example site."""
 
-    timeout = 60
+    timeout = 600
 
     @inlineCallbacks
     def test_measured_site(self) -> Iterator[Any]:
@@ -462,7 +497,7 @@ class ExampleTests(TestCase):
 
         self.addCleanup(deferToThread, stop)
         line = yield deferToThread(site.stdout.readline)
-        address = line.removeprefix("look at ").strip()
+        address = line.removeprefix("Open ").strip()
         browser = yield deferToThread(start_browser)
         self.addCleanup(deferToThread, browser.close)
         yield deferToThread(browser.size, 1000, 700)

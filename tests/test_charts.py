@@ -386,6 +386,29 @@ class LatestTests(ChartCase):
         rows = {a: b for a, *b in self.rows(chart, scale="day", back="30")}
         self.assertEqual(rows["/a"], [3, 34.5])
 
+    def test_lines(self) -> None:
+        """As lines it has the count and the average of each unit, of one view or all."""
+        metrica = self.averaged([("view", StoredChoiceAxis())])
+        for ms, hours, view in (
+            (4, 2, "/a"),
+            (1, 0, "/a"),
+            (2.5, 0, "/a"),
+            (9, 0, "/b"),
+        ):
+            self.kick(metrica, ms, NOW - timedelta(hours=hours), view=view)
+        query = {"scale": "hour", "back": "3", "shape": "lines"}
+        chart = LatestCountAndAverageChart(metrica)
+        rows = [row[1:] for row in self.rows(chart, **query)]
+        self.assertEqual(rows, [(1, 4.0), (0, None), (3, 12.5 / 3)])
+        chart = LatestCountAndAverageChart(metrica, shape="lines")
+        rows = [
+            r[1:] for r in self.rows(chart, scale="hour", back="1", filter__view="/b")
+        ]
+        self.assertEqual(rows, [(1, 9.0)])
+        table = self.table(chart, **query)
+        self.assertEqual((table.kind, table.total), ("pair", 4))
+        self.assertRaises(ValueError, LatestCountAndAverageChart, metrica, shape="pie")
+
     def test_without_axes(self) -> None:
         """A Metrica without axes has one row."""
         metrica = self.averaged()
@@ -398,6 +421,134 @@ class LatestTests(ChartCase):
         """A Metrica without counts is refused."""
         error = self.assertRaises(TypeError, LatestCountAndAverageChart, self.guests())
         self.assertIn("AveragedMetrica", str(error))
+
+
+class ExpiredTests(ChartCase):
+    """Detail that the store has dropped."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.metrica = self.averaged([("view", StoredChoiceAxis())])
+        self.kick(self.metrica, 7, view="/a")
+        # Two weeks later, hours of the day of this kick have expired.
+        self.clock.advance(14 * 86_400 + 4 * 3600)
+        self.kick(self.metrica, 2, view="/b")
+
+    def test_timeserie(self) -> None:
+        """Expired hours are a gap, and the chart says from when on there are hours."""
+        chart = TimeserieChart(self.metrica)
+        for measure in ("count", "average", "total"):
+            query = {"scale": "hour", "back": "343", "measure": measure, "axis": ""}
+            rows = self.rows(chart, **query)
+            self.assertEqual({n for _, n in rows[:6]}, {None}, measure)
+            self.assertEqual(rows[-1][1], {"count": 1}.get(measure, 2), measure)
+            table = self.table(chart, **query)
+            self.assertEqual(table.stored_from_text, "2026-07-06T00:00+00:00")
+        table = self.table(
+            chart, scale="hour", back="343", measure="count", axis="view"
+        )
+        self.assertEqual(table.columns, ["hour", "total", "/b"])
+        self.assertEqual(table.total, 1)
+        # That day had no /b, and this is still known.
+        self.assertEqual([n for _, n in table.rows[:6]], [[None, 0]] * 6)
+        self.assertEqual(self.table(chart, scale="hour", back="48").expired, "")
+        self.assertEqual(self.table(chart, scale="day", back="20").expired, "")
+
+    def test_timeline(self) -> None:
+        """The hours of a day that was dropped in part are gaps beside its total."""
+        chart = TimelineChart(self.metrica)
+        day = {"year": "2026", "month": "7", "day": "5"}
+        table = self.table(chart, **day)
+        self.assertEqual(table.total, 1)
+        self.assertEqual({n for _, (n,) in table.rows}, {None})
+        self.assertEqual((table.expired, table.stored_from), ("hour", None))
+        table = self.table(chart, **day, hour="20", measure="total")
+        self.assertEqual((table.expired, table.total), ("minute", None))
+
+    def test_latest(self) -> None:
+        """Counts and averages say from when on there are hours."""
+        chart = LatestCountAndAverageChart(self.metrica)
+        for shape in ("bars", "lines"):
+            table = self.table(chart, scale="hour", back="343", shape=shape)
+            self.assertEqual((table.expired, table.total), ("hour", 1))
+
+    def test_pie(self) -> None:
+        """A pie of an expired hour has no slices, and says why; no total of 0."""
+        chart = PieChart(self.metrica, "view")
+        span = {"year": "2026", "month": "7", "day": "5", "hour": "20"}
+        table = self.table(chart, **span)
+        self.assertEqual((table.rows, table.total, table.expired), ([], None, "hour"))
+        empty = self.table(chart, **{**span, "month": "6"})
+        self.assertEqual((empty.total, empty.expired), (0, ""))
+
+    def test_page(self) -> None:
+        """The page and the JSON have the line."""
+        root = Resource()
+        root.putChild(b"t", TimeserieChart(self.metrica))
+        client = WebClient(root)
+        answer = client.request("/t?scale=hour&back=343", "GET", "").decode()
+        self.assertIn('Hours are stored from <time datetime="2026-07-06T00:00', answer)
+        answer = client.request("/t?scale=hour&back=343&format=json", "GET", "")
+        body = json.loads(answer.partition(b"\r\n\r\n")[2])
+        self.assertEqual(body["expired"], "hour")
+        self.assertIsNone(body["rows"][0][1])
+        line = client.request("/t?scale=hour&back=10", "GET", "").decode()
+        self.assertIn('<p class="txstathat-note"></p>', line)
+
+
+class OldQueryTests(ChartCase):
+    """The query parameters of staste's charts."""
+
+    def test_same_tables(self) -> None:
+        """An old query has the same answer as ours."""
+        guests = self.guests()
+        times = self.averaged([("view", StoredChoiceAxis())])
+        for ms, view in ((1, "/a"), (5, "/b")):
+            self.kick(times, ms, view=view)
+        span = {"timespan__year": "2026", "timespan__month": "7"}
+        for chart, old, new in (
+            (PieChart(guests, "age"), span, {"year": "2026", "month": "7"}),
+            (TimelineChart(guests), span, {"year": "2026", "month": "7"}),
+            (
+                TimeserieChart(guests),
+                {"show_axis": "gender", "timescale": "day", "day__ago": "2"},
+                {"axis": "gender", "scale": "day", "back": "3"},
+            ),
+            (
+                TimeserieChart(guests, "age"),
+                {"day__ago": "3", "hour__ago": "1", "hide_total": "1"},
+                {"scale": "hour", "back": "74", "total": "0"},
+            ),
+            (
+                TimeserieChart(guests),
+                {"clean_date": "1", "timescale": "", "hide_total": ""},
+                {},
+            ),
+            (
+                LatestCountAndAverageChart(times, shape="lines"),
+                {"view": "/a", "scale": "minute"},
+                {"filter__view": "/a", "scale": "minute"},
+            ),
+        ):
+            expected = self.table(chart, **new)
+            args = {k.encode(): [v.encode()] for k, v in old.items()}
+            found = self.successResultOf(chart.table(args))
+            self.assertEqual(
+                (found.columns, found.rows), (expected.columns, expected.rows)
+            )
+
+    def test_both(self) -> None:
+        """Where a query has an old and a new parameter, the new one counts."""
+        chart = PieChart(self.guests(), "age")
+        table = self.table(chart, show_axis="age", axis="gender")
+        self.assertEqual(table.columns[0], "gender")
+
+    def test_links_are_new(self) -> None:
+        """What a chart links to has our parameters."""
+        chart = TimelineChart(self.guests())
+        args = {b"timespan__year": [b"2026"]}
+        table = self.successResultOf(chart.table(args))
+        self.assertEqual(table.hidden, [("year", "2026")])
 
 
 class FormTests(ChartCase):
@@ -628,4 +779,4 @@ class BoundTests(ChartCase):
         read = self.store.read
         self.store.read = lambda cells: asked.append(len(cells)) or read(cells)
         self.rows(TimeserieChart(metrica, "n"), scale="hour", back="10")
-        self.assertLess(sum(asked), 200 + (timeserie.MAX_RANKED + 1) * 10 + 1)
+        self.assertLess(sum(asked), 200 + (timeserie.MAX_RANKED + 1) * 14 + 1)

@@ -21,7 +21,7 @@ class AlertsTests(ShellCase):
     """
 
     def test_round(self) -> Any:
-        """Alerts of each kind are made by name, shown in words, and deleted."""
+        """Alerts of each kind are created by name, shown in words, and deleted."""
 
         async def check() -> None:
             await self.start()
@@ -83,7 +83,7 @@ class AlertsTests(ShellCase):
         return ensureDeferred(check())
 
     def test_failures(self) -> Any:
-        """The server's words are told with status 1; wrong usage is status 2."""
+        """The server's message is printed with status 1; wrong usage is status 2."""
 
         async def check() -> None:
             await self.start()

@@ -37,7 +37,7 @@ class ExportTests(ServiceCase):
         self.target = f"sqlite:{self.folder / 'new.sqlite'}"
 
     def shell(self, *arguments: str) -> Any:
-        """Run a command: its status and what it says."""
+        """Run a command; its status and output."""
 
         def run() -> tuple[int, str]:
             done = subprocess.run(
@@ -57,33 +57,35 @@ class ExportTests(ServiceCase):
         return f"sqlite:{Path(self.path).absolute()}"
 
     def cells(self, url: str) -> list[StoredCell]:
-        """All that is kept in a store, without until when."""
+        """All cells in a store, without their expiry."""
         with open_dump(url) as dump:
             return [cell._replace(expires=None) for cell in dump.cells()]
 
     @inlineCallbacks
     def test_round(self) -> Any:
-        """All is in the other store, once; the file is for its owner only."""
+        """Everything is in the other store, once; only the owner can read the file."""
         yield self.start()
-        yield self.parts.archive.keep(
+        yield self.parts.archive.add(
             batch(Count("a", 2), Value("b/é <b>", 0.5), Count("a", 3, 1_363_118_126))
         )
-        status, told = yield self.shell("export", str(self.file), "--store", self.store)
+        status, output = yield self.shell(
+            "export", str(self.file), "--store", self.store
+        )
         size = self.file.stat().st_size
         self.assertEqual(
-            (status, told), (0, f"Exported to {self.file} ({size_text(size)}).\n")
+            (status, output), (0, f"Exported to {self.file} ({size_text(size)}).\n")
         )
         self.assertEqual(self.file.stat().st_mode & 0o777, 0o600)
         for key in self.keys.values():
             self.assertNotIn(key, self.file.read_text())
         before = self.cells(self.store)
-        yield self.parts.archive.keep(batch(Count("a", 4)))
-        for words in ("into the store.", "is in the store already: there is nothing"):
-            status, told = yield self.shell(
+        yield self.parts.archive.add(batch(Count("a", 4)))
+        for words in ("into the store.", "is already in the store."):
+            status, output = yield self.shell(
                 "import", str(self.file), "--store", self.target
             )
             self.assertEqual(status, 0)
-            self.assertIn(words, told)
+            self.assertIn(words, output)
             self.assertEqual(self.cells(self.target), before)
         opened = yield open_store(self.target)
         self.addCleanup(opened.close)
@@ -95,10 +97,10 @@ class ExportTests(ServiceCase):
 
     @inlineCallbacks
     def test_killed(self) -> Any:
-        """An import that was killed goes on where it was."""
+        """An import that was killed continues where it stopped."""
         yield self.start()
         now = int(self.parts.archive.store.clock.seconds())
-        yield self.parts.archive.keep(
+        yield self.parts.archive.add(
             batch(*(Count(f"s{n % 400}", n, now - 61 * n) for n in range(4_000)))
         )
         status, _ = yield self.shell("export", str(self.file), "--store", self.store)
@@ -125,29 +127,31 @@ class ExportTests(ServiceCase):
         yield deferToThread(process.wait)
         all_cells = self.cells(self.store)
         self.assertLess(len(self.cells(self.target)), len(all_cells))
-        status, told = yield self.shell(
+        status, output = yield self.shell(
             "import", str(self.file), "--store", self.target
         )
-        self.assertEqual((status, told), (0, f"Imported {self.file} into the store.\n"))
+        self.assertEqual(
+            (status, output), (0, f"Imported {self.file} into the store.\n")
+        )
         self.assertEqual(self.cells(self.target), all_cells)
 
     @inlineCallbacks
     def test_failures(self) -> Any:
-        """What cannot be is told in words, and leaves nothing half done."""
+        """Failures are explained, and leave nothing half done."""
         yield self.start()
-        yield self.parts.archive.keep(batch(Count("a", 2)))
+        yield self.parts.archive.add(batch(Count("a", 2)))
         self.file.write_text("mine")
         export = ("export", str(self.file), "--store")
         for words, store in (
             ("exists already", self.store),
-            ("a store that lasts", "memory:"),
-            ("there is no store at", f"sqlite:{self.folder / 'nowhere'}"),
+            ("a persistent store", "memory:"),
+            ("no store at", f"sqlite:{self.folder / 'nowhere'}"),
         ):
             if store != self.store:
                 self.file.unlink(missing_ok=True)
-            status, told = yield self.shell(*export, store)
+            status, output = yield self.shell(*export, store)
             self.assertEqual(status, 1)
-            self.assertIn(words, told)
+            self.assertIn(words, output)
         self.assertEqual(list(self.folder.iterdir()), [])
         yield self.shell(*export, self.store)
         lines = self.file.read_text().splitlines(keepends=True)
@@ -157,8 +161,10 @@ class ExportTests(ServiceCase):
             ("the store has stats already", lines, self.store),
         ):
             self.file.write_text("".join(text))
-            status, told = yield self.shell("import", str(self.file), "--store", store)
+            status, output = yield self.shell(
+                "import", str(self.file), "--store", store
+            )
             self.assertEqual(status, 1)
-            self.assertIn(words, told)
+            self.assertIn(words, output)
         self.assertEqual(list(self.folder.iterdir()), [self.file])
         self.assertEqual((yield self.totals())["a"].sum, 2)

@@ -31,27 +31,27 @@ from tests.test_cli import bare_environ
 from tests.test_cli_read import ROOT, ShellCase
 from tests.trouble import TroubleServer
 from txstathat import Count, txStatHat
-from txstathat.cli.send.journal import (
+from txstathat.cli.send.import_progress import (
     HashingReader,
-    Journal,
-    JournalUnreadable,
+    ImportProgress,
     Position,
+    ProgressUnreadable,
 )
-from txstathat.cli.send.point_formats import POST_BYTES, POST_SIZE, split_points
-from txstathat.cli.send.points_file import (
+from txstathat.cli.send.import_sender import (
     ATTEMPTS,
-    CERTAIN,
+    DEDUPLICATION_SECONDS,
     MAX_SHOWN,
+    ImportSender,
     RequestFailed,
-    Sender,
     check_points,
 )
-from txstathat.cli.send.sources import LinesSource
-from txstathat.client.stathat import API_URL
+from txstathat.cli.send.import_sources import LinesSource
+from txstathat.cli.send.point_formats import POST_BYTES, POST_SIZE, split_points
 from txstathat.collector.archive.stats import Total
 from txstathat.collector.limits import MAX_BODY
 from txstathat.collector.web.site import CollectorSite
 from txstathat.delivery.locks import FileLock
+from txstathat.http.servers import API_URL
 from txstathat.points.wire import json_points
 
 
@@ -64,7 +64,7 @@ class ImportCase(ShellCase):
         """Start it."""
         await super().start()
         self.file = self.folder.absolute() / "past.csv"
-        self.journal = self.folder.absolute() / "past.csv.imported"
+        self.progress = self.folder.absolute() / "past.csv.imported"
         self.now = int(self.parts.archive.store.clock.seconds())
 
     def lines(self, first: int, last: int, stat: str = "a") -> str:
@@ -97,16 +97,16 @@ class ImportCase(ShellCase):
         return process
 
     async def total(self, stat: str = "a") -> tuple[int, Any]:
-        """How many points there are, and their sum."""
+        """The number of points of a stat, and their sum."""
         found = (await self.parts.archive.totals()).get(stat, Total("count"))
         return found.points, found.sum
 
-    def front(self, told: Callable[[], object], trouble: float) -> str:
-        """Another way in, which has trouble; its URL."""
-        moody = Moody(self.parts.root, random.Random(5))
-        moody.told, moody.trouble = told, trouble
+    def troubled_url(self, on_request: Callable[[], object], trouble: float) -> str:
+        """The URL of a server in front of the collector, with random trouble."""
+        server = Moody(self.parts.root, random.Random(5))
+        server.on_request, server.trouble = on_request, trouble
         port = reactor.listenTCP(
-            0, CollectorSite(moody, reactor), interface="127.0.0.1"
+            0, CollectorSite(server, reactor), interface="127.0.0.1"
         )
         self.addCleanup(port.stopListening)
         return f"http://127.0.0.1:{port.getHost().port}"
@@ -118,7 +118,7 @@ class ImportTests(ImportCase):
     """
 
     def test_points_arrive(self) -> Any:
-        """Each at its time; again, it does nothing; what is added goes on."""
+        """Each point is sent at its time, once; a second run sends only new lines."""
 
         async def check() -> None:
             await self.start()
@@ -136,19 +136,19 @@ class ImportTests(ImportCase):
                     value,
                     sum(n for n in range(2_500) if (self.now - n) // 60 * 60 == minute),
                 )
-            told = "0 points were accepted; 2,500 before.\n"
-            self.assertEqual(await self.run_import(), (0, told, ""))
+            output = "0 points were accepted; 2,500 earlier.\n"
+            self.assertEqual(await self.run_import(), (0, output, ""))
             self.assertEqual(await self.total(), sums)
             with self.file.open("a") as file:
                 file.write(self.lines(5, 8))
-            told = "3 points were accepted; 2,500 before.\n"
-            self.assertEqual(await self.run_import(), (0, told, ""))
+            output = "3 points were accepted; 2,500 earlier.\n"
+            self.assertEqual(await self.run_import(), (0, output, ""))
             self.assertEqual(await self.total(), (2_503, sums[1] + 18))
             # The file beside it is gone, but the collector knows the requests.
-            self.journal.unlink()
+            self.progress.unlink()
             self.write(self.lines(0, 2_500))
-            told = "2,500 points were accepted.\n"
-            self.assertEqual(await self.run_import(), (0, told, ""))
+            output = "2,500 points were accepted.\n"
+            self.assertEqual(await self.run_import(), (0, output, ""))
             self.assertEqual(await self.total(), (2_503, sums[1] + 18))
 
         return ensureDeferred(check())
@@ -166,16 +166,16 @@ class ImportTests(ImportCase):
             kill_at = [2, 6, 11]
             process: subprocess.Popen[bytes] | None = None
 
-            def told() -> None:
+            def kill() -> None:
                 nonlocal requests
                 requests += 1
                 if kill_at and requests == kill_at[0]:
-                    # Its points are taken, but there is nobody to hear of it.
+                    # The server takes its points, but the answer is lost.
                     assert process is not None
                     process.kill()
                     del kill_at[0]
 
-            url = self.front(told, 0.2)
+            url = self.troubled_url(kill, 0.2)
             statuses = []
             while not statuses or statuses[-1]:
                 process = self.spawn(url)
@@ -183,7 +183,7 @@ class ImportTests(ImportCase):
                 statuses.append(process.returncode)
                 self.assertEqual(err, b"")
             self.assertEqual(statuses, [-signal.SIGKILL] * 3 + [0])
-            self.assertIn(b" before.", out)
+            self.assertIn(b" earlier.", out)
             self.assertEqual(await self.total("a"), (9_500, sum(range(9_500))))
             self.assertEqual(await self.total("b"), (3_000, sum(range(3_000))))
             self.assertGreater(requests, 13)
@@ -194,7 +194,7 @@ class ImportTests(ImportCase):
         return ensureDeferred(check())
 
     def test_in_a_terminal(self) -> Any:
-        """A bar shows how far it is."""
+        """A bar shows the progress."""
 
         async def check() -> None:
             await self.start()
@@ -214,7 +214,7 @@ class ImportTests(ImportCase):
         return ensureDeferred(check())
 
     def test_interrupted(self) -> Any:
-        """Ctrl-C stops it with status 130; what is under way stays noted."""
+        """Ctrl-C stops it with status 130; the request under way stays in doubt."""
 
         async def check() -> None:
             await self.start()
@@ -227,10 +227,10 @@ class ImportTests(ImportCase):
             process.send_signal(signal.SIGINT)
             _, err = await deferToThread(process.communicate)
             self.assertEqual((process.returncode, err), (130, b""))
-            journal = Journal.read(self.journal)
-            assert journal is not None
-            assert journal.sending is not None
-            self.assertEqual((journal.done.line, journal.sending.line), (0, 1_001))
+            progress = ImportProgress.read(self.progress)
+            assert progress is not None
+            assert progress.sending is not None
+            self.assertEqual((progress.done.line, progress.sending.line), (0, 1_001))
 
         return ensureDeferred(check())
 
@@ -246,7 +246,7 @@ class ImportTests(ImportCase):
             self.assertEqual((status, out), (1, ""))
             for words in (
                 "line 1502: 'x' is not a decimal number",
-                "line 1506: needs t: points of the past have a time",
+                "line 1506: needs t, the time of the point",
                 "line 1507: stat: must not be empty",
                 "line 1508: has 2 cells, and the header 3",
                 "Nothing was sent.",
@@ -275,33 +275,33 @@ class ImportTests(ImportCase):
             self.assertIn("'b' is a count stat", err)
             self.assertIn("1,000 points were accepted.", err)
             self.file.write_text(self.file.read_text().replace("b,,1,", "b,1,,"))
-            told = "1 point was accepted; 1,000 before.\n"
-            self.assertEqual(await self.run_import(), (0, told, ""))
+            output = "1 point was accepted; 1,000 earlier.\n"
+            self.assertEqual(await self.run_import(), (0, output, ""))
             self.assertEqual(await self.total("a"), (1_000, sum(range(1_000))))
             self.assertEqual(await self.total("b"), (2, 8))
 
         return ensureDeferred(check())
 
-    def test_what_cannot_go_on(self) -> Any:
-        """A file that changed, another server, no file, no journal: told in words."""
+    def test_cannot_continue(self) -> Any:
+        """Explains a changed file, another server, no file, and a bad progress file."""
 
         async def check() -> None:
             await self.start()
             self.write(self.lines(0, 10))
             await self.run_import()
-            url = self.front(lambda: None, 0.0)
+            url = self.troubled_url(lambda: None, 0.0)
             status, _, err = await self.run_import(TXSTATHAT_URL=url)
             self.assertEqual(status, 1)
-            self.assertIn(f"the import went to {self.url} so far", err)
+            self.assertIn(f"earlier runs sent to {self.url}", err)
             self.write(self.lines(1, 11))
             status, _, err = await self.run_import()
             self.assertEqual(status, 1)
-            self.assertIn("points that were sent have changed", err)
+            self.assertIn("points that were already sent have changed", err)
             self.write(self.lines(0, 5))
             status, _, err = await self.run_import()
             self.assertEqual(status, 1)
-            self.assertIn("points that were sent have changed", err)
-            self.journal.write_text("[]")
+            self.assertIn("points that were already sent have changed", err)
+            self.progress.write_text("[]")
             status, _, err = await self.run_import()
             self.assertEqual(status, 1)
             self.assertIn("does not say how far", err)
@@ -326,20 +326,22 @@ class ImportTests(ImportCase):
             await self.start()
             self.write()
             await self.run_import()
-            begun = Journal.read(self.journal)
+            begun = ImportProgress.read(self.progress)
             assert begun is not None
             self.write(self.lines(0, 10))
-            tape = HashingReader(self.file.read_text().splitlines(keepends=True))
-            self.assertEqual(len(list(islice(tape, 5))), 5)
-            old = self.now - CERTAIN - 100
-            for doubtful, since, sender, told in (
+            reader = HashingReader(self.file.read_text().splitlines(keepends=True))
+            self.assertEqual(len(list(islice(reader, 5))), 5)
+            old = self.now - DEDUPLICATION_SECONDS - 100
+            for doubtful, since, sender, output in (
                 ("send", old, begun.sender, "10 points were accepted.\n"),
-                ("skip", old, begun.sender, "6 points were accepted; 4 before.\n"),
+                ("skip", old, begun.sender, "6 points were accepted; 4 earlier.\n"),
                 ("send", self.now, "another", "10 points were accepted.\n"),
                 ("", self.now, begun.sender, "10 points were accepted.\n"),
             ):
-                journal = Journal(self.url, sender, Position(), tape.mark, since)
-                journal.write(self.journal)
+                progress = ImportProgress(
+                    self.url, sender, Position(), reader.position, since
+                )
+                progress.write(self.progress)
                 if doubtful:
                     status, out, err = await self.run_import()
                     self.assertEqual((status, out), (1, ""))
@@ -347,7 +349,7 @@ class ImportTests(ImportCase):
                     found = await self.run_import("--doubtful", doubtful)
                 else:
                     found = await self.run_import()
-                self.assertEqual(found, (0, told, ""))
+                self.assertEqual(found, (0, output, ""))
                 # All of them are the same two requests.
                 self.assertEqual(await self.total(), (10, 45))
 
@@ -359,11 +361,11 @@ class ImportTests(ImportCase):
         async def check() -> None:
             await self.start()
             self.write(self.lines(0, 10))
-            lock = FileLock.acquire(f"{self.journal}.lock")
+            lock = FileLock.acquire(f"{self.progress}.lock")
             assert lock is not None
             status, out, err = await self.run_import()
             self.assertEqual((status, out), (1, ""))
-            self.assertIn("another import of it is running", err)
+            self.assertIn("another import of this file is running", err)
             self.assertEqual(await self.total(), (0, 0))
             lock.release(remove=True)
             self.assertEqual((await self.run_import())[0], 0)
@@ -384,7 +386,7 @@ class SenderTests(SynchronousTestCase):
         self.folder.mkdir()
         self.file = self.folder / "past.csv"
         self.file.write_text("stat,count,t\na,1,5\n")
-        self.journal = Journal("", "")
+        self.progress = ImportProgress("", "")
 
     def send(self, url: str, *answers: Any) -> tuple[Any, int]:
         """
@@ -393,14 +395,14 @@ class SenderTests(SynchronousTestCase):
         """
         script = Scripted(*answers)
         client = txStatHat("k", url=url, reactor=self.clock, agent=script)
-        self.journal = Journal(url, "")
-        path = self.folder / "journal"
-        sender = Sender(LinesSource(self.file), self.journal, path)
+        self.progress = ImportProgress(url, "")
+        path = self.folder / "progress"
+        sender = ImportSender(LinesSource(self.file), self.progress, path)
         sent = Deferred.fromCoroutine(
             sender.send(client, self.clock, lambda number: None)
         )
         self.clock.pump([1.0] * 100)
-        self.assertEqual(Journal.read(path), self.journal)
+        self.assertEqual(ImportProgress.read(path), self.progress)
         self.assertEqual(len(set(script.ids)), 1)
         result: Any = self.successResultOf(sent.addErrback(lambda failed: failed.value))
         return result, len(script.ids)
@@ -427,9 +429,9 @@ class SenderTests(SynchronousTestCase):
             reactor=self.clock,
             agent=RequestTraversalAgent(resource),
         )
-        self.journal = Journal("http://localhost", "")
-        path = self.folder / "journal"
-        sender = Sender(LinesSource(self.file), self.journal, path)
+        self.progress = ImportProgress("http://localhost", "")
+        path = self.folder / "progress"
+        sender = ImportSender(LinesSource(self.file), self.progress, path)
         sent = Deferred.fromCoroutine(
             sender.send(client, self.clock, lambda number: None)
         )
@@ -438,8 +440,8 @@ class SenderTests(SynchronousTestCase):
 
     def test_verdicts(self) -> None:
         """
-        Whoever knows ids is asked again while it may help; StatHat only when the points
-        are surely not there. What may be there stays noted.
+        A server that deduplicates gets the request again while that may help; StatHat
+        only when the points have certainly not arrived. Otherwise they stay in doubt.
         """
         lost = ResponseFailed([])
         away = ConnectionRefusedError()
@@ -470,10 +472,12 @@ class SenderTests(SynchronousTestCase):
             self.assertEqual(result is None, accepted, answers)
             if not accepted:
                 self.assertIsInstance(result, RequestFailed)
-            self.assertEqual(self.journal.sending is not None, noted, answers)
-            self.assertEqual(self.journal.done.line, 2 if accepted else 0)
-            # Who gives an unclear answer is no collector: the user is asked next time.
-            self.assertEqual(self.journal.since == 0.0, answers[0] == 202, answers)
+            self.assertEqual(self.progress.sending is not None, noted, answers)
+            self.assertEqual(self.progress.done.line, 2 if accepted else 0)
+            # No deduplication by StatHat.com, nor after an unknown answer: the next run
+            # asks the user.
+            asks = url == API_URL or answers[0] == 202
+            self.assertEqual(self.progress.since == 0.0, asks, answers)
 
     def test_server_without_memory(self) -> None:
         """
@@ -482,20 +486,23 @@ class SenderTests(SynchronousTestCase):
         """
         self.file.write_text("stat,count,t\n" + "a,1,5\n" * (POST_SIZE + 1))
         script = Scripted(204, ResponseFailed([]), 200)
-        journal, path = Journal("http://localhost", ""), self.folder / "journal"
+        progress, path = (
+            ImportProgress("http://localhost", ""),
+            self.folder / "progress",
+        )
         client = txStatHat(
             "k", url="http://localhost", reactor=self.clock, agent=script
         )
-        sender = Sender(LinesSource(self.file), journal, path)
+        sender = ImportSender(LinesSource(self.file), progress, path)
         sent = Deferred.fromCoroutine(sender.send(client, self.clock, lambda _: None))
         self.clock.pump([1.0] * 100)
         self.assertIsInstance(self.failureResultOf(sent).value, RequestFailed)
         self.assertEqual(len(script.ids), 2)
-        noted = Journal.read(path)
+        noted = ImportProgress.read(path)
         assert noted is not None
         assert noted.sending is not None
         self.assertEqual((noted.done.line, noted.sending.line), (1_001, 1_002))
-        self.assertLess(noted.since, self.clock.seconds() - CERTAIN)
+        self.assertLess(noted.since, self.clock.seconds() - DEDUPLICATION_SECONDS)
 
     def test_refused_after_doubt(self) -> None:
         """
@@ -505,24 +512,24 @@ class SenderTests(SynchronousTestCase):
         """
         here = "http://localhost"
         for answer, noted in ((403, True), (413, True), (404, True), (400, False)):
-            journal, path = Journal(here, ""), self.folder / "journal"
+            progress, path = ImportProgress(here, ""), self.folder / "progress"
             self.file.write_text("stat,count,t\na,1,5\na,1,6\n")
             script = Scripted(*[ResponseFailed([])] * ATTEMPTS, answer, answer)
             for _ in range(2):
                 client = txStatHat("k", url=here, reactor=self.clock, agent=script)
-                sender = Sender(LinesSource(self.file), journal, path)
+                sender = ImportSender(LinesSource(self.file), progress, path)
                 sent = Deferred.fromCoroutine(
                     sender.send(client, self.clock, lambda number: None)
                 )
                 self.clock.pump([1.0] * 100)
                 self.assertIsInstance(self.failureResultOf(sent).value, RequestFailed)
-                found = Journal.read(path)
+                found = ImportProgress.read(path)
                 assert found is not None
-                journal = found
+                progress = found
             self.assertEqual(len(script.ids), ATTEMPTS + 1, answer)
             self.assertEqual(len(set(script.ids)), 1)
-            self.assertEqual(journal.sending is not None, noted, answer)
-            self.assertEqual(journal.done.line, 0)
+            self.assertEqual(progress.sending is not None, noted, answer)
+            self.assertEqual(progress.done.line, 0)
 
     def test_a_server_that_asks_for_an_hour(self) -> None:
         """It is asked again after a minute, as the command is being watched."""
@@ -543,15 +550,17 @@ class SenderTests(SynchronousTestCase):
             reactor=self.clock,
             agent=RequestTraversalAgent(resource),
         )
-        journal = Journal("http://localhost", "")
-        sender = Sender(LinesSource(self.file), journal, self.folder / "journal")
+        progress = ImportProgress("http://localhost", "")
+        sender = ImportSender(
+            LinesSource(self.file), progress, self.folder / "progress"
+        )
         sent = Deferred.fromCoroutine(sender.send(client, self.clock, lambda _: None))
         self.clock.pump([1.0] * 100)
         self.successResultOf(sent)
         self.assertEqual([at - times[0] for at in times], [0, 60, 62])
 
     def test_too_large(self) -> None:
-        """A request that is too large is sent in halves; one point is told."""
+        """A request that is too large is sent in halves; a single point is an error."""
         self.file.write_text("stat,count,t\n" + "a,1,5\n" * 5)
         sizes: list[int] = []
 
@@ -561,24 +570,26 @@ class SenderTests(SynchronousTestCase):
 
         self.assertIsNone(self.send_by(answer))
         self.assertEqual(sizes, [5, 2, 3, 1, 2])
-        self.assertEqual((self.journal.done.line, self.journal.sending), (6, None))
+        self.assertEqual((self.progress.done.line, self.progress.sending), (6, None))
         result = self.send_by(lambda points: 413)
         self.assertIsInstance(result, RequestFailed)
         self.assertEqual((result.first, result.last), (2, 2))
-        self.assertEqual((self.journal.done.line, self.journal.sending), (0, None))
+        self.assertEqual((self.progress.done.line, self.progress.sending), (0, None))
 
     def test_many_bad_lines(self) -> None:
-        """Only the first are told, and how many more there are."""
+        """Only the first problems are shown, and the number of further ones."""
         self.file.write_text("stat,count,t\n" + "a,x,5\n" * 50)
-        checked = check_points(LinesSource(self.file), self.journal)
-        self.assertEqual([bad.number for bad in checked.bad], list(range(2, 22)))
-        self.assertEqual((len(checked.bad), checked.more_bad), (MAX_SHOWN, 30))
+        checked = check_points(LinesSource(self.file), self.progress)
+        self.assertEqual([bad.number for bad in checked.problems], list(range(2, 22)))
+        self.assertEqual(
+            (len(checked.problems), checked.more_problems), (MAX_SHOWN, 30)
+        )
 
     def test_not_readable_further(self) -> None:
-        """After bytes that are no text nothing is looked at."""
+        """Nothing is read after bytes that are not text."""
         self.file.write_bytes(b"stat,count,t\na,x,5\na,1,5\n\xff\na,y,5\n")
-        checked = check_points(LinesSource(self.file), self.journal)
-        self.assertIn("is not UTF-8", str(checked.bad[-1]))
+        checked = check_points(LinesSource(self.file), self.progress)
+        self.assertIn("is not UTF-8", str(checked.problems[-1]))
 
     def test_requests_are_not_too_large(self) -> None:
         """Points with long names, or of many stats, go in smaller requests."""
@@ -595,18 +606,18 @@ class SenderTests(SynchronousTestCase):
         self.assertLessEqual(len(next(split_points(several))) * 9, POST_SIZE)
 
     def test_journals(self) -> None:
-        """A journal is what was written; what is none is told."""
-        path = self.folder / "journal"
-        self.assertIsNone(Journal.read(path))
-        for journal in (
-            Journal("u", "s", Position(7, "x"), Position(9, "y"), 12.5),
-            Journal("u", "s"),
+        """A progress file is read back; another file is an error."""
+        path = self.folder / "progress"
+        self.assertIsNone(ImportProgress.read(path))
+        for progress in (
+            ImportProgress("u", "s", Position(7, "x"), Position(9, "y"), 12.5),
+            ImportProgress("u", "s"),
         ):
-            journal.write(path)
-            self.assertEqual(Journal.read(path), journal)
+            progress.write(path)
+            self.assertEqual(ImportProgress.read(path), progress)
         for text in ("", "[]", "{}", '{"url": 1}', "\x00"):
             path.write_text(text)
-            self.assertRaises(JournalUnreadable, Journal.read, path)
+            self.assertRaises(ProgressUnreadable, ImportProgress.read, path)
 
 
 @implementer(IAgent)

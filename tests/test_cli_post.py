@@ -31,7 +31,7 @@ class LinesTests(SynchronousTestCase):
         return list(read_points(read_lines(io.StringIO(text, newline="")), form))
 
     def test_json(self) -> None:
-        """One object to a line; amounts exact, times in both forms."""
+        """One object a line; amounts are exact, times have both forms."""
         self.assertEqual(
             self.read(
                 '{"stat": "a", "count": 2}\n\n'
@@ -46,7 +46,7 @@ class LinesTests(SynchronousTestCase):
         )
 
     def test_csv(self) -> None:
-        """A header says what the columns are; a cell may be empty."""
+        """A header names the columns; a cell may be empty."""
         self.assertEqual(
             self.read('t,stat,count,value\n,"a, ""b""",2,\n\n1363118126,b,,0.10\r\n'),
             [(2, Count('a, "b"', 2)), (4, Value("b", Decimal("0.10"), 1363118126))],
@@ -59,7 +59,7 @@ class LinesTests(SynchronousTestCase):
         self.assertEqual(self.read("", "jsonl"), [])
 
     def test_bad_lines(self) -> None:
-        """The line is named, and what is wrong; what is before it is read."""
+        """The error names the line and the problem; the points before it are read."""
         good = '{"stat": "a", "count": 1}\n'
         head = "stat,count,t\na,1,\n"
         for number, words, text in (
@@ -94,14 +94,14 @@ class LinesTests(SynchronousTestCase):
             self.assertEqual(len(read), 1)
 
     def test_bad_headers(self) -> None:
-        """A header that leaves anything open is none."""
+        """An incomplete or ambiguous header is an error."""
         for header in ("a,1", "stat", "count", "stat,stat,count", "stat,count,x"):
             with self.assertRaises(BadLine) as caught:
                 self.read(header)
             self.assertIn("line 1: the header must name", str(caught.exception))
 
     def test_not_utf8(self) -> None:
-        """Bytes that are no text are told."""
+        """Bytes that are not text are an error."""
         stream = io.TextIOWrapper(io.BytesIO(b"stat,count\n\xff,1\n"), "utf-8")
         with self.assertRaises(BadLine) as caught:
             list(read_points(read_lines(stream), None))
@@ -135,7 +135,7 @@ class PostTests(ShellCase):
         return ensureDeferred(check())
 
     def test_failures(self) -> Any:
-        """What was accepted is told, and where to go on."""
+        """Prints the number of accepted points, and the lines that failed."""
 
         async def check() -> None:
             await self.start()
@@ -184,7 +184,7 @@ class TimeTests(ShellCase):
         return ensureDeferred(check())
 
     def test_what_cannot_be_sent(self) -> Any:
-        """A server that is away changes nothing but standard error."""
+        """A server that is down changes only standard error."""
 
         async def check() -> None:
             await self.start()
@@ -218,11 +218,11 @@ class TimeTests(ShellCase):
 
 class TimeSignalTests(SynchronousTestCase):
     """
-    ``time``, told to stop.
+    ``time`` with signals.
     """
 
     def test_signals(self) -> None:
-        """SIGTERM reaches the command, and the status tells of it."""
+        """SIGTERM reaches the command, and the exit status shows it."""
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "txstathat", "time", "--name", "job"),
@@ -238,5 +238,20 @@ class TimeSignalTests(SynchronousTestCase):
         assert process.stdout is not None
         self.assertEqual(process.stdout.readline(), b"ready\n")
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate(timeout=300)
+        self.assertEqual(process.returncode, 128 + signal.SIGTERM)
+
+    def test_signal_at_the_start(self) -> None:
+        """A SIGTERM that arrives as soon as the command runs reaches it too."""
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "txstathat", "time", "--name", "job"),
+                *("--ezkey", "k", "--url", "http://127.0.0.1:1"),
+                *("sh", "-c", "kill -TERM $PPID; exec sleep 600"),
+            ],
+            stderr=subprocess.PIPE,
+            cwd=ROOT,
+        )
+        self.addCleanup(process.kill)
+        process.communicate(timeout=300)
         self.assertEqual(process.returncode, 128 + signal.SIGTERM)

@@ -5,11 +5,13 @@ The commands that read, as a shell sees them, against a collector.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from txstathat import Count, Value, txStatHat
-from txstathat.cli.output import SPARK_WIDTH, json_text, sparkline
+from txstathat.cli.output import SPARK_WIDTH, json_text, show_rows, sparkline
 from txstathat.collector.service import CollectorService
 
 ROOT = Path(__file__).parent.parent
@@ -32,7 +34,7 @@ class ShellCase(TestCase):
     A collector in memory, on a real port.
     """
 
-    timeout = 90
+    timeout = 600
 
     async def start(self) -> None:
         """Start it."""
@@ -50,7 +52,7 @@ class ShellCase(TestCase):
         self.folder.mkdir()
 
     async def post(self, *points: Any) -> None:
-        """Have points kept."""
+        """Store points."""
         client = txStatHat(self.keys["EZ key"], ignore_errors=False, url=self.url)
         await client.post(points)
         await client.close()
@@ -58,13 +60,15 @@ class ShellCase(TestCase):
     async def shell(
         self, *arguments: str, stdin: str = "", **environ: str
     ) -> tuple[int, str, str]:
-        """Run a command; it shows the secrets nowhere."""
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("TXSTATHAT_")}
+        """Run a command, and check that it shows no secret."""
+        inherited = {
+            k: v for k, v in os.environ.items() if not k.startswith("TXSTATHAT_")
+        }
         out, err, status = await getProcessOutputAndValue(
             sys.executable,
             ["-m", "txstathat", *arguments],
             env={
-                **kept,
+                **inherited,
                 "COLUMNS": "100",
                 "PYTHONIOENCODING": "utf-8",
                 "XDG_CONFIG_HOME": str(self.folder.absolute()),
@@ -76,10 +80,10 @@ class ShellCase(TestCase):
             path=str(ROOT),
             stdinBytes=stdin.encode(),
         )
-        told = out.decode() + err.decode()
+        data = out.decode() + err.decode()
         for key in self.keys.values():
-            self.assertNotIn(key, told)
-        self.assertNotIn("Traceback", told)
+            self.assertNotIn(key, data)
+        self.assertNotIn("Traceback", data)
         return status, out.decode(), err.decode()
 
     async def succeed(self, *arguments: str, **environ: str) -> str:
@@ -128,11 +132,11 @@ class ReadTests(ShellCase):
         async def check() -> None:
             await self.start()
             await self.post(Value(HOSTILE, 2), Value(HOSTILE, 5), Count("c", 7))
-            told = json.loads(await self.succeed("dataset", HOSTILE, "--json"))
-            self.assertEqual((told["name"], told["timeframe"]), (HOSTILE, "1w3h"))
-            (point,) = told["points"]
+            data = json.loads(await self.succeed("dataset", HOSTILE, "--json"))
+            self.assertEqual((data["name"], data["timeframe"]), (HOSTILE, "1w3h"))
+            (point,) = data["points"]
             self.assertEqual((point["value"], point["receipts"]), (3.5, 2))
-            out = await self.succeed("dataset", told["id"], "-t", "2d1d", "--csv")
+            out = await self.succeed("dataset", data["id"], "-t", "2d1d", "--csv")
             self.assertEqual(out.splitlines()[0], "time,value,receipts")
             self.assertEqual(out.splitlines()[1].split(",")[1:], ["3.5", "2"])
             table = await self.succeed("dataset", "c", "--timeframe", "3h1h")
@@ -143,21 +147,21 @@ class ReadTests(ShellCase):
         return ensureDeferred(check())
 
     def test_summary(self) -> Any:
-        """The numbers that sum up, with a sparkline for eyes."""
+        """The summary's numbers, with a sparkline in the table."""
 
         async def check() -> None:
             await self.start()
             now = int(self.parts.archive.store.clock.seconds())
             await self.post(*(Count("c", n, now - 3600 * n) for n in (1, 2, 3)))
-            told = json.loads(
+            data = json.loads(
                 await self.succeed("summary", "c", "-t", "6h1h", "--json")
             )
             self.assertEqual(
-                [told[name] for name in ("points", "latest", "min", "max", "total")],
+                [data[name] for name in ("points", "latest", "min", "max", "total")],
                 [3, 1, 1, 3, 6],
             )
-            self.assertEqual((told["mean"], told["deviation"]), (2, 1))
-            self.assertEqual(len(told["confidence_95"]), 2)
+            self.assertEqual((data["mean"], data["deviation"]), (2, 1))
+            self.assertEqual(len(data["confidence_95"]), 2)
             table = await self.succeed("summary", "c", "-t", "6h1h")
             self.assertIn("confidence 95 low", table)
             self.assertIn("█▆▃▁", table.splitlines()[-1])
@@ -174,7 +178,7 @@ class ReadTests(ShellCase):
         return ensureDeferred(check())
 
     def test_delete(self) -> Any:
-        """It asks first, and takes no answer for a no."""
+        """It asks first; no answer means no."""
 
         async def check() -> None:
             await self.start()
@@ -218,7 +222,7 @@ class ReadTests(ShellCase):
         return ensureDeferred(check())
 
     def test_settings_file(self) -> Any:
-        """Token and URL come from a file, which nobody else may read."""
+        """Token and URL come from a file that only its owner may read."""
 
         async def check() -> None:
             await self.start()
@@ -253,7 +257,7 @@ class TopTests(ShellCase):
     """
 
     def test_once(self) -> Any:
-        """Counters by their totals, then values; those that are searched for."""
+        """Counters by their totals, then values; only stats that match the text."""
 
         async def check() -> None:
             await self.start()
@@ -299,10 +303,10 @@ class TopTests(ShellCase):
                 # (The minute may have passed meanwhile.)
                 self.assertTrue(lines[0].endswith(("▅▁▁▁█", "▅▁▁▁█▁")), lines)
                 self.assertTrue(lines[1].endswith(("▁ █", "▁ █ ")), lines)
-            told = json.loads(
+            data = json.loads(
                 await self.succeed("summary", "value-name", "-t", "1h1m", "--json")
             )
-            self.assertIn(f"{told['mean']:,.6g}", rows[1])
+            self.assertIn(f"{data['mean']:,.6g}", rows[1])
 
         return ensureDeferred(check())
 
@@ -346,6 +350,12 @@ class OutputTests(SynchronousTestCase):
     """
     What eyes see.
     """
+
+    def test_csv(self) -> None:
+        """CSV has no formulas and no control characters; numbers stay as they are."""
+        with redirect_stdout(io.StringIO()) as out:
+            show_rows("csv", ["name", "sum"], [["=cmd()", -1], ["a\x1b[2J\n", None]])
+        self.assertEqual(out.getvalue(), "name,sum\n'=cmd(),-1\na\ufffd[2J\ufffd,\n")
 
     def test_sparkline(self) -> None:
         """From the smallest to the largest; a gap is a gap; many share bars."""

@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.test_cli_import import ImportCase
 from txstathat import Count, Value
+from txstathat.cli.send.import_sources import open_source
 from txstathat.cli.send.point_formats import BadLine
 from txstathat.cli.send.saved_stats import (
     is_data_file,
@@ -24,7 +25,6 @@ from txstathat.cli.send.saved_stats import (
     read_data,
     read_folder,
 )
-from txstathat.cli.send.sources import open_source
 from txstathat.collector.archive.stats import Total
 
 T = 1_772_355_600
@@ -67,7 +67,7 @@ class ReadTests(SynchronousTestCase):
         self.folder = Path(self.mktemp())
 
     def read(self, files: dict[str, str], stats: str | None = None) -> list[Any]:
-        """What a folder holds."""
+        """The points in a folder."""
         return list(read_folder(save(self.folder, files, stats)))
 
     def test_folder(self) -> None:
@@ -85,7 +85,7 @@ class ReadTests(SynchronousTestCase):
         )
 
     def test_without_comments(self) -> None:
-        """What a file does not say is in stats.csv, by the file's name."""
+        """A file without name or type gets them from stats.csv, by its id."""
         self.assertEqual(
             self.read({"a1.csv": f"timestamp,datetime,value\n{T},x,5\n"}),
             [("data/a1.csv line 2", Count("page views", 5, T))],
@@ -97,7 +97,7 @@ class ReadTests(SynchronousTestCase):
         self.assertEqual(self.read({"a.csv": text})[0][1], Count("page views", 12, T))
 
     def test_what_is_wrong(self) -> None:
-        """It is named with its file, line and value; what is right is read."""
+        """The error names file, line and value; other lines are read."""
         head = "# stat_name: a\n# stat_type: value\n"
         for words, where, text in (
             ("is neither counter nor value", "line 3", f"#stat_name:a\n\n{T},x,1\n"),
@@ -145,7 +145,7 @@ class ReadTests(SynchronousTestCase):
         self.assertEqual([*read_data(path, "counter")][1][1], Count("a", 3, T))
 
     def test_data_files_that_are_wrong(self) -> None:
-        """What is no such JSON is refused with words."""
+        """Other JSON is refused with an explanation."""
         path = Path(self.mktemp())
         for words, text in (
             ("not JSON", "[1"),
@@ -163,7 +163,7 @@ class ReadTests(SynchronousTestCase):
             self.assertIn(words, bad.problem)
 
     def test_kinds_of_files(self) -> None:
-        """Lines of points are neither: they are read as before."""
+        """Lines of points are neither form, and are read as lines."""
         path = Path(self.mktemp())
         for text in ("stat,count,t\na,1,5\n", '{"stat": "a", "count": 1, "t": 5}\n'):
             path.write_text(text)
@@ -191,10 +191,10 @@ class SavedCase(ImportCase):
         """Start it."""
         await super().start()
         self.file = self.folder.absolute() / "saved"
-        self.journal = self.folder.absolute() / "saved.imported"
+        self.progress = self.folder.absolute() / "saved.imported"
 
     def rows(self, name: str, kind: str, first: int, last: int) -> str:
-        """A data file whose values are the numbers of its rows."""
+        """A data file with the numbers of its rows as values."""
         head = f"# stat_name: {name}\n# stat_type: {kind}\ntimestamp,datetime,value\n"
         rows = (f"{self.now - 60 * n},x,{n}\n" for n in range(first, last))
         return head + "".join(rows)
@@ -221,23 +221,23 @@ class SavedTests(SavedCase):
             status, out, err = await self.run_import()
             self.assertEqual((status, err), (0, ""))
             self.assertIn("1,510 points were accepted.\n", out)
-            self.assertIn("saved as an average over a step of time", out)
+            self.assertIn("Each saved average over a step of time", out)
             expected = {
                 "page views": Total("count", 1_500, sum(range(1_500))),
                 "load": Total("value", 10, 45),
             }
             self.assertEqual(await self.parts.archive.totals(), expected)
             status, out, _ = await self.run_import()
-            self.assertIn("0 points were accepted; 1,510 before.", out)
+            self.assertIn("0 points were accepted; 1,510 earlier.", out)
             # With a slash at the end it is the same folder.
             status, out, _ = await self.shell("import", f"{self.file}/")
-            self.assertIn("0 points were accepted; 1,510 before.", out)
+            self.assertIn("0 points were accepted; 1,510 earlier.", out)
             self.assertEqual(await self.parts.archive.totals(), expected)
 
         return ensureDeferred(check())
 
     def test_data_file(self) -> Any:
-        """JSON from the export API: values, or counters where that is said."""
+        """JSON from the export API: values, or counters with --type counter."""
 
         async def check() -> None:
             await self.start()
@@ -278,7 +278,7 @@ class SavedTests(SavedCase):
                     process.kill()
                     del kill_at[0]
 
-            url = self.front(seen, 0.2)
+            url = self.troubled_url(seen, 0.2)
             statuses: list[int] = []
             while not statuses or statuses[-1]:
                 process = self.spawn(url)
@@ -311,7 +311,7 @@ class SavedTests(SavedCase):
             save(self.file, {"a.csv": good.replace(",x,0", f",x,{draw.random()}")})
             status, out, err = await self.run_import()
             self.assertEqual((status, out), (1, ""))
-            self.assertIn("points that were sent have changed", err)
+            self.assertIn("points that were already sent have changed", err)
             self.assertEqual(
                 await self.parts.archive.totals(), {"a": Total("value", 10, 20)}
             )

@@ -100,7 +100,7 @@ class FindTests(FolderCase):
             self.assertNotIn("-key ", caught.exception.message.replace("--ezkey", ""))
 
     def test_file_that_is_not_complete(self) -> None:
-        """What the file lacks is named, with the file."""
+        """The error names the missing setting, and the file."""
         for words, find, settings in (
             ("holds an EZ key but no url", find_sender, {"ezkey": "k"}),
             ('add ezkey = "…" to', find_sender, {"url": HERE, "token": "t"}),
@@ -120,7 +120,7 @@ class FindTests(FolderCase):
             self.assertEqual(found, Server(HERE, "file-key"))
 
     def test_nothing_set(self) -> None:
-        """There is no default server; what to do is said, with or without a home."""
+        """There is no default server; the error says what to do, also without a home."""
         for environ in (self.environ, {}, {"HOME": ""}, {"TXSTATHAT_URL": ""}):
             for find in (find_sender, find_reader):
                 with self.assertRaises(click.UsageError) as caught:
@@ -129,7 +129,7 @@ class FindTests(FolderCase):
                 self.assertIn("txstathat serve", caught.exception.message)
 
     def test_file_that_is_not_needed(self) -> None:
-        """A bad file is not in the way of settings that come first."""
+        """A bad file does not matter when earlier sources have the settings."""
         self.write(nonsense="x")
         environ = {**self.environ, "TXSTATHAT_URL": THERE, "TXSTATHAT_EZKEY": "k"}
         self.assertEqual(find_sender(None, None, environ), Server(THERE, "k"))
@@ -179,7 +179,7 @@ class FileTests(FolderCase):
             self.assertEqual(path and str(path), expected)
 
     def test_round_trip(self) -> None:
-        """What is written is read, and only its owner can read it."""
+        """Written settings are read back, and only their owner can read the file."""
         write_settings(self.path, HERE, 'k"\\', "t")
         self.assertEqual(
             read_settings(self.path), {"url": HERE, "ezkey": 'k"\\', "token": "t"}
@@ -200,7 +200,7 @@ class FileTests(FolderCase):
         self.assertFalse(target.exists())
 
     def test_what_is_not_read(self) -> None:
-        """Other users' eyes, nonsense and too much of it are refused with words."""
+        """A file that others can read, that is not TOML, or too large is refused."""
         self.write(url=HERE)
         self.path.chmod(0o644)
         for words, text in (
@@ -227,7 +227,7 @@ class FileTests(FolderCase):
 
 
 def address(host: str | None) -> Any:
-    """Where something listens."""
+    """The address of a server."""
     return SimpleNamespace(host=host) if host else SimpleNamespace(name="socket")
 
 
@@ -243,12 +243,12 @@ class OfferTests(FolderCase):
         asked: bool = False,
         known: str = "new-ez",
     ) -> str:
-        """Start a server; what it says."""
+        """Offer the settings; the message."""
         knows = {known}.__contains__
         return offer_settings(url, keys, knows, self.environ, asked)
 
     def test_own_url(self) -> None:
-        """Only a plain address of this machine, and only if all of them are that."""
+        """Only an http:// URL, and only if all addresses are this machine's."""
         here = "http://127.0.0.1:1"
         for expected, hosts, urls in (
             (here, ["127.0.0.1"], [here]),
@@ -262,7 +262,7 @@ class OfferTests(FolderCase):
             self.assertEqual(own_url([address(host) for host in hosts], urls), expected)
 
     def test_first_start(self) -> None:
-        """The file is written, and said so; the next start finds it."""
+        """The first start writes the file, and says so; the next one finds it."""
         said = self.offer()
         self.assertIn(f"Wrote the settings to {self.path}", said)
         self.assertEqual(
@@ -274,7 +274,7 @@ class OfferTests(FolderCase):
         self.assertIn("sends here", self.offer(keys={}))
 
     def test_nothing_is_changed(self) -> None:
-        """A file that is there stays as it is; what it means for this server is said."""
+        """An existing file is not changed; the message says what it means."""
         for words, settings in (
             ("names another server, there:8080; it was not changed", {"url": THERE}),
             ("names no server; it was not changed", {"token": "t"}),
@@ -356,7 +356,7 @@ class ServeTests(FolderCase):
         self.assertEqual(self.path.read_bytes(), first)
 
     def test_no_terminal(self) -> None:
-        """Without a terminal nothing is written, unless it is asked for."""
+        """Without a terminal the file is written only on request."""
         local = ("--listen", "tcp:0:interface=127.0.0.1")
         self.assertNotIn("settings", self.serve(*local, terminal=False))
         self.assertFalse(self.path.exists())

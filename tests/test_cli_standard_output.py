@@ -1,5 +1,5 @@
 """
-What becomes of a command whose standard output takes no more.
+Commands whose standard output is closed or full.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def run_unread(*arguments: str, **environ: str) -> tuple[int, str]:
             stdout=output,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=50,
+            timeout=300,
             cwd=ROOT,
             env={**bare_environ(), **environ},
         )
@@ -47,7 +47,7 @@ class ClosedTests(ShellCase):
     """
 
     def test_quiet(self) -> Any:
-        """They end without a word: nothing is wrong with the server."""
+        """They end without a message: nothing is wrong with the server."""
 
         async def check() -> None:
             await self.start()
@@ -75,20 +75,20 @@ class OtherTests(SynchronousTestCase):
             self.assertEqual(run_unread(*arguments), (OUTPUT_CLOSED, ""), arguments)
 
     def test_first_keys(self) -> None:
-        """Keys that could not be shown are none: the next start makes others."""
+        """Keys that could not be printed are discarded: the next start creates others."""
         store = f"sqlite:{Path(self.mktemp()).absolute()}"
         options = ("--store", store, "--listen", "tcp:0:interface=127.0.0.1")
         self.assertEqual(run_unread("serve", *options), (OUTPUT_CLOSED, ""))
-        told = subprocess.run(
+        listed = subprocess.run(
             [sys.executable, "-m", "txstathat", "keys", "list", "--store", store],
             capture_output=True,
             text=True,
             cwd=ROOT,
         )
-        self.assertEqual(told.stdout, "There are no keys.\n", told.stderr)
+        self.assertEqual(listed.stdout, "There are no keys.\n", listed.stderr)
 
     def test_full(self) -> None:
-        """What else keeps it from being written is told."""
+        """Another error of standard output is explained."""
         with open("/dev/full", "w") as full:
             done = subprocess.run(
                 [sys.executable, "-m", "txstathat", "--help"],

@@ -22,6 +22,7 @@ from twisted.internet.error import (
     TimeoutError,
 )
 from twisted.internet.task import Clock
+from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import ResponseNeverReceived
 from zope.interface.verify import verifyObject
@@ -43,8 +44,8 @@ from txstathat import (
 )
 from txstathat.client.health import MAX_BAD_STATS
 from txstathat.client.outcome import Verdict
-from txstathat.http.connections import HandshakeFailed
-from txstathat.interfaces import IStatHat
+from txstathat.http.tracking import HandshakeFailed
+from txstathat.interfaces import IStatHatProvider
 from txstathat.testing import FakeStatHat, MemoryStatHat
 
 KEY = "canary-5ad1f2"
@@ -75,7 +76,7 @@ class ClientTests(SynchronousTestCase):
             NullStatHat(),
             MemoryStatHat(),
         ):
-            verifyObject(IStatHat, each)
+            verifyObject(IStatHatProvider, each)
 
     def test_counts_and_values_arrive(self) -> None:
         """Each method sends the point that it says."""
@@ -511,6 +512,20 @@ class HealthTests(SynchronousTestCase):
         self.assertEqual(health.last_success, 1000)
         self.assertEqual(health.last_error, "InvalidPoint: stat: must not be empty")
 
+    def test_no_control_characters(self) -> None:
+        """What a server, or an exception, says reaches neither log nor health raw."""
+        evil = "\x1b[31m \r\n \x9b \u2028 \u202e \x00"
+        self.fake.answer(400, json.dumps({"status": 400, "msg": f"a{evil}b"}))
+        self.fake.fail(OSError(f"c{evil}d"))
+        with logged() as log:
+            for _ in range(2):
+                self.successResultOf(self.client.count("a"))
+                error = self.client.health.last_error or ""
+                self.assertTrue(error.isprintable(), error)
+        self.assertIn("[31m", error)
+        for event in log.events:
+            self.assertTrue(formatEvent(event).isprintable(), formatEvent(event))
+
     def test_snapshot_is_frozen(self) -> None:
         """A snapshot does not move with the client, nor can it be changed."""
         before = self.client.health
@@ -531,7 +546,7 @@ class HealthTests(SynchronousTestCase):
         self.assertEqual(len(log.at_level("debug")), 4)
 
     def test_bad_points_are_no_outage(self) -> None:
-        """The first bad point is a warning; a good one after it is no news."""
+        """The first bad point is a warning; a good one after it logs nothing."""
         with logged() as log:
             for stat in ("", "a", "", "a"):
                 self.successResultOf(self.client.count(stat))
@@ -671,7 +686,7 @@ class SendTests(SynchronousTestCase):
         self.assertEqual((outcome.verdict, outcome.status), (Verdict.REFUSED, 409))
 
     def test_classic_requests_have_an_id_each(self) -> None:
-        """Where a batch is several requests, each can be told apart."""
+        """Where a batch is several requests, each has its own id."""
         client = txStatHatClassic("u", agent=self.fake.agent)
         outcome = self.successResultOf(client.send([Count("a"), Count("b")], "id"))
         self.assertTrue(outcome.accepted)
@@ -716,7 +731,7 @@ class SendTests(SynchronousTestCase):
         self.assertEqual(self.send().status, 413)
 
     def test_retry_after(self) -> None:
-        """Seconds and dates are read; what is neither is no wish."""
+        """Seconds and dates are read; other values are ignored."""
         self.clock.advance(784111777)
         for text, seconds in (
             ("0", 0),
@@ -859,7 +874,7 @@ class CloseTests(SynchronousTestCase):
 
 class _Later:
     """
-    An agent that begins when it is told to.
+    An agent that starts on demand.
     """
 
     def __init__(self, when: Deferred[Any], agent: Any) -> None:

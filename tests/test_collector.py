@@ -5,6 +5,7 @@ Which requests with points the collector accepts, and how it refuses others.
 from __future__ import annotations
 
 import json
+from email.utils import formatdate
 from typing import Any
 from urllib.parse import urlencode
 
@@ -18,9 +19,11 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.web.client import Agent, readBody
 
 from tests.stores import NOW
 from tests.support import logged, reactor
+from txstathat import StatHatAPIError, txStatHat
 from txstathat.collector.archive.stats import Total
 from txstathat.collector.auth.keys import Keys
 from txstathat.collector.auth.throttle import (
@@ -31,17 +34,17 @@ from txstathat.collector.auth.throttle import (
     KeyThrottle,
 )
 from txstathat.collector.errors import Refusal
-from txstathat.collector.ingest.parse import Batch, read_request
+from txstathat.collector.ingest.parse import PostedBatch, read_request
 from txstathat.collector.limits import MAX_BATCH, MAX_BODY, MAX_FORM
 from txstathat.collector.service import build_collector
 from txstathat.collector.web.site import CollectorSite
 from txstathat.errors import StoreUnavailable
-from txstathat.http.exchange import _Body
+from txstathat.http.exchange import RequestBody
 from txstathat.stores import open_store
 from txstathat.testing import FakeStatHat
 
 
-def read_json(body: Any, batch_id: str | None = None) -> Batch:
+def read_json(body: Any, batch_id: str | None = None) -> PostedBatch:
     text = body if isinstance(body, (str, bytes)) else json.dumps(body)
     return read_request(
         "/ez",
@@ -117,7 +120,7 @@ class IngestTests(SynchronousTestCase):
                 ("value", "d", 0.7, 5),
             ],
         )
-        self.assertTrue(batch.many)
+        self.assertTrue(batch.is_list)
 
     def test_json_of_other_senders(self) -> None:
         """What some published clients send: email, null, amounts as text, exponents."""
@@ -138,7 +141,7 @@ class IngestTests(SynchronousTestCase):
             (data('{"stat": "a", "value": 1e+06}'), [("value", "a", 1e6, None)]),
         ):
             batch = read_json(body)
-            self.assertEqual((batch.key, batch.many), ("k", True))
+            self.assertEqual((batch.key, batch.is_list), ("k", True))
             if points is None:
                 points = [("count", "a b", 2, None), ("count", "a c", 2, None)]
             self.assertEqual(list(batch.points), points)
@@ -173,7 +176,7 @@ class IngestTests(SynchronousTestCase):
             ("count: 'one' is not a decimal", data('{"stat": "a", "count": "one"}')),
             ("count: '' is not a decimal", data('{"stat": "a", "count": ""}')),
             ("count: 'NaN' is not a decimal", data('{"stat": "a", "count": "NaN"}')),
-            ("count: must be an int", data('{"stat": "a", "count": [1]}')),
+            ("count: must be a number", data('{"stat": "a", "count": [1]}')),
             ("data[0]: point: needs either", data('{"stat": "a", "count": null}')),
             (
                 "data[0]: point: needs either",
@@ -305,7 +308,7 @@ class Collector:
         made = self.now(self.parts.keys.make_first())
         self.ez, self.user, self.token = made.values()
         self.agent = RequestTraversalAgent(self.parts.root)
-        self.http = HTTPClient(self.agent, data_to_body_producer=_Body)
+        self.http = HTTPClient(self.agent, data_to_body_producer=RequestBody)
 
     def now(self, waited: Any) -> Any:
         """The result of a coroutine that has finished."""
@@ -383,11 +386,12 @@ class IngestResourceTests(SynchronousTestCase):
         form = {"ukey": self.here.user, "key": key, "count": "1"}
         status, answer = self.ask("POST", "/c", form)
         self.assertEqual(
-            (status, answer["msg"][:28]), (400, "'latency' is a value stat; i")
+            (status, answer["msg"][:28]), (400, "'latency' is a value stat; s")
         )
         status, answer = self.ask("POST", "/c", {**form, "key": "another"})
         self.assertEqual(
-            (status, answer["msg"]), (403, "this stat key is not known here")
+            (status, answer["msg"]),
+            (403, "invalid keys: this stat key is not known here"),
         )
 
     def test_answer_to_json(self) -> None:
@@ -396,6 +400,50 @@ class IngestResourceTests(SynchronousTestCase):
         body = '{"ezkey": "%s", "data": [%s]}' % (self.here.ez, points)
         answer = self.ask("POST", "/ez", body.encode(), Content_Type="application/json")
         self.assertEqual(answer, (200, {"status": 200, "msg": "ok", "multiple": 2}))
+
+    def test_digest_of_the_query(self) -> None:
+        """A GET with the same id and another query is a conflict."""
+        query = {"ezkey": self.here.ez, "stat": "a", "count": "1"}
+        for count, status in (("1", 200), ("1", 200), ("2", 409)):
+            path = f"/ez?{urlencode({**query, 'count': count})}"
+            self.assertEqual(self.ask("GET", path, Idempotency_Key="x")[0], status)
+        self.assertEqual(self.here.totals["a"], Total("count", 1, 1))
+
+    def test_a_time_ahead(self) -> None:
+        """A point with a bad time is named by its index in the list, ~ names or not."""
+        ahead = int(NOW) + 10 * 86_400
+        points = (
+            '{"stat":"a~b,c","count":1},{"stat":"d","count":1},'
+            '{"stat":"e~f,g","count":1,"t":%d}' % ahead
+        )
+        body = '{"ezkey": "%s", "data": [%s]}' % (self.here.ez, points)
+        for date in (None, "", "Tue, 13 May 2014 16:53:20 GMT", "nonsense"):
+            headers = {} if date is None else {"Date": date}
+            status, answer = self.ask(
+                "POST",
+                "/ez",
+                body.encode(),
+                Content_Type="application/json",
+                **headers,
+            )
+            self.assertEqual(status, 400)
+            self.assertTrue(answer["msg"].startswith("data[2]: t: 'e f' has the time"))
+        self.assertEqual(self.here.totals, {})
+
+    def test_the_clock_of_the_sender(self) -> None:
+        """If the sender's clock is far ahead too, it is asked to send again later."""
+        ahead = int(NOW) + 3 * 86_400
+        form = {"ezkey": self.here.ez, "stat": "a", "count": "1", "t": str(ahead)}
+        for at, status in (
+            (ahead, 503),
+            (ahead - 86_300, 503),
+            (ahead - 86_500, 400),
+            (int(NOW) + 3500, 400),
+        ):
+            date = formatdate(at, usegmt=True)
+            found, answer = self.ask("POST", "/ez", form, Date=date)
+            self.assertEqual(found, status, answer)
+        self.assertEqual(self.here.totals, {})
 
     def test_no_points(self) -> None:
         """An empty list, which Go writes as null, is accepted, and counts nothing."""
@@ -637,7 +685,7 @@ class SocketTests(TestCase):
     Limits on bodies, over real sockets.
     """
 
-    timeout = 20
+    timeout = 600
 
     async def _exchange(self, *writes: bytes) -> bytes:
         self.fake = FakeStatHat(lambda api, key: key == "k")
@@ -683,6 +731,44 @@ class SocketTests(TestCase):
 
         return ensureDeferred(check())
 
+    def test_statuses_of_stathat(self) -> Any:
+        """
+        With stathat_statuses a refused point has HTTP status 200, and its status in the
+        JSON; an unknown path and an accepted point are answered as ever.
+        """
+        self.fake = FakeStatHat(lambda api, key: key == "k")
+
+        async def check() -> None:
+            for inside in (False, True):
+                site = CollectorSite(
+                    self.fake.resource, reactor, stathat_statuses=inside
+                )
+                site.noisy = False
+                port = reactor.listenTCP(0, site, interface="127.0.0.1")
+                self.addCleanup(port.stopListening)
+                url = f"http://127.0.0.1:{port.getHost().port}"
+                agent = Agent(reactor)
+                for path, http, status, words in (
+                    ("/ez?ezkey=k&stat=a&count=1", 200, 200, "ok"),
+                    ("/ez?ezkey=x&stat=a&count=1", 403, 403, "invalid keys"),
+                    ("/c?ukey=x&key=a&count=1", 403, 403, "invalid keys"),
+                    ("/ez?ezkey=k&stat=a&count=x", 400, 400, "count"),
+                    ("/nope", 404, 404, "post to"),
+                ):
+                    response = await agent.request(b"GET", (url + path).encode())
+                    answer = json.loads(await readBody(response))
+                    expected = 200 if inside and http in (400, 403) else http
+                    self.assertEqual(response.code, expected, path)
+                    self.assertEqual(answer["status"], status)
+                    self.assertIn(words, answer["msg"])
+                client = txStatHat("x", url=url, ignore_errors=False)
+                self.addCleanup(client.close)
+                error = await self.assertFailure(client.count("a"), StatHatAPIError)
+                self.assertEqual(error.status, 403)
+                self.assertIn("invalid keys", error.msg)
+
+        return ensureDeferred(check())
+
     def test_headers_of_any_bytes(self) -> Any:
         """A header that is not text is refused or ignored, and no error is logged."""
 
@@ -722,6 +808,6 @@ class SocketTests(TestCase):
             form = b"ezkey=k&stat=a&count=1"
             request = b"POST /ez HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b"
             await self._exchange((request % (len(form), form)) * 50)
-            self.assertGreater(self.fake.totals["a"].sum, 0)
+            self.assertGreater(self.fake.summaries["a"].sum, 0)
 
         return ensureDeferred(check())

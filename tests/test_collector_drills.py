@@ -36,6 +36,7 @@ from uuid import uuid4
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.delivery import slack
 from tests.stores import NOW, RedisServer, free_port, wait_until
 from tests.test_collector import Collector
 from txstathat.collector.web.site import BODY_SECONDS, HEADER_SECONDS
@@ -107,7 +108,7 @@ class Server:
         method: str,
         path: str,
         body: str | bytes | None = None,
-        timeout: float = 20,
+        timeout: float = 120,
         **headers: str,
     ) -> tuple[int, Any]:
         """One request on a connection of its own: status and JSON; 0 when it is cut."""
@@ -250,8 +251,8 @@ class CrashDrills(DrillCase):
             f"(median), {max(starts):.2f} s (worst), with {max(worked):.2f} s of work"
         )
         # Where a processor is to be had, this is how long it takes.
-        self.assertLess(max(worked), 2)
-        self.assertLess(median(starts), 2 if FULL else 10)
+        self.assertLess(max(worked), slack(2))
+        self.assertLess(median(starts), slack(2))
 
     def test_20_disk_full(self) -> None:
         """503 while nothing can be written, no half batches, and back after relief."""
@@ -273,11 +274,50 @@ class CrashDrills(DrillCase):
         wait_until(lambda: self.server.post(stats, refused[0]) == 200)
         back = time.monotonic() - relief
         self.say(f"{len(refused)} refused, back in {back:.2f} s")
-        self.assertLess(back, 5)
+        self.assertLess(back, slack(5))
         for id in refused:
             self.assertEqual(self.server.post(stats, id), 200)
         whole = len(done) + len(refused)
         self.assertEqual(self.server.sums(), dict.fromkeys(stats, whole))
+
+    def test_32_disk_full(self) -> None:
+        """/healthz and a line on standard error name a full disk, and its relief."""
+        self.assertEqual(self.server.post(["a"]), 200)
+        self.assertEqual(self.server.ask("GET", "/healthz")[0], 200)
+        pid = self.server.process.pid
+        before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, before[1]))
+        began = time.monotonic()
+        wait_until(lambda: self.server.ask("GET", "/healthz")[0] == 503)
+        self.assertLess(time.monotonic() - began, 5)
+        _, answer = self.server.ask("GET", "/healthz")
+        self.assertIn("the store cannot be written: SQLite: ", answer["msg"])
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+        relief = time.monotonic()
+        wait_until(lambda: self.server.ask("GET", "/healthz")[0] == 200)
+        self.assertLess(time.monotonic() - relief, 5)
+        logged = self.server.kill()
+        self.assertEqual(logged.count("the store cannot be written: SQLite: "), 1)
+        self.assertEqual(logged.count("the store can be written again"), 1)
+        self.assertNotIn("Traceback", logged)
+
+    def test_32_damaged(self) -> None:
+        """A damaged file is found at the start, which fails with words."""
+        for batch in range(5):
+            names = [f"stat {batch} {n}" for n in range(400)]
+            self.assertEqual(self.server.post(names), 200)
+        self.server.kill()
+        with sqlite3.connect(self.path) as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        db.close()
+        size = self.path.stat().st_size
+        with self.path.open("r+b") as file:
+            file.seek(size // 2 // 4096 * 4096)
+            file.write(os.urandom(8 * 4096))
+        with self.assertRaises(AssertionError) as caught:
+            Server(self.server.store)
+        self.assertIn(f"the store {self.path} is damaged", str(caught.exception))
+        self.assertNotIn("Traceback", str(caught.exception))
 
     def test_21_locked(self) -> None:
         """A lock by another process: 503 soon, and the reactor goes on meanwhile."""
@@ -300,8 +340,8 @@ class CrashDrills(DrillCase):
         self.assertEqual({status for status, _ in answers}, {503})
         longest = max(took for _, took in answers)
         self.say(f"503 in {longest:.2f} s, stall {stalls[-1] * 1000:.0f} ms")
-        self.assertLess(longest, 5)
-        self.assertLess(stalls[-1], 0.1 if FULL else 0.5)
+        self.assertLess(longest, slack(5))
+        self.assertLess(stalls[-1], slack(0.1))
         self.assertGreaterEqual(time.monotonic() - began, seconds)
         wait_until(lambda: self.server.post(["a"]) == 200)
         self.assertEqual(self.server.sums(), {"a": 2})
@@ -361,7 +401,7 @@ class CrashDrills(DrillCase):
         sums = server.sums()
         self.say(f"503 in {longest:.2f} s")
         self.assertEqual((sums["a"], sums["b"]), (len(ids), len(ids)))
-        self.assertLess(longest, 2)
+        self.assertLess(longest, slack(2))
 
     def test_22_two_collectors(self) -> None:
         """On one Redis, one of them killed now and then: one id, one kind, one total."""
@@ -475,7 +515,7 @@ class CrowdDrills(DrillCase):
             f"{len(open_)} left, cut after {lifetimes[False]:.1f} and "
             f"{lifetimes[True]:.1f} s, an honest client's p99 {p99(took) * 1000:.0f} ms"
         )
-        self.assertLess(p99(took), 0.2)
+        self.assertLess(p99(took), slack(0.2))
         if FULL:
             self.assertEqual(len(open_), 0)
             self.assertLess(lifetimes[False], HEADER_SECONDS + 3)
@@ -527,7 +567,7 @@ class CrowdDrills(DrillCase):
         )
         self.assertGreater(statuses[429], 0)
         self.assertLessEqual(statuses[403], 20)
-        self.assertLess(took, max(2 * alone, 0.1))
+        self.assertLess(took, slack(max(2 * alone, 0.1)))
 
     def test_27_held(self) -> None:
         """A crowd that is held back, and comes again on the same connections."""
@@ -562,7 +602,7 @@ class CrowdDrills(DrillCase):
         )
         self.assertEqual(left, count)
         self.assertGreater(answers, count)
-        self.assertLess(took, max(2 * alone, 0.1))
+        self.assertLess(took, slack(max(2 * alone, 0.1)))
 
     def test_27_names(self) -> None:
         """A flood of new names ends at a limit, and old stats go on."""
@@ -583,6 +623,99 @@ class CrowdDrills(DrillCase):
         self.assertEqual(self.server.post(["a"], t=now + ten_years), 400)
         self.assertEqual(self.server.post(["a"], t=now - ten_years), 200)
         self.assertEqual(self.server.sums(), {"a": 1})
+
+    def test_33_the_far_past(self) -> None:
+        """Random minutes of 50 years on one stat: the store grows by little."""
+        chance = random.Random(33)
+        self.assertEqual(self.server.post(["a"]), 200)
+        before = self.size()
+        end = time.monotonic() + (3600 if FULL else 3)
+        now, posted, statuses = int(time.time()), 0, Counter[int]()
+        while time.monotonic() < end:
+            data = [
+                {"stat": "a", "count": 1, "t": now - 60 * chance.randrange(26_000_000)}
+                for _ in range(2000)
+            ]
+            body = json.dumps({"ezkey": self.server.keys["EZ key"], "data": data})
+            status, _ = self.server.ask(
+                "POST", "/ez", body, Content_Type="application/json"
+            )
+            statuses[status] += 1
+            posted += len(data)
+        grown = self.size() - before
+        self.say(f"{posted:,} points, {dict(statuses)}, {grown / 2**20:+.1f} MiB")
+        self.assertEqual(statuses.keys(), {200})
+        self.assertLess(grown, 4 * 2**20)
+
+    def size(self) -> int:
+        """The size of the store, without what is only in the log."""
+        with contextlib.closing(sqlite3.connect(self.path)) as db:
+            db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        return self.path.stat().st_size
+
+
+class BodyDrills(DrillCase):
+    """
+    Drills 28 and 29: bodies without a valid key.
+    """
+
+    def setUp(self) -> None:
+        # The server can open 1,024 files; what talks to it, as many as it takes.
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, hard), hard))
+        super().setUp()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+
+    def connect(self, count: int, request: bytes) -> list[socket.socket]:
+        sockets = []
+        for _ in range(count):
+            one = socket.create_connection(("127.0.0.1", self.server.port), 10)
+            self.addCleanup(one.close)
+            one.sendall(request)
+            sockets.append(one)
+        return sockets
+
+    def test_28_unfinished_chunks(self) -> None:
+        """Many connections with an unfinished chunk: honest posts are answered."""
+        self.connect(
+            900 if FULL else 300,
+            b"POST /ez HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"ff\r\nabcde",
+        )
+        if not FULL:
+            descriptors = os.listdir(f"/proc/{self.server.process.pid}/fd")
+            self.assertLess(len(descriptors), 400)
+        statuses = Counter(self.server.post([f"s{n}"]) for n in range(20))
+        self.say(f"{statuses[200]} of 20 honest posts answered")
+        self.assertEqual(statuses, {200: 20})
+        self.assertEqual(self.server.ask("GET", "/healthz")[0], 200)
+        logged = self.server.kill()
+        self.assertNotIn("Traceback", logged)
+
+    def test_29_held_with_bodies(self) -> None:
+        """Held requests with large bodies and unknown keys take little memory."""
+        data = [{"stat": f"stat {n}", "count": 1} for n in range(1800)]
+        body = json.dumps({"ezkey": "wrong", "data": data}).encode()
+        request = (
+            b"POST /ez HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        )
+        self.server.post(["a"])
+        alone = p99(self.server.latencies(10 if FULL else 1))
+        before = self.server.memory()
+        most = before
+        count = 2000 if FULL else 200
+        for _ in range(5 if FULL else 1):
+            self.connect(count, request)
+            most = max(most, self.server.memory())
+        took = p99(self.server.latencies(10 if FULL else 1))
+        self.say(
+            f"memory {(most - before) / 2**20:+.1f} MiB, p99 {alone * 1000:.1f} ms "
+            f"alone, {took * 1000:.1f} ms now"
+        )
+        self.assertLess(most - before, 16 * 2**20)
+        self.assertLess(took, max(2 * alone, 0.1))
 
 
 class FuzzDrills(SynchronousTestCase):

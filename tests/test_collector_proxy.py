@@ -200,7 +200,7 @@ class NginxTests(SynchronousTestCase):
         connection = HTTPSConnection(
             "localhost",
             self.port,
-            timeout=20,
+            timeout=300,
             context=self.context,
             source_address=source,
         )

@@ -29,6 +29,7 @@ from twisted.web.client import HTTPConnectionPool
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
+from tests.delivery import slack
 from tests.stores import RedisServer, free_port, wait_until
 from tests.support import logged, reactor
 from tests.test_archive import batch
@@ -72,7 +73,7 @@ class ServiceCase(TestCase):
     Starts collectors on a SQLite file, over real sockets.
     """
 
-    timeout = 60
+    timeout = 600
 
     @inlineCallbacks
     def start(self, **options: Any) -> Any:
@@ -214,7 +215,7 @@ class ServiceTests(ServiceCase):
         began = reactor.seconds()
         yield self.service.stopService()
         self.assertEqual(self.parts.metrics.connections, 0)
-        self.assertLess(reactor.seconds() - began, CLOSE_SECONDS)
+        self.assertLess(reactor.seconds() - began, slack(CLOSE_SECONDS))
         self.assertEqual(self.parts.metrics.cut, 0)
 
     @inlineCallbacks
@@ -256,10 +257,10 @@ class BackupTests(ServiceCase):
 
         async def write() -> None:
             while running:
-                await archive.keep(batch(*[Count(f"s{n}") for n in range(20)]))
+                await archive.add(batch(*[Count(f"s{n}") for n in range(20)]))
 
         writing = [Deferred.fromCoroutine(write()) for _ in range(3)]
-        yield archive.keep(batch(Count("first")))
+        yield archive.add(batch(Count("first")))
         copies = [self.mktemp() for _ in range(3)]
         for path in copies:
             size = yield backup_store(f"sqlite:{self.path}", path)
@@ -341,7 +342,7 @@ class PluginTests(SynchronousTestCase):
             self.assertEqual(sent.returncode, 0)
         finally:
             server.send_signal(signal.SIGTERM)
-            out, _ = server.communicate(timeout=20)
+            out, _ = server.communicate(timeout=300)
         # Twisted ends with the signal itself, after all is stopped.
         self.assertIn(server.returncode, (0, -signal.SIGTERM), out)
         self.assertIn(b"Main loop terminated", out)
@@ -369,7 +370,7 @@ class PluginTests(SynchronousTestCase):
                     env={**os.environ, "PYTHONPATH": str(ROOT)},
                     capture_output=True,
                     text=True,
-                    timeout=30,
+                    timeout=300,
                 )
                 output = ended.stdout + ended.stderr
                 self.assertEqual(ended.returncode, 1, output)
@@ -444,7 +445,7 @@ class RedisUrlTests(ServiceCase):
         ready = service.ready()
         service.startService()
         self.parts = yield ready
-        yield self.parts.archive.keep(batch(Count("a", 2)))
+        yield self.parts.archive.add(batch(Count("a", 2)))
         self.assertEqual((yield self.totals())["a"], Total("count", 1, 2))
 
 
@@ -633,10 +634,12 @@ class SiteTests(SynchronousTestCase):
         self.assertEqual(self.drip(self.connect(), head, 60), HEADER_SECONDS)
 
     def test_dripped_body(self) -> None:
-        """Nor does sending a body byte by byte, which has its own time limit."""
-        channel = self.connect()
-        channel.dataReceived(b"POST /ez HTTP/1.1\r\nContent-Length: 9999\r\n\r\n")
-        self.assertEqual(self.drip(channel, b"", 120), BODY_SECONDS)
+        """Nor does sending a body byte by byte, which has more time with a valid key."""
+        head = b"POST /ez HTTP/1.1\r\nContent-Length: 9999\r\n\r\n"
+        for start, seconds in ((b"", HEADER_SECONDS), (b"ezkey=k&", BODY_SECONDS)):
+            channel = self.connect()
+            channel.dataReceived(head + start)
+            self.assertEqual(self.drip(channel, b"", 120), seconds)
 
     def test_kept_alive(self) -> None:
         """A connection can be idle between requests; each request has the full time."""
@@ -654,7 +657,7 @@ class SiteTests(SynchronousTestCase):
             channel.dataReceived(request[-1:])
             self.clock.advance(IDLE_SECONDS - 1)
         self.assertFalse(channel.transport.disconnecting)
-        self.assertEqual(self.fake.totals["a"].points, 4)
+        self.assertEqual(self.fake.summaries["a"].points, 4)
         self.clock.advance(1)
         self.assertTrue(channel.transport.disconnecting)
         channel.connectionLost(None)

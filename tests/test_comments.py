@@ -17,7 +17,7 @@ from txstathat.collector.archive import comments
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.comments import Comment, read_comments
 from txstathat.collector.archive.stats import Stat
-from txstathat.collector.archive.trash import KEEP
+from txstathat.collector.archive.trash import TRASH_SECONDS
 from txstathat.collector.errors import Refusal
 from txstathat.collector.records import BadRecord, parse_record
 
@@ -92,7 +92,7 @@ class CommentTests(ArchiveCase):
         self.comment(self.b, "z")
         refusal = self.fails(self.archive.comment(self.b, "more"), Refusal)
         self.assertEqual(refusal.status, 429)
-        self.assertIn("there are 3 comments", refusal.msg)
+        self.assertIn("the store has 3 comments", refusal.msg)
         self.comment(self.a, "new")
         self.assertEqual(self.texts(self.a, self.b), [["y", "new"], ["z"]])
 
@@ -116,12 +116,12 @@ class CommentTests(ArchiveCase):
         self.comment(self.a, "x")
         self.comment(self.b, "y")
         self.now(self.archive.delete(self.a.id))
-        self.clock.advance(KEEP - 1)
+        self.clock.advance(TRASH_SECONDS - 1)
         self.now(self.archive.empty_trash())
         self.now(self.archive.restore("a"))
         self.assertEqual(self.texts(self.a, self.b), [["x"], ["y"]])
         self.now(self.archive.delete(self.a.id))
-        self.clock.advance(KEEP + 1)
+        self.clock.advance(TRASH_SECONDS + 1)
         self.assertEqual(self.now(self.archive.empty_trash()), 1)
         self.keep(Count("a"))
         self.assertEqual(self.texts(self.a, self.b), [[], ["y"]])
@@ -130,7 +130,7 @@ class CommentTests(ArchiveCase):
         """A collector that died after dropping a stat leaves no comments behind."""
         self.comment(self.a, "x")
         self.now(self.archive.delete(self.a.id))
-        self.clock.advance(KEEP + 1)
+        self.clock.advance(TRASH_SECONDS + 1)
         self.assertTrue(self.successResultOf(self.store.drop("a")))
         self.assertEqual(self.now(self.archive.empty_trash()), 0)
         self.keep(Count("a"))
@@ -141,7 +141,7 @@ class CommentTests(ArchiveCase):
         self.comment(self.a, "x")
         self.now(self.archive.delete(self.a.id))
         self.keep(Count("a"))
-        self.clock.advance(KEEP + 1)
+        self.clock.advance(TRASH_SECONDS + 1)
         self.assertEqual(self.now(self.archive.empty_trash()), 0)
         self.assertEqual(self.texts(self.a), [["x"]])
 

@@ -29,7 +29,9 @@ from txstathat import Count, StatHatClosed, Value, ez_count, ez_value, txStatHat
 from txstathat.client.outcome import Verdict
 from txstathat.collector.archive.stats import Total
 from txstathat.collector.web.site import CollectorSite
-from txstathat.http.connections import IDLE_TIMEOUT, HandshakeFailed, PooledAgent
+from txstathat.http.connections import IDLE_TIMEOUT, MAX_HEADERS, PooledAgent
+from txstathat.http.responses import MAX_REPLY
+from txstathat.http.tracking import HandshakeFailed
 from txstathat.testing import FakeStatHat
 
 AUTHORITY = Authority()
@@ -42,7 +44,7 @@ class ServerTests(TestCase):
     A client and a real server of ours, over real sockets.
     """
 
-    timeout = 60
+    timeout = 600
 
     def listen(self, tls: Any = None) -> str:
         """
@@ -84,7 +86,7 @@ class ServerTests(TestCase):
         self.assertTrue((yield sh.value("load", 0.42)))
         self.assertTrue((yield sh.post([Count("p~a,b", 2), Value("load", 1.58)])))
         self.assertEqual(
-            self.fake.totals,
+            self.fake.summaries,
             {
                 "signups": Total("count", 1, 42),
                 "load": Total("value", 2, 2.0),
@@ -123,7 +125,7 @@ class ServerTests(TestCase):
         self.assertEqual(server.received, b"")
 
     def test_a_certificate_without_a_name_is_refused(self) -> Any:
-        """A common name is no proof of the host's name any more (RFC 9525)."""
+        """A common name does not prove the host's name (RFC 9525)."""
         return self.refuses(self.trusting(AUTHORITY), AUTHORITY.nameless_options())
 
     def test_a_certificate_of_another_kind_of_name_is_refused(self) -> Any:
@@ -195,6 +197,40 @@ class ServerTests(TestCase):
             not_after=datetime(2021, 1, 1, tzinfo=UTC),
         )
 
+    def test_an_unknown_root_that_is_sent_is_refused(self) -> Any:
+        """A server cannot bring its own authority: a chain up to it is refused."""
+        options = AUTHORITY.options_with_root("localhost")
+        return self.refuses(self.trusting(STRANGER), options)
+
+    def test_an_expired_intermediate_is_refused(self) -> Any:
+        """All certificates of a chain must be valid, not only the server's own."""
+        options = AUTHORITY.chain_options(expired=True, names=["localhost"])
+        return self.refuses(self.trusting(AUTHORITY), options)
+
+    def test_a_name_in_an_intermediate_proves_nothing(self) -> Any:
+        """With a valid chain, the server's own certificate must have the host's name."""
+        options = AUTHORITY.chain_options(expired=False, names=["example.org"])
+        return self.refuses(self.trusting(AUTHORITY), options)
+
+    @inlineCallbacks
+    def test_a_valid_intermediate_is_accepted(self) -> Any:
+        """A certificate that an intermediate authority has signed is accepted."""
+        url = self.listen(AUTHORITY.chain_options(expired=False, names=["localhost"]))
+        sh = self.client(url, agent=self.trusting(AUTHORITY))
+        self.assertTrue((yield sh.count("a")))
+
+    @inlineCallbacks
+    def test_the_size_limit_is_for_each_reply(self) -> Any:
+        """A connection may carry more bytes in all than one reply may have."""
+        server = TroubleServer()
+        self.addCleanup(lambda: ensureDeferred(server.stop()))
+        body = b'{"status": 200, "msg": "ok"}'.ljust(60_000)
+        server.script = [reply(body=body)]
+        sh = self.client(server.url)
+        for _ in range(2 * (MAX_REPLY + MAX_HEADERS) // len(body)):
+            self.assertTrue((yield sh.count("a")))
+        self.assertEqual(len(server.open), 1)
+
     @inlineCallbacks
     def test_three_thousand_calls_at_once(self) -> Any:
         """All arrive, over no more connections than are allowed."""
@@ -212,7 +248,7 @@ class ServerTests(TestCase):
             call.addCallback(lambda taken: look() or taken)
         results = yield gatherResults(calls)
         self.assertEqual(results, [True] * 3000)
-        self.assertEqual(self.fake.totals["a"], Total("count", 3000, 3000))
+        self.assertEqual(self.fake.summaries["a"], Total("count", 3000, 3000))
         # Two ends in this process for each of eight connections.
         self.assertLessEqual(most - before, 2 * 8 + 2)
 
@@ -303,7 +339,7 @@ class ServerTests(TestCase):
             self.assertTrue(0 < len(server.open) <= 8)
             yield sh.close()
             yield agent.close()
-            self.assertEqual(agent._open, set())
+            self.assertEqual(agent.open_connections, 0)
             yield deferLater(reactor, 0.05)
             self.assertEqual(server.open, set())
 
@@ -313,9 +349,10 @@ class ServerTests(TestCase):
         server = TroubleServer()
         self.addCleanup(lambda: ensureDeferred(server.stop()))
         self.assertTrue((yield ez_value(KEY, "load", 0.5, t=7, url=server.url)))
-        yield deferLater(reactor, 0.05)
-        self.assertEqual(server.open, set())
-        self.assertIn(b'{"stat":"load","value":0.5,"t":7}', server.received)
+        # The other end of a closed connection needs a moment to notice.
+        while server.open:
+            yield deferLater(reactor, 0.01)
+        self.assertIn(b"&stat=load&value=0.5&t=7", server.received)
 
 
 @implementer(IHostnameResolver)

@@ -10,10 +10,10 @@ from typing import Any
 
 from tests.delivery import LOSE_REPLY, OK, DeliveryTestCase, MemoryServer, run
 from tests.support import logged
-from txstathat import Count, FlushResult, StatHatService, txStatHat, txStatHatClassic
-from txstathat.client.stathat import Payload
+from txstathat import Count, FlushResult, StatHatService, txStatHatClassic
+from txstathat.client.payload import Payload
 from txstathat.delivery import backlog
-from txstathat.delivery.batch import Batch
+from txstathat.delivery.batch import SealedBatch
 from txstathat.points.wire import json_points
 
 JSON = {"Content-Type": "application/json"}
@@ -24,7 +24,7 @@ PAGE = (404, b"<html>Not here</html>", {})
 
 
 def refusal(msg: str = "no", status: int = 400) -> Any:
-    """A refusal as the collector's."""
+    """A refusal such as the collector's."""
     return status, b'{"status": %d, "msg": "%b"}' % (status, msg.encode()), JSON
 
 
@@ -51,7 +51,7 @@ class AnswersTestCase(DeliveryTestCase):
         return super().make(started, **{"max_batch": 1500, **settings})
 
     def count(self, service: StatHatService, stats: int) -> Any:
-        """Count each of so many stats once, and send them."""
+        """Count each of some stats once, and send them."""
         for i in range(stats):
             service.count(f"s{i:03}")
         return service.flush()
@@ -63,12 +63,12 @@ class SearchTests(AnswersTestCase):
     """
 
     def check(self, stats: int, is_bad: Callable[[str], bool], most: int) -> None:
-        """Exactly the bad points are rejected, within so many requests."""
+        """Check that exactly the bad points are rejected, with few enough requests."""
         for spool in (None, self.mktemp()):
             self.server = MemoryServer(self.clock)
-            told: list[str] = []
+            reported: list[str] = []
             service = self.make(
-                on_rejected=lambda points, e, told=told: told.extend(
+                on_rejected=lambda points, e, reported=reported: reported.extend(
                     point.stat for point in points
                 ),
                 spool=spool,
@@ -77,7 +77,7 @@ class SearchTests(AnswersTestCase):
             result = self.successResultOf(self.count(service, stats))
             names = [f"s{i:03}" for i in range(stats)]
             bad = list(filter(is_bad, names))
-            self.assertEqual(sorted(told), bad)
+            self.assertEqual(sorted(reported), bad)
             good = stats - len(bad)
             self.assertEqual(result, FlushResult(delivered=good, rejected=len(bad)))
             self.assertEqual(self.server.sums, dict.fromkeys(set(names) - set(bad), 1))
@@ -99,8 +99,8 @@ class SearchTests(AnswersTestCase):
         self.check(1000, lambda stat: True, 40)
 
     def test_all_but_one_bad(self) -> None:
-        """What is not refused among many bad points arrives, if it is found."""
-        self.check(300, lambda stat: stat != "s009", 600)
+        """A good point among many bad ones arrives, if it is one of those tried."""
+        self.check(300, lambda stat: stat != "s019", 600)
 
     def test_half_bad(self) -> None:
         """Many bad points of many are all found, and no other is rejected."""
@@ -136,7 +136,7 @@ class SearchTests(AnswersTestCase):
         self.assertEqual(len(self.server.ids), 3)
 
     def test_named_all(self) -> None:
-        """A server that names one after the other is not asked a thousand times."""
+        """A server that names one point after the other gets few requests."""
         service = self.make()
         self.server.mood = lambda: refusal("data[0]: stat: no")
         result = self.successResultOf(self.count(service, 1000))
@@ -144,7 +144,7 @@ class SearchTests(AnswersTestCase):
         self.assertLessEqual(len(self.server.ids), 40)
 
     def test_named_wrongly(self) -> None:
-        """A point that is named, but taken when sent alone, is not rejected."""
+        """A point that is named, but accepted when sent alone, is not rejected."""
         service = self.make()
         named = [refusal("data[5]: no")]
         self.server.mood = lambda: named.pop() if named else OK
@@ -197,7 +197,7 @@ class SearchTests(AnswersTestCase):
                     self.assertLessEqual(max(self.server.sums.values(), default=0), 1)
 
     def test_stopped_while_searching(self) -> None:
-        """What is not found out before the end is in the spool."""
+        """A search that did not end before the service is in the spool."""
         place = self.mktemp()
         service = self.make(spool=place)
         answers = [refusal(), refusal()]
@@ -233,7 +233,7 @@ class TooLargeTests(AnswersTestCase):
             self.assertEqual(len(self.server.ids), 15)
 
     def test_one_point(self) -> None:
-        """One point is rejected if a StatHat server says so, else it waits."""
+        """One point is rejected if a StatHat server says so; otherwise it waits."""
         service = self.make()
         self.server.mood = lambda: refusal("big", 413)
         self.assertEqual(
@@ -282,7 +282,7 @@ class WaitingTests(AnswersTestCase):
                 self.assertEqual(service.health.lost, 0)
 
     def test_wrong_ez_key(self) -> None:
-        """A refused key blocks everything until it is mended."""
+        """A refused key blocks everything until it is corrected."""
         for answer in (
             refusal("this ezkey is not known here", 403), (401, b"", {}),
             (200, b'{"status": 500, "msg": "no ezkey specified"}', {}),
@@ -350,7 +350,7 @@ class WaitingTests(AnswersTestCase):
             self.assertEqual(service.health.dropped, {"shutdown": 3})
 
     def test_held_batches_are_bounded(self) -> None:
-        """What waits for a stat's key is given up when there is too much of it."""
+        """Batches that wait for a stat's key are dropped when there are too many."""
         self.patch_limit(20)
         service = self.classic()
         self.dislike("bad".__eq__, refusal("invalid keys", 500))
@@ -417,7 +417,7 @@ class UnclearTests(AnswersTestCase):
         self.assertEqual(service.health.dropped, {"ambiguous": 5})
 
     def test_a_clear_answer_ends_it(self) -> None:
-        """When the server says something clear meanwhile, that counts."""
+        """A clear answer to a later attempt counts."""
         service = self.make()
         answers = [OK, UNCLEAR, UNCLEAR]
         self.server.mood = answers.pop
@@ -427,7 +427,7 @@ class UnclearTests(AnswersTestCase):
         self.assertEqual(service.health.dropped, {})
 
     def test_stop_does_not_send_it_again(self) -> None:
-        """The end of the service is no reason to send it sooner."""
+        """The end of the service does not send it sooner."""
         service = self.make()
         self.server.mood = lambda: UNCLEAR
         self.count(service, 1)
@@ -461,7 +461,7 @@ class SuccessTests(AnswersTestCase):
                 self.assertEqual(len(self.server.ids), requests)
 
     def test_not_now_inside(self) -> None:
-        """Busy under StatHat's JSON is tried again, after Retry-After."""
+        """A busy status in StatHat's JSON is retried after Retry-After."""
         service = self.make()
         busy = (503, b'{"status": 503, "msg": "busy"}', {"Retry-After": "30"})
         answers = [OK, busy, (200, b'{"status": 503, "msg": "busy"}', {})]
@@ -479,19 +479,21 @@ class OldSpoolTests(AnswersTestCase):
 
     def test_list_of_one(self) -> None:
         """A single point that was sealed as JSON is sent, and can be rejected."""
-        told: list[Any] = []
-        service = self.make(on_rejected=lambda points, error: told.append(points))
+        reported: list[Any] = []
+        service = self.make(on_rejected=lambda points, error: reported.append(points))
         payload = Payload("/ez", "application/json", 1, json_points([Count("a", 3, 7)]))
         for mood in (OK, refusal()):
             self.server.mood = lambda mood=mood: mood
-            service._backlog.add([Batch(0, self.clock.seconds(), payload, [1])])
-            service._ledger.sealed += 1
+            service._loop.backlog.add(
+                [SealedBatch(0, self.clock.seconds(), payload, [1])]
+            )
+            service._loop.ledger.sealed += 1
             self.successResultOf(service.flush())
         self.assertEqual(self.server.sums, {"a": 3})
-        self.assertEqual(told, [[Count("a", 3, 7)]])
+        self.assertEqual(reported, [[Count("a", 3, 7)]])
 
     def test_another_client(self) -> None:
-        """What a client of the other API left stays, and holds up nobody."""
+        """Files that a client of the other API left are not touched, and are counted."""
         place = self.mktemp()
         self.server.mood = lambda: (503, b"", {})
         for make in (self.make, self.classic):
@@ -499,13 +501,13 @@ class OldSpoolTests(AnswersTestCase):
             self.count(left, 3)
             left.stopService()
             run(self.clock, 8)
-        ez = txStatHat("key", agent=self.server, reactor=self.clock)
-        service = self.make(client=ez, spool=place)
         self.server.mood = lambda: OK
+        service = self.make(spool=place)
         run(self.clock, 100)
         service.count("mine")
         result = self.successResultOf(service.flush())
-        self.assertEqual(result, FlushResult(delivered=4, queued=3))
-        self.assertEqual(service.health.delivered, 4)
-        self.assertEqual(service.health.pending, 3)
-        self.assertEqual(service.health.lost, 0)
+        self.assertEqual(result, FlushResult(delivered=4))
+        self.assertEqual(service.health.foreign_files, 1)
+        classic = self.classic(spool=place)
+        run(self.clock, 100)
+        self.assertEqual(classic.health.delivered, 3)

@@ -32,8 +32,8 @@ from tests.delivery import (
 )
 from txstathat import Count, txStatHat, txStatHatClassic
 from txstathat.client.outcome import Outcome, Verdict
-from txstathat.delivery.batch import Batch
-from txstathat.delivery.folder import Folder
+from txstathat.delivery.batch import SealedBatch
+from txstathat.delivery.open_batch import OpenBatch
 from txstathat.delivery.policy import (
     MAX_DELAY,
     MAX_RETRY_AFTER,
@@ -43,8 +43,8 @@ from txstathat.delivery.policy import (
     retry_delay,
     slowest_delay,
 )
-from txstathat.delivery.spool import COLUMNS, unpack
-from txstathat.delivery.window import Window
+from txstathat.delivery.spool_file import COLUMNS, unpack
+from txstathat.delivery.spool_folder import SpoolFolder
 from txstathat.errors import StatHatAPIError
 from txstathat.points.model import amount_text
 
@@ -105,7 +105,7 @@ class Server(MemoryServer):
         self.taken: set[str] = set()
 
 
-class Disk(Folder):
+class Disk(SpoolFolder):
     """
     A spool folder on a disk that can fail.
     """
@@ -117,7 +117,7 @@ class Disk(Folder):
             raise OSError("the disk fails")
         super().open()
 
-    def load(self, limit: int) -> list[Batch]:
+    def load(self, limit: int) -> list[SealedBatch]:
         if self.fails:
             raise OSError("the disk fails")
         return super().load(limit)
@@ -154,10 +154,11 @@ class Life:
             on_rejected=self.reject,
             **self.settings,
         )
-        self.backlog = self.service._backlog
+        self.backlog = self.service._loop.backlog
         if self.spooled:
             self.backlog._folder = Disk(
                 os.path.join(self.place, "spool"),
+                fingerprint=self.client.fingerprint,
                 max_bytes=self.settings.get("max_spool", 1 << 26),
                 max_age=self.settings.get("max_age", 1e9),
                 at_most_once=False,
@@ -174,21 +175,20 @@ class Life:
         Calls that a crash would lose now: the open window, and batches not on disk.
         """
         calls: Counter[str] = Counter()
-        window = self.service._window
+        window = self.service._loop.open_batch
         calls.update({stat: n for stat, (_, n) in window.cells.items()})
         for (stat, _, _), (_, n) in window._sums.items():
             calls[stat] += n
         calls.update(point.stat for point in window._single)
         backlog = self.backlog
         for batch in (
-            *backlog._unsaved, *backlog._ready, *self.service._sender._flights,
-            *(item[2] for item in backlog._retries),
+            *backlog.waiting, *self.service._loop.sender.in_flight,
         ):  # fmt: skip
             if batch.place is None:
                 self.tell(calls, batch)
         return calls
 
-    def tell(self, calls: Counter[str], batch: Batch) -> None:
+    def tell(self, calls: Counter[str], batch: SealedBatch) -> None:
         for point, n in zip(
             self.client.decode(batch.payload), batch.calls, strict=True
         ):
@@ -201,7 +201,7 @@ class Life:
         calls: Counter[str] = Counter()
         folder = self.backlog._folder
         settled = {batch.id for batch in self.backlog._finished}
-        for spool in folder._spools.values() if folder else ():
+        for spool in folder.spools if folder else ():
             rows = spool._db.execute(f"SELECT {', '.join(COLUMNS)} FROM batches")
             for batch in map(unpack, rows.fetchall()):
                 if batch.id not in settled:
@@ -221,7 +221,8 @@ class Life:
         """
         self.crashed += self.in_memory()
         self.dropped += sum(self.service.health.dropped.values())
-        self.service._pid = -1
+        # What follows is as in a child, which does nothing.
+        self.service.after_fork()
         for call in list(self.clock.getDelayedCalls()):
             call.cancel()
         folder = self.backlog._folder
@@ -325,7 +326,7 @@ class LedgerTests(SynchronousTestCase):
         check()
 
     def test_bounded(self) -> None:
-        """With little room, old age and a failing disk, all that goes is counted."""
+        """With little room, a small max_age and a failing disk, every loss is counted."""
         course = events(
             ("flush",), ("restart",), ("crash",), ("disk", True), ("disk", False)
         )
@@ -355,7 +356,7 @@ class WindowTests(SynchronousTestCase):
         @examples(100)
         @given(st.lists(calls))
         def check(calls: Any) -> None:
-            window = Window(lambda stat: None)
+            window = OpenBatch(lambda stat: None)
             put: dict[str, Fraction] = {}
             for stat, amount, t in calls:
                 window.count(stat, amount, t, 5)
@@ -421,7 +422,7 @@ class PolicyTests(SynchronousTestCase):
             self.assertLess(abs(delays[tenth * 100] - expected), 5)
 
     def test_decisions(self) -> None:
-        """Each outcome, as the table in the documentation has it."""
+        """Each outcome leads to the action in the documentation's table."""
         error = StatHatAPIError(0, "")
 
         def outcome(verdict: Verdict, status: int | None = 400) -> Outcome:

@@ -11,11 +11,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
@@ -26,12 +28,18 @@ from txstathat.testing import FakeStatHat
 ROOT = Path(__file__).parent.parent
 
 
+def fetch(url: str) -> str:
+    """Get a page on a connection of its own."""
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return str(answer.read())
+
+
 class ProgramTests(TestCase):
     """
     Each counts on a real server, and ends cleanly.
     """
 
-    timeout = 60
+    timeout = 600
 
     def setUp(self) -> None:
         self.received = FakeStatHat(allow=lambda api, key: key == "k")
@@ -84,7 +92,7 @@ class ProgramTests(TestCase):
         return out
 
     def check(self, out: bytes) -> None:
-        self.assertGreaterEqual(self.received.totals["looks"].sum, 4)
+        self.assertGreaterEqual(self.received.summaries["looks"].sum, 4)
         self.assertNotIn(b"Traceback", out)
         self.assertIn(b" 0 pending", out)
         self.assertEqual(os.listdir(self.spool), [])
@@ -131,6 +139,36 @@ class ProgramTests(TestCase):
 
         return ensureDeferred(check())
 
+    def test_prefork(self) -> Any:
+        """Each worker of a server that forks delivers what it counted, once."""
+
+        async def check() -> None:
+            program = subprocess.Popen(
+                [sys.executable, "prefork_server.py"],
+                env={**self.environ, "PYTHONPATH": ".", "PORT": "0"},
+                cwd=self.examples,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            assert program.stdout is not None
+            workers: set[str] = set()
+            requests = 0
+            try:
+                line = await deferToThread(program.stdout.readline)
+                url = f"http://127.0.0.1:{line.split()[-1]}"
+                while len(workers) < 2:
+                    workers.add(await deferToThread(fetch, url))
+                    requests += 1
+            finally:
+                program.terminate()
+                out, _ = await deferToThread(program.communicate)
+            self.assertEqual((program.returncode, out), (0, ""))
+            self.assertEqual(self.received.totals["requests"].sum, requests)
+            self.assertEqual(os.listdir(self.spool), [])
+
+        return ensureDeferred(check())
+
     def test_react(self) -> Any:
         """A program under task.react ends when everything was delivered."""
 
@@ -142,8 +180,8 @@ class ProgramTests(TestCase):
             )
             self.assertEqual((status, err), (0, b""))
             self.assertIn(b"20 recorded, 0 recovered, 20 delivered, 0 pending", out)
-            self.assertEqual(self.received.totals["pages read"].sum, 10)
-            self.assertEqual(self.received.totals["page length"].points, 10)
+            self.assertEqual(self.received.summaries["pages read"].sum, 10)
+            self.assertEqual(self.received.summaries["page length"].points, 10)
             self.assertEqual(os.listdir(self.spool), [])
 
         return ensureDeferred(check())

@@ -1,5 +1,5 @@
 """
-``txstathat demo``, as a newcomer meets it: in a process of its own, with a browser.
+``txstathat demo`` in a process of its own, with a browser.
 """
 
 from __future__ import annotations
@@ -20,8 +20,12 @@ from zope.interface.verify import verifyObject
 
 from tests.browser import start_browser
 from tests.stores import wait_until
-from txstathat.cli.demo.tally import Line, Tally, table_of
-from txstathat.interfaces import IStatHat
+from txstathat.cli.demo.comparison import (
+    Comparison,
+    RecordingStatHat,
+    comparison_table,
+)
+from txstathat.interfaces import IStatHatProvider
 from txstathat.testing import MemoryStatHat
 
 ROOT = Path(__file__).parent.parent
@@ -33,7 +37,7 @@ DRAWN = """
 
 
 def start_demo(*options: str, **environ: str) -> subprocess.Popen[str]:
-    """The command, in a process of its own."""
+    """Start the command in a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "txstathat", "demo", *options],
         stdout=subprocess.PIPE,
@@ -45,11 +49,11 @@ def start_demo(*options: str, **environ: str) -> subprocess.Popen[str]:
 
 
 class DemoTests(SynchronousTestCase):
-    """What it shows, and what it comes to in the end."""
+    """What the command shows, and its result."""
 
-    def settled(self, demo: subprocess.Popen[str]) -> str:
-        """The rest of what it says, when all is well."""
-        out, err = demo.communicate(timeout=60)
+    def finish(self, demo: subprocess.Popen[str]) -> str:
+        """Wait for a successful end; the rest of its output."""
+        out, err = demo.communicate(timeout=300)
         self.assertFalse(err, err)
         self.assertEqual(demo.returncode, 0, out)
         self.assertNotIn("✗", out)
@@ -57,18 +61,18 @@ class DemoTests(SynchronousTestCase):
         return out
 
     def test_ends_by_itself(self) -> None:
-        """What the export API tells stands beside what was sent, equal."""
-        out = self.settled(start_demo("--seconds", "0.5"))
-        self.assertIn("What was sent, and what is told", out)
+        """The result shows what was sent beside what the server received, equal."""
+        out = self.finish(start_demo("--seconds", "0.5"))
+        self.assertIn("Sent and received", out)
         for stat in ("page views", "sales", "requests 2xx", "orders, in a Metrica"):
             self.assertRegex(
-                out, rf"{stat} +│ +([1-9][0-9,]*) │ +\1 │ +│ +│ ✓", f"no {stat}"
+                out, rf"{stat} +│ +([1-9][0-9,]*) │ +\1 │ +│ +│ +✓", f"no {stat}"
             )
-        self.assertRegex(out, r"basket EUR +│ +([0-9,]+) │ +\1 │ +([0-9.]+) │ +\2 │ ✓")
+        self.assertRegex(out, r"basket EUR +│ +([0-9,]+) │ +\1 │ +([0-9.]+) │ +\2 │ +✓")
 
-    def test_to_look_at(self) -> None:
+    def test_pages(self) -> None:
         """
-        Its links lead to live stats and charts, until Ctrl-C; then it compares.
+        Its links lead to live stats and charts; Ctrl-C ends it with the comparison.
         """
         demo = start_demo("--seconds", "600")
         self.addCleanup(demo.kill)
@@ -82,7 +86,7 @@ class DemoTests(SynchronousTestCase):
         browser.click("main button")
         wait_until(lambda: browser.run("return location.pathname") == "/")
         wait_until(lambda: "sales" in browser.run("return document.body.innerText"))
-        # More come in, a second after they were counted.
+        # The list changes a second after points were counted.
         wait_until(lambda: self.shows_more(browser))
         browser.screenshot("demo-stats")
         browser.open(charts)
@@ -90,10 +94,10 @@ class DemoTests(SynchronousTestCase):
         browser.screenshot("demo-charts")
         self.assertEqual(browser.console(), [])
         demo.send_signal(signal.SIGINT)
-        self.settled(demo)
+        self.finish(demo)
 
     def test_interrupted_early(self) -> None:
-        """Whenever Ctrl-C comes, it ends without a traceback, and leaves nothing."""
+        """Whenever Ctrl-C comes, it ends without a traceback, and leaves no files."""
         for n, seconds in enumerate((0.0, 0.1, 0.2, 0.4)):
             folder = Path(self.mktemp())
             folder.mkdir()
@@ -103,13 +107,13 @@ class DemoTests(SynchronousTestCase):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 demo.wait(seconds)
             demo.send_signal(signal.SIGINT)
-            _, err = demo.communicate(timeout=60)
+            _, err = demo.communicate(timeout=300)
             self.assertEqual(err, "", n)
             self.assertIn(demo.returncode, (0, 130))
             self.assertEqual([*folder.iterdir()], [])
 
     def shows_more(self, browser: Any) -> bool:
-        """Whether the list of stats has changed since it was last looked at."""
+        """Whether the list of stats has changed since the last call."""
         browser.open(browser.run("return location.href"))
         before, self.text = (
             getattr(self, "text", ""),
@@ -118,30 +122,30 @@ class DemoTests(SynchronousTestCase):
         return bool(before) and before != self.text
 
 
-class TallyTests(SynchronousTestCase):
-    """What is compared."""
+class ComparisonTests(SynchronousTestCase):
+    """Recording and comparing."""
 
     def test_passes_on(self) -> None:
-        """Every call is remembered, and passed on as it was."""
+        """Every call is recorded, and passed on unchanged."""
         real = MemoryStatHat()
-        tally = Tally(real)
-        verifyObject(IStatHat, tally)
-        self.successResultOf(tally.count("a", 2, t=60))
-        self.successResultOf(tally.tick("a"))
-        self.successResultOf(tally.value("b", 0.5))
-        self.assertEqual(tally.sent.points, real.points)
+        recorder = RecordingStatHat(real)
+        verifyObject(IStatHatProvider, recorder)
+        self.successResultOf(recorder.count("a", 2, t=60))
+        self.successResultOf(recorder.tick("a"))
+        self.successResultOf(recorder.value("b", 0.5))
+        self.assertEqual(recorder.sent.points, real.points)
         self.assertEqual(real.counts, {"a": 3})
 
     def test_difference(self) -> None:
-        """A difference of one, or of a mean, is seen and shown."""
-        for line, equal in (
-            (Line("a", 3, 3), True),
-            (Line("a", 3, 2), False),
-            (Line("b", 2, 2, 0.1 + 0.2, 0.3), True),
-            (Line("b", 2, 2, 0.3, 0.31), False),
-            (Line("b", 2, 0, 0.3, None), False),
+        """A difference of one, or of a mean, is found and shown."""
+        for comparison, equal in (
+            (Comparison("a", 3, 3), True),
+            (Comparison("a", 3, 2), False),
+            (Comparison("b", 2, 2, 0.1 + 0.2, 0.3), True),
+            (Comparison("b", 2, 2, 0.3, 0.31), False),
+            (Comparison("b", 2, 0, 0.3, None), False),
         ):
-            self.assertEqual(line.equal, equal, line)
+            self.assertEqual(comparison.equal, equal, comparison)
             console = Console(record=True, file=StringIO(), width=80)
-            console.print(table_of([line]))
+            console.print(comparison_table([comparison]))
             self.assertEqual("✗" in console.export_text(), not equal)

@@ -24,7 +24,7 @@ from tests.support import require_program
 from tests.test_drills_sender import report
 from txstathat import Count, txStatHat
 from txstathat.delivery.batch import seal_batches
-from txstathat.delivery.spool import Spool
+from txstathat.delivery.spool_file import SpoolFile
 
 #: The boundaries of opening and adopting a file or two, and those of a few windows,
 #: about: half of the children die while they start.
@@ -58,7 +58,7 @@ class KillDrills(ChildrenTestCase):
             log.unlink()
 
     async def settle(self, rounds: int, how: str) -> None:
-        """All that was sealed has arrived once, and little is missing."""
+        """Check that all sealed batches arrived once, and little is missing."""
         self.front.trouble = 0.0
         # One process adopts only some files at a time.
         while [n for n in os.listdir(self.spool) if n.endswith(".sqlite")]:
@@ -141,8 +141,10 @@ class KillDrills(ChildrenTestCase):
     def leave_damaged(self, number: int) -> None:
         """Leave a file with a batch in it whose head is damaged."""
         os.makedirs(self.spool, 0o700, exist_ok=True)
-        path = os.path.join(self.spool, f"damaged-{number}.sqlite")
-        spool = Spool(path)
+        salt = f"damaged-{number}"
+        fingerprint = txStatHat("canary-key", url=self.url).fingerprint(salt.encode())
+        path = os.path.join(self.spool, f"{salt}-{fingerprint}.sqlite")
+        spool = SpoolFile(path)
         tallies = [(Count("saved", 1, int(time.time())), 1)]
         with spool.transaction():
             spool.add(seal_batches(txStatHat("key"), tallies, 1, time.time()))

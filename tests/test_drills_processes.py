@@ -22,7 +22,16 @@ from twisted.internet.error import ProcessExitedAlready
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.children import ROOT, ChildrenTestCase
-from tests.delivery import FULL, NO_DRILLS, MemoryServer, balanced, make_service, run
+from tests.delivery import (
+    FULL,
+    NO_DRILLS,
+    MemoryServer,
+    balanced,
+    make_service,
+    run,
+    slack,
+)
+from tests.support import reactor
 from tests.test_drills_sender import report
 from tests.trouble import TroubleServer, stall
 from txstathat import StatHatService
@@ -37,21 +46,16 @@ class ProcessDrills(ChildrenTestCase):
         """SIGTERM: the program ends in time, what is in the spool is not lost."""
         limit = 2.0 if FULL else 1.0
         many = (0, 1000, 100_000) if FULL else (1000,)
-        hung = TroubleServer()
-        hung.script = [stall]
-        self.addCleanup(lambda: ensureDeferred(hung.stop()))
 
         async def check() -> None:
             for queued in many:
-                for how, server in (
-                    ("fine", self.url),
-                    ("hung", hung.url),
-                    ("refusing", "http://127.0.0.1:1"),
-                ):
+                for how in ("fine", "hung", "refusing"):
+                    self.front.hangs = how == "hung"
+                    if how == "refusing":
+                        await self.port.stopListening()
                     settings = {"shutdown_timeout": limit, "max_pending": 200_000}
                     child = self.spawn(
                         "queue",
-                        url=server,
                         queued=queued,
                         timeout=30,
                         settings=settings,
@@ -68,7 +72,7 @@ class ProcessDrills(ChildrenTestCase):
                     await child.ended
                     took = time.monotonic() - before
                     health = child.health
-                    self.assertLessEqual(took, limit + 0.5, (queued, server))
+                    self.assertLessEqual(took, limit + slack(0.5), (queued, how))
                     self.assertEqual(health["recorded"], queued)
                     self.assertEqual(health["dropped"], {})
                     self.assertEqual(health["delivered"] + health["pending"], queued)
@@ -80,9 +84,12 @@ class ProcessDrills(ChildrenTestCase):
                     )
                     if how != "fine" and queued:
                         self.assertGreater(len(self.sealed()), 0)
+                    self.front.hangs = False
+                    if how == "refusing":
+                        self.listen()
                     await self.drain()
                     self.assertEqual(os.listdir(self.spool), [])
-            totals = self.received.totals
+            totals = self.received.summaries
             sums = [totals[f"s{i}"].sum for i in range(max(many))]
             self.assertEqual(min(sums), 3)
             self.assertEqual(sum(sums), 3 * sum(many))
@@ -101,7 +108,8 @@ class ProcessDrills(ChildrenTestCase):
                 )
                 await child.started()
                 gaps, last, seen = [], time.monotonic(), 0
-                for _ in range(70):
+                # Six flushes: the clock is set after the second.
+                while len(gaps) < 6:
                     await self.wait(0.05)
                     if len(self.received.points) > seen:
                         seen = len(self.received.points)
@@ -111,13 +119,12 @@ class ProcessDrills(ChildrenTestCase):
                 await child.ended
                 gaps.append(time.monotonic() - last)
                 self.assertNotIn(b"Traceback", child.err)
-                self.assertGreater(len(gaps), 4)
-                self.assertLessEqual(max(gaps), 2 * 0.5 + 0.3)
+                self.assertLessEqual(max(gaps), 2 * 0.5 + slack(0.3))
                 for point in self.received.points:
                     t = point.t
                     assert isinstance(t, int)
                     near = [abs(t - before - offset) for offset in (0, step)]
-                    self.assertLess(min(near), 15)
+                    self.assertLess(min(near), slack(15))
                 report(
                     15, f"a step of {step:+.0f} s: longest gap {max(gaps):.2f} s of 1.0"
                 )
@@ -125,28 +132,28 @@ class ProcessDrills(ChildrenTestCase):
         return ensureDeferred(check())
 
     def test_15_sigstop(self) -> Any:
-        """A process that was stopped between two flushes goes on where it was."""
+        """A process that was stopped between two flushes resumes."""
         return ensureDeferred(self.stop_and_go(under_way=False))
 
     def test_15_sigstop_under_way(self) -> Any:
-        """One that was stopped while a request was under way does, too."""
+        """A process that was stopped with a request in flight resumes."""
         return ensureDeferred(self.stop_and_go(under_way=True))
 
     async def stop_and_go(self, under_way: bool) -> None:
         # The full form takes ten minutes: TXSTATHAT_PATIENCE is how many seconds.
-        pause = float(os.environ.get("TXSTATHAT_PATIENCE", "600" if FULL else "1.5"))
-        child = self.spawn("count", interval=0.5, every=0.02, timeout=1)
+        pause = float(os.environ.get("TXSTATHAT_PATIENCE", "600" if FULL else "3"))
+        child = self.spawn("count", interval=0.5, every=0.02, timeout=2)
         await child.started()
         await self.wait(1)
         stopped: Deferred[None] = Deferred()
 
         def stop() -> None:
-            self.front.told = lambda: None
+            self.front.on_request = lambda: None
             os.kill(child.transport.pid, signal.SIGSTOP)  # type: ignore[union-attr]
             stopped.callback(None)
 
         if under_way:
-            self.front.told = stop
+            self.front.on_request = stop
             await stopped
         else:
             stop()
@@ -167,7 +174,7 @@ class ProcessDrills(ChildrenTestCase):
         )
         # Two windows. The answer that had come meanwhile is read, although the time
         # limit has passed, so that nothing is sent again.
-        self.assertLessEqual(took, 2 * 0.5 + 0.3)
+        self.assertLessEqual(took, 2 * 0.5 + slack(0.3))
         self.assertEqual(retries, 0)
         self.assertEqual(child.health["delivered"], child.health["recorded"])
         self.assertEqual(self.sum("n"), 5 * self.sum("v"))
@@ -192,7 +199,7 @@ class ProcessDrills(ChildrenTestCase):
             child = self.spawn("fork")
             await child.ended
             self.assertEqual(child.status.exitCode, 0, child.err.decode())
-            self.assertEqual(dict(self.received.totals).keys(), {"f"})
+            self.assertEqual(dict(self.received.summaries).keys(), {"f"})
             self.assertEqual(self.sum("f"), 100)
 
         return ensureDeferred(check())
@@ -217,17 +224,20 @@ class ProcessDrills(ChildrenTestCase):
             await victim.ended
             await dead.stop()
             self.assertEqual(self.sum("victim"), 0)
+            # Its server is back, where it was.
+            port = reactor.listenTCP(dead.port, self.site, interface="127.0.0.1")
+            self.addCleanup(port.stopListening)
             for child in children:
                 child.transport.signalProcess("TERM")  # type: ignore[union-attr]
             for child in children:
                 await child.ended
                 self.assertEqual(child.health["pending"], 0)
-            health = await self.drain()
+            health = await self.drain(url=dead.url)
             self.assertGreater(health["recovered"], 0)
             self.assertEqual(health["recovered"], health["delivered"])
             self.assertEqual(
                 self.sum("victim")
-                + self.received.totals["v"].points
+                + self.received.summaries["v"].points
                 - sum(self.sum(f"p{i}") for i in range(number)) // 5,
                 health["recovered"],
             )
@@ -254,7 +264,9 @@ class ProcessDrills(ChildrenTestCase):
             recorded = child.health["recorded"]
             if child.health["pending"]:
                 await self.drain()
-            self.assertEqual(self.sum("n") + self.received.totals["v"].points, recorded)
+            self.assertEqual(
+                self.sum("n") + self.received.summaries["v"].points, recorded
+            )
 
         return ensureDeferred(check())
 
@@ -333,7 +345,7 @@ class DiskDrills(SynchronousTestCase):
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
         self.assertEqual(done.returncode, 0, done.stderr)
         return json.loads(done.stdout)

@@ -50,7 +50,7 @@ def resident() -> int:
 
 
 def allocated() -> int:
-    """Bytes that the delivery holds; the agent in memory keeps every connection."""
+    """Bytes that the delivery holds; the agent in memory holds every connection."""
     gc.collect()
     delivery = tracemalloc.Filter(True, "*/txstathat/delivery/*")
     taken = tracemalloc.take_snapshot().filter_traces([delivery])
@@ -219,7 +219,7 @@ class SenderDrills(SynchronousTestCase):
         )
 
     def test_7_statuses(self) -> None:
-        """Every answer is dealt with as documented, and counted at most once."""
+        """Every answer is handled as documented, and counted at most once."""
         statuses = range(200, 600) if FULL else (*range(200, 206), *range(300, 600, 7))
         special = (401, 403, 408, 413, 425, 429, 500, 503)
         requests = 0
@@ -237,7 +237,7 @@ class SenderDrills(SynchronousTestCase):
         report(7, f"{requests} requests, each answer as documented, counted twice 0")
 
     def one_answer(self, status: int, body: bytes, classic: bool, stats: int) -> int:
-        """Give every request one answer for 20 s, then look at what became of it."""
+        """Give every request one answer for 20 s, then look at the result."""
         server = MemoryServer(self.clock)
         make = txStatHatClassic if classic else txStatHat
         client = make("canary-key", agent=server, reactor=self.clock)
@@ -273,7 +273,7 @@ class SenderDrills(SynchronousTestCase):
         return tries
 
     def test_7_recovery(self) -> None:
-        """After a minute of any answer that is no success, nothing is lost or twice."""
+        """After a minute of any unsuccessful answer, nothing is lost or counted twice."""
         for answer in (
             (404, b"<html>", {}), (200, b"<html>", {}), (503, b"", {}),
             (401, b'{"status": 401, "msg": "no"}', {}), (413, b"", {}),
@@ -313,7 +313,7 @@ class SenderDrills(SynchronousTestCase):
                 self.drain(service)
 
     def test_8_retry_after_a_date(self) -> None:
-        """A date is waited for."""
+        """A Retry-After with a date is honoured."""
         server = MemoryServer(self.clock)
         service = self.service(server)
         # Sixty seconds after the start of the clock: it is at 1,000,000 s.
@@ -476,7 +476,7 @@ class ManyServicesTests(SynchronousTestCase):
     """
 
     def test_on_one_folder(self) -> None:
-        """Two services of a process share a folder without taking from each other."""
+        """Two services of a process share a folder without adopting each other's files."""
         place = tempfile.mkdtemp(dir=MEMORY)
         self.addCleanup(shutil.rmtree, place)
         clock = Clock()

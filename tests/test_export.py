@@ -87,7 +87,7 @@ class CollectorCase(SynchronousTestCase):
 
     def keep(self, *points: Any) -> None:
         """Have points kept."""
-        self.successResultOf(self.here.parts.archive.keep(batch(*points)))
+        self.successResultOf(self.here.parts.archive.add(batch(*points)))
 
     def ids(self) -> tuple[str, ...]:
         """The ids of the stats, by name."""
@@ -110,7 +110,7 @@ class CollectorCase(SynchronousTestCase):
         self.assertEqual(len({stat.id for stat in stats}), 3)
 
     def test_stat(self) -> None:
-        """A stat is found by any name, and its absence is told."""
+        """A stat is found by any name, and a missing one is an error."""
         load, _ = self.successResultOf(self.client.stats())
         self.assertEqual(self.successResultOf(self.client.stat("load/é <b>")), load)
         error = self.failureResultOf(self.client.stat("other"), StatHatAPIError).value
@@ -171,7 +171,7 @@ class CollectorCase(SynchronousTestCase):
         (load, _) = self.ids()
         for status, words, ids, timeframe in (
             (404, "no stat with the id", "nonsense", "1w3h"),
-            (400, "minutes are kept for 26 hours", load, "3d1m"),
+            (400, "minutes are stored for 26 hours", load, "3d1m"),
         ):
             error = self.failureResultOf(
                 self.client.data(ids, timeframe), StatHatAPIError
@@ -204,11 +204,11 @@ class CollectorCase(SynchronousTestCase):
     def test_summary(self) -> None:
         """Only points that have data are summed up."""
         _, views = self.ids()
-        told = self.successResultOf(self.client.summary(views, "1w3h"))
-        self.assertEqual((told.points, told.latest, told.total), (1, 7, 7))
-        told = self.successResultOf(self.client.summary(views, "1d1h"))
-        self.assertEqual((told.points, told.latest, told.total), (2, 4, 7))
-        self.assertEqual((told.min, told.max, told.mean), (3, 4, 3.5))
+        result = self.successResultOf(self.client.summary(views, "1w3h"))
+        self.assertEqual((result.points, result.latest, result.total), (1, 7, 7))
+        result = self.successResultOf(self.client.summary(views, "1d1h"))
+        self.assertEqual((result.points, result.latest, result.total), (2, 4, 7))
+        self.assertEqual((result.min, result.max, result.mean), (3, 4, 3.5))
 
     def test_delete(self) -> None:
         """A stat is deleted once."""
@@ -219,7 +219,7 @@ class CollectorCase(SynchronousTestCase):
         self.assertEqual(error.status, 404)
 
     def test_alerts(self) -> None:
-        """Alerts of each kind are made, listed, told one by one, and deleted."""
+        """Alerts of each kind are created, listed, read one by one, and deleted."""
         id, _ = self.ids()
         self.assertEqual(self.successResultOf(self.client.alerts()), [])
         made = [
@@ -301,7 +301,7 @@ class CollectorCase(SynchronousTestCase):
         self.assertEqual(lines[-1], "5 5.0 None")
 
     def test_a_wrong_token(self) -> None:
-        """It is refused, and is not told back."""
+        """It is refused, and not quoted."""
         client = StatHatExport(
             TOKEN, url="http://localhost", agent=self.here.agent, reactor=self.clock
         )
@@ -345,7 +345,7 @@ class _FailingAgent:
 
 class ScriptCase(SynchronousTestCase):
     """
-    With a server that says what it is told to.
+    With a server that gives scripted answers.
     """
 
     def setUp(self) -> None:
@@ -379,7 +379,7 @@ class ScriptCase(SynchronousTestCase):
         """What a call fails with; it shows the token nowhere."""
         with logged() as log:
             failure = self.failureResultOf(call(), *kinds)
-        told = "\n".join(
+        shown = "\n".join(
             [
                 str(failure.value),
                 repr(failure.value),
@@ -390,7 +390,7 @@ class ScriptCase(SynchronousTestCase):
         )
         basic = b64encode(f"{TOKEN}:".encode()).decode()
         for form in (TOKEN, quote(TOKEN), quote(TOKEN, safe=""), basic, "canary"):
-            self.assertNotIn(form, told)
+            self.assertNotIn(form, shown)
         return failure.value
 
 
@@ -457,7 +457,7 @@ class RequestTests(ScriptCase):
         )
 
     def test_pages(self) -> None:
-        """Full pages are followed by offset until one is short; each stat is told once."""
+        """Full pages are followed by offset until one is short; each stat is listed once."""
         self.patch(export, "_SMALLEST_PAGE", 2)
         stats = [{"id": f"id-{n}", "name": str(n), "counter": True} for n in range(5)]
         self.script.answers = [stats[:3], stats[2:5], stats[4:]]
@@ -486,7 +486,7 @@ class RequestTests(ScriptCase):
             [{"id": f"id-{n}", "name": "a", "counter": True}] for n in range(9)
         ]
         error = self.error(self.client.stats, StatHatAPIError)
-        self.assertIn("over 3 stats", error.msg)
+        self.assertIn("more than 3 stats", error.msg)
         self.assertEqual(len(self.script.asked), 3)
 
     def test_alerts(self) -> None:
@@ -675,8 +675,8 @@ class FailureTests(ScriptCase):
         for words, points in (
             ("time is missing", [{"value": 1}]),
             ("time is not a whole number", [{"time": 1.5, "value": 1}]),
-            ("time is no time in Unix seconds", [{"time": -1, "value": 1}]),
-            ("time is no time in Unix seconds", [{"time": 1e12, "value": 1}]),
+            ("time is not a time in Unix seconds", [{"time": -1, "value": 1}]),
+            ("time is not a time in Unix seconds", [{"time": 1e12, "value": 1}]),
             ("value is not a number", [{"time": 1, "value": "1"}]),
             ("value is not a number", [{"time": 1, "value": True}]),
             ("value is beyond", [{"time": 1, "value": 10**400}]),
@@ -694,7 +694,7 @@ class FailureTests(ScriptCase):
         self.error(lambda: self.client.data("abc123", "1w3h"), StatHatAPIError)
         self.script.answers = [[]]
         error = self.error(lambda: self.client.data("abc123", "1w3h"), StatHatAPIError)
-        self.assertIn("1 stats were asked for, 0 came", error.msg)
+        self.assertIn("1 stats were requested, but 0 came", error.msg)
         for words, full in (
             ("Kind", {"Name": "a", "Timeframe": "", "Kind": "x", "Points": []}),
             (
@@ -778,7 +778,7 @@ class FailureTests(ScriptCase):
             ("begins or ends with white space", "canary\n"),
             ("begins or ends with white space", " canary"),
             ("white space or a byte-order mark", "\ufeffcanary"),
-            ("it is a dot, or two", ".."),
+            ("it must not be . or ..", ".."),
             ("at most 255", "canary" * 50),
         ):
             with self.assertRaises(ValueError) as caught:
@@ -840,19 +840,26 @@ class SummaryTests(SynchronousTestCase):
 
     def test_by_hand(self) -> None:
         """2, 4, 4, 4, 5, 5, 7, 9: mean 5, squares 32, so the deviation is sqrt(32/7)."""
-        told = summarize([2, 4, 4, 4, 5, 5, 7, 9], True)
+        result = summarize([2, 4, 4, 4, 5, 5, 7, 9], True)
         self.assertEqual(
-            (told.points, told.latest, told.min, told.max, told.mean, told.total),
+            (
+                result.points,
+                result.latest,
+                result.min,
+                result.max,
+                result.mean,
+                result.total,
+            ),
             (8, 9, 2, 9, 5, 40),
         )
-        self.assertAlmostEqual(told.deviation, 2.1380899)
+        self.assertAlmostEqual(result.deviation, 2.1380899)
         # 2.1380899 / sqrt(8) = 0.7559289, times 1.9599640 and 2.5758293
-        assert told.confidence_95
-        assert told.confidence_99
-        self.assertAlmostEqual(told.confidence_95[0], 5 - 1.4815934, 6)
-        self.assertAlmostEqual(told.confidence_95[1], 5 + 1.4815934, 6)
-        self.assertAlmostEqual(told.confidence_99[0], 5 - 1.9471439, 6)
-        self.assertAlmostEqual(told.confidence_99[1], 5 + 1.9471439, 6)
+        assert result.confidence_95
+        assert result.confidence_99
+        self.assertAlmostEqual(result.confidence_95[0], 5 - 1.4815934, 6)
+        self.assertAlmostEqual(result.confidence_95[1], 5 + 1.4815934, 6)
+        self.assertAlmostEqual(result.confidence_99[0], 5 - 1.9471439, 6)
+        self.assertAlmostEqual(result.confidence_99[1], 5 + 1.9471439, 6)
 
     def test_few(self) -> None:
         """Without points there is nothing but a total; one point has no deviation."""
@@ -867,29 +874,29 @@ class SummaryTests(SynchronousTestCase):
         )
 
     def test_large(self) -> None:
-        """What is beyond the largest float is none; all else is told."""
-        told = summarize([1.7e308, -1.7e308, 1.7e308], True)
-        self.assertEqual((told.total, told.mean), (1.7e308, 1.7e308 / 3))
+        """What is beyond the largest float is None; the rest has values."""
+        result = summarize([1.7e308, -1.7e308, 1.7e308], True)
+        self.assertEqual((result.total, result.mean), (1.7e308, 1.7e308 / 3))
         self.assertEqual(
-            (told.latest, told.min, told.max), (1.7e308, -1.7e308, 1.7e308)
+            (result.latest, result.min, result.max), (1.7e308, -1.7e308, 1.7e308)
         )
-        self.assertEqual((told.deviation, told.confidence_95), (None, None))
-        told = summarize([1.7e308, 1.7e308], True)
-        self.assertEqual((told.total, told.mean, told.max), (None, None, 1.7e308))
+        self.assertEqual((result.deviation, result.confidence_95), (None, None))
+        result = summarize([1.7e308, 1.7e308], True)
+        self.assertEqual((result.total, result.mean, result.max), (None, None, 1.7e308))
 
     @settings(max_examples=100)
     @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
     def test_order_of_results(self, values: list[float]) -> None:
         """Whatever the points: min, mean and max are in order; what is too large is none."""
-        told = summarize(values, False)
-        assert told.min is not None
-        assert told.max is not None
-        if told.mean is None or (told.deviation is None and len(values) > 1):
+        result = summarize(values, False)
+        assert result.min is not None
+        assert result.max is not None
+        if result.mean is None or (result.deviation is None and len(values) > 1):
             self.assertGreater(max(map(abs, values)), 1e300)
-        if told.mean is None:
+        if result.mean is None:
             return
-        room = 1e-9 * max(abs(told.min), abs(told.max))
-        self.assertLessEqual(told.min - room, told.mean)
-        self.assertLessEqual(told.mean, told.max + room)
-        if told.deviation is not None:
-            self.assertGreaterEqual(told.deviation, 0)
+        room = 1e-9 * max(abs(result.min), abs(result.max))
+        self.assertLessEqual(result.min - room, result.mean)
+        self.assertLessEqual(result.mean, result.max + room)
+        if result.deviation is not None:
+            self.assertGreaterEqual(result.deviation, 0)

@@ -41,7 +41,7 @@ class ApiCase(SynchronousTestCase):
 
     def keep(self, *points: Any) -> None:
         """Have points kept."""
-        self.successResultOf(self.here.parts.archive.keep(batch(*points)))
+        self.successResultOf(self.here.parts.archive.add(batch(*points)))
 
     def refused(self, status: int, words: str, path: str, method: str = "GET") -> None:
         """A request below /x/TOKEN is refused."""
@@ -238,7 +238,7 @@ class ExportTests(ApiCase):
             (400, "start: must be a whole number", f"/data/{id}?start="),
             (400, "start: must be below", f"/data/{id}?start=1400000000000"),
             (400, "is in the future", f"/data/{id}?start={int(NOW) + 1}"),
-            (400, "hours are kept for 35 days", f"/data/{id}?t=1w3h&start=9"),
+            (400, "hours are stored for 35 days", f"/data/{id}?t=1w3h&start=9"),
             (400, "'end' is not known here", f"/data/{id}?t=1w3h&end=5"),
             (400, "fields are t, start, summary", f"/data/{id}?T=1w3h"),
             (400, "'limit' is not known here", "/statlist?limit=5"),
@@ -246,7 +246,7 @@ class ExportTests(ApiCase):
             (404, "read /statlist", "/statlist/5"),
             (404, "read /stat?name=", "/stat/5?name=a"),
             (400, "at most 10,000", f"/data/{id}?t=1y1m"),
-            (400, "minutes are kept for 26 hours", f"/data/{id}?t=3d1m"),
+            (400, "minutes are stored for 26 hours", f"/data/{id}?t=3d1m"),
             (404, "after the token comes", "/nonsense"),
             (404, "after the token comes", ""),
         ):
@@ -433,7 +433,7 @@ class CommandLineTests(ApiCase):
             (400, "id: is missing", "text=a"),
             (400, "text: is missing", f"id={id}"),
             (400, "text: must not be empty", f"id={id}&text="),
-            (400, "at most 500 may be", f"id={id}&text={'x' * 501}"),
+            (400, "at most 500 are allowed", f"id={id}&text={'x' * 501}"),
             (400, "control characters", f"id={id}&text=a%0Ab"),
             (400, "'text' is not UTF-8", f"id={id}&text=%ff"),
             (400, "'text' is given twice", f"id={id}&text=a&text=b"),

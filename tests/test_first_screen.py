@@ -1,5 +1,5 @@
 """
-The README's first screen, followed word by word.
+Follow the README's first screen word by word.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from unittest import SkipTest
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.browser import start_browser
+from tests.stores import free_port
 
 ROOT = Path(__file__).parent.parent
 #: How many lines a reader sees at first.
@@ -25,7 +26,7 @@ INSTALL = 900
 
 
 def first_screen() -> str:
-    """What a reader sees first."""
+    """The README's first lines."""
     return "\n".join((ROOT / "README.rst").read_text().splitlines()[:SCREEN])
 
 
@@ -40,17 +41,17 @@ def empty_home(folder: Path) -> dict[str, str]:
     """
     The environment of somebody without any settings; pip's alone are this machine's.
     """
-    kept = {
+    inherited = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("TXSTATHAT_", "XDG_", "PYTHON"))
     }
     theirs = Path.home() / ".config" / "pip" / "pip.conf"
     if theirs.is_file():
-        kept.setdefault("PIP_CONFIG_FILE", str(theirs))
-    kept.setdefault("PIP_CACHE_DIR", str(Path.home() / ".cache" / "pip"))
+        inherited.setdefault("PIP_CONFIG_FILE", str(theirs))
+    inherited.setdefault("PIP_CACHE_DIR", str(Path.home() / ".cache" / "pip"))
     folder.mkdir()
-    return {**kept, "HOME": str(folder)}
+    return {**inherited, "HOME": str(folder)}
 
 
 def copy_checkout(to: Path) -> None:
@@ -63,15 +64,8 @@ def copy_checkout(to: Path) -> None:
         shutil.copytree(ROOT / name, to / name, ignore=ignored)
 
 
-def free_port() -> int:
-    """A port that nobody listens at."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
 def is_free(port: int) -> bool:
-    """Whether nobody listens at a port."""
+    """Whether nothing listens on a port."""
     try:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError:

@@ -302,7 +302,7 @@ class FuzzTests(SynchronousTestCase):
         """Make what requests use up: stats, a session, a link, and an alert."""
         parts = self.here.parts
         points = (Count("a", 1), Value("b c", 0.5), Count(NAMES[3], 1))
-        self.successResultOf(parts.archive.keep(batch(*points)))
+        self.successResultOf(parts.archive.add(batch(*points)))
         self.known["session"] = self.now(parts.sessions.open(self.here.token))
         self.known["link"] = self.now(parts.sessions.link())
         for id in self.now(parts.alerts.all()):

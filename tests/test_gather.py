@@ -142,6 +142,8 @@ class WriteBatcherTests(SynchronousTestCase):
         batcher = self.batcher(linger=0.1)
         for _ in range(3):
             batcher.put("a")
+            self.assertEqual([entries for entries, _ in self.writes], [["a"]])
+            self.assertEqual(self.clock.getDelayedCalls(), [])
             self.clock.advance(1)
             self.writes.pop()[1].callback(["A"])
 

@@ -21,8 +21,9 @@ from tests.support import Authority, reactor
 from tests.trouble import TroubleServer, reply
 from txstathat import Count, StatHatExport, txStatHat
 from txstathat.client.outcome import Verdict
-from txstathat.http.connections import HandshakeFailed, PooledAgent
-from txstathat.http.exchange import check_url, with_stand_in
+from txstathat.http.connections import PooledAgent
+from txstathat.http.tracking import HandshakeFailed
+from txstathat.http.urls import check_url, with_stand_in
 from txstathat.testing import FakeStatHat
 
 AUTHORITY = Authority()
@@ -78,7 +79,7 @@ class HostCase(TestCase):
     Servers and clients over real sockets.
     """
 
-    timeout = 60
+    timeout = 600
 
     def serve(self, tls: Any = None, interface: str = "127.0.0.1") -> TroubleServer:
         """Start a server that accepts everything."""

@@ -23,6 +23,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
+from tests.delivery import slack
 from tests.kicker import TASKS, numbered
 from tests.stores import RedisServer
 from txstathat.errors import StoreError, StoreUnavailable
@@ -102,7 +103,7 @@ class CrashTests(TestCase):
 class OutageTests(TestCase):
     """Redis becomes unreachable under load, and comes back."""
 
-    timeout = 120
+    timeout = 600
 
     @inlineCallbacks
     def outage(self, stop: Any, start: Any, server: RedisServer) -> Any:
@@ -199,4 +200,4 @@ class OutageTests(TestCase):
         )
         self.assertIn("Redis", str(error))
         yield self.assertFailure(open_store(url), StoreUnavailable)
-        self.assertLess(time.monotonic() - begin, 2)
+        self.assertLess(time.monotonic() - begin, slack(2))

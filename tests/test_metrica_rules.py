@@ -23,7 +23,7 @@ from txstathat.errors import (
     StoreBusy,
     StoreUnavailable,
 )
-from txstathat.interfaces import IKick
+from txstathat.interfaces import IKickProvider
 from txstathat.metrica import (
     AveragedMetrica,
     AveragedSelection,
@@ -54,7 +54,8 @@ class MetricaCase(SynchronousTestCase):
 
     def metrica(self, axes: Any = (), **options: Any) -> AveragedMetrica:
         """Create a Metrica."""
-        return AveragedMetrica("m", axes, self.store, **options)
+        name = options.pop("name", "m")
+        return AveragedMetrica(name, axes, self.store, **options)
 
     def ok(self, result: Deferred[Any]) -> Any:
         """The result of a Deferred that has fired."""
@@ -66,7 +67,7 @@ class KickTests(MetricaCase):
 
     def test_interface(self) -> None:
         """A Metrica provides IKick."""
-        self.assertTrue(verifyObject(IKick, self.metrica()))
+        self.assertTrue(verifyObject(IKickProvider, self.metrica()))
 
     def test_refused(self) -> None:
         """An invalid kick fails with a message; it raises nothing and counts nothing."""
@@ -86,7 +87,7 @@ class KickTests(MetricaCase):
             ("axis 'n': True is not a whole number", ValueError, {"n": True}),
             ("axis 'n': 'x' is not a whole number", ValueError, {"n": "x"}),
             ("axis 'n': 1.0 is not a whole number", ValueError, {"n": 1.0}),
-            ("axis 'p': 'a' is not a path", ValueError, {"p": "a"}),
+            ("axis 'p': 7 is not a path", ValueError, {"p": 7}),
             ("axis 'p': a path has 1 to 16 parts, not 0", ValueError, {"p": ()}),
             ("not True", InvalidPoint, {"value": True}),
             ("must be finite", InvalidPoint, {"value": float("nan")}),
@@ -191,7 +192,7 @@ class KickTests(MetricaCase):
         self.store.add = lambda batches: Deferred()
         kicks = [metrica.kick() for _ in range(3)]
         failure = self.failureResultOf(metrica.kick(), StoreBusy)
-        self.assertIn("3 already wait", str(failure.value))
+        self.assertIn("3 writes already wait", str(failure.value))
         self.assertEqual((metrica.waiting, metrica.refused), (3, 1))
         for kick in kicks:
             self.assertNoResult(kick)
@@ -307,12 +308,33 @@ class QuestionTests(MetricaCase):
         metrica = self.metrica([("c", Axis(choices=["a"]))])
         self.assertRaises(TypeError, metrica.filter, d=1)
         self.assertRaises(ValueError, metrica.filter, c="b")
-        self.assertIn(
-            "None is not a choice",
-            str(self.assertRaises(ValueError, metrica.filter, c=None)),
-        )
+        self.assertRaises(TypeError, metrica.filter, d=None)
         self.failureResultOf(metrica.values().iterate("d"), TypeError)
         self.failureResultOf(metrica.choices("d"), TypeError)
+
+    def test_filter_taken_back(self) -> None:
+        """None takes a filter back, and leaves the others."""
+        metrica = self.metrica([("a", StoredChoiceAxis()), ("b", StoredChoiceAxis())])
+        for a, b in ("xx", "xy", "yy"):
+            self.ok(metrica.kick(a=a, b=b))
+        both = metrica.filter(a="x", b="y")
+        self.assertEqual(self.ok(both.count()), 1)
+        self.assertEqual(self.ok(both.filter(a=None).count()), 2)
+        self.assertEqual(self.ok(metrica.filter(a=None).count()), 3)
+        self.assertEqual(repr(both.filter(a=None)), repr(metrica.filter(b="y")))
+
+    def test_path_of_one(self) -> None:
+        """A text is a path of one part, in kicks and in filters."""
+        metrica = self.metrica([("p", HierarchicalAxis())])
+        self.ok(metrica.kick(p="out"))
+        self.ok(metrica.kick(p=("out", "se")))
+        self.assertEqual(self.ok(metrica.filter(p="out").count()), 2)
+        self.assertEqual(self.ok(metrica.choices("p", "out")), [("out", "se")])
+        self.assertEqual(self.ok(metrica.choices("p", ("out",))), [("out", "se")])
+        below = metrica.filter(p="out")
+        self.assertEqual(self.ok(below.choices("p", ())), [("out",)])
+        other = self.metrica([("c", StoredChoiceAxis())], name="other")
+        self.failureResultOf(other.choices("c", "x"), ValueError)
 
     def test_queries_of_the_metrica(self) -> None:
         """Every query about a selection can be made for all events of a Metrica."""
@@ -330,7 +352,9 @@ class QuestionTests(MetricaCase):
             queries = [
                 name
                 for name in dir(selection)
-                if not name.startswith("_") and name not in ("timespan", "filter")
+                # All time never expires.
+                if not name.startswith("_")
+                and name not in ("timespan", "filter", "expired")
             ]
             self.assertIn("timeserie", queries)
             for name in queries:
@@ -386,6 +410,37 @@ class QuestionTests(MetricaCase):
             metrica.values().timeserie(since, since + timedelta(hours=2), "hour")
         )
         self.assertEqual([(at.hour, n) for at, n in points], [(1, 0), (3, 1)])
+
+    def test_day_that_never_was(self) -> None:
+        """The skipped day of Samoa is no point of a timeline; the days around it are."""
+        metrica = self.metrica(tz="Pacific/Apia")
+        change = datetime(2011, 12, 30, 10, tzinfo=UTC)  # midnight, before and after
+        for hours, amount in [(-25, 1), (-24, 10), (-1, 100), (0, 1000), (24, 10_000)]:
+            self.ok(metrica.kick(amount, change + timedelta(hours=hours)))
+        since, until = change - timedelta(hours=25), change + timedelta(hours=24)
+        points = self.ok(metrica.values().timeserie(since, until, "day"))
+        self.assertEqual(
+            [(at.isoformat(), total) for at, total in points],
+            [
+                ("2011-12-28T00:00:00-10:00", 1),
+                ("2011-12-29T00:00:00-10:00", 110),
+                ("2011-12-31T00:00:00+14:00", 1000),
+                ("2012-01-01T00:00:00+14:00", 10_000),
+            ],
+        )
+        hours = self.ok(
+            metrica.values().timeserie(
+                change - timedelta(hours=1), change + timedelta(hours=1), "hour"
+            )
+        )
+        self.assertEqual(
+            [(at.isoformat()[:13], total) for at, total in hours],
+            [("2011-12-29T23", 100), ("2011-12-31T00", 1000), ("2011-12-31T01", 0)],
+        )
+        month = metrica.timespan(year=2011, month=12)
+        self.assertEqual(
+            self.ok(month.iterate())[-4:], [(28, 1), (29, 110), (30, 0), (31, 1000)]
+        )
 
     def test_leap_day(self) -> None:
         """February has 29 days in a leap year."""
@@ -455,10 +510,120 @@ class QuestionTests(MetricaCase):
         self.clock.advance(61)
         now = datetime.fromtimestamp(NOW, UTC)
         points = self.ok(metrica.values().timeserie(now, now, "minute"))
-        self.assertEqual([n for _, n in points], [0])
+        self.assertEqual([n for _, n in points], [None])
         self.clock.advance(300 * 24 * HOUR)
         points = self.ok(metrica.values().timeserie(now, now, "day"))
         self.assertEqual([n for _, n in points], [1])
+
+    def test_dropped_detail_is_no_zero(self) -> None:
+        """
+        What has expired is None, and what is empty is 0, in each kind of series and for
+        each selection.
+        """
+        metrica = self.metrica([("a", StoredChoiceAxis())])
+        begin = datetime.fromtimestamp(NOW, UTC).replace(minute=0)
+        for hours, number, choice in ((0, 7, "x"), (2, 1, "y"), (30, 3, "x")):
+            self.clock.advance(NOW + hours * HOUR - self.clock.seconds())
+            for _ in range(number):
+                self.ok(metrica.kick(a=choice))
+        span = (begin, begin + timedelta(hours=31), "hour")
+        expected: list[Any] = [0] * 32
+        expected[0], expected[2], expected[30] = 7, 1, 3
+        numbers = [n for _, n in self.ok(metrica.values().timeserie(*span))]
+        self.assertEqual(numbers, expected)
+        # 14 days after the second kick: its day has expired hours, the next has none.
+        self.clock.advance(14 * 24 * HOUR - 20 * HOUR)
+        midnight = 24 - begin.hour
+        gone: list[Any] = [None] * midnight
+        numbers = [n for _, n in self.ok(metrica.values().timeserie(*span))]
+        self.assertEqual(numbers, gone + expected[midnight:])
+        points = self.ok(metrica.values().timeserie_counts_and_averages(*span))
+        self.assertEqual(
+            [one[1:] for one in points[:midnight]], [(None, None)] * midnight
+        )
+        self.assertEqual(points[midnight][1:], (0, None))
+        day = {"year": begin.year, "month": begin.month, "day": begin.day}
+        hours_of_day = dict(self.ok(metrica.timespan(**day).iterate()))
+        self.assertEqual(self.ok(metrica.timespan(**day).total()), 8)
+        self.assertEqual(set(hours_of_day.values()), {None})
+        hour = metrica.timespan(**day, hour=begin.hour)
+        self.assertEqual(self.ok(hour.expired()), True)
+        self.assertEqual(self.ok(metrica.timespan(**day).expired()), False)
+        # Nothing of this choice was dropped from the second day, but from the first.
+        selected = metrica.filter(a="y").timeserie(*span)
+        numbers = [n for _, n in self.ok(selected)]
+        self.assertEqual(numbers, gone + [0] * (32 - midnight))
+        nothing = metrica.filter(a="z").timeserie(*span)
+        self.assertEqual({n for _, n in self.ok(nothing)}, {0})
+
+    def test_day_in_part_dropped(self) -> None:
+        """Of a day whose first hours have expired, the later ones are shown."""
+        metrica = self.metrica()
+        begin = datetime(2014, 5, 20, tzinfo=UTC)
+        for hour in (0, 3, 12, 14):
+            at = (begin + timedelta(hours=hour)).timestamp()
+            self.clock.advance(at - self.clock.seconds())
+            self.ok(metrica.kick())
+        self.clock.advance(14 * 24 * HOUR - 5 * HOUR)  # 09:00, two weeks later
+        points = self.ok(
+            metrica.values().timeserie(begin, begin + timedelta(hours=15), "hour")
+        )
+        # Until 09:00 hours have expired, empty ones or not: nobody knows.
+        self.assertEqual([n for _, n in points], [None] * 10 + [0, 0, 1, 0, 1, 0])
+
+    def test_kick_long_before_its_date(self) -> None:
+        """An event that was kicked long before its date is no 0 after it expired."""
+        metrica = self.metrica()
+        later = datetime.fromtimestamp(NOW, UTC).replace(minute=0) + timedelta(days=99)
+        for _ in range(7):
+            self.ok(metrica.kick(date=later))
+        span = (later - timedelta(hours=1), later + timedelta(hours=1), "hour")
+        points = self.ok(metrica.values().timeserie(*span))
+        self.assertEqual([n for _, n in points], [0, 7, 0])
+        self.clock.advance(15 * 24 * HOUR)
+        points = self.ok(metrica.values().timeserie(*span))
+        self.assertEqual([n for _, n in points], [None, None, None])
+
+    def test_late_kick_in_an_old_day(self) -> None:
+        """A kick with an old date does not make its expired hours zeros."""
+        metrica = self.metrica(scales=["day", "hour"])
+        begin = datetime.fromtimestamp(NOW, UTC).replace(minute=0)
+        self.ok(metrica.kick(date=begin))
+        self.clock.advance(20 * 24 * HOUR)
+        self.ok(metrica.kick(date=begin + timedelta(hours=1)))
+        points = self.ok(
+            metrica.values().timeserie(begin, begin + timedelta(hours=2), "hour")
+        )
+        self.assertEqual([n for _, n in points], [None, 1, None])
+
+    def test_bound_later(self) -> None:
+        """A Metrica without a store fails clearly; once it has one, it works."""
+        metrica = Metrica("later", [("a", StoredChoiceAxis())])
+        selection = metrica.filter(a="x")
+        for called in (metrica.kick(), metrica.total(), selection.total()):
+            failure = self.failureResultOf(called, StoreUnavailable)
+            self.assertIn("'later' has no store: call its bind(store)", str(failure))
+        self.assertRaises(StoreUnavailable, getattr, metrica, "store")
+        self.assertEqual((metrica.waiting, metrica.lost), (0, 0))
+        metrica.bind(self.store)
+        self.assertIs(metrica.clock, self.store.clock)
+        self.ok(metrica.kick(a="x"))
+        self.assertEqual(self.ok(selection.total()), 1)
+        other = self.ok(open_store("memory:", clock=self.clock))
+        self.addCleanup(other.close)
+        metrica.bind(other)
+        self.assertEqual(self.ok(selection.total()), 0)
+
+    def test_repr(self) -> None:
+        """A Metrica, a selection and a store say what they are."""
+        metrica = Metrica("guests", [("gender", StoredChoiceAxis())], self.store)
+        self.assertEqual(repr(metrica), "<Metrica 'guests', axes: gender>")
+        self.assertEqual(
+            repr(metrica.timespan(year=2010).filter(gender="boy")),
+            "<Selection of 'guests': year=2010, gender='boy'>",
+        )
+        self.assertEqual(repr(metrica.values()), "<Selection of 'guests': all events>")
+        self.assertEqual(repr(self.store), "<Store: Sqlite>")
 
     def test_finest(self) -> None:
         """Without a scale, a timeline has the finest stored detail, and no event is missing."""

@@ -117,7 +117,7 @@ class RequestTests(InMemory):
             "language_version": "3.99",
             "user_id": SESSION,
             "session_id": SESSION,
-            "user_type": "test",
+            "user_type": "ci",
             "platform": "plan9",
             "container": "apptainer",
             "is_ci": True,
@@ -189,8 +189,52 @@ class RequestTests(InMemory):
         self.assertEqual(len(self.server.crumbs), 1)
         self.assertEqual(len(self.server.requests), 3)
         self.answer(self.client.add_project(PROJECT, "0.4.0"))
-        # The server is not asked again for what it does not have.
+        # The server is not asked again for what it does not have,
         self.assertEqual(len(self.server.requests), 5)
+        # but after an hour: it may have been replaced.
+        self.clock.advance(3600)
+        self.answer(self.client.add_project(PROJECT, "0.4.0"))
+        self.assertEqual(len(self.server.requests), 8)
+
+    def test_add_project_with_a_bad_argument(self) -> None:
+        """A refused argument is no proof that the server has no add_project."""
+        self.start(old=True)
+        self.server.invalid = "dev build"
+        answer = self.answer(self.client.add_project(PROJECT, "dev build"))
+        self.assertIs(answer["success"], False)
+        self.assertIn("Invalid version", answer["message"])
+        answer = self.answer(self.client.add_project(PROJECT, "0.0.1"))
+        self.assertIs(answer["cached"], True)
+        self.assertEqual(len(self.server.requests), 2)
+
+    def test_add_project_refused_without_a_reason(self) -> None:
+        """A refusal always has a message; with ignore_errors=False it is a failure."""
+        body = {"data": {"add_project": {"success": False, "message": ""}}}
+        for ignored in (True, False):
+            self.start(old=True, ignore_errors=ignored)
+            self.server.reply = (200, json.dumps(body).encode(), MIGAS)
+            called = self.client.add_project("no/such", "1")
+            if ignored:
+                answer = self.answer(called)
+                self.assertIs(answer["success"], False)
+                self.assertIn("registered", answer["message"])
+            else:
+                self.agent.flush()
+                error = self.failureResultOf(called, MigasError).value
+                self.assertIn("registered", str(error))
+
+    def test_lengths(self) -> None:
+        """A long version or language is cut to what the server stores."""
+        self.start()
+        called = self.client.add_breadcrumb(
+            PROJECT, "2.1.0.dev14+g0123456789.d20260705", language="x" * 40
+        )
+        self.answer(called)
+        self.answer(self.client.add_breadcrumb(PROJECT, "1.2.3.dev4+abcdefghijklm.d7"))
+        first, second = self.server.crumbs
+        self.assertEqual(first["project_version"], "2.1.0.dev14+g0123456789")
+        self.assertEqual(first["language"], "x" * 32)
+        self.assertEqual(second["project_version"], "1.2.3.dev4+abcdefghijklm")
 
     def test_add_project_unregistered(self) -> None:
         """A project that is not registered has the same answer on both servers."""
@@ -247,7 +291,7 @@ class RequestTests(InMemory):
         for called, words in [
             (client.add_breadcrumb("", "1"), "project: must have 1 to 140"),
             (client.add_breadcrumb("a/" + "b" * 139, "1"), "not 141"),
-            (client.add_breadcrumb(PROJECT, "1" * 49), "project_version: must have 1"),
+            (client.add_breadcrumb(PROJECT, ""), "project_version: must have 1"),
             (client.add_breadcrumb(PROJECT, 1.0), "must be text, not float"),  # type: ignore[arg-type]
             (client.add_breadcrumb(PROJECT, "1", status="X"), "one of R, C, F, S"),
             (client.add_breadcrumb(PROJECT, "1", status=["R"]), "one of R, C"),  # type: ignore[arg-type]
@@ -271,10 +315,10 @@ class RequestTests(InMemory):
         """A client refuses bad parameters, and says what is wrong."""
         for options, words in [
             ({"endpoint": "ftp://x"}, "https://"),
-            ({"endpoint": "http://u:p@x"}, "no user name"),
+            ({"endpoint": "http://u:p@x"}, "a user name"),
             ({"user_id": "me"}, "user_id: must be a UUID"),
             ({"session_id": "x"}, "session_id: must be a UUID"),
-            ({"user_type": "vip"}, "general, dev, test"),
+            ({"user_type": "vip"}, "general, dev, ci"),
         ]:
             with self.assertRaises(ValueError) as caught:
                 MigasClient(**options)  # type: ignore[arg-type]
@@ -535,15 +579,15 @@ class EncodingTests(SynchronousTestCase):
             body = check_project_request(project, version)
         except InvalidTelemetry:
             self.assertFalse(
-                0 < len(project) <= MAX_TEXT["project"]
-                and 0 < len(version) <= MAX_TEXT["project_version"]
+                0 < len(project) <= MAX_TEXT["project"] and len(version) > 0
             )
             return
         self.assertLessEqual(len(body), MAX_REQUEST)
-        self.assertEqual(
-            self.only_field(body),
-            {"project": _encodable(project), "project_version": _encodable(version)},
-        )
+        asked = self.only_field(body)
+        self.assertEqual(asked["project"], _encodable(project))
+        cut = _encodable(version)[: MAX_TEXT["project_version"]]
+        self.assertTrue(cut.startswith(asked["project_version"]))
+        self.assertEqual(cut[len(asked["project_version"]) :].strip(".+-_"), "")
         usage = self.only_field(usage_request(project, "2022-01-01", None, False))
         self.assertEqual(usage["project"], _encodable(project))
 
@@ -592,7 +636,7 @@ class EncodingTests(SynchronousTestCase):
         for sent in (flat, self.only_field(mutation)["p"]):
             self.assertLessEqual(set(sent), set(fields))
             self.assertEqual(sent["project"], _encodable(project))
-            self.assertEqual(sent["project_version"], _encodable(version))
+            self.assertTrue(_encodable(version).startswith(sent["project_version"]))
             self.assertEqual(sent["status"], status)
         server = MigasServer(old=True)
         status_code, _ = server.graphql(json.loads(mutation), False)
@@ -622,8 +666,9 @@ class EncodingTests(SynchronousTestCase):
         """A request that is too large without descriptions is refused."""
         fields = check_fields(
             {name: "\x01" * MAX_TEXT[name] for name in ("project", "project_version")}
-            | {"language": "\x01" * 64, "platform": "\x01" * 64, "error_desc": "x"}
-            | {"language_version": "\x01" * 64}
+            | {"language": "\x01" * 32, "platform": "\x01" * 64, "error_desc": "x"}
+            | {"language_version": "\x01" * 64, "user_id": USER, "session_id": USER}
+            | {"status": "F", "container": "apptainer", "is_ci": True}
         )
         with self.assertRaises(InvalidTelemetry) as caught:
             add_project_request(fields)

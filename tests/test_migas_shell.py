@@ -25,7 +25,7 @@ class ShellTests(TestCase):
     Programs in processes of their own, against a server on the loopback interface.
     """
 
-    timeout = 60
+    timeout = 600
 
     def setUp(self) -> None:
         self.server = MigasServer()
@@ -67,14 +67,14 @@ class ShellTests(TestCase):
                 {"success": True, "flagged": True, "latest": LATEST, "message": ""},
             ),
             (
-                ["add", PROJECT, "1", "--status", "C", "--user-type", "test"],
+                ["add", PROJECT, "1", "--status", "C", "--user-type", "ci"],
                 {"success": True, "message": ""},
             ),
         ]:
             code, out, err = yield self.migas(*arguments)
             self.assertEqual((code, json.loads(out), err), (0, expected, ""))
         [crumb] = self.server.crumbs
-        self.assertEqual((crumb["status"], crumb["user_type"]), ("C", "test"))
+        self.assertEqual((crumb["status"], crumb["user_type"]), ("C", "ci"))
 
     @inlineCallbacks
     def test_failures(self) -> Any:

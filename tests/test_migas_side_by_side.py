@@ -86,7 +86,7 @@ class SideBySideTests(TestCase):
     The same calls give the same answers, and the same records on the server.
     """
 
-    timeout = 60
+    timeout = 600
 
     def setUp(self) -> None:
         if find_spec("migas") is None:

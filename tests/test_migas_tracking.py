@@ -19,6 +19,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from tests.delivery import slack
 from tests.migas_server import PROJECT, MigasServer
 from tests.support import Authority, logged, reactor
 from txstathat.migas import MigasClient
@@ -122,6 +123,54 @@ _ENDS = {
     ),
 }
 
+# What begins a program that only calls track().
+_ALONE = """
+import os, signal, sys
+from txstathat import migas
+migas.setup(os.environ["ENDPOINT"], "6d8f6d6b-3f0d-4c43-9d3e-0a7b8a1d1a11")
+migas.track("owner/repo", "1")
+migas.track("owner/repo", "1")
+def ready():
+    print("ready", flush=True)
+"""
+_ALONE_RUNNING = """
+from twisted.internet import reactor
+migas.track("owner/repo", "2")
+reactor.callLater(0.05, ready)
+{}
+reactor.run()
+"""
+
+# The same for programs that only call track(), or track_exit().
+_ENDS_ALONE = {
+    "normal end": ("ready()", "C", 0),
+    "exception": ("ready(); raise KeyError('/home/jane/x')", "F", 1),
+    "SIGINT": ("os.kill(os.getpid(), signal.SIGINT)", "S", None),
+    "debugger left": ("import bdb; raise bdb.BdbQuit", "S", 1),
+    "used after all": ("with migas.track('owner/repo', '1'): pass", "CC", 0),
+    "track_exit": ("migas.track_exit('owner/repo', '2')", "CC", 0),
+    "opted out": ("os.environ['MIGAS_OPTOUT'] = ''", "", 0),
+    "reactor": (
+        _ALONE_RUNNING.format("reactor.callLater(.1, reactor.stop)"),
+        "RCC",
+        0,
+    ),
+    "reactor, SIGTERM": (
+        _ALONE_RUNNING.format(
+            "reactor.callLater(.1, os.kill, os.getpid(), signal.SIGTERM)"
+        ),
+        "RSS",
+        0,
+    ),
+    "reactor, no first breadcrumb": (
+        _ALONE_RUNNING.format("reactor.callLater(.1, reactor.stop)").replace(
+            '"2")', '"2", init_ping=False)'
+        ),
+        "CC",
+        0,
+    ),
+}
+
 # Programs that wait for a signal.
 _WAITING = {
     "react": _REACT.format("await Deferred()"),
@@ -136,14 +185,16 @@ class Child(ProcessProtocol):
     A tracked program in a process of its own.
     """
 
-    def __init__(self, script: str, endpoint: str, home: str, **environ: str) -> None:
+    def __init__(
+        self, script: str, endpoint: str, home: str, head: str = _HEAD, **environ: str
+    ) -> None:
         self.ready: Deferred[None] = Deferred()
         self.ended: Deferred[int | None] = Deferred()
         self.errors = b""
         self.process: Any = reactor.spawnProcess(
             self,
             sys.executable,
-            [sys.executable, "-c", _HEAD + script],
+            [sys.executable, "-c", head + script],
             env={
                 "HOME": home,
                 "PYTHONPATH": str(ROOT),
@@ -181,7 +232,7 @@ class ChildTests(TestCase):
     Real programs that end in every way, against a server on the loopback interface.
     """
 
-    timeout = 120
+    timeout = 600
 
     def setUp(self) -> None:
         self.server = MigasServer()
@@ -215,6 +266,34 @@ class ChildTests(TestCase):
             self.assertEqual(self.statuses(), expected, (name, child.errors))
             self.assertEqual(exit_code, code, (name, child.errors))
             self.assertNotIn(b"Unhandled", child.errors, name)
+
+    @inlineCallbacks
+    def test_ends_alone(self) -> Any:
+        """
+        A call of track() alone reports how the process ends: when the reactor stops,
+        or without one when Python exits. Several calls report it once.
+        """
+        for name, (script, expected, code) in _ENDS_ALONE.items():
+            child = self.start(script, head=_ALONE)
+            exit_code = yield child.ended
+            found = sorted(crumb["status"] for crumb in self.server.crumbs)
+            self.assertEqual("".join(sorted(expected)), "".join(found), name)
+            self.assertEqual(exit_code, code, (name, child.errors))
+            self.statuses()
+
+    @inlineCallbacks
+    def test_functions_of_migas_py(self) -> Any:
+        """track_exit() takes migas-py's functions, by the names of exceptions."""
+        child = self.start(
+            "def lost(kind, text, traceback):\n"
+            "    return {'status': 'S', 'status_desc': f'{kind.__name__} {text}'}\n"
+            "migas.track_exit('owner/repo', '2', {'KeyError': lost})\n"
+            "raise KeyError('k')"
+        )
+        yield child.ended
+        # The track() in the head of the program, which it does not use, reports too.
+        described = {c["project_version"]: c["status_desc"] for c in self.server.crumbs}
+        self.assertEqual(described, {"1": "Errored", "2": "KeyError k"})
 
     @inlineCallbacks
     def test_signals(self) -> Any:
@@ -269,7 +348,7 @@ class ChildTests(TestCase):
             yield child.ended
             took = time.monotonic() - before
             # The rest is Python's own end.
-            self.assertLess(took, limit + 0.5, (name, child.errors))
+            self.assertLess(took, limit + slack(0.5), (name, child.errors))
             self.assertEqual(self.server.crumbs, [])
 
     @inlineCallbacks
@@ -499,9 +578,9 @@ class RunTests(SynchronousTestCase):
             },
         }
         for error, expected in [
-            (KeyError("k"), ("S", "Failed", "KeyError", "key 'k' in <redacted>")),
+            (KeyError("k"), ("S", "Errored", "KeyError", "key 'k' in <redacted>")),
             (IndexError("i"), ("F", "lookup", "IndexError", "i")),
-            (ValueError("v"), ("F", "Failed", "ValueError", "v")),
+            (ValueError("v"), ("F", "Errored", "ValueError", "v")),
         ]:
             self.server.crumbs.clear()
             with (
@@ -614,7 +693,7 @@ class RunTests(SynchronousTestCase):
         )
         unhashable: Any = ["1"]
         for project, version, fields in [
-            (PROJECT, "1" * 49, {}),
+            (PROJECT, "", {}),
             ("", "", {}),
             (PROJECT, unhashable, {}),
             (PROJECT, "1", {"colour": "red"}),

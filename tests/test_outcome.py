@@ -16,8 +16,8 @@ from txstathat.client.outcome import (
     Outcome,
     Verdict,
     is_key_message,
-    judge_failure,
-    judge_reply,
+    outcome_of_failure,
+    outcome_of_reply,
 )
 from txstathat.errors import StatHatAPIError, StatHatBusy
 from txstathat.http.responses import BadReply, Reply
@@ -26,10 +26,10 @@ PAGE = b"<!DOCTYPE html><html><body>We will be back soon</body></html>"
 OK = b'{"status": 200, "msg": "ok"}'
 
 
-def judge(status: int, body: bytes = b"", **headers: str) -> Outcome:
+def outcome_of(status: int, body: bytes = b"", **headers: str) -> Outcome:
     """A reply, judged at the epoch."""
     fields = {name.replace("_", "-"): [value] for name, value in headers.items()}
-    return judge_reply(Reply(status, body, Headers(fields)), 0.0)
+    return outcome_of_reply(Reply(status, body, Headers(fields)), 0.0)
 
 
 def says(status: Any, msg: str = "no") -> bytes:
@@ -38,14 +38,14 @@ def says(status: Any, msg: str = "no") -> bytes:
     return f'{{"status": {text}, "msg": "{msg}"}}'.encode()
 
 
-class JudgingTests(SynchronousTestCase):
+class OutcomeTests(SynchronousTestCase):
     """
     One answer, one verdict.
     """
 
     def check(self, verdict: Verdict, *answers: tuple[int, bytes]) -> None:
         for status, body in answers:
-            outcome = judge(status, body)
+            outcome = outcome_of(status, body)
             self.assertIs(outcome.verdict, verdict, (status, body))
             self.assertEqual(outcome.accepted, outcome.error is None)
             self.assertIsNotNone(outcome.status)
@@ -99,7 +99,7 @@ class JudgingTests(SynchronousTestCase):
             ("data[3]: no", Verdict.REFUSED, 3, "[key][3]: no"),
         ):
             reply = Reply(200, says(500, msg), Headers())
-            outcome = judge_reply(reply, 0.0, hide)
+            outcome = outcome_of_reply(reply, 0.0, hide)
             self.assertIs(outcome.verdict, verdict)
             self.assertEqual(outcome.bad_point, index)
             self.assertIn(shown, str(outcome.error))
@@ -120,14 +120,14 @@ class JudgingTests(SynchronousTestCase):
         self.check(Verdict.REFUSED, (200, says(500)))
 
     def test_too_large(self) -> None:
-        """413 is too large, whoever says it; StatHat's JSON makes it final."""
+        """413 is too large, from any server; StatHat's JSON makes it final."""
         self.check(
             Verdict.TOO_LARGE,
             (413, b""), (413, PAGE), (413, says(413)), (200, says(413)), (413, says(400)),
             (404, says(413)),
         )  # fmt: skip
-        self.assertFalse(judge(413, PAGE).from_stathat)
-        self.assertTrue(judge(413, says(413)).from_stathat)
+        self.assertFalse(outcome_of(413, PAGE).from_stathat)
+        self.assertTrue(outcome_of(413, says(413)).from_stathat)
 
     def test_not_a_stathat_server(self) -> None:
         """Pages, redirects and other 4xx without StatHat's JSON know no points."""
@@ -142,7 +142,7 @@ class JudgingTests(SynchronousTestCase):
             b"<?xml version='1",
         ):
             self.check(Verdict.NOT_STATHAT, (200, page), (203, page))
-        error = judge(404).error
+        error = outcome_of(404).error
         self.assertIsInstance(error, StatHatAPIError)
         self.assertIn("404", str(error))
         self.assertIn("the URL may be wrong", str(error))
@@ -159,8 +159,8 @@ class JudgingTests(SynchronousTestCase):
 
     def test_words_about_a_page_of_this_type(self) -> None:
         """JSON counts whatever its Content-Type; what is not read goes by that."""
-        self.assertTrue(judge(200, OK, Content_Type="text/html").accepted)
-        self.assertIs(judge(200, b"hm", Content_Type="text/html").verdict,
+        self.assertTrue(outcome_of(200, OK, Content_Type="text/html").accepted)
+        self.assertIs(outcome_of(200, b"hm", Content_Type="text/html").verdict,
                       Verdict.AMBIGUOUS)  # fmt: skip
 
     def test_a_reply_that_is_not_read(self) -> None:
@@ -170,29 +170,29 @@ class JudgingTests(SynchronousTestCase):
             (404, False, Verdict.NOT_STATHAT), (503, True, Verdict.RETRY),
             (413, False, Verdict.TOO_LARGE), (403, True, Verdict.KEY_REFUSED),
         ):  # fmt: skip
-            outcome = judge_failure(BadReply(status, "too large", is_page))
+            outcome = outcome_of_failure(BadReply(status, "too large", is_page))
             self.assertIs(outcome.verdict, verdict, (status, is_page))
             self.assertEqual(outcome.status, status)
 
     def test_failures(self) -> None:
         """Without a reply it counts whether the points may have left."""
-        lost = judge_failure(ResponseNeverReceived([]))
+        lost = outcome_of_failure(ResponseNeverReceived([]))
         self.assertIs(lost.verdict, Verdict.AMBIGUOUS)
         self.assertIsNone(lost.status)
         for error in (ConnectionRefusedError(), StatHatBusy(3)):
-            self.assertIs(judge_failure(error).verdict, Verdict.RETRY)
+            self.assertIs(outcome_of_failure(error).verdict, Verdict.RETRY)
 
     def test_messages(self) -> None:
         """The server's message is in the error, with the status inside."""
         for body, status in ((says(500, "why"), 500), (says("error", "why"), 500)):
-            error: Any = judge(200, body).error
+            error: Any = outcome_of(200, body).error
             self.assertEqual((error.status, error.msg), (status, "why"))
-        error = judge(503, says(503, "busy")).error
+        error = outcome_of(503, says(503, "busy")).error
         self.assertEqual((error.status, error.msg), (503, "busy"))
 
     def test_retry_after(self) -> None:
         """Retry-After is read under StatHat's JSON too."""
-        outcome = judge(503, says(503), Retry_After="7")
+        outcome = outcome_of(503, says(503), Retry_After="7")
         self.assertEqual(outcome.retry_after, 7)
         self.assertTrue(outcome.from_stathat)
 
@@ -240,5 +240,5 @@ class JudgingTests(SynchronousTestCase):
             ("a data[17]: no", None), ("data[x]: no", None), ("data[1234567]: n", None),
             ("data[17]", None),
         ):  # fmt: skip
-            self.assertEqual(judge(400, says(400, msg)).bad_point, index, msg)
-        self.assertIsNone(judge(503, says(503, "data[3]: no")).bad_point)
+            self.assertEqual(outcome_of(400, says(400, msg)).bad_point, index, msg)
+        self.assertIsNone(outcome_of(503, says(503, "data[3]: no")).bad_point)

@@ -5,18 +5,40 @@ The package as a whole: what it exports, needs and does on import.
 from __future__ import annotations
 
 import configparser
+import inspect
 import shutil
 import subprocess
 import sys
 import sysconfig
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
+from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
 import txstathat
+from txstathat.interfaces import (
+    IKick,
+    IKickProvider,
+    IStatHat,
+    IStatHatProvider,
+)
 
 ROOT = Path(__file__).parent.parent
+
+
+def installer() -> list[str]:
+    """
+    The command that installs packages for this Python: pip's, or uv's, whose virtual
+    environments have no pip.
+    """
+    if find_spec("pip") is not None:
+        return [sys.executable, "-m", "pip", "install", "--ignore-installed"]
+    uv = shutil.which("uv")
+    if uv is not None:
+        return [uv, "pip", "install", "--reinstall", "--python", sys.executable]
+    raise SkipTest("needs pip: python -m ensurepip")
 
 
 class PackageTests(SynchronousTestCase):
@@ -25,17 +47,20 @@ class PackageTests(SynchronousTestCase):
     """
 
     def test_exports(self) -> None:
-        """The public names, no more and no fewer."""
+        """The package exports the public names, no more and no fewer."""
         self.assertEqual(
             sorted(txstathat.__all__),
             [
+                "ClientHealth",
                 "Count",
                 "DeliveryHealth",
                 "FlushResult",
+                "IStatHat",
                 "InvalidPoint",
                 "InvalidTimeframe",
                 "NullStatHat",
                 "Outcome",
+                "Stat",
                 "StatHatAPIError",
                 "StatHatBusy",
                 "StatHatClosed",
@@ -43,11 +68,14 @@ class PackageTests(SynchronousTestCase):
                 "StatHatExport",
                 "StatHatService",
                 "Value",
+                "Verdict",
                 "classic_count",
                 "classic_value",
                 "ez_count",
                 "ez_value",
+                "service_from_env",
                 "stathat_from_env",
+                "tee",
                 "txStatHat",
                 "txStatHatApiException",
                 "txStatHatClassic",
@@ -55,6 +83,22 @@ class PackageTests(SynchronousTestCase):
         )
         for name in txstathat.__all__:
             self.assertTrue(hasattr(txstathat, name), name)
+
+    def test_interfaces_agree(self) -> None:
+        """A protocol and its zope interface have the same methods and parameters."""
+        for protocol, interface in (
+            (IStatHat, IStatHatProvider),
+            (IKick, IKickProvider),
+        ):
+            methods = {name for name in vars(protocol) if name[0] != "_"}
+            self.assertEqual(methods, set(interface.names()))
+            for name in methods:
+                _, *parameters = inspect.signature(getattr(protocol, name)).parameters
+                described = interface[name].getSignatureInfo()
+                names = [*described["positional"]]
+                keywords = [each for each in parameters if each not in names]
+                self.assertEqual(parameters[: len(names)], names)
+                self.assertIn(keywords, (["t", "ignore_errors"], ["axes"]))
 
     def test_errors_share_a_base(self) -> None:
         """One except clause catches all of the package's own errors."""
@@ -79,16 +123,15 @@ print("fine")
         self.assertEqual((done.stdout, done.stderr), ("fine\n", ""))
 
     def install(self, *options: str) -> Path:
-        """Install a copy of the source with pip, where nothing else is; where that is."""
+        """Install a copy of the source into an empty prefix; the path of its modules."""
         copy, prefix = Path(self.mktemp()).absolute(), Path(self.mktemp()).absolute()
         copy.mkdir()
         for name in ("setup.cfg", "pyproject.toml", "README.rst", "LICENSE"):
             shutil.copy(ROOT / name, copy)
         for name in ("txstathat", "twisted"):
             shutil.copytree(ROOT / name, copy / name)
-        pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps"]
         done = subprocess.run(
-            [*pip, "--ignore-installed", "--prefix", prefix, *options, copy],
+            [*installer(), "-q", "--no-deps", "--prefix", prefix, *options, copy],
             capture_output=True,
             text=True,
         )
@@ -96,7 +139,7 @@ print("fine")
         return Path(sysconfig.get_path("purelib", vars={"base": str(prefix)}))
 
     def test_twist_finds_the_plugin(self) -> None:
-        """``twist stathat`` is there from a wheel, and from an editable install."""
+        """Both a wheel and an editable install add ``twist stathat``."""
         # Beside what is installed here, but not this project itself: -S reads no .pth.
         code = """
 import site, sys
@@ -117,11 +160,11 @@ Twist.main(["twist", "stathat", "--help"])
             self.assertIn("--keys-file", done.stdout, (options, done.stderr))
 
     def test_typed(self) -> None:
-        """Type checkers are told that there are annotations."""
+        """The package says to type checkers that it has annotations."""
         self.assertTrue(files("txstathat").joinpath("py.typed").is_file())
 
     def test_requirements(self) -> None:
-        """Just the four that are promised; all holds every extra for users."""
+        """The package needs four others; the extra "all" holds every extra for users."""
         config = configparser.RawConfigParser()
         config.read(ROOT / "setup.cfg")
         required = config["options"]["install_requires"].split()
@@ -130,7 +173,9 @@ Twist.main(["twist", "stathat", "--help"])
             ["twisted[tls]", "treq", "pyopenssl", "service-identity"],
         )
         extras = config["options.extras_require"]
+        # Who wants the extension for Scrapy has Scrapy, which is large, already.
         every = {f"%({name})s" for name in extras} - {
+            "%(scrapy)s",
             "%(all)s",
             "%(test)s",
             "%(lint)s",

@@ -36,7 +36,7 @@ from txstathat.collector.pages.sparkline import sparkline
 from txstathat.collector.pages.stat_chart import StatChart
 from txstathat.collector.pages.stat_list import StatList
 from txstathat.errors import StoreUnavailable
-from txstathat.http.exchange import _Body
+from txstathat.http.exchange import RequestBody
 
 HOSTILE = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>"
 OWN_FORM = {"Origin": "http://localhost"}
@@ -56,7 +56,7 @@ class Visitor:
         if self.cookie:
             headers["Cookie"] = self.cookie
         # A client of its own, which has no cookies of others.
-        asked = HTTPClient(self.here.agent, data_to_body_producer=_Body).request(
+        asked = HTTPClient(self.here.agent, data_to_body_producer=RequestBody).request(
             method,
             f"http://localhost{path}",
             data=form,
@@ -95,7 +95,7 @@ class PageCase(SynchronousTestCase):
 
     def keep(self, *points: Any) -> None:
         """Store points."""
-        self.successResultOf(self.here.parts.archive.keep(batch(*points)))
+        self.successResultOf(self.here.parts.archive.add(batch(*points)))
 
     def now(self, waited: Any) -> Any:
         """The result of a coroutine that does not wait."""
@@ -682,7 +682,7 @@ class StatTests(PageCase):
         for wrong, words in (
             ("x", "must be a duration and an interval"),
             ("1y1m", "has 525,"),
-            ("9d5m", "minutes are kept for 26 hours"),
+            ("9d5m", "minutes are stored for 26 hours"),
             ("1001m1m", "1001m1m has 1,001 points, and a page shows at most 1,000"),
             ("%22%3E%3Cb%3E", "must be a duration and an interval"),
         ):
@@ -827,7 +827,7 @@ class SharingTests(TestCase):
     Two collectors on one store.
     """
 
-    timeout = 60
+    timeout = 600
 
     @inlineCallbacks
     def sign_in(self, host: Any) -> Any:

@@ -44,7 +44,7 @@ REFUSED = "the server responded with a status of 403 (Forbidden)"
 class PagesCase(TestCase):
     """A collector and a browser."""
 
-    timeout = 100
+    timeout = 600
 
     @inlineCallbacks
     def setUp(self) -> Any:
@@ -71,7 +71,7 @@ class PagesCase(TestCase):
 
     def keep(self, *points: Any) -> Any:
         """Store points."""
-        return self.parts.archive.keep(batch(*points))
+        return self.parts.archive.add(batch(*points))
 
     def arrive(self, condition: str) -> Any:
         """Wait until an expression is true, across page loads."""

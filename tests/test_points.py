@@ -38,6 +38,7 @@ from txstathat.points.model import (
     parse_time,
     plain_amount,
 )
+from txstathat.points.spreadsheet import safe_cell
 from txstathat.points.wire import (
     classic_form_point,
     form_point,
@@ -83,10 +84,10 @@ class NameTests(SynchronousTestCase):
         """A refused name's error shows the name, cut short, and what is allowed."""
         error = self.assertRaises(InvalidPoint, check_name, "x" * 300)
         self.assertEqual(error.field, "stat")
-        self.assertIn("has 300 characters; at most 255 may be", str(error))
+        self.assertIn("has 300 characters; at most 255 are allowed", str(error))
         self.assertLess(len(str(error)), 200)
         error = self.assertRaises(InvalidPoint, check_name, "a\tb")
-        self.assertIn(r"'a\tb' holds the character U+0009", str(error))
+        self.assertIn(r"'a\tb' contains the character U+0009", str(error))
 
     def test_tilde_names_several_stats(self) -> None:
         """PREFIX~A,B,C is three stats, with one space in between."""
@@ -565,3 +566,29 @@ def _exact(point: Count | Value) -> tuple[object, ...]:
     """
     amount = point.count if isinstance(point, Count) else point.value
     return type(point), point.stat, Decimal(amount_text(amount)), point.t
+
+
+class SpreadsheetTests(SynchronousTestCase):
+    """
+    Cells of CSV files.
+    """
+
+    def test_harmless(self) -> None:
+        """No cell is a formula or has control characters; other cells stay as they are."""
+        for cell, expected in (
+            ("=1+1", "'=1+1"),
+            ("+1", "'+1"),
+            ("-1", "'-1"),
+            ("@SUM(A1)", "'@SUM(A1)"),
+            ("\uff1d1", "'\uff1d1"),
+            ("  =1", "'  =1"),
+            ("\t=1", "\ufffd=1"),
+            ("a\r\nb\x1b[31m\x9b\x7f", "a\ufffd\ufffdb\ufffd[31m\ufffd\ufffd"),
+            ("page views/é ☃", "page views/é ☃"),
+            ("a=1", "a=1"),
+            ("", ""),
+            (-1, -1),
+            (-0.5, -0.5),
+            (None, None),
+        ):
+            self.assertEqual(safe_cell(cell), expected)

@@ -24,7 +24,7 @@ from txstathat.collector.alerts.evaluation import AlertState
 from txstathat.collector.alerts.model import AlertDefinition
 from txstathat.collector.alerts.records import AlertRecord, AlertRecords
 from txstathat.collector.archive.archive import Archive
-from txstathat.collector.archive.trash import KEEP
+from txstathat.collector.archive.trash import TRASH_SECONDS
 from txstathat.collector.auth.keys import Keys
 from txstathat.collector.errors import Refusal
 from txstathat.collector.transfer import (
@@ -164,7 +164,7 @@ class Place:
             point = (
                 Count(name, amount, t) if what == "count" else Value(name, amount, t)
             )
-            stored = self.archive.keep(batch(point))
+            stored = self.archive.add(batch(point))
             stored.addErrback(lambda failed: failed.trap(Refusal))  # too large a sum
             self.case.successResultOf(stored)
 
@@ -249,7 +249,7 @@ class RoundTripTests(SynchronousTestCase):
         record = old.now(old.alerts.get(alert.id))
         firing = replace(record, state=AlertState(firing=True, episode=3))
         old.now(old.alerts.change(record, firing))
-        self.clock.advance(KEEP - 10)
+        self.clock.advance(TRASH_SECONDS - 10)
         self.assertTrue(new.load(old.export()))
         self.assertEqual(new.contents(), old.contents())
         moved: AlertRecord = new.now(new.alerts.get(alert.id))
@@ -287,7 +287,7 @@ class RoundTripTests(SynchronousTestCase):
         (stat,) = new.now(archive.stats())
         failed = Deferred.fromCoroutine(archive.data([stat], "3d5m"))
         self.assertIn(
-            "are there only since", str(self.failureResultOf(failed, Refusal).value)
+            "are stored only since", str(self.failureResultOf(failed, Refusal).value)
         )
 
     def test_one_moment(self) -> None:
@@ -354,7 +354,7 @@ class RoundTripTests(SynchronousTestCase):
         self.assertEqual(new.now(new.archive.totals())["a"].sum, 7)
         other = Place(self, self.clock)
         self.interrupt(other, lines, 1)
-        self.successResultOf(other.archive.keep(batch(Value("b/é", 1))))
+        self.successResultOf(other.archive.add(batch(Value("b/é", 1))))
         self.assertIn("'b/é' cannot be added", other.refusal(lines))
 
     def test_a_file_that_changed(self) -> None:
@@ -452,7 +452,7 @@ class AcrossStoresTests(TestCase):
         store = yield hosts[0].open()
         now = int(hosts[0].clock.seconds())
         archive = Archive(store)
-        yield archive.keep(
+        yield archive.add(
             batch(
                 *(Count("a", 2**54 // (n + 1), now - n * 977) for n in range(300)),
                 *(Value("v/é", 0.1 * n, now - n * 53) for n in range(300)),

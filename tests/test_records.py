@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from tests.stores import RedisServer, SqliteHost
 from tests.support import logged
 from tests.test_alerts import AlertCase
-from txstathat.collector.archive.trash import KEEP
+from txstathat.collector.archive.trash import TRASH_SECONDS
 from txstathat.collector.auth.keys import KeyRefused, hash_key, parse_key
 from txstathat.collector.auth.sessions import parse_session
 from txstathat.collector.records import BadRecord, RecordReader, parse_record
@@ -139,7 +139,7 @@ class DrillTests(AlertCase):
         here.get(f"/data/{self.stat('errors').id}?t=1h1m")
         now(parts.archive.delete(new.id))
         self.assertIsNone(self.stat("new"))
-        here.clock.advance(KEEP + 1)
+        here.clock.advance(TRASH_SECONDS + 1)
         self.assertGreaterEqual(now(parts.archive.empty_trash()), 1)
         now(parts.archive.note_retention())
         # Alerts: one that is created now fires.

@@ -30,17 +30,23 @@ from tests.delivery import (
 )
 from tests.support import logged
 from txstathat import Count, txStatHat
-from txstathat.delivery.batch import PAGE_SIZE, Batch, seal_batches
-from txstathat.delivery.folder import MAX_DAMAGED_FILES, Folder, Found
+from txstathat.delivery.batch import PAGE_SIZE, SealedBatch, seal_batches
 from txstathat.delivery.locks import FileLock
-from txstathat.delivery.salvage import carve
+from txstathat.delivery.recovery import MAX_DAMAGED_FILES
+from txstathat.delivery.salvage import read_intact_batches
+from txstathat.delivery.spool_folder import SpoolFolder
+from txstathat.delivery.spool_owner import SpoolOwner
+from txstathat.delivery.spool_results import Adopted
 
 ROOT = Path(__file__).parent.parent
-CLIENT = txStatHat("key")
+# The client of make_service has the same key.
+CLIENT = txStatHat("canary-key")
+# The name of a file that a process of this account left.
+STEM = f"20200101T000000-x-{CLIENT.fingerprint(b'20200101T000000-x')}"
 
 
-def batch(number: int, points: int = 1, created: float = 1000.0) -> Batch:
-    """A batch of as many points; each is two calls."""
+def batch(number: int, points: int = 1, created: float = 1000.0) -> SealedBatch:
+    """Make a batch of some points; each is two calls."""
     tallies = [(Count(f"stat {number} {i}", i, 5), 2) for i in range(points)]
     (sealed,) = seal_batches(CLIENT, tallies, number, created)
     return sealed
@@ -57,16 +63,17 @@ class FolderTestCase(SynchronousTestCase):
         self.addCleanup(shutil.rmtree, self.place)
         self.path = os.path.join(self.place, "spool")
 
-    def folder(self, **settings: Any) -> Folder:
+    def folder(self, **settings: Any) -> SpoolFolder:
         bounds: dict[str, Any] = {
             "max_bytes": 1 << 26, "max_age": 1e9, "at_most_once": False,
+            "fingerprint": CLIENT.fingerprint,
         }  # fmt: skip
-        folder = Folder(self.path, **(bounds | settings))
+        folder = SpoolFolder(self.path, **(bounds | settings))
         self.addCleanup(folder.close)
         return folder
 
-    def adopt(self, folder: Folder) -> Found:
-        found = Found()
+    def adopt(self, folder: SpoolFolder) -> Adopted:
+        found = Adopted()
         folder.adopt(found)
         return found
 
@@ -80,7 +87,7 @@ class FolderTests(FolderTestCase):
     """
 
     def test_round_trip(self) -> None:
-        """What is written is read, in order, once, and goes when it is finished."""
+        """Batches are read in order, once, and removed when they are finished."""
         folder = self.folder()
         batches = [batch(n, points=n) for n in range(1, 6)]
         folder.write([], batches, 1000)
@@ -94,7 +101,7 @@ class FolderTests(FolderTestCase):
         folder.write(loaded[:4], [], 1000)
         folder.close()
         again = self.folder()
-        self.assertEqual(self.adopt(again), Found(1, 10, 0))
+        self.assertEqual(self.adopt(again), Adopted(1, 10, 0))
         self.assertEqual([b.id for b in again.load(9)], [batches[4].id])
 
     def test_modes(self) -> None:
@@ -138,7 +145,7 @@ class FolderTests(FolderTestCase):
         self.assertEqual(os.listdir(self.path), [])
 
     def test_bound(self) -> None:
-        """When there is no room the oldest go, counted, and the files stay in bounds."""
+        """Without room the oldest batches are dropped and counted; files stay in bounds."""
         folder = self.folder(max_bytes=1_000_000)
         written = 0
         for n in range(1, 200):
@@ -149,38 +156,39 @@ class FolderTests(FolderTestCase):
             )
             self.assertLessEqual(total, 1_000_000 + 300_000)
         self.assertLessEqual(folder.bytes, 1_000_000)
-        lost = folder.take_lost()
+        lost = folder.take_dropped()
         self.assertEqual({each.reason for each in lost}, {"full"})
         self.assertEqual([each.number for each in lost], list(range(1, len(lost) + 1)))
-        kept = []
+        loaded_in_all = []
         while loaded := folder.load(9):
-            kept += loaded
-        self.assertEqual(kept[-1].number, 199)
+            loaded_in_all += loaded
+        self.assertEqual(loaded_in_all[-1].number, 199)
         self.assertEqual(
-            sum(each.calls for each in lost) + sum(b.total for b in kept), written
+            sum(each.calls for each in lost) + sum(b.total for b in loaded_in_all),
+            written,
         )
 
     def test_too_large_for_the_bound(self) -> None:
-        """Batches that do not fit at all are given up, not waited for."""
+        """Batches that do not fit at all are dropped at once."""
         folder = self.folder(max_bytes=70_000)
         folder.write([], [batch(n, 500) for n in range(1, 10)], 1000)
-        lost = folder.take_lost()
+        lost = folder.take_dropped()
         numbers = list(range(9 - folder.unread, 0, -1))
         self.assertEqual([each.number for each in lost], numbers)
         self.assertEqual(len(lost) + folder.unread, 9)
 
     def test_age(self) -> None:
-        """What is too old goes, and is counted."""
+        """Batches that are too old are dropped and counted."""
         folder = self.folder(max_age=100)
         folder.write([], [batch(1, created=1000), batch(2, created=1090)], 1090)
         folder.write([], [batch(3, created=1150)], 1150)
         self.assertEqual(
-            [(x.number, x.reason) for x in folder.take_lost()], [(1, "old")]
+            [(x.number, x.reason) for x in folder.take_dropped()], [(1, "old")]
         )
         self.assertEqual([b.number for b in folder.load(9)], [2, 3])
 
     def test_at_most_once(self) -> None:
-        """What another process may have sent is given up; what it had not is sent."""
+        """A batch that another process may have sent is dropped; the others are sent."""
         folder = self.folder(at_most_once=True)
         folder.write([], [batch(n) for n in range(1, 6)], 1000)
         loaded = folder.load(3)
@@ -190,11 +198,11 @@ class FolderTests(FolderTestCase):
         ids = [b.id for b in again.load(9)]
         self.assertEqual(len(ids), 3)
         self.assertEqual(ids[0], loaded[2].id)
-        lost = again.take_lost()
+        lost = again.take_dropped()
         self.assertEqual([(x.calls, x.reason) for x in lost], [(2, "ambiguous")] * 2)
 
     def test_vanished(self) -> None:
-        """A folder that cannot be made is an error each time, until it can."""
+        """A folder that cannot be created is an error each time, until it can."""
         Path(self.path).write_text("in the way")
         folder = self.folder()
         for _ in range(3):
@@ -208,8 +216,15 @@ class FolderTests(FolderTestCase):
 HOLDER = """
 import os, sys
 from tests.test_spool import batch
-from txstathat.delivery.folder import Folder
-folder = Folder(sys.argv[1], max_bytes=1 << 26, max_age=1e9, at_most_once=False)
+from tests.test_spool import CLIENT
+from txstathat.delivery.spool_folder import SpoolFolder
+folder = SpoolFolder(
+    sys.argv[1],
+    fingerprint=CLIENT.fingerprint,
+    max_bytes=1 << 26,
+    max_age=1e9,
+    at_most_once=False,
+)
 folder.write([], [batch(n) for n in range(1, 4)], 1000)
 if sys.argv[2] == "fork":
     if os.fork() == 0:
@@ -245,13 +260,13 @@ class SharingTests(FolderTestCase):
         return process
 
     def test_the_living_keep_theirs(self) -> None:
-        """A file that somebody uses is left alone, and adopted when they have died."""
+        """A file of a living process is left alone; that of a dead process is adopted."""
         process = self.holder()
         folder = self.folder()
-        self.assertEqual(self.adopt(folder), Found())
+        self.assertEqual(self.adopt(folder), Adopted())
         process.kill()
         process.wait()
-        self.assertEqual(self.adopt(folder), Found(3, 6, 0))
+        self.assertEqual(self.adopt(folder), Adopted(3, 6, 0))
         loaded = folder.load(9)
         self.assertEqual(len(loaded), 3)
         folder.write(loaded, [], 1000)
@@ -269,14 +284,14 @@ class SharingTests(FolderTestCase):
         self.assertEqual(found, [3, 0, 0, 0])
 
     def test_forked_child(self) -> None:
-        """A child that lives on does not keep the lock of its parent."""
+        """A child that outlives its parent does not hold the parent's lock."""
         process = self.holder("fork")
         process.kill()
         process.wait()
-        self.assertEqual(self.adopt(self.folder()), Found(3, 6, 0))
+        self.assertEqual(self.adopt(self.folder()), Adopted(3, 6, 0))
 
     def test_oldest_first(self) -> None:
-        """What was left is sent before what is new."""
+        """Batches of earlier processes are sent before new ones."""
         first = self.folder()
         first.write([], [batch(1)], 1000)
         first.close()
@@ -287,8 +302,9 @@ class SharingTests(FolderTestCase):
 
     def test_leftover_lock(self) -> None:
         """A lock without a file is removed."""
-        os.mkdir(self.path)
-        lock = FileLock.acquire(os.path.join(self.path, "old.lock"))
+        os.mkdir(self.path, 0o700)
+        name = SpoolOwner(CLIENT.fingerprint).new_stem() + ".lock"
+        lock = FileLock.acquire(os.path.join(self.path, name))
         assert lock is not None
         folder = self.folder()
         self.adopt(folder)
@@ -303,7 +319,7 @@ class DamageTests(FolderTestCase):
     Files that are not as they were written.
     """
 
-    def written(self, sizes: list[int]) -> tuple[bytes, list[Batch]]:
+    def written(self, sizes: list[int]) -> tuple[bytes, list[SealedBatch]]:
         folder = self.folder()
         batches = [batch(n, size) for n, size in enumerate(sizes, 1)]
         # Some are gone again, so that there are free pages with old content.
@@ -318,15 +334,15 @@ class DamageTests(FolderTestCase):
         shutil.rmtree(self.path)
         return content, batches
 
-    def recover(self, content: bytes) -> tuple[set[str], Found]:
-        os.mkdir(self.path)
-        Path(self.path, "20200101T000000-x.sqlite").write_bytes(content)
+    def recover(self, content: bytes) -> tuple[set[str], Adopted]:
+        os.mkdir(self.path, 0o700)
+        Path(self.path, STEM + ".sqlite").write_bytes(content)
         folder = self.folder()
         found = self.adopt(folder)
         ids = set()
         while loaded := folder.load(99):
             ids |= {b.id for b in loaded}
-        self.assertEqual(found.batches, len(ids) + len(folder.take_lost()))
+        self.assertEqual(found.batches, len(ids) + len(folder.take_dropped()))
         # The folder can be used as ever.
         folder.write([], [batch(999)], 1000)
         self.assertEqual(len(folder.load(9)), 1)
@@ -334,7 +350,7 @@ class DamageTests(FolderTestCase):
         shutil.rmtree(self.path)
         return ids, found
 
-    def pages(self, content: bytes, batches: list[Batch]) -> list[set[int]]:
+    def pages(self, content: bytes, batches: list[SealedBatch]) -> list[set[int]]:
         """
         For each batch the pages that any of its bytes are on, old copies included:
         SQLite moves rows from page to page.
@@ -384,12 +400,12 @@ class DamageTests(FolderTestCase):
         self.assertGreater(lost_in_all, 0)
 
     def test_set_aside(self) -> None:
-        """A damaged file is kept under another name, reported, and never in the way."""
+        """A damaged file is renamed and reported, and does no further harm."""
         content, batches = self.written([1, 300, 1])
         place = content.find(batches[1].payload.body[2000:2064])
         damaged = content[:place] + b"\xff" + content[place + 1 :]
-        os.mkdir(self.path)
-        Path(self.path, "20200101T000000-x.sqlite").write_bytes(damaged)
+        os.mkdir(self.path, 0o700)
+        Path(self.path, STEM + ".sqlite").write_bytes(damaged)
         clock = Clock()
         clock.advance(1_000_000)
         server = MemoryServer(clock)
@@ -402,33 +418,35 @@ class DamageTests(FolderTestCase):
         self.assertEqual(service.health.delivered, 4)
         self.assertTrue(balanced(service.health))
         self.assertIn("set aside", "".join(log.at_level("warn")))
-        aside = Path(self.path, "20200101T000000-x.damaged")
+        aside = Path(self.path, STEM + ".damaged")
         self.assertEqual(aside.read_bytes(), damaged)
         service.stopService()
         run(clock, 8)
         self.assertEqual(os.listdir(self.path), [aside.name])
 
     def test_nonsense(self) -> None:
-        """What is no database at all is set aside; only a few such files are kept."""
-        os.mkdir(self.path)
+        """A file that is no database is set aside; only a few such files are stored."""
+        os.mkdir(self.path, 0o700)
         for n in range(MAX_DAMAGED_FILES + 5):
-            Path(self.path, f"{n:02}.sqlite").write_bytes(os.urandom(10_000))
+            salt = f"{n:02}"
+            name = f"{salt}-{CLIENT.fingerprint(salt.encode())}.sqlite"
+            Path(self.path, name).write_bytes(os.urandom(10_000))
         folder = self.folder()
         for _ in range(3):
             self.adopt(folder)
         self.assertEqual(len(self.files(".damaged")), MAX_DAMAGED_FILES)
         self.assertEqual(len(self.files()), 1)
 
-    def test_carve_reads_any_bytes(self) -> None:
+    def test_salvage_reads_any_bytes(self) -> None:
         """Reading pages never raises, whatever is in them."""
         random_ = random.Random(3)
         for _ in range(200):
             page = bytearray(random_.randbytes(PAGE_SIZE))
             page[0] = 13
-            carve(bytes(PAGE_SIZE) + bytes(page))
+            read_intact_batches(bytes(PAGE_SIZE) + bytes(page))
 
     def test_damaged_in_use(self) -> None:
-        """A file that goes bad while it is used is left for a new one."""
+        """A file that is damaged while it is in use is replaced by a new one."""
         clock = Clock()
         clock.advance(1_000_000)
         server = MemoryServer(clock)
@@ -481,7 +499,7 @@ class ServiceTests(FolderTestCase):
         service.stopService()
 
     def test_restart(self) -> None:
-        """What could not be delivered is delivered by the next process."""
+        """The next process delivers what one could not."""
         self.server.mood = lambda: AWAY
         first = self.service()
         first.startService()
@@ -523,7 +541,7 @@ class ServiceTests(FolderTestCase):
         service.stopService()
 
     def test_memory_while_the_disk_fails(self) -> None:
-        """Without a disk batches stay in memory, are sent, and go there afterwards."""
+        """While the disk fails, batches stay in memory and are sent; later ones are written."""
         Path(self.path).write_text("in the way")
         self.server.mood = lambda: AWAY
         service = self.service()
@@ -549,7 +567,7 @@ class ServiceTests(FolderTestCase):
         run(self.clock, 8)
 
     def test_halves_stay_where_their_whole_was(self) -> None:
-        """A batch of a former process is split in its own file, in one transaction."""
+        """A batch of an earlier process is split in that process's file, at once."""
         self.server.mood = lambda: AWAY
         first = self.service()
         first.startService()
@@ -562,8 +580,8 @@ class ServiceTests(FolderTestCase):
         second = self.service()
         second.startService()
         run(self.clock, 1)
-        folder = second._backlog._folder
-        self.assertEqual(sorted(s.rows for s in folder._spools.values()), [0, 2])
+        folder = second._loop.backlog._folder
+        self.assertEqual(sorted(s.rows for s in folder.spools), [0, 2])
         answers[:] = [OK]
         run(self.clock, 60)
         self.assertEqual(len(self.server.sums), 8)
@@ -578,7 +596,7 @@ class ServiceTests(FolderTestCase):
         for i in range(5000):
             service.count(f"s{i}")
         run(self.clock, 10)
-        backlog = service._backlog
+        backlog = service._loop.backlog
         self.assertEqual(backlog._memory_points, 0)
         self.assertLessEqual(len(backlog._ready) + len(backlog._retries), 100)
         self.server.mood = lambda: OK

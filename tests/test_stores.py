@@ -5,16 +5,18 @@ The contract of a store, tested on every kind of store.
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import reduce
+from itertools import permutations
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.internet.defer import gatherResults, inlineCallbacks
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
-from tests.stores import ClusterHost, MemoryHost, RedisHost, SqliteHost
+from tests.stores import ClusterHost, MemoryHost, RedisHost, SqliteHost, ValkeyHost
 from txstathat.errors import StoreClosed
 from txstathat.stores import (
     Addition,
@@ -32,6 +34,11 @@ from txstathat.stores.sums import event, events, merge
 
 MAX = 2**63 - 1
 ADDED = WriteResult(WriteOutcome.ADDED)
+AMOUNTS = (
+    st.integers(-MAX, MAX)
+    | st.floats(-1e300, 1e300)
+    | st.sampled_from([0.1, 0.3, 1e16, -1e16])
+)
 
 
 def batch(
@@ -149,6 +156,29 @@ class Contract:
         self.assertEqual((extremes.min, extremes.max), (5 - MAX, MAX))
 
     @inlineCallbacks
+    def test_exact_extremes(self: Any) -> Any:
+        """
+        Extremes are exact beyond 2**53, of negative numbers too, in whatever order the
+        amounts arrive: also of numbers that are the same as floats.
+        """
+        same = [2**53, 2**53 + 1], [10**16 - 1, 10**16, 10**16 + 1], [MAX - 2, MAX - 1]
+        batches, expected = [], {}
+        for sign in (1, -1):
+            for numbers in same:
+                for order in permutations([sign * number for number in numbers]):
+                    label = str(order)
+                    expected[label] = (min(order), max(order))
+                    for n, amount in enumerate(order):
+                        added = Addition(0, 1, amount, amount)
+                        batches.append(batch(f"{label} {n}", {"k": added}, label=label))
+        answers = yield self.store.add(batches)
+        self.assertEqual(set(answers), {ADDED})
+        cells = yield self.store.read([key("k", label=label) for label in expected])
+        self.assertEqual(
+            [(cell.min, cell.max) for cell in cells], list(expected.values())
+        )
+
+    @inlineCallbacks
     def test_overflow(self: Any) -> Any:
         """A sum beyond 2**63 - 1 refuses its whole batch; its id can be used again."""
         yield self.store.add([batch("b", {"k": MAX - 1, "low": 1 - MAX})])
@@ -192,6 +222,19 @@ class Contract:
         for n, amount in enumerate([1e16, 1.0, 1.0, -1e16, 0.25]):
             yield self.store.add([batch(f"c{n}", {"lost": amount})])
         self.assertEqual((yield self.one("lost")).sum, 2.25)
+
+    @inlineCallbacks
+    def test_sums_of_several_floats(self: Any) -> Any:
+        """Additions that are sums of several floats lose nothing when they are added."""
+        several = [[1e16, 1.0, 0.25], [1.0, 1e16], [-1e16, 1.0], [-1e16, 1.0]]
+        for n, amounts in enumerate(several):
+            yield self.store.add([batch(f"b{n}", {"k": events(amounts)})])
+        self.assertEqual((yield self.one()), Cell(4.25, 9, -1e16, 1e16))
+        merged = merge(
+            merge(*map(events, several[:2])), merge(*map(events, several[2:]))
+        )
+        yield self.store.add([batch("c", {"merged": merged})])
+        self.assertEqual((yield self.one("merged")), Cell(4.25, 9, -1e16, 1e16))
 
     @inlineCallbacks
     def test_floats_and_ints(self: Any) -> Any:
@@ -410,6 +453,18 @@ class Contract:
         self.assertEqual((yield self.one("j")).sum, 1)
 
     @inlineCallbacks
+    def test_expiry_changes(self: Any) -> Any:
+        """The last write decides when a time bucket expires, and whether it does."""
+        for id, ttl in (("limited", 0.4), ("endless", None)):
+            yield self.store.add([batch(f"a {id}", {"k": 1}, label=id, ttl=ttl)])
+        for id, ttl in (("limited", None), ("endless", 0.4)):
+            yield self.store.add([batch(f"b {id}", {"k": 1}, label=id, ttl=ttl)])
+        yield self.wait(0.5)
+        yield self.store.drop_expired()
+        self.assertEqual((yield self.one(label="limited")).sum, 2)
+        self.assertIsNone((yield self.one(label="endless")))
+
+    @inlineCallbacks
     def test_forgotten_id(self: Any) -> Any:
         """The id of a batch is remembered for its time to live."""
         yield self.store.add([batch("b", {"k": 1}, id_ttl=0.2)])
@@ -458,6 +513,12 @@ class RedisTests(Contract, TestCase):
     host = RedisHost
 
 
+class ValkeyTests(Contract, TestCase):
+    """On Valkey, where it is installed."""
+
+    host = ValkeyHost
+
+
 class ClusterTests(Contract, TestCase):
     """On a Redis Cluster."""
 
@@ -469,15 +530,7 @@ class SumTests(SynchronousTestCase):
     Many amounts as one addition.
     """
 
-    @given(
-        st.lists(
-            st.integers(-MAX, MAX)
-            | st.floats(-1e300, 1e300)
-            | st.sampled_from([0.1, 0.3, 1e16, -1e16]),
-            min_size=1,
-            max_size=20,
-        )
-    )
+    @given(st.lists(AMOUNTS, min_size=1, max_size=20))
     def test_events(self, amounts: list[int | float]) -> None:
         """The sum of whole numbers is exact, the sum of floats is exact to its last digits."""
         one = events(amounts)
@@ -493,6 +546,23 @@ class SumTests(SynchronousTestCase):
         exact = sum(map(Fraction, floats))
         self.assertEqual(one.real, float(exact))
         self.assertEqual(one.rest, float(exact - Fraction(one.real)))
+
+    @given(st.lists(st.lists(AMOUNTS, min_size=1, max_size=5), min_size=2, max_size=6))
+    @example([[1e16, 1.0], [-1e16, 1.0]])
+    @example([[0.1, 1e16], [3], [0.1], [-1e16, 0.3]])
+    def test_merge(self, lists: list[list[int | float]]) -> None:
+        """Merging sums is exact for whole numbers, and to 30 digits for floats."""
+        merged = reduce(merge, map(events, lists))
+        amounts = [amount for one in lists for amount in one]
+        floats = [Fraction(one) for one in amounts if isinstance(one, float)]
+        self.assertEqual(merged.whole, sum(n for n in amounts if isinstance(n, int)))
+        self.assertEqual(merged.events, len(amounts))
+        self.assertEqual((merged.least, merged.most), (min(amounts), max(amounts)))
+        self.assertEqual(merged.real is None, not floats)
+        if merged.real is not None:
+            found = Fraction(merged.real) + Fraction(merged.rest)
+            size = sum(map(abs, floats))
+            self.assertLessEqual(abs(found - sum(floats)), size / 10**30)
 
     def test_too_large(self) -> None:
         """A sum beyond the largest float raises an error; it does not become infinite."""

@@ -14,13 +14,14 @@ import time
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import inlineCallbacks
+from twisted.internet.defer import Deferred, execute, inlineCallbacks
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from tests.delivery import FULL
 from tests.stores import NOW, SqliteHost
 from tests.test_stores import ADDED, batch, key
-from txstathat.errors import StoreError, StoreTooNew, StoreUnavailable
+from txstathat.errors import StoreClosed, StoreError, StoreTooNew, StoreUnavailable
 from txstathat.metrica import Metrica
 from txstathat.stores import (
     Addition,
@@ -149,6 +150,72 @@ class BackendTests(SynchronousTestCase):
         self.assertEqual([backend.drop_expired(20) for _ in range(3)], [20, 5, 0])
         self.assertEqual(self.rows(backend, "cell"), 1)
 
+    def test_drop_expired_says_when_it_is_done(self) -> None:
+        """
+        It deletes fewer rows than its limit only when none are left, whatever the
+        numbers of cells in the time buckets.
+        """
+        for limit in (1, 2, 3, 7, 20):
+            backend = self.backend()
+            buckets = {f"{limit}-{n}": n % 4 for n in range(40)}
+            for label, size in buckets.items():
+                cells = {f"k{k}": 1 for k in range(size)}
+                backend.add([batch(label, cells, label=label, ttl=5, id_ttl=5)])
+            self.now += 50
+            while (deleted := backend.drop_expired(limit)) == limit:
+                pass
+            self.assertLess(deleted, limit)
+            self.assertEqual(
+                [self.rows(backend, one) for one in ("cell", "batch", "dead")],
+                [0, 0, 0],
+            )
+
+    def test_sweeps_catch_up(self) -> None:
+        """After a time of many expiring rows, sweeps delete more than the writes add."""
+        backend = self.backend(sweep_rows=10)
+        for n in range(8):
+            backend.add([batch(f"a{n}", dict.fromkeys(map(str, range(250)), 1), ttl=5)])
+            backend.add([batch(f"b{n}", {str(n): 1}, label=f"x{n}", ttl=5)])
+            cells = {f"{n} {k}": 1 for k in range(250)}
+            backend.add([batch(f"c{n}", cells, label="x", ttl=5)])
+        self.now += 100
+        left = []
+        for n in range(6):
+            cells = {f"{n} {k}": 1 for k in range(250)}
+            backend.add([batch(f"d{n}", cells, label="new")])
+            left.append(self.rows(backend, "cell") - 250 * (n + 1))
+        self.assertGreater(left[0], 1500)
+        self.assertEqual(left[-1], 0)
+
+    def test_steady_state(self) -> None:
+        """
+        With far more expiring rows than one sweep deletes, the number of rows and the
+        size of the file stay constant: 10,000 stats a minute, stored ten minutes.
+        """
+        stats, minutes = (10_000, 60) if FULL else (400, 40)
+        backend = self.backend(sweep_rows=stats // 5)
+        names = [f"s{n}" for n in range(stats)]
+        sizes, pages = [], []
+        for minute in range(minutes):
+            label = str(minute)
+            for part in range(4):
+                increment = Increment(
+                    [TimeBucket("minute", label, 600)],
+                    {name: {"k": event(1)} for name in names[part::4]},
+                )
+                amounts = Amounts(dict.fromkeys(names[part::4], "d"), [increment])
+                one = WriteBatch(f"{label} {part}", "", lambda it=amounts: it, 600)
+                self.assertEqual(backend.add([one]), [ADDED])
+                self.now += 15
+            tables = ("cell", "stretch", "dead", "batch")
+            sizes.append(sum(self.rows(backend, table) for table in tables))
+            pages.append(backend._writer.execute("PRAGMA page_count").fetchone()[0])
+        # Ten minutes are stored; a sweep comes at most a minute late, and then needs
+        # as long again.
+        self.assertLess(max(sizes), 2 * stats * 13)
+        self.assertLessEqual(max(sizes[20:]), max(sizes[:20]))
+        self.assertLess(pages[-1], pages[19] * 1.1)
+
     def sums(self, backend: SqliteBackend, *labels: str) -> list[int | None]:
         """The sums in the cell ``k`` of some time buckets."""
         cells = backend.read([key("k", label=label) for label in labels])
@@ -251,6 +318,62 @@ class BackendTests(SynchronousTestCase):
         self.assertEqual(backend.add(large), [ADDED, ADDED])
 
 
+class Turns:
+    """A runner that runs each function when the test says so."""
+
+    def __init__(self) -> None:
+        self.pending: list[tuple[Deferred[Any], Any, Any]] = []
+        self.stopped = False
+
+    def write(self, function: Any, *args: Any) -> Deferred[Any]:
+        """Like the method of a runner."""
+        result: Deferred[Any] = Deferred()
+        self.pending.append((result, function, args))
+        return result
+
+    read = write
+
+    def stop(self) -> None:
+        """Like the method of a runner."""
+        self.stopped = True
+
+    def run_next(self) -> None:
+        """Run the function that has waited longest."""
+        result, function, args = self.pending.pop(0)
+        execute(function, *args).chainDeferred(result)
+
+
+class CloseTests(SynchronousTestCase):
+    """Closing, with functions that the test runs itself."""
+
+    def test_waits_for_what_runs(self) -> None:
+        """
+        Closing waits until all calls that run have ended; these succeed. Only then the
+        database is closed, and last the threads stop.
+        """
+        runner = Turns()
+        clock = Clock()
+        backend = SqliteBackend(":memory:", clock.seconds)
+        opening = Store(backend, runner, clock).open()
+        runner.run_next()
+        store = self.successResultOf(opening)
+        writing = store.add([batch("b", {"k": 1})])
+        reading = store.read([key("k")])
+        closed = store.close()
+        self.failureResultOf(store.read([key("k")]), StoreClosed)
+        for result, value in ((writing, [ADDED]), (reading, [Cell(1, 1, 1, 1)])):
+            self.assertNotIn(backend.close, [one for _, one, _ in runner.pending])
+            self.assertNoResult(result)
+            runner.run_next()
+            self.assertEqual(self.successResultOf(result), value)
+            self.assertNoResult(closed)
+        self.assertEqual([one for _, one, _ in runner.pending], [backend.close])
+        self.assertFalse(runner.stopped)
+        runner.run_next()
+        self.assertIsNone(self.successResultOf(closed))
+        self.assertTrue(runner.stopped)
+
+
 class StoreTests(TestCase):
     """The asynchronous store."""
 
@@ -347,7 +470,7 @@ class StoreTests(TestCase):
             ],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             capture_output=True,
-            timeout=30,
+            timeout=300,
             check=True,
         )
         self.assertEqual(done.stderr + done.stdout, b"")
@@ -389,7 +512,7 @@ class StoreTests(TestCase):
             [sys.executable, "-W", "always::DeprecationWarning", "-c", program],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             capture_output=True,
-            timeout=30,
+            timeout=300,
         )
         self.assertEqual((done.stderr, done.stdout), (b"", b"42\n"))
 

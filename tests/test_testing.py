@@ -8,7 +8,10 @@ from decimal import Decimal
 
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.task import Clock
+from twisted.trial.reporter import TestResult
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.iweb import IAgent
+from zope.interface.verify import verifyObject
 
 from txstathat import Count, InvalidPoint, StatHatAPIError, Value, txStatHat
 from txstathat.testing import FakeStatHat, MemoryStatHat
@@ -16,7 +19,7 @@ from txstathat.testing import FakeStatHat, MemoryStatHat
 
 class MemoryStatHatTests(SynchronousTestCase):
     """
-    The one that remembers.
+    The fake that records points.
     """
 
     def test_remembers(self) -> None:
@@ -37,16 +40,29 @@ class MemoryStatHatTests(SynchronousTestCase):
         )
 
     def test_refuses_what_the_client_refuses(self) -> None:
-        """A test that counts nonsense sees it, as in production."""
+        """Bad points fail by default, and are swallowed if errors are ignored."""
         memory = MemoryStatHat()
-        self.assertIs(self.successResultOf(memory.count("")), False)
-        self.failureResultOf(memory.count("", ignore_errors=False), InvalidPoint)
-        strict = MemoryStatHat(ignore_errors=False)
-        self.failureResultOf(strict.value("a", float("nan")), InvalidPoint)
-        self.assertEqual(memory.points + strict.points, [])
+        self.failureResultOf(memory.value("a", float("nan")), InvalidPoint)
+        self.assertIs(self.successResultOf(memory.count("", ignore_errors=True)), False)
+        lenient = MemoryStatHat(ignore_errors=True)
+        self.assertIs(self.successResultOf(lenient.count("")), False)
+        self.failureResultOf(lenient.count("", ignore_errors=False), InvalidPoint)
+        self.assertEqual(memory.points + lenient.points, [])
+
+    def test_nonsense_that_nobody_notices_fails_the_test(self) -> None:
+        """A program that counts nonsense and drops the Deferred fails its own test."""
+
+        class ProgramTest(SynchronousTestCase):
+            def test(self) -> None:
+                MemoryStatHat().count("")
+
+        result = TestResult()
+        ProgramTest("test").run(result)
+        ((_, failure),) = result.errors
+        self.assertIn("stat: must not be empty", str(failure))
 
     def test_stands_in_for_a_client(self) -> None:
-        """What a program does with a client it can do with this, closing included."""
+        """It has the methods of a client, including close."""
         memory = MemoryStatHat()
         stat = memory.stat("load")
         self.successResultOf(stat.value(Decimal("0.5")))
@@ -54,18 +70,18 @@ class MemoryStatHatTests(SynchronousTestCase):
             memory.post([Count("a", Decimal("0.5")), Count("a", 0.25)])
         )
         self.assertEqual(memory.counts, {"a": 0.75})
-        self.assertIs(self.successResultOf(memory.post([Count("b"), Count("")])), False)
+        self.failureResultOf(memory.post([Count("b"), Count("")]), InvalidPoint)
         self.assertNotIn("b", memory.counts)
         self.assertIsNone(self.successResultOf(memory.close()))
 
 
 class FakeStatHatTests(SynchronousTestCase):
     """
-    The one behind an agent.
+    The fake behind an agent.
     """
 
     def test_scripted_troubles_come_in_order(self) -> None:
-        """Each trouble is for the requests that come next; then all is well."""
+        """Each trouble is for the next requests; after them, requests succeed."""
         fake = FakeStatHat()
         clock = Clock()
         sh = txStatHat("key", agent=fake.agent, reactor=clock, ignore_errors=False)
@@ -83,6 +99,54 @@ class FakeStatHatTests(SynchronousTestCase):
         self.assertIs(self.successResultOf(sh.count("b")), True)
         self.assertEqual(fake.points, [Count("b")])
         self.assertEqual(len(fake.requests), 5)
+        fake.verify()
+
+    def test_the_fake_is_an_agent(self) -> None:
+        """A client takes the fake itself as its agent, as well as fake.agent."""
+        fake = FakeStatHat()
+        for agent in (fake, fake.agent):
+            sh = txStatHat("key", agent=agent, ignore_errors=False)
+            self.assertIs(self.successResultOf(sh.count("a")), True)
+        self.assertEqual(fake.totals, {"a": 2})
+        self.assertTrue(verifyObject(IAgent, fake))
+
+    def test_fail_takes_a_class(self) -> None:
+        """A class is as good as an exception; each request gets one of its own."""
+        fake = FakeStatHat()
+        sh = txStatHat("key", agent=fake, ignore_errors=False)
+        fake.fail(ConnectionRefusedError, times=2)
+        errors = [
+            self.failureResultOf(sh.count("a"), ConnectionRefusedError).value
+            for _ in range(2)
+        ]
+        self.assertIsNot(errors[0], errors[1])
+        for wrong in ("refused", 7, int, None):
+            error = self.assertRaises(TypeError, fake.fail, wrong)
+            self.assertIn("pass an exception or its class", str(error))
+
+    def test_verify(self) -> None:
+        """Troubles that never happened fail the test, by name."""
+        fake = FakeStatHat()
+        fake.answer(503)
+        fake.fail(ConnectionRefusedError, times=2)
+        fake.hang()
+        sh = txStatHat("key", agent=fake)
+        self.successResultOf(sh.count("a"))
+        self.successResultOf(sh.count("a"))
+        error = self.assertRaises(AssertionError, fake.verify)
+        self.assertIn("fail(ConnectionRefusedError), hang()", str(error))
+        self.assertNotIn("answer", str(error))
+
+    def test_totals(self) -> None:
+        """Sums by stat; a summary has the kind and the number of points too."""
+        fake = FakeStatHat()
+        sh = txStatHat("key", agent=fake)
+        self.successResultOf(sh.count("a", 2))
+        self.successResultOf(sh.count("a", 40))
+        self.successResultOf(sh.value("b", 0.5))
+        self.successResultOf(sh.value("b", 0.25))
+        self.assertEqual(fake.totals, {"a": 42, "b": 0.75})
+        self.assertEqual(fake.summaries["b"].points, 2)
 
     def test_requests_show_what_was_sent(self) -> None:
         """Method, path, headers and body; the body is not in the repr."""
@@ -97,6 +161,13 @@ class FakeStatHatTests(SynchronousTestCase):
         )
         self.assertIn(b"canary-key", request.body)
         self.assertNotIn("canary", repr(request))
+        self.assertEqual(repr(fake), "<FakeStatHat with 1 points of 1 requests>")
+
+    def test_memory_says_what_it_is(self) -> None:
+        """The repr of a MemoryStatHat has the number of its points."""
+        stats = MemoryStatHat()
+        self.successResultOf(stats.count("a"))
+        self.assertEqual(repr(stats), "<MemoryStatHat with 1 points>")
 
     def test_many_calls_at_once(self) -> None:
         """Thousands of calls need no reactor either."""
@@ -104,4 +175,4 @@ class FakeStatHatTests(SynchronousTestCase):
         sh = txStatHat("key", agent=fake.agent)
         for call in [sh.count("a") for _ in range(1000)]:
             self.assertIs(self.successResultOf(call), True)
-        self.assertEqual(fake.totals["a"].sum, 1000)
+        self.assertEqual(fake.totals["a"], 1000)

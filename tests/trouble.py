@@ -1,5 +1,5 @@
 """
-A server that misbehaves as it is told.
+A server that misbehaves by a script.
 """
 
 from __future__ import annotations

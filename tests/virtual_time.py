@@ -67,7 +67,7 @@ class VirtualCase(SynchronousTestCase):
         return service
 
     def stop(self, service: StatHatService) -> None:
-        """Stop a service: all that was recorded is somewhere, and no timer is left."""
+        """Stop a service: every call is accounted for, and no timer is left."""
         stopped = service.stopService()
         self.run_clock(6)
         self.successResultOf(stopped)

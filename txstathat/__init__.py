@@ -2,8 +2,10 @@
 Count and measure what happens inside Twisted programs.
 """
 
+from txstathat.client.bound import Stat
+from txstathat.client.health import ClientHealth
 from txstathat.client.null import NullStatHat
-from txstathat.client.outcome import Outcome
+from txstathat.client.outcome import Outcome, Verdict
 from txstathat.client.shortcuts import (
     classic_count,
     classic_value,
@@ -12,7 +14,13 @@ from txstathat.client.shortcuts import (
     stathat_from_env,
 )
 from txstathat.client.stathat import txStatHat, txStatHatClassic
-from txstathat.delivery import DeliveryHealth, FlushResult, StatHatService
+from txstathat.client.tee import tee
+from txstathat.delivery import (
+    DeliveryHealth,
+    FlushResult,
+    StatHatService,
+    service_from_env,
+)
 from txstathat.errors import (
     InvalidPoint,
     InvalidTimeframe,
@@ -23,18 +31,22 @@ from txstathat.errors import (
     txStatHatApiException,
 )
 from txstathat.export.client import StatHatExport
+from txstathat.interfaces import IStatHat
 from txstathat.points.model import Count, Value
 
 __version__ = "1.0.0.dev0"
 
 __all__ = [
+    "ClientHealth",
     "Count",
     "DeliveryHealth",
     "FlushResult",
+    "IStatHat",
     "InvalidPoint",
     "InvalidTimeframe",
     "NullStatHat",
     "Outcome",
+    "Stat",
     "StatHatAPIError",
     "StatHatBusy",
     "StatHatClosed",
@@ -42,11 +54,14 @@ __all__ = [
     "StatHatExport",
     "StatHatService",
     "Value",
+    "Verdict",
     "classic_count",
     "classic_value",
     "ez_count",
     "ez_value",
+    "service_from_env",
     "stathat_from_env",
+    "tee",
     "txStatHat",
     "txStatHatApiException",
     "txStatHatClassic",

@@ -1,7 +1,7 @@
 """
-The errors of the package: one base, a subclass for each thing that can be told apart.
+The errors of the package: one base class, and a subclass for each kind of error.
 
-Network trouble is not in here: Twisted's own exceptions are let through as they are.
+Network errors are Twisted's own exceptions.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ __all__ = [
     "StatHatBusy",
     "StatHatClosed",
     "StatHatError",
+    "StatHatForked",
+    "StatHatNetworkError",
     "StoreBusy",
     "StoreClosed",
     "StoreError",
@@ -35,7 +37,7 @@ class StatHatError(Exception):
 
 class _InvalidField(StatHatError, ValueError):
     """
-    A part of something to be sent that cannot be sent.
+    A field that cannot be sent.
     """
 
     def __init__(self, field: str, problem: str) -> None:
@@ -49,13 +51,13 @@ class _InvalidField(StatHatError, ValueError):
 
 class InvalidPoint(_InvalidField):
     """
-    A stat name, an amount or a time that cannot be a point of a stat.
+    A stat name, an amount or a time that is not valid.
 
-    :ivar field: which part is wrong: ``'stat'``, ``'count'``, ``'value'``, ``'t'``
+    :ivar field: the part that is wrong: ``'stat'``, ``'count'``, ``'value'``, ``'t'``
         or ``'point'``.
     :ivar problem: what is wrong with it, with the value and the rule.
-    :ivar stat: the stat that the point is for, where that is known; with the Classic
-        API it is the stat's private key.
+    :ivar stat: the stat of the point, if it is known; with the Classic API it is the
+        stat's private key.
     """
 
     stat: object = None
@@ -63,17 +65,17 @@ class InvalidPoint(_InvalidField):
 
 class InvalidTelemetry(_InvalidField):
     """
-    A field of a breadcrumb, or an argument of a question to a migas server, that cannot
-    be sent.
+    A field of a breadcrumb, or an argument of a query to a migas server, that is not
+    valid.
 
-    :ivar field: which one is wrong.
+    :ivar field: the field that is wrong.
     :ivar problem: what is wrong with it, with the rule.
     """
 
 
 class MigasError(StatHatError):
     """
-    A migas server refused, or what answered is not a migas server.
+    A migas server refused, or the answer is not of a migas server.
 
     :ivar status: the HTTP status.
     :ivar msg: the server's message, or what was wrong with its answer.
@@ -90,9 +92,9 @@ class MigasError(StatHatError):
 
 class InvalidTimeframe(StatHatError, ValueError):
     """
-    Something that is no timeframe of StatHat's, or one that is too large.
+    A timeframe that is not valid, or is too large.
 
-    :ivar timeframe: what was given, shortened.
+    :ivar timeframe: the value, shortened.
     :ivar problem: what is wrong with it, and what to do.
     """
 
@@ -109,9 +111,9 @@ class InvalidTimeframe(StatHatError, ValueError):
 
 class StatHatAPIError(StatHatError):
     """
-    StatHat refused, or answered something that is not an answer of StatHat's.
+    StatHat refused, or the answer is not one of StatHat's.
 
-    :ivar status: the status inside the answer where there is one, else the HTTP status.
+    :ivar status: the status inside the answer if it has one, else the HTTP status.
     :ivar msg: the server's message, or what was wrong with its answer.
     """
 
@@ -130,9 +132,9 @@ txStatHatApiException = StatHatAPIError
 
 class StatHatBusy(StatHatError):
     """
-    More calls wait than the client allows; this one was not sent.
+    Too many calls wait; this one was not sent.
 
-    :ivar waiting: how many calls were waiting, which is the limit.
+    :ivar waiting: how many calls waited, which is the limit.
     """
 
     def __init__(self, waiting: int) -> None:
@@ -147,36 +149,58 @@ class StatHatBusy(StatHatError):
 
 
 class StatHatClosed(StatHatError):
-    """The client was closed before the call was made or had ended."""
+    """
+    The client was closed, or the service stopped, before the call was made or had
+    ended.
+    """
+
+    def __init__(self, message: str = "the client is closed") -> None:
+        super().__init__(message)
+
+
+class StatHatForked(StatHatError):
+    """
+    A client of :mod:`txstathat.blocking` was used before a fork, and then in the child,
+    where its thread does not run.
+    """
 
     def __init__(self) -> None:
-        super().__init__("the client is closed")
+        super().__init__(
+            "the client was used before the process forked, and its thread does not "
+            "run in the child: make a client in each process, after the fork"
+        )
+
+
+class StatHatNetworkError(StatHatError):
+    """
+    What a client of :mod:`txstathat.blocking` raises for trouble with the network, and
+    past the time limit. Its ``__cause__`` is Twisted's own exception.
+    """
 
 
 class StoreError(StatHatError):
-    """The base of what can go wrong between a program and a store."""
+    """The base class of all errors of stores."""
 
 
 class StoreUnavailable(StoreError):
     """
     The store could not be reached, or could not write: it is down, locked, out of
-    memory, or its disk is full. Nothing is wrong with what was asked of it, and the
-    same may work later.
+    memory, or its disk is full. The same call may succeed later.
     """
 
 
 class StoreInterrupted(StoreUnavailable):
     """
-    The store, a cluster, could not be reached when a part of a batch may have been
-    added: the same batch, repeated under its id, is completed.
+    A cluster could not be reached while it added a batch, and may have added a part of
+    it. Repeating the batch under its id completes it.
     """
 
 
 class StoreBusy(StoreError):
     """
-    More waits to be written than is allowed; this was not taken.
+    Too many writes wait; this one was refused.
 
-    :ivar waiting: how much was waiting, which is the limit.
+    :ivar waiting: how many writes waited, which is the limit.
     """
 
     def __init__(self, waiting: int) -> None:
@@ -185,13 +209,13 @@ class StoreBusy(StoreError):
 
     def __str__(self) -> str:
         return (
-            f"{self.waiting} already wait to be written, which is the limit; "
-            "the store is down, or slower than what is asked of it"
+            f"{self.waiting} writes already wait, which is the limit; "
+            "the store is down, or too slow"
         )
 
 
 class StoreClosed(StoreError):
-    """The store was closed before the call was made or had ended."""
+    """The store was closed before the call was made or before it ended."""
 
     def __init__(self) -> None:
         super().__init__("the store is closed")
@@ -202,7 +226,7 @@ class StoreTooNew(StoreError):
 
 
 class AmountOverflow(StoreError):
-    """A sum would go beyond what is kept exactly: 2**63 - 1, or the largest float."""
+    """A sum would exceed the largest amount: 2**63 - 1, or the largest float."""
 
 
 class DefinitionMismatch(StoreError):

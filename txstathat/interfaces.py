@@ -1,30 +1,36 @@
 """
-What the rooms of the package ask of each other.
+The interfaces between the parts of the package, and to programs that use it.
 
-Methods here have no ``self``, as is the custom of :mod:`zope.interface`.
+Annotate with the protocols :class:`IStatHat` and :class:`IKick`: type checkers accept
+each object with these methods. Programs that use :mod:`zope.interface` declare and ask
+for the interfaces of the same methods, :class:`IStatHatProvider` and
+:class:`IKickProvider`, whose methods have no ``self``, as is the custom there.
 """
 # mypy: disable-error-code="misc"
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IBodyProducer, IResponse
 from zope.interface import Interface
 
 from txstathat.points.model import Amount, Time
 
-__all__ = ["IKick", "IStatHat"]
+__all__ = ["HTTPAgent", "IKick", "IKickProvider", "IStatHat", "IStatHatProvider"]
 
 
-class IStatHat(Interface):
+class IStatHat(Protocol):
     """
     Something that counts and measures: a client, a service, a fake.
 
-    Nothing is raised synchronously out of these methods, whatever is passed to them.
+    These methods never raise, whatever their arguments are.
     """
 
     def count(
+        self,
         stat: str,
         count: Amount = 1,
         *,
@@ -37,12 +43,55 @@ class IStatHat(Interface):
         :param stat: the counter's name.
         :param count: how much to add.
         :param t: when it happened: Unix seconds or an aware datetime; now by default.
-        :param ignore_errors: whether to swallow a failure; ``None`` is as the provider
-            was made.
-        :returns: a new Deferred, which fires with ``True`` when the point was taken
-            and ``False`` when a failure was swallowed, and fails with that failure
-            when it is not to be swallowed. Cancelling it makes it fail with
+        :param ignore_errors: whether to swallow a failure; ``None`` means the setting
+            of the provider.
+        :returns: a new Deferred, which fires with ``True`` when the point was accepted,
+            and with ``False`` when a failure was swallowed; else it fails with that
+            failure. Cancelling it makes it fail with
             :class:`~twisted.internet.defer.CancelledError`.
+        """
+        ...
+
+    def value(
+        self,
+        stat: str,
+        value: Amount,
+        *,
+        t: Time | None = None,
+        ignore_errors: bool | None = None,
+    ) -> Deferred[bool]:
+        """
+        Measure a value; otherwise like :meth:`count`.
+        """
+        ...
+
+    def tick(
+        self,
+        stat: str,
+        *,
+        t: Time | None = None,
+        ignore_errors: bool | None = None,
+    ) -> Deferred[bool]:
+        """
+        Count by one: ``count(stat, 1)``.
+        """
+        ...
+
+
+class IStatHatProvider(Interface):
+    """
+    :class:`IStatHat` for ``implementer``, ``providedBy`` and ``verifyObject``.
+    """
+
+    def count(
+        stat: str,
+        count: Amount = 1,
+        *,
+        t: Time | None = None,
+        ignore_errors: bool | None = None,
+    ) -> Deferred[bool]:
+        """
+        See :meth:`IStatHat.count`.
         """
 
     def value(
@@ -53,7 +102,7 @@ class IStatHat(Interface):
         ignore_errors: bool | None = None,
     ) -> Deferred[bool]:
         """
-        Measure a value; otherwise as :meth:`count`.
+        See :meth:`IStatHat.value`.
         """
 
     def tick(
@@ -63,22 +112,53 @@ class IStatHat(Interface):
         ignore_errors: bool | None = None,
     ) -> Deferred[bool]:
         """
-        Count by one: ``count(stat, 1)``.
+        See :meth:`IStatHat.tick`.
         """
 
 
-class IKick(Interface):
+class IKick(Protocol):
     """
     Something that registers events along axes, as a Metrica does.
     """
 
-    def kick(value: Amount = 1, date: Any = None, **axes: Any) -> Deferred[Any]:
+    def kick(self, value: Amount = 1, date: Any = None, **axes: Any) -> Deferred[Any]:
         """
         Register one event.
 
         :param value: its weight.
         :param date: when it happened, a datetime; now by default.
-        :param axes: the choice on each axis; one left out is not known.
-        :returns: a new Deferred, which fires when the event is in the store and fails
-            when it could not be put there.
+        :param axes: the choice on each axis; an axis that is left out is unknown.
+        :returns: a new Deferred, which fires when the event is in the store, and fails
+            if it could not be stored.
         """
+        ...
+
+
+class IKickProvider(Interface):
+    """
+    :class:`IKick` for ``implementer``, ``providedBy`` and ``verifyObject``.
+    """
+
+    def kick(value: Amount = 1, date: Any = None, **axes: Any) -> Deferred[Any]:
+        """
+        See :meth:`IKick.kick`.
+        """
+
+
+class HTTPAgent(Protocol):
+    """
+    The methods of :class:`twisted.web.iweb.IAgent`, which all agents of Twisted and
+    treq have.
+    """
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+    ) -> Deferred[IResponse]:
+        """
+        See :meth:`twisted.web.iweb.IAgent.request`.
+        """
+        ...

@@ -1,7 +1,7 @@
 """
 Fakes for the test suites of programs that count.
 
-Neither needs a network or a running reactor, so that
+They need no network and no running reactor, so
 :meth:`~twisted.trial.unittest.SynchronousTestCase.successResultOf` works at once.
 """
 
@@ -24,12 +24,13 @@ from twisted.web.server import Request
 from zope.interface import implementer
 
 from txstathat.client.bound import Stat
+from txstathat.client.wrappable import Wrappable
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.stats import Total
 from txstathat.collector.auth.throttle import KeyThrottle
-from txstathat.collector.ingest.parse import Batch
+from txstathat.collector.ingest.parse import PostedBatch
 from txstathat.collector.ingest.resource import IngestResource
-from txstathat.interfaces import IStatHat
+from txstathat.interfaces import HTTPAgent, IStatHatProvider
 from txstathat.points.model import (
     Amount,
     Count,
@@ -39,27 +40,32 @@ from txstathat.points.model import (
     as_point,
     as_point_list,
     expand_point,
+    shown,
 )
 from txstathat.stores import open_store
 
 __all__ = ["FakeStatHat", "MemoryStatHat", "ReceivedRequest"]
 
 
-@implementer(IStatHat)
-class MemoryStatHat:
+@implementer(IStatHatProvider)
+class MemoryStatHat(Wrappable):
     """
-    Remembers what was counted and measured.
+    Records what a program counts and measures.
 
-    Points are checked as the real client checks them.
+    It checks points like the real client. By default it is strict: a bad point makes
+    the Deferred fail, and if the program does not handle that, trial fails the test.
 
-    :param ignore_errors: whether bad points are swallowed, as for
+    :param ignore_errors: whether bad points are swallowed, as by a
         :class:`~txstathat.client.txStatHat`.
-    :ivar points: every point, in order; one of ``PREFIX~A,B`` is two.
+    :ivar points: all points, in order; a name ``PREFIX~A,B`` makes two points.
     """
 
-    def __init__(self, ignore_errors: bool = True) -> None:
+    def __init__(self, ignore_errors: bool = False) -> None:
         self._ignore_errors = ignore_errors
         self.points: list[Point] = []
+
+    def __repr__(self) -> str:
+        return f"<MemoryStatHat with {len(self.points)} points>"
 
     @property
     def counts(self) -> dict[str, Amount]:
@@ -75,7 +81,7 @@ class MemoryStatHat:
     @property
     def values(self) -> dict[str, list[Amount]]:
         """
-        What was measured of each value, in order.
+        The measurements of each value, in order.
         """
         values: dict[str, list[Amount]] = {}
         for point in self.points:
@@ -94,7 +100,7 @@ class MemoryStatHat:
         """
         See :meth:`~txstathat.interfaces.IStatHat.count`; the Deferred has fired.
         """
-        return self._remember([Count(stat, count, t)], ignore_errors)
+        return self._record([Count(stat, count, t)], ignore_errors)
 
     def value(
         self,
@@ -107,7 +113,7 @@ class MemoryStatHat:
         """
         See :meth:`~txstathat.interfaces.IStatHat.value`; the Deferred has fired.
         """
-        return self._remember([Value(stat, value, t)], ignore_errors)
+        return self._record([Value(stat, value, t)], ignore_errors)
 
     def tick(
         self,
@@ -119,7 +125,7 @@ class MemoryStatHat:
         """
         See :meth:`~txstathat.interfaces.IStatHat.tick`; the Deferred has fired.
         """
-        return self._remember([Count(stat, 1, t)], ignore_errors)
+        return self._record([Count(stat, 1, t)], ignore_errors)
 
     def post(
         self, points: Iterable[Point], *, ignore_errors: bool | None = None
@@ -127,7 +133,7 @@ class MemoryStatHat:
         """
         See :meth:`txstathat.client.txStatHat.post`; the Deferred has fired.
         """
-        return self._remember(points, ignore_errors)
+        return self._record(points, ignore_errors)
 
     def stat(self, stat: str) -> Stat:
         """
@@ -143,7 +149,7 @@ class MemoryStatHat:
         """
         return succeed(None)
 
-    def _remember(
+    def _record(
         self, points: Iterable[Point], ignore_errors: bool | None
     ) -> Deferred[bool]:
         try:
@@ -180,19 +186,19 @@ class ReceivedRequest:
     body: bytes = field(repr=False)
 
 
+@implementer(IAgent)
 class FakeStatHat:
     """
-    A StatHat in memory: the collector's own front door behind an agent.
+    A StatHat in memory: the collector's own code behind an agent.
 
-    ``txStatHat('key', agent=fake.agent)`` talks to it through the real transport.
+    ``txStatHat('key', agent=fake)`` talks to it through the real client.
 
-    :param allow: says of an API (``'ez'`` or ``'classic'``) and a key whether its
-        points are taken; by default all are.
-    :ivar agent: what to pass to a client as ``agent``.
-    :ivar resource: what to serve, for a program that is tested over a real socket:
+    :param allow: called with the API (``'ez'`` or ``'classic'``) and the key of a
+        request; returns whether the key is valid. By default all keys are.
+    :ivar resource: a resource to serve, for tests over real sockets:
         ``reactor.listenTCP(0, Site(fake.resource))``.
     :ivar points: the points that were accepted, in order.
-    :ivar requests: every request that arrived, in order.
+    :ivar requests: all requests to the agent, in order.
     """
 
     def __init__(
@@ -204,17 +210,37 @@ class FakeStatHat:
         weakref.finalize(self, store.close)
         self._archive = Archive(store)
         throttle = KeyThrottle(clock, max_wrong=float("inf"))
-        self.resource = IngestResource(self._keep, _AnyStat(allow), throttle)
+        self.resource = IngestResource(self._accept, _AnyStat(allow), throttle)
         self._real = RequestTraversalAgent(self.resource)
-        self._troubles: deque[IAgent] = deque()
+        self._troubles: deque[_Trouble] = deque()
         self.points: list[Point] = []
         self.requests: list[ReceivedRequest] = []
-        self.agent: IAgent = _FakeAgent(self)
+
+    def __repr__(self) -> str:
+        return (
+            f"<FakeStatHat with {len(self.points)} points "
+            f"of {len(self.requests)} requests>"
+        )
 
     @property
-    def totals(self) -> dict[str, Total]:
+    def agent(self) -> HTTPAgent:
         """
-        What was accepted, summed by stat.
+        The agent to pass to a client: this object.
+        """
+        return self
+
+    @property
+    def totals(self) -> dict[str, int | float]:
+        """
+        The sum of the accepted points of each stat: of a counter what it counted, of a
+        value the sum of its measurements.
+        """
+        return {name: total.sum for name, total in self.summaries.items()}
+
+    @property
+    def summaries(self) -> dict[str, Total]:
+        """
+        Of each stat the kind, the number of accepted points and their sum.
         """
         totals: dict[str, Total] = _now(Deferred.fromCoroutine(self._archive.totals()))
         return totals
@@ -228,26 +254,38 @@ class FakeStatHat:
         times: int = 1,
     ) -> None:
         """
-        Answer the next requests so; their points are not taken.
+        Give the next requests this answer; their points are not accepted.
 
         :param status: the HTTP status.
         :param body: the whole body.
         :param headers: the headers of the answer.
-        :param times: how many requests; what was scripted before comes first.
+        :param times: how many requests. Troubles happen in the order of their script.
         """
         content = body.encode("utf-8") if isinstance(body, str) else body
         canned = RequestTraversalAgent(_Canned(status, content, headers or {}))
-        self._script(canned, times)
+        self._script(f"answer({status})", canned, times)
 
-    def fail(self, exception: Exception, *, times: int = 1) -> None:
+    def fail(self, exception: Exception | type[Exception], *, times: int = 1) -> None:
         """
-        Let the next requests fail, as a network does.
+        Let the next requests fail, like a network does.
 
-        :param exception: what they fail with, such as
+        :param exception: the exception, or its class, such as
             :class:`twisted.internet.error.ConnectionRefusedError`.
         :param times: how many requests.
+        :raises TypeError: if it is neither.
         """
-        self._script(_Broken(lambda: fail(exception)), times)
+        is_class = isinstance(exception, type) and issubclass(exception, Exception)
+        if not (is_class or isinstance(exception, Exception)):
+            raise TypeError(
+                "pass an exception or its class, such as ConnectionRefusedError, "
+                f"not {shown(exception)}"
+            )
+
+        def broken() -> Deferred[IResponse]:
+            return fail(exception() if isinstance(exception, type) else exception)
+
+        name = getattr(exception, "__name__", type(exception).__name__)
+        self._script(f"fail({name})", _Broken(broken), times)
 
     def hang(self, *, times: int = 1) -> None:
         """
@@ -256,26 +294,70 @@ class FakeStatHat:
 
         :param times: how many requests.
         """
-        self._script(_Broken(Deferred), times)
+        self._script("hang()", _Broken(Deferred), times)
 
-    def _keep(self, batch: Batch) -> Deferred[bool]:
-        def kept(new: bool) -> bool:
+    def verify(self) -> None:
+        """
+        Check that all scripted troubles have happened: call it at the end of a test.
+
+        :raises AssertionError: if one has not; it names them.
+        """
+        left = [trouble.name for trouble in self._troubles]
+        if left:
+            raise AssertionError(
+                f"scripted but not used, since too few requests came: {', '.join(left)}"
+            )
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+    ) -> Deferred[IResponse]:
+        """
+        See :meth:`twisted.web.iweb.IAgent.request`.
+        """
+        body = _Consumer()
+        if bodyProducer is not None:
+            bodyProducer.startProducing(body)
+        path = "/" + uri.decode("ascii").split("?")[0].split("/", 3)[-1]
+        copied = (headers or Headers()).copy()
+        self.requests.append(
+            ReceivedRequest(method.decode("ascii"), path, copied, body.content)
+        )
+        agent = self._troubles.popleft().agent if self._troubles else self._real
+        replied: Deferred[IResponse] = agent.request(method, uri, headers, bodyProducer)
+        return replied
+
+    def _accept(self, batch: PostedBatch) -> Deferred[bool]:
+        def accepted(new: bool) -> bool:
             if new:
                 self.points += map(as_point, batch.points)
             return new
 
-        return self._archive.keep(batch).addCallback(kept)
+        return self._archive.add(batch).addCallback(accepted)
 
-    def _script(self, agent: IAgent, times: int) -> None:
-        self._troubles.extend([agent] * times)
+    def _script(self, name: str, agent: HTTPAgent, times: int) -> None:
+        self._troubles.extend([_Trouble(name, agent)] * times)
 
-    def _next(self) -> IAgent:
-        return self._troubles.popleft() if self._troubles else self._real
+
+@dataclass(frozen=True, slots=True)
+class _Trouble:
+    """
+    What happens to one request.
+
+    :ivar name: the call that scripted it.
+    :ivar agent: handles the request.
+    """
+
+    name: str
+    agent: HTTPAgent
 
 
 class _AnyStat:
     """
-    Says of any text that it is the key of the stat of that name.
+    A checker of keys for which each text is the key of the stat with that name.
     """
 
     def __init__(self, allow: Callable[[str, str], bool]) -> None:
@@ -290,7 +372,7 @@ class _AnyStat:
 
 def _now(fired: Deferred[Any]) -> Any:
     """
-    What a Deferred has fired with: a store in memory waits for nothing.
+    The result of a Deferred that has fired: a store in memory never waits.
     """
     results: list[Any] = []
     fired.addCallback(results.append)
@@ -298,39 +380,9 @@ def _now(fired: Deferred[Any]) -> Any:
     return result
 
 
-@implementer(IAgent)
-class _FakeAgent:
-    def __init__(self, fake: FakeStatHat) -> None:
-        self._fake = fake
-
-    def request(
-        self,
-        method: bytes,
-        uri: bytes,
-        headers: Headers | None = None,
-        bodyProducer: IBodyProducer | None = None,
-    ) -> Deferred[IResponse]:
-        body = _Consumer()
-        if bodyProducer is not None:
-            bodyProducer.startProducing(body)
-        path = "/" + uri.decode("ascii").split("?")[0].split("/", 3)[-1]
-        self._fake.requests.append(
-            ReceivedRequest(
-                method.decode("ascii"),
-                path,
-                (headers or Headers()).copy(),
-                body.content,
-            )
-        )
-        replied: Deferred[IResponse] = self._fake._next().request(
-            method, uri, headers, bodyProducer
-        )
-        return replied
-
-
 class _Consumer:
     """
-    Takes a body that is written at once, as the client's are.
+    Receives a body that is written at once, like those of the client.
     """
 
     content = b""

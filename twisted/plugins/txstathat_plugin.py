@@ -1,5 +1,5 @@
 """
-Makes the collector available to the ``twist`` command.
+Adds ``twist stathat``, which runs the collector.
 """
 
 from twisted.application.service import ServiceMaker
@@ -7,6 +7,6 @@ from twisted.application.service import ServiceMaker
 stathat = ServiceMaker(
     "stathat",
     "txstathat.collector.tap",
-    "Run a StatHat of your own: a collector of points.",
+    "A StatHat server of your own: receives, stores and serves points.",
     "stathat",
 )

@@ -79,6 +79,7 @@ def fragment(table: Table, path: str, refresh: float) -> Tag:
         _controls(table, path, id),
         _trail(table, path),
         _total(table),
+        _note(table),
         tags.div(
             class_="txstathat-picture",
             role="img",
@@ -159,6 +160,21 @@ def _total(table: Table) -> Tag:
     if table.total is not None:
         line("Total ", tags.strong(number(table.total)))
     return line
+
+
+def _note(table: Table) -> Tag:
+    line = tags.p(class_="txstathat-note")
+    if not table.expired:
+        return line
+    units = f"{table.expired}s"
+    text = table.stored_from_text
+    if text is None:
+        return line(f"The {units} of this time have expired and are not shown.")
+    return line(
+        f"{units.capitalize()} are stored from ",
+        tags.time(text, datetime=text),
+        " on. Earlier ones have expired and are not shown.",
+    )
 
 
 def _numbers(table: Table, path: str) -> Tag:

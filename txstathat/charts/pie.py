@@ -79,7 +79,8 @@ class PieChart(MetricaChart):
         axis = query.one_of("axis", list(metrica.axes), self._axis)
         allowed = [word for word in measures(metrica) if word != "average"]
         measure = query.one_of("measure", allowed, allowed[0])
-        selection: Any = metrica.values().timespan(**query.timespan())
+        span = query.timespan()
+        selection: Any = metrica.values().timespan(**span)
         selection = selection.filter(**query.filters(metrica))
         if measure == "count":
             parts = await selection.iterate_counts(axis)
@@ -87,12 +88,14 @@ class PieChart(MetricaChart):
         else:
             parts = await selection.iterate(axis)
             total = await selection.total()
+        expired = [*span][-1] if not total and await selection.expired() else ""
         return Table(
             "pie",
             self.title,
             [axis, measure],
             _slices(parts, total),
-            total=total,
+            total=None if expired else total,
+            expired=expired,
             zone=metrica.tz,
             choices=[
                 self.axis_choice(axis, none=False),

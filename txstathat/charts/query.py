@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from txstathat.charts.old_query import translate_query
 from txstathat.metrica import AveragedMetrica, HierarchicalAxis, Metrica
 from txstathat.metrica.calendar import SCALES
 
@@ -70,7 +71,8 @@ class TimeRange:
 class Query:
     """
     The query parameters of a request for a chart. Its methods raise :class:`BadQuery`
-    for a parameter with a bad value.
+    for a parameter with a bad value. The parameters of staste's charts are understood:
+    see :func:`~txstathat.charts.old_query.translate_query`.
 
     :param args: the parameters, in the form of :attr:`.Request.args`.
     :raises BadQuery: if they are not UTF-8.
@@ -78,12 +80,13 @@ class Query:
 
     def __init__(self, args: Mapping[bytes, Sequence[bytes]]) -> None:
         try:
-            self._args = {
+            decoded = {
                 name.decode("utf-8"): [value.decode("utf-8") for value in values]
                 for name, values in args.items()
             }
         except UnicodeDecodeError:
             raise BadQuery("the query is not in UTF-8") from None
+        self._args = translate_query(decoded)
 
     def check_names(self, known: Sequence[str]) -> None:
         """

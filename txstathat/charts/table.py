@@ -7,11 +7,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeAlias
 
-__all__ = ["Choice", "Number", "Table"]
+from txstathat.points.spreadsheet import safe_cell
+
+__all__ = ["Choice", "Number", "Table", "gaps"]
 
 Number: TypeAlias = int | float | None
 
@@ -38,7 +41,8 @@ class Table:
     """
     Rows of numbers, each with a label, and how to draw them.
 
-    :ivar kind: ``pie``, ``bars``, ``lines`` or ``panels``.
+    :ivar kind: ``pie``, ``bars``, ``lines``, ``pair`` (two lines, each with an axis of
+        its own) or ``panels``.
     :ivar title: the heading.
     :ivar columns: the heading of the labels, then that of each number.
     :ivar rows: labels with their numbers. A label is a text, or the beginning of a time
@@ -50,6 +54,9 @@ class Table:
     :ivar trail: texts and queries of the coarser timespans.
     :ivar choices: the controls.
     :ivar hidden: the other parameters of the query, which the controls preserve.
+    :ivar expired: the scale of the detail that has expired, so that it is not shown;
+        empty if none has.
+    :ivar stored_from: from when on all detail is stored; ``None`` if that is never.
     """
 
     kind: str
@@ -63,6 +70,8 @@ class Table:
     trail: list[tuple[str, str]] = field(default_factory=list)
     choices: list[Choice] = field(default_factory=list)
     hidden: list[tuple[str, str]] = field(default_factory=list)
+    expired: str = ""
+    stored_from: datetime | None = None
 
     def label(self, row: int) -> str:
         """
@@ -72,11 +81,15 @@ class Table:
         :param row: the index of the row.
         """
         label = self.rows[row][0]
-        if isinstance(label, str):
-            return label
-        if self.scale in ("hour", "minute"):
-            return label.isoformat(timespec="minutes")
-        return label.date().isoformat()[: {"year": 4, "month": 7}.get(str(self.scale))]
+        return label if isinstance(label, str) else _time_text(label, self.scale)
+
+    @property
+    def stored_from_text(self) -> str | None:
+        """
+        ``stored_from`` as text; see :meth:`label`.
+        """
+        stored = self.stored_from
+        return None if stored is None else _time_text(stored, self.expired)
 
     def as_json(self) -> bytes:
         """
@@ -93,6 +106,9 @@ class Table:
         }
         if self.links:
             fields["links"] = self.links
+        if self.expired:
+            fields["expired"] = self.expired
+            fields["stored_from"] = self.stored_from_text
         return json.dumps(fields, allow_nan=False).encode("ascii")
 
     def as_csv(self) -> bytes:
@@ -101,12 +117,28 @@ class Table:
         """
         text = io.StringIO()
         writer = csv.writer(text)
-        writer.writerow([_cell(column) for column in self.columns])
+        writer.writerow([safe_cell(column) for column in self.columns])
         for n, (_, numbers) in enumerate(self.rows):
-            writer.writerow([_cell(self.label(n)), *numbers])
+            writer.writerow([safe_cell(self.label(n)), *numbers])
         return text.getvalue().encode("utf-8", "backslashreplace")
 
 
-def _cell(text: str) -> str:
-    # A spreadsheet would run this as a formula; an apostrophe makes it text.
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+def _time_text(begin: datetime, scale: str | None) -> str:
+    if scale in ("hour", "minute"):
+        return begin.isoformat(timespec="minutes")
+    return begin.date().isoformat()[: {"year": 4, "month": 7}.get(str(scale))]
+
+
+def gaps(scale: str, series: Sequence[tuple[datetime, Any]]) -> dict[str, Any]:
+    """
+    The fields of a table that say which detail has expired.
+
+    :param scale: the scale of the time buckets.
+    :param series: the beginnings of time buckets, each with a number; ``None`` for
+        expired detail.
+    """
+    lost = [n for n, (_, number) in enumerate(series) if number is None]
+    if not lost:
+        return {}
+    stored = series[lost[-1] + 1 :]
+    return {"expired": scale, "stored_from": stored[0][0] if stored else None}

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from txstathat.charts.metrica_chart import MetricaChart
 from txstathat.charts.query import BadQuery, Query, measures
-from txstathat.charts.table import Table
+from txstathat.charts.table import Table, gaps
 from txstathat.metrica.calendar import SCALES
 
 __all__ = ["TimelineChart"]
@@ -47,7 +47,13 @@ class TimelineChart(MetricaChart):
                 f"only by {', '.join(metrica.scales)}"
             )
         rows = await _bars(selection, span, scale, measure)
+        known = rows
+        if measure == "average":
+            # An average is None too where nothing happened.
+            known = await _bars(selection, span, scale, "count")
         total = await getattr(selection, measure)()
+        if not total and await selection.expired():
+            total = None
         rest = query.pairs("format", *SCALES)
         return Table(
             "bars",
@@ -64,6 +70,7 @@ class TimelineChart(MetricaChart):
                 *query.pairs("format", "measure", *SCALES),
                 *((word, str(number)) for word, number in span.items()),
             ],
+            **gaps(scale, known),
         )
 
 

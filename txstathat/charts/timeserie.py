@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from txstathat.charts.metrica_chart import MetricaChart
 from txstathat.charts.pie import OTHER, choice_text, rounded
 from txstathat.charts.query import Query, TimeRange, measures
-from txstathat.charts.table import Choice, Number, Table
+from txstathat.charts.table import Choice, Number, Table, gaps
 from txstathat.points.exact import add_up
 
 __all__ = ["MAX_LINES", "MAX_RANKED", "TimeserieChart", "latest_choices"]
@@ -92,6 +92,10 @@ class TimeserieChart(MetricaChart):
         selection: Any = metrica.values().filter(**query.filters(metrica))
 
         totals = await _series(selection, time_range, measure)
+        known = totals
+        if measure == "average":
+            # An average is None too where nothing happened.
+            known = await _series(selection, time_range, "count")
         lines: dict[str, list[Number]] = {}
         if axis:
             lines = await _lines(selection, axis, time_range, measure, totals)
@@ -104,11 +108,12 @@ class TimeserieChart(MetricaChart):
             _rows([begin for begin, _ in totals], list(lines.values())),
             total=None
             if measure == "average"
-            else rounded(add_up(n for _, n in totals)),
+            else rounded(add_up(n for _, n in totals if n is not None)),
             scale=time_range.scale,
             zone=metrica.tz,
             choices=self._choices(axis, time_range, measure, with_total),
             hidden=query.pairs("format", *self.parameters),
+            **gaps(time_range.scale, known),
         )
 
     def _choices(
@@ -153,7 +158,9 @@ async def _lines(
     if measure != "average":
         # Averages of the rest cannot be had by subtracting; sums can.
         rest = [
-            rounded(add_up([n, *(-numbers[at] for _, numbers in shown)]))
+            None
+            if n is None
+            else rounded(add_up([n, *(-(numbers[at] or 0) for _, numbers in shown)]))
             for at, (_, n) in enumerate(totals)
         ]
         if any(rest):

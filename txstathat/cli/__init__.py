@@ -12,7 +12,7 @@ __all__ = ["main"]
 
 def main() -> None:
     """
-    Run ``txstathat``; without its libraries, say how to get them.
+    Run ``txstathat``. If a library is missing, say how to install it.
     """
     if sys.stdout is not None:
         sys.stdout = cast(TextIO, Output(sys.stdout))
@@ -28,5 +28,5 @@ def main() -> None:
             "install it with: pip install 'txStatHat[cli]'"
         )
     except KeyboardInterrupt:
-        # While the libraries are read; later each command sees to it.
+        # Ctrl-C during imports. Later each command handles it.
         sys.exit(130)

@@ -1,5 +1,5 @@
 """
-All commands, under one name.
+The command ``txstathat`` and its subcommands.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from txstathat import __version__
 
 __all__ = ["txstathat"]
 
-#: The commands as the help shows them, and where each is: only the command that is
-#: used is imported, since a shell waits for it.
+#: The sections of the help, and the module of each command. Only the module of the
+#: command that runs is imported, so that it starts fast.
 _SECTIONS = {
     "Begin": {
         "serve": "server.serve:serve",
@@ -38,14 +38,15 @@ _SECTIONS = {
         "delete": "read.stats:delete",
     },
     "Your own server": {
-        "keys": "server.serve:keys",
-        "stats": "server.serve:stats",
+        "keys": "server.manage:keys",
+        "stats": "server.manage:stats",
         "backup": "server.backup:backup",
+        "restore": "server.restore:restore",
         "export": "server.export:export",
     },
     "Telemetry": {"migas": "migas:migas"},
 }
-_PLACES = {name: at for section in _SECTIONS.values() for name, at in section.items()}
+_MODULES = {name: at for section in _SECTIONS.values() for name, at in section.items()}
 
 
 class _Sections(click.Group):
@@ -57,19 +58,19 @@ class _Sections(click.Group):
         """
         The names of all commands.
         """
-        return [*_PLACES]
+        return [*_MODULES]
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         """
         A command by its name.
         """
-        if name not in _PLACES:
+        if name not in _MODULES:
             return None
-        module, _, attribute = _PLACES[name].partition(":")
+        module, _, attribute = _MODULES[name].partition(":")
         try:
             found = import_module(f"txstathat.cli.{module}")
         except KeyboardInterrupt:
-            # click would say that it is aborted, with another status.
+            # click would print "Aborted", and exit with another status.
             sys.exit(130)
         command: click.Command = getattr(found, attribute)
         return command
@@ -80,7 +81,7 @@ class _Sections(click.Group):
         """
         Write the list of commands.
         """
-        longest = max(map(len, _PLACES))
+        longest = max(map(len, _MODULES))
         width = formatter.width - longest - 6
         for title, names in _SECTIONS.items():
             rows = []

@@ -1,5 +1,5 @@
 """
-Which step of an exchange failed, and what to do about it.
+Find out which step of an exchange failed, and what to do about it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from txstathat.client.outcome import NO_ANSWER, is_key_message
 from txstathat.client.stathat import txStatHat
 from txstathat.errors import InvalidPoint, StatHatAPIError
 from txstathat.export.client import StatHatExport
-from txstathat.http.connections import HandshakeFailed
+from txstathat.http.tracking import HandshakeFailed
 from txstathat.printable import printable
 
 __all__ = [
@@ -35,24 +35,24 @@ __all__ = [
 #: The steps of an exchange, in order.
 STEPS = ("point", "look-up", "connection", "TLS", "answer", "key")
 
-#: What became of StatHat.com.
+#: The message about StatHat.com.
 CLOSED = (
     "StatHat.com appears to have closed in April 2026. Run a server of your own: "
     "txstathat serve"
 )
 
-#: What a single point is posted to; a URL that has it already names no server.
+#: Paths of StatHat's API. The URL of a server must not end in one of them.
 _API_PATHS = ("/ez", "/c", "/v")
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
     """
-    What an exchange failed at.
+    The step at which an exchange failed.
 
     :ivar step: one of :data:`STEPS`.
-    :ivar problem: what happened.
-    :ivar advice: what to do.
+    :ivar problem: what went wrong.
+    :ivar advice: what to do about it.
     """
 
     step: str
@@ -66,7 +66,7 @@ _ADVICE = {
     "TLS": "The server needs a valid certificate for this host name. For a certificate "
     "authority of your own set SSL_CERT_FILE to its certificate.",
     "key": "Check that the key is one of this server's, whole and without spaces.",
-    "answer": "Try again later. If it stays so, check the URL.",
+    "answer": "Try again later. If it fails again, check the URL.",
 }
 
 
@@ -80,9 +80,9 @@ def is_stathat_com(url: str) -> bool:
 
 def diagnose(error: BaseException, url: str) -> Diagnosis:
     """
-    Say which step failed.
+    Find the step that failed.
 
-    :param error: what a call of a client failed with.
+    :param error: the failure of a client's call.
     :param url: the server's URL.
     """
     if isinstance(error, InvalidPoint):
@@ -99,9 +99,9 @@ def diagnose(error: BaseException, url: str) -> Diagnosis:
 
 def show_failure(error: BaseException, url: str) -> None:
     """
-    Say on standard error which step failed, and what to do.
+    Print the step that failed, and what to do, on standard error.
 
-    :param error: what a call of a client failed with.
+    :param error: the failure of a client's call.
     :param url: the server's URL.
     """
     found = diagnose(error, url)
@@ -116,12 +116,12 @@ def run_client(
     plain: tuple[type[Exception], ...] = (),
 ) -> NoReturn:
     """
-    Do something with a client, say what failed, and leave.
+    Do something with a client, print a failure, and exit.
 
-    :param client: is closed in the end.
+    :param client: the client, which is closed at the end.
     :param url: the server's URL.
-    :param work: what to do.
-    :param plain: failures whose own words say all.
+    :param work: does it.
+    :param plain: the failures that need no diagnosis: only their text is printed.
     """
 
     async def command(reactor: Any) -> int:
@@ -165,7 +165,7 @@ def _diagnose_answer(error: StatHatAPIError, url: str) -> Diagnosis:
 
 def _api_path(url: str) -> str:
     """
-    The path of the API with which a URL ends by mistake; empty if it does not.
+    The API path at the end of a server's URL, a mistake; else an empty text.
     """
     path = urlsplit(url).path.rstrip("/")
     return next((end for end in _API_PATHS if path.endswith(end)), "")
@@ -173,7 +173,7 @@ def _api_path(url: str) -> str:
 
 def _page_advice(status: int) -> str:
     """
-    What to do about an answer that is not StatHat's.
+    The advice about an answer that no StatHat server gives.
     """
     if 300 <= status < 400:
         return "The server redirects. Use the URL to which it redirects."

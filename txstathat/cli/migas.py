@@ -1,5 +1,5 @@
 """
-``txstathat migas``: questions to a migas server, and breadcrumbs for it.
+``txstathat migas``: query a migas server, or send breadcrumbs to it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ endpoint_option = click.option(
     default=ENDPOINT,
     show_default=True,
     metavar="URL",
-    help="The server (or TXSTATHAT_MIGAS_ENDPOINT).",
+    help="The server's URL (or TXSTATHAT_MIGAS_ENDPOINT).",
 )
 project_argument = click.argument("project", metavar="OWNER/REPO")
 
@@ -82,12 +82,12 @@ def check(project: str, version: str, endpoint: str) -> None:
 @click.option(
     "--user-type",
     type=click.Choice(CHOICES["user_type"]),
-    help="Exclude developers and tests from the count.",
+    help="Leave developers and automatic runs out of the count.",
 )
 @endpoint_option
 def add(project: str, version: str, endpoint: str, **fields: Any) -> None:
     """
-    Send one breadcrumb: VERSION of a project is used.
+    Send one breadcrumb: somebody uses VERSION of a project.
     """
     _call(
         endpoint,
@@ -99,7 +99,7 @@ def add(project: str, version: str, endpoint: str, **fields: Any) -> None:
 @endpoint_option
 def config(endpoint: str) -> None:
     """
-    Print what a breadcrumb from here would contain, and why.
+    Print the content of a breadcrumb from this machine, and why.
     """
     _make_client(endpoint).print_config()
 
@@ -110,8 +110,8 @@ def forget(endpoint: str) -> None:
     """
     Remove the file with your user id.
     """
-    gone = _make_client(endpoint).clear_user_id()
-    click.echo("The user id is gone." if gone else "There was no user id to remove.")
+    removed = _make_client(endpoint).clear_user_id()
+    click.echo("Removed the user id." if removed else "There was no user id to remove.")
 
 
 def _make_client(endpoint: str) -> MigasClient:

@@ -29,7 +29,7 @@ class _Amount(click.ParamType):  # type: ignore[type-arg]
     def convert(self, value: Any, param: Any, ctx: Any) -> int | Decimal:
         try:
             amount = parse_amount(str(value), "amount")
-            # What was typed, not the nearest float.
+            # The exact number, not the nearest float.
             return amount if isinstance(amount, int) else Decimal(value)
         except InvalidPoint as error:
             self.fail(error.problem, param, ctx)
@@ -101,7 +101,7 @@ def add_options(
     command: Callable[..., None], options: list[Callable[..., Any]]
 ) -> Callable[..., None]:
     """
-    Add options to a command, in the order in which its help shows them.
+    Add options to a command, in the order of its help.
     """
     for option in reversed(options):
         command = option(command)

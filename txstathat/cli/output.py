@@ -1,5 +1,5 @@
 """
-How commands show what they found: tables for eyes, JSON and CSV for programs.
+Print results: tables for people, JSON and CSV for programs.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from txstathat.points.spreadsheet import safe_cell
 from txstathat.printable import printable
 
 __all__ = [
@@ -25,14 +26,14 @@ __all__ = [
     "json_text",
     "lines_text",
     "number_text",
-    "points_were",
+    "points_text",
     "progress_bar",
     "show_rows",
     "size_text",
     "sparkline",
 ]
 
-#: How many characters a sparkline has at most.
+#: The most characters of a sparkline.
 SPARK_WIDTH = 60
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -51,23 +52,25 @@ def json_text(thing: object) -> str:
 
 def number_text(number: float | None) -> str:
     """
-    A number for eyes: whole ones whole, others with six digits; none is empty.
+    A number for people: an int with all digits, a float with six; empty for ``None``.
     """
     if number is None:
         return ""
     return f"{number:,}" if isinstance(number, int) else f"{number:,.6g}"
 
 
-def points_were(number: int) -> str:
+def points_text(number: int) -> str:
     """
-    What a sentence about so many points begins with, such as ``'1 point was'``.
+    The subject and verb of a sentence, such as ``'1 point was'``.
+
+    :param number: the number of points.
     """
     return "1 point was" if number == 1 else f"{number:,} points were"
 
 
 def size_text(size: int) -> str:
     """
-    A number of bytes for eyes, such as ``'1.7 MB'``.
+    A number of bytes for people, such as ``'1.7 MB'``.
     """
     if size < 1_000:
         return f"{size} bytes"
@@ -80,23 +83,24 @@ def size_text(size: int) -> str:
 
 def lines_text(first: int, last: int) -> str:
     """
-    Some lines of a file, such as ``'lines 2 to 5'`` or ``'line 2'``.
+    A range of lines, such as ``'lines 2 to 5'`` or ``'line 2'``.
     """
     return f"line {first}" if first == last else f"lines {first} to {last}"
 
 
 def format_options(command: Callable[..., None]) -> Callable[..., None]:
     """
-    Add the options that say how to show: they make the argument ``output``.
+    Add the options ``--csv`` and ``--json``. The command gets the argument ``output``:
+    ``'csv'``, ``'json'``, or ``None`` for a table.
     """
     names = ("csv", "json")
 
     @wraps(command)
     def with_output(**options: Any) -> None:
-        wanted = [name for name in names if options.pop(name)]
-        if len(wanted) > 1:
+        formats = [name for name in names if options.pop(name)]
+        if len(formats) > 1:
             raise click.UsageError("--csv or --json, not both")
-        command(output=wanted[0] if wanted else None, **options)
+        command(output=formats[0] if formats else None, **options)
 
     for name in names:
         option = click.option(f"--{name}", is_flag=True, help=f"Print {name.upper()}.")
@@ -117,11 +121,11 @@ def show_rows(
     Print rows.
 
     :param output: ``'json'``, ``'csv'``, or ``None`` for a table.
-    :param columns: what the columns are called.
+    :param columns: the names of the columns.
     :param rows: one value for each column; ``None`` is an empty cell.
-    :param as_json: what to print as JSON instead of a list of objects.
-    :param as_table: what to put in the table instead of the rows.
-    :param none: what to say instead of a table without rows.
+    :param as_json: printed as JSON instead of a list of objects.
+    :param as_table: the table's rows, if they differ from the others.
+    :param none: printed instead of an empty table.
     """
     if output == "json":
         if as_json is None:
@@ -131,7 +135,7 @@ def show_rows(
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows(rows)
+        writer.writerows(map(safe_cell, row) for row in rows)
         click.echo(text.getvalue(), nl=False)
     else:
         cells = [*(rows if as_table is None else as_table)]
@@ -149,11 +153,12 @@ def show_rows(
 @contextmanager
 def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """
-    Show on standard error how far something has come, if that is a terminal.
+    Show a progress bar on standard error, if that is a terminal.
 
-    :param what: what is counted.
-    :param total: how many of it there are.
-    :returns: a context manager that gives what to call with how many more are done.
+    :param what: the name of what is counted.
+    :param total: how many there are.
+    :returns: a context manager. It gives a function to call with the number of those
+        that are newly done.
     """
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -166,10 +171,10 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 def sparkline(values: Sequence[float | None]) -> str:
     """
-    A row of bars, from the smallest value to the largest.
+    A line of bars, scaled from the smallest value to the largest.
 
-    :param values: ``None`` where there is no data, which is a gap. Of more than
-        :data:`SPARK_WIDTH` neighbours share a bar, which is their mean.
+    :param values: the values; ``None`` leaves a gap. If there are more than
+        :data:`SPARK_WIDTH`, a bar shows the mean of several neighbours.
     """
     bars = min(len(values), SPARK_WIDTH)
     means: list[float | None] = []
@@ -179,13 +184,13 @@ def sparkline(values: Sequence[float | None]) -> str:
         means.append(
             sum(value / len(known) for value in known) if known else None,
         )
-    there = [mean for mean in means if mean is not None]
-    low, high = min(there, default=0), max(there, default=0)
-    # Halved, since the difference of two large ones may be beyond the largest float.
-    room = high / 2 - low / 2
+    present = [mean for mean in means if mean is not None]
+    low, high = min(present, default=0), max(present, default=0)
+    # Halves, because the difference of two large numbers may overflow.
+    span = high / 2 - low / 2
     return "".join(
         " "
         if mean is None
-        else _BARS[round((mean / 2 - low / 2) / room * 7) if room else 0]
+        else _BARS[round((mean / 2 - low / 2) / span * 7) if span else 0]
         for mean in means
     )

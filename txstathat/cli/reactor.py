@@ -1,5 +1,5 @@
 """
-Running Twisted beneath a command.
+Run Twisted's reactor for a command.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from typing import Any, NoReturn
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import react
 
-__all__ = ["INTERRUPTED", "interruptible", "run"]
+__all__ = ["INTERRUPTED", "exit_on_interrupt", "run"]
 
-#: The exit status of a command that was interrupted, as of a shell's.
+#: The exit status of an interrupted command, like a shell's.
 INTERRUPTED = 130
 
 
 def run(command: Callable[[Any], Coroutine[Deferred[Any], Any, int]]) -> NoReturn:
     """
-    Run a coroutine function with the reactor, and leave with the status it returns.
+    Run a coroutine function with the reactor, and exit with the status that it returns.
 
-    When the process is told to stop, the coroutine is cancelled, and waited for.
+    SIGINT and SIGTERM cancel the coroutine, and the process waits for its end.
 
     :param command: takes the reactor and returns the exit status.
     """
@@ -49,15 +49,15 @@ def run(command: Callable[[Any], Coroutine[Deferred[Any], Any, int]]) -> NoRetur
     try:
         react(start)
     except SystemExit as leaving:
-        # A status of react's own (an unexpected error) comes first.
+        # react's own status, for an unexpected error, comes first.
         sys.exit(leaving.code or (status[0] if status else INTERRUPTED))
     raise AssertionError("unreachable")
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
+def exit_on_interrupt() -> Iterator[None]:
     """
-    What is done within, before the reactor runs, ends with Ctrl-C as :func:`run` does.
+    A context in which Ctrl-C exits like :func:`run`, for work before the reactor runs.
     """
     try:
         yield

@@ -32,7 +32,7 @@ __all__ = [
     "find_sender",
     "make_client",
     "make_export",
-    "place_of",
+    "host_of",
     "read_settings",
     "reader_options",
     "server_options",
@@ -62,10 +62,10 @@ class Server:
 @dataclass(frozen=True, slots=True)
 class _Secret:
     """
-    A kind of secret, and what it is called in each place.
+    A kind of secret, and its name in each source.
     """
 
-    words: str
+    label: str
     name: str
     flag: str
     variable: str
@@ -76,11 +76,11 @@ _TOKEN = _Secret("access token", "token", "--token", "TXSTATHAT_TOKEN")
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Source:
     """
-    A place where settings can be, and what it says; empty where it says nothing.
+    A source of settings, and its settings; empty texts for those that are not set.
 
-    :ivar in_file: the file, if it is one.
+    :ivar in_file: the path, if the source is a file.
     """
 
     url: str
@@ -92,10 +92,11 @@ class _Place:
 
 def settings_path(environ: Mapping[str, str]) -> Path | None:
     """
-    Where the settings file is: ``TXSTATHAT_CONFIG``, else ``txstathat.toml`` in the
-    folder that the XDG Base Directory Specification names.
+    The path of the settings file: ``TXSTATHAT_CONFIG``, else ``txstathat.toml`` in the
+    folder of the XDG Base Directory Specification.
 
-    :returns: ``None`` where there is no home directory.
+    :param environ: the environment.
+    :returns: the path, or ``None`` without a home directory.
     """
     named = environ.get("TXSTATHAT_CONFIG")
     if named:
@@ -112,7 +113,7 @@ def read_settings(path: Path | None) -> dict[str, str]:
     Read the settings file, if there is one.
 
     :param path: the file, or ``None``.
-    :returns: ``url``, ``ezkey`` and ``token``, as far as they are set.
+    :returns: those of ``url``, ``ezkey`` and ``token`` that are set.
     :raises click.UsageError: if others may read the file, or it cannot be read.
     """
     if path is None:
@@ -158,7 +159,7 @@ def write_settings(path: Path, url: str, ezkey: str, token: str) -> None:
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     lines = {"url": url, "ezkey": ezkey, "token": token}
-    # Its mode is right from the first moment; O_EXCL follows no link.
+    # O_CREAT sets the mode at once; O_EXCL follows no symbolic link.
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(handle, "w", encoding="ascii") as file:
@@ -172,9 +173,9 @@ def write_settings(path: Path, url: str, ezkey: str, token: str) -> None:
         raise
 
 
-def place_of(url: str) -> str:
+def host_of(url: str) -> str:
     """
-    A URL as a message names it: host and port, without anything that may be a secret.
+    The host and port of a URL, for messages: without anything that may be secret.
     """
     return urlsplit(url).netloc.rpartition("@")[2]
 
@@ -185,10 +186,10 @@ def find_sender(
     """
     The server to send to.
 
-    :param url: what the flag says, if anything.
-    :param ezkey: what the flag says, if anything.
-    :param environ: the process's own by default.
-    :raises click.UsageError: if none is set, or no key for it.
+    :param url: the value of ``--url``, or ``None``.
+    :param ezkey: the value of ``--ezkey``, or ``None``.
+    :param environ: the environment; by default that of the process.
+    :raises click.UsageError: if no server is set, or no key for it.
     """
     return _find(_EZKEY, url, ezkey, environ)
 
@@ -197,7 +198,7 @@ def find_reader(
     url: str | None, token: str | None, environ: Mapping[str, str] | None = None
 ) -> Server:
     """
-    The server to read from; otherwise as :func:`find_sender`.
+    The server to read from; otherwise like :func:`find_sender`.
     """
     return _find(_TOKEN, url, token, environ)
 
@@ -210,42 +211,42 @@ def _find(
 ) -> Server:
     environ = os.environ if environ is None else environ
     path = settings_path(environ)
-    places = _places(kind, url, secret, environ, path)
-    first = next((place for place in places if place.url or place.secret), None)
+    sources = _sources(kind, url, secret, environ, path)
+    first = next((source for source in sources if source.url or source.secret), None)
     if first is None:
-        raise click.UsageError(_no_server(kind, path))
+        raise click.UsageError(_no_server_message(kind, path))
     if not first.url:
-        raise click.UsageError(_no_url(kind, first))
+        raise click.UsageError(_no_url_message(kind, first))
     if first.secret:
         return Server(first.url, first.secret)
-    # A place that says less, but means the same server.
-    for other in places:
+    # Another source may have the secret for the same URL.
+    for other in sources:
         if other.url == first.url and other.secret:
             return Server(first.url, other.secret)
-    raise click.UsageError(_no_secret(kind, first))
+    raise click.UsageError(_no_secret_message(kind, first))
 
 
-def _places(
+def _sources(
     kind: _Secret,
     url: str | None,
     secret: str | None,
     environ: Mapping[str, str],
     path: Path | None,
-) -> Iterator[_Place]:
-    yield _Place((url or "").rstrip("/"), secret or "", "--url", kind.flag)
-    yield _Place(
+) -> Iterator[_Source]:
+    yield _Source((url or "").rstrip("/"), secret or "", "--url", kind.flag)
+    yield _Source(
         environ.get("TXSTATHAT_URL", "").rstrip("/"),
         environ.get(kind.variable, ""),
         "TXSTATHAT_URL",
         kind.variable,
     )
-    # Read only now: a file that is not needed cannot be in the way.
+    # Read the file last: an error in it must not matter when it is not needed.
     found = read_settings(path)
     known = found.get("url", "").rstrip("/"), found.get(kind.name, "")
-    yield _Place(*known, "url", kind.name, path)
+    yield _Source(*known, "url", kind.name, path)
 
 
-def _no_server(kind: _Secret, path: Path | None) -> str:
+def _no_server_message(kind: _Secret, path: Path | None) -> str:
     file = "" if path is None else f", and its first start writes {path}"
     return (
         "no server is set.\n"
@@ -254,35 +255,35 @@ def _no_server(kind: _Secret, path: Path | None) -> str:
     )
 
 
-def _no_url(kind: _Secret, place: _Place) -> str:
-    if place.in_file is not None:
+def _no_url_message(kind: _Secret, source: _Source) -> str:
+    if source.in_file is not None:
         return (
-            f"{place.in_file} holds an {kind.words} but no url. "
+            f"{source.in_file} holds an {kind.label} but no url. "
             'Add its server: url = "http://127.0.0.1:8080"'
         )
     return (
-        f"{place.secret_name} is set, but {place.url_name} is not. An {kind.words} is "
-        f"only sent to the URL that is set in the same place: set {place.url_name} "
-        f"too, or leave {place.secret_name} out"
+        f"{source.secret_name} is set, but {source.url_name} is not. An {kind.label} "
+        f"is only sent to the URL that is set in the same place: set {source.url_name} "
+        f"too, or leave {source.secret_name} out"
     )
 
 
-def _no_secret(kind: _Secret, place: _Place) -> str:
-    if place.in_file is not None:
+def _no_secret_message(kind: _Secret, source: _Source) -> str:
+    if source.in_file is not None:
         return (
-            f'no {kind.words}: add {kind.name} = "…" to {place.in_file}, '
-            f"the {kind.words} of {place_of(place.url)}"
+            f'no {kind.label}: add {kind.name} = "…" to {source.in_file}, '
+            f"the {kind.label} of {host_of(source.url)}"
         )
     return (
-        f"no {kind.words}: {place.url_name} is set, but {place.secret_name} is not. An "
-        f"{kind.words} from elsewhere is only sent to its own server: set "
-        f"{place.secret_name} too, or leave {place.url_name} out"
+        f"no {kind.label}: {source.url_name} is set, but {source.secret_name} is not. "
+        f"An {kind.label} from elsewhere is only sent to its own server: set "
+        f"{source.secret_name} too, or leave {source.url_name} out"
     )
 
 
 def server_options(command: Callable[..., None]) -> Callable[..., None]:
     """
-    Add the options that say where to send, and with which key.
+    Add the options for the server to send to, and its key.
     """
     options = [
         click.option(
@@ -304,7 +305,7 @@ def server_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def reader_options(command: Callable[..., None]) -> Callable[..., None]:
     """
-    Add the options that say where to read, and with which token.
+    Add the options for the server to read from, and its token.
     """
     options = [
         click.option(
@@ -326,7 +327,7 @@ def reader_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def make_client(server: Server, timeout: float) -> txStatHat:
     """
-    A client for a server.
+    A client that sends to a server.
 
     :raises click.UsageError: if the URL or the key is not valid.
     """
@@ -340,7 +341,7 @@ def make_client(server: Server, timeout: float) -> txStatHat:
 
 def make_export(server: Server, timeout: float) -> StatHatExport:
     """
-    A client that reads from a server; otherwise as :func:`make_client`.
+    A client that reads from a server; otherwise like :func:`make_client`.
     """
     try:
         return StatHatExport(server.secret, url=server.url, timeout=timeout)

@@ -1,5 +1,5 @@
 """
-Standard output, and its end: ``txstathat list | head -1``.
+End a command when its standard output is closed: ``txstathat list | head -1``.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from typing import Any, NoReturn, TextIO
 
 __all__ = ["OUTPUT_CLOSED", "Output"]
 
-#: The exit status when nobody reads standard output any more: a shell's for SIGPIPE,
-#: which ends other tools then. (Python ignores that signal, which sockets raise, too.)
+#: The exit status when standard output is closed: a shell's for SIGPIPE, which ends
+#: other tools then. (Python ignores that signal, because sockets raise it too.)
 OUTPUT_CLOSED = 141
 
 
 class Output:
     """
-    Standard output, for all commands: what cannot be written to it ends the command.
+    The standard output of all commands. A failed write ends the command.
 
-    It does so by ``SystemExit``, which is no ``Exception``: no command takes it for a
-    failure of what it does.
+    It raises ``SystemExit``, which is not an ``Exception``, so that no command handles
+    it as a failure of its own work.
 
-    :param stream: what writes.
+    :param stream: the real standard output.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -42,7 +42,7 @@ class Output:
 
     def flush(self) -> None:
         """
-        Hand on what was written.
+        Flush the stream.
         """
         try:
             self._stream.flush()
@@ -50,11 +50,10 @@ class Output:
             self._end(error)
 
     def _end(self, error: OSError) -> NoReturn:
-        # What is still to be flushed, and what else is said on the way out, has nowhere
-        # to go.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._stream.fileno())
-        os.close(nowhere)
+        # The interpreter flushes the stream at exit: let that go to /dev/null.
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, self._stream.fileno())
+        os.close(devnull)
         if isinstance(error, BrokenPipeError):
             sys.exit(OUTPUT_CLOSED)
         sys.exit(f"txstathat: standard output: {error.strerror}")

@@ -6,6 +6,7 @@ from txstathat.client.bound import Stat
 from txstathat.client.health import ClientHealth
 from txstathat.client.null import NullStatHat
 from txstathat.client.outcome import Outcome, Verdict
+from txstathat.client.payload import MAX_POINTS, Payload
 from txstathat.client.shortcuts import (
     classic_count,
     classic_value,
@@ -14,13 +15,11 @@ from txstathat.client.shortcuts import (
     stathat_from_env,
 )
 from txstathat.client.stathat import (
-    API_URL,
-    MAX_BATCH_ID,
-    MAX_POINTS,
-    Payload,
     txStatHat,
     txStatHatClassic,
 )
+from txstathat.http.servers import API_URL
+from txstathat.points.batch_id import MAX_BATCH_ID
 
 __all__ = [
     "API_URL",

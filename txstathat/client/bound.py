@@ -1,5 +1,5 @@
 """
-One stat, bound to what it is counted with.
+One stat, bound to its client.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["Stat"]
 
 class Stat:
     """
-    One stat of a client's; see :meth:`txStatHat.stat`.
+    One stat of a client; see :meth:`~txstathat.client.txStatHat.stat`.
 
     :ivar name: its name, or its key with the Classic API.
     """
@@ -34,7 +34,7 @@ class Stat:
         ignore_errors: bool | None = None,
     ) -> Deferred[bool]:
         """
-        As :meth:`txStatHat.count`.
+        Like :meth:`~txstathat.client.txStatHat.count`.
         """
         return self._stats.count(self.name, count, t=t, ignore_errors=ignore_errors)
 
@@ -46,7 +46,7 @@ class Stat:
         ignore_errors: bool | None = None,
     ) -> Deferred[bool]:
         """
-        As :meth:`txStatHat.value`.
+        Like :meth:`~txstathat.client.txStatHat.value`.
         """
         return self._stats.value(self.name, value, t=t, ignore_errors=ignore_errors)
 
@@ -54,6 +54,6 @@ class Stat:
         self, *, t: Time | None = None, ignore_errors: bool | None = None
     ) -> Deferred[bool]:
         """
-        As :meth:`txStatHat.tick`.
+        Like :meth:`~txstathat.client.txStatHat.tick`.
         """
         return self._stats.tick(self.name, t=t, ignore_errors=ignore_errors)

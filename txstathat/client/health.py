@@ -1,5 +1,5 @@
 """
-What became of a client's calls: numbers to ask for, and a word in the log.
+The results of a client's calls: numbers, and warnings in the log.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from twisted.logger import Logger
 
 from txstathat.errors import InvalidPoint
+from txstathat.printable import printable
 
 __all__ = ["BadStats", "CallRecord", "ClientHealth", "MAX_BAD_STATS"]
 
@@ -20,7 +21,7 @@ MAX_BAD_STATS = 1_000
 @dataclass(frozen=True, slots=True)
 class ClientHealth:
     """
-    What became of a client's calls so far.
+    The results of a client's calls so far.
 
     :ivar accepted: how many calls StatHat accepted.
     :ivar swallowed: how many failures were swallowed, by the name of the exception.
@@ -44,10 +45,10 @@ class BadStats:
 
     def is_new(self, stat: object) -> bool:
         """
-        Whether a stat has its first bad point now, and there is room to remember it.
+        Whether this is the stat's first bad point, and the stat can be remembered.
         """
-        # Hashes: a name may be long, and with the Classic API it is a secret. What is
-        # no text may do anything when it is hashed.
+        # Only a hash is stored: a name may be long, and with the Classic API it is a
+        # secret. An object that is not text may do anything when it is hashed.
         known = str.__hash__(stat) if isinstance(stat, str) else hash(type(stat))
         if known in self._seen or len(self._seen) >= MAX_BAD_STATS:
             return False
@@ -57,12 +58,11 @@ class BadStats:
 
 class CallRecord:
     """
-    Keeps the numbers of one client, and logs a warning when failures begin and one
-    when they end; what lies between is logged at debug level. A bad point is a mistake
-    in the program, no outage that begins and ends: the first one of each stat is a
-    warning.
+    Counts the results of one client. Logs a warning when failures begin and when they
+    end, and the failures in between at debug level. A bad point is a mistake in the
+    program and not an outage: the first one of each stat is a warning.
 
-    :param client: what to call the client in the log: without a secret.
+    :param client: the client's name in the log, without a secret.
     """
 
     _log = Logger()
@@ -78,7 +78,7 @@ class CallRecord:
 
     def snapshot(self) -> ClientHealth:
         """
-        The numbers as they are now.
+        The numbers now.
         """
         return ClientHealth(
             self._accepted,
@@ -89,7 +89,7 @@ class CallRecord:
 
     def accepted(self, now: float) -> None:
         """
-        A call was accepted.
+        Record a call that was accepted.
 
         :param now: the time in Unix seconds.
         """
@@ -101,9 +101,9 @@ class CallRecord:
 
     def swallowed(self, error: Exception) -> None:
         """
-        A failure was swallowed.
+        Record a failure that was swallowed.
 
-        :param error: the failure; its text holds no secret.
+        :param error: the failure; its text contains no secret.
         """
         self._add(error)
         log = self._log.debug if self._failing else self._log.warn
@@ -116,7 +116,7 @@ class CallRecord:
 
     def bad_point(self, error: InvalidPoint, stat: str) -> None:
         """
-        A bad point was swallowed.
+        Record a bad point that was swallowed.
 
         :param error: what is wrong with it.
         :param stat: its stat, as the log may show it.
@@ -135,4 +135,5 @@ class CallRecord:
     def _add(self, error: Exception) -> None:
         cause = type(error).__name__
         self._swallowed[cause] = self._swallowed.get(cause, 0) + 1
-        self._last_error = f"{cause}: {error}"
+        # Twisted's exceptions, and those of an agent, may quote a server.
+        self._last_error = printable(f"{cause}: {error}", " ")

@@ -1,26 +1,97 @@
 """
-A StatHat that does nothing, for programs that are not to count today.
+A StatHat that does nothing, for programs that are not configured to count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
 
+from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from txstathat.client.bound import Stat
-from txstathat.interfaces import IStatHat
-from txstathat.points.model import Amount, Point, Time
+from txstathat.client.outcome import Outcome, Verdict
+from txstathat.client.payload import Payload
+from txstathat.client.wrappable import Wrappable
+from txstathat.interfaces import IStatHatProvider
+from txstathat.points.model import (
+    Amount,
+    Point,
+    Time,
+    as_point_list,
+    expand_name,
+    shown,
+)
 
-__all__ = ["NullStatHat"]
+__all__ = ["NullFlushResult", "NullHealth", "NullStatHat"]
 
 
-@implementer(IStatHat)
-class NullStatHat:
+@dataclass(frozen=True, slots=True)
+class NullHealth:
     """
-    Takes every point and does nothing with it.
+    The numbers of a client and of a service that have done nothing: see
+    :class:`~txstathat.client.health.ClientHealth` and
+    :class:`~txstathat.delivery.ledger.DeliveryHealth`.
     """
+
+    accepted: int = 0
+    swallowed: Mapping[str, int] = field(default_factory=dict)
+    recorded: int = 0
+    refused: int = 0
+    recovered: int = 0
+    delivered: int = 0
+    pending: int = 0
+    rejected: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    spooled: int = 0
+    damaged: int = 0
+    foreign_files: int = 0
+    retries: int = 0
+    last_success: float | None = None
+    last_error: str | None = None
+    blocked: str | None = None
+    refused_keys: int = 0
+    spool_error: str | None = None
+    lost: int = 0
+
+    def __str__(self) -> str:
+        return "nothing is counted: no key is set"
+
+
+@dataclass(frozen=True, slots=True)
+class NullFlushResult:
+    """
+    What a flush of nothing has done; true, as everything was delivered. See
+    :class:`~txstathat.delivery.flush.FlushResult`.
+    """
+
+    delivered: int = 0
+    rejected: int = 0
+    dropped: int = 0
+    queued: int = 0
+
+
+@implementer(IStatHatProvider)
+class NullStatHat(Wrappable, Service):
+    """
+    Accepts every point, and does nothing with it.
+
+    It goes wherever a client goes and wherever a service goes: it has the methods of
+    both.
+    """
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+    @property
+    def health(self) -> NullHealth:
+        """
+        Zeros, for whatever a client or a service has.
+        """
+        return NullHealth()
 
     def count(
         self,
@@ -46,19 +117,7 @@ class NullStatHat:
         ignore_errors: bool | None = None,
     ) -> Deferred[bool]:
         """
-        Do nothing; as :meth:`count`.
-        """
-        return succeed(True)
-
-    def tick(
-        self,
-        stat: str,
-        *,
-        t: Time | None = None,
-        ignore_errors: bool | None = None,
-    ) -> Deferred[bool]:
-        """
-        Do nothing; as :meth:`count`.
+        Do nothing; like :meth:`count`.
         """
         return succeed(True)
 
@@ -66,15 +125,82 @@ class NullStatHat:
         self, points: Iterable[Point], *, ignore_errors: bool | None = None
     ) -> Deferred[bool]:
         """
-        Do nothing; as :meth:`count`.
+        Do nothing; like :meth:`count`.
         """
         return succeed(True)
 
-    def stat(self, stat: str) -> Stat:
+    def send(
+        self, points: Iterable[Point], batch_id: str | None = None
+    ) -> Deferred[Outcome]:
         """
-        One stat with which nothing is done.
+        Do nothing.
+
+        :returns: a new Deferred that has fired with an accepted
+            :class:`~txstathat.client.outcome.Outcome`.
         """
-        return Stat(self, stat)
+        return succeed(Outcome(Verdict.ACCEPTED))
+
+    def send_payload(
+        self, payload: Payload, batch_id: str | None = None
+    ) -> Deferred[Outcome]:
+        """
+        Do nothing; as :meth:`send`.
+        """
+        return succeed(Outcome(Verdict.ACCEPTED))
+
+    def encode(self, points: Iterable[Point]) -> list[Payload]:
+        """
+        Make a payload without a body, which only says how many points there were.
+        """
+        number = len(as_point_list(points))
+        return [Payload("/", "text/plain", number, b"")] if number else []
+
+    def decode(self, payload: Payload) -> list[Point]:
+        """
+        The points in a payload: none.
+        """
+        return []
+
+    def check_stat(self, stat: object) -> None:
+        """
+        Check a stat's name, as :class:`~txstathat.client.txStatHat` does.
+
+        :raises InvalidPoint: if it is not valid.
+        """
+        expand_name(stat)
+
+    def describe_stat(self, stat: object) -> str:
+        """
+        Describe a stat for the log.
+        """
+        return f"stat {shown(stat)}"
+
+    def fingerprint(self, salt: bytes) -> str:
+        """
+        Identify the account: there is none, so this is the same for all.
+        """
+        return "0" * 32
+
+    def flush(self) -> Deferred[NullFlushResult]:
+        """
+        Do nothing.
+
+        :returns: a new Deferred that has fired with a :class:`NullFlushResult`.
+        """
+        return succeed(NullFlushResult())
+
+    def startService(self) -> None:
+        """
+        Do nothing. It may be started again after :meth:`stopService`.
+        """
+        super().startService()
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Do nothing; as :meth:`close`.
+        """
+        super().stopService()
+        return succeed(None)
 
     def close(self) -> Deferred[None]:
         """
@@ -83,3 +209,14 @@ class NullStatHat:
         :returns: a new Deferred that has fired with ``None``.
         """
         return succeed(None)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()

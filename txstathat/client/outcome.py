@@ -1,5 +1,5 @@
 """
-What became of points that were sent: StatHat's answer, judged.
+The outcome of points that were sent: StatHat's answer and its meaning.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ __all__ = [
     "Outcome",
     "Verdict",
     "is_key_message",
-    "judge_failure",
-    "judge_reply",
+    "outcome_of_failure",
+    "outcome_of_reply",
     "one_line",
 ]
 
-#: The most characters of a server's message that are kept.
+#: The most characters of a server's message that an error shows.
 MAX_MESSAGE = 200
 
-#: How the message of an error begins whose reply held no message of StatHat's.
+#: How an error message begins when the reply is not an answer of StatHat's.
 NO_ANSWER = "not an answer of StatHat's"
 
-#: Messages, whole and in lower case, by which servers refuse a key under a status that
-#: does not say so: StatHat's, EzStat's and the collector's, and their like.
+#: Whole messages, in lower case, with which servers refuse a key under a status that
+#: does not say so: of StatHat, EzStat, the collector, and similar servers.
 KEY_MESSAGES = frozenset(
     {
         "no ezkey specified", "no ukey specified", "no key specified",
@@ -49,52 +49,52 @@ KEY_MESSAGES = frozenset(
 
 #: Statuses below 500 after which the same request may succeed later.
 _RETRY_STATUSES = frozenset({408, 425, 429})
-#: Statuses that say that the key is wrong.
+#: Statuses that mean a wrong key.
 _KEY_STATUSES = frozenset({401, 403})
-#: What EzStat writes for a status: its "error" is what StatHat's 500 is.
+#: The words that EzStat writes for a status: its "error" means StatHat's 500.
 _STATUS_WORDS = {"ok": 200, "error": 500}
-#: How the collector names the point of a list that it refuses.
+#: How the collector names the refused point of a list.
 _BAD_POINT = re.compile(r"data\[([0-9]{1,6})\]: ")
-#: What may stand before the first tag of a page.
+#: Bytes that may precede the first tag of a page.
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 
 
 class Verdict(Enum):
     """
-    What can be said of points that were sent.
+    The result of sending points, by what a sender can do next.
     """
 
-    #: The server took them.
+    #: The server accepted the points.
     ACCEPTED = "accepted"
-    #: The server, or a check before sending, will never take them.
+    #: The server, or a check before sending, will never accept the points.
     REFUSED = "refused"
-    #: The server does not know the key. The points may be fine.
+    #: The server does not know the key. The points may be valid.
     KEY_REFUSED = "key refused"
-    #: The request was too large; a part of the points may be taken.
+    #: The request was too large. A smaller one may be accepted.
     TOO_LARGE = "too large"
-    #: They were not taken; the same request may succeed later.
+    #: The points were not accepted. The same request may succeed later.
     RETRY = "retry"
-    #: What answered is no StatHat server: a proxy, a wrong URL, a maintenance page.
-    #: Nothing is known about the points.
+    #: The answer is not of a StatHat server: a proxy, a wrong URL, a maintenance page.
+    #: It says nothing about the points.
     NOT_STATHAT = "not a StatHat server"
-    #: They may have been taken or not: the answer was lost, or nobody knows what it
-    #: means.
+    #: The points may have been accepted or not: the answer was lost, or its meaning is
+    #: unknown.
     AMBIGUOUS = "ambiguous"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """
-    What became of points that were sent.
+    The outcome of points that were sent.
 
     :ivar verdict: see :class:`Verdict`.
-    :ivar error: what went wrong; ``None`` exactly when the points were accepted.
-    :ivar status: the HTTP status of the reply, or the status inside the reply where
-        the HTTP status is a success; ``None`` without a reply.
-    :ivar retry_after: how many seconds the server asks to wait, at least 0; ``None``
-        where it does not ask.
-    :ivar from_stathat: whether the answer was in StatHat's JSON.
-    :ivar bad_point: which of the points the server refused, from 0, where it says so.
+    :ivar error: what went wrong; ``None`` if and only if the points were accepted.
+    :ivar status: the HTTP status of the reply, or the status inside the reply if the
+        HTTP status is a success; ``None`` without a reply.
+    :ivar retry_after: how many seconds the server asks to wait, at least 0; ``None`` if
+        it does not ask.
+    :ivar from_stathat: whether the answer was StatHat's JSON.
+    :ivar bad_point: the index of the point that the server refused, if it says so.
     """
 
     verdict: Verdict
@@ -107,41 +107,43 @@ class Outcome:
     @property
     def accepted(self) -> bool:
         """
-        Whether the server took the points.
+        Whether the server accepted the points.
         """
         return self.verdict is Verdict.ACCEPTED
 
 
-def judge_reply(reply: Reply, now: float, hide: Callable[[str], str] = str) -> Outcome:
+def outcome_of_reply(
+    reply: Reply, now: float, hide: Callable[[str], str] = str
+) -> Outcome:
     """
-    Judge a reply to points.
+    The outcome that a reply means.
 
     StatHat's JSON is ``{"status": 200, "msg": "ok"}`` or ``{"status": "ok"}`` for a
-    success; another number or ``"error"`` for a refusal. The status inside counts,
-    unless the HTTP status asks to try again. A 204 needs no JSON.
+    success, and has another number or ``"error"`` for a refusal. The status inside
+    decides, unless the HTTP status asks to try again. A 204 needs no JSON.
 
     :param reply: the reply.
     :param now: the time in Unix seconds, for a ``Retry-After`` that is a date.
-    :param hide: takes secrets out of the server's message.
+    :param hide: removes secrets from the server's message.
     """
     answer = _read_answer(reply.body)
     if answer is not None and not (answer.status == 200 and _is_passing(reply.status)):
-        return _judge_answer(answer, reply, now, hide)
+        return _outcome_of_answer(answer, reply, now, hide)
     if reply.status == 204:
         return Outcome(Verdict.ACCEPTED, status=204)
     is_page = reply.body.lstrip(_BLANK).startswith(b"<")
     problem = f"{NO_ANSWER} (HTTP status {reply.status})"
-    return _judge_status(reply.status, problem, is_page, _retry_after(reply, now))
+    return _outcome_of_status(reply.status, problem, is_page, _retry_after(reply, now))
 
 
-def judge_failure(error: Exception) -> Outcome:
+def outcome_of_failure(error: Exception) -> Outcome:
     """
-    Judge points whose exchange ended without a reply that could be read.
+    The outcome of an exchange without a readable reply.
 
     :param error: what the exchange failed with.
     """
     if isinstance(error, BadReply):
-        return _judge_status(error.status, error.problem, error.is_page)
+        return _outcome_of_status(error.status, error.problem, error.is_page)
     if isinstance(error, StatHatBusy) or not may_have_arrived(error):
         return Outcome(Verdict.RETRY, error)
     return Outcome(Verdict.AMBIGUOUS, error)
@@ -151,7 +153,7 @@ def is_key_message(msg: str) -> bool:
     """
     Whether a server's message says that the key is wrong or missing.
 
-    The whole message counts: a part of it might be the name of a stat.
+    Only whole messages match: a part of a message might be the name of a stat.
     """
     return msg.strip().rstrip(".!").casefold() in KEY_MESSAGES
 
@@ -161,21 +163,21 @@ class _Answer:
     """
     StatHat's JSON.
 
-    :ivar msg: the message as it came, which may quote the key.
+    :ivar msg: the server's message, which may quote the key.
     """
 
     status: int
     msg: str = field(repr=False)
 
 
-def _judge_answer(
+def _outcome_of_answer(
     answer: _Answer, reply: Reply, now: float, hide: Callable[[str], str]
 ) -> Outcome:
     if answer.status == 200:
         return Outcome(Verdict.ACCEPTED, status=200, from_stathat=True)
     status = answer.status if 200 <= reply.status < 300 else reply.status
     named = _BAD_POINT.match(answer.msg)
-    # A short key may be a part of a message that is about keys, and holds no secret.
+    # A message about keys contains no secret, although a short key may be a part of it.
     about_key = is_key_message(answer.msg)
     msg = one_line(answer.msg if about_key else hide(answer.msg))
     if _is_passing(reply.status):
@@ -184,7 +186,7 @@ def _judge_answer(
         verdict = Verdict.TOO_LARGE
     elif {status, answer.status} & _KEY_STATUSES or about_key:
         verdict = Verdict.KEY_REFUSED
-    # A 500 inside is how StatHat refuses, whatever is wrong.
+    # StatHat refuses everything with a 500 inside.
     elif _is_passing(answer.status) and answer.status != 500:
         verdict = Verdict.RETRY
     else:
@@ -199,11 +201,11 @@ def _judge_answer(
     )
 
 
-def _judge_status(
+def _outcome_of_status(
     status: int, problem: str, is_page: bool, retry_after: float | None = None
 ) -> Outcome:
     """
-    Judge an answer without StatHat's JSON.
+    The outcome of an answer that is not StatHat's JSON.
     """
     if _is_passing(status):
         verdict = Verdict.RETRY
@@ -221,14 +223,14 @@ def _judge_status(
 
 def _is_passing(status: int) -> bool:
     """
-    Whether a status says that the same request may succeed later.
+    Whether a status means that the same request may succeed later.
     """
     return status in _RETRY_STATUSES or 500 <= status <= 599
 
 
 def _read_answer(body: bytes) -> _Answer | None:
     """
-    What is in a reply, or ``None`` if it is not StatHat's JSON.
+    The answer in a reply; ``None`` if it is not StatHat's JSON.
     """
     try:
         answer = json.loads(body)
@@ -248,14 +250,15 @@ def _read_answer(body: bytes) -> _Answer | None:
 
 def one_line(msg: str) -> str:
     """
-    A server's message as it goes into errors and logs: short, and on one line.
+    A server's message for errors and logs: short, on one line, and without control
+    characters.
     """
     return printable(msg[:MAX_MESSAGE], " ")
 
 
 def _retry_after(reply: Reply, now: float) -> float | None:
     """
-    The delay that a server asks for (RFC 9110, section 10.2.3): seconds or a date.
+    The delay that a server asks for, in seconds (RFC 9110, section 10.2.3).
     """
     raw = (reply.headers.getRawHeaders(b"Retry-After") or [b""])[0]
     text = raw.decode("latin-1").strip()

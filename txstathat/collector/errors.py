@@ -4,9 +4,11 @@ How the collector refuses a request.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from txstathat.errors import StatHatError
 
-__all__ = ["Refusal"]
+__all__ = ["PointAhead", "Refusal", "clock_doubt", "utc"]
 
 
 class Refusal(StatHatError):
@@ -39,3 +41,45 @@ class Refusal(StatHatError):
 
     def __str__(self) -> str:
         return self.msg
+
+
+class PointAhead(Refusal):
+    """
+    A point is further ahead of the collector's clock than
+    :data:`~txstathat.collector.limits.MAX_AHEAD`.
+
+    :ivar number: the index of the point in its batch.
+    :ivar t: the time of the point, in Unix seconds.
+    :ivar now: the time of the clock, in Unix seconds.
+    """
+
+    def __init__(self, number: int, stat: str, t: int, now: float) -> None:
+        super().__init__(400, f"t: {stat!r} has the time {t}, over a day ahead of now")
+        self.number = number
+        self.t = t
+        self.now = now
+
+
+def utc(time: float) -> str:
+    """
+    Return a time as text for messages.
+
+    :param time: Unix seconds.
+    """
+    return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def clock_doubt(now: float, reason: str) -> Refusal:
+    """
+    Return the refusal of a point that is too far ahead of a clock that may be wrong.
+    The sender should try again later.
+
+    :param now: the time of the clock, in Unix seconds.
+    :param reason: why the clock may be wrong.
+    """
+    return Refusal(
+        503,
+        f"the clock of this collector may be wrong: it says {utc(now)}, and {reason}; "
+        "send the points again when it is right",
+        retry_after=60,
+    )

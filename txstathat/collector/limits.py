@@ -3,8 +3,8 @@ Limits of a request with points, and the paths that accept points.
 """
 
 __all__ = [
+    "MAX_AHEAD",
     "MAX_BATCH",
-    "MAX_BATCH_ID",
     "MAX_BODY",
     "MAX_FIELDS",
     "MAX_FORM",
@@ -19,7 +19,7 @@ MAX_BODY = 1_048_576
 MAX_FORM = 65_536
 #: The largest number of fields in a form.
 MAX_FIELDS = 20
-#: The largest number of characters in an ``Idempotency-Key``.
-MAX_BATCH_ID = 255
 #: The paths of the API that accept points.
 PATHS = ("/ez", "/c", "/v")
+#: How many seconds the time of a point can be ahead of the collector's clock.
+MAX_AHEAD = 86_400

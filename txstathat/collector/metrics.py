@@ -30,6 +30,7 @@ class CollectorMetrics:
     :ivar refusals: the number of refused requests, by HTTP status.
     :ivar connections: the number of open connections.
     :ivar cut: the number of connections closed to make room for others.
+    :ivar bodies_cut: the number of bodies dropped to make room for others.
     :ivar notices_sent: the number of alert notices delivered.
     :ivar notices_failed: the number of failed attempts to deliver one.
     :ivar notices_dropped: the number of notices given up.
@@ -46,6 +47,7 @@ class CollectorMetrics:
         self.refusals: Counter[int] = Counter()
         self.connections = 0
         self.cut = 0
+        self.bodies_cut = 0
         self.notices_sent = 0
         self.notices_failed = 0
         self.notices_dropped = 0

@@ -13,10 +13,12 @@ from twisted.internet.defer import Deferred, DeferredList, fail, maybeDeferred, 
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import (
     IListeningPort,
+    IReactorThreads,
     IReactorTime,
     IStreamServerEndpoint,
 )
 from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -39,9 +41,12 @@ from txstathat.collector.metrics import CollectorMetrics
 from txstathat.collector.options import listen_url
 from txstathat.collector.pages import add_pages
 from txstathat.collector.records import RecordReader
+from txstathat.collector.timers import MonotonicTimers, make_timers
 from txstathat.collector.web.site import MAX_CONNECTIONS, CollectorSite
 from txstathat.errors import StatHatError
 from txstathat.stores.interface import IStore
+from txstathat.stores.schemes import sqlite_path
+from txstathat.stores.sqlite.check import check_file
 from txstathat.stores.store import IStoreReactor
 from txstathat.stores.url import open_store
 
@@ -124,6 +129,7 @@ def build_collector(
     store: IStore,
     retention: Mapping[str, float | None] | None = None,
     webhooks: Webhooks | None = None,
+    timers: IReactorTime | None = None,
 ) -> CollectorParts:
     """
     Build a collector on an open store.
@@ -131,13 +137,16 @@ def build_collector(
     :param store: the store.
     :param retention: as for :class:`~txstathat.collector.archive.archive.Archive`.
     :param webhooks: delivers the notices of alerts; by default there are none.
+    :param timers: schedules what waits; by default the store's clock.
     """
-    archive = Archive(store, retention=retention)
-    keys, throttle, metrics = Keys(store), KeyThrottle(store.clock), CollectorMetrics()
+    timers = timers or store.clock
+    archive = Archive(store, retention=retention, timers=timers)
+    keys, throttle = Keys(store, timers), KeyThrottle(timers)
+    metrics = CollectorMetrics()
     sessions, alerts = Sessions(store, keys), AlertRecords(store)
     readers, webhooks = Readers(keys, throttle), webhooks or Webhooks()
     parts = CollectorParts(
-        root=IngestResource(archive.keep, keys, throttle, metrics),
+        root=IngestResource(archive.add, keys, throttle, metrics),
         archive=archive,
         keys=keys,
         throttle=throttle,
@@ -187,6 +196,8 @@ class CollectorService(Service):
     :param access_log: whether requests are logged, without the secrets in them.
     :param proxies: how many reverse proxies in front are trusted to name the client in
         ``X-Forwarded-For``. If there are fewer, clients can forge their addresses.
+    :param stathat_statuses: whether refused points have HTTP status 200, and their
+        status only in the JSON, as StatHat answered: for clients that read only that.
     :param webhooks: the URL or URLs to which notices of alerts can be posted, by
         default to the first one. An alert can name another URL at the origin of any.
     :param first_keys: called with the first keys, if the store had none: each under
@@ -208,6 +219,7 @@ class CollectorService(Service):
         max_connections: int = MAX_CONNECTIONS,
         access_log: bool = False,
         proxies: int = 0,
+        stathat_statuses: bool = False,
         webhooks: str | Sequence[str] = (),
         first_keys: Callable[[dict[str, str]], None] | None = None,
         reactor: IStoreReactor | None = None,
@@ -218,6 +230,7 @@ class CollectorService(Service):
         self._max_connections = max_connections
         self._access_log = access_log
         self._proxies = proxies
+        self._stathat_statuses = stathat_statuses
         urls = [webhooks] if isinstance(webhooks, str) else webhooks
         self._webhooks = tuple(map(check_webhook, urls))
         self._first_keys = first_keys
@@ -226,6 +239,7 @@ class CollectorService(Service):
         self._ports: list[IListeningPort] = []
         self._site: CollectorSite | None = None
         self._loops: list[LoopingCall] = []
+        self._timers: Any = None
         self._starting: Deferred[None] | None = None
         self._waiting: list[Deferred[CollectorParts]] = []
         self._result: CollectorParts | Failure | None = None
@@ -297,20 +311,25 @@ class CollectorService(Service):
         if isinstance(self._store, str):
             url = limit_redis(self._store)
             store = self._opened = await open_store(url, reactor=self._reactor)
+            await self._check_file(url)
         else:
             store = self._store
         webhooks = Webhooks(self._webhooks, reactor=self._reactor)
-        parts = build_collector(store, self._retention, webhooks)
+        self._timers = timers = make_timers(self._reactor)
+        if isinstance(timers, MonotonicTimers):
+            timers.start()
+        parts = build_collector(store, self._retention, webhooks, timers)
         await parts.archive.note_retention()
         await parts.keys.make_first(self._first_keys)
         await parts.check_records()
         self._site = site = CollectorSite(
             parts.root,
-            self._reactor,
+            timers,
             max_connections=self._max_connections,
             access_log=self._access_log,
             metrics=parts.metrics,
             proxies=self._proxies,
+            stathat_statuses=self._stathat_statuses,
         )
         site.noisy = False  # the port logs that it starts
         for text, endpoint in endpoints:
@@ -324,6 +343,21 @@ class CollectorService(Service):
         self._every(EVALUATE_EVERY, parts.monitor.evaluate)
         self._every(NOTIFY_EVERY, parts.monitor.notify)
         return parts
+
+    async def _check_file(self, url: str) -> None:
+        """
+        Look for damage in the file of a SQLite store.
+
+        :raises StoreError: if it is damaged.
+        """
+        path = sqlite_path(url)
+        if path is None or path == ":memory:":
+            return
+        reactor: Any = self._reactor
+        if IReactorThreads.providedBy(reactor):
+            await deferToThreadPool(reactor, reactor.getThreadPool(), check_file, path)
+        else:
+            check_file(path)
 
     def _endpoint(self, text: str) -> IStreamServerEndpoint:
         try:
@@ -346,7 +380,7 @@ class CollectorService(Service):
                 self._log.failure("{work} failed", work=work)
 
         loop = LoopingCall(lambda: Deferred.fromCoroutine(once()))
-        loop.clock = cast(IReactorTime, self._reactor)
+        loop.clock = self._timers
         loop.start(seconds, now=False)
         self._loops.append(loop)
 
@@ -377,6 +411,8 @@ class CollectorService(Service):
         if isinstance(self._result, CollectorParts):
             await self._result.monitor.close()
             await self._result.archive.settled()
+        if isinstance(self._timers, MonotonicTimers):
+            self._timers.stop()
         store, self._opened = self._opened, None
         if store is not None:
             await store.close()

@@ -62,7 +62,15 @@ class Options(UsageOptions):
             "first one is for alerts that name no other.",
         ],
     ]
-    optFlags = [["access-log", None, "Log requests, without the secrets in them."]]
+    optFlags = [
+        ["access-log", None, "Log requests, without the secrets in them."],
+        [
+            "stathat-statuses",
+            None,
+            "Answer refused points with HTTP status 200, and their status in the JSON "
+            "only, as StatHat did.",
+        ],
+    ]
 
     def __init__(self) -> None:
         super().__init__()
@@ -125,6 +133,7 @@ def makeService(options: Options) -> CollectorService:
         retention=options["retention"],
         access_log=bool(options["access-log"]),
         proxies=options["proxies"],
+        stathat_statuses=bool(options["stathat-statuses"]),
         webhooks=options["webhooks"],
         first_keys=first_keys,
     )

@@ -1,5 +1,5 @@
 """
-Sealed batches: points frozen as the bytes that are sent, under an id of their own.
+Sealed batches: points frozen as the bytes that are sent, with an id of their own.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from uuid import uuid4
 from twisted.internet.defer import Deferred
 
 from txstathat.client.outcome import Outcome
-from txstathat.client.stathat import Payload
+from txstathat.client.payload import Payload
 from txstathat.points.model import Point
 
 __all__ = [
-    "Batch",
-    "Client",
+    "DeliveryClient",
     "PAGE_SIZE",
     "Place",
+    "SealedBatch",
     "Tally",
     "divide",
     "seal_batches",
@@ -27,7 +27,7 @@ __all__ = [
 
 #: The size of a page of a spool file, in bytes.
 PAGE_SIZE = 4096
-#: Bytes that a batch takes on disk beside its body.
+#: Bytes that a batch takes on disk in addition to its body.
 ROW_OVERHEAD = 256
 
 #: A point, and how many calls were summed in it.
@@ -36,9 +36,9 @@ Tally = tuple[Point, int]
 Place = tuple[int, int]
 
 
-class Client(Protocol):
+class DeliveryClient(Protocol):
     """
-    What delivery needs of a client, :class:`~txstathat.client.txStatHat` or
+    The part of a client that delivery uses: :class:`~txstathat.client.txStatHat` or
     :class:`~txstathat.client.txStatHatClassic`.
     """
 
@@ -50,6 +50,8 @@ class Client(Protocol):
 
     def describe_stat(self, stat: object) -> str: ...
 
+    def fingerprint(self, salt: bytes) -> str: ...
+
     def send_payload(
         self, payload: Payload, batch_id: str | None = None
     ) -> Deferred[Outcome]: ...
@@ -58,19 +60,21 @@ class Client(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class Batch:
+class SealedBatch:
     """
-    One request, the same on every try.
+    One request, the same on every attempt.
 
     :ivar id: its ``Idempotency-Key``.
-    :ivar number: the place in the order of sealing; 0 for one of an earlier process.
-    :ivar created: when it was sealed, in Unix seconds.
+    :ivar number: its place in the order of sealing; 0 if an earlier process sealed it.
+    :ivar created: when this process sealed it, or read it from the file of an earlier
+        process, in Unix seconds.
     :ivar payload: what is sent.
-    :ivar calls: how many recorded calls are in each point.
-    :ivar place: where it is on disk; ``None`` for one that is only in memory.
-    :ivar home: the spool file that it belongs in; ``None`` for the process's own.
+    :ivar calls: for each point, how many recorded calls are in it.
+    :ivar place: where it is on disk; ``None`` if it is only in memory.
+    :ivar home: the spool file to write it to; ``None`` for the process's own file.
     :ivar tries: how many attempts have failed.
-    :ivar resent: how often it was sent again after an answer that nobody understands.
+    :ivar resent: how often it was sent again after an answer that the client does not
+        understand.
     :ivar waiting: whether it waits at the slowest pace.
     """
 
@@ -101,36 +105,48 @@ class Batch:
         # A row that is larger than a page fills whole pages.
         return row if row < PAGE_SIZE else -(-row // PAGE_SIZE) * PAGE_SIZE
 
+    def is_too_old(self, now: float, max_age: float) -> bool:
+        """
+        Whether to drop the batch because of its age.
+
+        A batch of an earlier process is sent at least once.
+
+        :param now: the time by the steady clock, in Unix seconds.
+        :param max_age: in seconds.
+        """
+        is_untried = not (self.number or self.tries or self.resent)
+        return not is_untried and self.created < now - max_age
+
 
 def seal_batches(
-    client: Client, tallies: Sequence[Tally], number: int, now: float
-) -> list[Batch]:
+    client: DeliveryClient, tallies: Sequence[Tally], number: int, now: float
+) -> list[SealedBatch]:
     """
-    Freeze points as batches: one for all with the EZ API, one for each with the
+    Freeze points as batches: one batch for all with the EZ API, one for each with the
     Classic API.
 
     :param tallies: valid points, each with a time, and the calls in each.
-    :param number: see :class:`Batch`.
+    :param number: see :class:`SealedBatch`.
     :param now: the time in Unix seconds.
     """
     batches = []
     first = 0
     for payload in client.encode([point for point, _ in tallies]):
         part = tallies[first : first + payload.points]
-        batches.append(Batch(number, now, payload, [calls for _, calls in part]))
+        batches.append(SealedBatch(number, now, payload, [calls for _, calls in part]))
         first += payload.points
     return batches
 
 
 def divide(
-    client: Client, batch: Batch, groups: Iterable[Sequence[int]]
-) -> list[list[Batch]]:
+    client: DeliveryClient, batch: SealedBatch, groups: Iterable[Sequence[int]]
+) -> list[list[SealedBatch]]:
     """
-    Batches of some of the points of a batch, each with an id of its own.
+    Make batches of some of the points of a batch, each with an id of its own.
 
-    :param groups: which points go together, by their places in the batch.
+    :param groups: which points go together, by their index in the batch.
     :returns: for each group its batches: mostly one.
-    :raises ValueError: if another client sealed the batch.
+    :raises ValueError: if a client of the other API sealed the batch.
     """
     tallies = list(zip(client.decode(batch.payload), batch.calls, strict=True))
     parts = [

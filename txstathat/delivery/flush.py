@@ -1,5 +1,5 @@
 """
-Waiting until what was recorded is settled.
+Wait until the points that were recorded are delivered, rejected or dropped.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ __all__ = ["FlushResult", "Waiters"]
 @dataclass(frozen=True, slots=True)
 class FlushResult:
     """
-    What became of the calls that were recorded before a flush: those that were pending
-    then, and those that were settled since the flush before it fired. It is true only
-    if all of them were delivered.
+    The result of a flush: of the calls that were pending when it began, and of those
+    that were settled since the previous flush fired. It is true only if all of them
+    were delivered.
 
     :ivar delivered: calls that the server accepted.
-    :ivar rejected: calls that it refused for good.
-    :ivar dropped: calls that were given up.
-    :ivar queued: calls that are still to be sent.
+    :ivar rejected: calls that the server rejected for good.
+    :ivar dropped: calls that were dropped.
+    :ivar queued: calls that are not sent yet.
     """
 
     delivered: int = 0
@@ -37,83 +37,83 @@ class FlushResult:
 
 class _Waiter:
     """
-    Somebody who waits until all batches up to a number are settled.
+    A flush that waits until all batches up to a number are settled.
     """
 
     def __init__(
-        self, mark: float, batches: int, calls: int, fates: Mapping[str, int]
+        self, last: float, batches: int, calls: int, results: Mapping[str, int]
     ) -> None:
-        self.mark = mark
+        self.last = last
         self.batches = batches
         self.calls = calls
-        self.fates = Counter(fates)
+        self.results = Counter(results)
         self.done: Deferred[FlushResult] = Deferred()
 
 
 class Waiters:
     """
-    All who wait.
+    All flushes that wait.
     """
 
     def __init__(self) -> None:
         self._waiters: list[_Waiter] = []
 
     def wait(
-        self, mark: float, batches: int, calls: int, fates: Mapping[str, int]
+        self, last: float, batches: int, calls: int, results: Mapping[str, int]
     ) -> Deferred[FlushResult]:
         """
-        Wait until so many batches are settled.
+        Wait until some batches are settled.
 
-        :param mark: the largest of their numbers.
-        :param batches: how many there are, above 0.
+        :param last: the largest of their numbers.
+        :param batches: how many batches, above 0.
         :param calls: how many calls are in them.
-        :param fates: what became of calls already; see :meth:`settle`.
+        :param results: calls that are settled already; see :meth:`settle`.
         :returns: a new Deferred, which fires with a :class:`FlushResult`. It may be
             cancelled.
         """
-        waiter = _Waiter(mark, batches, calls, fates)
-        waiter.done = Deferred(lambda _: self._forget(waiter))
+        waiter = _Waiter(last, batches, calls, results)
+        waiter.done = Deferred(lambda _: self._cancel(waiter))
         self._waiters.append(waiter)
         return waiter.done
 
-    def _forget(self, waiter: _Waiter) -> None:
+    def _cancel(self, waiter: _Waiter) -> None:
         self._waiters.remove(waiter)
         waiter.done.errback(CancelledError())
 
     def add(self, number: int, batches: int, calls: int) -> None:
         """
-        There are more batches of a number.
+        Wait for more batches of a number.
         """
         for waiter in self._waiters:
-            if number <= waiter.mark:
+            if number <= waiter.last:
                 waiter.batches += batches
                 waiter.calls += calls
 
     def settle(
-        self, number: int, batches: int, calls: int, fates: Mapping[str, int]
+        self, number: int, batches: int, calls: int, results: Mapping[str, int]
     ) -> None:
         """
-        There are fewer batches of a number.
+        Wait for fewer batches of a number.
 
-        :param fates: how many of their calls were ``'delivered'``, ``'rejected'`` or
+        :param results: how many of their calls were ``'delivered'``, ``'rejected'`` or
             ``'dropped'``; the others are in other batches now.
         """
         for waiter in self._waiters:
-            if number <= waiter.mark:
+            if number <= waiter.last:
                 waiter.batches -= batches
                 waiter.calls -= calls
-                waiter.fates.update(fates)
+                waiter.results.update(results)
         self._fire([waiter for waiter in self._waiters if waiter.batches <= 0])
 
     def release(self) -> None:
         """
-        Let nobody wait any longer.
+        End all waits.
         """
         self._fire(self._waiters)
 
     def release_idle(self, slow: Sequence[int]) -> None:
         """
-        Let nobody wait for batches that will not be sent soon.
+        End the waits for batches that will not be sent soon.
 
         :param slow: the numbers of all such batches.
         """
@@ -121,7 +121,7 @@ class Waiters:
             [
                 waiter
                 for waiter in self._waiters
-                if waiter.batches <= sum(number <= waiter.mark for number in slow)
+                if waiter.batches <= sum(number <= waiter.last for number in slow)
             ]
         )
 
@@ -131,4 +131,4 @@ class Waiters:
     def _fire(self, waiters: Sequence[_Waiter]) -> None:
         self._waiters = [each for each in self._waiters if each not in waiters]
         for waiter in waiters:
-            waiter.done.callback(FlushResult(**waiter.fates, queued=waiter.calls))
+            waiter.done.callback(FlushResult(**waiter.results, queued=waiter.calls))

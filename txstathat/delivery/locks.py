@@ -1,24 +1,34 @@
 """
-Locks on files, which the kernel releases when their holder dies.
+File locks, which the kernel releases when their holder dies.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
-import weakref
+from collections.abc import Callable
+
+from txstathat.delivery.forks import notify_in_child
+
+try:
+    import fcntl
+except ImportError:
+    # Windows: only what opens a lock needs it.
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["FileLock"]
 
-_held: weakref.WeakSet[FileLock] = weakref.WeakSet()
-_hooked = False
+
+def _lock_exclusively(fd: int) -> None:
+    if fcntl is None:
+        raise OSError("this system has no file locks (fcntl.flock)")
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 class FileLock:
     """
-    A lock that is held; made by :meth:`acquire`.
+    A lock that this process holds. :meth:`acquire` makes it.
 
-    A child that the process forks does not hold it.
+    A forked child does not hold it.
     """
 
     def __init__(self, path: str, fd: int) -> None:
@@ -26,17 +36,24 @@ class FileLock:
         self._fd = fd
 
     @classmethod
-    def acquire(cls, path: str) -> FileLock | None:
+    def acquire(
+        cls, path: str, lock: Callable[[int], object] = _lock_exclusively
+    ) -> FileLock | None:
         """
-        Take the lock on a file, which is made when it is not there.
+        Lock a file, which is created if it does not exist.
 
-        :returns: ``None`` if somebody holds it.
-        :raises OSError: if the file cannot be opened or the file system has no locks.
+        :param path: the file; a symbolic link is not followed.
+        :param lock: locks an open file, by its descriptor, without waiting.
+        :returns: ``None`` if another process holds the lock.
+        :raises OSError: if the file cannot be opened, or the system or the file system
+            has no locks.
         """
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        flags = os.O_RDWR | os.O_CREAT
+        flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+        fd = os.open(path, flags, 0o600)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Its last holder may have removed it before this one had the lock.
+            lock(fd)
+            # The previous holder may have removed the file after it was opened here.
             current = os.path.samestat(os.fstat(fd), os.stat(path))
         except (BlockingIOError, FileNotFoundError):
             current = False
@@ -46,39 +63,27 @@ class FileLock:
         if not current:
             os.close(fd)
             return None
-        lock = cls(path, fd)
-        _remember(lock)
-        return lock
+        held = cls(path, fd)
+        # The lock belongs to the open file, which a forked child shares: a child that
+        # outlives its parent would hold the lock of a dead process.
+        notify_in_child(held)
+        return held
 
     def release(self, remove: bool = False) -> None:
         """
-        Give the lock back.
+        Release the lock.
 
         :param remove: whether to remove the file too.
         """
-        _held.discard(self)
         if self._fd >= 0:
             if remove:
                 os.unlink(self.path)
-            os.close(self._fd)
-            self._fd = -1
+            self.after_fork()
 
-    def _forget(self) -> None:
-        os.close(self._fd)
-        self._fd = -1
-
-
-def _remember(lock: FileLock) -> None:
-    # A lock belongs to the open file, which a forked child shares: a child that lives
-    # on would keep the lock of a parent that has died.
-    global _hooked
-    if not _hooked:
-        _hooked = True
-        os.register_at_fork(after_in_child=_forget_all)
-    _held.add(lock)
-
-
-def _forget_all() -> None:
-    for lock in list(_held):
-        lock._forget()
-    _held.clear()
+    def after_fork(self) -> None:
+        """
+        Close the file without removing it.
+        """
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)

@@ -1,12 +1,12 @@
 """
-What to do about the outcome of a batch, and when to try again. Pure functions.
+What to do after an attempt to deliver a batch, and when to try again. Pure functions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import Enum
 
+from txstathat.backoff import Jitter, backoff_delay
 from txstathat.client.outcome import Outcome, Verdict
 
 __all__ = [
@@ -17,26 +17,23 @@ __all__ = [
     "MIN_DELAY",
     "PROBES",
     "Action",
-    "Jitter",
     "decide",
     "retry_delay",
     "slowest_delay",
 ]
 
-#: Draws a number from between two, as :meth:`random.Random.uniform` does.
-Jitter = Callable[[float, float], float]
-
-#: The shortest delay before another try, in seconds.
+#: The shortest delay before another attempt, in seconds.
 MIN_DELAY = 1.0
-#: The longest delay that is chosen here, in seconds.
+#: The longest delay that the backoff reaches, in seconds.
 MAX_DELAY = 300.0
 #: The longest ``Retry-After`` that is honoured, in seconds: a server that asks for a
 #: day is asked again after an hour.
 MAX_RETRY_AFTER = 3600.0
 
-#: How often a batch is sent again after an answer that nobody understands.
+#: How often a batch is sent again after an answer that the client does not understand.
 MAX_RESENDS = 3
-#: How many single points, spread over a batch, are sent before all of it is rejected.
+#: How many single points, spread over a batch, are sent before the whole batch is
+#: rejected.
 PROBES = 16
 #: How many points in a row are taken out of a batch because the server names them.
 MAX_NAMED = 8
@@ -44,35 +41,36 @@ MAX_NAMED = 8
 
 class Action(Enum):
     """
-    What becomes of a batch.
+    What to do with a batch after an attempt.
     """
 
-    #: It has arrived.
+    #: It arrived: remove it.
     DELIVERED = "delivered"
-    #: It is sent again, after a delay that grows.
+    #: Send it again after a delay that grows.
     RETRY = "retry"
-    #: It is sent again at the slowest pace: somebody has to put something right.
+    #: Send it again at the slowest pace: a person has to correct something.
     WAIT = "wait"
-    #: It is sent again at the slowest pace, a few times: it may have arrived.
+    #: Send it again at the slowest pace, a few times: it may have arrived.
     RESEND = "resend"
-    #: It is sent again as two halves.
+    #: Send it again as two halves.
     SPLIT = "split"
-    #: The bad points in it are to be found.
+    #: Find the bad points in it.
     SEARCH = "search"
-    #: The server will never take it.
+    #: Remove it: the server will never accept it.
     REJECT = "reject"
-    #: It may have arrived; sending it again could count twice.
+    #: Remove it: it may have arrived, and sending it again could count it twice.
     DROP = "drop"
 
 
 def decide(outcome: Outcome, points: int, resend: bool, resent: int = 0) -> Action:
     """
-    What becomes of a batch after an attempt.
+    Choose what to do with a batch after an attempt.
 
-    :param outcome: what the client says of the attempt.
+    :param outcome: the result of the attempt.
     :param points: how many points the batch has.
     :param resend: whether to send again what may have arrived.
-    :param resent: how often it was sent again after an answer that nobody understands.
+    :param resent: how often it was sent again after an answer that the client does not
+        understand.
     """
     match outcome.verdict:
         case Verdict.ACCEPTED:
@@ -95,36 +93,39 @@ def _decide_ambiguous(outcome: Outcome, resend: bool, resent: int) -> Action:
     if not resend:
         return Action.DROP
     if outcome.status is None:
-        # The answer was lost; the server may say something clear the next time.
+        # The answer was lost; the next one may be clear.
         return Action.RETRY
     return Action.RESEND if resent < MAX_RESENDS else Action.DROP
 
 
 def retry_delay(tries: int, jitter: Jitter, retry_after: float | None = None) -> float:
     """
-    How long to wait before the next attempt: exponential backoff with full jitter.
+    Return the delay before the next attempt: exponential backoff with full jitter.
 
     After *n* attempts it is drawn from between :data:`MIN_DELAY` and 2\\ :sup:`n`
     seconds, at most :data:`MAX_DELAY`. Drawing from the whole range spreads senders
     that failed together (M. Brooker, "Exponential Backoff And Jitter", 2015).
 
     :param tries: how many attempts have failed, at least 1.
-    :param jitter: draws a number from between two.
-    :param retry_after: how many seconds the server asked to wait. The backoff comes on
-        top, since everybody was asked to come back at the same moment.
+    :param jitter: draws a number between two.
+    :param retry_after: how many seconds the server asked to wait. The backoff is added
+        to it, since the server asked all senders to come back at the same moment.
     :returns: seconds.
     """
-    # 2.0 ** 1024 would overflow; the longest delay is reached long before.
-    delay = jitter(MIN_DELAY, min(MAX_DELAY, 2.0 ** min(tries, 30)))
-    if retry_after is not None:
-        delay += min(max(retry_after, 0.0), MAX_RETRY_AFTER)
-    return delay
+    return _asked_for(retry_after) + backoff_delay(
+        tries, jitter, first=2.0, longest=MAX_DELAY, shortest=MIN_DELAY, spread=(0, 1)
+    )
 
 
 def slowest_delay(jitter: Jitter, retry_after: float | None = None) -> float:
     """
-    How long to wait when only a person can mend what is wrong; as
-    :func:`retry_delay`, but always about :data:`MAX_DELAY`.
+    Return the delay where a person has to correct something; as :func:`retry_delay`,
+    but always between 80 % of :data:`MAX_DELAY` and all of it.
     """
-    asked = min(max(retry_after or 0.0, 0.0), MAX_RETRY_AFTER)
-    return jitter(0.8 * MAX_DELAY, MAX_DELAY) + asked
+    return _asked_for(retry_after) + backoff_delay(
+        1, jitter, first=MAX_DELAY, longest=MAX_DELAY, spread=(0.8, 1.0)
+    )
+
+
+def _asked_for(retry_after: float | None) -> float:
+    return min(max(retry_after or 0.0, 0.0), MAX_RETRY_AFTER)

@@ -1,10 +1,10 @@
 """
-Finding the bad points of a batch that the server refused.
+Find the bad points of a batch that the server refused.
 
-The server may name one, which is taken out. Else single points, spread over the batch,
-are sent one after the other. If the server refuses all of them alike, it would refuse
-the rest too. As soon as it takes one, the batch is halved until the bad points are
-alone: one bad point of a thousand costs about 22 requests.
+If the server names a point, that point is taken out. Otherwise single points, spread
+over the batch, are sent one after the other. If the server refuses all of them for the
+same reason, it would refuse the rest too. Once it accepts one, the batch is halved
+until the bad points are alone: one bad point of a thousand costs about 22 requests.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from txstathat.client.outcome import Outcome
-from txstathat.delivery.batch import Batch
+from txstathat.delivery.batch import SealedBatch
 from txstathat.delivery.policy import MAX_NAMED, PROBES
 from txstathat.errors import StatHatAPIError
 from txstathat.points.model import Point
 
-__all__ = ["Probe", "Trace", "halves", "may_be_all", "named_point"]
+__all__ = ["Probe", "SearchState", "halves", "may_be_all", "named_point"]
 
-#: What differs between two messages for the same reason: numbers, and what is quoted.
+#: What differs between two messages for the same reason: numbers and quoted text.
 _DETAILS = re.compile(r"'[^']*'|\"[^\"]*\"|[0-9]+")
 
 
 @dataclass(slots=True)
-class Trace:
+class SearchState:
     """
-    What is known of the parts of a batch; they share it.
+    What is known of the parts of a divided batch. The parts share one state.
 
-    :ivar mixed: whether the server takes some points of the whole.
+    :ivar mixed: whether the server accepts some points of the original batch.
     :ivar named: how many points in a row were taken out because the server named them.
-    :ivar resent: see :class:`~txstathat.delivery.batch.Batch`.
-    :ivar due: when to send it, on the monotonic clock.
+    :ivar resent: see :class:`~txstathat.delivery.batch.SealedBatch`.
+    :ivar due: when to send the part, on the monotonic clock.
     """
 
     mixed: bool = False
@@ -46,23 +46,23 @@ class Trace:
 @dataclass(slots=True)
 class Probe:
     """
-    Single points of a batch, sent to see whether the server refuses all of it.
+    Single points of a batch, sent to learn whether the server refuses all of it.
 
     :ivar batch: the batch.
     :ivar points: its points.
-    :ivar refused: which of them were refused, and why.
+    :ivar refused: the points that were refused, by index, and the errors.
     """
 
-    batch: Batch
+    batch: SealedBatch
     points: Sequence[Point]
     refused: dict[int, Exception] = field(default_factory=dict)
 
     @property
     def index(self) -> int:
         """
-        Which point to send next.
+        The index of the point to send next.
         """
-        # The first and the last are among them: bad points often come in one row.
+        # The first and the last point are included: bad points often come in one row.
         return len(self.refused) * (len(self.points) - 1) // (PROBES - 1)
 
     @property
@@ -74,9 +74,9 @@ class Probe:
 
     def refuse(self, outcome: Outcome) -> bool:
         """
-        Note that the next point was refused.
+        Note that the server refused the point at :attr:`index`.
 
-        :returns: whether it was refused as those before it were.
+        :returns: whether it gave the same reason as for the points before.
         """
         assert outcome.error is not None
         point = self.points[self.index]
@@ -84,50 +84,56 @@ class Probe:
         self.refused[self.index] = outcome.error
         if first is None:
             return True
-        kind = _kind(outcome.error, point)
-        return kind == _kind(first[1], self.points[first[0]])
+        reason = _reason(outcome.error, point)
+        return reason == _reason(first[1], self.points[first[0]])
 
     @property
     def is_over(self) -> bool:
         """
-        Whether enough points were refused.
+        Whether enough points were refused to reject the whole batch.
         """
         return len(self.refused) == PROBES
 
-    def rest(self, *without: int) -> list[int]:
+    def remaining(self, *without: int) -> list[int]:
         """
-        The points that were not refused, and not those either.
+        Return the points that were not refused, by index.
+
+        :param without: points to leave out as well.
         """
-        gone = {*self.refused, *without}
-        return [index for index in range(len(self.points)) if index not in gone]
+        excluded = {*self.refused, *without}
+        return [index for index in range(len(self.points)) if index not in excluded]
 
 
-def _kind(error: Exception, point: Point) -> tuple[object, str]:
+def _reason(error: Exception, point: Point) -> tuple[object, str]:
     text = error.msg if isinstance(error, StatHatAPIError) else str(error)
     text = _DETAILS.sub("", text.replace(point.stat, ""))
     return getattr(error, "status", type(error)), text
 
 
-def named_point(outcome: Outcome, points: int, trace: Trace | None) -> int | None:
+def named_point(outcome: Outcome, points: int, state: SearchState | None) -> int | None:
     """
-    The point to take out of a batch because the server names it.
+    Return the index of the point to take out because the server names it, if any.
+
+    :param points: how many points the batch has.
     """
     index = outcome.bad_point
     if index is None or index >= points:
         return None
-    return index if trace is None or trace.named < MAX_NAMED else None
+    return index if state is None or state.named < MAX_NAMED else None
 
 
-def may_be_all(points: int, trace: Trace | None) -> bool:
+def may_be_all(points: int, state: SearchState | None) -> bool:
     """
-    Whether all points of a refused batch may be bad, so that it is to be probed.
+    Whether all points of a refused batch may be bad, so that probing pays.
+
+    :param points: how many points the batch has.
     """
-    return points > PROBES and (trace is None or not trace.mixed)
+    return points > PROBES and (state is None or not state.mixed)
 
 
 def halves(indices: Sequence[int]) -> list[Sequence[int]]:
     """
-    Points in two groups, or in one if there is only one of them.
+    Divide points into two groups, or into one if there is only one point.
     """
     middle = len(indices) // 2
     return [half for half in (indices[:middle], indices[middle:]) if half]

@@ -1,10 +1,9 @@
 """
-The sender: takes batches from the backlog, a few at a time, and acts on what becomes
-of them.
+Send batches from the backlog, a few at a time, and act on the results.
 
-While the server fails, one attempt at a time is made, and fewer and fewer of them. A
-batch that fails alone (because the server chokes on what is in it) is sent again more
-and more seldom, but does not hold up the others.
+While the server fails, one attempt at a time is made, with growing delays. A batch that
+fails by itself, because the server cannot handle what is in it, is sent again less and
+less often and does not hold up the others.
 """
 
 from __future__ import annotations
@@ -12,42 +11,35 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from txstathat.backoff import Jitter
 from txstathat.client.outcome import Outcome, Verdict
 from txstathat.delivery.backlog import Backlog
-from txstathat.delivery.batch import Batch, Client, divide
+from txstathat.delivery.batch import DeliveryClient, SealedBatch, divide
+from txstathat.delivery.bounded import put_bounded
 from txstathat.delivery.ledger import Ledger
-from txstathat.delivery.policy import (
-    Action,
-    Jitter,
-    decide,
-    retry_delay,
-    slowest_delay,
-)
+from txstathat.delivery.pace import HeldStats, Pace
+from txstathat.delivery.policy import Action, decide, retry_delay, slowest_delay
 from txstathat.delivery.search import (
     Probe,
-    Trace,
+    SearchState,
     halves,
     may_be_all,
     named_point,
 )
 from txstathat.points.model import Point
 
-__all__ = ["MAX_IN_FLIGHT", "MAX_NOTES", "OnRejected", "Sender"]
+__all__ = ["MAX_IN_FLIGHT", "OnRejected", "Sender"]
 
-#: How many batches are on their way at a time.
+#: How many batches are in flight at a time.
 MAX_IN_FLIGHT = 8
-#: How many parts of batches, and how many stats, something is known about at a time.
-MAX_NOTES = 10_000
 
-_T = TypeVar("_T")
-
-#: Told of points that the server refused for good, and why.
+#: Called with points that the server rejected for good, and the error.
 OnRejected = Callable[[list[Point], Exception], object]
 
 
@@ -56,7 +48,7 @@ class Sender:
     Sends batches.
 
     :param resend: whether to send again what may have arrived.
-    :param monotonic: tells the time in seconds that never step.
+    :param monotonic: the clock that never steps, in seconds.
     :param wake: called when there may be something to send.
     """
 
@@ -64,7 +56,7 @@ class Sender:
 
     def __init__(
         self,
-        client: Client,
+        client: DeliveryClient,
         backlog: Backlog,
         ledger: Ledger,
         *,
@@ -82,39 +74,39 @@ class Sender:
         self._jitter = jitter
         self._monotonic = monotonic
         self._wake = wake
-        self._flights: dict[Batch, Deferred[Any]] = {}
-        # How many attempts failed in a row since the server last took a batch: those
-        # under way together are one, and so is a batch that fails again by itself.
-        self._streak = 0
-        self._last_failed: Batch | None = None
-        self._pause = -math.inf
-        self._asked_to_wait = False
+        self._in_flight: dict[SealedBatch, Deferred[Any]] = {}
+        self._pace = Pace(jitter, monotonic)
+        self._held = HeldStats(jitter, monotonic)
+        # By the id of the batch.
+        self._searches: dict[str, SearchState] = {}
         self._stopped = False
-        self._blocked = False
-        # What is known of batches by id, and until when the points of stats wait whose
-        # keys the server refuses.
-        self._traces: dict[str, Trace] = {}
-        self._held: dict[str, float] = {}
+
+    @property
+    def in_flight(self) -> list[SealedBatch]:
+        """
+        The batches that are being sent.
+        """
+        return list(self._in_flight)
 
     @property
     def due(self) -> float:
         """
         When to call :meth:`send`, on the monotonic clock.
         """
-        if self._stopped or len(self._flights) >= self._limit:
+        if self._stopped or len(self._in_flight) >= self._limit:
             return math.inf
-        return max(self._pause, self._backlog.due)
+        return max(self._pace.resume_at, self._backlog.due)
 
     @property
     def blocked(self) -> bool:
         """
-        Whether nothing will be sent soon: only a person can mend what is wrong.
+        Whether nothing will be sent soon, because a person has to correct something.
         """
-        return self._blocked and not self._flights and self._monotonic() < self._pause
+        return self._pace.needs_person and not self._in_flight
 
     @property
     def _limit(self) -> int:
-        return 1 if self._streak else MAX_IN_FLIGHT
+        return 1 if self._pace.failures else MAX_IN_FLIGHT
 
     def send(self) -> None:
         """
@@ -122,135 +114,119 @@ class Sender:
         """
         while (
             not self._stopped
-            and len(self._flights) < self._limit
-            and self._monotonic() >= self._pause
+            and len(self._in_flight) < self._limit
+            and self._pace.allows_attempt
         ):
             batch = self._take()
             if batch is None:
                 return
-            self._attempt(batch)
+            payload = batch.payload
+            attempt = maybeDeferred(self._client.send_payload, payload, batch.id)
+            self._track(attempt, batch, self._judge, batch, self._pace.failures)
 
-    def hurry(self) -> None:
+    def retry_now(self) -> None:
         """
         Make the next attempt at once, unless the server asked to wait.
         """
-        if not self._asked_to_wait:
-            self._blocked = False
-            self._held.clear()
-            self._pause = -math.inf
-            self._backlog.hurry()
+        if self._pace.resume_now():
+            self._held.release_all()
+            self._backlog.retry_now()
 
     def stop(self) -> None:
         """
-        Break off what is under way, and send nothing more.
+        Cancel what is in flight, and send nothing more.
         """
         self._stopped = True
-        for flight in list(self._flights.values()):
-            flight.cancel()
+        for attempt in list(self._in_flight.values()):
+            attempt.cancel()
 
-    def _take(self) -> Batch | None:
+    def _take(self) -> SealedBatch | None:
         """
-        The next batch that may be sent now.
+        Take the next batch that may be sent now from the backlog.
         """
         while (batch := self._backlog.next()) is not None:
-            now = self._monotonic()
-            trace = self._traces.get(batch.id)
-            due = -math.inf if trace is None else trace.due
+            state = self._searches.get(batch.id)
+            due = -math.inf if state is None else state.due
             if self._held and batch.payload.is_classic:
-                due = max(due, self._hold_until(batch, now))
-            if due <= now:
+                due = max(due, self._held.next_attempt(self._stat(batch)))
+            if due <= self._monotonic():
                 return batch
             self._backlog.retry(batch, due, waiting=True)
         return None
 
-    def _hold_until(self, batch: Batch, now: float) -> float:
-        """
-        Until when to wait because the key of the batch's stat was refused.
-        """
-        stat = self._stat(batch)
-        until = self._held.get(stat, -math.inf)
-        if -math.inf < until <= now:
-            # Only this one is sent; the others wait for what becomes of it.
-            self._held[stat] = now + slowest_delay(self._jitter)
-        return until
-
-    def _attempt(self, batch: Batch) -> None:
-        flight = maybeDeferred(self._client.send_payload, batch.payload, batch.id)
-        self._fly(flight, batch, self._judge, batch, self._streak)
-
-    def _fly(
+    def _track(
         self,
-        flight: Deferred[Any],
-        batch: Batch,
+        attempt: Deferred[Any],
+        batch: SealedBatch,
         judge: Callable[..., None],
         *arguments: Any,
     ) -> None:
         # Before the callbacks, which may run at once.
-        self._flights[batch] = flight
-        flight.addErrback(_as_outcome)
-        flight.addCallback(judge, *arguments)
-        flight.addErrback(self._log_bug)
+        self._in_flight[batch] = attempt
+        attempt.addErrback(_as_outcome)
+        attempt.addCallback(judge, *arguments)
+        attempt.addErrback(self._log_bug)
 
     def _log_bug(self, failure: Failure) -> None:
-        self._log.failure("a batch could not be dealt with", failure)
+        self._log.failure("the result of a batch could not be processed", failure)
 
-    def _judge(self, outcome: Outcome, batch: Batch, streak: int) -> None:
-        del self._flights[batch]
-        trace = self._traces.get(batch.id)
-        batch.resent = max(batch.resent, trace.resent if trace else 0)
+    def _judge(self, outcome: Outcome, batch: SealedBatch, failures: int) -> None:
+        """
+        Act on the result of an attempt.
+
+        :param failures: how many attempts had failed in a row when it began.
+        """
+        del self._in_flight[batch]
+        state = self._searches.get(batch.id)
+        batch.resent = max(batch.resent, state.resent if state else 0)
         action = decide(outcome, batch.payload.points, self._resend, batch.resent)
         if action in (Action.RETRY, Action.WAIT, Action.RESEND, Action.DROP):
-            self._failed(outcome, batch, action, streak)
+            self._handle_failure(outcome, batch, action, failures)
         else:
-            self._well(batch)
+            self._note_acceptance(batch)
         if action is Action.DELIVERED:
             self._ledger.deliver(batch.total)
             self._settle(batch, "delivered")
         elif action in (Action.SPLIT, Action.SEARCH):
-            self._search(batch, outcome, split=action is Action.SPLIT)
+            self._search(batch, outcome, too_large=action is Action.SPLIT)
         elif action is Action.REJECT:
             self._reject(batch, outcome)
         self._wake()
 
-    def _well(self, batch: Batch) -> None:
+    def _note_acceptance(self, batch: SealedBatch) -> None:
         """
-        The server answers, and knows the keys.
+        Note that the server answers, and accepts the key.
         """
-        self._streak = 0
-        self._last_failed = None
-        self._pause = -math.inf
-        self._asked_to_wait = self._blocked = False
+        self._pace.accept()
         self._ledger.unblock()
         if self._held and batch.payload.is_classic:
-            self._held.pop(self._stat(batch), None)
+            self._held.release(self._stat(batch))
             self._ledger.refused_keys = len(self._held)
 
-    def _failed(
-        self, outcome: Outcome, batch: Batch, action: Action, streak: int
+    def _handle_failure(
+        self, outcome: Outcome, batch: SealedBatch, action: Action, failures: int
     ) -> None:
         """
-        The server may be in trouble: send the batch again later, the others too.
-
-        :param streak: how many attempts had failed in a row when this one was begun.
+        Send the batch again later, and slow down: the server may be in trouble.
         """
         if self._stopped and action is not Action.DROP:
             self._backlog.retry(batch, 0.0)
             return
         batch.tries += 1
-        if self._concerns_stat(outcome, batch):
+        if self._concerns_one_stat(outcome, batch):
             self._hold(outcome, batch)
             return
         now, after = self._monotonic(), outcome.retry_after
         slow = now + slowest_delay(self._jitter, after)
-        self._slow_down(outcome, batch, action, streak)
+        self._pace.fail(batch, failures, after, action is Action.WAIT)
         if action is Action.WAIT:
             self._ledger.block(outcome.error)
             self._backlog.retry(batch, slow, waiting=True)
             return
         self._ledger.fail(outcome.error, again=action is not Action.DROP)
         if action is Action.DROP:
-            self._traces.pop(batch.id, None)
-            self._backlog.give_up(batch, "ambiguous")
+            self._searches.pop(batch.id, None)
+            self._backlog.drop(batch, "ambiguous")
         elif action is Action.RESEND:
             batch.resent += 1
             self._backlog.retry(batch, slow, waiting=True)
@@ -258,30 +234,10 @@ class Sender:
             delay = retry_delay(batch.tries, self._jitter, after)
             self._backlog.retry(batch, now + delay)
 
-    def _slow_down(
-        self, outcome: Outcome, batch: Batch, action: Action, streak: int
-    ) -> None:
+    def _concerns_one_stat(self, outcome: Outcome, batch: SealedBatch) -> bool:
         """
-        Let all batches wait, longer with each failure in a row.
-        """
-        after = outcome.retry_after
-        news = streak == self._streak
-        if news and batch is not self._last_failed:
-            self._streak += 1
-        self._last_failed = batch
-        self._blocked = action is Action.WAIT
-        if self._blocked:
-            pause = slowest_delay(self._jitter, after)
-        else:
-            pause = retry_delay(max(1, self._streak), self._jitter, after)
-        if news or after:
-            self._pause = max(self._pause, self._monotonic() + pause)
-            self._asked_to_wait = bool(after)
-
-    def _concerns_stat(self, outcome: Outcome, batch: Batch) -> bool:
-        """
-        Whether a failure says something about one stat only, or one batch: with the
-        Classic API each stat has a key; and a spool may hold what another client left.
+        Whether a refused key concerns one stat or batch only: with the Classic API
+        each stat has a key, and a client of the other API may have sealed the batch.
         """
         if outcome.verdict is not Verdict.KEY_REFUSED:
             return False
@@ -289,92 +245,89 @@ class Sender:
             return True
         return self._points(batch) is None
 
-    def _hold(self, outcome: Outcome, batch: Batch) -> None:
+    def _hold(self, outcome: Outcome, batch: SealedBatch) -> None:
         """
         Let the points of one stat wait at the slowest pace.
         """
-        stat = self._stat(batch)
-        new = stat not in self._held
-        due = self._monotonic() + slowest_delay(self._jitter, outcome.retry_after)
-        if stat:
-            _put(self._held, stat, due)
+        is_new, due = self._held.hold(self._stat(batch), outcome.retry_after)
         self._ledger.refused_keys = len(self._held)
-        self._ledger.wait(outcome.error, new)
+        self._ledger.wait(outcome.error, is_new)
         self._backlog.retry(batch, due, waiting=True)
 
-    def _points(self, batch: Batch) -> list[Point] | None:
+    def _points(self, batch: SealedBatch) -> list[Point] | None:
         """
-        The points of a batch, unless it was left in the spool by another client.
+        Return the points of a batch, or ``None`` if the client cannot read them.
         """
         try:
             return self._client.decode(batch.payload)
         except ValueError:
             return None
 
-    def _stat(self, batch: Batch) -> str:
+    def _stat(self, batch: SealedBatch) -> str:
         points = self._points(batch)
         return points[0].stat if points else ""
 
-    def _search(self, batch: Batch, outcome: Outcome, split: bool) -> None:
+    def _search(self, batch: SealedBatch, outcome: Outcome, too_large: bool) -> None:
         """
-        Look for the points that the server does not take.
+        Look for the points that the server does not accept.
 
-        :param split: whether the batch as a whole was too large.
+        :param too_large: whether the batch as a whole was too large.
         """
         points = self._points(batch)
         if points is None:
             self._hold(outcome, batch)
             return
         every = range(len(points))
-        trace = self._traces.get(batch.id)
-        named = named_point(outcome, len(points), trace)
-        if split:
-            self._split(batch, halves(every), trace)
+        state = self._searches.get(batch.id)
+        named = named_point(outcome, len(points), state)
+        if too_large:
+            self._divide(batch, halves(every), state)
         elif named is not None:
-            before = trace or Trace()
-            rest = [index for index in every if index != named]
-            after = Trace(before.mixed, before.named + 1)
-            self._split(batch, [[named], rest], after)
-        elif may_be_all(len(points), trace):
+            before = state or SearchState()
+            others = [index for index in every if index != named]
+            after = SearchState(before.mixed, before.named + 1)
+            self._divide(batch, [[named], others], after)
+        elif may_be_all(len(points), state):
             self._send_probe(Probe(batch, points))
         else:
-            self._split(batch, halves(every), Trace(mixed=True))
+            self._divide(batch, halves(every), SearchState(mixed=True))
 
-    def _split(
+    def _divide(
         self,
-        batch: Batch,
+        batch: SealedBatch,
         groups: Sequence[Sequence[int]],
-        trace: Trace | None,
-        fates: Mapping[str, int] | None = None,
-        more: Sequence[Batch] = (),
+        state: SearchState | None,
+        results: Mapping[str, int] | None = None,
+        more: Sequence[SealedBatch] = (),
     ) -> None:
         parts = [each for part in divide(self._client, batch, groups) for each in part]
-        self._traces.pop(batch.id, None)
-        if trace is not None:
+        self._searches.pop(batch.id, None)
+        if state is not None:
             for part in parts:
-                _put(self._traces, part.id, trace)
-        self._backlog.split(batch, [*more, *parts], fates or {})
+                put_bounded(self._searches, part.id, state)
+        self._backlog.split(batch, [*more, *parts], results or {})
 
     def _send_probe(self, probe: Probe) -> None:
         if self._stopped:
             self._backlog.retry(probe.batch, 0.0)
             return
         (payload,) = self._client.encode([probe.points[probe.index]])
-        flight = maybeDeferred(self._client.send_payload, payload, probe.id)
-        self._fly(flight, probe.batch, self._judge_probe, probe, self._streak)
+        attempt = maybeDeferred(self._client.send_payload, payload, probe.id)
+        failures = self._pace.failures
+        self._track(attempt, probe.batch, self._judge_probe, probe, failures)
 
-    def _judge_probe(self, outcome: Outcome, probe: Probe, streak: int) -> None:
+    def _judge_probe(self, outcome: Outcome, probe: Probe, failures: int) -> None:
         batch = probe.batch
-        del self._flights[batch]
+        del self._in_flight[batch]
         action = decide(outcome, 1, self._resend)
         if action in (Action.RETRY, Action.WAIT):
-            # It begins anew when the batch is refused again; ids are the same then.
-            self._failed(outcome, batch, action, streak)
+            # When the batch is refused again, the probes start anew with the same ids.
+            self._handle_failure(outcome, batch, action, failures)
         elif action in (Action.RESEND, Action.DROP):
-            self._slow_down(outcome, batch, action, streak)
+            self._pace.fail(batch, failures, outcome.retry_after, False)
             self._end_probe(probe, outcome, action)
         else:
-            self._well(batch)
+            self._note_acceptance(batch)
             alike = action is Action.REJECT and probe.refuse(outcome)
             if not alike:
                 self._end_probe(probe, outcome, action)
@@ -386,42 +339,43 @@ class Sender:
 
     def _end_probe(self, probe: Probe, outcome: Outcome, action: Action) -> None:
         """
-        The server does not refuse all points alike: look into the halves.
+        Search the halves: the server does not refuse all points alike.
         """
         batch, index, id = probe.batch, probe.index, probe.id
         calls = batch.calls[index]
-        fates: Counter[str] = Counter()
-        alone: list[Batch] = []
+        results: Counter[str] = Counter()
+        alone: list[SealedBatch] = []
         if action is Action.DELIVERED:
             self._ledger.deliver(calls)
-            fates["delivered"] = calls
+            results["delivered"] = calls
         elif action is Action.DROP:
             self._ledger.fail(outcome.error, again=False)
             self._ledger.drop(calls, "ambiguous")
-            fates["dropped"] = calls
+            results["dropped"] = calls
         elif action is Action.RESEND:
             self._ledger.fail(outcome.error, again=True)
             ((single,),) = divide(self._client, batch, [[index]])
             single.id = id
             due = self._monotonic() + slowest_delay(self._jitter)
-            _put(self._traces, id, Trace(resent=1, due=due))
+            put_bounded(self._searches, id, SearchState(resent=1, due=due))
             alone = [single]
-        rest = probe.rest() if action is Action.REJECT else probe.rest(index)
+        without = () if action is Action.REJECT else (index,)
+        groups = halves(probe.remaining(*without))
         for refused, error in probe.refused.items():
-            fates["rejected"] += batch.calls[refused]
+            results["rejected"] += batch.calls[refused]
             self._ledger.reject(batch.calls[refused], error)
-        self._split(batch, halves(rest), Trace(mixed=True), fates, alone)
+        self._divide(batch, groups, SearchState(mixed=True), results, alone)
         for refused, error in probe.refused.items():
             self._report([probe.points[refused]], error)
 
-    def _settle(self, batch: Batch, fate: str) -> None:
-        self._traces.pop(batch.id, None)
-        self._backlog.settle(batch, fate)
+    def _settle(self, batch: SealedBatch, result: str) -> None:
+        self._searches.pop(batch.id, None)
+        self._backlog.settle(batch, result)
 
-    def _reject(self, batch: Batch, outcome: Outcome) -> None:
+    def _reject(self, batch: SealedBatch, outcome: Outcome) -> None:
         points = self._points(batch)
         if points is None:
-            # The other client's server may take it.
+            # A client of the other API sealed it; its server may accept it.
             self._hold(outcome, batch)
             return
         self._ledger.reject(batch.total, outcome.error)
@@ -431,7 +385,7 @@ class Sender:
 
     def _report(self, points: list[Point], error: Exception) -> None:
         """
-        Tell the program what was rejected.
+        Report rejected points to the program.
         """
         if self._on_rejected is None:
             return
@@ -443,19 +397,9 @@ class Sender:
             )
 
 
-def _put(notes: dict[str, _T], name: str, note: _T) -> None:
-    """
-    Make a note, and forget the oldest if there are too many.
-    """
-    notes.pop(name, None)
-    notes[name] = note
-    if len(notes) > MAX_NOTES:
-        del notes[next(iter(notes))]
-
-
 def _as_outcome(failure: Failure) -> Outcome:
     """
-    Whatever a client fails with: nothing is known of the batch then.
+    Return the outcome of an attempt that failed in an unknown way.
     """
     if isinstance(failure.value, Exception):
         return Outcome(Verdict.AMBIGUOUS, failure.value)

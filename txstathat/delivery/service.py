@@ -1,196 +1,148 @@
 """
-The service: what an application counts with, and what drives the delivery.
+The service: the object that an application counts with.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import random as random_module
-import sys
-import time
-from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Literal, Self
 
 from twisted.application.service import Service
-from twisted.internet.defer import (
-    CancelledError,
-    Deferred,
-    fail,
-    inlineCallbacks,
-    succeed,
-)
-from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from txstathat.client.bound import Stat
-from txstathat.delivery.backlog import READ_AHEAD, Backlog
-from txstathat.delivery.batch import Client, seal_batches
+from txstathat.client.null import NullStatHat
+from txstathat.client.threads import installed_reactor
+from txstathat.client.wrappable import QueuedFromThreads
+from txstathat.delivery.at_exit import report_at_exit
+from txstathat.delivery.batch import DeliveryClient, Tally
+from txstathat.delivery.clients import check_client
+from txstathat.delivery.clock import ServiceClock
 from txstathat.delivery.flush import FlushResult
-from txstathat.delivery.folder import Folder
-from txstathat.delivery.ledger import DeliveryHealth, Ledger
-from txstathat.delivery.sender import MAX_IN_FLIGHT, OnRejected, Sender
-from txstathat.delivery.window import Window
-from txstathat.delivery.worker import make_worker
+from txstathat.delivery.forks import notify_in_child
+from txstathat.delivery.ledger import DeliveryHealth
+from txstathat.delivery.loop import DeliveryLoop
+from txstathat.delivery.sender import OnRejected
+from txstathat.delivery.settings import Settings
 from txstathat.errors import InvalidPoint, StatHatClosed
-from txstathat.interfaces import IStatHat
-from txstathat.points.model import MAX_INTEGER, MAX_POST, Amount, Time
+from txstathat.interfaces import IStatHatProvider
+from txstathat.points.model import MAX_INTEGER, Amount, Time
 
 __all__ = ["StatHatService"]
 
-#: A window is open for this part of the interval at least: programs that were started
-#: together do not send together for long.
-_SHORTEST_WINDOW = 0.8
-#: Seconds that the disk has to finish when the service ends, whatever else took long.
-_DISK_GRACE = 0.3
-#: What part of ``shutdown_timeout`` is kept for closing, of 0.2 seconds at most.
-_CLOSING_PART = 0.1
+_STOPPED = "the service has stopped"
+_FORKED = (
+    "this process is a fork of the one that started the service, and delivers nothing; "
+    "make a service in each process, after the fork"
+)
 
 
-@implementer(IStatHat)
-class StatHatService(Service):
+@implementer(IStatHatProvider)
+class StatHatService(QueuedFromThreads, Service):
     """
     Records counts and values at once, and sends them in batches: through outages and,
     with a spool, through restarts and crashes.
 
-    Attach it to the application's service tree, or call ``startService()``. It may be
-    counted with before that. It has one life: after ``stopService`` it records nothing.
+    Attach it to the application's service tree, call ``startService()``, or use it in
+    ``async with``, which starts and stops it. Points can be recorded before that. A
+    service cannot be started again after ``stopService``.
 
-    From another thread: ``reactor.callFromThread(stats.count, 'name')``.
+    Other threads count with what :meth:`from_threads` returns.
+
+    A service belongs to one process. In a child that is forked after the start, nothing
+    is recorded: see :doc:`pre-fork`.
 
     :param client: a :class:`~txstathat.client.txStatHat` or
-        :class:`~txstathat.client.txStatHatClassic`, which the service uses alone, and
-        closes in the end.
-    :param interval: seconds after which what was recorded is sealed in batches.
-    :param max_batch: the most points in a batch; as soon as so many different ones were
-        recorded, they are sealed. When that happens again within an interval, twice as
-        many are waited for, and so on, up to a quarter of ``max_pending``: else counts
-        of many stats would not be summed.
+        :class:`~txstathat.client.txStatHatClassic`. Only the service may use it, and
+        closes it in the end. With a :class:`~txstathat.client.null.NullStatHat`
+        nothing is sent, and no spool is opened.
+    :param interval: seconds after which recorded points are sealed in batches, at least
+        0.01.
+    :param max_batch: the most points in a batch. Once that many different points were
+        recorded, they are sealed. When this happens again within an interval, the
+        number doubles, up to a quarter of ``max_pending``: otherwise counts of many
+        stats would not be summed.
     :param max_pending: the most points in sealed batches that are only in memory; the
         oldest batches are dropped.
-    :param spool: the folder where sealed batches are kept until they are accepted;
-        several processes may share it, if they count for the same account. Without
-        one, batches are kept in memory.
-    :param max_spool: the most bytes that this process keeps there; the oldest batches
-        are dropped.
-    :param max_age: seconds after which a batch is dropped.
+    :param spool: the folder that stores sealed batches until they are accepted; several
+        processes may share it. Without a folder, batches are stored in memory.
+    :param max_spool: the most bytes that this process stores there, at least 65,536;
+        the oldest batches are dropped.
+    :param max_age: seconds after which a batch is dropped, at least 1.
     :param shutdown_timeout: seconds for which ``stopService`` tries to deliver what is
         left.
     :param on_ambiguous: what to do when a batch may have been counted: ``'resend'`` it
         (each point is counted at least once, and exactly once if the server honours
         ``Idempotency-Key``) or ``'drop'`` it (at most once). After a lost answer
-        ``'resend'`` goes on until there is one; after an answer that is no answer of
-        StatHat's it is sent three more times at the slowest pace, then dropped.
+        ``'resend'`` goes on until there is one; after an answer that StatHat would not
+        give the batch is sent three more times at the slowest pace, then dropped.
     :param on_rejected: called with a list of points and an exception when the server
-        has refused them for good.
-    :param clock: the reactor; the global one by default, looked for when first needed.
-        With a :class:`~twisted.internet.task.Clock`, the spool is used without a
-        thread.
-    :param random: draws the jitter; a :class:`random.Random` of its own by default.
-    :raises ValueError: if a parameter is out of range. Nothing is opened here.
+        has rejected the points for good.
+    :param clock: the reactor; the global one by default, imported by
+        ``startService``. With a :class:`~twisted.internet.task.Clock`, the spool is
+        used without a thread.
+    :param random: draws the jitter; a new :class:`random.Random` by default.
+    :raises ValueError: if a parameter is out of range. No file is opened here.
+    :raises TypeError: if the client is something else.
     """
 
     _log = Logger()
 
     def __init__(
         self,
-        client: Client,
+        client: DeliveryClient,
         *,
-        interval: float = 5.0,
+        interval: float = 3.0,
         max_batch: int = 1000,
         max_pending: int = 100_000,
         spool: str | os.PathLike[str] | None = None,
         max_spool: int = 64 * 1024 * 1024,
         max_age: float = 7 * 24 * 3600.0,
         shutdown_timeout: float = 5.0,
-        on_ambiguous: str = "resend",
+        on_ambiguous: Literal["resend", "drop"] = "resend",
         on_rejected: OnRejected | None = None,
-        clock: Any = None,
+        clock: IReactorTime | None = None,
         random: random_module.Random | None = None,
     ) -> None:
-        _check_range("interval", interval, 0.01)
-        _check_range("max_batch", max_batch, 1, MAX_POST)
-        _check_range("max_pending", max_pending, max_batch)
-        _check_range("max_spool", max_spool, 65_536)
-        _check_range("max_age", max_age, 1)
-        _check_range("shutdown_timeout", shutdown_timeout, 0)
-        if on_ambiguous not in ("resend", "drop"):
-            raise ValueError(
-                f"on_ambiguous must be 'resend' or 'drop', not {on_ambiguous!r}"
-            )
-        self._client = client
-        self._interval = interval
-        self._max_batch = max_batch
-        self._shutdown_timeout = shutdown_timeout
-        self._given_clock = clock
-        self._jitter = (random or random_module.Random()).uniform
-        self._window = Window(client.check_stat)
-        self._ledger = Ledger(self._seconds, self._held)
-        resend = on_ambiguous == "resend"
-        folder = None
-        if spool is not None:
-            folder = Folder(
-                os.fspath(spool),
-                max_bytes=int(max_spool),
-                max_age=max_age,
-                at_most_once=not resend,
-            )
-        self._backlog = Backlog(
-            self._ledger,
-            folder,
+        check_client(client)
+        settings = Settings(
+            interval=interval,
+            max_batch=max_batch,
             max_pending=max_pending,
+            spool=spool,
+            max_spool=max_spool,
             max_age=max_age,
-            # What is read counts as sent then: as little as possible.
-            read_ahead=READ_AHEAD if resend else MAX_IN_FLIGHT,
-            seconds=self._seconds,
-            monotonic=self._monotonic,
-            wake=self._wake,
+            shutdown_timeout=shutdown_timeout,
+            on_ambiguous=on_ambiguous,
         )
-        self._sender = Sender(
+        self._client = client
+        self._clock = ServiceClock(clock)
+        self._loop = DeliveryLoop(
             client,
-            self._backlog,
-            self._ledger,
-            resend=resend,
+            settings,
+            self._clock,
             on_rejected=on_rejected,
-            jitter=self._jitter,
-            monotonic=self._monotonic,
-            wake=self._wake,
+            jitter=(random or random_module.Random()).uniform,
         )
-        self._window_limit = max_batch
-        self._largest_window = max(max_batch, max_pending // 4)
-        self._sealed = 0
-        self._flushed: Counter[str] = Counter()
-        self._seal_due = math.inf
-        self._stop_due = math.inf
-        self._timer: Any = None
-        self._waking = False
-        self._ended = False
-        self._driving = False
-        self._pid = 0
+        self._open_batch = self._loop.open_batch
+        self._ledger = self._loop.ledger
+        # Why nothing is recorded any more.
+        self._closed: str | None = None
         self._stopping: Deferred[None] | None = None
+        # Recorded before a fork, in a child; and the session of the parent.
+        self._inherited: list[Tally] = []
+        self._parent_session = 0
+        notify_in_child(self)
+        report_at_exit(self)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._client!r}>"
-
-    @property
-    def _clock(self) -> Any:
-        if self._given_clock is None:
-            from twisted.internet import reactor
-
-            self._given_clock = reactor
-        return self._given_clock
-
-    def _seconds(self) -> float:
-        now: float = self._clock.seconds()
-        return now
-
-    def _monotonic(self) -> float:
-        # A reactor's clock is the wall clock, which may be set; a Clock is not.
-        if IReactorFromThreads.providedBy(self._clock):
-            return time.monotonic()
-        return self._seconds()
 
     def count(
         self,
@@ -201,31 +153,32 @@ class StatHatService(Service):
         ignore_errors: bool | None = None,
     ) -> Deferred[bool]:
         """
-        Record a count. Counts of one stat are summed: those without a time by window,
+        Record a count. Counts of one stat are summed: those without a time by batch,
         whose start they carry, the others by second.
 
         :param stat: the counter's name; its key with the Classic API.
         :param count: how much to add: a finite number; see
-            :func:`~txstathat.points.plain_amount` for what is one.
+            :func:`~txstathat.points.plain_amount` for the types.
         :param t: when it happened: Unix seconds or an aware datetime.
         :param ignore_errors: ``False`` makes the Deferred fail where it would fire
             with ``False``.
-        :returns: a new Deferred, which has fired: with ``True`` when the point was
-            recorded, with ``False`` when it was refused, because it is not valid or
-            the service has ended. What becomes of it then is in :attr:`health`.
+        :returns: a new Deferred, which has fired: with ``True`` if the point was
+            recorded, with ``False`` if it was refused, because it is not valid, the
+            service has stopped, or this process is a fork of the one that started it.
+            Later results are in :attr:`health`.
         """
-        # The short way, for a stat that was counted in this window. A bool is no int.
+        # The fast path, for a stat that is in the open batch. A bool is no int here.
         if type(count) is int and t is None and -MAX_INTEGER <= count <= MAX_INTEGER:
             try:
-                cell = self._window.cells[stat]
+                cell = self._open_batch.cells[stat]
             except Exception:
-                # The first time in this window, or something that cannot be a name.
+                # The first count in this batch, or something that cannot be a name.
                 pass
             else:
                 cell[0] += count
                 cell[1] += 1
                 return succeed(True)
-        return self._record(self._window.count, stat, count, t, ignore_errors)
+        return self._record(self._open_batch.count, stat, count, t, ignore_errors)
 
     def value(
         self,
@@ -236,28 +189,10 @@ class StatHatService(Service):
         ignore_errors: bool | None = None,
     ) -> Deferred[bool]:
         """
-        Record a value. Values are kept one by one, each with its time, since StatHat
-        averages them; otherwise as :meth:`count`.
+        Record a value. Values are not summed: each carries its time, since StatHat
+        averages them. Otherwise as :meth:`count`.
         """
-        return self._record(self._window.value, stat, value, t, ignore_errors)
-
-    def tick(
-        self,
-        stat: str,
-        *,
-        t: Time | None = None,
-        ignore_errors: bool | None = None,
-    ) -> Deferred[bool]:
-        """
-        Count by one; otherwise as :meth:`count`.
-        """
-        return self.count(stat, 1, t=t, ignore_errors=ignore_errors)
-
-    def stat(self, stat: str) -> Stat:
-        """
-        Bind one stat, as :meth:`~txstathat.client.txStatHat.stat` does.
-        """
-        return Stat(self, stat)
+        return self._record(self._open_batch.value, stat, value, t, ignore_errors)
 
     def _record(
         self,
@@ -267,80 +202,99 @@ class StatHatService(Service):
         t: Time | None,
         ignore_errors: bool | None,
     ) -> Deferred[bool]:
-        opens = not len(self._window)
+        is_first = not len(self._open_batch)
         try:
-            if self._ended:
-                raise StatHatClosed
-            add(stat, amount, t, int(self._seconds()))
+            if self._closed is not None:
+                raise StatHatClosed(self._closed)
+            add(stat, amount, t, int(self._clock.seconds()))
         except Exception as error:
             if isinstance(error, InvalidPoint):
                 error.stat = stat
             self._ledger.refuse(error, self._client.describe_stat(stat))
             return fail(error) if ignore_errors is False else succeed(False)
-        if len(self._window) >= self._window_limit:
-            self._seal()
-            # Counts of many stats would never be summed if this went on like that.
-            self._window_limit = min(2 * self._window_limit, self._largest_window)
-            self._schedule()
-        elif opens and self._driving:
-            self._open_window()
-            self._schedule()
+        self._loop.note_recorded(is_first)
         return succeed(True)
 
     @property
     def health(self) -> DeliveryHealth:
         """
-        What became of what was recorded, as a snapshot.
+        The state of the calls that were recorded, as a snapshot.
         """
-        return self._ledger.snapshot()
+        health = self._ledger.snapshot()
+        return replace(health, refused=health.refused + self._refused_from_threads)
 
-    def _held(self) -> tuple[int, int, int]:
-        return self._window.calls, self._backlog.calls, self._backlog.spooled
+    @property
+    def stats_are_keys(self) -> bool:
+        """
+        Whether a stat is named by its private key (Classic API).
+        """
+        return bool(getattr(self._client, "stats_are_keys", False))
+
+    def _find_reactor(self) -> Any:
+        return self._clock.given_reactor or installed_reactor()
 
     def startService(self) -> None:
         """
-        Begin to deliver. Only now files are opened and a thread is started, so that a
+        Begin to deliver. Files are opened and a thread is started only now, so that a
         program may become a daemon before.
+
+        In a forked child, what was recorded before the fork is delivered only if the
+        child is a daemon, that is, if it has left its parent's session. Otherwise the
+        parent delivers it.
+
+        :raises StatHatClosed: after ``stopService``: make a new service instead.
         """
-        if self._ended or self._driving:
+        if self._closed == _FORKED:
+            self._log.warn("the service was not started: {reason}", reason=_FORKED)
+        elif self._closed is not None:
+            raise StatHatClosed(
+                "this service was stopped, and cannot be started again: make a new "
+                "StatHatService, with a new client"
+            )
+        if self._closed is not None or self._loop.running:
             return
         super().startService()
-        self._pid = os.getpid()
-        self._driving = True
-        self._backlog.start(make_worker(self._clock, self._interval, self._wake))
-        if len(self._window):
-            self._open_window()
-        self._wake()
+        if isinstance(self._client, NullStatHat):
+            self._log.warn("nothing that is counted will be sent: no key is set")
+        inherited, self._inherited = self._inherited, []
+        if inherited and os.getsid(0) != self._parent_session:
+            self._loop.seal(inherited)
+        self._loop.start()
+        self._take_from_threads()
+
+    async def __aenter__(self) -> Self:
+        self.startService()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stopService()
 
     def flush(self) -> Deferred[FlushResult]:
         """
-        Seal what was recorded, and wait until all that was recorded is settled.
+        Seal what was recorded, and wait until all of it is settled.
 
         :returns: a new Deferred, which fires with a
             :class:`~txstathat.delivery.flush.FlushResult`, true only if all was
-            delivered, when each call that was recorded before this is delivered,
-            rejected or dropped. It fires before that, with what is ``queued`` then,
-            when all that is left waits at the slowest pace (see ``health.blocked`` and
-            ``health.refused_keys``), and when the service ends. It does not fail,
-            unless it is cancelled.
+            delivered, when each call that was recorded before is delivered, rejected or
+            dropped. It fires earlier, with the number of ``queued`` calls, when all
+            that is left waits at the slowest pace (see ``health.blocked`` and
+            ``health.refused_keys``), when the service stops, and at once if it has not
+            started. It does not fail, unless it is cancelled.
         """
-        self._seal()
-        since = self._ledger.fates - self._flushed
-        flushed = self._backlog.wait(self._sealed, since)
-        flushed.addCallback(self._note_flush)
-        self._wake()
-        return flushed
-
-    def _note_flush(self, result: FlushResult) -> FlushResult:
-        self._flushed = self._ledger.fates
-        return result
+        self._take_from_threads()
+        return self._loop.flush()
 
     def stopService(self) -> Deferred[None]:
         """
-        End: seal what was recorded, try to deliver it for ``shutdown_timeout`` seconds
+        Stop: seal what was recorded, try to deliver it for ``shutdown_timeout`` seconds
         (no longer than until all that is left waits at the slowest pace), leave the
-        rest in the spool (without one it is dropped, and counted as that), and close
-        every file and connection.
+        rest in the spool (without a spool it is dropped and counted), and close every
+        file and connection.
 
         :returns: a new Deferred, which fires with ``None`` when that is done, at most
             half a second after ``shutdown_timeout``; it does not fail.
@@ -348,7 +302,7 @@ class StatHatService(Service):
         super().stopService()
         done: Deferred[None] = Deferred()
         if self._stopping is None:
-            self._stopping = self._end()
+            self._stopping = Deferred.fromCoroutine(self._stop())
 
         def pass_on(result: Any) -> Any:
             done.callback(None)
@@ -357,108 +311,36 @@ class StatHatService(Service):
         self._stopping.addBoth(pass_on)
         return done
 
-    @inlineCallbacks
-    def _end(self) -> Any:
-        self._ended = True
-        if self._driving and os.getpid() != self._pid:
+    async def _stop(self) -> None:
+        self._end_from_threads()
+        if self._closed is None:
+            self._closed = _STOPPED
+            await self._loop.end()
+
+    def after_fork(self) -> None:
+        """
+        Adapt to being in a forked child. This is called by itself.
+
+        If the service had started, the child records nothing any more. Otherwise the
+        child may start it, without what the parent had recorded.
+        """
+        if self._loop.running or self._closed is not None:
+            self._closed = self._closed or _FORKED
+            self._loop.abandon()
             return
-        self._seal()
-        self._stop_due = self._monotonic()
-        if self._driving:
-            limit = self._shutdown_timeout
-            self._stop_due += limit - min(0.2, _CLOSING_PART * limit)
-            self._sender.hurry()
-            settled = self._backlog.wait(math.inf, {})
-            self._wake()
-            yield settled
-        left = max(_DISK_GRACE, self._stop_due - self._monotonic())
-        self._stop_due = math.inf
-        self._sender.stop()
-        saved = self._backlog.stop()
-        # A disk that hangs must not keep the program from ending.
-        timer = self._clock.callLater(left, saved.cancel)
-        saved.addErrback(lambda failure: failure.trap(CancelledError) and None)
-        yield saved
-        if timer.active():
-            timer.cancel()
-        self._driving = False
-        self._schedule()
-        yield self._client.close()
-        self._ledger.conclude()
+        if not self._parent_session:
+            # The child has not had time to begin a session of its own.
+            self._parent_session = os.getsid(0)
+        self._inherited += self._open_batch.take()
 
-    def _open_window(self) -> None:
-        jitter = self._jitter(_SHORTEST_WINDOW, 1.0)
-        self._seal_due = self._monotonic() + self._interval * jitter
-
-    def _seal(self) -> None:
+    def report_exit(self) -> None:
         """
-        Freeze what was recorded as batches, and open a new window.
+        Log what is left when the process ends. This is called by itself.
         """
-        self._seal_due = math.inf
-        tallies = self._window.take()
-        if self._pid and os.getpid() != self._pid:
-            # In a forked child: its parent has recorded all this, and will send it.
-            return
-        now = self._seconds()
-        for first in range(0, len(tallies), self._max_batch):
-            part = tallies[first : first + self._max_batch]
-            self._sealed += 1
-            calls = sum(each for _, each in part)
-            self._ledger.sealed += calls
-            try:
-                batches = seal_batches(self._client, part, self._sealed, now)
-            except Exception as error:
-                # Every point was checked when it was recorded.
-                self._log.failure("points could not be sealed: {error}", error=error)
-                self._ledger.drop(calls, "unsealed")
-            else:
-                self._backlog.add(batches)
-
-    def _wake(self) -> None:
-        """
-        Do what is due; called by a timer, by the thread, and when anything has ended.
-        """
-        # What it calls may end at once, and call it again.
-        if self._waking or not self._driving or os.getpid() != self._pid:
-            return
-        self._waking = True
-        try:
-            now = self._monotonic()
-            if now >= self._seal_due:
-                self._seal()
-                self._window_limit = self._max_batch
-            self._backlog.work()
-            self._sender.send()
-            if now >= self._stop_due or self._sender.blocked:
-                self._backlog.release()
-            self._backlog.release_idle()
-        except Exception:
-            # Nothing may end the loop.
-            self._log.failure("a flush failed")
-        finally:
-            self._waking = False
-            self._schedule()
-
-    def _schedule(self) -> None:
-        """
-        Set the timer for what is due next.
-        """
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = None
-        if not self._driving or self._waking:
-            return
-        due = min(
-            self._seal_due, self._stop_due, self._sender.due, self._backlog.disk_due
-        )
-        if due < math.inf:
-            delay = max(0.0, due - self._monotonic())
-            self._timer = self._clock.callLater(delay, self._wake)
-
-
-def _check_range(
-    name: str, value: float, least: float, most: float = sys.float_info.max
-) -> None:
-    if isinstance(value, bool) or not least <= value <= most:
-        limit = f" and at most {most}" if most < sys.float_info.max else ""
-        raise ValueError(f"{name} must be at least {least}{limit}, not {value!r}")
+        if self._closed is None:
+            started = self._loop.running
+            self._ledger.warn_of_end(
+                "a StatHatService was not stopped"
+                if started
+                else "a StatHatService was not started"
+            )

@@ -1,5 +1,5 @@
 """
-The delivery's thread: what blocks is done there, and it keeps time.
+The delivery's thread: it does what blocks, and wakes the reactor.
 """
 
 from __future__ import annotations
@@ -20,18 +20,21 @@ _T = TypeVar("_T")
 
 class ThreadWorker:
     """
-    A thread that does one job after the other, and calls the reactor now and then.
+    A thread that runs one job after the other, and calls the reactor regularly.
 
-    A reactor's own timers follow the wall clock: when that is set back by an hour, they
-    are late by an hour. The thread waits by the monotonic clock.
+    A reactor's timers follow the wall clock: when it is set back by an hour, they are
+    an hour late. The thread waits by the monotonic clock.
 
     :param reactor: provides ``callFromThread``.
     :param interval: seconds without a job after which ``beat`` is called.
-    :param beat: called in the reactor's thread; must not raise.
+    :param beat: called in the reactor's thread. It must not raise.
     """
 
     def __init__(
-        self, reactor: Any, interval: float, beat: Callable[[], object]
+        self,
+        reactor: IReactorFromThreads,
+        interval: float,
+        beat: Callable[[], object],
     ) -> None:
         self._reactor = reactor
         self._interval = interval
@@ -39,7 +42,7 @@ class ThreadWorker:
         self._jobs: SimpleQueue[tuple[Callable[[], Any], Deferred[Any]] | None] = (
             SimpleQueue()
         )
-        # A disk that hangs must not keep the process from ending.
+        # A daemon thread: a disk that hangs must not keep the process from ending.
         self._thread = threading.Thread(
             target=self._work, name="txstathat-delivery", daemon=True
         )
@@ -48,10 +51,10 @@ class ThreadWorker:
 
     def run(self, job: Callable[[], _T]) -> Deferred[_T]:
         """
-        Do a job in the thread.
+        Run a job in the thread.
 
         :returns: a new Deferred, which fires with what the job returns and fails with
-            what it raises. Cancelling it does not stop the job.
+            what it raises. If it is cancelled, the job runs all the same.
         """
         done: Deferred[_T] = Deferred()
         self._jobs.put((job, done))
@@ -59,9 +62,9 @@ class ThreadWorker:
 
     def stop(self) -> Deferred[None]:
         """
-        End the thread after the jobs that it has.
+        End the thread once its jobs are done. Call this once.
 
-        :returns: a Deferred, which fires when it has ended; call this once.
+        :returns: a Deferred, which fires with ``None`` when the thread has ended.
         """
         self._jobs.put(None)
         return self._ended
@@ -91,7 +94,7 @@ class ThreadWorker:
 
 class InlineWorker:
     """
-    Does each job at once, for clocks that are not reactors.
+    Runs each job at once, for clocks that are not reactors.
     """
 
     def run(self, job: Callable[[], _T]) -> Deferred[_T]:
@@ -108,11 +111,11 @@ class InlineWorker:
 
 
 def make_worker(
-    clock: Any, interval: float, beat: Callable[[], object]
+    clock: object, interval: float, beat: Callable[[], object]
 ) -> ThreadWorker | InlineWorker:
     """
-    A thread where the clock is a reactor; a :class:`~twisted.internet.task.Clock` has
-    no threads to call it.
+    Make a worker: with a thread if the clock is a reactor, inline if it is a
+    :class:`~twisted.internet.task.Clock`.
     """
     if IReactorFromThreads.providedBy(clock):
         return ThreadWorker(clock, interval, beat)

@@ -1,8 +1,8 @@
 """
-The client of StatHat's export and alerts API: read stats back, and tend alerts.
+The client of StatHat's export and alerts API: read stats back, and manage alerts.
 
-The access token is part of nearly every URL here, so no URL may show anywhere: the
-transport's errors hold none, and what a server says is searched for the token.
+The access token is part of nearly every URL here, so no log or error may show a URL.
+The transport's errors contain none, and the token is removed from a server's messages.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus, urlencode
 
 from twisted.internet.defer import Deferred
-from twisted.web.iweb import IAgent
 
 from txstathat.errors import InvalidPoint, InvalidTimeframe, StatHatAPIError
 from txstathat.export.models import (
@@ -28,8 +27,10 @@ from txstathat.export.models import (
     read_stat,
 )
 from txstathat.export.requests import ExportRequests
+from txstathat.http.closing import AsyncClosing
 from txstathat.http.exchange import Transport
 from txstathat.http.servers import EXPORT_URL, server_url
+from txstathat.interfaces import HTTPAgent
 from txstathat.points.model import (
     Amount,
     Time,
@@ -53,44 +54,46 @@ __all__ = [
 #: The largest body of a reply of the export API that is read, in bytes: 10,000 stats
 #: with names of 255 characters, each escaped, or 5 stats with 10,000 points each.
 MAX_EXPORT_REPLY = 32 * 1024 * 1024
-#: How many stats one request for data names; StatHat passes over further ones. More go
-#: in several requests.
+#: How many stats one request for data names; StatHat ignores further ones. The client
+#: sends several requests for more.
 MAX_IDS = 5
-#: The most stats that are listed, however many pages a server sends.
+#: The most stats that are listed, over all pages of a server.
 MAX_STATS = 1_000_000
 
-#: The smallest number of stats that a full page may have: older accounts of StatHat's.
+#: The fewest stats of a full page: older accounts at StatHat have such pages.
 _SMALLEST_PAGE = 3_000
 
 Read = TypeVar("Read")
 
 
-class StatHatExport:
+class StatHatExport(AsyncClosing):
     """
-    A client of the export API of StatHat, or of a collector of your own.
+    A client of the export API of StatHat or of a collector.
 
-    Every method returns a new Deferred, and nothing is raised out of it. All fail with
-    :class:`~txstathat.errors.StatHatAPIError` when the server refused or answered
-    nonsense, :class:`~txstathat.errors.InvalidPoint` or
+    Each method returns a new Deferred, and never raises. The Deferred fails with
+    :class:`~txstathat.errors.StatHatAPIError` when the server refused or its answer
+    could not be read, with :class:`~txstathat.errors.InvalidPoint` or
     :class:`~txstathat.errors.InvalidTimeframe` (both a ``ValueError``) for bad
-    arguments, before anything is sent, :class:`~txstathat.errors.StatHatBusy` when too
-    many calls wait, :class:`~txstathat.errors.StatHatClosed` after :meth:`close`,
-    :class:`~twisted.internet.error.TimeoutError` past the time limit, and Twisted's own
-    network exceptions as they are. Cancelling one aborts the request and its
-    connection, and makes it fail with :class:`~twisted.internet.defer.CancelledError`.
+    arguments, before anything is sent, with :class:`~txstathat.errors.StatHatBusy` when
+    too many calls wait, with :class:`~txstathat.errors.StatHatClosed` after
+    :meth:`close`, with :class:`~twisted.internet.error.TimeoutError` after the time
+    limit, and with Twisted's own network exceptions. Cancelling it aborts the request
+    and its connection, and makes it fail with
+    :class:`~twisted.internet.defer.CancelledError`.
 
-    :param token: an access token of the account's.
-    :param url: where the API is; may end in a path. By default ``TXSTATHAT_URL`` of
-        the environment, which is read now, and where that is not set StatHat's address.
-        ``http://`` works only when a URL says so; nothing falls back to it.
-    :param timeout: seconds that one request may take, waiting in line included.
+    :param token: an access token of the account.
+    :param url: the URL of the server; it may end in a path. By default
+        ``TXSTATHAT_URL`` of the environment, which is read now, else StatHat's address.
+        The client never falls back from ``https://`` to ``http://``.
+    :param timeout: seconds that one request may take, including the time in line.
     :param max_connections: how many requests may be in flight.
     :param max_waiting: how many more may wait in line.
-    :param reactor: the global reactor by default, looked for when first needed.
+    :param reactor: by default the global reactor, imported when first needed.
     :param agent: sends the requests; by default a
         :class:`~txstathat.http.connections.PooledAgent` of the client's own.
-    :raises ValueError: for a bad token, URL or limit, or an agent that does not encrypt
-        (see :func:`~txstathat.http.exchange.check_agent`). No network is used here.
+    :raises ValueError: if the token, the URL or a limit is not valid, or if the agent
+        does not encrypt (see :func:`~txstathat.http.exchange.check_agent`). Nothing is
+        sent here.
     """
 
     def __init__(
@@ -102,7 +105,7 @@ class StatHatExport:
         max_connections: int = 4,
         max_waiting: int = 1_000,
         reactor: Any = None,
-        agent: IAgent | None = None,
+        agent: HTTPAgent | None = None,
     ) -> None:
         self._token = _check_token(token)
         self._path = f"/x/{quote(token, safe='')}"
@@ -132,11 +135,11 @@ class StatHatExport:
 
     def stats(self) -> Deferred[list[StatInfo]]:
         """
-        List all stats of the account, however many pages they take.
+        List all stats of the account, from all pages.
 
         :returns: a Deferred that fires with a list of
-            :class:`~txstathat.export.models.StatInfo`, in the server's order, each stat
-            once.
+            :class:`~txstathat.export.models.StatInfo`, in the server's order, without
+            duplicates.
         """
         return Deferred.fromCoroutine(self._stats())
 
@@ -144,12 +147,13 @@ class StatHatExport:
         """
         Look a stat up by its name.
 
-        :returns: a Deferred that fires with its :class:`~txstathat.export.models.StatInfo`.
+        :returns: a Deferred that fires with its
+            :class:`~txstathat.export.models.StatInfo`.
         """
 
         async def look_up() -> StatInfo:
             query = urlencode({"name": check_name(name, "name")})
-            return await self._requests.ask(
+            return await self._requests.call(
                 read_stat, "GET", f"{self._path}/stat?{query}"
             )
 
@@ -164,16 +168,16 @@ class StatHatExport:
         summary: str | None = None,
     ) -> Deferred[list[Dataset]]:
         """
-        Read what stats have received.
+        Read the data of stats.
 
         :param ids: the ids of the stats, or one id. Each request names at most
-            :data:`MAX_IDS`.
+            :data:`~txstathat.export.client.MAX_IDS`.
         :param timeframe: such as ``'1w3h'``, one week in steps of three hours, which is
             the default.
-        :param start: when it begins, Unix seconds or an aware datetime; by default it
-            ends now.
-        :param summary: such as ``'7d'``: one point a day for so long. It takes the
-            place of a timeframe.
+        :param start: when the timeframe begins: Unix seconds or an aware datetime; by
+            default the timeframe ends now.
+        :param summary: such as ``'7d'``: one point for each day of that duration. It
+            replaces a timeframe.
         :returns: a Deferred that fires with a list of
             :class:`~txstathat.export.models.Dataset`, in the order of the ids.
         """
@@ -181,9 +185,9 @@ class StatHatExport:
 
     def full_data(self, id: str, timeframe: str) -> Deferred[FullDataset]:
         """
-        Read what a stat has received, and how many points that was.
+        Read the data of a stat, and how many points it received.
 
-        StatHat documents no such request; its own command line sends it.
+        StatHat does not document this request; its own command line sends it.
 
         :param id: the stat's id.
         :param timeframe: such as ``'1w3h'``.
@@ -194,7 +198,7 @@ class StatHatExport:
         async def read() -> FullDataset:
             query = urlencode({"t": str(Timeframe.parse(timeframe))})
             path = f"/a1/stats/{_segment(id)}/dataset?{query}"
-            return await self._requests.ask(
+            return await self._requests.call(
                 read_full_dataset,
                 "GET",
                 path,
@@ -205,19 +209,20 @@ class StatHatExport:
 
     def summary(self, id: str, timeframe: str) -> Deferred[Summary]:
         """
-        Sum up what a stat has received, over the points that have data.
+        Summarize the data of a stat, over the points with data.
 
         :param id: the stat's id.
         :param timeframe: such as ``'1w3h'``.
-        :returns: a Deferred that fires with a :class:`~txstathat.points.summary.Summary`; see
+        :returns: a Deferred that fires with a
+            :class:`~txstathat.points.summary.Summary`; see
             :func:`~txstathat.points.summary.summarize` for the formulas.
         """
 
-        async def sum_up() -> Summary:
+        async def read_summary() -> Summary:
             full = await self.full_data(id, timeframe)
             return summarize(full.values, full.counter)
 
-        return Deferred.fromCoroutine(sum_up())
+        return Deferred.fromCoroutine(read_summary())
 
     def delete(self, id: str) -> Deferred[None]:
         """
@@ -238,7 +243,7 @@ class StatHatExport:
 
         async def list_all() -> list[Alert]:
             path = f"{self._path}/alerts"
-            return list(await self._requests.ask(_each(read_alert), "GET", path))
+            return list(await self._requests.call(_each(read_alert), "GET", path))
 
         return Deferred.fromCoroutine(list_all())
 
@@ -247,12 +252,13 @@ class StatHatExport:
         Look an alert up.
 
         :param id: the alert's id.
-        :returns: a Deferred that fires with its :class:`~txstathat.export.models.Alert`.
+        :returns: a Deferred that fires with its
+            :class:`~txstathat.export.models.Alert`.
         """
 
         async def look_up() -> Alert:
             path = f"{self._path}/alerts/{_segment(id)}"
-            return await self._requests.ask(read_alert, "GET", path)
+            return await self._requests.call(read_alert, "GET", path)
 
         return Deferred.fromCoroutine(look_up())
 
@@ -268,8 +274,8 @@ class StatHatExport:
         time_delta: str | None = None,
     ) -> Deferred[Alert]:
         """
-        Create an alert. Which of the options a kind needs is StatHat's to say
-        (https://www.stathat.com/manual/alerts_api); what it refuses comes back as
+        Create an alert. The server checks which options a kind needs
+        (https://www.stathat.com/manual/alerts_api), and refuses with
         :class:`~txstathat.errors.StatHatAPIError`.
 
         :param stat_id: the stat to watch.
@@ -278,12 +284,13 @@ class StatHatExport:
         :param time_window: one of ``5m 1h 3h 1d 1w 1M 1y``.
         :param operator: ``'greater than'``, ``'less than'``; for kind delta also
             ``'different than'``.
-        :param threshold: what to compare with.
-        :param percentage: by how much a change must be.
-        :param time_delta: how far back to compare; as ``time_window``.
+        :param threshold: the value to compare with.
+        :param percentage: the size of a change, in percent.
+        :param time_delta: how far back to compare; like ``time_window``.
         :returns: a Deferred that fires with the new
-            :class:`~txstathat.export.models.Alert`. The request is not repeated when its
-            answer is lost: list the alerts to see whether it was made.
+            :class:`~txstathat.export.models.Alert`. The client does not repeat
+            the request when its answer is lost: list the alerts to see whether it was
+            created.
         """
 
         async def create() -> Alert:
@@ -298,7 +305,7 @@ class StatHatExport:
             for name, number in (("threshold", threshold), ("percentage", percentage)):
                 if number is not None:
                     fields[name] = amount_text(number, name)
-            return await self._requests.ask(
+            return await self._requests.call(
                 read_alert,
                 "POST",
                 f"{self._path}/alerts",
@@ -319,8 +326,8 @@ class StatHatExport:
 
     def close(self) -> Deferred[None]:
         """
-        End: calls under way have a second to finish, then everything is closed. Those
-        that wait to make their request again fail with
+        Close the client. Calls in progress have a second to finish; then all
+        connections are closed. Calls that wait for a retry fail with
         :class:`~txstathat.errors.StatHatClosed` at once.
 
         :returns: a new Deferred, which fires with ``None`` when no connection is left
@@ -333,16 +340,16 @@ class StatHatExport:
         longest = offset = 0
         while True:
             path = f"{self._path}/statlist" + (f"?offset={offset}" if offset else "")
-            page = await self._requests.ask(_each(read_stat), "GET", path)
+            page = await self._requests.call(_each(read_stat), "GET", path)
             known = len(found)
             found.update((stat.id, stat) for stat in page)
             offset += len(page)
             longest = max(longest, len(page))
-            # A page that brings nothing new comes from a server without offsets.
+            # A server without offsets sends the same page again.
             if len(page) < max(longest, _SMALLEST_PAGE) or len(found) == known:
                 return list(found.values())
             if len(found) >= MAX_STATS:
-                raise StatHatAPIError(200, f"over {MAX_STATS:,} stats are listed")
+                raise StatHatAPIError(200, f"more than {MAX_STATS:,} stats are listed")
 
     async def _data(
         self,
@@ -354,23 +361,23 @@ class StatHatExport:
         if not isinstance(ids, Sequence):
             raise InvalidPoint("ids", f"must be a list of ids, not {shown(ids)}")
         segments = [_segment(id) for id in ([ids] if isinstance(ids, str) else ids)]
-        query = urlencode(_stretch(timeframe, start, summary))
+        query = urlencode(_query_fields(timeframe, start, summary))
         datasets: list[Dataset] = []
         for first in range(0, len(segments), MAX_IDS):
             part = segments[first : first + MAX_IDS]
             path = f"{self._path}/data/{'/'.join(part)}?{query}"
-            answer = await self._requests.ask(_each(read_dataset), "GET", path)
+            answer = await self._requests.call(_each(read_dataset), "GET", path)
             if len(answer) != len(part):
                 raise StatHatAPIError(
-                    200, f"{len(part)} stats were asked for, {len(answer)} came"
+                    200, f"{len(part)} stats were requested, but {len(answer)} came"
                 )
             datasets += answer
         return datasets
 
-    def _delete(self, what: str, id: str) -> Deferred[None]:
+    def _delete(self, kind: str, id: str) -> Deferred[None]:
         async def delete() -> None:
-            path = f"{self._path}/{what}/{_segment(id)}"
-            await self._requests.ask(lambda answer: None, "DELETE", path)
+            path = f"{self._path}/{kind}/{_segment(id)}"
+            await self._requests.call(lambda answer: None, "DELETE", path)
 
         return Deferred.fromCoroutine(delete())
 
@@ -379,11 +386,11 @@ def _each(read: Callable[[Any], Read]) -> Callable[[Any], tuple[Read, ...]]:
     return lambda answer: read_list(read, answer)
 
 
-def _stretch(
+def _query_fields(
     timeframe: str | None, start: Time | None, summary: str | None
 ) -> dict[str, str]:
     """
-    The fields that say which points to read.
+    The query fields of a request for data.
     """
     if summary is None:
         fields = {"t": str(Timeframe.parse("1w3h" if timeframe is None else timeframe))}
@@ -401,19 +408,19 @@ def _stretch(
 
 def _check_token(token: object) -> str:
     """
-    A token is a part of the path.
+    Check an access token, which is a part of the path.
     """
     checked = check_secret(token, "the access token")
     if checked in (".", ".."):
-        raise ValueError("the access token is not valid: it is a dot, or two")
+        raise ValueError("the access token is not valid: it must not be . or ..")
     return checked
 
 
 def _segment(id: object) -> str:
     """
-    An id as a part of a path, where dots alone would lead elsewhere.
+    An id as a part of a path. ``.`` and ``..`` would lead to another path.
     """
     checked = check_name(id, "id")
     if checked in (".", ".."):
-        raise InvalidPoint("id", f"{checked!r} is no id")
+        raise InvalidPoint("id", f"{checked!r} is not an id")
     return quote(checked, safe="")

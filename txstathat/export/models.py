@@ -1,8 +1,8 @@
 """
-What StatHat's export API answers, read into objects.
+The answers of StatHat's export API as objects.
 
-Answers are read with an open mind: members that are not known are passed over. What a
-result needs must be there, and of the right type.
+Unknown members of an answer are ignored. The members that a result needs must be there,
+and have the right type.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ Read = TypeVar("Read")
 
 class Unreadable(Exception):
     """
-    An answer that is not of the form that was asked for; says where it isn't.
+    An answer that does not have the expected form; the message says where.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class StatInfo:
     """
-    A stat, as the account lists it.
+    A stat in an account's list.
 
-    :ivar id: what the export API calls it.
+    :ivar id: its id in the export API.
     :ivar name: its name.
     :ivar public: whether everybody may see it.
     :ivar counter: whether it is a counter; else it is a value.
@@ -63,7 +63,7 @@ class DataPoint:
     One interval of a stat.
 
     :ivar time: when the interval begins, in Unix seconds.
-    :ivar value: the sum of what a counter received, the average of a value.
+    :ivar value: the sum of a counter, or the average of a value.
     """
 
     time: int
@@ -77,7 +77,7 @@ class Dataset:
 
     :ivar name: the stat's name.
     :ivar timeframe: in words, such as ``'1 week @ 3 hours'``.
-    :ivar points: oldest first. A value has none where it received nothing.
+    :ivar points: oldest first. A value has no points for intervals without data.
     """
 
     name: str
@@ -88,11 +88,11 @@ class Dataset:
 @dataclass(frozen=True, slots=True)
 class FullPoint:
     """
-    One interval of a stat, with how much it received.
+    One interval of a stat, with its number of points.
 
     :ivar time: when the interval begins, in Unix seconds.
-    :ivar value: the sum of what a counter received, the average of a value.
-    :ivar receipts: how many points it received.
+    :ivar value: the sum of a counter, or the average of a value.
+    :ivar receipts: how many points the stat received in it.
     """
 
     time: int
@@ -108,7 +108,7 @@ class FullDataset:
     :ivar name: the stat's name.
     :ivar timeframe: in words, such as ``'1 week @ 3 hours'``.
     :ivar counter: whether it is a counter; else it is a value.
-    :ivar points: oldest first, intervals without data included.
+    :ivar points: oldest first, including intervals without data.
     """
 
     name: str
@@ -119,7 +119,7 @@ class FullDataset:
     @property
     def values(self) -> list[int | float]:
         """
-        The values of the points that have data, oldest first.
+        The values of the points with data, oldest first.
         """
         return [point.value for point in self.points if point.receipts]
 
@@ -129,17 +129,17 @@ class Alert:
     """
     An alert.
 
-    :ivar id: what the export API calls it.
-    :ivar stat_id: the stat that it watches.
-    :ivar stat_name: that stat's name.
+    :ivar id: its id in the export API.
+    :ivar stat_id: the id of its stat.
+    :ivar stat_name: the name of its stat.
     :ivar kind: ``'value'``, ``'delta'`` or ``'data'``.
-    :ivar time_window: over how long it looks, such as ``'1h'``.
+    :ivar time_window: the time that it evaluates, such as ``'1h'``.
     :ivar operator: how it compares; kinds value and delta.
-    :ivar threshold: what it compares with; kind value.
-    :ivar percentage: by how much a change must be; kind delta.
+    :ivar threshold: the value that it compares with; kind value.
+    :ivar percentage: the size of a change, in percent; kind delta.
     :ivar time_delta: how far back it compares; kind delta.
-    :ivar firing: whether it is firing now; ``None`` where the server does not tell.
-        (A collector of your own does, StatHat does not.)
+    :ivar firing: whether it is firing now; ``None`` if the server does not say. (A
+        collector does, StatHat does not.)
     """
 
     id: str
@@ -158,7 +158,7 @@ def parse_json(body: bytes) -> Any:
     """
     Read JSON, strictly.
 
-    :raises Unreadable: if it is none, or holds what JSON has no numbers for.
+    :raises Unreadable: if it is not JSON, or contains ``NaN`` or an infinity.
     """
     try:
         return json.loads(body, parse_constant=_no_constant)
@@ -175,7 +175,7 @@ def read_list(read: Callable[[Any], Read], answer: Any) -> tuple[Read, ...]:
     Read each element of a list.
 
     :param read: reads one element.
-    :raises Unreadable: if it is no list, or one of them cannot be read.
+    :raises Unreadable: if it is not a list, or an element cannot be read.
     """
     if not isinstance(answer, list):
         raise Unreadable("it is not a list")
@@ -184,7 +184,9 @@ def read_list(read: Callable[[Any], Read], answer: Any) -> tuple[Read, ...]:
 
 def read_stat(answer: Any) -> StatInfo:
     """
-    :raises Unreadable: if it is no stat.
+    Read a stat.
+
+    :raises Unreadable: if it is not a stat.
     """
     return StatInfo(
         id=_text(answer, "id"),
@@ -196,7 +198,9 @@ def read_stat(answer: Any) -> StatInfo:
 
 def read_dataset(answer: Any) -> Dataset:
     """
-    :raises Unreadable: if it is no dataset.
+    Read a dataset.
+
+    :raises Unreadable: if it is not a dataset.
     """
     points = _member(answer, "points", list, [])
     return Dataset(
@@ -205,7 +209,7 @@ def read_dataset(answer: Any) -> Dataset:
         points=tuple(
             DataPoint(_time(point, "time"), _number(point, "value"))
             for point in points
-            # No data, said in so many words.
+            # null: an interval without data.
             if _member(point, "value", object, None) is not None
         ),
     )
@@ -213,7 +217,9 @@ def read_dataset(answer: Any) -> Dataset:
 
 def read_full_dataset(answer: Any) -> FullDataset:
     """
-    :raises Unreadable: if it is no dataset with receipts.
+    Read a dataset with receipts.
+
+    :raises Unreadable: if it is not a dataset with receipts.
     """
     kind = _text(answer, "Kind")
     if kind not in ("count", "value"):
@@ -234,7 +240,9 @@ def read_full_dataset(answer: Any) -> FullDataset:
 
 def read_alert(answer: Any) -> Alert:
     """
-    :raises Unreadable: if it is no alert.
+    Read an alert.
+
+    :raises Unreadable: if it is not an alert.
     """
     return Alert(
         id=_text(answer, "id"),
@@ -288,7 +296,7 @@ def _number(answer: Any, name: str, default: Any = _NEEDED) -> Any:
 
 
 def _whole(answer: Any, name: str) -> int:
-    # Go writes whole floats without a fraction; others may not.
+    # Go writes whole floats without a fraction; other servers may not.
     found = _number(answer, name)
     if found != int(found):
         raise Unreadable(f"{name} is not a whole number")
@@ -298,5 +306,5 @@ def _whole(answer: Any, name: str) -> int:
 def _time(answer: Any, name: str) -> int:
     time = _whole(answer, name)
     if not 0 <= time <= MAX_TIME:
-        raise Unreadable(f"{name} is no time in Unix seconds")
+        raise Unreadable(f"{name} is not a time in Unix seconds")
     return time

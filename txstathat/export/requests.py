@@ -1,5 +1,5 @@
 """
-One call of the export API: its request, made again where the server is too busy, and
+One call of the export API: its request, with retries while the server is too busy, and
 its answer or refusal.
 """
 
@@ -19,7 +19,8 @@ from txstathat.http.responses import BadReply, Reply
 
 __all__ = ["RETRY_DELAYS", "ExportRequests"]
 
-#: After how many seconds a request is made again that StatHat refused as one too many.
+#: The delays, in seconds, before each retry of a request that StatHat refused as one
+#: too many.
 RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0)
 
 Read = TypeVar("Read")
@@ -29,30 +30,30 @@ class ExportRequests:
     """
     Makes the requests of the export API.
 
-    :param transport: sends them; it is closed with this.
-    :param secrets: what must not show in an error, though a server quotes it.
+    :param transport: sends them; :meth:`close` closes it.
+    :param secrets: texts that no error may show, even if a server quotes them.
     """
 
     def __init__(self, transport: Transport, secrets: Collection[str]) -> None:
         self._transport = transport
         self._secrets = secrets
         self._closed = False
-        # Of the calls that wait to make their request again.
+        # The delays of the calls that wait for a retry.
         self._pauses: set[Deferred[None]] = set()
 
-    async def ask(
+    async def call(
         self, read: Callable[[Any], Read], method: str, path: str, **options: Any
     ) -> Read:
         """
-        Make one request, and read its answer. What StatHat refuses as one request too
-        many is made again, after each of :data:`RETRY_DELAYS`.
+        Make one request, and read its answer. A request that StatHat refuses as one too
+        many is repeated after each of :data:`RETRY_DELAYS`.
 
-        :param read: makes the result of the decoded answer; raises
+        :param read: turns the decoded answer into the result; raises
             :class:`~txstathat.export.models.Unreadable` if it cannot.
         :param method: the HTTP method.
         :param path: what to add to the server's URL.
         :param options: ``headers`` and ``body``.
-        :raises StatHatAPIError: if the server refuses, or answers something else.
+        :raises StatHatAPIError: if the server refuses, or its answer cannot be read.
         :raises StatHatClosed: after :meth:`close`.
         """
         for delay in RETRY_DELAYS:
@@ -67,7 +68,7 @@ class ExportRequests:
         try:
             return read(answer)
         except Unreadable as error:
-            raise _nonsense(reply.status, error) from None
+            raise _unreadable(reply.status, error) from None
 
     async def _exchange(
         self, method: str, path: str, options: dict[str, Any]
@@ -79,7 +80,7 @@ class ExportRequests:
         try:
             return reply, parse_json(reply.body)
         except Unreadable as error:
-            raise _nonsense(reply.status, error) from None
+            raise _unreadable(reply.status, error) from None
 
     async def _pause(self, seconds: float) -> None:
         pause: Deferred[None] = deferLater(self._transport.reactor, seconds)
@@ -95,8 +96,8 @@ class ExportRequests:
 
     def _check(self, reply: Reply, answer: Any) -> None:
         """
-        Raise if an answer is a refusal: by its HTTP status, by the one inside, or since
-        it is an error and nothing else.
+        Raise if an answer is a refusal: by its HTTP status, by the status inside, or
+        because it is only an error.
         """
         inside = answer if isinstance(answer, dict) else {}
         status = inside.get("status", reply.status)
@@ -116,7 +117,7 @@ class ExportRequests:
 
     def _hide_secrets(self, text: str) -> str:
         """
-        A server may quote what it was asked.
+        Remove secrets from a server's message, which may quote the request.
         """
         for secret in sorted(self._secrets, key=len, reverse=True):
             text = text.replace(secret, "[token]")
@@ -124,8 +125,9 @@ class ExportRequests:
 
     def close(self) -> Deferred[None]:
         """
-        End: calls that wait to make their request again fail at once, and the transport
-        is closed.
+        Fail the calls that wait for a retry, and close the transport.
+
+        :returns: like :meth:`txstathat.http.exchange.Transport.close`.
         """
         self._closed = True
         for pause in tuple(self._pauses):
@@ -139,7 +141,7 @@ def _success(status: int) -> bool:
 
 def _error_of(answer: Any) -> str:
     """
-    What StatHat says, under HTTP 200, to one request too many; empty if it does not.
+    StatHat's message, under HTTP 200, that refuses one request too many; else empty.
     """
     error = answer.get("Error") if isinstance(answer, dict) else None
     if error is None:
@@ -147,5 +149,5 @@ def _error_of(answer: Any) -> str:
     return error if isinstance(error, str) and error else "refused without a reason"
 
 
-def _nonsense(status: int, error: Unreadable) -> StatHatAPIError:
+def _unreadable(status: int, error: Unreadable) -> StatHatAPIError:
     return StatHatAPIError(status, f"{NO_ANSWER} (HTTP status {status}): {error}")

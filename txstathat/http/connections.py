@@ -1,403 +1,98 @@
 """
-The connections beneath an exchange: verified TLS, reused, bounded, and closable.
+The connections below an exchange: verified TLS, pooled, bounded, and closable.
 
-:class:`PooledAgent` is Twisted's :class:`~twisted.web.client.Agent` with four things
-that it leaves open: every connection can be closed at once and waited for, a connection
-that is told to close does so even if the peer takes no notice, what a peer may send
-before the body is bounded, and a name look-up that hangs holds one thread, not one for
-each request.
+:class:`PooledAgent` adds to Twisted's :class:`~twisted.web.client.Agent`: it closes all
+its connections on demand; it cuts a connection that does not close politely; it bounds
+what a server may send before the body; it reuses only connections that the server still
+has open, and none for long; and a name look-up that hangs occupies one thread, not one
+for each request.
 """
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable
 from functools import lru_cache
 from typing import Any
 
-from OpenSSL import SSL
-from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
-from service_identity.pyopenssl import extract_patterns
-from twisted.internet.abstract import isIPAddress, isIPv6Address
-from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.error import DNSLookupError
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
-    IAddress,
-    IDelayedCall,
-    IHandshakeListener,
     IHostnameResolver,
-    IHostResolution,
-    IOpenSSLClientConnectionCreator,
-    IProtocol,
-    IProtocolFactory,
-    IReactorPluggableNameResolver,
-    IReactorTCP,
-    IReactorTime,
-    IResolutionReceiver,
     IStreamClientEndpoint,
-    ITransport,
 )
-from twisted.internet.protocol import connectionDone
-from twisted.internet.ssl import CertificateOptions, platformTrust
-from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
-from twisted.python.failure import Failure
 from twisted.web.client import (
     URI,
     Agent,
     HTTPConnectionPool,
-    ResponseNeverReceived,
 )
 from twisted.web.error import SchemeNotSupported
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IResponse
 from zope.interface import implementer
 
+from txstathat.http.clock import monotonic_clock
+from txstathat.http.hostname import HostEndpoint
+from txstathat.http.lookup import SharedResolver
+from txstathat.http.resolver import resolver_of
+from txstathat.http.tls import HostVerifier, Trust
+from txstathat.http.tracking import OpenConnections, TrackedEndpoint
+
 __all__ = [
-    "CLOSE_GRACE",
-    "HandshakeFailed",
     "IDLE_TIMEOUT",
+    "MAX_AGE",
     "MAX_HEADERS",
     "MAX_HOSTS",
     "PooledAgent",
-    "cut",
-    "without_underscores",
 ]
 
-#: Seconds for which an unused connection is kept. Common servers close theirs after 5
-#: (Node, Apache) to 75 (nginx) seconds; a request written at the very moment the server
-#: closes is lost, so this side has to be the first to let go.
+#: Seconds until an unused connection is closed. Common servers close theirs after 5
+#: (Node, Apache) to 75 (nginx) seconds. A request that is written while the server
+#: closes is lost, so the client has to close first. A delivery service sends more
+#: often.
 IDLE_TIMEOUT = 4.0
-#: Seconds that a peer has to close a connection politely before it is cut.
-CLOSE_GRACE = 0.5
-#: How many hosts an agent remembers how to connect to. A client has one.
+#: Seconds after which a connection is not used for another request. A new connection
+#: looks the host's name up again, and so finds a server that has moved.
+MAX_AGE = 60.0
+#: How many hosts an agent remembers the endpoints of. A client has one.
 MAX_HOSTS = 16
-#: Bytes that a reply may have on top of the largest body: its headers.
+#: The most bytes of a reply's headers, on top of the largest body.
 MAX_HEADERS = 65_536
 
 
-class HandshakeFailed(ResponseNeverReceived):
+class _Pool(HTTPConnectionPool):
     """
-    TLS was not established, so no request was sent: a certificate that was refused, a
-    handshake that failed or took too long.
-
-    :ivar reasons: why, a list of one :class:`~twisted.python.failure.Failure`.
+    A pool that hands out no stale connection.
     """
 
+    def __init__(self, reactor: Any, connections: OpenConnections) -> None:
+        super().__init__(reactor, persistent=True)
+        self._open_connections = connections
 
-@implementer(IHandshakeListener)
-class _Connection(ProtocolWrapper):
-    """
-    One connection, between the HTTP protocol above and TCP or TLS below.
-    """
-
-    factory: _ConnectionFactory
-    _received = 0
-    _cut: IDelayedCall | None = None
-    _ready = False
-    _waiting: Deferred[IProtocol] | None = None
-
-    def ready(self, tls: bool) -> Deferred[IProtocol]:
+    def getConnection(self, key: Hashable, endpoint: IStreamClientEndpoint) -> Any:
         """
-        Wait until a request may be sent: with TLS, until the peer is verified.
-
-        :returns: fires with the HTTP protocol, or fails with :class:`HandshakeFailed`.
-            Cancelling it cuts the connection.
+        See :meth:`twisted.web.client.HTTPConnectionPool.getConnection`.
         """
-        if self._ready or not tls:
-            return succeed(self.wrappedProtocol)
-        self._waiting = Deferred(self._give_up)
-        return self._waiting
-
-    def handshakeCompleted(self) -> None:
-        self._ready = True
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            waiting.callback(self.wrappedProtocol)
-
-    def _give_up(self, waiting: Deferred[IProtocol]) -> None:
-        self._waiting = None
-        self.stopProducing()
-        waiting.errback(HandshakeFailed([Failure(CancelledError())]))
-
-    def writeSequence(self, data: Any) -> None:
-        # A request begins with its headers written so: what comes now answers it.
-        self._received = 0
-        super().writeSequence(data)
-
-    def dataReceived(self, data: bytes) -> None:
-        self._received += len(data)
-        if self._received > self.factory.max_received:
-            self.stopProducing()
-        else:
-            super().dataReceived(data)
-
-    def stopProducing(self) -> None:
-        """
-        Cut the connection: whoever reads from it wants no more.
-        """
-        self.transport.abortConnection()  # type: ignore[union-attr]
-
-    def loseConnection(self) -> None:
-        """
-        Close politely, but not for ever: a peer may never answer TLS's close_notify.
-        """
-        super().loseConnection()
-        if self._cut is None and self in self.factory.open:
-            self._cut = self.factory.clock.callLater(CLOSE_GRACE, self.stopProducing)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self._cut is not None and self._cut.active():
-            self._cut.cancel()
-        super().connectionLost(reason)
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            waiting.errback(HandshakeFailed([reason]))
-
-
-class _ConnectionFactory(WrappingFactory):
-    protocol = _Connection
-
-    def __init__(self, wrapped: IProtocolFactory, agent: PooledAgent) -> None:
-        super().__init__(wrapped)
-        self.open = agent._open
-        self.clock = agent._reactor
-        self.max_received = agent._max_received
-        self._closed = agent._connection_closed
-
-    def doStart(self) -> None:
-        """Twisted would log each connection's factory; there is nothing to start."""
-
-    def doStop(self) -> None:
-        """As little as there was to start."""
-
-    def registerProtocol(self, p: ProtocolWrapper) -> None:
-        self.open.add(p)
-
-    def unregisterProtocol(self, p: ProtocolWrapper) -> None:
-        self.open.discard(p)
-        self._closed()
-
-
-@implementer(IStreamClientEndpoint)
-class _TrackedEndpoint:
-    """
-    Connects with a :class:`_Connection`, and is done when that is ready.
-    """
-
-    def __init__(
-        self, endpoint: IStreamClientEndpoint, tls: bool, agent: PooledAgent
-    ) -> None:
-        self._endpoint = endpoint
-        self._tls = tls
-        self._agent = agent
-
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        def connected(connection: Any) -> Deferred[IProtocol]:
-            ready: Deferred[IProtocol] = connection.ready(self._tls)
-            return ready
-
-        factory = _ConnectionFactory(protocolFactory, self._agent)
-        return self._endpoint.connect(factory).addCallback(connected)
-
-
-@implementer(IOpenSSLClientConnectionCreator)
-class _StrictCreator:
-    """
-    Makes TLS connections to one host, and refuses every certificate that does not
-    prove to be this host's.
-
-    Twisted's own creator (26.10) takes no host name with an underscore. When it cannot
-    check a name, such as of a certificate that names none, it logs an error and accepts
-    the certificate.
-
-    :param context: has the certificate authorities to trust.
-    :param host: a host name or an IP address.
-    """
-
-    def __init__(self, context: SSL.Context, host: bytes) -> None:
-        name = host.decode("ascii")
-        is_address = isIPAddress(name) or isIPv6Address(name)
-        self._context = context
-        self._identity = IPAddress_ID(name) if is_address else DNS_ID(name)
-        # RFC 6066, section 3: an address is not a server name.
-        self._server_name = None if is_address else host
-
-    def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
-        protocol = weakref.ref(tlsProtocol)
-
-        def check(
-            connection: SSL.Connection,
-            certificate: Any,
-            error: int,
-            depth: int,
-            ok: int,
-        ) -> bool:
-            # Only the server's own certificate, the last of the chain, names the host.
-            if not ok or depth:
-                return bool(ok)
-            try:
-                patterns = extract_patterns(certificate)
-                verify_service_identity(patterns, [self._identity], [])
-            except Exception:
-                tls = protocol()
-                if tls is not None:
-                    tls.failVerification(Failure())
-                return False
-            return True
-
-        connection = SSL.Connection(self._context, None)
-        if self._server_name is not None:
-            connection.set_tlsext_host_name(self._server_name)
-        connection.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, check)
-        return connection
-
-
-@implementer(IResolutionReceiver)
-class _Lookup:
-    """
-    One look-up under way, and everyone who waits for its outcome.
-    """
-
-    def __init__(self, done: Callable[[], object]) -> None:
-        self.receivers: list[IResolutionReceiver] = []
-        self._addresses: list[IAddress] = []
-        self._done = done
-
-    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
-        self.resolution = resolutionInProgress
-
-    def addressResolved(self, address: IAddress) -> None:
-        self._addresses.append(address)
-
-    def resolutionComplete(self) -> None:
-        self._done()
-        for receiver in self.receivers:
-            for address in self._addresses:
-                receiver.addressResolved(address)
-            receiver.resolutionComplete()
-
-
-@implementer(IHostnameResolver)
-class _SharedResolver:
-    """
-    Asks for a name once, however many requests wait for the answer: a look-up runs in
-    a thread, which stays busy until it ends even if nobody waits for it any more.
-    """
-
-    def __init__(self, resolver: IHostnameResolver) -> None:
-        self._resolver = resolver
-        self._under_way: dict[object, _Lookup] = {}
-
-    def resolveHostName(
-        self,
-        resolutionReceiver: IResolutionReceiver,
-        hostName: str,
-        portNumber: int = 0,
-        addressTypes: Sequence[type[IAddress]] | None = None,
-        transportSemantics: str = "TCP",
-    ) -> IHostResolution:
-        key = (hostName, portNumber)
-        lookup = self._under_way.get(key)
-        if lookup is not None:
-            lookup.receivers.append(resolutionReceiver)
-            resolutionReceiver.resolutionBegan(lookup.resolution)
-            return lookup.resolution
-        lookup = self._under_way[key] = _Lookup(lambda: self._under_way.pop(key))
-        lookup.receivers.append(resolutionReceiver)
-        return self._resolver.resolveHostName(
-            lookup, hostName, portNumber, addressTypes, transportSemantics
-        )
-
-
-@implementer(IHostnameResolver)
-class _OneNameResolver:
-    """
-    Looks up one name, whatever name it is asked for.
-    """
-
-    def __init__(self, resolver: IHostnameResolver, name: str) -> None:
-        self._resolver = resolver
-        self._name = name
-
-    def resolveHostName(
-        self,
-        resolutionReceiver: IResolutionReceiver,
-        hostName: str,
-        portNumber: int = 0,
-        addressTypes: Sequence[type[IAddress]] | None = None,
-        transportSemantics: str = "TCP",
-    ) -> IHostResolution:
-        return self._resolver.resolveHostName(
-            resolutionReceiver,
-            self._name,
-            portNumber,
-            addressTypes,
-            transportSemantics,
-        )
-
-
-@implementer(IReactorPluggableNameResolver, IReactorTCP, IReactorTime)
-class _ResolvingReactor:
-    """
-    A reactor as it is, but for its name resolver.
-    """
-
-    def __init__(self, reactor: Any, resolver: IHostnameResolver) -> None:
-        self._reactor = reactor
-        self.nameResolver = resolver
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._reactor, name)
-
-
-def without_underscores(host: str) -> str:
-    """
-    A name that stands in for a host where IDNA 2008 decides what a host name is: it
-    allows no underscores, which names in a private network often have.
-
-    :param host: a host name.
-    :returns: a name of the same length, which only the program itself sees.
-    """
-    return host.replace("_", "x")
-
-
-@implementer(IStreamClientEndpoint)
-class _UnderscoreEndpoint:
-    """
-    Connects to a host with an underscore in its name, which Twisted's
-    :class:`~twisted.internet.endpoints.HostnameEndpoint` refuses.
-    """
-
-    def __init__(
-        self, reactor: Any, resolver: IHostnameResolver, host: str, port: int
-    ) -> None:
-        self._host = host
-        self._endpoint = HostnameEndpoint(
-            _ResolvingReactor(reactor, _OneNameResolver(resolver, host)),
-            without_underscores(host),
-            port,
-        )
-
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        def show_the_host(failure: Failure) -> Failure:
-            if failure.check(DNSLookupError) is None:
-                return failure
-            message = f"no results for hostname lookup: {self._host}"
-            return Failure(DNSLookupError(message))
-
-        connected: Deferred[IProtocol] = self._endpoint.connect(protocolFactory)
-        return connected.addErrback(show_the_host)
+        self._open_connections.close_stale()
+        return super().getConnection(key, endpoint)
 
 
 @implementer(IAgentEndpointFactory)
 class _Endpoints:
-    def __init__(self, agent: PooledAgent, trust_root: Any) -> None:
-        self._agent = agent
-        self._resolver = _SharedResolver(agent._reactor.nameResolver)
-        self._trust_root = trust_root
-        self._context: SSL.Context | None = None
-        # Twisted asks at each request, even if a connection is there already.
+    """
+    The endpoints of an agent, one for each host.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        resolver: IHostnameResolver,
+        trust: Trust,
+        connections: OpenConnections,
+    ) -> None:
+        self._reactor = reactor
+        self._connections = connections
+        self._resolver = SharedResolver(resolver)
+        self._trust = trust
+        # Twisted asks for an endpoint at each request, even if it reuses a connection.
         self._endpoint = lru_cache(MAX_HOSTS)(self._make_endpoint)
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
@@ -408,26 +103,10 @@ class _Endpoints:
     def _make_endpoint(
         self, tls: bool, host: bytes, port: int
     ) -> IStreamClientEndpoint:
-        endpoint = self._plain_endpoint(host, port)
-        if tls:
-            creator = _StrictCreator(self._tls_context(), host)
-            endpoint = wrapClientTLS(creator, endpoint)
-        return _TrackedEndpoint(endpoint, tls, self._agent)
-
-    def _plain_endpoint(self, host: bytes, port: int) -> IStreamClientEndpoint:
-        reactor, name = self._agent._reactor, host.decode("ascii")
-        if "_" in name:
-            return _UnderscoreEndpoint(reactor, self._resolver, name, port)
-        resolving = _ResolvingReactor(reactor, self._resolver)
-        endpoint: IStreamClientEndpoint = HostnameEndpoint(resolving, host, port)
-        return endpoint
-
-    def _tls_context(self) -> SSL.Context:
-        # Reading the platform's roots takes milliseconds: once, not for each host.
-        if self._context is None:
-            root = platformTrust() if self._trust_root is None else self._trust_root
-            self._context = CertificateOptions(trustRoot=root).getContext()
-        return self._context
+        name = host.decode("ascii")
+        endpoint = HostEndpoint(self._reactor, name, port, self._resolver)
+        verifier = HostVerifier(self._trust, host) if tls else None
+        return TrackedEndpoint(endpoint, verifier, self._connections)
 
 
 @implementer(IAgent)
@@ -436,13 +115,19 @@ class PooledAgent:
     An :class:`~twisted.web.iweb.IAgent` with persistent, closable connections.
 
     :param reactor: provides TCP, time, threads and name resolution.
-    :param max_connections: how many idle connections are kept for reuse.
+    :param max_connections: how many idle connections stay open for reuse.
     :param trust_root: which certificate authorities to trust, such as
-        :func:`twisted.internet.ssl.trustRootFromCertificates` makes it; the platform's
-        roots by default (OpenSSL looks at ``SSL_CERT_FILE`` for them).
-    :param max_received: how many bytes one reply may have, headers and body together;
-        the connection is cut beyond.
-    :param idle_timeout: seconds for which an unused connection is kept.
+        :func:`twisted.internet.ssl.trustRootFromCertificates` returns it; the
+        platform's roots by default (OpenSSL reads ``SSL_CERT_FILE`` for them).
+    :param max_received: the most bytes of one reply, headers and body together; beyond
+        it the connection is cut.
+    :param idle_timeout: seconds until an unused connection is closed.
+    :param max_age: seconds after which a connection is not used for another request.
+    :param resolver: looks host names up; by default the resolver that the program has
+        installed in the reactor, else a
+        :class:`~txstathat.http.resolver.DaemonResolver`.
+    :param monotonic: returns the time in seconds, on a clock that is never set; by
+        default :func:`time.monotonic`.
     """
 
     def __init__(
@@ -453,17 +138,31 @@ class PooledAgent:
         trust_root: object = None,
         max_received: int = 2 * MAX_HEADERS,
         idle_timeout: float = IDLE_TIMEOUT,
+        max_age: float = MAX_AGE,
+        resolver: IHostnameResolver | None = None,
+        monotonic: Callable[[], float] | None = None,
     ) -> None:
-        self._reactor = reactor
-        self._max_received = max_received
-        self._open: set[ProtocolWrapper] = set()
-        self._closing: list[Deferred[None]] = []
-        self._pool = HTTPConnectionPool(reactor, persistent=True)
+        monotonic = monotonic_clock(reactor) if monotonic is None else monotonic
+        self._connections = OpenConnections(
+            reactor, monotonic, max_received, idle_timeout, max_age
+        )
+        self._pool = _Pool(reactor, self._connections)
         self._pool.maxPersistentPerHost = max_connections
         self._pool.cachedConnectionTimeout = idle_timeout  # type: ignore[assignment]
-        self._agent = Agent.usingEndpointFactory(
-            reactor, _Endpoints(self, trust_root), pool=self._pool
+        endpoints = _Endpoints(
+            reactor,
+            resolver_of(reactor) if resolver is None else resolver,
+            Trust(trust_root, monotonic),
+            self._connections,
         )
+        self._agent = Agent.usingEndpointFactory(reactor, endpoints, pool=self._pool)
+
+    @property
+    def open_connections(self) -> int:
+        """
+        How many connections are open.
+        """
+        return len(self._connections)
 
     def request(
         self,
@@ -484,33 +183,9 @@ class PooledAgent:
         """
         Close every connection.
 
-        :returns: a new Deferred, which fires when none is left open, at the latest
-            after :data:`CLOSE_GRACE` seconds; it does not fail.
+        :returns: a new Deferred, which fires with ``None`` when none is left open, at
+            the latest after :data:`~txstathat.http.tracking.CLOSE_GRACE` seconds; it
+            does not fail.
         """
         self._pool.closeCachedConnections()
-        for connection in list(self._open):
-            connection.loseConnection()
-        if not self._open:
-            return succeed(None)
-        closed: Deferred[None] = Deferred()
-        self._closing.append(closed)
-        return closed
-
-    def _connection_closed(self) -> None:
-        if not self._open:
-            closing, self._closing = self._closing, []
-            for closed in closing:
-                closed.callback(None)
-
-
-def cut(transport: ITransport | None) -> None:
-    """
-    Cut the connection that a response body is read from, as far as its agent allows.
-    """
-    # A body's transport has no abortConnection in Twisted; a connection of
-    # PooledAgent's cuts itself when told to stop producing.
-    abort = getattr(transport, "abortConnection", None) or getattr(
-        transport, "stopProducing", None
-    )
-    if abort is not None:
-        abort()
+        return self._connections.close()

@@ -1,29 +1,21 @@
 """
 One exchange over HTTP: a request becomes a reply or a failure, within a time limit.
 
-The only module that knows treq. What treq leaves to its callers is settled here: the
-time limit covers the whole exchange, the body is capped, nothing is decompressed, no
-redirect is followed, no cookie kept, and neither requests in flight nor those in line
-grow without bound.
+Only this module imports treq. It adds what treq leaves to its callers: the time limit
+covers the whole exchange, the body is bounded, nothing is decompressed, redirects are
+not followed, cookies are not stored, and the requests in flight and in line are
+bounded.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from ipaddress import IPv6Address
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from hyperlink import EncodedURL
 from treq.client import HTTPClient
-from twisted.internet.defer import (
-    CancelledError,
-    Deferred,
-    fail,
-    inlineCallbacks,
-    succeed,
-)
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.error import TimeoutError
+from twisted.internet.interfaces import IConsumer, IReactorTime
 from twisted.python.failure import Failure
 from twisted.web.client import (
     ContentDecoderAgent,
@@ -34,16 +26,11 @@ from twisted.web.client import (
     ResponseNeverReceived,
 )
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IBodyProducer, IResponse
+from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
 from txstathat.errors import StatHatBusy, StatHatClosed
-from txstathat.http.connections import (
-    MAX_HEADERS,
-    HandshakeFailed,
-    PooledAgent,
-    without_underscores,
-)
+from txstathat.http.connections import MAX_HEADERS, PooledAgent
 from txstathat.http.limit import ConcurrencyLimit
 from txstathat.http.responses import (
     MAX_REPLY,
@@ -52,140 +39,32 @@ from txstathat.http.responses import (
     Reply,
     read_reply,
 )
+from txstathat.http.tracking import HandshakeFailed
+from txstathat.http.urls import RealHostAgent, check_url, with_stand_in
+from txstathat.interfaces import HTTPAgent
 from txstathat.points.model import shown
 
 __all__ = [
     "CLOSE_TIMEOUT",
     "MAX_TIMEOUT",
+    "RequestBody",
     "Transport",
     "check_agent",
-    "check_url",
     "may_have_arrived",
-    "with_stand_in",
 ]
 
 #: The longest time limit that can be set, in seconds.
 MAX_TIMEOUT = 86_400.0
-#: Seconds that exchanges under way have to end once the transport is being closed.
+#: Seconds that exchanges in progress have to end after :meth:`Transport.close`.
 CLOSE_TIMEOUT = 1.0
 
-_PORT = re.compile(r":[0-9]{1,5}$")
-_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
-# Reserved by RFC 2606, so that nothing is found if it ever leaves the program.
-_STAND_IN = "server.invalid"
 
-
-def check_url(url: object) -> str:
-    """
-    Check the URL of a server.
-
-    :param url: ``https://`` or ``http://``, a host, perhaps a port and a path. The host
-        is a name (underscores are allowed), an IPv4 address, or an IPv6 address in
-        brackets.
-    :returns: the URL without a slash at its end.
-    :raises ValueError: if it is anything else; the message holds no part of the URL,
-        since there may be a secret in it.
-    """
-    problem = _url_problem(url)
-    if problem is not None:
-        raise ValueError(f"the URL {problem}")
-    assert isinstance(url, str)
-    return url.rstrip("/")
-
-
-def _url_problem(url: object) -> str | None:
-    if not isinstance(url, str):
-        return f"must be text, not {type(url).__name__}"
-    if not url.isascii() or not url.isprintable() or " " in url:
-        return "must be of printable ASCII characters, without spaces"
-    scheme, _, rest = url.partition("://")
-    if scheme not in ("https", "http"):
-        return "must begin with https:// (or http://)"
-    if "?" in rest or "#" in rest:
-        return "must have no query and no fragment"
-    netloc = rest.partition("/")[0]
-    if "@" in netloc:
-        return "must hold no user name or password"
-    host, _, port = netloc.rpartition(":") if _PORT.search(netloc) else (netloc, "", "")
-    if port and not 0 < int(port) < 65536:
-        return "must have a port from 1 to 65535"
-    if not (_is_ipv6(host) or _is_host(host)):
-        return (
-            "needs a valid host: a name (letters, digits, hyphens, underscores, dots), "
-            "an IPv4 address, or an IPv6 address in brackets"
-        )
-    return None
-
-
-def _is_ipv6(host: str) -> bool:
-    # "%" begins a zone, which means something only on one machine.
-    if not (host.startswith("[") and host.endswith("]")) or "%" in host:
-        return False
-    try:
-        IPv6Address(host[1:-1])
-    except ValueError:
-        return False
-    return True
-
-
-def _is_host(host: str) -> bool:
-    labels = host.removesuffix(".").split(".")
-    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
-        return False
-    # Names that IDNA does not allow fail in Twisted: better here than at every count.
-    try:
-        EncodedURL.from_text(f"http://{without_underscores(host)}").to_uri()
-    except ValueError:
-        return False
-    return True
-
-
-def with_stand_in(url: str) -> tuple[str, bytes]:
-    """
-    Put a stand-in for the host into a URL, for treq: its URL parser refuses IPv6
-    addresses and underscores. The agent below treq gets the real host back.
-
-    :param url: a URL that :func:`check_url` accepts.
-    :returns: the URL with the stand-in, and the real host with its port.
-    """
-    scheme, _, rest = url.partition("://")
-    netloc, slash, path = rest.partition("/")
-    return f"{scheme}://{_STAND_IN}{slash}{path}", netloc.lower().encode("ascii")
-
-
-@implementer(IAgent)
-class _RealHostAgent:
-    """
-    Puts the real host back into the URLs that treq asks for; see
-    :func:`with_stand_in`.
-    """
-
-    def __init__(self, agent: IAgent, netloc: bytes) -> None:
-        self._agent = agent
-        self._netloc = netloc
-
-    def request(
-        self,
-        method: bytes,
-        uri: bytes,
-        headers: Headers | None = None,
-        bodyProducer: IBodyProducer | None = None,
-    ) -> Deferred[IResponse]:
-        scheme, _, rest = uri.partition(b"://")
-        path = rest.removeprefix(_STAND_IN.encode("ascii"))
-        real = b"%b://%b%b" % (scheme, self._netloc, path)
-        response: Deferred[IResponse] = self._agent.request(
-            method, real, headers, bodyProducer
-        )
-        return response
-
-
-def check_agent(agent: IAgent | None, url: str) -> None:
+def check_agent(agent: HTTPAgent | None, url: str) -> None:
     """
     Refuse an agent that would send a request for an ``https://`` URL in plain text.
 
-    :param agent: the agent, if there is one.
-    :param url: a URL that :func:`check_url` accepts.
+    :param agent: the agent; ``None`` for the default one.
+    :param url: a URL that :func:`~txstathat.http.urls.check_url` accepts.
     :raises ValueError: if it is Twisted's :class:`~twisted.web.client.ProxyAgent`,
         perhaps inside another of Twisted's agents, and the URL is ``https://``.
     """
@@ -194,8 +73,8 @@ def check_agent(agent: IAgent | None, url: str) -> None:
     if isinstance(agent, ProxyAgent) and url.startswith("https://"):
         raise ValueError(
             "Twisted's ProxyAgent sends requests for https:// URLs to the proxy in "
-            "plain text, with the key; pass an agent that opens a tunnel through the "
-            "proxy (CONNECT), or none"
+            "plain text, with the key. Pass an agent that opens a tunnel through the "
+            "proxy (CONNECT), or no agent"
         )
 
 
@@ -206,7 +85,7 @@ def may_have_arrived(error: BaseException) -> bool:
     :param error: what an exchange failed with.
     :returns: ``False`` when it is certain that no server read the request.
     """
-    # Exchanges that were given up keep the stage that they had reached as their cause.
+    # The cause of an exchange that was given up is how its request ended.
     if isinstance(error, (StatHatClosed, TimeoutError)) and error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, HandshakeFailed):
@@ -215,76 +94,91 @@ def may_have_arrived(error: BaseException) -> bool:
 
 
 @implementer(IBodyProducer)
-class _Body:
+class RequestBody:
     """
     A request's body, written at once.
+
+    :param body: the body.
     """
 
     def __init__(self, body: bytes) -> None:
         self.length = len(body)
         self._body = body
 
-    def startProducing(self, consumer: Any) -> Deferred[None]:
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
         consumer.write(self._body)
         return succeed(None)
 
     def pauseProducing(self) -> None:
-        """Nothing is left to pause."""
+        """Do nothing: the body is written already."""
 
     def resumeProducing(self) -> None:
-        """Nothing is left to resume."""
+        """Do nothing: the body is written already."""
 
     def stopProducing(self) -> None:
-        """Nothing is left to stop."""
+        """Do nothing: the body is written already."""
 
 
 class _Exchange:
     """
-    One exchange under way: it ends once, by its outcome or by being given up.
+    One exchange in progress. It ends once: with its reply or failure, or when it is
+    given up.
+
+    :param work: the request; fires with its reply.
+    :param ended: is called with this exchange when the request has ended.
     """
 
-    def __init__(self, transport: Transport, work: Deferred[Reply]) -> None:
+    def __init__(
+        self, work: Deferred[Reply], ended: Callable[[_Exchange], object]
+    ) -> None:
         self.result: Deferred[Reply] = Deferred(
             lambda _: self._give_up(CancelledError())
         )
-        self._transport = transport
         self._work = work
-        self._verdict: Exception | None = None
+        self._ended = ended
+        self._error: Exception | None = None
 
-    def start(self, clock: Any, timeout: float) -> None:
-        self._transport._under_way[self] = None
+    def start(self, clock: IReactorTime, timeout: float) -> None:
+        """
+        Start the timer, and wait for the request.
+
+        :param clock: runs the timer.
+        :param timeout: seconds until the exchange is given up.
+        """
         self._timer = clock.callLater(timeout, self._expire, clock)
         self._work.addBoth(self._settle)
 
-    def _expire(self, clock: Any) -> None:
-        # When the whole program was held up, the reply may be there but not read yet:
-        # the reactor's next turn shows.
+    def _expire(self, clock: IReactorTime) -> None:
+        # After the whole program was blocked, a reply may have arrived that is not read
+        # yet: the reactor's next iteration reads it.
         self._timer = clock.callLater(0, self.end, TimeoutError())
 
-    def end(self, verdict: Exception) -> None:
+    def end(self, error: Exception) -> None:
         """
-        End with a failure, whatever has happened so far.
-        """
-        self._give_up(verdict)
-        if not self.result.called:
-            # An agent that takes its time to give up: nothing is known of the stage.
-            verdict.__cause__ = ResponseNeverReceived([])
-            self.result.errback(verdict)
+        End with a failure, at whatever stage the request is.
 
-    def _give_up(self, verdict: Exception) -> None:
-        # What cancelling surfaces as depends on the stage; what the caller is told
-        # does not. The stage is kept as the cause: see may_have_arrived.
-        self._verdict = verdict
+        :param error: what the result fails with.
+        """
+        self._give_up(error)
+        if not self.result.called:
+            # The agent does not give up at once, so the stage is unknown.
+            error.__cause__ = ResponseNeverReceived([])
+            self.result.errback(error)
+
+    def _give_up(self, error: Exception) -> None:
+        # What the request fails with when it is cancelled depends on its stage; what
+        # the caller sees does not. The stage becomes the cause: see may_have_arrived.
+        self._error = error
         self._work.cancel()
 
     def _settle(self, outcome: Reply | Failure) -> None:
         if self._timer.active():
             self._timer.cancel()
-        self._transport._ended(self)
-        if self._verdict is not None:
+        self._ended(self)
+        if self._error is not None:
             if isinstance(outcome, Failure):
-                self._verdict.__cause__ = outcome.value
-            outcome = Failure(self._verdict)
+                self._error.__cause__ = outcome.value
+            outcome = Failure(self._error)
         if not self.result.called:
             self.result.callback(outcome)
 
@@ -293,17 +187,21 @@ class Transport:
     """
     Exchanges with one server.
 
-    :param url: where the server is; see :func:`check_url`. May end in a path.
-    :param timeout: seconds that one exchange may take, waiting in line included.
-    :param max_connections: how many exchanges may be in flight.
-    :param max_waiting: how many more may wait in line.
-    :param max_reply: the largest body of a reply, in bytes.
-    :param reactor: the global reactor by default, looked for when first needed.
+    :param url: where the server is; see :func:`~txstathat.http.urls.check_url`. It may
+        end in a path.
+    :param timeout: seconds that one exchange may take, including the time in line;
+        above 0, at most :data:`MAX_TIMEOUT`.
+    :param max_connections: how many exchanges may be in flight; 1 or more.
+    :param max_waiting: how many more may wait in line; 0 or more.
+    :param max_reply: the largest body of a reply, in bytes; 1 or more.
+    :param reactor: provides :class:`~twisted.internet.interfaces.IReactorTime`, and
+        what :class:`~txstathat.http.connections.PooledAgent` needs; by default the
+        global reactor, imported when first needed.
     :param agent: sends the requests; by default a
-        :class:`~txstathat.http.connections.PooledAgent`, made when first needed. One that is
-        passed in is not closed by :meth:`close`.
-    :raises ValueError: if a parameter is out of range, or the agent does not encrypt
-        what an ``https://`` URL promises; see :func:`check_agent`.
+        :class:`~txstathat.http.connections.PooledAgent`, made when first needed.
+        :meth:`close` does not close an agent that is passed in.
+    :raises ValueError: if a parameter is out of range, or if the agent does not encrypt
+        requests for an ``https://`` URL; see :func:`check_agent`.
     """
 
     def __init__(
@@ -315,7 +213,7 @@ class Transport:
         max_waiting: int = 10_000,
         max_reply: int = MAX_REPLY,
         reactor: Any = None,
-        agent: IAgent | None = None,
+        agent: HTTPAgent | None = None,
     ) -> None:
         self.url = check_url(url)
         check_agent(agent, self.url)
@@ -326,34 +224,42 @@ class Transport:
         self._timeout = timeout
         self.max_waiting = max_waiting
         self._max_reply = max_reply
-        self._slots = ConcurrencyLimit(max_connections)
+        self._limit = ConcurrencyLimit(max_connections)
         self._reactor = reactor
         self._agent = agent
         self._treq_url, self._netloc = with_stand_in(self.url)
         self._own_agent: PooledAgent | None = None
         self._http: HTTPClient | None = None
-        self._under_way: dict[_Exchange, None] = {}
-        self._idle: Deferred[None] | None = None
+        self._in_progress: dict[_Exchange, None] = {}
+        self._all_ended: Deferred[None] | None = None
         self._closers: list[Deferred[None]] = []
-        self._closed = False
+        self._is_closing = False
         self._is_closed = False
 
     @property
     def origin(self) -> str:
         """
-        The server's URL without its path, in which there may be a secret.
+        The server's URL without its path, which may contain a secret.
         """
         return "/".join(self.url.split("/", 3)[:3])
 
     @property
     def room(self) -> int:
         """
-        How many more exchanges can be begun now.
+        How many more exchanges can start now.
         """
-        return self._slots.free + self.max_waiting - self._slots.waiting
+        return self._limit.free + self.max_waiting - self._limit.waiting
 
     @property
-    def reactor(self) -> Any:
+    def given_reactor(self) -> IReactorTime | None:
+        """
+        The reactor in use; ``None`` where none was passed in or needed so far.
+        """
+        reactor: IReactorTime | None = self._reactor
+        return reactor
+
+    @property
+    def reactor(self) -> IReactorTime:
         """
         The reactor in use.
         """
@@ -361,7 +267,8 @@ class Transport:
             from twisted.internet import reactor
 
             self._reactor = reactor
-        return self._reactor
+        clock: IReactorTime = self._reactor
+        return clock
 
     def exchange(
         self,
@@ -378,26 +285,28 @@ class Transport:
         :param method: the HTTP method.
         :param path: what to add to the server's URL; begins with a slash.
         :param headers: the request's headers.
-        :param body: the request's body.
-        :param timeout: seconds that this exchange may take, above 0; by default what
-            the transport was made with.
+        :param body: the request's body, if it has one.
+        :param timeout: seconds that this exchange may take, above 0; the transport's
+            own limit by default.
         :returns: a new Deferred, which fires with the :class:`Reply`, whatever its
             status. It fails with :class:`~txstathat.errors.StatHatBusy` when too many
-            requests wait, :class:`~txstathat.errors.StatHatClosed` after
-            :meth:`close`, :class:`~twisted.internet.error.TimeoutError` past the time
-            limit, :class:`BadReply` when the reply is not to be read, and Twisted's
-            own network exceptions as they are. Cancelling it aborts the request and
-            its connection, and makes it fail with
+            requests wait, with :class:`~txstathat.errors.StatHatClosed` after
+            :meth:`close`, with :class:`~twisted.internet.error.TimeoutError` after the
+            time limit, with :class:`BadReply` when the reply is refused, and with
+            Twisted's own network exceptions. Cancelling it aborts the request and its
+            connection, and makes it fail with
             :class:`~twisted.internet.defer.CancelledError`.
         """
-        if self._closed:
+        if self._is_closing:
             return fail(StatHatClosed())
         if not self.room:
             return fail(StatHatBusy(self.max_waiting))
         fields = Headers({name: [value] for name, value in (headers or {}).items()})
-        work = self._slots.run(lambda: self._send(method, path, fields, body))
-        exchange = _Exchange(self, work)
-        exchange.start(self.reactor, self._timeout if timeout is None else timeout)
+        clock = self.reactor
+        work = self._limit.run(lambda: self._send(method, path, fields, body))
+        exchange = _Exchange(work, self._ended)
+        self._in_progress[exchange] = None
+        exchange.start(clock, self._timeout if timeout is None else timeout)
         return exchange.result
 
     def _send(
@@ -407,8 +316,10 @@ class Transport:
             return read_reply(response.original, self._max_reply)
 
         if self._http is None:
-            agent = _RealHostAgent(self._agent or self._make_agent(), self._netloc)
-            self._http = HTTPClient(PlainReplies(agent), data_to_body_producer=_Body)
+            agent = RealHostAgent(self._agent or self._make_agent(), self._netloc)
+            self._http = HTTPClient(
+                PlainReplies(agent), data_to_body_producer=RequestBody
+            )
         return self._http.request(
             method,
             self._treq_url + path,
@@ -416,28 +327,28 @@ class Transport:
             data=body,
             allow_redirects=False,
             unbuffered=True,
-            reactor=self.reactor,
+            reactor=self._reactor,
         ).addCallback(read)
 
     def _make_agent(self) -> PooledAgent:
         self._own_agent = PooledAgent(
             self.reactor,
-            max_connections=self._slots.limit,
+            max_connections=self._limit.limit,
             max_received=self._max_reply + MAX_HEADERS,
         )
         return self._own_agent
 
     def _ended(self, exchange: _Exchange) -> None:
-        self._under_way.pop(exchange, None)
-        if not self._under_way and self._idle is not None:
-            idle, self._idle = self._idle, None
-            idle.callback(None)
+        self._in_progress.pop(exchange, None)
+        if not self._in_progress and self._all_ended is not None:
+            all_ended, self._all_ended = self._all_ended, None
+            all_ended.callback(None)
 
     def close(self) -> Deferred[None]:
         """
-        Take no more exchanges, let those under way end, and close the connections.
+        Start no more exchanges, wait for those in progress, and close the connections.
 
-        What has not ended after :data:`CLOSE_TIMEOUT` seconds fails with
+        An exchange that has not ended after :data:`CLOSE_TIMEOUT` seconds fails with
         :class:`~txstathat.errors.StatHatClosed`.
 
         :returns: a new Deferred, which fires with ``None`` when no connection is left
@@ -445,35 +356,34 @@ class Transport:
         """
         closed: Deferred[None] = Deferred()
         self._closers.append(closed)
-        if not self._closed:
-            self._closed = True
-            self._close()
+        if not self._is_closing:
+            self._is_closing = True
+            Deferred.fromCoroutine(self._close())
         elif self._is_closed:
-            self._tell_closers()
+            self._fire_closers()
         return closed
 
-    @inlineCallbacks
-    def _close(self) -> Any:
-        if self._under_way:
-            self._idle = Deferred()
+    async def _close(self) -> None:
+        if self._in_progress:
+            self._all_ended = Deferred()
             timer = self.reactor.callLater(CLOSE_TIMEOUT, self._end_all)
-            yield self._idle
+            await self._all_ended
             if timer.active():
                 timer.cancel()
         if self._own_agent is not None:
-            yield self._own_agent.close()
+            await self._own_agent.close()
         self._is_closed = True
-        self._tell_closers()
+        self._fire_closers()
 
-    def _tell_closers(self) -> None:
+    def _fire_closers(self) -> None:
         closers, self._closers = self._closers, []
         for closed in closers:
             if not closed.called:
                 closed.callback(None)
 
     def _end_all(self) -> None:
-        # Those in line first: none of them shall begin when a slot becomes free.
-        for exchange in reversed(list(self._under_way)):
+        # The waiting ones first, so that none of them starts when another ends.
+        for exchange in reversed(list(self._in_progress)):
             exchange.end(StatHatClosed())
 
 
@@ -490,5 +400,5 @@ def _check_number(name: str, number: object, least: int) -> None:
     is_int = isinstance(number, int) and not isinstance(number, bool)
     if not is_int or number < least:  # type: ignore[operator]
         raise ValueError(
-            f"{name} must be a number from {least} on, not {shown(number)}"
+            f"{name} must be a whole number, at least {least}, not {shown(number)}"
         )

@@ -1,5 +1,5 @@
 """
-How many things may be under way at once, and who is next.
+Limit how many operations run at once.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ T = TypeVar("T")
 
 class ConcurrencyLimit:
     """
-    Runs so many at once, the others in the order in which they came.
+    Runs a limited number of operations at once, and the others in their order.
 
-    What :class:`~twisted.internet.defer.DeferredSemaphore` does; but that recurses,
-    once for each that ends at once, until Python's stack is used up.
+    :class:`~twisted.internet.defer.DeferredSemaphore` does the same, but recurses once
+    for each operation that ends at once, until Python's stack overflows.
 
-    :param limit: how many may be under way.
-    :ivar free: how many more may be begun now.
+    :param limit: how many may run at once.
+    :ivar free: how many more could start now.
     """
 
     def __init__(self, limit: int) -> None:
@@ -34,24 +34,24 @@ class ConcurrencyLimit:
     @property
     def waiting(self) -> int:
         """
-        How many are in line.
+        How many operations wait in line.
         """
         return len(self._line)
 
     def run(self, work: Callable[[], Deferred[T]]) -> Deferred[T]:
         """
-        Run something as soon as there is a slot.
+        Run an operation, as soon as the limit allows it.
 
-        :param work: begins it, and returns a Deferred.
-        :returns: a Deferred, which fires with its outcome. Cancelling it leaves the
-            line, or cancels the work.
+        :param work: starts the operation; called without arguments.
+        :returns: a new Deferred, which fires or fails as that of the operation.
+            Cancelling it leaves the line, or cancels the operation.
         """
 
-        def begin(_: None) -> Deferred[T]:
+        def start(_: None) -> Deferred[T]:
             return maybeDeferred(work).addBoth(self._end)
 
         turn: Deferred[None] = Deferred(self._leave)
-        outcome: Deferred[T] = turn.addCallback(begin)
+        outcome: Deferred[T] = turn.addCallback(start)
         self._line[turn] = None
         self._start()
         return outcome
@@ -60,7 +60,7 @@ class ConcurrencyLimit:
         del self._line[turn]
 
     def _start(self) -> None:
-        # Whoever ends at once comes back to here: the loop goes on for all of them.
+        # An operation that ends at once calls this again: the loop is running already.
         if self._starting:
             return
         self._starting = True

@@ -1,5 +1,5 @@
 """
-Replies of HTTP servers, read whole, up to a limit, and as they are.
+Read replies of HTTP servers: whole, up to a limit, and without decompression.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import ITransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
@@ -17,7 +18,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from txstathat.errors import StatHatError
-from txstathat.http.connections import cut
+from txstathat.interfaces import HTTPAgent
 
 __all__ = ["BadReply", "MAX_REPLY", "PlainReplies", "Reply", "read_reply"]
 
@@ -27,11 +28,11 @@ MAX_REPLY = 65_536
 
 class BadReply(StatHatError):
     """
-    A reply that is not read: too large, or with a Content-Encoding.
+    A reply that is refused: it is too large, or has a Content-Encoding.
 
     :ivar status: its HTTP status.
     :ivar problem: what is wrong with it.
-    :ivar is_page: whether its headers say that it is HTML.
+    :ivar is_page: whether its Content-Type is HTML.
     """
 
     def __init__(self, status: int, problem: str, is_page: bool = False) -> None:
@@ -47,7 +48,7 @@ class BadReply(StatHatError):
 @dataclass(frozen=True, slots=True)
 class Reply:
     """
-    What a server answered.
+    A server's reply.
 
     :ivar status: the HTTP status.
     :ivar body: the whole body.
@@ -59,13 +60,28 @@ class Reply:
     headers: Headers = field(repr=False)
 
 
+def _cut(transport: ITransport | None) -> None:
+    """
+    Cut the connection that a response body is read from, if its agent allows that.
+
+    :param transport: the body's transport; ``None`` before it is connected.
+    """
+    # Twisted gives a body's transport no abortConnection. A connection of PooledAgent
+    # cuts itself in stopProducing.
+    abort = getattr(transport, "abortConnection", None) or getattr(
+        transport, "stopProducing", None
+    )
+    if abort is not None:
+        abort()
+
+
 class _BodyReader(Protocol):
     """
     Reads a reply's body up to a limit; cancelling cuts the connection.
     """
 
     def __init__(self, response: IResponse, limit: int) -> None:
-        self.finished: Deferred[bytes] = Deferred(lambda _: cut(self.transport))
+        self.finished: Deferred[bytes] = Deferred(lambda _: _cut(self.transport))
         self._response = response
         self._left = limit
         self._chunks: list[bytes] = []
@@ -73,15 +89,15 @@ class _BodyReader(Protocol):
 
     def refuse(self, problem: str) -> None:
         """
-        Read no more, and cut the connection as soon as there is one.
+        Read no more, and cut the connection as soon as it is known.
         """
         self._problem = problem
         self._chunks.clear()
-        cut(self.transport)
+        _cut(self.transport)
 
     def connectionMade(self) -> None:
         if self._problem is not None:
-            cut(self.transport)
+            _cut(self.transport)
 
     def dataReceived(self, data: bytes) -> None:
         if self._problem is not None:
@@ -93,14 +109,14 @@ class _BodyReader(Protocol):
             self._chunks.append(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        # Nothing fires before this: until the pool is through with the connection,
-        # closing it would leave it behind there.
+        # Fire only now: a connection that is closed before the pool has finished with
+        # it would stay in the pool.
         if self.finished.called:
             return
         if self._problem is not None:
             self.finished.errback(self._bad_reply(self._problem))
-        # A body that ends with the connection (PotentialDataLoss) may be cut short;
-        # whoever parses it will see.
+        # A body that ends with the connection (PotentialDataLoss) may be incomplete;
+        # its parser will notice.
         elif reason.check(ResponseDone, PotentialDataLoss):
             self.finished.callback(b"".join(self._chunks))
         else:
@@ -127,13 +143,13 @@ def _read_body(
 
 def read_reply(response: IResponse, limit: int) -> Deferred[Reply]:
     """
-    Read a response whole.
+    Read a whole response.
 
-    :param response: the response, whose body nobody has asked for yet.
+    :param response: the response; nothing has read its body yet.
     :param limit: the largest body, in bytes.
-    :returns: a new Deferred, which fires with the :class:`Reply`; it fails with
-        :class:`BadReply` for a larger body, and with what ended the connection where
-        that came first. Cancelling it cuts the connection.
+    :returns: a new Deferred, which fires with the :class:`Reply`. It fails with
+        :class:`BadReply` for a larger body, and with the cause when the connection ends
+        too early. Cancelling it cuts the connection.
     """
     return _read_body(response, limit).addCallback(
         lambda body: Reply(response.code, body, response.headers)
@@ -143,13 +159,15 @@ def read_reply(response: IResponse, limit: int) -> Deferred[Reply]:
 @implementer(IAgent)
 class PlainReplies:
     """
-    Asks for replies as they are, and refuses any other.
+    Requests replies without a Content-Encoding, and refuses others.
 
-    It stands between treq and the real agent: treq would decompress without a bound,
-    and keep every cookie.
+    It is between treq and the real agent, because treq would decompress without a bound
+    and store every cookie.
+
+    :param agent: sends the requests.
     """
 
-    def __init__(self, agent: IAgent) -> None:
+    def __init__(self, agent: HTTPAgent) -> None:
         self._agent = agent
 
     def request(
@@ -159,6 +177,9 @@ class PlainReplies:
         headers: Headers | None = None,
         bodyProducer: IBodyProducer | None = None,
     ) -> Deferred[IResponse]:
+        """
+        See :meth:`twisted.web.iweb.IAgent.request`.
+        """
         headers = Headers() if headers is None else headers
         headers.setRawHeaders(b"Accept-Encoding", [b"identity"])
         replied: Deferred[IResponse] = self._agent.request(

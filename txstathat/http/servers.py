@@ -1,5 +1,5 @@
 """
-Which server a client talks to when the program names none.
+The server that a client uses when the program names none.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from collections.abc import Mapping
 
 from twisted.logger import Logger
 
-from txstathat.http.exchange import check_url
+from txstathat.http.urls import check_url
 
 __all__ = ["API_URL", "EXPORT_URL", "URL_SETTING", "server_url"]
 
-#: Where StatHat's API is.
+#: The URL of StatHat's API.
 API_URL = "https://api.stathat.com"
-#: Where StatHat's export API is.
+#: The URL of StatHat's export API.
 EXPORT_URL = "https://www.stathat.com"
-#: The environment variable that names the server.
+#: The environment variable with the server's URL.
 URL_SETTING = "TXSTATHAT_URL"
 
 
@@ -36,8 +36,8 @@ class _ClosureNotice:
             return
         self._logged = True
         self._log.warn(
-            "no server is set, so {address} is used; StatHat.com appears to have "
-            "closed in April 2026. Pass url=, or set {setting}, to name another server",
+            "no server is set, so the client uses {address}; StatHat.com appears to "
+            "have closed in April 2026. Pass url= or set {setting} for another server.",
             address=address,
             setting=URL_SETTING,
         )
@@ -50,19 +50,18 @@ def server_url(
     url: str | None, address: str, environ: Mapping[str, str] | None = None
 ) -> str:
     """
-    The URL that a client uses: the one it is given, else ``TXSTATHAT_URL``, else
-    StatHat's own address.
+    The URL that a client uses: the ``url`` argument, else ``TXSTATHAT_URL``, else
+    StatHat's address.
 
-    A collector, and every other successor, has all its APIs at one URL, so
-    ``TXSTATHAT_URL`` holds for sending and for reading. StatHat has two: where the
-    variable names either of them, each client uses the one that it needs.
+    A collector has all its APIs at one URL, so ``TXSTATHAT_URL`` is for sending and for
+    reading. StatHat has two URLs: if the variable is one of them, each client uses the
+    one that it needs.
 
-    :param url: what the program passed as ``url``; ``None`` if nothing.
-    :param address: StatHat's address of the API that is needed: :data:`API_URL` or
-        :data:`EXPORT_URL`.
+    :param url: the ``url`` argument of the client; ``None`` if there was none.
+    :param address: StatHat's address of the API: :data:`API_URL` or :data:`EXPORT_URL`.
     :param environ: the environment; by default the process's own, read now.
-    :raises ValueError: if ``TXSTATHAT_URL`` is used and not valid; the message holds
-        no part of it.
+    :raises ValueError: if ``TXSTATHAT_URL`` is used and is not valid. The message
+        quotes no part of it.
     """
     if url is not None:
         return url

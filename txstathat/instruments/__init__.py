@@ -1,7 +1,8 @@
 """
-Sources of counts: web requests, timers, logs, the reactor, polled values.
+Sources of counts: web requests in and out, timers, logs, the reactor, polled values.
 """
 
+from txstathat.instruments.agents import MeasuredAgent
 from txstathat.instruments.kicks import KickStatHat
 from txstathat.instruments.klein import measured_klein
 from txstathat.instruments.logs import LogCounter
@@ -13,6 +14,7 @@ from txstathat.instruments.timers import timed
 __all__ = [
     "KickStatHat",
     "LogCounter",
+    "MeasuredAgent",
     "MeasuredResource",
     "ReactorMeter",
     "measured_klein",

@@ -7,16 +7,16 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from zope.interface import implementer
 
-from txstathat.interfaces import IKick, IStatHat
+from txstathat.interfaces import IKick, IStatHatProvider
 from txstathat.points.model import Amount, Time, plain_amount
 
 __all__ = ["KickStatHat"]
 
 
-@implementer(IStatHat)
+@implementer(IStatHatProvider)
 class KickStatHat:
     """
     An :class:`~txstathat.interfaces.IStatHat` that turns points into kicks, so that a
@@ -47,11 +47,16 @@ class KickStatHat:
             with ``False`` when it fails and ``ignore_errors`` is true; otherwise it
             fails as the kick does.
         """
-        axes = {} if self._axis is None else {self._axis: stat}
-        date = t
-        if t is not None and not isinstance(t, datetime):
-            date = datetime.fromtimestamp(float(plain_amount(t, "t")), UTC)
-        kicked = self._metrica.kick(count, date, **axes)
+        kicked: Deferred[Any]
+        try:
+            axes = {} if self._axis is None else {self._axis: stat}
+            date = t
+            if t is not None and not isinstance(t, datetime):
+                date = datetime.fromtimestamp(float(plain_amount(t, "t")), UTC)
+            kicked = self._metrica.kick(count, date, **axes)
+        except Exception:
+            # Of a time out of range, or of an IKick that breaks its promise.
+            kicked = fail()
 
         def succeed(_: Any) -> bool:
             return True

@@ -106,11 +106,11 @@ class LogCounter:
             name = self._event_name.of(
                 level=level.name, namespace=self._namespaces[namespace]
             )
-            self.losses.watch(self._stats.count(name))
+            self.losses.send(self._stats.count, name)
             if self._failure_name is not None and isinstance(failure, Failure):
                 exception = self._exceptions[class_label(type(failure.value))]
                 name = self._failure_name.of(exception=exception)
-                self.losses.watch(self._stats.count(name))
+                self.losses.send(self._stats.count, name)
         finally:
             self._counting = False
 

@@ -89,7 +89,7 @@ class poll(Service):
     def _send(self, value: Any) -> None:
         self._pending = None
         if value is not None:
-            self.losses.watch(self._stats.value(self._stat_name, value))
+            self.losses.send(self._stats.value, self._stat_name, value)
 
     def _lost(self, failure: Failure) -> None:
         self._pending = None

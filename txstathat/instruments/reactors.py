@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
 
 from txstathat.instruments.losses import Losses
 from txstathat.interfaces import IStatHat
@@ -31,7 +32,8 @@ class ReactorMeter(Service):
       waited as long. Sampled every ``probe`` seconds;
     - ``reactor delayed calls``, ``reactor readers``, ``reactor writers``;
     - ``reactor threads busy``, ``reactor threads waiting`` (calls without a
-      free thread), if the reactor has a thread pool;
+      free thread), if the reactor has a thread pool; likewise ``threads NAME busy``
+      and ``threads NAME waiting`` for each of ``thread_pools``;
     - ``process cpu percent`` (of one core), ``process garbage collections`` (a count);
     - with psutil (the extra ``reactor``): ``process memory MiB`` (resident),
       ``process open descriptors``.
@@ -43,6 +45,8 @@ class ReactorMeter(Service):
     :param interval: how often to send, in seconds; above 0.
     :param probe: how often to sample the latency, in seconds; above 0.
     :param prefix: a prefix of each name, such as ``'web1 '``.
+    :param thread_pools: other thread pools to measure, by name, such as the one of an
+        :class:`~twisted.enterprise.adbapi.ConnectionPool`.
     :param reactor: the reactor to measure; the global one by default.
     :param monotonic: the clock for the latency, in seconds.
     :raises ValueError: if ``interval`` or ``probe`` is not above 0.
@@ -56,6 +60,7 @@ class ReactorMeter(Service):
         *,
         probe: float = 1,
         prefix: str = "",
+        thread_pools: Mapping[str, ThreadPool] | None = None,
         reactor: IReactorTime | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -69,6 +74,7 @@ class ReactorMeter(Service):
         self._interval = interval
         self._probe = probe
         self._prefix = prefix
+        self._thread_pools = dict(thread_pools or {})
         self._reactor: Any = reactor
         self._monotonic = monotonic
         self._next_probe: IDelayedCall | None = None
@@ -141,8 +147,13 @@ class ReactorMeter(Service):
         # getThreadPool() would create one.
         threads = getattr(reactor, "threadpool", None)
         if threads is not None:
-            self._value("reactor threads busy", len(threads.working))
-            self._value("reactor threads waiting", threads.q.qsize())
+            self._sample_threads("reactor threads", threads)
+        for name, pool in self._thread_pools.items():
+            self._sample_threads(f"threads {name}", pool)
+
+    def _sample_threads(self, name: str, pool: ThreadPool) -> None:
+        self._value(f"{name} busy", len(pool.working))
+        self._value(f"{name} waiting", pool.q.qsize())
 
     def _sample_process(self) -> None:
         now, cpu, collections = self._monotonic(), time.process_time(), _collections()
@@ -152,7 +163,7 @@ class ReactorMeter(Service):
         collected = collections - self._collections
         if collected:
             name = f"{self._prefix}process garbage collections"
-            self.losses.watch(self._stats.count(name, collected))
+            self.losses.send(self._stats.count, name, collected)
         self._since, self._cpu, self._collections = now, cpu, collections
         if self._process is not None:
             resident = self._process.memory_info().rss / 2**20
@@ -160,7 +171,7 @@ class ReactorMeter(Service):
             self._value("process open descriptors", self._process.num_fds())
 
     def _value(self, name: str, value: float) -> None:
-        self.losses.watch(self._stats.value(self._prefix + name, value))
+        self.losses.send(self._stats.value, self._prefix + name, value)
 
 
 def _collections() -> int:

@@ -13,7 +13,7 @@ from typing import Any
 from twisted.python.failure import Failure
 from twisted.web import pages
 from twisted.web.http import NOT_FOUND
-from twisted.web.resource import IResource, getChildForRequest
+from twisted.web.resource import IResource, Resource, getChildForRequest
 from twisted.web.server import Request
 from zope.interface import implementer
 
@@ -155,7 +155,7 @@ class MeasuredResource:
 
     def __init__(
         self,
-        resource: IResource,
+        resource: IResource | Resource,
         *,
         metrica: IKick | None = None,
         stats: IStatHat | None = None,

@@ -54,12 +54,18 @@ class timed:
     :param buckets: limits in milliseconds, in rising order, such as ``(10, 100)``. Each
         duration is also counted in one of the stats ``name up to 10 ms``, ``name up to
         100 ms`` (above 10) and ``name over 100 ms``: an average hides slow ones.
+    :param running: the name of the stat for how many are running: the value of
+        ``in_flight`` whenever one begins, including this one. What never ends, such as
+        a coroutine that waits for a Deferred that never fires, makes the number grow.
+        Use :class:`poll` with the attribute to send it at regular times.
     :param seconds: the clock, in seconds.
     :raises ValueError: if the buckets are not in rising order.
     :raises TypeError: if it decorates a generator (put ``timed`` above
         ``inlineCallbacks``), or a ``classmethod``, ``staticmethod`` or ``property``
         (put ``timed`` below these).
     :ivar losses: the points that were lost.
+    :ivar in_flight: how many have begun and have not ended. A Deferred or coroutine
+        that is garbage before its end has not ended.
     """
 
     def __init__(
@@ -68,12 +74,15 @@ class timed:
         name: str,
         *,
         failures: str | None = None,
+        running: str | None = None,
         buckets: Iterable[float] = (),
         seconds: Callable[[], float] = perf_counter,
     ) -> None:
         self.losses = Losses(f"timed {name!r}")
         self._stats = stats
         self._name = name
+        self._running = running
+        self.in_flight = 0
         self._failures = name if failures is None else failures
         self._buckets = tuple(buckets)
         if not all(a < b for a, b in pairwise(self._buckets)):
@@ -99,7 +108,7 @@ class timed:
 
         @wraps(function)
         def measured(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-            started = self._seconds()
+            started = self._begin()
             try:
                 result = function(*args, **kwargs)
             except BaseException:
@@ -108,7 +117,7 @@ class timed:
             if isinstance(result, Deferred):
                 result.addBoth(self._record_result, started)
             elif iscoroutine(result):
-                return cast("_R", self._measure(result))
+                return cast("_R", self._measure(result, begun=True))
             else:
                 self._record(started, failed=False)
             return result
@@ -118,7 +127,7 @@ class timed:
     def __enter__(self) -> None:
         # A list, because blocks can nest. Blocks that overlap otherwise may swap their
         # beginnings, which does not change their average.
-        self._entered.append(self._seconds())
+        self._entered.append(self._begin())
 
     def __exit__(
         self,
@@ -132,22 +141,34 @@ class timed:
         self._record(started, failed=isinstance(result, Failure))
         return result
 
-    async def _measure(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        started = self._seconds()
+    async def _measure(
+        self, coroutine: Coroutine[Any, Any, Any], begun: bool = False
+    ) -> Any:
+        started = self._seconds() if begun else self._begin()
         try:
             result = await coroutine
+        except GeneratorExit:
+            # It is garbage: nobody will get its result, so it has not ended.
+            raise
         except BaseException:
             self._record(started, failed=True)
             raise
         self._record(started, failed=False)
         return result
 
+    def _begin(self) -> float:
+        self.in_flight += 1
+        if self._running is not None:
+            self.losses.send(self._stats.value, self._running, self.in_flight)
+        return self._seconds()
+
     def _record(self, started: float, failed: bool) -> None:
+        self.in_flight -= 1
         ms = round((self._seconds() - started) * 1000, 1)
         name = self._failures if failed else self._name
-        self.losses.watch(self._stats.value(name, ms))
+        self.losses.send(self._stats.value, name, ms)
         if self._buckets:
-            self.losses.watch(self._stats.count(f"{name} {self._bucket(ms)}"))
+            self.losses.send(self._stats.count, f"{name} {self._bucket(ms)}")
 
     def _bucket(self, ms: float) -> str:
         for bound in self._buckets:

@@ -136,7 +136,8 @@ class StoredChoiceAxis(Axis):
 class HierarchicalAxis(Axis):
     """
     An axis of paths, which are tuples. An event at ``('out', 'se', 'google')`` also
-    counts under ``('out',)`` and ``('out', 'se')``.
+    counts under ``('out',)`` and ``('out', 'se')``. A text is a path of one part:
+    ``'out'`` is ``('out',)``.
     """
 
     _kind = "hierarchical"
@@ -151,8 +152,11 @@ class HierarchicalAxis(Axis):
         """
         Encode a path.
 
-        :raises ValueError: if it is not a tuple or list, is empty, or is too long.
+        :param value: a tuple or list, or a text, which is a path of one part.
+        :raises ValueError: if it is something else, is empty, or is too long.
         """
+        if isinstance(value, str):
+            return (value,)
         if not isinstance(value, (tuple, list)):
             raise ValueError(
                 f"{value!r} is not a path; pass a tuple, such as ('a', 'b')"

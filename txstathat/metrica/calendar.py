@@ -48,6 +48,15 @@ MAX_POINTS = 100_000
 _WIDTH = {ALL: 0, "year": 4, "month": 7, "day": 10}
 _SECONDS = {"hour": 3600, "minute": 60}
 _NOMINAL = {"year": 365 * 86_400, "month": 28 * 86_400, "day": 82_800, **_SECONDS}
+# After how many seconds from its start a bucket has certainly ended, even if the offset
+# of the zone changes in it.
+_MAX_SECONDS = {
+    "year": 367 * 86_400,
+    "month": 32 * 86_400,
+    "day": 2 * 86_400,
+    "hour": 7_200,
+    "minute": 120,
+}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -209,6 +218,49 @@ class Calendar:
             return []
         walk = self._clock_buckets if scale in _SECONDS else self._date_buckets
         return list(walk(since, until, scale))
+
+    def start(self, label: str) -> int:
+        """
+        Return the start of a time bucket, in whole Unix seconds. A bucket begins later
+        if the offset of the zone changed in it.
+
+        :param label: its label.
+        """
+        if len(label) <= _WIDTH["day"]:
+            year, month, day = (*map(int, label.split("-")), 1, 1)[:3]
+            return self.seconds(datetime(year, month, day))
+        at = max(label.rfind("+"), label.rfind("-"))
+        local = datetime.fromisoformat(label[:at]).replace(tzinfo=UTC)
+        return self.seconds(local) - int(label[at:])
+
+    def end(self, label: str, scale: str) -> int:
+        """
+        Return a time at which a time bucket has certainly ended, in whole Unix seconds.
+
+        :param label: its label.
+        :param scale: its scale.
+        """
+        return self.start(label) + _MAX_SECONDS[scale]
+
+    def parts(
+        self, label: str, scale: str, finer: str
+    ) -> list[tuple[datetime, str]] | None:
+        """
+        Return the time buckets of a finer scale within a time bucket, as
+        :meth:`timeline` does; ``None`` if there are more than :data:`MAX_POINTS`.
+
+        :param label: the label of the bucket.
+        :param scale: its scale.
+        :param finer: the finer scale.
+        """
+        start, end = self.start(label), self.end(label, scale)
+        if (end - start) / _NOMINAL[finer] > MAX_POINTS:
+            return None
+        return [
+            (begin, part)
+            for begin, part in self.timeline(start, end, finer)
+            if coarsen(part, scale) == label
+        ]
 
     def _date_buckets(
         self, since: int, until: int, scale: str

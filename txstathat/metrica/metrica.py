@@ -4,7 +4,7 @@ The Metrica: a named class of events, counted along axes and time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txstathat.errors import StoreBusy
-from txstathat.interfaces import IKick
+from txstathat.interfaces import IKickProvider
 from txstathat.metrica.axes import Axis
 from txstathat.metrica.calendar import SCALES, Date
 from txstathat.metrica.cells import Event, cells_of, increments, seen_choices
@@ -42,7 +42,7 @@ MAX_CELLS = 50_000
 MAX_AGE = 1.0
 
 
-@implementer(IKick)
+@implementer(IKickProvider)
 class Metrica:
     """
     A named class of events. The store has the sums of their weights.
@@ -53,7 +53,9 @@ class Metrica:
     :param name: its name in the store: 1 to 255 printable characters.
     :param axes: the parameters of an event, as pairs of a keyword and an axis. Their
         order must not change.
-    :param store: the store; see :func:`txstathat.stores.open_store`.
+    :param store: the store; see :func:`txstathat.stores.open_store`. Without one, such
+        as in a module that makes its Metricas when it is imported, call :meth:`bind`
+        before the first kick or query.
     :param multiplier: store amounts as whole numbers of this fraction: 100 makes them
         exact to 1/100, and rounds smaller fractions half to even. By default amounts
         are stored as they are, and sums of floats have 15 digits. 1 to 10\\ :sup:`12`.
@@ -79,7 +81,7 @@ class Metrica:
         self,
         name: str,
         axes: Iterable[tuple[str, Axis]],
-        store: IStore,
+        store: IStore | None = None,
         *,
         multiplier: int | None = None,
         tz: str = "UTC",
@@ -101,9 +103,7 @@ class Metrica:
         self.axes = self.schema.axes
         self.tz = self.schema.tz
         self.calendar = self.schema.calendar
-        self.store = store
-        self.clock = store.clock if clock is None else clock
-        self._reader = Reader(self.schema, store, self.clock)
+        self._reader = Reader(self.schema, store, clock)
         self._axes = list(self.axes.values())
         self._batch: KickBatch | None = None
         # How many sums the batch may have.
@@ -113,6 +113,41 @@ class Metrica:
         self.written = 0
         self.lost = 0
         self.refused = 0
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} {self.name!r}, "
+            f"axes: {', '.join(self.axes) or 'none'}>"
+        )
+
+    def bind(self, store: IStore) -> None:
+        """
+        Set the store. Selections made before use it too. Binding again replaces the
+        store, for example in the next test; kicks that wait go to the former one.
+
+        :param store: the store.
+        """
+        self._reader.bind(store)
+        self._batch = None
+
+    @property
+    def store(self) -> IStore:
+        """
+        The store.
+
+        :raises StoreUnavailable: if there is none yet.
+        """
+        return self._reader.store
+
+    @property
+    def clock(self) -> IReactorTime:
+        """
+        The source of time.
+
+        :raises StoreUnavailable: if it is the clock of the store, and there is none
+            yet.
+        """
+        return self._reader.clock
 
     @property
     def scales(self) -> tuple[str, ...]:
@@ -139,8 +174,9 @@ class Metrica:
             event counts in every total, but under no choice of that axis.
         :returns: a new Deferred, which fires with ``None`` when the event is in the
             store. It fails with a ``ValueError`` or ``TypeError`` if an argument is not
-            valid, with :class:`~txstathat.errors.StoreBusy` if too many kicks wait, and
-            otherwise with the :class:`~txstathat.errors.StoreError` of the write.
+            valid, with :class:`~txstathat.errors.StoreUnavailable` if there is no store
+            yet, with :class:`~txstathat.errors.StoreBusy` if too many kicks wait,
+            and otherwise with the :class:`~txstathat.errors.StoreError` of the write.
             Cancelling it does not undo the event.
         """
         if self._waiting >= self._max_waiting:
@@ -161,6 +197,7 @@ class Metrica:
         axes: dict[str, Any],
         kicked: Deferred[None],
     ) -> None:
+        store = self.store
         event = self.schema.event(axes)
         amount = self.schema.amount(value)
         now = self.clock.seconds()
@@ -175,7 +212,7 @@ class Metrica:
         self._waiting += 1
         cells_per_sum = cells_of(self._axes, event) * (len(self.schema.retention) + 1)
         self._max_sums = max(1, MAX_CELLS // cells_per_sum)
-        self._put(batch)
+        self._put(batch, store)
 
     def _takes_kicks(self, batch: KickBatch, now: float) -> bool:
         return (
@@ -192,15 +229,15 @@ class Metrica:
             seen_choices(schema.name, list(schema.axes.items()), additions),
         )
 
-    def _put(self, batch: KickBatch) -> None:
-        self.store.batcher.put(batch).addCallbacks(
-            self._wrote, self._settle, callbackArgs=(batch,), errbackArgs=(batch,)
+    def _put(self, batch: KickBatch, store: IStore) -> None:
+        store.batcher.put(batch).addCallbacks(
+            self._wrote, self._settle, callbackArgs=(batch, store), errbackArgs=(batch,)
         )
 
-    def _wrote(self, result: WriteResult, batch: KickBatch) -> None:
+    def _wrote(self, result: WriteResult, batch: KickBatch, store: IStore) -> None:
         if result.outcome is WriteOutcome.OVERFLOW and len(batch.sums) > 1:
             for half in batch.halves():
-                self._put(half)
+                self._put(half, store)
             return
         error = refusal(result)
         # A batch may have thousands of kicks: they share one failure.
@@ -235,9 +272,11 @@ class Metrica:
         """See :meth:`.Selection.total`."""
         return self.values().total()
 
-    def choices(self, axis: str) -> Deferred[list[Any]]:
+    def choices(
+        self, axis: str, path: str | Sequence[str] | None = None
+    ) -> Deferred[list[Any]]:
         """See :meth:`.Selection.choices`."""
-        return self.values().choices(axis)
+        return self.values().choices(axis, path)
 
     def iterate(self, axis: str | None = None) -> Deferred[list[tuple[Any, Any]]]:
         """See :meth:`.Selection.iterate`."""
@@ -279,7 +318,7 @@ class AveragedMetrica(Metrica):
 
     def iterate_counts(
         self, axis: str | None = None
-    ) -> Deferred[list[tuple[Any, int]]]:
+    ) -> Deferred[list[tuple[Any, int | None]]]:
         """See :meth:`.AveragedSelection.iterate_counts`."""
         return self.values().iterate_counts(axis)
 
@@ -291,7 +330,7 @@ class AveragedMetrica(Metrica):
 
     def timeserie_counts(
         self, since: Date, until: Date, scale: str | None = None
-    ) -> Deferred[list[tuple[datetime, int]]]:
+    ) -> Deferred[list[tuple[datetime, int | None]]]:
         """See :meth:`.AveragedSelection.timeserie_counts`."""
         return self.values().timeserie_counts(since, until, scale)
 
@@ -303,6 +342,6 @@ class AveragedMetrica(Metrica):
 
     def timeserie_counts_and_averages(
         self, since: Date, until: Date, scale: str | None = None
-    ) -> Deferred[list[tuple[datetime, int, float | None]]]:
+    ) -> Deferred[list[tuple[datetime, int | None, float | None]]]:
         """See :meth:`.AveragedSelection.timeserie_counts_and_averages`."""
         return self.values().timeserie_counts_and_averages(since, until, scale)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 
 from txstathat.errors import DefinitionMismatch, StoreUnavailable
@@ -30,15 +30,49 @@ class Reader:
     has no side effects.
 
     :param schema: the schema of the Metrica.
-    :param store: its store.
-    :param clock: the source of time.
+    :param store: its store; ``None`` if :meth:`bind` sets it later.
+    :param clock: the source of time; by default the clock of the store.
     """
 
-    def __init__(self, schema: Schema, store: IStore, clock: IReactorTime) -> None:
+    def __init__(
+        self, schema: Schema, store: IStore | None, clock: IReactorTime | None = None
+    ) -> None:
         self.schema = schema
-        self.clock = clock
-        self._store = store
+        self._clock = clock
+        self._bound = store
         self._definition_checked = False
+
+    def bind(self, store: IStore) -> None:
+        """
+        Set the store.
+        """
+        self._bound = store
+        self._definition_checked = False
+
+    @property
+    def store(self) -> IStore:
+        """
+        The store.
+
+        :raises StoreUnavailable: if there is none.
+        """
+        if self._bound is None:
+            raise StoreUnavailable(
+                f"the Metrica {self.schema.name!r} has no store: call its bind(store)"
+            )
+        return self._bound
+
+    @property
+    def clock(self) -> IReactorTime:
+        """
+        The source of time.
+
+        :raises StoreUnavailable: if it is the clock of the store, and there is none.
+        """
+        if self._clock is not None:
+            return self._clock
+        clock: IReactorTime = self.store.clock
+        return clock
 
     def cells(self, keys: Sequence[CellKey]) -> Deferred[list[Cell | None]]:
         """
@@ -54,7 +88,7 @@ class Reader:
 
         :returns: fires with a cell for each key; ``None`` for an empty one.
         """
-        return self._store.read(keys)
+        return self.store.read(keys)
 
     def choices(self, group: str) -> Deferred[list[str]]:
         """
@@ -63,7 +97,7 @@ class Reader:
         :returns: fires with the choices, sorted as texts.
         """
         return self.ready().addCallback(
-            lambda _: self._store.choices(self.schema.name, group)
+            lambda _: self.store.choices(self.schema.name, group)
         )
 
     def ready(self) -> Deferred[None]:
@@ -73,13 +107,16 @@ class Reader:
         :returns: fires with ``None`` when the kicks made before this call are written
             or have failed, and the store has the right definition or none.
         """
-        ready: Deferred[None] = self._store.batcher.settled()
+        try:
+            ready: Deferred[None] = self.store.batcher.settled()
+        except StoreUnavailable:
+            return fail()
         if not ready.called:
             ready.addTimeout(FLUSH_TIMEOUT, self.clock, _not_written)
         if self._definition_checked:
             return ready
         return ready.addCallback(
-            lambda _: self._store.definitions([self.schema.name])
+            lambda _: self.store.definitions([self.schema.name])
         ).addCallback(self._check_definition)
 
     def _check_definition(self, definitions: dict[str, str]) -> None:

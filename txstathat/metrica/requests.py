@@ -14,7 +14,7 @@ __all__ = ["request_metrica"]
 
 
 def request_metrica(
-    store: IStore, name: str = "requests", **options: Any
+    store: IStore | None = None, name: str = "requests", **options: Any
 ) -> AveragedMetrica:
     """
     Create a Metrica for the durations of web requests, in milliseconds, exact to a
@@ -24,7 +24,7 @@ def request_metrica(
     the status, such as ``'2xx'``) and ``exception`` (the class of the exception). Their
     choices are remembered as they occur.
 
-    :param store: the store.
+    :param store: the store; ``None`` if :meth:`.Metrica.bind` sets it later.
     :param name: the name of the Metrica.
     :param options: other parameters of :class:`.AveragedMetrica`, such as ``tz``.
     :raises ValueError: if a parameter is not valid.

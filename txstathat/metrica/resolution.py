@@ -13,22 +13,13 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import NamedTuple
 
-from txstathat.metrica.calendar import MAX_POINTS, coarsen
+from txstathat.metrica.calendar import MAX_POINTS
 from txstathat.metrica.cells import cell_key
 from txstathat.metrica.reader import Reader
 from txstathat.metrica.schema import Schema
 from txstathat.stores.interface import CellKey
 
 __all__ = ["Bucket", "finest_buckets"]
-
-# After how many seconds from its start a bucket has certainly ended, even if the offset
-# of the zone changes in it.
-_MAX_SECONDS = {
-    "year": 367 * 86_400,
-    "month": 32 * 86_400,
-    "day": 2 * 86_400,
-    "hour": 7_200,
-}
 
 
 class Bucket(NamedTuple):
@@ -75,17 +66,22 @@ async def finest_buckets(reader: Reader, since: int, until: int) -> list[Bucket]
                 divisible.append((bucket, count))
             else:
                 finished.append(bucket)
-        divided = [_divide(schema, bucket, scale) for bucket, _ in divisible]
-        if sum(map(len, divided)) > MAX_POINTS:
-            raise ValueError(f"more than {MAX_POINTS} points; pass a scale")
+        divided = []
+        points = 0
+        for bucket, _ in divisible:
+            parts = schema.calendar.parts(bucket.label, bucket.scale, scale)
+            points += MAX_POINTS + 1 if parts is None else len(parts)
+            if parts is None or points > MAX_POINTS:
+                raise ValueError(f"more than {MAX_POINTS} points; pass a scale")
+            divided.append(_as_buckets(schema, parts, scale))
         counts = iter(
             await _counts(reader, [part for parts in divided for part in parts])
         )
         counted = []
-        for (bucket, count), parts in zip(divisible, divided, strict=True):
-            part_counts = [next(counts) for _ in parts]
+        for (bucket, count), buckets in zip(divisible, divided, strict=True):
+            part_counts = [next(counts) for _ in buckets]
             if sum(part_counts) == count:
-                counted += _overlapping(parts, part_counts, since, until)
+                counted += _overlapping(buckets, part_counts, since, until)
             else:
                 finished.append(bucket)
     finished += [bucket for bucket, _ in counted]
@@ -93,22 +89,15 @@ async def finest_buckets(reader: Reader, since: int, until: int) -> list[Bucket]
 
 
 def _timeline(schema: Schema, since: int, until: int, scale: str) -> list[Bucket]:
-    calendar = schema.calendar
-    return [
-        Bucket(start, calendar.seconds(start), scale, label)
-        for start, label in calendar.timeline(since, until, scale)
-    ]
+    return _as_buckets(schema, schema.calendar.timeline(since, until, scale), scale)
 
 
-def _divide(schema: Schema, bucket: Bucket, scale: str) -> list[Bucket]:
-    """
-    Return the time buckets of a finer scale within a bucket.
-    """
-    end = bucket.seconds + _MAX_SECONDS[bucket.scale]
+def _as_buckets(
+    schema: Schema, timeline: list[tuple[datetime, str]], scale: str
+) -> list[Bucket]:
     return [
-        part
-        for part in _timeline(schema, bucket.seconds, end, scale)
-        if coarsen(part.label, bucket.scale) == bucket.label
+        Bucket(start, schema.calendar.seconds(start), scale, label)
+        for start, label in timeline
     ]
 
 
@@ -123,7 +112,7 @@ def _overlapping(
 
 def _could_be_stored(reader: Reader, bucket: Bucket, scale: str) -> bool:
     ttl = reader.schema.retention[scale]
-    end = bucket.seconds + _MAX_SECONDS[bucket.scale]
+    end = reader.schema.calendar.end(bucket.label, bucket.scale)
     return ttl is None or end > reader.clock.seconds() - ttl
 
 

@@ -20,6 +20,7 @@ from txstathat.metrica.calendar import (
     finer_labels,
 )
 from txstathat.metrica.cells import YEARS, Event, cell_key, choice_group
+from txstathat.metrica.expiry import find_expired
 from txstathat.metrica.reader import Reader
 from txstathat.metrica.resolution import finest_buckets
 from txstathat.points.exact import add_up
@@ -60,13 +61,15 @@ class Selection:
         self._timespan = timespan or {}
         self._choices = choices or {}
         self._span: Span = check_timespan(self._timespan)
-        for word, choice in self._choices.items():
-            if choice is None:
-                raise ValueError(
-                    f"None is not a choice of {word!r}; to select all events, leave "
-                    "the axis out"
-                )
         self._event: Event = self._schema.event(self._choices)
+
+    def __repr__(self) -> str:
+        parts = [f"{word}={n}" for word, n in self._timespan.items()]
+        parts += [f"{word}={choice!r}" for word, choice in self._choices.items()]
+        return (
+            f"<{type(self).__name__} of {self._schema.name!r}: "
+            f"{', '.join(parts) or 'all events'}>"
+        )
 
     def timespan(self, **timespan: int) -> Selection:
         """
@@ -84,30 +87,50 @@ class Selection:
         """
         Select the events with these choices.
 
-        :param choices: a choice by the keyword of its axis.
+        :param choices: a choice by the keyword of its axis. ``None`` takes an earlier
+            filter back: it selects the events with any choice, or none, on this axis.
         :raises TypeError: if there is no such axis.
         :raises ValueError: if an axis does not allow the choice.
         """
-        return type(self)(self._reader, self._timespan, self._choices | choices)
+        return type(self)(self._reader, self._timespan, self._merged(choices))
+
+    def _merged(self, choices: dict[str, Any]) -> dict[str, Any]:
+        self._schema.event(choices)  # raises if a choice is not valid
+        merged = self._choices | choices
+        return {word: one for word, one in merged.items() if one is not None}
 
     def total(self) -> Deferred[int | float]:
         """
-        Sum up the events.
+        Sum up the events. The sum of a timespan that has expired is 0: see
+        :meth:`expired`.
 
         :returns: fires with the sum.
         """
         return self._query(self._to_user_units)
 
-    def choices(self, axis: str) -> Deferred[list[Any]]:
+    def expired(self) -> Deferred[bool]:
+        """
+        Tell whether the store has dropped the detail of this timespan, so that it has
+        no numbers of these events any more, though some of them happened.
+
+        :returns: fires with ``True`` if the detail has expired.
+        """
+        return Deferred.fromCoroutine(self._has_expired())
+
+    def choices(
+        self, axis: str, path: str | Sequence[str] | None = None
+    ) -> Deferred[list[Any]]:
         """
         List the choices of an axis, whatever the selection.
 
         :param axis: its keyword.
+        :param path: on a hierarchical axis: list the paths one level below this one; by
+            default below the path of the filter.
         :returns: fires with the allowed choices, else with all choices ever seen, in
-            order; on a hierarchical axis with the paths one level below the path of the
-            filter. It fails with a ``TypeError`` if there is no such axis.
+            order. It fails with a ``TypeError`` if there is no such axis, and with a
+            ``ValueError`` if the axis has no paths.
         """
-        return Deferred.fromCoroutine(self._axis_choices(axis))
+        return Deferred.fromCoroutine(self._axis_choices(axis, path))
 
     def iterate(self, axis: str | None = None) -> Deferred[list[tuple[Any, Any]]]:
         """
@@ -117,7 +140,8 @@ class Selection:
             level below the path of the filter. Without an axis, the parts are of the
             next finer scale: ``timespan(year=2010)`` has 12 months. Without a timespan,
             they are the years from the first to the last one with events.
-        :returns: fires with a list of pairs, of a choice (or number) and its sum.
+        :returns: fires with a list of pairs, of a choice (or number) and its sum. The
+            sum of a part of the timespan is ``None`` if its detail has expired.
         """
         return self._iterate(axis, self._to_user_units)
 
@@ -125,8 +149,9 @@ class Selection:
         self, since: Date, until: Date, scale: str | None = None
     ) -> Deferred[list[tuple[datetime, Any]]]:
         """
-        Sum up the events for each time bucket, with 0 for empty ones. The timespan of
-        this selection has no influence, only its choices.
+        Sum up the events for each time bucket, with 0 for empty ones, and ``None`` for
+        those with expired detail. The timespan of this selection has no influence, only
+        its choices.
 
         :param since: a time in the first bucket.
         :param until: a time in the last bucket.
@@ -205,16 +230,49 @@ class Selection:
     ) -> Deferred[list[tuple[Any, Any]]]:
         parts = self._by_time() if axis is None else self._by_choice(axis)
         return Deferred.fromCoroutine(parts).addCallback(
-            lambda pairs: [(label, convert(sums)) for label, sums in pairs]
+            lambda pairs: [
+                (label, None if sums is None else convert(sums))
+                for label, sums in pairs
+            ]
         )
 
-    async def _by_time(self) -> list[tuple[Any, Sums]]:
+    async def _by_time(self) -> list[tuple[Any, Sums | None]]:
         numbers = await self._finer_numbers()
         spans = [self._buckets((*self._span, number)) for number in numbers]
-        sums = await self._read(spans, [self._event])
-        return list(zip(numbers, sums, strict=True))
+        return list(zip(numbers, await self._read_stored(spans), strict=True))
 
-    async def _by_choice(self, axis: str) -> list[tuple[Any, Sums]]:
+    async def _read_stored(
+        self, spans: Sequence[Sequence[BucketName]]
+    ) -> list[Sums | None]:
+        """
+        Read the sums for each timespan, given as its time buckets; ``None`` for one
+        with expired detail.
+        """
+        key = cell_key(self._event)
+        names = [bucket for buckets in spans for bucket in buckets]
+        cells = await self._reader.cells(
+            [CellKey(self._schema.name, *bucket, key) for bucket in names]
+        )
+        counts: dict[str, dict[str, int]] = {}
+        for (scale, label), cell in zip(names, cells, strict=True):
+            counts.setdefault(scale, {})[label] = 0 if cell is None else cell.count
+        lost = {
+            (scale, label)
+            for scale, found in counts.items()
+            for label in await find_expired(self._reader, key, scale, found)
+        }
+        rest = iter(cells)
+        sums = [_add_cells([next(rest) for _ in buckets]) for buckets in spans]
+        return [
+            None if not one[1] and lost.intersection(buckets) else one
+            for buckets, one in zip(spans, sums, strict=True)
+        ]
+
+    async def _has_expired(self) -> bool:
+        (sums,) = await self._read_stored([self._buckets(self._span)])
+        return sums is None
+
+    async def _by_choice(self, axis: str) -> list[tuple[Any, Sums | None]]:
         choices = await self.choices(axis)
         events = [self._schema.event(self._choices | {axis: one}) for one in choices]
         sums = await self._read([self._buckets(self._span)], events)
@@ -236,19 +294,22 @@ class Selection:
         convert: Callable[[Sums], tuple[Any, ...]],
     ) -> Deferred[list[Any]]:
         points = self._timeline_sums(since, until, scale)
+        nothing = (None,) * len(convert((0, 0)))
         return Deferred.fromCoroutine(points).addCallback(
-            lambda pairs: [(start, *convert(sums)) for start, sums in pairs]
+            lambda pairs: [
+                (start, *(nothing if sums is None else convert(sums)))
+                for start, sums in pairs
+            ]
         )
 
     async def _timeline_sums(
         self, since: Date, until: Date, scale: str | None
-    ) -> list[tuple[datetime, Sums]]:
+    ) -> list[tuple[datetime, Sums | None]]:
         calendar = self._schema.calendar
         timeline = await self._timeline(
             calendar.seconds(since), calendar.seconds(until), scale
         )
-        spans = [[bucket] for _, bucket in timeline]
-        sums = await self._read(spans, [self._event])
+        sums = await self._read_stored([[bucket] for _, bucket in timeline])
         return list(zip([start for start, _ in timeline], sums, strict=True))
 
     async def _timeline(
@@ -268,15 +329,20 @@ class Selection:
             for start, label in schema.calendar.timeline(since, until, scale)
         ]
 
-    async def _axis_choices(self, word: str) -> list[Any]:
+    async def _axis_choices(
+        self, word: str, below: str | Sequence[str] | None = None
+    ) -> list[Any]:
         if word not in self._schema.axes:
             self._schema.event({word: None})  # raises, with the list of the axes
         axis = self._schema.axes[word]
+        if below is not None and not isinstance(axis, HierarchicalAxis):
+            raise ValueError(f"axis {word!r} is not hierarchical, so it has no paths")
         if axis.choices is not None:
             return list(axis.choices)
         path: tuple[str, ...] = ()
-        if isinstance(axis, HierarchicalAxis) and word in self._choices:
-            path = tuple(axis.encode(self._choices[word]))
+        if isinstance(axis, HierarchicalAxis):
+            chosen = self._choices.get(word, ()) if below is None else below
+            path = () if chosen in ((), []) else tuple(axis.encode(chosen))
         seen = await self._reader.choices(choice_group(word, path))
         texts = axis.sort([json.loads(text) for text in seen])
         if isinstance(axis, HierarchicalAxis):
@@ -295,7 +361,7 @@ class AveragedSelection(Selection):
 
     def filter(self, **choices: Any) -> AveragedSelection:
         """See :meth:`.Selection.filter`."""
-        return AveragedSelection(self._reader, self._timespan, self._choices | choices)
+        return AveragedSelection(self._reader, self._timespan, self._merged(choices))
 
     def count(self) -> Deferred[int]:
         """
@@ -316,7 +382,7 @@ class AveragedSelection(Selection):
 
     def iterate_counts(
         self, axis: str | None = None
-    ) -> Deferred[list[tuple[Any, int]]]:
+    ) -> Deferred[list[tuple[Any, int | None]]]:
         """Like :meth:`.Selection.iterate`, with the numbers of events."""
         return self._iterate(axis, _count)
 
@@ -328,7 +394,7 @@ class AveragedSelection(Selection):
 
     def timeserie_counts(
         self, since: Date, until: Date, scale: str | None = None
-    ) -> Deferred[list[tuple[datetime, int]]]:
+    ) -> Deferred[list[tuple[datetime, int | None]]]:
         """Like :meth:`.Selection.timeserie`, with the numbers of events."""
         return self._timeserie(since, until, scale, lambda sums: (sums[1],))
 
@@ -340,7 +406,7 @@ class AveragedSelection(Selection):
 
     def timeserie_counts_and_averages(
         self, since: Date, until: Date, scale: str | None = None
-    ) -> Deferred[list[tuple[datetime, int, float | None]]]:
+    ) -> Deferred[list[tuple[datetime, int | None, float | None]]]:
         """Like :meth:`.Selection.timeserie`, with the numbers and the averages."""
         return self._timeserie(
             since, until, scale, lambda sums: (sums[1], self._average(sums))

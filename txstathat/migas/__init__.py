@@ -12,6 +12,7 @@ from txstathat.migas.process import (
     print_config,
     setup,
     track,
+    track_exit,
 )
 from txstathat.migas.tracking import Tracker
 
@@ -26,4 +27,5 @@ __all__ = [
     "print_config",
     "setup",
     "track",
+    "track_exit",
 ]

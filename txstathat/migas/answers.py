@@ -5,6 +5,7 @@ The answers of a migas server, read strictly: an answer, or an error with a mess
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -18,6 +19,7 @@ from txstathat.migas.redaction import one_line
 
 __all__ = [
     "DISABLED",
+    "REFUSED",
     "Answer",
     "UnknownOperation",
     "explain",
@@ -30,6 +32,9 @@ Answer: TypeAlias = dict[str, Any]
 
 #: The message if the user has opted out.
 DISABLED = "telemetry is disabled"
+
+#: The message if the server refused and gave no reason.
+REFUSED = "the server refused, and gave no reason; is the project registered with it?"
 
 _MESSAGES = {
     413: "the request is too large for the server",
@@ -104,11 +109,28 @@ def read_graphql_answer(reply: Reply, operation: str) -> Answer:
     errors = answer.get("errors") if isinstance(answer, Mapping) else None
     if isinstance(errors, list) and errors and isinstance(errors[0], Mapping):
         message = _text(errors[0].get("message"))
-        # An error of a running operation has a path, one found before has none
-        # (GraphQL specification, section 7.1.2).
-        ran = any(isinstance(e, Mapping) and e.get("path") for e in errors)
-        raise (MigasError if ran else UnknownOperation)(reply.status, message)
+        error = UnknownOperation if _is_unknown(errors, operation) else MigasError
+        raise error(reply.status, message)
     raise MigasError(reply.status, _detail(reply.status, answer))
+
+
+def _is_unknown(errors: list[Any], operation: str) -> bool:
+    """
+    Whether the server has no such operation. A bad argument, such as a version that is
+    none, is an error before the operation runs too.
+    """
+    # An error of a running operation has a path (GraphQL specification, section 7.1.2).
+    if any(isinstance(error, Mapping) and error.get("path") for error in errors):
+        return False
+    unknown = re.compile(
+        rf"(cannot query|unknown) field ['\"`]?{operation}\b"
+        "|not configured to execute mutation",
+        re.IGNORECASE,
+    )
+    return any(
+        isinstance(error, Mapping) and unknown.search(str(error.get("message")))
+        for error in errors
+    )
 
 
 def _read_json(reply: Reply) -> Any:

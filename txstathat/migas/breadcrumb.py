@@ -31,11 +31,12 @@ __all__ = [
 
 #: The maximum size of a request's body, in bytes.
 MAX_REQUEST = 2500
-#: The maximum length of each text, in characters.
+#: The maximum length of each text, in characters. The server stores a version up to 24
+#: characters, and a language up to 32; it answers a longer language with status 500.
 MAX_TEXT = {
     "project": 140,
-    "project_version": 48,
-    "language": 64,
+    "project_version": 24,
+    "language": 32,
     "language_version": 64,
     "platform": 64,
     "status_desc": 250,
@@ -45,11 +46,13 @@ MAX_TEXT = {
 #: The fields with a fixed set of values.
 CHOICES = {
     "status": ("R", "C", "F", "S"),
-    "user_type": ("general", "dev", "test"),
+    "user_type": ("general", "dev", "ci"),
     "container": ("docker", "apptainer", "unknown"),
 }
 
 _REQUIRED = ("project", "project_version")
+# Longer ones are cut, as the server would cut them.
+_CUT = ("project_version", "language")
 # Descriptions are cut to make a request fit, in this order.
 _DESCRIPTIONS = ("error_desc", "status_desc", "error_type")
 _UUIDS = ("user_id", "session_id")
@@ -116,6 +119,9 @@ def _check_text(name: str, value: object) -> str:
     limit = MAX_TEXT[name]
     if name in _DESCRIPTIONS:
         return one_line(redact(text), limit)
+    if name in _CUT and len(text) > limit:
+        # A version must not end in a separator: the server would store "unknown".
+        text = text[:limit].rstrip(".+-_") or text[:limit]
     if not 0 < len(text) <= limit:
         raise InvalidTelemetry(
             name, f"must have 1 to {limit} characters, not {len(text)}"

@@ -14,13 +14,15 @@ from typing import Any, TextIO
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import TimeoutError
-from twisted.web.iweb import IAgent
 
 from txstathat.errors import MigasError
-from txstathat.http.exchange import Transport, check_url
+from txstathat.http.exchange import Transport
 from txstathat.http.responses import Reply
+from txstathat.http.urls import check_url
+from txstathat.interfaces import HTTPAgent
 from txstathat.migas.answers import (
     DISABLED,
+    REFUSED,
     Answer,
     UnknownOperation,
     explain,
@@ -50,6 +52,8 @@ ENDPOINT = "https://migas.nipreps.org"
 MAX_CONNECTIONS = 2
 #: How many more calls may wait for them.
 MAX_WAITING = 100
+#: After how many seconds a server that did not have ``add_project`` is asked again.
+OPERATION_RETRY = 3600.0
 
 
 class MigasClient:
@@ -65,7 +69,7 @@ class MigasClient:
         default that of the hosted server.
     :param user_id: the UUID of the user; by default that in the user id file.
     :param session_id: a UUID shared by the breadcrumbs of one run; none by default.
-    :param user_type: ``'general'``, ``'dev'`` or ``'test'``; not sent by default.
+    :param user_type: ``'general'``, ``'dev'`` or ``'ci'``; not sent by default.
     :param ignore_errors: ``False`` makes Deferreds fail, with
         :class:`~txstathat.errors.InvalidTelemetry`,
         :class:`~txstathat.errors.MigasError`,
@@ -88,7 +92,7 @@ class MigasClient:
         user_type: str | None = None,
         ignore_errors: bool = True,
         reactor: Any = None,
-        agent: IAgent | None = None,
+        agent: HTTPAgent | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         url = check_url(ENDPOINT if endpoint is None else endpoint)
@@ -106,7 +110,8 @@ class MigasClient:
         self._ignore_errors = ignore_errors
         self._settings = Settings(environ)
         self._user_id: str | None = None
-        self._has_add_project = True
+        # When to ask again for an operation that the server did not have.
+        self._retry_add_project: float | None = None
         self.runs = Runs()
 
     def __repr__(self) -> str:
@@ -146,7 +151,8 @@ class MigasClient:
 
         :param project: ``owner/repo``, as registered with the server; 1 to 140
             characters.
-        :param version: the project's version; 1 to 48 characters.
+        :param version: the project's version; it is cut to 24 characters, which is what
+            the server stores.
         :param wait: whether the server answers only after it has stored the breadcrumb.
         :param status: ``'R'`` running, ``'C'`` completed, ``'F'`` failed or ``'S'``
             suspended.
@@ -175,8 +181,10 @@ class MigasClient:
         :param version: as for :meth:`add_breadcrumb`.
         :param fields: as for :meth:`add_breadcrumb`.
         :returns: a new Deferred that fires with ``bad_versions`` (a list), ``cached``,
-            ``latest_version`` (``None`` if the server knows none), ``message`` and
-            ``success``; otherwise as for :meth:`add_breadcrumb`.
+            ``latest_version`` (``None`` if the server knows none), ``message`` (never
+            empty without success) and ``success``; otherwise as for
+            :meth:`add_breadcrumb`. With ``ignore_errors=False`` it fails if the server
+            refuses, such as for a project that is not registered.
         """
         return self._call(self._add_project, project, version, fields)
 
@@ -213,6 +221,8 @@ class MigasClient:
         project: str,
         version: str,
         error_handlers: ErrorHandlers | None = None,
+        *,
+        init_ping: bool = True,
         **fields: Any,
     ) -> Tracker:
         """
@@ -224,9 +234,12 @@ class MigasClient:
         :param error_handlers: functions by exception class. The function of the most
             specific class gets the exception, and returns a mapping with any of
             ``status``, ``status_desc``, ``error_type`` and ``error_desc``.
+        :param init_ping: whether to send a breadcrumb at the beginning.
         :param fields: more fields of both breadcrumbs, as for :meth:`add_breadcrumb`.
         """
-        return Tracker(lambda: self, project, version, error_handlers, fields)
+        return Tracker(
+            lambda: self, project, version, error_handlers, fields, init_ping
+        )
 
     def print_config(self, file: TextIO | None = None) -> None:
         """
@@ -290,12 +303,22 @@ class MigasClient:
         self, project: object, version: object, fields: Mapping[str, Any]
     ) -> Answer:
         checked = self._all_fields(project, version, fields)
-        if self._has_add_project:
+        answer = await self._add_by_any_way(checked)
+        if answer["success"]:
+            return answer
+        message = answer.get("message") or REFUSED
+        if not self._ignore_errors:
+            raise MigasError(200, message)
+        return {**answer, "message": message}
+
+    async def _add_by_any_way(self, fields: dict[str, Any]) -> Answer:
+        now = self.reactor.seconds()
+        if self._retry_add_project is None or now >= self._retry_add_project:
             try:
-                return await self._query("add_project", add_project_request(checked))
+                return await self._query("add_project", add_project_request(fields))
             except UnknownOperation:
-                self._has_add_project = False
-        return await self._add_and_check(checked)
+                self._retry_add_project = now + OPERATION_RETRY
+        return await self._add_and_check(fields)
 
     async def _add_and_check(self, fields: dict[str, Any]) -> Answer:
         """
@@ -305,7 +328,7 @@ class MigasClient:
         try:
             await self._post_breadcrumb(breadcrumb_request(fields), wait=False)
         except MigasError as error:
-            if error.status != 400:
+            if error.status != 400 or not self._ignore_errors:
                 raise
             # add_project has an answer for a project that is not registered, too.
             checked = failed(error.msg)

@@ -65,8 +65,8 @@ COLLECTED = (
     ),
     Collected(
         "user_type",
-        "general, dev or test, only where the program sets it",
-        "to leave developers and tests out of the count",
+        "general, dev or ci, only where the program sets it",
+        "to leave developers and automatic runs out of the count",
     ),
     Collected(
         "platform",

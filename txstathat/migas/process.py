@@ -7,7 +7,7 @@ Tests, and programs that need more than one client, use
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 from twisted.internet.defer import Deferred, succeed
@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, succeed
 from txstathat.migas.answers import DISABLED, Answer, failed
 from txstathat.migas.client import MigasClient
 from txstathat.migas.settings import Settings
-from txstathat.migas.tracking import ErrorHandlers, Tracker
+from txstathat.migas.tracking import ErrorHandlers, Tracker, handlers_by_name
 
 __all__ = [
     "add_breadcrumb",
@@ -26,6 +26,7 @@ __all__ = [
     "print_config",
     "setup",
     "track",
+    "track_exit",
 ]
 
 _NOT_SET_UP = "telemetry is not set up: call txstathat.migas.setup() first"
@@ -119,14 +120,48 @@ def track(
     project: str,
     version: str,
     error_handlers: ErrorHandlers | None = None,
+    *,
+    init_ping: bool = True,
     **fields: Any,
 ) -> Tracker:
     """
     Report the beginning and the end of a run; see
     :class:`~txstathat.migas.tracking.Tracker`. :func:`setup` can be called later, but
     before the run begins.
+
+    A call alone, without a use of what it returns, reports the whole process; see
+    :meth:`.Tracker.report_exit`.
+
+    :param project: as for :func:`add_breadcrumb`.
+    :param version: as for :func:`add_breadcrumb`.
+    :param error_handlers: see :meth:`txstathat.migas.client.MigasClient.track`.
+    :param init_ping: whether to send a breadcrumb at the beginning.
+    :param fields: more fields of both breadcrumbs.
     """
-    return Tracker(_client, project, version, error_handlers, fields)
+    tracker = Tracker(_client, project, version, error_handlers, fields, init_ping)
+    tracker.report_exit()
+    return tracker
+
+
+def track_exit(
+    project: str,
+    version: str,
+    error_funcs: Mapping[str, Callable[[Any, Any, Any], Mapping[str, str]]]
+    | None = None,
+    **fields: Any,
+) -> None:
+    """
+    Report the end of the process, as migas-py 0.4 does: :func:`track` without the first
+    breadcrumb.
+
+    :param project: as for :func:`add_breadcrumb`.
+    :param version: as for :func:`add_breadcrumb`.
+    :param error_funcs: functions by the name of an exception class. A function gets the
+        class, the text and the traceback, and returns what an error handler does.
+    :param fields: more fields of the breadcrumb.
+    """
+    handlers = handlers_by_name(error_funcs) if error_funcs else None
+    track(project, version, handlers, init_ping=False, **fields)
 
 
 def print_config(file: TextIO | None = None) -> None:

@@ -13,12 +13,14 @@ from twisted.internet.task import deferLater
 from txstathat.migas.exit_report import send_in_child
 from txstathat.migas.sender import BreadcrumbSender
 
-__all__ = ["COMPLETED", "SUSPENDED", "Run", "Runs"]
+__all__ = ["COMPLETED", "STARTED", "SUSPENDED", "Run", "Runs", "was_signalled"]
 
 #: The last breadcrumb of a run that ended normally.
 COMPLETED = {"status": "C", "status_desc": "Completed"}
 #: The last breadcrumb of a run that a signal ended.
 SUSPENDED = {"status": "S", "status_desc": "Suspended"}
+#: The first breadcrumb of a run.
+STARTED = {"status": "R", "status_desc": "Started"}
 
 
 class Run:
@@ -30,6 +32,7 @@ class Run:
     :param fields: more fields of both breadcrumbs.
     :param outlives_reactor: whether the run can end after the reactor has stopped. A
         run that began before the reactor started does.
+    :param init_ping: whether it has a first breadcrumb.
 
     :ivar entered: how many entries into the run have no exit yet.
     """
@@ -40,12 +43,14 @@ class Run:
         key: tuple[str, str],
         fields: Mapping[str, Any],
         outlives_reactor: bool,
+        init_ping: bool = True,
     ) -> None:
         self.entered = 0
         self._sender = sender
         self._key = key
         self._fields = fields
         self._outlives_reactor = outlives_reactor
+        self._init_ping = init_ping
         self._ended = False
         self._sent: list[Deferred[Any]] = []
         self._trigger: Any = None
@@ -59,7 +64,8 @@ class Run:
         self._trigger = reactor.addSystemEventTrigger(
             "before", "shutdown", self._shutting_down
         )
-        reactor.callWhenRunning(self._send_first)
+        if self._init_ping:
+            reactor.callWhenRunning(self._send_first)
 
     def end(self, outcome: Mapping[str, Any]) -> None:
         """
@@ -70,7 +76,7 @@ class Run:
         if self._ended:
             return
         self._ended = True
-        if _signalled(self._sender.reactor):
+        if was_signalled(self._sender.reactor):
             outcome = SUSPENDED
         if self._sender.reactor.running:
             self._send(outcome)
@@ -101,7 +107,7 @@ class Run:
 
     def _send_first(self) -> None:
         if not self._ended:
-            self._send({"status": "R"})
+            self._send(STARTED)
 
     def _send(self, outcome: Mapping[str, Any]) -> None:
         project, version = self._key
@@ -113,7 +119,7 @@ class Run:
 
     def _shutting_down(self) -> Deferred[Any] | None:
         self._trigger = None
-        if not self._outlives_reactor or _signalled(self._sender.reactor):
+        if not self._outlives_reactor or was_signalled(self._sender.reactor):
             self.end(COMPLETED)
         return self.settled() if self._ended else None
 
@@ -140,6 +146,7 @@ class Runs:
         key: tuple[str, str],
         fields: Mapping[str, Any],
         outlives_reactor: bool,
+        init_ping: bool = True,
     ) -> None:
         """
         Enter a run, and begin it if there is none; the parameters are those of
@@ -147,7 +154,7 @@ class Runs:
         """
         run = self._runs.get(key)
         if run is None:
-            run = Run(sender, key, fields, outlives_reactor)
+            run = Run(sender, key, fields, outlives_reactor, init_ping)
             run.begin()
             self._runs[key] = run
         run.entered += 1
@@ -178,7 +185,7 @@ class Runs:
             run.end_with_reactor()
 
 
-def _signalled(reactor: Any) -> bool:
+def was_signalled(reactor: Any) -> bool:
     """
     Whether a signal stopped the reactor. The reactor knows: its signal handlers are not
     replaced. Twisted's own runners read this attribute too; a reactor without it counts

@@ -10,11 +10,14 @@ ends (a script without one, code after ``reactor.run()``),
 
 from __future__ import annotations
 
+import atexit
 import inspect
+import sys
+from bdb import BdbQuit
 from collections.abc import Callable, Mapping
 from functools import wraps
 from types import TracebackType
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, ClassVar, ParamSpec, Protocol, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -22,11 +25,13 @@ from twisted.python import threadable
 from twisted.python.failure import Failure
 
 from txstathat.migas.breadcrumb import MAX_TEXT, check_fields
+from txstathat.migas.exit_report import send_in_child
 from txstathat.migas.redaction import describe_error
-from txstathat.migas.runs import COMPLETED, SUSPENDED, Run, Runs
+from txstathat.migas.runs import COMPLETED, SUSPENDED, Run, Runs, was_signalled
 from txstathat.migas.sender import BreadcrumbSender
+from txstathat.migas.settings import Settings
 
-__all__ = ["ErrorHandlers", "TrackedClient", "Tracker"]
+__all__ = ["ErrorHandlers", "TrackedClient", "Tracker", "handlers_by_name"]
 
 ErrorHandlers = Mapping[type[BaseException], Callable[[Any], Mapping[str, str]]]
 
@@ -61,6 +66,8 @@ class Tracker(Service):
     - ``F`` when an exception ends it, and for any other exit;
     - ``S`` when SIGINT or SIGTERM ends it.
 
+    After :meth:`report_exit` a tracker that nothing uses reports the whole process.
+
     Nested and overlapping uses of the same project and version are one run. Tracking
     raises nothing, and delays nothing but the reactor's stop: that waits for the last
     breadcrumb, at most for ``MIGAS_TIMEOUT``.
@@ -70,7 +77,11 @@ class Tracker(Service):
     :param version: the project's version.
     :param error_handlers: see :meth:`txstathat.migas.client.MigasClient.track`.
     :param fields: more fields of both breadcrumbs.
+    :param init_ping: whether to send the breadcrumb at the beginning.
     """
+
+    #: The projects and versions that the end of this process reports: each once.
+    _reported: ClassVar[set[tuple[str, str]]] = set()
 
     def __init__(
         self,
@@ -79,10 +90,14 @@ class Tracker(Service):
         version: str,
         error_handlers: ErrorHandlers | None = None,
         fields: Mapping[str, Any] | None = None,
+        init_ping: bool = True,
     ) -> None:
         self._client = client
         self._key = (project, version)
-        self._handlers = dict(error_handlers or {})
+        self._handlers = _checked_handlers(error_handlers)
+        self._init_ping = init_ping
+        self._reports_exit = False
+        self._began_process = False
         self._fields = dict(fields or {})
         self._used: TrackedClient | None = None
 
@@ -93,6 +108,8 @@ class Tracker(Service):
 
         :param function: the function.
         """
+        if not self._began_process:
+            self._stop_reporting()
         if inspect.iscoroutinefunction(function):
 
             @wraps(function)
@@ -120,6 +137,7 @@ class Tracker(Service):
 
     def __enter__(self) -> Tracker:
         self._enter(outlives_reactor=True)
+        self._hand_over()
         return self
 
     def __exit__(
@@ -136,6 +154,7 @@ class Tracker(Service):
         """
         super().startService()
         self._enter(outlives_reactor=False)
+        self._hand_over()
 
     def stopService(self) -> Deferred[Any] | None:
         """
@@ -148,6 +167,72 @@ class Tracker(Service):
         run = self._leave(None)
         return None if run is None else run.settled()
 
+    def setServiceParent(self, parent: Any) -> None:
+        """
+        See :meth:`twisted.application.service.IService.setServiceParent`.
+        """
+        if not self._began_process:
+            self._stop_reporting()
+        super().setServiceParent(parent)
+
+    def report_exit(self) -> None:
+        """
+        Report the end of the process, unless the tracker is used otherwise before.
+
+        If a reactor is installed, the run begins when it runs, and ends when it stops.
+        If none runs, only the last breadcrumb is sent, when Python exits: ``F`` after
+        an exception that nothing handled, ``S`` after :exc:`KeyboardInterrupt`, and
+        otherwise ``C``, also after :func:`sys.exit`.
+        """
+        self._reports_exit = True
+        atexit.register(self._exiting)
+        reactor = _installed_reactor()
+        if reactor is not None:
+            # One turn later: by then the tracker may be in use.
+            reactor.callFromThread(self._begin_process)
+
+    def _begin_process(self) -> None:
+        if self._reports_exit:
+            self._began_process = True
+            self._enter(outlives_reactor=False)
+
+    def _hand_over(self) -> None:
+        """
+        Stop reporting the process. If its run has begun, the caller has entered it.
+        """
+        began = self._began_process
+        self._stop_reporting()
+        if began and self._used is not None:
+            _in_reactor(self._used, lambda client: client.runs.leave(self._key))
+
+    def _stop_reporting(self) -> None:
+        if self._reports_exit:
+            self._reports_exit = self._began_process = False
+            atexit.unregister(self._exiting)
+
+    def _exiting(self) -> None:
+        error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+        if self._began_process:
+            # Nothing is sent if the reactor has reported it.
+            self._leave(error)
+            return
+        client = self._client()
+        if client is not None:
+            try:
+                self._send_exit(client, error)
+            except Exception as problem:
+                client.settings.warn("tracking failed: {error!r}", error=problem)
+
+    def _send_exit(self, client: TrackedClient, error: BaseException | None) -> None:
+        if self._key in self._reported:
+            return
+        self._reported.add(self._key)
+        outcome = self._outcome(client, error)
+        reactor = _installed_reactor()
+        if reactor is not None and was_signalled(reactor):
+            outcome = SUSPENDED
+        send_in_child(client, *self._key, {**self._fields, **outcome})
+
     def _enter(self, outlives_reactor: bool) -> None:
         client = self._client()
         if client is None or client.settings.opted_out:
@@ -157,7 +242,7 @@ class Tracker(Service):
 
     def _begin(self, client: TrackedClient, outlives_reactor: bool) -> None:
         before = outlives_reactor and not client.reactor.running
-        client.runs.enter(client, self._key, self._fields, before)
+        client.runs.enter(client, self._key, self._fields, before, self._init_ping)
 
     def _leave(self, error: BaseException | None) -> Run | None:
         """
@@ -208,7 +293,7 @@ def _outcome_of(error: BaseException | None) -> Mapping[str, Any]:
     """
     The fields that describe how a run ended.
     """
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, (KeyboardInterrupt, BdbQuit)):
         return SUSPENDED
     if error is None or isinstance(error, GeneratorExit):
         return COMPLETED
@@ -216,10 +301,48 @@ def _outcome_of(error: BaseException | None) -> Mapping[str, Any]:
         return COMPLETED
     return {
         "status": "F",
-        "status_desc": "Failed",
+        "status_desc": "Errored",
         "error_type": type(error).__name__[: MAX_TEXT["error_type"]],
         "error_desc": describe_error(error),
     }
+
+
+def handlers_by_name(
+    functions: Mapping[str, Callable[[Any, Any, Any], Mapping[str, str]]],
+) -> ErrorHandlers:
+    """
+    Make error handlers of migas-py's functions.
+
+    :param functions: by the name of an exception class. A function gets the class, the
+        text and the traceback.
+    """
+
+    def handle(error: BaseException) -> Mapping[str, str]:
+        function = functions.get(type(error).__name__)
+        if function is None:
+            return {}
+        text = error.args[0] if error.args else str(error)
+        return function(type(error), text, error.__traceback__)
+
+    return {BaseException: handle}
+
+
+def _checked_handlers(handlers: Any) -> dict[type[BaseException], Any]:
+    if handlers is None or isinstance(handlers, Mapping):
+        return dict(handlers or {})
+    Settings().warn(
+        "error_handlers must be functions by exception class, not {handlers!r}",
+        handlers=handlers,
+    )
+    return {}
+
+
+def _installed_reactor() -> Any:
+    """
+    The global reactor; ``None`` if none is installed. Nothing is installed here: that
+    is up to the program.
+    """
+    return sys.modules.get("twisted.internet.reactor")
 
 
 def _in_reactor(client: TrackedClient, function: Callable[..., Any], *args: Any) -> Any:

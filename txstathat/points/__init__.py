@@ -1,5 +1,5 @@
 """
-What a valid point is, and how it is written.
+Points: the rules for them, their text forms, and timeframes.
 """
 
 from txstathat.points.model import (

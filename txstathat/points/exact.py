@@ -1,5 +1,5 @@
 """
-Sums that do not depend on the order of what is added.
+Sums that do not depend on the order of the numbers.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ def add_up(numbers: Iterable[int | float]) -> int | float:
     """
     Add numbers.
 
-    :param numbers: finite ones.
-    :returns: their sum: exact while all are ints, else the float next to the exact sum.
-    :raises AmountOverflow: if that is beyond the largest float.
+    :param numbers: finite numbers.
+    :returns: their sum: exact if all are ints, else the float nearest to the exact sum.
+    :raises AmountOverflow: if the sum is beyond the largest float.
     """
     numbers = list(numbers)
     whole = sum(number for number in numbers if isinstance(number, int))
@@ -32,7 +32,7 @@ def add_up(numbers: Iterable[int | float]) -> int | float:
     except OverflowError:
         pass
     try:
-        # It may only have been too large on the way.
+        # Perhaps only an intermediate sum was too large.
         return float(sum(map(Fraction, floats), Fraction(whole)))
     except OverflowError:
         raise AmountOverflow("a sum is beyond the largest float") from None

@@ -1,10 +1,10 @@
 """
-What a valid stat name, amount and time is, and the points made of them.
+Points, and the rules for their stat names, amounts and times.
 
 The rules are StatHat's (https://www.stathat.com/manual/send): a name has 1 to 255
 characters; ``~`` in it posts to several stats at once; an amount is a number; a time is
-in seconds since the Unix epoch. Where StatHat is silent, this module is strict, so that
-what leaves a program means the same to everyone who reads it.
+in seconds since the Unix epoch. Where StatHat has no rule, this module is strict, so
+that all servers read a point in the same way.
 """
 
 from __future__ import annotations
@@ -72,18 +72,18 @@ MAX_POST = 10_000
 MAX_INTEGER = 2**63 - 1
 #: The most characters that the decimal text of an amount may have.
 MAX_AMOUNT_TEXT = 64
-#: Times must be below this, in seconds since the epoch (the year 5138): a time in
-#: milliseconds is above it, and is refused instead of landing in the far future.
+#: Times must be below this, in seconds since the epoch (the year 5138). A time in
+#: milliseconds is above it, and is refused.
 MAX_TIME = 100_000_000_000
 
-# C0 and C1 controls, line and paragraph separators, lone surrogates: none can be seen
-# in a list of stats, and surrogates cannot be encoded at all.
+# C0 and C1 controls, line and paragraph separators, lone surrogates. None is visible in
+# a list of stats, and lone surrogates cannot be encoded.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,5})?")
 _WHOLE = re.compile(r"[+-]?[0-9]+")
-# The longest numerator and denominator whose decimal text is looked at.
+# The longest numerator and denominator that are written as a decimal.
 _MAX_BITS = 1_100
-# How many names are remembered as valid, so that each is looked through only once.
+# How many names are cached as valid, so that each is checked only once.
 _NAMES = 10_000
 
 
@@ -92,8 +92,8 @@ class Count:
     """
     An amount to add to a counter.
 
-    Making one checks nothing; sending it does, and a bad one arrives as
-    :class:`~txstathat.errors.InvalidPoint` through the Deferred.
+    The constructor checks nothing. Sending a bad point fails with
+    :class:`~txstathat.errors.InvalidPoint`, through the Deferred.
 
     :ivar stat: the stat's name (its key with the Classic API).
     :ivar count: how much to add.
@@ -122,9 +122,9 @@ class Value:
 
 
 Point: TypeAlias = Count | Value
-#: A valid point of one stat, as it came over the wire: ``'count'`` or ``'value'``, the
-#: stat, the amount, and the time in Unix seconds. (To make an object of each takes
-#: nearly half as long as to read and check it.)
+#: A valid point of one stat, as a server reads it: ``'count'`` or ``'value'``, the
+#: stat, the amount, and the time in Unix seconds. (Objects would add nearly half of the
+#: time that reading and checking takes.)
 Parts: TypeAlias = tuple[str, str, int | float, int | None]
 
 
@@ -133,7 +133,7 @@ def shown(thing: object) -> str:
     A short ``repr`` for error messages; never raises.
     """
     if isinstance(thing, int) and not isinstance(thing, bool):
-        # The decimal text of a huge int is slow to make, and refused by Python.
+        # Python makes the decimal text of a huge int slowly, or not at all.
         return repr(thing) if thing.bit_length() < 256 else "an integer too large"
     try:
         text = repr(thing)
@@ -144,29 +144,30 @@ def shown(thing: object) -> str:
 
 def check_name(stat: object, field: str = "stat", longest: int = MAX_NAME) -> str:
     """
-    Check one stat name (or key), in which ``~`` has no meaning.
+    Check one stat name (or key), in which ``~`` has no special meaning.
 
-    :param stat: what should be a name.
-    :param field: what to call it in the error.
+    :param stat: the name.
+    :param field: its name in the error.
     :param longest: how many characters it may have.
     :returns: the name.
-    :raises InvalidPoint: if it is no text of 1 to 255 printable characters.
+    :raises InvalidPoint: if it is not text of 1 to ``longest`` characters without
+        control characters.
     """
     if not isinstance(stat, str):
         raise InvalidPoint(field, f"must be text, not {shown(stat)}")
     if not stat:
         raise InvalidPoint(field, "must not be empty")
-    # A stat's key in the Classic API is private: it is not quoted.
-    told = shown(stat) if field == "stat" else "it"
+    # A stat's key in the Classic API is private, and not quoted.
+    quoted = shown(stat) if field == "stat" else "it"
     if len(stat) > longest:
         raise InvalidPoint(
-            field, f"{told} has {len(stat)} characters; at most {longest} may be"
+            field, f"{quoted} has {len(stat)} characters; at most {longest} are allowed"
         )
     bad = _UNPRINTABLE.search(stat)
     if bad is not None:
         raise InvalidPoint(
             field,
-            f"{told} holds the character U+{ord(bad[0]):04X}; "
+            f"{quoted} contains the character U+{ord(bad[0]):04X}; "
             "control characters and lone surrogates are not allowed",
         )
     return stat
@@ -174,13 +175,13 @@ def check_name(stat: object, field: str = "stat", longest: int = MAX_NAME) -> st
 
 def check_secret(secret: object, name: str) -> str:
     """
-    Check a key or a token as the name of a stat is checked; no error shows it.
+    Check a key or a token like the name of a stat; no error shows it.
 
-    :param secret: what should be a key.
-    :param name: what to call it in the error, such as ``'the key'``.
+    :param secret: the key.
+    :param name: its name in the error, such as ``'the key'``.
     :returns: the key.
-    :raises ValueError: if it could not name a stat, or begins or ends with white space
-        or a byte-order mark, as what is read from a file may.
+    :raises ValueError: if :func:`check_name` refuses it, or if it begins or ends with
+        white space or a byte-order mark, as text that was read from a file may.
     """
     if isinstance(secret, str) and secret != secret.strip().strip("\ufeff").strip():
         problem = (
@@ -198,7 +199,7 @@ def check_secret(secret: object, name: str) -> str:
 @lru_cache(_NAMES)
 def is_plain_name(stat: str) -> bool:
     """
-    Whether a text is the name of one stat, as :func:`check_name` has it, without ``~``.
+    Whether :func:`check_name` accepts a text, and it has no ``~``.
     """
     return (
         0 < len(stat) <= MAX_NAME
@@ -212,9 +213,9 @@ def expand_name(stat: object) -> list[str]:
     The names of the stats that a name posts to: ``PREFIX~A,B`` is ``PREFIX A`` and
     ``PREFIX B``, any other name is itself.
 
-    :param stat: what should be the name of a stat, or of several.
-    :returns: one name or more, each valid on its own.
-    :raises InvalidPoint: if any of them would not be valid.
+    :param stat: the name of a stat, or of several.
+    :returns: one name or more, each of one stat.
+    :raises InvalidPoint: if one of them is not valid.
     """
     if not isinstance(stat, str) or "~" not in stat:
         return [check_name(stat)]
@@ -234,12 +235,12 @@ def expand_name(stat: object) -> list[str]:
 
 def amount_text(amount: object, field: str = "value") -> str:
     """
-    An amount as the number that stands on the wire, exactly.
+    An amount as text for the wire, without rounding.
 
-    :param amount: what should be an amount.
-    :param field: what to call it in the error: ``'count'`` or ``'value'``.
+    :param amount: the amount.
+    :param field: its name in the error: ``'count'`` or ``'value'``.
     :returns: a decimal number, valid in JSON and in a form.
-    :raises InvalidPoint: as :func:`plain_amount`.
+    :raises InvalidPoint: like :func:`plain_amount`.
     """
     plain = plain_amount(amount, field)
     return str(plain) if isinstance(plain, Decimal) else repr(plain)
@@ -247,19 +248,19 @@ def amount_text(amount: object, field: str = "value") -> str:
 
 def plain_amount(amount: object, field: str = "value") -> PlainAmount:
     """
-    An amount as an int, a float or a Decimal, exactly.
+    An amount as an int, a float or a Decimal.
 
-    Besides these three, it may be a number of any library that registers its types
-    with Python's :mod:`numbers` (:class:`numbers.Integral`, :class:`numbers.Real`), as
-    numpy and gmpy2 do, or an object with ``__index__``. One that no float equals (some
-    of :class:`~fractions.Fraction`, numpy's ``longdouble``) becomes a Decimal if
-    :data:`MAX_AMOUNT_TEXT` characters can hold it, else the nearest float: 1/3 has no
-    decimal text that is exact.
+    The amount may also be a number of a library that registers its types with Python's
+    :mod:`numbers` (:class:`numbers.Integral`, :class:`numbers.Real`), as numpy and
+    gmpy2 do, or an object with ``__index__``. A number that no float equals (some of
+    :class:`~fractions.Fraction`, numpy's ``longdouble``) becomes a Decimal if that
+    takes at most :data:`MAX_AMOUNT_TEXT` characters, else the nearest float: 1/3 has no
+    exact decimal text.
 
-    :param amount: what should be an amount.
-    :param field: what to call it in the error: ``'count'`` or ``'value'``.
-    :raises InvalidPoint: if it is no such number, a bool (of numpy's too), not finite,
-        or too large.
+    :param amount: the amount.
+    :param field: its name in the error: ``'count'`` or ``'value'``.
+    :raises InvalidPoint: if it is not such a number, is a bool (also numpy's), is not
+        finite, or is too large.
     """
     plain = _as_number(amount)
     if isinstance(plain, int):
@@ -284,7 +285,7 @@ def plain_amount(amount: object, field: str = "value") -> PlainAmount:
 
 def _as_number(number: Any) -> PlainAmount | None:
     """
-    A number as one of Python's own, ``None`` for what is no number.
+    A number as one of Python's own; ``None`` for anything else.
     """
     # The base classes' own methods: a subclass (numpy.float64, an IntEnum) may convert
     # itself in other ways.
@@ -302,7 +303,7 @@ def _as_number(number: Any) -> PlainAmount | None:
             return _from_real(number)
         return int(operator.index(number))
     except Exception:
-        # Another library's code: whatever it raises, this is no number to send.
+        # Another library's code may raise anything: this number cannot be sent.
         return None
 
 
@@ -324,8 +325,8 @@ def _from_fraction(fraction: Fraction) -> PlainAmount:
         return math.copysign(math.inf, whole)
     if nearest == fraction:
         return nearest
-    # A fraction is a decimal if nothing but twos and fives is below. There are no more
-    # of them than bits; very long numbers fit in no amount's text.
+    # A fraction is a decimal if its denominator has only the factors two and five, at
+    # most as many as it has bits. Very long numbers exceed the text of an amount.
     places = below.bit_length()
     if max(places, whole.bit_length()) <= _MAX_BITS and 10**places % below == 0:
         digits = str(whole * 10**places // below)
@@ -338,12 +339,12 @@ def _from_fraction(fraction: Fraction) -> PlainAmount:
 
 def parse_amount(text: str, field: str = "value") -> int | float:
     """
-    The amount that a decimal number on the wire stands for.
+    The amount that a decimal number on the wire means.
 
     :param text: the number.
-    :param field: what to call it in the error.
-    :returns: an int for a whole number written as one, else the nearest float.
-    :raises InvalidPoint: if it is no plain decimal number, not finite or too large.
+    :param field: its name in the error.
+    :returns: an int if it has no fraction and no exponent, else the nearest float.
+    :raises InvalidPoint: if it is not a plain decimal number, or is too large.
     """
     if len(text) > MAX_AMOUNT_TEXT or _NUMBER.fullmatch(text) is None:
         raise InvalidPoint(field, f"{shown(text)} is not a decimal number")
@@ -365,9 +366,9 @@ def epoch_seconds(t: object) -> int:
     A time as whole seconds since the Unix epoch.
 
     :param t: Unix seconds (fractions are cut off), as any number that
-        :func:`plain_amount` takes but a Decimal, or an aware datetime.
-    :raises InvalidPoint: if it is naive, negative, not finite, or so large that it
-        seems to be in milliseconds.
+        :func:`plain_amount` accepts except a Decimal, or an aware datetime.
+    :raises InvalidPoint: if it is naive, negative, not finite, or at least
+        :data:`MAX_TIME`.
     """
     if isinstance(t, datetime):
         if t.tzinfo is None or t.utcoffset() is None:
@@ -394,16 +395,16 @@ def epoch_seconds(t: object) -> int:
 
 def parse_time(text: str) -> int:
     """
-    The time that a number on the wire stands for, in whole seconds.
+    The time that a number on the wire means, in whole Unix seconds.
 
-    :raises InvalidPoint: if it is no number or out of range.
+    :raises InvalidPoint: if it is not a number, or is out of range.
     """
     return epoch_seconds(parse_amount(text, "t"))
 
 
 def kind_and_amount(point: Point) -> tuple[str, Amount]:
     """
-    What a point carries: ``'count'`` or ``'value'``, and how much.
+    The kind of a point, ``'count'`` or ``'value'``, and its amount.
 
     :raises InvalidPoint: if it is not a point.
     """
@@ -416,9 +417,10 @@ def kind_and_amount(point: Point) -> tuple[str, Amount]:
 
 def expand_point(point: Point) -> list[Point]:
     """
-    Check a point, and take its name apart where it names several stats.
+    Check a point, and split it if its name is that of several stats.
 
-    :returns: one valid point for each stat, its amount plain, its time as it was given.
+    :returns: one valid point for each stat, with its amount as :func:`plain_amount`
+        returns it, and its time unchanged.
     :raises InvalidPoint: if any part of it is not valid.
     """
     kind, amount = kind_and_amount(point)
@@ -430,11 +432,11 @@ def expand_point(point: Point) -> list[Point]:
 
 def one_kind(fields: Mapping[str, Any]) -> str:
     """
-    Which of ``'count'`` and ``'value'`` is among the fields of a point. One that is
-    ``None`` is not: some JSON senders write all fields, with ``null`` in those that
-    they do not use.
+    The kind of a point: whichever of ``'count'`` and ``'value'`` is in its fields. A
+    field that is ``None`` does not count: some JSON senders write ``null`` in the
+    fields that they do not use.
 
-    :raises InvalidPoint: if neither is, or both.
+    :raises InvalidPoint: if neither is there, or both are.
     """
     kinds = [kind for kind in ("count", "value") if fields.get(kind) is not None]
     if len(kinds) != 1:
@@ -444,7 +446,7 @@ def one_kind(fields: Mapping[str, Any]) -> str:
 
 def as_point(parts: Parts) -> Point:
     """
-    The point that has these parts.
+    The point with these parts.
     """
     kind, stat, amount, t = parts
     return Count(stat, amount, t) if kind == "count" else Value(stat, amount, t)
@@ -452,9 +454,10 @@ def as_point(parts: Parts) -> Point:
 
 def as_point_list(points: Iterable[Point]) -> list[Point]:
     """
-    Points as a list, if there are not too many of them.
+    Points as a list.
 
-    :raises InvalidPoint: if there are, or if it is nothing to take points from.
+    :raises InvalidPoint: if there are more than :data:`MAX_POST`, or if they are not
+        iterable.
     """
     try:
         listed = list(islice(points, MAX_POST + 1))

@@ -1,5 +1,5 @@
 """
-A few numbers that sum up many: what StatHat's summaries tell.
+Summaries of a stat's points, as StatHat shows them.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _Z99 = NormalDist().inv_cdf(0.995)
 @dataclass(frozen=True, slots=True)
 class Summary:
     """
-    A stat over a timeframe. Only the points that have data are in it; without any, all
-    but ``points`` and ``total`` are ``None``. What is beyond the largest float is
-    ``None`` too.
+    The summary of a stat over a timeframe. It covers only the points with data; without
+    any, everything except ``points`` and ``total`` is ``None``. A number beyond the
+    largest float is ``None`` too.
 
     :ivar points: how many points have data.
     :ivar latest: the last of them.
@@ -51,16 +51,16 @@ class Summary:
 
 def summarize(values: Sequence[float], counter: bool) -> Summary:
     """
-    Sum up the points of a stat.
+    Summarize the points of a stat.
 
     The deviation is that of a sample (divided by n - 1). A confidence range is the mean
     plus and minus z * deviation / sqrt(n), with z the quantile of the normal
     distribution: NIST/SEMATECH e-Handbook of Statistical Methods, section 1.3.5.2, for
-    large n. StatHat's own command line does the same, with rounded quantiles. For few
+    large n. StatHat's own command line does the same with rounded quantiles. With few
     points the ranges are too narrow.
 
-    :param values: the points that have data, oldest first.
-    :param counter: whether they are of a counter, which has a total.
+    :param values: the values of the points with data, oldest first.
+    :param counter: whether the stat is a counter, which has a total.
     """
     count = len(values)
     if not count:
@@ -72,7 +72,7 @@ def summarize(values: Sequence[float], counter: bool) -> Summary:
         total = add_up(values)
         mean = total / count
     if count > 1 and mean is not None:
-        # Unlike a sum of squares, it does not overflow on its way.
+        # Unlike a sum of squares, hypot does not overflow on intermediate results.
         spread = hypot(*(value - mean for value in values)) / sqrt(count - 1)
         if isfinite(spread):
             deviation = spread

@@ -1,14 +1,14 @@
 """
-StatHat's timeframes: how far to look back, and in which steps.
+StatHat's timeframes: a duration to look back, in steps of an interval.
 
 A timeframe is a DURATION and an INTERVAL, each a number and a unit: ``1w3h`` is one
 week in steps of three hours. The units are ``m`` minutes, ``h`` hours, ``d`` days,
 ``w`` weeks, ``M`` months and ``y`` years (https://www.stathat.com/manual/export). Some
-clients send a third part, ``1d15m1w``: StatHat serves the first two.
+clients send a third part, ``1d15m1w``: StatHat uses the first two.
 
-The steps ("buckets") lie on a grid that does not move with the clock, in UTC: minutes,
-hours and days are counted from the Unix epoch, weeks from a Monday, months and years by
-the calendar. So a bucket is the same for everyone who asks, at whatever time.
+The steps ("buckets") are on a fixed grid in UTC: minutes, hours and days are counted
+from the Unix epoch, weeks from a Monday, months and years by the calendar. So a bucket
+is the same for all requests, at any time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["MAX_BUCKETS", "MAX_YEARS", "Span", "Timeframe"]
 
 #: The most buckets that a timeframe may have.
 MAX_BUCKETS = 10_000
-#: The longest that a duration or an interval may be, in years.
+#: The longest duration or interval, in years.
 MAX_YEARS = 100
 
 _SPAN = re.compile(r"([0-9]{1,9})([mhdwMy])", re.ASCII)
@@ -39,14 +39,14 @@ _WORDS = {
 }
 _SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _MONTHS = {"M": 1, "y": 12}
-#: A Monday: where the weeks are counted from (the epoch was a Thursday).
+#: The first Monday after the epoch, which was a Thursday: weeks are counted from it.
 _MONDAY = 4 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
     """
-    A length of time, which is also a grid: the buckets of that length.
+    A length of time, and the grid of the buckets with that length.
 
     :ivar number: how many units, 1 or more.
     :ivar unit: one of ``m h d w M y``.
@@ -60,7 +60,7 @@ class Span:
         """
         Read a length of time such as ``7d``; upper and lower case differ.
 
-        :raises InvalidTimeframe: if it is none, or is too long.
+        :raises InvalidTimeframe: if it is not a length of time, or is too long.
         """
         match = _SPAN.fullmatch(text) if isinstance(text, str) else None
         if match is None:
@@ -71,9 +71,9 @@ class Span:
 
     def _checked(self, text: object) -> Span:
         if self.number == 0:
-            raise InvalidTimeframe(text, f"{self} is no time at all")
+            raise InvalidTimeframe(text, f"{self} is zero")
         if self.longest > MAX_YEARS * 12 * 31 * 86_400:
-            raise InvalidTimeframe(text, f"{self} is over {MAX_YEARS} years")
+            raise InvalidTimeframe(text, f"{self} is longer than {MAX_YEARS} years")
         return self
 
     def __str__(self) -> str:
@@ -89,7 +89,7 @@ class Span:
     @property
     def longest(self) -> int:
         """
-        How many seconds it lasts; at most, where it is of months or years.
+        The longest that it lasts, in seconds: months and years vary.
         """
         if self.unit in _SECONDS:
             return self.number * _SECONDS[self.unit]
@@ -97,7 +97,7 @@ class Span:
 
     def bucket(self, t: int) -> int:
         """
-        The number, on the grid, of the bucket that holds a time.
+        The number on the grid of the bucket that contains a time.
 
         :param t: Unix seconds.
         """
@@ -117,8 +117,8 @@ class Span:
 
     def before(self, t: int) -> int:
         """
-        The time that lies this span before another. Where a month has no such day, it
-        is the month's last.
+        The time that is this span before another. If the month has no such day, it is
+        on the month's last day.
 
         :param t: Unix seconds.
         """
@@ -126,7 +126,7 @@ class Span:
 
     def after(self, t: int) -> int:
         """
-        The time that lies this span after another; as :meth:`before`.
+        The time that is this span after another; like :meth:`before`.
         """
         return self._moved(t, 1)
 
@@ -147,10 +147,10 @@ class Span:
 @dataclass(frozen=True, slots=True)
 class Timeframe:
     """
-    A timeframe; ``str`` of it is as StatHat writes it, ``1w3h``.
+    A timeframe. Its ``str`` is in StatHat's form, such as ``1w3h``.
 
     :ivar duration: how far it looks back.
-    :ivar interval: in which steps.
+    :ivar interval: the length of its buckets.
     """
 
     duration: Span
@@ -159,10 +159,10 @@ class Timeframe:
     @classmethod
     def parse(cls, text: object) -> Timeframe:
         """
-        Read a timeframe such as ``1w3h``; upper and lower case differ. Of three parts
-        the first two count.
+        Read a timeframe such as ``1w3h``; upper and lower case differ. A third part is
+        ignored.
 
-        :raises InvalidTimeframe: if it is none, or is too long.
+        :raises InvalidTimeframe: if it is not a timeframe, or is too long.
         """
         match = _TIMEFRAME.fullmatch(text) if isinstance(text, str) else None
         if match is None:
@@ -171,7 +171,7 @@ class Timeframe:
                 "must be a duration and an interval, each a number and one of "
                 "m h d w M y, such as 1w3h",
             )
-        # A third part is not served, but must be a span too.
+        # A third part is ignored, but must be a valid span.
         spans = [Span(int(match[at]), match[at + 1]) for at in (1, 3, 5) if match[at]]
         duration, interval, *_ = [span._checked(text) for span in spans]
         return cls(duration, interval)
@@ -182,7 +182,7 @@ class Timeframe:
     @property
     def title(self) -> str:
         """
-        As StatHat's export API words it: ``'1 week @ 3 hours'``.
+        In the words of StatHat's export API: ``'1 week @ 3 hours'``.
         """
         return f"{self.duration.title} @ {self.interval.title}"
 
@@ -190,15 +190,16 @@ class Timeframe:
         """
         The edges of the timeframe's buckets.
 
-        Bucket ``i`` holds the times from ``edges[i]`` to below ``edges[i + 1]``. The
-        last bucket holds ``now``. The duration is measured back from that bucket's
-        end, so ``1w3h`` has 56 buckets at any time; where that ends amid a bucket
-        (weeks in a month), the first bucket is taken whole. Nothing starts before the
-        Unix epoch, where the first bucket may be cut.
+        Bucket ``i`` contains the times from ``edges[i]`` to below ``edges[i + 1]``. The
+        last bucket contains ``now``. The duration is measured back from that bucket's
+        end, so ``1w3h`` always has 56 buckets. If it begins inside a bucket (months in
+        steps of weeks), that whole bucket is included. No bucket starts before the Unix
+        epoch; the first one is cut there.
 
-        :param now: Unix seconds, from 0 to below :data:`~txstathat.points.MAX_TIME`.
+        :param now: Unix seconds, from 0 to below
+            :data:`~txstathat.points.model.MAX_TIME`.
         :returns: Unix seconds, ascending, one more than there are buckets.
-        :raises InvalidTimeframe: if there are more than :data:`MAX_BUCKETS` buckets.
+        :raises InvalidTimeframe: for more than :data:`MAX_BUCKETS` buckets.
         """
         last = self.interval.bucket(now)
         end = self.interval.start(last + 1)
@@ -208,13 +209,13 @@ class Timeframe:
         """
         The edges of the buckets of a timeframe that begins at a given time.
 
-        The first bucket holds ``start``, and the duration is measured from that
-        bucket's begin. There is no bucket after the one that holds ``now``.
+        The first bucket contains ``start``, and the duration is measured from that
+        bucket's start. No bucket is after the one that contains ``now``.
 
         :param start: Unix seconds, from 0 to ``now``.
         :param now: as for :meth:`edges`.
-        :returns: as :meth:`edges`.
-        :raises InvalidTimeframe: as :meth:`edges`.
+        :returns: like :meth:`edges`.
+        :raises InvalidTimeframe: like :meth:`edges`.
         """
         begin = max(0, self.interval.start(self.interval.bucket(start)))
         last = self.interval.bucket(min(now, self.duration.after(begin) - 1))
@@ -222,7 +223,7 @@ class Timeframe:
 
     def _edges(self, since: int, last: int) -> list[int]:
         """
-        The edges of the buckets from the one that holds a time to a given one.
+        The edges of the buckets from the one that contains a time to the last one.
         """
         first = self.interval.bucket(since)
         buckets = last - first + 1
@@ -238,7 +239,7 @@ class Timeframe:
 
 def _month(t: int) -> int:
     """
-    The month that holds a time, counted from January of the year 0.
+    The month that contains a time, counted from January of the year 0.
     """
     then = datetime.fromtimestamp(t, UTC)
     return then.year * 12 + then.month - 1

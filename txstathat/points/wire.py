@@ -1,7 +1,7 @@
 """
-Points as they go over the wire, and as they come from it.
+The text forms of points: forms and JSON, written and read.
 
-What may be in them :mod:`txstathat.points` knows; this is how it is written.
+:mod:`txstathat.points.model` has the rules for what a point may contain.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ _WHOLE = re.compile(r"[+-]?[0-9]+")
 
 def json_float(text: str) -> int | float:
     """
-    As :func:`parse_amount`, fast, for what is a number by JSON's syntax.
+    Like :func:`~txstathat.points.model.parse_amount`, but fast, for a number in JSON's
+    syntax.
     """
     if len(text) < 20 and "e" not in text and "E" not in text:
         return float(text)
@@ -57,11 +58,11 @@ def json_float(text: str) -> int | float:
 
 def json_parts(data: Iterable[object]) -> Iterator[Parts]:
     """
-    The points of StatHat's JSON API, ``~`` names taken apart.
+    The points of StatHat's JSON API, with ``~`` names split.
 
     :param data: the decoded ``data``; its numbers are ints and floats.
-    :returns: the points one after the other, as far as they are valid.
-    :raises InvalidPoint: when it comes to an entry that is not; it tells which one.
+    :returns: the points, one after the other.
+    :raises InvalidPoint: at an entry that is not valid; the message has its index.
     """
     for number, entry in enumerate(data):
         plain = _plain_parts(entry)
@@ -76,8 +77,8 @@ def json_parts(data: Iterable[object]) -> Iterator[Parts]:
 
 def _plain_parts(entry: Any) -> Parts | None:
     """
-    The short way for nearly all entries: ``None`` for one that it does not know, which
-    may be valid too.
+    The fast way, for nearly all entries. ``None`` for any other, which may be valid
+    too.
     """
     if type(entry) is not dict:
         return None
@@ -114,8 +115,8 @@ def _entry_parts(entry: Any) -> list[Parts]:
 
 def _wire_parts(point: Point) -> tuple[object, str, str, int | None]:
     """
-    Take a point apart as it goes on the wire: its stat (not checked yet), ``'count'``
-    or ``'value'``, the amount's text, and its time.
+    The parts of a point on the wire: its stat (not checked yet), ``'count'`` or
+    ``'value'``, the amount's text, and its time.
     """
     kind, amount = kind_and_amount(point)
     text = amount_text(amount, kind)
@@ -133,7 +134,7 @@ def json_points(points: Iterable[Point]) -> bytes:
         stat, kind, amount, t = _wire_parts(point)
         expand_name(stat)
         time = "" if t is None else f',"t":{t}'
-        # Written by hand so that a Decimal stays exact: json has no way to say it.
+        # Written by hand so that a Decimal stays exact: json cannot do it.
         entries.append(f'{{"stat":{json.dumps(stat)},"{kind}":{amount}{time}}}')
     return f"[{','.join(entries)}]".encode("ascii")
 
@@ -151,8 +152,8 @@ def form_point(point: Point) -> bytes:
 
 def classic_form_point(point: Point) -> bytes:
     """
-    A point as the form fields of StatHat's Classic API, in which a stat is named by
-    its ``key`` and ``~`` has no meaning.
+    A point as the form fields of StatHat's Classic API, in which a stat has a ``key``
+    and ``~`` has no special meaning.
 
     :raises InvalidPoint: if the point is not valid.
     """
@@ -161,7 +162,7 @@ def classic_form_point(point: Point) -> bytes:
 
 
 def _form(field: str, stat: Any, kind: str, amount: str, t: int | None) -> bytes:
-    # Of an amount only the + of an exponent needs to be quoted.
+    # The only character of an amount that needs quoting is the + of an exponent.
     amount = amount.replace("+", "%2B")
     time = "" if t is None else f"&t={t}"
     return f"{field}={quote_plus(stat)}&{kind}={amount}{time}".encode("ascii")
@@ -169,10 +170,10 @@ def _form(field: str, stat: Any, kind: str, amount: str, t: int | None) -> bytes
 
 def read_json_points(data: bytes) -> list[Point]:
     """
-    The points that :func:`json_points` wrote: amounts are equal to what they were,
-    those with a fraction or an exponent are Decimals.
+    The points in the output of :func:`json_points`. Amounts are equal to the original
+    ones; those with a fraction or an exponent are Decimals.
 
-    :raises ValueError: if it wrote no such thing.
+    :raises ValueError: if the data is of another origin.
     """
     try:
         return [_read_point(each) for each in json.loads(data, parse_float=Decimal)]
@@ -182,10 +183,11 @@ def read_json_points(data: bytes) -> list[Point]:
 
 def read_form_point(data: bytes, field: str = "stat") -> Point:
     """
-    The point that :func:`form_point` wrote; otherwise as :func:`read_json_points`.
+    The point in the output of :func:`form_point`; otherwise like
+    :func:`read_json_points`.
 
-    :param field: which field names the stat: ``'key'`` for what
-        :func:`classic_form_point` wrote.
+    :param field: the field with the stat: ``'key'`` for the output of
+        :func:`classic_form_point`.
     """
     fields: dict[str, Any] = dict(parse_qsl(data.decode("ascii")))
     try:

@@ -4,6 +4,7 @@ The URL schemes of stores.
 
 from __future__ import annotations
 
+import re
 from enum import Enum, auto
 from urllib.parse import unquote, urlsplit
 
@@ -27,6 +28,8 @@ SCHEMES = {
     "unix": StoreKind.REDIS,
     "redis+cluster": StoreKind.REDIS,
     "rediss+cluster": StoreKind.REDIS,
+    "redis+sentinel": StoreKind.REDIS,
+    "rediss+sentinel": StoreKind.REDIS,
 }
 
 
@@ -62,9 +65,16 @@ def sqlite_path(url: str) -> str | None:
     if SCHEMES.get(parts.scheme) is not StoreKind.SQLITE:
         return None
     path = unquote(parts.path)
-    if parts.netloc or parts.query or not path.strip("/"):
+    # "sqlite:////a/path" is the absolute path of SQLAlchemy's users. Two slashes at the
+    # beginning of a path would have a meaning of their own.
+    path = re.sub("^/+", "/", path)
+    if parts.netloc or parts.query or parts.fragment or path in ("", "/"):
         raise ValueError(
             "the URL of a SQLite store is sqlite:///an/absolute/path or "
-            "sqlite:a/relative/path"
+            "sqlite:a/relative/path, with %3F for ? and %23 for #"
         )
+    if path.strip("/") == ":memory:":
+        raise ValueError("the URL of a store in memory is 'memory:'")
+    if "\0" in path:
+        raise ValueError("the path of a SQLite store cannot contain %00")
     return path

@@ -198,6 +198,11 @@ class Store:
         self._closed = False
         self._running: set[Deferred[Any]] = set()
 
+    def __repr__(self) -> str:
+        # Neither the URL, which may have a password, nor the path.
+        kind = type(self._backend).__name__.removesuffix("Backend")
+        return f"<Store: {kind}{', closed' if self._closed else ''}>"
+
     @inlineCallbacks
     def open(self) -> Generator[Deferred[Any], Any, Store]:
         """

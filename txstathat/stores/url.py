@@ -34,8 +34,9 @@ def open_store(
       directory.
     - ``memory:`` is a store that ends with the process.
     - ``redis://host:6379/0``, ``rediss://…`` (TLS), ``unix:///run/redis.sock``,
-      ``redis+cluster://…`` and ``rediss+cluster://…`` are Redis or Valkey servers; see
-      :mod:`txstathat.stores.redis` for the options in these URLs.
+      ``redis+cluster://…``, ``rediss+cluster://…``, ``redis+sentinel://…`` and
+      ``rediss+sentinel://…`` are Redis or Valkey servers; see
+      :mod:`txstathat.stores.redis` for the form of these URLs.
 
     :param url: the URL of the store.
     :param reactor: runs the threads of the store, and closes the store at shutdown,

@@ -62,7 +62,7 @@
     caption.textContent =
       `${chart.querySelector("h2").textContent}. ${timesIn(chart)}`;
     if (isFine(chart)) {
-      for (const time of chart.querySelectorAll("tbody time")) {
+      for (const time of chart.querySelectorAll("tbody time, .txstathat-note time")) {
         time.textContent = local(time.dateTime);
       }
     }
@@ -97,6 +97,9 @@
         connectgaps: false,
       }));
     },
+    pair(data) {
+      return draw.lines(data).map((line, n) => ({ ...line, yaxis: n ? "y2" : "y" }));
+    },
     panels(data) {
       // From top to bottom as in the table. Long names are cut; hovering shows them.
       const names = data.labels.map(plain);
@@ -122,8 +125,8 @@
       yaxis: { gridcolor: line, zerolinecolor: line, rangemode: "tozero",
         automargin: true },
     };
-    if (kind === "bars" || kind === "lines") {
-      shared.hovermode = kind === "lines" ? "x unified" : "closest";
+    if (kind !== "pie" && kind !== "panels") {
+      shared.hovermode = kind === "bars" ? "closest" : "x unified";
       shared.hoverlabel.bgcolor = style.getPropertyValue("--txstathat-raised");
       shared.xaxis.type = "date";
       shared.xaxis.title = { text: plain(timesIn(chart)) };
@@ -133,6 +136,11 @@
         // With few whole days, ticks at hours between them would mislead.
         Object.assign(shared.xaxis, { tickvals: data.labels, ticktext: data.labels });
       }
+    }
+    if (kind === "pair") {
+      shared.yaxis.title = { text: plain(data.heads[1]) };
+      shared.yaxis2 = { title: { text: plain(data.heads[2]) }, overlaying: "y",
+        side: "right", showgrid: false, rangemode: "tozero", automargin: true };
     }
     if (kind === "panels") {
       shared.showlegend = false;
@@ -150,7 +158,7 @@
     // Powers of ten are drawn with inline styles, which the policy forbids: 1e15 instead.
     const most = Math.max(...data.columns.flat().map(Math.abs));
     if (most !== 0 && (most >= 1e14 || most < 1e-9)) {
-      for (const axis of [shared.xaxis, shared.xaxis2, shared.yaxis]) {
+      for (const axis of [shared.xaxis, shared.xaxis2, shared.yaxis, shared.yaxis2]) {
         Object.assign(axis || {}, { exponentformat: "e" });
       }
     }
@@ -261,7 +269,7 @@
       return;
     }
     showMessage(chart, "");
-    for (const part of [".txstathat-total", "table"]) {
+    for (const part of [".txstathat-total", ".txstathat-note", "table"]) {
       chart.querySelector(part).replaceWith(response.section.querySelector(part));
     }
     localizeTimes(chart);

@@ -1,5 +1,5 @@
 """
-``txstathat demo``: a bookshop that counts, and a StatHat of its own to look at.
+``txstathat demo``: a sample bookshop that sends stats to its own server.
 """
 
 from txstathat.cli.demo.command import demo

@@ -1,5 +1,5 @@
 """
-The sample program: a bookshop's site, which counts as any Twisted program may.
+The sample program: a bookshop's website that sends stats like any Twisted program.
 """
 
 from __future__ import annotations
@@ -12,11 +12,20 @@ from twisted.logger import Logger
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
-from txstathat.cli.demo.page import AsyncPage
 from txstathat.instruments import timed
 from txstathat.interfaces import IKick, IStatHat
+from txstathat.web import CoroutineResource
 
-__all__ = ["BOOKS", "PAYMENTS", "Bookshop", "PaymentRefused", "Till", "order"]
+__all__ = [
+    "BOOKS",
+    "PAYMENTS",
+    "Bookshop",
+    "PaymentRefused",
+    "CheckoutPage",
+    "random_order",
+]
+
+_log = Logger("bookshop")
 
 #: The genre and the price of each book.
 BOOKS = (
@@ -29,33 +38,32 @@ BOOKS = (
     ("travel", 24.9),
     ("children", 12.0),
 )
-#: How one pays.
+#: The ways to pay, and how often each is used.
 PAYMENTS = ("card", "invoice", "voucher")
 _WEIGHTS = (7, 2, 1)
 
 
-def order(chance: Random) -> tuple[str, float, str]:
+def random_order(rng: Random) -> tuple[str, float, str]:
     """
-    What somebody happens to buy.
+    A random order.
 
-    :returns: the genre, the price and the payment.
+    :param rng: the source of randomness.
+    :returns: the genre, the price in EUR, and the payment.
     """
-    genre, price = chance.choice(BOOKS)
-    return genre, price, chance.choices(PAYMENTS, _WEIGHTS)[0]
-
-
-_log = Logger("bookshop")
+    genre, price = rng.choice(BOOKS)
+    return genre, price, rng.choices(PAYMENTS, _WEIGHTS)[0]
 
 
 class PaymentRefused(Exception):
-    """Now and then a bank says no."""
+    """The bank refused a payment."""
 
 
-class Page(AsyncPage):
+class ShopPage(CoroutineResource):
     """
-    A page that takes a moment to make, as if a database were asked.
+    A page that takes a moment to make, as if it queried a database.
 
-    :param seconds: how long, on average.
+    :param shop: the shop.
+    :param seconds: the average delay.
     """
 
     isLeaf = True
@@ -65,40 +73,40 @@ class Page(AsyncPage):
         self.shop = shop
         self._seconds = seconds
 
-    async def made(self, request: Request) -> bytes:
+    async def respond(self, request: Request) -> bytes:
         """
-        See :meth:`.AsyncPage.made`.
+        Wait a moment, and return the page.
         """
         shop = self.shop
         request.setHeader("Content-Type", "text/plain; charset=utf-8")
-        await deferLater(shop.reactor, shop.chance.expovariate(1 / self._seconds))
+        await deferLater(shop.reactor, shop.rng.expovariate(1 / self._seconds))
         shop.stats.tick("page views")
         return await self.body()
 
     async def body(self) -> bytes:
         """
-        What is on the page.
+        The page's text.
         """
         return b"Books!\n"
 
 
-class Shelves(Page):
+class FrontPage(ShopPage):
     """The front page."""
 
 
-class Book(Page):
+class BookPage(ShopPage):
     """A book."""
 
 
-class Till(Page):
-    """Where one buys: the line that counts a sale."""
+class CheckoutPage(ShopPage):
+    """The page that sells a book, and counts the sale."""
 
     async def body(self) -> bytes:
         """
         Sell a book.
         """
         shop = self.shop
-        genre, price, payment = order(shop.chance)
+        genre, price, payment = random_order(shop.rng)
         await shop.pay()
         shop.stats.tick("sales")
         shop.stats.value("basket EUR", price)
@@ -108,37 +116,37 @@ class Till(Page):
 
 class Bookshop(Resource):
     """
-    The site.
+    The shop's website.
 
-    :param stats: what it counts with.
-    :param orders: what it registers sales with, by genre and payment.
-    :param reactor: what it waits with.
-    :param chance: what is up to chance.
+    :param stats: the client that it sends stats with.
+    :param orders: the Metrica of its sales, with the axes genre and payment.
+    :param reactor: for delays.
+    :param rng: the source of randomness.
     """
 
     def __init__(
-        self, stats: IStatHat, orders: IKick, reactor: Any, chance: Random
+        self, stats: IStatHat, orders: IKick, reactor: Any, rng: Random
     ) -> None:
         super().__init__()
         self.stats = stats
         self.orders = orders
         self.reactor = reactor
-        self.chance = chance
-        self.pay = timed(stats, "payment ms", buckets=(20, 50))(self._ask_the_bank)
-        self.putChild(b"", Shelves(self, 0.005))
-        self.putChild(b"till", Till(self, 0.002))
+        self.rng = rng
+        self.pay = timed(stats, "payment ms", buckets=(20, 50))(self._charge)
+        self.putChild(b"", FrontPage(self, 0.005))
+        self.putChild(b"till", CheckoutPage(self, 0.002))
 
     def getChild(self, path: bytes, request: Request) -> IResource:
         """
-        A book, by its number; anything else there is not.
+        The page of a book, by its number; else a child, or Twisted's 404.
         """
         if path.isdigit() and int(path) < len(BOOKS):
-            return Book(self, 0.01)
+            return BookPage(self, 0.01)
         found: IResource = super().getChild(path, request)
         return found
 
-    async def _ask_the_bank(self) -> None:
-        await deferLater(self.reactor, self.chance.expovariate(1 / 0.025))
-        if self.chance.random() < 0.06:
-            raise PaymentRefused("the bank says no")
-        _log.info("a book is sold")
+    async def _charge(self) -> None:
+        await deferLater(self.reactor, self.rng.expovariate(1 / 0.025))
+        if self.rng.random() < 0.06:
+            raise PaymentRefused("the bank refused the payment")
+        _log.info("sold a book")

@@ -1,11 +1,12 @@
 """
-The demo, from the opening of the shop to the settling of accounts.
+``txstathat demo``: start the server and the shop, wait, and compare.
 """
 
 from __future__ import annotations
 
 import sys
 from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,14 +22,20 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
 from twisted.logger import globalLogBeginner
 from twisted.python.failure import Failure
-from twisted.web.resource import Resource
+from twisted.web.resource import IResource, Resource
 from twisted.web.server import Site
 from twisted.web.util import Redirect
 
 from txstathat.cli.demo.bookshop import PAYMENTS, Bookshop
-from txstathat.cli.demo.overview import Overview
-from txstathat.cli.demo.tally import KickTally, Line, Tally, compare, table_of
-from txstathat.cli.demo.visitors import Visitors, day_before
+from txstathat.cli.demo.charts_page import ChartsPage
+from txstathat.cli.demo.comparison import (
+    Comparison,
+    KickCounter,
+    RecordingStatHat,
+    compare,
+    comparison_table,
+)
+from txstathat.cli.demo.visitors import Visitors, send_past_day
 from txstathat.cli.reactor import run
 from txstathat.client.stathat import txStatHat
 from txstathat.collector.options import listen_url
@@ -42,8 +49,8 @@ from txstathat.stores import open_store
 
 __all__ = ["demo"]
 
-#: Seconds between two looks at how far it is.
-LOOK = 0.2
+#: The seconds between two updates of the progress bar.
+PROGRESS_INTERVAL = 0.2
 
 
 @click.command()
@@ -71,15 +78,15 @@ def demo(seconds: float) -> None:
 
     async def command(reactor: Any) -> int:
         try:
-            lines = await _run(reactor, seconds, console)
+            comparisons = await _run(reactor, seconds, console)
         except CancelledError:
             raise
         except Exception:
-            # The log only counts here.
+            # The log goes to a LogCounter, which prints nothing.
             click.echo(Failure().getTraceback(), err=True)
             return 1
-        console.print(table_of(lines))
-        if not all(line.equal for line in lines):
+        console.print(comparison_table(comparisons))
+        if not all(each.equal for each in comparisons):
             console.print("[red]What arrived differs from what was sent.[/]")
             return 1
         console.print(
@@ -90,96 +97,164 @@ def demo(seconds: float) -> None:
     run(command)
 
 
-async def _run(reactor: Any, seconds: float, console: Console) -> list[Line]:
-    async with AsyncExitStack() as opened:
+async def _run(reactor: Any, seconds: float, console: Console) -> list[Comparison]:
+    async with AsyncExitStack() as cleanup:
         folder = Path(
-            opened.enter_context(TemporaryDirectory(prefix="txstathat-demo-"))
+            cleanup.enter_context(TemporaryDirectory(prefix="txstathat-demo-"))
         )
-
-        # A StatHat of its own.
-        keys: dict[str, str] = {}
-        collector = CollectorService(
-            f"sqlite:{folder / 'stathat.sqlite'}",
-            "tcp:0:interface=127.0.0.1",
-            first_keys=keys.update,
-            reactor=reactor,
-        )
-        ready = collector.ready()
-        collector.startService()
-        opened.push_async_callback(collector.stopService)
-        parts = await ready
-        url = collector.urls[0]
-
-        # What a program counts with.
-        program = MultiService()
-        delivery = StatHatService(
-            txStatHat(keys["EZ key"], url=url), interval=1, spool=folder / "spool"
-        )
-        delivery.setServiceParent(program)
-        stats = Tally(delivery)
-        store = await open_store(f"sqlite:{folder / 'shop.sqlite'}", reactor=reactor)
-        opened.push_async_callback(store.close)
-        requests = request_metrica(store)
-        axes = [("genre", StoredChoiceAxis()), ("payment", Axis(PAYMENTS))]
-        orders = AveragedMetrica("orders", axes, store)
-        request_kicks, order_kicks = KickTally(requests), KickTally(orders)
-
-        # The program.
-        chance = Random()
-        shop = MeasuredResource(
-            Bookshop(stats, order_kicks, reactor, chance),
-            metrica=request_kicks,
-            stats=stats,
-            value_name="response ms",
-            count_name="requests {status}",
-        )
-        root = Resource()
-        root.putChild(b"shop", shop)
-        root.putChild(b"charts", Overview("/charts", f"{url}/", requests, orders))
-        root.putChild(b"", Redirect(b"charts/"))
-        port = reactor.listenTCP(0, Site(root), interface="127.0.0.1")
-        opened.push_async_callback(port.stopListening)
-        address = listen_url(port.getHost())
-        visitors = Visitors(f"{address}/shop", reactor, chance)
-        for meter in (
-            ReactorMeter(stats, 2, reactor=reactor),
-            poll(stats, "visitors inside", lambda: visitors.inside, 1, reactor=reactor),
-        ):
-            meter.setServiceParent(program)
-        # Without the access log, which the requests are counted from better.
-        logs = LogCounter(stats, ignore=(*IGNORED, "twisted.python.log"))
-        globalLogBeginner.beginLoggingTo(
-            [logs], redirectStandardIO=False, discardBuffer=True
-        )
-
-        program.startService()
+        server = await _start_server(reactor, folder, cleanup)
+        shop = await _build_shop(reactor, folder, server, cleanup)
+        address = _listen(reactor, shop, server, cleanup)
+        _count_log(shop.stats)
+        shop.program.startService()
         try:
-            await day_before(stats, order_kicks, datetime.now(UTC), chance)
+            await send_past_day(
+                shop.stats, shop.order_kicks, datetime.now(UTC), shop.rng
+            )
+            visitors = Visitors(f"{address}/shop", reactor, shop.rng)
+            poll(
+                shop.stats,
+                "visitors inside",
+                lambda: visitors.inside,
+                1,
+                reactor=reactor,
+            ).setServiceParent(shop.program)
             visitors.start()
-            _tell("A sample bookshop is open, and sends stats to its own server.")
-            _tell(f"Its stats:  {url}/sign-in/{await parts.sessions.link()}")
-            _tell(f"Its charts: {address}/charts/")
-            _tell(f"It closes in {seconds:g} seconds (--seconds), or with Ctrl-C.")
+            _print("A sample bookshop is open, and sends stats to its own server.")
+            _print(f"Its stats:  {server.sign_in_url}")
+            _print(f"Its charts: {address}/charts/")
+            _print(f"It closes in {seconds:g} seconds (--seconds), or with Ctrl-C.")
             with suppress(CancelledError):
-                await _look(reactor, stats, seconds, console)
+                await _show_progress(reactor, shop.stats, seconds, console)
             await visitors.stop()
         finally:
-            await program.stopService()
+            await shop.program.stopService()
 
-        export = StatHatExport(keys["access token"], url=url)
-        opened.push_async_callback(export.close)
+        export = StatHatExport(server.token, url=server.url)
+        cleanup.push_async_callback(export.close)
         return [
-            *await compare(stats.sent, export),
-            Line(
-                "requests, in a Metrica", request_kicks.number, await requests.count()
+            *await compare(shop.stats.sent, export),
+            Comparison(
+                "requests, in a Metrica",
+                shop.request_kicks.number,
+                await shop.requests.count(),
             ),
-            Line("orders, in a Metrica", order_kicks.number, await orders.count()),
+            Comparison(
+                "orders, in a Metrica",
+                shop.order_kicks.number,
+                await shop.orders.count(),
+            ),
         ]
 
 
-async def _look(reactor: Any, stats: Tally, seconds: float, console: Console) -> None:
+@dataclass(frozen=True, slots=True)
+class _Server:
     """
-    Show how far it is, until it is over.
+    The demo's own server: its URL, its keys, and a link that signs a browser in.
+    """
+
+    url: str
+    ezkey: str
+    token: str
+    sign_in_url: str
+
+
+async def _start_server(reactor: Any, folder: Path, cleanup: AsyncExitStack) -> _Server:
+    keys: dict[str, str] = {}
+    collector = CollectorService(
+        f"sqlite:{folder / 'stathat.sqlite'}",
+        "tcp:0:interface=127.0.0.1",
+        first_keys=keys.update,
+        reactor=reactor,
+    )
+    ready = collector.ready()
+    collector.startService()
+    cleanup.push_async_callback(collector.stopService)
+    parts = await ready
+    url = collector.urls[0]
+    link = await parts.sessions.link()
+    return _Server(url, keys["EZ key"], keys["access token"], f"{url}/sign-in/{link}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Shop:
+    """
+    The sample program: its services, its website, and everything that it counts with.
+    """
+
+    program: MultiService
+    site: IResource
+    stats: RecordingStatHat
+    requests: AveragedMetrica
+    orders: AveragedMetrica
+    request_kicks: KickCounter
+    order_kicks: KickCounter
+    rng: Random
+
+
+async def _build_shop(
+    reactor: Any, folder: Path, server: _Server, cleanup: AsyncExitStack
+) -> _Shop:
+    program = MultiService()
+    delivery = StatHatService(
+        txStatHat(server.ezkey, url=server.url), interval=1, spool=folder / "spool"
+    )
+    delivery.setServiceParent(program)
+    stats = RecordingStatHat(delivery)
+    ReactorMeter(stats, 2, reactor=reactor).setServiceParent(program)
+
+    store = await open_store(f"sqlite:{folder / 'shop.sqlite'}", reactor=reactor)
+    cleanup.push_async_callback(store.close)
+    requests = request_metrica(store)
+    axes = [("genre", StoredChoiceAxis()), ("payment", Axis(PAYMENTS))]
+    orders = AveragedMetrica("orders", axes, store)
+    request_kicks, order_kicks = KickCounter(requests), KickCounter(orders)
+
+    rng = Random()
+    site = MeasuredResource(
+        Bookshop(stats, order_kicks, reactor, rng),
+        metrica=request_kicks,
+        stats=stats,
+        value_name="response ms",
+        count_name="requests {status}",
+    )
+    return _Shop(
+        program, site, stats, requests, orders, request_kicks, order_kicks, rng
+    )
+
+
+def _listen(reactor: Any, shop: _Shop, server: _Server, cleanup: AsyncExitStack) -> str:
+    """
+    Serve the shop and its charts.
+
+    :returns: the URL, without a slash at the end.
+    """
+    root = Resource()
+    root.putChild(b"shop", shop.site)
+    charts = ChartsPage("/charts", f"{server.url}/", shop.requests, shop.orders)
+    root.putChild(b"charts", charts)
+    root.putChild(b"", Redirect(b"charts/"))
+    port = reactor.listenTCP(0, Site(root), interface="127.0.0.1")
+    cleanup.push_async_callback(port.stopListening)
+    return listen_url(port.getHost())
+
+
+def _count_log(stats: RecordingStatHat) -> None:
+    """
+    Count what is logged from now on, and print none of it.
+    """
+    # The access log is left out: MeasuredResource counts the requests.
+    logs = LogCounter(stats, ignore=(*IGNORED, "twisted.python.log"))
+    globalLogBeginner.beginLoggingTo(
+        [logs], redirectStandardIO=False, discardBuffer=True
+    )
+
+
+async def _show_progress(
+    reactor: Any, stats: RecordingStatHat, seconds: float, console: Console
+) -> None:
+    """
+    Show a progress bar until the time is over.
     """
     columns = (
         TextColumn("counting"),
@@ -190,12 +265,12 @@ async def _look(reactor: Any, stats: Tally, seconds: float, console: Console) ->
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("", total=seconds, points=0)
         began = reactor.seconds()
-        while (gone := reactor.seconds() - began) < seconds:
-            progress.update(task, completed=gone, points=len(stats.sent.points))
-            await deferLater(reactor, min(LOOK, seconds - gone))
+        while (elapsed := reactor.seconds() - began) < seconds:
+            progress.update(task, completed=elapsed, points=len(stats.sent.points))
+            await deferLater(reactor, min(PROGRESS_INTERVAL, seconds - elapsed))
 
 
-def _tell(line: str) -> None:
-    # Not through rich, which would break an address in two.
+def _print(line: str) -> None:
+    # Not through rich, which would break a URL into two lines.
     click.echo(line)
     sys.stdout.flush()

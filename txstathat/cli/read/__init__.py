@@ -1,3 +1,3 @@
 """
-The commands that read stats back.
+The commands that read stats and alerts from a server.
 """

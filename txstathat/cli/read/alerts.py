@@ -1,5 +1,5 @@
 """
-``txstathat alerts``: what is watched, from the shell.
+``txstathat alerts``: manage alerts.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def delete_alert(id: str, yes: bool, **server: Any) -> None:
     Delete the alert that has this ID.
     """
     if not yes:
-        # Before the reactor runs: Ctrl-C is then a no.
+        # Before the reactor runs, so that Ctrl-C aborts.
         click.confirm(f"Delete the alert {printable(id)}?", abort=True, err=True)
 
     async def work(client: StatHatExport) -> None:
@@ -159,21 +159,21 @@ def delete_alert(id: str, yes: bool, **server: Any) -> None:
 
 
 def _show_alert(output: str | None, alert: Alert) -> None:
-    told = asdict(alert)
+    values = asdict(alert)
     show_rows(
         output,
         ("field", "value") if output is None else _COLUMNS,
-        [tuple(told.values())],
-        as_json=told,
+        [tuple(values.values())],
+        as_json=values,
         as_table=[
-            (name.replace("_", " "), _shown(value))
-            for name, value in told.items()
+            (name.replace("_", " "), _cell_text(value))
+            for name, value in values.items()
             if value is not None
         ],
     )
 
 
-def _shown(value: Any) -> str:
+def _cell_text(value: Any) -> str:
     if isinstance(value, bool):
         return _yes_no(value)
     return value if isinstance(value, str) else number_text(value)
@@ -185,7 +185,7 @@ def _yes_no(value: bool | None) -> str:
 
 def _condition(alert: Alert) -> str:
     """
-    When it fires, in words.
+    The condition of an alert, in words.
     """
     over = f"over {alert.time_window}"
     if alert.kind == "data":

@@ -1,6 +1,5 @@
 """
-``txstathat list``, ``search``, ``summary``, ``dataset`` and ``delete``: what was
-counted, from the shell.
+``txstathat list``, ``search``, ``summary``, ``dataset`` and ``delete``: read stats.
 """
 
 from __future__ import annotations
@@ -31,10 +30,10 @@ __all__ = [
     "dataset",
     "delete",
     "find_stat",
-    "holding",
+    "with_name_containing",
     "list_stats",
-    "none_holding",
-    "on_grid",
+    "no_match_text",
+    "fill_gaps",
     "search",
     "summary",
     "timeframe_option",
@@ -42,9 +41,9 @@ __all__ = [
 ]
 
 
-class NoStat(Exception):
+class StatNotFound(Exception):
     """
-    A stat that the account does not have.
+    The server has no such stat. The text says which.
     """
 
 
@@ -57,7 +56,9 @@ def _check_timeframe(context: Any, option: Any, text: str) -> str:
 
 def timeframe_option(default: str) -> Callable[..., Any]:
     """
-    The option that says how far to look back, and in which steps.
+    The option that sets how far to look back, and in which steps.
+
+    :param default: the default timeframe.
     """
     return click.option(
         "--timeframe",
@@ -91,12 +92,12 @@ def list_stats(output: str | None, **server: Any) -> None:
 @reader_options
 def search(text: str, output: str | None, **server: Any) -> None:
     """
-    List the stats whose name contains TEXT, in upper or lower case.
+    List the stats with TEXT in their names, in upper or lower case.
     """
 
     async def work(client: StatHatExport) -> None:
-        found = holding(text, await client.stats())
-        _show_stats(output, found, none_holding(text))
+        found = with_name_containing(text, await client.stats())
+        _show_stats(output, found, no_match_text(text))
 
     with_client(server, work)
 
@@ -137,14 +138,14 @@ def dataset(stat: str, timeframe: str, output: str | None, **server: Any) -> Non
 
     async def work(client: StatHatExport) -> None:
         found, full = await _read(client, stat, timeframe)
-        # A value stat that received nothing has no value, which is not 0.
+        # The value of a step without points is absent, not 0.
         points = [p for p in full.points if full.counter or p.receipts]
         show_rows(
             output,
             ("time", "value", "receipts"),
             [(p.time, p.value, p.receipts) for p in points],
             as_json={
-                **_told(found),
+                **_to_json(found),
                 "timeframe": full.timeframe,
                 "points": [asdict(point) for point in points],
             },
@@ -168,7 +169,7 @@ def delete(stat: str, yes: bool, **server: Any) -> None:
     brings it back.
     """
     if not yes:
-        # Before the reactor runs: Ctrl-C is then a no.
+        # Before the reactor runs, so that Ctrl-C aborts.
         click.confirm(f"Delete {printable(stat)}?", abort=True, err=True)
 
     async def work(client: StatHatExport) -> None:
@@ -183,26 +184,29 @@ def with_client(
     options: dict[str, Any], work: Callable[[StatHatExport], Awaitable[None]]
 ) -> NoReturn:
     """
-    Do something with a client, and leave.
+    Do something with a client, and exit.
 
     :param options: the values of :func:`~txstathat.cli.settings.reader_options`.
+    :param work: called with the client.
     """
     server = find_reader(options["url"], options["token"])
     client = make_export(server, options["timeout"])
-    run_client(client, server.url, lambda: work(client), (InvalidPoint, NoStat))
+    run_client(client, server.url, lambda: work(client), (InvalidPoint, StatNotFound))
 
 
-def holding(text: str, stats: list[StatInfo]) -> list[StatInfo]:
+def with_name_containing(text: str, stats: list[StatInfo]) -> list[StatInfo]:
     """
-    The stats whose name holds a text, in upper or lower case.
+    The stats with a name that contains a text, in upper or lower case.
     """
     wanted = text.casefold()
     return [stat for stat in stats if wanted in stat.name.casefold()]
 
 
-def none_holding(text: str) -> str:
+def no_match_text(text: str) -> str:
     """
-    What to say when no stat's name holds a text.
+    The message for a list without stats.
+
+    :param text: the text that the names had to contain.
     """
     if not text:
         return "There are no stats."
@@ -211,9 +215,9 @@ def none_holding(text: str) -> str:
 
 async def find_stat(client: StatHatExport, wanted: str) -> StatInfo:
     """
-    The stat that has a name; else the one that has an id.
+    Find a stat by its name, or else by its id.
 
-    :raises NoStat: if there is none; :func:`with_client` shows it.
+    :raises StatNotFound: if there is none. :func:`with_client` shows the message.
     """
     stats = await client.stats()
     for stat in stats:
@@ -222,7 +226,9 @@ async def find_stat(client: StatHatExport, wanted: str) -> StatInfo:
     for stat in stats:
         if stat.id == wanted:
             return stat
-    raise NoStat(f"there is no stat with the name or id {wanted!r}; see txstathat list")
+    raise StatNotFound(
+        f"there is no stat with the name or id {wanted!r}; see txstathat list"
+    )
 
 
 async def _read(
@@ -236,21 +242,21 @@ def _show_stats(output: str | None, stats: list[StatInfo], none: str) -> None:
     show_rows(
         output,
         ("id", "name", "kind"),
-        [tuple(_told(stat).values()) for stat in stats],
+        [tuple(_to_json(stat).values()) for stat in stats],
         none=none,
     )
 
 
-def _told(stat: StatInfo) -> dict[str, str]:
+def _to_json(stat: StatInfo) -> dict[str, str]:
     kind = "counter" if stat.counter else "value"
     return {"id": stat.id, "name": stat.name, "kind": kind}
 
 
 def _show_summary(
-    output: str | None, stat: StatInfo, full: FullDataset, told: Summary
+    output: str | None, stat: StatInfo, full: FullDataset, numbers: Summary
 ) -> None:
-    numbers = asdict(told)
-    flat = dict(numbers)
+    fields = asdict(numbers)
+    flat = dict(fields)
     for name in ("confidence_95", "confidence_99"):
         flat[f"{name}_low"], flat[f"{name}_high"] = flat.pop(name) or (None, None)
     rows = [(name.replace("_", " "), number_text(flat[name])) for name in flat]
@@ -260,7 +266,7 @@ def _show_summary(
         if output is None
         else tuple(flat),
         [tuple(flat.values())],
-        as_json={**_told(stat), "timeframe": full.timeframe, **numbers},
+        as_json={**_to_json(stat), "timeframe": full.timeframe, **fields},
         as_table=[row for row in rows if row[1]],
     )
     if output is None:
@@ -268,18 +274,18 @@ def _show_summary(
             point.time: point.value if full.counter or point.receipts else None
             for point in full.points
         }
-        click.echo(sparkline(on_grid(values, full.timeframe)))
+        click.echo(sparkline(fill_gaps(values, full.timeframe)))
 
 
-def on_grid(
+def fill_gaps(
     values: Mapping[int, float | None], timeframe: str, until: int = 0
 ) -> list[float | None]:
     """
-    The values of a dataset, with ``None`` where there is no data.
+    The values of a dataset in order, with ``None`` for intervals without data.
 
-    :param values: the values, by when their intervals begin.
-    :param timeframe: the dataset's.
-    :param until: a time up to which it reaches at least, in Unix seconds.
+    :param values: the values, by the beginnings of their intervals in Unix seconds.
+    :param timeframe: the dataset's timeframe.
+    :param until: a time that the result must reach, in Unix seconds.
     """
     try:
         interval = Timeframe.parse(timeframe).interval

@@ -1,5 +1,5 @@
 """
-``txstathat top``: what is being counted now.
+``txstathat top``: watch the busiest stats.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from twisted.internet.task import deferLater
 
 from txstathat.cli.output import number_text, sparkline
 from txstathat.cli.read.stats import (
-    holding,
-    none_holding,
-    on_grid,
+    fill_gaps,
+    no_match_text,
     timeframe_option,
     with_client,
+    with_name_containing,
 )
 from txstathat.cli.settings import reader_options
 from txstathat.export.client import StatHatExport
@@ -30,9 +30,9 @@ from txstathat.printable import printable
 
 __all__ = ["MAX_BARS", "MAX_TOP", "top"]
 
-#: The most stats whose points are read at a time.
+#: The most stats that are read.
 MAX_TOP = 500
-#: How many of the newest points a line has at most.
+#: The most points in a line: the newest ones.
 MAX_BARS = 30
 
 
@@ -62,9 +62,10 @@ def top(
     """
     Watch the busiest stats, until Ctrl-C.
 
-    With TEXT, only those whose name contains it. Counters come first, the largest total
-    on top; then values, by name, with their means. A line's right end is now. Of more
-    than 500 stats only the first 500 that the server lists are read; a note says so.
+    With TEXT, only stats with TEXT in their names. Counters come first, the largest
+    total on top; then values, by name, with their means. The right end of a line is
+    now. Of more than 500 stats only the first 500 in the server's list are read; a note
+    says so.
     """
     console = Console(markup=False, highlight=False, emoji=False)
 
@@ -73,10 +74,10 @@ def top(
 
         with Live(console=console, auto_refresh=False, transient=False) as live:
             while True:
-                found = holding(text, await client.stats())
+                found = with_name_containing(text, await client.stats())
                 read = found[:MAX_TOP]
                 datasets = await client.data([stat.id for stat in read], timeframe)
-                shown: Table | str = none_holding(text)
+                shown: Table | str = no_match_text(text)
                 if found:
                     now = int(reactor.seconds())
                     shown = _table(read, datasets, rows, timeframe, now)
@@ -101,7 +102,7 @@ def _table(
     now: int,
 ) -> Table:
     """
-    The busiest stats.
+    The table of the busiest stats.
     """
     ranked = sorted(
         (
@@ -121,21 +122,21 @@ def _table(
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column(timeframe)
     for stat, points in ranked[:rows]:
-        told = summarize([*points.values()], stat.counter)
+        numbers = summarize([*points.values()], stat.counter)
         table.add_row(
             printable(stat.name),
-            number_text(told.latest),
-            number_text(told.total) if stat.counter else "",
-            # Which points of a counter have data is not told here.
-            "" if stat.counter else number_text(told.mean),
-            _Line(on_grid(points, timeframe, until)),
+            number_text(numbers.latest),
+            number_text(numbers.total) if stat.counter else "",
+            # The dataset of a counter does not say which points have data.
+            "" if stat.counter else number_text(numbers.mean),
+            _Sparkline(fill_gaps(points, timeframe, until)),
         )
     return table
 
 
-class _Line:
+class _Sparkline:
     """
-    A sparkline that leaves out its oldest points where there is no room for them.
+    A sparkline that leaves out its oldest points when the terminal is narrow.
     """
 
     def __init__(self, values: list[float | None]) -> None:

@@ -1,5 +1,5 @@
 """
-``txstathat check``: one test point, step by step.
+``txstathat check``: send one test point, and say which step fails.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from txstathat.printable import printable
 
 __all__ = ["check", "has_ca_certificates", "speaks_http", "speaks_tls"]
 
-#: Seconds that a look at what a port speaks may take.
-_LOOK = 3.0
-#: Where systems keep the certificates of the authorities that they trust.
+#: The time limit in seconds for finding out what a port speaks.
+_PROBE_SECONDS = 3.0
+#: Where systems store the certificates of trusted authorities.
 _CA_FILES = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -54,7 +54,9 @@ def check(stat: str, url: str | None, ezkey: str | None, timeout: float) -> None
     console = Console(highlight=False)
     if is_stathat_com(server.url):
         console.print(f"[red]✗[/] {CLOSED}")
-        console.print("Nothing was sent: whoever owns that name now would get the key.")
+        console.print(
+            "Nothing was sent: the present owner of that name would get the key."
+        )
         raise SystemExit(1)
 
     async def command(reactor: Any) -> int:
@@ -62,7 +64,9 @@ def check(stat: str, url: str | None, ezkey: str | None, timeout: float) -> None
         try:
             outcome = await client.send([Count(stat)])
             if outcome.error is not None:
-                failed = await _explain(diagnose(outcome.error, server.url), server.url)
+                failed = await _find_reason(
+                    diagnose(outcome.error, server.url), server.url
+                )
         finally:
             await client.close()
         _show_steps(console, server.url, failed, unsure=outcome.status == 204)
@@ -80,7 +84,7 @@ def _show_steps(
     """
     Print the steps up to the one that failed.
 
-    :param unsure: whether the answer is one that StatHat gives to wrong keys, too.
+    :param unsure: whether StatHat gives the same answer for wrong keys.
     """
     for step in STEPS:
         if failed is not None and step == failed.step:
@@ -93,15 +97,15 @@ def _show_steps(
         elif step == "key" and unsure:
             console.print(
                 "[yellow]-[/] key: not known. The server answered 204 without a text, "
-                "which it may do for a wrong key too: look whether the stat appears."
+                "which it may do for a wrong key too. Check whether the stat appears."
             )
         else:
             console.print(f"[green]✓[/] {step}")
 
 
-async def _explain(found: Diagnosis, url: str) -> Diagnosis:
+async def _find_reason(found: Diagnosis, url: str) -> Diagnosis:
     """
-    Look closer at a failure that can have several reasons.
+    Find the reason of a failure that can have several.
     """
     parts = urlsplit(url)
     host, secure = parts.hostname or "", parts.scheme == "https"
@@ -137,14 +141,14 @@ async def _explain(found: Diagnosis, url: str) -> Diagnosis:
 
 def speaks_tls(host: str, port: int) -> bool:
     """
-    Whether a server does a TLS handshake, be its certificate valid or not. Blocks.
+    Whether a server speaks TLS, even with an invalid certificate. Blocks.
     """
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:
         with (
-            socket.create_connection((host, port), _LOOK) as plain,
+            socket.create_connection((host, port), _PROBE_SECONDS) as plain,
             context.wrap_socket(plain, server_hostname=host),
         ):
             return True
@@ -159,7 +163,7 @@ def speaks_http(host: str, port: int) -> bool:
     Whether a server answers plain HTTP. Blocks.
     """
     try:
-        with socket.create_connection((host, port), _LOOK) as plain:
+        with socket.create_connection((host, port), _PROBE_SECONDS) as plain:
             plain.sendall(b"HEAD / HTTP/1.0\r\n\r\n")
             return plain.recv(5) == b"HTTP/"
     except OSError:
@@ -170,12 +174,12 @@ def has_ca_certificates(
     files: tuple[str, ...] = _CA_FILES, folders: tuple[str, ...] = _CA_FOLDERS
 ) -> bool:
     """
-    Whether this computer has certificates of authorities that it trusts.
+    Whether this computer has certificates of trusted authorities.
 
-    ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` replace the usual places, as in OpenSSL.
+    ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` replace the usual paths, as in OpenSSL.
 
     :param files: files to look for.
-    :param folders: folders in which there may be some.
+    :param folders: folders to look into.
     """
     if os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR"):
         files = (os.environ.get("SSL_CERT_FILE", ""),)

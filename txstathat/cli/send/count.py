@@ -1,5 +1,5 @@
 """
-``txstathat count`` and ``value``: points from the shell.
+``txstathat count`` and ``txstathat value``: send one point.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import click
 
 from txstathat.cli.diagnosis import run_client
 from txstathat.cli.options import AMOUNT, TIME, NumberCommand
-from txstathat.cli.settings import find_sender, make_client, place_of, server_options
+from txstathat.cli.settings import find_sender, host_of, make_client, server_options
 from txstathat.points.model import Count, Point, Value
 from txstathat.printable import printable
 
@@ -57,6 +57,6 @@ def _send(
 
     async def work() -> None:
         await client.post([point])
-        click.echo(f"{printable(point.stat)} {amount} at {place_of(server.url)}")
+        click.echo(f"{printable(point.stat)} {amount} at {host_of(server.url)}")
 
     run_client(client, server.url, work)

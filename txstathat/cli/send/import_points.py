@@ -1,6 +1,5 @@
 """
-``txstathat import``: points of the past, what StatHat's users saved, and what
-``txstathat export`` wrote.
+``txstathat import``: send past points, data saved from StatHat, or an export.
 """
 
 from __future__ import annotations
@@ -16,22 +15,22 @@ import click
 from twisted.internet.defer import CancelledError
 
 from txstathat.cli.diagnosis import show_failure
-from txstathat.cli.output import points_were, progress_bar
-from txstathat.cli.reactor import interruptible, run
-from txstathat.cli.send.journal import Journal, JournalUnreadable
-from txstathat.cli.send.load_dump import is_export, restore_file
-from txstathat.cli.send.point_formats import BadLine
-from txstathat.cli.send.points_file import (
-    CERTAIN,
-    Checked,
+from txstathat.cli.output import points_text, progress_bar
+from txstathat.cli.reactor import exit_on_interrupt, run
+from txstathat.cli.send.import_progress import ImportProgress, ProgressUnreadable
+from txstathat.cli.send.import_sender import (
+    DEDUPLICATION_SECONDS,
+    CheckResult,
+    ImportSender,
     RequestFailed,
-    Sender,
     check_points,
-    knows_ids,
+    deduplicates,
 )
+from txstathat.cli.send.import_sources import SavedSource, Source, open_source
+from txstathat.cli.send.load_dump import is_export, load_dump_file
+from txstathat.cli.send.point_formats import BadLine
 from txstathat.cli.send.saved_stats import is_folder
-from txstathat.cli.send.sources import SavedSource, Source, open_source
-from txstathat.cli.server.serve import store_option
+from txstathat.cli.server.store import store_option
 from txstathat.cli.settings import Server, find_sender, make_client, server_options
 from txstathat.client.stathat import txStatHat
 from txstathat.delivery.locks import FileLock
@@ -46,7 +45,7 @@ __all__ = ["import_file"]
     "--format",
     "form",
     type=click.Choice(["csv", "jsonl"]),
-    help="What the lines are. [default: JSON if the first begins with {, else CSV]",
+    help="The lines' format. [default: JSON if the first begins with {, else CSV]",
 )
 @click.option(
     "--type",
@@ -54,13 +53,13 @@ __all__ = ["import_file"]
     type=click.Choice(["counter", "value"]),
     default="value",
     show_default=True,
-    help="What the stats in a file saved from /x/…/data are; the file does not say.",
+    help="The kind of the stats in a file saved from /x/…/data, which does not say it.",
 )
 @click.option(
     "--doubtful",
     type=click.Choice(["send", "skip"]),
     help="What to do with points that may or may not have arrived. The command says "
-    "when there are some.",
+    "when this option is needed.",
 )
 @server_options
 @store_option
@@ -77,52 +76,50 @@ def import_file(
     """
     Send the points in FILE, each at its time, and none twice.
 
-    FILE has the lines of "txstathat post", each with a t. Or it is what was saved from
-    StatHat: a folder with stats.csv and data/*.csv, or JSON from /x/…/data. A saved
-    value is an average over its step (of a counter, the sum): it comes back as one
-    point.
+    FILE has the lines of "txstathat post", each with a t. Or it is data saved from
+    StatHat: a folder with stats.csv and data/*.csv, or JSON from /x/…/data. Each saved
+    average (for a counter, each sum) becomes one point.
 
-    All points are checked first; if one is wrong, nothing is sent. Progress is in
-    FILE.imported: run the command again to go on, whatever stopped it. Lines that were
-    added meanwhile are sent too.
+    All points are checked first; if one is wrong, nothing is sent. Progress is stored
+    in FILE.imported: run the command again to continue after any interruption. Lines
+    added since then are sent too.
 
-    A FILE that "txstathat export" wrote is loaded into the --store, which must have no
-    stats yet. That needs no key. Run it again if it was stopped.
+    A FILE written by "txstathat export" is loaded into --store, which must have no
+    stats yet. This needs no key. Run the command again if it was interrupted.
     """
     path = Path(os.path.abspath(file))
     folder = is_folder(path)
     if not folder and not path.is_file():
         raise click.UsageError(_not_importable(file, path))
-    progress = path.with_name(f"{path.name}.imported")
+    progress_path = path.with_name(f"{path.name}.imported")
     try:
         if not folder and is_export(path):
-            restore_file(Path(file), store)
+            load_dump_file(Path(file), store)
         server = find_sender(url, ezkey)
         client = make_client(server, timeout)
         source = open_source(Path(file), form, kind)
-        lock = FileLock.acquire(f"{progress}.lock")
+        lock = FileLock.acquire(f"{progress_path}.lock")
         if lock is None:
-            raise _Stop(f"{file}: another import of it is running")
+            raise _ImportStopped(f"{file}: another import of this file is running")
         try:
-            journal = _open_journal(progress, doubtful, server, source)
-            with interruptible():
-                checked = check_points(source, journal)
-            _stop_at_problems(file, source, checked, progress)
-            _send(
-                client, server.url, source, Sender(source, journal, progress), checked
-            )
+            progress = _open_progress(progress_path, doubtful, server, source)
+            with exit_on_interrupt():
+                checked = check_points(source, progress)
+            _stop_at_problems(file, source, checked, progress_path)
+            sender = ImportSender(source, progress, progress_path)
+            _send(client, server.url, source, sender, checked)
         finally:
             lock.release(remove=True)
-    except (_Stop, JournalUnreadable) as stop:
+    except (_ImportStopped, ProgressUnreadable) as stop:
         click.echo(f"txstathat: {stop}", err=True)
     except OSError as error:
         click.echo(f"txstathat: {error.filename or file}: {error.strerror}", err=True)
     sys.exit(1)
 
 
-class _Stop(Exception):
+class _ImportStopped(Exception):
     """
-    The import cannot go on; says why.
+    The import cannot go on. The text says why.
     """
 
 
@@ -132,95 +129,107 @@ def _not_importable(file: str, path: Path) -> str:
     return f"{file}: no such file. To read standard input, use txstathat post."
 
 
-def _open_journal(
+def _open_progress(
     path: Path, doubtful: str | None, server: Server, source: Source
-) -> Journal:
+) -> ImportProgress:
     """
-    How far the import has come, with all doubt settled.
+    Read the progress of an earlier import, and decide about points in doubt.
+
+    :param path: the progress file.
+    :param doubtful: the user's decision: ``'send'``, ``'skip'``, or ``None``.
+    :raises _ImportStopped: if the import went to another server, or the user has to
+        decide.
+    :raises ProgressUnreadable: if the file is something else.
     """
     url = server.url
     sender = hashlib.sha256(f"{url}\0{server.secret}".encode()).hexdigest()[:8]
-    journal = Journal.read(path)
-    if journal is None:
-        return Journal(url, sender)
-    if journal.url != url:
-        raise _Stop(
-            f"the import went to {printable(journal.url)} so far; to begin anew with "
+    progress = ImportProgress.read(path)
+    if progress is None:
+        return ImportProgress(url, sender)
+    if progress.url != url:
+        raise _ImportStopped(
+            f"earlier runs sent to {printable(progress.url)}. To start again with "
             f"{url}, remove {path}"
         )
-    if journal.sending is None:
-        journal.sender = sender
-        return journal
-    old = time.time() - journal.since > CERTAIN
-    if old or journal.sender != sender or not knows_ids(url):
+    if progress.sending is None:
+        progress.sender = sender
+        return progress
+    old = time.time() - progress.since > DEDUPLICATION_SECONDS
+    if old or progress.sender != sender or not deduplicates(url):
         if doubtful is None:
-            where = source.where(journal.done.line + 1, journal.sending.line)
-            raise _Stop(
+            where = source.where(progress.done.line + 1, progress.sending.line)
+            raise _ImportStopped(
                 f"{where} may or may not have arrived, and the server would not "
-                "recognize the request. Look whether the points are there; then run it "
-                "with --doubtful skip if they are, or --doubtful send if they are not"
+                "recognize the request. Check whether the points are there. Then run "
+                "it with --doubtful skip if they are, or --doubtful send if they are "
+                "not"
             )
         if doubtful == "skip":
-            journal.done, journal.sending = journal.sending, None
-        journal.sender, journal.since = sender, time.time()
-    return journal
+            progress.done, progress.sending = progress.sending, None
+        progress.sender, progress.since = sender, time.time()
+    return progress
 
 
 def _stop_at_problems(
-    file: str, source: Source, checked: Checked, progress: Path
+    file: str, source: Source, checked: CheckResult, progress_path: Path
 ) -> None:
     if checked.changed:
-        raise _Stop(
-            f"{file}: points that were sent have changed since, so it is not known "
-            f"what is left. Restore them; or remove {progress} to send everything"
+        raise _ImportStopped(
+            f"{file}: points that were already sent have changed, so it is unknown "
+            f"which are left. Restore them, or remove {progress_path} to send all"
         )
-    if checked.bad:
-        lines = [source.problem(bad) for bad in checked.bad]
-        if checked.more_bad:
-            lines.append(f"and {checked.more_bad:,} more")
-        raise _Stop("\n".join([*lines, "Nothing was sent."]))
+    if checked.problems:
+        lines = [source.problem(bad) for bad in checked.problems]
+        if checked.more_problems:
+            lines.append(f"and {checked.more_problems:,} more")
+        raise _ImportStopped("\n".join([*lines, "Nothing was sent."]))
 
 
 def _send(
-    client: txStatHat, url: str, source: Source, sender: Sender, checked: Checked
+    client: txStatHat,
+    url: str,
+    source: Source,
+    sender: ImportSender,
+    checked: CheckResult,
 ) -> NoReturn:
     async def command(reactor: Any) -> int:
         sent = 0
 
-        def told(number: int) -> None:
+        def on_accepted(number: int) -> None:
             nonlocal sent
             sent += number
             show(number)
 
         status = 1
-        with progress_bar("points", checked.left) as show:
+        with progress_bar("points", checked.remaining) as show:
             try:
-                await sender.send(client, reactor, told)
+                await sender.send(client, reactor, on_accepted)
                 status = 0
             except CancelledError:
                 raise
             except RequestFailed as failed:
                 where = source.where(failed.first, failed.last)
-                click.echo(f"txstathat: not accepted: {printable(where)}", err=True)
+                click.echo(f"txstathat: not accepted: {where}", err=True)
                 show_failure(failed.error, url)
             except BadLine as bad:
                 click.echo(
-                    f"txstathat: {printable(source.problem(bad))}; it has changed",
-                    err=True,
+                    f"txstathat: {source.problem(bad)}; the file has changed", err=True
                 )
             except OSError as error:
                 click.echo(f"txstathat: {error}", err=True)
             finally:
                 await client.close()
-        before = f"; {checked.before:,} before" if checked.before else ""
-        click.echo(f"{points_were(sent)} accepted{before}.", err=bool(status))
+        before = (
+            f"; {checked.accepted_before:,} earlier" if checked.accepted_before else ""
+        )
+        click.echo(f"{points_text(sent)} accepted{before}.", err=bool(status))
         if isinstance(source, SavedSource) and not status:
             click.echo(
-                "Each was saved as an average over a step of time (of a counter, the "
-                "sum), and came back as one point."
+                "Each saved average over a step of time (for a counter, each sum) is "
+                "now one point."
             )
         if status:
-            click.echo("Run it again to go on: nothing counts twice.", err=True)
+            click.echo("Run it again to continue: no point counts twice.", err=True)
         return status
 
     run(command)

@@ -1,5 +1,5 @@
 """
-What ``txstathat export`` wrote, on its way into a store.
+Load an export that ``txstathat export`` wrote into a store.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import NoReturn
 import click
 
 from txstathat.cli.output import progress_bar
-from txstathat.cli.reactor import interruptible
+from txstathat.cli.reactor import exit_on_interrupt
 from txstathat.cli.send.point_formats import BadLine, open_text, read_lines
-from txstathat.cli.server.serve import on_store
+from txstathat.cli.server.store import with_store
 from txstathat.collector.transfer.dump_format import is_dump
 from txstathat.collector.transfer.load_dump import (
     CannotLoad,
@@ -24,7 +24,7 @@ from txstathat.collector.transfer.load_dump import (
 from txstathat.printable import printable
 from txstathat.stores import IStore
 
-__all__ = ["MAX_EXPORTED_LINE", "is_export", "restore_file"]
+__all__ = ["MAX_EXPORTED_LINE", "is_export", "load_dump_file"]
 
 #: The most characters that a line of an export may have.
 MAX_EXPORTED_LINE = 1_048_576
@@ -32,7 +32,7 @@ MAX_EXPORTED_LINE = 1_048_576
 
 def is_export(path: Path) -> bool:
     """
-    Whether a file is what ``txstathat export`` wrote.
+    Whether ``txstathat export`` wrote a file.
 
     :raises OSError: if it cannot be read.
     """
@@ -40,15 +40,15 @@ def is_export(path: Path) -> bool:
         return is_dump(file.readline(1_000))
 
 
-def restore_file(path: Path, store: str) -> NoReturn:
+def load_dump_file(path: Path, store: str) -> NoReturn:
     """
-    Bring back what is in a file, and leave.
+    Load a file into a store, and exit.
 
     :param path: the file.
-    :param store: the URL of the store.
+    :param store: the store's URL.
     """
     try:
-        with interruptible():
+        with exit_on_interrupt():
             total = check_dump(_lines(path))
     except CannotLoad as error:
         click.echo(
@@ -57,14 +57,14 @@ def restore_file(path: Path, store: str) -> NoReturn:
         sys.exit(1)
 
     async def work(opened: IStore) -> None:
-        with progress_bar("lines", total) as told:
-            there = await load_dump(opened, _lines(path), told)
-        if there:
+        with progress_bar("lines", total) as on_progress:
+            loaded = await load_dump(opened, _lines(path), on_progress)
+        if loaded:
             click.echo(f"Imported {path} into the store.")
         else:
-            click.echo(f"{path} is in the store already: there is nothing to do.")
+            click.echo(f"{path} is already in the store.")
 
-    on_store(store, work, new=True)
+    with_store(store, work, new=True)
 
 
 def _lines(path: Path) -> Iterator[str]:

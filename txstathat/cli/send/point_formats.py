@@ -1,5 +1,5 @@
 """
-Points as lines of text: CSV with a header, or one JSON object to a line.
+Read points from lines of text: CSV with a header, or one JSON object a line.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ __all__ = [
 
 #: The most characters that a line may have.
 MAX_LINE = 65_536
-#: How many points go in one request; each stat of a ``~`` name is one.
+#: The most points in one request. A name with ``~`` counts each of its stats.
 POST_SIZE = 1_000
-#: How many bytes of points go in one request: half of what a collector takes.
+#: The most bytes of points in one request: half of a collector's limit.
 POST_BYTES = 524_288
 
 _FIELDS = ("stat", "count", "value", "t")
@@ -43,9 +43,9 @@ _FIELDS = ("stat", "count", "value", "t")
 
 class BadLine(Exception):
     """
-    A line that is no point.
+    A line is not a valid point.
 
-    :ivar number: which one it is, from 1.
+    :ivar number: its number, from 1.
     :ivar problem: what is wrong with it.
     """
 
@@ -60,7 +60,7 @@ class BadLine(Exception):
 
 def open_text(path: str) -> TextIO:
     """
-    Open a file of lines: they are UTF-8, whatever the locale says.
+    Open a file of lines as UTF-8, in every locale.
 
     :raises OSError: if it cannot be opened.
     """
@@ -69,18 +69,18 @@ def open_text(path: str) -> TextIO:
 
 def read_lines(stream: TextIO, max_line: int = MAX_LINE) -> Iterator[str]:
     """
-    The lines of a stream, as they come.
+    Read the lines of a stream one by one.
 
     :param stream: the stream.
-    :param max_line: the most characters that one may have.
-    :raises BadLine: for one that is too long, or is no text.
+    :param max_line: the most characters in a line.
+    :raises BadLine: for a line that is too long, or not UTF-8.
     """
     number = 1
     while True:
         try:
             line = stream.readline(max_line + 1)
         except UnicodeDecodeError:
-            # It may be any of those that were read ahead.
+            # The stream reads ahead, so it may be one of the next lines.
             raise BadLine(
                 number, "this line, or one soon after it, is not UTF-8"
             ) from None
@@ -94,14 +94,14 @@ def read_lines(stream: TextIO, max_line: int = MAX_LINE) -> Iterator[str]:
 
 def read_points(lines: Iterable[str], form: str | None) -> Iterator[tuple[int, Point]]:
     """
-    The points that lines hold, each with the number of its line. Empty lines hold none.
+    Read points, each with the number of its line. Empty lines are skipped.
 
     Amounts stay exact: they are ints and Decimals.
 
-    :param lines: where they are.
-    :param form: ``'csv'`` or ``'jsonl'``; ``None`` takes what begins with ``{`` for
-        JSON.
-    :raises BadLine: where one is no valid point, once those before it were read.
+    :param lines: the lines.
+    :param form: ``'csv'`` or ``'jsonl'``; ``None`` means JSON if the first line begins
+        with ``{``, else CSV.
+    :raises BadLine: at the first line that is not a valid point.
     """
     for number, point in read_each(lines, form):
         if isinstance(point, BadLine):
@@ -113,9 +113,9 @@ def read_each(
     lines: Iterable[str], form: str | None
 ) -> Iterator[tuple[int, Point | BadLine]]:
     """
-    As :func:`read_points`, but bad lines are told, and those after them read.
+    Like :func:`read_points`, but yield bad lines too, and read on after them.
 
-    :raises BadLine: for one after which nothing can be read.
+    :raises BadLine: for a line after which nothing more can be read.
     """
     lines = iter(lines)
     first = next(lines, "")
@@ -140,7 +140,8 @@ def split_points(
     points: Iterable[tuple[int, Point]],
 ) -> Iterator[list[tuple[int, Point]]]:
     """
-    The points, as many at a time as go in one request; those before a bad line too.
+    Split points into lists that fit into one request. The points before a bad line are
+    yielded before its error is raised.
     """
     part: list[tuple[int, Point]] = []
     stats = size = 0
@@ -154,7 +155,7 @@ def split_points(
             part.append((number, point))
             stats, size = stats + more_stats, size + more
             if stats >= POST_SIZE:
-                # At once: the next point may be long in coming.
+                # Yield now: standard input may not have a next line for a long time.
                 yield part
                 part, stats, size = [], 0, 0
     except BadLine:
@@ -165,7 +166,7 @@ def split_points(
         yield part
 
 
-#: The fields of a line, once they are called for: that may raise what is wrong.
+#: Parses the fields of a line. It raises BadLine if the line is wrong.
 _Fields: TypeAlias = Callable[[], dict[str, Any]]
 
 
@@ -224,7 +225,8 @@ def _check_header(number: int, row: list[str]) -> list[str]:
         or not {"count", "value"} & set(header)
     ):
         raise BadLine(
-            number, "the header must name stat, count or value or both, and perhaps t"
+            number,
+            "the header must name stat, count or value (or both), and may name t",
         )
     return header
 

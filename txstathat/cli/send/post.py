@@ -1,5 +1,5 @@
 """
-``txstathat post``: points from standard input.
+``txstathat post``: send the points on standard input.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import click
 from twisted.internet.task import deferLater
 
 from txstathat.cli.diagnosis import diagnose
-from txstathat.cli.output import lines_text, points_were
+from txstathat.cli.output import lines_text, points_text
 from txstathat.cli.reactor import run
 from txstathat.cli.send.point_formats import (
     BadLine,
@@ -31,7 +31,7 @@ __all__ = ["post"]
     "--format",
     "form",
     type=click.Choice(["csv", "jsonl"]),
-    help="What the lines are. [default: JSON if the first begins with {, else CSV]",
+    help="The lines' format. [default: JSON if the first begins with {, else CSV]",
 )
 @server_options
 def post(form: str | None, url: str | None, ezkey: str | None, timeout: float) -> None:
@@ -54,13 +54,13 @@ def post(form: str | None, url: str | None, ezkey: str | None, timeout: float) -
     points = read_points(read_lines(_text(sys.stdin)), form)
 
     async def command(reactor: Any) -> int:
-        # Reading waits for lines, and the reactor with it: Ctrl-C ends both at once.
+        # Reading blocks the reactor, so Ctrl-C must end the process directly.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         sent = 0
         problem = ""
         try:
             for part in split_points(points):
-                # Connections that grew old meanwhile are closed first, not used.
+                # Let the reactor close connections that became too old while reading.
                 await deferLater(reactor, 0)
                 where = lines_text(part[0][0], part[-1][0])
                 await client.post([point for _, point in part])
@@ -76,14 +76,14 @@ def post(form: str | None, url: str | None, ezkey: str | None, timeout: float) -
             await client.close()
         if problem:
             click.echo(f"txstathat: {problem}", err=True)
-        click.echo(f"{points_were(sent)} accepted.", err=bool(problem))
+        click.echo(f"{points_text(sent)} accepted.", err=bool(problem))
         return int(bool(problem))
 
     run(command)
 
 
 def _text(stream: TextIO) -> TextIO:
-    # Whatever the locale says: files of points are UTF-8, and csv does the newlines.
+    # Points are UTF-8 in every locale. The csv module handles the newlines.
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(encoding="utf-8-sig", errors="strict", newline="")
     return stream

@@ -1,12 +1,12 @@
 """
-What StatHat's users saved before it closed, as points.
+Read data that was saved from StatHat.com before it closed, as points.
 
 There are two forms. A *folder* has ``stats.csv`` (``id,name,type,public``) and a file
 for each stat in ``data/``: comment lines with the stat's name and type, then
 ``timestamp,datetime,value``. A *data file* is the JSON that ``/x/…/data`` answered.
 
-A saved value stands for a whole step of time: the sum of a counter's points, or the
-average of a value's. It comes back as one point.
+A saved number covers a step of time: it is the sum of a counter's points, or the
+average of a value's. It becomes one point.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["MAX_DATA", "Found", "is_data_file", "is_folder", "read_data", "read_
 #: The largest data file that is read, in bytes.
 MAX_DATA = 64 * 1024 * 1024
 
-#: A point, or what is wrong where one should be; and where that is.
+#: A place in the data, and the point there or what is wrong with it.
 Found: TypeAlias = tuple[str, Point | BadLine]
 
 _KINDS: dict[str, type[Count] | type[Value]] = {
@@ -43,15 +43,14 @@ _KINDS: dict[str, type[Count] | type[Value]] = {
 
 def is_folder(path: Path) -> bool:
     """
-    Whether this is a folder of saved stats.
+    Whether a path is a folder of saved stats.
     """
     return (path / "stats.csv").is_file()
 
 
 def is_data_file(path: Path) -> bool:
     """
-    Whether this is the JSON of ``/x/…/data``: of all that can be imported, it alone
-    begins with ``[``.
+    Whether a file is the JSON of ``/x/…/data``: only that format begins with ``[``.
 
     :raises OSError: if it cannot be read.
     """
@@ -61,7 +60,7 @@ def is_data_file(path: Path) -> bool:
 
 def read_folder(folder: Path) -> Iterator[Found]:
     """
-    The points in a folder, by file name and line.
+    Read the points in a folder. Their places are file names and lines.
 
     :raises OSError: if a file cannot be read.
     """
@@ -98,9 +97,9 @@ def _read_stat(
     path: Path, known: Mapping[str, str]
 ) -> Iterator[tuple[int, Point | BadLine]]:
     """
-    The points of one stat, by their line.
+    Read the points of one stat, each with the number of its line.
 
-    :param known: its row of ``stats.csv``, for what the file does not say.
+    :param known: the stat's row in ``stats.csv``. The file itself comes first.
     """
     about = {"stat_name": known.get("name") or "", "stat_type": known.get("type") or ""}
     header = ["timestamp", "datetime", "value"]
@@ -128,6 +127,8 @@ def _row_point(
     number: int, about: Mapping[str, str], row: Mapping[str, str]
 ) -> Point | BadLine | None:
     """
+    The point of a row.
+
     :returns: ``None`` for a step without a value.
     """
     if "timestamp" not in row or "value" not in row:
@@ -147,9 +148,10 @@ def _row_point(
 
 def read_data(path: Path, kind: str) -> Iterator[Found]:
     """
-    The points in a data file.
+    Read the points in a data file.
 
-    :param kind: ``'counter'`` or ``'value'``: the file does not say.
+    :param path: the file.
+    :param kind: the kind of its stats, ``'counter'`` or ``'value'``.
     :raises OSError: if it cannot be read.
     """
     with path.open("rb") as file:

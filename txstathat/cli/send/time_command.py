@@ -1,5 +1,5 @@
 """
-``txstathat time``: how long a command takes, and whether it fails.
+``txstathat time``: measure how long a command takes, and whether it fails.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from txstathat.points.model import Count, Value, check_name
 
 __all__ = ["time_command"]
 
-#: What is passed on to the command. Ctrl-C and Ctrl-\\ reach it from the terminal.
+#: Signals that are passed on to the command. Ctrl-C and Ctrl-\\ reach it from the
+#: terminal.
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
-_LEFT_ALONE = (signal.SIGINT, signal.SIGQUIT)
-#: Exit statuses of a shell's for a command that is not there, or cannot be run.
+_IGNORED = (signal.SIGINT, signal.SIGQUIT)
+#: A shell's exit statuses for a command that is not found, or cannot be run.
 _NOT_FOUND, _NOT_RUN = 127, 126
 
 
@@ -58,7 +59,7 @@ def time_command(
         raise click.UsageError(f"--name: {error.problem}") from None
     if "~" in name:
         raise click.UsageError(
-            "--name: a name with ~ means several stats; leave it out"
+            "--name: a name with ~ means several stats. Leave the ~ out."
         )
     begun = monotonic()
     status = _run(command)
@@ -81,26 +82,33 @@ def time_command(
 
 def _run(command: tuple[str, ...]) -> int:
     """
-    Run a command to its end.
+    Run a command, and wait for its end.
 
-    :returns: its exit status as a shell gives it: 128 plus the signal that ended it.
+    :returns: its exit status like a shell's: 128 plus the number of the signal that
+        ended it.
     """
     process: subprocess.Popen[bytes] | None = None
+    # Signals that arrive when the command has started, and Popen has not yet returned.
+    pending: list[int] = []
 
     def pass_on(number: int, frame: Any) -> None:
-        if process is not None:
+        if process is None:
+            pending.append(number)
+        else:
             process.send_signal(number)
 
     # Handlers, unlike "ignore", are not inherited by the command.
     before = {
         **{number: signal.signal(number, pass_on) for number in _PASSED_ON},
-        **{number: signal.signal(number, lambda *_: None) for number in _LEFT_ALONE},
+        **{number: signal.signal(number, lambda *_: None) for number in _IGNORED},
     }
     try:
         process = subprocess.Popen(command)
+        for number in pending:
+            process.send_signal(number)
         status = process.wait()
     except FileNotFoundError:
-        click.echo(f"txstathat: {command[0]}: not found", err=True)
+        click.echo(f"txstathat: {command[0]}: command not found", err=True)
         return _NOT_FOUND
     except OSError as error:
         click.echo(f"txstathat: {command[0]}: {error.strerror}", err=True)

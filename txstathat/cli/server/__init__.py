@@ -1,3 +1,3 @@
 """
-The commands of one's own server.
+The commands that run your own server, and manage its store.
 """

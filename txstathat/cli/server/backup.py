@@ -1,5 +1,5 @@
 """
-``txstathat backup``: a copy of a collector's store.
+``txstathat backup``: copy the store of a collector.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import click
 
 from txstathat.cli.output import size_text
 from txstathat.cli.reactor import run
-from txstathat.cli.server.serve import check_store, store_option
+from txstathat.cli.server.store import check_store, store_option
 from txstathat.errors import StoreError
 from txstathat.stores import backup_store
 
@@ -24,7 +24,7 @@ def backup(file: str, store: str) -> None:
     """
     Copy the SQLite store of a collector to FILE, while it runs.
 
-    FILE must not exist; it appears when it is complete, and is a store itself.
+    FILE must not exist. It appears when it is complete, and is a store itself.
     """
     check_store(store)
 

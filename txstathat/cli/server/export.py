@@ -1,5 +1,5 @@
 """
-``txstathat export``: everything that a collector stores, as lines of text.
+``txstathat export``: write everything that a collector stores as lines of text.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import sys
 import click
 
 from txstathat.cli.output import size_text
-from txstathat.cli.reactor import interruptible
-from txstathat.cli.server.serve import check_store, store_option
+from txstathat.cli.reactor import exit_on_interrupt
+from txstathat.cli.server.store import check_store, store_option
 from txstathat.collector.records import BadRecord
 from txstathat.collector.transfer.dump_format import dump_lines
 from txstathat.errors import StoreError
 from txstathat.stores.dump import open_dump
-from txstathat.stores.sqlite.backup import new_file
+from txstathat.stores.sqlite.files import new_file
 
 __all__ = ["export"]
 
@@ -28,15 +28,15 @@ def export(file: str, store: str) -> None:
     """
     Write everything that a collector stores to FILE.
 
-    That is stats with all their detail, the trash, and alerts, but no keys. "txstathat
-    import" loads it into another store, SQLite or Redis, without loss. FILE must not
-    exist; it appears when it is complete, readable only by you. The collector may run
-    meanwhile.
+    It contains stats with all their detail, the trash, and alerts, but no keys.
+    "txstathat import" loads it into another store, SQLite or Redis, without loss. FILE
+    must not exist. It appears when it is complete, readable only by you. The collector
+    may run meanwhile.
     """
     check_store(store)
     try:
         with (
-            interruptible(),
+            exit_on_interrupt(),
             open_dump(store) as dump,
             new_file(file) as unfinished,
             open(unfinished, "w", encoding="utf-8") as lines,

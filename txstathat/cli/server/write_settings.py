@@ -1,5 +1,5 @@
 """
-What ``txstathat serve`` does for the other commands: it writes the settings file.
+Write the settings file for the other commands, when ``txstathat serve`` starts.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from txstathat.cli.settings import (
-    place_of,
+    host_of,
     read_settings,
     settings_path,
     write_settings,
@@ -24,11 +24,12 @@ __all__ = ["offer_settings", "own_url"]
 
 def own_url(addresses: Sequence[Any], urls: Sequence[str]) -> str | None:
     """
-    The URL under which this machine alone reaches a server.
+    The URL of a server that only this machine can reach.
 
-    :param addresses: where it listens.
-    :param urls: the same as URLs.
-    :returns: ``None`` if other machines can reach it, or if none is plain HTTP.
+    :param addresses: the addresses on which it listens.
+    :param urls: the same addresses as URLs.
+    :returns: the first http:// URL; ``None`` if there is none, or if other machines can
+        reach the server.
     """
     hosts = [getattr(address, "host", None) for address in addresses]
     if not all(host is None or ip_address(host).is_loopback for host in hosts):
@@ -39,59 +40,61 @@ def own_url(addresses: Sequence[Any], urls: Sequence[str]) -> str | None:
 def offer_settings(
     url: str | None,
     keys: Mapping[str, str],
-    knows: Callable[[str], bool],
+    is_own_key: Callable[[str], bool],
     environ: Mapping[str, str],
-    asked: bool,
+    requested: bool,
 ) -> str:
     """
-    Write the settings file on a first start, if there is none.
+    Write the settings file on the first start, if it does not exist.
 
-    :param url: as from :func:`own_url`.
-    :param keys: the new keys by what they are; empty on any start but the first.
-    :param knows: whether an EZ key is one of this server's.
-    :param environ: where the file's place is set.
-    :param asked: whether the user asked for the file.
-    :returns: what to say; empty if there is nothing.
+    :param url: the result of :func:`own_url`.
+    :param keys: the new keys by their kinds; empty after the first start.
+    :param is_own_key: whether an EZ key is one of this server's.
+    :param environ: the environment, which may set the file's path.
+    :param requested: whether the user asked for the file (``--write-settings``).
+    :returns: a message for the user; may be empty.
     """
     path = settings_path(environ)
     if url is None:
         why = "No settings were written: other machines can reach this server"
-        return f"{why}, or it has no http:// address." if asked else ""
+        return f"{why}, or it has no http:// address." if requested else ""
     if path is None:
         why = "No settings were written: there is no home directory"
-        return f"{why}. Set TXSTATHAT_CONFIG to a file." if asked else ""
+        return f"{why}. Set TXSTATHAT_CONFIG to a file." if requested else ""
     try:
         found = read_settings(path)
     except click.UsageError as error:
         return f"The settings file was not changed: {error.message}"
     if found or path.is_symlink() or path.exists():
-        return _existing(path, found, url, knows)
+        return _existing(path, found, url, is_own_key)
     if keys:
         return _write(path, url, keys)
-    if not asked:
+    if not requested:
         return ""
     return (
         f"No settings were written to {path}: only the first start knows the keys. "
-        'Make new ones with "txstathat keys add", and write that file yourself.'
+        'Create new ones with "txstathat keys add", and write that file yourself.'
     )
 
 
 def _existing(
-    path: Path, found: Mapping[str, str], url: str, knows: Callable[[str], bool]
+    path: Path, found: Mapping[str, str], url: str, is_own_key: Callable[[str], bool]
 ) -> str:
     """
-    What a settings file that is there means for this server.
+    The message about a settings file that exists.
     """
-    there = printable(found.get("url", "")).rstrip("/")
-    if there != url:
+    file_url = printable(found.get("url", "")).rstrip("/")
+    if file_url != url:
         other = (
-            f"names another server, {place_of(there)}" if there else "names no server"
+            f"names another server, {host_of(file_url)}"
+            if file_url
+            else "names no server"
         )
         return (
             f"{path} {other}; it was not changed. To send to this server set "
             f"TXSTATHAT_URL={url} and TXSTATHAT_EZKEY."
         )
-    if not knows(found.get("ezkey", "")):
+    if not is_own_key(found.get("ezkey", "")):
         return (
             f"{path} has this address, but no key of this server; it was not changed. "
             "Remove it, and start on a new store; or write one of this server's keys "

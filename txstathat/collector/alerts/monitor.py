@@ -250,7 +250,7 @@ class AlertMonitor:
         now = self._now()
         for record in records:
             id = record.alert.id
-            if record.notices[0].next_at <= now and id not in self._under_way:
+            if record.notices[0].is_due(now) and id not in self._under_way:
                 self._under_way[id] = begun = self._begin(record)
                 begun.addBoth(self._ended, id)
 

@@ -33,6 +33,8 @@ RECOVERED = "recovered"
 # The mean delays after the first attempt and before the last one, in seconds.
 _FIRST_DELAY = 15.0
 _LAST_DELAY = _FIRST_DELAY * 2 ** (ATTEMPTS - 2)
+# No delay is longer than this.
+_LONGEST_DELAY = 1.5 * _LAST_DELAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,15 @@ class AlertNotice:
         Return the id of the notice, which is the same for all attempts.
         """
         return f"{alert.id}-{self.episode}-{self.event}"
+
+    def is_due(self, now: float) -> bool:
+        """
+        Return whether to attempt a delivery. If the next attempt is further ahead than
+        any delay, the clock was set back.
+
+        :param now: Unix seconds.
+        """
+        return not now < self.next_at <= now + _LONGEST_DELAY
 
     def to_json(self, alert: AlertDefinition) -> dict[str, Any]:
         """

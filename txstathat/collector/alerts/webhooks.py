@@ -20,7 +20,8 @@ from twisted.web.iweb import IAgent
 
 from txstathat.collector.errors import Refusal
 from txstathat.errors import StatHatClosed, StatHatError
-from txstathat.http.exchange import Transport, check_agent, check_url
+from txstathat.http.exchange import Transport, check_agent
+from txstathat.http.urls import check_url
 
 __all__ = [
     "MAX_URL",

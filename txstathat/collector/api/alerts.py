@@ -1,6 +1,5 @@
 """
-Alerts over HTTP, as StatHat tells and takes them: ``/x/TOKEN/alerts`` and
-``/a1/alerts``.
+The calls for alerts, as in StatHat's API: ``/x/TOKEN/alerts`` and ``/a1/alerts``.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from twisted.web.server import Request
 from txstathat.collector.alerts.model import parse_alert
 from txstathat.collector.alerts.records import AlertRecord, AlertRecords
 from txstathat.collector.alerts.webhooks import Webhooks
-from txstathat.collector.api.questions import Question, path_of
+from txstathat.collector.api.parameters import Parameters, path_of
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.errors import Refusal
 
@@ -21,11 +20,11 @@ __all__ = ["AlertsApi"]
 
 class AlertsApi:
     """
-    What is at ``alerts``.
+    The calls at ``alerts``.
 
-    :param archive: the stats that alerts watch.
+    :param archive: the stats.
     :param records: the alerts.
-    :param webhooks: where they can be told.
+    :param webhooks: checks the webhooks of new alerts.
 
     :ivar methods: for :meth:`txstathat.collector.api.export.ExportApi.add`.
     """
@@ -39,7 +38,7 @@ class AlertsApi:
         self.methods = {"GET": self._get, "POST": self._post, "DELETE": self._delete}
 
     async def _get(self, request: Request) -> Any:
-        Question(request, ())
+        Parameters(request, ())
         path = path_of(request)
         if path:
             return _to_json(await self._records.get(_only(path)))
@@ -48,7 +47,7 @@ class AlertsApi:
     async def _post(self, request: Request) -> Any:
         if path_of(request):
             raise Refusal(404, "post to /alerts")
-        fields = Question(request, None).fields
+        fields = Parameters(request, None).fields
         if "stat_id" not in fields:
             raise Refusal(400, "stat_id: is missing; send the fields as a form")
         (stat,) = await self._archive.find([fields["stat_id"]])
@@ -57,7 +56,7 @@ class AlertsApi:
         return _to_json(AlertRecord(alert))
 
     async def _delete(self, request: Request) -> Any:
-        Question(request, ())
+        Parameters(request, ())
         await self._records.delete(_only(path_of(request)))
         return {"msg": "alert deleted."}
 

@@ -1,10 +1,10 @@
 """
-What is read back: StatHat's export API below ``/x/TOKEN``, and below ``/a1`` what
-StatHat's own command line calls.
+The resources for reading: StatHat's export API below ``/x/TOKEN``, and the API of
+StatHat's own command line below ``/a1``.
 
-Both are StatHat's (https://www.stathat.com/manual/export). Below ``/x`` points without
-data of a value stat are left out, since StatHat's clients read a ``null`` as 0; below
-``/a1`` every step is there, since the command line matches stats row by row.
+Both are StatHat's (https://www.stathat.com/manual/export). Below ``/x`` the steps of a
+value stat without points are left out, because StatHat's clients read ``null`` as 0.
+Below ``/a1`` every step is there, because the command line combines stats by row.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from twisted.internet.task import deferLater
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
-from txstathat.collector.api.questions import Question, path_of
+from txstathat.collector.api.parameters import Parameters, path_of
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.series import Series
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.auth.keys import Keys
 from txstathat.collector.auth.throttle import KeyThrottle
 from txstathat.collector.errors import Refusal
+from txstathat.collector.web.request import drop_body, trust_body
 from txstathat.collector.web.resources import (
     AsyncResource,
     Branch,
@@ -36,23 +37,23 @@ from txstathat.errors import InvalidPoint
 
 __all__ = ["MAX_IDS", "PAGE", "CommandLineApi", "ExportApi", "Readers"]
 
-#: How many stats one page of a list has at most.
+#: The largest number of stats on a page of a list.
 PAGE = 10_000
-#: How many stats one request for data may name (StatHat's rule).
+#: The largest number of stats in a request for data (StatHat's rule).
 MAX_IDS = 5
 
-# What is answered: JSON's text, or what is to be told as JSON.
+# An answer: JSON text, or what to encode as JSON.
 Answer = Awaitable[Any]
-# How many points are told at once, so that it holds up nobody.
+# How many points are encoded at once. More would block the reactor for long.
 _POINTS_AT_ONCE = 10_000
 
 
 class Readers:
     """
-    Lets in who has an access token.
+    Checks access tokens.
 
-    :param keys: among which the tokens are.
-    :param throttle: slows down wrong ones.
+    :param keys: knows the tokens.
+    :param throttle: slows down clients with wrong tokens.
     """
 
     def __init__(self, keys: Keys, throttle: KeyThrottle) -> None:
@@ -61,20 +62,26 @@ class Readers:
 
     async def check(self, request: Request, token: str) -> None:
         """
-        :raises Refusal: if the token is not known.
+        Check an access token.
+
+        :raises Refusal: 403 or 429 if the token is not known.
         """
         if not self._keys.may_read(token):
             await self._keys.refresh()
             if not self._keys.may_read(token):
+                # The refusal may be delayed: nothing large waits with it.
+                drop_body(request)
                 raise await self._throttle.refuse(address_of(request), "access token")
+        trust_body(request)
 
     async def check_header(self, request: Request) -> None:
         """
-        The same for one in the ``Authorization`` header: as HTTP Basic user name, with
-        an empty password, or as Bearer.
+        Check the access token in the ``Authorization`` header: the user name of HTTP
+        Basic, with an empty password, or a Bearer token.
 
-        :raises Refusal: if there is none, or it is not known; or if another site's page
-            had the browser send it, which may add such a user name by itself.
+        :raises Refusal: 401 without a token; 403 or 429 if it is not known. 403 also if
+            a page of another site made the request, since browsers may add a user name
+            that they have stored.
         """
         scheme, _, given = (request.getHeader("authorization") or "").partition(" ")
         token = given.strip()
@@ -99,9 +106,9 @@ class Readers:
 
 class _Call(AsyncResource):
     """
-    One call: a path, and what it does for each method.
+    A call: a path, with a function for each HTTP method.
 
-    :param enter: called first; raises what keeps the asker out.
+    :param enter: called first; raises the refusal if the client has no access.
     """
 
     def __init__(
@@ -114,16 +121,16 @@ class _Call(AsyncResource):
         self._methods = methods
 
     async def respond(self, request: Request) -> bytes:
-        # What follows from a secret must not be kept by anything between.
+        # Caches must not store what only the holder of a secret can read.
         request.setHeader("Cache-Control", "no-store")
         request.setHeader("Referrer-Policy", "no-referrer")
         await self._enter(request)
         method = self._methods.get(request.method.decode("ascii", "replace"))
         if method is None:
             raise Refusal(405, f"use {' or '.join(self._methods)}")
-        told = await method(request)
+        content = await method(request)
         request.setHeader("Content-Type", "application/json")
-        text = told if isinstance(told, str) else _json(told)
+        text = content if isinstance(content, str) else _json(content)
         return text.encode("ascii")
 
 
@@ -134,7 +141,7 @@ class _Api(Branch):
         self._readers = readers
 
     async def _delete(self, request: Request) -> Any:
-        Question(request, ())
+        Parameters(request, ())
         path = path_of(request)
         if len(path) != 1:
             raise Refusal(404, "delete /stats/ID")
@@ -144,12 +151,10 @@ class _Api(Branch):
 
 class ExportApi(_Api):
     """
-    What is at ``/x``.
+    The export API, at ``/x``. Other calls can be added with :meth:`add`.
 
-    Other calls can be added: :meth:`call` gets them past the token.
-
-    :param archive: what is read.
-    :param readers: who may.
+    :param archive: the stats.
+    :param readers: checks access tokens.
     """
 
     def __init__(self, archive: Archive, readers: Readers) -> None:
@@ -162,10 +167,12 @@ class ExportApi(_Api):
 
     def add(self, path: str, **methods: Callable[[Request], Answer]) -> None:
         """
-        Add a call at ``/x/TOKEN/path``, and at what is below it (``request.postpath``).
+        Add a call at ``/x/TOKEN/PATH`` and all paths below it, which the function finds
+        in ``request.postpath``.
 
-        :param methods: by HTTP method what takes the request and returns an awaitable
-            of what to answer as JSON.
+        :param path: the path.
+        :param methods: a function for each HTTP method. It takes the request and
+            returns an awaitable of JSON text, or of what to encode as JSON.
         """
         self._calls[path] = methods
 
@@ -178,7 +185,8 @@ class ExportApi(_Api):
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         """
-        The token is the first part of the path, and the call the second.
+        Return the resource of a call: the first part of the path is the token, the
+        second one the call.
         """
         token = path.decode("utf-8", "replace")
         call = request.postpath.pop(0) if request.postpath else b""
@@ -192,14 +200,14 @@ class ExportApi(_Api):
         return _Call(enter, **(methods or {}))
 
     async def _list(self, request: Request) -> Any:
-        offset = Question(request, ("offset",)).number("offset") or 0
+        offset = Parameters(request, ("offset",)).number("offset") or 0
         if path_of(request):
             raise Refusal(404, "read /statlist")
         stats = await self._archive.stats()
         return [_to_json(stat) for stat in stats[offset : offset + PAGE]]
 
     async def _stat(self, request: Request) -> Any:
-        name = Question(request, ("name",)).text("name")
+        name = Parameters(request, ("name",)).text("name")
         if path_of(request):
             raise Refusal(404, "read /stat?name=NAME")
         stat = await self._archive.stat(name)
@@ -208,11 +216,11 @@ class ExportApi(_Api):
         return _to_json(stat)
 
     async def _data(self, request: Request) -> Any:
-        question = Question(request, ("t", "start", "summary"))
+        parameters = Parameters(request, ("t", "start", "summary"))
         ids = [id for id in path_of(request) if id]
         if not 1 <= len(ids) <= MAX_IDS:
             raise Refusal(400, f"name 1 to {MAX_IDS} ids: /data/ID0/ID1?t=1w3h")
-        timeframe, start = question.timeframe, question.start
+        timeframe, start = parameters.timeframe, parameters.start
         stats = await self._archive.find(ids)
         series = await self._archive.data(stats, timeframe, start=start)
         texts = []
@@ -220,7 +228,7 @@ class ExportApi(_Api):
         for one in series:
             if waiting > _POINTS_AT_ONCE:
                 waiting = 0
-                await deferLater(self._archive.store.clock, 0)
+                await deferLater(self._archive.timers, 0)
             waiting += len(one.buckets)
             texts.append(_json(_data(one)))
         return f"[{', '.join(texts)}]"
@@ -228,10 +236,10 @@ class ExportApi(_Api):
 
 class CommandLineApi(_Api):
     """
-    What is at ``/a1``.
+    The API of StatHat's command line, at ``/a1``.
 
-    :param archive: what is read.
-    :param readers: who may.
+    :param archive: the stats.
+    :param readers: checks access tokens.
     """
 
     def __init__(self, archive: Archive, readers: Readers) -> None:
@@ -241,23 +249,23 @@ class CommandLineApi(_Api):
 
     def add(self, path: str, **methods: Callable[[Request], Answer]) -> None:
         """
-        Add a call at ``/a1/path``; as :meth:`ExportApi.add`.
+        Add a call at ``/a1/PATH``; see :meth:`ExportApi.add`.
         """
         self.putChild(path.encode(), _Call(self._readers.check_header, **methods))
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         """
-        What is at paths where nothing is.
+        Return the resource for an unknown path.
         """
         return NotFound("there is no such call")
 
     async def _comment(self, request: Request) -> Any:
-        question = Question(request, ("id", "text"))
+        parameters = Parameters(request, ("id", "text"))
         if path_of(request):
             raise Refusal(404, "post to /a1/comments")
-        (stat,) = await self._archive.find([question.text("id")])
+        (stat,) = await self._archive.find([parameters.text("id")])
         try:
-            await self._archive.comment(stat, question.text("text"))
+            await self._archive.comment(stat, parameters.text("text"))
         except InvalidPoint as error:
             raise Refusal(400, str(error)) from None
         return {"Message": f"comment added to {stat.name}"}
@@ -265,21 +273,21 @@ class CommandLineApi(_Api):
     async def _stats(self, request: Request) -> Any:
         path = path_of(request)
         if not path:
-            Question(request, ())
+            Parameters(request, ())
             return [_to_json(stat) for stat in await self._archive.stats()]
         if len(path) != 2 or path[1] not in ("dataset", "dataset_full"):
             raise Refusal(404, "read /a1/stats or /a1/stats/ID/dataset?t=1w3h")
-        question = Question(request, ("t",))
-        timeframe = question.timeframe
+        parameters = Parameters(request, ("t",))
+        timeframe = parameters.timeframe
         (stat,) = await self._archive.find(path[:1])
-        if path[1] == "dataset_full" and "t" not in question.fields:
+        if path[1] == "dataset_full" and "t" not in parameters.fields:
             timeframe = await self._archive.all_time(stat)
         (series,) = await self._archive.data([stat], timeframe)
         return _dataset(series)
 
 
-def _json(told: Any) -> str:
-    return json.dumps(told, allow_nan=False)
+def _json(content: Any) -> str:
+    return json.dumps(content, allow_nan=False)
 
 
 def _data(series: Series) -> dict[str, Any]:
@@ -292,9 +300,9 @@ def _data(series: Series) -> dict[str, Any]:
 
 def _to_json(stat: Stat) -> dict[str, Any]:
     """
-    A stat, with all fields that StatHat's has: some clients need each to be there, and
-    of its type. Here no stat is public or has a unit, and keys are not known, only
-    their hashes.
+    Return a stat with all fields that StatHat's API has: some clients need each of
+    them, with its type. Here no stat is public or has a unit. Keys cannot be returned,
+    since only their hashes are stored.
     """
     return {
         "id": stat.id,

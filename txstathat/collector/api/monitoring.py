@@ -1,5 +1,5 @@
 """
-How the collector itself is watched: ``/healthz`` and ``/metrics``.
+The resources for monitoring the collector itself: ``/healthz`` and ``/metrics``.
 """
 
 from __future__ import annotations
@@ -17,20 +17,24 @@ from txstathat.collector.errors import Refusal
 from txstathat.collector.metrics import BUCKETS, CollectorMetrics
 from txstathat.collector.records import RecordReader, count_unreadable
 from txstathat.collector.web.resources import AsyncResource, answer
+from txstathat.errors import StoreError
 
 __all__ = ["Healthz", "Metrics"]
 
 
 class Healthz(AsyncResource):
     """
-    What is at ``/healthz``: 200 while the store answers, else 503. Anyone may ask.
+    ``/healthz``: 200 while the store can be written, otherwise 503 with the reason. It
+    needs no token.
 
     Records that cannot be read are counted by kind, as ``unreadable_records``; they do
     not change the status, since everything else works.
 
-    :param archive: whose store is asked.
+    :param archive: the stats.
     :param records: the readers of the collector's records.
     """
+
+    takes_body = False
 
     def __init__(
         self, archive: Archive, records: Sequence[RecordReader[Any]] = ()
@@ -41,9 +45,12 @@ class Healthz(AsyncResource):
 
     async def respond(self, request: Request) -> bytes:
         """
-        Ask the store.
+        Check that the store can be written and read.
         """
-        await self._archive.store.definitions(["healthz"])
+        try:
+            await self._archive.health.check()
+        except StoreError as error:
+            raise Refusal(503, f"the store cannot be written: {error}") from None
         request.setHeader("Content-Type", "application/json")
         unreadable = count_unreadable(self._records)
         return answer(
@@ -53,16 +60,18 @@ class Healthz(AsyncResource):
 
 class Metrics(AsyncResource):
     """
-    What is at ``/metrics``: the collector's own numbers, in the text format of
-    Prometheus. It takes an access token (as Bearer, or as HTTP Basic user name): how
-    much comes in is nobody else's business. No stat's name is in it.
+    ``/metrics``: the collector's own metrics, in the text format of Prometheus. It
+    needs an access token (as Bearer token, or as user name of HTTP Basic), because the
+    amount of traffic may be confidential. The names of stats are not in it.
 
-    :param readers: who may read.
-    :param metrics: what came in.
-    :param archive: what waits to be written.
-    :param throttle: how many wrong keys there were.
+    :param readers: checks access tokens.
+    :param metrics: the metrics.
+    :param archive: has the number of waiting writes.
+    :param throttle: has the number of wrong keys.
     :param records: the readers of the collector's records.
     """
+
+    takes_body = False
 
     def __init__(
         self,
@@ -81,7 +90,7 @@ class Metrics(AsyncResource):
 
     async def respond(self, request: Request) -> bytes:
         """
-        Tell the metrics.
+        Return the metrics.
         """
         await self._readers.check_header(request)
         try:
@@ -93,8 +102,8 @@ class Metrics(AsyncResource):
                 "pip install 'txStatHat[collector]'",
             ) from None
         request.setHeader("Content-Type", exposition.CONTENT_TYPE_LATEST)
-        told: bytes = exposition.generate_latest(_Source(list(self._families())))
-        return told
+        text: bytes = exposition.generate_latest(_Registry(list(self._families())))
+        return text
 
     def _families(self) -> Iterator[Any]:
         from prometheus_client.core import (
@@ -103,17 +112,26 @@ class Metrics(AsyncResource):
             HistogramMetricFamily,
         )
 
-        metrics, gather = self._metrics, self._archive.batcher
+        metrics, batcher = self._metrics, self._archive.batcher
         for name, text, count in (
-            ("points", "Points that were kept.", metrics.points),
-            ("batches", "Requests that were kept.", metrics.batches),
-            ("repeated", "Requests that had been kept before.", metrics.repeated),
-            ("wrong_keys", "Keys that are not known.", self._throttle.wrong),
-            ("write_retries", "Writes that were repeated.", gather.retries),
-            ("connections_cut", "Connections cut for others.", metrics.cut),
-            ("notices_sent", "Alerts that were told.", metrics.notices_sent),
-            ("notices_failed", "Attempts that failed.", metrics.notices_failed),
-            ("notices_dropped", "Alerts given up.", metrics.notices_dropped),
+            ("points", "Points that were stored.", metrics.points),
+            ("batches", "Requests whose points were stored.", metrics.batches),
+            ("repeated", "Requests that repeated a stored one.", metrics.repeated),
+            ("wrong_keys", "Wrong keys.", self._throttle.wrong),
+            ("write_retries", "Writes that were repeated.", batcher.retries),
+            ("connections_cut", "Connections closed to make room.", metrics.cut),
+            ("bodies_cut", "Bodies dropped to make room.", metrics.bodies_cut),
+            (
+                "notices_sent",
+                "Notices of alerts that were delivered.",
+                metrics.notices_sent,
+            ),
+            (
+                "notices_failed",
+                "Attempts to deliver a notice that failed.",
+                metrics.notices_failed,
+            ),
+            ("notices_dropped", "Notices that were given up.", metrics.notices_dropped),
         ):
             yield CounterMetricFamily(f"txstathat_{name}", text, value=count)
         refusals = CounterMetricFamily(
@@ -125,8 +143,8 @@ class Metrics(AsyncResource):
             refusals.add_metric([str(status)], count)
         yield refusals
         for name, text, count in (
-            ("waiting", "Requests that wait to be written.", gather.waiting),
-            ("connections", "Connections that are open.", metrics.connections),
+            ("waiting", "Requests that wait to be written.", batcher.waiting),
+            ("connections", "Open connections.", metrics.connections),
         ):
             yield GaugeMetricFamily(f"txstathat_{name}", text, value=count)
         unreadable = GaugeMetricFamily(
@@ -140,15 +158,15 @@ class Metrics(AsyncResource):
         bounds = [*map(str, BUCKETS), "+Inf"]
         yield HistogramMetricFamily(
             "txstathat_keep_seconds",
-            "How long it took to keep the points of a request.",
+            "How long it took to store the points of a request.",
             buckets=list(zip(bounds, accumulate(metrics.latencies), strict=True)),
             sum_value=metrics.seconds,
         )
 
 
-class _Source:
+class _Registry:
     """
-    What prometheus_client takes for a registry.
+    Has the one method of a registry that prometheus_client calls.
     """
 
     def __init__(self, families: list[Any]) -> None:

@@ -1,5 +1,5 @@
 """
-A timeframe that covers all that a stat has ever received, in the finest steps.
+The timeframe that covers all points of a stat, in the shortest possible steps.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from txstathat.stores.interface import Cell, CellKey
 
 __all__ = ["INTERVALS", "all_time_of", "first_time"]
 
-#: The steps to choose from: all that divide an hour or a day, then longer ones.
+#: The possible steps: all that divide an hour or a day, then longer ones.
 INTERVALS = (
     *(Span(number, "m") for number in (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30)),
     *(Span(number, "h") for number in (1, 2, 3, 4, 6, 8, 12)),
@@ -38,7 +38,7 @@ async def first_time(
     read: Callable[[Sequence[CellKey]], Awaitable[list[Cell | None]]],
 ) -> int | None:
     """
-    When a stat's first data is, as exactly as the stored detail can tell.
+    Return the time of a stat's first data, as exactly as the stored detail allows.
 
     :param name: the stat's name.
     :param now: Unix seconds.
@@ -48,16 +48,22 @@ async def first_time(
     first, events = None, 0
     since, until = 0, int(now)
     for scale, length in _SCALES.items():
-        timeline = _UTC.timeline(since, until, scale)
+        try:
+            timeline = _UTC.timeline(since, until, scale)
+        except ValueError:
+            break  # too many cells
         cells = await read([CellKey(name, scale, at, EVERYTHING) for _, at in timeline])
         found = [
             (int(start.timestamp()), cell.count)
             for (start, _), cell in zip(timeline, cells, strict=True)
             if cell is not None
         ]
-        # Where some events are missing, older detail has been dropped.
-        if not found or (first is not None and sum(n for _, n in found) != events):
+        # If some events are missing, the detail of this scale has expired. A finer one
+        # may be stored for longer.
+        if not found and first is None:
             break
+        if not found or (first is not None and sum(n for _, n in found) != events):
+            continue
         first, events = found[0]
         since, until = first, length.after(first) - 1
     return first
@@ -70,13 +76,14 @@ def all_time_of(
     max_cells: int,
 ) -> Timeframe:
     """
-    The timeframe from a stat's first data to now, in the finest steps that give at most
-    :data:`~txstathat.points.timeframe.MAX_BUCKETS` points and of which all detail is there.
+    Return the timeframe from a stat's first data to now, in the shortest steps that
+    give at most :data:`~txstathat.points.timeframe.MAX_BUCKETS` points and of which all
+    detail is stored.
 
-    :param first: when the first data is, in Unix seconds.
+    :param first: the time of the first data, in Unix seconds.
     :param now: Unix seconds.
-    :param whole_since: tells since when all of a scale is there, in Unix seconds.
-    :param max_cells: how many cells may be read.
+    :param whole_since: returns since when a scale is complete, in Unix seconds.
+    :param max_cells: the largest number of cells to read.
     """
     for interval in INTERVALS:
         begin = interval.bucket(first)
@@ -89,5 +96,5 @@ def all_time_of(
             and max(0, interval.start(begin)) >= whole_since(scale)
         ):
             break
-    # By default years are stored for ever, so that the last interval always fits.
+    # By default years are stored for ever, so the last interval always fits.
     return Timeframe(Span(steps * interval.number, interval.unit), interval)

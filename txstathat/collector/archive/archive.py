@@ -1,32 +1,29 @@
 """
-The archive: all that is known of the stats of one store.
+The archive: all stats of one store.
 
-Several archives may share a store, in one process or in many: what one does the others
-see. All methods that return Deferreds fail with
-:class:`~txstathat.errors.StoreUnavailable` when the store cannot be reached, and with
-:class:`~txstathat.collector.ingest.Refusal` when the question itself is at fault.
+Several archives can share a store, in one process or in several: each sees the changes
+of the others. All methods that return a Deferred or a coroutine fail with
+:class:`~txstathat.errors.StoreUnavailable` if the store cannot be reached, and with
+:class:`~txstathat.collector.errors.Refusal` if the request cannot be fulfilled.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any, NoReturn, cast
+from typing import NoReturn, cast
 from uuid import uuid4
 
-from twisted.internet.defer import Deferred, fail
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 
 from txstathat.collector.archive.all_time import all_time_of, first_time
+from txstathat.collector.archive.allowance import Allowances
 from txstathat.collector.archive.cardinality import MAX_STATS, CardinalityLimiter
 from txstathat.collector.archive.comments import Comment, Comments
-from txstathat.collector.archive.commit import (
-    REMEMBER_OWN,
-    PendingWrite,
-    write_requests,
-)
-from txstathat.collector.archive.delta import BatchDelta, other_kind, overflow
+from txstathat.collector.archive.commit import OWN_ID_TTL, PendingWrite
+from txstathat.collector.archive.delta import other_kind, overflow
+from txstathat.collector.archive.health import StoreHealth
+from txstathat.collector.archive.receipts import NewestReceipt
 from txstathat.collector.archive.retention import Retention
 from txstathat.collector.archive.series import Plan, Series
 from txstathat.collector.archive.stats import (
@@ -40,9 +37,11 @@ from txstathat.collector.archive.stats import (
     total_key,
 )
 from txstathat.collector.archive.trash import Trash
-from txstathat.collector.errors import Refusal
-from txstathat.collector.ingest.parse import Batch
-from txstathat.errors import InvalidTimeframe, StoreBusy
+from txstathat.collector.archive.writer import PointWriter
+from txstathat.collector.errors import PointAhead, Refusal, clock_doubt, utc
+from txstathat.collector.ingest.parse import PostedBatch
+from txstathat.collector.limits import MAX_AHEAD
+from txstathat.errors import InvalidTimeframe
 from txstathat.metrica.calendar import MAX_POINTS, SCALES
 from txstathat.points.model import check_name
 from txstathat.points.timeframe import Timeframe
@@ -55,18 +54,12 @@ from txstathat.stores.interface import (
     WriteResult,
 )
 
-__all__ = ["LINGER", "MAX_CELLS", "MAX_WAITING_POINTS", "Archive"]
+__all__ = ["MAX_CELLS", "Archive"]
 
-#: For how long a request that is not alone waits for each other one to be written with
-#: it, as a share of the time that the last write took.
-LINGER = 0.1
-
-#: How many points may wait to be written; more are refused.
-MAX_WAITING_POINTS = 200_000
-#: How many cells one question may read.
+#: How many cells one request can read.
 MAX_CELLS = 200_000
 # How many stats are made of their cells at once, and how many cells are read at once
-# for series, so that it holds up nobody.
+# for series. More would block the reactor for long.
 _STATS_AT_ONCE = 5_000
 _CELLS_AT_ONCE = 10_000
 
@@ -75,13 +68,15 @@ class Archive:
     """
     The stats of a store.
 
-    :param store: where they are kept; it is not closed by this.
-    :param retention: for how many seconds the detail of a scale is kept, ``None`` for
-        ever; what is not named is as in :data:`~txstathat.collector.archive.stats.RETENTION`.
-    :param max_stats: how many stats there may be.
+    :param store: the store; the archive does not close it.
+    :param retention: for how many seconds the detail of a scale is stored, ``None`` for
+        ever. Scales that are not in it have the default of
+        :data:`~txstathat.collector.archive.stats.RETENTION`.
+    :param max_stats: the largest number of stats.
+    :param timers: schedules what waits; by default the store's clock.
     :raises ValueError: if a scale is unknown, or its time is not positive.
 
-    :ivar gather: makes few writes of many requests.
+    :ivar health: knows whether the store can be written.
     :ivar record_readers: the readers of the records.
     """
 
@@ -91,91 +86,88 @@ class Archive:
         *,
         retention: Mapping[str, float | None] | None = None,
         max_stats: int = MAX_STATS,
+        timers: IReactorTime | None = None,
     ) -> None:
         self.store = store
+        self.timers: IReactorTime = timers or store.clock
         self.retention = _checked(retention or {})
-        self._kept = Retention(store, self.retention)
-        # A write is tried once: who posted repeats it, under the same id.
-        self.batcher: WriteBatcher[PendingWrite, WriteResult] = WriteBatcher(
-            self._write, store.clock, timeout=0, linger=LINGER
+        self._history = Retention(store, self.retention)
+        self._allowances = Allowances(store)
+        self._cardinality = CardinalityLimiter(
+            store, max_stats, self.timers, self._allowances
         )
-        self._waiting_points = 0
-        self._cardinality = CardinalityLimiter(store, max_stats)
+        self.health = StoreHealth(store, self.timers)
+        self._writer = PointWriter(
+            store,
+            self.timers,
+            self.retention,
+            self._cardinality,
+            self._allowances,
+            self.health,
+        )
+        self._newest_receipt = NewestReceipt(store, self.timers)
         self._comments = Comments(store)
         self._trash = Trash(store)
         self.record_readers = (
-            *self._kept.record_readers,
+            *self._history.record_readers,
             *self._comments.record_readers,
             *self._trash.record_readers,
         )
 
+    @property
+    def batcher(self) -> WriteBatcher[PendingWrite, WriteResult]:
+        """
+        Combines requests into few writes.
+        """
+        return self._writer.batcher
+
     async def note_retention(self) -> None:
         """
-        Note in the store how long detail is kept, once before anything is: so that no
-        archive takes for whole what was kept for a shorter time.
+        Note in the store for how long detail is stored. Call this once, before points
+        are added, so that no archive takes incomplete detail for complete.
         """
-        await self._kept.note()
+        await self._history.note()
 
     # -- writing
 
-    def keep(self, batch: Batch) -> Deferred[bool]:
+    def add(self, batch: PostedBatch) -> Deferred[bool]:
         """
-        Keep the points of a request: all or none, and once under its id.
+        Store the points of a request: all or none, and once for each id.
 
-        :param batch: the points; the stats of the Classic API's keys are named already.
-        :returns: fires when they are as safe as the store makes them, with ``True``, or
-            with ``False`` when they had come before under this id. It fails with
-            :class:`~txstathat.collector.ingest.Refusal` when they cannot be kept, with
-            :class:`~txstathat.errors.StoreBusy` when too many wait, and with
-            :class:`~txstathat.errors.StoreUnavailable` when the store could not write
-            them. They may be there all the same: repeat them under the same id.
+        :param batch: the points. Those of the Classic API have the names of their
+            stats, not keys.
+        :returns: a new Deferred, which fires when the points are as durable as the
+            store makes them: with ``True``, or with ``False`` if the same batch was
+            stored before under this id. It fails with
+            :class:`~txstathat.collector.errors.Refusal` if the points cannot be stored,
+            with :class:`~txstathat.errors.StoreBusy` if too many points wait, and with
+            :class:`~txstathat.errors.StoreUnavailable` if the store could not write
+            them. Then they may be stored nevertheless: repeat them under the same id.
+            Cancelling it does not affect the write.
         """
+        return Deferred.fromCoroutine(self._add(batch))
+
+    async def _add(self, batch: PostedBatch) -> bool:
         try:
-            if self._waiting_points + len(batch.points) > MAX_WAITING_POINTS:
-                raise StoreBusy(self._waiting_points)
-            additions = BatchDelta(batch.points, self.store.clock.seconds())
-        except (Refusal, StoreBusy):
-            return fail()
-        self._waiting_points += len(batch.points)
-        request = PendingWrite(additions, _id(batch), batch.digest.hex())
-        if self._cardinality.all_known(additions.kinds):
-            written = self.batcher.put(request)
-        else:
-            written = Deferred.fromCoroutine(self._put_new(request, _sender(batch)))
-        return written.addBoth(self._written, batch, additions)
+            result, delta = await self._writer.write(batch)
+        except PointAhead as error:
+            newest = await self._newest_receipt.is_behind(error.now)
+            if newest is not None and error.t <= newest + MAX_AHEAD:
+                raise clock_doubt(
+                    error.now, f"the store has points received at {utc(newest)}"
+                ) from None
+            raise
+        self._newest_receipt.note(self.store.clock.seconds())
+        if result.outcome is WriteOutcome.CONFLICT:
+            raise Refusal(409, "another request was sent under this Idempotency-Key")
+        if result.outcome is WriteOutcome.OVERFLOW:
+            raise overflow(result.name)
+        if result.outcome is WriteOutcome.MISMATCH:
+            await self._refuse_kind(result.name, delta.kinds[result.name])
+        return result.outcome is WriteOutcome.ADDED
 
-    async def _put_new(self, request: PendingWrite, sender: str) -> WriteResult:
-        reservation = await self._cardinality.admit(sender, request.additions.kinds)
-        arrived = False
-        try:
-            answer = await self.batcher.put(request)
-            arrived = answer.outcome is WriteOutcome.ADDED
-        finally:
-            self._cardinality.settled(reservation, arrived)
-        return answer
-
-    def _write(self, requests: list[PendingWrite]) -> Deferred[list[WriteResult]]:
-        return Deferred.fromCoroutine(
-            write_requests(self.store, requests, self.retention)
-        )
-
-    def _written(
-        self, answer: WriteResult | Failure, batch: Batch, additions: BatchDelta
-    ) -> Any:
-        self._waiting_points -= len(batch.points)
-        if isinstance(answer, Failure):
-            return answer
-        if answer.outcome is WriteOutcome.CONFLICT:
-            raise Refusal(409, "another body was sent under this Idempotency-Key")
-        if answer.outcome is WriteOutcome.OVERFLOW:
-            raise overflow(answer.name)
-        if answer.outcome is WriteOutcome.MISMATCH:
-            sent = additions.kinds[answer.name]
-            return Deferred.fromCoroutine(self._other_kind(answer.name, sent))
-        return answer.outcome is WriteOutcome.ADDED
-
-    async def _other_kind(self, name: str, sent: str) -> NoReturn:
-        kind = "value" if sent == "count" else "count"
+    async def _refuse_kind(self, name: str, posted: str) -> NoReturn:
+        kind = "value" if posted == "count" else "count"
         until = None
         if await self.stat(name) is None:
             until = await self._trash.until(name)
@@ -184,75 +176,78 @@ class Archive:
         raise Refusal(
             400,
             f"{name!r} was a {kind} stat; it is deleted, and in the trash until "
-            f"{datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M} UTC: from then on "
+            f"{utc(until)}: from then on "
             "it can be of another kind",
         )
 
     async def create(self, name: str, kind: str) -> Stat:
         """
-        Make a stat that has no points yet. One that is in the trash is back with this,
-        as with a point.
+        Create a stat without points. If it is in the trash, this restores it, as a
+        point does.
 
+        :param name: the name of the stat.
         :param kind: ``'count'`` or ``'value'``.
         :raises InvalidPoint: if the name is not valid.
-        :raises Refusal: if there is one of the other kind.
+        :raises Refusal: 400 if a stat of the other kind has this name.
         """
         name = check_name(name)
-        made = received([name], self.store.clock.seconds(), 0)
-        amounts = Amounts({name: DEFINITIONS[kind]}, [made])
-        (answer,) = await self.store.add(
-            [WriteBatch(uuid4().hex, "", lambda: amounts, REMEMBER_OWN)]
+        receipt = received([name], self.store.clock.seconds(), 0)
+        amounts = Amounts({name: DEFINITIONS[kind]}, [receipt])
+        (result,) = await self.store.add(
+            [WriteBatch(uuid4().hex, "", lambda: amounts, OWN_ID_TTL)]
         )
-        if answer.outcome is WriteOutcome.MISMATCH:
-            await self._other_kind(name, kind)
+        if result.outcome is WriteOutcome.MISMATCH:
+            await self._refuse_kind(name, kind)
+        self._cardinality.learn([name])
         await self._trash.take(stat_id(name))
         return cast(Stat, await self.stat(name))
 
     async def settled(self) -> None:
         """
-        Wait for what came before to be written, or given up.
+        Wait until all batches added so far are written, or have failed.
         """
         await self.batcher.settled()
+        await self._allowances.saved()
 
-    # -- questions
+    # -- reading
 
     async def stats(self, names: Sequence[str] | None = None) -> list[Stat]:
         """
-        The stats, by name; not those in the trash.
+        Return the stats, sorted by name, without those in the trash.
 
-        :param names: only those of these that there are; by default all.
+        :param names: the names to look up; unknown ones are left out. By default all.
         """
         definitions = await self.store.definitions(names)
-        kept = {
-            name: definition
+        listed = [
+            (name, definition)
             for name, definition in definitions.items()
             if definition in DEFINITIONS.values()
-        }
-        found = []
-        listed = list(kept.items())
+        ]
+        stats = []
+        now = self.store.clock.seconds()
         for start in range(0, len(listed), _STATS_AT_ONCE):
             some = listed[start : start + _STATS_AT_ONCE]
             cells = await self.store.read([received_key(name) for name, _ in some])
-            # A Metrica that a program keeps in the same store was never received here.
-            found += [
-                Stat.of(name, definition, cell)
+            # A Metrica that a program has in the same store has no receipts.
+            stats += [
+                Stat.of(name, definition, cell, now)
                 for (name, definition), cell in zip(some, cells, strict=True)
                 if cell is not None
             ]
-        return await self._trash.without(found)
+        return await self._trash.without(stats)
 
     async def stat(self, name: str) -> Stat | None:
         """
-        The stat of a name, if there is one.
+        Return the stat with a name; ``None`` if it does not exist.
         """
-        found = await self.stats([name])
-        return found[0] if found else None
+        stats = await self.stats([name])
+        return stats[0] if stats else None
 
     async def find(self, ids: Sequence[str]) -> list[Stat]:
         """
-        The stats of some ids, in their order.
+        Return the stats with some ids, in the same order.
 
-        :raises Refusal: 404 if there is none of one of them.
+        :raises Refusal: 404 if one of them does not exist.
         """
         names = await self._cardinality.names(ids)
         found = {stat.id: stat for stat in await self.stats(sorted(set(names)))}
@@ -269,14 +264,15 @@ class Archive:
         start: int | None = None,
     ) -> list[Series]:
         """
-        Stats over a timeframe.
+        Return the series of stats over a timeframe.
 
-        :param stats: which, from one of the above.
+        :param stats: the stats, as the methods above return them.
         :param timeframe: such as ``'1w3h'``.
-        :param now: the time that its last step holds, by default now.
-        :param start: the time that its first step holds, in Unix seconds; then it ends
-            where the timeframe does, or now.
-        :raises Refusal: if it is none, needs finer detail than is kept, or is too much.
+        :param now: a time in its last step, in Unix seconds; by default now.
+        :param start: a time in its first step, in Unix seconds. Then the timeframe ends
+            at its full length, or now.
+        :raises Refusal: 400 if the timeframe is not valid, needs detail that is not
+            stored, or has too many points.
         """
         try:
             frame = (
@@ -287,37 +283,38 @@ class Archive:
         now = self.store.clock.seconds() if now is None else now
         if start is not None and start > now:
             raise Refusal(400, f"start: {start} is in the future; it is {int(now)} now")
-        plan = Plan(frame, now, self.retention, self._kept.whole_since, start)
-        width = len(plan.stretches)
+        plan = Plan(frame, now, self.retention, self._history.whole_since, start)
+        width = len(plan.buckets)
         if width * len(stats) > MAX_CELLS:
             raise Refusal(
                 400,
-                f"{frame} of {len(stats)} stats at once is too much: ask for at most "
-                f"{max(1, MAX_CELLS // width)} of them in one request",
+                f"{frame} of {len(stats)} stats at once is too much: request at most "
+                f"{max(1, MAX_CELLS // width)} of them at once",
             )
         series = []
         at_once = max(1, _CELLS_AT_ONCE // width)
-        for start in range(0, len(stats), at_once):
-            some = stats[start : start + at_once]
+        for first in range(0, len(stats), at_once):
+            some = stats[first : first + at_once]
             keys = [key for stat in some for key in plan.keys(stat.name)]
             cells = await self.store.read(keys)
             series += [
-                plan.series(stat, cells[at * width : (at + 1) * width])
-                for at, stat in enumerate(some)
+                plan.series(stat, cells[number * width : (number + 1) * width])
+                for number, stat in enumerate(some)
             ]
         return series
 
     async def all_time(self, stat: Stat) -> Timeframe:
         """
-        The timeframe from a stat's first data to now, in the finest steps that give at
-        most :data:`~txstathat.points.timeframe.MAX_BUCKETS` points and of which all detail is
-        still stored. For a stat without data it is one minute.
+        Return the timeframe from a stat's first data to now, in the shortest steps that
+        give at most :data:`~txstathat.points.timeframe.MAX_BUCKETS` points and of which
+        all detail is stored. For a stat without data it is one minute.
         """
         now = self.store.clock.seconds()
 
         def whole_since(scale: str) -> float:
-            kept = self.retention[scale]
-            return max(self._kept.whole_since(scale), 0 if kept is None else now - kept)
+            seconds = self.retention[scale]
+            oldest = 0 if seconds is None else now - seconds
+            return max(self._history.whole_since(scale), oldest)
 
         first = await first_time(stat.name, now, self.store.read)
         return all_time_of(
@@ -329,9 +326,9 @@ class Archive:
 
     async def totals(self, stats: Sequence[Stat] | None = None) -> dict[str, Total]:
         """
-        All that was received, by the stat's name.
+        Return the sums of all points, by the stat's name.
 
-        :param stats: which; by default all.
+        :param stats: the stats; by default all.
         """
         if stats is None:
             stats = await self.stats()
@@ -346,10 +343,10 @@ class Archive:
 
     async def comment(self, stat: Stat, text: str) -> Comment:
         """
-        Store a note about a stat, at this moment.
+        Store a comment on a stat. Its time is now.
 
         :raises InvalidPoint: if the text is not valid.
-        :raises Refusal: if there are too many comments.
+        :raises Refusal: 429 if there are too many comments.
         """
         return await self._comments.add(stat, text)
 
@@ -357,10 +354,10 @@ class Archive:
         self, stats: Sequence[Stat], since: int = 0
     ) -> dict[str, list[Comment]]:
         """
-        The notes about some stats, oldest first, by the stat's name.
+        Return the comments on some stats, by the stat's name, oldest first.
 
-        :param stats: which, from one of the above.
-        :param since: only those of this time or later, in Unix seconds.
+        :param stats: the stats, as the methods above return them.
+        :param since: the time of the oldest comment to return, in Unix seconds.
         """
         return await self._comments.read(stats, since)
 
@@ -368,10 +365,12 @@ class Archive:
 
     async def delete(self, id: str) -> Stat:
         """
-        Put a stat in the trash, where it is for :data:`.trash.KEEP` seconds: it is in
-        no list and has no data. With the next point of its name it is back, whole.
+        Put a stat in the trash for
+        :data:`~txstathat.collector.archive.trash.TRASH_SECONDS`. There it is in no
+        list and has no data. Its next point restores it, with all its data.
 
-        :raises Refusal: 404 if there is none.
+        :param id: the stat's id.
+        :raises Refusal: 404 if the stat does not exist.
         """
         (stat,) = await self.find([id])
         await self._trash.put(stat)
@@ -379,7 +378,7 @@ class Archive:
 
     async def restore(self, name: str) -> Stat:
         """
-        Take a stat back out of the trash.
+        Take a stat out of the trash.
 
         :raises Refusal: 404 if it is not there.
         """
@@ -392,32 +391,21 @@ class Archive:
 
     async def empty_trash(self) -> int:
         """
-        Forget for good what has been in the trash for long enough.
+        Delete for good the stats that have been in the trash for long enough.
 
-        :returns: how many stats.
+        :returns: the number of deleted stats.
         """
-        forgotten = await self._trash.empty()
-        self._cardinality.forget(forgotten)
-        return len(forgotten)
-
-
-def _id(batch: Batch) -> str | None:
-    if batch.batch_id is None:
-        return None
-    # Another sender may call another batch the same.
-    scoped = f"{_sender(batch)}\0{batch.batch_id}".encode()
-    return hashlib.sha256(scoped).hexdigest()
-
-
-def _sender(batch: Batch) -> str:
-    secret = f"{batch.api}\0{batch.key}".encode()
-    return hashlib.sha256(secret).hexdigest()
+        deleted = await self._trash.empty()
+        self._cardinality.forget(deleted)
+        return len(deleted)
 
 
 def _checked(retention: Mapping[str, float | None]) -> dict[str, float | None]:
-    for scale, keep in retention.items():
+    for scale, seconds in retention.items():
         if scale not in SCALES:
             raise ValueError(f"{scale!r} is no scale; these are: {', '.join(SCALES)}")
-        if keep is not None and not keep > 0:
-            raise ValueError(f"the retention of {scale} must be positive, not {keep!r}")
+        if seconds is not None and not seconds > 0:
+            raise ValueError(
+                f"the retention of {scale} must be positive, not {seconds!r}"
+            )
     return RETENTION | dict(retention)

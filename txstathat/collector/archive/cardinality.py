@@ -1,5 +1,5 @@
 """
-Who comes into being: stats by their first point, within limits.
+Limits the number of stats: in the store, and new ones by each key.
 """
 
 from __future__ import annotations
@@ -9,170 +9,198 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
+from txstathat.collector.archive.allowance import Allowances
 from txstathat.collector.archive.stats import stat_id
 from txstathat.collector.errors import Refusal
 from txstathat.stores.interface import IStore
 
-__all__ = ["MAX_NEW_STATS", "MAX_STATS", "RECOUNT", "Reservation", "CardinalityLimiter"]
+__all__ = [
+    "LOOKUP_SECONDS",
+    "MAX_NEW_STATS",
+    "MAX_STATS",
+    "RECOUNT",
+    "CardinalityLimiter",
+    "Reservation",
+]
 
-#: How many stats there may be, by default.
+#: The largest number of stats, by default.
 MAX_STATS = 100_000
-#: How many new stats a key may make in a day.
+#: The largest number of stats that a key can create in a day.
 MAX_NEW_STATS = 10_000
-#: For how many seconds no other stats are refused without counting them again, since
-#: another collector may have emptied the trash.
+#: For how many seconds new stats are refused without counting all again. Another
+#: collector may have emptied the trash.
 RECOUNT = 10.0
+#: The shortest interval, in seconds, at which all stats are read because an id is
+#: unknown. Another collector may have created its stat.
+LOOKUP_SECONDS = 1.0
 
-_DAY = 86_400
-# How many names are learned at once, so that making their ids holds up nobody.
+# How many names are learned at once. More would block the reactor for long.
 _NAMES_AT_ONCE = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
     """
-    Stats that may come into being.
+    Permission to create some stats.
 
-    :ivar sender: whose points they come with.
-    :ivar names: which.
-    :ivar held: those of them whose places are held for this reservation.
+    :ivar sender: identifies the key of the request.
+    :ivar names: the stats that are not known to exist.
+    :ivar reserved: those of them for which this reservation takes up room.
     """
 
     sender: str
     names: Sequence[str]
-    held: Sequence[str]
+    reserved: Sequence[str]
 
 
 class CardinalityLimiter:
     """
-    Tells new stats from those that are known, and counts the new ones.
+    Knows the names of the stats, and limits how many new ones are created.
 
-    What is known is only remembered: the store is asked about all else, so that several
-    of these can serve one store.
+    The names are a cache. A name that is not in it is looked up in the store, so
+    several collectors can share a store.
 
-    :param store: where the stats are.
-    :param max_stats: how many there may be.
+    :param store: the store.
+    :param max_stats: the largest number of stats.
+    :param timers: schedules what waits.
+    :param allowances: counts the new stats of each key.
     """
 
-    def __init__(self, store: IStore, max_stats: int) -> None:
+    def __init__(
+        self,
+        store: IStore,
+        max_stats: int,
+        timers: IReactorTime,
+        allowances: Allowances,
+    ) -> None:
         self._store = store
         self._max_stats = max_stats
+        self._timers = timers
+        self._allowances = allowances
         self._names: dict[str, str] = {}  # by id
         self._known: set[str] = set()
-        self._knows_all = False
-        self._counted_at = 0.0
+        # When the names of all stats were read; None before that.
+        self._read_at: float | None = None
         self._waiting: list[Deferred[None]] = []
-        self._day = 0
-        self._made: Counter[str] = Counter()  # today, by sender
-        # Those whose points are being written, and how many they are by sender.
-        self._coming: set[str] = set()
-        self._held: Counter[str] = Counter()
+        # The stats with a reservation, and their number by sender.
+        self._reserved: set[str] = set()
+        self._reserved_by: Counter[str] = Counter()
 
     def all_known(self, names: Iterable[str]) -> bool:
         """
-        Whether all of these are known.
+        Return whether all these stats are known.
         """
         return self._known.issuperset(names)
 
     async def admit(self, sender: str, names: Iterable[str]) -> Reservation:
         """
-        Let stats come into being.
+        Reserve room for new stats.
 
-        :param sender: whose points they come with.
-        :param names: some of which may be new.
-        :returns: what is to be told :meth:`settled`; until then their places are held.
-        :raises Refusal: if they are too many.
+        :param sender: identifies the key of the request.
+        :param names: the names of the stats, of which some may be new.
+        :returns: the reservation. Pass it to :meth:`settled` later.
+        :raises Refusal: 429 if there would be too many stats.
         """
         wanted = [name for name in names if name not in self._known]
         self.learn(await self._store.definitions(wanted))
-        if not self._knows_all and not self._known.issuperset(wanted):
-            # Only who is new has to wait until all are counted.
-            await self._counted()
-        if self._lacking(wanted) > 0 and self._is_long_ago():
-            await self._counted()
-        if self._lacking(wanted) > 0:
+        if self._read_at is None and not self._known.issuperset(wanted):
+            # Only requests with new stats wait until all are read.
+            await self._read_all()
+        await self._allowances.load(sender)
+        if self._missing_room(wanted) > 0 and self._seconds_since_read() >= RECOUNT:
+            await self._read_all()
+        if self._missing_room(wanted) > 0:
             raise Refusal(
                 429,
-                f"there are {len(self._known)} stats and {self._max_stats} may be: "
-                "delete some, or use fewer names",
+                f"there are {len(self._known)} stats and {self._max_stats} is the "
+                "limit: delete some, or use fewer names",
             )
-        today = int(self._store.clock.seconds()) // _DAY
-        if today != self._day:
-            self._day, self._made = today, Counter()
-        held = self._new(wanted)
-        if self._made[sender] + self._held[sender] + len(held) > MAX_NEW_STATS:
+        new = self._new(wanted)
+        used = self._allowances.usage(sender).stats + self._reserved_by[sender]
+        if new and used + len(new) > MAX_NEW_STATS:
             raise Refusal(
-                429, f"this key has made {MAX_NEW_STATS} new stats today: that is all"
+                429,
+                f"this key has created {used} new stats today and {MAX_NEW_STATS} is "
+                "the limit: use fewer names, or go on tomorrow",
             )
-        self._coming.update(held)
-        self._held[sender] += len(held)
-        return Reservation(sender, wanted, held)
+        self._reserved.update(new)
+        self._reserved_by[sender] += len(new)
+        return Reservation(sender, wanted, new)
 
-    def settled(self, reservation: Reservation, arrived: bool) -> None:
+    def settled(self, reservation: Reservation, written: bool) -> None:
         """
-        Points have been written, or not.
+        End a reservation.
 
-        :param reservation: the stats they came with.
-        :param arrived: whether these have come into being.
+        :param reservation: the reservation.
+        :param written: whether the points of its stats were written.
         """
         sender = reservation.sender
-        self._coming.difference_update(reservation.held)
-        self._held[sender] -= len(reservation.held)
-        if not self._held[sender]:
-            del self._held[sender]
-        if arrived:
-            # Another request may have brought them too, and been first.
-            made = [name for name in reservation.names if name not in self._known]
-            self._made[sender] += len(made)
-            self.learn(made)
+        self._reserved.difference_update(reservation.reserved)
+        self._reserved_by[sender] -= len(reservation.reserved)
+        if not self._reserved_by[sender]:
+            del self._reserved_by[sender]
+        if written:
+            # Another request may have created some of them first.
+            created = [name for name in reservation.names if name not in self._known]
+            if created:
+                self._allowances.add(sender, stats=len(created))
+            self.learn(created)
 
     def _new(self, names: Iterable[str]) -> list[str]:
         return [
             name
             for name in names
-            if name not in self._known and name not in self._coming
+            if name not in self._known and name not in self._reserved
         ]
 
-    def _lacking(self, names: Iterable[str]) -> int:
+    def _missing_room(self, names: Iterable[str]) -> int:
         """
-        For how many of some stats there is no room.
+        Return by how many stats some names would exceed the limit; 0 or less if there
+        is room.
         """
         new = len(self._new(names))
-        return new and len(self._known) + len(self._coming) + new - self._max_stats
+        if not new:
+            return 0
+        return len(self._known) + len(self._reserved) + new - self._max_stats
 
-    def _is_long_ago(self) -> bool:
-        return self._store.clock.seconds() - self._counted_at >= RECOUNT
+    def _seconds_since_read(self) -> float:
+        if self._read_at is None:
+            return float("inf")
+        return self._timers.seconds() - self._read_at
 
-    def _counted(self) -> Deferred[None]:
-        # Of all that wait at once one reads, for all of them.
+    def _read_all(self) -> Deferred[None]:
+        """
+        Read the names of all stats. Callers that wait at the same time share a read.
+        """
         waiting: Deferred[None] = Deferred()
         self._waiting.append(waiting)
         if len(self._waiting) == 1:
-            Deferred.fromCoroutine(self._learn_all()).addBoth(self._count)
+            Deferred.fromCoroutine(self._learn_all()).addBoth(self._end_read)
         return waiting
 
-    def _count(self, outcome: Failure | None) -> None:
-        if outcome is None:
-            self._knows_all, self._counted_at = True, self._store.clock.seconds()
+    def _end_read(self, result: Failure | None) -> None:
+        if result is None:
+            self._read_at = self._timers.seconds()
         waiting, self._waiting = self._waiting, []
         for one in waiting:
-            one.callback(outcome)
+            one.callback(result)
 
     async def _learn_all(self) -> None:
         before = self._known.copy()
         names = list(await self._store.definitions())
         for start in range(0, len(names), _NAMES_AT_ONCE):
             if start:
-                await deferLater(self._store.clock, 0)
+                await deferLater(self._timers, 0)
             self.learn(names[start : start + _NAMES_AT_ONCE])
         self.forget(before.difference(names))
 
     def learn(self, names: Iterable[str]) -> None:
         """
-        Take these as known.
+        Add names of existing stats.
         """
         for name in names:
             if name not in self._known:
@@ -181,7 +209,7 @@ class CardinalityLimiter:
 
     def forget(self, names: Iterable[str]) -> None:
         """
-        These are gone.
+        Remove the names of deleted stats.
         """
         for name in names:
             self._known.discard(name)
@@ -189,8 +217,9 @@ class CardinalityLimiter:
 
     async def names(self, ids: Sequence[str]) -> list[str]:
         """
-        The names that have these ids, where there are any.
+        Return the names of the stats with these ids, as far as they exist.
         """
-        if any(id not in self._names for id in ids):
-            await self._learn_all()
+        unknown = any(id not in self._names for id in ids)
+        if unknown and self._seconds_since_read() >= LOOKUP_SECONDS:
+            await self._read_all()
         return [self._names[id] for id in ids if id in self._names]

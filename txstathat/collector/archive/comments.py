@@ -1,7 +1,7 @@
 """
 Comments: notes about a stat, each at a moment, for its chart.
 
-A stat has one record with all of its comments, under the stat's id.
+All comments of a stat are in one record, under the stat's id.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ __all__ = [
     "read_comments",
 ]
 
-#: How many comments there may be in one store.
+#: The largest number of comments in a store.
 MAX_COMMENTS = 10_000
-#: How many comments a stat has: its newest ones. One more replaces the oldest.
+#: The largest number of comments on a stat. One more replaces the oldest.
 MAX_COMMENTS_OF_A_STAT = 100
 #: The most characters of a comment.
 MAX_TEXT = 500
@@ -48,7 +48,7 @@ class Comment:
     A comment.
 
     :ivar time: when it was made, in Unix seconds.
-    :ivar text: what it says.
+    :ivar text: its text.
     """
 
     time: int
@@ -74,7 +74,9 @@ def _read_comment(thing: object) -> Comment:
 
 class Comments:
     """
-    The comments of a store.
+    The comments in a store.
+
+    :param store: the store.
 
     :ivar record_readers: the readers of the records.
     """
@@ -86,11 +88,13 @@ class Comments:
 
     async def add(self, stat: Stat, text: str) -> Comment:
         """
-        Store a comment, with the time at which this is called.
+        Store a comment on a stat. Its time is the time of this call.
 
-        :raises InvalidPoint: if the text is empty, longer than :data:`MAX_TEXT`, or has
-            control characters.
-        :raises Refusal: if there are too many, or those of the stat cannot be read.
+        :param stat: the stat.
+        :param text: 1 to :data:`MAX_TEXT` characters.
+        :raises InvalidPoint: if the text is empty, too long, or has control characters.
+        :raises Refusal: 429 if the store has :data:`MAX_COMMENTS` comments; 409 if those
+            on the stat cannot be read.
         """
         comment = Comment(
             int(self._store.clock.seconds()), check_name(text, "text", MAX_TEXT)
@@ -105,26 +109,28 @@ class Comments:
                     "the comments of this stat cannot be read by this version of "
                     "txStatHat, so it cannot add one",
                 )
-            found = readable.get(stat.id, [])
-            number = sum(map(len, readable.values()))
-            if len(found) < MAX_COMMENTS_OF_A_STAT and number >= MAX_COMMENTS:
+            old = readable.get(stat.id, [])
+            total = sum(map(len, readable.values()))
+            if len(old) < MAX_COMMENTS_OF_A_STAT and total >= MAX_COMMENTS:
                 raise Refusal(
                     429,
-                    f"there are {MAX_COMMENTS:,} comments, which is the limit: those "
-                    "of a stat go when it is deleted",
+                    f"the store has {MAX_COMMENTS:,} comments, which is the limit: "
+                    "delete a stat to delete its comments",
                 )
-            now = [*found, comment][-MAX_COMMENTS_OF_A_STAT:]
-            # Another collector may have added one meanwhile.
-            if await self._store.put_record(RECORDS, stat.id, _text(now), was=was):
+            new = [*old, comment][-MAX_COMMENTS_OF_A_STAT:]
+            # If another collector has added one meanwhile, this tries again.
+            if await self._store.put_record(RECORDS, stat.id, _to_json(new), was=was):
                 return comment
 
     async def read(
         self, stats: Sequence[Stat], since: int = 0
     ) -> dict[str, list[Comment]]:
         """
-        The comments of some stats, oldest first, by the stat's name.
+        Read the comments on some stats.
 
-        :param since: only those of this time or later, in Unix seconds.
+        :param stats: the stats.
+        :param since: the time of the oldest comment to return, in Unix seconds.
+        :returns: the comments by the stat's name, oldest first.
         """
         records = await self._reader.all()
         return {
@@ -135,5 +141,5 @@ class Comments:
         }
 
 
-def _text(comments: Sequence[Comment]) -> str:
+def _to_json(comments: Sequence[Comment]) -> str:
     return json.dumps([[comment.time, comment.text] for comment in comments])

@@ -1,6 +1,6 @@
 """
-How requests that wait together are written: in one commit, and those without an id as
-one batch, so that what a write costs follows the distinct stats, not the requests.
+Writes requests that wait together in one commit. Requests without an id become one
+batch, so the cost of a write depends on the number of distinct stats, not of requests.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import count
 from uuid import uuid4
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from txstathat.collector.archive.delta import BatchDelta, NotMergeable
@@ -24,15 +25,16 @@ from txstathat.stores.interface import (
     WriteResult,
 )
 
-__all__ = ["FINISH", "REMEMBER_OWN", "PendingWrite", "write_requests"]
+__all__ = ["FINISH_SECONDS", "OWN_ID_TTL", "PendingWrite", "write_requests"]
 
-#: For how many seconds a write is repeated that was cut in half.
-FINISH = 5.0
-#: For how many seconds a store remembers a batch that its sender gave no id. Nobody
-#: repeats it but the store's own connection, and this collector for :data:`FINISH`.
-REMEMBER_OWN = 60.0
+#: For how many seconds a partly applied write is repeated.
+FINISH_SECONDS = 5.0
+#: For how many seconds a store remembers the id of a batch whose sender gave none. Only
+#: the store's own connection repeats it, and this collector for
+#: :data:`FINISH_SECONDS`.
+OWN_ID_TTL = 60.0
 
-# Of batches whose sender gave no id.
+# The digest of batches whose sender gave no id.
 _NO_DIGEST = ""
 
 
@@ -41,83 +43,98 @@ class PendingWrite:
     """
     A request that waits to be written.
 
-    :ivar additions: what it adds.
-    :ivar id: what it is known by; ``None`` if its sender gave it no id.
-    :ivar digest: stands for its body.
+    :ivar delta: what it adds.
+    :ivar id: its id in the store; ``None`` if its sender gave none.
+    :ivar digest: represents its body.
     """
 
-    additions: BatchDelta
+    delta: BatchDelta
     id: str | None
     digest: str
 
-    def batch(self, keep: Mapping[str, float | None]) -> WriteBatch:
+    def batch(self, retention: Mapping[str, float | None]) -> WriteBatch:
         """
-        The request as a batch of its own.
+        Return the request as a batch for the store.
         """
         if self.id is None:
-            return _own(lambda: self.additions.amounts(keep))
+            return _own_batch(lambda: self.delta.amounts(retention))
         return WriteBatch(
-            self.id, self.digest, lambda: self.additions.amounts(keep), BATCH_ID_TTL
+            self.id, self.digest, lambda: self.delta.amounts(retention), BATCH_ID_TTL
         )
 
 
 async def write_requests(
-    store: IStore, requests: Sequence[PendingWrite], keep: Mapping[str, float | None]
+    store: IStore,
+    requests: Sequence[PendingWrite],
+    retention: Mapping[str, float | None],
+    timers: IReactorTime,
 ) -> list[WriteResult]:
     """
     Write requests, each whole or not at all.
 
-    :param store: where.
-    :param requests: which.
-    :param keep: the scales to keep, coarsest first, and for how many seconds.
-    :returns: the store's answers, in their order.
+    :param store: the store.
+    :param requests: the requests.
+    :param retention: the scales to store, coarsest first, and for how many seconds.
+    :param timers: schedules repetitions.
+    :returns: the results, in the order of the requests.
     """
-    nameless = [request for request in requests if request.id is None]
-    if len(nameless) < 2:
-        return await _add(store, [request.batch(keep) for request in requests])
-    named = [request.batch(keep) for request in requests if request.id is not None]
-    # What they add together is worked out in the store's thread, as all else is.
-    several = [request.additions for request in nameless]
-    together = _own(lambda: BatchDelta.merge(several).amounts(keep))
+    without_id = [request for request in requests if request.id is None]
+    with_id = [request for request in requests if request.id is not None]
+    if len(without_id) < 2:
+        return await _add(
+            store, timers, [request.batch(retention) for request in requests]
+        )
+    deltas = [request.delta for request in without_id]
+    # The store's thread merges them, since that may take a while.
+    merged = _own_batch(lambda: BatchDelta.merge(deltas).amounts(retention))
     try:
-        shared, *answers = await _add(store, [together, *named])
+        shared, *others = await _add(
+            store, timers, [merged, *(request.batch(retention) for request in with_id)]
+        )
     except NotMergeable:
-        return await _add(store, [request.batch(keep) for request in requests])
+        return await _add(
+            store, timers, [request.batch(retention) for request in requests]
+        )
     if shared.outcome is WriteOutcome.ADDED:
-        of_nameless = [shared] * len(nameless)
+        results = [shared] * len(without_id)
     else:
         # One of them cannot be added; the others can.
-        of_nameless = await _add(store, [request.batch(keep) for request in nameless])
-    waiting = iter(of_nameless), iter(answers)
-    return [next(waiting[request.id is not None]) for request in requests]
+        results = await _add(
+            store, timers, [request.batch(retention) for request in without_id]
+        )
+    # Both lists are in the order of the requests.
+    shares, named = iter(results), iter(others)
+    return [next(shares) if request.id is None else next(named) for request in requests]
 
 
-async def _add(store: IStore, batches: Sequence[WriteBatch]) -> list[WriteResult]:
+async def _add(
+    store: IStore, timers: IReactorTime, batches: Sequence[WriteBatch]
+) -> list[WriteResult]:
     """
-    Add batches, and finish what a fault left half done: nobody else knows the ids of
-    those that came without one.
+    Add batches, and repeat a write that was partly applied: the sender of a request
+    without an id cannot repeat it.
     """
-    began: float | None = None
+    interrupted_at: float | None = None
     for attempt in count(1):
         try:
-            answers = await store.add(batches)
+            results = await store.add(batches)
             break
         except StoreUnavailable as error:
-            now = store.clock.seconds()
-            if began is None and isinstance(error, StoreInterrupted):
-                began = now
-            pause = retry_delay(attempt)
-            if began is None or now + pause > began + FINISH:
+            now = timers.seconds()
+            if interrupted_at is None and isinstance(error, StoreInterrupted):
+                interrupted_at = now
+            delay = retry_delay(attempt)
+            if interrupted_at is None or now + delay > interrupted_at + FINISH_SECONDS:
                 raise
-        await deferLater(store.clock, pause)
-    # Nobody else repeats these either.
+        await deferLater(timers, delay)
+    # A batch without an id that the store calls repeated was repeated above.
     return [
         WriteResult(WriteOutcome.ADDED)
-        if batch.digest == _NO_DIGEST and answer.outcome is WriteOutcome.REPEATED
-        else answer
-        for batch, answer in zip(batches, answers, strict=True)
+        if batch.digest == _NO_DIGEST and result.outcome is WriteOutcome.REPEATED
+        else result
+        for batch, result in zip(batches, results, strict=True)
     ]
 
 
-def _own(amounts: Callable[[], Amounts]) -> WriteBatch:
-    return WriteBatch(uuid4().hex, _NO_DIGEST, amounts, REMEMBER_OWN)
+def _own_batch(amounts: Callable[[], Amounts]) -> WriteBatch:
+    return WriteBatch(uuid4().hex, _NO_DIGEST, amounts, OWN_ID_TTL)

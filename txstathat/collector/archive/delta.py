@@ -1,44 +1,63 @@
 """
-From the points of a request to what is added to a store.
+Turns the points of a request into additions to a store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from math import ceil
 
 from txstathat.collector.archive.stats import DEFINITIONS, EVERYTHING, received
-from txstathat.collector.errors import Refusal
+from txstathat.collector.errors import PointAhead, Refusal
+from txstathat.collector.limits import MAX_AHEAD
 from txstathat.metrica.calendar import Calendar, coarsen
 from txstathat.metrica.cells import spread
 from txstathat.points.model import MAX_INTEGER, Parts
-from txstathat.stores.interface import Amounts, Increment, TimeBucket
+from txstathat.stores.interface import Addition, Amounts, Increment, TimeBucket
 from txstathat.stores.sums import events
 
-__all__ = ["MAX_AHEAD", "BatchDelta", "NotMergeable"]
+__all__ = [
+    "BatchDelta",
+    "NotMergeable",
+    "PAST_SECONDS",
+    "other_kind",
+    "overflow",
+]
 
-#: How many seconds a point's time may lie ahead of the collector's clock.
-MAX_AHEAD = 86_400
+#: Points that are older, in seconds, count as points of the past. No batch waits for
+#: its delivery for so long.
+PAST_SECONDS = 9 * 86_400.0
 
 _UTC = Calendar("UTC")
+# The longest time bucket of each scale, in seconds.
+_SECONDS = {
+    "year": 366 * 86_400,
+    "month": 31 * 86_400,
+    "day": 86_400,
+    "hour": 3600,
+    "minute": 60,
+}
+# The clocks of several collectors can differ by so many seconds.
+_MARGIN = 3600.0
 
 
 class NotMergeable(Exception):
     """
-    Requests cannot be added as one.
+    The requests cannot be added as one batch.
     """
 
 
 class BatchDelta:
     """
-    The points of one request, by minute.
+    The points of one request, grouped by minute.
 
     :param points: the points.
-    :param now: the time of receipt, which counts where a point has none.
-    :raises Refusal: if they do not go together, are too far ahead, or their sum is too
-        large.
+    :param now: the time of receipt, in Unix seconds. It is the time of points that have
+        none.
+    :raises Refusal: if a stat has points of both kinds, a point is too far ahead, or a
+        sum is too large.
 
-    :ivar kinds: ``'count'`` or ``'value'`` by stat.
+    :ivar kinds: ``'count'`` or ``'value'``, by name of the stat.
     """
 
     def __init__(self, points: Sequence[Parts], now: float) -> None:
@@ -46,7 +65,7 @@ class BatchDelta:
         self.kinds: dict[str, str] = {}
         self._minutes: dict[int, list[Parts]] = {}
         self._add(points)
-        # No sum is beyond this.
+        # An upper bound of all sums.
         self._most = len(points) * max((abs(part[2]) for part in points), default=0)
         too_large = self._too_large()
         if too_large is not None:
@@ -55,7 +74,7 @@ class BatchDelta:
     def _add(self, points: Iterable[Parts]) -> None:
         kinds, minutes = self.kinds, self._minutes
         this_minute, latest = int(self._now) // 60, self._now + MAX_AHEAD
-        for point in points:
+        for number, point in enumerate(points):
             kind, stat, _, t = point
             if kinds.setdefault(stat, kind) != kind:
                 raise other_kind(stat, kinds[stat])
@@ -64,9 +83,7 @@ class BatchDelta:
             elif t <= latest:
                 minute = t // 60
             else:
-                raise Refusal(
-                    400, f"t: {stat!r} has the time {t}, over a day ahead of now"
-                )
+                raise PointAhead(number, stat, t, self._now)
             if minute in minutes:
                 minutes[minute].append(point)
             else:
@@ -75,21 +92,21 @@ class BatchDelta:
     @classmethod
     def merge(cls, several: Sequence[BatchDelta]) -> BatchDelta:
         """
-        The additions of several requests as one.
+        Merge the points of several requests.
 
-        :raises NotMergeable: if they do not go together.
+        :raises NotMergeable: if a stat has points of both kinds, or a sum is too large.
         """
-        whole = cls((), max(one._now for one in several))
+        merged = cls((), max(one._now for one in several))
         for one in several:
-            whole._most += one._most
+            merged._most += one._most
             for stat, kind in one.kinds.items():
-                if whole.kinds.setdefault(stat, kind) != kind:
+                if merged.kinds.setdefault(stat, kind) != kind:
                     raise NotMergeable
             for minute, points in one._minutes.items():
-                whole._minutes.setdefault(minute, []).extend(points)
-        if whole._too_large() is not None:
+                merged._minutes.setdefault(minute, []).extend(points)
+        if merged._too_large() is not None:
             raise NotMergeable
-        return whole
+        return merged
 
     def _too_large(self) -> str | None:
         if self._most <= MAX_INTEGER:
@@ -104,34 +121,80 @@ class BatchDelta:
                     return stat
         return None
 
-    def amounts(self, keep: Mapping[str, float | None]) -> Amounts:
+    def amounts(self, retention: Mapping[str, float | None]) -> Amounts:
         """
-        What the store is to add.
+        Return what the store is to add.
 
-        :param keep: the scales to keep, coarsest first, and for how many seconds.
+        :param retention: the scales to store, coarsest first, and for how many seconds.
         """
-        finest = {
+        by_label = {
             _UTC.minute(minute * 60): {
                 stat: events(amounts) for stat, amounts in _by_stat(points).items()
             }
             for minute, points in self._minutes.items()
         }
-        ahead = self._ahead(keep)
+        ahead = self._seconds_ahead(retention)
+        expired = self._expired(retention)
         increments = [
             Increment(
-                [_kept_longer(one, ahead) for one in stretches] if ahead else stretches,
+                [_extend_ttl(one, ahead) for one in buckets] if ahead else buckets,
                 {stat: {EVERYTHING: addition} for stat, addition in stats.items()},
             )
-            for stretches, stats in spread(keep, finest)
+            for buckets, stats in _without(spread(retention, by_label), expired)
         ]
         definitions = {stat: DEFINITIONS[kind] for stat, kind in self.kinds.items()}
         return Amounts(definitions, [*increments, received(self.kinds, self._now)])
 
-    def _ahead(self, scales: Iterable[str]) -> dict[str, float]:
+    def _expired(self, retention: Mapping[str, float | None]) -> set[tuple[str, str]]:
         """
-        How many seconds after now the last point is of each stretch, by its label, that
-        has not begun. It is rounded up to hours, so that stores are not told another
-        time to keep it with each request.
+        Return the scale and label of the time buckets that are too old to be read ever
+        again. They are not stored.
+        """
+        limits = {
+            scale: self._now - seconds - _SECONDS[scale] - _MARGIN
+            for scale, seconds in retention.items()
+            if seconds is not None
+        }
+        newest = max(limits.values(), default=0)
+        return {
+            (scale, coarsen(_UTC.minute(minute * 60), scale))
+            for minute in self._minutes
+            if minute * 60 < newest
+            for scale, limit in limits.items()
+            if minute * 60 < limit
+        }
+
+    def past(self, retention: Mapping[str, float | None]) -> set[int]:
+        """
+        Return numbers that identify the stored time buckets of points that are older
+        than :data:`PAST_SECONDS`.
+
+        :param retention: the scales to store, coarsest first, and for how many seconds.
+        """
+        past: set[int] = set()
+        before = self._now - PAST_SECONDS
+        for minute, points in self._minutes.items():
+            if minute * 60 >= before:
+                continue
+            age = self._now - minute * 60
+            # The length of a bucket in the finest scale that stores the points.
+            seconds = min(
+                (
+                    _SECONDS[scale]
+                    for scale, ttl in retention.items()
+                    if ttl is None or ttl >= age
+                ),
+                default=_SECONDS["year"],
+            )
+            bucket = minute * 60 // seconds
+            past.update(hash((stat, seconds, bucket)) for _, stat, _, _ in points)
+        return past
+
+    def _seconds_ahead(self, scales: Iterable[str]) -> dict[str, float]:
+        """
+        Return how many seconds after now the last point of each future time bucket is,
+        by the bucket's label. The numbers are rounded up to hours, so that requests do
+        not all change the expiry of a bucket.
         """
         this_minute = int(self._now) // 60
         later = sorted(minute for minute in self._minutes if minute > this_minute)
@@ -139,20 +202,30 @@ class BatchDelta:
             return {}
         scales = list(scales)
         now = _UTC.minute(this_minute * 60)
-        begun = {coarsen(now, scale) for scale in scales}
+        current = {coarsen(now, scale) for scale in scales}
         return {
             label: ceil((minute * 60 - self._now) / 3600) * 3600.0
             for minute in later
             for scale in scales
-            if (label := coarsen(_UTC.minute(minute * 60), scale)) not in begun
+            if (label := coarsen(_UTC.minute(minute * 60), scale)) not in current
         }
 
 
-def _kept_longer(stretch: TimeBucket, ahead: Mapping[str, float]) -> TimeBucket:
-    # What is ahead is asked for in its own time, and for as long from then on.
-    if stretch.ttl is None or stretch.label not in ahead:
-        return stretch
-    return stretch._replace(ttl=stretch.ttl + ahead[stretch.label])
+def _without(
+    spreads: Iterable[tuple[list[TimeBucket], Mapping[str, Addition]]],
+    expired: Collection[tuple[str, str]],
+) -> Iterator[tuple[list[TimeBucket], Mapping[str, Addition]]]:
+    for buckets, additions in spreads:
+        left = [one for one in buckets if (one.scale, one.label) not in expired]
+        if left:
+            yield left, additions
+
+
+def _extend_ttl(bucket: TimeBucket, ahead: Mapping[str, float]) -> TimeBucket:
+    # A future bucket is read in its own time, and is stored from then on.
+    if bucket.ttl is None or bucket.label not in ahead:
+        return bucket
+    return bucket._replace(ttl=bucket.ttl + ahead[bucket.label])
 
 
 def _by_stat(points: Iterable[Parts]) -> dict[str, list[int | float]]:
@@ -167,19 +240,20 @@ def _by_stat(points: Iterable[Parts]) -> dict[str, list[int | float]]:
 
 def other_kind(stat: str, kind: str) -> Refusal:
     """
-    The refusal of a point of another kind than its stat.
+    Return the refusal of a point of another kind than its stat.
 
-    :param kind: the stat's, ``'count'`` or ``'value'``.
+    :param stat: the name of the stat.
+    :param kind: the kind of the stat: ``'count'`` or ``'value'``.
     """
-    return Refusal(400, f"{stat!r} is a {kind} stat; it takes no other kind of points")
+    return Refusal(400, f"{stat!r} is a {kind} stat; send it only points of that kind")
 
 
 def overflow(stat: str) -> Refusal:
     """
-    The refusal of a point that makes a sum too large.
+    Return the refusal of a point that makes a sum of a stat too large.
     """
     return Refusal(
         400,
-        f"a sum of {stat!r} would go beyond what is kept exactly "
+        f"a sum of {stat!r} would exceed the range in which sums are exact "
         f"({MAX_INTEGER}, or the largest float)",
     )

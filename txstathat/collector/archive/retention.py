@@ -1,8 +1,8 @@
 """
-Since when detail is kept for as long as it is now.
+The history of the retention: since when detail is stored for how long.
 
-Detail that was written while it was kept for a shorter time is gone earlier than is
-configured now. So a record of each scale says since when it was kept for how long.
+Detail that was written under a shorter retention has expired earlier than the current
+one says. So a record for each scale has the history of its retention.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MAX_CHANGES = 10
 
 _RECORDS = "retention"
 
-# Since when, in Unix seconds, and for how many seconds; the first one first.
+# Pairs of a time in Unix seconds and the retention from then on, the oldest first.
 _History: TypeAlias = list[tuple[float, float | None]]
 
 
@@ -45,7 +45,8 @@ def read_history(scale: str, text: str) -> _History:
     if not history or not all(map(_is_change, history)):
         raise BadRecord("is not valid: it has no list of times")
     return [
-        (float(since), None if keep is None else float(keep)) for since, keep in history
+        (float(since), None if seconds is None else float(seconds))
+        for since, seconds in history
     ]
 
 
@@ -58,43 +59,43 @@ def _is_change(thing: object) -> bool:
 
 class Retention:
     """
-    What a store's retention was.
+    The history of a store's retention.
 
     :param store: the store.
-    :param keep: for how many seconds the scales are kept now, ``None`` for ever.
+    :param retention: for how many seconds each scale is stored now; ``None`` for ever.
 
     :ivar record_readers: the readers of the records.
     """
 
-    def __init__(self, store: IStore, keep: Mapping[str, float | None]) -> None:
+    def __init__(self, store: IStore, retention: Mapping[str, float | None]) -> None:
         self._store = store
         self._reader = RecordReader(store, _RECORDS, read_history)
         self.record_readers = (self._reader,)
-        self._keep = keep
+        self._retention = retention
         self._histories: dict[str, _History] = {}
 
     async def note(self) -> None:
         """
-        Note how long the scales are kept from now on, where that has changed. Call it
-        before anything is written.
+        Add the current retention to the history, if it has changed. Call this before
+        anything is written.
 
-        Of a scale with a record that cannot be read, the record stays as it is, and
-        all detail counts as whole.
+        If the record of a scale cannot be read, it stays as it is, and all detail of
+        the scale counts as complete.
 
-        :raises StoreError: if that cannot be done.
+        :raises StoreError: if the store fails.
         """
-        for scale, keep in self._keep.items():
+        for scale, seconds in self._retention.items():
             while True:
                 text = await self._store.record(_RECORDS, scale)
                 history = [] if text is None else self._reader.parse(scale, text)
                 if history is None:
                     history = [(0.0, None)]
                     break
-                if history and history[-1][1] == keep:
+                if history and history[-1][1] == seconds:
                     break
-                # Of an empty store nothing can have been lost.
+                # An empty store cannot have lost anything.
                 since = self._store.clock.seconds() if history else 0.0
-                history = [*history, (since, keep)][-MAX_CHANGES:]
+                history = [*history, (since, seconds)][-MAX_CHANGES:]
                 new = json.dumps(history)
                 if await self._store.put_record(_RECORDS, scale, new, was=text):
                     break
@@ -102,13 +103,13 @@ class Retention:
 
     def whole_since(self, scale: str) -> float:
         """
-        Since when all detail of a scale is there, in Unix seconds, whatever is kept for
-        how long now.
+        Return since when all detail of a scale is stored, in Unix seconds, under all
+        retentions that it had.
         """
         now = self._store.clock.seconds()
         whole = now
-        for since, keep in reversed(self._histories.get(scale, [(0.0, None)])):
-            begin = since if keep is None else max(since, now - keep)
+        for since, seconds in reversed(self._histories.get(scale, [(0.0, None)])):
+            begin = since if seconds is None else max(since, now - seconds)
             if begin > whole:
                 break
             whole = begin

@@ -1,5 +1,5 @@
 """
-From a stat's cells to the points of a timeframe.
+Turns the cells of a stat into the points of a timeframe.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class Bucket:
     """
     One step of a timeframe.
 
-    :ivar time: when it starts, in Unix seconds.
-    :ivar parts: what the sum of the amounts in it is the sum of.
-    :ivar count: how many points were in it.
+    :ivar time: when the step begins, in Unix seconds.
+    :ivar parts: the exact summands of the sum of its amounts.
+    :ivar count: the number of its points.
     :ivar min: the least amount; ``None`` without points.
     :ivar max: the greatest amount; ``None`` without points.
     """
@@ -45,9 +45,9 @@ class Bucket:
     @property
     def sum(self) -> int | float:
         """
-        The sum of the amounts in it.
+        The sum of its amounts.
 
-        :raises Refusal: if that is beyond the largest float.
+        :raises Refusal: if the sum is beyond the largest float.
         """
         try:
             return add_up(self.parts)
@@ -55,12 +55,12 @@ class Bucket:
             raise Refusal(
                 400,
                 f"the sum of the step that begins at {_moment(self.time)} is beyond "
-                "the largest float: ask for shorter steps",
+                "the largest float: request shorter steps",
             ) from None
 
     def add(self, cell: Cell) -> None:
         """
-        Add what a cell holds.
+        Add the contents of a cell.
         """
         self.parts += cell.parts
         self.count += cell.count
@@ -75,7 +75,7 @@ class Series:
 
     :ivar stat: the stat.
     :ivar timeframe: the timeframe.
-    :ivar buckets: all its steps, in time order.
+    :ivar buckets: all steps of the timeframe, in order of time.
     """
 
     stat: Stat
@@ -85,10 +85,11 @@ class Series:
     @property
     def points(self) -> list[tuple[int, int | float]]:
         """
-        Time and value of each step: of a counter the sum, 0 where nothing was counted;
-        of a value the average, and none where nothing was measured.
+        The time and value of each step. The value of a counter is the sum, which is 0
+        without points; that of a value is the average, and steps without points are
+        left out.
 
-        :raises Refusal: if one is beyond the largest float.
+        :raises Refusal: if a value is beyond the largest float.
         """
         return [
             (bucket.time, value)
@@ -99,8 +100,8 @@ class Series:
     @property
     def rows(self) -> list[tuple[int, int | float, int]]:
         """
-        Time, value and number of receipts of every step; value and receipts are 0
-        where nothing was received.
+        The time, value and number of points of each step; the value is 0 without
+        points.
 
         :raises Refusal: if a value is beyond the largest float.
         """
@@ -112,9 +113,9 @@ class Series:
     @property
     def values(self) -> list[int | float | None]:
         """
-        The value of each step; ``None`` where nothing was measured.
+        The value of each step; ``None`` for a step of a value without points.
 
-        :raises Refusal: if one is beyond the largest float.
+        :raises Refusal: if a value is beyond the largest float.
         """
         if self.stat.counter:
             return [bucket.sum for bucket in self.buckets]
@@ -126,9 +127,9 @@ class Series:
     @property
     def received(self) -> list[int | float]:
         """
-        The values of the steps in which something was received.
+        The values of the steps that have points.
 
-        :raises Refusal: if one is beyond the largest float.
+        :raises Refusal: if a value is beyond the largest float.
         """
         return [
             value
@@ -139,8 +140,8 @@ class Series:
     @property
     def whole(self) -> int | float | None:
         """
-        The value of all steps as one: of a counter the sum, of a value the average;
-        ``None`` where nothing was measured, or if it is beyond the largest float.
+        The value of the whole timeframe: the sum of a counter, the average of a value;
+        ``None`` for a value without points, or if it is beyond the largest float.
         """
         try:
             total = add_up(part for bucket in self.buckets for part in bucket.parts)
@@ -154,22 +155,26 @@ class Series:
 
 class Plan:
     """
-    What must be read for a timeframe, of any stat.
+    Which cells to read for a timeframe, for any stat.
 
     :param timeframe: the timeframe.
     :param now: Unix seconds.
-    :param keep: for how many seconds the scales are kept.
-    :param whole_since: tells since when all of a scale is there, in Unix seconds.
-    :param start: when the first step begins at the latest, in Unix seconds; by default
-        the last step holds ``now``.
-    :raises Refusal: if that is too many points, or finer than what is kept.
+    :param retention: for how many seconds each scale is stored; ``None`` for ever.
+    :param whole_since: returns since when a scale is complete, in Unix seconds.
+    :param start: a time in the first step, in Unix seconds; by default the last step
+        has ``now`` in it.
+    :raises Refusal: if the timeframe has too many points, or needs detail that is not
+        stored.
+
+    :ivar edges: the times at which the steps begin, and the end of the last one.
+    :ivar buckets: the scale and label of each time bucket to read.
     """
 
     def __init__(
         self,
         timeframe: Timeframe,
         now: float,
-        keep: Mapping[str, float | None],
+        retention: Mapping[str, float | None],
         whole_since: Callable[[str], float] = lambda scale: 0.0,
         start: int | None = None,
     ) -> None:
@@ -183,53 +188,61 @@ class Plan:
         except InvalidTimeframe as error:
             raise Refusal(400, str(error)) from None
         scale = scale_of(timeframe.interval)
-        kept = keep[scale]
-        if kept is not None and self.edges[0] < now - kept:
-            raise Refusal(
-                400,
-                f"{timeframe} needs every {scale} of the time since it begins, and "
-                f"{scale}s are kept for {_days(kept)}: ask for longer steps, or for "
-                "less time",
-            )
-        since = whole_since(scale)
-        if self.edges[0] < since:
-            raise Refusal(
-                400,
-                f"{timeframe} needs every {scale} of the time since it begins, and all "
-                f"are there only since {_moment(since)}, as they were kept for a "
-                "shorter time before: ask for longer steps, or for less time",
-            )
+        self._check_detail(scale, now, retention[scale], whole_since(scale))
         try:
             timeline = _UTC.timeline(self.edges[0], self.edges[-1] - 1, scale)
         except ValueError as error:
             raise Refusal(400, f"{timeframe}: {error}") from None
-        #: Scale and label of the stretches to read.
-        self.stretches = [(scale, label) for _, label in timeline]
-        self._places = [
+        self.buckets = [(scale, label) for _, label in timeline]
+        # The index of the step to which each of these belongs.
+        self._steps = [
             bisect_right(self.edges, int(start.timestamp())) - 1
             for start, _ in timeline
         ]
 
+    def _check_detail(
+        self, scale: str, now: float, seconds: float | None, whole_since: float
+    ) -> None:
+        begin, timeframe = self.edges[0], self.timeframe
+        if seconds is not None and begin < now - seconds:
+            raise Refusal(
+                400,
+                f"{timeframe} needs every {scale} since it begins, and {scale}s are "
+                f"stored for {_duration(seconds)}: request longer steps, or less time",
+            )
+        if begin < whole_since:
+            raise Refusal(
+                400,
+                f"{timeframe} needs every {scale} since it begins, and all {scale}s "
+                f"are stored only since {_moment(whole_since)}, because they were "
+                "stored for a shorter time before: request longer steps, or less time",
+            )
+
     def keys(self, name: str) -> list[CellKey]:
         """
-        The cells to read of a stat.
+        Return the keys of the cells to read.
+
+        :param name: the name of the stat.
         """
-        return [CellKey(name, *stretch, EVERYTHING) for stretch in self.stretches]
+        return [CellKey(name, *bucket, EVERYTHING) for bucket in self.buckets]
 
     def series(self, stat: Stat, cells: Sequence[Cell | None]) -> Series:
         """
-        A stat's points, of the cells that were read.
+        Return the series of a stat.
+
+        :param stat: the stat.
+        :param cells: the cells with its :meth:`keys`.
         """
         buckets = [Bucket(time) for time in self.edges[:-1]]
-        for place, cell in zip(self._places, cells, strict=True):
+        for step, cell in zip(self._steps, cells, strict=True):
             if cell is not None:
-                buckets[place].add(cell)
+                buckets[step].add(cell)
         return Series(stat, self.timeframe, buckets)
 
 
 def scale_of(interval: Span) -> str:
     """
-    The coarsest scale of which steps of this length are made up.
+    Return the coarsest scale of which each step of this length is a whole multiple.
     """
     if interval.unit in ("M", "y"):
         return "year" if interval.unit == "y" else "month"
@@ -242,7 +255,7 @@ def scale_of(interval: Span) -> str:
     return scale
 
 
-def _days(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     hours = seconds / 3600
     return f"{hours:g} hours" if hours < 72 else f"{hours / 24:g} days"
 

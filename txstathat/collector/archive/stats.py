@@ -1,9 +1,9 @@
 """
-What a stat is: a Metrica without axes, with an id and two dates.
+A stat: a Metrica without axes, with an id and two dates.
 
-The dates are a cell of the store like any other, so that they are written with the
-points, come and go with the stat, and are the same for several collectors: its least
-and greatest amounts are the first and the last time of receipt.
+The dates are the least and greatest amount of a cell in the store: the times of the
+first and last receipt. So they are written together with the points, are deleted with
+the stat, and are the same for all collectors on the store.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ __all__ = [
 
 _DAY = 86_400.0
 
-#: For how many seconds the detail of each scale is kept, by default; for ever where
-#: there is none. So the usual timeframes are whole: ``1h1m``, ``1d5m``, ``1w3h``,
+#: For how many seconds the detail of each scale is stored, by default; ``None`` for
+#: ever. With these the usual timeframes are complete: ``1h1m``, ``1d5m``, ``1w3h``,
 #: ``1M1h``, ``1y1d``.
 RETENTION: dict[str, float | None] = {
     "year": None,
@@ -44,7 +44,7 @@ RETENTION: dict[str, float | None] = {
     "minute": 26 * 3600.0,
 }
 
-#: The key of the one cell that a stretch of a stat has.
+#: The key of the only cell that a stat has in a time bucket.
 EVERYTHING = cell_key(())
 
 _RECEIVED = "received"
@@ -54,7 +54,7 @@ def _definition(kind: str) -> str:
     return as_json({"axes": [], "kind": kind, "multiplier": None, "tz": "UTC"})
 
 
-#: How a store keeps a stat: by ``'count'`` or ``'value'``.
+#: The definition of a stat in the store, by ``'count'`` or ``'value'``.
 DEFINITIONS = {
     "count": _definition(Metrica.kind),
     "value": _definition(AveragedMetrica.kind),
@@ -67,9 +67,9 @@ class Stat:
     A stat.
 
     :ivar name: its name.
-    :ivar counter: whether it is a counter; else it is a value.
-    :ivar created_at: when the first point was received, in Unix seconds.
-    :ivar received_at: when the last one was.
+    :ivar counter: whether it is a counter; otherwise it is a value.
+    :ivar created_at: when its first point was received, in Unix seconds.
+    :ivar received_at: when its last point was received, in Unix seconds.
     :ivar receipts: how many batches had points of it.
     """
 
@@ -80,14 +80,19 @@ class Stat:
     receipts: int
 
     @classmethod
-    def of(cls, name: str, definition: str, cell: Cell) -> Stat:
+    def of(cls, name: str, definition: str, cell: Cell, now: float) -> Stat:
         """
-        A stat of what the store holds.
+        Make a stat from the contents of the store.
 
-        :param cell: the one of :func:`received_key`.
+        :param name: its name.
+        :param definition: one of :data:`DEFINITIONS`.
+        :param cell: the cell of :func:`received_key`.
+        :param now: Unix seconds. A receipt cannot be later: it was noted while the
+            clock was wrong.
         """
         counter = definition == DEFINITIONS["count"]
-        return cls(name, counter, cell.min / 1000, cell.max / 1000, cell.count)
+        created, received = min(cell.min / 1000, now), min(cell.max / 1000, now)
+        return cls(name, counter, created, received, cell.count)
 
     @property
     def id(self) -> str:
@@ -103,10 +108,10 @@ class Stat:
 @dataclass(frozen=True, slots=True)
 class Total:
     """
-    All that was received for one stat.
+    All points of a stat, added up.
 
-    :ivar kind: ``'count'`` or ``'value'``, as of its first point.
-    :ivar points: how many points.
+    :ivar kind: ``'count'`` or ``'value'``.
+    :ivar points: the number of points.
     :ivar sum: the sum of their amounts.
     """
 
@@ -124,8 +129,8 @@ class Total:
 
 def stat_id(name: str) -> str:
     """
-    The id of a stat: 16 letters and digits, made of its name, so that every collector
-    on a store gives a stat the same one, and nothing has to be kept.
+    Return the id of a stat: 16 letters and digits, computed from its name. So all
+    collectors on a store use the same id, and it needs no storage.
     """
     digest = hashlib.sha256(name.encode("utf-8")).digest()
     return b32encode(digest[:10]).decode("ascii").lower()
@@ -133,11 +138,11 @@ def stat_id(name: str) -> str:
 
 def received(names: Iterable[str], now: float, batches: int = 1) -> Increment:
     """
-    What notes that something was received.
+    Return the increment that notes a receipt.
 
-    :param names: the stats that it was received for.
+    :param names: the stats.
     :param now: Unix seconds.
-    :param batches: 0 to note that stats were made without points.
+    :param batches: the number of batches; 0 for stats created without points.
     """
     milliseconds = int(now * 1000)
     cells = {EVERYTHING: Addition(0, batches, milliseconds, milliseconds)}
@@ -146,13 +151,13 @@ def received(names: Iterable[str], now: float, batches: int = 1) -> Increment:
 
 def received_key(name: str) -> CellKey:
     """
-    The cell that tells when something was received.
+    Return the key of the cell with a stat's receipts.
     """
     return CellKey(name, _RECEIVED, "", EVERYTHING)
 
 
 def total_key(name: str) -> CellKey:
     """
-    The cell that holds all that was received.
+    Return the key of the cell with the sum of all points of a stat.
     """
     return CellKey(name, ALL, "", EVERYTHING)

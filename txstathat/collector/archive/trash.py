@@ -1,8 +1,8 @@
 """
-The trash: stats that were deleted, for as long as that may have been a mistake.
+The trash: deleted stats, for some time, in case that was a mistake.
 
-What is noted of a stat is how many batches it had received. So it is in the trash until
-it receives one more, and whoever keeps points need not know of the trash.
+The record of a deleted stat has the number of its receipts. The stat is in the trash
+until it receives one more, so the code that stores points need not know the trash.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from txstathat.collector.records import (
 from txstathat.points.model import MAX_INTEGER, check_name
 from txstathat.stores.interface import IStore
 
-__all__ = ["KEEP", "DeletedStat", "Trash", "parse_deleted"]
+__all__ = ["TRASH_SECONDS", "DeletedStat", "Trash", "parse_deleted"]
 
-#: For how many seconds what is in the trash can be taken back: 48 hours.
-KEEP = 48 * 3600
+#: For how many seconds a deleted stat can be restored: 48 hours.
+TRASH_SECONDS = 48 * 3600
 
-_KIND = "trash"
+_RECORDS = "trash"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,43 +67,49 @@ class Trash:
     """
     The trash of a store.
 
+    :param store: the store.
+
     :ivar record_readers: the readers of the records.
     """
 
     def __init__(self, store: IStore) -> None:
         self._store = store
-        self._reader = RecordReader(store, _KIND, parse_deleted)
+        self._reader = RecordReader(store, _RECORDS, parse_deleted)
         self.record_readers = (self._reader,)
 
     async def put(self, stat: Stat) -> None:
         """
-        Put a stat in it.
+        Put a stat in the trash.
         """
-        note = {
+        fields = {
             "name": stat.name,
             "receipts": stat.receipts,
             "deleted_at": int(self._store.clock.seconds()),
         }
-        await self._store.put_record(_KIND, stat.id, json.dumps(note))
+        await self._store.put_record(_RECORDS, stat.id, json.dumps(fields))
 
     async def take(self, id: str) -> bool:
         """
-        Take a stat out of it, and tell whether it was there.
+        Take a stat out of the trash.
+
+        :param id: the stat's id.
+        :returns: whether it was there.
         """
-        if await self._store.record(_KIND, id) is None:
+        if await self._store.record(_RECORDS, id) is None:
             return False
-        return await self._store.put_record(_KIND, id, None)
+        return await self._store.put_record(_RECORDS, id, None)
 
     async def until(self, name: str) -> int | None:
         """
-        Until when a stat is in it, in Unix seconds; ``None`` if it is not.
+        Return until when a stat is in the trash, in Unix seconds; ``None`` if it is not
+        there.
         """
         note = await self._reader.get(stat_id(name))
-        return None if note is None else note.deleted_at + KEEP
+        return None if note is None else note.deleted_at + TRASH_SECONDS
 
     async def without(self, stats: Sequence[Stat]) -> list[Stat]:
         """
-        Those of some stats that are not in it.
+        Return those of some stats that are not in the trash.
         """
         notes = (await self._reader.all()).values()
         receipts = {note.name: note.receipts for note in notes}
@@ -111,29 +117,29 @@ class Trash:
 
     async def empty(self) -> list[str]:
         """
-        Forget what has been in it for :data:`KEEP` seconds.
+        Delete the stats that have been in the trash for :data:`TRASH_SECONDS`.
 
-        :returns: the names of the stats that are gone.
+        :returns: the names of the deleted stats.
         """
-        gone = []
-        old = self._store.clock.seconds() - KEEP
-        texts = await self._store.records(_KIND)
+        deleted = []
+        before = self._store.clock.seconds() - TRASH_SECONDS
+        texts = await self._store.records(_RECORDS)
         for id, note in self._reader.parse_all(texts).items():
-            if note.deleted_at > old:
+            if note.deleted_at > before:
                 continue
             name = note.name
             key = received_key(name)
             (cell,) = await self._store.read([key])
-            # A point may come until it is gone: then it stays.
+            # If a point arrives before the stat is deleted, the stat stays.
             if (
                 cell is not None
                 and cell.count == note.receipts
                 and await self._store.drop(name, (key, cell))
             ):
-                gone.append(name)
+                deleted.append(name)
                 cell = None
             if cell is None:
-                # Also where this was cut off, the last time, after dropping it.
+                # Also if an earlier call stopped after it had dropped the stat.
                 await self._store.put_record(COMMENTS, id, None)
-            await self._store.put_record(_KIND, id, None, was=texts[id])
-        return gone
+            await self._store.put_record(_RECORDS, id, None, was=texts[id])
+        return deleted

@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
@@ -124,14 +125,16 @@ class Keys:
       the key cannot be read, such as one that a newer version wrote.
 
     :param store: where the keys are stored.
+    :param timers: schedules what waits; by default the store's clock.
 
     :ivar record_readers: the readers of the records.
     """
 
     _log = Logger()
 
-    def __init__(self, store: IStore) -> None:
+    def __init__(self, store: IStore, timers: IReactorTime | None = None) -> None:
         self._store = store
+        self._timers = timers or store.clock
         self._reader = RecordReader(store, _RECORDS, parse_key)
         self.record_readers = (self._reader,)
         # The records as last read, and the keys in them by hash.
@@ -200,7 +203,7 @@ class Keys:
         if since is None:
             return
         # A clock that was set back gives no measure, so the keys count as too old.
-        if not 0 <= self._store.clock.seconds() - since < STALE_SECONDS:
+        if not 0 <= self._timers.seconds() - since < STALE_SECONDS:
             raise StoreUnavailable("the keys could not be read for too long")
 
     async def load(self) -> None:
@@ -216,7 +219,7 @@ class Keys:
             records = await self._store.records(_RECORDS)
         except Exception:
             if self._failing_since is None:
-                self._failing_since = self._store.clock.seconds()
+                self._failing_since = self._timers.seconds()
             raise
         self._failing_since = None
         if number < self._read_cached:
@@ -248,7 +251,7 @@ class Keys:
         await waiting
 
     async def _refresh_for_waiting(self) -> None:
-        clock = self._store.clock
+        clock = self._timers
         while self._waiting:
             if self._refreshes >= MAX_REFRESHES:
                 next_second = self._second_began + 1
@@ -401,7 +404,7 @@ class Keys:
 
         :returns: the claim; ``None`` if there are keys, and nobody is creating them.
         """
-        clock = self._store.clock
+        clock = self._timers
         seen, since = None, clock.seconds()
         while True:
             claim = await self._store.record(_CLAIM, "")

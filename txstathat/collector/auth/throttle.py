@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from ipaddress import IPv6Address, ip_address, ip_network
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
+from txstathat.collector.addresses import network_of
 from txstathat.collector.errors import Refusal
 
 __all__ = ["HOLD_SECONDS", "MAX_ADDRESSES", "MAX_HELD", "MAX_WRONG", "KeyThrottle"]
@@ -27,6 +27,9 @@ HOLD_SECONDS = 1.0
 MAX_HELD = 2048
 #: How many addresses are remembered. The oldest are forgotten first.
 MAX_ADDRESSES = 10_000
+
+#: How StatHat called a wrong key. Programs may look for these words.
+INVALID_KEYS = "invalid keys"
 
 _MINUTE = 60.0
 
@@ -74,9 +77,9 @@ class KeyThrottle:
         :returns: the refusal to answer with.
         """
         self.wrong += 1
-        since, tried = self._count(_network(address))
+        since, tried = self._count(network_of(address))
         if tried <= self._max_wrong:
-            return Refusal(403, f"this {kind} is not known here")
+            return Refusal(403, f"{INVALID_KEYS}: this {kind} is not known here")
         all_held = self._held >= MAX_HELD
         if not all_held:
             self._held += 1
@@ -85,8 +88,8 @@ class KeyThrottle:
         left = max(1, int(since + _MINUTE - self._clock.seconds()))
         return Refusal(
             429,
-            f"this {kind} is not known here, and too many wrong ones have come from "
-            "your address: wait for a minute",
+            f"{INVALID_KEYS}: this {kind} is not known here, and too many wrong ones "
+            "have come from your address: wait for a minute",
             retry_after=left,
             closes=all_held,
         )
@@ -105,21 +108,3 @@ class KeyThrottle:
         if len(self._tried) > MAX_ADDRESSES:
             del self._tried[next(iter(self._tried))]
         return since, tried + 1
-
-
-def _network(address: str) -> str:
-    """
-    Return an IPv4 address as it is, and the /64 network of an IPv6 address, since one
-    machine can use all of a /64.
-    """
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        # The client of a UNIX socket has no address.
-        return address
-    if not isinstance(parsed, IPv6Address):
-        return address
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    # int() drops the interface that a link-local address can name.
-    return str(ip_network((int(parsed), 64), strict=False))

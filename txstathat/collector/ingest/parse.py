@@ -1,30 +1,25 @@
 """
-What comes in: a request of StatHat's API becomes a batch of points, or a refusal.
+Reads a request of StatHat's API: the result is a batch of points, or a refusal.
 
-No I/O happens here, so that everything that listens for points asks the same code. The
-rules are StatHat's, and what its published clients send is taken; what cannot be read
-without doubt is refused.
+No I/O happens here, so the tests and the in-memory fake use the same code as the
+server. The rules are StatHat's. Whatever StatHat's published clients send is accepted;
+whatever is ambiguous is refused.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl
 
 from txstathat.collector.errors import Refusal
-from txstathat.collector.limits import (
-    MAX_BATCH,
-    MAX_BATCH_ID,
-    MAX_BODY,
-    MAX_FIELDS,
-    MAX_FORM,
-)
+from txstathat.collector.limits import MAX_BATCH, MAX_BODY, MAX_FIELDS, MAX_FORM
 from txstathat.errors import InvalidPoint
+from txstathat.points.batch_id import check_batch_id
 from txstathat.points.model import (
     Parts,
     check_name,
@@ -35,30 +30,29 @@ from txstathat.points.model import (
 )
 from txstathat.points.wire import json_float, json_parts
 
-__all__ = [
-    "Batch",
-    "read_request",
-]
+__all__ = ["PostedBatch", "entry_of_point", "read_request"]
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class PostedBatch:
     """
     The points of one request.
 
     :ivar api: ``'ez'`` or ``'classic'``.
-    :ivar key: whose they are said to be: an EZ key or a user key. A secret.
-    :ivar points: the points, each of one stat; a time that was not given is ``None``.
-    :ivar many: whether they came as a list, to which the answer tells their number.
-    :ivar batch_id: what the sender calls the batch, to have it applied once.
-    :ivar digest: of the request's body, where there is an id: another body under the
-        same id is an error.
+    :ivar key: the EZ key or user key in the request. It is a secret.
+    :ivar points: the points, each of one stat. The time is ``None`` if the request does
+        not give it.
+    :ivar is_list: whether the request is a list in JSON. The answer to a list has the
+        number of points.
+    :ivar batch_id: the ``Idempotency-Key``; ``None`` without one.
+    :ivar digest: a digest of the path, query and body; empty without a batch id. The
+        same id with another digest is an error.
     """
 
     api: str
     key: str = field(repr=False)
     points: Sequence[Parts]
-    many: bool
+    is_list: bool
     batch_id: str | None
     digest: bytes = field(repr=False)
 
@@ -70,27 +64,23 @@ def read_request(
     content_type: str = "",
     body: bytes = b"",
     batch_id: str | None = None,
-) -> Batch:
+) -> PostedBatch:
     """
     Read a request to ``/ez``, ``/c`` or ``/v``.
 
-    :param path: which of them.
-    :param query: the URL's query, where the fields of a GET are.
-    :param content_type: the body's content type.
+    :param path: the path.
+    :param query: the query of the URL, which has the fields of a GET.
+    :param content_type: the content type of the body.
     :param body: the body.
     :param batch_id: the ``Idempotency-Key`` header.
-    :raises Refusal: if it is not a valid request; the message names the field.
+    :raises Refusal: if the request is not valid; the message names the field.
     """
-    if batch_id is not None and not (
-        0 < len(batch_id) <= MAX_BATCH_ID
-        and batch_id.isascii()
-        and batch_id.isprintable()
-    ):
-        raise Refusal(400, f"Idempotency-Key: must have 1 to {MAX_BATCH_ID} characters")
     if len(body) > MAX_BODY:
         raise Refusal(413, f"the body is larger than {MAX_BODY} bytes")
     is_json = content_type.partition(";")[0].strip().lower() == "application/json"
     try:
+        if batch_id is not None:
+            check_batch_id(batch_id, "Idempotency-Key")
         if path == "/ez" and is_json:
             key, points = _read_json(body)
         else:
@@ -104,7 +94,28 @@ def read_request(
     if batch_id is not None:
         digest = hashlib.sha256(b"\0".join((path.encode(), query, body))).digest()
     api = "ez" if path == "/ez" else "classic"
-    return Batch(api, key, points, is_json, batch_id, digest)
+    return PostedBatch(api, key, points, is_json, batch_id, digest)
+
+
+def entry_of_point(body: bytes, number: int) -> int:
+    """
+    Return which entry of ``data`` a point comes from. An entry with a ``~`` name makes
+    several points.
+
+    :param body: a body that :func:`read_request` has read.
+    :param number: the index of the point in :attr:`PostedBatch.points`.
+    :returns: the index of the entry.
+    """
+    for entry, count in enumerate(_points_of_entries(_load_json(body)["data"])):
+        number -= count
+        if number < 0:
+            return entry
+    raise IndexError("the body has fewer points")
+
+
+def _points_of_entries(data: Sequence[dict[str, Any]]) -> Iterator[int]:
+    for entry in data:
+        yield sum(1 for _ in json_parts([entry]))
 
 
 def _read_form(form: bytes) -> dict[str, str]:
@@ -112,7 +123,7 @@ def _read_form(form: bytes) -> dict[str, str]:
         raise Refusal(413, f"the form is larger than {MAX_FORM} bytes")
     try:
         pairs = parse_qsl(
-            # Some, as curl, send as they are the characters that are to be escaped.
+            # Some clients, such as curl, do not escape characters beyond ASCII.
             form.decode("utf-8"),
             keep_blank_values=True,
             errors="strict",
@@ -134,16 +145,16 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _key(fields: dict[str, Any], name: str, alias: str = "") -> str:
     """
-    The key; early clients called an EZ key ``email``.
+    Return the key. Early clients call an EZ key ``email``.
     """
     key = fields.get(name) or fields.get(alias)
     if not key:
-        # What StatHat itself answers, in its words.
+        # StatHat answers with these words.
         raise Refusal(500, f"no {name} specified", http_status=400)
     try:
         return check_name(key)
     except InvalidPoint:
-        # The error would quote what may be a secret.
+        # The message of the error would quote what may be a secret.
         raise Refusal(400, f"{name}: must be text of 1 to 255 characters") from None
 
 
@@ -164,11 +175,27 @@ def _form_parts(path: str, fields: dict[str, str]) -> list[Parts]:
 
 
 def _read_json(body: bytes) -> tuple[str, list[Parts]]:
+    request = _load_json(body)
+    if not isinstance(request, dict):
+        raise Refusal(400, "the body must be a JSON object with ezkey and data")
+    key = _key(request, "ezkey", "email")
+    data = request.get("data", "")
+    if data is None:
+        data = []  # Go encodes an empty list as null.
+    if not isinstance(data, list):
+        raise Refusal(400, "data: must be a list of points")
+    points = list(islice(json_parts(data), MAX_BATCH + 1))
+    if len(points) > MAX_BATCH:
+        raise Refusal(413, f"more than {MAX_BATCH} points in one request")
+    return key, points
+
+
+def _load_json(body: bytes) -> Any:
     try:
-        request = json.loads(
+        return json.loads(
             body.decode("utf-8"),
             parse_float=json_float,
-            parse_constant=_no_number,
+            parse_constant=_not_a_number,
             object_pairs_hook=_unique,
         )
     except UnicodeDecodeError:
@@ -180,23 +207,11 @@ def _read_json(body: bytes) -> tuple[str, list[Parts]]:
     except InvalidPoint:
         raise
     except ValueError:
-        # Python reads no whole number of thousands of digits, lest it take too long.
+        # Python does not read a whole number of thousands of digits: it takes too long.
         raise Refusal(400, "the body has a number of too many digits") from None
     except RecursionError:
         raise Refusal(400, "the JSON is nested too deeply") from None
-    if not isinstance(request, dict):
-        raise Refusal(400, "the body must be a JSON object with ezkey and data")
-    key = _key(request, "ezkey", "email")
-    data = request.get("data", "")
-    if data is None:
-        data = []  # as Go writes an empty list
-    if not isinstance(data, list):
-        raise Refusal(400, "data: must be a list of points")
-    points = list(islice(json_parts(data), MAX_BATCH + 1))
-    if len(points) > MAX_BATCH:
-        raise Refusal(413, f"more than {MAX_BATCH} points in one request")
-    return key, points
 
 
-def _no_number(text: str) -> NoReturn:
+def _not_a_number(text: str) -> NoReturn:
     raise Refusal(400, f"{text} is not a number")

@@ -24,6 +24,8 @@ class PageAssets(Branch):
         plotly is not installed, and so no chart can be drawn.
     """
 
+    takes_body = False
+
     def __init__(self) -> None:
         super().__init__()
         self.chart_policy: str | None = None

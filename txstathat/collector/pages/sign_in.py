@@ -17,6 +17,7 @@ from txstathat.collector.auth.throttle import KeyThrottle
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.guard import check_origin, session_of, set_session
 from txstathat.collector.pages.layout import Page, frame, see_other, set_status
+from txstathat.collector.web.request import drop_body
 from txstathat.collector.web.resources import address_of
 
 __all__ = ["SignIn", "SignOut"]
@@ -110,6 +111,7 @@ class _Link(Page):
         if session is not None:
             set_session(request, session)
             return see_other(request, "/")
+        drop_body(request)
         refusal = await self._throttle.refuse(address_of(request), "link")
         set_status(request, refusal)
         return _card(

@@ -41,6 +41,8 @@ class StatList(GuardedPage):
     :param page_size: how many stats one page shows.
     """
 
+    takes_body = False
+
     wrong_method = (404, "post to /ez, /c or /v")
     error_title = "Can't show the stats"
 

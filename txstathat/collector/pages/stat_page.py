@@ -48,6 +48,8 @@ class StatPages(GuardedPage):
         show no charts.
     """
 
+    takes_body = False
+
     isLeaf = False
 
     def __init__(

@@ -5,6 +5,7 @@ Requests to the collector, with limits on their bodies and on buffered answers.
 from __future__ import annotations
 
 from collections import deque
+from io import BytesIO
 from typing import Any
 
 from twisted.internet.interfaces import IPushProducer
@@ -12,10 +13,22 @@ from twisted.web.http import NO_BODY_CODES, RESPONSES
 from twisted.web.server import Request
 from zope.interface import implementer
 
+from txstathat.collector.addresses import network_of
 from txstathat.collector.limits import MAX_BODY, MAX_FORM, PATHS
-from txstathat.collector.web.resources import answer
+from txstathat.collector.web.bodies import Body
+from txstathat.collector.web.resources import address_of, answer
 
-__all__ = ["PIECE", "CappedRequest"]
+__all__ = [
+    "KEY_PREFIX",
+    "PIECE",
+    "CappedRequest",
+    "drop_body",
+    "has_body",
+    "trust_body",
+]
+
+#: In how many bytes at the beginning of an incomplete body the key is looked for.
+KEY_PREFIX = 4096
 
 #: How many bytes of an answer are handed to the connection at a time. The next ones
 #: follow when the client has received those.
@@ -74,7 +87,7 @@ class CappedRequest(Request):
     """
 
     channel: Any
-    _size = 0
+    _body: Body | None = None
     _refused = False
     _pieces: _Pieces | None = None
 
@@ -94,28 +107,46 @@ class CappedRequest(Request):
     # -- the request
 
     def gotLength(self, length: int | None) -> None:
+        """
+        Decide by the headers whether to accept the body. Twisted would use a temporary
+        file for most bodies; here they stay in memory, within a budget.
+        """
+        self.content = BytesIO()
         # Twisted or the ingest parses anything else as a form, which takes long for a
         # large body.
         types = self.requestHeaders.getRawHeaders(b"content-type", [])
         kind = types[0].partition(b";")[0].strip().lower() if types else b""
         self._limit = MAX_BODY if kind == b"application/json" else MAX_FORM
-        self._refused = len(types) > 1 or (length is not None and length > self._limit)
-        super().gotLength(0 if self._refused else length)
         if len(types) > 1:
             self._refuse(400, "Content-Type: give it once")
-        elif self._refused:
+        elif length is not None and length > self._limit:
             self._refuse_size()
+        elif length != 0 and not self.channel.site.takes_body(self.channel.path):
+            self._refuse(400, "this path takes no body: send the request without one")
+        elif length != 0:
+            self._body = Body(network_of(address_of(self)), self._cut_body)
 
     def handleContentChunk(self, data: bytes) -> None:
-        self._size += len(data)
-        if not self._refused and self._size > self._limit:
+        if self._refused or self._body is None:
+            return
+        if self._body.size + len(data) > self._limit:
             self._refuse_size()
-        if not self._refused:
-            super().handleContentChunk(data)
+            return
+        self.channel.site.bodies.grow(self._body, len(data))
+        if self._refused:
+            return
+        before = self._body.size - len(data)
+        self.content.write(data)  # type: ignore[union-attr]
+        if before < KEY_PREFIX and not self.channel.has_key:
+            head: bytes = self.content.getvalue()[:KEY_PREFIX]  # type: ignore[union-attr]
+            if self.channel.site.shows_key(self.channel.path, head):
+                self.trust_body()
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         if self._refused:
             return
+        if self._body is not None:
+            self._body.complete = True
         if path.startswith(_INGEST_PATHS):
             self._receive_unparsed(command, path, version)
         else:
@@ -138,12 +169,53 @@ class CappedRequest(Request):
             self.setHeader(name, value)
         super().process()
 
+    def trust_body(self) -> None:
+        """
+        Note that the collector has seen a valid key for the body.
+        """
+        if self._body is not None and self.channel is not None:
+            self.channel.site.bodies.trust(self._body)
+            self.channel.key_seen()
+
+    @property
+    def has_body(self) -> bool:
+        """
+        Whether the body is still in memory.
+        """
+        return self.content is not None and not self.content.closed
+
+    def drop_body(self) -> None:
+        """
+        Free the memory of the body, and of the form that was parsed from it.
+        """
+        self.args = {}
+        if self.content is not None:
+            self.content.close()
+        self._release_body()
+
+    def _release_body(self) -> None:
+        body, self._body = self._body, None
+        if body is not None and self.channel is not None:
+            self.channel.site.bodies.release(body)
+
+    def _cut_body(self) -> None:
+        complete = self._body is not None and self._body.complete
+        self.content.close()  # type: ignore[union-attr]
+        self._release_body()
+        if not complete:
+            self._refuse(503, "too many unfinished requests; try again")
+
+    def connectionLost(self, reason: Any) -> None:
+        self._release_body()
+        super().connectionLost(reason)
+
     def _refuse_size(self) -> None:
         self._refuse(413, f"the body is larger than {self._limit} bytes")
 
     def _refuse(self, status: int, msg: str) -> None:
         # Written directly, since an incomplete request cannot be rendered.
         self._refused = True
+        self._release_body()
         content = answer(status, msg)
         lines = {
             **_HEADERS,
@@ -195,6 +267,7 @@ class CappedRequest(Request):
         """
         End the answer. The request ends when the last piece is handed over.
         """
+        self._release_body()
         if self._pieces is None:
             super().finish()
         else:
@@ -206,3 +279,26 @@ class CappedRequest(Request):
         """
         self.unregisterProducer()
         super().finish()
+
+
+def trust_body(request: Request) -> None:
+    """
+    Note that the collector has seen a valid key for the body of a request.
+    """
+    if isinstance(request, CappedRequest):
+        request.trust_body()
+
+
+def drop_body(request: Request) -> None:
+    """
+    Free the memory of a request's body, before its refusal is delayed.
+    """
+    if isinstance(request, CappedRequest):
+        request.drop_body()
+
+
+def has_body(request: Request) -> bool:
+    """
+    Return whether a request's body is still in memory.
+    """
+    return not isinstance(request, CappedRequest) or request.has_body

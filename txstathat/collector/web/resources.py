@@ -73,7 +73,8 @@ def refusal_of(failure: Failure) -> Refusal:
     if isinstance(error, StoreBusy):
         return Refusal(503, f"too busy: {error}", retry_after=RETRY_AFTER)
     if isinstance(error, StoreError):
-        _log.warn("the store failed: {error}", error=printable(error))
+        # The archive logs once that the store fails, and not for each request.
+        _log.debug("the store failed: {error}", error=printable(error))
         return Refusal(
             503, "the store cannot be used now; try again", retry_after=RETRY_AFTER
         )

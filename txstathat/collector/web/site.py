@@ -4,10 +4,12 @@ The HTTP server of the collector: limits on time and on connections.
 
 from __future__ import annotations
 
+import os
 import resource
 import socket
 from collections import OrderedDict
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -19,6 +21,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
 from txstathat.collector.metrics import CollectorMetrics
+from txstathat.collector.web.bodies import BodyBudget
 from txstathat.collector.web.request import CappedRequest
 from txstathat.collector.web.resources import address_of
 from txstathat.printable import printable
@@ -35,9 +38,10 @@ __all__ = [
     "CollectorSite",
 ]
 
-#: The time limit for the headers of a request, in seconds.
+#: The time limit for the headers of a request, in seconds, and for its body until a
+#: valid key is found in it.
 HEADER_SECONDS = 10.0
-#: The time limit for its body.
+#: The time limit for the rest of the body, in seconds.
 BODY_SECONDS = 30.0
 #: For how many seconds a client can receive nothing of its answer, or leave a
 #: connection open that it should close.
@@ -57,6 +61,8 @@ SEND_BUFFER = 131_072
 
 # The number of files that are left for other purposes.
 _OTHER_FILES = 128
+# The limit on connections is never smaller, however few files the process can open.
+_FEWEST_CONNECTIONS = 32
 
 
 class _Channel(HTTPChannel):
@@ -73,6 +79,8 @@ class _Channel(HTTPChannel):
     _closing = False
     _until = 0.0
     _timer: Any = None
+    path = b""
+    has_key = False
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -90,8 +98,17 @@ class _Channel(HTTPChannel):
         super().dataReceived(data)
 
     def allHeadersReceived(self) -> None:
-        self._within(BODY_SECONDS)
+        self.path = self._path
+        self.has_key = False
         super().allHeadersReceived()
+
+    def key_seen(self) -> None:
+        """
+        Give the body more time, since it has a valid key.
+        """
+        if self._reading and not self.has_key:
+            self.has_key = True
+            self._within(BODY_SECONDS)
 
     def allContentReceived(self) -> None:
         self._reading = False
@@ -189,7 +206,10 @@ class CollectorSite(Site):
     :param metrics: counts connections.
     :param proxies: how many reverse proxies in front are trusted to name the client in
         ``X-Forwarded-For``.
+    :param stathat_statuses: whether refused points have HTTP status 200, and their
+        status only in the JSON, as StatHat answered.
     :ivar max_connections: the same, or less if the process cannot open that many files.
+    :ivar bodies: the memory for the bodies of requests.
     """
 
     protocol = _Channel  # type: ignore[assignment]
@@ -205,24 +225,46 @@ class CollectorSite(Site):
         access_log: bool = False,
         metrics: CollectorMetrics | None = None,
         proxies: int = 0,
+        stathat_statuses: bool = False,
     ) -> None:
         # The channel has its own time limits.
         super().__init__(
             root, requestFactory=CappedRequest, timeout=None, reactor=reactor
         )
-        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        if files != resource.RLIM_INFINITY:
-            max_connections = min(
-                max_connections, max(files // 2, files - _OTHER_FILES)
-            )
-        self.max_connections = max_connections
+        self.max_connections = min(max_connections, _free_descriptors())
         self._access_log = access_log
         self.proxies = proxies
+        self.stathat_statuses = stathat_statuses
         self._metrics = metrics or CollectorMetrics()
+        self.bodies = BodyBudget(metrics=self._metrics)
         # The open connections, in the order of their last progress: a complete request,
         # a complete answer, or an emptied buffer.
         self._channels: OrderedDict[_Channel, None] = OrderedDict()
         self._all_closed: Deferred[None] | None = None
+
+    def takes_body(self, uri: bytes) -> bool:
+        """
+        Return whether the resource at a path accepts a body. A resource that does not
+        has the attribute ``takes_body = False``.
+
+        :param uri: the path, with or without a query.
+        """
+        return bool(getattr(self._resource_at(uri), "takes_body", True))
+
+    def shows_key(self, uri: bytes, head: bytes) -> bool:
+        """
+        Return whether a valid key is in the beginning of a body. A resource that can
+        say so has the method ``shows_key(head)``.
+
+        :param uri: the path, with or without a query.
+        :param head: the beginning of the body.
+        """
+        shows_key = getattr(self._resource_at(uri), "shows_key", None)
+        return shows_key is not None and shows_key(head)
+
+    def _resource_at(self, uri: bytes) -> Any:
+        first = unquote_to_bytes(uri.partition(b"?")[0].lstrip(b"/").partition(b"/")[0])
+        return self.resource.children.get(first, self.resource)
 
     def acceptableProtocols(self) -> list[bytes]:
         """
@@ -306,3 +348,17 @@ class CollectorSite(Site):
         first = path.split(b"/")[1:2]
         known = first and first[0] in self.resource.listNames()
         return f"/{first[0].decode('ascii')}" if known else "/…"
+
+
+def _free_descriptors() -> int:
+    """
+    Return how many more files the process can open, less some for other purposes.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if limit == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    try:
+        used = len(os.listdir("/dev/fd"))
+    except OSError:  # a system without it
+        used = 0
+    return max(_FEWEST_CONNECTIONS, limit - used - _OTHER_FILES)

@@ -6,6 +6,13 @@ The URLs are those of redis-py: ``redis://user:password@host:6379/0``, ``rediss:
 or ``rediss+cluster://`` with the address of any node. The query may contain the options
 of redis-py (such as ``ssl_ca_certs``), and ``prefix``: the beginning of all keys.
 
+For a service that Redis Sentinel watches, use
+``redis+sentinel://user:password@host:26379,host:26379/SERVICE/DB``, or
+``rediss+sentinel://`` for TLS. User, password and options are those of the servers of
+the service. The sentinels have their own, which begin with ``sentinel_``:
+``sentinel_username``, ``sentinel_password``, ``sentinel_ssl=true`` (TLS) and any option
+of redis-py, such as ``sentinel_ssl_ca_certs``.
+
 This package needs redis-py, so import its modules only if the store's URL is of this
 kind.
 """

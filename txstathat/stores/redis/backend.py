@@ -8,16 +8,15 @@ keys.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from threading import local
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from redis import Redis, exceptions
-from redis.backoff import NoBackoff
+from redis import exceptions
 from redis.cluster import RedisCluster
-from redis.retry import Retry
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from txstathat.errors import (
@@ -36,22 +35,15 @@ from txstathat.stores.interface import (
     WriteOutcome,
     WriteResult,
 )
+from txstathat.stores.redis.connections import Connections
 from txstathat.stores.redis.keys import PREFIX, KeyNames, as_json, slot_tag
 from txstathat.stores.redis.parts import Part, milliseconds, read_cell, split_by_slot
 from txstathat.stores.redis.scripts import ADD, CLAIM, PUT_RECORD, READ
 from txstathat.stores.store import IBackend
 
-__all__ = [
-    "COMMAND_SECONDS",
-    "CONNECT_SECONDS",
-    "RedisBackend",
-]
+__all__ = ["RedisBackend"]
 
-#: For how many seconds to wait for a reply, by default (``socket_timeout``).
-COMMAND_SECONDS = 2.0
-#: For how many seconds to wait for a connection, by default
-#: (``socket_connect_timeout``).
-CONNECT_SECONDS = 1.0
+_log = Logger()
 
 _VERSION = 1
 
@@ -67,23 +59,21 @@ class RedisBackend:
     A Redis server, or a Redis Cluster.
 
     :param url: see :mod:`txstathat.stores.redis`.
-    :raises ValueError: if its prefix is not valid.
+    :param monotonic: a monotonic clock, in seconds.
+    :raises ValueError: if the URL is not valid.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(
+        self, url: str, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         parts = urlsplit(url)
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         self._keys = KeyNames(query.pop("prefix", PREFIX))
-        query.setdefault("socket_timeout", str(COMMAND_SECONDS))
-        query.setdefault("socket_connect_timeout", str(CONNECT_SECONDS))
-        self._clustered = parts.scheme.endswith("+cluster")
-        # (urlunsplit would write unix:/path for unix:///path, which redis refuses.)
-        scheme = parts.scheme.removesuffix("+cluster")
-        rest = url.partition("?")[0].partition(":")[2]
-        self._url = f"{scheme}:{rest}?{urlencode(query)}"
+        self._connections = Connections(
+            f"{url.partition('?')[0]}?{urlencode(query)}", monotonic
+        )
+        self._clustered = self._connections.clustered
         self._client: Any = None
-        self._local = local()
-        self._readers: list[Any] = []
 
     def open(self) -> None:
         """
@@ -93,12 +83,11 @@ class RedisBackend:
         :raises StoreUnavailable: if it cannot be reached.
         :raises StoreError: if it refuses the connection, or if only one of the URL and
             the server is of a cluster.
+        :raises ValueError: if an option in the URL is not valid.
         """
         with _translate_errors():
-            if self._clustered:
-                self._client = RedisCluster.from_url(self._url, retry=_retry())
-            else:
-                self._client = Redis.from_url(self._url, retry=_retry())
+            self._connections.open()
+            self._client = self._connections.client
             self._add_script = self._client.register_script(ADD)
             self._claim_script = self._client.register_script(CLAIM)
             self._read_script = self._client.register_script(READ)
@@ -110,19 +99,42 @@ class RedisBackend:
                 f"the store has version {found}, and this txStatHat reads versions up "
                 f"to {_VERSION}; use the newer txStatHat that wrote it"
             )
+        self._check_eviction()
+
+    def _check_eviction(self) -> None:
+        try:
+            if self._clustered:
+                nodes = RedisCluster.PRIMARIES
+                found = self._client.info("memory", target_nodes=nodes).values()
+            else:
+                found = [self._client.info("memory")]
+        except exceptions.RedisError:
+            return  # the user of the URL may not ask
+        for memory in found:
+            policy = memory.get("maxmemory_policy", "noeviction")
+            if policy != "noeviction" and memory.get("maxmemory"):
+                _log.warn(
+                    "Redis deletes counts when its memory is full: its "
+                    "maxmemory-policy is {policy}. Set it to noeviction.",
+                    policy=policy,
+                )
+                return
 
     def close(self) -> None:
         """Disconnect."""
-        if self._client is not None:
-            self._client.close()
-        for reader in self._readers:
-            reader.close()
+        self._connections.close()
+
+    @contextmanager
+    def _session(self) -> Iterator[None]:
+        self._connections.refresh()
+        with _translate_errors():
+            yield
 
     # -- writing
 
     def add(self, batches: Sequence[WriteBatch]) -> list[WriteResult]:
         """See :meth:`.IStore.add`."""
-        with _translate_errors():
+        with self._session():
             return [self._add_once(batch, batch.amounts()) for batch in batches]
 
     def _add_once(self, batch: WriteBatch, amounts: Amounts) -> WriteResult:
@@ -178,7 +190,7 @@ class RedisBackend:
     def drop(self, name: str, unchanged: tuple[CellKey, Cell] | None = None) -> bool:
         """See :meth:`.IStore.drop`."""
         pattern = self._keys.pattern(name)
-        with _translate_errors():
+        with self._session():
             keys = list(self._client.scan_iter(match=pattern, count=1000))
             if self._clustered:
                 if not self._is_unchanged(unchanged):
@@ -215,8 +227,10 @@ class RedisBackend:
         if len(keys) == 1:
             # The fast way for the most common read, a total.
             (name, scale, label, key) = keys[0]
-            with _translate_errors():
-                text = self._reader().hget(self._keys.bucket(name, scale, label), key)
+            with self._session():
+                text = self._connections.reader().hget(
+                    self._keys.bucket(name, scale, label), key
+                )
             return [None if text is None else read_cell(_text(text))]
         # For each bucket: the keys to read, and the indexes of their cells in the
         # result.
@@ -226,7 +240,7 @@ class RedisBackend:
             fields, indexes = wanted.setdefault(bucket, ([], []))
             fields.append(key)
             indexes.append(index)
-        with _translate_errors():
+        with self._session():
             texts = self._read_texts(
                 {bucket: fields for bucket, (fields, _) in wanted.items()}
             )
@@ -235,22 +249,6 @@ class RedisBackend:
             for index, text in zip(indexes, bucket_texts, strict=True):
                 cells[index] = read_cell(text) if text else None
         return cells
-
-    def _reader(self) -> Any:
-        """
-        Return the client of this thread. It has a connection of its own, since taking
-        one from a pool would be a third of the cost of reading a total.
-        """
-        if self._clustered:
-            return self._client
-        try:
-            return self._local.client
-        except AttributeError:
-            client = self._local.client = Redis.from_url(
-                self._url, retry=_retry(), single_connection_client=True
-            )
-            self._readers.append(client)
-            return client
 
     def _read_texts(self, buckets: dict[str, list[str]]) -> Iterable[list[str]]:
         if self._clustered:
@@ -261,20 +259,20 @@ class RedisBackend:
         reply = self._read_script(
             keys=list(buckets),
             args=[as_json(list(buckets.values()))],
-            client=self._reader(),
+            client=self._connections.reader(),
         )
         lines = iter(_text(reply).split("\n"))
         return [[next(lines) for _ in fields] for fields in buckets.values()]
 
     def choices(self, name: str, group: str) -> list[str]:
         """See :meth:`.IStore.choices`."""
-        with _translate_errors():
+        with self._session():
             seen = self._client.smembers(self._keys.choices(name, group))
         return sorted(map(_text, seen))
 
     def definitions(self, names: Sequence[str] | None) -> dict[str, str]:
         """See :meth:`.IStore.definitions`."""
-        with _translate_errors():
+        with self._session():
             if names is None:
                 found = self._client.hgetall(self._keys.names)
                 return {_text(name): _text(found[name]) for name in sorted(found)}
@@ -291,13 +289,13 @@ class RedisBackend:
 
     def records(self, kind: str) -> dict[str, str]:
         """See :meth:`.IStore.records`."""
-        with _translate_errors():
+        with self._session():
             found = self._client.hgetall(self._keys.records(kind))
         return {_record_text(id): _record_text(found[id]) for id in sorted(found)}
 
     def record(self, kind: str, id: str) -> str | None:
         """See :meth:`.IStore.record`."""
-        with _translate_errors():
+        with self._session():
             found = self._client.hget(self._keys.records(kind), id)
         return None if found is None else _record_text(found)
 
@@ -306,16 +304,10 @@ class RedisBackend:
         now = [] if text is None else [text]
         before = [] if was in (ANY, None) else [was]
         arguments = [id, as_json([now, before, was == ANY])]
-        with _translate_errors():
+        with self._session():
             return bool(
                 self._put_script(keys=[self._keys.records(kind)], args=arguments)
             )
-
-
-def _retry() -> Retry:
-    # Try once more at once, since a pooled connection may be stale. The callers, which
-    # know the id of the batch, repeat what takes longer.
-    return Retry(NoBackoff(), 1)
 
 
 def _to_result(reply: str) -> WriteResult:

@@ -3,8 +3,10 @@ The SQLite store: a file on a local disk.
 """
 
 from txstathat.stores.sqlite.backend import SqliteBackend
-from txstathat.stores.sqlite.backup import backup_store, new_file
+from txstathat.stores.sqlite.backup import backup_store
 from txstathat.stores.sqlite.dump import SqliteDump, open_sqlite_dump
+from txstathat.stores.sqlite.files import new_file
+from txstathat.stores.sqlite.restore import restore_store
 
 __all__ = [
     "SqliteBackend",
@@ -12,4 +14,5 @@ __all__ = [
     "backup_store",
     "new_file",
     "open_sqlite_dump",
+    "restore_store",
 ]

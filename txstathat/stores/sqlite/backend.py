@@ -27,6 +27,7 @@ from txstathat.stores.interface import (
     WriteResult,
 )
 from txstathat.stores.sqlite.cells import add_cells, read_cells
+from txstathat.stores.sqlite.expiry import drop_expired
 from txstathat.stores.sqlite.schema import (
     MIGRATIONS,
     migrate,
@@ -49,8 +50,8 @@ __all__ = [
 BUSY_SECONDS = 3.0
 #: While there are writes: after how many seconds the next sweep deletes expired rows.
 SWEEP_EVERY = 60.0
-#: How many rows one sweep deletes at most. If more are left, the next write sweeps
-#: again.
+#: How many rows one sweep deletes at most, or twice as many as the write before it
+#: changed. If more are left, the next write sweeps again.
 SWEEP_ROWS = 2000
 #: The size in bytes to which SQLite truncates the write-ahead log after a checkpoint.
 MAX_LOG = 16 * 2**20
@@ -65,7 +66,7 @@ class SqliteBackend:
     :param seconds: returns the time, in Unix seconds.
     :param busy_seconds: for how many seconds a write waits while another process
         writes.
-    :param sweep_rows: how many rows one sweep deletes at most.
+    :param sweep_rows: how many rows one sweep deletes at most, after a small write.
     :param max_known: how many time buckets to remember
         (:class:`~txstathat.stores.sqlite.tables.Tables`).
     """
@@ -136,6 +137,7 @@ class SqliteBackend:
     def add(self, batches: Sequence[WriteBatch]) -> list[WriteResult]:
         """See :meth:`.IStore.add`."""
         amounts = [batch.amounts() for batch in batches]
+        changes = self._writer.total_changes
         with _translate_errors():
             try:
                 with transaction(self._writer, "IMMEDIATE"):
@@ -148,7 +150,7 @@ class SqliteBackend:
             except BaseException:
                 self._tables.forget()
                 raise
-            self._sweep(now)
+            self._sweep(now, self._writer.total_changes - changes)
         return results
 
     def _add_once(self, batch: WriteBatch, amounts: Amounts, now: float) -> WriteResult:
@@ -223,43 +225,21 @@ class SqliteBackend:
 
     def drop_expired(self, limit: int) -> int:
         """See :meth:`.IStore.drop_expired`."""
-        db = self._writer
-        remaining = limit
-        with _translate_errors(), transaction(db, "IMMEDIATE"):
-            now = self._seconds()
-            expired = db.execute(
-                "SELECT id FROM stretch WHERE expires <= ? LIMIT ?", (now, limit)
-            ).fetchall()
+        with _translate_errors(), transaction(self._writer, "IMMEDIATE"):
+            expired, rows = drop_expired(self._writer, self._seconds(), limit)
             if expired:
                 self._tables.forget()
-            db.executemany("INSERT INTO dead (stretch) VALUES (?)", expired)
-            db.executemany("DELETE FROM stretch WHERE id = ?", expired)
-            remaining -= db.execute(
-                "DELETE FROM batch WHERE id IN "
-                "(SELECT id FROM batch WHERE expires <= ? LIMIT ?)",
-                (now, remaining),
-            ).rowcount
-            dead = db.execute(
-                "SELECT stretch FROM dead LIMIT ?", (remaining,)
-            ).fetchall()
-            for (bucket,) in dead:
-                if remaining <= 0:
-                    break
-                remaining -= db.execute(
-                    "DELETE FROM cell WHERE stretch = ? AND key IN "
-                    "(SELECT key FROM cell WHERE stretch = ? LIMIT ?)",
-                    (bucket, bucket, remaining),
-                ).rowcount
-                if remaining > 0:
-                    db.execute("DELETE FROM dead WHERE stretch = ?", (bucket,))
-        return limit - remaining
+            return rows
 
-    def _sweep(self, now: float) -> None:
+    def _sweep(self, now: float, changes: int) -> None:
         if now < self._next_sweep:
             return
+        # Each row expires at most once. So a sweep that deletes more rows than the
+        # write before it changed catches up, however many rows expire.
+        limit = max(self._sweep_rows, 2 * changes)
         self._next_sweep = now + SWEEP_EVERY
         try:
-            if self.drop_expired(self._sweep_rows) >= self._sweep_rows:
+            if self.drop_expired(limit) >= limit:
                 self._next_sweep = 0.0
         except StoreUnavailable:
             pass  # the write itself succeeded; the next sweep tries again

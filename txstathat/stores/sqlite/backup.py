@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import cast
 
 from twisted.internet.defer import Deferred, fail
@@ -16,9 +15,10 @@ from twisted.internet.threads import deferToThreadPool
 
 from txstathat.errors import StoreError, StoreUnavailable
 from txstathat.stores.schemes import sqlite_path
+from txstathat.stores.sqlite.files import new_file
 from txstathat.stores.sqlite.schema import APPLICATION, open_read_only
 
-__all__ = ["backup_store", "new_file"]
+__all__ = ["backup_store"]
 
 
 def backup_store(
@@ -75,32 +75,3 @@ def _copy(source: str, path: str) -> int:
         raise
     except (sqlite3.Error, OSError) as error:
         raise StoreUnavailable(f"cannot copy {source} to {path}: {error}") from error
-
-
-@contextmanager
-def new_file(path: str) -> Iterator[str]:
-    """
-    Create a file that appears only when it is complete. Only its owner can read it.
-
-    :param path: the file.
-    :returns: a context manager that gives the path of a temporary file. Write and close
-        that file in the body. If the body succeeds, the file is synced to disk and gets
-        its final name; else it is removed.
-    :raises FileExistsError: if the file exists.
-    :raises OSError: if it cannot be written.
-    """
-    if os.path.exists(path):
-        raise FileExistsError(f"{path} exists already")
-    unfinished = f"{path}.unfinished"
-    try:
-        os.close(os.open(unfinished, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
-        yield unfinished
-        handle = os.open(unfinished, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-        os.rename(unfinished, path)
-    finally:
-        if os.path.exists(unfinished):
-            os.unlink(unfinished)

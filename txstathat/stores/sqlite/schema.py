@@ -4,6 +4,7 @@ The tables of a SQLite store, and the migration of older ones.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,8 +15,10 @@ from txstathat.errors import StoreError, StoreTooNew
 __all__ = [
     "APPLICATION",
     "MIGRATIONS",
+    "check_is_store",
     "check_version",
     "migrate",
+    "open_file",
     "open_read_only",
     "read_records",
     "record_text",
@@ -86,10 +89,7 @@ def migrate(db: sqlite3.Connection, migrations: Sequence[Sequence[str]]) -> None
     """
     with transaction(db, "IMMEDIATE"):
         (version,) = db.execute("PRAGMA user_version").fetchone()
-        (application,) = db.execute("PRAGMA application_id").fetchone()
-        (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if application != APPLICATION and (tables or version or application):
-            raise StoreError("another program created this SQLite file")
+        check_is_store(db)
         _check_not_newer(version, len(migrations))
         for statements in migrations[version:]:
             for statement in statements:
@@ -97,6 +97,19 @@ def migrate(db: sqlite3.Connection, migrations: Sequence[Sequence[str]]) -> None
         if version < len(migrations):
             db.execute(f"PRAGMA application_id = {APPLICATION}")
             db.execute(f"PRAGMA user_version = {len(migrations)}")
+
+
+def check_is_store(db: sqlite3.Connection) -> None:
+    """
+    Check that a database is a store, of any version, or empty.
+
+    :raises StoreError: if it is the database of another program.
+    """
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application != APPLICATION and (tables or version or application):
+        raise StoreError("another program created this SQLite file")
 
 
 def check_version(db: sqlite3.Connection) -> None:
@@ -128,7 +141,20 @@ def open_read_only(path: str) -> sqlite3.Connection:
     :param path: the file.
     :raises sqlite3.Error: if it cannot be opened.
     """
-    return sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True)
+    return open_file(path, "ro")
+
+
+def open_file(path: str, mode: str, timeout: float = 5.0) -> sqlite3.Connection:
+    """
+    Connect to a SQLite file that exists.
+
+    :param path: the file.
+    :param mode: ``ro`` to read it only, ``rw`` to write to it too.
+    :param timeout: for how many seconds to wait while another connection writes.
+    :raises sqlite3.Error: if it cannot be opened.
+    """
+    url = f"file://{quote(os.path.abspath(path))}?mode={mode}"
+    return sqlite3.connect(url, uri=True, timeout=timeout)
 
 
 @contextmanager

@@ -1,0 +1,158 @@
+"""
+``txstathat keys`` and ``txstathat stats``: manage the keys and stats of your server.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from shlex import quote
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from txstathat.cli.server.store import store_option, with_store
+from txstathat.collector.archive.archive import Archive
+from txstathat.collector.auth.keys import KINDS, KeyRefused, Keys
+from txstathat.points.model import MAX_NAME
+from txstathat.printable import printable
+from txstathat.stores import IStore
+
+__all__ = ["keys", "stats"]
+
+
+@click.group()
+def keys() -> None:
+    """
+    Create, list and revoke the keys of your own server.
+
+    Only hashes of keys are stored: a key is shown once, when it is created.
+    """
+
+
+@keys.command("add")
+@click.argument("kind", type=click.Choice(["ez", "user", "access"]))
+@click.argument("name")
+@store_option
+def add_key(kind: str, name: str, store: str) -> None:
+    """
+    Create a key with the name NAME.
+
+    An EZ key (ez) or a user key (user) is for sending, an access token (access) for
+    reading. "txstathat keys revoke" takes the NAME.
+    """
+
+    async def work(opened: IStore) -> None:
+        click.echo(f"{KINDS[kind]}: {await Keys(opened).add(kind, name)}")
+
+    with_store(store, work)
+
+
+@keys.command("list")
+@store_option
+def list_keys(store: str) -> None:
+    """
+    List the keys, by their names.
+    """
+
+    async def work(opened: IStore) -> None:
+        table = Table("name", "kind", "created", "stat")
+        for key in await Keys(opened).all():
+            created = datetime.fromtimestamp(key.created_at, UTC)
+            table.add_row(
+                printable(key.name),
+                KINDS[key.kind],
+                f"{created:%Y-%m-%d %H:%M} UTC",
+                printable(key.stat),
+            )
+        if table.rows:
+            Console(markup=False, highlight=False).print(table)
+        else:
+            click.echo("There are no keys.")
+
+    with_store(store, work)
+
+
+@keys.command("revoke")
+@click.argument("name")
+@store_option
+def revoke_key(name: str, store: str) -> None:
+    """
+    Revoke the key with the name NAME.
+
+    A running server refuses it within 5 seconds.
+    """
+
+    async def work(opened: IStore) -> None:
+        key = await Keys(opened).revoke(name)
+        click.echo(f"The {KINDS.get(key.kind, 'key')} {key.name!r} is revoked.")
+
+    with_store(store, work)
+
+
+@click.group()
+def stats() -> None:
+    """
+    Create stats on your own server, or restore deleted ones.
+    """
+
+
+@stats.command("add")
+@click.argument("name")
+@click.option(
+    "--value",
+    "kind",
+    flag_value="value",
+    help="Create a value, which averages its points.",
+)
+@click.option(
+    "--counter",
+    "kind",
+    flag_value="count",
+    default="count",
+    help="Create a counter, which sums its points (the default).",
+)
+@store_option
+def add_stat(name: str, kind: str, store: str) -> None:
+    """
+    Create the stat NAME, for the Classic API.
+
+    Prints its stat key, which programs send with. (With the EZ API the first point
+    creates a stat.)
+    """
+
+    async def work(opened: IStore) -> None:
+        stat, keys = await Archive(opened).create(name, kind), Keys(opened)
+        for known in await keys.all():
+            if known.stat == stat.name:
+                raise KeyRefused(
+                    f"the stat {stat.name!r} already has a key. To create another, "
+                    f"first revoke it: txstathat keys revoke {quote(known.name)}"
+                )
+        key_name = f"stat {name}"
+        if len(key_name) > MAX_NAME:
+            key_name = f"stat {stat.id}"
+        key = await keys.add("stat", key_name, stat.name)
+        click.echo(f"stat key: {key}")
+        click.echo(
+            "Post with it and a user key, to " + ("/c" if stat.counter else "/v")
+        )
+
+    with_store(store, work)
+
+
+@stats.command("restore")
+@click.argument("name")
+@store_option
+def restore_stat(name: str, store: str) -> None:
+    """
+    Restore the stat NAME from the trash.
+
+    It stays there for 48 hours after "txstathat delete".
+    """
+
+    async def work(opened: IStore) -> None:
+        await Archive(opened).restore(name)
+        click.echo(f"{name} is restored.")
+
+    with_store(store, work)
