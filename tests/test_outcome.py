@@ -58,8 +58,8 @@ class OutcomeTests(SynchronousTestCase):
             (204, b""), (200, OK), (200, many), (200, says("ok", "ok")), (202, OK),
             (200, b'{"status": 200}'), (200, says("OK")), (404, OK),
         )  # fmt: skip
-        self.assertEqual(judge(204).status, 204)
-        self.assertFalse(judge(204).from_stathat)
+        self.assertEqual(outcome_of(204).status, 204)
+        self.assertFalse(outcome_of(204).from_stathat)
 
     def test_refusals(self) -> None:
         """The status inside counts: another than 200 is a refusal."""
@@ -207,9 +207,9 @@ class OutcomeTests(SynchronousTestCase):
             ("Thu, 01 Jan 99999 00:00:00 GMT", None),
         ):  # fmt: skip
             reply = Reply(503, b"", Headers({"Retry-After": [text, "99"]}))
-            outcome = judge_reply(reply, 60.0)
+            outcome = outcome_of_reply(reply, 60.0)
             self.assertEqual(outcome.retry_after, seconds, text)
-        self.assertIsNone(judge(503).retry_after)
+        self.assertIsNone(outcome_of(503).retry_after)
 
     def test_edges_of_statuses(self) -> None:
         """The status inside counts in a reply with 200 to 299 only; 600 is no status."""
@@ -219,18 +219,18 @@ class OutcomeTests(SynchronousTestCase):
             (200, 599, Verdict.RETRY, 599), (200, 600, Verdict.AMBIGUOUS, 200),
             (200, 399, Verdict.AMBIGUOUS, 200), (600, 200, Verdict.ACCEPTED, 200),
         ):  # fmt: skip
-            outcome = judge(http, says(inside))
+            outcome = outcome_of(http, says(inside))
             self.assertIs(outcome.verdict, verdict, (http, inside))
             self.assertEqual(outcome.status, status, (http, inside))
         for http, verdict in (
             (199, Verdict.NOT_STATHAT), (299, Verdict.AMBIGUOUS),
             (300, Verdict.NOT_STATHAT), (599, Verdict.RETRY), (600, Verdict.NOT_STATHAT),
         ):  # fmt: skip
-            self.assertIs(judge(http).verdict, verdict, http)
+            self.assertIs(outcome_of(http).verdict, verdict, http)
 
     def test_long_messages(self) -> None:
         """A message is cut, and on one line."""
-        error: Any = judge(400, says(400, "x" * 150 + "\\n" + "y" * 150)).error
+        error: Any = outcome_of(400, says(400, "x" * 150 + "\\n" + "y" * 150)).error
         self.assertEqual(error.msg, "x" * 150 + " " + "y" * 49)
 
     def test_bad_point(self) -> None:
