@@ -60,6 +60,7 @@ class OutcomeTests(SynchronousTestCase):
         )  # fmt: skip
         self.assertEqual(outcome_of(204).status, 204)
         self.assertFalse(outcome_of(204).from_stathat)
+        self.assertTrue(outcome_of(200, OK).from_stathat)
 
     def test_refusals(self) -> None:
         """The status inside counts: another than 200 is a refusal."""

@@ -74,6 +74,7 @@ def fragment(table: Table, path: str, refresh: float) -> Tag:
     """
     # The same in every response, and different for each chart of a page.
     id = "chart-" + sha256(path.encode("utf-8")).hexdigest()[:8]
+    title = printable(table.title)
     figure = tags.section(
         tags.h2(tags.bdi(table.title), id=f"{id}-title"),
         _controls(table, path, id),
@@ -83,9 +84,7 @@ def fragment(table: Table, path: str, refresh: float) -> Tag:
         tags.div(
             class_="txstathat-picture",
             role="img",
-            **{
-                "aria-label": f"{printable(table.title)}: see the table below for the numbers"
-            },
+            **{"aria-label": f"{title}: see the table below for the numbers"},
         ),
         tags.details(
             tags.summary("Show as table"),

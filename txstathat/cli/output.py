@@ -41,8 +41,8 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 def json_text(thing: object) -> str:
     """
-    Return JSON for a terminal or a program: as readable as possible, with escapes for all
-    characters that are not printable.
+    Return JSON for a terminal or a program: readable, with escapes for the characters
+    that are not printable.
     """
     text = json.dumps(thing, ensure_ascii=False)
     if text.isprintable():

@@ -93,8 +93,8 @@ class Comments:
         :param stat: the stat.
         :param text: 1 to :data:`MAX_TEXT` characters.
         :raises InvalidPoint: if the text is empty, too long, or has control characters.
-        :raises Refusal: 429 if the store has :data:`MAX_COMMENTS` comments; 409 if those
-            on the stat cannot be read.
+        :raises Refusal: 429 if the store has :data:`MAX_COMMENTS` comments; 409 if
+            those on the stat cannot be read.
         """
         comment = Comment(
             int(self._store.clock.seconds()), check_name(text, "text", MAX_TEXT)
