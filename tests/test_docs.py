@@ -131,7 +131,7 @@ class ExampleTests(TestCase):
                 environ[name] = keys[what] if what else service.urls[0]
                 self.assertEqual(value, "..." if what else "http://127.0.0.1:8080")
             _, commands = text.split("A program that counts\n", 1)
-            commands, _ = commands.split("A server that is away\n", 1)
+            commands, _ = commands.split("A server that is down\n", 1)
             out = ""
             for command in re.findall(r"^    ((?:\.venv|curl) ?.*)$", commands, re.M):
                 if command.startswith("curl"):
