@@ -5,6 +5,7 @@ What a contributor runs by hand: ``nox -l`` lists it, ``nox -s lint`` runs one p
 one, and some that take too long for every change.
 """
 
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -16,6 +17,18 @@ nox.options.error_on_missing_interpreters = False
 nox.options.sessions = ["lint", "types", "tests-3.11", "docs"]
 
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+LOWEST = "tests/lowest.txt"
+# Modules in which a small mistake loses data, with the tests that have to notice it.
+MUTATED = {
+    "txstathat/client/outcome.py": "tests.test_outcome",
+    "txstathat/delivery/policy.py": "tests.test_delivery_ledger.PolicyTests",
+}
+# Prints the installed versions, except the package itself.
+INSTALLED = """
+from importlib.metadata import distributions
+found = {f"{each.name}=={each.version}" for each in distributions()}
+print(*sorted(one for one in found if not one.startswith("txStatHat==")), sep="\\n")
+"""
 TRIAL = ("python", "-m", "twisted.trial")
 
 
@@ -29,7 +42,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[0])
 def lowest(session: nox.Session) -> None:
     """The suite with the lowest versions of what the package needs."""
-    session.install("-e", ".[test]", "-c", "tests/lowest.txt")
+    session.install("-e", ".[test]", "-c", LOWEST)
     session.run(
         *TRIAL, *(session.posargs or ["-j2", "tests"]), env={"TXSTATHAT_DRILLS": "none"}
     )
@@ -92,6 +105,48 @@ def wheel(session: nox.Session) -> None:
             (place / name).symlink_to(Path.cwd() / name)
         with session.chdir(folder):
             session.run(*TRIAL, *(session.posargs or ["-j2", "tests"]))
+
+
+@nox.session(python=PYTHONS[0])
+def audit(session: nox.Session) -> None:
+    """
+    Known vulnerabilities of the newest and the lowest versions of what is needed.
+
+    It asks PyPI, or ``-- -s osv`` the OSV database, and fails if it gets no answer.
+    """
+    session.install("-e", ".[all]", "pip-audit>=2.7")
+    newest = Path(session.create_tmp()) / "newest.txt"
+    newest.write_text(str(session.run("python", "-c", INSTALLED, silent=True)))
+    for versions in (str(newest), LOWEST):
+        # Without --strict, versions that the service does not know are passed over.
+        options = ("--strict", "--no-deps", "--disable-pip", *session.posargs)
+        session.run("pip-audit", *options, "-r", versions)
+
+
+@nox.session(python=PYTHONS[0])
+def mutants(session: nox.Session) -> None:
+    """Small changes to the code, one at a time; the tests have to notice each."""
+    session.install("-e", ".[test]", "cosmic-ray>=8.3")
+    for module in session.posargs or MUTATED:
+        with tempfile.TemporaryDirectory() as folder:
+            for name in ("txstathat", "tests"):
+                shutil.copytree(name, Path(folder) / name)
+            with session.chdir(folder):
+                tests = f"{' '.join(TRIAL)} -x {MUTATED[module]}"
+                Path("mutants.toml").write_text(
+                    f'[cosmic-ray]\nmodule-path = "{module}"\ntimeout = 60.0\n'
+                    f'excluded-modules = []\ntest-command = "{tests}"\n'
+                    '[cosmic-ray.distributor]\nname = "local"\n'
+                    # Types are not evaluated.
+                    "[cosmic-ray.filters.operators-filter]\n"
+                    'exclude-operators = ["core/ReplaceBinaryOperator_BitOr_.*"]\n'
+                )
+                session.run("cosmic-ray", "init", "mutants.toml", "mutants.sqlite")
+                session.run("cr-filter-operators", "mutants.sqlite", "mutants.toml")
+                session.run("cosmic-ray", "exec", "mutants.toml", "mutants.sqlite")
+                session.run(
+                    "cr-report", "--surviving-only", "--show-diff", "mutants.sqlite"
+                )
 
 
 @nox.session(python=PYTHONS[0])

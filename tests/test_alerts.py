@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from treq.testing import RequestTraversalAgent
 from twisted.internet.defer import Deferred, fail, gatherResults, inlineCallbacks
@@ -503,6 +503,10 @@ class EvaluationTests(SynchronousTestCase):
             max_size=60,
         )
     )
+    # The clock is set back while the condition is clear: the time counts from then on.
+    @example([(True, 0), (False, 300), (False, -200), (False, 299), (False, 1)])
+    # The same before the episode, and forward.
+    @example([(False, -100), (True, -3600), (False, -3600), (False, 3600)])
     def test_episodes(self, evaluated: list[tuple[bool | None, int]]) -> None:
         """
         An episode begins when the condition first holds, and ends when it has been
@@ -547,6 +551,16 @@ class EvaluationTests(SynchronousTestCase):
             self.assertEqual(message["text"], text)
             self.assertEqual(message["id"], f"x-3-{event}")
             json.dumps(message, allow_nan=False)
+
+    def test_a_message_about_any_name(self) -> None:
+        """The sentence for people has no character that changes how it is shown."""
+        rule = replace(alert(), stat_name="a\u202eb")
+        message = AlertNotice("fired", 1, NOW, 101).to_json(rule)
+        self.assertEqual(
+            message["text"],
+            "a\N{REPLACEMENT CHARACTER}b: 101 over 1h, greater than 100",
+        )
+        self.assertEqual(message["alert"]["stat_name"], "a\u202eb")
 
     def test_delays(self) -> None:
         """The delays double, vary by half either way, and sum up to half an hour."""

@@ -504,6 +504,61 @@ class SenderTests(SynchronousTestCase):
         self.assertEqual((noted.done.line, noted.sending.line), (1_001, 1_002))
         self.assertLess(noted.since, self.clock.seconds() - DEDUPLICATION_SECONDS)
 
+    def test_refused_after_doubt(self) -> None:
+        """
+        A request that may have arrived in an earlier run stays noted if it is refused
+        now, and is not split. Only a refusal of the points by a server that knows ids
+        means that it does not have them.
+        """
+        here = "http://localhost"
+        for answer, noted in ((403, True), (413, True), (404, True), (400, False)):
+            progress, path = ImportProgress(here, ""), self.folder / "progress"
+            self.file.write_text("stat,count,t\na,1,5\na,1,6\n")
+            script = Scripted(*[ResponseFailed([])] * ATTEMPTS, answer, answer)
+            for _ in range(2):
+                client = txStatHat("k", url=here, reactor=self.clock, agent=script)
+                sender = ImportSender(LinesSource(self.file), progress, path)
+                sent = Deferred.fromCoroutine(
+                    sender.send(client, self.clock, lambda number: None)
+                )
+                self.clock.pump([1.0] * 100)
+                self.assertIsInstance(self.failureResultOf(sent).value, RequestFailed)
+                found = ImportProgress.read(path)
+                assert found is not None
+                progress = found
+            self.assertEqual(len(script.ids), ATTEMPTS + 1, answer)
+            self.assertEqual(len(set(script.ids)), 1)
+            self.assertEqual(progress.sending is not None, noted, answer)
+            self.assertEqual(progress.done.line, 0)
+
+    def test_a_server_that_asks_for_an_hour(self) -> None:
+        """It is asked again after a minute, as the command is being watched."""
+        times: list[float] = []
+        resource = Resource()
+        resource.isLeaf = True
+
+        def render(request: Any) -> bytes:
+            times.append(self.clock.seconds())
+            request.setResponseCode(503 if len(times) < 3 else 200)
+            request.setHeader("Retry-After", "3600" if len(times) == 1 else "2")
+            return b'{"status": %d, "msg": "x"}' % request.code
+
+        resource.render = render  # type: ignore[method-assign]
+        client = txStatHat(
+            "k",
+            url="http://localhost",
+            reactor=self.clock,
+            agent=RequestTraversalAgent(resource),
+        )
+        progress = ImportProgress("http://localhost", "")
+        sender = ImportSender(
+            LinesSource(self.file), progress, self.folder / "progress"
+        )
+        sent = Deferred.fromCoroutine(sender.send(client, self.clock, lambda _: None))
+        self.clock.pump([1.0] * 100)
+        self.successResultOf(sent)
+        self.assertEqual([at - times[0] for at in times], [0, 60, 62])
+
     def test_too_large(self) -> None:
         """A request that is too large is sent in halves; a single point is an error."""
         self.file.write_text("stat,count,t\n" + "a,1,5\n" * 5)

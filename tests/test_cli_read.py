@@ -21,7 +21,7 @@ from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from txstathat import Count, Value, txStatHat
-from txstathat.cli.output import SPARK_WIDTH, show_rows, sparkline, visible
+from txstathat.cli.output import SPARK_WIDTH, json_text, show_rows, sparkline
 from txstathat.collector.service import CollectorService
 
 ROOT = Path(__file__).parent.parent
@@ -369,6 +369,10 @@ class OutputTests(SynchronousTestCase):
         self.assertEqual((many[0], many[-1]), ("▁", "█"))
         self.assertEqual(many, "".join(sorted(many)))
 
-    def test_visible(self) -> None:
-        """No control character of a server's reaches a terminal."""
-        self.assertEqual(visible("a\x1b[31m\r\nb\u202e é"), "a�[31m��b� é")
+    def test_json(self) -> None:
+        """JSON holds everything, and no character that controls a terminal."""
+        text = "a\x1b\x9b31m\r\nb\u202e é\U000e0001"
+        shown = json_text([text, {text: 1}])
+        self.assertTrue(shown.isprintable())
+        self.assertIn(" é", shown)
+        self.assertEqual(json.loads(shown), [text, {text: 1}])

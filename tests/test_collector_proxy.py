@@ -23,7 +23,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from tests.stores import free_port, wait_until
-from tests.support import require_program
+from tests.support import logged, require_program
 from tests.test_collector_drills import Server
 from txstathat.collector.auth.throttle import MAX_WRONG
 from txstathat.collector.web.resources import address_of
@@ -69,6 +69,8 @@ class AddressTests(SynchronousTestCase):
         self.assertEqual(self.address(1, *lines), "2001:db8::7")
         self.assertEqual(self.address(2, *lines), "203.0.113.7")
         self.assertEqual(self.address(3, *lines), "198.51.100.1")
+        # The interface after % can be any text.
+        self.assertEqual(self.address(1, "fe80::1%\x1b[31m"), "fe80::1")
 
     def test_no_valid_address(self) -> None:
         """Without enough entries, or a valid one, the connection's address counts."""
@@ -81,6 +83,27 @@ class AddressTests(SynchronousTestCase):
             (1, "203.0.113.7:1234"),
         ):
             self.assertEqual(self.address(proxies, *lines), "192.0.2.1", lines)
+
+
+class AccessLogTests(SynchronousTestCase):
+    """
+    What a client sends, in the access log.
+    """
+
+    def test_control_characters(self) -> None:
+        """No control character of a client reaches the log."""
+        site = CollectorSite(Resource(), Clock(), proxies=1, access_log=True)
+        channel: Any = site.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1))
+        transport = StringTransport(peerAddress=IPv4Address("TCP", "192.0.2.1", 1))
+        channel.makeConnection(transport)
+        with logged() as log:
+            channel.dataReceived(
+                b"GET /abc HTTP/1.1\r\nHost: x\r\n"
+                b"X-Forwarded-For: fe80::1%\x1b[31m\r\n\r\n"
+            )
+        (line,) = log.at_level("info")
+        self.assertTrue(line.isprintable(), line)
+        self.assertTrue(line.startswith("fe80::1 GET /… "), line)
 
 
 class HAProxyTests(SynchronousTestCase):

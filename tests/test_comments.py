@@ -19,6 +19,7 @@ from txstathat.collector.archive.comments import Comment, read_comments
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.archive.trash import TRASH_SECONDS
 from txstathat.collector.errors import Refusal
+from txstathat.collector.records import BadRecord, parse_record
 
 
 class CommentTests(ArchiveCase):
@@ -147,5 +148,5 @@ class CommentTests(ArchiveCase):
     def test_what_is_no_record(self) -> None:
         """An import takes no record that the collector could not read."""
         for text in ('[["a", "x"]]', '[[1, ""]]', "[[1]]", "{", "7", '[[1, "x\\n"]]'):
-            self.assertRaises((ValueError, TypeError), read_comments, text)
-        self.assertEqual(read_comments('[[1, "x"]]'), [Comment(1, "x")])
+            self.assertRaises(BadRecord, parse_record, read_comments, "id", text)
+        self.assertEqual(read_comments("id", '[[1, "x"]]'), [Comment(1, "x")])

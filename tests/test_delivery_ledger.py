@@ -397,6 +397,22 @@ class PolicyTests(SynchronousTestCase):
 
         check()
 
+    def test_bounds_of_delays(self) -> None:
+        """Delays are drawn from between these bounds; what a server asks for is added."""
+        for tries, after, low, high in (
+            (1, None, 1, 2), (2, None, 1, 4), (8, None, 1, 256), (9, None, 1, 300),
+            (10_000, None, 1, 300), (1, 7.5, 8.5, 9.5), (1, 0, 1, 2), (1, -5, 1, 2),
+            (1, 3600, 3601, 3602), (1, 86_400, 3601, 3602),
+        ):  # fmt: skip
+            self.assertEqual(retry_delay(tries, lambda low, high: low, after), low)
+            self.assertEqual(retry_delay(tries, lambda low, high: high, after), high)
+        for after, low, high in (
+            (None, 240, 300), (0, 240, 300), (-5, 240, 300), (7.5, 247.5, 307.5),
+            (86_400, 3840, 3900),
+        ):  # fmt: skip
+            self.assertEqual(slowest_delay(lambda low, high: low, after), low)
+            self.assertEqual(slowest_delay(lambda low, high: high, after), high)
+
     def test_full_jitter(self) -> None:
         """The whole range is used, evenly."""
         random = Random(1)

@@ -20,10 +20,13 @@ from tests.test_collector import in_memory
 from txstathat.collector.auth.keys import (
     CLAIM_SECONDS,
     MAX_REFRESHES,
+    REFRESH_SECONDS,
+    STALE_SECONDS,
     KeyRefused,
     Keys,
     new_key,
 )
+from txstathat.collector.errors import Refusal
 from txstathat.errors import StoreUnavailable
 
 
@@ -157,45 +160,112 @@ class KeyTests(SynchronousTestCase):
             self.successResultOf(one)
         self.assertLessEqual(len(reads), MAX_REFRESHES + 2)
 
+    def fails(self, waited: Any, kind: type[Exception] = StoreUnavailable) -> Any:
+        """The failure of a coroutine that has ended."""
+        return self.failureResultOf(Deferred.fromCoroutine(waited), kind).value
+
     def test_a_store_that_fails(self) -> None:
-        """The keys that were read before still work."""
+        """The keys that were read before still work; no other key is called wrong."""
         key = self.now(self.keys.add("ez", "one"))
         self.store.records = lambda kind: fail(StoreUnavailable("away"))
         self.clock.advance(1)
-        self.now(self.keys.refresh())
+        self.fails(self.keys.refresh())
         self.assertTrue(self.keys.allow("ez", key))
+
+    def test_a_store_that_fails_for_long(self) -> None:
+        """Keys that may have been revoked meanwhile are refused until it is read."""
+        key = self.now(self.keys.add("ez", "one"))
+        token = self.now(self.keys.add("access", "two"))
+        records = self.store.records
+        self.store.records = lambda kind: fail(StoreUnavailable("away"))
+        clock = self.store.clock
+        for _ in range(11):
+            self.fails(self.keys.load())
+            clock.advance(REFRESH_SECONDS)
+        self.assertTrue(self.keys.allow("ez", key))
+        clock.advance(REFRESH_SECONDS)
+        self.assertEqual(REFRESH_SECONDS * 12, STALE_SECONDS)
+        for check in (
+            lambda: self.keys.allow("ez", key),
+            lambda: self.keys.may_read(token),
+            lambda: self.keys.stat(key),
+            lambda: self.keys.readers,
+        ):
+            self.assertRaises(StoreUnavailable, check)
+        self.store.records = records
+        self.now(self.keys.load())
+        self.assertTrue(self.keys.allow("ez", key))
+        self.assertTrue(self.keys.may_read(token))
+
+    def test_revoked_although_the_keys_cannot_be_read(self) -> None:
+        """A key that is deleted does not work, even if reading the keys then fails."""
+        key = self.now(self.keys.add("ez", "one"))
+        records, reads = self.store.records, []
+
+        def read_once(kind: str) -> Deferred[dict[str, str]]:
+            reads.append(kind)
+            return records(kind) if len(reads) == 1 else fail(StoreUnavailable("away"))
+
+        self.store.records = read_once
+        self.fails(self.keys.revoke("one"))
+        self.assertFalse(self.keys.allow("ez", key))
 
     def put(self, name: str, record: str) -> None:
         """Write a key's record, as another version might."""
         self.successResultOf(self.store.put_record("key", name, record))
 
-    def test_a_record_of_a_later_version(self) -> None:
-        """A key works even if its record has a field that this version does not know."""
+    def test_a_record_of_a_newer_version(self) -> None:
+        """
+        A key with a record that has an unknown field is neither accepted nor called
+        wrong: the field may restrict it. It can be revoked.
+        """
         key = self.now(self.keys.add("ez", "one"))
         fields = json.loads(self.successResultOf(self.store.records("key"))["one"])
-        self.put("one", json.dumps({**fields, "scopes": ["post"]}))
-        for _ in range(2):
+        for newer in ({**fields, "scopes": ["post"]}, {**fields, "kind": "signed"}):
+            self.put("one", json.dumps(newer))
             self.now(self.keys.refresh())
-            self.assertTrue(self.keys.allow("ez", key))
-        self.assertEqual([each.name for each in self.now(self.keys.all())], ["one"])
+            for check in (
+                lambda: self.keys.allow("ez", key),
+                lambda: self.keys.may_read(key),
+                lambda: self.keys.stat(key),
+            ):
+                refusal = self.assertRaises(Refusal, check)
+                self.assertEqual((refusal.http_status, refusal.retry_after), (503, 60))
+            self.assertFalse(self.keys.allow("ez", "another"))
+            self.assertEqual(self.now(self.keys.all()), [])
+        self.assertEqual(self.now(self.keys.revoke("one")).kind, "")
+        self.assertFalse(self.keys.allow("ez", key))
 
     def test_records_that_cannot_be_read(self) -> None:
         """They are skipped and logged, without what is in them; other keys work."""
         key = self.now(self.keys.add("ez", "one"))
+        digest = "0" * 64
         for name, record in (
             ("not JSON", "canary"),
+            ("torn", '{"hash": "canary'),
+            ("deep", "[" * 100_000),
             ("no object", '["canary"]'),
             ("no fields", "{}"),
-            ("no kind", '{"hash": "canary", "kind": "canary", "created_at": 1}'),
-            ("no time", '{"hash": "canary", "kind": "ez", "created_at": "canary"}'),
+            ("no hash", '{"hash": "canary", "kind": "ez", "created_at": 1}'),
+            ("no kind", f'{{"hash": "{digest}", "kind": "canary", "created_at": 1}}'),
+            ("no text", f'{{"hash": "{digest}", "kind": ["ez"], "created_at": 1}}'),
+            (
+                "no time",
+                f'{{"hash": "{digest}", "kind": "ez", "created_at": "canary"}}',
+            ),
+            ("far off", f'{{"hash": "{digest}", "kind": "ez", "created_at": 1e400}}'),
+            ("no stat", f'{{"hash": "{digest}", "kind": "stat", "created_at": 1}}'),
         ):
             self.put(name, record)
             with logged() as log:
                 self.now(self.keys.refresh())
-            self.assertIn(f"the key {name!r} is ignored", log.text)
+                self.put("other", "canary")
+                self.now(self.keys.refresh())
+            self.assertEqual(log.text.count(f"the key record {name!r} "), 1)
             self.assertNotIn("canary", log.text)
             self.assertTrue(self.keys.allow("ez", key))
-            self.successResultOf(self.store.put_record("key", name, None))
+            for each in (name, "other"):
+                self.successResultOf(self.store.put_record("key", each, None))
         self.put("one", "canary")
         with logged():
             # A store with keys gets no first keys, even if none can be read.
@@ -205,7 +275,7 @@ class KeyTests(SynchronousTestCase):
         """Whatever a read fails with is logged, and the next check reads again."""
         records = self.store.records
         self.store.records = lambda kind: fail(ZeroDivisionError())
-        self.now(self.keys.refresh())
+        self.fails(self.keys.refresh())
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.store.records = records
         key = self.now(Keys(self.store).add("ez", "one"))

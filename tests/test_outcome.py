@@ -58,6 +58,9 @@ class OutcomeTests(SynchronousTestCase):
             (204, b""), (200, OK), (200, many), (200, says("ok", "ok")), (202, OK),
             (200, b'{"status": 200}'), (200, says("OK")), (404, OK),
         )  # fmt: skip
+        self.assertEqual(outcome_of(204).status, 204)
+        self.assertFalse(outcome_of(204).from_stathat)
+        self.assertTrue(outcome_of(200, OK).from_stathat)
 
     def test_refusals(self) -> None:
         """The status inside counts: another than 200 is a refusal."""
@@ -122,6 +125,7 @@ class OutcomeTests(SynchronousTestCase):
         self.check(
             Verdict.TOO_LARGE,
             (413, b""), (413, PAGE), (413, says(413)), (200, says(413)), (413, says(400)),
+            (404, says(413)),
         )  # fmt: skip
         self.assertFalse(outcome_of(413, PAGE).from_stathat)
         self.assertTrue(outcome_of(413, says(413)).from_stathat)
@@ -192,6 +196,43 @@ class OutcomeTests(SynchronousTestCase):
         outcome = outcome_of(503, says(503), Retry_After="7")
         self.assertEqual(outcome.retry_after, 7)
         self.assertTrue(outcome.from_stathat)
+
+    def test_retry_after_forms(self) -> None:
+        """Seconds, or a date in GMT; the first header counts; anything else is ignored."""
+        for text, seconds in (
+            ("0", 0), ("120", 120), (" 7 ", 7), ("9" * 30, 9_999_999_999),
+            ("Thu, 01 Jan 1970 00:01:40 GMT", 40), ("Thu, 01 Jan 1970 00:01:40 -0000", 40),
+            ("Thu, 01 Jan 1970 00:01:40", 40), ("Thu, 01 Jan 1970 01:01:40 +0100", 40),
+            ("Thu, 01 Jan 1970 00:00:10 GMT", 0),
+            ("", None), ("-1", None), ("1.5", None), ("soon", None), ("\u00b2", None),
+            ("Thu, 01 Jan 99999 00:00:00 GMT", None),
+        ):  # fmt: skip
+            reply = Reply(503, b"", Headers({"Retry-After": [text, "99"]}))
+            outcome = outcome_of_reply(reply, 60.0)
+            self.assertEqual(outcome.retry_after, seconds, text)
+        self.assertIsNone(outcome_of(503).retry_after)
+
+    def test_edges_of_statuses(self) -> None:
+        """The status inside counts in a reply with 200 to 299 only; 600 is no status."""
+        for http, inside, verdict, status in (
+            (200, 422, Verdict.REFUSED, 422), (299, 422, Verdict.REFUSED, 422),
+            (300, 422, Verdict.REFUSED, 300), (199, 422, Verdict.REFUSED, 199),
+            (200, 599, Verdict.RETRY, 599), (200, 600, Verdict.AMBIGUOUS, 200),
+            (200, 399, Verdict.AMBIGUOUS, 200), (600, 200, Verdict.ACCEPTED, 200),
+        ):  # fmt: skip
+            outcome = outcome_of(http, says(inside))
+            self.assertIs(outcome.verdict, verdict, (http, inside))
+            self.assertEqual(outcome.status, status, (http, inside))
+        for http, verdict in (
+            (199, Verdict.NOT_STATHAT), (299, Verdict.AMBIGUOUS),
+            (300, Verdict.NOT_STATHAT), (599, Verdict.RETRY), (600, Verdict.NOT_STATHAT),
+        ):  # fmt: skip
+            self.assertIs(outcome_of(http).verdict, verdict, http)
+
+    def test_long_messages(self) -> None:
+        """A message is cut, and on one line."""
+        error: Any = outcome_of(400, says(400, "x" * 150 + "\\n" + "y" * 150)).error
+        self.assertEqual(error.msg, "x" * 150 + " " + "y" * 49)
 
     def test_bad_point(self) -> None:
         """A refusal may name one point of the list; only at its beginning."""

@@ -419,7 +419,7 @@ class ListTests(PageCase):
         html = self.visitor.see(path)
         return [
             unescape(name)
-            for name in re.findall(r'<th scope="row"><a [^>]*>([^<]*)</a>', html)
+            for name in re.findall(r'<th scope="row"><a [^>]*><bdi>([^<]*)</bdi>', html)
         ]
 
     def test_empty(self) -> None:
@@ -519,6 +519,20 @@ class ListTests(PageCase):
             self.assertNotIn("<img", html)
             self.assertNotIn("\"'&<", html)
             self.assertIn("&lt;script&gt;", html)
+
+    def test_direction(self) -> None:
+        """
+        A name that reverses the direction of text does so for itself only; the title of
+        the page, which cannot isolate it, has it without the character.
+        """
+        self.keep(Count("a\u202eb"))
+        self.assertEqual(self.names("/"), ["a\u202eb"])
+        id = stat_id("a\u202eb")
+        html = self.visitor.see(f"/stats/{id}")
+        self.assertIn("<title>a\N{REPLACEMENT CHARACTER}b", html)
+        outside = re.sub(r"<bdi>[^<]*</bdi>", "", html)
+        self.assertNotIn("\u202e", outside)
+        self.assertIn("<bdi>a\u202eb</bdi>", html)
 
     def test_headers(self) -> None:
         """All pages have a strict policy, and are not cached."""

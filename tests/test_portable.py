@@ -389,7 +389,7 @@ class RoundTripTests(SynchronousTestCase):
             ("line 3: has a cell", 3, row % '1,1,1,"1"'),
             ("line 3: is not", 3, row % "1,1,1"),
             ("line 3: is not JSON", 3, row % "1,1,1,NaN"),
-            ("line 2: is not a line", 2, good[1].replace("receipts", "others")),
+            ("line 2: is not valid", 2, good[1].replace("receipts", "others")),
             ("line 2: is not a line", 2, good[1].replace('"trash"', '"key"')),
             ("line 1: is an export of version 9", 1, good[0].replace(":1", ":9")),
             ("line 1: is in the wrong place", 1, good[2]),

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from twisted.web.template import Tag, tags
 
 from txstathat.charts.table import Choice, Number, Table
+from txstathat.printable import printable
 
 __all__ = ["fragment", "message", "number", "page"]
 
@@ -40,7 +41,7 @@ def page(title: str, content: Tag, assets: str, *, drawn: bool = True) -> Tag:
         tags.meta(charset="utf-8"),
         tags.meta(name="viewport", content="width=device-width, initial-scale=1"),
         tags.meta(name="color-scheme", content="light dark"),
-        tags.title(title),
+        tags.title(printable(title)),
         # An empty icon saves the browser a request for one.
         tags.link(rel="icon", href="data:,"),
         tags.link(rel="stylesheet", href=f"{assets}/charts.css"),
@@ -60,7 +61,7 @@ def message(text: str) -> Tag:
 
     :param text: why the chart is not shown.
     """
-    return tags.p(text, role="alert", class_="txstathat-message")
+    return tags.p(tags.bdi(text), role="alert", class_="txstathat-message")
 
 
 def fragment(table: Table, path: str, refresh: float) -> Tag:
@@ -73,8 +74,9 @@ def fragment(table: Table, path: str, refresh: float) -> Tag:
     """
     # The same in every response, and different for each chart of a page.
     id = "chart-" + sha256(path.encode("utf-8")).hexdigest()[:8]
+    title = printable(table.title)
     figure = tags.section(
-        tags.h2(table.title, id=f"{id}-title"),
+        tags.h2(tags.bdi(table.title), id=f"{id}-title"),
         _controls(table, path, id),
         _trail(table, path),
         _total(table),
@@ -82,7 +84,7 @@ def fragment(table: Table, path: str, refresh: float) -> Tag:
         tags.div(
             class_="txstathat-picture",
             role="img",
-            **{"aria-label": f"{table.title}: see the table below for the numbers"},
+            **{"aria-label": f"{title}: see the table below for the numbers"},
         ),
         tags.details(
             tags.summary("Show as table"),
@@ -115,7 +117,12 @@ def _controls(table: Table, path: str, id: str) -> Tag:
         form(tags.input(type="hidden", name=name, value=value))
     for choice in table.choices:
         key = f"{id}-{choice.name}"
-        form(tags.label(f"{choice.label} ", _control(choice, key), **{"for": key}), " ")
+        form(
+            tags.label(
+                f"{printable(choice.label)} ", _control(choice, key), **{"for": key}
+            ),
+            " ",
+        )
     if table.choices:
         form(tags.button("Apply", type="submit"))
     return form
@@ -128,7 +135,7 @@ def _control(choice: Choice, key: str) -> Tag:
         )
     options = []
     for value, text in choice.options:
-        option = tags.option(text, value=value)
+        option = tags.option(printable(text), value=value)
         if value == choice.value:
             option(selected="selected")
         options.append(option)
@@ -142,7 +149,7 @@ def _trail(table: Table, path: str) -> Tag:
     for n, (text, query) in enumerate(table.trail):
         nav(
             " \N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK} " if n else "",
-            tags.a(text, href=f"{path}?{query}"),
+            tags.a(tags.bdi(text), href=f"{path}?{query}"),
         )
     return nav
 
@@ -170,22 +177,24 @@ def _note(table: Table) -> Tag:
 
 
 def _numbers(table: Table, path: str) -> Tag:
-    heads = [tags.th(text, scope="col") for text in table.columns]
+    heads = [tags.th(tags.bdi(text), scope="col") for text in table.columns]
     rows = []
     for n, (label, numbers) in enumerate(table.rows):
         text = table.label(n)
-        shown = text if isinstance(label, str) else tags.time(text, datetime=text)
+        shown = (
+            tags.bdi(text) if isinstance(label, str) else tags.time(text, datetime=text)
+        )
         if table.links:
             shown = tags.a(shown, href=f"{path}?{table.links[n]}")
         cells = [tags.td(number(value)) for value in numbers]
         rows.append(tags.tr(tags.th(shown, scope="row"), *cells))
     if not rows:
         rows = [tags.tr(tags.td("No data yet", colspan=str(len(heads))))]
-    caption = table.title
+    caption = tags.caption(tags.bdi(table.title))
     if table.scale and table.scale not in _WITH_OFFSET:
-        caption += f". Times in {table.zone}"
+        caption(f". Times in {table.zone}")
     return tags.table(
-        tags.caption(caption),
+        caption,
         tags.thead(tags.tr(*heads)),
         tags.tbody(*rows),
     )

@@ -14,13 +14,13 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectError, DNSLookupError, TimeoutError
 from twisted.web.client import ResponseFailed
 
-from txstathat.cli.output import visible
 from txstathat.cli.reactor import run
 from txstathat.client.outcome import NO_ANSWER, is_key_message
 from txstathat.client.stathat import txStatHat
 from txstathat.errors import InvalidPoint, StatHatAPIError
 from txstathat.export.client import StatHatExport
 from txstathat.http.tracking import HandshakeFailed
+from txstathat.printable import printable
 
 __all__ = [
     "CLOSED",
@@ -105,7 +105,7 @@ def show_failure(error: BaseException, url: str) -> None:
     :param url: the server's URL.
     """
     found = diagnose(error, url)
-    click.echo(f"txstathat: {found.step}: {visible(found.problem)}", err=True)
+    click.echo(f"txstathat: {found.step}: {printable(found.problem)}", err=True)
     click.echo(found.advice, err=True)
 
 
@@ -128,7 +128,7 @@ def run_client(
         try:
             await work()
         except plain as error:
-            click.echo(f"txstathat: {visible(error)}", err=True)
+            click.echo(f"txstathat: {printable(error)}", err=True)
             return 1
         except CancelledError:
             raise

@@ -4,16 +4,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 import click
 from twisted.internet.defer import Deferred
 
+from txstathat.cli.output import json_text
 from txstathat.cli.reactor import run
 from txstathat.migas.breadcrumb import CHOICES
 from txstathat.migas.client import ENDPOINT, MigasClient
+from txstathat.printable import printable
 
 __all__ = ["migas"]
 
@@ -132,9 +133,9 @@ def _call(
             await client.close()
         if not answer["success"]:
             message = answer.get("message") or "the server refused"
-            click.echo(f"txstathat: {message}", err=True)
+            click.echo(f"txstathat: {printable(message)}", err=True)
             return 1
-        click.echo(json.dumps(answer, ensure_ascii=False))
+        click.echo(json_text(answer))
         return 0
 
     run(command)

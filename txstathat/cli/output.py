@@ -18,10 +18,12 @@ from rich.progress import Progress
 from rich.table import Table
 
 from txstathat.points.spreadsheet import safe_cell
+from txstathat.printable import printable
 
 __all__ = [
     "SPARK_WIDTH",
     "format_options",
+    "json_text",
     "lines_text",
     "number_text",
     "points_text",
@@ -29,7 +31,6 @@ __all__ = [
     "show_rows",
     "size_text",
     "sparkline",
-    "visible",
 ]
 
 #: The most characters of a sparkline.
@@ -38,11 +39,15 @@ SPARK_WIDTH = 60
 _BARS = "▁▂▃▄▅▆▇█"
 
 
-def visible(thing: object) -> str:
+def json_text(thing: object) -> str:
     """
-    A text from a server without control characters, safe to print on a terminal.
+    Return JSON for a terminal or a program: readable, with escapes for the characters
+    that are not printable.
     """
-    return "".join(c if c.isprintable() else "�" for c in str(thing))
+    text = json.dumps(thing, ensure_ascii=False)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def number_text(number: float | None) -> str:
@@ -125,7 +130,7 @@ def show_rows(
     if output == "json":
         if as_json is None:
             as_json = [dict(zip(columns, row, strict=True)) for row in rows]
-        click.echo(json.dumps(as_json, ensure_ascii=False))
+        click.echo(json_text(as_json))
     elif output == "csv":
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -141,7 +146,7 @@ def show_rows(
         for column in columns:
             table.add_column(column, overflow="fold")
         for row in cells:
-            table.add_row(*("" if cell is None else visible(cell) for cell in row))
+            table.add_row(*("" if cell is None else printable(cell) for cell in row))
         Console(markup=False, highlight=False, emoji=False).print(table)
 
 

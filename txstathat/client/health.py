@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from twisted.logger import Logger
 
-from txstathat.client.outcome import printable
 from txstathat.errors import InvalidPoint
+from txstathat.printable import printable
 
 __all__ = ["BadStats", "CallRecord", "ClientHealth", "MAX_BAD_STATS"]
 
@@ -136,4 +136,4 @@ class CallRecord:
         cause = type(error).__name__
         self._swallowed[cause] = self._swallowed.get(cause, 0) + 1
         # Twisted's exceptions, and those of an agent, may quote a server.
-        self._last_error = printable(f"{cause}: {error}")
+        self._last_error = printable(f"{cause}: {error}", " ")

@@ -15,6 +15,7 @@ from enum import Enum
 from txstathat.errors import StatHatAPIError, StatHatBusy
 from txstathat.http.exchange import may_have_arrived
 from txstathat.http.responses import BadReply, Reply
+from txstathat.printable import printable
 
 __all__ = [
     "KEY_MESSAGES",
@@ -26,7 +27,6 @@ __all__ = [
     "outcome_of_failure",
     "outcome_of_reply",
     "one_line",
-    "printable",
 ]
 
 #: The most characters of a server's message that an error shows.
@@ -253,15 +253,7 @@ def one_line(msg: str) -> str:
     A server's message for errors and logs: short, on one line, and without control
     characters.
     """
-    return printable(msg[:MAX_MESSAGE])
-
-
-def printable(text: str) -> str:
-    """
-    A text for logs and terminals: control characters, line breaks, and characters that
-    change the direction of text become spaces.
-    """
-    return "".join(c if c.isprintable() else " " for c in text)
+    return printable(msg[:MAX_MESSAGE], " ")
 
 
 def _retry_after(reply: Reply, now: float) -> float | None:

@@ -40,6 +40,7 @@ from txstathat.collector.ingest.resource import IngestResource
 from txstathat.collector.metrics import CollectorMetrics
 from txstathat.collector.options import listen_url
 from txstathat.collector.pages import add_pages
+from txstathat.collector.records import RecordReader
 from txstathat.collector.timers import MonotonicTimers, make_timers
 from txstathat.collector.web.site import MAX_CONNECTIONS, CollectorSite
 from txstathat.errors import StatHatError
@@ -66,6 +67,8 @@ REDIS_SECONDS = 0.7
 
 # The interval, in seconds, at which expired stats are removed from the trash.
 _EMPTY_TRASH_EVERY = 3600.0
+# The interval, in seconds, at which records are read that nothing else has to read.
+_CHECK_RECORDS_EVERY = 600.0
 
 
 class CannotListen(StatHatError):
@@ -104,6 +107,23 @@ class CollectorParts:
     webhooks: Webhooks
     monitor: AlertMonitor
 
+    @property
+    def record_readers(self) -> list[RecordReader[Any]]:
+        """
+        The readers of all kinds of records.
+        """
+        owners = (self.keys, self.sessions, self.alerts, self.archive)
+        return [reader for owner in owners for reader in owner.record_readers]
+
+    async def check_records(self) -> None:
+        """
+        Read all records once, so that those which cannot be read are known.
+
+        :raises StoreError: if the store fails.
+        """
+        for reader in self.record_readers:
+            await reader.all()
+
 
 def build_collector(
     store: IStore,
@@ -123,34 +143,39 @@ def build_collector(
     archive = Archive(store, retention=retention, timers=timers)
     keys, throttle = Keys(store, timers), KeyThrottle(timers)
     metrics = CollectorMetrics()
-    readers = Readers(keys, throttle)
-    root = IngestResource(archive.add, keys, throttle, metrics)
-    export = ExportApi(archive, readers)
-    command_line = CommandLineApi(archive, readers)
-    root.putChild(b"x", export)
-    root.putChild(b"a1", command_line)
-    root.putChild(b"healthz", Healthz(archive))
-    root.putChild(b"metrics", Metrics(readers, metrics, archive, throttle))
-    sessions = Sessions(store, keys)
-    add_pages(root, archive, sessions, readers, throttle)
-    alerts, webhooks = AlertRecords(store), webhooks or Webhooks()
-    methods = AlertsApi(archive, alerts, webhooks).methods
-    export.add("alerts", **methods)
-    command_line.add("alerts", **methods)
-    return CollectorParts(
-        root=root,
+    sessions, alerts = Sessions(store, keys), AlertRecords(store)
+    readers, webhooks = Readers(keys, throttle), webhooks or Webhooks()
+    parts = CollectorParts(
+        root=IngestResource(archive.add, keys, throttle, metrics),
         archive=archive,
         keys=keys,
         throttle=throttle,
         readers=readers,
-        export=export,
-        command_line=command_line,
+        export=ExportApi(archive, readers),
+        command_line=CommandLineApi(archive, readers),
         metrics=metrics,
         sessions=sessions,
         alerts=alerts,
         webhooks=webhooks,
         monitor=AlertMonitor(archive, alerts, webhooks, metrics),
     )
+    _add_resources(parts)
+    return parts
+
+
+def _add_resources(parts: CollectorParts) -> None:
+    root, archive, readers = parts.root, parts.archive, parts.readers
+    root.putChild(b"x", parts.export)
+    root.putChild(b"a1", parts.command_line)
+    records = parts.record_readers
+    root.putChild(b"healthz", Healthz(archive, records))
+    root.putChild(
+        b"metrics", Metrics(readers, parts.metrics, archive, parts.throttle, records)
+    )
+    add_pages(root, archive, parts.sessions, readers, parts.throttle)
+    methods = AlertsApi(archive, parts.alerts, parts.webhooks).methods
+    parts.export.add("alerts", **methods)
+    parts.command_line.add("alerts", **methods)
 
 
 class CollectorService(Service):
@@ -296,6 +321,7 @@ class CollectorService(Service):
         parts = build_collector(store, self._retention, webhooks, timers)
         await parts.archive.note_retention()
         await parts.keys.make_first(self._first_keys)
+        await parts.check_records()
         self._site = site = CollectorSite(
             parts.root,
             timers,
@@ -313,6 +339,7 @@ class CollectorService(Service):
                 raise CannotListen(f"cannot listen on {text!r}: {error}") from error
         self._every(REFRESH_SECONDS, parts.keys.load)
         self._every(_EMPTY_TRASH_EVERY, parts.archive.empty_trash)
+        self._every(_CHECK_RECORDS_EVERY, parts.check_records)
         self._every(EVALUATE_EVERY, parts.monitor.evaluate)
         self._every(NOTIFY_EVERY, parts.monitor.notify)
         return parts

@@ -10,6 +10,7 @@ from string import Formatter
 from typing import cast
 
 from txstathat.points.model import MAX_NAME, check_name
+from txstathat.printable import printable
 
 __all__ = ["OTHER", "Labels", "StatName", "class_label"]
 
@@ -82,5 +83,4 @@ class StatName:
         :param fields: the text for each known field.
         """
         name = self._template.format_map(fields).replace("~", "-")
-        name = "".join(c if c.isprintable() else "?" for c in name)
-        return name[:MAX_NAME]
+        return printable(name[:MAX_NAME], "?")

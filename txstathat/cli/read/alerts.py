@@ -10,11 +10,12 @@ from typing import Any
 import click
 
 from txstathat.cli.options import AMOUNT
-from txstathat.cli.output import format_options, number_text, show_rows, visible
+from txstathat.cli.output import format_options, number_text, show_rows
 from txstathat.cli.read.stats import find_stat, with_client
 from txstathat.cli.settings import reader_options
 from txstathat.export.client import StatHatExport
 from txstathat.export.models import Alert
+from txstathat.printable import printable
 
 __all__ = ["alerts"]
 
@@ -148,11 +149,11 @@ def delete_alert(id: str, yes: bool, **server: Any) -> None:
     """
     if not yes:
         # Before the reactor runs, so that Ctrl-C aborts.
-        click.confirm(f"Delete the alert {visible(id)}?", abort=True, err=True)
+        click.confirm(f"Delete the alert {printable(id)}?", abort=True, err=True)
 
     async def work(client: StatHatExport) -> None:
         await client.delete_alert(id)
-        click.echo(f"The alert {visible(id)} is deleted.")
+        click.echo(f"The alert {printable(id)} is deleted.")
 
     with_client(server, work)
 

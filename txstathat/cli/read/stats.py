@@ -17,7 +17,6 @@ from txstathat.cli.output import (
     number_text,
     show_rows,
     sparkline,
-    visible,
 )
 from txstathat.cli.settings import find_reader, make_export, reader_options
 from txstathat.errors import InvalidPoint, InvalidTimeframe
@@ -25,6 +24,7 @@ from txstathat.export.client import StatHatExport
 from txstathat.export.models import FullDataset, StatInfo
 from txstathat.points.summary import Summary, summarize
 from txstathat.points.timeframe import MAX_BUCKETS, Timeframe
+from txstathat.printable import printable
 
 __all__ = [
     "dataset",
@@ -170,12 +170,12 @@ def delete(stat: str, yes: bool, **server: Any) -> None:
     """
     if not yes:
         # Before the reactor runs, so that Ctrl-C aborts.
-        click.confirm(f"Delete {visible(stat)}?", abort=True, err=True)
+        click.confirm(f"Delete {printable(stat)}?", abort=True, err=True)
 
     async def work(client: StatHatExport) -> None:
         found = await find_stat(client, stat)
         await client.delete(found.id)
-        click.echo(f"{visible(found.name)} is deleted.")
+        click.echo(f"{printable(found.name)} is deleted.")
 
     with_client(server, work)
 
@@ -210,7 +210,7 @@ def no_match_text(text: str) -> str:
     """
     if not text:
         return "There are no stats."
-    return f"No stat's name contains {visible(text)!r}."
+    return f"No stat's name contains {printable(text)!r}."
 
 
 async def find_stat(client: StatHatExport, wanted: str) -> StatInfo:
@@ -262,7 +262,7 @@ def _show_summary(
     rows = [(name.replace("_", " "), number_text(flat[name])) for name in flat]
     show_rows(
         output,
-        (visible(stat.name), visible(full.timeframe))
+        (printable(stat.name), printable(full.timeframe))
         if output is None
         else tuple(flat),
         [tuple(flat.values())],

@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 from twisted.internet.task import deferLater
 
-from txstathat.cli.output import number_text, sparkline, visible
+from txstathat.cli.output import number_text, sparkline
 from txstathat.cli.read.stats import (
     fill_gaps,
     no_match_text,
@@ -26,6 +26,7 @@ from txstathat.cli.settings import reader_options
 from txstathat.export.client import StatHatExport
 from txstathat.export.models import Dataset, StatInfo
 from txstathat.points.summary import summarize
+from txstathat.printable import printable
 
 __all__ = ["MAX_BARS", "MAX_TOP", "top"]
 
@@ -123,7 +124,7 @@ def _table(
     for stat, points in ranked[:rows]:
         numbers = summarize([*points.values()], stat.counter)
         table.add_row(
-            visible(stat.name),
+            printable(stat.name),
             number_text(numbers.latest),
             number_text(numbers.total) if stat.counter else "",
             # The dataset of a counter does not say which points have data.

@@ -19,6 +19,7 @@ from txstathat.cli.diagnosis import CLOSED, STEPS, Diagnosis, diagnose, is_stath
 from txstathat.cli.reactor import run
 from txstathat.cli.settings import find_sender, make_client, server_options
 from txstathat.points.model import Count
+from txstathat.printable import printable
 
 __all__ = ["check", "has_ca_certificates", "speaks_http", "speaks_tls"]
 
@@ -88,7 +89,7 @@ def _show_steps(
     for step in STEPS:
         if failed is not None and step == failed.step:
             console.print(f"[red]✗ {step}[/]: ", end="")
-            console.print(failed.problem, markup=False)
+            console.print(printable(failed.problem), markup=False)
             console.print(failed.advice, markup=False)
             return
         if step == "TLS" and urlsplit(url).scheme == "http":

@@ -10,9 +10,9 @@ import click
 
 from txstathat.cli.diagnosis import run_client
 from txstathat.cli.options import AMOUNT, TIME, NumberCommand
-from txstathat.cli.output import visible
 from txstathat.cli.settings import find_sender, host_of, make_client, server_options
 from txstathat.points.model import Count, Point, Value
+from txstathat.printable import printable
 
 __all__ = ["count", "value"]
 
@@ -57,6 +57,6 @@ def _send(
 
     async def work() -> None:
         await client.post([point])
-        click.echo(f"{visible(point.stat)} {amount} at {host_of(server.url)}")
+        click.echo(f"{printable(point.stat)} {amount} at {host_of(server.url)}")
 
     run_client(client, server.url, work)

@@ -15,7 +15,7 @@ import click
 from twisted.internet.defer import CancelledError
 
 from txstathat.cli.diagnosis import show_failure
-from txstathat.cli.output import points_text, progress_bar, visible
+from txstathat.cli.output import points_text, progress_bar
 from txstathat.cli.reactor import exit_on_interrupt, run
 from txstathat.cli.send.import_progress import ImportProgress, ProgressUnreadable
 from txstathat.cli.send.import_sender import (
@@ -34,6 +34,7 @@ from txstathat.cli.server.store import store_option
 from txstathat.cli.settings import Server, find_sender, make_client, server_options
 from txstathat.client.stathat import txStatHat
 from txstathat.delivery.locks import FileLock
+from txstathat.printable import printable
 
 __all__ = ["import_file"]
 
@@ -147,7 +148,7 @@ def _open_progress(
         return ImportProgress(url, sender)
     if progress.url != url:
         raise _ImportStopped(
-            f"earlier runs sent to {visible(progress.url)}. To start again with "
+            f"earlier runs sent to {printable(progress.url)}. To start again with "
             f"{url}, remove {path}"
         )
     if progress.sending is None:

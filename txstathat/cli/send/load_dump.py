@@ -21,6 +21,7 @@ from txstathat.collector.transfer.load_dump import (
     check_dump,
     load_dump,
 )
+from txstathat.printable import printable
 from txstathat.stores import IStore
 
 __all__ = ["MAX_EXPORTED_LINE", "is_export", "load_dump_file"]
@@ -50,7 +51,9 @@ def load_dump_file(path: Path, store: str) -> NoReturn:
         with exit_on_interrupt():
             total = check_dump(_lines(path))
     except CannotLoad as error:
-        click.echo(f"txstathat: {path}: {error}\nNothing was imported.", err=True)
+        click.echo(
+            f"txstathat: {path}: {printable(error)}\nNothing was imported.", err=True
+        )
         sys.exit(1)
 
     async def work(opened: IStore) -> None:

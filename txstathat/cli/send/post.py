@@ -21,6 +21,7 @@ from txstathat.cli.send.point_formats import (
     split_points,
 )
 from txstathat.cli.settings import find_sender, make_client, server_options
+from txstathat.printable import printable
 
 __all__ = ["post"]
 
@@ -65,10 +66,12 @@ def post(form: str | None, url: str | None, ezkey: str | None, timeout: float) -
                 await client.post([point for _, point in part])
                 sent += len(part)
         except BadLine as bad:
-            problem = str(bad)
+            problem = printable(bad)
         except Exception as error:
             found = diagnose(error, server.url)
-            problem = f"{where}: {found.step}: {found.problem}\n{found.advice}"
+            problem = (
+                f"{where}: {found.step}: {printable(found.problem)}\n{found.advice}"
+            )
         finally:
             await client.close()
         if problem:

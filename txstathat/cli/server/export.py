@@ -12,6 +12,7 @@ import click
 from txstathat.cli.output import size_text
 from txstathat.cli.reactor import exit_on_interrupt
 from txstathat.cli.server.store import check_store, store_option
+from txstathat.collector.records import BadRecord
 from txstathat.collector.transfer.dump_format import dump_lines
 from txstathat.errors import StoreError
 from txstathat.stores.dump import open_dump
@@ -40,8 +41,12 @@ def export(file: str, store: str) -> None:
             new_file(file) as unfinished,
             open(unfinished, "w", encoding="utf-8") as lines,
         ):
-            lines.writelines(dump_lines(dump))
+            lines.writelines(dump_lines(dump, skipped=_warn))
     except (OSError, StoreError, ValueError) as error:
         click.echo(f"txstathat: {error}", err=True)
         sys.exit(1)
     click.echo(f"Exported to {file} ({size_text(os.path.getsize(file))}).")
+
+
+def _warn(kind: str, id: str, error: BadRecord) -> None:
+    click.echo(f"txstathat: the {kind} record {id!r} {error}: it is left out", err=True)

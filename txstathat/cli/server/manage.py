@@ -15,6 +15,7 @@ from txstathat.cli.server.store import store_option, with_store
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.auth.keys import KINDS, KeyRefused, Keys
 from txstathat.points.model import MAX_NAME
+from txstathat.printable import printable
 from txstathat.stores import IStore
 
 __all__ = ["keys", "stats"]
@@ -59,7 +60,10 @@ def list_keys(store: str) -> None:
         for key in await Keys(opened).all():
             created = datetime.fromtimestamp(key.created_at, UTC)
             table.add_row(
-                key.name, KINDS[key.kind], f"{created:%Y-%m-%d %H:%M} UTC", key.stat
+                printable(key.name),
+                KINDS[key.kind],
+                f"{created:%Y-%m-%d %H:%M} UTC",
+                printable(key.stat),
             )
         if table.rows:
             Console(markup=False, highlight=False).print(table)
@@ -81,7 +85,7 @@ def revoke_key(name: str, store: str) -> None:
 
     async def work(opened: IStore) -> None:
         key = await Keys(opened).revoke(name)
-        click.echo(f"The {KINDS[key.kind]} {key.name!r} is revoked.")
+        click.echo(f"The {KINDS.get(key.kind, 'key')} {key.name!r} is revoked.")
 
     with_store(store, work)
 

@@ -28,6 +28,7 @@ from txstathat.collector.options import (
     read_webhooks,
 )
 from txstathat.collector.service import LISTEN, CollectorParts, CollectorService
+from txstathat.printable import printable
 
 __all__ = ["serve"]
 
@@ -130,7 +131,7 @@ def serve(
             parts = await ready
             link = await parts.sessions.link()
         except Exception as error:
-            click.echo(f"txstathat: cannot start: {error}", err=True)
+            click.echo(f"txstathat: cannot start: {printable(error)}", err=True)
             return 1
         for url in service.urls:
             _print(f"Listening on {url}")

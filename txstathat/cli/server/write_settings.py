@@ -11,13 +11,13 @@ from typing import Any
 
 import click
 
-from txstathat.cli.output import visible
 from txstathat.cli.settings import (
     host_of,
     read_settings,
     settings_path,
     write_settings,
 )
+from txstathat.printable import printable
 
 __all__ = ["offer_settings", "own_url"]
 
@@ -83,7 +83,7 @@ def _existing(
     """
     The message about a settings file that exists.
     """
-    file_url = visible(found.get("url", "")).rstrip("/")
+    file_url = printable(found.get("url", "")).rstrip("/")
     if file_url != url:
         other = (
             f"names another server, {host_of(file_url)}"

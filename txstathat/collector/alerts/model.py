@@ -7,15 +7,18 @@ sends the operators ``gt``, ``lt`` and ``dt`` in place of the words; both are ac
 
 from __future__ import annotations
 
+import math
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any
 
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal
+from txstathat.collector.records import BadRecord, is_number
 from txstathat.errors import InvalidPoint
-from txstathat.points.model import parse_amount
+from txstathat.points.model import MAX_INTEGER, check_name, parse_amount
 from txstathat.points.timeframe import Span
 
 __all__ = [
@@ -23,6 +26,7 @@ __all__ = [
     "MARGIN",
     "WINDOWS",
     "AlertDefinition",
+    "check_definition",
     "choose_step",
     "parse_alert",
 ]
@@ -163,6 +167,34 @@ def parse_alert(
     )
 
 
+def check_definition(alert: AlertDefinition) -> None:
+    """
+    Check an alert that was read from a store or an export, except its webhook.
+
+    :raises BadRecord: if a field has a value that :func:`parse_alert` does not produce.
+    :raises InvalidPoint: if the name of the stat is not valid.
+    """
+    check_name(alert.stat_name)
+    value, delta = alert.kind == "value", alert.kind == "delta"
+    operators = _choices(alert.kind, KINDS) and KINDS[alert.kind]
+    correct = {
+        "id": isinstance(alert.id, str),
+        "stat_id": isinstance(alert.stat_id, str),
+        "kind": _choices(alert.kind, KINDS),
+        "time_window": _choices(alert.time_window, WINDOWS),
+        "operator": _choices(alert.operator, operators or (None,)),
+        "threshold": _is_amount(alert.threshold) if value else alert.threshold is None,
+        "percentage": (
+            _is_amount(alert.percentage) if delta else alert.percentage is None
+        ),
+        "time_delta": _choices(alert.time_delta, WINDOWS if delta else (None,)),
+        "webhook": isinstance(alert.webhook, str),
+    }
+    for name, is_correct in correct.items():
+        if not is_correct:
+            raise BadRecord(f"has a value of {name} that this version does not know")
+
+
 def choose_step(
     window: str, delta: str | None, retention: Mapping[str, float | None]
 ) -> Span:
@@ -200,6 +232,14 @@ def choose_step(
 
 def _covers(stored: float | None, seconds: float) -> bool:
     return stored is None or stored >= seconds
+
+
+def _choices(thing: object, choices: Collection[object]) -> bool:
+    return isinstance(thing, (str, NoneType)) and thing in choices
+
+
+def _is_amount(thing: object) -> bool:
+    return is_number(thing, MAX_INTEGER if isinstance(thing, int) else math.inf)
 
 
 def _choice(fields: Mapping[str, str], name: str, choices: Any) -> str:

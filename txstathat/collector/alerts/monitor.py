@@ -147,12 +147,25 @@ class AlertMonitor:
         ]
         await self._read(active, stats)
         for record, stat, windows in active:
-            if windows is None:
-                evaluation = Evaluation(None)
-            else:
-                readings = [self._readings[stat.name, window] for window in windows]
-                evaluation = evaluate(record.alert, stat, readings, now)
+            evaluation = self._evaluate(record, stat, windows, now)
             await self._advance(record, evaluation, now)
+
+    def _evaluate(
+        self,
+        record: AlertRecord,
+        stat: Stat,
+        windows: list[AlertWindow] | None,
+        now: float,
+    ) -> Evaluation:
+        if windows is None:
+            return Evaluation(None)
+        readings = [self._readings[stat.name, window] for window in windows]
+        try:
+            return evaluate(record.alert, stat, readings, now)
+        except Exception:
+            # It must not stop the other alerts.
+            self._log.failure("the alert {id}", id=record.alert.id)
+            return Evaluation(None)
 
     def _windows(self, record: AlertRecord, now: float) -> list[AlertWindow] | None:
         try:

@@ -10,6 +10,7 @@ from typing import Any
 
 from txstathat.backoff import Jitter, backoff_delay
 from txstathat.collector.alerts.model import AlertDefinition
+from txstathat.printable import printable
 
 __all__ = [
     "ATTEMPTS",
@@ -87,18 +88,19 @@ class AlertNotice:
         }
 
     def _text(self, alert: AlertDefinition) -> str:
+        name = printable(alert.stat_name)
         over = self.event == RECOVERED
         if alert.kind == "data":
             state = "has data again, after" if over else "has had no data for"
-            return f"{alert.stat_name}: {state} {alert.time_window}"
+            return f"{name}: {state} {alert.time_window}"
         no_longer = "no longer " if over else ""
         if alert.kind == "value":
             return (
-                f"{alert.stat_name}: {_format(self.number)} over {alert.time_window}, "
+                f"{name}: {_format(self.number)} over {alert.time_window}, "
                 f"{no_longer}{alert.operator} {alert.threshold}"
             )
         return (
-            f"{alert.stat_name}: {_format(self.number)}% over {alert.time_window}, "
+            f"{name}: {_format(self.number)}% over {alert.time_window}, "
             f"{no_longer}{alert.percentage}% {alert.operator} {alert.time_delta} before"
         )
 

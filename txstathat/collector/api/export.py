@@ -176,6 +176,13 @@ class ExportApi(_Api):
         """
         self._calls[path] = methods
 
+    @property
+    def paths(self) -> list[str]:
+        """
+        The paths of the calls, which follow the token.
+        """
+        return list(self._calls)
+
     def getChild(self, path: bytes, request: Request) -> Resource:
         """
         Return the resource of a call: the first part of the path is the token, the

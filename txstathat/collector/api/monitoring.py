@@ -4,7 +4,7 @@ The resources for monitoring the collector itself: ``/healthz`` and ``/metrics``
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -15,6 +15,7 @@ from txstathat.collector.archive.archive import Archive
 from txstathat.collector.auth.throttle import KeyThrottle
 from txstathat.collector.errors import Refusal
 from txstathat.collector.metrics import BUCKETS, CollectorMetrics
+from txstathat.collector.records import RecordReader, count_unreadable
 from txstathat.collector.web.resources import AsyncResource, answer
 from txstathat.errors import StoreError
 
@@ -26,14 +27,21 @@ class Healthz(AsyncResource):
     ``/healthz``: 200 while the store can be written, otherwise 503 with the reason. It
     needs no token.
 
+    Records that cannot be read are counted by kind, as ``unreadable_records``; they do
+    not change the status, since everything else works.
+
     :param archive: the stats.
+    :param records: the readers of the collector's records.
     """
 
     takes_body = False
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(
+        self, archive: Archive, records: Sequence[RecordReader[Any]] = ()
+    ) -> None:
         super().__init__()
         self._archive = archive
+        self._records = records
 
     async def respond(self, request: Request) -> bytes:
         """
@@ -44,7 +52,10 @@ class Healthz(AsyncResource):
         except StoreError as error:
             raise Refusal(503, f"the store cannot be written: {error}") from None
         request.setHeader("Content-Type", "application/json")
-        return answer(200, "ok")
+        unreadable = count_unreadable(self._records)
+        return answer(
+            200, "ok", **({"unreadable_records": unreadable} if unreadable else {})
+        )
 
 
 class Metrics(AsyncResource):
@@ -57,6 +68,7 @@ class Metrics(AsyncResource):
     :param metrics: the metrics.
     :param archive: has the number of waiting writes.
     :param throttle: has the number of wrong keys.
+    :param records: the readers of the collector's records.
     """
 
     takes_body = False
@@ -67,12 +79,14 @@ class Metrics(AsyncResource):
         metrics: CollectorMetrics,
         archive: Archive,
         throttle: KeyThrottle,
+        records: Sequence[RecordReader[Any]] = (),
     ) -> None:
         super().__init__()
         self._readers = readers
         self._metrics = metrics
         self._archive = archive
         self._throttle = throttle
+        self._records = records
 
     async def respond(self, request: Request) -> bytes:
         """
@@ -133,6 +147,14 @@ class Metrics(AsyncResource):
             ("connections", "Open connections.", metrics.connections),
         ):
             yield GaugeMetricFamily(f"txstathat_{name}", text, value=count)
+        unreadable = GaugeMetricFamily(
+            "txstathat_unreadable_records",
+            "Records in the store that cannot be read.",
+            labels=["kind"],
+        )
+        for reader in self._records:
+            unreadable.add_metric([reader.kind], reader.unreadable)
+        yield unreadable
         bounds = [*map(str, BUCKETS), "+Inf"]
         yield HistogramMetricFamily(
             "txstathat_keep_seconds",

@@ -77,6 +77,7 @@ class Archive:
     :raises ValueError: if a scale is unknown, or its time is not positive.
 
     :ivar health: knows whether the store can be written.
+    :ivar record_readers: the readers of the records.
     """
 
     def __init__(
@@ -107,6 +108,11 @@ class Archive:
         self._newest_receipt = NewestReceipt(store, self.timers)
         self._comments = Comments(store)
         self._trash = Trash(store)
+        self.record_readers = (
+            *self._history.record_readers,
+            *self._comments.record_readers,
+            *self._trash.record_readers,
+        )
 
     @property
     def batcher(self) -> WriteBatcher[PendingWrite, WriteResult]:

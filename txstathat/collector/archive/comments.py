@@ -7,11 +7,17 @@ All comments of a stat are in one record, under the stat's id.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal
+from txstathat.collector.records import (
+    BadRecord,
+    RecordReader,
+    is_integer,
+    load_list,
+)
 from txstathat.points.model import check_name
 from txstathat.stores.interface import IStore
 
@@ -49,16 +55,21 @@ class Comment:
     text: str
 
 
-def read_comments(text: str) -> list[Comment]:
+def read_comments(id: str, text: str) -> list[Comment]:
     """
-    Read the text of a record.
+    Parse the record of a stat.
 
-    :raises ValueError: if it is not valid.
+    :param id: its id, which is the stat's id.
+    :param text: its text.
+    :raises BadRecord: if it is not valid, or a newer version wrote it.
     """
-    return [
-        Comment(int(time), check_name(comment, "text", MAX_TEXT))
-        for time, comment in json.loads(text)
-    ]
+    return [_read_comment(each) for each in load_list(text)]
+
+
+def _read_comment(thing: object) -> Comment:
+    if not isinstance(thing, list) or len(thing) != 2 or not is_integer(thing[0]):
+        raise BadRecord("is not valid: it has no list of times and texts")
+    return Comment(thing[0], check_name(thing[1], "text", MAX_TEXT))
 
 
 class Comments:
@@ -66,10 +77,14 @@ class Comments:
     The comments in a store.
 
     :param store: the store.
+
+    :ivar record_readers: the readers of the records.
     """
 
     def __init__(self, store: IStore) -> None:
         self._store = store
+        self._reader = RecordReader(store, RECORDS, read_comments)
+        self.record_readers = (self._reader,)
 
     async def add(self, stat: Stat, text: str) -> Comment:
         """
@@ -78,7 +93,8 @@ class Comments:
         :param stat: the stat.
         :param text: 1 to :data:`MAX_TEXT` characters.
         :raises InvalidPoint: if the text is empty, too long, or has control characters.
-        :raises Refusal: 429 if the store has :data:`MAX_COMMENTS` comments.
+        :raises Refusal: 429 if the store has :data:`MAX_COMMENTS` comments; 409 if
+            those on the stat cannot be read.
         """
         comment = Comment(
             int(self._store.clock.seconds()), check_name(text, "text", MAX_TEXT)
@@ -86,8 +102,16 @@ class Comments:
         while True:
             records = await self._store.records(RECORDS)
             was = records.get(stat.id)
-            old = read_comments(was or "[]")
-            if len(old) < MAX_COMMENTS_OF_A_STAT and _total(records) >= MAX_COMMENTS:
+            readable = self._reader.parse_all(records)
+            if was is not None and stat.id not in readable:
+                raise Refusal(
+                    409,
+                    "the comments of this stat cannot be read by this version of "
+                    "txStatHat, so it cannot add one",
+                )
+            old = readable.get(stat.id, [])
+            total = sum(map(len, readable.values()))
+            if len(old) < MAX_COMMENTS_OF_A_STAT and total >= MAX_COMMENTS:
                 raise Refusal(
                     429,
                     f"the store has {MAX_COMMENTS:,} comments, which is the limit: "
@@ -108,19 +132,13 @@ class Comments:
         :param since: the time of the oldest comment to return, in Unix seconds.
         :returns: the comments by the stat's name, oldest first.
         """
-        records = await self._store.records(RECORDS)
+        records = await self._reader.all()
         return {
             stat.name: [
-                comment
-                for comment in read_comments(records.get(stat.id, "[]"))
-                if comment.time >= since
+                comment for comment in records.get(stat.id, []) if comment.time >= since
             ]
             for stat in stats
         }
-
-
-def _total(records: Mapping[str, str]) -> int:
-    return sum(len(json.loads(text)) for text in records.values())
 
 
 def _to_json(comments: Sequence[Comment]) -> str:

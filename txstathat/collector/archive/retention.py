@@ -11,6 +11,13 @@ import json
 from collections.abc import Mapping
 from typing import TypeAlias
 
+from txstathat.collector.records import (
+    BadRecord,
+    RecordReader,
+    is_number,
+    load_list,
+)
+from txstathat.metrica.calendar import SCALES
 from txstathat.stores.interface import IStore
 
 __all__ = ["MAX_CHANGES", "Retention", "read_history"]
@@ -24,16 +31,30 @@ _RECORDS = "retention"
 _History: TypeAlias = list[tuple[float, float | None]]
 
 
-def read_history(text: str) -> _History:
+def read_history(scale: str, text: str) -> _History:
     """
-    Read the text of a record.
+    Parse the record of a scale.
 
-    :raises ValueError: if it is not valid.
+    :param scale: the scale, which is the record's id.
+    :param text: its text.
+    :raises BadRecord: if it is not valid, or a newer version wrote it.
     """
+    if scale not in SCALES:
+        raise BadRecord("is about a scale that this version does not know")
+    history = load_list(text)
+    if not history or not all(map(_is_change, history)):
+        raise BadRecord("is not valid: it has no list of times")
     return [
         (float(since), None if seconds is None else float(seconds))
-        for since, seconds in json.loads(text)
+        for since, seconds in history
     ]
+
+
+def _is_change(thing: object) -> bool:
+    if not isinstance(thing, list) or len(thing) != 2:
+        return False
+    since, keep = thing
+    return is_number(since) and (keep is None or (is_number(keep) and keep > 0))
 
 
 class Retention:
@@ -42,10 +63,14 @@ class Retention:
 
     :param store: the store.
     :param retention: for how many seconds each scale is stored now; ``None`` for ever.
+
+    :ivar record_readers: the readers of the records.
     """
 
     def __init__(self, store: IStore, retention: Mapping[str, float | None]) -> None:
         self._store = store
+        self._reader = RecordReader(store, _RECORDS, read_history)
+        self.record_readers = (self._reader,)
         self._retention = retention
         self._histories: dict[str, _History] = {}
 
@@ -54,12 +79,18 @@ class Retention:
         Add the current retention to the history, if it has changed. Call this before
         anything is written.
 
+        If the record of a scale cannot be read, it stays as it is, and all detail of
+        the scale counts as complete.
+
         :raises StoreError: if the store fails.
         """
         for scale, seconds in self._retention.items():
             while True:
                 text = await self._store.record(_RECORDS, scale)
-                history = read_history(text or "[]")
+                history = [] if text is None else self._reader.parse(scale, text)
+                if history is None:
+                    history = [(0.0, None)]
+                    break
                 if history and history[-1][1] == seconds:
                     break
                 # An empty store cannot have lost anything.

@@ -9,12 +9,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from txstathat.collector.archive.comments import RECORDS as COMMENTS
 from txstathat.collector.archive.stats import Stat, received_key, stat_id
+from txstathat.collector.records import (
+    BadRecord,
+    RecordReader,
+    is_integer,
+    load_fields,
+)
+from txstathat.points.model import MAX_INTEGER, check_name
 from txstathat.stores.interface import IStore
 
-__all__ = ["TRASH_SECONDS", "Trash"]
+__all__ = ["TRASH_SECONDS", "DeletedStat", "Trash", "parse_deleted"]
 
 #: For how many seconds a deleted stat can be restored: 48 hours.
 TRASH_SECONDS = 48 * 3600
@@ -22,15 +30,52 @@ TRASH_SECONDS = 48 * 3600
 _RECORDS = "trash"
 
 
+@dataclass(frozen=True, slots=True)
+class DeletedStat:
+    """
+    What the record of a stat in the trash holds.
+
+    :ivar name: the name of the stat.
+    :ivar receipts: how many batches it had received.
+    :ivar deleted_at: when it was deleted, in Unix seconds.
+    """
+
+    name: str
+    receipts: int
+    deleted_at: int
+
+
+def parse_deleted(id: str, text: str) -> DeletedStat:
+    """
+    Parse a record of the trash.
+
+    :param id: its id, which is the stat's id.
+    :param text: its text.
+    :raises BadRecord: if it is not valid, or a newer version wrote it.
+    """
+    fields = load_fields(text, ("name", "receipts", "deleted_at"))
+    if stat_id(check_name(fields["name"])) != id:
+        raise BadRecord("is not valid: it has the name of another stat")
+    if not is_integer(fields["receipts"], 0, MAX_INTEGER):
+        raise BadRecord("is not valid: receipts is not a number of batches")
+    if not is_integer(fields["deleted_at"]):
+        raise BadRecord("is not valid: deleted_at is not a time")
+    return DeletedStat(**fields)
+
+
 class Trash:
     """
     The trash of a store.
 
     :param store: the store.
+
+    :ivar record_readers: the readers of the records.
     """
 
     def __init__(self, store: IStore) -> None:
         self._store = store
+        self._reader = RecordReader(store, _RECORDS, parse_deleted)
+        self.record_readers = (self._reader,)
 
     async def put(self, stat: Stat) -> None:
         """
@@ -59,19 +104,15 @@ class Trash:
         Return until when a stat is in the trash, in Unix seconds; ``None`` if it is not
         there.
         """
-        text = await self._store.record(_RECORDS, stat_id(name))
-        if text is None:
-            return None
-        return int(json.loads(text)["deleted_at"]) + TRASH_SECONDS
+        note = await self._reader.get(stat_id(name))
+        return None if note is None else note.deleted_at + TRASH_SECONDS
 
     async def without(self, stats: Sequence[Stat]) -> list[Stat]:
         """
         Return those of some stats that are not in the trash.
         """
-        texts = (await self._store.records(_RECORDS)).values()
-        receipts = {
-            fields["name"]: fields["receipts"] for fields in map(json.loads, texts)
-        }
+        notes = (await self._reader.all()).values()
+        receipts = {note.name: note.receipts for note in notes}
         return [stat for stat in stats if receipts.get(stat.name) != stat.receipts]
 
     async def empty(self) -> list[str]:
@@ -82,17 +123,17 @@ class Trash:
         """
         deleted = []
         before = self._store.clock.seconds() - TRASH_SECONDS
-        for id, text in (await self._store.records(_RECORDS)).items():
-            fields = json.loads(text)
-            if fields["deleted_at"] > before:
+        texts = await self._store.records(_RECORDS)
+        for id, note in self._reader.parse_all(texts).items():
+            if note.deleted_at > before:
                 continue
-            name = fields["name"]
+            name = note.name
             key = received_key(name)
             (cell,) = await self._store.read([key])
             # If a point arrives before the stat is deleted, the stat stays.
             if (
                 cell is not None
-                and cell.count == fields["receipts"]
+                and cell.count == note.receipts
                 and await self._store.drop(name, (key, cell))
             ):
                 deleted.append(name)
@@ -100,5 +141,5 @@ class Trash:
             if cell is None:
                 # Also if an earlier call stopped after it had dropped the stat.
                 await self._store.put_record(COMMENTS, id, None)
-            await self._store.put_record(_RECORDS, id, None, was=text)
+            await self._store.put_record(_RECORDS, id, None, was=texts[id])
         return deleted

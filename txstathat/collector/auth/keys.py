@@ -13,18 +13,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from txstathat.errors import StatHatError, StoreError
+from txstathat.collector.errors import Refusal
+from txstathat.collector.records import (
+    BadRecord,
+    RecordReader,
+    is_integer,
+    load_fields,
+)
+from txstathat.errors import StatHatError, StoreError, StoreUnavailable
 from txstathat.points.model import check_name
 from txstathat.stores.interface import IStore
 
@@ -34,11 +41,14 @@ __all__ = [
     "MAX_KEYS",
     "MAX_REFRESHES",
     "REFRESH_SECONDS",
+    "STALE_SECONDS",
     "Key",
     "KeyRefused",
     "Keys",
     "hash_key",
+    "is_hash",
     "new_key",
+    "parse_key",
 ]
 
 #: The kinds of keys, with the words for each.
@@ -56,6 +66,9 @@ REFRESH_SECONDS = 5.0
 #: How many times a second unknown keys can cause the keys to be read again. Further
 #: requests with an unknown key wait for the next second.
 MAX_REFRESHES = 30
+#: For how many seconds the keys that were read last are used while the store cannot be
+#: read. After that requests are refused: a key may have been revoked meanwhile.
+STALE_SECONDS = 60.0
 #: For how many seconds a collector that creates the first keys excludes others. If it
 #: dies before it has finished, another collector takes over after this time.
 CLAIM_SECONDS = 10.0
@@ -64,6 +77,9 @@ _RECORDS = "key"
 _CLAIM = "first keys"
 _FIRST_KINDS = ("ez", "user", "access")
 _KIND_OF_API = {"ez": "ez", "classic": "user"}
+_HASH = re.compile(r"[0-9a-f]{64}")
+# The Retry-After header for a key that this version cannot check, in seconds.
+_RETRY_AFTER = 60
 
 
 class KeyRefused(StatHatError):
@@ -75,7 +91,7 @@ class Key:
     """
     A key, without its secret.
 
-    :ivar kind: one of :data:`KINDS`.
+    :ivar kind: one of :data:`KINDS`; empty if its record cannot be read.
     :ivar name: the name by which it can be revoked.
     :ivar created_at: when it was created, in Unix seconds.
     :ivar stat: for a stat key, the name of its stat.
@@ -100,8 +116,18 @@ class Keys:
 
     They are cached, so checking a key needs no I/O. :meth:`load` updates the cache.
 
+    A check that cannot be made refuses. So :meth:`allow`, :meth:`may_read`,
+    :meth:`stat` and :attr:`readers` raise
+
+    * :class:`~txstathat.errors.StoreUnavailable` if the store could not be read for
+      :data:`STALE_SECONDS`,
+    * :class:`~txstathat.collector.errors.Refusal` with status 503 if the record of
+      the key cannot be read, such as one that a newer version wrote.
+
     :param store: where the keys are stored.
     :param timers: schedules what waits; by default the store's clock.
+
+    :ivar record_readers: the readers of the records.
     """
 
     _log = Logger()
@@ -109,9 +135,15 @@ class Keys:
     def __init__(self, store: IStore, timers: IReactorTime | None = None) -> None:
         self._store = store
         self._timers = timers or store.clock
+        self._reader = RecordReader(store, _RECORDS, parse_key)
+        self.record_readers = (self._reader,)
         # The records as last read, and the keys in them by hash.
         self._records: Mapping[str, str] = {}
         self._keys: dict[str, Key] = {}
+        # The hashes in those records that cannot be read, as far as they have one.
+        self._uncertain: frozenset[str] = frozenset()
+        # Since when the store cannot be read.
+        self._failing_since: float | None = None
         # The number of reads begun, and the number of the read that is cached.
         self._reads_begun = self._read_cached = 0
         # The callers that wait for the next refresh.
@@ -140,6 +172,7 @@ class Keys:
         """
         The ``hash_key`` of each access token.
         """
+        self._check_age()
         return [id for id, key in self._keys.items() if key.kind == "access"]
 
     def stat(self, key: str) -> str | None:
@@ -153,41 +186,52 @@ class Keys:
         return None if found is None else found.stat
 
     def _find(self, key: str, kind: str) -> Key | None:
-        found = self._keys.get(hash_key(key))
+        self._check_age()
+        hashed = hash_key(key)
+        if hashed in self._uncertain:
+            raise Refusal(
+                503,
+                f"the record of this {KINDS[kind]} cannot be read by this version of "
+                "txStatHat",
+                retry_after=_RETRY_AFTER,
+            )
+        found = self._keys.get(hashed)
         return found if found is not None and found.kind == kind else None
+
+    def _check_age(self) -> None:
+        since = self._failing_since
+        if since is None:
+            return
+        # A clock that was set back gives no measure, so the keys count as too old.
+        if not 0 <= self._timers.seconds() - since < STALE_SECONDS:
+            raise StoreUnavailable("the keys could not be read for too long")
 
     async def load(self) -> None:
         """
-        Read the keys from the store. A record that this version cannot read, such as
-        one that a later version wrote, is logged and skipped.
+        Read the keys from the store. A record that cannot be read is skipped: see
+        :class:`~txstathat.collector.records.RecordReader`.
 
         :raises StoreError: if the store cannot be read. The cached keys stay.
         """
         self._reads_begun += 1
         number = self._reads_begun
-        records = await self._store.records(_RECORDS)
+        try:
+            records = await self._store.records(_RECORDS)
+        except Exception:
+            if self._failing_since is None:
+                self._failing_since = self._timers.seconds()
+            raise
+        self._failing_since = None
         if number < self._read_cached:
             return  # a read that began later has finished first
         self._read_cached = number
         if records != self._records:
-            self._keys = self._parse(records)
+            parsed = self._reader.parse_all(records)
+            self._keys = dict(parsed.values())
+            self._uncertain = frozenset(
+                _find_hash(text) for name, text in records.items() if name not in parsed
+            )
             self._records = records
-
-    def _parse(self, records: Mapping[str, str]) -> dict[str, Key]:
-        keys = {}
-        for name, text in records.items():
-            try:
-                hashed, key = _parse_record(name, text)
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
-                self._log.warn(
-                    "the key {name!r} is ignored, because its record cannot be read "
-                    "({error}): create it anew, or use the txStatHat that wrote it",
-                    name=name,
-                    error=type(error).__name__,
-                )
-                continue
-            keys[hashed] = key
-        return keys
 
     async def refresh(self) -> None:
         """
@@ -195,7 +239,9 @@ class Keys:
 
         Callers that come during a read share the next one, and there are at most
         :data:`MAX_REFRESHES` a second. This returns when a read that began after the
-        call has ended, whether it succeeded or not.
+        call has ended.
+
+        :raises StoreError: if the keys cannot be read.
         """
         waiting: Deferred[None] = Deferred()
         self._waiting.append(waiting)
@@ -214,15 +260,20 @@ class Keys:
                 self._refreshes, self._second_began = 0, clock.seconds()
             self._refreshes += 1
             waiting, self._waiting = self._waiting, []
+            failed: StoreError | None = None
             try:
                 await self.load()
             except StoreError as error:
-                self._log.debug("cannot read the keys: {error}", error=str(error))
+                failed = error
             except Exception:
                 # Whatever it is, callers must not wait for ever.
                 self._log.failure("cannot read the keys")
+                failed = StoreUnavailable("the keys cannot be read")
             for one in waiting:
-                one.callback(None)
+                if failed is None:
+                    one.callback(None)
+                else:
+                    one.errback(failed)
         self._refreshing = False
 
     async def add(self, kind: str, name: str, stat: str = "", key: str = "") -> str:
@@ -271,19 +322,23 @@ class Keys:
 
     async def revoke(self, name: str) -> Key:
         """
-        Delete a key.
+        Delete a key, also one of which the record cannot be read.
 
         :param name: its name.
-        :returns: the deleted key.
+        :returns: the deleted key. Its kind is empty if its record cannot be read.
         :raises KeyRefused: if no key has that name.
         :raises StoreError: if the store fails.
         """
-        for key in await self.all():
-            if key.name == name:
-                await self._store.put_record(_RECORDS, name, None)
-                await self.load()
-                return key
-        raise KeyRefused(f"there is no key named {name!r}")
+        await self.load()
+        if name not in self._records:
+            raise KeyRefused(f"there is no key named {name!r}")
+        await self._store.put_record(_RECORDS, name, None)
+        known = {key.name: (id, key) for id, key in self._keys.items()}
+        id, key = known.get(name, ("", Key("", name, 0)))
+        # It must not work any longer, even if the keys cannot be read now.
+        self._keys.pop(id, None)
+        await self.load()
+        return key
 
     async def make_first(
         self, show: Callable[[dict[str, str]], None] | None = None
@@ -383,15 +438,45 @@ def hash_key(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _parse_record(name: str, text: str) -> tuple[str, Key]:
+def parse_key(name: str, text: str) -> tuple[str, Key]:
     """
-    Read a key's record. Fields that only a later version knows are ignored.
+    Parse the record of a key.
 
+    :param name: its id, which is the key's name.
+    :param text: its text.
     :returns: the key's hash, and the key.
-    :raises ValueError: if its kind is unknown.
+    :raises BadRecord: if it is not valid, or a newer version wrote it.
     """
-    fields: dict[str, Any] = json.loads(text)
-    if fields["kind"] not in KINDS:
-        raise ValueError("unknown kind")
-    key = Key(fields["kind"], name, int(fields["created_at"]), fields.get("stat", ""))
-    return fields["hash"], key
+    fields = load_fields(text, ("hash", "kind", "created_at"), ("stat",))
+    kind, stat = fields["kind"], fields.get("stat", "")
+    if not is_hash(fields["hash"]):
+        raise BadRecord("is not valid: it has no SHA-256")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise BadRecord("has a kind that this version does not know")
+    if not is_integer(fields["created_at"]):
+        raise BadRecord("is not valid: created_at is not a time")
+    if kind == "stat":
+        check_name(stat)
+    elif stat != "":
+        raise BadRecord("is not valid: it names a stat, and is no stat key")
+    return fields["hash"], Key(
+        kind, check_name(name, "name"), fields["created_at"], stat
+    )
+
+
+def is_hash(thing: object) -> bool:
+    """
+    Return whether something is what :func:`hash_key` returns.
+    """
+    return isinstance(thing, str) and _HASH.fullmatch(thing) is not None
+
+
+def _find_hash(text: str) -> str:
+    """
+    Return the hash in a record that is not valid otherwise; ``''`` if it has none.
+    """
+    try:
+        hashed = json.loads(text)["hash"]
+    except Exception:
+        return ""
+    return hashed if is_hash(hashed) else ""

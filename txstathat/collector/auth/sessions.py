@@ -9,9 +9,16 @@ what is in the store.
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from txstathat.collector.auth.keys import Keys, hash_key, new_key
+from txstathat.collector.auth.keys import Keys, hash_key, is_hash, new_key
+from txstathat.collector.records import (
+    BadRecord,
+    RecordReader,
+    is_number,
+    load_fields,
+)
 from txstathat.stores.interface import IStore
 
 __all__ = [
@@ -38,6 +45,36 @@ _SESSIONS = "session"
 _LINKS = "link"
 
 
+@dataclass(frozen=True, slots=True)
+class Session:
+    """
+    What the record of a session or a link holds.
+
+    :ivar tokens: the hashes of the access tokens to which it is bound.
+    :ivar until: when it ends, in Unix seconds.
+    """
+
+    tokens: tuple[str, ...]
+    until: float
+
+
+def parse_session(id: str, text: str) -> Session:
+    """
+    Parse the record of a session or a link.
+
+    :param id: its id, which is the hash of its secret.
+    :param text: its text.
+    :raises BadRecord: if it is not valid, or a newer version wrote it.
+    """
+    fields = load_fields(text, ("tokens", "until"))
+    tokens, until = fields["tokens"], fields["until"]
+    if not (is_hash(id) and isinstance(tokens, list) and all(map(is_hash, tokens))):
+        raise BadRecord("is not valid: it has no list of SHA-256 hashes")
+    if not is_number(until):
+        raise BadRecord("is not valid: until is not a time")
+    return Session(tuple(tokens), until)
+
+
 class Sessions:
     """
     The sessions and the one-time links of a store.
@@ -46,11 +83,16 @@ class Sessions:
     :param keys: the keys, among them the access tokens. A session ends when its access
         token is revoked. A session that began with a link ends when all access tokens
         that existed when the link was made are revoked.
+
+    :ivar record_readers: the readers of the records.
     """
 
     def __init__(self, store: IStore, keys: Keys) -> None:
         self._store = store
         self._keys = keys
+        self._sessions = RecordReader(store, _SESSIONS, parse_session)
+        self._links = RecordReader(store, _LINKS, parse_session)
+        self.record_readers = (self._sessions, self._links)
 
     async def open(self, token: str) -> str:
         """
@@ -62,8 +104,8 @@ class Sessions:
         """
         return await self._begin([hash_key(token)])
 
-    async def _begin(self, tokens: list[str]) -> str:
-        return await self._create(_SESSIONS, SESSION_SECONDS, MAX_SESSIONS, tokens)
+    async def _begin(self, tokens: Sequence[str]) -> str:
+        return await self._create(self._sessions, SESSION_SECONDS, MAX_SESSIONS, tokens)
 
     async def knows(self, session: str) -> bool:
         """
@@ -72,13 +114,13 @@ class Sessions:
         :param session: the session's secret.
         :raises StoreError: if the store fails.
         """
-        text = await self._store.record(_SESSIONS, hash_key(session))
-        return text is not None and await self._is_valid(json.loads(text))
+        record = await self._sessions.get(hash_key(session))
+        return record is not None and await self._is_valid(record)
 
-    async def _is_valid(self, record: dict[str, Any]) -> bool:
-        if record["until"] <= self._now():
+    async def _is_valid(self, record: Session) -> bool:
+        if record.until <= self._now():
             return False
-        tokens = set(record["tokens"])
+        tokens = set(record.tokens)
         if not tokens:
             # There were no access tokens, so none can have been revoked.
             return True
@@ -104,7 +146,7 @@ class Sessions:
         :raises StoreError: if the store fails.
         """
         tokens = self._keys.readers[:MAX_TOKENS]
-        return await self._create(_LINKS, LINK_SECONDS, MAX_LINKS, tokens)
+        return await self._create(self._links, LINK_SECONDS, MAX_LINKS, tokens)
 
     async def redeem(self, link: str) -> str | None:
         """
@@ -117,31 +159,30 @@ class Sessions:
         """
         id = hash_key(link)
         text = await self._store.record(_LINKS, id)
-        if text is None or not await self._is_valid(json.loads(text)):
+        record = None if text is None else self._links.parse(id, text)
+        if record is None or not await self._is_valid(record):
             return None
         if not await self._store.put_record(_LINKS, id, None, was=text):
             return None
-        return await self._begin(json.loads(text)["tokens"])
+        return await self._begin(record.tokens)
 
     async def _create(
-        self, kind: str, seconds: float, limit: int, tokens: list[str]
+        self,
+        reader: RecordReader[Session],
+        seconds: float,
+        limit: int,
+        tokens: Sequence[str],
     ) -> str:
         secret, now = new_key(), self._now()
-        records = await self._records(kind)
+        records = await reader.all()
         # All last equally long, so the oldest expires first.
-        newest_first = sorted(
-            records, key=lambda id: records[id]["until"], reverse=True
-        )
+        newest_first = sorted(records, key=lambda id: records[id].until, reverse=True)
         for at, id in enumerate(newest_first):
-            if at >= limit - 1 or records[id]["until"] <= now:
-                await self._store.put_record(kind, id, None)
-        record = json.dumps({"tokens": tokens, "until": now + seconds})
-        await self._store.put_record(kind, hash_key(secret), record)
+            if at >= limit - 1 or records[id].until <= now:
+                await self._store.put_record(reader.kind, id, None)
+        record = json.dumps({"tokens": list(tokens), "until": now + seconds})
+        await self._store.put_record(reader.kind, hash_key(secret), record)
         return secret
-
-    async def _records(self, kind: str) -> dict[str, Any]:
-        texts = await self._store.records(kind)
-        return {id: json.loads(text) for id, text in texts.items()}
 
     def _now(self) -> float:
         return self._store.clock.seconds()

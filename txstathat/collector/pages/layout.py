@@ -15,6 +15,7 @@ from twisted.web.template import Tag, flattenString, tags
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.formatting import sentence
 from txstathat.collector.web.resources import AsyncResource, refusal_of
+from txstathat.printable import printable
 
 __all__ = ["ASSETS", "Page", "frame", "policy", "see_other", "set_status"]
 
@@ -61,7 +62,7 @@ def frame(
         tags.meta(charset="utf-8"),
         tags.meta(name="viewport", content="width=device-width, initial-scale=1"),
         tags.meta(name="color-scheme", content="light dark"),
-        tags.title(f"{title} · txStatHat"),
+        tags.title(f"{printable(title)} · txStatHat"),
         # An empty icon saves the browser a request for one.
         tags.link(rel="icon", href="data:,"),
         tags.link(rel="stylesheet", href=f"{ASSETS}/pages.css"),
@@ -164,7 +165,7 @@ def see_other(request: Request, path: str) -> bytes:
 
 
 def _error_page(title: str, refusal: Refusal) -> Tag:
-    message = tags.p(sentence(refusal.msg), role="alert", class_="message")
+    message = tags.p(tags.bdi(sentence(refusal.msg)), role="alert", class_="message")
     back = tags.p(tags.a("All stats", href="/"))
     # The browser may not be signed in.
     return frame(title, tags.h1(title), message, back, signed_in=False)

@@ -166,7 +166,7 @@ def _row(stat: Stat, day: Series | None, now: float) -> Tag:
         figure = number(day.whole)
     when = "never" if not stat.receipts else ago(stat.received_at, now)
     return tags.tr(
-        tags.th(tags.a(stat.name, href=f"/stats/{stat.id}"), scope="row"),
+        tags.th(tags.a(tags.bdi(stat.name), href=f"/stats/{stat.id}"), scope="row"),
         tags.td(line, class_="line"),
         tags.td(figure, " ", tags.small(kind), class_="figure"),
         tags.td(tags.span(when, title=minute(stat.received_at)), class_="wide"),

@@ -114,7 +114,7 @@ class _StatPage(GuardedPage):
             stat.name,
             tags.p(tags.a("← All stats", href="/"), class_="back"),
             tags.h1(
-                stat.name,
+                tags.bdi(stat.name),
                 " ",
                 tags.small("counter" if stat.counter else "value", class_="kind"),
             ),

@@ -23,6 +23,8 @@ from txstathat.collector.archive.comments import RECORDS as COMMENTS
 from txstathat.collector.archive.comments import read_comments
 from txstathat.collector.archive.retention import read_history
 from txstathat.collector.archive.stats import DEFINITIONS
+from txstathat.collector.archive.trash import parse_deleted
+from txstathat.collector.records import BadRecord, parse_record
 from txstathat.errors import InvalidPoint
 from txstathat.points.model import MAX_INTEGER, check_name
 from txstathat.stores.interface import Addition, Dump
@@ -50,16 +52,10 @@ MAX_CELLS = 1_000
 _TITLE = "txstathat export"
 
 
-def _read_trash(text: str) -> None:
-    fields = json.loads(text)
-    check_name(fields["name"])
-    int(fields["receipts"]), int(fields["deleted_at"])
-
-
-#: The kinds of records that are exported. Each has a function that reads the text of a
-#: record, and raises if it is not valid.
-RECORDS: dict[str, Callable[[str], object]] = {
-    "trash": _read_trash,
+#: The kinds of records that are exported. Each has the function with which the
+#: collector parses the id and the text of a record.
+RECORDS: dict[str, Callable[[str, str], object]] = {
+    "trash": parse_deleted,
     "alert": AlertRecord.read,
     COMMENTS: read_comments,
     "retention": read_history,
@@ -130,25 +126,38 @@ class DumpEnd:
 DumpLine = DumpHeader | DumpRecord | DumpCells | DumpEnd
 
 
-def dump_lines(dump: Dump, max_cells: int = MAX_CELLS) -> Iterator[str]:
+def dump_lines(
+    dump: Dump,
+    max_cells: int = MAX_CELLS,
+    skipped: Callable[[str, str, BadRecord], object] = lambda kind, id, error: None,
+) -> Iterator[str]:
     """
     Write the contents of a store.
 
     :param dump: the store.
+    :param skipped: called with the kind and the id of a record that cannot be read,
+        and the reason. It is left out, since no import would accept it.
     :param max_cells: how many cells to write in a line, 1 to :data:`MAX_CELLS`.
     :returns: the lines, each with its line feed.
     """
     yield _write({_TITLE: VERSION, "id": secrets.token_hex(16)})
     number = 1
-    for line in chain(_record_lines(dump), _cell_lines(dump, max_cells)):
+    for line in chain(_record_lines(dump, skipped), _cell_lines(dump, max_cells)):
         yield line
         number += 1
     yield _write({"end": number})
 
 
-def _record_lines(dump: Dump) -> Iterator[str]:
-    for kind in RECORDS:
+def _record_lines(
+    dump: Dump, skipped: Callable[[str, str, BadRecord], object]
+) -> Iterator[str]:
+    for kind, parse in RECORDS.items():
         for id, text in dump.records(kind).items():
+            try:
+                parse_record(parse, id, text)
+            except BadRecord as error:
+                skipped(kind, id, error)
+                continue
             yield _write({"note": kind, "id": id, "text": text})
 
 
@@ -191,12 +200,12 @@ def parse_line(line: str) -> DumpLine:
             return _parse_header(fields)
         if "note" in fields:
             kind, id, text = (str(fields[name]) for name in ("note", "id", "text"))
-            RECORDS[kind](text)
+            parse_record(RECORDS[kind], id, text)
             return DumpRecord(kind, id, text)
         if "end" in fields:
             return DumpEnd(int(fields["end"]))
         return _parse_cells(fields)
-    except InvalidPoint as error:
+    except (InvalidPoint, BadRecord) as error:
         raise BadDump(str(error)) from None
     except (KeyError, TypeError, ValueError, AttributeError):
         raise BadDump("is not a line of an export") from None

@@ -17,6 +17,7 @@ from twisted.web.server import Request
 
 from txstathat.collector.errors import Refusal
 from txstathat.errors import StoreBusy, StoreError
+from txstathat.printable import printable
 from txstathat.web import CoroutineResource
 
 __all__ = [
@@ -74,7 +75,7 @@ def refusal_of(failure: Failure) -> Refusal:
         return Refusal(503, f"too busy: {error}", retry_after=RETRY_AFTER)
     if isinstance(error, StoreError):
         # The archive logs once that the store fails, and not for each request.
-        _log.debug("the store failed: {error}", error=str(error))
+        _log.debug("the store failed: {error}", error=printable(error))
         return Refusal(
             503, "the store cannot be used now; try again", retry_after=RETRY_AFTER
         )
@@ -97,7 +98,8 @@ def address_of(request: Request) -> str:
     if not proxies or len(trusted) < proxies:
         return peer
     try:
-        return str(ip_address(trusted[0].strip()))
+        # An IPv6 address can name an interface after %, with any characters.
+        return str(ip_address(trusted[0].strip().partition("%")[0]))
     except ValueError:
         return peer
 

@@ -24,6 +24,7 @@ from txstathat.collector.metrics import CollectorMetrics
 from txstathat.collector.web.bodies import BodyBudget
 from txstathat.collector.web.request import CappedRequest
 from txstathat.collector.web.resources import address_of
+from txstathat.printable import printable
 
 __all__ = [
     "ANSWER_SECONDS",
@@ -336,7 +337,7 @@ class CollectorSite(Site):
             self._log.info(
                 "{address} {method} {path} {status} {bytes}",
                 address=address_of(request),
-                method=request.method.decode("ascii", "replace"),
+                method=printable(request.method.decode("ascii", "replace")),
                 path=self._loggable(request.path),
                 status=request.code,
                 bytes=request.sentLength,

@@ -291,13 +291,13 @@ class RedisBackend:
         """See :meth:`.IStore.records`."""
         with self._session():
             found = self._client.hgetall(self._keys.records(kind))
-        return {_text(id): _text(found[id]) for id in sorted(found)}
+        return {_record_text(id): _record_text(found[id]) for id in sorted(found)}
 
     def record(self, kind: str, id: str) -> str | None:
         """See :meth:`.IStore.record`."""
         with self._session():
             found = self._client.hget(self._keys.records(kind), id)
-        return None if found is None else _text(found)
+        return None if found is None else _record_text(found)
 
     def put_record(self, kind: str, id: str, text: str | None, was: str | None) -> bool:
         """See :meth:`.IStore.put_record`."""
@@ -313,6 +313,11 @@ class RedisBackend:
 def _to_result(reply: str) -> WriteResult:
     outcome, _, name = reply.partition(":")
     return WriteResult(WriteOutcome(outcome), name)
+
+
+def _record_text(reply: bytes) -> str:
+    # A damaged record must not keep the others from being read.
+    return reply.decode("utf-8", "surrogateescape")
 
 
 def _text(reply: bytes | None) -> str:

@@ -28,7 +28,13 @@ from txstathat.stores.interface import (
 )
 from txstathat.stores.sqlite.cells import add_cells, read_cells
 from txstathat.stores.sqlite.expiry import drop_expired
-from txstathat.stores.sqlite.schema import MIGRATIONS, migrate, transaction
+from txstathat.stores.sqlite.schema import (
+    MIGRATIONS,
+    migrate,
+    read_records,
+    record_text,
+    transaction,
+)
 from txstathat.stores.sqlite.tables import MAX_KNOWN, BatchRefused, Tables
 from txstathat.stores.store import IBackend
 
@@ -277,10 +283,7 @@ class SqliteBackend:
     def records(self, kind: str) -> dict[str, str]:
         """See :meth:`.IStore.records`."""
         with _translate_errors():
-            rows = self._reader.execute(
-                "SELECT id, text FROM record WHERE kind = ? ORDER BY id", (kind,)
-            ).fetchall()
-        return dict(rows)
+            return read_records(self._reader, kind)
 
     def record(self, kind: str, id: str) -> str | None:
         """See :meth:`.IStore.record`."""
@@ -305,9 +308,9 @@ class SqliteBackend:
 
 def _record(db: sqlite3.Connection, kind: str, id: str) -> str | None:
     row = db.execute(
-        "SELECT text FROM record WHERE kind = ? AND id = ?", (kind, id)
+        "SELECT CAST(text AS BLOB) FROM record WHERE kind = ? AND id = ?", (kind, id)
     ).fetchone()
-    return None if row is None else str(row[0])
+    return None if row is None else record_text(row[0])
 
 
 @contextmanager

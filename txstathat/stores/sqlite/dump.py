@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 
 from txstathat.errors import StoreError, StoreUnavailable
 from txstathat.stores.interface import Addition, StoredCell
-from txstathat.stores.sqlite.schema import check_version, open_read_only
+from txstathat.stores.sqlite.schema import check_version, open_read_only, read_records
 
 __all__ = ["SqliteDump", "open_sqlite_dump"]
 
@@ -68,9 +68,7 @@ class SqliteDump:
 
     def records(self, kind: str) -> dict[str, str]:
         """See :meth:`.Dump.records`."""
-        return dict(
-            self._db.execute("SELECT id, text FROM record WHERE kind = ?", (kind,))
-        )
+        return read_records(self._db, kind)
 
     def cells(self) -> Iterator[StoredCell]:
         """See :meth:`.Dump.cells`."""

@@ -20,6 +20,8 @@ __all__ = [
     "migrate",
     "open_file",
     "open_read_only",
+    "read_records",
+    "record_text",
     "transaction",
 ]
 
@@ -171,3 +173,27 @@ def transaction(db: sqlite3.Connection, kind: str) -> Iterator[None]:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+
+
+def read_records(db: sqlite3.Connection, kind: str) -> dict[str, str]:
+    """
+    Read all records of a kind.
+
+    :param db: the database.
+    :param kind: the kind.
+    :returns: their texts by their ids, sorted by these. Bytes that are not UTF-8 become
+        lone surrogates, so a damaged record does not keep the others from being read.
+    """
+    rows = db.execute(
+        "SELECT CAST(id AS BLOB), CAST(text AS BLOB) FROM record WHERE kind = ? "
+        "ORDER BY id",
+        (kind,),
+    )
+    return {record_text(id): record_text(text) for id, text in rows}
+
+
+def record_text(stored: bytes) -> str:
+    """
+    Return the text of a record from its bytes. See :func:`read_records`.
+    """
+    return stored.decode("utf-8", "surrogateescape")
