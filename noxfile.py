@@ -20,8 +20,8 @@ PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 LOWEST = "tests/lowest.txt"
 # Modules in which a small mistake loses data, with the tests that have to notice it.
 MUTATED = {
-    "txstathat/client/outcome.py": "tests.test_outcome",
-    "txstathat/delivery/policy.py": "tests.test_delivery_ledger.PolicyTests",
+    "txstathat/client/outcome.py": "tests.client.test_outcome",
+    "txstathat/delivery/sending/policy.py": "tests.delivery.test_ledger.PolicyTests",
 }
 # Prints the installed versions, except the package itself.
 INSTALLED = """

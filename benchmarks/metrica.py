@@ -41,7 +41,7 @@ try:
 except ImportError:
     sys.exit("needs redis-py: pip install redis")
 
-from tests.stores import RedisServer
+from tests.fixtures.stores import RedisServer
 from txstathat.metrica import Metrica, StoredChoiceAxis
 from txstathat.metrica.calendar import RETENTION, SCALES
 from txstathat.stores import open_store

@@ -21,7 +21,8 @@ from twisted.internet.task import deferLater
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from tests.support import reactor, require_program
+from tests.fixtures import ROOT
+from tests.fixtures.support import reactor, require_program
 from txstathat import Count, Value
 from txstathat.collector.archive.series import Plan
 from txstathat.collector.archive.stats import RETENTION
@@ -30,7 +31,6 @@ from txstathat.collector.web.site import CollectorSite
 from txstathat.points.timeframe import Timeframe
 from txstathat.testing import FakeStatHat
 
-ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 
 

@@ -15,10 +15,10 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.browser import start_browser
-from tests.stores import free_port
+from tests.fixtures import ROOT
+from tests.fixtures.browser import start_browser
+from tests.fixtures.stores import free_port
 
-ROOT = Path(__file__).parent.parent
 #: How many lines a reader sees at first.
 SCREEN = 40
 #: Seconds that an installation may take.

@@ -24,9 +24,9 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from tests.answering_server import TAKEN, AnsweringServer, answers, url_of
-from tests.support import reactor, require_program
-from tests.test_collector_service import ServiceCase
+from tests.fixtures.answering_server import TAKEN, AnsweringServer, answers, url_of
+from tests.fixtures.collector_services import ServiceCase
+from tests.fixtures.support import reactor, require_program
 from txstathat import Count, StatHatService, Value, txStatHat, txStatHatClassic
 from txstathat.collector.archive.stats import Total
 

@@ -18,14 +18,13 @@ from unittest import SkipTest
 from twisted.trial.unittest import SynchronousTestCase
 
 import txstathat
+from tests.fixtures import ROOT
 from txstathat.interfaces import (
     IKick,
     IKickProvider,
     IStatHat,
     IStatHatProvider,
 )
-
-ROOT = Path(__file__).parent.parent
 
 
 def installer() -> list[str]:

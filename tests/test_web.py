@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.web_client import WebClient
+from tests.fixtures.web_client import WebClient
 from txstathat.web import CoroutineResource
 
 

@@ -19,9 +19,10 @@ from twisted.internet.defer import Deferred, succeed
 from txstathat.delivery.batch import SealedBatch
 from txstathat.delivery.flush import FlushResult, Waiters
 from txstathat.delivery.ledger import Ledger
+from txstathat.delivery.process.worker import InlineWorker, ThreadWorker
 from txstathat.delivery.retry_queue import RetryQueue
-from txstathat.delivery.spool_folder import SpoolFolder
-from txstathat.delivery.spool_jobs import (
+from txstathat.delivery.spool.folder import SpoolFolder
+from txstathat.delivery.spool.jobs import (
     Job,
     JobResult,
     adopt,
@@ -30,7 +31,6 @@ from txstathat.delivery.spool_jobs import (
     run_job,
     write,
 )
-from txstathat.delivery.worker import InlineWorker, ThreadWorker
 
 __all__ = [
     "ADOPT_INTERVAL",

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypedDict, Unpack
 
 from txstathat.client.shortcuts import stathat_from_env
-from txstathat.delivery.sender import OnRejected
+from txstathat.delivery.sending.sender import OnRejected
 from txstathat.delivery.service import StatHatService
 
 __all__ = ["ServiceSettings", "service_from_env"]

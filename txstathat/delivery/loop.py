@@ -18,14 +18,14 @@ from txstathat.backoff import Jitter
 from txstathat.client.null import NullStatHat
 from txstathat.delivery.backlog import READ_AHEAD, Backlog
 from txstathat.delivery.batch import DeliveryClient, Tally, seal_batches
-from txstathat.delivery.clock import ServiceClock
 from txstathat.delivery.flush import FlushResult
 from txstathat.delivery.ledger import Ledger
 from txstathat.delivery.open_batch import OpenBatch
-from txstathat.delivery.sender import MAX_IN_FLIGHT, OnRejected, Sender
+from txstathat.delivery.process.clock import ServiceClock
+from txstathat.delivery.process.worker import make_worker
+from txstathat.delivery.sending.sender import MAX_IN_FLIGHT, OnRejected, Sender
 from txstathat.delivery.settings import Settings
-from txstathat.delivery.spool_folder import SpoolFolder
-from txstathat.delivery.worker import make_worker
+from txstathat.delivery.spool.folder import SpoolFolder
 
 __all__ = ["DeliveryLoop"]
 

@@ -20,15 +20,15 @@ from zope.interface import implementer
 from txstathat.client.null import NullStatHat
 from txstathat.client.threads import installed_reactor
 from txstathat.client.wrappable import QueuedFromThreads
-from txstathat.delivery.at_exit import report_at_exit
 from txstathat.delivery.batch import DeliveryClient, Tally
 from txstathat.delivery.clients import check_client
-from txstathat.delivery.clock import ServiceClock
 from txstathat.delivery.flush import FlushResult
-from txstathat.delivery.forks import notify_in_child
 from txstathat.delivery.ledger import DeliveryHealth
 from txstathat.delivery.loop import DeliveryLoop
-from txstathat.delivery.sender import OnRejected
+from txstathat.delivery.process.at_exit import report_at_exit
+from txstathat.delivery.process.clock import ServiceClock
+from txstathat.delivery.process.forks import notify_in_child
+from txstathat.delivery.sending.sender import OnRejected
 from txstathat.delivery.settings import Settings
 from txstathat.errors import InvalidPoint, StatHatClosed
 from txstathat.interfaces import IStatHatProvider

@@ -33,7 +33,7 @@ from txstathat.cli.send.saved_stats import is_folder
 from txstathat.cli.server.store import store_option
 from txstathat.cli.settings import Server, find_sender, make_client, server_options
 from txstathat.client.stathat import txStatHat
-from txstathat.delivery.locks import FileLock
+from txstathat.delivery.spool.locks import FileLock
 from txstathat.printable import printable
 
 __all__ = ["import_file"]

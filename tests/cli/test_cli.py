@@ -1,0 +1,517 @@
+"""
+The command line, as a shell sees it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import click
+from click.testing import CliRunner
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.threads import deferToThread
+from twisted.internet.utils import getProcessOutputAndValue
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from tests.fixtures import ROOT
+from tests.fixtures.environments import bare_environ
+from tests.fixtures.support import Authority, reactor
+from tests.fixtures.trouble import TroubleServer, abort, reply, send, stall
+from txstathat import Count, Value
+from txstathat.cli.commands import txstathat
+from txstathat.collector.web.site import CollectorSite
+from txstathat.stores.sqlite.backend import SqliteBackend
+from txstathat.testing import FakeStatHat
+
+KEY = "canary-key-of-the-shell"
+
+
+class CommandTests(TestCase):
+    """
+    ``count``, ``value`` and ``check``.
+    """
+
+    timeout = 600
+
+    async def run_command(
+        self, *arguments: str, **environ: str
+    ) -> tuple[int, str, str]:
+        out, err, status = await getProcessOutputAndValue(
+            sys.executable,
+            ["-m", "txstathat", *arguments],
+            env={**bare_environ(), "TXSTATHAT_EZKEY": KEY, **environ},
+            path=str(ROOT),
+        )
+        self.assertNotIn(KEY, (out + err).decode())
+        self.assertNotIn("Traceback", err.decode())
+        return status, out.decode(), err.decode()
+
+    def listen(self) -> str:
+        self.received = FakeStatHat(lambda api, key: (api, key) == ("ez", KEY))
+        site = CollectorSite(self.received.resource, reactor)
+        port = reactor.listenTCP(0, site, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        return f"http://127.0.0.1:{port.getHost().port}"
+
+    def test_points_arrive(self) -> Any:
+        """Both commands send their point at its time, and say what went where."""
+
+        async def check() -> None:
+            url = self.listen()
+            place = url.removeprefix("http://")
+            for said, *arguments in (
+                ("signups +1", "count", "signups"),
+                ("signups +42", "count", "signups", "42", "--t", "1363118126"),
+                ("signups -5", "count", "signups", "-5"),
+                ("load 0.50", "value", "load", "0.50", "--t", "2013-03-12T19:55:26Z"),
+            ):
+                self.assertEqual(
+                    await self.run_command(*arguments, TXSTATHAT_URL=url),
+                    (0, f"{said} at {place}\n", ""),
+                )
+            self.assertEqual(
+                self.received.points,
+                [
+                    Count("signups", 1),
+                    Count("signups", 42, 1363118126),
+                    Count("signups", -5),
+                    Value("load", 0.5, 1363118126),
+                ],
+            )
+
+        return ensureDeferred(check())
+
+    def test_failures(self) -> Any:
+        """The exit status is 1, and the step and what to do are on standard error."""
+
+        async def check() -> None:
+            status, out, err = await self.run_command(
+                "count", "a", TXSTATHAT_URL="http://127.0.0.1:1"
+            )
+            self.assertEqual((status, out), (1, ""))
+            self.assertIn("txstathat: connection: Connection was refused", err)
+            self.assertIn("Check that the server runs", err)
+
+        return ensureDeferred(check())
+
+    def test_interrupted(self) -> Any:
+        """Ctrl-C ends the wait for an answer, with a shell's status and no words."""
+
+        async def check() -> None:
+            server = TroubleServer()
+            self.addCleanup(server.stop)
+            for arguments in (("count", "a"), ("value", "a", "1"), ("check",)):
+                asked: Deferred[None] = Deferred()
+                server.script = [lambda _, go_on, asked=asked: asked.callback(None)]
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "txstathat", *arguments],
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    env={**bare_environ(), "TXSTATHAT_EZKEY": KEY}
+                    | {"TXSTATHAT_URL": server.url},
+                    cwd=ROOT,
+                )
+                self.addCleanup(process.kill)
+                await asked
+                process.send_signal(signal.SIGINT)
+                out, err = await deferToThread(process.communicate, timeout=300)
+                self.assertEqual((process.returncode, out, err), (130, b"", b""))
+
+        return ensureDeferred(check())
+
+    def test_usage_errors(self) -> Any:
+        """The exit status is 2, and the words name the value."""
+
+        async def check() -> None:
+            for words, environ, arguments in (
+                ("no server is set", {"TXSTATHAT_EZKEY": ""}, ("count", "a")),
+                ("'x' is not a decimal number", {}, ("count", "a", "x")),
+                ("2026-01-01T00:00:00Z or", {}, ("count", "a", "--t", "2026-01-01")),
+                ("No such option", {}, ("count", "a", "--bogus")),
+                ("not both", {}, ("dataset", "a", "--csv", "--json")),
+                ("must begin with https://", {"TXSTATHAT_URL": "x"}, ("count", "a")),
+            ):
+                status, out, err = await self.run_command(*arguments, **environ)
+                self.assertEqual((status, out), (2, ""))
+                self.assertIn(words, err)
+
+        return ensureDeferred(check())
+
+    def test_check_finds_the_step(self) -> Any:
+        """Each step that can fail is named, those before it are ticked off."""
+
+        async def check() -> None:
+            url = self.listen()
+            status, out, _ = await self.run_command("check", TXSTATHAT_URL=url)
+            self.assertEqual(status, 0)
+            self.assertEqual(
+                out.splitlines(),
+                [
+                    "✓ point",
+                    "✓ look-up",
+                    "✓ connection",
+                    "- TLS: not used, the URL begins with http://",
+                    "✓ answer",
+                    "✓ key",
+                    "One point was accepted for 'txstathat check'.",
+                ],
+            )
+            self.assertEqual(self.received.points, [Count("txstathat check")])
+            secure = TroubleServer(Authority().server_options("localhost"))
+            silent, broken, html = TroubleServer(), TroubleServer(), TroubleServer()
+            silent.script = [stall]
+            broken.script = [abort]
+            html.script = [reply(body=b"<html>")]
+            proxy = TroubleServer()
+            proxy.script = [reply(403, b"<html>")]
+            picky = TroubleServer()
+            picky.script = [reply(400, b'{"status": 400, "msg": "no monkey"}')]
+            for step, words, *arguments in (
+                ("look-up", "not found", "http://nowhere.invalid"),
+                ("connection", "refused", "http://127.0.0.1:1"),
+                ("TLS", "certificate verify failed", secure.url),
+                ("answer", "time limit", silent.url, "--timeout", "0.5"),
+                ("answer", "was lost", broken.url),
+                ("answer", "not an answer", html.url),
+                ("answer", "not an answer", proxy.url),
+                ("answer", "no monkey", picky.url),
+                ("point", "the stat name is empty", url, "--stat", ""),
+            ):
+                at, *more = arguments
+                status, out, _ = await self.run_command(
+                    "check", *more, TXSTATHAT_URL=at
+                )
+                self.assertEqual(status, 1, step)
+                self.assertIn(f"✗ {step}: ", out)
+                self.assertIn(words, out)
+                self.assertTrue(out.splitlines()[-1].endswith("."), "no advice")
+            status, out, _ = await self.run_command(
+                "check", TXSTATHAT_URL=url, TXSTATHAT_EZKEY="another"
+            )
+            self.assertEqual(status, 1)
+            self.assertIn("✗ key: ", out)
+            for server in (secure, silent, broken, html, proxy, picky):
+                await server.stop()
+
+        return ensureDeferred(check())
+
+    def test_check_finds_causes(self) -> Any:
+        """
+        A proxy's page, the wrong scheme either way, a path that is not part of a
+        server's URL, and missing CA certificates each have words and advice.
+        """
+
+        async def check() -> None:
+            url = self.listen()
+            secure = TroubleServer(Authority().server_options("localhost"))
+            plain, page, down = TroubleServer(), TroubleServer(), TroubleServer()
+            elsewhere = TroubleServer()
+            page.script = [reply(404, b"<html>Not here</html>")]
+            down.script = [reply(502, b"<html>Bad gateway</html>")]
+            elsewhere.script = [reply(301, b"", b"Location: https://example.com/\r\n")]
+            empty = self.mktemp()
+            os.mkdir(empty)
+            no_certificates = {
+                "SSL_CERT_FILE": f"{empty}/no.pem",
+                "SSL_CERT_DIR": empty,
+            }
+            for words, at, environ in (
+                ("page of a proxy or of another web server", page.url, {}),
+                ("the server behind it is down", down.url, {}),
+                ("The server redirects", elsewhere.url, {}),
+                ("speaks TLS", secure.url.replace("https:", "http:"), {}),
+                ("Begin the URL with https://", secure.url.replace("s:", ":", 1), {}),
+                ("speaks plain HTTP", plain.url.replace("http:", "https:"), {}),
+                (f"must not end in /ez. Use {url}\n", f"{url}/ez", {}),
+                (f"must not end in /ez. Use {page.url}\n", f"{page.url}/ez/", {}),
+                ("no CA certificates", secure.url, no_certificates),
+                ("ca-certificates", secure.url, no_certificates),
+            ):
+                status, out, _ = await self.run_command(
+                    "check", TXSTATHAT_URL=at, COLUMNS="200", **environ
+                )
+                self.assertEqual(status, 1, out)
+                self.assertIn(words, out)
+            for server in (secure, plain, page, down, elsewhere):
+                await server.stop()
+
+        return ensureDeferred(check())
+
+    def test_check_no_content(self) -> Any:
+        """An answer of 204 is a success, which says nothing about the key."""
+
+        async def check() -> None:
+            server = TroubleServer()
+            server.script = [send(b"HTTP/1.1 204 No Content\r\n\r\n")]
+            status, out, err = await self.run_command(
+                "check", TXSTATHAT_URL=server.url, COLUMNS="200"
+            )
+            await server.stop()
+            self.assertEqual((status, err), (0, ""), out)
+            self.assertIn("✓ answer\n", out)
+            self.assertIn("- key: not known. The server answered 204", out)
+            self.assertEqual(server.requests, 1)
+
+        return ensureDeferred(check())
+
+    def test_check_stathat_com(self) -> Any:
+        """StatHat.com has closed: that is said, and no key is sent there."""
+
+        async def check() -> None:
+            for at in ("https://api.stathat.com", "https://www.StatHat.com/x"):
+                status, out, err = await self.run_command(
+                    "check", TXSTATHAT_URL=at, COLUMNS="200"
+                )
+                self.assertEqual((status, err), (1, ""))
+                self.assertIn("appears to have closed in April 2026", out)
+                self.assertIn("txstathat serve", out)
+                self.assertIn("Nothing was sent", out)
+
+        return ensureDeferred(check())
+
+
+CONTEXT = click.Context(txstathat)
+
+
+class HelpTests(SynchronousTestCase):
+    """
+    ``--help``.
+    """
+
+    def all_commands(self) -> Iterator[tuple[list[str], click.Command]]:
+        """Each command with its name, groups too."""
+        waiting: list[tuple[list[str], click.Command]] = [([], txstathat)]
+        while waiting:
+            name, command = waiting.pop()
+            yield name, command
+            if isinstance(command, click.Group):
+                for each in command.list_commands(CONTEXT):
+                    found = command.get_command(CONTEXT, each)
+                    assert found is not None
+                    waiting.append(([*name, each], found))
+
+    def test_whole(self) -> None:
+        """Each command and option is explained, and no line of a list is cut off."""
+        for name, command in self.all_commands():
+            done = CliRunner().invoke(txstathat, [*name, "--help"], terminal_width=80)
+            self.assertEqual(done.exit_code, 0)
+            self.assertTrue(command.help, name)
+            for parameter in command.params:
+                if isinstance(parameter, click.Option):
+                    self.assertTrue(parameter.help, (name, parameter.name))
+            if isinstance(command, click.Group):
+                self.assertNotRegex(done.output, r"(?m)^  .*\.\.\.$", name)
+                for each in command.list_commands(CONTEXT):
+                    self.assertRegex(done.output, rf"(?m)^  {each} +[A-Z].*\.$")
+
+    def test_order(self) -> None:
+        """Commands come in sections, in the order in which they are used."""
+        output = CliRunner().invoke(txstathat, ["--help"]).output
+        words = ("Begin:", "serve", "demo", "Send:", "count", "Read:", "list", "keys")
+        places = [
+            output.index(f"\n{word}") if ":" in word else output.index(f"\n  {word} ")
+            for word in words
+        ]
+        self.assertEqual(places, sorted(places))
+
+
+class ServerTests(SynchronousTestCase):
+    """
+    ``serve``, and the command without its libraries.
+    """
+
+    def test_serve(self) -> None:
+        """The first start prints the keys, the next does not; points stay stored."""
+        config = Path(self.mktemp()).absolute()
+        environ = {
+            **bare_environ(),
+            "XDG_CONFIG_HOME": str(config),
+            "TXSTATHAT_STORE": f"sqlite://{Path(self.mktemp()).absolute()}",
+        }
+        command = [sys.executable, "-m", "txstathat"]
+        for start in (1, 2):
+            server = subprocess.Popen(
+                [*command, "serve", "--listen", "tcp:0:interface=127.0.0.1"],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=environ,
+                cwd=ROOT,
+            )
+            try:
+                assert server.stdout is not None
+                if start == 1:
+                    said = [server.stdout.readline().strip() for _ in range(4)]
+                    self.assertIn("shown only now", said[0])
+                    keys = dict(line.split(": ") for line in said[1:])
+                    self.assertEqual(list(keys), ["EZ key", "user key", "access token"])
+                listening = server.stdout.readline()
+                self.assertTrue(listening.startswith("Listening on "), listening)
+                url = listening.split()[-1]
+                link = server.stdout.readline().split()[-1]
+                self.assertEqual(link.rpartition("/")[0], f"{url}/sign-in")
+                with urlopen(link, timeout=120) as page:
+                    self.assertIn(b"This link works once.", page.read())
+                sent = subprocess.run(
+                    [*command, "count", "signups", "42"],
+                    env={**environ, "TXSTATHAT_EZKEY": keys["EZ key"]}
+                    | {"TXSTATHAT_URL": url},
+                    cwd=ROOT,
+                    capture_output=True,
+                )
+                self.assertEqual(sent.returncode, 0)
+                token = keys["access token"]
+                with urlopen(
+                    f"{url}/x/{token}/stat?name=signups", timeout=120
+                ) as output:
+                    id = json.load(output)["id"]
+                with urlopen(
+                    f"{url}/x/{token}/data/{id}?t=1d1d", timeout=120
+                ) as output:
+                    (data,) = json.load(output)
+                self.assertEqual(data["points"][-1]["value"], 42 * start)
+            finally:
+                server.send_signal(signal.SIGINT)
+                out, err = server.communicate(timeout=300)
+            self.assertEqual((server.returncode, out, err), (0, "", ""))
+        # Not in a terminal, so nothing is written.
+        self.assertFalse(config.exists())
+
+    def test_no_store(self) -> None:
+        """Commands for an existing store do not create one."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        for arguments in (
+            ("keys", "add", "ez", "web"),
+            ("keys", "list", "--store", "sqlite:txstathat.sqlite"),
+            ("keys", "revoke", "web"),
+            ("stats", "add", "a"),
+            ("stats", "restore", "a"),
+        ):
+            done = subprocess.run(
+                [sys.executable, "-m", "txstathat", *arguments],
+                capture_output=True,
+                text=True,
+                cwd=folder,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+            )
+            self.assertEqual(
+                (done.returncode, done.stdout, done.stderr),
+                (
+                    1,
+                    "",
+                    "Error: no store at txstathat.sqlite. Start txstathat serve "
+                    "first, or name the store with --store\n",
+                ),
+            )
+        self.assertEqual([*folder.iterdir()], [])
+
+    def test_stat_twice(self) -> None:
+        """A stat has one key; the error says how to get another."""
+        path = Path(self.mktemp()).absolute()
+        store = SqliteBackend(str(path), time.time)
+        store.open()
+        store.close()
+
+        def shell(*arguments: str) -> tuple[int, str]:
+            done = subprocess.run(
+                [sys.executable, "-m", "txstathat", *arguments],
+                capture_output=True,
+                text=True,
+                cwd=ROOT,
+                env={**os.environ, "TXSTATHAT_STORE": f"sqlite:{path}"},
+            )
+            return done.returncode, done.stdout + done.stderr
+
+        status, first = shell("stats", "add", "a b")
+        self.assertEqual(status, 0)
+        status, output = shell("stats", "add", "a b")
+        self.assertEqual(
+            (status, output),
+            (
+                1,
+                "txstathat: the stat 'a b' already has a key. To create another, "
+                "first revoke it: txstathat keys revoke 'stat a b'\n",
+            ),
+        )
+        self.assertEqual(shell("keys", "revoke", "stat a b")[0], 0)
+        status, again = shell("stats", "add", "a b")
+        self.assertEqual(status, 0)
+        self.assertNotEqual(again, first)
+
+    def test_serve_that_cannot_listen(self) -> None:
+        """The error names a bad endpoint."""
+        for endpoint in ("nonsense:1", "tcp:99999999"):
+            done = subprocess.run(
+                [
+                    *(sys.executable, "-m", "txstathat", "serve"),
+                    *("--listen", endpoint, "--store", "memory:"),
+                ],
+                capture_output=True,
+                text=True,
+                cwd=ROOT,
+            )
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(f"cannot listen on '{endpoint}'", done.stderr)
+            self.assertNotIn("Traceback", done.stderr)
+
+    def test_stats_add(self) -> None:
+        """Any stat name can have a key, also the longest one."""
+        path = Path(self.mktemp()).absolute()
+        store = SqliteBackend(str(path), time.time)
+        store.open()
+        store.close()
+        for name in ("n" * 250, "n" * 255):
+            done = subprocess.run(
+                [
+                    *(sys.executable, "-m", "txstathat", "stats", "add", name),
+                    *("--store", f"sqlite:{path}"),
+                ],
+                capture_output=True,
+                text=True,
+                cwd=ROOT,
+            )
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            self.assertRegex(done.stdout, r"^stat key: \S{32}\n")
+
+    def test_little_is_imported(self) -> None:
+        """A count from the shell imports only what it needs."""
+        code = (
+            "import sys\n"
+            "sys.argv = ['txstathat', 'count', '--help']\n"
+            "from txstathat.cli import main\n"
+            "try: main()\n"
+            "except SystemExit: pass\n"
+            "print([*sys.modules])"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
+        )
+        self.assertIn("'txstathat.client'", done.stdout)
+        for module in ("txstathat.collector", "txstathat.metrica", "txstathat.charts"):
+            self.assertNotIn(f"'{module}'", done.stdout)
+
+    def test_without_its_libraries(self) -> None:
+        """The command says what to install."""
+        code = (
+            "import sys; sys.modules['click'] = None; "
+            "from txstathat.cli import main; main()"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
+        )
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(
+            done.stderr,
+            "txstathat: the command line needs click; "
+            "install it with: pip install 'txStatHat[cli]'\n",
+        )

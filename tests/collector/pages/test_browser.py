@@ -1,0 +1,335 @@
+"""
+The collector's pages in a real browser.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, inlineCallbacks
+from twisted.internet.task import Clock
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
+
+from tests.fixtures.archives import batch
+from tests.fixtures.browser import Browser, start_browser
+from tests.fixtures.stores import wait_until
+from tests.fixtures.support import reactor
+from txstathat import Count, Value, txStatHat
+from txstathat.collector.archive.stats import stat_id
+from txstathat.collector.service import build_collector
+from txstathat.collector.web.site import CollectorSite
+from txstathat.errors import StoreUnavailable
+from txstathat.stores import open_store
+
+NOW = 1_783_283_400.0
+HOSTILE = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>"
+DRAWN = """
+document.querySelector(".txstathat-chart")?.dataset.drawn === "yes"
+"""
+NAMES = """
+return [...document.querySelectorAll("tbody th a")].map((a) => a.textContent);
+"""
+TEXT = "return document.querySelector('main').innerText"
+#: By how much the page is wider than the window.
+TOO_WIDE = """
+return document.documentElement.scrollWidth - document.documentElement.clientWidth;
+"""
+#: What Chromium always logs for a response with status 403.
+REFUSED = "the server responded with a status of 403 (Forbidden)"
+
+
+class PagesCase(TestCase):
+    """A collector and a browser."""
+
+    timeout = 600
+
+    @inlineCallbacks
+    def setUp(self) -> Any:
+        self.clock = Clock()
+        self.clock.advance(NOW)
+        self.store = yield open_store("memory:", reactor=reactor, clock=self.clock)
+        self.addCleanup(self.store.close)
+        self.parts = build_collector(self.store)
+        made = yield Deferred.fromCoroutine(self.parts.keys.make_first())
+        self.ez, _, self.token = made.values()
+        site = CollectorSite(self.parts.root, reactor)
+        port = reactor.listenTCP(0, site, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        self.url = f"http://127.0.0.1:{port.getHost().port}"
+        self.browser: Browser = yield deferToThread(start_browser)
+        self.addCleanup(deferToThread, self.browser.close)
+        yield self.do("size", 1000, 700)
+        yield self.do("prefer", "light")
+        yield self.do("zone", "UTC")
+
+    def do(self, name: str, *arguments: Any) -> Any:
+        """Call a method of the browser in a thread."""
+        return deferToThread(getattr(self.browser, name), *arguments)
+
+    def keep(self, *points: Any) -> Any:
+        """Store points."""
+        return self.parts.archive.add(batch(*points))
+
+    def arrive(self, condition: str) -> Any:
+        """Wait until an expression is true, across page loads."""
+
+        def is_true() -> bool:
+            try:
+                return bool(self.browser.run(f"return ({condition.strip()})"))
+            except AssertionError:
+                # The browser is between two pages.
+                return False
+
+        return deferToThread(wait_until, is_true)
+
+    @inlineCallbacks
+    def look(self, path: str, screenshot: str = "") -> Any:
+        """Open a page; returns its text."""
+        yield self.do("open", self.url + path)
+        if screenshot:
+            yield self.do("screenshot", screenshot)
+        return (yield self.do("run", TEXT))
+
+    @inlineCallbacks
+    def sign_in(self) -> Any:
+        """Sign in with a one-time link."""
+        link = yield Deferred.fromCoroutine(self.parts.sessions.link())
+        yield self.do("open", f"{self.url}/sign-in/{link}")
+        yield self.do("click", "main button")
+        yield self.arrive("location.pathname === '/'")
+
+    @inlineCallbacks
+    def silent(self, *expected: str) -> Any:
+        """Check that the console has nothing else."""
+        lines = yield self.do("console")
+        self.assertEqual(
+            [line for line in lines if not any(each in line for each in expected)], []
+        )
+
+    def lively(self) -> list[Any]:
+        """Points of one day of a busy program."""
+        chance = random.Random(7)
+        points: list[Any] = []
+        for name, pace in (
+            ("signups", 0.2),
+            ("page views", 9),
+            ("mails sent", 2),
+            ("errors 5xx", 0.05),
+            ("orders eu", 0.6),
+            ("a stat with a long name that says in detail what is counted", 1),
+        ):
+            for minute in range(0, 1440, 3):
+                day = 1 + math.sin((minute - 200) / 1440 * 2 * math.pi)
+                n = round(chance.expovariate(1 / (3 * pace * day + 0.01)))
+                if n:
+                    points.append(Count(name, n, NOW - minute * 60))
+        for minute in range(0, 1440, 7):
+            ms = 40 + 20 * math.sin(minute / 200) + chance.expovariate(0.2)
+            points.append(Value("response time ms", round(ms, 1), NOW - minute * 60))
+        points += [Value("backup GB", 20 + n, NOW - n * 10_800) for n in range(6)]
+        return points
+
+
+class SigningInTests(PagesCase):
+    """Signing in and out."""
+
+    @inlineCallbacks
+    def test_sign_in_and_out(self) -> Any:
+        """
+        A page redirects to the form; a wrong token gives a message; the right one leads
+        to the page, and is in no address. Signing out also works for the back button.
+        """
+        yield self.keep(Count("signups", 3, NOW))
+        path = f"/stats/{stat_id('signups')}?t=1w3h"
+        text = yield self.look(path, "pages-sign-in")
+        self.assertIn("Access token", text)
+        self.assertNotIn("signups", text)
+        focused = yield self.do("run", "return document.activeElement.id")
+        self.assertEqual(focused, "token")
+        yield self.do("type", "#token", "wrong\n")
+        yield self.arrive("document.querySelector('[role=alert]')")
+        yield self.do("screenshot", "pages-wrong-token")
+        text = yield self.do("run", TEXT)
+        self.assertIn("Wrong access token.", text)
+        yield self.do("type", "#token", f"{self.token}\n")
+        yield self.arrive(DRAWN)
+        where = yield self.do("run", "return location.pathname + location.search")
+        self.assertEqual(where, path)
+        seen = yield self.do(
+            "run", "return document.cookie + document.documentElement.outerHTML"
+        )
+        self.assertNotIn(self.token, seen)
+        self.assertNotIn("txstathat=", seen)
+        yield self.do("click", ".top button")
+        yield self.arrive("location.pathname === '/sign-in'")
+        yield self.do("run", "history.back()")
+        yield self.arrive("document.querySelector('#token')")
+        text = yield self.look("/")
+        self.assertIn("Access token", text)
+        yield self.silent(REFUSED)
+
+    @inlineCallbacks
+    def test_a_link_used_twice(self) -> Any:
+        """A link works once; the second time the page says why it does not."""
+        link = yield Deferred.fromCoroutine(self.parts.sessions.link())
+        for title in ("No stats yet", "This link no longer works"):
+            yield self.do("open", f"{self.url}/sign-in/{link}")
+            yield self.do("click", "main button")
+            yield self.arrive(
+                f"document.querySelector('h1')?.textContent === '{title}'"
+            )
+        yield self.do("screenshot", "pages-used-link")
+        yield self.silent(REFUSED)
+
+
+class LookingTests(PagesCase):
+    """Looking at stats."""
+
+    @inlineCallbacks
+    def test_from_nothing_to_the_first_stat(self) -> Any:
+        """
+        The empty page shows how to send a point. Its example works, and the page shows
+        the stat by itself.
+        """
+        yield self.sign_in()
+        text = yield self.look("/", "pages-empty")
+        self.assertIn(f"curl {self.url}/ez -d ezkey=YOUR-EZ-KEY", text)
+        client = txStatHat(self.ez, url=self.url, ignore_errors=False)
+        yield client.count("first light")
+        yield client.close()
+        # As when the viewer returns from another window.
+        yield self.do("run", "document.dispatchEvent(new Event('visibilitychange'))")
+        yield self.arrive("document.querySelector('tbody th a')")
+        yield self.arrive("document.querySelector('#q')")
+        self.assertEqual((yield self.do("run", NAMES)), ["first light"])
+        yield self.silent()
+
+    @inlineCallbacks
+    def test_a_page_on_a_wall(self) -> Any:
+        """An error does not replace a page; the next update succeeds."""
+        yield self.keep(Count("a"))
+        yield self.sign_in()
+        records = self.store.records
+        self.store.records = lambda kind: fail(StoreUnavailable("away"))
+        yield self.do("run", "document.dispatchEvent(new Event('visibilitychange'))")
+        yield self.arrive(
+            "performance.getEntriesByType('resource')"
+            ".some((each) => each.responseStatus === 503)"
+        )
+        self.store.records = records
+        yield self.keep(Count("b"))
+        yield self.do("run", "document.dispatchEvent(new Event('visibilitychange'))")
+        yield self.arrive("document.querySelectorAll('tbody th a').length === 2")
+        yield self.silent("the server responded with a status of 503")
+
+    @inlineCallbacks
+    def test_list_search_and_stat(self) -> Any:
+        """
+        The list, the search, and a stat with its chart and summary work: light and
+        dark, wide and on a phone, where nothing is too wide.
+        """
+        yield self.keep(*self.lively())
+        yield self.sign_in()
+        for scheme in ("light", "dark"):
+            yield self.do("prefer", scheme)
+            for width, height in ((1000, 800), (390, 844)):
+                yield self.do("size", width, height)
+                name = f"{scheme}-{width}"
+                text = yield self.look("/", f"pages-list-{name}")
+                self.assertIn("8 stats", text)
+                self.assertEqual((yield self.do("run", TOO_WIDE)), 0)
+                yield self.do(
+                    "open", f"{self.url}/stats/{stat_id('page views')}?t=1d5m"
+                )
+                yield self.arrive(DRAWN)
+                yield self.do("screenshot", f"pages-stat-{name}")
+                self.assertEqual((yield self.do("run", TOO_WIDE)), 0)
+        yield self.do("size", 1000, 800)
+        yield self.look("/")
+        yield self.do("type", "#q", "TIME resp\n")
+        yield self.arrive("location.search === '?q=TIME+resp'")
+        self.assertEqual((yield self.do("run", NAMES)), ["response time ms"])
+        yield self.do("click", "tbody a")
+        yield self.arrive(DRAWN)
+        (series,) = yield Deferred.fromCoroutine(
+            self.series("response time ms", "1h1m")
+        )
+        drawn = yield self.do(
+            "run",
+            "return Array.from(document.querySelector('.txstathat-picture').data[0].y)",
+        )
+        self.assertEqual(drawn, series.values)
+        yield self.do("click", ".timeframes a:nth-child(3)")
+        yield self.arrive("location.search === '?t=1w3h'")
+        yield self.arrive(DRAWN)
+        text = yield self.do("run", TEXT)
+        self.assertIn("1 week, in steps of 3 hours", text)
+        (series,) = yield Deferred.fromCoroutine(
+            self.series("response time ms", "1w3h")
+        )
+        known = [n for n in series.values if n is not None]
+        self.assertIn(f"Max\n{max(known):.5g}\n", text)
+        yield self.silent()
+
+    async def series(self, name: str, t: str) -> Any:
+        """The series of a stat, as the archive has it."""
+        stats = await self.parts.archive.find([stat_id(name)])
+        return await self.parts.archive.data(stats, t)
+
+    @inlineCallbacks
+    def test_layout(self) -> Any:
+        """The header is aligned with the page; large numbers are not wrapped."""
+        yield self.keep(Count("revenue", 123_456_789_012))
+        yield self.sign_in()
+        yield self.do("size", 1280, 400)
+        yield self.do("open", f"{self.url}/stats/{stat_id('revenue')}?t=1d5m")
+        yield self.arrive(DRAWN)
+        home, title = yield self.do(
+            "run",
+            "return ['.home', 'h1'].map("
+            "each => document.querySelector(each).getBoundingClientRect().left)",
+        )
+        self.assertEqual(home, title)
+        heights = yield self.do(
+            "run",
+            "return Array.from(document.querySelectorAll('dd'), "
+            "each => each.clientHeight)",
+        )
+        self.assertEqual(len(set(heights)), 1, heights)
+        yield self.silent()
+
+    @inlineCallbacks
+    def test_points_between_gaps_are_seen(self) -> Any:
+        """Points between gaps are drawn as dots."""
+        yield self.keep(*self.lively())
+        yield self.sign_in()
+        yield self.do("open", f"{self.url}/stats/{stat_id('backup GB')}?t=1d5m")
+        yield self.arrive(DRAWN)
+        yield self.do("screenshot", "pages-sparse")
+        dots = yield self.do(
+            "run", "return document.querySelectorAll('.scatterlayer .point').length"
+        )
+        self.assertEqual(dots, 6)
+        yield self.silent()
+
+    @inlineCallbacks
+    def test_a_hostile_name(self) -> Any:
+        """A name with HTML and a script is plain text, in the list and on its page."""
+        yield self.keep(Count(HOSTILE, 3, NOW))
+        yield self.sign_in()
+        yield self.look("/", "pages-hostile")
+        self.assertEqual((yield self.do("run", NAMES)), [HOSTILE])
+        yield self.look("/?q=%3Cscript%3Ealert(3)%3C/script%3E")
+        for path in ("", "?t=1d5m"):
+            yield self.do("open", f"{self.url}/stats/{stat_id(HOSTILE)}{path}")
+            yield self.arrive(DRAWN)
+            title = yield self.do(
+                "run", "return document.querySelector('h1').innerText"
+            )
+            self.assertEqual(title, f"{HOSTILE} counter")
+        images = yield self.do("run", "return document.images.length")
+        self.assertEqual(images, 0)
+        yield self.silent()

@@ -1,0 +1,856 @@
+"""
+The collector's pages, over HTTP in memory: access, and content.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from html import unescape
+from typing import Any
+
+from treq.client import HTTPClient
+from twisted.internet.defer import Deferred, fail, gatherResults, inlineCallbacks
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from tests.fixtures.archives import batch
+from tests.fixtures.collectors import Collector
+from tests.fixtures.stores import NOW, RedisHost, SqliteHost
+from tests.fixtures.support import logged
+from tests.fixtures.web_client import WebClient
+from txstathat import Count, Value
+from txstathat.collector.archive.stats import stat_id
+from txstathat.collector.auth.keys import Keys
+from txstathat.collector.auth.sessions import (
+    LINK_SECONDS,
+    MAX_LINKS,
+    MAX_SESSIONS,
+    SESSION_SECONDS,
+    Sessions,
+)
+from txstathat.collector.auth.throttle import HOLD_SECONDS, MAX_WRONG
+from txstathat.collector.pages.formatting import ago, day, minute, number, plural
+from txstathat.collector.pages.guard import SessionGuard
+from txstathat.collector.pages.sparkline import sparkline
+from txstathat.collector.pages.stat_chart import StatChart
+from txstathat.collector.pages.stat_list import StatList
+from txstathat.errors import StoreUnavailable
+from txstathat.http.exchange import RequestBody
+
+HOSTILE = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>"
+OWN_FORM = {"Origin": "http://localhost"}
+
+
+class Visitor:
+    """
+    A browser, as far as the pages need one: it stores a cookie.
+    """
+
+    def __init__(self, here: Collector) -> None:
+        self.here = here
+        self.cookie = ""
+
+    def ask(self, method: str, path: str, form: Any = None, **headers: str) -> Any:
+        """Send a request; returns the response, without following a redirect."""
+        if self.cookie:
+            headers["Cookie"] = self.cookie
+        # A client of its own, which has no cookies of others.
+        asked = HTTPClient(self.here.agent, data_to_body_producer=RequestBody).request(
+            method,
+            f"http://localhost{path}",
+            data=form,
+            headers={k.replace("_", "-"): v for k, v in headers.items()},
+            allow_redirects=False,
+        )
+        self.here.agent.flush()
+        response = self.here.case.successResultOf(asked)
+        for cookie in response.headers.getRawHeaders("set-cookie", []):
+            self.cookie = cookie.split(";")[0]
+        return response
+
+    def see(self, path: str, status: int = 200, **headers: str) -> str:
+        """Get a page; returns its HTML."""
+        response = self.ask("GET", path, **headers)
+        self.here.case.assertEqual(response.code, status)
+        text: str = self.here.case.successResultOf(response.text())
+        return text
+
+    def sign_in(self, token: str | None = None, next: str = "/") -> Any:
+        """Send the form with an access token."""
+        form = {"token": self.here.token if token is None else token, "next": next}
+        return self.ask("POST", "/sign-in", form, **OWN_FORM)
+
+
+class PageCase(SynchronousTestCase):
+    """
+    A collector and a visitor.
+    """
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(NOW)
+        self.here = Collector(self)
+        self.visitor = Visitor(self.here)
+
+    def keep(self, *points: Any) -> None:
+        """Store points."""
+        self.successResultOf(self.here.parts.archive.add(batch(*points)))
+
+    def now(self, waited: Any) -> Any:
+        """The result of a coroutine that does not wait."""
+        return self.here.now(waited)
+
+    def leads_to(self, response: Any, path: str) -> None:
+        """Check that a response redirects the browser."""
+        self.assertEqual(response.code, 303)
+        location = response.headers.getRawHeaders("location")
+        self.assertEqual(location, [path])
+
+    def is_signed_in(self, visitor: Visitor | None = None) -> bool:
+        """Whether the visitor can see the list."""
+        code: int = (visitor or self.visitor).ask("GET", "/").code
+        self.assertIn(code, (200, 303))
+        return code == 200
+
+
+class SignInTests(PageCase):
+    """
+    Signing in and out.
+    """
+
+    def test_nothing_is_public(self) -> None:
+        """Without a session every page redirects to the form, and shows nothing."""
+        self.keep(Count("canary"))
+        id = stat_id("canary")
+        for path in ("/", "/?q=canary", f"/stats/{id}?t=1w3h", f"/stats/{id}/chart"):
+            response = self.visitor.ask("GET", path)
+            self.assertEqual(response.code, 303)
+            location = response.headers.getRawHeaders("location")[0]
+            self.assertTrue(location.startswith("/sign-in"), location)
+            self.assertEqual(self.successResultOf(response.text()), "")
+        for path in (f"/stats/{id}/no", "/stats", "/stats/", "/stats/no/such/page"):
+            response = self.visitor.ask("GET", path)
+            self.assertIn(response.code, (303, 404))
+        self.assertNotIn("canary", self.visitor.see("/sign-in"))
+
+    def test_with_a_token(self) -> None:
+        """A token signs in, and leads to the requested page; signing out ends it."""
+        first = self.visitor.ask("GET", "/stats/aaaaaaaaaaaaaaaa?t=1w3h")
+        (there,) = first.headers.getRawHeaders("location")
+        form = self.visitor.see(there)
+        hidden = re.search(r'name="next"[^>]*value="([^"]*)"', form)
+        assert hidden is not None
+        response = self.visitor.sign_in(next=unescape(hidden[1]))
+        self.leads_to(response, "/stats/aaaaaaaaaaaaaaaa?t=1w3h")
+        (cookie,) = response.headers.getRawHeaders("set-cookie")
+        for word in ("HttpOnly", "SameSite=strict", "Path=/", "Max-Age=604800"):
+            self.assertIn(word, cookie)
+        self.assertNotIn("Secure", cookie)
+        self.assertNotIn(self.here.token, cookie)
+        self.assertTrue(self.is_signed_in())
+        kept = self.visitor.cookie
+        self.leads_to(self.visitor.ask("POST", "/sign-out", **OWN_FORM), "/sign-in")
+        self.assertEqual(self.visitor.cookie, "txstathat=")
+        self.assertFalse(self.is_signed_in())
+        self.visitor.cookie = kept
+        self.assertFalse(self.is_signed_in())
+
+    def test_secure_under_tls(self) -> None:
+        """Behind a proxy that terminates TLS, the cookie is for TLS only."""
+        form = {"token": self.here.token}
+        headers = {**OWN_FORM, "X-Forwarded-Proto": "https"}
+        response = self.visitor.ask("POST", "/sign-in", form, **headers)
+        self.assertIn("Secure", response.headers.getRawHeaders("set-cookie")[0])
+
+    def test_wrong_tokens(self) -> None:
+        """Other keys and texts are refused; after twenty the answers are slow."""
+        wrong = [
+            "",
+            "wrong-token",
+            self.here.ez,
+            self.here.user,
+            "ü",
+            "\N{SNOWMAN}" * 900,
+        ]
+        for token in wrong:
+            response = self.visitor.sign_in(token)
+            self.assertEqual(response.code, 403)
+            text = self.successResultOf(response.text())
+            self.assertIn("Wrong access token.", text)
+            if token:
+                self.assertNotIn(token, text)
+            self.assertFalse(response.headers.hasHeader("set-cookie"))
+        for _ in range(MAX_WRONG - len(wrong)):
+            self.visitor.sign_in("x")
+        asked = self.here.http.request(
+            "POST", "http://localhost/sign-in", data={"token": "x"}, headers=OWN_FORM
+        )
+        self.here.agent.flush()
+        self.assertNoResult(asked)
+        self.clock.advance(2 * HOLD_SECONDS)
+        self.here.agent.flush()
+        response = self.successResultOf(asked)
+        self.assertEqual(response.code, 429)
+        self.assertTrue(response.headers.hasHeader("retry-after"))
+        text = self.successResultOf(response.text())
+        self.assertIn("Too many wrong access tokens from your address.", text)
+        self.leads_to(self.visitor.sign_in(), "/")
+
+    def test_forms_of_other_sites(self) -> None:
+        """A form that another site sends has no effect, with the right token too."""
+        for headers in (
+            {},
+            {"Origin": "null"},
+            {"Origin": "https://evil.example"},
+            {"Origin": "http://localhost:81"},
+            {"Origin": "http://localhost", "Sec-Fetch-Site": "cross-site"},
+            {"Origin": "http://localhost", "Sec-Fetch-Site": "same-site"},
+            {"Sec-Fetch-Site": "none"},
+        ):
+            form = {"token": self.here.token}
+            response = self.visitor.ask("POST", "/sign-in", form, **headers)
+            self.assertEqual(response.code, 403)
+            self.assertFalse(self.is_signed_in())
+        link = self.now(self.here.parts.sessions.link())
+        self.assertEqual(self.visitor.ask("POST", f"/sign-in/{link}").code, 403)
+        same = {"Sec-Fetch-Site": "same-origin"}
+        self.leads_to(self.visitor.ask("POST", f"/sign-in/{link}", **same), "/")
+        self.assertEqual(self.visitor.ask("POST", "/sign-out").code, 403)
+        self.assertTrue(self.is_signed_in())
+
+    def test_where_it_leads(self) -> None:
+        """Signing in redirects to pages of this server only."""
+        for wrong in (
+            "https://evil.example/",
+            "//evil.example",
+            "/\\evil.example",
+            "/stats/../x",
+            "/x/token",
+            "/\r\nSet-Cookie: a=b",
+            "javascript:alert(1)",
+        ):
+            self.leads_to(self.visitor.sign_in(next=wrong), "/")
+        for right in ("/", "/?q=a%20b&page=2", "/stats/abcdefghij234567"):
+            self.leads_to(self.visitor.sign_in(next=right), right)
+
+    def test_the_link(self) -> None:
+        """The button of a one-time link signs in, once."""
+        link = self.now(self.here.parts.sessions.link())
+        for _ in range(2):
+            page = self.visitor.see(f"/sign-in/{link}")
+            self.assertNotIn(link, page)
+            self.assertFalse(self.is_signed_in())
+        response = self.visitor.ask("POST", f"/sign-in/{link}", **OWN_FORM)
+        self.leads_to(response, "/")
+        self.assertTrue(self.is_signed_in())
+        other = Visitor(self.here)
+        for used in (link, "x", f"{link}/more"):
+            response = other.ask("POST", f"/sign-in/{used}", **OWN_FORM)
+            self.assertIn(response.code, (403, 404))
+            self.assertFalse(self.is_signed_in(other))
+        page = self.successResultOf(
+            other.ask("POST", f"/sign-in/{link}", **OWN_FORM).text()
+        )
+        self.assertIn("used before", page)
+        self.assertEqual(self.here.parts.throttle.wrong, 3)
+
+    def test_methods(self) -> None:
+        """Other methods are refused with JSON, as by the rest of the collector."""
+        for method, path, status, words in (
+            ("DELETE", "/", 404, "post to /ez"),
+            ("POST", "/stats/abc", 405, "use GET"),
+            ("GET", "/sign-out", 405, "use POST"),
+            ("PUT", "/sign-in", 405, "use GET"),
+        ):
+            code, answer = self.here.ask(method, path)
+            self.assertEqual((code, answer["status"]), (status, status))
+            self.assertIn(words, answer["msg"])
+
+    def test_a_store_that_is_away(self) -> None:
+        """The page says to try again, and does not say why."""
+        self.visitor.sign_in()
+        self.here.store.records = lambda kind: fail(StoreUnavailable("/secret"))
+        with logged() as log:
+            response = self.visitor.ask("GET", "/")
+        self.assertEqual(response.code, 503)
+        self.assertEqual(response.headers.getRawHeaders("retry-after"), ["1"])
+        text = self.successResultOf(response.text())
+        self.assertIn("The store cannot be used now; try again.", text)
+        self.assertNotIn("secret", text)
+        self.assertIn("secret", log.text)
+
+
+class SessionTests(PageCase):
+    """
+    Sessions and one-time links in the store.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.sessions = self.here.parts.sessions
+
+    def by_link(self) -> str:
+        """Open a session with a link."""
+        session: str = self.now(self.sessions.redeem(self.now(self.sessions.link())))
+        return session
+
+    def test_several_collectors(self) -> None:
+        """Collectors on one store share sessions and links at once."""
+        keys = Keys(self.here.store)
+        self.now(keys.load())
+        other = Sessions(self.here.store, keys)
+        session = self.now(self.sessions.open(self.here.token))
+        self.assertTrue(self.now(other.knows(session)))
+        token = self.now(self.here.parts.keys.add("access", "new"))
+        new = self.now(self.sessions.open(token))
+        self.clock.advance(1)
+        self.assertTrue(self.now(other.knows(new)))
+        link = self.now(self.sessions.link())
+        self.assertTrue(self.now(other.redeem(link)))
+        self.assertFalse(self.now(self.sessions.redeem(link)))
+        self.now(other.close(session))
+        self.assertFalse(self.now(self.sessions.knows(session)))
+
+    def test_stored_hashed(self) -> None:
+        """The records in the store do not allow to sign in."""
+        secrets = [
+            self.now(self.sessions.open(self.here.token)),
+            self.by_link(),
+            self.now(self.sessions.link()),
+            self.here.token,
+        ]
+        kept = {
+            kind: self.successResultOf(self.here.store.records(kind))
+            for kind in ("session", "link")
+        }
+        self.assertEqual([len(records) for records in kept.values()], [2, 1])
+        for secret in secrets:
+            self.assertNotIn(secret, repr(kept))
+        for id in kept["session"]:
+            self.assertFalse(self.now(self.sessions.knows(id)))
+        for id in kept["link"]:
+            self.assertFalse(self.now(self.sessions.redeem(id)))
+
+    def test_expiry(self) -> None:
+        """A session ends after a week, a link after an hour."""
+        session = self.now(self.sessions.open(self.here.token))
+        link, later = (self.now(self.sessions.link()) for _ in range(2))
+        self.clock.advance(LINK_SECONDS - 1)
+        self.assertTrue(self.now(self.sessions.redeem(link)))
+        self.clock.advance(1)
+        self.assertFalse(self.now(self.sessions.redeem(later)))
+        self.clock.advance(SESSION_SECONDS - LINK_SECONDS - 1)
+        self.assertTrue(self.now(self.sessions.knows(session)))
+        self.clock.advance(1)
+        self.assertFalse(self.now(self.sessions.knows(session)))
+        self.now(self.sessions.open(self.here.token))
+        records = self.successResultOf(self.here.store.records("session"))
+        # This one, and the one that began with the link an hour later.
+        self.assertEqual(len(records), 2)
+
+    def test_revoking_the_token_ends_its_sessions(self) -> None:
+        """Revoking a token ends its sessions, but not those of other tokens."""
+        keys = self.here.parts.keys
+        token = self.now(keys.add("access", "guest"))
+        guest = self.now(self.sessions.open(token))
+        others = [self.by_link(), self.now(self.sessions.open(self.here.token))]
+        self.assertTrue(self.now(self.sessions.knows(guest)))
+        self.now(keys.revoke("guest"))
+        self.now(keys.add("access", "guest"))
+        self.assertFalse(self.now(self.sessions.knows(guest)))
+        for session in others:
+            self.assertTrue(self.now(self.sessions.knows(session)))
+
+    def test_a_link_ends_with_the_tokens_of_its_time(self) -> None:
+        """When all tokens of its time are revoked, a link and its session end."""
+        keys = self.here.parts.keys
+        session, link = self.by_link(), self.now(self.sessions.link())
+        self.now(keys.add("access", "later"))
+        self.now(keys.revoke("first access token"))
+        self.assertFalse(self.now(self.sessions.knows(session)))
+        self.assertIsNone(self.now(self.sessions.redeem(link)))
+        self.assertTrue(self.now(self.sessions.knows(self.by_link())))
+        # Where there is no token, there is none to be revoked.
+        self.now(keys.revoke("later"))
+        self.assertTrue(self.now(self.sessions.knows(self.by_link())))
+
+    def test_bounds(self) -> None:
+        """Above the limit, the oldest session or link ends."""
+        for make, knows, limit in (
+            (
+                lambda: self.sessions.open(self.here.token),
+                self.sessions.knows,
+                MAX_SESSIONS,
+            ),
+            (self.sessions.link, self.sessions.redeem, MAX_LINKS),
+        ):
+            made = []
+            for _ in range(limit + 2):
+                self.clock.advance(1)
+                made.append(self.now(make()))
+            good = [bool(self.now(knows(each))) for each in made]
+            self.assertEqual(good, [False, False] + [True] * limit)
+
+    def test_strange_cookies(self) -> None:
+        """Malformed cookies are no session."""
+        for cookie in (
+            "txstathat=",
+            "txstathat=x",
+            "txstathat=\xfc",
+            "txstathat",
+            "a=b",
+        ):
+            self.visitor.cookie = cookie
+            self.assertFalse(self.is_signed_in())
+
+
+class ListTests(PageCase):
+    """
+    The list of stats.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.visitor.sign_in()
+
+    def names(self, path: str) -> list[str]:
+        """The names in the list, in order."""
+        html = self.visitor.see(path)
+        return [
+            unescape(name)
+            for name in re.findall(r'<th scope="row"><a [^>]*><bdi>([^<]*)</bdi>', html)
+        ]
+
+    def test_empty(self) -> None:
+        """Without stats the page shows how to send one: with the URL, without keys."""
+        page = unescape(self.visitor.see("/"))
+        self.assertIn("curl http://localhost/ez -d ezkey=YOUR-EZ-KEY", page)
+        self.assertIn('txStatHat("YOUR-EZ-KEY", url="http://localhost")', page)
+        for key in (self.here.ez, self.here.user, self.here.token):
+            self.assertNotIn(key, page)
+        for host, url in (
+            ("stats.example:8443", "http://stats.example:8443/ez"),
+            ("[::1]:8080", "http://[::1]:8080/ez"),
+            ("a;rm -rf ~", "http://localhost/ez"),
+            ("<b>", "http://localhost/ez"),
+        ):
+            self.assertIn(url, unescape(self.visitor.see("/", Host=host)))
+        secure = self.visitor.see("/", X_Forwarded_Proto="https", Host="a.example")
+        self.assertIn("curl https://a.example/ez", secure)
+
+    def test_list(self) -> None:
+        """Each stat has its last day: a counter the total, a value the average."""
+        self.keep(Count("b", 1200), Count("b", 34, NOW - 3600), Value("a", 1.5))
+        self.keep(Value("a", 2.5), Count("b", 7, NOW - 86_400))
+        html = self.visitor.see("/")
+        self.assertEqual(self.names("/"), ["a", "b"])
+        self.assertIn("1,234 <small>total", html)
+        self.assertIn("2 <small>average", html)
+        self.assertEqual(html.count('<svg class="sparkline"'), 2)
+        self.assertIn(f'href="/stats/{stat_id("b")}"', html)
+        self.assertIn("just now", html)
+        self.clock.advance(7200)
+        self.assertIn("2 hours ago", self.visitor.see("/"))
+
+    def test_short_retention(self) -> None:
+        """If the retention of hours is less than a day, no line is drawn."""
+        self.keep(Count("b", 1200))
+        self.here.parts.archive.retention["hour"] = 7200.0
+        self.assertEqual(self.names("/"), ["b"])
+        self.assertNotIn("<svg", self.visitor.see("/"))
+
+    def test_large_amounts(self) -> None:
+        """A sum beyond the largest float is a dash; the rest is shown."""
+        self.keep(Count("fine", 2), Count("big", 1.7976931348623157e308))
+        # Each is too little for the sum's last digit, and both are not.
+        self.keep(Count("big", 9e291))
+        self.keep(Count("big", 9e291))
+        html = self.visitor.see("/")
+        dash = "–"  # noqa: RUF001
+        self.assertIn(f"{dash} <small>total", html)
+        self.assertIn("2 <small>total", html)
+        page = self.visitor.see(f"/stats/{stat_id('big')}?t=1h1m", 400)
+        self.assertIn("beyond the largest float", page)
+        totals = self.now(self.here.parts.archive.totals())
+        self.assertEqual(totals["big"].sum, 1.7976931348623157e308)
+
+    def test_search(self) -> None:
+        """The search finds words in names, in any case and order."""
+        self.keep(*map(Count, ["Sign ups EU", "sign ups US", "errors", "100%", "a&b"]))
+        for search, found in (
+            ("SIGN", ["Sign ups EU", "sign ups US"]),
+            ("eu+sign", ["Sign ups EU"]),
+            ("%25", ["100%"]),
+            ("%26", ["a&b"]),
+            ("none", []),
+            ("%ff", []),
+            ("x" * 5000, []),
+            ("+", ["100%", "Sign ups EU", "a&b", "errors", "sign ups US"]),
+        ):
+            self.assertEqual(self.names(f"/?q={search}"), found, search)
+        self.assertIn("No stats match “none”.", unescape(self.visitor.see("/?q=none")))
+
+    def test_pages(self) -> None:
+        """A long list has pages, which preserve the search."""
+        parts = self.here.parts
+        guard = SessionGuard(parts.sessions)
+        parts.root.putChild(b"", StatList(guard, parts.archive, page_size=2))
+        self.keep(*(Count(f"n{n}") for n in range(5)), Count("other"))
+        self.assertEqual(self.names("/?q=n"), ["n0", "n1"])
+        html = unescape(self.visitor.see("/?q=n&page=2"))
+        self.assertIn("Page 2 of 3", html)
+        self.assertIn('href="/?q=n&page=3"', html)
+        self.assertIn('href="/?q=n&page=1"', html)
+        for last in ("3", "4", "999999"):
+            self.assertEqual(self.names(f"/?q=n&page={last}"), ["n4"])
+        for wrong in ("0", "-1", "x", "9" * 5000, ""):
+            self.assertEqual(self.names(f"/?q=n&page={wrong}"), ["n0", "n1"])
+
+    def test_hostile(self) -> None:
+        """Names and searches are plain text."""
+        self.keep(Count(HOSTILE))
+        self.assertEqual(self.names("/"), [HOSTILE])
+        id = stat_id(HOSTILE)
+        search = "%3Cscript%3Ealert(1)%3C/script%3E%22%27%26"
+        for path in ("/", f"/?q={search}", f"/?q={search}no", f"/stats/{id}"):
+            html = self.visitor.see(path)
+            self.assertNotIn("<script>alert", html)
+            self.assertNotIn("<img", html)
+            self.assertNotIn("\"'&<", html)
+            self.assertIn("&lt;script&gt;", html)
+
+    def test_direction(self) -> None:
+        """
+        A name that reverses the direction of text does so for itself only; the title of
+        the page, which cannot isolate it, has it without the character.
+        """
+        self.keep(Count("a\u202eb"))
+        self.assertEqual(self.names("/"), ["a\u202eb"])
+        id = stat_id("a\u202eb")
+        html = self.visitor.see(f"/stats/{id}")
+        self.assertIn("<title>a\N{REPLACEMENT CHARACTER}b", html)
+        outside = re.sub(r"<bdi>[^<]*</bdi>", "", html)
+        self.assertNotIn("\u202e", outside)
+        self.assertIn("<bdi>a\u202eb</bdi>", html)
+
+    def test_headers(self) -> None:
+        """All pages have a strict policy, and are not cached."""
+        self.keep(Count("a"))
+        id = stat_id("a")
+        for path in (
+            "/",
+            "/sign-in",
+            f"/stats/{id}",
+            f"/stats/{id}/chart",
+            "/stats/no",
+        ):
+            headers = self.visitor.ask("GET", path).headers
+            (policy,) = headers.getRawHeaders("content-security-policy")
+            self.assertIn(
+                "default-src 'none'; script-src 'self'; style-src 'self'", policy
+            )
+            self.assertIn("frame-ancestors 'none'", policy)
+            self.assertNotIn("unsafe", policy)
+            self.assertIn("no-store", headers.getRawHeaders("cache-control"))
+            self.assertEqual(
+                headers.getRawHeaders("x-content-type-options"), ["nosniff"]
+            )
+            self.assertEqual(headers.getRawHeaders("referrer-policy"), ["same-origin"])
+            html = self.visitor.see(path, 404 if path.endswith("no") else 200)
+            self.assertIn('<html lang="en">', html)
+            self.assertNotIn(" style=", html)
+            self.assertNotRegex(html, r"<script(?! src=)|<style| on\w+=")
+
+
+class StatTests(PageCase):
+    """
+    The page of a stat.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.visitor.sign_in()
+        self.keep(*(Count("hits", n, NOW - 60 * n) for n in (1, 2, 3)))
+        self.keep(Value("load", 1.5, NOW - 600), Value("load", 2.5, NOW - 600))
+        self.keep(Value("load", 5, NOW))
+
+    def facts(self, name: str, t: str = "") -> dict[str, str]:
+        """Read the summary of a stat."""
+        html = self.visitor.see(f"/stats/{stat_id(name)}{t}")
+        return dict(re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", html))
+
+    def test_summary(self) -> None:
+        """The summary ignores gaps, as the command line does."""
+        dash = "–"  # noqa: RUF001
+        self.assertEqual(
+            self.facts("hits", "?t=1h1m"),
+            {
+                "Latest": "1",
+                "Min": "1",
+                "Max": "3",
+                "Mean": "2",
+                "Total": "6",
+                "Std. deviation": "1",
+            },
+        )
+        self.assertEqual(
+            self.facts("hits", "?t=1m1m"),
+            {
+                **dict.fromkeys(
+                    ("Latest", "Min", "Max", "Mean", "Std. deviation"), dash
+                ),
+                "Total": "0",
+            },
+        )
+        self.assertEqual(
+            self.facts("load", "?t=1h1m"),
+            {
+                "Latest": "5",
+                "Min": "2",
+                "Max": "5",
+                "Mean": "3.5",
+                "Std. deviation": "2.1213",
+            },
+        )
+        self.assertEqual(
+            self.facts("load", "?t=1m1m"),
+            {
+                "Latest": "5",
+                "Min": "5",
+                "Max": "5",
+                "Mean": "5",
+                "Std. deviation": dash,
+            },
+        )
+
+    def test_basis(self) -> None:
+        """The page says how much data the summary has, and when the stat was created."""
+        for t, basis in (
+            ("1h1m", "Based on 3 minutes with data."),
+            ("1d5m", "Based on 1 interval of 5 minutes with data."),
+            ("1y1d", "Based on 1 day with data."),
+        ):
+            page = self.visitor.see(f"/stats/{stat_id('hits')}?t={t}")
+            self.assertIn(f"{basis} Last point just now. Created 13 May 2014.", page)
+        self.now(self.here.parts.archive.create("none", "count"))
+        page = self.visitor.see(f"/stats/{stat_id('none')}")
+        self.assertIn("Based on 0 minutes with data. No points.", page)
+
+    def test_disconnected(self) -> None:
+        """A browser that leaves while its page is made cancels the reading."""
+        cancelled: list[Any] = []
+        self.here.store.read = lambda keys: Deferred(cancelled.append)
+        for path in (
+            "/",
+            f"/stats/{stat_id('hits')}",
+            f"/stats/{stat_id('hits')}/chart",
+        ):
+            client = WebClient(self.here.parts.root)
+            client.request(path, headers=f"Cookie: {self.visitor.cookie}\r\n")
+            client.disconnect()
+        self.assertEqual(len(cancelled), 3)
+
+    def test_large_amounts(self) -> None:
+        """A number beyond the largest float is a dash or an error message."""
+        day = 86_400
+        for days, amount in ((70, -1.7e308), (14, 1.7e308), (11, 1.7e308)):
+            self.keep(Count("big", amount, NOW - days * day))
+        facts = self.facts("big", "?t=1y1d")
+        dash = "–"  # noqa: RUF001
+        self.assertEqual(facts["Total"], "1.7e+308")
+        self.assertEqual(facts["Std. deviation"], dash)
+        self.assertEqual(self.facts("big", "?t=2w1d")["Total"], "1.7e+308")
+        self.assertEqual(self.facts("big", "?t=3w1d")["Total"], dash)
+        big = stat_id("big")
+        for path in (f"/stats/{big}?t=3w1w", f"/stats/{big}/chart?t=3w1w&format=json"):
+            self.assertIn("beyond the largest float", self.visitor.see(path, 400))
+
+    def test_timeframes(self) -> None:
+        """A new stat starts with the last hour, others with the last day."""
+        page = self.visitor.see(f"/stats/{stat_id('hits')}")
+        for t in ("1h1m", "1d5m", "1w3h", "1M1h", "1y1d"):
+            self.assertIn(f"?t={t}", page)
+            self.assertEqual(self.facts("hits", f"?t={t}")["Total"], "6")
+        current = r'\?t=(\w+)"[^>]*aria-current|aria-current[^>]*\?t=(\w+)"'
+        for t in ("1h1m", "1d5m"):
+            page = self.visitor.see(f"/stats/{stat_id('hits')}")
+            found = re.search(current, page)
+            assert found is not None
+            self.assertIn(t, found.groups())
+            self.clock.advance(7200)
+        for wrong, words in (
+            ("x", "must be a duration and an interval"),
+            ("1y1m", "has 525,"),
+            ("9d5m", "minutes are stored for 26 hours"),
+            ("1001m1m", "1001m1m has 1,001 points, and a page shows at most 1,000"),
+            ("%22%3E%3Cb%3E", "must be a duration and an interval"),
+        ):
+            page = self.visitor.see(f"/stats/{stat_id('hits')}?t={wrong}", 400)
+            self.assertIn("<h1>Can't show that range</h1>", unescape(page))
+            self.assertIn(words, page)
+            self.assertNotIn("<b>", page)
+
+    def test_chart(self) -> None:
+        """The chart, by itself and in the page, has the points of the export API."""
+        id = stat_id("load")
+        exported = self.here.get(f"/data/{id}?t=1h1m")[0]["points"]
+        response = self.visitor.ask("GET", f"/stats/{id}/chart?t=1h1m&format=json")
+        table = self.successResultOf(response.json())
+        rows = [row[1] for row in table["rows"]]
+        self.assertEqual(len(rows), 60)
+        self.assertEqual(
+            [n for n in rows if n is not None], [point["value"] for point in exported]
+        )
+        page = self.visitor.see(f"/stats/{id}?t=1h1m")
+        cells = re.findall("<td>([^<]*)</td>", page)
+        self.assertEqual(
+            [float(cell) for cell in cells if cell], [p["value"] for p in exported]
+        )
+        for path in ("/assets/plotly.js", "/assets/charts.js", "/assets/charts.css"):
+            self.assertIn(path, page)
+        lines = self.visitor.see(f"/stats/{id}/chart?t=1h1m&format=csv").split()
+        self.assertEqual((lines[0], len(lines)), ("minute,average", 61))
+        self.visitor.see(f"/stats/{id}/chart?t=1000m1m&format=json")
+        self.visitor.see(f"/stats/{id}/chart?t=1001m1m&format=json", 400)
+        self.visitor.see(f"/stats/{id}/chart?x=1", 400)
+
+    def test_assets_are_shared(self) -> None:
+        """The chart of a stat makes no assets of its own, for any request."""
+        (stat,) = self.now(self.here.parts.archive.find([stat_id("load")]))
+        self.assertEqual(StatChart(self.here.parts.archive, stat).children, {})
+
+    def test_no_such_page(self) -> None:
+        """A path without a page is answered with a 404 page."""
+        id = stat_id("hits")
+        for path in (
+            "/stats/aaaaaaaaaaaaaaaa",
+            "/stats/%3Cb%3E",
+            f"/stats/{id}/more",
+            f"/stats/{id}/chart/more",
+            "/stats/aaaaaaaaaaaaaaaa/chart",
+        ):
+            page = self.visitor.see(path, 404)
+            self.assertIn("Page not found", page)
+            self.assertNotIn("<b>", page)
+
+    def test_trash(self) -> None:
+        """A stat in the trash has no page and is not in the list."""
+        self.now(self.here.parts.archive.delete(stat_id("hits")))
+        self.visitor.see(f"/stats/{stat_id('hits')}", 404)
+        self.assertNotIn("hits", self.visitor.see("/"))
+
+    def test_without_plotly(self) -> None:
+        """Only the chart is missing, and the page says how to get it."""
+        kept = sys.modules.get("plotly")
+        self.addCleanup(
+            sys.modules.update if kept else sys.modules.pop,
+            {"plotly": kept} if kept else "plotly",
+        )
+        sys.modules["plotly"] = None  # type: ignore[assignment]
+        self.here = Collector(self)
+        self.visitor = Visitor(self.here)
+        self.visitor.sign_in()
+        self.keep(Count("hits", 6))
+        id = stat_id("hits")
+        page = unescape(self.visitor.see(f"/stats/{id}"))
+        self.assertIn("pip install 'txStatHat[charts]'", page)
+        self.assertNotIn("plotly.js", page)
+        self.assertIn("<dt>Total</dt><dd>6</dd>", page)
+        self.visitor.see(f"/stats/{id}/chart", 404)
+        self.visitor.see("/assets/plotly.js", 404)
+
+
+class TextTests(SynchronousTestCase):
+    """
+    Numbers, times and sparklines.
+    """
+
+    def test_numbers(self) -> None:
+        """Whole numbers have all digits, others about five."""
+        for value, text in (
+            (None, "–"),  # noqa: RUF001
+            (0, "0"),
+            (-1234567, "-1,234,567"),
+            (2**63, "9,223,372,036,854,775,808"),
+            (2.0, "2"),
+            (0.1 + 0.2, "0.3"),
+            (12345.678, "12,345.7"),
+            (-2057613533.53, "-2,057,613,534"),
+            (1.5e15 + 0.5, "1.5e+15"),
+            (1e300, "1e+300"),
+            (1.5e-9, "1.5e-09"),
+        ):
+            self.assertEqual(number(value), text)
+
+    def test_times(self) -> None:
+        """Times are relative, to the minute, or a date."""
+        for seconds, text in (
+            (-5, "just now"),
+            (59, "just now"),
+            (60, "1 minute ago"),
+            (7200, "2 hours ago"),
+            (86_400 * 2000, "2,000 days ago"),
+        ):
+            self.assertEqual(ago(NOW - seconds, NOW), text)
+        self.assertEqual(day(NOW), "13 May 2014")
+        self.assertEqual(
+            (plural(1, "stat"), plural(1200, "stat")), ("1 stat", "1,200 stats")
+        )
+        self.assertEqual(minute(NOW), "2014-05-13 16:53 UTC")
+
+    def test_lines(self) -> None:
+        """A gap breaks the line; a single point is a dot; heights start at 0."""
+        lines = [
+            (each.attributes["points"], each.attributes.get("class"))
+            for each in sparkline([0, 5, None, 10, None]).children
+        ]
+        self.assertEqual(
+            lines, [("2.0,26.0 31.0,14.0", None), ("89.0,2.0 89.0,2.0", "dot")]
+        )
+        # The last step is the current one.
+        whole, part = sparkline([0, 10, 5]).children
+        self.assertEqual(whole.attributes, {"points": "2.0,26.0 60.0,2.0"})
+        self.assertEqual(
+            part.attributes, {"points": "60.0,2.0 118.0,14.0", "class": "part"}
+        )
+        (part,) = sparkline([None, 10, 5]).children
+        self.assertEqual(part.attributes["class"], "part")
+        for values in ([], [None], [0], [0, 0], [-1, 1], [7] * 25, [1e308, -1e308]):
+            for each in sparkline(values).children:
+                for place in each.attributes["points"].replace(",", " ").split():
+                    self.assertTrue(0 <= float(place) <= 120, values)
+
+
+class SharingTests(TestCase):
+    """
+    Two collectors on one store.
+    """
+
+    timeout = 600
+
+    @inlineCallbacks
+    def sign_in(self, host: Any) -> Any:
+        """Use a link and a session from both collectors."""
+        stores = []
+        for _ in range(2):
+            stores.append((yield host.open()))
+        here, there = (Sessions(store, Keys(store)) for store in stores)
+        link = yield _asked(here.link())
+        used = yield gatherResults([_asked(one.redeem(link)) for one in (here, there)])
+        (session,) = filter(None, used)
+        self.assertTrue((yield _asked(there.knows(session))))
+        yield _asked(there.close(session))
+        self.assertFalse((yield _asked(here.knows(session))))
+
+    def test_sqlite(self) -> Any:
+        """On one SQLite file, one of two simultaneous uses of a link signs in."""
+        return self.sign_in(SqliteHost(self))
+
+    def test_redis(self) -> Any:
+        """On one Redis too."""
+        return self.sign_in(RedisHost(self))
+
+
+def _asked(waited: Any) -> Deferred[Any]:
+    return Deferred.fromCoroutine(waited)

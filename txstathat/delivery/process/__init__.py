@@ -1,0 +1,3 @@
+"""
+The process that a service runs in: its clock, thread, forks and end.
+"""

@@ -1,0 +1,3 @@
+"""
+Send batches, and decide what becomes of them.
+"""

@@ -1,0 +1,3 @@
+"""
+The folder of batches on disk.
+"""
