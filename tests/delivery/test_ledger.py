@@ -433,6 +433,7 @@ class PolicyTests(SynchronousTestCase):
             (outcome(Verdict.RETRY, 503), 5, Action.RETRY),
             (outcome(Verdict.RETRY, None), 5, Action.RETRY),
             (outcome(Verdict.TOO_LARGE), 5, Action.SPLIT),
+            (outcome(Verdict.TOO_LARGE), 2, Action.SPLIT),
             (outcome(Verdict.TOO_LARGE), 1, Action.WAIT),
             (
                 Outcome(Verdict.TOO_LARGE, error, 413, from_stathat=True),
