@@ -58,13 +58,30 @@ MAX_HOSTS = 16
 MAX_HEADERS = 65_536
 
 
+class _PoolTimers:
+    """
+    Sets a pool's timers under a name that says where they are from: trial prints those
+    that a test has left.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+
+    def callLater(self, delay: float, call: Any, *args: Any) -> Any:
+        def close_idle(*args: Any) -> None:
+            call(*args)
+
+        close_idle.__qualname__ = "txstathat: a client was not closed; idle connection "
+        return self._reactor.callLater(delay, close_idle, *args)
+
+
 class _Pool(HTTPConnectionPool):
     """
     A pool that hands out no stale connection.
     """
 
     def __init__(self, reactor: Any, connections: OpenConnections) -> None:
-        super().__init__(reactor, persistent=True)
+        super().__init__(_PoolTimers(reactor), persistent=True)
         self._open_connections = connections
 
     def getConnection(self, key: Hashable, endpoint: IStreamClientEndpoint) -> Any:
