@@ -196,8 +196,9 @@ class Transport:
     """
     Exchanges with one server.
 
-    Exchanges that begin before a reactor is passed in or installed wait until the next
-    one begins, or :meth:`close` is called, when there is a reactor.
+    Without a reactor and an agent, exchanges that begin before the program has installed
+    a reactor wait until the next one begins, or :meth:`close` is called, when there is
+    a reactor.
 
     When the reactor stops, it waits for exchanges in progress, at most
     :data:`CLOSE_TIMEOUT` seconds.
@@ -288,6 +289,12 @@ class Transport:
         clock: IReactorTime = self._reactor
         return clock
 
+    @property
+    def _has_no_reactor(self) -> bool:
+        # An agent that was passed in has its reactor, or needs none.
+        no_parts = self._reactor is None and self._agent is None
+        return no_parts and installed_reactor() is None
+
     def seconds(self) -> float:
         """
         The wall clock, in Unix seconds. This installs no reactor.
@@ -334,7 +341,7 @@ class Transport:
         def start() -> Deferred[Reply]:
             return self._start(limit, lambda: self._send(method, path, fields, body))
 
-        if self._reactor is None and installed_reactor() is None:
+        if self._has_no_reactor:
             return self._early.hold(start)
         self._early.release()
         return start()
@@ -400,7 +407,7 @@ class Transport:
         self._closers.append(closed)
         if not self._is_closing:
             self._is_closing = True
-            if self._reactor is None and installed_reactor() is None:
+            if self._has_no_reactor:
                 # Nothing can be sent, and the caller may wait for these.
                 self._early.fail(StatHatClosed(_CLOSED_EARLY))
             self._early.release()
