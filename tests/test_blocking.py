@@ -90,7 +90,7 @@ class ServerTestCase(TestCase):
         return out.decode(), err.decode()
 
     def sum(self, stat: str) -> Any:
-        total = self.received.totals.get(stat)
+        total = self.received.summaries.get(stat)
         return 0 if total is None else total.sum
 
 

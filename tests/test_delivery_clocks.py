@@ -213,7 +213,7 @@ class ClockDrills(ChildrenTestCase):
             self.assertGreater(recovered + health["recovered"], 0)
             self.assertEqual(health["dropped"], {})
             self.assertEqual(health["pending"], 0)
-            points = self.received.totals["v"].points + self.sum("n")
+            points = self.received.summaries["v"].points + self.sum("n")
             self.assertEqual(points, total)
             report(
                 36,

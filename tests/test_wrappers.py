@@ -322,7 +322,7 @@ class FromThreadsTests(TestCase):
             self.assertEqual(promised, [2 * self.CALLS] * self.THREADS)
             await service.flush()
             await service.stopService()
-            totals = self.fake.totals
+            totals = self.fake.summaries
             self.assertEqual(totals["all"].sum, self.THREADS * self.CALLS)
             for number in range(self.THREADS):
                 self.assertEqual(totals[f"stat {number}"].sum, 2 * self.CALLS)
@@ -371,7 +371,7 @@ class FromThreadsTests(TestCase):
             await client.close()
             self.assertIs(threads.count("late"), False)
             self.assertEqual(promised, [200] * self.THREADS)
-            self.assertEqual(self.fake.totals["web1 all"].sum, 100 * self.THREADS)
+            self.assertEqual(self.fake.summaries["web1 all"].sum, 100 * self.THREADS)
 
         return ensureDeferred(check())
 
@@ -390,7 +390,7 @@ class FromThreadsTests(TestCase):
             self.assertEqual([await w for w in working], [True] * self.THREADS)
             service.startService()
             await service.stopService()
-            self.assertEqual(self.fake.totals["a"].sum, self.THREADS)
+            self.assertEqual(self.fake.summaries["a"].sum, self.THREADS)
 
         return ensureDeferred(check())
 

@@ -162,6 +162,9 @@ class _Exchange:
         # yet: the reactor's next iteration reads it.
         self._timer = clock.callLater(0, self.end, TimeoutError())
 
+    # Trial prints the name of a timer that a test has left.
+    _expire.__qualname__ = "txstathat: a call is in progress; its time limit "
+
     def end(self, error: Exception) -> None:
         """
         End with a failure, at whatever stage the request is.
