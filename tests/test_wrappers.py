@@ -70,7 +70,7 @@ class ScopedTests(SynchronousTestCase):
 
     def test_bad_names(self) -> None:
         """What is no name is refused as without a prefix; nothing is raised."""
-        for stats in (MemoryStatHat(), make_service(Clock(), None)):
+        for stats in (MemoryStatHat(True), make_service(Clock(), None)):
             web = stats.scoped("web1 ")
             bad: list[Any] = ["", None, 5, [], "x" * 253, "a\n", b"a"]
             for name in bad:

@@ -199,9 +199,9 @@ class Transport:
     """
     Exchanges with one server.
 
-    Without a reactor and an agent, exchanges that begin before the program has installed
-    a reactor wait until the next one begins, or :meth:`close` is called, when there is
-    a reactor.
+    Without a reactor and an agent, exchanges that begin before the program has
+    installed a reactor wait until the next one begins, or :meth:`close` is called, when
+    there is a reactor.
 
     When the reactor stops, it waits for exchanges in progress, at most
     :data:`CLOSE_TIMEOUT` seconds.
