@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.internet.threads import deferToThread
@@ -22,7 +23,7 @@ from twisted.web.client import Agent, readBody
 from twisted.web.iweb import IResponse
 
 from tests.life_table import everything, table
-from tests.support import reactor
+from tests.support import logged, reactor
 from txstathat import (
     InvalidPoint,
     StatHatClosed,
@@ -94,6 +95,8 @@ calls[3].addErrback(lambda failure: print(failure.type.__name__))
 print([call.called for call in calls])
 """
 )
+
+NEVER_SENT = MADE + 'sh.count("a"); sh.count("b")\n'
 
 LAST_CALLS = """
 from twisted.internet import reactor
@@ -211,6 +214,14 @@ class LifeTests(ServerTestCase):
         """As many calls wait for a reactor as may wait for a connection."""
         out = await self.run_program("-c", BUSY_EARLY)
         self.assertEqual(out, "StatHatBusy\n[False, False, False, True]\n")
+
+    async def test_never_a_reactor(self) -> None:
+        """A script that counts and runs no reactor says so when it ends."""
+        _, err, _ = await getProcessOutputAndValue(
+            sys.executable, ["-c", NEVER_SENT], env=self.environ
+        )
+        self.assertIn(f"calls to {self.url} were not sent", err.decode())
+        self.assertIn("has not run a reactor: 2; scripts count with", err.decode())
 
     async def test_the_reactor_stops(self) -> None:
         """The reactor waits for calls in flight and in line before it stops."""
@@ -397,6 +408,27 @@ class ClientOfServiceTests(SynchronousTestCase):
         self.assertIn("1 refused", text)
         self.assertIn("blocked: check the URL and the key", text)
         self.assertIn("last error: StatHatAPIError", text)
+
+
+class OutageTests(SynchronousTestCase):
+    """An outage in the log, as observers of every level see it."""
+
+    def test_two_lines(self) -> None:
+        """A service logs when it begins and when it ends, and nothing in between."""
+        clock, fake = Clock(), FakeStatHat()
+        client = txStatHat("key", agent=fake, reactor=clock)
+        service = StatHatService(client, clock=clock)
+        service.startService()
+        fake.fail(ConnectionRefusedError, times=12)
+        with logged() as log:
+            for _ in range(2000):
+                service.count("a")
+                clock.advance(1)
+        fake.verify()
+        self.assertEqual(len(log.events), 2, log.text)
+        self.assertIn("batches are not accepted", log.at_level("warn")[0])
+        self.assertIn("batches are accepted again", log.at_level("warn")[1])
+        self.successResultOf(service.stopService())
 
 
 class ExampleTests(ServerTestCase):

@@ -17,9 +17,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from txstathat.at_exit import report_at_exit
 from txstathat.client.null import NullStatHat
 from txstathat.client.wrappable import QueuedFromThreads
-from txstathat.delivery.at_exit import report_at_exit
 from txstathat.delivery.batch import DeliveryClient, Tally
 from txstathat.delivery.clients import check_client
 from txstathat.delivery.clock import ServiceClock

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
+from txstathat.at_exit import report_at_exit
 from txstathat.http.result import CallDeferred
 
 __all__ = ["EarlyCalls"]
@@ -20,9 +22,16 @@ class EarlyCalls(Generic[_T]):
     """
     Holds calls until there is a reactor. To make them at once would install one, and
     the program could not choose its own any more.
+
+    If the process ends before that, a line in the log says so.
+
+    :param server: the server's URL in the log, without a secret.
     """
 
-    def __init__(self) -> None:
+    _log = Logger()
+
+    def __init__(self, server: str) -> None:
+        self._server = server
         self._calls: dict[Deferred[_T], Callable[[], Deferred[_T]]] = {}
 
     def __len__(self) -> int:
@@ -47,6 +56,8 @@ class EarlyCalls(Generic[_T]):
             made.append(call())
             return made[0]
 
+        if not self._calls:
+            report_at_exit(self)
         held: Deferred[_T] = CallDeferred(cancel)
         self._calls[held] = make
         return held
@@ -66,3 +77,15 @@ class EarlyCalls(Generic[_T]):
         calls, self._calls = self._calls, {}
         for held in calls:
             held.errback(error)
+
+    def report_exit(self) -> None:
+        """
+        Log what is left when the process ends. This is called by itself.
+        """
+        if self._calls:
+            self._log.critical(
+                "calls to {server} were not sent, since the program has not run a "
+                "reactor: {calls}; scripts count with txstathat.blocking",
+                server=self._server,
+                calls=len(self._calls),
+            )

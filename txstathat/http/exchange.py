@@ -249,7 +249,7 @@ class Transport:
         self._treq_url, self._netloc = with_stand_in(self.url)
         self._own_agent: PooledAgent | None = None
         self._http: HTTPClient | None = None
-        self._early: EarlyCalls[Reply] = EarlyCalls()
+        self._early: EarlyCalls[Reply] = EarlyCalls(self.origin)
         self._shutdown_wait = ShutdownWait(CLOSE_TIMEOUT)
         self._in_progress: dict[_Exchange, None] = {}
         self._all_ended: Deferred[None] | None = None
