@@ -14,7 +14,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, LoopingCall
 from twisted.internet.testing import MemoryReactorClock
 from twisted.internet.threads import deferToThread
 from twisted.internet.utils import getProcessOutputAndValue
@@ -429,6 +429,32 @@ class OutageTests(SynchronousTestCase):
         self.assertIn("batches are not accepted", log.at_level("warn")[0])
         self.assertIn("batches are accepted again", log.at_level("warn")[1])
         self.successResultOf(service.stopService())
+
+
+class LoopingCallTests(SynchronousTestCase):
+    """A loop that counts."""
+
+    def test_it_waits(self) -> None:
+        """A LoopingCall waits for a Deferred that its function returns."""
+        for returned, beats in ((True, 1), (False, 6)):
+            clock, fake = Clock(), FakeStatHat()
+            fake.hang(times=9)
+            client = txStatHat("key", agent=fake, reactor=clock)
+
+            def beat(
+                client: txStatHat = client, returned: bool = returned
+            ) -> Deferred[bool] | None:
+                call = client.count("beats")
+                return call if returned else None
+
+            loop = LoopingCall(beat)
+            loop.clock = clock
+            loop.start(1)
+            clock.pump([1] * 5)
+            self.assertEqual(len(fake.requests), beats)
+            loop.stop()
+            client.close()
+            clock.advance(1)
 
 
 class ExampleTests(ServerTestCase):
