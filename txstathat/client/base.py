@@ -90,7 +90,7 @@ class BaseClient(AsyncClosing, QueuedFromThreads):
         return f"<{type(self).__name__} at {self._transport.origin}>"
 
     @property
-    def ignore_errors(self) -> bool:
+    def swallows_errors(self) -> bool:
         """
         Whether failures are swallowed, unless a call says otherwise.
         """

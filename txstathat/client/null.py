@@ -87,7 +87,7 @@ class NullStatHat(Wrappable, Service):
         return f"<{type(self).__name__}>"
 
     @property
-    def ignore_errors(self) -> bool:
+    def swallows_errors(self) -> bool:
         """
         Whether failures are swallowed: there are none.
         """

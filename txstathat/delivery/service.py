@@ -122,7 +122,7 @@ class StatHatService(QueuedFromThreads, Service):
             on_ambiguous=on_ambiguous,
         )
         self._client = client
-        self._ignore_errors = bool(getattr(client, "ignore_errors", True))
+        self._ignore_errors = bool(getattr(client, "swallows_errors", True))
         self._clock = ServiceClock(clock)
         self._loop = DeliveryLoop(
             client,
