@@ -69,7 +69,7 @@ class WriteBatcherTests(SynchronousTestCase):
         batcher.put("a")
         batcher.put("b")
         error = self.failureResultOf(batcher.put("c"), StoreBusy).value
-        self.assertIn("2 already wait", str(error))
+        self.assertIn("2 writes already wait", str(error))
         self.assertEqual(batcher.refused, 1)
         self.assertEqual(batcher.waiting, 2)
 
