@@ -27,6 +27,7 @@ from txstathat.collector.alerts.monitor import (
     NOTIFY_EVERY,
     AlertMonitor,
 )
+from txstathat.collector.alerts.outages import NOTE_EVERY
 from txstathat.collector.alerts.records import AlertRecords
 from txstathat.collector.alerts.webhooks import Webhooks, check_webhook
 from txstathat.collector.api.alerts import AlertsApi
@@ -112,7 +113,8 @@ class CollectorParts:
         """
         The readers of all kinds of records.
         """
-        owners = (self.keys, self.sessions, self.alerts, self.archive)
+        outages = self.monitor.outages
+        owners = (self.keys, self.sessions, self.alerts, outages, self.archive)
         return [reader for owner in owners for reader in owner.record_readers]
 
     async def check_records(self) -> None:
@@ -322,6 +324,7 @@ class CollectorService(Service):
         await parts.archive.note_retention()
         await parts.keys.make_first(self._first_keys)
         await parts.check_records()
+        await parts.monitor.outages.note()
         self._site = site = CollectorSite(
             parts.root,
             timers,
@@ -340,6 +343,7 @@ class CollectorService(Service):
         self._every(REFRESH_SECONDS, parts.keys.load)
         self._every(_EMPTY_TRASH_EVERY, parts.archive.empty_trash)
         self._every(_CHECK_RECORDS_EVERY, parts.check_records)
+        self._every(NOTE_EVERY, parts.monitor.outages.note)
         self._every(EVALUATE_EVERY, parts.monitor.evaluate)
         self._every(NOTIFY_EVERY, parts.monitor.notify)
         return parts

@@ -3,6 +3,8 @@ Alerts: definitions, evaluation, stored records, notices, and webhooks.
 """
 
 from txstathat.collector.alerts.evaluation import (
+    LOST_BAND,
+    MAX_LOST,
     RECOVERY_BAND,
     RECOVERY_SECONDS,
     AlertState,
@@ -36,6 +38,14 @@ from txstathat.collector.alerts.notices import (
     AlertNotice,
     retry_delay,
 )
+from txstathat.collector.alerts.outages import (
+    GAP_SECONDS,
+    MAX_OUTAGES,
+    NOTE_EVERY,
+    RETURN_SECONDS,
+    OutageRecords,
+    Outages,
+)
 from txstathat.collector.alerts.records import (
     MAX_ALERTS,
     MAX_NOTICES,
@@ -56,17 +66,23 @@ __all__ = [
     "CELLS_AT_ONCE",
     "EVALUATE_EVERY",
     "FIRED",
+    "GAP_SECONDS",
     "KINDS",
     "LEASE",
+    "LOST_BAND",
     "MARGIN",
     "MAX_ALERTS",
+    "MAX_LOST",
     "MAX_NOTICES",
+    "MAX_OUTAGES",
     "MAX_UNDER_WAY",
     "MAX_URL",
+    "NOTE_EVERY",
     "NOTIFY_EVERY",
     "RECOVERED",
     "RECOVERY_BAND",
     "RECOVERY_SECONDS",
+    "RETURN_SECONDS",
     "TIMEOUT",
     "WINDOWS",
     "AlertDefinition",
@@ -77,6 +93,8 @@ __all__ = [
     "AlertState",
     "AlertWindow",
     "Evaluation",
+    "OutageRecords",
+    "Outages",
     "WebhookFailed",
     "Webhooks",
     "WindowReading",

@@ -29,6 +29,8 @@ from txstathat.collector.archive.stats import Stat
 from txstathat.points.timeframe import Timeframe
 
 __all__ = [
+    "LOST_BAND",
+    "MAX_LOST",
     "RECOVERY_BAND",
     "RECOVERY_SECONDS",
     "AlertState",
@@ -45,6 +47,11 @@ __all__ = [
 RECOVERY_BAND = 0.05
 #: For how many seconds it must have been there.
 RECOVERY_SECONDS = 300.0
+#: How much of a window outages can take, as a fraction, so that its sum is compared.
+MAX_LOST = 1 / 60
+#: How much of a sum such an outage can have cost, as a fraction: more than
+#: :data:`MAX_LOST`, because outages at a busy time cost more.
+LOST_BAND = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,13 @@ class AlertWindow:
     frame: Timeframe
     end: int
 
+    @property
+    def start(self) -> int:
+        """
+        Its beginning, in Unix seconds.
+        """
+        return max(0, self.frame.duration.before(self.end))
+
 
 @dataclass(frozen=True, slots=True)
 class WindowReading:
@@ -68,17 +82,24 @@ class WindowReading:
     :ivar number: the sum of a counter, or the average of a value; ``None`` if a value
         has no points, or if the number exceeds the largest float.
     :ivar complete: whether the stat existed from the beginning of the window on.
+    :ivar points: the number of points.
+    :ivar lost: for which part of the window points may be missing because no collector
+        was up, from 0 to 1.
     """
 
     number: int | float | None
     complete: bool
+    points: int = 0
+    lost: float = 0.0
 
     @classmethod
     def of(cls, series: Series) -> WindowReading:
         """
         Compute it from the stat's series in the window.
         """
-        return cls(series.whole, series.stat.created_at <= series.buckets[0].time)
+        complete = series.stat.created_at <= series.buckets[0].time
+        points = sum(bucket.count for bucket in series.buckets)
+        return cls(series.whole, complete, points)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,22 +156,30 @@ def next_state(state: AlertState, holds: bool | None, now: float) -> AlertState:
 
 
 def windows_to_read(
-    alert: AlertDefinition, retention: Mapping[str, float | None], now: float
+    alert: AlertDefinition,
+    retention: Mapping[str, float | None],
+    now: float,
+    is_ahead: bool = False,
 ) -> list[AlertWindow]:
     """
     Return the windows to read for an evaluation: none, one, or two. The second one is
-    the earlier one.
+    the earlier one; for an alert of kind data it is the current step.
 
     :param alert: the alert.
     :param retention: how long each scale is stored, in seconds; ``None`` for ever.
     :param now: Unix seconds.
+    :param is_ahead: as in :class:`~txstathat.collector.archive.stats.Stat`. Then it
+        takes the points themselves to know whether there were any.
     :raises Refusal: if the detail that this takes is not stored for long enough.
     """
-    if alert.kind == "data":
+    if alert.kind == "data" and not is_ahead:
         return []
     step = choose_step(alert.time_window, alert.time_delta, retention)
     frame = Timeframe(WINDOWS[alert.time_window], step)
     end = step.start(step.bucket(int(now) - MARGIN))
+    if alert.kind == "data":
+        current = step.after(end)
+        return [AlertWindow(frame, end), AlertWindow(Timeframe(step, step), current)]
     if alert.time_delta is None:
         return [AlertWindow(frame, end)]
     earlier = WINDOWS[alert.time_delta].before(end)
@@ -158,7 +187,11 @@ def windows_to_read(
 
 
 def evaluate(
-    alert: AlertDefinition, stat: Stat, readings: Sequence[WindowReading], now: float
+    alert: AlertDefinition,
+    stat: Stat,
+    readings: Sequence[WindowReading],
+    now: float,
+    up_since: float = 0.0,
 ) -> Evaluation:
     """
     Evaluate the condition of an alert.
@@ -167,13 +200,33 @@ def evaluate(
     :param stat: its stat.
     :param readings: the readings of the windows that :func:`windows_to_read` returns.
     :param now: Unix seconds.
+    :param up_since: since when senders have been able to reach a collector, in Unix
+        seconds.
     """
     if alert.kind == "data":
-        silent = stat.received_at < WINDOWS[alert.time_window].before(int(now))
-        return Evaluation(silent, max(0, int(now - stat.received_at)))
+        return _evaluate_data(alert, stat, readings, now, up_since)
     if alert.kind == "value":
         return _evaluate_value(alert, stat, readings[0])
     return _evaluate_delta(alert, stat, *readings)
+
+
+def _evaluate_data(
+    alert: AlertDefinition,
+    stat: Stat,
+    readings: Sequence[WindowReading],
+    now: float,
+    up_since: float,
+) -> Evaluation:
+    begin = WINDOWS[alert.time_window].before(int(now))
+    if stat.is_ahead:
+        silent, number = not any(reading.points for reading in readings), None
+    else:
+        silent = stat.received_at < begin
+        number = max(0, int(now - stat.received_at))
+    if silent and up_since >= begin:
+        # No collector was there to receive points.
+        return Evaluation(None, number)
+    return Evaluation(silent, number)
 
 
 def _evaluate_value(
@@ -189,18 +242,51 @@ def _evaluate_value(
     if stat.counter and not reading.complete:
         # The sum may be low only because the stat did not exist before.
         return Evaluation(None, number)
-    return replace(_compare(-number, -threshold, band), number=number)
+    evaluation = _compare(-number, -threshold, band)
+    if stat.counter:
+        if reading.lost > MAX_LOST:
+            return Evaluation(None, number)
+        if _compare(-_with_lost(reading), -threshold, band).holds != evaluation.holds:
+            return Evaluation(None, number)
+    return replace(evaluation, number=number)
 
 
 def _evaluate_delta(
     alert: AlertDefinition, stat: Stat, now: WindowReading, before: WindowReading
 ) -> Evaluation:
-    assert alert.percentage is not None
     if stat.counter and not before.complete:
         return Evaluation(None)
     if now.number is None or before.number is None:
         return Evaluation(None)
-    change = _change_in_percent(now.number, before.number)
+    evaluation = _compare_change(alert, now.number, before.number)
+    if stat.counter and max(now.lost, before.lost) > MAX_LOST:
+        return Evaluation(None, evaluation.number)
+    if stat.counter and (now.lost or before.lost):
+        for numbers in (
+            (_with_lost(now), before.number),
+            (now.number, _with_lost(before)),
+        ):
+            if _compare_change(alert, *numbers).holds != evaluation.holds:
+                return Evaluation(None, evaluation.number)
+    return evaluation
+
+
+def _with_lost(reading: WindowReading) -> int | float:
+    """
+    Return the sum as it may have been without an outage. The result of an evaluation
+    must be the same with it.
+    """
+    assert reading.number is not None
+    if not reading.lost:
+        return reading.number
+    return reading.number + abs(reading.number) * LOST_BAND
+
+
+def _compare_change(
+    alert: AlertDefinition, now: int | float, before: int | float
+) -> Evaluation:
+    assert alert.percentage is not None
+    change = _change_in_percent(now, before)
     compared = {
         "greater than": change,
         "less than": -change,

@@ -35,6 +35,7 @@ from txstathat.collector.alerts.notices import (
     AlertNotice,
     retry_delay,
 )
+from txstathat.collector.alerts.outages import OutageRecords, Outages
 from txstathat.collector.alerts.records import (
     MAX_NOTICES,
     AlertRecord,
@@ -79,6 +80,8 @@ class AlertMonitor:
     :param jitter: returns a random number between two numbers, for the retry delays; by
         default from the system's randomness.
     :param cells_at_once: how many cells are read at once.
+
+    :ivar outages: when no collector was up.
     """
 
     _log = Logger()
@@ -93,6 +96,7 @@ class AlertMonitor:
         cells_at_once: int = CELLS_AT_ONCE,
     ) -> None:
         self._archive = archive
+        self.outages = OutageRecords(archive.store)
         self._records = records
         self._webhooks = webhooks
         self._metrics = metrics
@@ -139,15 +143,20 @@ class AlertMonitor:
             return
         stats = {stat.name: stat for stat in await self._archive.stats(names)}
         now = self._now()
+        outages = await self.outages.known(now)
         # The alerts of a stat in the trash are suspended.
         active = [
-            (record, stats[record.alert.stat_name], self._windows(record, now))
+            (
+                record,
+                stats[record.alert.stat_name],
+                self._windows(record, stats[record.alert.stat_name], now),
+            )
             for record in records
             if record.alert.stat_name in stats
         ]
         await self._read(active, stats)
         for record, stat, windows in active:
-            evaluation = self._evaluate(record, stat, windows, now)
+            evaluation = self._evaluate(record, stat, windows, outages, now)
             await self._advance(record, evaluation, now)
 
     def _evaluate(
@@ -155,21 +164,31 @@ class AlertMonitor:
         record: AlertRecord,
         stat: Stat,
         windows: list[AlertWindow] | None,
+        outages: Outages,
         now: float,
     ) -> Evaluation:
         if windows is None:
             return Evaluation(None)
-        readings = [self._readings[stat.name, window] for window in windows]
+        readings = [
+            replace(
+                self._readings[stat.name, window],
+                lost=outages.lost(window.start, window.end),
+            )
+            for window in windows
+        ]
         try:
-            return evaluate(record.alert, stat, readings, now)
+            return evaluate(record.alert, stat, readings, now, outages.up_since(now))
         except Exception:
             # It must not stop the other alerts.
             self._log.failure("the alert {id}", id=record.alert.id)
             return Evaluation(None)
 
-    def _windows(self, record: AlertRecord, now: float) -> list[AlertWindow] | None:
+    def _windows(
+        self, record: AlertRecord, stat: Stat, now: float
+    ) -> list[AlertWindow] | None:
+        alert, retention = record.alert, self._archive.retention
         try:
-            return windows_to_read(record.alert, self._archive.retention, now)
+            return windows_to_read(alert, retention, now, stat.is_ahead)
         except Refusal as error:
             # The retention has been shortened since the alert was created.
             self._log.debug(

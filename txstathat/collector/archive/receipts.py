@@ -8,14 +8,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from txstathat.collector.archive.stats import DEFINITIONS, received_key
+from txstathat.collector.archive.stats import CLOCK_SLACK, DEFINITIONS, received_key
 from txstathat.stores.interface import IStore
 
-__all__ = ["CLOCK_SLACK", "READ_SECONDS", "NewestReceipt"]
+__all__ = ["READ_SECONDS", "NewestReceipt"]
 
-#: By how many seconds the clock can be behind the newest receipt without being doubted:
-#: the clocks of several collectors on a store differ a little.
-CLOCK_SLACK = 60.0
 #: The shortest interval, in seconds, at which the receipts of all stats are read.
 READ_SECONDS = 60.0
 

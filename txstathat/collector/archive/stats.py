@@ -20,6 +20,7 @@ from txstathat.metrica.metrica import AveragedMetrica, Metrica
 from txstathat.stores.interface import Addition, Cell, CellKey, Increment, TimeBucket
 
 __all__ = [
+    "CLOCK_SLACK",
     "DEFINITIONS",
     "EVERYTHING",
     "RETENTION",
@@ -32,6 +33,10 @@ __all__ = [
 ]
 
 _DAY = 86_400.0
+
+#: By how many seconds the clock can be behind the newest receipt without being doubted:
+#: the clocks of several collectors on a store differ a little.
+CLOCK_SLACK = 60.0
 
 #: For how many seconds the detail of each scale is stored, by default; ``None`` for
 #: ever. With these the usual timeframes are complete: ``1h1m``, ``1d5m``, ``1w3h``,
@@ -71,6 +76,8 @@ class Stat:
     :ivar created_at: when its first point was received, in Unix seconds.
     :ivar received_at: when its last point was received, in Unix seconds.
     :ivar receipts: how many batches had points of it.
+    :ivar is_ahead: whether a receipt was noted while the clock was wrong, ahead of now.
+        Then ``received_at`` is now, and when the last point was received is not known.
     """
 
     name: str
@@ -78,6 +85,7 @@ class Stat:
     created_at: float
     received_at: float
     receipts: int
+    is_ahead: bool = False
 
     @classmethod
     def of(cls, name: str, definition: str, cell: Cell, now: float) -> Stat:
@@ -92,7 +100,8 @@ class Stat:
         """
         counter = definition == DEFINITIONS["count"]
         created, received = min(cell.min / 1000, now), min(cell.max / 1000, now)
-        return cls(name, counter, created, received, cell.count)
+        ahead = cell.max / 1000 > now + CLOCK_SLACK
+        return cls(name, counter, created, received, cell.count, ahead)
 
     @property
     def id(self) -> str:
