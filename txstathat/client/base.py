@@ -39,7 +39,7 @@ from txstathat.http.clock import installed_reactor
 from txstathat.http.closing import AsyncClosing
 from txstathat.http.exchange import Transport
 from txstathat.http.responses import Reply
-from txstathat.http.result import fired
+from txstathat.http.result import as_call, fired
 from txstathat.interfaces import IStatHatProvider
 from txstathat.points.batch_id import check_batch_id
 from txstathat.points.model import (
@@ -221,7 +221,8 @@ class BaseClient(AsyncClosing, QueuedFromThreads):
             busy = StatHatBusy(self._transport.max_waiting)
             return fired(Outcome(Verdict.RETRY, busy))
         sent = list(map(self.send_payload, payloads, ids))
-        return gatherResults(sent, consumeErrors=True).addCallbacks(_first_bad, _unwrap)
+        all_sent = gatherResults(sent, consumeErrors=True)
+        return as_call(all_sent.addCallbacks(_first_bad, _unwrap))
 
     def send_payload(
         self, payload: Payload, batch_id: str | None = None

@@ -8,11 +8,13 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, TypedDict, Unpack
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from txstathat.client.null import NullStatHat
 from txstathat.client.stathat import txStatHat, txStatHatClassic
 from txstathat.http.servers import API_URL, server_url
+from txstathat.http.result import fired
 from txstathat.interfaces import HTTPAgent
 from txstathat.points.model import Amount, Time
 
@@ -128,7 +130,7 @@ def _once(make: Callable[[], Any], call: Callable[[Any], Any]) -> Deferred[bool]
     try:
         client = make()
     except (TypeError, ValueError):
-        return fail()
+        return fired(Failure())
 
     def close(result: Any) -> Any:
         return client.close().addCallback(lambda _: result)

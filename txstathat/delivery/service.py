@@ -31,6 +31,7 @@ from txstathat.delivery.sending.sender import OnRejected
 from txstathat.delivery.settings import Settings
 from txstathat.errors import InvalidPoint, StatHatClosed
 from txstathat.http.clock import installed_reactor
+from txstathat.http.result import as_call
 from txstathat.interfaces import IStatHatProvider
 from txstathat.points.model import MAX_INTEGER, Amount, Time
 
@@ -291,7 +292,7 @@ class StatHatService(QueuedFromThreads, Service):
             started. It does not fail, unless it is cancelled.
         """
         self._take_from_threads()
-        return self._loop.flush()
+        return as_call(self._loop.flush())
 
     def stopService(self) -> Deferred[None]:
         """
