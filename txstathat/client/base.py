@@ -103,6 +103,14 @@ class BaseClient(AsyncClosing, QueuedFromThreads):
         """
         return self._record.snapshot()
 
+    @property
+    def has_reactor(self) -> bool:
+        """
+        Whether calls are sent at once. Before the program has installed a reactor, they
+        wait for one.
+        """
+        return not self._transport.has_no_reactor
+
     def count(
         self,
         stat: str,

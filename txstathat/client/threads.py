@@ -226,6 +226,23 @@ class CallQueue:
         except Exception:
             self._log.failure("a call from a thread failed")
 
+    def after_fork(self) -> None:
+        """
+        Replace the locks in a forked child: threads that it does not have may hold
+        them.
+        """
+        self._counting = threading.Lock()
+        self._draining = threading.RLock()
+        self._awake = False
+
+    def abandon(self) -> None:
+        """
+        Refuse all calls, and forget those that wait: the parent of a forked child makes
+        them.
+        """
+        self._closed = True
+        self._calls.clear()
+
     def close(self) -> None:
         """
         Make the calls that wait, in the reactor's thread, and refuse all others.

@@ -331,11 +331,13 @@ class StatHatService(QueuedFromThreads, Service):
         """
         if self._loop.running or self._closed is not None:
             self._closed = self._closed or _FORKED
+            self._fork_from_threads(abandon=True)
             self._loop.abandon()
             return
         if not self._parent_session:
             # The child has not had time to begin a session of its own.
             self._parent_session = os.getsid(0)
+        self._fork_from_threads(abandon=False)
         self._inherited += self._open_batch.take()
 
     def report_exit(self) -> None:
