@@ -65,6 +65,12 @@ class BaseClient(AsyncClosing, QueuedFromThreads):
     """
     A client without an encoding of points.
 
+    Calls that are made before the program has installed a reactor wait for one: until
+    the client is next used, or closed. In a forked child a call is sent once the child
+    runs the reactor. Only the reactor's thread may use a client; other threads use
+    :meth:`from_threads`, or
+    :func:`~twisted.internet.threads.blockingCallFromThread`.
+
     :param key: the account's key, a secret.
     :param ignore_errors: whether failures are swallowed, unless a call says otherwise.
     :param transport: sends the requests.

@@ -259,7 +259,8 @@ class FromThreads:
     No method blocks, raises, or returns a Deferred, which a thread could not use. Each
     returns ``True`` when the call will be made in the reactor's thread, in the order of
     the calls of this thread, and ``False`` when it was refused: because the client or
-    service has ended, or because :data:`MAX_FROM_THREADS` calls wait. What becomes of
+    service has ended, because the service was started before this process was forked,
+    or because :data:`MAX_FROM_THREADS` calls wait. What becomes of
     the point is in the ``health`` of the client or service.
     """
 

@@ -241,7 +241,8 @@ class StatHatService(QueuedFromThreads, Service):
     def startService(self) -> None:
         """
         Begin to deliver. Files are opened and a thread is started only now, so that a
-        program may become a daemon before.
+        program may become a daemon before. This installs a reactor, unless the program
+        has done so or ``clock`` was passed.
 
         In a forked child, what was recorded before the fork is delivered only if the
         child is a daemon, that is, if it has left its parent's session. Otherwise the
@@ -302,7 +303,8 @@ class StatHatService(QueuedFromThreads, Service):
         file and connection.
 
         :returns: a new Deferred, which fires with ``None`` when that is done, at most
-            half a second after ``shutdown_timeout``; it does not fail.
+            half a second after ``shutdown_timeout``; it does not fail. A service that
+            never started sends nothing and needs no reactor for it.
         """
         super().stopService()
         done: Deferred[None] = Deferred()
