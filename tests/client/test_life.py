@@ -6,7 +6,6 @@ without saying so.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from typing import Any
@@ -17,12 +16,13 @@ from twisted.internet.task import Clock, LoopingCall
 from twisted.internet.testing import MemoryReactorClock
 from twisted.internet.threads import deferToThread
 from twisted.internet.utils import getProcessOutputAndValue
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import Agent, readBody
 from twisted.web.iweb import IResponse
 
 from tests.fixtures import ROOT
 from tests.fixtures.life_table import everything, table
+from tests.fixtures.server_case import ServerTestCase
 from tests.fixtures.support import logged, reactor
 from txstathat import (
     InvalidPoint,
@@ -31,7 +31,6 @@ from txstathat import (
     txStatHat,
     txStatHatClassic,
 )
-from txstathat.collector.web.site import CollectorSite
 from txstathat.http.shutdown import ShutdownWait
 from txstathat.testing import FakeStatHat
 
@@ -162,33 +161,6 @@ async def main():
             print(await stats.count("a").asFuture(loop))
 asyncio.run(main())
 """
-
-
-class ServerTestCase(TestCase):
-    """Programs as children, and a real server."""
-
-    timeout = 120
-
-    def setUp(self) -> None:
-        self.received = FakeStatHat(lambda api, key: key == "key")
-        site = CollectorSite(self.received.resource, reactor)
-        port = reactor.listenTCP(0, site, interface="127.0.0.1")
-        self.addCleanup(port.stopListening)
-        self.url = f"http://127.0.0.1:{port.getHost().port}"
-        self.environ = {
-            **os.environ,
-            "TXSTATHAT_EZKEY": "key",
-            "TXSTATHAT_URL": self.url,
-            "PYTHONPATH": str(ROOT),
-        }
-
-    async def run_program(self, *arguments: str) -> str:
-        out, err, status = await getProcessOutputAndValue(
-            sys.executable, arguments, env=self.environ
-        )
-        self.assertEqual(status, 0, err.decode())
-        self.assertNotIn("Traceback", err.decode())
-        return out.decode()
 
 
 class LifeTests(ServerTestCase):

@@ -39,7 +39,7 @@ from txstathat.http.clock import installed_reactor
 from txstathat.http.closing import AsyncClosing
 from txstathat.http.exchange import Transport
 from txstathat.http.responses import Reply
-from txstathat.http.result import fired
+from txstathat.http.result import as_call, fired
 from txstathat.interfaces import IStatHatProvider
 from txstathat.points.batch_id import check_batch_id
 from txstathat.points.model import (
@@ -64,6 +64,12 @@ _FINGERPRINT_ROUNDS = 10_000
 class BaseClient(AsyncClosing, QueuedFromThreads):
     """
     A client without an encoding of points.
+
+    Calls that are made before the program has installed a reactor wait for one: until
+    the client is next used, or closed. In a forked child a call is sent once the child
+    runs the reactor. Only the reactor's thread may use a client; other threads use
+    :meth:`from_threads`, or
+    :func:`~twisted.internet.threads.blockingCallFromThread`.
 
     :param key: the account's key, a secret.
     :param ignore_errors: whether failures are swallowed, unless a call says otherwise.
@@ -102,6 +108,14 @@ class BaseClient(AsyncClosing, QueuedFromThreads):
         The results of all calls so far, as a snapshot.
         """
         return self._record.snapshot()
+
+    @property
+    def has_reactor(self) -> bool:
+        """
+        Whether calls are sent at once. Before the program has installed a reactor, they
+        wait for one.
+        """
+        return not self._transport.has_no_reactor
 
     def count(
         self,
@@ -221,7 +235,8 @@ class BaseClient(AsyncClosing, QueuedFromThreads):
             busy = StatHatBusy(self._transport.max_waiting)
             return fired(Outcome(Verdict.RETRY, busy))
         sent = list(map(self.send_payload, payloads, ids))
-        return gatherResults(sent, consumeErrors=True).addCallbacks(_first_bad, _unwrap)
+        all_sent = gatherResults(sent, consumeErrors=True)
+        return as_call(all_sent.addCallbacks(_first_bad, _unwrap))
 
     def send_payload(
         self, payload: Payload, batch_id: str | None = None

@@ -16,6 +16,7 @@ from zope.interface import implementer
 from txstathat.client.outcome import Outcome, Verdict
 from txstathat.client.payload import Payload
 from txstathat.client.wrappable import Wrappable
+from txstathat.http.result import fired
 from txstathat.interfaces import IStatHatProvider
 from txstathat.points.model import (
     Amount,
@@ -113,7 +114,7 @@ class NullStatHat(Wrappable, Service):
 
         :returns: a new Deferred that has fired with ``True``.
         """
-        return succeed(True)
+        return fired(True)
 
     def value(
         self,
@@ -126,7 +127,7 @@ class NullStatHat(Wrappable, Service):
         """
         Do nothing; like :meth:`count`.
         """
-        return succeed(True)
+        return fired(True)
 
     def post(
         self, points: Iterable[Point], *, ignore_errors: bool | None = None
@@ -134,7 +135,7 @@ class NullStatHat(Wrappable, Service):
         """
         Do nothing; like :meth:`count`.
         """
-        return succeed(True)
+        return fired(True)
 
     def send(
         self, points: Iterable[Point], batch_id: str | None = None
@@ -145,7 +146,7 @@ class NullStatHat(Wrappable, Service):
         :returns: a new Deferred that has fired with an accepted
             :class:`~txstathat.client.outcome.Outcome`.
         """
-        return succeed(Outcome(Verdict.ACCEPTED))
+        return fired(Outcome(Verdict.ACCEPTED))
 
     def send_payload(
         self, payload: Payload, batch_id: str | None = None
@@ -153,7 +154,7 @@ class NullStatHat(Wrappable, Service):
         """
         Do nothing; as :meth:`send`.
         """
-        return succeed(Outcome(Verdict.ACCEPTED))
+        return fired(Outcome(Verdict.ACCEPTED))
 
     def encode(self, points: Iterable[Point]) -> list[Payload]:
         """
@@ -194,7 +195,7 @@ class NullStatHat(Wrappable, Service):
 
         :returns: a new Deferred that has fired with a :class:`NullFlushResult`.
         """
-        return succeed(NullFlushResult())
+        return fired(NullFlushResult())
 
     def startService(self) -> None:
         """

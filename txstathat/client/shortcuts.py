@@ -8,10 +8,12 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, TypedDict, Unpack
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from txstathat.client.null import NullStatHat
 from txstathat.client.stathat import txStatHat, txStatHatClassic
+from txstathat.http.result import fired
 from txstathat.http.servers import API_URL, server_url
 from txstathat.interfaces import HTTPAgent
 from txstathat.points.model import Amount, Time
@@ -66,7 +68,10 @@ def ez_count(
         ``timeout``, ``reactor``, ``agent``.
     :returns: a new Deferred, like that of :meth:`~txstathat.client.txStatHat.count`. It
         fires after the connection is closed. It fails with :exc:`ValueError` or
-        :exc:`TypeError` if the key or a setting is not valid.
+        :exc:`TypeError` if the key or a setting is not valid. Before the program has
+        installed a reactor nothing can be sent: it fires with ``False``, or fails with
+        :class:`~txstathat.errors.StatHatClosed`; scripts count with
+        :mod:`txstathat.blocking`.
     """
     return _once(
         lambda: txStatHat(ezkey, **settings), lambda c: c.count(stat, count, t=t)
@@ -128,12 +133,15 @@ def _once(make: Callable[[], Any], call: Callable[[Any], Any]) -> Deferred[bool]
     try:
         client = make()
     except (TypeError, ValueError):
-        return fail()
+        return fired(Failure())
 
     def close(result: Any) -> Any:
         return client.close().addCallback(lambda _: result)
 
     called: Deferred[bool] = call(client)
+    if not called.called and not client.has_reactor:
+        # Nobody uses the client again, so that it would hold the call for ever.
+        client.close()
     called.addBoth(close)
     return called
 

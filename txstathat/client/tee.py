@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from txstathat.client.threads import FromThreads, StatHatLike
 from txstathat.client.wrappable import Wrappable
+from txstathat.http.result import as_call
 from txstathat.interfaces import IStatHatProvider
 from txstathat.points.model import Amount, Time
 
@@ -125,7 +126,7 @@ class Tee(Wrappable):
         self, call: Callable[[StatHatLike], Any], ignore_errors: bool | None
     ) -> Deferred[bool]:
         given = [self._call(call, part, ignore_errors) for part in self._parts]
-        return DeferredList(given, consumeErrors=True).addCallback(_both)
+        return as_call(DeferredList(given, consumeErrors=True).addCallback(_both))
 
     def _call(
         self,

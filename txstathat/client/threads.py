@@ -226,6 +226,23 @@ class CallQueue:
         except Exception:
             self._log.failure("a call from a thread failed")
 
+    def after_fork(self) -> None:
+        """
+        Replace the locks in a forked child: threads that it does not have may hold
+        them.
+        """
+        self._counting = threading.Lock()
+        self._draining = threading.RLock()
+        self._awake = False
+
+    def abandon(self) -> None:
+        """
+        Refuse all calls, and forget those that wait: the parent of a forked child makes
+        them.
+        """
+        self._closed = True
+        self._calls.clear()
+
     def close(self) -> None:
         """
         Make the calls that wait, in the reactor's thread, and refuse all others.
@@ -242,7 +259,8 @@ class FromThreads:
     No method blocks, raises, or returns a Deferred, which a thread could not use. Each
     returns ``True`` when the call will be made in the reactor's thread, in the order of
     the calls of this thread, and ``False`` when it was refused: because the client or
-    service has ended, or because :data:`MAX_FROM_THREADS` calls wait. What becomes of
+    service has ended, because the service was started before this process was forked,
+    or because :data:`MAX_FROM_THREADS` calls wait. What becomes of
     the point is in the ``health`` of the client or service.
     """
 

@@ -203,6 +203,22 @@ class QueuedFromThreads(Wrappable):
         if self._queue is not None:
             self._queue.drain()
 
+    def _fork_from_threads(self, abandon: bool) -> None:
+        """
+        Adapt to being in a forked child.
+
+        :param abandon: whether all calls of threads are refused from now on. Otherwise
+            those that wait are made.
+        """
+        if self._queue is None:
+            # Without the lock, which a thread of the parent may hold.
+            self._queue = CallQueue(self, self._find_reactor)
+        self._queue.after_fork()
+        if abandon:
+            self._queue.abandon()
+        else:
+            self._queue.drain()
+
     def _end_from_threads(self) -> None:
         """
         Make the calls of other threads that wait, and refuse all others.

@@ -174,12 +174,14 @@ class DeliveryLoop:
         self._stop_due = math.inf
         self.sender.stop()
         saved = self.backlog.stop()
-        # A disk that hangs must not keep the program from ending.
-        timer = self._clock.call_later(time_left, saved.cancel)
-        with suppress(CancelledError):
-            await saved
-        if timer.active():
-            timer.cancel()
+        # A disk that hangs must not keep the program from ending. Without a disk there
+        # is nothing to wait for, and a timer would install a reactor.
+        if not saved.called:
+            timer = self._clock.call_later(time_left, saved.cancel)
+            with suppress(CancelledError):
+                await saved
+            if timer.active():
+                timer.cancel()
         self.running = False
         self._schedule()
         await self._client.close()

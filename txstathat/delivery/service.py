@@ -31,6 +31,7 @@ from txstathat.delivery.sending.sender import OnRejected
 from txstathat.delivery.settings import Settings
 from txstathat.errors import InvalidPoint, StatHatClosed
 from txstathat.http.clock import installed_reactor
+from txstathat.http.result import as_call
 from txstathat.interfaces import IStatHatProvider
 from txstathat.points.model import MAX_INTEGER, Amount, Time
 
@@ -240,7 +241,8 @@ class StatHatService(QueuedFromThreads, Service):
     def startService(self) -> None:
         """
         Begin to deliver. Files are opened and a thread is started only now, so that a
-        program may become a daemon before.
+        program may become a daemon before. This installs a reactor, unless the program
+        has done so or ``clock`` was passed.
 
         In a forked child, what was recorded before the fork is delivered only if the
         child is a daemon, that is, if it has left its parent's session. Otherwise the
@@ -291,7 +293,7 @@ class StatHatService(QueuedFromThreads, Service):
             started. It does not fail, unless it is cancelled.
         """
         self._take_from_threads()
-        return self._loop.flush()
+        return as_call(self._loop.flush())
 
     def stopService(self) -> Deferred[None]:
         """
@@ -301,7 +303,8 @@ class StatHatService(QueuedFromThreads, Service):
         file and connection.
 
         :returns: a new Deferred, which fires with ``None`` when that is done, at most
-            half a second after ``shutdown_timeout``; it does not fail.
+            half a second after ``shutdown_timeout``; it does not fail. A service that
+            never started sends nothing and needs no reactor for it.
         """
         super().stopService()
         done: Deferred[None] = Deferred()
@@ -330,11 +333,13 @@ class StatHatService(QueuedFromThreads, Service):
         """
         if self._loop.running or self._closed is not None:
             self._closed = self._closed or _FORKED
+            self._fork_from_threads(abandon=True)
             self._loop.abandon()
             return
         if not self._parent_session:
             # The child has not had time to begin a session of its own.
             self._parent_session = os.getsid(0)
+        self._fork_from_threads(abandon=False)
         self._inherited += self._open_batch.take()
 
     def report_exit(self) -> None:

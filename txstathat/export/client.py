@@ -81,6 +81,10 @@ class StatHatExport(AsyncClosing):
     and its connection, and makes it fail with
     :class:`~twisted.internet.defer.CancelledError`.
 
+    Calls that are made before the program has installed a reactor wait for one: until
+    the client is next used, or closed. Only the reactor's thread may use it; other
+    threads use :func:`~twisted.internet.threads.blockingCallFromThread`.
+
     :param token: an access token of the account.
     :param url: the URL of the server; it may end in a path. By default
         ``TXSTATHAT_URL`` of the environment, which is read now, else StatHat's address.

@@ -293,7 +293,10 @@ class Transport:
         return clock
 
     @property
-    def _has_no_reactor(self) -> bool:
+    def has_no_reactor(self) -> bool:
+        """
+        Whether exchanges wait until the program has installed a reactor.
+        """
         # An agent that was passed in has its reactor, or needs none.
         no_parts = self._reactor is None and self._agent is None
         return no_parts and installed_reactor() is None
@@ -344,7 +347,7 @@ class Transport:
         def start() -> Deferred[Reply]:
             return self._start(limit, lambda: self._send(method, path, fields, body))
 
-        if self._has_no_reactor:
+        if self.has_no_reactor:
             return self._early.hold(start)
         self._early.release()
         return start()
@@ -410,7 +413,7 @@ class Transport:
         self._closers.append(closed)
         if not self._is_closing:
             self._is_closing = True
-            if self._has_no_reactor:
+            if self.has_no_reactor:
                 # Nothing can be sent, and the caller may wait for these.
                 self._early.fail(StatHatClosed(_CLOSED_EARLY))
             self._early.release()

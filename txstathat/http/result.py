@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-__all__ = ["CallDeferred", "fired"]
+__all__ = ["CallDeferred", "as_call", "fired"]
 
 _T = TypeVar("_T")
 
@@ -46,3 +46,14 @@ def fired(result: _T | Failure) -> CallDeferred[_T]:
     done: CallDeferred[_T] = CallDeferred()
     done.callback(result)
     return done
+
+
+def as_call(waiting: Deferred[_T]) -> CallDeferred[_T]:
+    """
+    A Deferred of a call for any other Deferred.
+
+    :param waiting: fires in the call's Deferred only. It is cancelled with that.
+    """
+    call: CallDeferred[_T] = CallDeferred(lambda _: waiting.cancel())
+    waiting.addBoth(call.callback)
+    return call

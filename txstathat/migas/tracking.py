@@ -24,6 +24,7 @@ from twisted.internet.defer import Deferred
 from twisted.python import threadable
 from twisted.python.failure import Failure
 
+from txstathat.http.clock import installed_reactor
 from txstathat.migas.breadcrumb import MAX_TEXT, check_fields
 from txstathat.migas.exit_report import send_in_child
 from txstathat.migas.redaction import describe_error
@@ -186,7 +187,7 @@ class Tracker(Service):
         """
         self._reports_exit = True
         atexit.register(self._exiting)
-        reactor = _installed_reactor()
+        reactor = installed_reactor()
         if reactor is not None:
             # One turn later: by then the tracker may be in use.
             reactor.callFromThread(self._begin_process)
@@ -228,7 +229,7 @@ class Tracker(Service):
             return
         self._reported.add(self._key)
         outcome = self._outcome(client, error)
-        reactor = _installed_reactor()
+        reactor = installed_reactor()
         if reactor is not None and was_signalled(reactor):
             outcome = SUSPENDED
         send_in_child(client, *self._key, {**self._fields, **outcome})
@@ -335,14 +336,6 @@ def _checked_handlers(handlers: Any) -> dict[type[BaseException], Any]:
         handlers=handlers,
     )
     return {}
-
-
-def _installed_reactor() -> Any:
-    """
-    The global reactor; ``None`` if none is installed. Nothing is installed here: that
-    is up to the program.
-    """
-    return sys.modules.get("twisted.internet.reactor")
 
 
 def _in_reactor(client: TrackedClient, function: Callable[..., Any], *args: Any) -> Any:
