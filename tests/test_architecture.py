@@ -21,6 +21,7 @@ LAYERS = (
     "printable",
     "points",
     "interfaces",
+    "datagrams",
     "web",
     "http",
     "client",
