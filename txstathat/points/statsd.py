@@ -40,7 +40,7 @@ SWEEP_SECONDS = 60.0
 _KINDS = {b"c": "count", b"ms": "value", b"h": "value", b"d": "value", b"g": "value"}
 # More digits take the slow way.
 _SHORT = 15
-# Where DogStatsD names the sender's container, and how many tags that may cost.
+# Where DogStatsD names the sender's container, and how its tags are to be stored.
 _ORIGIN = (b"c:", b"e:", b"card:")
 _RATE = re.compile(rb"@(?:0?\.[0-9]{1,15}|[01](?:\.[0-9]{0,15})?)")
 
@@ -114,6 +114,8 @@ class StatsDReader:
         self._classes = [f"up to {bound:g} ms" for bound in self._buckets]
         if self._buckets:
             self._classes.append(f"over {self._buckets[-1]:g} ms")
+        # A name with its class must be valid too.
+        self._longest = "x" * max((len(each) + 1 for each in self._classes), default=0)
         self._stats: dict[bytes, _Stat] = {}
         self._waiting: list[_Stat] = []
         self._now = self._swept_at = -math.inf
@@ -177,13 +179,13 @@ class StatsDReader:
         fields = rest.split(b"|")
         rate = 1.0
         if len(fields) != 2:
-            if not colon or len(fields) < 2 or name.startswith(b"_"):
-                raise _Refused(_reason(line))
+            if not colon or len(fields) < 2 or line.startswith(b"_e{"):
+                raise _Refused(_reason(line, "syntax"))
             name, rate = self._extras(name, fields)
         sort = fields[1].rstrip()
         kind = _KINDS.get(sort)
         if kind is None:
-            raise _Refused("set" if sort == b"s" else "type")
+            raise _Refused("set" if sort == b"s" else _reason(line, "type"))
         amounts = [_amount(each) for each in fields[0].split(b":")]
         if kind == "count":
             self._count(self._stat(name, kind), amounts, rate, times)
@@ -235,9 +237,7 @@ class StatsDReader:
             text = self._prefix + name.decode("utf-8")
         except UnicodeDecodeError:
             raise _Refused("name") from None
-        # A name with its class must be valid too.
-        longest = max(map(len, self._classes), default=-1) + 1
-        if not name or not is_plain_name(text) or not is_plain_name("x" * longest + text):
+        if not name or not is_plain_name(text + self._longest):
             raise _Refused("name")
         if len(self._stats) >= self._max_names:
             self._sweep()
@@ -290,7 +290,9 @@ class StatsDReader:
         if bounds:
             stat.classes = stat.classes or [0] * len(self._classes)
             for value in values:
-                index = next((i for i, bound in enumerate(bounds) if value <= bound), -1)
+                index = next(
+                    (i for i, bound in enumerate(bounds) if value <= bound), -1
+                )
                 stat.classes[index] += 1 if rate == 1.0 else 1 / rate
         self._wait(stat)
 
@@ -300,11 +302,11 @@ class StatsDReader:
             self._waiting.append(stat)
 
 
-def _reason(line: bytes) -> str:
+def _reason(line: bytes, otherwise: str) -> str:
     """
     Return why a line that has not the form of a metric is refused.
     """
-    return "event" if line.startswith((b"_e{", b"_sc|")) else "syntax"
+    return "event" if line.startswith((b"_e{", b"_sc|")) else otherwise
 
 
 def _amount(text: bytes) -> int | float:
