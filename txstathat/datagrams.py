@@ -15,10 +15,19 @@ from twisted.internet.task import LoopingCall
 from txstathat.points.model import Parts
 from txstathat.points.statsd import StatsDReader
 
-__all__ = ["INTERVAL", "MAX_UNREAD", "READ_BUFFER", "SEND_AT", "StatsDProtocol"]
+__all__ = [
+    "INTERVAL",
+    "MAX_DATAGRAM",
+    "MAX_UNREAD",
+    "READ_BUFFER",
+    "SEND_AT",
+    "StatsDProtocol",
+]
 
 #: The interval, in seconds, at which points are sent on.
 INTERVAL = 1.0
+#: The largest datagram that is received whole, in bytes, which is Twisted's default.
+MAX_DATAGRAM = 8_192
 #: How many datagrams are read together. No more are in memory unread.
 MAX_UNREAD = 500
 #: How many values are sent on before the interval has passed.
@@ -127,7 +136,7 @@ class StatsDProtocol(DatagramProtocol):
         without a port, it is 0.
         """
         try:
-            handle: Any = self.transport.getHandle()  # type: ignore[union-attr]
+            handle: Any = self.transport.getHandle()
             inode = str(os.fstat(handle.fileno()).st_ino)
             name = "udp6" if handle.family == socket.AF_INET6 else "udp"
             with open(f"/proc/net/{name}", encoding="ascii") as file:

@@ -47,6 +47,7 @@ from txstathat.collector.pages import add_pages
 from txstathat.collector.records import RecordReader
 from txstathat.collector.timers import MonotonicTimers, make_timers
 from txstathat.collector.web.site import MAX_CONNECTIONS, CollectorSite
+from txstathat.datagrams import MAX_DATAGRAM
 from txstathat.errors import StatHatError
 from txstathat.stores.interface import IStore
 from txstathat.stores.schemes import sqlite_path
@@ -379,7 +380,9 @@ class CollectorService(Service):
         )
         reactor = cast(IReactorUDP, self._reactor)
         try:
-            self._statsd_port = reactor.listenUDP(port, self._statsd, address)
+            self._statsd_port = reactor.listenUDP(
+                port, self._statsd, address, MAX_DATAGRAM
+            )
         except CannotListenError as error:
             raise CannotListen(f"cannot receive statsd: {error}") from error
         if not ip_address(address).is_loopback:

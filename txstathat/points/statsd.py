@@ -133,11 +133,15 @@ class StatsDReader:
         self._now = now
         text = b"\n".join(datagrams)
         lines = text.split(b"\n")
-        # Equal lines are read once. Not so with gauges, since their order matters.
-        several = ((line, 1) for line in lines)
-        if b"|g" not in text:
-            several = iter(Counter(lines).items())
-        for line, times in several:
+        if b"|g" in text:
+            # The order of gauges matters.
+            self._read_lines((line, 1) for line in lines if b"|g" in line)
+            lines = [line for line in lines if b"|g" not in line]
+        # Equal lines, such as those of counters, are read once.
+        self._read_lines(Counter(lines).items())
+
+    def _read_lines(self, lines: Iterable[tuple[bytes, int]]) -> None:
+        for line, times in lines:
             if not line:
                 continue
             try:

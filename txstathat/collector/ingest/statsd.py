@@ -112,7 +112,10 @@ class StatsDIngest(StatsDProtocol):
             )
             if not storing.called:
                 self._storing.add(storing)
-                storing.addBoth(lambda _, done=storing: self._storing.discard(done))
+                storing.addBoth(self._stored, storing)
+
+    def _stored(self, result: None, storing: Deferred[None]) -> None:
+        self._storing.discard(storing)
 
     async def close(self) -> None:
         """
