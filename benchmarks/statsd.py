@@ -12,7 +12,7 @@ The same lines of statsd, one in each datagram, go to
 
 carbon's receiver of lines over UDP gets as many lines of its own syntax, and puts them
 into its cache. Each server is a process of its own, on loopback, and its CPU time is
-measured, user and system, in rounds that take turns; the figures are medians. The sender
+measured, user and system, in rounds that take turns; medians are shown. The sender
 waits while much is unread, so that nothing is dropped: what is, does not count.
 
 Needs: pip install 'txStatHat[all]' carbon. The lines of a missing server are left out.
@@ -152,9 +152,7 @@ def statsd_lines(count: int) -> list[bytes]:
         elif sort < 0.5:
             lines.append(b"app.sampled.page%d:1|c|@0.1" % name)
         elif sort < 0.9:
-            lines.append(
-                b"app.time.page%d:%d|ms" % (name, chance.lognormvariate(4, 1))
-            )
+            lines.append(b"app.time.page%d:%d|ms" % (name, chance.lognormvariate(4, 1)))
         else:
             lines.append(b"app.queue%d:%d|g" % (name, chance.randrange(100)))
     return lines
@@ -222,7 +220,9 @@ def start_servers(folder: str, node: str | None) -> list[Server]:
         port, config = free_port(socket.SOCK_DGRAM), Path(folder, "node.js")
         config.write_text(NODE % (port, free_port(socket.SOCK_STREAM)))
         stats = f"{node}/node_modules/statsd/stats.js"
-        servers.append(Server("statsd for Node", program, stats, str(config), port=port))
+        servers.append(
+            Server("statsd for Node", program, stats, str(config), port=port)
+        )
         time.sleep(2)
     else:
         print("statsd for Node is missing: npm install statsd, and --node FOLDER")

@@ -20,7 +20,7 @@ from tests.fixtures.delivery import FULL
 from tests.fixtures.support import logged, reactor
 from txstathat.datagrams import MAX_UNREAD, SEND_AT
 from txstathat.integrations.statsd import StatsDReceiver
-from txstathat.points.statsd import MAX_NAMES, MAX_PENDING
+from txstathat.points.statsd import MAX_LINES, MAX_NAMES, MAX_PENDING
 from txstathat.testing import MemoryStatHat
 
 #: How many datagrams the flood sends.
@@ -53,7 +53,8 @@ class ReceiverTests(SynchronousTestCase):
         self.clock.advance(1.9)
         self.assertEqual(self.stats.points, [])
         self.clock.advance(0.1)
-        self.assertEqual(self.stats.totals, {"app.a": 3, "app.t": 5})
+        self.assertEqual(self.stats.counts, {"app.a": 3})
+        self.assertEqual(self.stats.values, {"app.t": [5]})
         self.assertEqual(len(self.stats.points), 2)
         self.clock.advance(2)
         self.assertEqual(len(self.stats.points), 2)
@@ -63,7 +64,7 @@ class ReceiverTests(SynchronousTestCase):
         receiver = self.start()
         self.receive(receiver, b"a:1|c")
         receiver.stopProtocol()
-        self.assertEqual(self.stats.totals, {"a": 1})
+        self.assertEqual(self.stats.counts, {"a": 1})
         self.assertEqual(self.clock.getDelayedCalls(), [])
         receiver.stopProtocol()
 
@@ -75,9 +76,9 @@ class ReceiverTests(SynchronousTestCase):
         receiver = self.start()
         for n in range(30_000):
             self.receive(receiver, b"t:%d|ms" % n, b"name%d:1|c" % n)
-            self.assertLess(receiver.reader.pending, SEND_AT + MAX_UNREAD)
+            self.assertLess(receiver.reader.pending, SEND_AT + MAX_LINES)
         self.clock.advance(1)
-        self.assertEqual(len(self.stats.totals), MAX_NAMES)
+        self.assertEqual(len(self.stats.counts), MAX_NAMES - 1)
         account = receiver.account()
         self.assertEqual(account["datagrams"], 60_000)
         self.assertEqual(account["refused: too many names"], 30_000 - MAX_NAMES + 1)
@@ -151,10 +152,8 @@ class ClientTests(TestCase):
             pipe.incr("piped")
             pipe.timing("load", 100)
         await self.lines(6)
-        self.assertEqual(
-            stats.totals,
-            {"app.signups": 2, "app.queue": 7 + 4, "app.load": 420.5, "app.piped": 1},
-        )
+        self.assertEqual(stats.values, {"app.queue": [7, 4], "app.load": [320.5, 100]})
+        self.assertEqual(stats.counts, {"app.signups": 2, "app.piped": 1})
         self.assertEqual(self.receiver.account()["accepted"], 7)
 
     async def test_datadog(self) -> None:
@@ -178,15 +177,15 @@ class ClientTests(TestCase):
         client.service_check("db", client.OK)
         await self.lines(9)
         self.assertEqual(
-            stats.totals,
+            stats.values,
             {
-                "signups env:prod": 2,
-                "queue env:prod": 7,
-                "load env:prod": 320,
-                "size env:prod": 1.5,
-                "spread env:prod": 2,
+                "queue env:prod": [7],
+                "load env:prod": [320],
+                "size env:prod": [1.5],
+                "spread env:prod": [2],
             },
         )
+        self.assertEqual(stats.counts, {"signups env:prod": 2})
         self.assertEqual(self.receiver.reader.refused, {"set": 1, "event": 2})
 
     async def test_flood(self) -> None:
@@ -216,7 +215,7 @@ class ClientTests(TestCase):
         if not dropped:
             self.assertEqual(refused, sent["refused"])
         self.assertEqual(
-            stats.sums["dog.count"] / 2 + stats.sums["etsy.count"] + stats.values,
+            stats.sums["dog.count"] / 2 + stats.sums["etsy.count"] + stats.measured,
             account["accepted"],
         )
         self.assertEqual(account["points lost"], 0)
@@ -245,12 +244,12 @@ class _Sums(MemoryStatHat):
     def __init__(self) -> None:
         super().__init__()
         self.sums: dict[str, Any] = {}
-        self.values = 0
+        self.measured = 0
 
     def count(self, stat: str, count: Any = 1, **_: Any) -> Deferred[bool]:
         self.sums[stat] = self.sums.get(stat, 0) + count
         return succeed(True)
 
     def value(self, stat: str, value: Any, **_: Any) -> Deferred[bool]:
-        self.values += 1
+        self.measured += 1
         return succeed(True)

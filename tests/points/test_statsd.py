@@ -15,6 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from txstathat.points.model import MAX_INTEGER, Parts, as_point, expand_point
 from txstathat.points.statsd import (
     IDLE_SECONDS,
+    MAX_DIFFERENT,
+    MAX_LINES,
     MAX_PENDING,
     SWEEP_SECONDS,
     StatsDReader,
@@ -155,36 +157,49 @@ class StatsDReaderTests(SynchronousTestCase):
         self.assert_refused("time", b"a:1|c|T1656581400")
 
     def test_kinds(self) -> None:
-        """A name is a counter or a value, whichever came first."""
-        points = self.read(b"a:1|c", b"a:5|ms", b"a:5|g", b"a:2|c")
-        self.assertEqual(points, [("count", "a", 3, None)])
-        self.assertEqual(self.reader.refused, {"kind": 2})
+        """A name is that of a counter or of values, and stays so."""
+        self.read(b"a:1|c", b"b:1|g")
+        self.reader.read([b"a:5|ms", b"a:5|g", b"a:2|c", b"b:1|c"], 0)
+        self.assertEqual(self.reader.take(0), [("count", "a", 2, None)])
+        self.assertEqual(self.reader.refused, {"kind": 3})
 
     def test_names(self) -> None:
         """Further names are refused; names that are idle make room in time."""
         reader = StatsDReader(max_names=2)
-        reader.read([b"a:1|c\nb:1|c\nc:1|c\nc:1|c\na:1|c"], 0)
+
+        def read(lines: bytes, now: float) -> set[str]:
+            reader.read([lines], now)
+            return {point[1] for point in reader.take(now)}
+
+        self.assertEqual(read(b"a:1|c\nb:1|c\nc:1|c\nc:1|c\na:1|c", 0), {"a", "b"})
         self.assertEqual(reader.refused, {"too many names": 2})
-        self.assertEqual(len(reader.take(0)), 2)
         later = IDLE_SECONDS - 1
-        reader.read([b"a:1|c"], later)
-        reader.take(later)
-        reader.read([b"c:1|c"], later)
+        self.assertEqual(read(b"a:1|c", later), {"a"})
+        self.assertEqual(read(b"c:1|c", later), set())
         self.assertEqual(reader.refused, {"too many names": 3})
-        reader.read([b"c:1|c\nd:1|c"], later + SWEEP_SECONDS)
+        self.assertEqual(read(b"c:1|c\nd:1|c", later + SWEEP_SECONDS), {"c"})
         self.assertEqual(reader.refused, {"too many names": 4})
-        self.assertEqual(reader.take(later), [("count", "c", 1, None)])
 
     def test_pending(self) -> None:
-        """Values that nobody takes are refused at the limit; taking makes room."""
+        """Values beyond the limit are refused; taking makes room."""
         reader = StatsDReader()
         many = b"t:" + b":".join([b"1"] * (MAX_PENDING // 2)) + b"|ms"
         reader.read([many, many, b"t:1|ms", b"a:1|c"], 0)
+        self.assertEqual(len(reader.take(0)), MAX_PENDING + 1)
         self.assertEqual(reader.refused, {"too many values": 1})
         self.assertEqual(reader.accepted, 3)
-        self.assertEqual(len(reader.take(0)), MAX_PENDING + 1)
         reader.read([b"t:1|ms"], 0)
         self.assertEqual(len(reader.take(0)), 1)
+
+    def test_lines(self) -> None:
+        """Lines are parsed before too many wait, be they equal or different."""
+        reader = StatsDReader()
+        reader.read([b"t:1|ms"] * (MAX_LINES - 1), 0)
+        self.assertEqual(reader.pending, 0)
+        reader.read([b"t:1|ms"], 0)
+        self.assertEqual(reader.pending, MAX_LINES)
+        reader.read([b"t:%d|ms" % n for n in range(MAX_DIFFERENT)], 0)
+        self.assertEqual(reader.pending, MAX_LINES + MAX_DIFFERENT)
 
     def test_options(self) -> None:
         """Options that cannot work are refused."""

@@ -19,6 +19,8 @@ from txstathat.points.model import MAX_INTEGER, Parts, is_plain_name, parse_amou
 
 __all__ = [
     "IDLE_SECONDS",
+    "MAX_DIFFERENT",
+    "MAX_LINES",
     "MAX_NAMES",
     "MAX_PENDING",
     "SWEEP_SECONDS",
@@ -27,6 +29,9 @@ __all__ = [
 
 #: How many names a reader knows at once. Lines with further names are refused.
 MAX_NAMES = 10_000
+#: How many lines wait to be parsed together, and how many different ones.
+MAX_LINES = 20_000
+MAX_DIFFERENT = 4_000
 #: How many values can wait to be sent on. Further ones are refused.
 MAX_PENDING = 100_000
 #: After how many seconds without a line a name makes room for another, if there is
@@ -90,8 +95,8 @@ class StatsDReader:
     :ivar accepted: the number of lines that were accepted.
     :ivar refused: the number of lines that were refused, by reason: ``'set'``,
         ``'event'``, ``'syntax'``, ``'type'``, ``'name'``, ``'amount'``, ``'rate'``,
-        ``'time'``, ``'kind'`` (the name has been a counter, and this is a value, or the
-        other way round), ``'too many names'`` and ``'too many values'``.
+        ``'time'``, ``'kind'`` (the name is known as that of a counter, and this is a
+        value, or the other way round), ``'too many names'`` and ``'too many values'``.
     :ivar pending: the number of values that wait to be sent on.
     """
 
@@ -114,6 +119,9 @@ class StatsDReader:
         self._classes = [f"up to {bound:g} ms" for bound in self._buckets]
         if self._buckets:
             self._classes.append(f"over {self._buckets[-1]:g} ms")
+        # How often each line was received that is not parsed yet.
+        self._lines: Counter[bytes] = Counter()
+        self._unparsed = 0
         # A name with its class must be valid too.
         self._longest = "x" * max((len(each) + 1 for each in self._classes), default=0)
         self._stats: dict[bytes, _Stat] = {}
@@ -125,7 +133,8 @@ class StatsDReader:
 
     def read(self, datagrams: Iterable[bytes], now: float) -> None:
         """
-        Read datagrams, each of one line or more.
+        Read datagrams, each of one line or more. Lines are counted as accepted or
+        refused when they are parsed: :meth:`take` parses all.
 
         :param datagrams: the datagrams.
         :param now: the monotonic time, in seconds.
@@ -133,19 +142,28 @@ class StatsDReader:
         self._now = now
         text = b"\n".join(datagrams)
         lines = text.split(b"\n")
+        # Equal lines, such as those of counters, are parsed once.
+        self._lines.update(lines)
         if b"|g" in text:
             # The order of gauges matters.
-            self._read_lines((line, 1) for line in lines if b"|g" in line)
-            lines = [line for line in lines if b"|g" not in line]
-        # Equal lines, such as those of counters, are read once.
-        self._read_lines(Counter(lines).items())
+            gauges = [line for line in lines if b"|g" in line]
+            self._parse_lines((line, 1) for line in gauges)
+            for line in gauges:
+                self._lines.pop(line, None)
+        self._unparsed += len(lines)
+        if self._unparsed >= MAX_LINES or len(self._lines) >= MAX_DIFFERENT:
+            self._parse()
 
-    def _read_lines(self, lines: Iterable[tuple[bytes, int]]) -> None:
+    def _parse(self) -> None:
+        lines, self._lines = self._lines, Counter()
+        self._unparsed = 0
+        lines.pop(b"", None)
+        self._parse_lines(lines.items())
+
+    def _parse_lines(self, lines: Iterable[tuple[bytes, int]]) -> None:
         for line, times in lines:
-            if not line:
-                continue
             try:
-                self._read_line(line, times)
+                self._parse_line(line, times)
                 self.accepted += times
             except _Refused as error:
                 self.refused[error.args[0]] += times
@@ -156,6 +174,8 @@ class StatsDReader:
 
         :param now: the monotonic time, in seconds.
         """
+        self._now = now
+        self._parse()
         points: list[Parts] = []
         for stat in self._waiting:
             stat.waits, stat.used_at = False, now
@@ -178,7 +198,7 @@ class StatsDReader:
             if count:
                 yield "count", f"{name} {words}", _plain(count), None
 
-    def _read_line(self, line: bytes, times: int) -> None:
+    def _parse_line(self, line: bytes, times: int) -> None:
         name, colon, rest = line.partition(b":")
         fields = rest.split(b"|")
         rate = 1.0
@@ -197,7 +217,7 @@ class StatsDReader:
             self._gauge(name, fields[0], amounts)
         else:
             bounds = self._buckets if sort == b"ms" else ()
-            self._values(self._stat(name, kind), amounts * times, rate, bounds)
+            self._values(self._stat(name, kind), amounts, rate, bounds, times)
 
     def _extras(self, name: bytes, fields: list[bytes]) -> tuple[bytes, float]:
         """
@@ -286,9 +306,11 @@ class StatsDReader:
         values: list[int | float],
         rate: float,
         bounds: Sequence[float],
+        times: int = 1,
     ) -> None:
-        if self.pending + len(values) > MAX_PENDING:
+        if self.pending + len(values) * times > MAX_PENDING:
             raise _Refused("too many values")
+        values = values * times
         stat.values += values
         self.pending += len(values)
         if bounds:
