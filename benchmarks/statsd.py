@@ -5,15 +5,19 @@ Measure what receiving a datagram costs, beside other servers.
 
 The same lines of statsd, one in each datagram, go to
 
-1. ``StatsDReceiver`` with a ``StatHatService``, which posts to a server of its own,
-2. ``txstathat serve --statsd``, on SQLite,
-3. statsd for Node, which adds them up for its flush every ten seconds, without a
+1. ``StatsDReceiver`` with a ``NullStatHat``, which does nothing,
+2. ``StatsDReceiver`` with a ``StatHatService``, which posts to another process,
+3. ``txstathat serve --statsd``, on SQLite,
+4. statsd for Node, which adds them up for its flush every ten seconds, without a
    backend: FOLDER is where ``npm install statsd`` was run.
 
 carbon's receiver of lines over UDP gets as many lines of its own syntax, and puts them
 into its cache. Each server is a process of its own, on loopback, and its CPU time is
-measured, user and system, in rounds that take turns; medians are shown. The sender
-waits while much is unread, so that nothing is dropped: what is, does not count.
+measured, user and system, in rounds that take turns; medians are shown. A server that
+is not busy is woken by each datagram, which costs more than reading it, and depends on
+the sender's speed. So datagrams arrive in bursts, while the server is stopped (SIGSTOP):
+it always finds some waiting, as one that is busy does. The kernel's default buffer holds
+a burst. Datagrams that are dropped do not count.
 
 Needs: pip install 'txStatHat[all]' carbon. The lines of a missing server are left out.
 """
@@ -24,6 +28,7 @@ import argparse
 import os
 import random
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -33,8 +38,8 @@ import time
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
-# The kernel's default buffer holds twice as much.
-UNREAD = 80_000
+# The kernel's default buffer holds some more small datagrams.
+BURST = 200
 
 
 # -- servers
@@ -60,12 +65,14 @@ def serve_answers() -> None:
 def serve_receiver(url: str) -> None:
     from twisted.internet import reactor
 
-    from txstathat import StatHatService, txStatHat
+    from txstathat import NullStatHat, StatHatService, txStatHat
     from txstathat.integrations.statsd import StatsDReceiver
 
-    service = StatHatService(txStatHat("key", url=url))
-    service.startService()
-    port = reactor.listenUDP(0, StatsDReceiver(service), interface="127.0.0.1")
+    stats = NullStatHat()
+    if url:
+        stats = StatHatService(txStatHat("key", url=url))
+        stats.startService()
+    port = reactor.listenUDP(0, StatsDReceiver(stats), interface="127.0.0.1")
     print(port.getHost().port, flush=True)
     reactor.run()
 
@@ -166,16 +173,16 @@ def carbon_lines(count: int) -> list[bytes]:
     ]
 
 
-def send(port: int, lines: list[bytes]) -> None:
+def send(server: Server, lines: list[bytes]) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.connect(("127.0.0.1", port))
-        for start in range(0, len(lines), 50):
-            for line in lines[start : start + 50]:
+        sock.connect(("127.0.0.1", server.port))
+        for start in range(0, len(lines), BURST):
+            server.process.send_signal(signal.SIGSTOP)
+            for line in lines[start : start + BURST]:
                 sock.send(line)
-            while udp_row(port)[0] > UNREAD:
+            server.process.send_signal(signal.SIGCONT)
+            while udp_row(server.port)[0]:
                 time.sleep(0.0002)
-        while udp_row(port)[0]:
-            time.sleep(0.001)
 
 
 def measure(server: Server, lines: list[bytes], rest: float) -> float:
@@ -183,7 +190,7 @@ def measure(server: Server, lines: list[bytes], rest: float) -> float:
     The CPU seconds of a datagram: from the first one until what it caused is done.
     """
     cpu, dropped = server.cpu(), udp_row(server.port)[1]
-    send(server.port, lines)
+    send(server, lines)
     # What was added up is sent on within so many seconds.
     time.sleep(rest)
     received = len(lines) - (udp_row(server.port)[1] - dropped)
@@ -195,8 +202,9 @@ def start_servers(folder: str, node: str | None) -> list[Server]:
     answers = Server("answers", python, own, "--role", "answers")
     servers = [
         answers,
+        Server("StatsDReceiver alone", python, own, "--role", "receiver"),
         Server(
-            "StatsDReceiver",
+            "with a StatHatService",
             *(python, own, "--role", "receiver"),
             *("--url", f"http://127.0.0.1:{answers.port}"),
         ),
@@ -237,7 +245,7 @@ def main(rounds: int, count: int, node: str | None) -> None:
             for _ in range(rounds + 1):
                 for server in servers[1:]:
                     lines = theirs if server.name.startswith("carbon") else ours
-                    server.costs.append(measure(server, lines, 5))
+                    server.costs.append(measure(server, lines, 2))
         finally:
             for server in servers:
                 server.stop()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -184,19 +184,18 @@ class StatsDReader:
         self.pending = 0
         return points
 
-    def _points(self, stat: _Stat) -> Iterator[Parts]:
+    def _points(self, stat: _Stat) -> list[Parts]:
         name = stat.name
         if stat.kind == "count":
             total, stat.total = stat.total, 0
-            yield "count", name, _plain(total), None
-            return
+            return [("count", name, _plain(total), None)]
         values, stat.values = stat.values, []
-        for value in values:
-            yield "value", name, value, None
+        points: list[Parts] = [("value", name, value, None) for value in values]
         counts, stat.classes = stat.classes, []
         for words, count in zip(self._classes, counts or (), strict=False):
             if count:
-                yield "count", f"{name} {words}", _plain(count), None
+                points.append(("count", f"{name} {words}", _plain(count), None))
+        return points
 
     def _parse_line(self, line: bytes, times: int) -> None:
         name, colon, rest = line.partition(b":")
