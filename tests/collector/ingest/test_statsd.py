@@ -6,18 +6,18 @@ from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from statsd import StatsClient
 from treq import get
 from twisted.internet.defer import Deferred, fail, inlineCallbacks
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fixtures.collector_services import ServiceCase
 from tests.fixtures.collectors import Collector
-from tests.fixtures.stores import wait_until
 from tests.fixtures.support import logged, reactor
 from txstathat.collector.archive.stats import Total
 from txstathat.collector.errors import Refusal
@@ -162,9 +162,16 @@ class OptionTests(SynchronousTestCase):
         options = Options()
         options.parseOptions([])
         self.assertEqual(options["statsd"], "")
-        options.parseOptions(["--statsd", "udp:8125"])
+        Options().parseOptions(["--statsd", "udp:8125"])
         with self.assertRaisesRegex(UsageError, "--statsd: '8125' must be like"):
             Options().parseOptions(["--statsd", "8125"])
+
+
+@inlineCallbacks
+def until(done: Callable[[], bool]) -> Any:
+    """Let the reactor run until something is done; the test's timeout ends it."""
+    while not done():
+        yield deferLater(reactor, 0.01)
 
 
 class ServiceTests(ServiceCase):
@@ -182,7 +189,7 @@ class ServiceTests(ServiceCase):
         client.incr("signups", 3)
         client.timing("load", 320)
         client.set("users", "bob")
-        yield wait_until(lambda: self.parts.metrics.points == 2)
+        yield until(lambda: self.parts.metrics.points == 2)
         response = yield get(
             f"{self.url}/metrics", auth=(self.keys["access token"], "")
         )
@@ -191,12 +198,14 @@ class ServiceTests(ServiceCase):
         self.assertIn('txstathat_statsd_total{what="refused: set"} 1.0', text)
         self.assertIn('txstathat_statsd_total{what="dropped by the kernel"} 0.0', text)
         client.incr("last")
-        yield wait_until(lambda: self.parts.metrics.statsd()["datagrams"] >= 3)
+        yield until(lambda: self.parts.metrics.statsd()["datagrams"] == 4)
         yield self.service.stopService()
         self.assertIsNone(self.service.statsd_address)
         yield self.start()
         totals = yield self.totals()
         self.assertEqual(totals["signups"], Total("count", 1, 3))
+        self.assertEqual(totals["load"], Total("value", 1, 320))
+        self.assertEqual(totals["last"], Total("count", 1, 1))
         self.assertIsNone(self.service.statsd_address)
 
     @inlineCallbacks

@@ -161,8 +161,8 @@ class StatsDIngest(StatsDProtocol):
         """
         if not self.lost[reason]:
             self._log.warn(
-                "points of statsd are not stored: {message}; further ones are counted "
+                "points of statsd are not stored: {reason}; further ones are counted "
                 "in /metrics only",
-                message=message,
+                reason=message,
             )
         self.lost[reason] += points
