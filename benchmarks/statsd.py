@@ -16,8 +16,8 @@ into its cache. Each server is a process of its own, on loopback, and its CPU ti
 measured, user and system, in rounds that take turns; medians are shown. A server that
 is not busy is woken by each datagram, which costs more than reading it, and depends on
 the sender's speed. So datagrams arrive in bursts while the server is stopped (SIGSTOP),
-and it finds them waiting, as a busy one does. The kernel's default buffer holds a burst.
-Datagrams that are dropped do not count.
+and it finds them waiting, as a busy one does. The kernel's default buffer holds a
+burst. Datagrams that are dropped do not count.
 
 Needs: pip install 'txStatHat[all]' carbon. The lines of a missing server are left out.
 """

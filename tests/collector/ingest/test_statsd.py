@@ -191,7 +191,9 @@ class ServiceTests(ServiceCase):
         client.set("users", "bob")
         yield until(lambda: self.parts.metrics.points == 2)
         response = yield get(
-            f"{self.url}/metrics", auth=(self.keys["access token"], "")
+            f"{self.url}/metrics",
+            auth=(self.keys["access token"], ""),
+            persistent=False,
         )
         text = yield response.text()
         self.assertIn('txstathat_statsd_total{what="accepted"} 2.0', text)
