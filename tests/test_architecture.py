@@ -22,6 +22,7 @@ LAYERS = (
     "printable",
     "points",
     "interfaces",
+    "datagrams",
     "web",
     "http",
     "client",

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from typing import Any
 
+from statsd import StatsClient
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
@@ -98,3 +100,25 @@ class ExampleTests(TestCase):
         self.assertNotIn(b"Traceback", out + err)
         counted = received.totals["titles downloader/request_count"]
         self.assertEqual(counted, 1, err.decode())
+
+    async def test_statsd_relay(self) -> None:
+        """What a client of statsd sends arrives."""
+        received = FakeStatHat(lambda api, key: key == "k")
+        site = CollectorSite(received.resource, reactor)
+        port = reactor.listenTCP(0, site, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        relay = await self.start(
+            "statsd_relay.py",
+            STATSD_PORT="0",
+            TXSTATHAT_EZKEY="k",
+            TXSTATHAT_URL=f"http://127.0.0.1:{port.getHost().port}",
+        )
+        client = StatsClient("127.0.0.1", int(relay))
+        client.incr("signups", 3)
+        client.timing("load", 50)
+        while len(received.totals) < 3:
+            await deferLater(reactor, 0.05)
+        self.assertEqual(
+            received.totals,
+            {"app.signups": 3, "app.load": 50, "app.load up to 100 ms": 1},
+        )

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
 
 from txstathat.collector.errors import Refusal
@@ -37,6 +37,8 @@ class CollectorMetrics:
     :ivar latencies: how many accepted requests fell into each bucket: one for each of
         :data:`BUCKETS`, and a last one for all that took longer.
     :ivar seconds: how long all accepted requests took together.
+    :ivar statsd: returns what became of statsd's datagrams, as numbers by words;
+        ``None`` without statsd.
     """
 
     def __init__(self, now: Callable[[], float] = monotonic) -> None:
@@ -53,6 +55,7 @@ class CollectorMetrics:
         self.notices_dropped = 0
         self.latencies = [0] * (len(BUCKETS) + 1)
         self.seconds = 0.0
+        self.statsd: Callable[[], Mapping[str, int]] | None = None
 
     def stored(self, points: int, new: bool, began: float) -> None:
         """

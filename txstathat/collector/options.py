@@ -5,9 +5,11 @@ Options that ``twist stathat`` and ``txstathat serve`` share.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from ipaddress import ip_address
 from typing import Any
 
 from txstathat.collector.alerts.webhooks import check_webhook
@@ -21,6 +23,7 @@ __all__ = [
     "default_retention",
     "listen_url",
     "parse_retention",
+    "parse_statsd",
     "read_webhooks",
     "write_keys",
 ]
@@ -29,6 +32,7 @@ __all__ = [
 STORE = "sqlite:txstathat.sqlite"
 
 _DAY = 86_400
+_STATSD = re.compile(r"udp:([0-9]{1,5})(?::interface=(.+))?")
 
 
 def parse_retention(texts: Iterable[str]) -> dict[str, float | None]:
@@ -71,6 +75,26 @@ def default_retention() -> str:
 
 def _span(seconds: float) -> str:
     return f"{seconds / _DAY:g}d" if seconds >= 2 * _DAY else f"{seconds / 3600:g}h"
+
+
+def parse_statsd(text: str) -> tuple[str, int]:
+    """
+    Parse where to receive statsd's datagrams, such as ``udp:8125`` or
+    ``udp:8125:interface=10.0.0.1``. As in Twisted's endpoints, the colons of an IPv6
+    address are written as ``\\:``.
+
+    :returns: the address, by default that of loopback, and the port.
+    :raises ValueError: if it is not valid.
+    """
+    found = _STATSD.fullmatch(text)
+    if found is not None and int(found[1]) < 65_536:
+        with suppress(ValueError):
+            address = (found[2] or "127.0.0.1").replace("\\:", ":")
+            return str(ip_address(address)), int(found[1])
+    raise ValueError(
+        f"{text!r} must be like udp:8125 or udp:8125:interface=127.0.0.1, with the IP "
+        "address of an interface"
+    )
 
 
 def read_webhooks(path: str) -> list[str]:

@@ -6,15 +6,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, fail, maybeDeferred, succeed
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IListeningPort,
     IReactorThreads,
     IReactorTime,
+    IReactorUDP,
     IStreamServerEndpoint,
 )
 from twisted.internet.task import LoopingCall
@@ -38,12 +41,14 @@ from txstathat.collector.auth.keys import REFRESH_SECONDS, Keys
 from txstathat.collector.auth.sessions import Sessions
 from txstathat.collector.auth.throttle import KeyThrottle
 from txstathat.collector.ingest.resource import IngestResource
+from txstathat.collector.ingest.statsd import KEY, StatsDIngest
 from txstathat.collector.metrics import CollectorMetrics
-from txstathat.collector.options import listen_url
+from txstathat.collector.options import listen_url, parse_statsd
 from txstathat.collector.pages import add_pages
 from txstathat.collector.records import RecordReader
 from txstathat.collector.timers import MonotonicTimers, make_timers
 from txstathat.collector.web.site import MAX_CONNECTIONS, CollectorSite
+from txstathat.datagrams import MAX_DATAGRAM
 from txstathat.errors import StatHatError
 from txstathat.stores.interface import IStore
 from txstathat.stores.schemes import sqlite_path
@@ -202,12 +207,16 @@ class CollectorService(Service):
         status only in the JSON, as StatHat answered: for clients that read only that.
     :param webhooks: the URL or URLs to which notices of alerts can be posted, by
         default to the first one. An alert can name another URL at the origin of any.
+    :param statsd: where to receive statsd's datagrams, such as ``'udp:8125'`` (on
+        loopback) or ``'udp:8125:interface=10.0.0.1'``; by default nowhere. They carry
+        no key: whoever can reach the port can add points.
+    :param statsd_key: the name of the EZ key under whose limits these points count.
     :param first_keys: called with the first keys, if the store had none: each under
         the words for its kind, such as ``'EZ key'``. It is called before the collector
         listens, and only once for a store.
     :param reactor: provides time, threads, and what the endpoints need; by default the
         global reactor.
-    :raises ValueError: if a webhook is not valid.
+    :raises ValueError: if a webhook or ``statsd`` is not valid.
     """
 
     _log = Logger()
@@ -223,6 +232,8 @@ class CollectorService(Service):
         proxies: int = 0,
         stathat_statuses: bool = False,
         webhooks: str | Sequence[str] = (),
+        statsd: str = "",
+        statsd_key: str = KEY,
         first_keys: Callable[[dict[str, str]], None] | None = None,
         reactor: IStoreReactor | None = None,
     ) -> None:
@@ -235,10 +246,14 @@ class CollectorService(Service):
         self._stathat_statuses = stathat_statuses
         urls = [webhooks] if isinstance(webhooks, str) else webhooks
         self._webhooks = tuple(map(check_webhook, urls))
+        self._statsd_at = parse_statsd(statsd) if statsd else None
+        self._statsd_key = statsd_key
+        self._statsd: StatsDIngest | None = None
         self._first_keys = first_keys
         self._reactor = reactor
         self._opened: IStore | None = None
         self._ports: list[IListeningPort] = []
+        self._statsd_port: IListeningPort | None = None
         self._site: CollectorSite | None = None
         self._loops: list[LoopingCall] = []
         self._timers: Any = None
@@ -262,6 +277,13 @@ class CollectorService(Service):
             listen_url(port.getHost(), tls=text.startswith("ssl:"))
             for text, port in zip(self._listen, self._ports, strict=False)
         ]
+
+    @property
+    def statsd_address(self) -> Any:
+        """
+        The address at which statsd's datagrams are received; ``None`` without.
+        """
+        return None if self._statsd_port is None else self._statsd_port.getHost()
 
     def ready(self) -> Deferred[CollectorParts]:
         """
@@ -340,6 +362,8 @@ class CollectorService(Service):
                 self._ports.append(await endpoint.listen(site))
             except Exception as error:
                 raise CannotListen(f"cannot listen on {text!r}: {error}") from error
+        if self._statsd_at is not None:
+            self._listen_statsd(parts, *self._statsd_at)
         self._every(REFRESH_SECONDS, parts.keys.load)
         self._every(_EMPTY_TRASH_EVERY, parts.archive.empty_trash)
         self._every(_CHECK_RECORDS_EVERY, parts.check_records)
@@ -347,6 +371,31 @@ class CollectorService(Service):
         self._every(EVALUATE_EVERY, parts.monitor.evaluate)
         self._every(NOTIFY_EVERY, parts.monitor.notify)
         return parts
+
+    def _listen_statsd(self, parts: CollectorParts, address: str, port: int) -> None:
+        key = self._statsd_key
+        if parts.keys.find_id("ez", key) is None:
+            raise CannotListen(
+                f"cannot receive statsd: there is no EZ key named {key!r} for its "
+                f"points; create it with: txstathat keys add ez {key!r}"
+            )
+        self._statsd = StatsDIngest(
+            parts.archive.add, parts.keys, key, parts.metrics, reactor=self._timers
+        )
+        reactor = cast(IReactorUDP, self._reactor)
+        try:
+            self._statsd_port = reactor.listenUDP(
+                port, self._statsd, address, MAX_DATAGRAM
+            )
+        except CannotListenError as error:
+            raise CannotListen(f"cannot receive statsd: {error}") from error
+        if not ip_address(address).is_loopback:
+            self._log.warn(
+                "statsd is received at {address}, and UDP carries no key: whoever can "
+                "reach port {port} can add points",
+                address=address,
+                port=port,
+            )
 
     async def _check_file(self, url: str) -> None:
         """
@@ -408,7 +457,13 @@ class CollectorService(Service):
         for loop in loops:
             loop.stop()
         ports, self._ports = self._ports, []
+        statsd_port, self._statsd_port = self._statsd_port, None
+        if statsd_port is not None:
+            ports.append(statsd_port)
         await DeferredList([maybeDeferred(port.stopListening) for port in ports])
+        statsd, self._statsd = self._statsd, None
+        if statsd is not None:
+            await statsd.close()
         site, self._site = self._site, None
         if site is not None:
             await site.close()

@@ -14,10 +14,12 @@ from twisted.python.failure import Failure
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
+from txstathat.collector.ingest.statsd import KEY
 from txstathat.collector.options import (
     STORE,
     default_retention,
     parse_retention,
+    parse_statsd,
     read_webhooks,
     write_keys,
 )
@@ -61,6 +63,14 @@ class Options(UsageOptions):
             "A file with the URLs to which alerts can be posted, one on each line. The "
             "first one is for alerts that name no other.",
         ],
+        [
+            "statsd",
+            None,
+            "",
+            "Where to receive statsd's datagrams, such as udp:8125 (on loopback). They "
+            "carry no key: whoever can reach the port can add points.",
+        ],
+        ["statsd-key", None, KEY, "The EZ key under whose limits these points count."],
     ]
     optFlags = [
         ["access-log", None, "Log requests, without the secrets in them."],
@@ -111,6 +121,11 @@ class Options(UsageOptions):
             self["webhooks"] = read_webhooks(self["webhooks"])
         except ValueError as error:
             raise UsageError(f"--webhooks: {error}") from None
+        try:
+            if self["statsd"]:
+                parse_statsd(self["statsd"])
+        except ValueError as error:
+            raise UsageError(f"--statsd: {error}") from None
 
 
 def makeService(options: Options) -> CollectorService:
@@ -135,12 +150,16 @@ def makeService(options: Options) -> CollectorService:
         proxies=options["proxies"],
         stathat_statuses=bool(options["stathat-statuses"]),
         webhooks=options["webhooks"],
+        statsd=options["statsd"],
+        statsd_key=options["statsd-key"],
         first_keys=first_keys,
     )
 
     def started(parts: CollectorParts) -> None:
         for url in service.urls:
             _log.info("listening on {url}", url=url)
+        if service.statsd_address is not None:
+            _log.info("receiving statsd at {at}", at=service.statsd_address)
         _log.info(
             "open it in a browser to see the stats: sign in with an access token; to "
             "create another one: txstathat keys add access NAME"

@@ -22,9 +22,11 @@ from twisted.logger import (
 from txstathat.cli.reactor import run
 from txstathat.cli.server.store import store_option
 from txstathat.cli.server.write_settings import offer_settings, own_url
+from txstathat.collector.ingest.statsd import KEY
 from txstathat.collector.options import (
     default_retention,
     parse_retention,
+    parse_statsd,
     read_webhooks,
 )
 from txstathat.collector.service import LISTEN, CollectorParts, CollectorService
@@ -76,6 +78,21 @@ __all__ = ["serve"]
     "default.",
 )
 @click.option(
+    "--statsd",
+    default="",
+    metavar="udp:PORT",
+    help="Where to receive statsd's datagrams, such as udp:8125 (on loopback) or "
+    "udp:8125:interface=10.0.0.1. They carry no key: whoever can reach the port can "
+    "add points.",
+)
+@click.option(
+    "--statsd-key",
+    default=KEY,
+    show_default=True,
+    metavar="NAME",
+    help="The EZ key under whose limits these points count.",
+)
+@click.option(
     "--write-settings",
     is_flag=True,
     help="Write the settings file for the other commands on the first start, also "
@@ -89,6 +106,8 @@ def serve(
     proxies: int,
     stathat_statuses: bool,
     webhooks: str,
+    statsd: str,
+    statsd_key: str,
     write_settings: bool,
 ) -> None:
     """
@@ -107,6 +126,11 @@ def serve(
         urls = read_webhooks(webhooks)
     except ValueError as error:
         raise click.UsageError(f"--webhooks: {error}") from None
+    try:
+        if statsd:
+            parse_statsd(statsd)
+    except ValueError as error:
+        raise click.UsageError(f"--statsd: {error}") from None
     new_keys: dict[str, str] = {}
 
     def first_keys(keys: dict[str, str]) -> None:
@@ -122,6 +146,8 @@ def serve(
             proxies=proxies,
             stathat_statuses=stathat_statuses,
             webhooks=urls,
+            statsd=statsd,
+            statsd_key=statsd_key,
             first_keys=first_keys,
             reactor=reactor,
         )
@@ -135,6 +161,9 @@ def serve(
             return 1
         for url in service.urls:
             _print(f"Listening on {url}")
+        at = service.statsd_address
+        if at is not None:
+            _print(f"Receiving statsd at {at.host}, UDP port {at.port}")
         if write_settings or sys.stdout.isatty():
             _print_settings(service, parts, new_keys, write_settings)
         _print(

@@ -142,6 +142,15 @@ class Metrics(AsyncResource):
         for status, count in sorted(metrics.refusals.items()):
             refusals.add_metric([str(status)], count)
         yield refusals
+        if metrics.statsd is not None:
+            statsd = CounterMetricFamily(
+                "txstathat_statsd",
+                "Datagrams of statsd, and what became of their lines and points.",
+                labels=["what"],
+            )
+            for what, count in metrics.statsd().items():
+                statsd.add_metric([what], count)
+            yield statsd
         for name, text, count in (
             ("waiting", "Requests that wait to be written.", batcher.waiting),
             ("connections", "Open connections.", metrics.connections),

@@ -116,8 +116,8 @@ class Keys:
 
     They are cached, so checking a key needs no I/O. :meth:`load` updates the cache.
 
-    A check that cannot be made refuses. So :meth:`allow`, :meth:`may_read`,
-    :meth:`stat` and :attr:`readers` raise
+    A check that cannot be made refuses. So :meth:`allow`, :meth:`find_id`,
+    :meth:`may_read`, :meth:`stat` and :attr:`readers` raise
 
     * :class:`~txstathat.errors.StoreUnavailable` if the store could not be read for
       :data:`STALE_SECONDS`,
@@ -160,6 +160,21 @@ class Keys:
         :param key: the EZ key or the user key.
         """
         return self._find(key, _KIND_OF_API[api]) is not None
+
+    def find_id(self, kind: str, name: str) -> str | None:
+        """
+        Return the ``hash_key`` of the key of a kind and a name; ``None`` if there is
+        none.
+        """
+        self._check_age()
+        return next(
+            (
+                id
+                for id, key in self._keys.items()
+                if (key.kind, key.name) == (kind, name)
+            ),
+            None,
+        )
 
     def may_read(self, token: str) -> bool:
         """

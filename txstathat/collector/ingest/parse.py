@@ -38,8 +38,9 @@ class PostedBatch:
     """
     The points of one request.
 
-    :ivar api: ``'ez'`` or ``'classic'``.
-    :ivar key: the EZ key or user key in the request. It is a secret.
+    :ivar api: ``'ez'`` or ``'classic'``; ``'statsd'`` for points of datagrams.
+    :ivar key: the EZ key or user key in the request. It is a secret. For ``'statsd'``
+        it is the hash of the key under whose limits the points count.
     :ivar points: the points, each of one stat. The time is ``None`` if the request does
         not give it.
     :ivar is_list: whether the request is a list in JSON. The answer to a list has the
