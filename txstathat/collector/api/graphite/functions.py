@@ -295,7 +295,7 @@ def _moving(values: Values, points: int) -> Values:
 
 
 def _constant_line(call: Arguments) -> list[TimeSeries]:
-    value, start = call.values["value"], call.range.start
+    value, start = float(call.values["value"]), call.range.start
     step = max(1, (call.range.end - start) // 2)
     name = f"constantLine({value})"
     return [TimeSeries(str(value), name, start, step, [value] * 3)]
