@@ -81,6 +81,7 @@ class AnyTargetTests(SynchronousTestCase):
         )
         # Large answers are made in pieces.
         self.clock.pump([0] * 50)
+        self.here.agent.flush()
         response = self.successResultOf(waiting)
         answer: Any = json.loads(self.successResultOf(response.content()))
         self.assertIn(response.code, (200, 400), answer)
