@@ -54,7 +54,7 @@ class AnyTargetTests(SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(START + 30)
         self.here = Collector(self)
-        points = [
+        points: list[Any] = [
             *(Count("a", n, START - 60 * n) for n in range(20)),
             *(Value("a.b", n, START - 300 * n) for n in range(9)),
             Value("z", 1.7e308, START),

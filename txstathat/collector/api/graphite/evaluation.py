@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from twisted.internet.task import deferLater
+
 from txstathat.collector.api.graphite.arguments import Range, bind
 from txstathat.collector.api.graphite.functions import FUNCTIONS
 from txstathat.collector.api.graphite.paths import Pattern, path_of_name
@@ -17,7 +19,6 @@ from txstathat.collector.api.graphite.series import TimeSeries, Values
 from txstathat.collector.api.graphite.stats import StatFinder
 from txstathat.collector.api.graphite.targets import Call, Path
 from txstathat.collector.archive.archive import Archive
-from txstathat.collector.archive.series import Series
 from txstathat.collector.errors import Refusal
 from txstathat.points.timeframe import Span, Timeframe
 
@@ -33,6 +34,8 @@ MAX_POINTS = 200_000
 #: The most points of a series.
 MAX_STEPS = 2_000
 
+# How many points are handled at once. More would block the reactor for long.
+_POINTS_AT_ONCE = 10_000
 _SCALES = (("minute", "m", 60), ("hour", "h", 3_600), ("day", "d", 86_400))
 
 
@@ -47,7 +50,7 @@ class Evaluation:
         self._archive = archive
         self._finder = StatFinder(archive)
         self._now = int(archive.store.clock.seconds())
-        self._calls = self._series = self._points = 0
+        self._calls = self._series = self._points = self._busy = 0
 
     async def evaluate(self, target: Path | Call, range: Range) -> list[TimeSeries]:
         """
@@ -76,7 +79,13 @@ class Evaluation:
         call.series = call.original = await self._all(call.targets, range)
         if function.widen is not None:
             call.series = await self._all(call.targets, function.widen(call))
-        return function.apply(call)
+        if function.params[0].type != "seriesList":
+            return function.apply(call)
+        result: list[TimeSeries] = []
+        for one in call.series:
+            result += function.apply(replace(call, series=[one]))
+            await self._pause(len(one.values))
+        return result
 
     async def _all(self, targets: list[Path | Call], range: Range) -> list[TimeSeries]:
         return [
@@ -123,7 +132,22 @@ class Evaluation:
             return result
         frame = Timeframe(Span((end - begin) // step, unit), Span(1, unit))
         data = await self._archive.data(stats, frame, start=begin)
-        return [_filled(one, more) for one, more in zip(result, data, strict=True)]
+        for number, more in enumerate(data):
+            one = result[number]
+            result[number] = replace(one, values=one.values + more.values)
+            await self._pause(len(more.buckets))
+        return result
+
+    async def _pause(self, points: int) -> None:
+        """
+        Let other requests be answered, if much has been done since the last pause.
+
+        :param points: how many points were handled.
+        """
+        self._busy += points
+        if self._busy > _POINTS_AT_ONCE:
+            self._busy = 0
+            await deferLater(self._archive.timers, 0)
 
     def _scale(self, range: Range) -> tuple[str, str, int]:
         """
@@ -148,7 +172,3 @@ def _edges(range: Range, step: int, now: int) -> tuple[int, int]:
     end = min(range.end, now)
     end += step - end % step
     return start, max(end, start + step)
-
-
-def _filled(one: TimeSeries, data: Series) -> TimeSeries:
-    return replace(one, values=one.values + data.values)
