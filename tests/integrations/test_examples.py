@@ -5,8 +5,10 @@ The examples of the integrations, as programs of their own.
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+import time
 from typing import Any
 
 from statsd import StatsClient
@@ -79,6 +81,29 @@ class ExampleTests(TestCase):
         while "book_2xx_total" not in page:
             _, page = await self.get(f"{address}metrics")
         self.assertIn("book_2xx_total 1.0", page)
+
+    async def test_carbon_lines(self) -> None:
+        """Lines as OpenTelemetry's exporter writes them arrive; garbage is counted."""
+        received = FakeStatHat(lambda api, key: key == "k")
+        site = CollectorSite(received.resource, reactor)
+        port = reactor.listenTCP(0, site, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        url = f"http://127.0.0.1:{port.getHost().port}"
+        address = await self.start(
+            "carbon_lines.py", TXSTATHAT_EZKEY="k", TXSTATHAT_URL=url
+        )
+        now = int(time.time())
+        lines = f"cpu.load;host=web1 0.5 {now}\nhits.count 3 {now}\ngarbage\n"
+        host, _, number = address.partition(":")
+        with socket.create_connection((host, int(number))) as connection:
+            connection.sendall(lines.encode())
+        while len(received.points) < 3:
+            await deferLater(reactor, 0.05)
+        values = {point.stat: point.t for point in received.points}
+        self.assertLess(values.pop("carbon lines refused") - now, 60)
+        self.assertEqual(values, {"cpu.load.host=web1": now, "hits.count": now})
+        self.assertEqual(received.totals["cpu.load.host=web1"], 0.5)
+        self.assertEqual(received.totals["carbon lines refused"], 1)
 
     async def test_crawl(self) -> None:
         """The spider's stats arrive."""

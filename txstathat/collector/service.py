@@ -35,6 +35,7 @@ from txstathat.collector.alerts.records import AlertRecords
 from txstathat.collector.alerts.webhooks import Webhooks, check_webhook
 from txstathat.collector.api.alerts import AlertsApi
 from txstathat.collector.api.export import CommandLineApi, ExportApi, Readers
+from txstathat.collector.api.graphite import GraphiteApi
 from txstathat.collector.api.monitoring import Healthz, Metrics
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.auth.keys import REFRESH_SECONDS, Keys
@@ -174,6 +175,7 @@ def _add_resources(parts: CollectorParts) -> None:
     root, archive, readers = parts.root, parts.archive, parts.readers
     root.putChild(b"x", parts.export)
     root.putChild(b"a1", parts.command_line)
+    root.putChild(b"graphite", GraphiteApi(archive, readers))
     records = parts.record_readers
     root.putChild(b"healthz", Healthz(archive, records))
     root.putChild(

@@ -60,11 +60,14 @@ FIELDS = (
     ),
     *("stat_id", "kind", "time_window", "operator", "threshold", "percentage"),
     *("time_delta", "webhook", "scale", "since", "top", ""),
+    *("target", "from", "until", "maxDataPoints", "query", "expr"),
 )
 VALUES = (
     *("", "0", "1", "-1", "0.5", "1e400", "nan", "inf", "9" * 5000, "2" * 19, "true"),
     *("1h1m", "1d5m", "1w3h", "1M1h", "1y1d", "0h0m", "9999y1m", "1m1y", "all"),
     *("value", "delta", "data", "5m", "1d", "gt", "less than", "json", "csv", "html"),
+    *("*", "{a,b}.*", "sumSeries(*)", "scale(a, 1e308)", "summarize(*, '1h')"),
+    *("timeShift(a, '1d')", "movingAverage(*, 5)", "constantLine(1)", "now", "-1h"),
     *("/", "//evil", "https://example.com/", "\0", "\x1b[31m", "\u202e", "%", "~,~"),
     *(str(int(NOW)), str(int(NOW) - 86_400), str(2**53)),
 )
@@ -128,6 +131,14 @@ class Requests:
                 ("GET", f"/a1/stats/{stat}/dataset", bearer, {"t": "1d5m"}),
                 ("POST", "/a1/comments", bearer, {"id": stat, "text": "x"}),
                 ("GET", "/metrics", bearer, {}),
+                ("GET", "/graphite/metrics/find", bearer, {"query": "*"}),
+                ("POST", "/graphite/render", bearer, {"target": "sumSeries(*)"}),
+                (
+                    "GET",
+                    "/graphite/render",
+                    bearer,
+                    {"target": "movingAverage(a, '5min')", "from": "-1h"},
+                ),
                 ("GET", "/", browser, {"q": "a", "page": "1"}),
                 ("GET", f"/stats/{stat}", browser, {"t": "1w3h"}),
                 (
@@ -354,6 +365,7 @@ class FuzzTests(SynchronousTestCase):
         before = routes_of(root)
         for path in ([], ["ez"], ["x", "TOKEN", "data"], ["a1", "alerts"], ["healthz"]):
             self.assertIn(path, before)
+        self.assertIn(["graphite", "metrics", "find"], before)
         root.putChild(b"new", Resource())
         root.children[b"new"].putChild(b"inner", Resource())
         self.here.parts.export.add("more")

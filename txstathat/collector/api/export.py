@@ -35,7 +35,7 @@ from txstathat.collector.web.resources import (
 )
 from txstathat.errors import InvalidPoint
 
-__all__ = ["MAX_IDS", "PAGE", "CommandLineApi", "ExportApi", "Readers"]
+__all__ = ["MAX_IDS", "PAGE", "Call", "CommandLineApi", "ExportApi", "Readers"]
 
 #: The largest number of stats on a page of a list.
 PAGE = 10_000
@@ -104,7 +104,7 @@ class Readers:
         await self.check(request, token)
 
 
-class _Call(AsyncResource):
+class Call(AsyncResource):
     """
     A call: a path, with a function for each HTTP method.
 
@@ -197,7 +197,7 @@ class ExportApi(_Api):
             if methods is None:
                 raise Refusal(404, f"after the token comes {' or '.join(self._calls)}")
 
-        return _Call(enter, **(methods or {}))
+        return Call(enter, **(methods or {}))
 
     async def _list(self, request: Request) -> Any:
         offset = Parameters(request, ("offset",)).number("offset") or 0
@@ -251,7 +251,7 @@ class CommandLineApi(_Api):
         """
         Add a call at ``/a1/PATH``; see :meth:`ExportApi.add`.
         """
-        self.putChild(path.encode(), _Call(self._readers.check_header, **methods))
+        self.putChild(path.encode(), Call(self._readers.check_header, **methods))
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         """

@@ -33,33 +33,48 @@ def path_of(request: Request) -> list[str]:
     return path[:-1] if path and not path[-1] else path
 
 
+def _utf_8(name: str, value: bytes) -> str:
+    try:
+        return str(value, "utf-8")
+    except UnicodeDecodeError:
+        raise Refusal(400, f"{name[:40]!r} is not UTF-8") from None
+
+
 class Parameters:
     """
     The parameters in the query or form of a request.
 
     :param request: the request.
     :param names: the allowed names; ``None`` if the caller checks them.
+    :param repeated: an allowed name that can be there several times.
     :raises Refusal: 400 if another name is there, a name is there twice, or a value is
         not UTF-8.
 
     :ivar fields: the values, by name.
+    :ivar repeated: the values of the repeated name.
     """
 
-    def __init__(self, request: Request, names: Sequence[str] | None) -> None:
+    def __init__(
+        self,
+        request: Request,
+        names: Sequence[str] | None,
+        repeated: str | None = None,
+    ) -> None:
         self.fields: dict[str, str] = {}
+        self.repeated: list[str] = []
         for field, values in (request.args or {}).items():
             name = field.decode("utf-8", "replace")
             if name == _IGNORED:
+                continue
+            if name == repeated:
+                self.repeated = [_utf_8(name, value) for value in values]
                 continue
             if names is not None and name not in names:
                 known = f"the fields are {', '.join(names)}" if names else "no field is"
                 raise Refusal(400, f"{name[:40]!r} is not known here; {known}")
             if len(values) != 1:
                 raise Refusal(400, f"{name[:40]!r} is given twice")
-            try:
-                self.fields[name] = str(values[0], "utf-8")
-            except UnicodeDecodeError:
-                raise Refusal(400, f"{name[:40]!r} is not UTF-8") from None
+            self.fields[name] = _utf_8(name, values[0])
 
     def text(self, name: str) -> str:
         """

@@ -303,6 +303,17 @@ class Archive:
             ]
         return series
 
+    def stored_since(self, scale: str) -> float:
+        """
+        Return since when all detail of a scale is stored.
+
+        :param scale: such as ``'minute'``.
+        :returns: Unix seconds.
+        """
+        seconds = self.retention[scale]
+        oldest = 0 if seconds is None else self.store.clock.seconds() - seconds
+        return max(self._history.whole_since(scale), oldest)
+
     async def all_time(self, stat: Stat) -> Timeframe:
         """
         Return the timeframe from a stat's first data to now, in the shortest steps that
@@ -310,17 +321,11 @@ class Archive:
         all detail is stored. For a stat without data it is one minute.
         """
         now = self.store.clock.seconds()
-
-        def whole_since(scale: str) -> float:
-            seconds = self.retention[scale]
-            oldest = 0 if seconds is None else now - seconds
-            return max(self._history.whole_since(scale), oldest)
-
         first = await first_time(stat.name, now, self.store.read)
         return all_time_of(
             int(now) if first is None else min(first, int(now)),
             now,
-            whole_since,
+            self.stored_since,
             MAX_POINTS,
         )
 
