@@ -172,8 +172,9 @@ Twist.main(["twist", "stathat", "--help"])
             ["twisted[tls]", "treq", "pyopenssl", "service-identity"],
         )
         extras = config["options.extras_require"]
-        # Who wants the extension for Scrapy has Scrapy, which is large, already.
+        # Who wants an integration with a program has the program already.
         every = {f"%({name})s" for name in extras} - {
+            "%(buildbot)s",
             "%(scrapy)s",
             "%(all)s",
             "%(test)s",

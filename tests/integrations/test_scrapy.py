@@ -78,7 +78,7 @@ class CrawlTests(TestCase):
         return log
 
     def assert_counted(self) -> None:
-        totals = self.received.totals
+        totals = self.received.summaries
         for stat, count in (
             ("item_scraped_count", PAGES),
             ("response_received_count", PAGES + 1),
@@ -98,9 +98,9 @@ class CrawlTests(TestCase):
         self.assertIn(ASYNCIO, log)
         self.assertNotIn("deprecat", log.lower())
         self.assert_counted()
-        points = self.received.totals["books response_received_count"].points
+        points = self.received.summaries["books response_received_count"].points
         self.assertGreater(points, 1)
-        depth = self.received.totals["books request_depth_max"]
+        depth = self.received.summaries["books request_depth_max"]
         self.assertLessEqual(depth.sum, depth.points * (PAGES + 1))
 
     async def test_service_and_another_reactor(self) -> None:

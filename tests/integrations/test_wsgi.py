@@ -153,7 +153,7 @@ class FrameworkTests(TestCase):
                 "shop_book_2xx": 1,
                 "unmatched_4xx": 1,
                 "broken_5xx": 1,
-                "tests_test_wsgi_stream_2xx": 1,
+                "tests_integrations_test_wsgi_stream_2xx": 1,
             },
         )
 
