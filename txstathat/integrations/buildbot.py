@@ -17,7 +17,7 @@ from buildbot.data.resultspec import Filter
 from buildbot.process.results import Results
 from buildbot.statistics.storage_backends.base import StatsStorageBase
 from buildbot.util.service import BuildbotService
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -148,7 +148,7 @@ class StatHatBuilds(BuildbotService):  # type: ignore[misc]
         await self._stop_looking()
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await consumer.stopConsuming()
+            await maybeDeferred(consumer.stopConsuming)
         async with self._lock:
             await self._end_stats()
         await super().stopService()
