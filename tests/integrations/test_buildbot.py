@@ -329,20 +329,21 @@ class BuildsTests(SynchronousTestCase):
 
     def test_other_stats(self) -> None:
         """
-        Other stats start when the old ones have ended; a build that ends in between
-        waits, and is counted once.
+        Other stats start when the old ones have ended; a build that ends in between, and
+        what statistics capture, wait and arrive once.
         """
         log: list[str] = []
         old, new = Slow(log, "old"), Slow(log, "new")
         service = self.run_service(make_stats=lambda: old)
         sibling = StatHatBuilds(make_stats=lambda: new)
         done = service.reconfigServiceWithSibling(sibling)
+        service.send("count", "captured", 1)
         self.master.finish()
         self.assertNoResult(done)
         self.assertEqual(log, ["old starts", "old stops"])
         old.stopping.callback(None)
         self.successResultOf(done)
-        self.assertEqual(log[2:], ["new starts", "new linux success"])
+        self.assertEqual(log[2:], ["new starts", "new captured", "new linux success"])
 
     def test_stats_that_cannot_be_made(self) -> None:
         """If making other stats fails, so does the reconfiguration; the old ones stay."""
@@ -388,6 +389,15 @@ class BuildsTests(SynchronousTestCase):
             error = self.assertRaises(ConfigErrors, StatHatBuilds, **settings)
             self.assertIn(message, str(error))
             self.assertIn("StatHatBuilds: ", str(error))
+
+    def test_after_the_end(self) -> None:
+        """A point that comes after the end is a loss."""
+        service = self.run_service()
+        self.successResultOf(service.stopService())
+        with logged() as messages:
+            service.send("count", "late", 1)
+        self.assertEqual(service.losses.total, 1)
+        self.assertEqual(len(messages.at_level("warn")), 1)
 
     def test_shown_settings(self) -> None:
         """What Buildbot logs of the settings has no arguments, which may hold a key."""

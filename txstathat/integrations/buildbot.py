@@ -187,10 +187,11 @@ class StatHatBuilds(BuildbotService):  # type: ignore[misc]
                     "result": Results[build["results"]],
                 }
                 took = build["complete_at"] - build["started_at"]
-                self.send("count", self._settings.count_name.of(**fields), 1)
+                self._pass_on("count", self._settings.count_name.of(**fields), 1)
                 # Below 0 if the clock was set back.
                 seconds = max(took.total_seconds(), 0)
-                self.send("value", self._settings.duration_name.of(**fields), seconds)
+                name = self._settings.duration_name.of(**fields)
+                self._pass_on("value", name, seconds)
             except Exception:
                 self.losses.note(Failure())
 
@@ -205,12 +206,18 @@ class StatHatBuilds(BuildbotService):  # type: ignore[misc]
 
     def send(self, method: Literal["count", "value"], stat: str, amount: float) -> None:
         """
-        Send a point of your own the same way; if it is lost, that is counted.
+        Send a point of your own the same way; if it is lost, that is counted. During a
+        reconfiguration it waits until that is over.
 
         :param method: ``'count'`` or ``'value'``.
         :param stat: the name of the stat.
         :param amount: what to count, or the value.
         """
+        self._lock.run(self._pass_on, method, stat, amount)
+
+    def _pass_on(
+        self, method: Literal["count", "value"], stat: str, amount: float
+    ) -> None:
         if self._stats is None:
             self.losses.note(Failure(RuntimeError("the service does not run")))
         else:
