@@ -67,7 +67,7 @@ def serve(pem: str) -> None:
     port = reactor.listenSSL(0, site, options, interface="127.0.0.1")
     print(port.getHost().port, flush=True)
     reactor.run()
-    sums = {stat: [t.points, t.sum] for stat, t in fake.totals.items()}
+    sums = {stat: [t.points, t.sum] for stat, t in fake.summaries.items()}
     print(json.dumps([requests[0], sums]), flush=True)
 
 

@@ -17,6 +17,7 @@ PACKAGE = "txstathat"
 #: From the ground up: a layer imports from itself and from those before it.
 LAYERS = (
     "errors",
+    "at_exit",
     "backoff",
     "printable",
     "points",

@@ -17,6 +17,7 @@ from typing import Any
 from treq.testing import RequestTraversalAgent
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from twisted.web.resource import Resource
@@ -30,6 +31,7 @@ from txstathat.collector.archive.stats import Total
 from txstathat.collector.auth.throttle import KeyThrottle
 from txstathat.collector.ingest.parse import PostedBatch
 from txstathat.collector.ingest.resource import IngestResource
+from txstathat.http.result import fired
 from txstathat.interfaces import HTTPAgent, IStatHatProvider
 from txstathat.points.model import (
     Amount,
@@ -157,8 +159,8 @@ class MemoryStatHat(Wrappable):
             self.points += [each for point in listed for each in expand_point(point)]
         except Exception:
             swallow = self._ignore_errors if ignore_errors is None else ignore_errors
-            return succeed(False) if swallow else fail()
-        return succeed(True)
+            return fired(False) if swallow else fired(Failure())
+        return fired(True)
 
 
 def _add(one: Amount, other: Amount) -> Amount:

@@ -535,7 +535,7 @@ class HealthTests(SynchronousTestCase):
         self.assertRaises(AttributeError, setattr, before, "accepted", 9)
 
     def test_an_outage_is_two_warnings(self) -> None:
-        """One when failures begin, one when they end; the rest is for debugging."""
+        """One when failures begin, one when they end, and no other event."""
         self.fake.fail(ConnectionRefusedError(), times=5)
         with logged() as log:
             for _ in range(7):
@@ -543,7 +543,8 @@ class HealthTests(SynchronousTestCase):
         self.assertEqual(len(log.at_level("warn")), 2)
         self.assertIn("points were not accepted: Conn", log.at_level("warn")[0])
         self.assertIn("points are accepted again", log.at_level("warn")[1])
-        self.assertEqual(len(log.at_level("debug")), 4)
+        self.assertIn("calls that failed: 5", log.at_level("warn")[1])
+        self.assertEqual(len(log.events), 2)
 
     def test_bad_points_are_no_outage(self) -> None:
         """The first bad point is a warning; a good one after it logs nothing."""

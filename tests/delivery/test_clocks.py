@@ -216,7 +216,7 @@ class ClockDrills(ChildrenTestCase):
                 self.assertEqual(health["dropped"], {})
                 recovered += health["recovered"]
             self.assertGreater(recovered, 0)
-            points = self.received.totals["v"].points + self.sum("n")
+            points = self.received.summaries["v"].points + self.sum("n")
             self.assertEqual(points, total)
             report(
                 36,

@@ -163,7 +163,7 @@ class ProgramTests(TestCase):
                 program.terminate()
                 out, _ = await deferToThread(program.communicate)
             self.assertEqual((program.returncode, out), (0, ""))
-            self.assertEqual(self.received.totals["requests"].sum, requests)
+            self.assertEqual(self.received.totals["requests"], requests)
             self.assertEqual(os.listdir(self.spool), [])
 
         return ensureDeferred(check())

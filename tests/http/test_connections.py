@@ -295,7 +295,7 @@ class ServerTests(TestCase):
         yield self.client(server.url).count("a")
         timers = list(map(str, reactor.getDelayedCalls()))
         (timer,) = (each for each in timers if "_removeConnection" in each)
-        self.assertIn("close_idle_txstathat_connection", timer)
+        self.assertIn("txstathat: a client was not closed; idle connection", timer)
 
     @inlineCallbacks
     def test_connections_are_no_news(self) -> Any:

@@ -10,10 +10,10 @@ from urllib.parse import parse_qs
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import Clock
-from twisted.python.filepath import FilePath
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import IResource
 
+from tests.fixtures import ROOT
 from tests.fixtures.migration_pages import EveryLine, literals, read_tables
 from txstathat.charts import (
     LatestCountAndAverageChart,
@@ -391,13 +391,8 @@ class ChartTests(EveryLine, StasteCase):
         self.assertEqual(
             self.table(chart, "?clean_date=1").rows, self.table(chart).rows
         )
-        script = (
-            FilePath(__file__)
-            .parent()
-            .parent()
-            .descendant(["txstathat", "charts", "static", "charts.js"])
-        )
-        self.assertIn(b"time.textContent = local", script.getContent())
+        script = ROOT / "txstathat" / "charts" / "static" / "charts.js"
+        self.assertIn("time.textContent = local", script.read_text(encoding="utf-8"))
 
     def test_view(self) -> None:
         """One view."""

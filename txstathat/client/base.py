@@ -20,7 +20,6 @@ from twisted.internet.defer import (
     CancelledError,
     Deferred,
     gatherResults,
-    succeed,
 )
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -34,12 +33,13 @@ from txstathat.client.outcome import (
     outcome_of_reply,
 )
 from txstathat.client.payload import Payload, numbered_ids
-from txstathat.client.threads import installed_reactor
 from txstathat.client.wrappable import QueuedFromThreads
 from txstathat.errors import InvalidPoint, StatHatBusy
+from txstathat.http.clock import installed_reactor
 from txstathat.http.closing import AsyncClosing
 from txstathat.http.exchange import Transport
 from txstathat.http.responses import Reply
+from txstathat.http.result import fired
 from txstathat.interfaces import IStatHatProvider
 from txstathat.points.batch_id import check_batch_id
 from txstathat.points.model import (
@@ -88,6 +88,13 @@ class BaseClient(AsyncClosing, QueuedFromThreads):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} at {self._transport.origin}>"
+
+    @property
+    def swallows_errors(self) -> bool:
+        """
+        Whether failures are swallowed, unless a call says otherwise.
+        """
+        return self._ignore_errors
 
     @property
     def health(self) -> ClientHealth:
@@ -200,19 +207,19 @@ class BaseClient(AsyncClosing, QueuedFromThreads):
             # Usually InvalidPoint, but a caller's own iterable may raise anything.
             if isinstance(error, InvalidPoint):
                 error.stat = self._bad_stat(listed)
-            return succeed(Outcome(Verdict.REFUSED, error))
+            return fired(Outcome(Verdict.REFUSED, error))
         if not payloads:
-            return succeed(Outcome(Verdict.ACCEPTED))
+            return fired(Outcome(Verdict.ACCEPTED))
         if len(payloads) == 1:
             return self.send_payload(payloads[0], batch_id)
         try:
             ids = numbered_ids(batch_id, len(payloads))
         except InvalidPoint as error:
-            return succeed(Outcome(Verdict.REFUSED, error))
+            return fired(Outcome(Verdict.REFUSED, error))
         if len(payloads) > self._transport.room:
             # All or none: an outcome cannot say which of the points were sent.
             busy = StatHatBusy(self._transport.max_waiting)
-            return succeed(Outcome(Verdict.RETRY, busy))
+            return fired(Outcome(Verdict.RETRY, busy))
         sent = list(map(self.send_payload, payloads, ids))
         return gatherResults(sent, consumeErrors=True).addCallbacks(_first_bad, _unwrap)
 
@@ -231,7 +238,7 @@ class BaseClient(AsyncClosing, QueuedFromThreads):
             try:
                 check_batch_id(batch_id)
             except InvalidPoint as error:
-                return succeed(Outcome(Verdict.REFUSED, error))
+                return fired(Outcome(Verdict.REFUSED, error))
             headers["Idempotency-Key"] = batch_id
         exchange = self._transport.exchange(
             "POST", payload.path, headers=headers, body=self._with_key(payload)
@@ -315,9 +322,7 @@ class BaseClient(AsyncClosing, QueuedFromThreads):
         raise NotImplementedError
 
     def _read_reply(self, reply: Reply) -> Outcome:
-        return outcome_of_reply(
-            reply, self._transport.reactor.seconds(), self._hide_key
-        )
+        return outcome_of_reply(reply, self._transport.seconds(), self._hide_key)
 
     def _hide_key(self, text: str) -> str:
         """
@@ -335,6 +340,8 @@ class BaseClient(AsyncClosing, QueuedFromThreads):
     ) -> Deferred[bool]:
         if ignore_errors is None:
             ignore_errors = self._ignore_errors
+        if self._queue is not None:
+            self._queue.wake()
         sent = self.send(points)
         return sent.addCallback(self._report, ignore_errors)
 
@@ -344,7 +351,7 @@ class BaseClient(AsyncClosing, QueuedFromThreads):
         """
         error = outcome.error
         if error is None:
-            self._record.accepted(self._transport.reactor.seconds())
+            self._record.accepted(self._transport.seconds())
         elif not ignore_errors:
             raise error
         elif isinstance(error, InvalidPoint):

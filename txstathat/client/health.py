@@ -59,8 +59,9 @@ class BadStats:
 class CallRecord:
     """
     Counts the results of one client. Logs a warning when failures begin and when they
-    end, and the failures in between at debug level. A bad point is a mistake in the
-    program and not an outage: the first one of each stat is a warning.
+    end, and nothing in between, since some observers print events of every level. A bad
+    point is a mistake in the program and not an outage: the first one of each stat is a
+    warning.
 
     :param client: the client's name in the log, without a secret.
     """
@@ -73,7 +74,8 @@ class CallRecord:
         self._swallowed: dict[str, int] = {}
         self._last_success: float | None = None
         self._last_error: str | None = None
-        self._failing = False
+        # How many calls failed since one was accepted.
+        self._failing = 0
         self._bad_stats = BadStats()
 
     def snapshot(self) -> ClientHealth:
@@ -96,8 +98,12 @@ class CallRecord:
         self._accepted += 1
         self._last_success = now
         if self._failing:
-            self._failing = False
-            self._log.warn("{client}: points are accepted again", client=self._client)
+            self._log.warn(
+                "{client}: points are accepted again; calls that failed: {calls}",
+                client=self._client,
+                calls=self._failing,
+            )
+            self._failing = 0
 
     def swallowed(self, error: Exception) -> None:
         """
@@ -106,13 +112,14 @@ class CallRecord:
         :param error: the failure; its text contains no secret.
         """
         self._add(error)
-        log = self._log.debug if self._failing else self._log.warn
-        self._failing = True
-        log(
-            "{client}: points were not accepted: {error} (swallowed; see its health)",
-            client=self._client,
-            error=self._last_error,
-        )
+        self._failing += 1
+        if self._failing == 1:
+            self._log.warn(
+                "{client}: points were not accepted: {error} (swallowed; see its "
+                "health)",
+                client=self._client,
+                error=self._last_error,
+            )
 
     def bad_point(self, error: InvalidPoint, stat: str) -> None:
         """
@@ -122,15 +129,14 @@ class CallRecord:
         :param stat: its stat, as the log may show it.
         """
         self._add(error)
-        is_new = self._bad_stats.is_new(error.stat)
-        log = self._log.warn if is_new else self._log.debug
-        log(
-            "{client}: a point of {stat} is not valid: {error} (swallowed; "
-            "logged once for each stat)",
-            client=self._client,
-            stat=stat,
-            error=self._last_error,
-        )
+        if self._bad_stats.is_new(error.stat):
+            self._log.warn(
+                "{client}: a point of {stat} is not valid: {error} (swallowed; "
+                "logged once for each stat)",
+                client=self._client,
+                stat=stat,
+                error=self._last_error,
+            )
 
     def _add(self, error: Exception) -> None:
         cause = type(error).__name__

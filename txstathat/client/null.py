@@ -87,6 +87,13 @@ class NullStatHat(Wrappable, Service):
         return f"<{type(self).__name__}>"
 
     @property
+    def swallows_errors(self) -> bool:
+        """
+        Whether failures are swallowed: there are none.
+        """
+        return True
+
+    @property
     def health(self) -> NullHealth:
         """
         Zeros, for whatever a client or a service has.

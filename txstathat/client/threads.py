@@ -4,7 +4,6 @@ Counting from other threads: calls wait in a queue for the reactor's thread.
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -23,7 +22,6 @@ __all__ = [
     "StatHatLike",
     "add_prefix",
     "check_prefix",
-    "installed_reactor",
 ]
 
 #: How many calls from threads may wait for the reactor's thread.
@@ -54,14 +52,6 @@ class StatHatLike(Protocol):
         t: Time | None = None,
         ignore_errors: bool | None = None,
     ) -> Deferred[bool]: ...
-
-
-def installed_reactor() -> Any:
-    """
-    The program's reactor, or ``None`` where none is installed. To import
-    ``twisted.internet.reactor`` would install one.
-    """
-    return sys.modules.get("twisted.internet.reactor")
 
 
 def check_prefix(prefix: object, stats_are_keys: bool = False) -> str:
@@ -194,6 +184,13 @@ class CallQueue:
         Make some of the calls that wait, and the others in later turns.
         """
         self._make(_SLICE)
+        if self._calls and not self._awake:
+            self._wake()
+
+    def wake(self) -> None:
+        """
+        Let the reactor make the calls that wait: some came before there was one.
+        """
         if self._calls and not self._awake:
             self._wake()
 

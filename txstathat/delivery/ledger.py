@@ -89,6 +89,12 @@ class DeliveryHealth:
         )
         if self.refused:
             text += f", {self.refused} refused"
+        if self.refused_keys:
+            text += (
+                f"; stats that wait, since their keys are refused: {self.refused_keys}"
+            )
+        if self.blocked is not None:
+            text += "; blocked: check the URL and the key"
         if self.spool_error is not None:
             text += f"; the spool cannot be written: {self.spool_error}"
         if self.last_error is not None:

@@ -17,20 +17,20 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from txstathat.at_exit import report_at_exit
 from txstathat.client.null import NullStatHat
-from txstathat.client.threads import installed_reactor
 from txstathat.client.wrappable import QueuedFromThreads
 from txstathat.delivery.batch import DeliveryClient, Tally
 from txstathat.delivery.clients import check_client
 from txstathat.delivery.flush import FlushResult
 from txstathat.delivery.ledger import DeliveryHealth
 from txstathat.delivery.loop import DeliveryLoop
-from txstathat.delivery.process.at_exit import report_at_exit
 from txstathat.delivery.process.clock import ServiceClock
 from txstathat.delivery.process.forks import notify_in_child
 from txstathat.delivery.sending.sender import OnRejected
 from txstathat.delivery.settings import Settings
 from txstathat.errors import InvalidPoint, StatHatClosed
+from txstathat.http.clock import installed_reactor
 from txstathat.interfaces import IStatHatProvider
 from txstathat.points.model import MAX_INTEGER, Amount, Time
 
@@ -122,6 +122,7 @@ class StatHatService(QueuedFromThreads, Service):
             on_ambiguous=on_ambiguous,
         )
         self._client = client
+        self._ignore_errors = bool(getattr(client, "swallows_errors", True))
         self._clock = ServiceClock(clock)
         self._loop = DeliveryLoop(
             client,
@@ -161,7 +162,8 @@ class StatHatService(QueuedFromThreads, Service):
             :func:`~txstathat.points.model.plain_amount` for the types.
         :param t: when it happened: Unix seconds or an aware datetime.
         :param ignore_errors: ``False`` makes the Deferred fail where it would fire
-            with ``False``.
+            with ``False``. By default as the client was made. What happens after the
+            point was recorded is not an outcome of this call.
         :returns: a new Deferred, which has fired: with ``True`` if the point was
             recorded, with ``False`` if it was refused, because it is not valid, the
             service has stopped, or this process is a fork of the one that started it.
@@ -211,7 +213,9 @@ class StatHatService(QueuedFromThreads, Service):
             if isinstance(error, InvalidPoint):
                 error.stat = stat
             self._ledger.refuse(error, self._client.describe_stat(stat))
-            return fail(error) if ignore_errors is False else succeed(False)
+            if ignore_errors is None:
+                ignore_errors = self._ignore_errors
+            return succeed(False) if ignore_errors else fail(error)
         self._loop.note_recorded(is_first)
         return succeed(True)
 

@@ -1,15 +1,25 @@
 """
-The clock for ages and delays.
+The reactor that is installed, and the clock for ages and delays.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 
-__all__ = ["monotonic_clock"]
+__all__ = ["installed_reactor", "monotonic_clock"]
+
+
+def installed_reactor() -> Any:
+    """
+    The program's reactor, or ``None`` where none is installed. To import
+    ``twisted.internet.reactor`` would install one.
+    """
+    return sys.modules.get("twisted.internet.reactor")
 
 
 def monotonic_clock(reactor: IReactorTime) -> Callable[[], float]:

@@ -16,9 +16,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
-    IDelayedCall,
     IHostnameResolver,
-    IReactorTime,
     IStreamClientEndpoint,
 )
 from twisted.web.client import (
@@ -60,28 +58,21 @@ MAX_HOSTS = 16
 MAX_HEADERS = 65_536
 
 
-def close_idle_txstathat_connection(close: Callable[..., object], *args: Any) -> None:
+class _PoolTimers:
     """
-    Close an idle connection. Trial shows the name of this function when a test leaves a
-    client open.
-    """
-    close(*args)
-
-
-class _PoolClock:
-    """
-    The clock of a pool: its timers have a name that says where they come from.
+    Sets a pool's timers under a name that says where they are from: trial prints those
+    that a test has left.
     """
 
-    def __init__(self, clock: IReactorTime) -> None:
-        self._clock = clock
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
 
-    def callLater(
-        self, delay: float, close: Callable[..., object], *args: Any
-    ) -> IDelayedCall:
-        return self._clock.callLater(
-            delay, close_idle_txstathat_connection, close, *args
-        )
+    def callLater(self, delay: float, call: Any, *args: Any) -> Any:
+        def close_idle(*args: Any) -> None:
+            call(*args)
+
+        close_idle.__qualname__ = "txstathat: a client was not closed; idle connection "
+        return self._reactor.callLater(delay, close_idle, *args)
 
 
 class _Pool(HTTPConnectionPool):
@@ -89,8 +80,8 @@ class _Pool(HTTPConnectionPool):
     A pool that hands out no stale connection.
     """
 
-    def __init__(self, clock: IReactorTime, connections: OpenConnections) -> None:
-        super().__init__(_PoolClock(clock), persistent=True)
+    def __init__(self, reactor: Any, connections: OpenConnections) -> None:
+        super().__init__(_PoolTimers(reactor), persistent=True)
         self._open_connections = connections
 
     def getConnection(self, key: Hashable, endpoint: IStreamClientEndpoint) -> Any:

@@ -9,11 +9,12 @@ bounded.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.error import TimeoutError
 from twisted.internet.interfaces import IConsumer, IReactorTime
 from twisted.python.failure import Failure
@@ -30,7 +31,9 @@ from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
 from txstathat.errors import StatHatBusy, StatHatClosed
+from txstathat.http.clock import installed_reactor
 from txstathat.http.connections import MAX_HEADERS, PooledAgent
+from txstathat.http.early import EarlyCalls
 from txstathat.http.limit import ConcurrencyLimit
 from txstathat.http.responses import (
     MAX_REPLY,
@@ -39,6 +42,8 @@ from txstathat.http.responses import (
     Reply,
     read_reply,
 )
+from txstathat.http.result import CallDeferred, fired
+from txstathat.http.shutdown import ShutdownWait
 from txstathat.http.tracking import HandshakeFailed
 from txstathat.http.urls import RealHostAgent, check_url, with_stand_in
 from txstathat.interfaces import HTTPAgent
@@ -55,8 +60,12 @@ __all__ = [
 
 #: The longest time limit that can be set, in seconds.
 MAX_TIMEOUT = 86_400.0
-#: Seconds that exchanges in progress have to end after :meth:`Transport.close`.
+#: Seconds that exchanges in progress have to end after :meth:`Transport.close`, and
+#: before the reactor stops.
 CLOSE_TIMEOUT = 1.0
+
+_CLOSED_EARLY = "the client was closed before the program had installed a reactor"
+_CLOSED_MEANWHILE = "the client was closed, and the call did not end within a second"
 
 
 def check_agent(agent: HTTPAgent | None, url: str) -> None:
@@ -131,7 +140,7 @@ class _Exchange:
     def __init__(
         self, work: Deferred[Reply], ended: Callable[[_Exchange], object]
     ) -> None:
-        self.result: Deferred[Reply] = Deferred(
+        self.result: Deferred[Reply] = CallDeferred(
             lambda _: self._give_up(CancelledError())
         )
         self._work = work
@@ -152,6 +161,9 @@ class _Exchange:
         # After the whole program was blocked, a reply may have arrived that is not read
         # yet: the reactor's next iteration reads it.
         self._timer = clock.callLater(0, self.end, TimeoutError())
+
+    # Trial prints the name of a timer that a test has left.
+    _expire.__qualname__ = "txstathat: a call is in progress; its time limit "
 
     def end(self, error: Exception) -> None:
         """
@@ -186,6 +198,13 @@ class _Exchange:
 class Transport:
     """
     Exchanges with one server.
+
+    Without a reactor and an agent, exchanges that begin before the program has
+    installed a reactor wait until the next one begins, or :meth:`close` is called, when
+    there is a reactor.
+
+    When the reactor stops, it waits for exchanges in progress, at most
+    :data:`CLOSE_TIMEOUT` seconds.
 
     :param url: where the server is; see :func:`~txstathat.http.urls.check_url`. It may
         end in a path.
@@ -230,6 +249,8 @@ class Transport:
         self._treq_url, self._netloc = with_stand_in(self.url)
         self._own_agent: PooledAgent | None = None
         self._http: HTTPClient | None = None
+        self._early: EarlyCalls[Reply] = EarlyCalls(self.origin)
+        self._shutdown_wait = ShutdownWait(CLOSE_TIMEOUT)
         self._in_progress: dict[_Exchange, None] = {}
         self._all_ended: Deferred[None] | None = None
         self._closers: list[Deferred[None]] = []
@@ -248,7 +269,8 @@ class Transport:
         """
         How many more exchanges can start now.
         """
-        return self._limit.free + self.max_waiting - self._limit.waiting
+        waiting = self._limit.waiting + len(self._early)
+        return self._limit.free + self.max_waiting - waiting
 
     @property
     def given_reactor(self) -> IReactorTime | None:
@@ -269,6 +291,21 @@ class Transport:
             self._reactor = reactor
         clock: IReactorTime = self._reactor
         return clock
+
+    @property
+    def _has_no_reactor(self) -> bool:
+        # An agent that was passed in has its reactor, or needs none.
+        no_parts = self._reactor is None and self._agent is None
+        return no_parts and installed_reactor() is None
+
+    def seconds(self) -> float:
+        """
+        The wall clock, in Unix seconds. This installs no reactor.
+        """
+        if self._reactor is None:
+            return time.time()
+        now: float = self._reactor.seconds()
+        return now
 
     def exchange(
         self,
@@ -298,15 +335,28 @@ class Transport:
             :class:`~twisted.internet.defer.CancelledError`.
         """
         if self._is_closing:
-            return fail(StatHatClosed())
+            return fired(Failure(StatHatClosed()))
         if not self.room:
-            return fail(StatHatBusy(self.max_waiting))
+            return fired(Failure(StatHatBusy(self.max_waiting)))
         fields = Headers({name: [value] for name, value in (headers or {}).items()})
+        limit = self._timeout if timeout is None else timeout
+
+        def start() -> Deferred[Reply]:
+            return self._start(limit, lambda: self._send(method, path, fields, body))
+
+        if self._has_no_reactor:
+            return self._early.hold(start)
+        self._early.release()
+        return start()
+
+    def _start(
+        self, timeout: float, send: Callable[[], Deferred[Reply]]
+    ) -> Deferred[Reply]:
         clock = self.reactor
-        work = self._limit.run(lambda: self._send(method, path, fields, body))
-        exchange = _Exchange(work, self._ended)
+        self._shutdown_wait.begin(clock)
+        exchange = _Exchange(self._limit.run(send), self._ended)
         self._in_progress[exchange] = None
-        exchange.start(clock, self._timeout if timeout is None else timeout)
+        exchange.start(clock, timeout)
         return exchange.result
 
     def _send(
@@ -340,6 +390,8 @@ class Transport:
 
     def _ended(self, exchange: _Exchange) -> None:
         self._in_progress.pop(exchange, None)
+        if not self._in_progress:
+            self._shutdown_wait.end()
         if not self._in_progress and self._all_ended is not None:
             all_ended, self._all_ended = self._all_ended, None
             all_ended.callback(None)
@@ -358,6 +410,10 @@ class Transport:
         self._closers.append(closed)
         if not self._is_closing:
             self._is_closing = True
+            if self._has_no_reactor:
+                # Nothing can be sent, and the caller may wait for these.
+                self._early.fail(StatHatClosed(_CLOSED_EARLY))
+            self._early.release()
             Deferred.fromCoroutine(self._close())
         elif self._is_closed:
             self._fire_closers()
@@ -384,7 +440,7 @@ class Transport:
     def _end_all(self) -> None:
         # The waiting ones first, so that none of them starts when another ends.
         for exchange in reversed(list(self._in_progress)):
-            exchange.end(StatHatClosed())
+            exchange.end(StatHatClosed(_CLOSED_MEANWHILE))
 
 
 def _check_timeout(timeout: object) -> None:

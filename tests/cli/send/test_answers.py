@@ -56,7 +56,9 @@ class ImportTests(VirtualCase):
         journal = ImportProgress.read(self.progress) or ImportProgress(URL, "")
         client = self.client(txStatHat)
         sender = ImportSender(LinesSource(self.file), journal, self.progress)
-        sent = Deferred.fromCoroutine(sender.send(client, self.clock, self.told.append))
+        sent = Deferred.fromCoroutine(
+            sender.send(client, self.clock, self.reports.append)
+        )
         self.run_clock(LONG)
         stopped: Exception | None = self.successResultOf(
             sent.addErrback(lambda failed: failed.value)

@@ -24,7 +24,7 @@ __all__ = ["restore"]
 @store_option
 def restore(file: str, store: str) -> None:
     """
-    Replace the contents of a SQLite store with those of FILE, a backup.
+    Load FILE, a backup, into a SQLite store; replace what is there.
 
     Stop the collector first. The store then has exactly the contents of the backup, its
     keys too; what was counted later is gone. If this fails or is interrupted, the store

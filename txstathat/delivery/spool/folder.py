@@ -291,18 +291,26 @@ class SpoolFolder:
 
     def _make_room(self, more: int, now: float) -> None:
         for key, spool in list(self._spools.items()):
-            while (row := spool.oldest_unread()) is not None:
-                # The clock of an earlier process may have been wrong: a batch of one
-                # is not dropped for its age before it is sent.
-                is_ours = key == self._own and row.number > 0
-                is_old = is_ours and row.created < now - self._max_age
-                if not is_old and self.bytes + more <= self._max_bytes:
-                    break
-                with spool.transaction():
-                    spool.skip(row)
-                reason = "old" if is_old else "full"
-                number = row.number if is_ours else 0
-                self._dropped.append(Dropped(number, row.total, reason))
+            try:
+                self._drop_oldest(key, spool, more, now)
+            except UNREADABLE as error:
+                if is_damage(error):
+                    self._abandon(key)
+                raise
+
+    def _drop_oldest(self, key: int, spool: SpoolFile, more: int, now: float) -> None:
+        while (row := spool.oldest_unread()) is not None:
+            # The clock of an earlier process may have been wrong: a batch of one
+            # is not dropped for its age before it is sent.
+            is_ours = key == self._own and row.number > 0
+            is_old = is_ours and row.created < now - self._max_age
+            if not is_old and self.bytes + more <= self._max_bytes:
+                break
+            with spool.transaction():
+                spool.skip(row)
+            reason = "old" if is_old else "full"
+            number = row.number if is_ours else 0
+            self._dropped.append(Dropped(number, row.total, reason))
 
     def _close_empty(self) -> None:
         for number, spool in list(self._spools.items()):

@@ -1,5 +1,5 @@
 """
-Services that report at the end of the process.
+Services and clients that report at the end of the process.
 """
 
 from __future__ import annotations
