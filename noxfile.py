@@ -59,7 +59,7 @@ def lint(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[0])
 def types(session: nox.Session) -> None:
     """Strict types, and types as programs see them: mypy without plugin, pyright."""
-    session.install("-e", ".[all,lint]")
+    session.install("-e", ".[all,buildbot,scrapy,lint]")
     session.run("mypy")
     cases = ("tests/typing_program.py", "tests/typing_cases.py")
     session.run("mypy", "--config-file", "tests/mypy-plain.ini", *cases)

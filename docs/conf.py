@@ -21,15 +21,15 @@ exclude_patterns = ["_build"]
 nitpick_ignore_regex = [
     (
         r"py:.*",
-        r"~?(asyncio|click|collections|datetime|decimal|django|enum|flask|fractions|klein"
-        r"|logging|numbers|os|pathlib|prometheus_client|random|redis|scrapy|socket"
+        r"~?(asyncio|buildbot|click|collections|datetime|decimal|django|enum|flask|fractions"
+        r"|klein|logging|numbers|os|pathlib|prometheus_client|random|redis|scrapy|socket"
         r"|sqlite3|sys|threading|time|treq|tuple|twisted|types|typing|zope)\b.*",
     ),
     (r"py:class", r"<InterfaceClass .*"),
     (
         r"py:.*",
         r"txstathat\.collector"
-        r"\.(alerts|api|archive|auth|errors|ingest|metrics|web)\..*",
+        r"\.(alerts|api|archive|auth|errors|ingest|metrics|records|web)\..*",
     ),
     (
         r"py:.*",

@@ -10,22 +10,20 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
-from functools import partial
-from typing import Any, cast
+from typing import Literal, cast
 
 from scrapy import Spider, signals
 from scrapy.crawler import Crawler
 from scrapy.exceptions import NotConfigured
 from scrapy.utils.defer import maybe_deferred_to_future
 from scrapy.utils.misc import load_object
-from twisted.application.service import IService
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from txstathat.instruments.labels import StatName
 from txstathat.instruments.losses import Losses
+from txstathat.integrations.owned import OwnedStats
 from txstathat.interfaces import IStatHat
 
 __all__ = ["MAX_STATS", "VALUES", "StatHatExtension"]
@@ -100,10 +98,9 @@ class StatHatExtension:
         self._values = tuple(values)
         self._close_timeout = close_timeout
         self._reactor = reactor
-        self._stats: IStatHat | None = None
+        self._stats: OwnedStats | None = None
         self._loop: LoopingCall | None = None
         self._sent: dict[str, float] = {}
-        self._waiting: set[Deferred[Any]] = set()
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> StatHatExtension:
@@ -135,9 +132,8 @@ class StatHatExtension:
             from twisted.internet import reactor
 
             self._reactor = cast(IReactorTime, reactor)
-        self._stats = self._make_stats()
-        if IService.providedBy(self._stats):
-            cast(Any, self._stats).startService()
+        self._stats = OwnedStats(self._make_stats(), self.losses)
+        self._stats.start()
         self._loop = LoopingCall(self._send_changes, spider)
         self._loop.clock = self._reactor
         self._loop.start(self._interval, now=False)
@@ -152,9 +148,9 @@ class StatHatExtension:
         if self._loop.running:
             self._loop.stop()
         self._send_changes(spider)
-        self._send(self._stats.count, spider, f"finish_reason/{reason}", 1)
+        self._send("count", spider, f"finish_reason/{reason}", 1)
         assert self._reactor is not None
-        ended = self._end().addTimeout(self._close_timeout, self._reactor)
+        ended = self._stats.end(self._close_timeout, self._reactor)
         try:
             await maybe_deferred_to_future(ended)
         except Exception as error:
@@ -168,18 +164,7 @@ class StatHatExtension:
                 self.losses.last,
             )
 
-    def _end(self) -> Deferred[Any]:
-        stats: Any = self._stats
-        sent: Deferred[Any] = DeferredList(list(self._waiting))
-        if IService.providedBy(stats):
-            # It knows what to do with what is left, better than to wait.
-            return maybeDeferred(stats.stopService)
-        if hasattr(stats, "close"):
-            sent.addCallback(lambda _: stats.close())
-        return sent
-
     def _send_changes(self, spider: Spider) -> None:
-        assert self._stats is not None
         try:
             # Taken apart first: handing a point on may lead to other stats.
             for method, key, amount in list(self._changes()):
@@ -188,8 +173,7 @@ class StatHatExtension:
             # Of a stats collector. A LoopingCall would end for good.
             self.losses.note(Failure())
 
-    def _changes(self) -> Iterator[tuple[Callable[..., Deferred[bool]], str, float]]:
-        assert self._stats is not None
+    def _changes(self) -> Iterator[tuple[Literal["count", "value"], str, float]]:
         assert self._crawler.stats is not None
         for key, amount in self._crawler.stats.get_stats().items():
             if type(amount) not in (int, float):
@@ -199,21 +183,13 @@ class StatHatExtension:
             rise = amount - self._sent.get(key, 0)
             self._sent[key] = amount
             if any(fnmatchcase(key, pattern) for pattern in self._values):
-                yield self._stats.value, key, amount
+                yield "value", key, amount
             elif rise > 0:
-                yield self._stats.count, key, rise
+                yield "count", key, rise
 
     def _send(
-        self,
-        method: Callable[..., Deferred[bool]],
-        spider: Spider,
-        key: str,
-        amount: float,
+        self, method: Literal["count", "value"], spider: Spider, key: str, amount: float
     ) -> None:
+        assert self._stats is not None
         name = self._name.of(spider=spider.name, stat=key)
-        # A client may swallow failures; here they are to show.
-        send = partial(method, ignore_errors=False)
-        sending = self.losses.send(send, name, amount)
-        if sending is not None and not sending.called:
-            self._waiting.add(sending)
-            sending.addBoth(lambda _: self._waiting.discard(sending))
+        self._stats.send(method, name, amount)
