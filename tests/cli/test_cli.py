@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -357,6 +358,7 @@ class ServerTests(SynchronousTestCase):
                 listening = server.stdout.readline()
                 self.assertTrue(listening.startswith("Listening on "), listening)
                 url = listening.split()[-1]
+                self.assertIn("--write-settings", server.stdout.readline())
                 link = server.stdout.readline().split()[-1]
                 self.assertEqual(link.rpartition("/")[0], f"{url}/sign-in")
                 with urlopen(link, timeout=120) as page:
@@ -447,6 +449,34 @@ class ServerTests(SynchronousTestCase):
         status, again = shell("stats", "add", "a b")
         self.assertEqual(status, 0)
         self.assertNotEqual(again, first)
+
+    def test_port_in_use(self) -> None:
+        """No keys are created; the error says it once, and suggests another port."""
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            endpoint = f"tcp:{other.getsockname()[1]}:interface=127.0.0.1"
+            store = f"sqlite:{Path(self.mktemp()).absolute()}"
+            done = subprocess.run(
+                [
+                    *(sys.executable, "-m", "txstathat", "serve"),
+                    *("--listen", endpoint, "--store", store),
+                ],
+                capture_output=True,
+                text=True,
+                cwd=ROOT,
+            )
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertEqual(
+            done.stderr,
+            f"txstathat: cannot listen on '{endpoint}': Address already in use; use "
+            "another port, such as --listen tcp:8081:interface=127.0.0.1\n",
+        )
+        listed = subprocess.run(
+            [sys.executable, "-m", "txstathat", "keys", "list", "--store", store],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+        )
+        self.assertEqual(listed.stdout, "There are no keys.\n")
 
     def test_serve_that_cannot_listen(self) -> None:
         """The error names a bad endpoint."""

@@ -247,10 +247,11 @@ def _sources(
 
 
 def _no_server_message(kind: _Secret, path: Path | None) -> str:
-    file = "" if path is None else f", and its first start writes {path}"
+    file = "" if path is None else f", and writes {path}"
     return (
         "no server is set.\n"
-        f'Run your own with "txstathat serve": it needs no account{file}.\n'
+        'Run your own with "txstathat serve --write-settings": it needs no '
+        f"account{file}.\n"
         f"For another server set TXSTATHAT_URL and {kind.variable}."
     )
 
