@@ -126,6 +126,18 @@ class FindTests(FolderCase):
             found = find_sender(url, None, self.environ | environ)
             self.assertEqual(found, Server(HERE, "file-key"))
 
+    def test_empty_flag(self) -> None:
+        """An empty flag is an error, and not a reason to use another key."""
+        self.write(url=HERE, ezkey="file-key", token="file-token")
+        for words, find, url, secret in (
+            ("--ezkey is empty", find_sender, None, ""),
+            ("--token is empty", find_reader, None, " "),
+            ("--url is empty", find_sender, "", "key"),
+        ):
+            with self.assertRaises(click.UsageError) as caught:
+                find(url, secret, self.environ)
+            self.assertEqual(caught.exception.message, words)
+
     def test_nothing_set(self) -> None:
         """There is no default server; the error says what to do, also without a home."""
         for environ in (self.environ, {}, {"HOME": ""}, {"TXSTATHAT_URL": ""}):

@@ -210,6 +210,9 @@ def _find(
     environ: Mapping[str, str] | None,
 ) -> Server:
     environ = os.environ if environ is None else environ
+    for flag, given in (("--url", url), (kind.flag, secret)):
+        if given is not None and not given.strip():
+            raise click.UsageError(f"{flag} is empty")
     path = settings_path(environ)
     sources = _sources(kind, url, secret, environ, path)
     first = next((source for source in sources if source.url or source.secret), None)
