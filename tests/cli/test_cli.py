@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -72,6 +73,7 @@ class CommandTests(TestCase):
                 ("signups +1", "count", "signups"),
                 ("signups +42", "count", "signups", "42", "--t", "1363118126"),
                 ("signups -5", "count", "signups", "-5"),
+                ("' padded' +1", "count", " padded"),
                 ("load 0.50", "value", "load", "0.50", "--t", "2013-03-12T19:55:26Z"),
             ):
                 self.assertEqual(
@@ -84,6 +86,7 @@ class CommandTests(TestCase):
                     Count("signups", 1),
                     Count("signups", 42, 1363118126),
                     Count("signups", -5),
+                    Count(" padded", 1),
                     Value("load", 0.5, 1363118126),
                 ],
             )
@@ -357,10 +360,13 @@ class ServerTests(SynchronousTestCase):
                 listening = server.stdout.readline()
                 self.assertTrue(listening.startswith("Listening on "), listening)
                 url = listening.split()[-1]
+                self.assertIn("--write-settings", server.stdout.readline())
                 link = server.stdout.readline().split()[-1]
                 self.assertEqual(link.rpartition("/")[0], f"{url}/sign-in")
                 with urlopen(link, timeout=120) as page:
-                    self.assertIn(b"This link works once.", page.read())
+                    self.assertIn(
+                        b"Press the button to sign in to this server.", page.read()
+                    )
                 sent = subprocess.run(
                     [*command, "count", "signups", "42"],
                     env={**environ, "TXSTATHAT_EZKEY": keys["EZ key"]}
@@ -448,6 +454,34 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual(status, 0)
         self.assertNotEqual(again, first)
 
+    def test_port_in_use(self) -> None:
+        """No keys are created; the error says it once, and suggests another port."""
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            endpoint = f"tcp:{other.getsockname()[1]}:interface=127.0.0.1"
+            store = f"sqlite:{Path(self.mktemp()).absolute()}"
+            done = subprocess.run(
+                [
+                    *(sys.executable, "-m", "txstathat", "serve"),
+                    *("--listen", endpoint, "--store", store),
+                ],
+                capture_output=True,
+                text=True,
+                cwd=ROOT,
+            )
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertEqual(
+            done.stderr,
+            f"txstathat: cannot listen on '{endpoint}': Address already in use; use "
+            "another port, such as --listen tcp:8081:interface=127.0.0.1\n",
+        )
+        listed = subprocess.run(
+            [sys.executable, "-m", "txstathat", "keys", "list", "--store", store],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+        )
+        self.assertEqual(listed.stdout, "There are no keys.\n")
+
     def test_serve_that_cannot_listen(self) -> None:
         """The error names a bad endpoint."""
         for endpoint in ("nonsense:1", "tcp:99999999"):
@@ -515,3 +549,45 @@ class ServerTests(SynchronousTestCase):
             "txstathat: the command line needs click; "
             "install it with: pip install 'txStatHat[cli]'\n",
         )
+
+
+class StoreUrlTests(SynchronousTestCase):
+    """
+    ``--store``.
+    """
+
+    def shell(self, *arguments: str, before: str = "") -> tuple[int, str]:
+        """Run a command; its status and what it printed."""
+        code = f"import sys; {before}\nfrom txstathat.cli import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def test_without_redis(self) -> None:
+        """Every command says what to install."""
+        url = "redis://127.0.0.1:1/0"
+        for arguments in (("keys", "list"), ("serve",), ("export", "/tmp/x/y")):
+            status, said = self.shell(
+                *arguments, "--store", url, before="sys.modules['redis'] = None"
+            )
+            self.assertEqual(status, 1)
+            self.assertIn(
+                "a Redis store needs redis: pip install 'txStatHat[redis]'\n", said
+            )
+            self.assertEqual(len(said.splitlines()), 1, said)
+
+    def test_paths(self) -> None:
+        """A path is not a URL; a folder that is missing is named."""
+        for store, words in (
+            ("/some/file.sqlite", "write sqlite:///some/file.sqlite"),
+            ("file.sqlite", "write sqlite:file.sqlite"),
+            ("sqlite:/no/such/x.sqlite", "the folder /no/such does not exist"),
+        ):
+            status, said = self.shell("serve", "--store", store)
+            self.assertEqual(status, 1)
+            self.assertIn(words, said)
+            self.assertEqual(len(said.splitlines()), 1, said)

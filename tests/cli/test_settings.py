@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,11 +16,14 @@ from typing import Any
 
 import click
 from click.testing import CliRunner
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fixtures import ROOT
 from tests.fixtures.environments import bare_environ
 from txstathat.cli.commands import txstathat
+from txstathat.cli.program import program
 from txstathat.cli.server.write_settings import offer_settings, own_url
 from txstathat.cli.settings import (
     MAX_SETTINGS,
@@ -30,6 +34,8 @@ from txstathat.cli.settings import (
     settings_path,
     write_settings,
 )
+from txstathat.collector.auth.keys import Keys
+from txstathat.stores import open_store
 
 HERE, THERE = "http://here:8080", "http://there:8080"
 KEYS = {"EZ key": "new-ez", "user key": "new-user", "access token": "new-token"}
@@ -119,6 +125,18 @@ class FindTests(FolderCase):
         for url, environ in ((HERE, {}), (None, {"TXSTATHAT_URL": HERE})):
             found = find_sender(url, None, self.environ | environ)
             self.assertEqual(found, Server(HERE, "file-key"))
+
+    def test_empty_flag(self) -> None:
+        """An empty flag is an error, and not a reason to use another key."""
+        self.write(url=HERE, ezkey="file-key", token="file-token")
+        for words, find, url, secret in (
+            ("--ezkey is empty", find_sender, None, ""),
+            ("--token is empty", find_reader, None, " "),
+            ("--url is empty", find_sender, "", "key"),
+        ):
+            with self.assertRaises(click.UsageError) as caught:
+                find(url, secret, self.environ)
+            self.assertEqual(caught.exception.message, words)
 
     def test_nothing_set(self) -> None:
         """There is no default server; the error says what to do, also without a home."""
@@ -237,16 +255,30 @@ class OfferTests(FolderCase):
     What the start of a server does with the file.
     """
 
+    def setUp(self) -> None:
+        super().setUp()
+        store = self.successResultOf(open_store("memory:", clock=Clock()))
+        self.keys = Keys(store)
+        self.names = [f"first {kind}" for kind in ("ez", "access")]
+        for kind, name, key in zip(
+            ("ez", "access"), self.names, ("new-ez", "new-token"), strict=True
+        ):
+            self.successResultOf(
+                Deferred.fromCoroutine(self.keys.add(kind, name, key=key))
+            )
+
     def offer(
         self,
         url: str | None = HERE,
         keys: dict[str, str] = KEYS,
         asked: bool = False,
-        known: str = "new-ez",
     ) -> str:
         """Offer the settings; the message."""
-        knows = {known}.__contains__
-        return offer_settings(url, keys, knows, self.environ, asked)
+        return self.successResultOf(
+            Deferred.fromCoroutine(
+                offer_settings(url, keys, self.keys, self.environ, asked)
+            )
+        )
 
     def test_own_url(self) -> None:
         """Only an http:// URL, and only if all addresses are this machine's."""
@@ -288,15 +320,34 @@ class OfferTests(FolderCase):
         self.path.chmod(0o644)
         self.assertIn("chmod 600", self.offer())
 
+    def test_later_start(self) -> None:
+        """A later start says how to get the file; on request it writes new keys."""
+        self.assertIn("start this server with --write-settings", self.offer(keys={}))
+        self.assertFalse(self.folder.exists())
+        said = self.offer(keys={}, asked=True)
+        self.assertIn(f"Wrote the settings to {self.path}", said)
+        self.assertTrue(
+            self.keys.allow("ez", find_sender(None, None, self.environ).secret)
+        )
+        self.assertTrue(
+            self.keys.may_read(find_reader(None, None, self.environ).secret)
+        )
+        self.assertIn("sends here", self.offer(keys={}))
+
+    def test_later_start_that_cannot_write(self) -> None:
+        """New keys that could not be written are revoked: nobody knows them."""
+        self.environ = {"TXSTATHAT_CONFIG": "/dev/null/x"}
+        self.assertIn("Could not write", self.offer(keys={}, asked=True))
+        known = self.successResultOf(Deferred.fromCoroutine(self.keys.all()))
+        self.assertEqual({key.name for key in known}, set(self.names))
+
     def test_nothing_is_written(self) -> None:
         """
-        Not for other machines, not without a home, not by a later start, not through a
-        link; who asked for it hears why.
+        Not for other machines, not without a home, not through a link; who asked for it
+        hears why.
         """
         self.assertEqual(self.offer(url=None), "")
         self.assertIn("other machines", self.offer(url=None, asked=True))
-        self.assertEqual(self.offer(keys={}), "")
-        self.assertIn("only the first start", self.offer(keys={}, asked=True))
         self.folder.mkdir()
         self.path.symlink_to(self.folder / "nowhere")
         self.assertIn("it was not changed", self.offer())
@@ -307,6 +358,27 @@ class OfferTests(FolderCase):
         self.assertEqual(self.offer(), "")
         self.assertIn("no home directory", self.offer(asked=True))
         self.assertEqual(os.listdir(self.folder), [])
+
+
+class ProgramTests(FolderCase):
+    """
+    The words that start the command.
+    """
+
+    def test_path(self) -> None:
+        """The path by which it was called, where the shell would not find the name."""
+        self.folder.mkdir()
+        called = self.folder / "a b" / "txstathat"
+        called.parent.mkdir()
+        called.touch()
+        self.assertEqual(program([str(called)]), f"'{called}'")
+        self.assertEqual(program(["txstathat"]), "txstathat")
+        found = shutil.which("sh")
+        assert found is not None
+        self.assertEqual(program([found]), "sh")
+        self.assertEqual(
+            program(["/x/txstathat/__main__.py"]), f"{sys.executable} -m txstathat"
+        )
 
 
 class ServeTests(FolderCase):
@@ -357,9 +429,10 @@ class ServeTests(FolderCase):
         self.assertEqual(self.path.read_bytes(), first)
 
     def test_no_terminal(self) -> None:
-        """Without a terminal the file is written only on request."""
+        """Without a terminal the file is written only on request, as it says."""
         local = ("--listen", "tcp:0:interface=127.0.0.1")
-        self.assertNotIn("settings", self.serve(*local, terminal=False))
+        said = self.serve(*local, terminal=False)
+        self.assertIn("start this server with --write-settings", said)
         self.assertFalse(self.path.exists())
         said = self.serve(*local, "--write-settings", terminal=False)
         self.assertIn("Wrote the settings to", said)

@@ -58,7 +58,7 @@ except ImportError:
 names = st.text(
     st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp")),
     min_size=1,
-).filter(lambda name: "~" not in name and len(name) <= 255)
+).filter(lambda name: "~" not in name and len(name) <= 255 and not name.isspace())
 amounts = (
     st.integers(-MAX_INTEGER, MAX_INTEGER)
     | st.floats(allow_nan=False, allow_infinity=False)
@@ -77,8 +77,21 @@ class NameTests(SynchronousTestCase):
 
     def test_any_printable_text_is_a_name(self) -> None:
         """Spaces, slashes, percent signs, emoji: all but control characters go."""
-        for name in ("a", "page view", "a/b%2F:c", "Экскурсия", "👩‍🚀", " ", "x" * 255):
+        for name in (
+            "a",
+            "page view",
+            "a/b%2F:c",
+            "Экскурсия",
+            "👩‍🚀",
+            " a ",
+            "x" * 255,
+        ):
             self.assertEqual(check_name(name), name)
+
+    def test_white_space_is_not_a_name(self) -> None:
+        """A name that nobody could see is refused, also as a part of ``~``."""
+        for name in (" ", "   ", "\N{NO-BREAK SPACE}", "a~ ,b", " ~a"):
+            self.assertRaises(InvalidPoint, expand_name, name)
 
     def test_errors_tell_the_value_and_the_rule(self) -> None:
         """A refused name's error shows the name, cut short, and what is allowed."""
@@ -229,7 +242,21 @@ class AmountTests(SynchronousTestCase):
 entries = st.dictionaries(
     st.sampled_from(["stat", "count", "value", "t", "x"]),
     st.one_of(
-        st.sampled_from(["a", "a~b,c", "", "x" * 256, "\n", "\ud800", "2", "-1e6"]),
+        st.sampled_from(
+            [
+                "a",
+                "a~b,c",
+                "a~ ,c",
+                "",
+                " ",
+                " a ",
+                "x" * 256,
+                "\n",
+                "\ud800",
+                "2",
+                "-1e6",
+            ]
+        ),
         st.integers(),
         st.sampled_from([2**63 - 1, -(2**63), 10**11 - 1, 10**11, True, None]),
         st.floats(),

@@ -25,6 +25,7 @@ __all__ = [
     "format_options",
     "json_text",
     "lines_text",
+    "name_text",
     "number_text",
     "points_text",
     "progress_bar",
@@ -57,6 +58,13 @@ def number_text(number: float | None) -> str:
     if number is None:
         return ""
     return f"{number:,}" if isinstance(number, int) else f"{number:,.6g}"
+
+
+def name_text(name: str) -> str:
+    """
+    The name of a stat for people: in quotes if it begins or ends with white space.
+    """
+    return printable(name if name == name.strip() else repr(name))
 
 
 def points_text(number: int) -> str:

@@ -210,6 +210,9 @@ def _find(
     environ: Mapping[str, str] | None,
 ) -> Server:
     environ = os.environ if environ is None else environ
+    for flag, given in (("--url", url), (kind.flag, secret)):
+        if given is not None and not given.strip():
+            raise click.UsageError(f"{flag} is empty")
     path = settings_path(environ)
     sources = _sources(kind, url, secret, environ, path)
     first = next((source for source in sources if source.url or source.secret), None)
@@ -247,10 +250,11 @@ def _sources(
 
 
 def _no_server_message(kind: _Secret, path: Path | None) -> str:
-    file = "" if path is None else f", and its first start writes {path}"
+    file = "" if path is None else f", and writes {path}"
     return (
         "no server is set.\n"
-        f'Run your own with "txstathat serve": it needs no account{file}.\n'
+        'Run your own with "txstathat serve --write-settings": it needs no '
+        f"account{file}.\n"
         f"For another server set TXSTATHAT_URL and {kind.variable}."
     )
 

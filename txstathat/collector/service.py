@@ -4,6 +4,7 @@ The collector as a service, to embed in a program or to run on its own.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -71,6 +72,9 @@ __all__ = [
 LISTEN = "tcp:8080:interface=127.0.0.1"
 #: The time limit for a command to Redis, in seconds, unless the URL has one.
 REDIS_SECONDS = 0.7
+
+# An endpoint to suggest if the default one is in use.
+_OTHER_PORT = "tcp:8081:interface=127.0.0.1"
 
 # The interval, in seconds, at which expired stats are removed from the trash.
 _EMPTY_TRASH_EVERY = 3600.0
@@ -214,7 +218,7 @@ class CollectorService(Service):
         no key: whoever can reach the port can add points.
     :param statsd_key: the name of the EZ key under whose limits these points count.
     :param first_keys: called with the first keys, if the store had none: each under
-        the words for its kind, such as ``'EZ key'``. It is called before the collector
+        the words for its kind, such as ``'EZ key'``. It is called when the collector
         listens, and only once for a store.
     :param reactor: provides time, threads, and what the endpoints need; by default the
         global reactor.
@@ -346,7 +350,6 @@ class CollectorService(Service):
             timers.start()
         parts = build_collector(store, self._retention, webhooks, timers)
         await parts.archive.note_retention()
-        await parts.keys.make_first(self._first_keys)
         await parts.check_records()
         await parts.monitor.outages.note()
         self._site = site = CollectorSite(
@@ -359,11 +362,11 @@ class CollectorService(Service):
             stathat_statuses=self._stathat_statuses,
         )
         site.noisy = False  # the port logs that it starts
+        await parts.keys.load()  # else it would refuse the first requests
         for text, endpoint in endpoints:
-            try:
-                self._ports.append(await endpoint.listen(site))
-            except Exception as error:
-                raise CannotListen(f"cannot listen on {text!r}: {error}") from error
+            self._ports.append(await _listen(text, endpoint, site))
+        # Keys are shown once. A start that fails must not use that up.
+        await parts.keys.make_first(self._first_keys)
         if self._statsd_at is not None:
             self._listen_statsd(parts, *self._statsd_at)
         self._every(REFRESH_SECONDS, parts.keys.load)
@@ -477,6 +480,21 @@ class CollectorService(Service):
         store, self._opened = self._opened, None
         if store is not None:
             await store.close()
+
+
+async def _listen(
+    text: str, endpoint: IStreamServerEndpoint, site: CollectorSite
+) -> IListeningPort:
+    try:
+        port: IListeningPort = await endpoint.listen(site)
+        return port
+    except Exception as error:
+        # Twisted's own words repeat that it cannot listen, and where.
+        cause = getattr(error, "socketError", error)
+        why = str(getattr(cause, "strerror", None) or cause)
+        if getattr(cause, "errno", None) == errno.EADDRINUSE:
+            why += "; use another port, such as --listen " + _OTHER_PORT
+        raise CannotListen(f"cannot listen on {text!r}: {why}") from error
 
 
 def limit_redis(url: str) -> str:

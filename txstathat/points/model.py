@@ -151,7 +151,7 @@ def check_name(stat: object, field: str = "stat", longest: int = MAX_NAME) -> st
     :param longest: how many characters it may have.
     :returns: the name.
     :raises InvalidPoint: if it is not text of 1 to ``longest`` characters without
-        control characters.
+        control characters, or is only white space.
     """
     if not isinstance(stat, str):
         raise InvalidPoint(field, f"must be text, not {shown(stat)}")
@@ -170,6 +170,8 @@ def check_name(stat: object, field: str = "stat", longest: int = MAX_NAME) -> st
             f"{quoted} contains the character U+{ord(bad[0]):04X}; "
             "control characters and lone surrogates are not allowed",
         )
+    if stat.isspace():
+        raise InvalidPoint(field, f"{quoted} is only white space")
     return stat
 
 
@@ -204,6 +206,7 @@ def is_plain_name(stat: str) -> bool:
     return (
         0 < len(stat) <= MAX_NAME
         and "~" not in stat
+        and not stat.isspace()
         and _UNPRINTABLE.search(stat) is None
     )
 
@@ -221,7 +224,7 @@ def expand_name(stat: object) -> list[str]:
         return [check_name(stat)]
     prefix, _, suffixes = stat.partition("~")
     parts = suffixes.split(",", MAX_EXPANSION)
-    if not prefix or not all(parts) or "~" in suffixes:
+    if not prefix.strip() or not all(map(str.strip, parts)) or "~" in suffixes:
         raise InvalidPoint(
             "stat",
             f"{shown(stat)} must have the form PREFIX~A,B,C, with no part empty",

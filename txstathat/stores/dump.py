@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 from txstathat.stores.interface import Dump
+from txstathat.stores.redis import needs_redis
 from txstathat.stores.schemes import StoreKind, sqlite_path, store_kind
 from txstathat.stores.sqlite.dump import open_sqlite_dump
 
@@ -42,7 +43,8 @@ def open_dump(url: str, seconds: Callable[[], float] = time.time) -> Iterator[Du
             "a store in memory has no contents to read; "
             "use a persistent store: sqlite:///a/path or redis://…"
         )
-    from txstathat.stores.redis.dump import RedisDump
+    with needs_redis():
+        from txstathat.stores.redis.dump import RedisDump
 
     with closing(RedisDump(url, seconds)) as redis_dump:
         redis_dump.open()

@@ -44,6 +44,9 @@ def store_kind(url: str) -> StoreKind:
     scheme = urlsplit(url).scheme
     kind = SCHEMES.get(scheme)
     if kind is None:
+        if not scheme and "@" not in url and url:
+            path = f"sqlite://{url}" if url.startswith("/") else f"sqlite:{url}"
+            raise ValueError(f"the path of a file is not a URL; write {path}")
         # Do not show the rest of the URL: it may contain a password.
         raise ValueError(
             f"{scheme!r} is not a kind of store; use one of: {', '.join(SCHEMES)}"

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 
 from txstathat.stores.interface import IStore
+from txstathat.stores.redis import needs_redis
 from txstathat.stores.schemes import StoreKind, sqlite_path, store_kind
 from txstathat.stores.sqlite.backend import SqliteBackend
 from txstathat.stores.store import Inline, IStoreReactor, Store, Threads
@@ -68,7 +69,8 @@ def _store(
     if path is not None:
         backend = SqliteBackend(path, clock.seconds)
         return Store(backend, Threads(reactor, 1), clock, reactor)
-    from txstathat.stores.redis.backend import RedisBackend
+    with needs_redis():
+        from txstathat.stores.redis.backend import RedisBackend
 
     return Store(RedisBackend(url), Threads(reactor, REDIS_READERS), clock, reactor)
 

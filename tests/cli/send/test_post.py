@@ -67,6 +67,7 @@ class LinesTests(SynchronousTestCase):
             (2, "is not JSON", good + "x"),
             (2, "is not a JSON object", good + "[1]"),
             (2, "stat: must not be empty", good + '{"count": 1}'),
+            (2, "stat: '  ' is only white", good + '{"stat": "  ", "count": 1}'),
             (2, "needs either a count or a value", good + '{"stat": "a"}'),
             (2, "has no 'n'", good + '{"stat": "a", "count": 1, "n": 1}'),
             (2, "count: ", good + '{"stat": "a", "count": "1"}'),

@@ -200,6 +200,7 @@ class IngestTests(SynchronousTestCase):
             (b"no ezkey specified", b""),
             (b"no ezkey specified", b"stat=a&count=1"),
             (b"stat: must not be empty", b"ezkey=k&count=1"),
+            (b"stat: ' ' is only white space", b"ezkey=k&stat=+&count=1"),
             (b"needs either a count or a value", b"ezkey=k&stat=a"),
             (b"needs either a count or a value", b"ezkey=k&stat=a&count=1&value=2"),
             (b"count: 'x' is not a decimal number", b"ezkey=k&stat=a&count=x"),

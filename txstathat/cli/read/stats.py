@@ -14,6 +14,7 @@ import click
 from txstathat.cli.diagnosis import run_client
 from txstathat.cli.output import (
     format_options,
+    name_text,
     number_text,
     show_rows,
     sparkline,
@@ -170,12 +171,12 @@ def delete(stat: str, yes: bool, **server: Any) -> None:
     """
     if not yes:
         # Before the reactor runs, so that Ctrl-C aborts.
-        click.confirm(f"Delete {printable(stat)}?", abort=True, err=True)
+        click.confirm(f"Delete {name_text(stat)}?", abort=True, err=True)
 
     async def work(client: StatHatExport) -> None:
         found = await find_stat(client, stat)
         await client.delete(found.id)
-        click.echo(f"{printable(found.name)} is deleted.")
+        click.echo(f"{name_text(found.name)} is deleted.")
 
     with_client(server, work)
 
@@ -243,6 +244,10 @@ def _show_stats(output: str | None, stats: list[StatInfo], none: str) -> None:
         output,
         ("id", "name", "kind"),
         [tuple(_to_json(stat).values()) for stat in stats],
+        as_table=[
+            (id, name_text(name), kind)
+            for id, name, kind in (_to_json(stat).values() for stat in stats)
+        ],
         none=none,
     )
 
@@ -262,7 +267,7 @@ def _show_summary(
     rows = [(name.replace("_", " "), number_text(flat[name])) for name in flat]
     show_rows(
         output,
-        (printable(stat.name), printable(full.timeframe))
+        (name_text(stat.name), printable(full.timeframe))
         if output is None
         else tuple(flat),
         [tuple(flat.values())],

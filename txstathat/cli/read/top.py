@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 from twisted.internet.task import deferLater
 
-from txstathat.cli.output import number_text, sparkline
+from txstathat.cli.output import name_text, number_text, sparkline
 from txstathat.cli.read.stats import (
     fill_gaps,
     no_match_text,
@@ -26,7 +26,6 @@ from txstathat.cli.settings import reader_options
 from txstathat.export.client import StatHatExport
 from txstathat.export.models import Dataset, StatInfo
 from txstathat.points.summary import summarize
-from txstathat.printable import printable
 
 __all__ = ["MAX_BARS", "MAX_TOP", "top"]
 
@@ -124,7 +123,7 @@ def _table(
     for stat, points in ranked[:rows]:
         numbers = summarize([*points.values()], stat.counter)
         table.add_row(
-            printable(stat.name),
+            name_text(stat.name),
             number_text(numbers.latest),
             number_text(numbers.total) if stat.counter else "",
             # The dataset of a counter does not say which points have data.

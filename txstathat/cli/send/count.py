@@ -10,9 +10,9 @@ import click
 
 from txstathat.cli.diagnosis import run_client
 from txstathat.cli.options import AMOUNT, TIME, NumberCommand
+from txstathat.cli.output import name_text
 from txstathat.cli.settings import find_sender, host_of, make_client, server_options
 from txstathat.points.model import Count, Point, Value
-from txstathat.printable import printable
 
 __all__ = ["count", "value"]
 
@@ -33,6 +33,8 @@ time_option = click.option(
 def count(name: str, n: Any, t: int | None, **server: Any) -> None:
     """
     Add N (1 by default) to the counter NAME.
+
+    The NAME 'visits~all,paid' means the two stats 'visits all' and 'visits paid'.
     """
     _send(Count(name, n, t), f"{n:+}", **server)
 
@@ -57,6 +59,6 @@ def _send(
 
     async def work() -> None:
         await client.post([point])
-        click.echo(f"{printable(point.stat)} {amount} at {host_of(server.url)}")
+        click.echo(f"{name_text(point.stat)} {amount} at {host_of(server.url)}")
 
     run_client(client, server.url, work)

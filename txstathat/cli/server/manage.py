@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from txstathat.cli.output import name_text
 from txstathat.cli.server.store import store_option, with_store
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.auth.keys import KINDS, KeyRefused, Keys
@@ -153,6 +154,6 @@ def restore_stat(name: str, store: str) -> None:
 
     async def work(opened: IStore) -> None:
         await Archive(opened).restore(name)
-        click.echo(f"{name} is restored.")
+        click.echo(f"{name_text(name)} is restored.")
 
     with_store(store, work)

@@ -29,7 +29,12 @@ from txstathat.collector.options import (
     parse_statsd,
     read_webhooks,
 )
-from txstathat.collector.service import LISTEN, CollectorParts, CollectorService
+from txstathat.collector.service import (
+    LISTEN,
+    CannotListen,
+    CollectorParts,
+    CollectorService,
+)
 from txstathat.printable import printable
 
 __all__ = ["serve"]
@@ -95,8 +100,8 @@ __all__ = ["serve"]
 @click.option(
     "--write-settings",
     is_flag=True,
-    help="Write the settings file for the other commands on the first start, also "
-    "without a terminal.",
+    help="Write the settings file for the other commands if there is none, also "
+    "without a terminal; after the first start, with new keys.",
 )
 def serve(
     listen: tuple[str, ...],
@@ -156,6 +161,9 @@ def serve(
         try:
             parts = await ready
             link = await parts.sessions.link()
+        except CannotListen as error:
+            click.echo(f"txstathat: {printable(error)}", err=True)
+            return 1
         except Exception as error:
             click.echo(f"txstathat: cannot start: {printable(error)}", err=True)
             return 1
@@ -164,8 +172,7 @@ def serve(
         at = service.statsd_address
         if at is not None:
             _print(f"Receiving statsd at {at.host}, UDP port {at.port}")
-        if write_settings or sys.stdout.isatty():
-            _print_settings(service, parts, new_keys, write_settings)
+        await _print_settings(service, parts, new_keys, write_settings)
         _print(
             "Open this to sign in (works once, for one hour): "
             f"{service.urls[0]}/sign-in/{link}"
@@ -190,7 +197,7 @@ def _print_keys(keys: dict[str, str]) -> None:
         _print(f"{what}: {key}")
 
 
-def _print_settings(
+async def _print_settings(
     service: CollectorService,
     parts: CollectorParts,
     new_keys: dict[str, str],
@@ -199,10 +206,10 @@ def _print_settings(
     """
     Write the settings file where that is right, and print what was done.
     """
-    message = offer_settings(
+    message = await offer_settings(
         own_url(service.addresses, service.urls),
-        new_keys,
-        lambda key: parts.keys.allow("ez", key),
+        new_keys if requested or sys.stdout.isatty() else {},
+        parts.keys,
         os.environ,
         requested,
     )

@@ -4,6 +4,7 @@ Write the settings file for the other commands, when ``txstathat serve`` starts.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
@@ -11,12 +12,14 @@ from typing import Any
 
 import click
 
+from txstathat.cli.program import program
 from txstathat.cli.settings import (
     host_of,
     read_settings,
     settings_path,
     write_settings,
 )
+from txstathat.collector.auth.keys import KINDS, Keys
 from txstathat.printable import printable
 
 __all__ = ["offer_settings", "own_url"]
@@ -37,22 +40,24 @@ def own_url(addresses: Sequence[Any], urls: Sequence[str]) -> str | None:
     return next((url for url in urls if url.startswith("http://")), None)
 
 
-def offer_settings(
+async def offer_settings(
     url: str | None,
-    keys: Mapping[str, str],
-    is_own_key: Callable[[str], bool],
+    new_keys: Mapping[str, str],
+    keys: Keys,
     environ: Mapping[str, str],
     requested: bool,
 ) -> str:
     """
-    Write the settings file on the first start, if it does not exist.
+    Write the settings file, if it does not exist: with the first keys, or on request
+    with new ones.
 
     :param url: the result of :func:`own_url`.
-    :param keys: the new keys by their kinds; empty after the first start.
-    :param is_own_key: whether an EZ key is one of this server's.
+    :param new_keys: the first keys by their kinds; empty after the first start.
+    :param keys: the keys of the server.
     :param environ: the environment, which may set the file's path.
     :param requested: whether the user asked for the file (``--write-settings``).
     :returns: a message for the user; may be empty.
+    :raises StatHatError: if new keys cannot be made.
     """
     path = settings_path(environ)
     if url is None:
@@ -66,14 +71,14 @@ def offer_settings(
     except click.UsageError as error:
         return f"The settings file was not changed: {error.message}"
     if found or path.is_symlink() or path.exists():
-        return _existing(path, found, url, is_own_key)
-    if keys:
-        return _write(path, url, keys)
-    if not requested:
-        return ""
+        return _existing(path, found, url, lambda key: keys.allow("ez", key))
+    if new_keys:
+        return _write(path, url, new_keys)
+    if requested:
+        return await _write_new(path, url, keys)
     return (
-        f"No settings were written to {path}: only the first start knows the keys. "
-        'Create new ones with "txstathat keys add", and write that file yourself.'
+        f"There are no settings for the other commands. To write {path}, "
+        "start this server with --write-settings."
     )
 
 
@@ -92,15 +97,32 @@ def _existing(
         )
         return (
             f"{path} {other}; it was not changed. To send to this server set "
-            f"TXSTATHAT_URL={url} and TXSTATHAT_EZKEY."
+            f"TXSTATHAT_URL={url} and TXSTATHAT_EZKEY; or remove the file, and start "
+            "this server with --write-settings."
         )
     if not is_own_key(found.get("ezkey", "")):
         return (
             f"{path} has this address, but no key of this server; it was not changed. "
-            "Remove it, and start on a new store; or write one of this server's keys "
-            "into it."
+            "Remove it, and start this server with --write-settings; or write one of "
+            "this server's keys into it."
         )
-    return f'"txstathat count signups" in another terminal sends here ({path}).'
+    return f'"{program()} count signups" in another terminal sends here ({path}).'
+
+
+async def _write_new(path: Path, url: str, keys: Keys) -> str:
+    """
+    Write the file with an EZ key and an access token that are made for it.
+    """
+    made = {}
+    number = secrets.token_hex(3)
+    names = {kind: f"settings {KINDS[kind]} {number}" for kind in ("ez", "access")}
+    for kind, name in names.items():
+        made[KINDS[kind]] = await keys.add(kind, name)
+    message = _write(path, url, made)
+    if not path.exists():
+        for name in names.values():  # nobody knows them
+            await keys.revoke(name)
+    return message
 
 
 def _write(path: Path, url: str, keys: Mapping[str, str]) -> str:
@@ -110,5 +132,5 @@ def _write(path: Path, url: str, keys: Mapping[str, str]) -> str:
         return f"Could not write the settings to {path}: {error.strerror}"
     return (
         f"Wrote the settings to {path}\n"
-        "Now this works in another terminal: txstathat count signups"
+        f"Now this works in another terminal: {program()} count signups"
     )

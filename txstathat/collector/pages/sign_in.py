@@ -103,7 +103,9 @@ class _Link(Page):
             button = tags.button("Sign in", type="submit")
             return _card(
                 "Sign in",
-                tags.p("This link works once."),
+                tags.p(
+                    "Press the button to sign in to this server. This link works once."
+                ),
                 tags.form(button, method="post"),
             )
         check_origin(request)

@@ -17,4 +17,28 @@ This package needs redis-py, so import its modules only if the store's URL is of
 kind.
 """
 
-__all__: list[str] = []
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from txstathat.errors import StoreError
+
+__all__ = ["needs_redis"]
+
+
+@contextmanager
+def needs_redis() -> Iterator[None]:
+    """
+    A context in which to import the modules of this package.
+
+    :raises StoreError: if redis-py is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != "redis":
+            raise
+        raise StoreError(
+            "a Redis store needs redis: pip install 'txStatHat[redis]'"
+        ) from None

@@ -103,6 +103,11 @@ class SqliteBackend:
             with suppress(OSError):
                 flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
                 os.close(os.open(self._path, flags, 0o600))
+            folder = os.path.dirname(os.path.abspath(self._path))
+            if not os.path.isdir(folder):
+                raise StoreUnavailable(
+                    f"cannot open {self._path}: the folder {folder} does not exist"
+                )
         with _translate_errors(f" at {self._path}"):
             self._writer = self._connect()
             try:

@@ -25,7 +25,10 @@ def check_folder(path: str) -> None:
     if os.name != "posix":
         return
     folder = os.path.dirname(os.path.abspath(path))
-    mode = os.stat(folder).st_mode
+    try:
+        mode = os.stat(folder).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(f"the folder {folder} does not exist") from None
     if not mode & stat.S_IWOTH:
         return
     if not mode & stat.S_ISVTX:
