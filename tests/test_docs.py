@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -56,20 +57,6 @@ class DoctestTests(SynchronousTestCase):
         for text in found:
             Plan(Timeframe.parse(text), time.time(), RETENTION)
 
-    def test_readme_example(self) -> None:
-        """The four lines of the README count and measure."""
-        readme = (ROOT / "README.rst").read_text()
-        (block,) = re.findall(r"code-block:: python\n\n((?:    .*\n|\n)+)", readme)
-        lines = [line[4:] for line in block.strip("\n").splitlines()]
-        code = "\n".join(lines).replace("('your-ez-key',", "('key', agent=fake.agent,")
-        code = code.replace("yield ", "await ")
-        fake = FakeStatHat()
-        names: dict[str, Any] = {"fake": fake}
-        body = "\n".join(f"    {line}" for line in code.splitlines())
-        exec(f"async def example():\n{body}\n", names)
-        self.successResultOf(ensureDeferred(names["example"]()))
-        self.assertEqual(fake.points, [Count("signups"), Value("load", 0.42)])
-
 
 class ExampleTests(TestCase):
     """
@@ -98,6 +85,22 @@ class ExampleTests(TestCase):
         self.assertEqual(status, 0, err.decode())
         self.assertNotIn("Traceback", err.decode())
         return out.decode()
+
+    def test_readme_example(self) -> Any:
+        """The README's program, pasted into a file, sends its two points."""
+
+        async def check() -> None:
+            readme = (ROOT / "README.rst").read_text()
+            (block,) = re.findall(r"code-block:: python\n\n((?:    .*\n|\n)+)", readme)
+            program = Path(self.mktemp()).absolute()
+            code = textwrap.dedent(block).replace("http://127.0.0.1:8080", self.url)
+            program.write_text(code.replace("your-ez-key", "k"))
+            await self.run_example(str(program))
+            self.assertEqual(
+                self.received.points, [Count("signups"), Value("load", 0.42)]
+            )
+
+        return ensureDeferred(check())
 
     def test_visitors(self) -> Any:
         """The tutorial's program counts what it says."""
