@@ -20,6 +20,7 @@ from typing import Any
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import deferLater
 from twisted.internet.utils import getProcessOutputAndValue
+from twisted.python.reflect import namedAny
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.fixtures import ROOT
@@ -48,8 +49,28 @@ class DoctestTests(SynchronousTestCase):
             )
             self.assertEqual(failed, 0, page.name)
 
+    def test_bounds(self) -> None:
+        """Each bound with a dotted name exists under this name in the package."""
+        page = (ROOT / "docs" / "bounds.rst").read_text()
+        cells = "".join(re.findall(r"^   \* - (.*)$", page, re.M))
+        found = re.findall(r"``([\w.]+\.\w+)``", cells)
+        self.assertGreater(len(found), 100)
+        for name in found:
+            namedAny(f"txstathat.{name}")
+
+    def test_modules(self) -> None:
+        """Each file that the page about the architecture names exists."""
+        page = (ROOT / "docs" / "architecture.rst").read_text()
+        paths = [
+            f"/{path.relative_to(ROOT)}"
+            for folder in ("txstathat", "tests")
+            for path in (ROOT / folder).rglob("*.py")
+        ]
+        for name in re.findall(r"\w[\w/]*\.py\b", page):
+            self.assertTrue(any(path.endswith(f"/{name}") for path in paths), name)
+
     def test_timeframes(self) -> None:
-        """Every timeframe that is told of a server of one's own can be asked for."""
+        """The server accepts every timeframe that its pages in the docs show."""
         found = set()
         for page in (ROOT / "docs").glob("own-server*.rst"):
             found |= set(re.findall(r"\b(\d+[mhdwMy]\d+[mhdwMy])\b", page.read_text()))
