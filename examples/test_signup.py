@@ -1,5 +1,6 @@
 """
-Test a program that counts. Run it with ``trial test_signup.py``.
+Test a program that counts. Run it with ``python -m twisted.trial test_signup``,
+in this folder.
 """
 
 from twisted.internet.error import ConnectionRefusedError, TimeoutError

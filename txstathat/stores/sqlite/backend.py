@@ -28,6 +28,7 @@ from txstathat.stores.interface import (
 )
 from txstathat.stores.sqlite.cells import add_cells, read_cells
 from txstathat.stores.sqlite.expiry import drop_expired
+from txstathat.stores.sqlite.id_cache import MAX_KNOWN, BatchRefused, Tables
 from txstathat.stores.sqlite.schema import (
     MIGRATIONS,
     migrate,
@@ -35,7 +36,6 @@ from txstathat.stores.sqlite.schema import (
     record_text,
     transaction,
 )
-from txstathat.stores.sqlite.tables import MAX_KNOWN, BatchRefused, Tables
 from txstathat.stores.store import IBackend
 
 __all__ = [
@@ -68,7 +68,7 @@ class SqliteBackend:
         writes.
     :param sweep_rows: how many rows one sweep deletes at most, after a small write.
     :param max_known: how many time buckets to remember
-        (:class:`~txstathat.stores.sqlite.tables.Tables`).
+        (:class:`~txstathat.stores.sqlite.id_cache.Tables`).
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from typing import Any
 
 from txstathat.points.model import MAX_INTEGER
 from txstathat.stores.interface import Addition, Cell, CellKey, Increment
-from txstathat.stores.sqlite.tables import Tables, in_bulk
+from txstathat.stores.sqlite.id_cache import Tables, in_bulk
 from txstathat.stores.sums import as_cell
 
 __all__ = ["add_cells", "read_cells"]
