@@ -327,6 +327,9 @@ class RenderTests(GraphiteCase):
             self.store(*(Count(f"many.{first + n}") for n in range(100)))
         self.refused(f"more than {MAX_SERIES} stats", "/render", target="many.*")
         self.refused("at most 200000 points", "/render", target="many.1*")
+        target = "summarize(many.*0*, '1s')"
+        words = "can make at most 1000000 points"
+        self.refused(words, "/render", target=target, **{"from": "-2h"})
         some = {"target": "many.1[0-4]?", "from": "-1h"}
         self.assertEqual(len(self.get("/render", **some)), 50)
         found = self.get("/metrics/find", query="many.*")

@@ -22,7 +22,14 @@ from txstathat.collector.archive.archive import Archive
 from txstathat.collector.errors import Refusal
 from txstathat.points.timeframe import Span, Timeframe
 
-__all__ = ["MAX_CALLS", "MAX_POINTS", "MAX_SERIES", "MAX_STEPS", "Evaluation"]
+__all__ = [
+    "MAX_CALLS",
+    "MAX_POINTS",
+    "MAX_RESULTS",
+    "MAX_SERIES",
+    "MAX_STEPS",
+    "Evaluation",
+]
 
 #: The most functions and paths that a request can evaluate. The arguments of timeShift
 #: and movingAverage are evaluated twice.
@@ -31,6 +38,8 @@ MAX_CALLS = 500
 MAX_SERIES = 1_000
 #: The most points that a request can read.
 MAX_POINTS = 200_000
+#: The most points that the functions of a request can make, all together.
+MAX_RESULTS = 1_000_000
 #: The most points of a series.
 MAX_STEPS = 2_000
 
@@ -50,7 +59,7 @@ class Evaluation:
         self._archive = archive
         self._finder = StatFinder(archive)
         self._now = int(archive.store.clock.seconds())
-        self._calls = self._series = self._points = self._busy = 0
+        self._calls = self._series = self._points = self._results = self._busy = 0
 
     async def evaluate(self, target: Path | Call, range: Range) -> list[TimeSeries]:
         """
@@ -80,10 +89,10 @@ class Evaluation:
         if function.widen is not None:
             call.series = await self._all(call.targets, function.widen(call))
         if function.params[0].type != "seriesList":
-            return function.apply(call)
+            return self._made(function.apply(call))
         result: list[TimeSeries] = []
         for one in call.series:
-            result += function.apply(replace(call, series=[one]))
+            result += self._made(function.apply(replace(call, series=[one])))
             await self._pause(len(one.values))
         return result
 
@@ -98,21 +107,11 @@ class Evaluation:
         if range.start >= self._now:
             return []
         stats = await self._finder.find(Pattern(path), MAX_SERIES - self._series)
-        self._series += len(stats)
-        if self._series > MAX_SERIES:
-            raise Refusal(400, f"a request can have at most {MAX_SERIES} series")
         if not stats:
             return []
         scale, unit, step = self._scale(range)
         start, end = _edges(range, step, self._now)
-        steps = (end - start) // step
-        self._points += steps * len(stats)
-        if self._points > MAX_POINTS:
-            raise Refusal(
-                400,
-                f"a request can read at most {MAX_POINTS} points: request fewer "
-                "series, or less time",
-            )
+        self._spend(len(stats), (end - start) // step)
         # What has expired cannot be read. One second more, since time goes on.
         stored = self._archive.stored_since(scale) + 1
         begin = max(start, -int(-stored // step) * step)
@@ -136,6 +135,31 @@ class Evaluation:
             one = result[number]
             result[number] = replace(one, values=one.values + more.values)
             await self._pause(len(more.buckets))
+        return result
+
+    def _spend(self, series: int, steps: int) -> None:
+        self._series += series
+        self._points += series * steps
+        if self._series > MAX_SERIES:
+            raise Refusal(400, f"a request can have at most {MAX_SERIES} series")
+        if self._points > MAX_POINTS:
+            raise Refusal(
+                400,
+                f"a request can read at most {MAX_POINTS} points: request fewer "
+                "series, or less time",
+            )
+
+    def _made(self, result: list[TimeSeries]) -> list[TimeSeries]:
+        """
+        Count the points that a function has made.
+        """
+        self._results += sum(len(one.values) for one in result)
+        if self._results > MAX_RESULTS:
+            raise Refusal(
+                400,
+                f"the functions of a request can make at most {MAX_RESULTS} points: "
+                "request fewer series, or longer intervals",
+            )
         return result
 
     async def _pause(self, points: int) -> None:
