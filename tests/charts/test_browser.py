@@ -332,6 +332,65 @@ class DrawingTests(BrowserCase):
         self.assertEqual(title, "Times in America/New_York")
 
     @inlineCallbacks
+    def test_hour_that_comes_twice(self) -> Any:
+        """
+        Where the viewer's clock is changed, the table shows offsets, and the line and
+        the bars are drawn at one offset: they never run back.
+        """
+        change = datetime(2026, 11, 1, 6, tzinfo=UTC)
+        self.clock.advance((change - NOW).total_seconds() + 3 * 3600 - 60)
+        for minutes in range(-120, 180, 5):
+            at = change + timedelta(minutes=minutes)
+            yield self.plain.kick(1, at)
+            yield self.metrica.kick(1.0, at, view="/", method="GET", status="2xx")
+        yield deferToThread(self.browser.zone, "America/New_York")
+        drawn = """
+            const picture = document.querySelector(".txstathat-picture");
+            return [Array.from(picture.data[0].x), Array.from(picture.data[0].y),
+                    document.querySelector(".xtitle").textContent];
+        """
+        yield self.look("/plain?scale=hour&back=5")
+        rows = yield self.do("run", TABLE)
+        self.assertEqual(
+            [row[0] for row in rows],
+            [
+                "2026-11-01 00:00 -04:00",
+                "2026-11-01 01:00 -04:00",
+                "2026-11-01 01:00 -05:00",
+                "2026-11-01 02:00 -05:00",
+                "2026-11-01 03:00 -05:00",
+            ],
+        )
+        x, y, title = yield self.do("run", drawn)
+        self.assertEqual(
+            x,
+            [
+                "2026-10-31 23:00",
+                "2026-11-01 00:00",
+                "2026-11-01 01:00",
+                "2026-11-01 02:00",
+                "2026-11-01 03:00",
+            ],
+        )
+        self.assertEqual(y, [12] * 5)
+        self.assertEqual(title, "Times at UTC-05:00: the clock is changed here")
+        yield self.look("/plain?scale=minute&back=300")
+        x, y, title = yield self.do("run", drawn)
+        self.assertEqual(x, sorted(set(x)))
+        self.assertEqual((len(x), sum(y)), (300, 60))
+        yield self.look("/timeline?year=2026&month=11&day=1")
+        x, _, _ = yield self.do("run", drawn)
+        self.assertEqual((len(x), x), (25, sorted(set(x))))
+        # Past the change, and for a viewer whose clock is not changed, all is as ever.
+        yield deferToThread(self.browser.zone, "Asia/Kolkata")
+        yield self.look("/plain?scale=hour&back=5")
+        rows = yield self.do("run", TABLE)
+        self.assertEqual(rows[0][0], "2026-11-01 09:30")
+        x, _, title = yield self.do("run", drawn)
+        self.assertEqual(x, [row[0] for row in rows])
+        self.assertRegex(title, r"^Times in Asia/(Kolkata|Calcutta)$")
+
+    @inlineCallbacks
     def test_dark_and_narrow(self) -> Any:
         """In dark mode and on a phone all is visible, and nothing is too wide."""
         yield self.do("prefer", "dark")

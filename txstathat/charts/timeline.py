@@ -87,18 +87,18 @@ async def _bars(
 
 def _bounds(span: dict[str, int]) -> tuple[datetime, datetime]:
     """
-    The first and the last minute of a timespan, in the Metrica's zone.
+    The first and the last minute of a timespan, in the Metrica's zone. Of a last minute
+    that comes twice it is the second one, so that an hour that comes twice is whole.
     """
     numbers = [*span.values()]
     first = datetime(*(*numbers, *(1, 1, 1)[len(numbers) :]))  # type: ignore[arg-type]
     if len(numbers) == 1:
-        after = datetime(first.year, 12, 31, 23, 59)
-        return first, after
+        return first, datetime(first.year, 12, 31, 23, 59, fold=1)
     if len(numbers) == 2:
         later = (first + timedelta(days=31)).replace(day=1)
-        return first, later - timedelta(minutes=1)
+        return first, (later - timedelta(minutes=1)).replace(fold=1)
     width = timedelta(days=1) if len(numbers) == 3 else timedelta(hours=1)
-    return first, first + width - timedelta(minutes=1)
+    return first, (first + width - timedelta(minutes=1)).replace(fold=1)
 
 
 def _links(

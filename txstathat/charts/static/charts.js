@@ -25,6 +25,32 @@
       ` ${pad(t.getHours())}:${pad(t.getMinutes())}`;
   }
 
+  // The viewer's offset from UTC at a time, in minutes.
+  function offset(instant) {
+    return -new Date(instant).getTimezoneOffset();
+  }
+
+  function offsetText(minutes) {
+    const size = Math.abs(minutes);
+    return `${minutes < 0 ? "-" : "+"}${pad(Math.floor(size / 60))}:${pad(size % 60)}`;
+  }
+
+  // A time at a fixed offset from UTC.
+  function at(minutes, instant) {
+    const moved = new Date(new Date(instant).getTime() + minutes * 60000);
+    return moved.toISOString().slice(0, 16).replace("T", " ");
+  }
+
+  // Whether the viewer's clock is changed within the times of a table: then an hour
+  // comes twice, or is left out.
+  function clockChanges(instants) {
+    return new Set(instants.map(offset)).size > 1;
+  }
+
+  function instantsIn(chart) {
+    return [...chart.querySelectorAll("tbody th time")].map((time) => time.dateTime);
+  }
+
   function viewerZone() {
     return Intl.DateTimeFormat().resolvedOptions().timeZone || "local time";
   }
@@ -51,7 +77,14 @@
     const links = rows.map((tr) => tr.querySelector("th a"));
     const columns = heads.slice(1).map((_, n) =>
       rows.map((tr) => number(tr.querySelectorAll("td")[n])));
-    return { heads, labels, links, columns };
+    const instants = isFine(chart) ? instantsIn(chart) : [];
+    if (!clockChanges(instants)) {
+      return { heads, labels, links, columns, x: labels };
+    }
+    // At one offset for all, or the line would run back where an hour comes twice.
+    const fixed = offset(instants[instants.length - 1]);
+    return { heads, labels, links, columns, fixed,
+      x: instants.map((instant) => at(fixed, instant)) };
   }
 
   function localizeTimes(chart) {
@@ -62,8 +95,11 @@
     caption.textContent =
       `${chart.querySelector("h2").textContent}. ${timesIn(chart)}`;
     if (isFine(chart)) {
+      const changes = clockChanges(instantsIn(chart));
       for (const time of chart.querySelectorAll("tbody time, .txstathat-note time")) {
-        time.textContent = local(time.dateTime);
+        const instant = time.dateTime;
+        time.textContent = local(instant) +
+          (changes ? ` ${offsetText(offset(instant))}` : "");
       }
     }
   }
@@ -84,7 +120,7 @@
     },
     bars(data) {
       return [{
-        type: "bar", x: data.labels, y: data.columns[0], name: plain(data.heads[1]),
+        type: "bar", x: data.x, y: data.columns[0], name: plain(data.heads[1]),
         marker: { color: COLORS[0] },
       }];
     },
@@ -92,7 +128,7 @@
       return data.columns.map((column, n) => ({
         type: "scatter",
         mode: column.length > 60 && !column.some(isLonely) ? "lines" : "lines+markers",
-        x: data.labels, y: column, name: plain(data.heads[n + 1]),
+        x: data.x, y: column, name: plain(data.heads[n + 1]),
         line: { color: COLORS[n % COLORS.length], width: 2 }, marker: { size: 5 },
         connectgaps: false,
       }));
@@ -129,7 +165,8 @@
       shared.hovermode = kind === "bars" ? "closest" : "x unified";
       shared.hoverlabel.bgcolor = style.getPropertyValue("--txstathat-raised");
       shared.xaxis.type = "date";
-      shared.xaxis.title = { text: plain(timesIn(chart)) };
+      shared.xaxis.title = { text: plain(data.fixed === undefined ? timesIn(chart)
+        : `Times at UTC${offsetText(data.fixed)}: the clock is changed here`) };
       shared.showlegend = data.columns.length > 1;
       Object.assign(shared.xaxis, { tickangle: 0, nticks: chart.clientWidth < 500 ? 4 : 9 });
       if (!isFine(chart) && data.labels.length <= (chart.clientWidth < 500 ? 4 : 9)) {
