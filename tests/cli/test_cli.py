@@ -169,6 +169,10 @@ class CommandTests(TestCase):
                 ],
             )
             self.assertEqual(self.received.points, [Count("txstathat check")])
+            _, out, _ = await self.run_command(
+                "check", "--stat", "a~b,c", TXSTATHAT_URL=url
+            )
+            self.assertIn("One point was accepted for 'a b' and 'a c'.", out)
             secure = TroubleServer(Authority().server_options("localhost"))
             silent, broken, html = TroubleServer(), TroubleServer(), TroubleServer()
             silent.script = [stall]
@@ -186,7 +190,6 @@ class CommandTests(TestCase):
                 ("answer", "was lost", broken.url),
                 ("answer", "not an answer", html.url),
                 ("answer", "not an answer", proxy.url),
-                ("answer", "no monkey", picky.url),
                 ("point", "the stat name is empty", url, "--stat", ""),
             ):
                 at, *more = arguments
@@ -201,7 +204,12 @@ class CommandTests(TestCase):
                 "check", TXSTATHAT_URL=url, TXSTATHAT_EZKEY="another"
             )
             self.assertEqual(status, 1)
-            self.assertIn("✗ key: ", out)
+            self.assertIn("✗ key: the server refused (", out)
+            status, out, _ = await self.run_command("check", TXSTATHAT_URL=picky.url)
+            self.assertEqual(status, 1)
+            self.assertEqual(
+                out.splitlines()[-1], "✗ answer: the server refused (400): no monkey"
+            )
             for server in (secure, silent, broken, html, proxy, picky):
                 await server.stop()
 
@@ -217,7 +225,9 @@ class CommandTests(TestCase):
             url = self.listen()
             secure = TroubleServer(Authority().server_options("localhost"))
             plain, page, down = TroubleServer(), TroubleServer(), TroubleServer()
-            elsewhere = TroubleServer()
+            elsewhere, other, shell = (TroubleServer() for _ in range(3))
+            other.script = [reply(body=b'{"ok": true}')]
+            shell.script = [send(b"SSH-2.0-OpenSSH_9.2\r\n")]
             page.script = [reply(404, b"<html>Not here</html>")]
             down.script = [reply(502, b"<html>Bad gateway</html>")]
             elsewhere.script = [reply(301, b"", b"Location: https://example.com/\r\n")]
@@ -228,7 +238,9 @@ class CommandTests(TestCase):
                 "SSL_CERT_DIR": empty,
             }
             for words, at, environ in (
-                ("page of a proxy or of another web server", page.url, {}),
+                ("answer of a proxy or of another web server", page.url, {}),
+                ("answer of a proxy or of another web server", other.url, {}),
+                ("this port does not speak HTTP", shell.url, {}),
                 ("the server behind it is down", down.url, {}),
                 ("The server redirects", elsewhere.url, {}),
                 ("speaks TLS", secure.url.replace("https:", "http:"), {}),
@@ -244,7 +256,14 @@ class CommandTests(TestCase):
                 )
                 self.assertEqual(status, 1, out)
                 self.assertIn(words, out)
-            for server in (secure, plain, page, down, elsewhere):
+            servers = (secure, plain, page, down, elsewhere, other, shell)
+            # Other commands find the causes too.
+            status, _, err = await self.run_command(
+                "count", "a", TXSTATHAT_URL=plain.url.replace("http:", "https:")
+            )
+            self.assertEqual(status, 1)
+            self.assertIn("speaks plain HTTP, not TLS", err)
+            for server in servers:
                 await server.stop()
 
         return ensureDeferred(check())
@@ -262,6 +281,8 @@ class CommandTests(TestCase):
             self.assertEqual((status, err), (0, ""), out)
             self.assertIn("✓ answer\n", out)
             self.assertIn("- key: not known. The server answered 204", out)
+            self.assertIn("not certain that it is a StatHat server.", out)
+            self.assertNotIn("accepted", out)
             self.assertEqual(server.requests, 1)
 
         return ensureDeferred(check())

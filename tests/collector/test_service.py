@@ -479,7 +479,8 @@ class OptionsTests(SynchronousTestCase):
                 read_webhooks(path)
             self.assertIn(words, str(caught.exception))
             self.assertNotIn("canary", str(caught.exception))
-        self.assertRaises(ValueError, read_webhooks, "/nowhere/at/all")
+        error = self.assertRaises(ValueError, read_webhooks, "/nowhere/at/all")
+        self.assertEqual(str(error), "/nowhere/at/all: No such file or directory")
 
     def test_key_file(self) -> None:
         """The file is replaced as a whole, and others can never read it."""

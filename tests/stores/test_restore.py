@@ -143,10 +143,10 @@ class RestoreTests(StoreFiles, SynchronousTestCase):
         for file, kind, words in (
             (torn, StoreError, "is damaged"),
             (holed, StoreError, "is damaged"),
-            (text, StoreError, "is damaged: file is not a database"),
+            (text, StoreError, "is not a backup, or its beginning is damaged"),
             (foreign, StoreError, "not a store of txStatHat"),
             (newer, StoreTooNew, "version 99"),
-            ("/nowhere/at.all", StoreUnavailable, "unable to open"),
+            ("/nowhere/at.all", StoreUnavailable, "no such file"),
             (path, ValueError, "is the store itself"),
         ):
             error = self.assertRaises(kind, restore_store, f"sqlite:{path}", file)
@@ -160,6 +160,16 @@ class RestoreTests(StoreFiles, SynchronousTestCase):
         self.assertIn("another program", str(error))
         error = self.assertRaises(ValueError, restore_store, "redis://h", whole)
         self.assertIn("only a SQLite store", str(error))
+
+    def test_no_trace(self) -> None:
+        """Nothing is left beside the backup."""
+        whole, path = Path(self.make(k=2)), self.make(k=1)
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        backup = folder / "backup"
+        shutil.copy(whole, backup)
+        self.assertIsNone(restore_store(f"sqlite:{path}", str(backup)))
+        self.assertEqual([*folder.iterdir()], [backup])
 
     def test_in_use(self) -> None:
         """A store that a program has open is refused, even if that program is idle."""

@@ -12,8 +12,10 @@ from urllib.parse import urlsplit
 import click
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectError, DNSLookupError, TimeoutError
+from twisted.internet.threads import deferToThread
 from twisted.web.client import ResponseFailed
 
+from txstathat.cli.probes import has_ca_certificates, speaks_http, speaks_tls
 from txstathat.cli.reactor import run
 from txstathat.client.outcome import NO_ANSWER, is_key_message
 from txstathat.client.stathat import txStatHat
@@ -27,6 +29,7 @@ __all__ = [
     "STEPS",
     "Diagnosis",
     "diagnose",
+    "find_reason",
     "is_stathat_com",
     "run_client",
     "show_failure",
@@ -52,7 +55,7 @@ class Diagnosis:
 
     :ivar step: one of :data:`STEPS`.
     :ivar problem: what went wrong.
-    :ivar advice: what to do about it.
+    :ivar advice: what to do about it; may be empty.
     """
 
     step: str
@@ -97,16 +100,65 @@ def diagnose(error: BaseException, url: str) -> Diagnosis:
     return found
 
 
-def show_failure(error: BaseException, url: str) -> None:
+async def find_reason(error: BaseException, url: str) -> Diagnosis:
     """
-    Print the step that failed, and what to do, on standard error.
+    Find the step that failed, like :func:`diagnose`; and if that can have several
+    reasons, try which one it is.
 
     :param error: the failure of a client's call.
     :param url: the server's URL.
     """
     found = diagnose(error, url)
-    click.echo(f"txstathat: {found.step}: {printable(found.problem)}", err=True)
-    click.echo(found.advice, err=True)
+    if is_stathat_com(url):
+        return found
+    parts = urlsplit(url)
+    host, secure = parts.hostname or "", parts.scheme == "https"
+    port = parts.port or (443 if secure else 80)
+    if found.step == "TLS" and "certificate verify failed" in found.problem:
+        if has_ca_certificates():
+            return found
+        return Diagnosis(
+            "TLS",
+            "this computer has no CA certificates, so no server can be verified",
+            "Install them (on Debian: apt-get install ca-certificates), or set "
+            "SSL_CERT_FILE.",
+        )
+    if found.step == "TLS" and await deferToThread(speaks_http, host, port):
+        return Diagnosis(
+            "TLS",
+            f"port {port} speaks plain HTTP, not TLS",
+            "If you trust the network, begin the URL with http://; else use the port "
+            "of the server that speaks HTTPS.",
+        )
+    if (
+        found.step == "answer"
+        and not _is_refusal(error)
+        and not secure
+        and await deferToThread(speaks_tls, host, port)
+    ):
+        return Diagnosis(
+            "answer",
+            f"port {port} speaks TLS, and the URL begins with http://",
+            "Begin the URL with https://",
+        )
+    return found
+
+
+async def show_failure(error: BaseException, url: str, secret: str = "key") -> None:
+    """
+    Print the step that failed, and what to do, on standard error.
+
+    :param error: the failure of a client's call.
+    :param url: the server's URL.
+    :param secret: what the client proves itself with: ``'key'`` or ``'token'``.
+    """
+    found = await find_reason(error, url)
+    step, advice = found.step, found.advice
+    if step == "key":
+        step, advice = secret, advice.replace("the key", f"the {secret}")
+    click.echo(f"txstathat: {step}: {printable(found.problem)}", err=True)
+    if advice:
+        click.echo(advice, err=True)
 
 
 def run_client(
@@ -133,7 +185,8 @@ def run_client(
         except CancelledError:
             raise
         except Exception as error:
-            show_failure(error, url)
+            secret = "token" if isinstance(client, StatHatExport) else "key"
+            await show_failure(error, url, secret)
             return 1
         finally:
             await client.close()
@@ -148,19 +201,33 @@ def _point_problem(error: InvalidPoint) -> str:
     return str(error)
 
 
+def _is_refusal(error: BaseException) -> bool:
+    """
+    Whether a StatHat server refused, and says why.
+    """
+    return (
+        isinstance(error, StatHatAPIError)
+        and error.status >= 400
+        and not error.msg.startswith(NO_ANSWER)
+    )
+
+
 def _diagnose_answer(error: StatHatAPIError, url: str) -> Diagnosis:
     end = _api_path(url)
+    problem = error.msg
+    if _is_refusal(error):
+        problem = f"the server refused ({error.status}): {error.msg}"
     if end and error.status in (404, 405):
         right = url.rstrip("/").removesuffix(end)
         advice = f"The URL must not end in {end}. Use {right}"
-        return Diagnosis("answer", str(error), advice)
+        return Diagnosis("answer", problem, advice)
     if error.msg.startswith(NO_ANSWER) or error.status < 400:
-        return Diagnosis("answer", str(error), _page_advice(error.status))
+        return Diagnosis("answer", problem, _page_advice(error.status))
     if error.status in (401, 403) or is_key_message(error.msg):
-        return Diagnosis("key", str(error), _ADVICE["key"])
+        return Diagnosis("key", problem, _ADVICE["key"])
     if error.status in (408, 425, 429) or error.status > 500:
-        return Diagnosis("answer", str(error), _ADVICE["answer"])
-    return Diagnosis("answer", str(error), "The server refused; its message says why.")
+        return Diagnosis("answer", problem, _ADVICE["answer"])
+    return Diagnosis("answer", problem, "")
 
 
 def _api_path(url: str) -> str:
@@ -180,8 +247,8 @@ def _page_advice(status: int) -> str:
     if status in (502, 503, 504):
         return "A proxy answered: the server behind it is down or too slow."
     return (
-        "This is the page of a proxy or of another web server, not the answer of a "
-        "StatHat server. Check the host, the port and the path of the URL."
+        "This is the answer of a proxy or of another web server, not of a StatHat "
+        "server. Check the host, the port and the path of the URL."
     )
 
 
@@ -193,6 +260,9 @@ def _step(error: BaseException) -> tuple[str, str]:
     if isinstance(error, HandshakeFailed):
         return "TLS", f"no secure connection: {_text(error)}"
     if isinstance(error, ResponseFailed):
+        # The class is private in Twisted.
+        if any(reason.type.__name__ == "ParseError" for reason in error.reasons):
+            return "answer", "this port does not speak HTTP"
         return "answer", f"the connection was lost before the answer: {_text(error)}"
     if isinstance(error, (ConnectError, CancelledError)):
         return "connection", str(error)

@@ -119,7 +119,9 @@ def read_webhooks(path: str) -> list[str]:
                     f"contains secrets. Run: chmod o-rwx {path}"
                 )
             lines = file.read().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
         raise ValueError(f"{path}: {error}") from None
     for number, line in enumerate(lines, 1):
         if not line.strip():

@@ -135,7 +135,12 @@ class ReadTests(ShellCase):
         async def check() -> None:
             await self.start()
             for expected, words, arguments, environ in (
-                (1, "key: status=403", ("list",), {"TXSTATHAT_TOKEN": "wrong"}),
+                (
+                    1,
+                    "token: the server refused (403): ",
+                    ("list",),
+                    {"TXSTATHAT_TOKEN": "wrong"},
+                ),
                 (1, "connection:", ("list",), {"TXSTATHAT_URL": "http://127.0.0.1:1"}),
                 (
                     2,

@@ -103,7 +103,7 @@ class BackupTests(ServiceCase):
         for store, words in (
             ("memory:", b"only a SQLite store can be restored"),
             ("redis://127.0.0.1:1", b"only a SQLite store can be restored"),
-            (f"sqlite:{self.mktemp()}", b"unable to open"),
+            (f"sqlite:{self.mktemp()}", b"/no/backup: no such file"),
         ):
             out, err, status = yield self.run_backup(store, "/no/backup", "restore")
             self.assertEqual((out, status), (b"", 1))

@@ -154,6 +154,11 @@ class ExportTests(ServiceCase):
             self.assertEqual(status, 1)
             self.assertIn(words, output)
         self.assertEqual(list(self.folder.iterdir()), [])
+        status, output = yield self.shell(
+            "export", str(self.folder / "no" / "x"), "--store", self.store
+        )
+        self.assertEqual(status, 1)
+        self.assertIn(f"the folder {self.folder / 'no'} does not exist", output)
         yield self.shell(*export, self.store)
         lines = self.file.read_text().splitlines(keepends=True)
         for words, text, store in (

@@ -210,7 +210,7 @@ def _send(
             except RequestFailed as failed:
                 where = source.where(failed.first, failed.last)
                 click.echo(f"txstathat: not accepted: {where}", err=True)
-                show_failure(failed.error, url)
+                await show_failure(failed.error, url)
             except BadLine as bad:
                 click.echo(
                     f"txstathat: {source.problem(bad)}; the file has changed", err=True

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 import click
 from twisted.internet.task import deferLater
 
-from txstathat.cli.diagnosis import diagnose
+from txstathat.cli.diagnosis import find_reason
 from txstathat.cli.output import lines_text, points_text
 from txstathat.cli.reactor import run
 from txstathat.cli.send.point_formats import (
@@ -68,10 +68,10 @@ def post(form: str | None, url: str | None, ezkey: str | None, timeout: float) -
         except BadLine as bad:
             problem = printable(bad)
         except Exception as error:
-            found = diagnose(error, server.url)
+            found = await find_reason(error, server.url)
             problem = (
                 f"{where}: {found.step}: {printable(found.problem)}\n{found.advice}"
-            )
+            ).rstrip()
         finally:
             await client.close()
         if problem:

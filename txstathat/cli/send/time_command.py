@@ -72,7 +72,7 @@ def time_command(
                 [Value(name, milliseconds), Count(errors, int(status != 0))]
             )
         except Exception as error:
-            show_failure(error, server.url)
+            await show_failure(error, server.url)
         finally:
             await client.close()
         return status

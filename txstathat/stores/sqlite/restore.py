@@ -78,7 +78,7 @@ def restore_store(url: str, path: str) -> str | None:
 @contextmanager
 def _open_backup(path: str) -> Iterator[sqlite3.Connection]:
     try:
-        with closing(open_read_only(path)) as backup:
+        with closing(_connect(path)) as backup:
             backup.isolation_level = None
             backup.execute("BEGIN")  # one moment of it, from the check to the copy
             try:
@@ -92,7 +92,24 @@ def _open_backup(path: str) -> Iterator[sqlite3.Connection]:
     except sqlite3.OperationalError:
         raise
     except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_NOTADB:
+            raise StoreError(
+                f"{path} is not a backup, or its beginning is damaged; an export is "
+                "loaded with txstathat import"
+            ) from error
         raise StoreError(f"{path} is damaged: {error}") from error
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    """
+    Connect to a backup, without leaving files beside it.
+    """
+    if not os.path.isfile(path):
+        raise StoreUnavailable(f"{path}: no such file")
+    if os.path.exists(f"{path}-wal") or os.path.exists(f"{path}-journal"):
+        return open_read_only(path)  # a part of its contents is in there
+    # Else SQLite would create -wal and -shm files, even to read.
+    return open_file(path, "ro&immutable=1")
 
 
 def _replace_contents(backup: sqlite3.Connection, target: str) -> bool:
