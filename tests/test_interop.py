@@ -206,9 +206,7 @@ class ProgramTests(InteropCase):
             env={**os.environ, "COLLECTOR_PORT": self.url.rpartition(":")[2]},
         )
         ok = '200 {"status": 200, "msg": "ok"}'
-        refused = (
-            '403 {"status": 403, "msg": "invalid keys: this EZ key is not known here"}'
-        )
+        refused = '403 {"status": 403, "msg": "invalid keys: this EZ key is unknown to this server"}'
         self.assertEqual(sorted(told.splitlines()), [ok] * 8 + [refused])
         self.assertEqual(
             (yield self.totals()),

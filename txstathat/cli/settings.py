@@ -299,7 +299,7 @@ def server_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--ezkey",
             metavar="KEY",
-            help="The EZ key for --url. Better set TXSTATHAT_EZKEY: other users of "
+            help="The EZ key for --url. Prefer TXSTATHAT_EZKEY: other users of "
             "this machine can see a command line.",
         ),
         timeout_option(10.0),
@@ -321,8 +321,8 @@ def reader_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--token",
             metavar="TOKEN",
-            help="The access token for --url. Better set TXSTATHAT_TOKEN: other users "
-            "of this machine can see a command line.",
+            help="The access token for --url. Prefer TXSTATHAT_TOKEN: other users of "
+            "this machine can see a command line.",
         ),
         timeout_option(30.0),
     ]

@@ -117,8 +117,8 @@ class Tee(Wrappable):
             make = getattr(part, "from_threads", None)
             if make is None:
                 raise TypeError(
-                    f"{_kind(part)} has no from_threads(), so that nothing which gives "
-                    "points to it can be used from threads"
+                    f"{_kind(part)} has no from_threads(), so a tee() of it cannot be "
+                    "used from other threads"
                 )
             yield make()
 

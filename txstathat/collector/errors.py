@@ -54,7 +54,9 @@ class PointAhead(Refusal):
     """
 
     def __init__(self, number: int, stat: str, t: int, now: float) -> None:
-        super().__init__(400, f"t: {stat!r} has the time {t}, over a day ahead of now")
+        super().__init__(
+            400, f"t: {stat!r} has the time {t}, which is more than a day in the future"
+        )
         self.number = number
         self.t = t
         self.now = now

@@ -240,7 +240,7 @@ class ImportTests(ImportCase):
             self.progress.write_text("[]")
             status, _, err = await self.run_import()
             self.assertEqual(status, 1)
-            self.assertIn("does not say how far", err)
+            self.assertIn("is not a progress file", err)
             for name, words in (
                 ("-", "no such file. To read standard input, use txstathat post."),
                 ("nowhere", "no such file"),

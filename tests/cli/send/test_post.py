@@ -100,7 +100,7 @@ class LinesTests(SynchronousTestCase):
         for header in ("a,1", "stat", "count", "stat,stat,count", "stat,count,x"):
             with self.assertRaises(BadLine) as caught:
                 self.read(header)
-            self.assertIn("line 1: the header must name", str(caught.exception))
+            self.assertIn("line 1: the columns must be", str(caught.exception))
 
     def test_not_utf8(self) -> None:
         """Bytes that are not text are an error."""

@@ -328,7 +328,7 @@ class IngestResourceTests(SynchronousTestCase):
         status, answer = self.ask("POST", "/c", {**form, "key": "another"})
         self.assertEqual(
             (status, answer["msg"]),
-            (403, "invalid keys: this stat key is not known here"),
+            (403, "invalid keys: this stat key is unknown to this server"),
         )
 
     def test_answer_to_json(self) -> None:
@@ -428,7 +428,7 @@ class IngestResourceTests(SynchronousTestCase):
         """The status is in HTTP and in the JSON, and nothing is stored."""
         good = {"ezkey": self.here.ez, "stat": "a", "count": "1"}
         for status, words, method, path, body in (
-            (403, "EZ key is not known", "POST", "/ez", {**good, "ezkey": "x"}),
+            (403, "EZ key is unknown", "POST", "/ez", {**good, "ezkey": "x"}),
             (403, "user key is", "POST", "/c", {"ukey": "k", "key": "s", "count": "1"}),
             (400, "decimal", "POST", "/ez", {**good, "count": "x"}),
             (400, "beyond", "POST", "/ez", {**good, "count": str(2**63)}),

@@ -106,8 +106,7 @@ class ImportProgress:
             return None
         except (KeyError, TypeError, ValueError):
             raise ProgressUnreadable(
-                f"{path} was not written by txstathat import: it does not say how far "
-                "the import has come"
+                f"{path} is not a progress file of txstathat import"
             ) from None
 
     def write(self, path: Path) -> None:

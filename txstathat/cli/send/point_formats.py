@@ -226,7 +226,7 @@ def _check_header(number: int, row: list[str]) -> list[str]:
     ):
         raise BadLine(
             number,
-            "the header must name stat, count or value (or both), and may name t",
+            "the columns must be stat and count and/or value, and optionally t",
         )
     return header
 

@@ -136,7 +136,8 @@ def add_stat(name: str, kind: str, store: str) -> None:
         key = await keys.add("stat", key_name, stat.name)
         click.echo(f"stat key: {key}")
         click.echo(
-            "Post with it and a user key, to " + ("/c" if stat.counter else "/v")
+            f"Send points to {'/c' if stat.counter else '/v'} with this key and a user "
+            "key."
         )
 
     with_store(store, work)

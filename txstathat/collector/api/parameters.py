@@ -83,7 +83,7 @@ class Parameters:
         :raises Refusal: 400 if it is missing.
         """
         if name not in self.fields:
-            raise Refusal(400, f"{name}: is missing; give it once")
+            raise Refusal(400, f"{name}: is missing")
         return self.fields[name]
 
     def number(self, name: str, below: int = 1_000_000_000) -> int | None:

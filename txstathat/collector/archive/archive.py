@@ -288,8 +288,8 @@ class Archive:
         if width * len(stats) > MAX_CELLS:
             raise Refusal(
                 400,
-                f"{frame} of {len(stats)} stats at once is too much: request at most "
-                f"{max(1, MAX_CELLS // width)} of them at once",
+                f"{len(stats)} are too many stats for {frame}: request at most "
+                f"{max(1, MAX_CELLS // width)} at once",
             )
         series = []
         at_once = max(1, _CELLS_AT_ONCE // width)

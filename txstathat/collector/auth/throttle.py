@@ -76,10 +76,11 @@ class KeyThrottle:
             ``'EZ key'``.
         :returns: the refusal to answer with.
         """
+        unknown = f"{INVALID_KEYS}: this {kind} is unknown to this server"
         self.wrong += 1
         since, tried = self._count(network_of(address))
         if tried <= self._max_wrong:
-            return Refusal(403, f"{INVALID_KEYS}: this {kind} is not known here")
+            return Refusal(403, unknown)
         all_held = self._held >= MAX_HELD
         if not all_held:
             self._held += 1
@@ -88,8 +89,8 @@ class KeyThrottle:
         left = max(1, int(since + _MINUTE - self._clock.seconds()))
         return Refusal(
             429,
-            f"{INVALID_KEYS}: this {kind} is not known here, and too many wrong ones "
-            "have come from your address: wait for a minute",
+            f"{unknown}, and too many wrong ones have come from your address: "
+            "wait for a minute",
             retry_after=left,
             closes=all_held,
         )
