@@ -64,6 +64,7 @@ ALWAYS = {
 OF_KIND = {
     "null": {
         "flush": "NullFlushResult",
+        "has_reactor": "True",
         "health": "NullHealth",
         "send": "Outcome accepted",
         "send_payload": "Outcome accepted",

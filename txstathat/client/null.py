@@ -95,6 +95,13 @@ class NullStatHat(Wrappable, Service):
         return True
 
     @property
+    def has_reactor(self) -> bool:
+        """
+        Whether calls wait for no reactor: they do not.
+        """
+        return True
+
+    @property
     def health(self) -> NullHealth:
         """
         Zeros, for whatever a client or a service has.
