@@ -627,10 +627,14 @@ class RunTests(SynchronousTestCase):
         """A stopping reactor waits for a last breadcrumb that is being sent."""
         with self.client.track(PROJECT, "1"):
             self.hold()
-        [waited] = self.reactor.stopping()
-        self.assertNoResult(waited)
+        # Of the run, and of the request that is in progress.
+        waited = self.reactor.stopping()
+        self.assertEqual(len(waited), 2)
+        for each in waited:
+            self.assertNoResult(each)
         self.release()
-        self.successResultOf(waited)
+        for each in waited:
+            self.successResultOf(each)
         self.assertIn('"status":"C"', self.held)
 
     def test_service(self) -> None:
