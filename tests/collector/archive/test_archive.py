@@ -742,7 +742,7 @@ class DataTests(ArchiveCase):
             ("days are stored for 400 days", "10y1d", 1),
             ("at most 10,000", "1M1m", 1),
             ("must be a duration", "1w", 1),
-            ("at most 138 of them", "1d1m", 139),
+            ("request at most 138 at once", "1d1m", 139),
         ):
             error = self.fails(self.archive.data([stat] * stats, frame), Refusal)
             self.assertEqual(error.status, 400)
