@@ -111,13 +111,9 @@ class KeepTests(ArchiveCase):
         self.keep(Count("a", 1, 5), Count("a", 2, START - 60), Count("a", 4))
         self.assertEqual(self.points("a", "2m1m"), [(START - 60, 2), (START, 4)])
         self.assertEqual(sum(value for _, value in self.points("a", "60y1y")), 7)
-<<<<<<< HEAD
-        self.assertIn("day in the future", self.refused(Count("a", 1, START + 2 * DAY)))
-=======
         self.assertIn(
             "a day in the future", self.refused(Count("a", 1, START + 2 * DAY))
         )
->>>>>>> p2
 
     def test_a_clock_that_is_behind(self) -> None:
         """While its clock is behind the newest receipt, it asks for points later."""
@@ -146,13 +142,9 @@ class KeepTests(ArchiveCase):
         read = self.store.read
         self.store.read = lambda keys: reads.append(keys) or read(keys)
         for _ in range(5):
-<<<<<<< HEAD
-            self.assertIn("day in the future", self.refused(Count("a", 1, START + 2 * DAY)))
-=======
             self.assertIn(
                 "a day in the future", self.refused(Count("a", 1, START + 2 * DAY))
             )
->>>>>>> p2
         self.assertEqual(len(reads), 1)
 
     def test_receipts_ahead_of_now(self) -> None:

@@ -432,11 +432,7 @@ class IngestResourceTests(SynchronousTestCase):
             (403, "user key is", "POST", "/c", {"ukey": "k", "key": "s", "count": "1"}),
             (400, "decimal", "POST", "/ez", {**good, "count": "x"}),
             (400, "beyond", "POST", "/ez", {**good, "count": str(2**63)}),
-<<<<<<< HEAD
-            (400, "day in the future", "POST", "/ez", {**good, "t": "1999999999"}),
-=======
             (400, "a day in the future", "POST", "/ez", {**good, "t": "1999999999"}),
->>>>>>> p2
             (405, "use POST", "PUT", "/ez", good),
             (404, "post to", "POST", "/", good),
             (404, "post to", "POST", "/ez/more", good),
