@@ -242,6 +242,41 @@ class CrashDrills(DrillCase):
         self.assertEqual(server.post(["a"], "id", t=now), 200)
         self.assertEqual(server.sums(), {"a": accepted + 1})
 
+    def test_44_down(self) -> None:
+        """Killed, and up again 20 minutes later, it takes its absence for no silence."""
+        server = ShiftedServer(
+            f"sqlite://{Path(self.mktemp()).absolute()}", Path(self.mktemp()).absolute()
+        )
+        self.addCleanup(server.kill)
+        self.assertEqual(server.post(["a"]), 200)
+        token = server.keys["access token"]
+        _, stats = server.ask("GET", f"/x/{token}/statlist")
+        for fields in (
+            {"kind": "data"},
+            {"kind": "value", "operator": "less than", "threshold": 1},
+        ):
+            alert = {"stat_id": stats[0]["id"], "time_window": "5m", **fields}
+            status, _ = server.ask(
+                "POST",
+                f"/x/{token}/alerts",
+                urlencode(alert),
+                Content_Type="application/x-www-form-urlencoded",
+            )
+            self.assertEqual(status, 200)
+        server.kill()
+        server.set_clock(20 * 60)
+        server.start()
+        # In full until a whole window lies after the absence; the sender is back after
+        # a moment.
+        began = time.monotonic()
+        while (passed := time.monotonic() - began) < (440 if FULL else 20):
+            _, alerts = server.ask("GET", f"/x/{token}/alerts")
+            self.assertEqual([alert["firing"] for alert in alerts], [False, False])
+            if passed > 10:
+                self.assertEqual(server.post(["a"]), 200)
+            time.sleep(2)
+        self.say(f"no alert fired in the {passed:.0f} s after it")
+
     def test_32_disk_full(self) -> None:
         """/healthz and a line on standard error name a full disk, and its relief."""
         self.assertEqual(self.server.post(["a"]), 200)

@@ -29,7 +29,12 @@ def run(command: Callable[[Any], Coroutine[Deferred[Any], Any, int]]) -> NoRetur
     status: list[int] = []
 
     async def main(reactor: Any) -> None:
+        # Only a running reactor handles SIGINT. Before, it raises KeyboardInterrupt,
+        # which a callback of some Deferred would swallow.
+        running: Deferred[None] = Deferred()
+        reactor.callWhenRunning(running.callback, None)
         try:
+            await running
             status.append(await command(reactor))
         except CancelledError:
             status.append(INTERRUPTED)
