@@ -120,7 +120,12 @@ class ServiceTests(ServiceCase):
             ("memory:", taken, CannotListen, taken),
             ("memory:", "nonsense:1", CannotListen, "for a port write tcp:8080"),
             ("memory:", "8099", CannotListen, "tcp:8099:interface=127.0.0.1"),
-            ("sqlite:/nowhere/at/all", LISTEN, StoreError, "at /nowhere/at/all:"),
+            (
+                "sqlite:/nowhere/at/all",
+                LISTEN,
+                StoreError,
+                "/nowhere/at does not exist",
+            ),
             (f"sqlite:{other}", LISTEN, StoreError, f"at {other}: file is not"),
             ("nonsense:", LISTEN, ValueError, "'nonsense'"),
         ):
