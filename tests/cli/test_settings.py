@@ -443,6 +443,8 @@ class ServeTests(FolderCase):
         everywhere = ("--listen", "tcp:0")
         self.assertNotIn("ettings", self.serve(*everywhere, terminal=True))
         said = self.serve(*everywhere, "--write-settings", terminal=True)
+        self.assertIn("this computer's other addresses", said)
+        self.assertRegex(said, r"http://127\.0\.0\.1:[0-9]+/sign-in/")
         self.assertIn("No settings were written", said)
         self.assertFalse(self.folder.exists())
 

@@ -408,7 +408,7 @@ class OutcomeTests(DeliveryTestCase):
         self.assertLessEqual(len(self.server.ids) - before, 20)
         ((points, error),) = reported
         self.assertEqual(points, [Value("kind", Decimal("0.5"), 1_000_006)])
-        self.assertIn("is a count stat", str(error))
+        self.assertIn("is a counter", str(error))
 
     def test_too_large(self) -> None:
         """A batch that is too large is halved until it fits."""

@@ -369,7 +369,7 @@ class TimeTests(SynchronousTestCase):
     def test_milliseconds_are_refused_with_words(self) -> None:
         """The commonest mistake is named by the unit that is expected."""
         error = self.assertRaises(InvalidPoint, epoch_seconds, 1_363_118_126_000)
-        self.assertIn("not in seconds since the Unix epoch", str(error))
+        self.assertIn("is in milliseconds; give seconds", str(error))
 
     def test_naive_datetimes_are_refused_with_words(self) -> None:
         """The error shows how to make an aware one."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
@@ -22,6 +23,7 @@ from txstathat.printable import printable
 
 __all__ = [
     "SPARK_WIDTH",
+    "confirm",
     "format_options",
     "json_text",
     "lines_text",
@@ -87,6 +89,22 @@ def size_text(size: int) -> str:
     while number >= 999.95 and (following := next(units, "")):
         number, unit = number / 1_000, following
     return f"{number:,.1f} {unit}"
+
+
+def confirm(question: str) -> None:
+    """
+    Ask a yes-or-no question before the reactor runs, so that Ctrl-C aborts; exit unless
+    the answer is yes.
+    """
+    try:
+        if click.confirm(question, err=True):
+            return
+    except click.Abort:
+        click.echo(err=True)
+    click.echo(
+        "Nothing was deleted. To delete without a question, add --yes.", err=True
+    )
+    sys.exit(1)
 
 
 def lines_text(first: int, last: int) -> str:

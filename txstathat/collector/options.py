@@ -144,6 +144,8 @@ def listen_url(address: Any, tls: bool = False) -> str:
     host = getattr(address, "host", None)
     if host is None:
         return repr(address)
+    # Every address of this computer: a browser needs one of them.
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     host = f"[{host}]" if ":" in host else host
     return f"http{'s' if tls else ''}://{host}:{address.port}"
 

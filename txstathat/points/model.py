@@ -387,6 +387,8 @@ def epoch_seconds(t: object) -> int:
         raise InvalidPoint(
             "t", f"must be Unix seconds or an aware datetime, not {shown(t)}"
         )
+    if MAX_TIME <= seconds < 1_000 * MAX_TIME:
+        raise InvalidPoint("t", f"{shown(t)} is in milliseconds; give seconds")
     if not 0 <= seconds < MAX_TIME:
         raise InvalidPoint(
             "t",

@@ -92,8 +92,8 @@ class AlertsTests(ShellCase):
             for expected, words, *arguments in (
                 (1, "no stat with the name", "create", "x", "--kind", "data", *window),
                 (
-                    1,
-                    "operator: must be",
+                    2,
+                    "--kind value needs --operator, --threshold too",
                     "create",
                     "errors",
                     "--kind",

@@ -118,6 +118,8 @@ class ReadTests(ShellCase):
                 status, _, err = await self.shell("delete", "c", stdin=answer)
                 self.assertEqual(status, 1)
                 self.assertIn("Delete c?", err)
+                self.assertIn("Nothing was deleted.", err)
+                self.assertIn("add --yes", err)
             self.assertEqual(len(json.loads(await self.succeed("list", "--json"))), 2)
             out = await self.succeed("delete", "c", "--yes")
             self.assertEqual(out, "c is deleted.\n")

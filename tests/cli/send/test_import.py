@@ -72,7 +72,7 @@ class ImportTests(ImportCase):
                     value,
                     sum(n for n in range(2_500) if (self.now - n) // 60 * 60 == minute),
                 )
-            output = "0 points were accepted; 2,500 earlier.\n"
+            output = "Nothing new: all 2,500 points were sent earlier.\n"
             self.assertEqual(await self.run_import(), (0, output, ""))
             self.assertEqual(await self.total(), sums)
             with self.file.open("a") as file:
@@ -208,7 +208,7 @@ class ImportTests(ImportCase):
             status, out, err = await self.run_import()
             self.assertEqual((status, out), (1, ""))
             self.assertIn("not accepted: line 1002\n", err)
-            self.assertIn("'b' is a count stat", err)
+            self.assertIn("'b' is a counter", err)
             self.assertIn("1,000 points were accepted.", err)
             self.file.write_text(self.file.read_text().replace("b,,1,", "b,1,,"))
             output = "1 point was accepted; 1,000 earlier.\n"

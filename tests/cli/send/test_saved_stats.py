@@ -228,10 +228,10 @@ class SavedTests(SavedCase):
             }
             self.assertEqual(await self.parts.archive.totals(), expected)
             status, out, _ = await self.run_import()
-            self.assertIn("0 points were accepted; 1,510 earlier.", out)
+            self.assertIn("Nothing new: all 1,510 points were sent earlier.", out)
             # With a slash at the end it is the same folder.
             status, out, _ = await self.shell("import", f"{self.file}/")
-            self.assertIn("0 points were accepted; 1,510 earlier.", out)
+            self.assertIn("Nothing new: all 1,510 points were sent earlier.", out)
             self.assertEqual(await self.parts.archive.totals(), expected)
 
         return ensureDeferred(check())

@@ -76,7 +76,7 @@ class KeepTests(ArchiveCase):
         """A point of the other kind refuses its batch, which changes nothing."""
         self.keep(Count("a", 2))
         words = self.refused(Count("new"), Value("a", 1))
-        self.assertIn("'a' is a count stat", words)
+        self.assertIn("'a' is a counter", words)
         self.assertIn("'b' is a value stat", self.refused(Value("b", 1), Count("b")))
         self.assertEqual([s.name for s in self.now(self.archive.stats())], ["a"])
 
@@ -236,7 +236,7 @@ class KeepTests(ArchiveCase):
         self.archive = Archive(self.store, max_stats=5)
         self.keep(Count("c"))
         new = [Count(f"x{number}") for number in range(4)]
-        self.assertIn("is a count stat", self.refused(Value("c", 1), *new))
+        self.assertIn("is a counter", self.refused(Value("c", 1), *new))
         add = self.store.add
         self.store.add = lambda batches: fail(StoreUnavailable("away"))
         lost = self.archive.add(batch(*new))
@@ -969,7 +969,7 @@ class TrashTests(ArchiveCase):
         self.keep(Count("b"))
         self.delete("b")
         self.keep(Count("b"))
-        self.assertIn("'b' is a count stat", self.refused(Value("b", 1)))
+        self.assertIn("'b' is a counter", self.refused(Value("b", 1)))
         self.assertEqual(self.now(self.archive.totals())["a"].sum, 2)
         self.clock.advance(TRASH_SECONDS)
         self.assertEqual(self.now(self.archive.empty_trash()), 0)
@@ -1029,7 +1029,7 @@ class OnStores:
             yield other.add(batch(Count("new"), Value("a", 1)))
             self.fail("no refusal")
         except Refusal as refusal:
-            self.assertIn("'a' is a count stat", refusal.msg)
+            self.assertIn("'a' is a counter", refusal.msg)
         stats = yield Deferred.fromCoroutine(other.stats())
         self.assertEqual([stat.name for stat in stats], ["a", "b/é"])
         series = yield Deferred.fromCoroutine(other.data(stats, "2h1m"))

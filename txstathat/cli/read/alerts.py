@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from txstathat.cli.options import AMOUNT
-from txstathat.cli.output import format_options, number_text, show_rows
+from txstathat.cli.output import confirm, format_options, number_text, show_rows
 from txstathat.cli.read.stats import find_stat, with_client
 from txstathat.cli.settings import reader_options
 from txstathat.export.client import StatHatExport
@@ -123,6 +123,18 @@ def create(
     txstathat alerts create 'nightly jobs' --kind data --time-window 1d
     """
 
+    required = {
+        "value": {"--operator": operator, "--threshold": threshold},
+        "delta": {
+            "--operator": operator,
+            "--percentage": percentage,
+            "--time-delta": time_delta,
+        },
+    }
+    missing = [flag for flag, given in required.get(kind, {}).items() if given is None]
+    if missing:
+        raise click.UsageError(f"--kind {kind} needs {', '.join(missing)} too")
+
     async def work(client: StatHatExport) -> None:
         found = await find_stat(client, stat)
         made = await client.create_alert(
@@ -148,8 +160,7 @@ def delete_alert(id: str, yes: bool, **server: Any) -> None:
     Delete the alert that has this ID.
     """
     if not yes:
-        # Before the reactor runs, so that Ctrl-C aborts.
-        click.confirm(f"Delete the alert {printable(id)}?", abort=True, err=True)
+        confirm(f"Delete the alert {printable(id)}?")
 
     async def work(client: StatHatExport) -> None:
         await client.delete_alert(id)

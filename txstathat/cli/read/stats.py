@@ -13,6 +13,7 @@ import click
 
 from txstathat.cli.diagnosis import run_client
 from txstathat.cli.output import (
+    confirm,
     format_options,
     name_text,
     number_text,
@@ -170,8 +171,7 @@ def delete(stat: str, yes: bool, **server: Any) -> None:
     brings it back.
     """
     if not yes:
-        # Before the reactor runs, so that Ctrl-C aborts.
-        click.confirm(f"Delete {name_text(stat)}?", abort=True, err=True)
+        confirm(f"Delete {name_text(stat)}?")
 
     async def work(client: StatHatExport) -> None:
         found = await find_stat(client, stat)

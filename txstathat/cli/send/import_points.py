@@ -222,6 +222,13 @@ def _send(
         before = (
             f"; {checked.accepted_before:,} earlier" if checked.accepted_before else ""
         )
+        if checked.accepted_before and not sent and not status:
+            number = checked.accepted_before
+            all_points = (
+                "the point was" if number == 1 else f"all {number:,} points were"
+            )
+            click.echo(f"Nothing new: {all_points} sent earlier.")
+            return status
         click.echo(f"{points_text(sent)} accepted{before}.", err=bool(status))
         if isinstance(source, SavedSource) and not status:
             click.echo(

@@ -20,7 +20,7 @@ from twisted.logger import (
 )
 
 from txstathat.cli.reactor import run
-from txstathat.cli.server.store import store_option
+from txstathat.cli.server.store import any_store_option
 from txstathat.cli.server.write_settings import offer_settings, own_url
 from txstathat.collector.ingest.statsd import KEY
 from txstathat.collector.options import (
@@ -49,7 +49,7 @@ __all__ = ["serve"]
     metavar="ENDPOINT",
     help="Where to listen, as a Twisted server endpoint. May be repeated.",
 )
-@store_option
+@any_store_option
 @click.option(
     "--keep",
     multiple=True,
@@ -167,8 +167,10 @@ def serve(
         except Exception as error:
             click.echo(f"txstathat: cannot start: {printable(error)}", err=True)
             return 1
-        for url in service.urls:
-            _print(f"Listening on {url}")
+        for url, address in zip(service.urls, service.addresses, strict=True):
+            everywhere = getattr(address, "host", None) in ("0.0.0.0", "::")
+            more = ", and on this computer's other addresses" if everywhere else ""
+            _print(f"Listening on {url}{more}")
         at = service.statsd_address
         if at is not None:
             _print(f"Receiving statsd at {at.host}, UDP port {at.port}")

@@ -16,18 +16,24 @@ from txstathat.errors import StatHatError
 from txstathat.stores import IStore, open_store
 from txstathat.stores.schemes import sqlite_path
 
-__all__ = ["check_store", "store_option", "with_store"]
+__all__ = ["any_store_option", "check_store", "store_option", "with_store"]
 
-store_option = click.option(
-    "--store",
-    envvar="TXSTATHAT_STORE",
-    default=STORE,
-    show_default=True,
-    metavar="URL",
-    help="Where the collector stores everything (or TXSTATHAT_STORE): "
-    "sqlite:///path, redis://…, redis+sentinel://…, redis+cluster://…; for serve also "
-    "memory:, which is lost when it stops.",
-)
+
+def _store_option(more: str = "") -> Callable[[Callable[..., None]], Any]:
+    return click.option(
+        "--store",
+        envvar="TXSTATHAT_STORE",
+        default=STORE,
+        show_default=True,
+        metavar="URL",
+        help="Where the collector stores everything (or TXSTATHAT_STORE): "
+        f"sqlite:///path, redis://…, redis+sentinel://…, redis+cluster://…{more}.",
+    )
+
+
+store_option = _store_option()
+#: For a server, which may also have a store in memory.
+any_store_option = _store_option("; or memory:, which is lost when it stops")
 
 
 def check_store(url: str) -> None:

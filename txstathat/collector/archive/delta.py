@@ -245,7 +245,8 @@ def other_kind(stat: str, kind: str) -> Refusal:
     :param stat: the name of the stat.
     :param kind: the kind of the stat: ``'count'`` or ``'value'``.
     """
-    return Refusal(400, f"{stat!r} is a {kind} stat; send it only points of that kind")
+    what = "counter" if kind == "count" else "value stat"
+    return Refusal(400, f"{stat!r} is a {what}; send {kind}s to it (txstathat {kind})")
 
 
 def overflow(stat: str) -> Refusal:
