@@ -291,7 +291,7 @@ class CollectorCase(SynchronousTestCase):
         (block,) = re.findall(r"code-block:: python\n\n((?:    .*\n|\n)+)", page)
         names: dict[str, Any] = {}
         exec(dedent(block), names)
-        names["StatHatExport"] = lambda token: self.client
+        names["StatHatExport"] = lambda token, url: self.client
         with redirect_stdout(StringIO()) as out:
             shown = Deferred.fromCoroutine(names["show"](self.here.token))
             self.successResultOf(shown)

@@ -541,7 +541,7 @@ class StoreTests(TestCase):
         error = yield self.assertFailure(
             open_store("sqlite:///nowhere/at/all.sqlite"), StoreUnavailable
         )
-        self.assertIn("unable to open", str(error))
+        self.assertIn("/nowhere/at does not exist", str(error))
         for url in [
             "sqlite:",
             "sqlite://host/path",
