@@ -1,7 +1,7 @@
 """
 Measure what receiving a datagram costs, beside other servers.
 
-    python benchmarks/statsd.py [--node FOLDER] [rounds datagrams]
+    python benchmarks/statsd_receiver.py [--node FOLDER] [rounds datagrams]
 
 The same lines of statsd, one in each datagram, go to
 
