@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from txstathat.interfaces import HTTPAgent
 
-__all__ = ["RealHostAgent", "check_url", "with_stand_in", "without_underscores"]
+__all__ = ["RealHostAgent", "check_url", "with_stand_in"]
 
 _PORT = re.compile(r":[0-9]{1,5}$")
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
@@ -23,7 +23,7 @@ _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _STAND_IN = "server.invalid"
 
 
-def without_underscores(host: str) -> str:
+def _without_underscores(host: str) -> str:
     """
     Replace the underscores in a host name. IDNA 2008 forbids them, but names in private
     networks often have them.
@@ -92,7 +92,7 @@ def _is_host(host: str) -> bool:
         return False
     # Twisted rejects names that IDNA forbids: report them here, not at each request.
     try:
-        EncodedURL.from_text(f"http://{without_underscores(host)}").to_uri()
+        EncodedURL.from_text(f"http://{_without_underscores(host)}").to_uri()
     except ValueError:
         return False
     return True
