@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from typing import Any
+from unittest import SkipTest
 
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.threads import deferToThread
@@ -18,18 +19,30 @@ from tests.fixtures.drills import report
 from tests.fixtures.support import logged
 from txstathat import FlushResult, StatHatClosed
 
+#: The first process of a container: it runs a command, and ends after all others.
+FIRST_PROCESS = """
+import os, subprocess, sys
+command = subprocess.Popen(sys.argv[1:])
+try:
+    while True:
+        os.wait()
+except ChildProcessError:
+    pass
+"""
+
 
 class ForkDrills(ChildrenTestCase):
     """
     Real forks, and a real server.
     """
 
-    async def fork(self, **config: Any) -> tuple[str, str]:
-        """Run the program; return its output and its log."""
+    async def fork(self, *, before: Any = (), **config: Any) -> tuple[str, str]:
+        """Run the program, below the command ``before``; return its output and log."""
         config = {"url": self.url, **config}
         done = await deferToThread(
             subprocess.run,
             [
+                *before,
                 sys.executable,
                 "-m",
                 "tests.fixtures.forking_program",
@@ -117,6 +130,32 @@ class ForkDrills(ChildrenTestCase):
             self.assertIn("ended", out)
             self.assertEqual(self.sum("before"), 10)
             self.assertEqual(self.sum("child"), 1)
+
+        return ensureDeferred(check())
+
+    def test_35_a_daemon_in_a_container(self) -> Any:
+        """It does so too where its first session is numbered 0, as in a container."""
+        # A namespace whose first process belongs to a session outside.
+        container = ["unshare", "--user", "--map-root-user", "--pid", "--fork"]
+        shows = [sys.executable, "-c", "import os; print(os.getsid(0))"]
+        try:
+            session = subprocess.run(
+                [*container, *shows], capture_output=True, text=True
+            )
+        except OSError as error:
+            raise SkipTest(f"needs unshare: {error}") from None
+        if session.stdout != "0\n":
+            raise SkipTest(f"this system makes no namespace: {session.stderr}")
+
+        async def check() -> None:
+            out, _ = await self.fork(
+                before=[*container, sys.executable, "-c", FIRST_PROCESS],
+                when="before",
+                children=1,
+                daemon=True,
+            )
+            self.assertIn("ended", out)
+            self.assertEqual(self.sum("before"), 10)
 
         return ensureDeferred(check())
 

@@ -139,7 +139,8 @@ class StatHatService(QueuedFromThreads, Service):
         self._stopping: Deferred[None] | None = None
         # Recorded before a fork, in a child; and the session of the parent.
         self._inherited: list[Tally] = []
-        self._parent_session = 0
+        #: The parent's session, known in a forked child. It may be 0, in a container.
+        self._parent_session: int | None = None
         notify_in_child(self)
         report_at_exit(self)
 
@@ -336,7 +337,7 @@ class StatHatService(QueuedFromThreads, Service):
             self._fork_from_threads(abandon=True)
             self._loop.abandon()
             return
-        if not self._parent_session:
+        if self._parent_session is None:
             # The child has not had time to begin a session of its own.
             self._parent_session = os.getsid(0)
         self._fork_from_threads(abandon=False)
