@@ -1,38 +1,27 @@
 """
 The scripts that run inside Redis. Redis runs one script at a time, and each as a whole:
 so a script can check everything first, then change it.
+
+Amounts and times in the arguments are texts, since Lua converts the numbers of JSON to
+floats. They are exact up to 2**53. Beyond that the scripts let Redis add them
+(``INCRBY``), which is exact and reports overflows.
 """
 
 from __future__ import annotations
 
-__all__ = ["ADD", "CLAIM", "PUT_RECORD", "READ"]
+__all__ = ["ADD", "CLAIM", "DROP", "DROP_UNIT", "NAMES", "PART", "PUT_RECORD", "READ"]
 
-#: Adds a part of a batch, once.
-#:
-#: ``KEYS``: the key for the id of the part; a scratch key; the hash of the definitions;
-#: then the keys to which the plan refers by index. ``ARGV``: the plan, as JSON; and
-#: ``check`` (change nothing) or ``apply``. Amounts and times in the plan are texts,
-#: since Lua converts the numbers of JSON to floats. The plan contains:
-#:
-#: - ``digest``, ``id_ttl`` (milliseconds)
-#: - ``definitions``: name, definition, name, definition, ...
-#: - ``increments``: lists of: name; a list of key, addition, key, addition, ...; index
-#:   of
-#:   the first key of the time buckets; and for each bucket its time to live in
-#:   milliseconds ('' for no limit)
-#: - ``choices``: lists of: index of the key; choice, choice, ...
-#:
-#: A cell is the text ``whole events least most`` and, with floats, ``real rest``.
-#: Numbers in Lua are floats, exact up to 2**53. Beyond that the script lets Redis add
-#: them (``INCRBY``), which is exact and reports overflows.
-ADD = """
+# How cells are added. ``SCRATCH`` is a key that does not exist.
+_ADDING = """
 local EXACT = 9007199254740992
-local CHUNK = 1000
-local plan = cjson.decode(ARGV[1])
+local VERY_LARGE, VERY_LARGE_FLOAT = 4611686018427387904, 1e307
+local large = false
 
-local known = redis.call('GET', KEYS[1])
-if known then
-    return known == plan.digest and 'repeated' or 'conflict'
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local function small(number)
+    return number and math.abs(number) < EXACT
 end
 
 local function add_whole(a, b)
@@ -41,10 +30,13 @@ local function add_whole(a, b)
     if math.abs(x) < EXACT and math.abs(y) < EXACT and math.abs(sum) < EXACT then
         return string.format('%.0f', sum)
     end
-    redis.call('SET', KEYS[2], a)
-    local reply = redis.pcall('INCRBY', KEYS[2], b)
-    local exact = redis.call('GET', KEYS[2])
-    redis.call('DEL', KEYS[2])
+    redis.call('SET', SCRATCH, a)
+    local reply = redis.pcall('INCRBY', SCRATCH, b)
+    local exact = redis.call('GET', SCRATCH)
+    redis.call('DEL', SCRATCH)
+    if math.abs(sum) > VERY_LARGE then
+        large = true
+    end
     if type(reply) == 'table' and reply.err then
         return nil
     end
@@ -92,6 +84,9 @@ local function add(old, more)
         if math.abs(total) == math.huge then
             return nil
         end
+        if math.abs(total) > VERY_LARGE_FLOAT then
+            large = true
+        end
         real = string.format('%.17g', total)
         rest = string.format('%.17g', tonumber(rest) + tonumber(rest2) + lost)
     end
@@ -101,19 +96,8 @@ local function add(old, more)
     return sum .. ' ' .. real .. ' ' .. rest
 end
 
-for i = 1, #plan.definitions, 2 do
-    local stored = redis.call('HGET', KEYS[3], plan.definitions[i])
-    if stored and stored ~= plan.definitions[i + 1] then
-        return 'mismatch:' .. plan.definitions[i]
-    end
-end
-
 -- The fast path: nearly all whole numbers are small enough to be exact as floats.
-local function small(number)
-    return number and math.abs(number) < EXACT
-end
-
-local INTEGERS = '^(%-?%d+) (%d+) (%-?%d+) (%-?%d+)$'
+local INTEGERS = '^(%-?%d+) (%d+) (%-?%d+) (%-?%d+) ?@?(%d*)$'
 
 local function numbers(cell)
     local whole, events, least, most = cell:match(INTEGERS)
@@ -125,134 +109,386 @@ local function numbers(cell)
     return false
 end
 
-local function add_fast(old, more)
-    local whole, events, least, most = old:match(INTEGERS)
+-- Returns a cell with an addition; nil if it would be too large.
+local function combined(old, more, n)
+    if not old then
+        return more
+    end
+    local whole, events, least, most, expiry = old:match(INTEGERS)
     if not whole then
-        return nil
+        old, expiry = old:match('^([^@]*[^@ ]) ?@?(%d*)$')
     end
-    local old_whole = tonumber(whole)
-    local sum, count = old_whole + more[1], events + more[2]
-    if not (small(old_whole) and small(sum) and small(count)) then
-        return nil
+    if expiry ~= '' and tonumber(expiry) <= now then
+        return more
     end
-    if more[3] < tonumber(least) then least = more.least end
-    if more[4] > tonumber(most) then most = more.most end
-    return string.format('%.0f %.0f %s %s', sum, count, least, most)
-end
-
-local parsed = {}
-for n, increment in ipairs(plan.increments) do
-    local cells, additions = increment[2], {}
-    for i = 2, #cells, 2 do
-        additions[i] = numbers(cells[i])
+    if not whole then
+        return add(old, more)
     end
-    parsed[n] = additions
-end
-
--- Returns the new contents of the cells at a key; nil if one would be too large.
-local function changed(key, cells, additions)
-    local change = {}
-    for from = 1, #cells, 2 * CHUNK do
-        local fields = {}
-        for i = from, math.min(from + 2 * CHUNK - 1, #cells), 2 do
-            fields[#fields + 1] = cells[i]
+    if n then
+        local x = tonumber(whole)
+        local sum, count = x + n[1], events + n[2]
+        if small(x) and small(sum) and small(count) then
+            if n[3] < tonumber(least) then least = n.least end
+            if n[4] > tonumber(most) then most = n.most end
+            return string.format('%.0f %.0f %s %s', sum, count, least, most)
         end
-        local olds = redis.call('HMGET', key, unpack(fields))
-        for i, old in ipairs(olds) do
-            local at = from + 2 * i - 1
-            local new = cells[at]
-            if old then
-                local more = additions[at]
-                new = more and add_fast(old, more) or add(old, new)
+    end
+    return add(whole .. ' ' .. events .. ' ' .. least .. ' ' .. most, more)
+end
+
+-- A shape is a list of changes of hashes: ending of the key, longest time to live,
+-- fields, number of the addition for each, time to live of each. This adds: how the
+-- text of each new cell ends.
+local function prepare(shape)
+    for _, change in ipairs(shape) do
+        local endings = {}
+        for i, ttl in ipairs(change[5]) do
+            endings[i] = ttl == '' and '' or string.format(' @%.0f', now + ttl)
+        end
+        change[6] = endings
+    end
+end
+
+-- Returns the new contents of a unit, and whether the unit is new; nil if a sum would
+-- be too large. The keys of the unit are its index, then one for each change.
+local function changed(shape, unit, at)
+    local parsed, new, created = {}, {}, true
+    for i = 3, #unit do
+        parsed[i - 2] = numbers(unit[i])
+    end
+    for n, change in ipairs(shape) do
+        local fields, sources, endings = change[3], change[4], change[6]
+        local olds = redis.call('HMGET', KEYS[at + n], unpack(fields))
+        local args = {}
+        for i, field in ipairs(fields) do
+            local old, source = olds[i], sources[i]
+            if old and change[1] == '' then
+                created = false
             end
-            if not new then
+            local cell = combined(old, unit[source + 2], parsed[source])
+            if not cell then
                 return nil
             end
-            change[#change + 1] = fields[i]
-            change[#change + 1] = new
+            args[2 * i - 1] = field
+            args[2 * i] = cell .. endings[i]
         end
+        new[n] = args
     end
-    return change
+    return new, created
 end
 
-local changes = {}
-for n, increment in ipairs(plan.increments) do
-    local name, cells, first = unpack(increment, 1, 3)
-    for i = 4, #increment do
-        local key = first + i - 4
-        local change = changed(KEYS[key], cells, parsed[n])
-        if not change then
-            return 'overflow:' .. name
+local function note_ending(index, ending, expiry)
+    redis.call('HSET', index, ending, expiry)
+    local count = redis.call('HLEN', index)
+    if count < 100 or count % 16 > 0 then
+        return
+    end
+    local all = redis.call('HGETALL', index)
+    for i = 1, #all, 2 do
+        if all[i + 1] ~= '' and tonumber(all[i + 1]) <= now then
+            redis.call('HDEL', index, all[i])
         end
-        changes[key] = change
     end
 end
 
+local function write(shape, new, at)
+    for n, change in ipairs(shape) do
+        local key, ending, ttl = KEYS[at + n], change[1], change[2]
+        local left = redis.call('PTTL', key)
+        local expiry = nil
+        redis.call('HSET', key, unpack(new[n]))
+        if ttl == '' then
+            if left >= 0 then
+                redis.call('PERSIST', key)
+            end
+            if left ~= -1 then
+                expiry = ''
+            end
+        elseif left == -2 or (left >= 0 and left < tonumber(ttl)) then
+            -- Some time more, so that most writes need not change it.
+            local lasting = math.ceil(ttl * 1.02) + 1000
+            redis.call('PEXPIRE', key, string.format('%.0f', lasting))
+            expiry = string.format('%.0f', now + lasting)
+        end
+        if expiry and ending ~= '' then
+            note_ending(KEYS[at], ending, expiry)
+        end
+    end
+end
+"""
+
+#: Adds batches to a server, all or none.
+#:
+#: ``KEYS``: the keys of the batches' digests; for each group of names the hash of the
+#: definitions and the sorted set of tags; the sets of choices; then for each unit its
+#: index and the hashes that its shape changes. ``ARGV[1]``: the plan, as JSON:
+#:
+#: - ``batches``: lists of: digest, for how many milliseconds to remember it
+#: - ``names``: lists of: name, definition, name, definition, ...
+#: - ``choices``: lists of: number of the group of names; choice, choice, ...
+#: - ``shapes``: see ``prepare``
+#: - ``units``: lists of: number of the shape, number of the group of names, additions
+#:
+#: Returns ``added``; ``known:`` and a letter for each batch: ``n`` new, ``r``
+#: repeated, ``c`` conflict; ``mismatch:`` and the name; or ``overflow:`` and the number
+#: of the unit. Only the first of these changes anything.
+ADD = (
+    "local SCRATCH = KEYS[1] .. 'scratch'"
+    + _ADDING
+    + """
+local CHUNK = 1000
+local plan = cjson.decode(ARGV[1])
+
+local states, any = {}, false
+for i, batch in ipairs(plan.batches) do
+    local known = redis.call('GET', KEYS[i])
+    states[i] = 'n'
+    if known then
+        any = true
+        states[i] = known:gsub('^!', '') == batch[1] and 'r' or 'c'
+    end
+end
+if any then
+    return 'known:' .. table.concat(states)
+end
+
+local first_names = #plan.batches
+local first_choices = first_names + 2 * #plan.names
+local first_unit = first_choices + #plan.choices + 1
+
+for n, names in ipairs(plan.names) do
+    local key, new = KEYS[first_names + 2 * n - 1], {}
+    for from = 1, #names, 2 * CHUNK do
+        local fields = {}
+        for i = from, math.min(from + 2 * CHUNK - 1, #names), 2 do
+            fields[#fields + 1] = names[i]
+        end
+        for i, known in ipairs(redis.call('HMGET', key, unpack(fields))) do
+            local definition = names[from + 2 * i - 1]
+            if not known then
+                new[#new + 1] = fields[i]
+                new[#new + 1] = definition
+            elseif known ~= definition then
+                return 'mismatch:' .. fields[i]
+            end
+        end
+    end
+    names.new = new
+end
+
+for _, shape in ipairs(plan.shapes) do
+    prepare(shape)
+end
+local at, news, created = first_unit, {}, {}
+for n, unit in ipairs(plan.units) do
+    local shape = plan.shapes[unit[1]]
+    news[n], created[n] = changed(shape, unit, at)
+    if not news[n] then
+        return 'overflow:' .. n
+    end
+    at = at + 1 + #shape
+end
+
+at = first_unit
+for n, unit in ipairs(plan.units) do
+    local shape = plan.shapes[unit[1]]
+    write(shape, news[n], at)
+    if created[n] then
+        local tag = KEYS[at]:match('{(.*)}:%*$')
+        redis.call('ZADD', KEYS[first_names + 2 * unit[2]], 0, tag)
+    end
+    at = at + 1 + #shape
+end
+for n, names in ipairs(plan.names) do
+    for from = 1, #names.new, 2 * CHUNK do
+        local upto = math.min(from + 2 * CHUNK - 1, #names.new)
+        local key = KEYS[first_names + 2 * n - 1]
+        redis.call('HSET', key, unpack(names.new, from, upto))
+    end
+end
+for n, choices in ipairs(plan.choices) do
+    local key = KEYS[first_choices + n]
+    for from = 2, #choices, CHUNK do
+        local upto = math.min(from + CHUNK - 1, #choices)
+        redis.call('SADD', key, unpack(choices, from, upto))
+    end
+    local tag = key:match('{(.*)}:$')
+    redis.call('ZADD', KEYS[first_names + 2 * choices[1]], 0, tag)
+end
+for i, batch in ipairs(plan.batches) do
+    redis.call('SET', KEYS[i], batch[1], 'PX', batch[2])
+end
+return 'added'
+"""
+)
+
+#: In a cluster: adds batches to one unit. The ids of the batches are remembered beside
+#: it: a repeated batch adds nothing.
+#:
+#: ``KEYS``: the hash of ids; the index of the unit; the hashes that the shape changes.
+#: ``ARGV``: as JSON, the shape, and the unit as in :data:`ADD`; ``check`` (change
+#: nothing) or ``apply``; the hashes of the ids, 12 characters each; for each id for how
+#: many milliseconds to remember it.
+#:
+#: Returns ``fine`` after a check; ``overflow``; ``repeated`` if all batches are known;
+#: ``known:`` and a letter for each batch, ``n`` new or ``r`` repeated, if some are; or
+#: ``added``. After that, ``+`` tells that the unit is new, ``!`` that a sum is very
+#: large. Only ``added`` changes anything.
+#:
+#: An id is 18 bytes: the hash, and when it expires, in milliseconds. The hash of ids
+#: has up to 1,024 fields, each with the ids of which the hashes begin alike: so a few
+#: ids need little memory, and many are found quickly.
+PART = (
+    "local SCRATCH = KEYS[1] .. 'scratch'"
+    + _ADDING
+    + """
+local BYTES, HASH = 18, 12
+local shape, unit = unpack(cjson.decode(ARGV[1]))
+
+local function expiry_of(ids, from)
+    return (struct.unpack('>I6', ids, from + HASH))
+end
+
+local function has(ids, hash)
+    local from = ids:find(hash, 1, true)
+    while from do
+        if (from - 1) % BYTES == 0 then
+            return expiry_of(ids, from) > now
+        end
+        from = ids:find(hash, from + 1, true)
+    end
+    return false
+end
+
+-- Ids expire about in the order in which they were added.
+local function without_expired(ids)
+    if #ids == 0 or (expiry_of(ids, 1) > now and #ids % (32 * BYTES) > 0) then
+        return ids
+    end
+    local left = {}
+    for from = 1, #ids, BYTES do
+        if expiry_of(ids, from) > now then
+            left[#left + 1] = ids:sub(from, from + BYTES - 1)
+        end
+    end
+    return table.concat(left)
+end
+
+local count = #ARGV[3] / HASH
+local ids, states, repeated = {}, {}, 0
+local hashes, fields = {}, {}
+for i = 1, count do
+    local hash = ARGV[3]:sub((i - 1) * HASH + 1, i * HASH)
+    local field = hash:sub(1, 1) .. hash:byte(2) % 16
+    hashes[i], fields[i] = hash, field
+    ids[field] = ids[field] or redis.call('HGET', KEYS[1], field) or ''
+    states[i] = 'n'
+    if has(ids[field], hash) then
+        states[i] = 'r'
+        repeated = repeated + 1
+    end
+end
+if repeated == count then
+    return 'repeated'
+elseif repeated > 0 then
+    return 'known:' .. table.concat(states)
+end
+
+prepare(shape)
+local new, created = changed(shape, unit, 2)
+if not new then
+    return 'overflow'
+end
 if ARGV[2] == 'check' then
     return 'fine'
 end
+write(shape, new, 2)
 
-for _, increment in ipairs(plan.increments) do
-    for i = 4, #increment do
-        local at = increment[3] + i - 4
-        local key, ttl, change = KEYS[at], increment[i], changes[at]
-        for from = 1, #change, 2 * CHUNK do
-            local upto = math.min(from + 2 * CHUNK - 1, #change)
-            redis.call('HSET', key, unpack(change, from, upto))
-        end
-        if ttl == '' then
-            redis.call('PERSIST', key)
-        else
-            redis.call('PEXPIRE', key, ttl)
+local longest = 0
+for i = 1, count do
+    local ttl, field = tonumber(ARGV[3 + i]), fields[i]
+    local id = hashes[i] .. struct.pack('>I6', now + ttl)
+    ids[field] = without_expired(ids[field]) .. id
+    longest = math.max(longest, ttl)
+end
+local changes = {}
+for field, text in pairs(ids) do
+    changes[#changes + 1] = field
+    changes[#changes + 1] = text
+end
+local left = redis.call('PTTL', KEYS[1])
+redis.call('HSET', KEYS[1], unpack(changes))
+if left < longest then
+    redis.call('PEXPIRE', KEYS[1], string.format('%.0f', longest * 1.02 + 1000))
+end
+return 'added' .. (created and '+' or '') .. (large and '!' or '')
+"""
+)
+
+#: In a cluster: compares definitions, or saves them if none of them differs.
+#:
+#: ``KEYS``: the hash of the definitions; the set of names with very large sums.
+#: ``ARGV``: ``check`` or ``save``; name, definition, name, definition, ... Returns
+#: numbers: of the first name that has another definition, or 0; how many names are new;
+#: then of the names with very large sums.
+NAMES = """
+local CHUNK = 1000
+local new, result = {}, {0, 0}
+for from = 2, #ARGV, 2 * CHUNK do
+    local fields = {}
+    for i = from, math.min(from + 2 * CHUNK - 1, #ARGV), 2 do
+        fields[#fields + 1] = ARGV[i]
+    end
+    for i, known in ipairs(redis.call('HMGET', KEYS[1], unpack(fields))) do
+        local at = from + 2 * i - 2
+        if not known then
+            new[#new + 1] = ARGV[at]
+            new[#new + 1] = ARGV[at + 1]
+        elseif known ~= ARGV[at + 1] then
+            return {at / 2, 0}
         end
     end
 end
-for i = 1, #plan.definitions, 2 do
-    redis.call('HSET', KEYS[3], plan.definitions[i], plan.definitions[i + 1])
-end
-for _, choices in ipairs(plan.choices) do
-    for from = 2, #choices, CHUNK do
-        local upto = math.min(from + CHUNK - 1, #choices)
-        redis.call('SADD', KEYS[choices[1]], unpack(choices, from, upto))
+result[2] = #new / 2
+if ARGV[1] == 'save' then
+    for from = 1, #new, 2 * CHUNK do
+        local upto = math.min(from + 2 * CHUNK - 1, #new)
+        redis.call('HSET', KEYS[1], unpack(new, from, upto))
+    end
+elseif redis.call('EXISTS', KEYS[2]) == 1 then
+    for i = 2, #ARGV, 2 do
+        if redis.call('SISMEMBER', KEYS[2], ARGV[i]) == 1 then
+            result[#result + 1] = i / 2
+        end
     end
 end
-redis.call('SET', KEYS[1], plan.digest, 'PX', plan.id_ttl)
-return 'added'
+return result
 """
 
-#: In a cluster: reserves the id of a batch before its parts are added, and marks it as
-#: added after all of them.
+#: In a cluster: reserves the id of a batch, so that another batch with this id is
+#: found.
 #:
-#: ``KEYS``: the key for the id of the batch. ``ARGV``: the digest, for how many
-#: milliseconds to remember it, and ``begin``, ``done`` or ``release``.
+#: ``KEYS``: the key of the digest. ``ARGV``: the digest, and for how many milliseconds
+#: to remember it. Returns ``new``, ``known``, ``conflict``, or ``added`` for a batch
+#: that an older version has added.
 CLAIM = """
 local known = redis.call('GET', KEYS[1])
-if known and known:sub(7) ~= ARGV[1] then
-    return 'conflict'
+if not known then
+    redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+    return 'new'
+elseif known == ARGV[1] then
+    return 'known'
 end
-if ARGV[3] == 'release' then
-    redis.call('DEL', KEYS[1])
-    return 'released'
-end
-if known and known:sub(1, 6) == 'added:' then
-    return 'repeated'
-end
-if ARGV[3] == 'done' then
-    redis.call('SET', KEYS[1], 'added:' .. ARGV[1], 'PX', ARGV[2])
-    return 'added'
-end
-if known then
-    return 'resumed'
-end
-redis.call('SET', KEYS[1], 'begun:' .. ARGV[1], 'PX', ARGV[2])
-return 'begun'
+return known == '!' .. ARGV[1] and 'added' or 'conflict'
 """
 
-#: Reads cells as one text: a line for each cell, empty for a missing one.
+#: Reads cells as one text: first the time in milliseconds, then a line for each cell,
+#: empty for a missing one.
 #:
-#: ``KEYS``: the time buckets. ``ARGV``: as JSON, a list of the keys of cells for each.
+#: ``KEYS``: the hashes. ``ARGV``: as JSON, a list of the fields for each.
 READ = """
-local lines = {}
+local time = redis.call('TIME')
+local lines = {string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))}
 for n, fields in ipairs(cjson.decode(ARGV[1])) do
     for from = 1, #fields, 1000 do
         local upto = math.min(from + 999, #fields)
@@ -263,6 +499,45 @@ for n, fields in ipairs(cjson.decode(ARGV[1])) do
     end
 end
 return table.concat(lines, '\\n')
+"""
+
+#: On one server: deletes a Metrica, if a cell is unchanged.
+#:
+#: ``KEYS``: the hash of its definition; the sorted set of its tags; and the hash of the
+#: cell, if one must be unchanged. ``ARGV``: its name; the limits of its tags; the
+#: beginning of all keys; and if a cell must be unchanged, its field and text. Returns 1
+#: if there was something to delete and it was unchanged, else 0.
+DROP = """
+if KEYS[3] and redis.call('HGET', KEYS[3], ARGV[5]) ~= ARGV[6] then
+    return 0
+end
+local tags = redis.call('ZRANGEBYLEX', KEYS[2], ARGV[2], ARGV[3])
+for _, tag in ipairs(tags) do
+    local begin = ARGV[4] .. ':{' .. tag .. '}:'
+    for _, ending in ipairs(redis.call('HKEYS', begin .. '*')) do
+        redis.call('UNLINK', begin .. ending)
+    end
+    redis.call('UNLINK', begin, begin .. '*')
+    redis.call('ZREM', KEYS[2], tag)
+end
+local existed = redis.call('HDEL', KEYS[1], ARGV[1]) == 1
+return (existed or #tags > 0) and 1 or 0
+"""
+
+#: In a cluster: deletes a unit, if a cell is unchanged.
+#:
+#: ``KEYS``: the index; the hash of the cell, or the index if there is no condition; and
+#: all keys to delete. ``ARGV``: the number of endings in the index; and if a cell must
+#: be unchanged, its field and text. Returns 1 more than the number of
+#: deleted keys; 0 if the cell has changed, -1 if the index has.
+DROP_UNIT = """
+if ARGV[2] and redis.call('HGET', KEYS[2], ARGV[2]) ~= ARGV[3] then
+    return 0
+end
+if redis.call('HLEN', KEYS[1]) ~= tonumber(ARGV[1]) then
+    return -1
+end
+return 1 + redis.call('UNLINK', unpack(KEYS, 3))
 """
 
 #: Writes or deletes a record if its present text is the expected one. Returns 1 if it

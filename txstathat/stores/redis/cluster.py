@@ -1,0 +1,389 @@
+"""
+Writes to a Redis Cluster: each unit of a group of batches with one script, in one
+pipeline for each node.
+
+The ids of the batches are remembered beside each unit. So a write that was interrupted
+is completed when it is repeated, and what a failover lost is added again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from hashlib import sha1
+from typing import Any
+
+from redis import exceptions
+
+from txstathat.errors import StoreInterrupted
+from txstathat.stores.interface import Addition, WriteOutcome, WriteResult
+from txstathat.stores.redis.keys import (
+    INDEX,
+    KeyNames,
+    as_json,
+    choices_tag,
+    shard_of,
+    short_hash,
+    tags_of,
+    unit_tag,
+)
+from txstathat.stores.redis.merging import Batch, MergedWrite, Unit, milliseconds
+from txstathat.stores.redis.pipelines import Command, Pipelines, evaluate
+from txstathat.stores.redis.scripts import CLAIM, DROP_UNIT, NAMES, PART
+from txstathat.stores.redis.server import DIGEST_BYTES
+
+__all__ = ["LARGE", "LARGE_FLOAT", "ClusterStore"]
+
+#: Before a larger amount is added to a unit, or anything to a unit with very large
+#: sums, the store checks all units of the batch that may overflow.
+LARGE = 2**53
+#: The same for floats.
+LARGE_FLOAT = 1e300
+
+_ID_BYTES = 9
+_CLAIMED = {
+    "conflict": WriteResult(WriteOutcome.CONFLICT),
+    "added": WriteResult(WriteOutcome.REPEATED),
+}
+
+
+def _digest(script: str) -> str:
+    return sha1(script.encode("utf-8")).hexdigest()
+
+
+_CLAIM, _NAMES, _PART, _DROP_UNIT = map(_digest, (CLAIM, NAMES, PART, DROP_UNIT))
+
+
+class ClusterStore:
+    """
+    The cells in a cluster.
+
+    :param keys: the names of the keys.
+    :param client: the client.
+    """
+
+    def __init__(self, keys: KeyNames, client: Any) -> None:
+        self._keys = keys
+        self._client = client
+        self._pipelines = Pipelines(client, (CLAIM, NAMES, PART, DROP_UNIT))
+
+    # -- writing
+
+    def write(self, batches: Sequence[Batch]) -> list[WriteResult | None]:
+        """
+        Write batches that can be merged.
+
+        :returns: a result for each of them; ``None`` for those that must be written
+            again: alone if all of them are ``None``.
+        :raises StoreInterrupted: if some units may have been changed and others not.
+        """
+        write = MergedWrite(batches)
+        claims, names = self._begin(write)
+        if "conflict" in claims or "added" in claims:
+            self._release(batches, claims)
+            return [_CLAIMED.get(claim) for claim in claims]
+        refusal = names.refusal or self._overflow(write, names.large)
+        if refusal is None and names.new:
+            refusal = self._names(write, "save").refusal
+        if refusal is not None:
+            self._release(batches, claims)
+            return [refusal if len(batches) == 1 else None] * len(batches)
+        added = self._apply(write)
+        return [
+            WriteResult(WriteOutcome.ADDED if n in added else WriteOutcome.REPEATED)
+            for n in range(len(batches))
+        ]
+
+    def _begin(self, write: MergedWrite) -> tuple[list[str], _Names]:
+        """
+        Reserve the ids, and compare the definitions.
+
+        :returns: what became of each id, and of the definitions.
+        """
+        commands = []
+        # Nobody else has the ids of batches without a digest.
+        claimed = [n for n, one in enumerate(write.batches) if one.write.digest]
+        for n in claimed:
+            batch = write.batches[n].write
+            digest = short_hash(batch.digest, DIGEST_BYTES)
+            ttl = milliseconds(batch.id_ttl)
+            commands.append(evaluate(_CLAIM, [self._keys.batch(batch.id)], digest, ttl))
+        names = self._names_commands(write, "check")
+        replies = self._pipelines.run([*commands, *names.values()])
+        claims = ["free"] * len(write.batches)
+        for n, reply in zip(claimed, replies, strict=False):
+            claims[n] = reply.decode("ascii")
+        return claims, _Names(write, names, replies[len(claimed) :])
+
+    def _names(self, write: MergedWrite, mode: str) -> _Names:
+        commands = self._names_commands(write, mode)
+        return _Names(write, commands, self._pipelines.run(list(commands.values())))
+
+    def _names_commands(self, write: MergedWrite, mode: str) -> dict[int, Command]:
+        return {
+            shard: evaluate(
+                _NAMES,
+                [self._keys.names(shard), self._keys.large(shard)],
+                mode,
+                *(text for pair in definitions for text in pair),
+            )
+            for shard, definitions in _by_shard(write).items()
+        }
+
+    def _release(self, batches: Sequence[Batch], claims: Sequence[str]) -> None:
+        self._pipelines.run(
+            [
+                Command.of("DEL", self._keys.batch(batch.write.id))
+                for batch, claim in zip(batches, claims, strict=True)
+                if claim == "new"
+            ]
+        )
+
+    def _overflow(self, write: MergedWrite, large: set[str]) -> WriteResult | None:
+        """
+        Return the refusal of the batches if a sum would be too large. Only units with
+        very large sums, or to which large amounts are added, are checked.
+        """
+        name = write.overflow
+        if name is not None:
+            return WriteResult(WriteOutcome.OVERFLOW, name)
+        units, new = [], set()
+        for unit in write.units.values():
+            is_large = any(map(_is_large, unit.additions.values()))
+            if is_large or unit.name in large:
+                if write.texts(unit, write.shape(unit)) is None:
+                    return WriteResult(WriteOutcome.OVERFLOW, unit.name)
+                units.append(unit)
+                new.update({unit.name} - large)
+        self._set_large(new)
+        replies = self._pipelines.run(
+            [self._part(write, unit, "check") for unit in units]
+        )
+        for unit, reply in zip(units, replies, strict=True):
+            if reply == b"overflow":
+                return WriteResult(WriteOutcome.OVERFLOW, unit.name)
+        return None
+
+    def _set_large(self, names: Iterable[str]) -> None:
+        self._pipelines.run(
+            [
+                Command.of("SADD", self._keys.large(shard_of(name)), name)
+                for name in names
+            ]
+        )
+
+    def _apply(self, write: MergedWrite) -> set[int]:
+        """
+        Add to all units.
+
+        :returns: the numbers of the batches of which something was added now.
+        """
+        added: set[int] = set()
+        units = list(write.units.values())
+        while units:
+            try:
+                replies = self._pipelines.run(
+                    [self._part(write, unit, "apply") for unit in units]
+                    + self._choice_commands(write)
+                )
+            except exceptions.RedisError as error:
+                raise StoreInterrupted(f"Redis: {error}") from error
+            large, created, again = set(), [], []
+            for unit, reply in zip(units, replies, strict=False):
+                text = reply.decode("ascii")
+                if text.startswith("known:"):
+                    known = {
+                        n
+                        for n, letter in zip(unit.batches, text[6:], strict=True)
+                        if letter == "r"
+                    }
+                    again.append(write.without(unit, known))
+                elif text.startswith("added"):
+                    added.update(unit.batches)
+                    large.update([unit.name] if "!" in text else [])
+                    created += [unit] if "+" in text else []
+                elif text == "overflow":
+                    # Another writer was faster.
+                    raise StoreInterrupted(
+                        f"Redis: a sum of {unit.name!r} has just become too large"
+                    )
+            self._note(write, created, large)
+            units = again
+        return added
+
+    def _note(
+        self, write: MergedWrite, created: Sequence[Unit], large: Iterable[str]
+    ) -> None:
+        """
+        Note new units, so that they are found. Another process may have dropped them
+        since their definition was saved.
+        """
+        commands = []
+        for unit in created:
+            shard = shard_of(unit.name)
+            tag = unit_tag(unit.name, unit.key)
+            commands.append(Command.of("ZADD", self._keys.units(shard), "0", tag))
+        for name in {unit.name for unit in created}:
+            key = self._keys.names(shard_of(name))
+            text = write.definitions.get(name)
+            if text is not None:
+                commands.append(Command.of("HSETNX", key, name, text))
+        if commands:
+            try:
+                self._pipelines.run(commands)
+            except exceptions.RedisError as error:
+                raise StoreInterrupted(f"Redis: {error}") from error
+        self._set_large(large)
+
+    def _choice_commands(self, write: MergedWrite) -> list[Command]:
+        commands = []
+        for (name, group), choices in write.choices.items():
+            key = self._keys.choices(name, group)
+            commands.append(Command.of("SADD", key, *choices))
+            units = self._keys.units(shard_of(name))
+            commands.append(Command.of("ZADD", units, "0", choices_tag(name, group)))
+        return commands
+
+    def _part(self, write: MergedWrite, unit: Unit, mode: str) -> Command:
+        shape = write.shape(unit)
+        tag = unit_tag(unit.name, unit.key)
+        begin = self._keys.key(tag, "")
+        additions = as_json([1, 1, *(write.texts(unit, shape) or ())])
+        batches = [write.batches[n].write for n in unit.batches]
+        return evaluate(
+            _PART,
+            [
+                self._keys.ids(tag),
+                begin + INDEX,
+                *(begin + ending for ending in shape.endings),
+            ],
+            f"[{shape.plan},{additions}]",
+            mode,
+            "".join([short_hash(batch.id, _ID_BYTES) for batch in batches]),
+            *(milliseconds(batch.id_ttl) for batch in batches),
+        )
+
+    # -- reading
+
+    def read(
+        self, client: object, fields: dict[str, list[str]]
+    ) -> tuple[float, list[list[str]]]:
+        """
+        Read cells.
+
+        :param client: is not used.
+        :param fields: the fields of the cells, by key.
+        :returns: the time of a node in milliseconds; and the texts for each key.
+        """
+        *replies, time = self._pipelines.run(
+            [Command.of("HMGET", key, *some) for key, some in fields.items()]
+            + [Command.time(next(iter(fields)))]
+        )
+        now = int(time[0]) * 1000 + int(time[1]) // 1000
+        return now, [
+            ["" if text is None else text.decode("utf-8") for text in texts]
+            for texts in replies
+        ]
+
+    def call(self, commands: Sequence[Sequence[str]]) -> list[Any]:
+        """
+        Run commands that read.
+
+        :param commands: for each its name, its key, and its other arguments.
+        """
+        return self._pipelines.run([Command.of(*words) for words in commands])
+
+    # -- dropping
+
+    def drop(self, name: str, unchanged: tuple[str, str, str, str] | None) -> bool:
+        """
+        Delete a Metrica.
+
+        :param name: its name.
+        :param unchanged: a cell that must be unchanged: the tag of its unit, the ending
+            of its key, its field and its text.
+        :returns: whether this call deleted it.
+        """
+        shard = shard_of(name)
+        names, units = self._keys.names(shard), self._keys.units(shard)
+        definition = self._client.hget(names, name)
+        tags = [tag.decode() for tag in self._client.zrangebylex(units, *tags_of(name))]
+        if unchanged is not None and unchanged[0] not in tags:
+            tags.append(unchanged[0])  # an earlier call may have been interrupted
+        # Whoever adds to a deleted unit notes its name and tag again. So delete those
+        # first.
+        self._client.hdel(names, name)
+        if tags:
+            self._client.zrem(units, *tags)
+        deleted = 0
+        for tag in sorted(
+            tags, key=lambda tag: unchanged is None or tag != unchanged[0]
+        ):
+            condition = unchanged if unchanged and unchanged[0] == tag else None
+            found = self._drop_tag(tag, condition)
+            if found is None:
+                if definition is not None:
+                    self._client.hsetnx(names, name, definition)
+                self._client.zadd(units, dict.fromkeys(tags, 0))
+                return False
+            deleted += found
+        self._client.srem(self._keys.large(shard), name)
+        return definition is not None or deleted > 0
+
+    def _drop_tag(
+        self, tag: str, unchanged: tuple[str, str, str, str] | None
+    ) -> int | None:
+        """
+        Delete the keys of a tag.
+
+        :returns: how many there were; ``None`` if the cell has changed.
+        """
+        begin = self._keys.key(tag, "")
+        index = begin + INDEX
+        condition = index if unchanged is None else begin + unchanged[1]
+        while True:
+            endings = [ending.decode() for ending in self._client.hkeys(index)]
+            keys = [index, *(begin + ending for ending in ("", *endings))]
+            arguments = [str(len(endings)), *(unchanged or ())[2:]]
+            (reply,) = self._pipelines.run(
+                [evaluate(_DROP_UNIT, [index, condition, *keys], *arguments)]
+            )
+            if reply >= 0:
+                return int(reply) - 1 if reply else None
+
+
+class _Names:
+    """
+    What the scripts :data:`.scripts.NAMES` returned.
+
+    :ivar refusal: the refusal if a Metrica has another definition, or ``None``.
+    :ivar new: how many definitions are new.
+    :ivar large: the names with very large sums.
+    """
+
+    def __init__(
+        self, write: MergedWrite, shards: Iterable[int], replies: Iterable[Any]
+    ) -> None:
+        self.refusal: WriteResult | None = None
+        self.new = 0
+        self.large: set[str] = set()
+        by_shard = _by_shard(write)
+        for shard, (wrong, new, *large) in zip(shards, replies, strict=True):
+            names = [name for name, _ in by_shard[shard]]
+            if wrong:
+                name = names[int(wrong) - 1]
+                self.refusal = WriteResult(WriteOutcome.MISMATCH, name)
+            self.new += int(new)
+            self.large.update(names[int(number) - 1] for number in large)
+
+
+def _by_shard(write: MergedWrite) -> dict[int, list[tuple[str, str]]]:
+    shards: dict[int, list[tuple[str, str]]] = {}
+    for name, text in write.definitions.items():
+        shards.setdefault(shard_of(name), []).append((name, text))
+    return shards
+
+
+def _is_large(addition: Addition) -> bool:
+    return abs(addition.whole) > LARGE or (
+        addition.real is not None and abs(addition.real) > LARGE_FLOAT
+    )
