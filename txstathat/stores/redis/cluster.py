@@ -17,6 +17,7 @@ from redis import exceptions
 from txstathat.errors import StoreInterrupted
 from txstathat.stores.interface import Addition, WriteOutcome, WriteResult
 from txstathat.stores.redis.keys import (
+    IDS,
     INDEX,
     KeyNames,
     as_json,
@@ -28,7 +29,7 @@ from txstathat.stores.redis.keys import (
 )
 from txstathat.stores.redis.merging import Batch, MergedWrite, Unit, milliseconds
 from txstathat.stores.redis.pipelines import Command, Pipelines, evaluate
-from txstathat.stores.redis.scripts import CLAIM, DROP_UNIT, NAMES, PART
+from txstathat.stores.redis.scripts import CLAIM, DROP_UNIT, NAMES, PART, PARTS
 from txstathat.stores.redis.server import DIGEST_BYTES
 
 __all__ = ["LARGE", "LARGE_FLOAT", "ClusterStore"]
@@ -50,7 +51,9 @@ def _digest(script: str) -> str:
     return sha1(script.encode("utf-8")).hexdigest()
 
 
-_CLAIM, _NAMES, _PART, _DROP_UNIT = map(_digest, (CLAIM, NAMES, PART, DROP_UNIT))
+_SCRIPTS = (CLAIM, NAMES, PART, DROP_UNIT)
+_CLAIM, _NAMES, _PART, _DROP_UNIT = map(_digest, _SCRIPTS)
+_PARTS = _digest(PARTS)
 
 
 class ClusterStore:
@@ -64,7 +67,7 @@ class ClusterStore:
     def __init__(self, keys: KeyNames, client: Any) -> None:
         self._keys = keys
         self._client = client
-        self._pipelines = Pipelines(client, (CLAIM, NAMES, PART, DROP_UNIT))
+        self._pipelines = Pipelines(client, _SCRIPTS, PARTS)
 
     # -- writing
 
@@ -155,9 +158,7 @@ class ClusterStore:
                 units.append(unit)
                 new.update({unit.name} - large)
         self._set_large(new)
-        replies = self._pipelines.run(
-            [self._part(write, unit, "check") for unit in units]
-        )
+        replies = self._run_parts(_Parts(self._keys, write, "check"), units)
         for unit, reply in zip(units, replies, strict=True):
             if reply == b"overflow":
                 return WriteResult(WriteOutcome.OVERFLOW, unit.name)
@@ -179,36 +180,56 @@ class ClusterStore:
         """
         added: set[int] = set()
         units = list(write.units.values())
-        while units:
-            try:
-                replies = self._pipelines.run(
-                    [self._part(write, unit, "apply") for unit in units]
-                    + self._choice_commands(write)
-                )
-            except exceptions.RedisError as error:
-                raise StoreInterrupted(f"Redis: {error}") from error
-            large, created, again = set(), [], []
-            for unit, reply in zip(units, replies, strict=False):
-                text = reply.decode("ascii")
-                if text.startswith("known:"):
-                    known = {
-                        n
-                        for n, letter in zip(unit.batches, text[6:], strict=True)
-                        if letter == "r"
-                    }
-                    again.append(write.without(unit, known))
-                elif text.startswith("added"):
-                    added.update(unit.batches)
-                    large.update([unit.name] if "!" in text else [])
-                    created += [unit] if "+" in text else []
-                elif text == "overflow":
-                    # Another writer was faster.
-                    raise StoreInterrupted(
-                        f"Redis: a sum of {unit.name!r} has just become too large"
-                    )
-            self._note(write, created, large)
-            units = again
+        parts = _Parts(self._keys, write, "apply")
+        try:
+            self._pipelines.run(self._choice_commands(write))
+            while units:
+                replies = self._run_parts(parts, units)
+                large, created, again = set(), [], []
+                for unit, reply in zip(units, replies, strict=True):
+                    text = reply.decode("ascii")
+                    if text.startswith("added"):
+                        added.update(unit.batches)
+                        large.update([unit.name] if "!" in text else [])
+                        created += [unit] if "+" in text else []
+                    elif text.startswith("known:"):
+                        again.append(write.without(unit, _repeated(unit, text)))
+                    elif text == "overflow":
+                        # Another writer was faster.
+                        raise StoreInterrupted(
+                            f"Redis: a sum of {unit.name!r} has just become too large"
+                        )
+                self._note(write, created, large)
+                units = again
+        except exceptions.RedisError as error:
+            raise StoreInterrupted(f"Redis: {error}") from error
         return added
+
+    def _run_parts(self, parts: _Parts, units: Sequence[Unit]) -> list[bytes]:
+        """
+        Add to units, or check them: with one script on each node; or, where a slot is
+        not wholly on the node, with a script for each unit.
+
+        :returns: the reply for each unit.
+        """
+        replies: dict[int, bytes] = {}
+        if self._pipelines.has_optional_script:
+            nodes: dict[str, list[int]] = {}
+            for n, unit in enumerate(units):
+                node = self._pipelines.node_of(parts.begin(unit))
+                nodes.setdefault(node, []).append(n)
+            commands = [
+                parts.of_node([units[n] for n in numbers]) for numbers in nodes.values()
+            ]
+            for numbers, reply in zip(
+                nodes.values(), self._pipelines.attempt(commands), strict=True
+            ):
+                if isinstance(reply, list):
+                    replies.update(zip(numbers, reply, strict=True))
+        left = [n for n in range(len(units)) if n not in replies]
+        single = self._pipelines.run([parts.of_unit(units[n]) for n in left])
+        replies.update((n, reply[0]) for n, reply in zip(left, single, strict=True))
+        return [replies[n] for n in range(len(units))]
 
     def _note(
         self, write: MergedWrite, created: Sequence[Unit], large: Iterable[str]
@@ -227,11 +248,7 @@ class ClusterStore:
             text = write.definitions.get(name)
             if text is not None:
                 commands.append(Command.of("HSETNX", key, name, text))
-        if commands:
-            try:
-                self._pipelines.run(commands)
-            except exceptions.RedisError as error:
-                raise StoreInterrupted(f"Redis: {error}") from error
+        self._pipelines.run(commands)
         self._set_large(large)
 
     def _choice_commands(self, write: MergedWrite) -> list[Command]:
@@ -242,25 +259,6 @@ class ClusterStore:
             units = self._keys.units(shard_of(name))
             commands.append(Command.of("ZADD", units, "0", choices_tag(name, group)))
         return commands
-
-    def _part(self, write: MergedWrite, unit: Unit, mode: str) -> Command:
-        shape = write.shape(unit)
-        tag = unit_tag(unit.name, unit.key)
-        begin = self._keys.key(tag, "")
-        additions = as_json([1, 1, *(write.texts(unit, shape) or ())])
-        batches = [write.batches[n].write for n in unit.batches]
-        return evaluate(
-            _PART,
-            [
-                self._keys.ids(tag),
-                begin + INDEX,
-                *(begin + ending for ending in shape.endings),
-            ],
-            f"[{shape.plan},{additions}]",
-            mode,
-            "".join([short_hash(batch.id, _ID_BYTES) for batch in batches]),
-            *(milliseconds(batch.id_ttl) for batch in batches),
-        )
 
     # -- reading
 
@@ -349,6 +347,78 @@ class ClusterStore:
             )
             if reply >= 0:
                 return int(reply) - 1 if reply else None
+
+
+class _Parts:
+    """
+    Makes the commands that add to units.
+
+    :param keys: the names of the keys.
+    :param write: the batches.
+    :param mode: ``check`` or ``apply``.
+    """
+
+    def __init__(self, keys: KeyNames, write: MergedWrite, mode: str) -> None:
+        self._keys = keys
+        self._write = write
+        self._mode = mode
+        self._ids = [
+            (short_hash(batch.write.id, _ID_BYTES), milliseconds(batch.write.id_ttl))
+            for batch in write.batches
+        ]
+        self._begins: dict[tuple[str, str], str] = {}
+
+    def begin(self, unit: Unit) -> str:
+        """
+        Return the beginning of the keys of a unit.
+        """
+        begin = self._begins.get((unit.name, unit.key))
+        if begin is None:
+            begin = self._keys.key(unit_tag(unit.name, unit.key), "")
+            self._begins[unit.name, unit.key] = begin
+        return begin
+
+    def of_unit(self, unit: Unit) -> Command:
+        """
+        Return the command for one unit.
+        """
+        plan, keys = self._plan([unit])
+        return evaluate(_PART, keys, plan, self._mode)
+
+    def of_node(self, units: Sequence[Unit]) -> Command:
+        """
+        Return the command for units on one node.
+        """
+        plan, keys = self._plan(units)
+        return evaluate(_PARTS, [], plan, self._mode, *keys, node_of=keys[0])
+
+    def _plan(self, units: Sequence[Unit]) -> tuple[str, list[str]]:
+        write = self._write
+        keys: list[str] = []
+        batches: dict[int, int] = {}
+        shapes: dict[str, tuple[int, list[str]]] = {}
+        lines = []
+        for unit in units:
+            shape = write.shape(unit)
+            known = shapes.get(shape.plan)
+            if known is None:
+                endings = [IDS, INDEX, *shape.endings]
+                known = shapes[shape.plan] = (len(shapes) + 1, endings)
+            begin = self.begin(unit)
+            keys += [begin + ending for ending in known[1]]
+            numbers = [batches.setdefault(n, len(batches) + 1) for n in unit.batches]
+            lines.append([known[0], numbers, *(write.texts(unit, shape) or ())])
+        ids = as_json([self._ids[n] for n in batches])
+        plan = (
+            f'{{"batches":{ids},"shapes":[{",".join(shapes)}],'
+            f'"units":{as_json(lines)}}}'
+        )
+        return plan, keys
+
+
+def _repeated(unit: Unit, reply: str) -> set[int]:
+    states = zip(unit.batches, reply.partition(":")[2], strict=True)
+    return {number for number, state in states if state == "r"}
 
 
 class _Names:

@@ -32,6 +32,7 @@ from zlib import crc32
 
 __all__ = [
     "COARSE",
+    "IDS",
     "INDEX",
     "PREFIX",
     "SHARDS",
@@ -55,6 +56,8 @@ SHARDS = 64
 COARSE = ""
 #: The ending of the key of the endings.
 INDEX = "*"
+#: The ending of the key of the ids.
+IDS = "#"
 
 # For how many characters the labels in a hash are the same, by scale.
 _WIDTH = {"day": 7, "hour": 10, "minute": 13}
@@ -106,12 +109,6 @@ class KeyNames:
         Return the key of a set of names with very large sums, in a cluster.
         """
         return self.key(f"n{shard:02x}", "large")
-
-    def ids(self, tag: str) -> str:
-        """
-        Return the key of the ids of the batches that added to a unit, in a cluster.
-        """
-        return self.key(tag, "#")
 
     def choices(self, name: str, group: str) -> str:
         """

@@ -65,15 +65,19 @@ class Command:
         return cls(key, _pack("TIME"))
 
 
-def evaluate(digest: str, keys: Sequence[str], *arguments: str) -> Command:
+def evaluate(
+    digest: str, keys: Sequence[str], *arguments: str, node_of: str = ""
+) -> Command:
     """
     Return a command that runs a script.
 
     :param digest: the SHA-1 of the script.
     :param keys: its keys, all in one slot.
     :param arguments: its arguments.
+    :param node_of: for a script without keys: a key on the node that is to run it.
     """
-    return Command(keys[0], _pack("EVALSHA", digest, str(len(keys)), *keys, *arguments))
+    packed = _pack("EVALSHA", digest, str(len(keys)), *keys, *arguments)
+    return Command(keys[0] if keys else node_of, packed)
 
 
 def _pack(*words: str) -> bytes:
@@ -97,18 +101,46 @@ class Pipelines:
 
     :param client: the client of the cluster, a ``redis.cluster.RedisCluster``.
     :param scripts: the scripts that commands use.
+    :param optional: a script that an older server may refuse.
     :param pause: waits for some seconds.
+
+    :ivar has_optional_script: whether no server has refused that script.
     """
 
     def __init__(
         self,
         client: Any,
         scripts: Sequence[str] = (),
+        optional: str | None = None,
         pause: Callable[[float], object] = time.sleep,
     ) -> None:
         self._client = client
         self._scripts = scripts
+        self._optional = optional
         self._pause = pause
+        self.has_optional_script = optional is not None
+
+    def node_of(self, key: str) -> str:
+        """
+        Return the name of the node that has a key, as far as it is known.
+        """
+        return str(self._node(key, None).name)
+
+    def attempt(self, commands: Sequence[Command]) -> list[Reply]:
+        """
+        Send commands, and do not repeat them where that would need another node.
+
+        :returns: the replies; for a command that failed, the error.
+        """
+        replies: list[Reply] = [None] * len(commands)
+        waiting = list(range(len(commands)))
+        for _ in range(2):
+            if self._attempt(commands, waiting, {}, replies):
+                self._client.nodes_manager.initialize()
+            waiting = [
+                n for n in waiting if isinstance(replies[n], exceptions.NoScriptError)
+            ]
+        return replies
 
     def run(self, commands: Sequence[Command]) -> list[Reply]:
         """
@@ -233,6 +265,11 @@ class Pipelines:
         redis = self._client.get_redis_connection(node)
         for script in self._scripts:
             redis.script_load(script)
+        if self._optional is not None and self.has_optional_script:
+            try:
+                redis.script_load(self._optional)
+            except exceptions.ResponseError:
+                self.has_optional_script = False
 
 
 _ASKING = _pack("ASKING")

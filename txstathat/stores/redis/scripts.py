@@ -9,9 +9,20 @@ floats. They are exact up to 2**53. Beyond that the scripts let Redis add them
 
 from __future__ import annotations
 
-__all__ = ["ADD", "CLAIM", "DROP", "DROP_UNIT", "NAMES", "PART", "PUT_RECORD", "READ"]
+__all__ = [
+    "ADD",
+    "CLAIM",
+    "DROP",
+    "DROP_UNIT",
+    "NAMES",
+    "PART",
+    "PARTS",
+    "PUT_RECORD",
+    "READ",
+]
 
-# How cells are added. ``SCRATCH`` is a key that does not exist.
+# How cells are added. ``keys`` are the keys of units, ``SCRATCH`` is a key that does
+# not exist.
 _ADDING = """
 local EXACT = 9007199254740992
 local VERY_LARGE, VERY_LARGE_FLOAT = 4611686018427387904, 1e307
@@ -158,7 +169,7 @@ local function changed(shape, unit, at)
     end
     for n, change in ipairs(shape) do
         local fields, sources, endings = change[3], change[4], change[6]
-        local olds = redis.call('HMGET', KEYS[at + n], unpack(fields))
+        local olds = redis.call('HMGET', keys[at + n], unpack(fields))
         local args = {}
         for i, field in ipairs(fields) do
             local old, source = olds[i], sources[i]
@@ -193,7 +204,7 @@ end
 
 local function write(shape, new, at)
     for n, change in ipairs(shape) do
-        local key, ending, ttl = KEYS[at + n], change[1], change[2]
+        local key, ending, ttl = keys[at + n], change[1], change[2]
         local left = redis.call('PTTL', key)
         local expiry = nil
         redis.call('HSET', key, unpack(new[n]))
@@ -211,7 +222,7 @@ local function write(shape, new, at)
             expiry = string.format('%.0f', now + lasting)
         end
         if expiry and ending ~= '' then
-            note_ending(KEYS[at], ending, expiry)
+            note_ending(keys[at], ending, expiry)
         end
     end
 end
@@ -233,7 +244,7 @@ end
 #: repeated, ``c`` conflict; ``mismatch:`` and the name; or ``overflow:`` and the number
 #: of the unit. Only the first of these changes anything.
 ADD = (
-    "local SCRATCH = KEYS[1] .. 'scratch'"
+    "local keys, SCRATCH = KEYS, KEYS[1] .. 'scratch'"
     + _ADDING
     + """
 local CHUNK = 1000
@@ -322,28 +333,12 @@ return 'added'
 """
 )
 
-#: In a cluster: adds batches to one unit. The ids of the batches are remembered beside
-#: it: a repeated batch adds nothing.
-#:
-#: ``KEYS``: the hash of ids; the index of the unit; the hashes that the shape changes.
-#: ``ARGV``: as JSON, the shape, and the unit as in :data:`ADD`; ``check`` (change
-#: nothing) or ``apply``; the hashes of the ids, 12 characters each; for each id for how
-#: many milliseconds to remember it.
-#:
-#: Returns ``fine`` after a check; ``overflow``; ``repeated`` if all batches are known;
-#: ``known:`` and a letter for each batch, ``n`` new or ``r`` repeated, if some are; or
-#: ``added``. After that, ``+`` tells that the unit is new, ``!`` that a sum is very
-#: large. Only ``added`` changes anything.
-#:
-#: An id is 18 bytes: the hash, and when it expires, in milliseconds. The hash of ids
-#: has up to 1,024 fields, each with the ids of which the hashes begin alike: so a few
-#: ids need little memory, and many are found quickly.
-PART = (
-    "local SCRATCH = KEYS[1] .. 'scratch'"
-    + _ADDING
+# Adds batches to units, each by itself.
+_PARTS = (
+    _ADDING
     + """
 local BYTES, HASH = 18, 12
-local shape, unit = unpack(cjson.decode(ARGV[1]))
+local plan = cjson.decode(ARGV[1])
 
 local function expiry_of(ids, from)
     return (struct.unpack('>I6', ids, from + HASH))
@@ -374,55 +369,121 @@ local function without_expired(ids)
     return table.concat(left)
 end
 
-local count = #ARGV[3] / HASH
-local ids, states, repeated = {}, {}, 0
-local hashes, fields = {}, {}
-for i = 1, count do
-    local hash = ARGV[3]:sub((i - 1) * HASH + 1, i * HASH)
-    local field = hash:sub(1, 1) .. hash:byte(2) % 16
-    hashes[i], fields[i] = hash, field
-    ids[field] = ids[field] or redis.call('HGET', KEYS[1], field) or ''
-    states[i] = 'n'
-    if has(ids[field], hash) then
-        states[i] = 'r'
-        repeated = repeated + 1
+for _, batch in ipairs(plan.batches) do
+    local hash = batch[1]
+    batch.field = hash:sub(1, 1) .. hash:byte(2) % 16
+    batch.ttl = tonumber(batch[2])
+    batch.id = hash .. struct.pack('>I6', now + batch.ttl)
+end
+
+-- Returns the ids of a unit in the fields of its batches, and what is known of these.
+local function known_ids(key, batches)
+    local ids, states, repeated = {}, {}, 0
+    for i, number in ipairs(batches) do
+        local batch = plan.batches[number]
+        local field = batch.field
+        ids[field] = ids[field] or redis.call('HGET', key, field) or ''
+        states[i] = 'n'
+        if has(ids[field], batch[1]) then
+            states[i] = 'r'
+            repeated = repeated + 1
+        end
+    end
+    if repeated == #batches then
+        return ids, 'repeated'
+    elseif repeated > 0 then
+        return ids, 'known:' .. table.concat(states)
+    end
+    return ids, nil
+end
+
+local function remember(key, batches, ids)
+    local longest, args = 0, {}
+    for _, number in ipairs(batches) do
+        local batch = plan.batches[number]
+        ids[batch.field] = without_expired(ids[batch.field]) .. batch.id
+        longest = math.max(longest, batch.ttl)
+    end
+    for field, text in pairs(ids) do
+        args[#args + 1] = field
+        args[#args + 1] = text
+    end
+    local left = redis.call('PTTL', key)
+    redis.call('HSET', key, unpack(args))
+    if left < longest then
+        redis.call('PEXPIRE', key, string.format('%.0f', longest * 1.02 + 1000))
     end
 end
-if repeated == count then
-    return 'repeated'
-elseif repeated > 0 then
-    return 'known:' .. table.concat(states)
+
+for _, shape in ipairs(plan.shapes) do
+    prepare(shape)
 end
 
-prepare(shape)
-local new, created = changed(shape, unit, 2)
-if not new then
-    return 'overflow'
+-- Read everything before anything is written: a key in a slot that is being moved is an
+-- error.
+local news, ids, replies, flags = {}, {}, {}, {}
+local at = first
+for n, unit in ipairs(plan.units) do
+    local shape = plan.shapes[unit[1]]
+    ids[n], replies[n] = known_ids(keys[at], unit[2])
+    if not replies[n] then
+        local created
+        large = false
+        news[n], created = changed(shape, unit, at + 1)
+        if not news[n] then
+            replies[n] = 'overflow'
+        elseif ARGV[2] == 'check' then
+            replies[n] = 'fine'
+        end
+        flags[n] = (created and '+' or '') .. (large and '!' or '')
+        redis.call('HLEN', keys[at + 1])
+    end
+    at = at + 2 + #shape
 end
-if ARGV[2] == 'check' then
-    return 'fine'
-end
-write(shape, new, 2)
 
-local longest = 0
-for i = 1, count do
-    local ttl, field = tonumber(ARGV[3 + i]), fields[i]
-    local id = hashes[i] .. struct.pack('>I6', now + ttl)
-    ids[field] = without_expired(ids[field]) .. id
-    longest = math.max(longest, ttl)
+at = first
+for n, unit in ipairs(plan.units) do
+    local shape = plan.shapes[unit[1]]
+    if not replies[n] then
+        write(shape, news[n], at + 1)
+        remember(keys[at], unit[2], ids[n])
+        replies[n] = 'added' .. flags[n]
+    end
+    at = at + 2 + #shape
 end
-local changes = {}
-for field, text in pairs(ids) do
-    changes[#changes + 1] = field
-    changes[#changes + 1] = text
-end
-local left = redis.call('PTTL', KEYS[1])
-redis.call('HSET', KEYS[1], unpack(changes))
-if left < longest then
-    redis.call('PEXPIRE', KEYS[1], string.format('%.0f', longest * 1.02 + 1000))
-end
-return 'added' .. (created and '+' or '') .. (large and '!' or '')
+return replies
 """
+)
+
+#: In a cluster: adds batches to units. The ids of the batches are remembered beside
+#: each unit: a repeated batch adds nothing to it.
+#:
+#: ``KEYS``: for each unit the hash of ids, the index of the unit, and the hashes that
+#: its shape changes; all in one slot. ``ARGV``: the plan, as JSON; and ``check``
+#: (change nothing) or ``apply``. The plan contains:
+#:
+#: - ``batches``: lists of: hash of the id, 12 characters; for how many milliseconds to
+#:   remember it
+#: - ``shapes``: as in :data:`ADD`
+#: - ``units``: lists of: number of the shape; a list of the numbers of the batches; the
+#:   additions
+#:
+#: Returns for each unit ``fine`` after a check; ``overflow``; ``repeated`` if all
+#: batches are known; ``known:`` and a letter for each batch, ``n`` new or ``r``
+#: repeated, if some are; or ``added``. After that, ``+`` tells that the unit is new,
+#: ``!`` that a sum is very large. Only ``added`` changes anything.
+#:
+#: An id is 18 bytes: the hash, and when it expires, in milliseconds. The hash of ids
+#: has up to 1,024 fields, each with the ids of which the hashes begin alike: so a few
+#: ids need little memory, and many are found quickly.
+PART = "local keys, first, SCRATCH = KEYS, 1, KEYS[1] .. 'scratch'" + _PARTS
+
+#: The same for units in any slots of a node, with the keys in ``ARGV`` after the other
+#: arguments. Needs Redis 7. It changes nothing if a slot is not, or not wholly, on the
+#: node.
+PARTS = (
+    "#!lua flags=allow-cross-slot-keys\n"
+    "local keys, first, SCRATCH = ARGV, 3, ARGV[3] .. 'scratch'" + _PARTS
 )
 
 #: In a cluster: compares definitions, or saves them if none of them differs.
