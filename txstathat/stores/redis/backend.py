@@ -44,6 +44,7 @@ from txstathat.stores.redis.keys import (
     unit_tag,
 )
 from txstathat.stores.redis.merging import Batch, groups
+from txstathat.stores.redis.migration import MIGRATIONS, migrate
 from txstathat.stores.redis.scripts import PUT_RECORD
 from txstathat.stores.redis.server import ServerStore
 from txstathat.stores.store import IBackend
@@ -52,7 +53,7 @@ __all__ = ["RedisBackend", "pairs"]
 
 _log = Logger()
 
-_VERSION = 2
+_VERSION = len(MIGRATIONS) + 1
 
 # The error codes of Redis for a temporary condition.
 _TEMPORARY = re.compile(
@@ -84,7 +85,7 @@ class RedisBackend:
 
     def open(self) -> None:
         """
-        Connect to the server.
+        Connect to the server, and migrate a store of an older version.
 
         :raises StoreTooNew: if a newer version of this package wrote to it.
         :raises StoreUnavailable: if it cannot be reached.
@@ -100,12 +101,17 @@ class RedisBackend:
             self._put_script = self._client.register_script(PUT_RECORD)
             self._client.set(self._keys.version, _VERSION, nx=True)
             found = int(self._client.get(self._keys.version))
+            if found < _VERSION:
+                self._migrate(found)
         if found > _VERSION:
             raise StoreTooNew(
                 f"the store has version {found}, and this txStatHat reads versions up "
                 f"to {_VERSION}; use the newer txStatHat that wrote it"
             )
         self._check_eviction()
+
+    def _migrate(self, version: int) -> None:
+        migrate(self._keys, self._client, version, time.time)
 
     def _check_eviction(self) -> None:
         try:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from redis import exceptions
 
-from txstathat.errors import StoreUnavailable
+from txstathat.errors import StoreError, StoreUnavailable
 from txstathat.stores.interface import StoredCell
 from txstathat.stores.redis.backend import RedisBackend, pairs
 from txstathat.stores.redis.cells import read_addition
@@ -34,6 +34,12 @@ class RedisDump(RedisBackend):
     def __init__(self, url: str, seconds: Callable[[], float]) -> None:
         super().__init__(url)
         self._seconds = seconds
+
+    def _migrate(self, version: int) -> None:
+        raise StoreError(
+            f"the store has version {version}, an older one; stop all programs that "
+            "use it, and open it once with this txStatHat to migrate it"
+        )
 
     def cells(self) -> Iterator[StoredCell]:
         """
