@@ -276,11 +276,16 @@ class ClusterStore:
             [Command.of("HMGET", key, *some) for key, some in fields.items()]
             + [Command.time(next(iter(fields)))]
         )
-        now = int(time[0]) * 1000 + int(time[1]) // 1000
-        return now, [
+        return _milliseconds(time), [
             ["" if text is None else text.decode("utf-8") for text in texts]
             for texts in replies
         ]
+
+    def now(self) -> float:
+        """
+        Return the time of a node in milliseconds.
+        """
+        return _milliseconds(self._pipelines.run([Command.time("")])[0])
 
     def call(self, commands: Sequence[Sequence[str]]) -> list[Any]:
         """
@@ -347,6 +352,10 @@ class ClusterStore:
             )
             if reply >= 0:
                 return int(reply) - 1 if reply else None
+
+
+def _milliseconds(time: Sequence[bytes]) -> float:
+    return float(int(time[0]) * 1000 + int(time[1]) // 1000)
 
 
 class _Parts:

@@ -70,14 +70,15 @@ class RedisDump(RedisBackend):
         replies = self._cells.call(
             [("HGETALL", begin + ending) for _, _, begin, ending in hashes]
         )
-        now = self._seconds() * 1000
+        now, here = self._cells.now(), self._seconds()
         cells = []
         for (name, key, _, ending), reply in zip(hashes, replies, strict=True):
             for field, text in pairs(reply):
                 sums, expiry = read_addition(text.decode("utf-8"))
                 if expiry is None or expiry > now:
                     scale, label = scale_and_label(ending, field.decode("utf-8"))
-                    expires = None if expiry is None else expiry / 1000
+                    # The clocks of the server and of this process may differ.
+                    expires = None if expiry is None else here + (expiry - now) / 1000
                     cells.append(StoredCell(name, scale, label, key, expires, sums))
         # The units of a name follow each other, and a cell is in one of them.
         yield from sorted(cells, key=lambda cell: cell[:4])

@@ -90,6 +90,13 @@ class ServerStore:
         now = float(next(lines))
         return now, [[next(lines) for _ in names] for names in fields.values()]
 
+    def now(self) -> float:
+        """
+        Return the time of the server in milliseconds.
+        """
+        seconds, microseconds = self._client.time()
+        return float(seconds * 1000 + microseconds // 1000)
+
     def call(self, commands: Sequence[Sequence[str]]) -> list[Any]:
         """
         Run commands that read.
