@@ -31,7 +31,7 @@ from txstathat.stores.interface import (
     WriteBatch,
     WriteResult,
 )
-from txstathat.stores.redis.cells import read_cell
+from txstathat.stores.redis.cells import read_addition, read_cell
 from txstathat.stores.redis.cluster import ClusterStore
 from txstathat.stores.redis.connections import Connections
 from txstathat.stores.redis.keys import (
@@ -180,15 +180,16 @@ class RedisBackend:
 
     def _unchanged(self, key: CellKey, cell: Cell) -> tuple[str, str, str, str] | None:
         """
-        Return where a cell is, and its text, if it has the expected contents.
+        Return where a cell is, and its bytes in hexadecimal digits, if it has the
+        expected contents.
         """
         tag = unit_tag(key.name, key.key)
         ending, field = place(key.scale, key.label)
         place_of = self._keys.key(tag, ending)
-        now, [[text]] = self._cells.read(self._client, {place_of: [field]})
-        if read_cell(text, now) != cell:
+        now, [[found]] = self._cells.read(self._client, {place_of: [field]})
+        if read_cell(found, now) != cell:
             return None
-        return tag, ending, field, text
+        return tag, ending, field, found.hex()
 
     def drop_expired(self, limit: int) -> int:
         """Return 0: Redis itself deletes expired keys."""
@@ -202,9 +203,9 @@ class RedisBackend:
         with self._session():
             if len(places) == 1 and not self._clustered:
                 # The fast way for the most common read, a total.
-                text = self._connections.reader().hget(*places[0])
-                if text is None or b"@" not in text:
-                    return [read_cell(_text(text), 0)]
+                found = self._connections.reader().hget(*places[0])
+                if found is None or read_addition(found)[1] is None:
+                    return [read_cell(found, 0)]
             return self._read(places)
 
     def _place(self, key: CellKey) -> tuple[str, str]:
@@ -219,14 +220,14 @@ class RedisBackend:
             fields, indexes = wanted.setdefault(key, ([], []))
             fields.append(field)
             indexes.append(index)
-        now, texts = self._cells.read(
+        now, read = self._cells.read(
             self._connections.reader(),
             {key: fields for key, (fields, _) in wanted.items()},
         )
         cells: list[Cell | None] = [None] * len(places)
-        for (_, indexes), found in zip(wanted.values(), texts, strict=True):
-            for index, text in zip(indexes, found, strict=True):
-                cells[index] = read_cell(text, now)
+        for (_, indexes), found in zip(wanted.values(), read, strict=True):
+            for index, cell in zip(indexes, found, strict=True):
+                cells[index] = read_cell(cell, now)
         return cells
 
     def choices(self, name: str, group: str) -> list[str]:

@@ -153,7 +153,7 @@ class ClusterStore:
         for unit in write.units.values():
             is_large = any(map(_is_large, unit.additions.values()))
             if is_large or unit.name in large:
-                if write.texts(unit, write.shape(unit)) is None:
+                if write.additions(unit, write.shape(unit)) is None:
                     return WriteResult(WriteOutcome.OVERFLOW, unit.name)
                 units.append(unit)
                 new.update({unit.name} - large)
@@ -264,21 +264,21 @@ class ClusterStore:
 
     def read(
         self, client: object, fields: dict[str, list[str]]
-    ) -> tuple[float, list[list[str]]]:
+    ) -> tuple[float, list[list[bytes]]]:
         """
         Read cells.
 
         :param client: is not used.
         :param fields: the fields of the cells, by key.
-        :returns: the time of a node in milliseconds; and the texts for each key.
+        :returns: the time of a node in milliseconds; and the cells for each key,
+            ``b""`` for a missing one.
         """
         *replies, time = self._pipelines.run(
             [Command.of("HMGET", key, *some) for key, some in fields.items()]
             + [Command.time(next(iter(fields)))]
         )
         return _milliseconds(time), [
-            ["" if text is None else text.decode("utf-8") for text in texts]
-            for texts in replies
+            [cell or b"" for cell in cells] for cells in replies
         ]
 
     def now(self) -> float:
@@ -303,7 +303,7 @@ class ClusterStore:
 
         :param name: its name.
         :param unchanged: a cell that must be unchanged: the tag of its unit, the ending
-            of its key, its field and its text.
+            of its key, its field and its bytes in hexadecimal digits.
         :returns: whether this call deleted it.
         """
         shard = shard_of(name)
@@ -416,7 +416,7 @@ class _Parts:
             begin = self.begin(unit)
             keys += [begin + ending for ending in known[1]]
             numbers = [batches.setdefault(n, len(batches) + 1) for n in unit.batches]
-            lines.append([known[0], numbers, *(write.texts(unit, shape) or ())])
+            lines.append([known[0], numbers, *(write.additions(unit, shape) or ())])
         ids = as_json([self._ids[n] for n in batches])
         plan = (
             f'{{"batches":{ids},"shapes":[{",".join(shapes)}],'

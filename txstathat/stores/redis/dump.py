@@ -73,8 +73,8 @@ class RedisDump(RedisBackend):
         now, here = self._cells.now(), self._seconds()
         cells = []
         for (name, key, _, ending), reply in zip(hashes, replies, strict=True):
-            for field, text in pairs(reply):
-                sums, expiry = read_addition(text.decode("utf-8"))
+            for field, cell in pairs(reply):
+                sums, expiry = read_addition(cell)
                 if expiry is None or expiry > now:
                     scale, label = scale_and_label(ending, field.decode("utf-8"))
                     # The clocks of the server and of this process may differ.

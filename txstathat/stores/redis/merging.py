@@ -17,7 +17,7 @@ from txstathat.stores.interface import (
     TimeBucket,
     WriteBatch,
 )
-from txstathat.stores.redis.cells import addition_text
+from txstathat.stores.redis.cells import plan_of
 from txstathat.stores.redis.keys import as_json, place
 from txstathat.stores.sums import merge
 
@@ -263,22 +263,22 @@ class MergedWrite:
                     )
         return less
 
-    def texts(self, unit: Unit, shape: Shape) -> list[str] | None:
+    def additions(self, unit: Unit, shape: Shape) -> list[object] | None:
         """
-        Return the additions of a unit as texts; ``None`` if one is too large.
+        Return the additions of a unit for a script; ``None`` if one is too large.
 
         :param unit: the unit.
         :param shape: its shape.
         """
-        texts = []
+        additions: list[object] = []
         for sources in shape.sources:
             addition = unit.additions[sources[0]]
             for source in sources[1:]:
                 addition = merge(addition, unit.additions[source])
             if not _fits(addition):
                 return None
-            texts.append(addition_text(addition))
-        return texts
+            additions.append(plan_of(addition))
+        return additions
 
 
 def _fits(addition: Addition) -> bool:

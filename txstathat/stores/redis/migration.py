@@ -16,6 +16,7 @@ from uuid import uuid4
 from twisted.logger import Logger
 
 from txstathat.errors import StoreUnavailable
+from txstathat.stores.redis.cells import pack_cell, read_text
 from txstathat.stores.redis.keys import (
     COARSE,
     INDEX,
@@ -160,17 +161,21 @@ def _cells(
 ) -> Iterator[Sequence[Any]]:
     name, scale, label = bucket
     ending, field = place(scale, label)
-    text = "" if expiry is None else f" @{expiry:.0f}"
+    expires = None if expiry is None else int(expiry)
     for key, cell in cells.items():
         tag = unit_tag(name, key.decode("utf-8"))
         begin = keys.key(tag, "")
-        yield "HSETNX", begin + ending, field, cell.decode("utf-8") + text
+        yield "HSETNX", begin + ending, field, _new_cell(cell, expires)
         yield "ZADD", keys.units(shard_of(name)), 0, tag
         if ending != COARSE:
             latest = expiries.get((begin, ending), 0.0)
             expiries[begin, ending] = (
                 None if expiry is None or latest is None else max(latest, expiry)
             )
+
+
+def _new_cell(cell: bytes, expiry: int | None) -> bytes:
+    return pack_cell(read_text(cell.decode("ascii")), expiry)
 
 
 def _prolong(client: Any, expiries: dict[tuple[str, str], float | None]) -> None:

@@ -32,7 +32,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local function small(number)
-    return number and math.abs(number) < EXACT
+    return number < EXACT and number > -EXACT
 end
 
 local function add_whole(a, b)
@@ -107,66 +107,154 @@ local function add(old, more)
     return sum .. ' ' .. real .. ' ' .. rest
 end
 
--- The fast path: nearly all whole numbers are small enough to be exact as floats.
-local INTEGERS = '^(%-?%d+) (%d+) (%-?%d+) (%-?%d+) ?@?(%d*)$'
+-- The forms of a cell; see txstathat.stores.redis.cells.
+local SHORT, LONG, FLOATS = '<i4i4i4i4', '<i8i8i8i8', '<Bi8i8dddd'
+local TEXT = 56
 
-local function numbers(cell)
-    local whole, events, least, most = cell:match(INTEGERS)
-    local n = {tonumber(whole), tonumber(events), tonumber(least), tonumber(most)}
-    if small(n[1]) and small(n[2]) and small(n[3]) and small(n[4]) then
-        n.least, n.most = least, most
-        return n
+local function encode(w, e, l, m, r, s, kinds)
+    if r then
+        return struct.pack(FLOATS, kinds, w, e, l, m, r, s)
+    elseif w < 2147483648 and w >= -2147483648 and e < 2147483648
+        and l >= -2147483648 and m < 2147483648 and l <= m then
+        return struct.pack(SHORT, w, e, l, m)
     end
-    return false
+    return struct.pack(LONG, w, e, l, m)
 end
 
--- Returns a cell with an addition; nil if it would be too large.
-local function combined(old, more, n)
-    if not old then
-        return more
+-- Returns the numbers of a cell, and when it expires. A text has no numbers.
+local function decode(cell)
+    local size = #cell
+    local w, e, l, m, r, s, kinds
+    if size == 16 or size == 22 then
+        w, e, l, m = struct.unpack(SHORT, cell)
+    elseif size == 32 or size == 38 then
+        w, e, l, m = struct.unpack(LONG, cell)
+    elseif size == 49 or size == 55 then
+        kinds, w, e, l, m, r, s = struct.unpack(FLOATS, cell)
+    else
+        local expiry = cell:match('@(%d+) *$')
+        return nil, nil, nil, nil, nil, nil, nil, tonumber(expiry)
     end
-    local whole, events, least, most, expiry = old:match(INTEGERS)
-    if not whole then
-        old, expiry = old:match('^([^@]*[^@ ]) ?@?(%d*)$')
+    if size == 22 or size == 38 or size == 55 then
+        return w, e, l, m, r, s, kinds, (struct.unpack('<I6', cell, size - 5))
     end
-    if expiry ~= '' and tonumber(expiry) <= now then
-        return more
+    return w, e, l, m, r, s, kinds, nil
+end
+
+local function number_text(number, whole)
+    return string.format(whole and '%.0f' or '%.17g', number)
+end
+
+local function text_of(w, e, l, m, r, s, kinds)
+    local least = number_text(l, not r or kinds % 2 == 1)
+    local most = number_text(m, not r or kinds >= 2)
+    local text = string.format('%.0f %.0f %s %s', w, e, least, most)
+    return r and string.format('%s %.17g %.17g', text, r, s) or text
+end
+
+-- Returns a cell in its shortest form, and whether it is a text.
+local function shortest(text)
+    local whole, events, least, most, real, rest = split(text)
+    local w, e = tonumber(whole), tonumber(events)
+    local l, m = tonumber(least), tonumber(most)
+    local l_whole = least:match('^-?%d+$') and small(l)
+    local m_whole = most:match('^-?%d+$') and small(m)
+    if not (small(w) and small(e)) then
+        return text, true
+    elseif real == '' then
+        if l_whole and m_whole then
+            return encode(w, e, l, m), false
+        end
+        return text, true
+    elseif (least:match('^-?%d+$') and not l_whole)
+        or (most:match('^-?%d+$') and not m_whole) then
+        return text, true
     end
-    if not whole then
-        return add(old, more)
+    local kinds = (l_whole and 1 or 0) + (m_whole and 2 or 0)
+    return encode(w, e, l, m, tonumber(real), tonumber(rest), kinds), false
+end
+
+-- Returns a cell with an addition, and whether it is a text; nil if it would be too
+-- large. An addition is a list of numbers, or a text.
+local function combined(old, more)
+    local numbers = type(more) == 'table'
+    local w, e, l, m, r, s, kinds, expiry
+    if old then
+        w, e, l, m, r, s, kinds, expiry = decode(old)
     end
-    if n then
-        local x = tonumber(whole)
-        local sum, count = x + n[1], events + n[2]
-        if small(x) and small(sum) and small(count) then
-            if n[3] < tonumber(least) then least = n.least end
-            if n[4] > tonumber(most) then most = n.most end
-            return string.format('%.0f %.0f %s %s', sum, count, least, most)
+    if not old or (expiry and expiry <= now) then
+        if numbers then
+            return encode(unpack(more)), false
+        end
+        return shortest(more)
+    end
+    if not (numbers and w) then
+        local text = w and text_of(w, e, l, m, r, s, kinds)
+            or old:match('^([^@]*[^@ ])')
+        text = add(text, numbers and text_of(unpack(more)) or more)
+        if not text then
+            return nil
+        end
+        return shortest(text)
+    end
+    local real = more[5]
+    local sum, count = w + more[1], e + more[2]
+    if not (small(sum) and small(count)) then
+        local text = add(text_of(w, e, l, m, r, s, kinds), text_of(unpack(more)))
+        if not text then
+            return nil
+        end
+        return shortest(text)
+    end
+    if not (r or real) then
+        if more[3] < l then l = more[3] end
+        if more[4] > m then m = more[4] end
+        return encode(sum, count, l, m), false
+    end
+    local least_kind, most_kind = (kinds or 3) % 2, (kinds or 3) >= 2 and 2 or 0
+    local other = more[7] or 3
+    if more[3] < l then l, least_kind = more[3], other % 2 end
+    if more[4] > m then m, most_kind = more[4], other >= 2 and 2 or 0 end
+    if not r then
+        r, s = real, more[6]
+    elseif real then
+        -- as txstathat.stores.sums.add_floats
+        local total = r + real
+        local part = total - r
+        s = s + more[6] + ((r - (total - part)) + (real - part))
+        r = total
+        if math.abs(r) == math.huge then
+            return nil
+        end
+        if math.abs(r) > VERY_LARGE_FLOAT then
+            large = true
         end
     end
-    return add(whole .. ' ' .. events .. ' ' .. least .. ' ' .. most, more)
+    return encode(sum, count, l, m, r, s, least_kind + most_kind), false
+end
+
+local function padded(text)
+    return text .. string.rep(' ', TEXT - #text)
 end
 
 -- A shape is a list of changes of hashes: ending of the key, longest time to live,
--- fields, number of the addition for each, time to live of each. This adds: how the
--- text of each new cell ends.
+-- fields, number of the addition for each, time to live of each. This adds: how each
+-- new cell ends, and how it ends if it is a text.
 local function prepare(shape)
     for _, change in ipairs(shape) do
-        local endings = {}
+        local endings, text_endings = {}, {}
         for i, ttl in ipairs(change[5]) do
-            endings[i] = ttl == '' and '' or string.format(' @%.0f', now + ttl)
+            endings[i] = ttl == '' and '' or struct.pack('<I6', now + ttl)
+            text_endings[i] = ttl == '' and '' or string.format(' @%.0f', now + ttl)
         end
-        change[6] = endings
+        change[6], change[7] = endings, text_endings
     end
 end
 
 -- Returns the new contents of a unit, and whether the unit is new; nil if a sum would
 -- be too large. The keys of the unit are its index, then one for each change.
 local function changed(shape, unit, at)
-    local parsed, new, created = {}, {}, true
-    for i = 3, #unit do
-        parsed[i - 2] = numbers(unit[i])
-    end
+    local new, created = {}, true
     for n, change in ipairs(shape) do
         local fields, sources, endings = change[3], change[4], change[6]
         local olds = redis.call('HMGET', keys[at + n], unpack(fields))
@@ -176,12 +264,12 @@ local function changed(shape, unit, at)
             if old and change[1] == '' then
                 created = false
             end
-            local cell = combined(old, unit[source + 2], parsed[source])
+            local cell, is_text = combined(old, unit[source + 2])
             if not cell then
                 return nil
             end
             args[2 * i - 1] = field
-            args[2 * i] = cell .. endings[i]
+            args[2 * i] = is_text and padded(cell .. change[7][i]) or cell .. endings[i]
         end
         new[n] = args
     end
@@ -543,33 +631,49 @@ end
 return known == '!' .. ARGV[1] and 'added' or 'conflict'
 """
 
-#: Reads cells as one text: first the time in milliseconds, then a line for each cell,
-#: empty for a missing one.
+#: Reads cells as one string: the time in milliseconds, 6 bytes; then for each cell its
+#: length, 1 byte, and the cell.
 #:
 #: ``KEYS``: the hashes. ``ARGV``: as JSON, a list of the fields for each.
 READ = """
 local time = redis.call('TIME')
-local lines = {string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))}
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local parts = {struct.pack('<I6', now)}
 for n, fields in ipairs(cjson.decode(ARGV[1])) do
     for from = 1, #fields, 1000 do
         local upto = math.min(from + 999, #fields)
         local found = redis.call('HMGET', KEYS[n], unpack(fields, from, upto))
         for i = 1, #found do
-            lines[#lines + 1] = found[i] or ''
+            local cell = found[i] or ''
+            parts[#parts + 1] = string.char(#cell)
+            parts[#parts + 1] = cell
         end
     end
 end
-return table.concat(lines, '\\n')
+return table.concat(parts)
+"""
+
+# Compares a cell with its bytes in hexadecimal digits.
+_UNCHANGED = """
+local function is_unchanged(key, field, hex)
+    local cell = redis.call('HGET', key, field)
+    return cell and hex == cell:gsub('.', function(c)
+        return string.format('%02x', c:byte())
+    end)
+end
 """
 
 #: On one server: deletes a Metrica, if a cell is unchanged.
 #:
 #: ``KEYS``: the hash of its definition; the sorted set of its tags; and the hash of the
 #: cell, if one must be unchanged. ``ARGV``: its name; the limits of its tags; the
-#: beginning of all keys; and if a cell must be unchanged, its field and text. Returns 1
-#: if there was something to delete and it was unchanged, else 0.
-DROP = """
-if KEYS[3] and redis.call('HGET', KEYS[3], ARGV[5]) ~= ARGV[6] then
+#: beginning of all keys; and if a cell must be unchanged, its field, and its bytes in
+#: hexadecimal digits. Returns 1 if there was something to delete and it was unchanged,
+#: else 0.
+DROP = (
+    _UNCHANGED
+    + """
+if KEYS[3] and not is_unchanged(KEYS[3], ARGV[5], ARGV[6]) then
     return 0
 end
 local tags = redis.call('ZRANGEBYLEX', KEYS[2], ARGV[2], ARGV[3])
@@ -584,15 +688,18 @@ end
 local existed = redis.call('HDEL', KEYS[1], ARGV[1]) == 1
 return (existed or #tags > 0) and 1 or 0
 """
+)
 
 #: In a cluster: deletes a unit, if a cell is unchanged.
 #:
 #: ``KEYS``: the index; the hash of the cell, or the index if there is no condition; and
 #: all keys to delete. ``ARGV``: the number of endings in the index; and if a cell must
-#: be unchanged, its field and text. Returns 1 more than the number of
+#: be unchanged, its field, and its bytes in hexadecimal digits. Returns 1 more than the number of
 #: deleted keys; 0 if the cell has changed, -1 if the index has.
-DROP_UNIT = """
-if ARGV[2] and redis.call('HGET', KEYS[2], ARGV[2]) ~= ARGV[3] then
+DROP_UNIT = (
+    _UNCHANGED
+    + """
+if ARGV[2] and not is_unchanged(KEYS[2], ARGV[2], ARGV[3]) then
     return 0
 end
 if redis.call('HLEN', KEYS[1]) ~= tonumber(ARGV[1]) then
@@ -600,6 +707,7 @@ if redis.call('HLEN', KEYS[1]) ~= tonumber(ARGV[1]) then
 end
 return 1 + redis.call('UNLINK', unpack(KEYS, 3))
 """
+)
 
 #: Writes or deletes a record if its present text is the expected one. Returns 1 if it
 #: did, else 0.

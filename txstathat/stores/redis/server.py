@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from txstathat.stores.interface import WriteOutcome, WriteResult
+from txstathat.stores.redis.cells import split_cells
 from txstathat.stores.redis.keys import (
     INDEX,
     KeyNames,
@@ -75,20 +76,19 @@ class ServerStore:
 
     def read(
         self, client: Any, fields: dict[str, list[str]]
-    ) -> tuple[float, list[list[str]]]:
+    ) -> tuple[float, list[list[bytes]]]:
         """
         Read cells.
 
         :param client: the client to use.
         :param fields: the fields of the cells, by key.
-        :returns: the time of the server in milliseconds; and the texts for each key.
+        :returns: the time of the server in milliseconds; and the cells for each key,
+            ``b""`` for a missing one.
         """
         reply = self._read(
             keys=list(fields), args=[as_json(list(fields.values()))], client=client
         )
-        lines = iter(reply.decode("utf-8").split("\n"))
-        now = float(next(lines))
-        return now, [[next(lines) for _ in names] for names in fields.values()]
+        return split_cells(reply, [len(names) for names in fields.values()])
 
     def now(self) -> float:
         """
@@ -114,16 +114,16 @@ class ServerStore:
 
         :param name: its name.
         :param unchanged: a cell that must be unchanged: the tag of its unit, the ending
-            of its key, its field and its text.
+            of its key, its field and its bytes in hexadecimal digits.
         :returns: whether this call deleted it.
         """
         shard = shard_of(name)
         keys = [self._keys.names(shard), self._keys.units(shard)]
         arguments = [name, *tags_of(name), self._keys.prefix]
         if unchanged is not None:
-            tag, ending, field, text = unchanged
+            tag, ending, field, digits = unchanged
             keys.append(self._keys.key(tag, ending))
-            arguments += [field, text]
+            arguments += [field, digits]
         return bool(self._drop(keys=keys, args=arguments))
 
 
@@ -189,13 +189,13 @@ class _Plan:
                 endings = [INDEX, *shape.endings]
                 known = shapes[id(shape)] = (len(self._shapes), endings)
             number, endings = known
-            texts = write.texts(unit, shape)
-            if texts is None:
+            additions = write.additions(unit, shape)
+            if additions is None:
                 self.overflow = unit.name
                 return
             begin = self._names.key(unit_tag(unit.name, unit.key), "")
             self.keys += [begin + ending for ending in endings]
-            self._units.append([number, group, *texts])
+            self._units.append([number, group, *additions])
 
     def text(self) -> str:
         """
