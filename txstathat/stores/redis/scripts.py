@@ -694,8 +694,8 @@ return (existed or #tags > 0) and 1 or 0
 #:
 #: ``KEYS``: the index; the hash of the cell, or the index if there is no condition; and
 #: all keys to delete. ``ARGV``: the number of endings in the index; and if a cell must
-#: be unchanged, its field, and its bytes in hexadecimal digits. Returns 1 more than the number of
-#: deleted keys; 0 if the cell has changed, -1 if the index has.
+#: be unchanged, its field, and its bytes in hexadecimal digits. Returns 1 more than the
+#: number of deleted keys; 0 if the cell has changed, -1 if the index has.
 DROP_UNIT = (
     _UNCHANGED
     + """
