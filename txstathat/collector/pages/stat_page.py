@@ -208,7 +208,8 @@ def _summary(series: Series, now: float) -> Tag:
     last = f"Last point {ago(stat.received_at, now)}" if stat.receipts else "No points"
     return tags.section(
         tags.dl(
-            *(tags.div(tags.dt(name), tags.dd(number(value))) for name, value in facts)
+            *(tags.div(tags.dt(name), tags.dd(number(value))) for name, value in facts),
+            class_="facts",
         ),
         tags.p(
             f"Based on {_basis(series)} with data. {last}. "
