@@ -17,21 +17,36 @@ from txstathat.collector.pages.formatting import sentence
 from txstathat.collector.web.resources import AsyncResource, refusal_of
 from txstathat.printable import printable
 
-__all__ = ["ASSETS", "SECTIONS", "Page", "frame", "policy", "see_other", "set_status"]
+__all__ = [
+    "ASSETS",
+    "SECTIONS",
+    "Page",
+    "bare",
+    "frame",
+    "policy",
+    "see_other",
+    "set_status",
+]
 
 #: The path of the style sheets and scripts.
 ASSETS = "/assets"
 
 #: The links at the top of all pages: titles, and paths.
-SECTIONS = (("Stats", "/"),)
+SECTIONS = (
+    ("Stats", "/"),
+    ("Boards", "/boards"),
+    ("Compare", "/compare"),
+    ("Notes", "/notes"),
+)
 
 
-def policy(style_hashes: Sequence[str] = ()) -> str:
+def policy(style_hashes: Sequence[str] = (), *, framed: bool = False) -> str:
     """
     The Content-Security-Policy of a page: files of this host only, nothing inline, and
     never inside another page.
 
     :param style_hashes: hashes of the style elements to allow.
+    :param framed: whether any other site can show the page inside its own.
     """
     return "; ".join(
         [
@@ -42,7 +57,7 @@ def policy(style_hashes: Sequence[str] = ()) -> str:
             "connect-src 'self'",
             "form-action 'self'",
             "base-uri 'none'",
-            "frame-ancestors 'none'",
+            "frame-ancestors *" if framed else "frame-ancestors 'none'",
         ]
     )
 
@@ -65,7 +80,36 @@ def frame(
         signs out.
     :param files: more style sheets and scripts.
     """
-    head = tags.head(
+    top = tags.header(tags.a("txStatHat", href="/", class_="home"), class_="top")
+    if signed_in:
+        top(_sections(section))
+        leave = tags.button("Sign out", type="submit", class_="quiet")
+        top(tags.form(leave, method="post", action="/sign-out"))
+    skip = tags.a("Skip to content", href="#main", class_="skip")
+    main = Tag("main", attributes={"id": "main", "tabindex": "-1"})(*content)
+    return tags.html(_head(title, files), tags.body(skip, top, main), lang="en")
+
+
+def bare(
+    title: str, *content: Any, class_: str = "bare", files: Sequence[Tag] = ()
+) -> Tag:
+    """
+    Make a page that has no links to other pages: for a wall, or for visitors who are
+    not signed in.
+
+    :param title: its title.
+    :param content: its content.
+    :param class_: the classes of the whole page.
+    :param files: more style sheets and scripts.
+    """
+    main = Tag("main", attributes={"id": "main", "tabindex": "-1"})(*content)
+    return tags.html(
+        _head(title, files), tags.body(main), lang="en", **{"class": class_}
+    )
+
+
+def _head(title: str, files: Sequence[Tag]) -> Tag:
+    return tags.head(
         tags.meta(charset="utf-8"),
         tags.meta(name="viewport", content="width=device-width, initial-scale=1"),
         tags.meta(name="color-scheme", content="light dark"),
@@ -76,14 +120,6 @@ def frame(
         tags.script(src=f"{ASSETS}/pages.js", defer="defer"),
         *files,
     )
-    top = tags.header(tags.a("txStatHat", href="/", class_="home"), class_="top")
-    if signed_in:
-        top(_sections(section))
-        leave = tags.button("Sign out", type="submit", class_="quiet")
-        top(tags.form(leave, method="post", action="/sign-out"))
-    skip = tags.a("Skip to content", href="#main", class_="skip")
-    main = Tag("main", attributes={"id": "main", "tabindex": "-1"})(*content)
-    return tags.html(head, tags.body(skip, top, main), lang="en")
 
 
 def _sections(section: str) -> Tag:
@@ -128,6 +164,15 @@ class Page(AsyncResource):
         """
         return "Page not found" if refusal.http_status == 404 else self.error_title
 
+    def error_page(self, title: str, refusal: Refusal) -> Tag:
+        """
+        Make the page for an error.
+
+        :param title: its heading.
+        :param refusal: the error.
+        """
+        return _error_page(title, refusal)
+
     async def respond(self, request: Request) -> bytes:
         """
         Answer with the page.
@@ -150,7 +195,7 @@ class Page(AsyncResource):
         except Exception:
             refusal = refusal_of(Failure())
             set_status(request, refusal)
-            page = _error_page(self.title_of(refusal), refusal)
+            page = self.error_page(self.title_of(refusal), refusal)
         if isinstance(page, bytes):
             return page
         html: bytes = await flattenString(None, page)
