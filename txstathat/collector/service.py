@@ -45,7 +45,7 @@ from txstathat.collector.auth.throttle import KeyThrottle
 from txstathat.collector.ingest.resource import IngestResource
 from txstathat.collector.ingest.statsd import KEY, StatsDIngest
 from txstathat.collector.metrics import CollectorMetrics
-from txstathat.collector.options import listen_url, parse_statsd
+from txstathat.collector.options import listen_url, parse_public_url, parse_statsd
 from txstathat.collector.pages import add_pages
 from txstathat.collector.records import RecordReader
 from txstathat.collector.timers import MonotonicTimers, make_timers
@@ -211,6 +211,9 @@ class CollectorService(Service):
         ``X-Forwarded-For``. If there are fewer, clients can forge their addresses.
     :param stathat_statuses: whether refused points have HTTP status 200, and their
         status only in the JSON, as StatHat answered: for clients that read only that.
+    :param public_url: the URL at which browsers reach the collector, such as
+        ``'https://example.com/stats'`` behind a proxy that removes ``/stats`` from the
+        paths of requests; by default the host that they name.
     :param webhooks: the URL or URLs to which notices of alerts can be posted, by
         default to the first one. An alert can name another URL at the origin of any.
     :param statsd: where to receive statsd's datagrams, such as ``'udp:8125'`` (on
@@ -222,7 +225,7 @@ class CollectorService(Service):
         listens, and only once for a store.
     :param reactor: provides time, threads, and what the endpoints need; by default the
         global reactor.
-    :raises ValueError: if a webhook or ``statsd`` is not valid.
+    :raises ValueError: if ``public_url``, a webhook or ``statsd`` is not valid.
     """
 
     _log = Logger()
@@ -237,6 +240,7 @@ class CollectorService(Service):
         access_log: bool = False,
         proxies: int = 0,
         stathat_statuses: bool = False,
+        public_url: str = "",
         webhooks: str | Sequence[str] = (),
         statsd: str = "",
         statsd_key: str = KEY,
@@ -250,6 +254,7 @@ class CollectorService(Service):
         self._access_log = access_log
         self._proxies = proxies
         self._stathat_statuses = stathat_statuses
+        self._public_url = parse_public_url(public_url) if public_url else ""
         urls = [webhooks] if isinstance(webhooks, str) else webhooks
         self._webhooks = tuple(map(check_webhook, urls))
         self._statsd_at = parse_statsd(statsd) if statsd else None
@@ -283,6 +288,14 @@ class CollectorService(Service):
             listen_url(port.getHost(), tls=text.startswith("ssl:"))
             for text, port in zip(self._listen, self._ports, strict=False)
         ]
+
+    @property
+    def public_url(self) -> str:
+        """
+        The URL at which browsers reach it: the configured one, otherwise the first of
+        :attr:`urls`.
+        """
+        return self._public_url or self.urls[0]
 
     @property
     def statsd_address(self) -> Any:
@@ -360,6 +373,7 @@ class CollectorService(Service):
             metrics=parts.metrics,
             proxies=self._proxies,
             stathat_statuses=self._stathat_statuses,
+            public_url=self._public_url,
         )
         site.noisy = False  # the port logs that it starts
         await parts.keys.load()  # else it would refuse the first requests

@@ -8,6 +8,7 @@ is a POST, and must come from a page of this host.
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote
 
 from twisted.web.resource import Resource
@@ -17,6 +18,7 @@ from twisted.web.template import Tag
 from txstathat.collector.auth.sessions import SESSION_SECONDS, Sessions
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.layout import Page, see_other
+from txstathat.collector.pages.paths import base_path, is_https
 from txstathat.collector.web.resources import is_same_origin
 
 __all__ = [
@@ -25,11 +27,12 @@ __all__ = [
     "MissingPage",
     "SessionGuard",
     "check_origin",
+    "cookie_name",
     "session_of",
     "set_session",
 ]
 
-#: The name of the cookie.
+#: The beginning of the cookie's name; see :func:`cookie_name`.
 COOKIE = "txstathat"
 
 
@@ -103,6 +106,20 @@ class MissingPage(GuardedPage):
         raise Refusal(404, "no such page")
 
 
+def cookie_name(request: Request) -> str:
+    """
+    The name of the cookie, such as ``txstathat-8080`` or ``txstathat-443+stats``.
+    Browsers send a cookie to all ports of a host, and to all paths below its own. With
+    the port and the path in its name, each collector on a host has its own cookie.
+
+    :param request: a request of the browser.
+    """
+    host = request.getHeader("host") or ""
+    port = re.search(r":([0-9]{1,5})$", host)
+    number = port[1] if port else "443" if is_https(request) else "80"
+    return f"{COOKIE}-{number}{base_path(request).replace('/', '+')}"
+
+
 def session_of(request: Request) -> str:
     """
     Read the session from the cookie of a request.
@@ -110,7 +127,7 @@ def session_of(request: Request) -> str:
     :param request: the request.
     :returns: the session; empty if the request has no such cookie.
     """
-    cookie: bytes | None = request.getCookie(COOKIE.encode("ascii"))
+    cookie: bytes | None = request.getCookie(cookie_name(request).encode("ascii"))
     return (cookie or b"").decode("ascii", "replace")
 
 
@@ -121,15 +138,12 @@ def set_session(request: Request, session: str) -> None:
     :param request: a request of the browser.
     :param session: the session; an empty one deletes the cookie.
     """
-    forwarded = request.getHeader("x-forwarded-proto") or ""
     request.addCookie(
-        COOKIE,
+        cookie_name(request),
         session,
-        path="/",
+        path=f"{base_path(request)}/",
         max_age=str(SESSION_SECONDS if session else 0),
-        # A proxy that terminates TLS sends this header. A client that forges it only
-        # loses its own cookie.
-        secure=request.isSecure() or forwarded.lower() == "https",
+        secure=is_https(request),
         httpOnly=True,
         sameSite="strict",
     )

@@ -75,12 +75,18 @@ class StatChart(Chart):
 
     :param archive: has the stat.
     :param stat: the stat.
+    :param base: the path below which browsers reach the collector.
     """
 
     parameters: ClassVar[tuple[str, ...]] = ("t",)
 
-    def __init__(self, archive: Archive, stat: Stat) -> None:
-        super().__init__(stat.name, refresh=REFRESH, assets=ASSETS)
+    def __init__(self, archive: Archive, stat: Stat, base: str = "") -> None:
+        super().__init__(
+            stat.name,
+            refresh=REFRESH,
+            assets=base + ASSETS,
+            path=f"{base}/stats/{stat.id}/chart",
+        )
         self._archive = archive
         self._stat = stat
 

@@ -19,6 +19,7 @@ from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.formatting import ago, minute, number, plural
 from txstathat.collector.pages.guard import GuardedPage, SessionGuard
 from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.paths import public_url
 from txstathat.collector.pages.sparkline import sparkline
 
 __all__ = ["MAX_SEARCH", "PAGE", "StatList"]
@@ -29,7 +30,6 @@ PAGE = 50
 MAX_SEARCH = 255
 
 _DAY = "1d1h"
-_HOST = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?")
 
 
 class StatList(GuardedPage):
@@ -62,7 +62,7 @@ class StatList(GuardedPage):
         search, page = _query(request)
         stats = await self._archive.stats()
         if not stats:
-            return _empty(_url(request))
+            return _empty(public_url(request))
         words = search.lower().split()
         found = [
             stat for stat in stats if all(word in stat.name.lower() for word in words)
@@ -189,18 +189,6 @@ def _pages(search: str, page: int, pages: int) -> Tag:
 def _link(search: str, page: int) -> str:
     query = {"q": search} if search else {}
     return "/?" + urlencode({**query, "page": page})
-
-
-def _url(request: Request) -> str:
-    """
-    The URL of this server, as the browser uses it.
-    """
-    host = request.getHeader("host") or ""
-    if _HOST.fullmatch(host) is None:
-        # The URL is shown in a shell command.
-        host = "localhost"
-    forwarded = (request.getHeader("x-forwarded-proto") or "").lower() == "https"
-    return f"http{'s' if request.isSecure() or forwarded else ''}://{host}"
 
 
 def _empty(url: str) -> Tag:

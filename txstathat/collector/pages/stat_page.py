@@ -16,6 +16,7 @@ from txstathat.collector.pages.formatting import ago, day, number, plural
 from txstathat.collector.pages.forms import argument
 from txstathat.collector.pages.guard import GuardedPage, MissingPage, SessionGuard
 from txstathat.collector.pages.layout import ASSETS, frame, see_other
+from txstathat.collector.pages.paths import base_path
 from txstathat.collector.pages.stat_chart import DEFAULT, StatChart, chart_of, series_of
 from txstathat.points.summary import summarize
 
@@ -154,7 +155,8 @@ class _GuardedChart(GuardedPage):
         if request.postpath:
             raise Refusal(404, "no such page")
         (stat,) = await self._archive.find([self._id])
-        body = await StatChart(self._archive, stat).respond(request)
+        chart = StatChart(self._archive, stat, base_path(request))
+        body = await chart.respond(request)
         request.setHeader("Content-Security-Policy", self._chart_policy)
         return body
 
