@@ -254,12 +254,18 @@ class Archive:
 
         :raises Refusal: 404 if one of them does not exist.
         """
-        names = await self._cardinality.names(ids)
-        found = {stat.id: stat for stat in await self.stats(sorted(set(names)))}
+        found = {stat.id: stat for stat in await self.known(ids)}
         for id in ids:
             if id not in found:
                 raise Refusal(404, f"there is no stat with the id {id[:40]!r}")
         return [found[id] for id in ids]
+
+    async def known(self, ids: Sequence[str]) -> list[Stat]:
+        """
+        Return those of the stats with some ids that exist, sorted by name.
+        """
+        names = await self._cardinality.names(ids)
+        return await self.stats(sorted(set(names)))
 
     async def data(
         self,

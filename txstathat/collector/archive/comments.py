@@ -181,6 +181,15 @@ class Comments:
             key=lambda comment: comment.time,
         )
 
+    async def all(self) -> dict[str, list[Comment]]:
+        """
+        Read all comments.
+
+        :returns: the comments by the stat's id, oldest first; those on no stat under
+            :data:`GENERAL`.
+        """
+        return await self._reader.all()
+
     async def by_stat(self, stats: Sequence[Stat]) -> dict[str, list[Comment]]:
         """
         Read the comments on some stats and those on none, at once.

@@ -55,7 +55,7 @@ class Documents(Generic[_T]):
     ) -> None:
         self._store = store
         self._limit = limit
-        self.reader = RecordReader(store, kind, parse)
+        self.reader: RecordReader[_T] = RecordReader(store, kind, parse)
 
     async def all(self) -> dict[str, _T]:
         """

@@ -29,7 +29,12 @@ class PageAssets(Branch):
     def __init__(self) -> None:
         super().__init__()
         self.chart_policy: str | None = None
-        for name, kind in (("pages.css", "text/css"), ("pages.js", "text/javascript")):
+        for name, kind in (
+            ("pages.css", "text/css"),
+            ("pages.js", "text/javascript"),
+            ("boards.css", "text/css"),
+            ("boards.js", "text/javascript"),
+        ):
             file = StaticFile(_STATIC / name, f"{kind}; charset=utf-8")
             self.putChild(name.encode("ascii"), file)
         try:

@@ -5,7 +5,6 @@ The form of a tile.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from twisted.web.template import Tag, tags
 
@@ -122,9 +121,15 @@ async def read_tile(archive: Archive, form: Form, id: str) -> Tile:
     kind = form["kind"] or "number"
     if len(stats) > 1:
         kind = "comparison"
-    tile = Tile(id, kind, stats, title=form["title"].strip())
-    given = {name: form[name] for name in ("timeframe", "size", "scale") if form[name]}
-    tile = replace(tile, **given)
+    tile = Tile(
+        id,
+        kind,
+        stats,
+        form["timeframe"] or "1d1h",
+        form["size"] or "small",
+        form["title"].strip(),
+        form["scale"] or "own",
+    )
     if tile.title:
         try:
             check_name(tile.title, "title", MAX_TITLE)

@@ -25,6 +25,7 @@ from txstathat.collector.pages.boards.tiles import board_of, name_of
 from txstathat.collector.pages.formatting import sentence
 from txstathat.collector.pages.forms import argument
 from txstathat.collector.pages.layout import Page, bare, policy
+from txstathat.collector.pages.paths import base_path
 from txstathat.collector.pages.stat_chart import (
     DEFAULT,
     StatChart,
@@ -243,7 +244,8 @@ class _SharedChart(_SharedPage):
         stat = await self._pages.stat(share)
         if chart_policy is None:
             raise Refusal(404, "no such page")
-        chart = StatChart(self._pages.archive, stat)
+        base = base_path(request)
+        chart = StatChart(self._pages.archive, stat, base, f"{self._path}/chart")
         body = await chart.respond(request)
         request.setHeader("Content-Security-Policy", chart_policy)
         request.setHeader("Referrer-Policy", "no-referrer")
