@@ -81,7 +81,8 @@ class Table:
     Rows of numbers, each with a label, and how to draw them.
 
     :ivar kind: ``pie``, ``bars`` (of the first numbers; others are lines), ``lines``,
-        ``pair`` (two lines, each with an axis of its own) or ``panels``.
+        ``pair`` (two lines, each with an axis of its own), ``axes`` (the same for more
+        lines) or ``panels``.
     :ivar title: the heading.
     :ivar columns: the heading of the labels, then that of each number.
     :ivar rows: labels with their numbers. A label is a text, or the beginning of a time

@@ -41,7 +41,9 @@ from txstathat.collector.api.monitoring import Healthz, Metrics
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.auth.keys import REFRESH_SECONDS, Keys
 from txstathat.collector.auth.sessions import Sessions
+from txstathat.collector.auth.shares import Shares
 from txstathat.collector.auth.throttle import KeyThrottle
+from txstathat.collector.boards.records import BoardRecords
 from txstathat.collector.ingest.resource import IngestResource
 from txstathat.collector.ingest.statsd import KEY, StatsDIngest
 from txstathat.collector.metrics import CollectorMetrics
@@ -100,6 +102,8 @@ class CollectorParts:
     :ivar command_line: the API of StatHat's command line, at ``/a1``.
     :ivar metrics: the collector's own metrics.
     :ivar sessions: the sessions of the web pages, and the one-time links.
+    :ivar boards: the boards and the saved comparisons.
+    :ivar shares: the shared links.
     :ivar alerts: the alerts.
     :ivar webhooks: delivers their notices.
     :ivar monitor: evaluates them.
@@ -114,6 +118,8 @@ class CollectorParts:
     command_line: CommandLineApi
     metrics: CollectorMetrics
     sessions: Sessions
+    boards: BoardRecords
+    shares: Shares
     alerts: AlertRecords
     webhooks: Webhooks
     monitor: AlertMonitor
@@ -124,7 +130,15 @@ class CollectorParts:
         The readers of all kinds of records.
         """
         outages = self.monitor.outages
-        owners = (self.keys, self.sessions, self.alerts, outages, self.archive)
+        owners = (
+            self.keys,
+            self.sessions,
+            self.boards,
+            self.shares,
+            self.alerts,
+            outages,
+            self.archive,
+        )
         return [reader for owner in owners for reader in owner.record_readers]
 
     async def check_records(self) -> None:
@@ -167,6 +181,8 @@ def build_collector(
         command_line=CommandLineApi(archive, readers),
         metrics=metrics,
         sessions=sessions,
+        boards=BoardRecords(store),
+        shares=Shares(store),
         alerts=alerts,
         webhooks=webhooks,
         monitor=AlertMonitor(archive, alerts, webhooks, metrics),
@@ -185,7 +201,15 @@ def _add_resources(parts: CollectorParts) -> None:
     root.putChild(
         b"metrics", Metrics(readers, parts.metrics, archive, parts.throttle, records)
     )
-    add_pages(root, archive, parts.sessions, readers, parts.throttle)
+    add_pages(
+        root,
+        archive,
+        parts.sessions,
+        readers,
+        parts.throttle,
+        parts.boards,
+        parts.shares,
+    )
     methods = AlertsApi(archive, parts.alerts, parts.webhooks).methods
     parts.export.add("alerts", **methods)
     parts.command_line.add("alerts", **methods)

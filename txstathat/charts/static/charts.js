@@ -217,7 +217,10 @@
       return [...(data.earlier ? [earlierLine(data)] : []), ...lines, ...markPoints(data)];
     },
     pair(data) {
-      return draw.lines(data).map((line, n) => ({ ...line, yaxis: n ? "y2" : "y" }));
+      return draw.lines(data).map((line, n) => ({ ...line, yaxis: `y${n + 1}` }));
+    },
+    axes(data) {
+      return draw.pair(data);
     },
     panels(data) {
       // From top to bottom as in the table. Long names are cut; hovering shows them.
@@ -273,6 +276,21 @@
     }
   }
 
+  // An axis for each line, in its color; in turn on the left and on the right. Where
+  // there is no room for them, hovering and the table show the numbers.
+  function addAxes(shared, data, isNarrow) {
+    data.columns.forEach((_, n) => {
+      const color = COLORS[n % COLORS.length];
+      shared[n ? `yaxis${n + 1}` : "yaxis"] = {
+        color, gridcolor: "rgba(128, 128, 128, 0.3)", showgrid: n === 0,
+        rangemode: "tozero", side: n % 2 ? "right" : "left", nticks: 6,
+        showticklabels: !isNarrow, automargin: true, zeroline: n === 0,
+        ...(n ? { overlaying: "y" } : {}),
+        ...(n > 1 ? { anchor: "free", autoshift: true, ticks: "outside" } : {}),
+      };
+    });
+  }
+
   function layout(chart, data, style) {
     const kind = chart.dataset.kind;
     const line = "rgba(128, 128, 128, 0.3)";
@@ -307,6 +325,9 @@
       shared.yaxis2 = { title: { text: plain(data.heads[2]) }, overlaying: "y",
         side: "right", showgrid: false, rangemode: "tozero", automargin: true };
     }
+    if (kind === "axes") {
+      addAxes(shared, data, chart.clientWidth < 700);
+    }
     if (kind === "panels") {
       shared.showlegend = false;
       shared.height = Math.max(240, 120 + 28 * data.labels.length);
@@ -323,8 +344,8 @@
     // Powers of ten are drawn with inline styles, which the policy forbids: 1e15 instead.
     const most = Math.max(...data.columns.flat().map(Math.abs));
     if (most !== 0 && (most >= 1e14 || most < 1e-9)) {
-      for (const axis of [shared.xaxis, shared.xaxis2, shared.yaxis, shared.yaxis2]) {
-        Object.assign(axis || {}, { exponentformat: "e" });
+      for (const name of Object.keys(shared).filter((key) => /^[xy]axis/.test(key))) {
+        Object.assign(shared[name], { exponentformat: "e" });
       }
     }
     return shared;

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from urllib.parse import quote
 
+from twisted.web.resource import Resource
 from twisted.web.server import Request
 from twisted.web.template import Tag
 
@@ -23,6 +24,7 @@ from txstathat.collector.web.resources import is_same_origin
 __all__ = [
     "COOKIE",
     "GuardedPage",
+    "MissingPage",
     "SessionGuard",
     "check_origin",
     "cookie_name",
@@ -66,6 +68,15 @@ class GuardedPage(Page):
         super().__init__()
         self._guard = guard
 
+    def getChild(self, path: bytes, request: Request) -> Resource:
+        """
+        Accept a slash at the end of the page's own path. Nothing else is below a page,
+        unless it says so.
+        """
+        if not path and not request.postpath:
+            return self
+        return MissingPage(self._guard)
+
     async def guarded(self, request: Request) -> Tag | bytes:
         """
         Make the page for a signed-in browser; otherwise as :meth:`.Page.page`.
@@ -81,6 +92,18 @@ class GuardedPage(Page):
         url = request.uri.decode("ascii", "replace")
         path = "/sign-in" if url == "/" else f"/sign-in?next={quote(url, safe='')}"
         return see_other(request, path)
+
+
+class MissingPage(GuardedPage):
+    """
+    The page for a path without a page.
+    """
+
+    async def guarded(self, request: Request) -> Tag:
+        """
+        Say that there is none.
+        """
+        raise Refusal(404, "no such page")
 
 
 def cookie_name(request: Request) -> str:

@@ -20,7 +20,16 @@ from txstathat.collector.pages.paths import base_path, rebase
 from txstathat.collector.web.resources import AsyncResource, refusal_of
 from txstathat.printable import printable
 
-__all__ = ["ASSETS", "SECTIONS", "Page", "frame", "policy", "see_other", "set_status"]
+__all__ = [
+    "ASSETS",
+    "SECTIONS",
+    "Page",
+    "bare",
+    "frame",
+    "policy",
+    "see_other",
+    "set_status",
+]
 
 #: The path of the style sheets and scripts.
 ASSETS = "/assets"
@@ -29,15 +38,21 @@ ASSETS = "/assets"
 THEMES = ("system", "light", "dark")
 
 #: The links at the top of all pages: titles, and paths.
-SECTIONS = (("Stats", "/"),)
+SECTIONS = (
+    ("Stats", "/"),
+    ("Boards", "/boards"),
+    ("Compare", "/compare"),
+    ("Notes", "/notes"),
+)
 
 
-def policy(style_hashes: Sequence[str] = ()) -> str:
+def policy(style_hashes: Sequence[str] = (), *, framed: bool = False) -> str:
     """
     The Content-Security-Policy of a page: files of this host only, nothing inline, and
     never inside another page.
 
     :param style_hashes: hashes of the style elements to allow.
+    :param framed: whether any other site can show the page inside its own.
     """
     return "; ".join(
         [
@@ -48,7 +63,7 @@ def policy(style_hashes: Sequence[str] = ()) -> str:
             "connect-src 'self'",
             "form-action 'self'",
             "base-uri 'none'",
-            "frame-ancestors 'none'",
+            "frame-ancestors *" if framed else "frame-ancestors 'none'",
         ]
     )
 
@@ -75,8 +90,40 @@ def frame(
     :param files: more style sheets and scripts.
     :param latest: a number to show before the title in the browser's tab.
     """
+    top = tags.header(tags.a("txStatHat", href="/", class_="home"), class_="top")
+    if signed_in:
+        top(_sections(section), _updates())
+        leave = tags.button("Sign out", type="submit", class_="quiet")
+        top(tags.form(leave, method="post", action="/sign-out"))
+    skip = tags.a("Skip to content", href="#main", class_="skip")
+    body = tags.body(skip, top, _main(title, content), _foot())
+    return tags.html(_head(title, files, latest), body, lang="en")
+
+
+def bare(
+    title: str, *content: Any, class_: str = "bare", files: Sequence[Tag] = ()
+) -> Tag:
+    """
+    Make a page that has no links to other pages: for a wall, or for visitors who are
+    not signed in.
+
+    :param title: its title.
+    :param content: its content.
+    :param class_: the classes of the whole page.
+    :param files: more style sheets and scripts.
+    """
+    body = tags.body(_main(title, content))
+    return tags.html(_head(title, files), body, lang="en", **{"class": class_})
+
+
+def _main(title: str, content: Sequence[Any]) -> Tag:
+    main = Tag("main", {"id": "main", "tabindex": "-1", "data-page": printable(title)})
+    return main(*content)
+
+
+def _head(title: str, files: Sequence[Tag], latest: str = "") -> Tag:
     before = f"{latest} · " if latest else ""
-    head = tags.head(
+    return tags.head(
         tags.meta(charset="utf-8"),
         tags.meta(name="viewport", content="width=device-width, initial-scale=1"),
         tags.meta(name="color-scheme", content="light dark"),
@@ -89,16 +136,6 @@ def frame(
         tags.script(src=f"{ASSETS}/keyboard.js", defer="defer"),
         *files,
     )
-    top = tags.header(tags.a("txStatHat", href="/", class_="home"), class_="top")
-    if signed_in:
-        top(_sections(section), _updates())
-        leave = tags.button("Sign out", type="submit", class_="quiet")
-        top(tags.form(leave, method="post", action="/sign-out"))
-    skip = tags.a("Skip to content", href="#main", class_="skip")
-    main = Tag("main", {"id": "main", "tabindex": "-1", "data-page": printable(title)})
-    main(*content)
-    body = tags.body(skip, top, main, _foot())
-    return tags.html(head, body, lang="en")
 
 
 def _updates() -> Tag:
@@ -106,8 +143,8 @@ def _updates() -> Tag:
     When the page was updated; ``pages.js`` shows it on a page with live parts.
     """
     return tags.p(
+        tags.span("Updated ", class_="word"),
         tags.span(class_="age"),
-        " ",
         tags.button("Pause", type="button", class_="quiet"),
         class_="updates",
         hidden="hidden",
@@ -189,6 +226,15 @@ class Page(AsyncResource):
         """
         return "Page not found" if refusal.http_status == 404 else self.error_title
 
+    def error_page(self, title: str, refusal: Refusal) -> Tag:
+        """
+        Make the page for an error.
+
+        :param title: its heading.
+        :param refusal: the error.
+        """
+        return _error_page(title, refusal)
+
     async def respond(self, request: Request) -> bytes:
         """
         Answer with the page.
@@ -211,7 +257,7 @@ class Page(AsyncResource):
         except Exception:
             refusal = refusal_of(Failure())
             set_status(request, refusal)
-            page = _error_page(self.title_of(refusal), refusal)
+            page = self.error_page(self.title_of(refusal), refusal)
         body = page if isinstance(page, bytes) else await _html(request, page)
         return b"" if _is_known(request, body) else body
 

@@ -14,13 +14,13 @@ from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.formatting import ago, day, number, plural
 from txstathat.collector.pages.forms import argument
-from txstathat.collector.pages.guard import GuardedPage, SessionGuard
+from txstathat.collector.pages.guard import GuardedPage, MissingPage, SessionGuard
 from txstathat.collector.pages.layout import ASSETS, frame, see_other
 from txstathat.collector.pages.paths import base_path
 from txstathat.collector.pages.stat_chart import DEFAULT, StatChart, chart_of, series_of
 from txstathat.points.summary import summarize
 
-__all__ = ["TIMEFRAMES", "StatPages"]
+__all__ = ["CHART_FILES", "TIMEFRAMES", "StatPages"]
 
 #: The timeframes with a link of their own, and the texts of these links.
 TIMEFRAMES = {
@@ -33,7 +33,8 @@ TIMEFRAMES = {
 # A stat younger than this, in seconds, shows the last hour first: of a day it has
 # little to show.
 _YOUNG = 2 * 3600.0
-_CHART_FILES = (
+#: The style sheet and the scripts of pages with charts.
+CHART_FILES = (
     tags.link(rel="stylesheet", href=f"{ASSETS}/charts.css"),
     tags.script(src=f"{ASSETS}/plotly.js", defer="defer"),
     tags.script(src=f"{ASSETS}/charts.js", defer="defer"),
@@ -96,7 +97,7 @@ class _StatPage(GuardedPage):
             return _GuardedChart(
                 self._guard, self._archive, self._chart_policy, self._id
             )
-        return _NotFoundPage(self._guard)
+        return MissingPage(self._guard)
 
     def title_of(self, refusal: Refusal) -> str:
         if refusal.http_status == 400:
@@ -124,7 +125,7 @@ class _StatPage(GuardedPage):
             _summary(series, now),
             self._chart(series),
             section="/",
-            files=_CHART_FILES if self._chart_policy is not None else (),
+            files=CHART_FILES if self._chart_policy is not None else (),
         )
 
     def _chart(self, series: Series) -> Tag:
@@ -158,11 +159,6 @@ class _GuardedChart(GuardedPage):
         body = await chart.respond(request)
         request.setHeader("Content-Security-Policy", self._chart_policy)
         return body
-
-
-class _NotFoundPage(GuardedPage):
-    async def guarded(self, request: Request) -> Tag:
-        raise Refusal(404, "no such page")
 
 
 def _timeframes(stat: Stat, t: str) -> Tag:

@@ -23,8 +23,11 @@
   }
 
   function showAge() {
+    if (!bar) {
+      return;
+    }
     const age = Math.floor((Date.now() - updated) / 1000);
-    bar.querySelector(".age").textContent = `Updated ${ago(age)}`;
+    bar.querySelector(".age").textContent = ago(age);
     bar.classList.toggle("stale", age > 2 * SLOW);
   }
 
@@ -66,7 +69,7 @@
   // What was shown is no longer there: say so, and stop.
   function end(html) {
     paused = true;
-    bar.hidden = true;
+    bar?.setAttribute("hidden", "");
     const message = html.querySelector("[role=alert]");
     if (message) {
       document.getElementById("main").prepend(message);
@@ -134,9 +137,9 @@
     timer = setTimeout(refresh, delay * 1000);
   }
 
-  if (live.length > 0 && bar) {
-    bar.hidden = false;
-    bar.querySelector("button").addEventListener("click", pause);
+  if (live.length > 0) {
+    bar?.removeAttribute("hidden");
+    bar?.querySelector("button").addEventListener("click", pause);
     showAge();
     setInterval(() => document.hidden || showAge(), 1000);
     timer = setTimeout(refresh, delay * 1000);
