@@ -44,10 +44,8 @@ def ranges_of(view: StatView, since: StoredSince, form: Form) -> Tag:
     """
     path = f"/stats/{view.series.stat.id}"
     return tags.div(
-        _presets(view.range, path),
-        _steps(view, path, since),
-        _length(view.range, path, form),
-        _dates(view, path, form),
+        tags.div(_presets(view.range, path), _steps(view, path, since)),
+        tags.div(_length(view.range, path, form), _dates(view, path, form)),
         class_="range",
     )
 
