@@ -241,8 +241,8 @@ class Transport:
             requests wait, with :class:`~txstathat.errors.StatHatClosed` after
             :meth:`close`, with :class:`~twisted.internet.error.TimeoutError` after the
             time limit, with :class:`~txstathat.http.responses.BadReply` when the reply
-            is refused, and with Twisted's own network exceptions. Cancelling it aborts the request and its
-            connection, and makes it fail with
+            is refused, and with Twisted's own network exceptions. Cancelling it aborts
+            the request and its connection, and makes it fail with
             :class:`~twisted.internet.defer.CancelledError`.
         """
         if self._is_closing:
