@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, succeed
@@ -28,7 +28,7 @@ from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
 from txstathat.errors import StatHatBusy, StatHatClosed
-from txstathat.http.clock import installed_reactor
+from txstathat.http.clock import IHTTPReactor, installed_reactor
 from txstathat.http.connections import MAX_HEADERS, PooledAgent
 from txstathat.http.early import EarlyCalls
 from txstathat.http.limit import ConcurrencyLimit
@@ -293,7 +293,7 @@ class Transport:
 
     def _make_agent(self) -> PooledAgent:
         self._own_agent = PooledAgent(
-            self.reactor,
+            cast(IHTTPReactor, self.reactor),
             max_connections=self._limit.limit,
             max_received=self._max_reply + MAX_HEADERS,
         )

@@ -9,14 +9,14 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 from twisted.internet.defer import CancelledError
 
 from txstathat.cli.diagnosis import show_failure
 from txstathat.cli.output import points_text, progress_bar
-from txstathat.cli.reactor import exit_on_interrupt, run
+from txstathat.cli.reactor import ICommandReactor, exit_on_interrupt, run
 from txstathat.cli.send.import_progress import ImportProgress, ProgressUnreadable
 from txstathat.cli.send.import_sender import (
     DEDUPLICATION_SECONDS,
@@ -192,7 +192,7 @@ def _send(
     sender: ImportSender,
     checked: CheckResult,
 ) -> NoReturn:
-    async def command(reactor: Any) -> int:
+    async def command(reactor: ICommandReactor) -> int:
         sent, complete = await _send_showing(
             reactor, client, url, source, sender, checked
         )
@@ -203,7 +203,7 @@ def _send(
 
 
 async def _send_showing(
-    reactor: Any,
+    reactor: ICommandReactor,
     client: txStatHat,
     url: str,
     source: Source,
