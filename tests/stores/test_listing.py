@@ -222,7 +222,7 @@ class ListingContract:
     @inlineCallbacks
     def test_many(self: Any) -> Any:
         """There may be more rows than one command writes or reads."""
-        rows = rows_of([f"n{n:04}" for n in range(1200)])
+        rows = rows_of([f"n{n:04}" for n in range(5_200)])
         yield self.store.put_listed(rows)
         query = ListQuery(KINDS, "activity", True, ("n",), limit=1100)
         page = yield self.store.list_page(query)

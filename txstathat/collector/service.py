@@ -39,6 +39,8 @@ from txstathat.collector.api.export import CommandLineApi, ExportApi, Readers
 from txstathat.collector.api.graphite import GraphiteApi
 from txstathat.collector.api.monitoring import Healthz, Metrics
 from txstathat.collector.archive.archive import Archive
+from txstathat.collector.archive.listing import CHECK_SECONDS
+from txstathat.collector.archive.listing import REFRESH_SECONDS as REFRESH_LIST_SECONDS
 from txstathat.collector.auth.keys import REFRESH_SECONDS, Keys
 from txstathat.collector.auth.sessions import Sessions
 from txstathat.collector.auth.throttle import KeyThrottle
@@ -371,6 +373,8 @@ class CollectorService(Service):
             self._listen_statsd(parts, *self._statsd_at)
         self._every(REFRESH_SECONDS, parts.keys.load)
         self._every(_EMPTY_TRASH_EVERY, parts.archive.empty_trash)
+        self._every(REFRESH_LIST_SECONDS, parts.archive.listing.refresh)
+        self._every(CHECK_SECONDS, parts.archive.listing.check, now=True)
         self._every(_CHECK_RECORDS_EVERY, parts.check_records)
         self._every(NOTE_EVERY, parts.monitor.outages.note)
         self._every(EVALUATE_EVERY, parts.monitor.evaluate)
@@ -427,7 +431,9 @@ class CollectorService(Service):
                 f"cannot listen on {text!r}: {error}; for a port write {port}"
             ) from error
 
-    def _every(self, seconds: float, work: Callable[[], Any]) -> None:
+    def _every(
+        self, seconds: float, work: Callable[[], Any], now: bool = False
+    ) -> None:
         async def once() -> None:
             # A LoopingCall ends when a call fails.
             try:
@@ -439,7 +445,7 @@ class CollectorService(Service):
 
         loop = LoopingCall(lambda: Deferred.fromCoroutine(once()))
         loop.clock = self._timers
-        loop.start(seconds, now=False)
+        loop.start(seconds, now=now)
         self._loops.append(loop)
 
     def stopService(self) -> Deferred[None]:

@@ -24,6 +24,8 @@ from txstathat.collector.archive.commit import OWN_ID_TTL, PendingWrite
 from txstathat.collector.archive.delta import other_kind, overflow
 from txstathat.collector.archive.details import StatDetails
 from txstathat.collector.archive.health import StoreHealth
+from txstathat.collector.archive.latest import Latest, find_latest
+from txstathat.collector.archive.listing import StatListing
 from txstathat.collector.archive.receipts import NewestReceipt
 from txstathat.collector.archive.retention import Retention
 from txstathat.collector.archive.series import Plan, Series
@@ -79,6 +81,7 @@ class Archive:
 
     :ivar details: the units, descriptions and pins of the stats.
     :ivar health: knows whether the store can be written.
+    :ivar listing: the rows from which the list of stats is sorted.
     :ivar record_readers: the readers of the records.
     """
 
@@ -98,6 +101,7 @@ class Archive:
         self._cardinality = CardinalityLimiter(
             store, max_stats, self.timers, self._allowances
         )
+        self.listing = StatListing(store, self.timers, self.stats)
         self.health = StoreHealth(store, self.timers)
         self._writer = PointWriter(
             store,
@@ -106,6 +110,7 @@ class Archive:
             self._cardinality,
             self._allowances,
             self.health,
+            self.listing,
         )
         self._newest_receipt = NewestReceipt(store, self.timers)
         self._comments = Comments(store)
@@ -204,6 +209,7 @@ class Archive:
             await self._refuse_kind(name, kind)
         self._cardinality.learn([name])
         await self._trash.take(stat_id(name))
+        await self.listing.make([name])
         return cast(Stat, await self.stat(name))
 
     async def settled(self) -> None:
@@ -212,6 +218,7 @@ class Archive:
         """
         await self.batcher.settled()
         await self._allowances.saved()
+        await self.listing.settled()
 
     # -- reading
 
@@ -246,6 +253,21 @@ class Archive:
         """
         stats = await self.stats([name])
         return stats[0] if stats else None
+
+    async def existing(self, ids: Sequence[str]) -> list[Stat]:
+        """
+        Return those stats with some ids that exist, sorted by name.
+        """
+        return await self.stats(sorted(await self._cardinality.names(ids)))
+
+    async def latest(self, stats: Sequence[Stat]) -> dict[str, Latest]:
+        """
+        Return the newest points of stats, by the stat's name. Stats without points are
+        left out.
+
+        :param stats: the stats.
+        """
+        return await find_latest(stats, self.store.read)
 
     async def find(self, ids: Sequence[str]) -> list[Stat]:
         """
@@ -383,6 +405,7 @@ class Archive:
         """
         (stat,) = await self.find([id])
         await self._trash.put(stat)
+        await self.listing.remove([stat.name])
         return stat
 
     async def restore(self, name: str) -> Stat:
@@ -396,6 +419,7 @@ class Archive:
         stat = await self.stat(name)
         if stat is None:
             raise Refusal(404, f"{name!r} is not in the trash any more")
+        await self.listing.make([name])
         return stat
 
     async def empty_trash(self) -> int:
@@ -406,6 +430,7 @@ class Archive:
         """
         deleted = await self._trash.empty()
         self._cardinality.forget(deleted)
+        await self.listing.remove(deleted)
         return len(deleted)
 
 

@@ -31,7 +31,7 @@ __all__ = ["NAMES_AT_ONCE", "ROWS_AT_ONCE", "RedisListing"]
 #: How many rows one command writes or reads.
 ROWS_AT_ONCE = 500
 #: How many names one command searches: Redis serves nobody else meanwhile.
-NAMES_AT_ONCE = 20_000
+NAMES_AT_ONCE = 5_000
 
 
 class RedisListing:

@@ -113,31 +113,53 @@ end
 
 local members = redis.call(
     'ZRANGEBYLEX', KEYS[1], ARGV[1], ARGV[2], 'LIMIT', ARGV[3], ARGV[4])
+local by_name = KEYS[1] == KEYS[2]
 local matches, found = {}, 0
-for _, member in ipairs(members) do
-    local at = member:find('%z')
-    local folded = at and member:sub(at + 1) or member:lower()
-    local matching = true
+
+-- Holds only the first ones, in their order.
+local function insert(match)
+    local at = #matches
+    if at == limit and not comes_first(match, matches[at]) then
+        return
+    end
+    while at > 0 and comes_first(match, matches[at]) do
+        at = at - 1
+    end
+    table.insert(matches, at + 1, match)
+    matches[limit + 1] = nil
+end
+
+local function is_match(folded)
     for _, word in ipairs(words) do
         if not folded:find(word, 1, true) then
-            matching = false
-            break
+            return false
         end
     end
-    if matching then
+    return true
+end
+
+local from, till, step = 1, #members, 1
+if by_name and descending then
+    from, till, step = till, from, -1
+end
+for i = from, till, step do
+    local member = members[i]
+    local at = member:find('%z')
+    if is_match(at and member:sub(at + 1) or member:lower()) then
         found = found + 1
         local match = {0, at and member:sub(1, at - 1) or member}
-        if KEYS[2] ~= KEYS[1] then
+        if by_name and #matches == limit then
+            match = nil  -- the names come in order
+        elseif not by_name then
             match[1] = tonumber(redis.call('ZSCORE', KEYS[2], match[2]) or 0)
         end
-        if not name or comes_first({score, name}, match) then
-            matches[#matches + 1] = match
+        if match and (not name or comes_first({score, name}, match)) then
+            insert(match)
         end
     end
 end
-table.sort(matches, comes_first)
 local reply = {found}
-for i = 1, math.min(limit, #matches) do
+for i = 1, #matches do
     reply[i + 1] = matches[i][2]
 end
 return reply
