@@ -29,7 +29,11 @@ class PageAssets(Branch):
     def __init__(self) -> None:
         super().__init__()
         self.chart_policy: str | None = None
-        for name, kind in (("pages.css", "text/css"), ("pages.js", "text/javascript")):
+        for name, kind in (
+            ("pages.css", "text/css"),
+            ("list.css", "text/css"),
+            ("pages.js", "text/javascript"),
+        ):
             file = StaticFile(_STATIC / name, f"{kind}; charset=utf-8")
             self.putChild(name.encode("ascii"), file)
         try:

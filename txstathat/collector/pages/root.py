@@ -12,8 +12,8 @@ from txstathat.collector.auth.sessions import Sessions
 from txstathat.collector.auth.throttle import KeyThrottle
 from txstathat.collector.pages.assets import PageAssets
 from txstathat.collector.pages.guard import SessionGuard
+from txstathat.collector.pages.listing import Pin, StatList
 from txstathat.collector.pages.sign_in import SignIn, SignOut
-from txstathat.collector.pages.stat_list import StatList
 from txstathat.collector.pages.stat_page import StatPages
 
 __all__ = ["add_pages"]
@@ -38,6 +38,7 @@ def add_pages(
     guard = SessionGuard(sessions)
     assets = PageAssets()
     root.putChild(b"", StatList(guard, archive))
+    root.putChild(b"pin", Pin(guard, archive))
     root.putChild(b"stats", StatPages(guard, archive, assets.chart_policy))
     root.putChild(b"sign-in", SignIn(sessions, readers, throttle))
     root.putChild(b"sign-out", SignOut(sessions))

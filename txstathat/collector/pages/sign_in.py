@@ -30,7 +30,7 @@ _MESSAGES = {
     429: "Too many wrong access tokens from your address. Try again in a minute.",
 }
 #: Where a browser can be redirected to after it signed in: pages of this server only.
-_NEXT = re.compile(r"/(\?[!-~]{0,1000}|stats/[a-z2-7]{16}(\?t=[0-9A-Za-z]{1,30})?)?")
+_NEXT = re.compile(r"/(stats/[a-z2-7]{16})?(\?[!-~]{0,2000})?")
 
 
 class SignIn(Page):

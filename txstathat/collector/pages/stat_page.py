@@ -4,6 +4,8 @@ The page of one stat: its chart over a timeframe, and a summary.
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
@@ -16,6 +18,7 @@ from txstathat.collector.pages.formatting import ago, day, number, plural
 from txstathat.collector.pages.forms import argument
 from txstathat.collector.pages.guard import GuardedPage, SessionGuard
 from txstathat.collector.pages.layout import ASSETS, frame, see_other
+from txstathat.collector.pages.listing.address import LIST, back_to_list
 from txstathat.collector.pages.stat_chart import DEFAULT, StatChart, chart_of, series_of
 from txstathat.points.summary import summarize
 
@@ -113,13 +116,13 @@ class _StatPage(GuardedPage):
             request.setHeader("Content-Security-Policy", self._chart_policy)
         return frame(
             stat.name,
-            tags.p(tags.a("← All stats", href="/"), class_="back"),
+            tags.p(tags.a("← All stats", href=back_to_list(request)), class_="back"),
             tags.h1(
                 tags.bdi(stat.name),
                 " ",
                 tags.small("counter" if stat.counter else "value", class_="kind"),
             ),
-            _timeframes(stat, t),
+            _timeframes(stat, t, argument(request, LIST)),
             _summary(series, now),
             self._chart(series),
             section="/",
@@ -163,10 +166,11 @@ class _NotFoundPage(GuardedPage):
         raise Refusal(404, "no such page")
 
 
-def _timeframes(stat: Stat, t: str) -> Tag:
+def _timeframes(stat: Stat, t: str, origin: str) -> Tag:
     nav = tags.nav(class_="timeframes", **{"aria-label": "Range"})
+    back = f"&{urlencode({LIST: origin})}" if origin else ""
     for each, title in TIMEFRAMES.items():
-        link = tags.a(title, href=f"/stats/{stat.id}?t={each}")
+        link = tags.a(title, href=f"/stats/{stat.id}?t={each}{back}")
         if each == t:
             link.attributes["aria-current"] = "true"
         nav(link)
@@ -184,6 +188,7 @@ def _timeframes(stat: Stat, t: str) -> Tag:
         tags.form(
             tags.label("Range and step, e.g. 2w6h", **{"for": "t"}),
             field,
+            tags.input(type="hidden", name=LIST, value=origin) if origin else "",
             tags.button("Apply", type="submit"),
             action=f"/stats/{stat.id}",
             method="get",
