@@ -13,6 +13,7 @@ from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, fail, gatherResults, inlineCallbacks
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
+from txstathat.collector.pages.stat_list import StatList
 
 from tests.fixtures.archives import batch
 from tests.fixtures.collectors import Collector
@@ -34,7 +35,6 @@ from txstathat.collector.pages.formatting import ago, day, minute, number, plura
 from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.sparkline import sparkline
 from txstathat.collector.pages.stat_chart import StatChart
-from txstathat.collector.pages.stat_list import StatList
 from txstathat.errors import StoreUnavailable
 from txstathat.http.exchange import RequestBody
 
@@ -151,7 +151,7 @@ class SignInTests(PageCase):
         self.assertTrue(self.is_signed_in())
         kept = self.visitor.cookie
         self.leads_to(self.visitor.ask("POST", "/sign-out", **OWN_FORM), "/sign-in")
-        self.assertEqual(self.visitor.cookie, "txstathat=")
+        self.assertEqual(self.visitor.cookie, "txstathat-80=")
         self.assertFalse(self.is_signed_in())
         self.visitor.cookie = kept
         self.assertFalse(self.is_signed_in())
@@ -227,11 +227,20 @@ class SignInTests(PageCase):
             "/\\evil.example",
             "/stats/../x",
             "/x/token",
+            "/sign-in/link",
+            "/sign-out",
+            "/metrics",
+            "//stats",
             "/\r\nSet-Cookie: a=b",
             "javascript:alert(1)",
         ):
             self.leads_to(self.visitor.sign_in(next=wrong), "/")
-        for right in ("/", "/?q=a%20b&page=2", "/stats/abcdefghij234567"):
+        for right in (
+            "/",
+            "/?q=a%20b&page=2",
+            "/stats/abcdefghij234567",
+            "/stats/abcdefghij234567?since=2026-01-01&until=2026-02-01",
+        ):
             self.leads_to(self.visitor.sign_in(next=right), right)
 
     def test_the_link(self) -> None:
@@ -395,10 +404,10 @@ class SessionTests(PageCase):
     def test_strange_cookies(self) -> None:
         """Malformed cookies are no session."""
         for cookie in (
-            "txstathat=",
-            "txstathat=x",
-            "txstathat=\xfc",
-            "txstathat",
+            "txstathat-80=",
+            "txstathat-80=x",
+            "txstathat-80=\xfc",
+            "txstathat-80",
             "a=b",
         ):
             self.visitor.cookie = cookie
@@ -429,13 +438,16 @@ class ListTests(PageCase):
         self.assertIn('txStatHat("YOUR-EZ-KEY", url="http://localhost")', page)
         for key in (self.here.ez, self.here.user, self.here.token):
             self.assertNotIn(key, page)
-        for host, url in (
-            ("stats.example:8443", "http://stats.example:8443/ez"),
-            ("[::1]:8080", "http://[::1]:8080/ez"),
-            ("a;rm -rf ~", "http://localhost/ez"),
-            ("<b>", "http://localhost/ez"),
+        session = self.visitor.cookie.partition("=")[2]
+        for host, port, url in (
+            ("stats.example:8443", 8443, "http://stats.example:8443/ez"),
+            ("[::1]:8080", 8080, "http://[::1]:8080/ez"),
+            ("a;rm -rf ~", 80, "http://localhost/ez"),
+            ("<b>", 80, "http://localhost/ez"),
         ):
+            self.visitor.cookie = f"txstathat-{port}={session}"
             self.assertIn(url, unescape(self.visitor.see("/", Host=host)))
+        self.visitor.cookie = f"txstathat-443={session}"
         secure = self.visitor.see("/", X_Forwarded_Proto="https", Host="a.example")
         self.assertIn("curl https://a.example/ez", secure)
 
@@ -519,6 +531,26 @@ class ListTests(PageCase):
             self.assertNotIn("<img", html)
             self.assertNotIn("\"'&<", html)
             self.assertIn("&lt;script&gt;", html)
+
+    def test_conditional_requests(self) -> None:
+        """
+        A page and a chart have an ETag. With it the answer is 304 and empty while they
+        stay as they are, and a new page as soon as they change.
+        """
+        self.keep(Count("a", 1, NOW))
+        id = stat_id("a")
+        for path in ("/", f"/stats/{id}?t=1h1m", f"/stats/{id}/chart?format=json"):
+            first = self.visitor.ask("GET", path)
+            (tag,) = first.headers.getRawHeaders("etag")
+            again = self.visitor.ask("GET", path, If_None_Match=tag)
+            self.assertEqual((again.code, again.length), (304, 0), path)
+            self.assertEqual(again.headers.getRawHeaders("etag"), [tag])
+            self.keep(Count("a", 5, NOW))
+            changed = self.visitor.ask("GET", path, If_None_Match=tag)
+            self.assertEqual(changed.code, 200, path)
+            self.assertNotEqual(changed.headers.getRawHeaders("etag"), [tag])
+        for path in ("/stats/none", f"/stats/{id}?t=x"):
+            self.assertFalse(self.visitor.ask("GET", path).headers.hasHeader("etag"))
 
     def test_direction(self) -> None:
         """

@@ -80,6 +80,7 @@ class Archive:
     :raises ValueError: if a scale is unknown, or its time is not positive.
 
     :ivar details: the units, descriptions and pins of the stats.
+    :ivar notes: the comments on the stats, and on none of them.
     :ivar health: knows whether the store can be written.
     :ivar listing: the rows from which the list of stats is sorted.
     :ivar record_readers: the readers of the records.
@@ -113,12 +114,12 @@ class Archive:
             self.listing,
         )
         self._newest_receipt = NewestReceipt(store, self.timers)
-        self._comments = Comments(store)
+        self.notes = Comments(store)
         self.details = StatDetails(store)
         self._trash = Trash(store)
         self.record_readers = (
             *self._history.record_readers,
-            *self._comments.record_readers,
+            *self.notes.record_readers,
             *self.details.record_readers,
             *self._trash.record_readers,
         )
@@ -275,12 +276,18 @@ class Archive:
 
         :raises Refusal: 404 if one of them does not exist.
         """
-        names = await self._cardinality.names(ids)
-        found = {stat.id: stat for stat in await self.stats(sorted(set(names)))}
+        found = {stat.id: stat for stat in await self.known(ids)}
         for id in ids:
             if id not in found:
                 raise Refusal(404, f"there is no stat with the id {id[:40]!r}")
         return [found[id] for id in ids]
+
+    async def known(self, ids: Sequence[str]) -> list[Stat]:
+        """
+        Return those of the stats with some ids that exist, sorted by name.
+        """
+        names = await self._cardinality.names(ids)
+        return await self.stats(sorted(set(names)))
 
     async def data(
         self,
@@ -372,14 +379,14 @@ class Archive:
 
     # -- comments
 
-    async def comment(self, stat: Stat, text: str) -> Comment:
+    async def comment(self, stat: Stat | None, text: str) -> Comment:
         """
-        Store a comment on a stat. Its time is now.
+        Store a comment on a stat, or on none. Its time is now.
 
         :raises InvalidPoint: if the text is not valid.
         :raises Refusal: 429 if there are too many comments.
         """
-        return await self._comments.add(stat, text)
+        return await self.notes.add(stat, text)
 
     async def comments(
         self, stats: Sequence[Stat], since: int = 0
@@ -390,7 +397,7 @@ class Archive:
         :param stats: the stats, as the methods above return them.
         :param since: the time of the oldest comment to return, in Unix seconds.
         """
-        return await self._comments.read(stats, since)
+        return await self.notes.read(stats, since)
 
     # -- the trash
 

@@ -4,30 +4,11 @@ The page of a collector without stats: how to send the first point.
 
 from __future__ import annotations
 
-import re
-
-from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
 from txstathat.collector.pages.layout import frame
 
-__all__ = ["empty_page", "url_of"]
-
-_HOST = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?")
-
-
-def url_of(request: Request) -> str:
-    """
-    The URL of this server, as the browser uses it.
-
-    :param request: a request of the browser.
-    """
-    host = request.getHeader("host") or ""
-    if _HOST.fullmatch(host) is None:
-        # The URL is shown in a shell command.
-        host = "localhost"
-    forwarded = (request.getHeader("x-forwarded-proto") or "").lower() == "https"
-    return f"http{'s' if request.isSecure() or forwarded else ''}://{host}"
+__all__ = ["empty_page"]
 
 
 def empty_page(url: str) -> Tag:

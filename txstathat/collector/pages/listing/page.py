@@ -22,9 +22,10 @@ from txstathat.collector.pages.listing.controls import (
     path_of_group,
     search_form,
 )
-from txstathat.collector.pages.listing.empty import empty_page, url_of
+from txstathat.collector.pages.listing.empty import empty_page
 from txstathat.collector.pages.listing.rows import StatRow, pinned_stats, read_rows
 from txstathat.collector.pages.listing.table import stat_table
+from txstathat.collector.pages.paths import public_url
 from txstathat.stores.listing import Group, ListPage, ListQuery, first_part, sort_key
 
 __all__ = ["PAGE", "StatList"]
@@ -88,7 +89,7 @@ class StatList(GuardedPage):
         else:
             content = await self._stats(address)
         if not content.counts.total:
-            return empty_page(url_of(request))
+            return empty_page(public_url(request))
         address = content.address
         pinned, entries = await self._rows(content)
         now = self._archive.store.clock.seconds()
