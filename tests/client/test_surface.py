@@ -90,6 +90,7 @@ ALERT = {"id": "1", "stat_id": "1", "kind": "data", "time_window": "5m"}
 DATASET = {"name": "a", "timeframe": "1w3h", "points": []}
 FULL = {"Name": "a", "Timeframe": "1w3h", "Kind": "count", "Points": []}
 READ: dict[str, tuple[str, Any]] = {
+    "add_note": ("None", {}),
     "alert": ("Alert", ALERT),
     "alerts": ("list", [ALERT]),
     "create_alert": ("Alert", ALERT),

@@ -39,13 +39,17 @@ from txstathat.collector.api.export import CommandLineApi, ExportApi, Readers
 from txstathat.collector.api.graphite import GraphiteApi
 from txstathat.collector.api.monitoring import Healthz, Metrics
 from txstathat.collector.archive.archive import Archive
+from txstathat.collector.archive.listing import CHECK_SECONDS
+from txstathat.collector.archive.listing import REFRESH_SECONDS as REFRESH_LIST_SECONDS
 from txstathat.collector.auth.keys import REFRESH_SECONDS, Keys
 from txstathat.collector.auth.sessions import Sessions
+from txstathat.collector.auth.shares import Shares
 from txstathat.collector.auth.throttle import KeyThrottle
+from txstathat.collector.boards.records import BoardRecords
 from txstathat.collector.ingest.resource import IngestResource
 from txstathat.collector.ingest.statsd import KEY, StatsDIngest
 from txstathat.collector.metrics import CollectorMetrics
-from txstathat.collector.options import listen_url, parse_statsd
+from txstathat.collector.options import listen_url, parse_public_url, parse_statsd
 from txstathat.collector.pages import add_pages
 from txstathat.collector.records import RecordReader
 from txstathat.collector.timers import MonotonicTimers, make_timers
@@ -100,6 +104,8 @@ class CollectorParts:
     :ivar command_line: the API of StatHat's command line, at ``/a1``.
     :ivar metrics: the collector's own metrics.
     :ivar sessions: the sessions of the web pages, and the one-time links.
+    :ivar boards: the boards and the saved comparisons.
+    :ivar shares: the shared links.
     :ivar alerts: the alerts.
     :ivar webhooks: delivers their notices.
     :ivar monitor: evaluates them.
@@ -114,6 +120,8 @@ class CollectorParts:
     command_line: CommandLineApi
     metrics: CollectorMetrics
     sessions: Sessions
+    boards: BoardRecords
+    shares: Shares
     alerts: AlertRecords
     webhooks: Webhooks
     monitor: AlertMonitor
@@ -124,7 +132,15 @@ class CollectorParts:
         The readers of all kinds of records.
         """
         outages = self.monitor.outages
-        owners = (self.keys, self.sessions, self.alerts, outages, self.archive)
+        owners = (
+            self.keys,
+            self.sessions,
+            self.boards,
+            self.shares,
+            self.alerts,
+            outages,
+            self.archive,
+        )
         return [reader for owner in owners for reader in owner.record_readers]
 
     async def check_records(self) -> None:
@@ -167,6 +183,8 @@ def build_collector(
         command_line=CommandLineApi(archive, readers),
         metrics=metrics,
         sessions=sessions,
+        boards=BoardRecords(store),
+        shares=Shares(store),
         alerts=alerts,
         webhooks=webhooks,
         monitor=AlertMonitor(archive, alerts, webhooks, metrics),
@@ -185,7 +203,15 @@ def _add_resources(parts: CollectorParts) -> None:
     root.putChild(
         b"metrics", Metrics(readers, parts.metrics, archive, parts.throttle, records)
     )
-    add_pages(root, archive, parts.sessions, readers, parts.throttle)
+    add_pages(
+        root,
+        archive,
+        parts.sessions,
+        readers,
+        parts.throttle,
+        parts.boards,
+        parts.shares,
+    )
     methods = AlertsApi(archive, parts.alerts, parts.webhooks).methods
     parts.export.add("alerts", **methods)
     parts.command_line.add("alerts", **methods)
@@ -211,6 +237,9 @@ class CollectorService(Service):
         ``X-Forwarded-For``. If there are fewer, clients can forge their addresses.
     :param stathat_statuses: whether refused points have HTTP status 200, and their
         status only in the JSON, as StatHat answered: for clients that read only that.
+    :param public_url: the URL at which browsers reach the collector, such as
+        ``'https://example.com/stats'`` behind a proxy that removes ``/stats`` from the
+        paths of requests; by default the host that they name.
     :param webhooks: the URL or URLs to which notices of alerts can be posted, by
         default to the first one. An alert can name another URL at the origin of any.
     :param statsd: where to receive statsd's datagrams, such as ``'udp:8125'`` (on
@@ -222,7 +251,7 @@ class CollectorService(Service):
         listens, and only once for a store.
     :param reactor: provides time, threads, and what the endpoints need; by default the
         global reactor.
-    :raises ValueError: if a webhook or ``statsd`` is not valid.
+    :raises ValueError: if ``public_url``, a webhook or ``statsd`` is not valid.
     """
 
     _log = Logger()
@@ -237,6 +266,7 @@ class CollectorService(Service):
         access_log: bool = False,
         proxies: int = 0,
         stathat_statuses: bool = False,
+        public_url: str = "",
         webhooks: str | Sequence[str] = (),
         statsd: str = "",
         statsd_key: str = KEY,
@@ -250,6 +280,7 @@ class CollectorService(Service):
         self._access_log = access_log
         self._proxies = proxies
         self._stathat_statuses = stathat_statuses
+        self._public_url = parse_public_url(public_url) if public_url else ""
         urls = [webhooks] if isinstance(webhooks, str) else webhooks
         self._webhooks = tuple(map(check_webhook, urls))
         self._statsd_at = parse_statsd(statsd) if statsd else None
@@ -283,6 +314,14 @@ class CollectorService(Service):
             listen_url(port.getHost(), tls=text.startswith("ssl:"))
             for text, port in zip(self._listen, self._ports, strict=False)
         ]
+
+    @property
+    def public_url(self) -> str:
+        """
+        The URL at which browsers reach it: the configured one, otherwise the first of
+        :attr:`urls`.
+        """
+        return self._public_url or self.urls[0]
 
     @property
     def statsd_address(self) -> Any:
@@ -360,6 +399,7 @@ class CollectorService(Service):
             metrics=parts.metrics,
             proxies=self._proxies,
             stathat_statuses=self._stathat_statuses,
+            public_url=self._public_url,
         )
         site.noisy = False  # the port logs that it starts
         await parts.keys.load()  # else it would refuse the first requests
@@ -371,6 +411,8 @@ class CollectorService(Service):
             self._listen_statsd(parts, *self._statsd_at)
         self._every(REFRESH_SECONDS, parts.keys.load)
         self._every(_EMPTY_TRASH_EVERY, parts.archive.empty_trash)
+        self._every(REFRESH_LIST_SECONDS, parts.archive.listing.refresh)
+        self._every(CHECK_SECONDS, parts.archive.listing.check, now=True)
         self._every(_CHECK_RECORDS_EVERY, parts.check_records)
         self._every(NOTE_EVERY, parts.monitor.outages.note)
         self._every(EVALUATE_EVERY, parts.monitor.evaluate)
@@ -427,7 +469,9 @@ class CollectorService(Service):
                 f"cannot listen on {text!r}: {error}; for a port write {port}"
             ) from error
 
-    def _every(self, seconds: float, work: Callable[[], Any]) -> None:
+    def _every(
+        self, seconds: float, work: Callable[[], Any], now: bool = False
+    ) -> None:
         async def once() -> None:
             # A LoopingCall ends when a call fails.
             try:
@@ -439,7 +483,7 @@ class CollectorService(Service):
 
         loop = LoopingCall(lambda: Deferred.fromCoroutine(once()))
         loop.clock = self._timers
-        loop.start(seconds, now=False)
+        loop.start(seconds, now=now)
         self._loops.append(loop)
 
     def stopService(self) -> Deferred[None]:

@@ -25,6 +25,7 @@ from txstathat.cli.server.write_settings import offer_settings, own_url
 from txstathat.collector.ingest.statsd import KEY
 from txstathat.collector.options import (
     default_retention,
+    parse_public_url,
     parse_retention,
     parse_statsd,
     read_webhooks,
@@ -76,6 +77,13 @@ __all__ = ["serve"]
     "only, as StatHat did.",
 )
 @click.option(
+    "--public-url",
+    default="",
+    metavar="URL",
+    help="The URL at which browsers reach this server, such as "
+    "https://example.com/stats behind a proxy that removes /stats.",
+)
+@click.option(
     "--webhooks",
     default="",
     metavar="FILE",
@@ -110,6 +118,7 @@ def serve(
     access_log: bool,
     proxies: int,
     stathat_statuses: bool,
+    public_url: str,
     webhooks: str,
     statsd: str,
     statsd_key: str,
@@ -127,6 +136,11 @@ def serve(
         retention = parse_retention(keep)
     except ValueError as error:
         raise click.UsageError(f"--keep: {error}") from None
+    try:
+        if public_url:
+            parse_public_url(public_url)
+    except ValueError as error:
+        raise click.UsageError(f"--public-url: {error}") from None
     try:
         urls = read_webhooks(webhooks)
     except ValueError as error:
@@ -150,6 +164,7 @@ def serve(
             access_log=access_log,
             proxies=proxies,
             stathat_statuses=stathat_statuses,
+            public_url=public_url,
             webhooks=urls,
             statsd=statsd,
             statsd_key=statsd_key,
@@ -177,7 +192,7 @@ def serve(
         await _print_settings(service, parts, new_keys, write_settings)
         _print(
             "Open this to sign in (works once, for one hour): "
-            f"{service.urls[0]}/sign-in/{link}"
+            f"{service.public_url}/sign-in/{link}"
         )
         with suppress(CancelledError):
             await Deferred()
