@@ -38,6 +38,9 @@ _SECTIONS = {
         "delete": "read.stats:delete",
     },
     "Your own server": {
+        "rename": "read.tending:rename",
+        "describe": "read.tending:describe",
+        "trash": "read.tending:trash",
         "keys": "server.manage:keys",
         "stats": "server.manage:stats",
         "backup": "server.backup:backup",

@@ -38,6 +38,7 @@ from txstathat.collector.api.alerts import AlertsApi
 from txstathat.collector.api.export import CommandLineApi, ExportApi, Readers
 from txstathat.collector.api.graphite import GraphiteApi
 from txstathat.collector.api.monitoring import Healthz, Metrics
+from txstathat.collector.api.trash import TrashApi
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.auth.keys import REFRESH_SECONDS, Keys
 from txstathat.collector.auth.sessions import Sessions
@@ -78,6 +79,8 @@ _OTHER_PORT = "tcp:8081:interface=127.0.0.1"
 
 # The interval, in seconds, at which expired stats are removed from the trash.
 _EMPTY_TRASH_EVERY = 3600.0
+# The interval, in seconds, at which interrupted renamings are completed.
+_COMPLETE_RENAMES_EVERY = 60.0
 # The interval, in seconds, at which records are read that nothing else has to read.
 _CHECK_RECORDS_EVERY = 600.0
 
@@ -156,6 +159,7 @@ def build_collector(
     keys, throttle = Keys(store, timers), KeyThrottle(timers)
     metrics = CollectorMetrics()
     sessions, alerts = Sessions(store, keys), AlertRecords(store)
+    archive.followers.add(keys)
     readers, webhooks = Readers(keys, throttle), webhooks or Webhooks()
     parts = CollectorParts(
         root=IngestResource(archive.add, keys, throttle, metrics),
@@ -189,6 +193,9 @@ def _add_resources(parts: CollectorParts) -> None:
     methods = AlertsApi(archive, parts.alerts, parts.webhooks).methods
     parts.export.add("alerts", **methods)
     parts.command_line.add("alerts", **methods)
+    trash = TrashApi(archive).methods
+    parts.export.add("trash", **trash)
+    parts.command_line.add("trash", **trash)
 
 
 class CollectorService(Service):
@@ -371,6 +378,7 @@ class CollectorService(Service):
             self._listen_statsd(parts, *self._statsd_at)
         self._every(REFRESH_SECONDS, parts.keys.load)
         self._every(_EMPTY_TRASH_EVERY, parts.archive.empty_trash)
+        self._every(_COMPLETE_RENAMES_EVERY, parts.archive.complete_renames)
         self._every(_CHECK_RECORDS_EVERY, parts.check_records)
         self._every(NOTE_EVERY, parts.monitor.outages.note)
         self._every(EVALUATE_EVERY, parts.monitor.evaluate)

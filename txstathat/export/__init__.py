@@ -16,6 +16,7 @@ from txstathat.export.models import (
     FullDataset,
     FullPoint,
     StatInfo,
+    TrashedStat,
     Unreadable,
     parse_json,
     read_alert,
@@ -23,6 +24,7 @@ from txstathat.export.models import (
     read_full_dataset,
     read_list,
     read_stat,
+    read_trashed,
 )
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "MAX_STATS",
     "StatHatExport",
     "StatInfo",
+    "TrashedStat",
     "Unreadable",
     "parse_json",
     "read_alert",
@@ -44,4 +47,5 @@ __all__ = [
     "read_full_dataset",
     "read_list",
     "read_stat",
+    "read_trashed",
 ]

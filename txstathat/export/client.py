@@ -20,11 +20,13 @@ from txstathat.export.models import (
     Dataset,
     FullDataset,
     StatInfo,
+    TrashedStat,
     read_alert,
     read_dataset,
     read_full_dataset,
     read_list,
     read_stat,
+    read_trashed,
 )
 from txstathat.export.requests import ExportRequests
 from txstathat.http.closing import AsyncClosing
@@ -236,6 +238,76 @@ class StatHatExport(AsyncClosing):
         :returns: a Deferred that fires with ``None``.
         """
         return self._delete("stats", id)
+
+    def change_stat(
+        self,
+        id: str,
+        *,
+        name: str | None = None,
+        unit: str | None = None,
+        description: str | None = None,
+    ) -> Deferred[StatInfo]:
+        """
+        Rename a stat, or change its unit or its description. Only a collector can.
+
+        :param id: the stat's id. A renamed stat has another one.
+        :param name: its new name, which no other stat has.
+        :param unit: the unit of its amounts, such as ``'ms'``; empty for none.
+        :param description: what it counts or measures; empty for none.
+        :returns: a Deferred that fires with the
+            :class:`~txstathat.export.models.StatInfo` of the changed stat.
+        """
+
+        async def change() -> StatInfo:
+            fields = {"name": None if name is None else check_name(name, "name")}
+            fields |= {"unit": unit, "description": description}
+            given = {key: text for key, text in fields.items() if text is not None}
+            return await self._requests.call(
+                read_stat,
+                "POST",
+                f"{self._path}/stats/{_segment(id)}",
+                headers={"Content-Type": "application/x-www-form-urlencoded"},
+                body=urlencode(given).encode("ascii"),
+            )
+
+        return Deferred.fromCoroutine(change())
+
+    def trash(self) -> Deferred[list[TrashedStat]]:
+        """
+        List the stats in the trash of a collector.
+
+        :returns: a Deferred that fires with a list of
+            :class:`~txstathat.export.models.TrashedStat`.
+        """
+
+        async def list_all() -> list[TrashedStat]:
+            path = f"{self._path}/trash"
+            return list(await self._requests.call(_each(read_trashed), "GET", path))
+
+        return Deferred.fromCoroutine(list_all())
+
+    def restore(self, id: str) -> Deferred[None]:
+        """
+        Take a stat out of the trash of a collector.
+
+        :param id: the stat's id.
+        :returns: a Deferred that fires with ``None``.
+        """
+
+        async def restore() -> None:
+            path = f"{self._path}/trash/{_segment(id)}"
+            await self._requests.call(lambda answer: None, "POST", path)
+
+        return Deferred.fromCoroutine(restore())
+
+    def purge(self, id: str) -> Deferred[None]:
+        """
+        Delete a stat in the trash of a collector for good.
+
+        :param id: the stat's id.
+        :returns: a Deferred that fires with ``None``.
+        """
+        return self._delete("trash", id)
 
     def alerts(self) -> Deferred[list[Alert]]:
         """

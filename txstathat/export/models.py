@@ -22,6 +22,7 @@ __all__ = [
     "FullDataset",
     "FullPoint",
     "StatInfo",
+    "TrashedStat",
     "Unreadable",
     "parse_json",
     "read_alert",
@@ -29,6 +30,7 @@ __all__ = [
     "read_full_dataset",
     "read_list",
     "read_stat",
+    "read_trashed",
 ]
 
 Read = TypeVar("Read")
@@ -55,6 +57,23 @@ class StatInfo:
     name: str
     public: bool
     counter: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TrashedStat:
+    """
+    A deleted stat that can be restored.
+
+    :ivar id: its id.
+    :ivar name: its name.
+    :ivar deleted_at: when it was deleted, in Unix seconds.
+    :ivar until: until when it can be restored, in Unix seconds.
+    """
+
+    id: str
+    name: str
+    deleted_at: int
+    until: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +212,20 @@ def read_stat(answer: Any) -> StatInfo:
         name=_text(answer, "name"),
         public=_member(answer, "public", bool, False),
         counter=_member(answer, "counter", bool),
+    )
+
+
+def read_trashed(answer: Any) -> TrashedStat:
+    """
+    Read a stat in the trash.
+
+    :raises Unreadable: if it is not one.
+    """
+    return TrashedStat(
+        id=_text(answer, "id"),
+        name=_text(answer, "name"),
+        deleted_at=_time(answer, "deleted_at"),
+        until=_time(answer, "until"),
     )
 
 
