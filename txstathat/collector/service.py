@@ -35,6 +35,7 @@ from txstathat.collector.alerts.outages import NOTE_EVERY
 from txstathat.collector.alerts.records import AlertRecords
 from txstathat.collector.alerts.webhooks import Webhooks, check_webhook
 from txstathat.collector.api.alerts import AlertsApi
+from txstathat.collector.api.channels import ChannelsApi
 from txstathat.collector.api.export import CommandLineApi, ExportApi, Readers
 from txstathat.collector.api.graphite import GraphiteApi
 from txstathat.collector.api.monitoring import Healthz, Metrics
@@ -42,6 +43,9 @@ from txstathat.collector.archive.archive import Archive
 from txstathat.collector.auth.keys import REFRESH_SECONDS, Keys
 from txstathat.collector.auth.sessions import Sessions
 from txstathat.collector.auth.throttle import KeyThrottle
+from txstathat.collector.channels.channels import Channels
+from txstathat.collector.channels.outgoing import Outgoing
+from txstathat.collector.channels.secret_files import SecretFiles
 from txstathat.collector.ingest.resource import IngestResource
 from txstathat.collector.ingest.statsd import KEY, StatsDIngest
 from txstathat.collector.metrics import CollectorMetrics
@@ -52,6 +56,7 @@ from txstathat.collector.timers import MonotonicTimers, make_timers
 from txstathat.collector.web.site import MAX_CONNECTIONS, CollectorSite
 from txstathat.datagrams import MAX_DATAGRAM
 from txstathat.errors import StatHatError
+from txstathat.http.allowed import Networks
 from txstathat.stores.interface import IStore
 from txstathat.stores.schemes import sqlite_path
 from txstathat.stores.sqlite.check import check_file
@@ -101,7 +106,8 @@ class CollectorParts:
     :ivar metrics: the collector's own metrics.
     :ivar sessions: the sessions of the web pages, and the one-time links.
     :ivar alerts: the alerts.
-    :ivar webhooks: delivers their notices.
+    :ivar webhooks: delivers their notices to the operator's URLs.
+    :ivar channels: the channels, which deliver them to people.
     :ivar monitor: evaluates them.
     """
 
@@ -116,6 +122,7 @@ class CollectorParts:
     sessions: Sessions
     alerts: AlertRecords
     webhooks: Webhooks
+    channels: Channels
     monitor: AlertMonitor
 
     @property
@@ -123,8 +130,15 @@ class CollectorParts:
         """
         The readers of all kinds of records.
         """
-        outages = self.monitor.outages
-        owners = (self.keys, self.sessions, self.alerts, outages, self.archive)
+        outages, channels = self.monitor.outages, self.channels
+        owners = (
+            self.keys,
+            self.sessions,
+            self.alerts,
+            channels,
+            outages,
+            self.archive,
+        )
         return [reader for owner in owners for reader in owner.record_readers]
 
     async def check_records(self) -> None:
@@ -142,6 +156,7 @@ def build_collector(
     retention: Mapping[str, float | None] | None = None,
     webhooks: Webhooks | None = None,
     timers: IReactorTime | None = None,
+    channels: Channels | None = None,
 ) -> CollectorParts:
     """
     Build a collector on an open store.
@@ -150,8 +165,11 @@ def build_collector(
     :param retention: as for :class:`~txstathat.collector.archive.archive.Archive`.
     :param webhooks: delivers the notices of alerts; by default there are none.
     :param timers: schedules what waits; by default the store's clock.
+    :param channels: the channels; by default those in the store, without secrets and
+        private addresses.
     """
     timers = timers or store.clock
+    channels = channels or Channels(store)
     archive = Archive(store, retention=retention, timers=timers)
     keys, throttle = Keys(store, timers), KeyThrottle(timers)
     metrics = CollectorMetrics()
@@ -169,7 +187,8 @@ def build_collector(
         sessions=sessions,
         alerts=alerts,
         webhooks=webhooks,
-        monitor=AlertMonitor(archive, alerts, webhooks, metrics),
+        channels=channels,
+        monitor=AlertMonitor(archive, alerts, webhooks, metrics, channels=channels),
     )
     _add_resources(parts)
     return parts
@@ -186,9 +205,11 @@ def _add_resources(parts: CollectorParts) -> None:
         b"metrics", Metrics(readers, parts.metrics, archive, parts.throttle, records)
     )
     add_pages(root, archive, parts.sessions, readers, parts.throttle)
-    methods = AlertsApi(archive, parts.alerts, parts.webhooks).methods
+    delivery = parts.monitor.delivery
+    methods = AlertsApi(archive, parts.alerts, parts.webhooks, delivery).methods
     parts.export.add("alerts", **methods)
     parts.command_line.add("alerts", **methods)
+    parts.export.add("channels", **ChannelsApi(parts.channels).methods)
 
 
 class CollectorService(Service):
@@ -213,6 +234,10 @@ class CollectorService(Service):
         status only in the JSON, as StatHat answered: for clients that read only that.
     :param webhooks: the URL or URLs to which notices of alerts can be posted, by
         default to the first one. An alert can name another URL at the origin of any.
+    :param secrets: the directory with the secrets of channels, or ``''``; see
+        :class:`~txstathat.collector.channels.secret_files.SecretFiles`.
+    :param allow_private: addresses and networks to which channels may connect although
+        they are private, also without encryption, such as ``'10.0.0.0/8'``.
     :param statsd: where to receive statsd's datagrams, such as ``'udp:8125'`` (on
         loopback) or ``'udp:8125:interface=10.0.0.1'``; by default nowhere. They carry
         no key: whoever can reach the port can add points.
@@ -222,7 +247,8 @@ class CollectorService(Service):
         listens, and only once for a store.
     :param reactor: provides time, threads, and what the endpoints need; by default the
         global reactor.
-    :raises ValueError: if a webhook or ``statsd`` is not valid.
+    :raises ValueError: if a webhook, ``secrets``, ``allow_private`` or ``statsd`` is
+        not valid.
     """
 
     _log = Logger()
@@ -238,6 +264,8 @@ class CollectorService(Service):
         proxies: int = 0,
         stathat_statuses: bool = False,
         webhooks: str | Sequence[str] = (),
+        secrets: str = "",
+        allow_private: Sequence[str] = (),
         statsd: str = "",
         statsd_key: str = KEY,
         first_keys: Callable[[dict[str, str]], None] | None = None,
@@ -252,6 +280,8 @@ class CollectorService(Service):
         self._stathat_statuses = stathat_statuses
         urls = [webhooks] if isinstance(webhooks, str) else webhooks
         self._webhooks = tuple(map(check_webhook, urls))
+        self._secret_files = SecretFiles(secrets)
+        self._networks = Networks(allow_private)
         self._statsd_at = parse_statsd(statsd) if statsd else None
         self._statsd_key = statsd_key
         self._statsd: StatsDIngest | None = None
@@ -348,7 +378,10 @@ class CollectorService(Service):
         self._timers = timers = make_timers(self._reactor)
         if isinstance(timers, MonotonicTimers):
             timers.start()
-        parts = build_collector(store, self._retention, webhooks, timers)
+        channels = Channels(
+            store, Outgoing(self._networks, reactor=self._reactor), self._secret_files
+        )
+        parts = build_collector(store, self._retention, webhooks, timers, channels)
         await parts.archive.note_retention()
         await parts.check_records()
         await parts.monitor.outages.note()
