@@ -38,6 +38,7 @@ _SECTIONS = {
         "delete": "read.stats:delete",
     },
     "Your own server": {
+        "channels": "read.channels:channels",
         "keys": "server.manage:keys",
         "stats": "server.manage:stats",
         "backup": "server.backup:backup",

@@ -46,6 +46,8 @@ from txstathat.collector.auth.throttle import KeyThrottle
 from txstathat.collector.channels.channels import Channels
 from txstathat.collector.channels.outgoing import Outgoing
 from txstathat.collector.channels.secret_files import SecretFiles
+from txstathat.collector.digest.digest import DIGEST_EVERY, WeeklyDigest
+from txstathat.collector.digest.schedule import DEFAULT_SCHEDULE, Schedule
 from txstathat.collector.ingest.resource import IngestResource
 from txstathat.collector.ingest.statsd import KEY, StatsDIngest
 from txstathat.collector.metrics import CollectorMetrics
@@ -238,6 +240,9 @@ class CollectorService(Service):
         :class:`~txstathat.collector.channels.secret_files.SecretFiles`.
     :param allow_private: addresses and networks to which channels may connect although
         they are private, also without encryption, such as ``'10.0.0.0/8'``.
+    :param digest: the name of an e-mail channel for a weekly digest; by default there
+        is none.
+    :param digest_at: when the digest is due, such as ``'mon 08:00 Europe/Berlin'``.
     :param statsd: where to receive statsd's datagrams, such as ``'udp:8125'`` (on
         loopback) or ``'udp:8125:interface=10.0.0.1'``; by default nowhere. They carry
         no key: whoever can reach the port can add points.
@@ -247,8 +252,8 @@ class CollectorService(Service):
         listens, and only once for a store.
     :param reactor: provides time, threads, and what the endpoints need; by default the
         global reactor.
-    :raises ValueError: if a webhook, ``secrets``, ``allow_private`` or ``statsd`` is
-        not valid.
+    :raises ValueError: if a webhook, ``secrets``, ``allow_private``, ``digest_at`` or
+        ``statsd`` is not valid.
     """
 
     _log = Logger()
@@ -266,6 +271,8 @@ class CollectorService(Service):
         webhooks: str | Sequence[str] = (),
         secrets: str = "",
         allow_private: Sequence[str] = (),
+        digest: str = "",
+        digest_at: str = DEFAULT_SCHEDULE,
         statsd: str = "",
         statsd_key: str = KEY,
         first_keys: Callable[[dict[str, str]], None] | None = None,
@@ -282,6 +289,8 @@ class CollectorService(Service):
         self._webhooks = tuple(map(check_webhook, urls))
         self._secret_files = SecretFiles(secrets)
         self._networks = Networks(allow_private)
+        self._digest = digest
+        self._digest_at = Schedule.parse(digest_at)
         self._statsd_at = parse_statsd(statsd) if statsd else None
         self._statsd_key = statsd_key
         self._statsd: StatsDIngest | None = None
@@ -408,6 +417,10 @@ class CollectorService(Service):
         self._every(NOTE_EVERY, parts.monitor.outages.note)
         self._every(EVALUATE_EVERY, parts.monitor.evaluate)
         self._every(NOTIFY_EVERY, parts.monitor.notify)
+        if self._digest:
+            archive, channels = parts.archive, parts.channels
+            weekly = WeeklyDigest(archive, channels, self._digest, self._digest_at)
+            self._every(DIGEST_EVERY, weekly.run)
         return parts
 
     def _listen_statsd(self, parts: CollectorParts, address: str, port: int) -> None:
