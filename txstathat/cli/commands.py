@@ -41,6 +41,7 @@ _SECTIONS = {
         "rename": "read.tending:rename",
         "describe": "read.tending:describe",
         "trash": "read.tending:trash",
+        "channels": "read.channels:channels",
         "keys": "server.manage:keys",
         "stats": "server.manage:stats",
         "backup": "server.backup:backup",
