@@ -36,6 +36,7 @@ _SECTIONS = {
         "top": "read.top:top",
         "alerts": "read.alerts:alerts",
         "delete": "read.stats:delete",
+        "note": "read.note:note",
     },
     "Your own server": {
         "rename": "read.tending:rename",

@@ -41,9 +41,13 @@ from txstathat.collector.api.graphite import GraphiteApi
 from txstathat.collector.api.monitoring import Healthz, Metrics
 from txstathat.collector.api.trash import TrashApi
 from txstathat.collector.archive.archive import Archive
+from txstathat.collector.archive.listing import CHECK_SECONDS
+from txstathat.collector.archive.listing import REFRESH_SECONDS as REFRESH_LIST_SECONDS
 from txstathat.collector.auth.keys import REFRESH_SECONDS, Keys
 from txstathat.collector.auth.sessions import Sessions
+from txstathat.collector.auth.shares import Shares
 from txstathat.collector.auth.throttle import KeyThrottle
+from txstathat.collector.boards.records import BoardRecords
 from txstathat.collector.channels.channels import Channels
 from txstathat.collector.channels.outgoing import Outgoing
 from txstathat.collector.channels.secret_files import SecretFiles
@@ -52,7 +56,7 @@ from txstathat.collector.digest.schedule import DEFAULT_SCHEDULE, Schedule
 from txstathat.collector.ingest.resource import IngestResource
 from txstathat.collector.ingest.statsd import KEY, StatsDIngest
 from txstathat.collector.metrics import CollectorMetrics
-from txstathat.collector.options import listen_url, parse_statsd
+from txstathat.collector.options import listen_url, parse_public_url, parse_statsd
 from txstathat.collector.pages import add_pages
 from txstathat.collector.records import RecordReader
 from txstathat.collector.timers import MonotonicTimers, make_timers
@@ -110,6 +114,8 @@ class CollectorParts:
     :ivar command_line: the API of StatHat's command line, at ``/a1``.
     :ivar metrics: the collector's own metrics.
     :ivar sessions: the sessions of the web pages, and the one-time links.
+    :ivar boards: the boards and the saved comparisons.
+    :ivar shares: the shared links.
     :ivar alerts: the alerts.
     :ivar webhooks: delivers their notices to the operator's URLs.
     :ivar channels: the channels, which deliver them to people.
@@ -125,6 +131,8 @@ class CollectorParts:
     command_line: CommandLineApi
     metrics: CollectorMetrics
     sessions: Sessions
+    boards: BoardRecords
+    shares: Shares
     alerts: AlertRecords
     webhooks: Webhooks
     channels: Channels
@@ -139,6 +147,8 @@ class CollectorParts:
         owners = (
             self.keys,
             self.sessions,
+            self.boards,
+            self.shares,
             self.alerts,
             channels,
             outages,
@@ -179,7 +189,8 @@ def build_collector(
     keys, throttle = Keys(store, timers), KeyThrottle(timers)
     metrics = CollectorMetrics()
     sessions, alerts = Sessions(store, keys), AlertRecords(store)
-    for follower in (keys, alerts):
+    boards, shares = BoardRecords(store), Shares(store)
+    for follower in (keys, alerts, boards, shares):
         archive.followers.add(follower)
     readers, webhooks = Readers(keys, throttle), webhooks or Webhooks()
     parts = CollectorParts(
@@ -192,6 +203,8 @@ def build_collector(
         command_line=CommandLineApi(archive, readers),
         metrics=metrics,
         sessions=sessions,
+        boards=boards,
+        shares=shares,
         alerts=alerts,
         webhooks=webhooks,
         channels=channels,
@@ -211,9 +224,17 @@ def _add_resources(parts: CollectorParts) -> None:
     root.putChild(
         b"metrics", Metrics(readers, parts.metrics, archive, parts.throttle, records)
     )
-    add_pages(root, archive, parts.sessions, readers, parts.throttle)
     delivery = parts.monitor.delivery
     methods = AlertsApi(archive, parts.alerts, parts.webhooks, delivery).methods
+    add_pages(
+        root,
+        archive,
+        parts.sessions,
+        readers,
+        parts.throttle,
+        parts.boards,
+        parts.shares,
+    )
     parts.export.add("alerts", **methods)
     parts.command_line.add("alerts", **methods)
     trash = TrashApi(archive).methods
@@ -242,6 +263,9 @@ class CollectorService(Service):
         ``X-Forwarded-For``. If there are fewer, clients can forge their addresses.
     :param stathat_statuses: whether refused points have HTTP status 200, and their
         status only in the JSON, as StatHat answered: for clients that read only that.
+    :param public_url: the URL at which browsers reach the collector, such as
+        ``'https://example.com/stats'`` behind a proxy that removes ``/stats`` from the
+        paths of requests; by default the host that they name.
     :param webhooks: the URL or URLs to which notices of alerts can be posted, by
         default to the first one. An alert can name another URL at the origin of any.
     :param secrets: the directory with the secrets of channels, or ``''``; see
@@ -260,8 +284,8 @@ class CollectorService(Service):
         listens, and only once for a store.
     :param reactor: provides time, threads, and what the endpoints need; by default the
         global reactor.
-    :raises ValueError: if a webhook, ``secrets``, ``allow_private``, ``digest_at`` or
-        ``statsd`` is not valid.
+    :raises ValueError: if ``public_url``, a webhook, ``secrets``, ``allow_private``,
+        ``digest_at`` or ``statsd`` is not valid.
     """
 
     _log = Logger()
@@ -276,6 +300,7 @@ class CollectorService(Service):
         access_log: bool = False,
         proxies: int = 0,
         stathat_statuses: bool = False,
+        public_url: str = "",
         webhooks: str | Sequence[str] = (),
         secrets: str = "",
         allow_private: Sequence[str] = (),
@@ -293,6 +318,7 @@ class CollectorService(Service):
         self._access_log = access_log
         self._proxies = proxies
         self._stathat_statuses = stathat_statuses
+        self._public_url = parse_public_url(public_url) if public_url else ""
         urls = [webhooks] if isinstance(webhooks, str) else webhooks
         self._webhooks = tuple(map(check_webhook, urls))
         self._secret_files = SecretFiles(secrets)
@@ -330,6 +356,14 @@ class CollectorService(Service):
             listen_url(port.getHost(), tls=text.startswith("ssl:"))
             for text, port in zip(self._listen, self._ports, strict=False)
         ]
+
+    @property
+    def public_url(self) -> str:
+        """
+        The URL at which browsers reach it: the configured one, otherwise the first of
+        :attr:`urls`.
+        """
+        return self._public_url or self.urls[0]
 
     @property
     def statsd_address(self) -> Any:
@@ -410,6 +444,7 @@ class CollectorService(Service):
             metrics=parts.metrics,
             proxies=self._proxies,
             stathat_statuses=self._stathat_statuses,
+            public_url=self._public_url,
         )
         site.noisy = False  # the port logs that it starts
         await parts.keys.load()  # else it would refuse the first requests
@@ -422,6 +457,8 @@ class CollectorService(Service):
         self._every(REFRESH_SECONDS, parts.keys.load)
         self._every(_EMPTY_TRASH_EVERY, parts.archive.empty_trash)
         self._every(_COMPLETE_RENAMES_EVERY, parts.archive.complete_renames)
+        self._every(REFRESH_LIST_SECONDS, parts.archive.listing.refresh)
+        self._every(CHECK_SECONDS, parts.archive.listing.check, now=True)
         self._every(_CHECK_RECORDS_EVERY, parts.check_records)
         self._every(NOTE_EVERY, parts.monitor.outages.note)
         self._every(EVALUATE_EVERY, parts.monitor.evaluate)
@@ -482,7 +519,9 @@ class CollectorService(Service):
                 f"cannot listen on {text!r}: {error}; for a port write {port}"
             ) from error
 
-    def _every(self, seconds: float, work: Callable[[], Any]) -> None:
+    def _every(
+        self, seconds: float, work: Callable[[], Any], now: bool = False
+    ) -> None:
         async def once() -> None:
             # A LoopingCall ends when a call fails.
             try:
@@ -494,7 +533,7 @@ class CollectorService(Service):
 
         loop = LoopingCall(lambda: Deferred.fromCoroutine(once()))
         loop.clock = self._timers
-        loop.start(seconds, now=False)
+        loop.start(seconds, now=now)
         self._loops.append(loop)
 
     def stopService(self) -> Deferred[None]:

@@ -20,6 +20,7 @@ from txstathat.collector.options import (
     STORE,
     check_channel_options,
     default_retention,
+    parse_public_url,
     parse_retention,
     parse_statsd,
     read_webhooks,
@@ -57,6 +58,13 @@ class Options(UsageOptions):
             "0",
             "How many reverse proxies in front are trusted to name the client "
             "(X-Forwarded-For).",
+        ],
+        [
+            "public-url",
+            None,
+            "",
+            "The URL at which browsers reach this server, such as "
+            "https://example.com/stats behind a proxy that removes /stats.",
         ],
         [
             "webhooks",
@@ -146,6 +154,11 @@ class Options(UsageOptions):
             raise UsageError(f"--proxies: {self['proxies']!r} must be a whole number")
         self["proxies"] = int(self["proxies"])
         try:
+            if self["public-url"]:
+                parse_public_url(self["public-url"])
+        except ValueError as error:
+            raise UsageError(f"--public-url: {error}") from None
+        try:
             self["webhooks"] = read_webhooks(self["webhooks"])
         except ValueError as error:
             raise UsageError(f"--webhooks: {error}") from None
@@ -183,6 +196,7 @@ def makeService(options: Options) -> CollectorService:
         access_log=bool(options["access-log"]),
         proxies=options["proxies"],
         stathat_statuses=bool(options["stathat-statuses"]),
+        public_url=options["public-url"],
         webhooks=options["webhooks"],
         secrets=options["secrets"],
         allow_private=options["allow-private"],

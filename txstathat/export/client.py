@@ -54,6 +54,8 @@ MAX_EXPORT_REPLY = 32 * 1024 * 1024
 #: How many stats one request for data names; StatHat ignores further ones. The client
 #: sends several requests for more.
 MAX_IDS = 5
+#: The most characters of a note.
+MAX_NOTE = 500
 #: The most stats that are listed, over all pages of a server.
 MAX_STATS = 1_000_000
 
@@ -233,6 +235,36 @@ class StatHatExport(AlertCalls, ChannelCalls, TendingCalls):
         :returns: a Deferred that fires with ``None``.
         """
         return self._delete("stats", id)
+
+    def add_note(self, text: str, stat_id: str | None = None) -> Deferred[None]:
+        """
+        Add a note, which the server's charts mark at the present time. On StatHat it is
+        a comment on a stat.
+
+        :param text: what happened, such as that a version was deployed; on a collector
+            up to 500 characters.
+        :param stat_id: the stat that it is about; by default none: then all charts of a
+            collector mark it.
+        :returns: a Deferred that fires with ``None``. The client does not repeat the
+            request when its answer is lost.
+        """
+
+        async def add() -> None:
+            fields = {"text": check_name(text, "text", MAX_NOTE)}
+            if stat_id is not None:
+                fields["id"] = check_name(stat_id, "stat_id")
+            await self._requests.call(
+                lambda answer: None,
+                "POST",
+                "/a1/comments",
+                headers={
+                    "Authorization": f"Basic {self._basic}",
+                    "Content-Type": "application/x-www-form-urlencoded",
+                },
+                body=urlencode(fields).encode("ascii"),
+            )
+
+        return Deferred.fromCoroutine(add())
 
     def close(self) -> Deferred[None]:
         """

@@ -19,6 +19,7 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import Attribute, Interface
 
 from txstathat.stores.batching import WriteBatcher
+from txstathat.stores.listing import Group, ListedRow, ListPage, ListQuery
 
 __all__ = [
     "ANY",
@@ -340,6 +341,37 @@ class IStore(Interface):
             does not exist). So only one of several callers makes the change. The
             default changes it in any case.
         :returns: fires with whether this call made the change.
+        """
+
+    def put_listed(
+        rows: Sequence[ListedRow], gone: Sequence[str] = ()
+    ) -> Deferred[None]:
+        """
+        Write rows of the listing, and delete others
+        (:mod:`txstathat.stores.listing`).
+
+        :param rows: the rows, each with another name. A row replaces the one with its
+            name.
+        :param gone: the names of the rows to delete.
+        :returns: fires with ``None`` when that is done.
+        """
+
+    def list_page(query: ListQuery) -> Deferred[ListPage]:
+        """
+        Read a page of the listing.
+
+        :param query: which rows to list.
+        :returns: fires with the page.
+        """
+
+    def list_groups(query: ListQuery) -> Deferred[list[Group]]:
+        """
+        Read the groups into which separators divide the names of the listing.
+
+        :param query: which names to list, of which this uses the kinds, the prefix, the
+            limit and ``after``.
+        :returns: fires with the groups, sorted by name. A name that has no separator
+            after the prefix is a group of its own.
         """
 
     def drop_expired(limit: int = 10_000) -> Deferred[int]:

@@ -35,6 +35,7 @@ from txstathat.stores.interface import (
     WriteBatch,
     WriteResult,
 )
+from txstathat.stores.listing import Group, ListedRow, ListPage, ListQuery
 
 __all__ = [
     "CLOSE_TIMEOUT",
@@ -66,9 +67,9 @@ class IBackend(Interface):
     :class:`~txstathat.stores.interface.IStore` with the same name, and raise what those
     fail with.
 
-    Calls of ``add``, ``drop``, ``rename``, ``drop_expired``, ``erase_deleted`` and
-    ``put_record`` never overlap. The others may run at the same time as one of these,
-    and in several threads at once (as many as the runner has readers).
+    Calls of ``add``, ``drop``, ``rename``, ``drop_expired``, ``erase_deleted``,
+    ``put_record`` and ``put_listed`` never overlap. The others may run at the same time
+    as one of these, and in several threads at once (as many as the runner has readers).
     """
 
     def open() -> None:
@@ -106,6 +107,15 @@ class IBackend(Interface):
 
     def put_record(kind: str, id: str, text: str | None, was: str | None) -> bool:
         """See :meth:`.IStore.put_record`."""
+
+    def put_listed(rows: Sequence[ListedRow], gone: Sequence[str]) -> None:
+        """See :meth:`.IStore.put_listed`."""
+
+    def list_page(query: ListQuery) -> ListPage:
+        """See :meth:`.IStore.list_page`."""
+
+    def list_groups(query: ListQuery) -> list[Group]:
+        """See :meth:`.IStore.list_groups`."""
 
     def close() -> None:
         """Disconnect. This is the last call."""
@@ -307,6 +317,22 @@ class Store:
         return self._call(
             self._runner.write, self._backend.put_record, kind, id, text, was
         )
+
+    def put_listed(
+        self, rows: Sequence[ListedRow], gone: Sequence[str] = ()
+    ) -> Deferred[None]:
+        """See :meth:`.IStore.put_listed`."""
+        return self._call(
+            self._runner.write, self._backend.put_listed, list(rows), list(gone)
+        )
+
+    def list_page(self, query: ListQuery) -> Deferred[ListPage]:
+        """See :meth:`.IStore.list_page`."""
+        return self._call(self._runner.read, self._backend.list_page, query)
+
+    def list_groups(self, query: ListQuery) -> Deferred[list[Group]]:
+        """See :meth:`.IStore.list_groups`."""
+        return self._call(self._runner.read, self._backend.list_groups, query)
 
     def close(self) -> Deferred[None]:
         """See :meth:`.IStore.close`."""

@@ -29,6 +29,7 @@ from txstathat.collector.ingest.statsd import KEY
 from txstathat.collector.options import (
     check_channel_options,
     default_retention,
+    parse_public_url,
     parse_retention,
     parse_statsd,
     read_webhooks,
@@ -124,6 +125,13 @@ def _alerting_options(command: Callable[..., None]) -> Callable[..., None]:
     help="Answer refused points with HTTP status 200, and their status in the JSON "
     "only, as StatHat did.",
 )
+@click.option(
+    "--public-url",
+    default="",
+    metavar="URL",
+    help="The URL at which browsers reach this server, such as "
+    "https://example.com/stats behind a proxy that removes /stats.",
+)
 @_alerting_options
 @click.option(
     "--statsd",
@@ -153,6 +161,7 @@ def serve(
     access_log: bool,
     proxies: int,
     stathat_statuses: bool,
+    public_url: str,
     webhooks: str,
     secrets: str,
     allow_private: tuple[str, ...],
@@ -174,6 +183,11 @@ def serve(
         retention = parse_retention(keep)
     except ValueError as error:
         raise click.UsageError(f"--keep: {error}") from None
+    try:
+        if public_url:
+            parse_public_url(public_url)
+    except ValueError as error:
+        raise click.UsageError(f"--public-url: {error}") from None
     try:
         urls = read_webhooks(webhooks)
     except ValueError as error:
@@ -201,6 +215,7 @@ def serve(
             access_log=access_log,
             proxies=proxies,
             stathat_statuses=stathat_statuses,
+            public_url=public_url,
             webhooks=urls,
             secrets=secrets,
             allow_private=allow_private,
@@ -232,7 +247,7 @@ def serve(
         await _print_settings(service, parts, new_keys, write_settings)
         _print(
             "Open this to sign in (works once, for one hour): "
-            f"{service.urls[0]}/sign-in/{link}"
+            f"{service.public_url}/sign-in/{link}"
         )
         with suppress(CancelledError):
             await Deferred()

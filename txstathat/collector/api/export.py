@@ -288,7 +288,12 @@ class CommandLineApi(_Api):
     def __init__(self, archive: Archive, readers: Readers) -> None:
         super().__init__(archive, readers)
         self.add("stats", GET=self._stats, POST=self._change, DELETE=self._delete)
-        self.add("comments", POST=self._comment)
+        self.add(
+            "comments",
+            GET=self._comments,
+            POST=self._comment,
+            DELETE=self._delete_comment,
+        )
 
     def add(self, path: str, **methods: Callable[[Request], Answer]) -> None:
         """
@@ -310,12 +315,39 @@ class CommandLineApi(_Api):
         parameters = Parameters(request, ("id", "text"))
         if path_of(request):
             raise Refusal(404, "post to /a1/comments")
-        (stat,) = await self._archive.find([parameters.text("id")])
+        stat = await self._stat_of(parameters)
         try:
             await self._archive.comment(stat, parameters.text("text"))
         except InvalidPoint as error:
             raise Refusal(400, str(error)) from None
-        return {"Message": f"comment added to {stat.name}"}
+        return {"Message": f"comment added to {stat.name if stat else 'all stats'}"}
+
+    async def _stat_of(self, parameters: Parameters) -> Stat | None:
+        if "id" not in parameters.fields:
+            return None
+        (stat,) = await self._archive.find([parameters.fields["id"]])
+        return stat
+
+    async def _comments(self, request: Request) -> Any:
+        parameters = Parameters(request, ("id",))
+        if path_of(request):
+            raise Refusal(404, "read /a1/comments?id=ID")
+        stat = await self._stat_of(parameters)
+        stats = [] if stat is None else [stat]
+        comments = await self._archive.notes.by_stat(stats)
+        return [
+            {"id": comment.id, "time": comment.time, "text": comment.text}
+            for comment in comments["" if stat is None else stat.name]
+        ]
+
+    async def _delete_comment(self, request: Request) -> Any:
+        parameters = Parameters(request, ("id",))
+        path = path_of(request)
+        if len(path) != 1:
+            raise Refusal(404, "delete /a1/comments/COMMENT?id=ID")
+        stat = await self._stat_of(parameters)
+        await self._archive.notes.delete(stat, path[0])
+        return {"Message": "comment deleted"}
 
     async def _stats(self, request: Request) -> Any:
         path = path_of(request)

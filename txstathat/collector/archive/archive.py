@@ -26,6 +26,8 @@ from txstathat.collector.archive.delta import other_kind, overflow
 from txstathat.collector.archive.details import StatDetails
 from txstathat.collector.archive.followers import Followers, OwnRecords
 from txstathat.collector.archive.health import StoreHealth
+from txstathat.collector.archive.latest import Latest, find_latest
+from txstathat.collector.archive.listing import StatListing
 from txstathat.collector.archive.receipts import NewestReceipt
 from txstathat.collector.archive.renames import Renames
 from txstathat.collector.archive.retention import Retention
@@ -82,7 +84,9 @@ class Archive:
 
     :ivar details: the units, descriptions and pins of the stats.
     :ivar followers: the records that follow a renamed stat, and go with a deleted one.
+    :ivar notes: the comments on the stats, and on none of them.
     :ivar health: knows whether the store can be written.
+    :ivar listing: the rows from which the list of stats is sorted.
     :ivar record_readers: the readers of the records.
     """
 
@@ -104,6 +108,7 @@ class Archive:
         self._cardinality = CardinalityLimiter(
             store, max_stats, self.timers, self._allowances
         )
+        self.listing = StatListing(store, self.timers, self.stats)
         self.health = StoreHealth(store, self.timers)
         self._writer = PointWriter(
             store,
@@ -112,9 +117,10 @@ class Archive:
             self._cardinality,
             self._allowances,
             self.health,
+            self.listing,
         )
         self._newest_receipt = NewestReceipt(store, self.timers)
-        self._comments = Comments(store)
+        self.notes = Comments(store)
         self.details = StatDetails(store)
         self.followers = Followers([OwnRecords(store)])
         self._trash = Trash(store, self.followers)
@@ -122,7 +128,7 @@ class Archive:
         self._has_traces = False
         self.record_readers = (
             *self._history.record_readers,
-            *self._comments.record_readers,
+            *self.notes.record_readers,
             *self.details.record_readers,
             *self._trash.record_readers,
             *self._renames.record_readers,
@@ -214,6 +220,7 @@ class Archive:
             await self._refuse_kind(name, kind)
         self._cardinality.learn([name])
         await self._trash.take(stat_id(name))
+        await self.listing.make([name])
         return cast(Stat, await self.stat(name))
 
     async def settled(self) -> None:
@@ -222,6 +229,7 @@ class Archive:
         """
         await self.batcher.settled()
         await self._allowances.saved()
+        await self.listing.settled()
 
     # -- reading
 
@@ -257,18 +265,39 @@ class Archive:
         stats = await self.stats([name])
         return stats[0] if stats else None
 
+    async def existing(self, ids: Sequence[str]) -> list[Stat]:
+        """
+        Return those stats with some ids that exist, sorted by name.
+        """
+        return await self.stats(sorted(await self._cardinality.names(ids)))
+
+    async def latest(self, stats: Sequence[Stat]) -> dict[str, Latest]:
+        """
+        Return the newest points of stats, by the stat's name. Stats without points are
+        left out.
+
+        :param stats: the stats.
+        """
+        return await find_latest(stats, self.store.read)
+
     async def find(self, ids: Sequence[str]) -> list[Stat]:
         """
         Return the stats with some ids, in the same order.
 
         :raises Refusal: 404 if one of them does not exist.
         """
-        names = await self._cardinality.names(ids)
-        found = {stat.id: stat for stat in await self.stats(sorted(set(names)))}
+        found = {stat.id: stat for stat in await self.known(ids)}
         for id in ids:
             if id not in found:
                 raise Refusal(404, f"there is no stat with the id {id[:40]!r}")
         return [found[id] for id in ids]
+
+    async def known(self, ids: Sequence[str]) -> list[Stat]:
+        """
+        Return those of the stats with some ids that exist, sorted by name.
+        """
+        names = await self._cardinality.names(ids)
+        return await self.stats(sorted(set(names)))
 
     async def data(
         self,
@@ -360,14 +389,14 @@ class Archive:
 
     # -- comments
 
-    async def comment(self, stat: Stat, text: str) -> Comment:
+    async def comment(self, stat: Stat | None, text: str) -> Comment:
         """
-        Store a comment on a stat. Its time is now.
+        Store a comment on a stat, or on none. Its time is now.
 
         :raises InvalidPoint: if the text is not valid.
         :raises Refusal: 429 if there are too many comments.
         """
-        return await self._comments.add(stat, text)
+        return await self.notes.add(stat, text)
 
     async def comments(
         self, stats: Sequence[Stat], since: int = 0
@@ -378,7 +407,7 @@ class Archive:
         :param stats: the stats, as the methods above return them.
         :param since: the time of the oldest comment to return, in Unix seconds.
         """
-        return await self._comments.read(stats, since)
+        return await self.notes.read(stats, since)
 
     # -- the trash
 
@@ -393,6 +422,7 @@ class Archive:
         """
         (stat,) = await self.find([id])
         await self._trash.put(stat)
+        await self.listing.remove([stat.name])
         return stat
 
     async def restore(self, name: str) -> Stat:
@@ -406,6 +436,7 @@ class Archive:
         stat = await self.stat(name)
         if stat is None:
             raise Refusal(404, f"{name!r} is not in the trash any more")
+        await self.listing.make([name])
         return stat
 
     async def restore_id(self, id: str) -> Stat:
@@ -453,6 +484,7 @@ class Archive:
 
     async def _erase(self, names: Sequence[str]) -> None:
         self._cardinality.forget(names)
+        await self.listing.remove(names)
         self._has_traces = True
         try:
             while await self.store.drop_expired():
@@ -498,18 +530,20 @@ class Archive:
         # A point took it out of the trash, if it was there.
         await self._trash.take(stat.id)
         await self._renames.rename(stat.name, new)
-        self._note_renamed([(stat.name, new)])
+        await self._note_renamed([(stat.name, new)])
         return (await self.find([stat_id(new)]))[0]
 
     async def complete_renames(self) -> None:
         """
         Complete the renamings that a collector could not, because it died.
         """
-        self._note_renamed(await self._renames.complete())
+        await self._note_renamed(await self._renames.complete())
 
-    def _note_renamed(self, renamed: Sequence[tuple[str, str]]) -> None:
+    async def _note_renamed(self, renamed: Sequence[tuple[str, str]]) -> None:
         self._cardinality.forget([old for old, _ in renamed])
         self._cardinality.learn([new for _, new in renamed])
+        if renamed:
+            await self.listing.make([name for names in renamed for name in names])
 
 
 def _checked(retention: Mapping[str, float | None]) -> dict[str, float | None]:

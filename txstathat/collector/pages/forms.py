@@ -20,7 +20,15 @@ from txstathat.collector.pages.guard import GuardedPage
 from txstathat.collector.pages.layout import see_other, set_status
 from txstathat.printable import printable
 
-__all__ = ["Form", "FormPage", "WrongField", "argument", "labelled", "message_of"]
+__all__ = [
+    "Form",
+    "FormPage",
+    "WrongField",
+    "argument",
+    "choice",
+    "labelled",
+    "message_of",
+]
 
 
 def argument(request: Request, name: str) -> str:
@@ -82,13 +90,14 @@ class FormPage(GuardedPage):
         """
         raise NotImplementedError
 
-    async def take(self, request: Request, form: Form) -> str:
+    async def take(self, request: Request, form: Form) -> str | Tag:
         """
         Do what the form is for.
 
         :param request: the request.
         :param form: what was typed.
-        :returns: the path of the page to show next.
+        :returns: the path of the page to show next; or a page to show only now, such as
+            one with a secret.
         :raises WrongField: if a field is wrong. Nothing has changed.
         :raises Refusal: if it cannot be done. Nothing has changed.
         """
@@ -103,11 +112,11 @@ class FormPage(GuardedPage):
         names = [str(name, "utf-8", "replace") for name in request.args or {}]
         values = {name: argument(request, name) for name in names if name.isascii()}
         try:
-            path = await self.take(request, Form(values))
+            result = await self.take(request, Form(values))
         except Refusal as refusal:
             set_status(request, refusal)
             return await self.show(request, Form(values, refusal))
-        return see_other(request, path)
+        return see_other(request, result) if isinstance(result, str) else result
 
 
 def labelled(
@@ -123,6 +132,31 @@ def labelled(
     :param attributes: attributes of the ``input`` element.
     """
     box = tags.input(name=name, id=name, value=form[name], **attributes)
+    return _field(form, name, label, box, hint)
+
+
+def choice(
+    form: Form, name: str, label: str, options: Mapping[str, str], *, hint: str = ""
+) -> Tag:
+    """
+    Make a field to choose from a list, with its label, its hint and its error.
+
+    :param form: what it holds.
+    :param name: the name of the field.
+    :param label: its label.
+    :param options: the texts to choose from, by what is sent for each.
+    :param hint: a line below it.
+    """
+    box = tags.select(name=name, id=name)
+    for value, text in options.items():
+        option = tags.option(printable(text), value=value)
+        if value == form[name]:
+            option.attributes["selected"] = "selected"
+        box(option)
+    return _field(form, name, label, box, hint)
+
+
+def _field(form: Form, name: str, label: str, box: Tag, hint: str) -> Tag:
     whole = tags.div(tags.label(label, **{"for": name}), box, class_="field")
     described = []
     if hint:

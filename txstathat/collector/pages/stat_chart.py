@@ -4,6 +4,7 @@ The chart of a stat. It shows the same points as the export API.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import ClassVar
 
@@ -18,8 +19,18 @@ from txstathat.collector.archive.series import Series
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.layout import ASSETS
+from txstathat.points.timeframe import Timeframe
 
-__all__ = ["DEFAULT", "MAX_POINTS", "REFRESH", "StatChart", "chart_of", "series_of"]
+__all__ = [
+    "DEFAULT",
+    "MAX_POINTS",
+    "REFRESH",
+    "StatChart",
+    "chart_of",
+    "scale_of_steps",
+    "series_of",
+    "series_of_all",
+]
 
 #: The default timeframe.
 DEFAULT = "1d5m"
@@ -49,14 +60,37 @@ async def series_of(archive: Archive, stat: Stat, t: str) -> Series:
     :raises Refusal: as :meth:`.Archive.data`, and if the timeframe has more than
         :data:`MAX_POINTS` points.
     """
-    (series,) = await archive.data([stat], t)
-    if len(series.buckets) > MAX_POINTS:
+    (series,) = await series_of_all(archive, [stat], t)
+    return series
+
+
+async def series_of_all(
+    archive: Archive, stats: Sequence[Stat], t: str
+) -> Sequence[Series]:
+    """
+    Read several stats over a timeframe, to show them on a page.
+
+    :param archive: has the stats.
+    :param stats: the stats, at least one.
+    :param t: the timeframe, such as ``'1w3h'``.
+    :raises Refusal: as :func:`series_of`.
+    """
+    found = await archive.data(stats, t)
+    steps = len(found[0].buckets)
+    if steps > MAX_POINTS:
         raise Refusal(
             400,
-            f"{t} has {len(series.buckets):,} points, and a page shows at most "
-            f"{MAX_POINTS:,}: choose a longer step",
+            f"{t} has {steps:,} points, and a page shows at most {MAX_POINTS:,}: "
+            "choose a longer step",
         )
-    return series
+    return found
+
+
+def scale_of_steps(timeframe: Timeframe) -> str:
+    """
+    Return the scale with which a chart writes the times of a timeframe.
+    """
+    return _SCALES[timeframe.interval.unit]
 
 
 def chart_of(series: Series, path: str) -> Tag:
@@ -75,12 +109,21 @@ class StatChart(Chart):
 
     :param archive: has the stat.
     :param stat: the stat.
+    :param base: the path below which browsers reach the collector.
+    :param path: the path of the chart; by default that below the stat's page.
     """
 
     parameters: ClassVar[tuple[str, ...]] = ("t",)
 
-    def __init__(self, archive: Archive, stat: Stat) -> None:
-        super().__init__(stat.name, refresh=REFRESH, assets=ASSETS)
+    def __init__(
+        self, archive: Archive, stat: Stat, base: str = "", path: str = ""
+    ) -> None:
+        super().__init__(
+            stat.name,
+            refresh=REFRESH,
+            assets=base + ASSETS,
+            path=base + (path or f"/stats/{stat.id}/chart"),
+        )
         self._archive = archive
         self._stat = stat
 
@@ -97,7 +140,7 @@ class StatChart(Chart):
 
 def _table(series: Series) -> Table:
     timeframe = series.timeframe
-    scale = _SCALES[timeframe.interval.unit]
+    scale = scale_of_steps(timeframe)
     return Table(
         "lines",
         f"{timeframe.duration.title}, in steps of {timeframe.interval.title}",

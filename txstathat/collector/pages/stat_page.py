@@ -4,6 +4,8 @@ The page of one stat: its chart over a timeframe, and a summary.
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
@@ -14,12 +16,14 @@ from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.formatting import ago, day, number, plural
 from txstathat.collector.pages.forms import argument
-from txstathat.collector.pages.guard import GuardedPage, SessionGuard
+from txstathat.collector.pages.guard import GuardedPage, MissingPage, SessionGuard
 from txstathat.collector.pages.layout import ASSETS, frame, see_other
+from txstathat.collector.pages.listing.address import LIST, back_to_list
+from txstathat.collector.pages.paths import base_path
 from txstathat.collector.pages.stat_chart import DEFAULT, StatChart, chart_of, series_of
 from txstathat.points.summary import summarize
 
-__all__ = ["TIMEFRAMES", "StatPages"]
+__all__ = ["CHART_FILES", "TIMEFRAMES", "StatPages"]
 
 #: The timeframes with a link of their own, and the texts of these links.
 TIMEFRAMES = {
@@ -32,7 +36,8 @@ TIMEFRAMES = {
 # A stat younger than this, in seconds, shows the last hour first: of a day it has
 # little to show.
 _YOUNG = 2 * 3600.0
-_CHART_FILES = (
+#: The style sheet and the scripts of pages with charts.
+CHART_FILES = (
     tags.link(rel="stylesheet", href=f"{ASSETS}/charts.css"),
     tags.script(src=f"{ASSETS}/plotly.js", defer="defer"),
     tags.script(src=f"{ASSETS}/charts.js", defer="defer"),
@@ -95,7 +100,7 @@ class _StatPage(GuardedPage):
             return _GuardedChart(
                 self._guard, self._archive, self._chart_policy, self._id
             )
-        return _NotFoundPage(self._guard)
+        return MissingPage(self._guard)
 
     def title_of(self, refusal: Refusal) -> str:
         if refusal.http_status == 400:
@@ -113,17 +118,17 @@ class _StatPage(GuardedPage):
             request.setHeader("Content-Security-Policy", self._chart_policy)
         return frame(
             stat.name,
-            tags.p(tags.a("← All stats", href="/"), class_="back"),
+            tags.p(tags.a("← All stats", href=back_to_list(request)), class_="back"),
             tags.h1(
                 tags.bdi(stat.name),
                 " ",
                 tags.small("counter" if stat.counter else "value", class_="kind"),
             ),
-            _timeframes(stat, t),
+            _timeframes(stat, t, argument(request, LIST)),
             _summary(series, now),
             self._chart(series),
             section="/",
-            files=_CHART_FILES if self._chart_policy is not None else (),
+            files=CHART_FILES if self._chart_policy is not None else (),
         )
 
     def _chart(self, series: Series) -> Tag:
@@ -153,20 +158,17 @@ class _GuardedChart(GuardedPage):
         if request.postpath:
             raise Refusal(404, "no such page")
         (stat,) = await self._archive.find([self._id])
-        body = await StatChart(self._archive, stat).respond(request)
+        chart = StatChart(self._archive, stat, base_path(request))
+        body = await chart.respond(request)
         request.setHeader("Content-Security-Policy", self._chart_policy)
         return body
 
 
-class _NotFoundPage(GuardedPage):
-    async def guarded(self, request: Request) -> Tag:
-        raise Refusal(404, "no such page")
-
-
-def _timeframes(stat: Stat, t: str) -> Tag:
+def _timeframes(stat: Stat, t: str, origin: str) -> Tag:
     nav = tags.nav(class_="timeframes", **{"aria-label": "Range"})
+    back = f"&{urlencode({LIST: origin})}" if origin else ""
     for each, title in TIMEFRAMES.items():
-        link = tags.a(title, href=f"/stats/{stat.id}?t={each}")
+        link = tags.a(title, href=f"/stats/{stat.id}?t={each}{back}")
         if each == t:
             link.attributes["aria-current"] = "true"
         nav(link)
@@ -184,6 +186,7 @@ def _timeframes(stat: Stat, t: str) -> Tag:
         tags.form(
             tags.label("Range and step, e.g. 2w6h", **{"for": "t"}),
             field,
+            tags.input(type="hidden", name=LIST, value=origin) if origin else "",
             tags.button("Apply", type="submit"),
             action=f"/stats/{stat.id}",
             method="get",
@@ -206,7 +209,8 @@ def _summary(series: Series, now: float) -> Tag:
     last = f"Last point {ago(stat.received_at, now)}" if stat.receipts else "No points"
     return tags.section(
         tags.dl(
-            *(tags.div(tags.dt(name), tags.dd(number(value))) for name, value in facts)
+            *(tags.div(tags.dt(name), tags.dd(number(value))) for name, value in facts),
+            class_="facts",
         ),
         tags.p(
             f"Based on {_basis(series)} with data. {last}. "

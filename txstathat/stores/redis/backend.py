@@ -35,8 +35,10 @@ from txstathat.stores.interface import (
     WriteOutcome,
     WriteResult,
 )
+from txstathat.stores.listing import Group, ListedRow, ListPage, ListQuery
 from txstathat.stores.redis.connections import Connections
 from txstathat.stores.redis.keys import PREFIX, KeyNames, as_json, slot_tag
+from txstathat.stores.redis.listing import RedisListing
 from txstathat.stores.redis.parts import Part, milliseconds, read_cell, split_by_slot
 from txstathat.stores.redis.rename import KeyMover, is_mark
 from txstathat.stores.redis.scripts import ADD, CLAIM, PUT_RECORD, READ, RENAME
@@ -94,6 +96,7 @@ class RedisBackend:
             self._read_script = self._client.register_script(READ)
             self._put_script = self._client.register_script(PUT_RECORD)
             self._rename_script = self._client.register_script(RENAME)
+            self._listing = RedisListing(self._client, self._keys)
             self._client.set(self._keys.version, _VERSION, nx=True)
             found = int(self._client.get(self._keys.version))
         if found > _VERSION:
@@ -325,6 +328,23 @@ class RedisBackend:
             return bool(
                 self._put_script(keys=[self._keys.records(kind)], args=arguments)
             )
+
+    # -- the listing
+
+    def put_listed(self, rows: Sequence[ListedRow], gone: Sequence[str]) -> None:
+        """See :meth:`.IStore.put_listed`."""
+        with self._session():
+            self._listing.put(rows, gone)
+
+    def list_page(self, query: ListQuery) -> ListPage:
+        """See :meth:`.IStore.list_page`."""
+        with self._session():
+            return self._listing.page(query)
+
+    def list_groups(self, query: ListQuery) -> list[Group]:
+        """See :meth:`.IStore.list_groups`."""
+        with self._session():
+            return self._listing.groups(query)
 
 
 def _to_result(reply: str) -> WriteResult:

@@ -26,6 +26,8 @@ from txstathat.stores.interface import (
     WriteOutcome,
     WriteResult,
 )
+from txstathat.stores.listing import Group, ListedRow, ListPage, ListQuery
+from txstathat.stores.sqlite import listing
 from txstathat.stores.sqlite.cells import add_cells, read_cells
 from txstathat.stores.sqlite.erase import erase_deleted
 from txstathat.stores.sqlite.expiry import drop_expired
@@ -328,6 +330,23 @@ class SqliteBackend:
                     (kind, id, text),
                 )
             return True
+
+    # -- the listing
+
+    def put_listed(self, rows: Sequence[ListedRow], gone: Sequence[str]) -> None:
+        """See :meth:`.IStore.put_listed`."""
+        with _translate_errors(), transaction(self._writer, "IMMEDIATE"):
+            listing.put_listed(self._writer, rows, gone)
+
+    def list_page(self, query: ListQuery) -> ListPage:
+        """See :meth:`.IStore.list_page`."""
+        with _translate_errors(), transaction(self._reader, "DEFERRED"):
+            return listing.list_page(self._reader, query)
+
+    def list_groups(self, query: ListQuery) -> list[Group]:
+        """See :meth:`.IStore.list_groups`."""
+        with _translate_errors(), transaction(self._reader, "DEFERRED"):
+            return listing.list_groups(self._reader, query)
 
 
 def _record(db: sqlite3.Connection, kind: str, id: str) -> str | None:

@@ -16,7 +16,7 @@ from txstathat.stores.sqlite.schema import transaction
 
 __all__ = ["erase_deleted"]
 
-_TABLES = ("metrica", "choice", "record")
+_TABLES = ("metrica", "choice", "record", "listing")
 
 
 def erase_deleted(db: sqlite3.Connection) -> None:
