@@ -292,6 +292,24 @@ class IStore(Interface):
         :returns: fires with whether this call deleted it.
         """
 
+    def rename(name: str, new: str) -> Deferred[bool]:
+        """
+        Give a Metrica another name. Its definition, choices and cells, and when they
+        expire, stay the same. What is added under the old name later makes a new
+        Metrica.
+
+        SQLite does this in one transaction. In Redis it takes many steps, during which
+        the Metrica cannot be read. What is added to it meanwhile fails with
+        :class:`~txstathat.errors.StoreInterrupted`, so that the writer repeats it. If
+        the process dies, nothing is lost or doubled: a call with the same arguments
+        completes what was begun, and until then the Metrica cannot be read.
+
+        :param name: its name.
+        :param new: its new name.
+        :returns: fires with whether this call renamed it: not if there is no such
+            Metrica, or another one has the new name.
+        """
+
     def records(kind: str) -> Deferred[dict[str, str]]:
         """
         Read all records of a kind. Records are small documents that belong to the
@@ -364,6 +382,16 @@ class IStore(Interface):
         :param limit: how many rows to delete at most.
         :returns: fires with the number of deleted rows: 0 if none are left, and always
             0 for a store with a server that does this.
+        """
+
+    def erase_deleted() -> Deferred[None]:
+        """
+        Overwrite what was deleted: the names of Metricas that were dropped, the texts
+        of records, and cells. Otherwise a database may have them in parts of its files
+        that it does not use, and so in copies of these files. Call :meth:`drop_expired`
+        first, until it returns 0.
+
+        :returns: fires with ``None``. For a store with a server it does nothing.
         """
 
     def close() -> Deferred[None]:

@@ -67,9 +67,9 @@ class IBackend(Interface):
     :class:`~txstathat.stores.interface.IStore` with the same name, and raise what those
     fail with.
 
-    Calls of ``add``, ``drop``, ``drop_expired``, ``put_record`` and ``put_listed``
-    never overlap. The others may run at the same time as one of these, and in several
-    threads at once (as many as the runner has readers).
+    Calls of ``add``, ``drop``, ``rename``, ``drop_expired``, ``erase_deleted``,
+    ``put_record`` and ``put_listed`` never overlap. The others may run at the same time
+    as one of these, and in several threads at once (as many as the runner has readers).
     """
 
     def open() -> None:
@@ -81,8 +81,14 @@ class IBackend(Interface):
     def drop(name: str, unchanged: tuple[CellKey, Cell] | None) -> bool:
         """See :meth:`.IStore.drop`."""
 
+    def rename(name: str, new: str) -> bool:
+        """See :meth:`.IStore.rename`."""
+
     def drop_expired(limit: int) -> int:
         """See :meth:`.IStore.drop_expired`."""
+
+    def erase_deleted() -> None:
+        """See :meth:`.IStore.erase_deleted`."""
 
     def read(keys: Sequence[CellKey]) -> list[Cell | None]:
         """See :meth:`.IStore.read`."""
@@ -284,9 +290,17 @@ class Store:
         """See :meth:`.IStore.drop`."""
         return self._call(self._runner.write, self._backend.drop, name, unchanged)
 
+    def rename(self, name: str, new: str) -> Deferred[bool]:
+        """See :meth:`.IStore.rename`."""
+        return self._call(self._runner.write, self._backend.rename, name, new)
+
     def drop_expired(self, limit: int = 10_000) -> Deferred[int]:
         """See :meth:`.IStore.drop_expired`."""
         return self._call(self._runner.write, self._backend.drop_expired, limit)
+
+    def erase_deleted(self) -> Deferred[None]:
+        """See :meth:`.IStore.erase_deleted`."""
+        return self._call(self._runner.write, self._backend.erase_deleted)
 
     def records(self, kind: str) -> Deferred[dict[str, str]]:
         """See :meth:`.IStore.records`."""
