@@ -296,7 +296,7 @@ class UseTests(StatPageCase):
         yield self.do("run", SHOWN_AGAIN)
         yield self.arrive("document.querySelector('main > [role=alert]')")
         text = yield self.do("run", TEXT)
-        self.assertIn("There is no stat with the id", text)
+        self.assertIn("This stat does not exist; it may have been deleted", text)
         yield self.do("screenshot", "stat-deleted")
         yield self.silent("the server responded with a status of 404")
 

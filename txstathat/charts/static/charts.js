@@ -163,7 +163,7 @@
   function earlierLine(data) {
     const n = data.columns.length - 1;
     return line(data, data.columns[n], n, { mode: "lines", connectgaps: true,
-      line: { color: "rgba(128, 128, 128, 0.8)", width: 1.5, dash: "dash" } });
+      line: { color: "rgba(128, 128, 128, 0.6)", width: 1.5, dash: "dash" } });
   }
 
   // A line to the last point, which is dotted: its time is not over.

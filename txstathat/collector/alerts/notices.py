@@ -10,29 +10,30 @@ from typing import Any
 
 from txstathat.backoff import Jitter, backoff_delay
 from txstathat.collector.alerts.model import AlertDefinition
+from txstathat.collector.channels.message import FIRED, RECOVERED, ChannelMessage
 from txstathat.printable import printable
 
 __all__ = [
     "ATTEMPTS",
     "FIRED",
+    "GIVE_UP_SECONDS",
     "LEASE",
     "RECOVERED",
     "AlertNotice",
     "retry_delay",
 ]
 
-#: How many times a collector tries to deliver a notice.
+#: How many times a collector tries at least to deliver a notice.
 ATTEMPTS = 8
+#: For how many seconds it tries at least.
+GIVE_UP_SECONDS = 86_400.0
 #: The time, in seconds, that one collector has for an attempt. After that another
 #: collector can try.
 LEASE = 60.0
 
-FIRED = "fired"
-RECOVERED = "recovered"
-
-# The mean delays after the first attempt and before the last one, in seconds.
+# The mean delays after the first attempt, and after many, in seconds.
 _FIRST_DELAY = 15.0
-_LAST_DELAY = _FIRST_DELAY * 2 ** (ATTEMPTS - 2)
+_LAST_DELAY = 300.0
 # No delay is longer than this.
 _LONGEST_DELAY = 1.5 * _LAST_DELAY
 
@@ -49,6 +50,8 @@ class AlertNotice:
         :class:`~txstathat.collector.alerts.evaluation.Evaluation`.
     :ivar attempts: how many attempts to deliver it have begun.
     :ivar next_at: the earliest time of the next attempt, in Unix seconds.
+    :ivar channel: where it goes: the name of a channel, or ``''``; see
+        :mod:`txstathat.collector.alerts.targets`.
     """
 
     event: str
@@ -57,6 +60,7 @@ class AlertNotice:
     number: int | float | None
     attempts: int = 0
     next_at: float = 0.0
+    channel: str = ""
 
     def id(self, alert: AlertDefinition) -> str:
         """
@@ -72,6 +76,32 @@ class AlertNotice:
         :param now: Unix seconds.
         """
         return not now < self.next_at <= now + _LONGEST_DELAY
+
+    def is_over(self, now: float) -> bool:
+        """
+        Return whether to give it up after another attempt has failed. The number of
+        attempts counts too, in case the clock was set forward.
+
+        :param now: Unix seconds.
+        """
+        return self.attempts >= ATTEMPTS and now - self.at >= GIVE_UP_SECONDS
+
+    def message(self, alert: AlertDefinition) -> ChannelMessage:
+        """
+        Return the message to send.
+        """
+        state = "recovered" if self.event == RECOVERED else "alert"
+        return ChannelMessage(
+            id=self.id(alert),
+            event=self.event,
+            at=self.at,
+            title=f"{printable(alert.stat_name)}: {state}",
+            text=self._text(alert),
+            key=f"{alert.id}-{self.episode}",
+            stat=alert.stat_name,
+            number=self.number if _is_finite(self.number) else None,
+            details=self.to_json(alert),
+        )
 
     def to_json(self, alert: AlertDefinition) -> dict[str, Any]:
         """
@@ -115,8 +145,8 @@ def _format(number: int | float | None) -> str:
 
 def retry_delay(attempts: int, jitter: Jitter) -> float:
     """
-    Return how long to wait after a failed attempt. The delay doubles with each attempt
-    and varies by half of it either way. Eight attempts take about half an hour.
+    Return how long to wait after a failed attempt. The delay doubles with each attempt,
+    up to five minutes, and varies by half of it either way.
 
     :param attempts: how many attempts were made, 1 or more.
     :param jitter: returns a random number between two numbers.
