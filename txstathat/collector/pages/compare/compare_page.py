@@ -133,7 +133,7 @@ class ComparePages(FormPage):
             _choose(choose, is_open=not ids),
             await self._list(),
             section="/compare",
-            files=CHART_FILES if self._chart_policy is not None else (),
+            files=CHART_FILES if ids else (),
         )
 
     async def _compared(
