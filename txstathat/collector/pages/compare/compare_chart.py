@@ -24,13 +24,15 @@ from txstathat.collector.boards.model import MAX_COMPARED, SCALES
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.layout import ASSETS
 from txstathat.collector.pages.stat_chart import (
-    DEFAULT,
     REFRESH,
     scale_of_steps,
     series_of_all,
 )
 
-__all__ = ["CompareChart", "Compared", "compared_fragment", "read_compared"]
+__all__ = ["DEFAULT", "CompareChart", "Compared", "compared_fragment", "read_compared"]
+
+#: The default timeframe. Lines of many short steps would cover each other.
+DEFAULT = "1d30m"
 
 _PATH = "/compare/chart"
 
