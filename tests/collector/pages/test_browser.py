@@ -49,7 +49,7 @@ class SigningInTests(PagesCase):
         )
         self.assertNotIn(self.token, seen)
         self.assertNotIn("txstathat=", seen)
-        yield self.do("click", ".top button")
+        yield self.do("click", ".top form button")
         yield self.arrive("location.pathname === '/sign-in'")
         yield self.do("run", "history.back()")
         yield self.arrive("document.querySelector('#token')")

@@ -12,7 +12,7 @@ from txstathat.metrica.calendar import Calendar
 from txstathat.points.timeframe import MAX_BUCKETS, Span, Timeframe
 from txstathat.stores.interface import Cell, CellKey
 
-__all__ = ["INTERVALS", "all_time_of", "first_time"]
+__all__ = ["INTERVALS", "all_time_of", "first_time", "last_time"]
 
 #: The possible steps: all that divide an hour or a day, then longer ones.
 INTERVALS = (
@@ -67,6 +67,38 @@ async def first_time(
         first, events = found[0]
         since, until = first, length.after(first) - 1
     return first
+
+
+async def last_time(
+    name: str,
+    until: float,
+    read: Callable[[Sequence[CellKey]], Awaitable[list[Cell | None]]],
+) -> tuple[int, str] | None:
+    """
+    Return the time of a stat's newest data, as exactly as the stored detail allows.
+
+    :param name: the stat's name.
+    :param until: the latest possible time, in Unix seconds.
+    :param read: reads cells of the store.
+    :returns: the beginning of a stretch of time, in Unix seconds, and its scale, such
+        as ``'minute'``; ``None`` for a stat without data.
+    """
+    last: tuple[int, str] | None = None
+    since, latest = 0, int(until)
+    for scale, length in _SCALES.items():
+        timeline = _UTC.timeline(since, latest, scale)
+        cells = await read([CellKey(name, scale, at, EVERYTHING) for _, at in timeline])
+        found = [
+            int(start.timestamp())
+            for (start, _), cell in zip(timeline, cells, strict=True)
+            if cell is not None
+        ]
+        if not found:
+            # The finer detail has expired, or there is no data.
+            break
+        last = found[-1], scale
+        since, latest = found[-1], min(latest, length.after(found[-1]) - 1)
+    return last
 
 
 def all_time_of(

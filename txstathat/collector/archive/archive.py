@@ -16,7 +16,7 @@ from uuid import uuid4
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from txstathat.collector.archive.all_time import all_time_of, first_time
+from txstathat.collector.archive.all_time import all_time_of, first_time, last_time
 from txstathat.collector.archive.allowance import Allowances
 from txstathat.collector.archive.cardinality import MAX_STATS, CardinalityLimiter
 from txstathat.collector.archive.comments import Comment, Comments
@@ -339,6 +339,15 @@ class Archive:
             self.stored_since,
             MAX_POINTS,
         )
+
+    async def newest(self, stat: Stat) -> tuple[int, str] | None:
+        """
+        Return the time of a stat's newest point, as exactly as the stored detail
+        allows: the beginning of a stretch of time, in Unix seconds, and its scale, such
+        as ``'minute'``. For a stat without data it is ``None``.
+        """
+        until = self.store.clock.seconds() + MAX_AHEAD
+        return await last_time(stat.name, until, self.store.read)
 
     async def totals(self, stats: Sequence[Stat] | None = None) -> dict[str, Total]:
         """

@@ -24,6 +24,7 @@ __all__ = [
     "ASSETS",
     "SECTIONS",
     "Page",
+    "UnknownPage",
     "bare",
     "frame",
     "policy",
@@ -33,6 +34,9 @@ __all__ = [
 
 #: The path of the style sheets and scripts.
 ASSETS = "/assets"
+
+#: The themes to choose from; the first one follows the system.
+THEMES = ("system", "light", "dark")
 
 #: The links at the top of all pages: titles, and paths.
 SECTIONS = (
@@ -71,26 +75,30 @@ def frame(
     section: str = "",
     signed_in: bool = True,
     files: Sequence[Tag] = (),
+    latest: str = "",
 ) -> Tag:
     """
-    Make a whole page.
+    Make a whole page. Its parts with the class ``live`` and an id are updated while it
+    is visible, by ``pages.js``. A text in the attribute ``aria-keyshortcuts`` of an
+    element is its key, for ``keyboard.js``.
 
-    :param title: its title.
+    :param title: its title, by which an update recognizes the same page.
     :param content: its content.
     :param section: the path of the section of the site to which it belongs, one of
         :data:`SECTIONS`.
     :param signed_in: whether to show the links to the sections, and the button that
         signs out.
     :param files: more style sheets and scripts.
+    :param latest: a number to show before the title in the browser's tab.
     """
     top = tags.header(tags.a("txStatHat", href="/", class_="home"), class_="top")
     if signed_in:
-        top(_sections(section))
+        top(_sections(section), _updates())
         leave = tags.button("Sign out", type="submit", class_="quiet")
         top(tags.form(leave, method="post", action="/sign-out"))
     skip = tags.a("Skip to content", href="#main", class_="skip")
-    main = Tag("main", attributes={"id": "main", "tabindex": "-1"})(*content)
-    return tags.html(_head(title, files), tags.body(skip, top, main), lang="en")
+    body = tags.body(skip, top, _main(title, content), _foot())
+    return tags.html(_head(title, files, latest), body, lang="en")
 
 
 def bare(
@@ -105,23 +113,75 @@ def bare(
     :param class_: the classes of the whole page.
     :param files: more style sheets and scripts.
     """
-    main = Tag("main", attributes={"id": "main", "tabindex": "-1"})(*content)
-    return tags.html(
-        _head(title, files), tags.body(main), lang="en", **{"class": class_}
-    )
+    body = tags.body(_main(title, content))
+    return tags.html(_head(title, files), body, lang="en", **{"class": class_})
 
 
-def _head(title: str, files: Sequence[Tag]) -> Tag:
+def _main(title: str, content: Sequence[Any]) -> Tag:
+    main = Tag("main", {"id": "main", "tabindex": "-1", "data-page": printable(title)})
+    return main(*content)
+
+
+def _head(title: str, files: Sequence[Tag], latest: str = "") -> Tag:
+    before = f"{latest} · " if latest else ""
     return tags.head(
         tags.meta(charset="utf-8"),
         tags.meta(name="viewport", content="width=device-width, initial-scale=1"),
         tags.meta(name="color-scheme", content="light dark"),
-        tags.title(f"{printable(title)} · txStatHat"),
-        # An empty icon saves the browser a request for one.
-        tags.link(rel="icon", href="data:,"),
+        tags.title(f"{before}{printable(title)} · txStatHat"),
+        tags.link(rel="icon", type="image/svg+xml", href=f"{ASSETS}/icon.svg"),
+        # Before the style sheet, so that the page is drawn in the chosen colors.
+        tags.script(src=f"{ASSETS}/theme.js"),
         tags.link(rel="stylesheet", href=f"{ASSETS}/pages.css"),
         tags.script(src=f"{ASSETS}/pages.js", defer="defer"),
+        tags.script(src=f"{ASSETS}/keyboard.js", defer="defer"),
         *files,
+    )
+
+
+def _updates() -> Tag:
+    """
+    When the page was updated; ``pages.js`` shows it on a page with live parts.
+    """
+    return tags.p(
+        tags.span("Updated ", class_="word"),
+        tags.span(class_="age"),
+        tags.button("Pause", type="button", class_="quiet"),
+        class_="updates",
+        hidden="hidden",
+    )
+
+
+def _foot() -> Tag:
+    """
+    The theme and the list of keys, which need scripts.
+    """
+    themes = [tags.option(each.title(), value=each) for each in THEMES]
+    return tags.footer(
+        tags.button(
+            "Keys",
+            type="button",
+            class_="help quiet",
+            hidden="hidden",
+            **{"aria-keyshortcuts": "?", "data-help": "Show this list"},
+        ),
+        tags.label(
+            "Theme ",
+            tags.select(*themes, autocomplete="off"),
+            class_="theme",
+            hidden="hidden",
+        ),
+        Tag("dialog")(
+            tags.h2("Keys", id="keys-title"),
+            tags.dl(),
+            tags.form(
+                tags.button("Close", type="submit", autofocus="autofocus"),
+                method="dialog",
+            ),
+            class_="keys",
+            **{"aria-labelledby": "keys-title"},
+        ),
+        class_="foot",
     )
 
 
@@ -201,6 +261,18 @@ class Page(AsyncResource):
             page = self.error_page(self.title_of(refusal), refusal)
         body = page if isinstance(page, bytes) else await _html(request, page)
         return b"" if _is_known(request, body) else body
+
+
+class UnknownPage(Page):
+    """
+    The page for a path that the collector does not have.
+    """
+
+    async def page(self, request: Request) -> Tag:
+        """
+        Say that there is none.
+        """
+        raise Refusal(404, "there is no page at this address")
 
 
 async def _html(request: Request, page: Tag) -> bytes:

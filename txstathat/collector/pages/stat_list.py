@@ -113,6 +113,7 @@ def _search(search: str) -> Tag:
             id="q",
             value=search,
             placeholder="Search stats",
+            **{"aria-keyshortcuts": "/"},
             maxlength=str(MAX_SEARCH),
         ),
         tags.button("Search", type="submit"),
