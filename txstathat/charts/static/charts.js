@@ -295,7 +295,8 @@
         rangemode: "tozero", side: n % 2 ? "right" : "left", nticks: 6,
         showticklabels: !isNarrow, automargin: true, zeroline: n === 0,
         ...(n ? { overlaying: "y" } : {}),
-        ...(n > 1 ? { anchor: "free", autoshift: true, ticks: "outside" } : {}),
+        ...(n > 1 && !isNarrow
+          ? { anchor: "free", autoshift: true, ticks: "outside" } : {}),
       };
       wholeTicks(shared[n ? `yaxis${n + 1}` : "yaxis"], data.columns[n]);
     });

@@ -154,6 +154,16 @@
 
   // -- the wall
 
+  // The controls and the pointer disappear when the mouse rests.
+  if (document.querySelector(".wall-controls")) {
+    let resting = 0;
+    document.addEventListener("pointermove", () => {
+      document.documentElement.classList.add("moved");
+      clearTimeout(resting);
+      resting = setTimeout(() => document.documentElement.classList.remove("moved"), 3000);
+    });
+  }
+
   const button = document.getElementById("full-screen");
   if (button && document.fullscreenEnabled) {
     button.hidden = false;
