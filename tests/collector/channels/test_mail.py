@@ -13,7 +13,8 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.fixtures.channels_cases import MESSAGE
-from tests.fixtures.mail_server import MailServer, free_port
+from tests.fixtures.mail_server import MailServer
+from tests.fixtures.stores import free_port
 from tests.fixtures.support import Authority, logged, reactor
 from txstathat.collector.channels import (
     ChannelMessage,
