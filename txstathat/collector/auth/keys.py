@@ -63,8 +63,8 @@ MAX_KEYS = 10_000
 #: The interval, in seconds, at which a collector reads the keys again. A revoked key
 #: works for that long at most.
 REFRESH_SECONDS = 5.0
-#: How many times a second unknown keys can cause the keys to be read again. Further
-#: requests with an unknown key wait for the next second.
+#: How many times a second unknown keys can cause the keys to be read again, at even
+#: intervals. Requests with an unknown key wait for the next time.
 MAX_REFRESHES = 30
 #: For how many seconds the keys that were read last are used while the store cannot be
 #: read. After that requests are refused: a key may have been revoked meanwhile.
@@ -149,8 +149,8 @@ class Keys:
         # The callers that wait for the next refresh.
         self._waiting: list[Deferred[None]] = []
         self._refreshing = False
-        # How many refreshes there were in the second that began at this time.
-        self._refreshes, self._second_began = 0, float("-inf")
+        # When the next refresh can begin.
+        self._next_refresh = float("-inf")
 
     def allow(self, api: str, key: str) -> bool:
         """
@@ -268,12 +268,12 @@ class Keys:
     async def _refresh_for_waiting(self) -> None:
         clock = self._timers
         while self._waiting:
-            if self._refreshes >= MAX_REFRESHES:
-                next_second = self._second_began + 1
-                await deferLater(clock, max(0.0, next_second - clock.seconds()))
-            if clock.seconds() - self._second_began >= 1:
-                self._refreshes, self._second_began = 0, clock.seconds()
-            self._refreshes += 1
+            # With pauses of different lengths, more callers would wait for the longest
+            # one, each with its body, and all be answered at once after it.
+            pause = self._next_refresh - clock.seconds()
+            if pause > 0:
+                await deferLater(clock, pause)
+            self._next_refresh = clock.seconds() + 1 / MAX_REFRESHES
             waiting, self._waiting = self._waiting, []
             failed: StoreError | None = None
             try:

@@ -21,6 +21,10 @@ __all__ = ["HOLD_SECONDS", "MAX_ADDRESSES", "MAX_HELD", "MAX_WRONG", "KeyThrottl
 MAX_WRONG = 20
 #: The shortest delay of an answer, in seconds. The longest is twice that.
 HOLD_SECONDS = 1.0
+#: How many delayed answers the shortest delay lets go in a second. With more of them,
+#: the delays are longer: clients repeat their requests as soon as they are answered, and
+#: each repetition costs the collector time.
+HELD_PER_SECOND = 500
 #: How many answers can be delayed at a time. A further one is sent at once and its
 #: connection is closed: a new connection costs a client more than a delay, and a closed
 #: one takes up no room.
@@ -84,7 +88,8 @@ class KeyThrottle:
         all_held = self._held >= MAX_HELD
         if not all_held:
             self._held += 1
-            await deferLater(self._clock, HOLD_SECONDS * (1 + self._spread()))
+            shortest = max(HOLD_SECONDS, self._held / HELD_PER_SECOND)
+            await deferLater(self._clock, shortest * (1 + self._spread()))
             self._held -= 1
         left = max(1, int(since + _MINUTE - self._clock.seconds()))
         return Refusal(
