@@ -63,8 +63,9 @@ MAX_KEYS = 10_000
 #: The interval, in seconds, at which a collector reads the keys again. A revoked key
 #: works for that long at most.
 REFRESH_SECONDS = 5.0
-#: How many times a second unknown keys can cause the keys to be read again, at even
-#: intervals. Requests with an unknown key wait for the next time.
+#: How many times a second unknown keys can cause the keys to be read again. After so
+#: many reads further ones follow at even intervals, and requests with an unknown key
+#: wait for the next one.
 MAX_REFRESHES = 30
 #: For how many seconds the keys that were read last are used while the store cannot be
 #: read. After that requests are refused: a key may have been revoked meanwhile.
@@ -78,6 +79,8 @@ _CLAIM = "first keys"
 _FIRST_KINDS = ("ez", "user", "access")
 _KIND_OF_API = {"ez": "ez", "classic": "user"}
 _HASH = re.compile(r"[0-9a-f]{64}")
+# A second, less half of an interval: a rounding error does not matter then.
+_REFRESHES_AHEAD = 1 - 0.5 / MAX_REFRESHES
 # The Retry-After header for a key that this version cannot check, in seconds.
 _RETRY_AFTER = 60
 
@@ -149,8 +152,8 @@ class Keys:
         # The callers that wait for the next refresh.
         self._waiting: list[Deferred[None]] = []
         self._refreshing = False
-        # When the next refresh can begin.
-        self._next_refresh = float("-inf")
+        # Until when the refreshes so far take up what is allowed.
+        self._refreshes_until = float("-inf")
 
     def allow(self, api: str, key: str) -> bool:
         """
@@ -268,12 +271,13 @@ class Keys:
     async def _refresh_for_waiting(self) -> None:
         clock = self._timers
         while self._waiting:
-            # With pauses of different lengths, more callers would wait for the longest
-            # one, each with its body, and all be answered at once after it.
-            pause = self._next_refresh - clock.seconds()
+            # A new burst in each second would let all callers in the rest of the second
+            # wait, each with its body, and then be answered all at once.
+            pause = self._refreshes_until - clock.seconds() - _REFRESHES_AHEAD
             if pause > 0:
                 await deferLater(clock, pause)
-            self._next_refresh = clock.seconds() + 1 / MAX_REFRESHES
+            until = max(self._refreshes_until, clock.seconds())
+            self._refreshes_until = until + 1 / MAX_REFRESHES
             waiting, self._waiting = self._waiting, []
             failed: StoreError | None = None
             try:
