@@ -398,9 +398,11 @@ class Store:
         if due is None or self._folding or self._closed:
             return
         due = max(due, at_least)
-        if self._fold_call is None or not due:
-            self._stop_waiting()
-            self._fold_call = self.clock.callLater(due, self._fold)
+        if self._fold_call is not None:
+            if self._fold_call.getTime() <= self.clock.seconds() + due:
+                return
+            self._fold_call.cancel()
+        self._fold_call = self.clock.callLater(due, self._fold)
 
     def _stop_waiting(self) -> None:
         if self._fold_call is not None:
