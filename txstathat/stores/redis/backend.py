@@ -31,6 +31,7 @@ from txstathat.stores.interface import (
     WriteBatch,
     WriteResult,
 )
+from txstathat.stores.listing import Group, ListedRow, ListPage, ListQuery
 from txstathat.stores.redis.cells import read_addition, read_cell
 from txstathat.stores.redis.cluster import ClusterStore
 from txstathat.stores.redis.connections import Connections
@@ -43,8 +44,10 @@ from txstathat.stores.redis.keys import (
     shard_of,
     unit_tag,
 )
+from txstathat.stores.redis.listing import RedisListing
 from txstathat.stores.redis.merging import Batch, groups
 from txstathat.stores.redis.migration import MIGRATIONS, migrate
+from txstathat.stores.redis.rename import is_mark
 from txstathat.stores.redis.scripts import PUT_RECORD
 from txstathat.stores.redis.server import ServerStore
 from txstathat.stores.store import IBackend
@@ -99,6 +102,7 @@ class RedisBackend:
             kind = ClusterStore if self._clustered else ServerStore
             self._cells = kind(self._keys, self._client)
             self._put_script = self._client.register_script(PUT_RECORD)
+            self._listing = RedisListing(self._client, self._keys)
             self._client.set(self._keys.version, _VERSION, nx=True)
             found = int(self._client.get(self._keys.version))
             if found < _VERSION:
@@ -191,9 +195,25 @@ class RedisBackend:
             return None
         return tag, ending, field, found.hex()
 
+    def rename(self, name: str, new: str) -> bool:
+        """See :meth:`.IStore.rename`."""
+        with self._session():
+            return self._cells.rename(name, new)
+
+    def erase_deleted(self) -> None:
+        """Do nothing: Redis stores only what there is."""
+
     def drop_expired(self, limit: int) -> int:
         """Return 0: Redis itself deletes expired keys."""
         return 0
+
+    def fold(self) -> bool:
+        """Return ``False``: what is added is in its cells at once."""
+        return False
+
+    def fold_due(self) -> float | None:
+        """Return ``None``: there is never anything to fold."""
+        return None
 
     # -- reading
 
@@ -247,6 +267,7 @@ class RedisBackend:
                 _text(name): _text(text)
                 for reply in replies
                 for name, text in pairs(reply)
+                if not is_mark(text)
             }
             return {name: found[name] for name in sorted(found)}
         if not names:
@@ -265,7 +286,7 @@ class RedisBackend:
             name: _text(definition)
             for some, reply in zip(shards.values(), replies, strict=True)
             for name, definition in zip(some, reply, strict=True)
-            if definition is not None
+            if definition is not None and not is_mark(definition)
         }
         return {name: known[name] for name in names if name in known}
 
@@ -292,6 +313,23 @@ class RedisBackend:
             return bool(
                 self._put_script(keys=[self._keys.records(kind)], args=arguments)
             )
+
+    # -- the listing
+
+    def put_listed(self, rows: Sequence[ListedRow], gone: Sequence[str]) -> None:
+        """See :meth:`.IStore.put_listed`."""
+        with self._session():
+            self._listing.put(rows, gone)
+
+    def list_page(self, query: ListQuery) -> ListPage:
+        """See :meth:`.IStore.list_page`."""
+        with self._session():
+            return self._listing.page(query)
+
+    def list_groups(self, query: ListQuery) -> list[Group]:
+        """See :meth:`.IStore.list_groups`."""
+        with self._session():
+            return self._listing.groups(query)
 
 
 def pairs(reply: Any) -> Iterable[tuple[bytes, bytes]]:

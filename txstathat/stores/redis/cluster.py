@@ -9,18 +9,33 @@ is completed when it is repeated, and what a failover lost is added again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from hashlib import sha1
 from typing import Any
 
 from redis import exceptions
 
-from txstathat.errors import StoreInterrupted
-from txstathat.stores.interface import Addition, WriteOutcome, WriteResult
+from txstathat.errors import StoreError, StoreInterrupted
+from txstathat.stores.interface import (
+    Addition,
+    WriteBatch,
+    WriteOutcome,
+    WriteResult,
+)
+from txstathat.stores.redis.cluster_parts import (
+    NameReplies,
+    PartCommands,
+    names_commands,
+    script_digest,
+)
+from txstathat.stores.redis.cluster_scripts import (
+    CLAIM,
+    DROP_UNIT,
+    NAMES,
+    PART,
+    PARTS,
+)
 from txstathat.stores.redis.keys import (
-    IDS,
     INDEX,
     KeyNames,
-    as_json,
     choices_tag,
     shard_of,
     short_hash,
@@ -29,7 +44,7 @@ from txstathat.stores.redis.keys import (
 )
 from txstathat.stores.redis.merging import Batch, MergedWrite, Unit, milliseconds
 from txstathat.stores.redis.pipelines import Command, Pipelines, evaluate
-from txstathat.stores.redis.scripts import CLAIM, DROP_UNIT, NAMES, PART, PARTS
+from txstathat.stores.redis.rename import Renaming
 from txstathat.stores.redis.server import DIGEST_BYTES
 
 __all__ = ["LARGE", "LARGE_FLOAT", "ClusterStore"]
@@ -40,20 +55,15 @@ LARGE = 2**53
 #: The same for floats.
 LARGE_FLOAT = 1e300
 
-_ID_BYTES = 9
+_ADDED = (WriteOutcome.ADDED, WriteOutcome.REPEATED)
 _CLAIMED = {
     "conflict": WriteResult(WriteOutcome.CONFLICT),
     "added": WriteResult(WriteOutcome.REPEATED),
 }
 
 
-def _digest(script: str) -> str:
-    return sha1(script.encode("utf-8")).hexdigest()
-
-
 _SCRIPTS = (CLAIM, NAMES, PART, DROP_UNIT)
-_CLAIM, _NAMES, _PART, _DROP_UNIT = map(_digest, _SCRIPTS)
-_PARTS = _digest(PARTS)
+_CLAIM, _DROP_UNIT = script_digest(CLAIM), script_digest(DROP_UNIT)
 
 
 class ClusterStore:
@@ -96,7 +106,7 @@ class ClusterStore:
             for n in range(len(batches))
         ]
 
-    def _begin(self, write: MergedWrite) -> tuple[list[str], _Names]:
+    def _begin(self, write: MergedWrite) -> tuple[list[str], NameReplies]:
         """
         Reserve the ids, and compare the definitions.
 
@@ -110,27 +120,18 @@ class ClusterStore:
             digest = short_hash(batch.digest, DIGEST_BYTES)
             ttl = milliseconds(batch.id_ttl)
             commands.append(evaluate(_CLAIM, [self._keys.batch(batch.id)], digest, ttl))
-        names = self._names_commands(write, "check")
+        names = names_commands(self._keys, write, "check")
         replies = self._pipelines.run([*commands, *names.values()])
         claims = ["free"] * len(write.batches)
         for n, reply in zip(claimed, replies, strict=False):
             claims[n] = reply.decode("ascii")
-        return claims, _Names(write, names, replies[len(claimed) :])
+        return claims, NameReplies(write, names, replies[len(claimed) :])
 
-    def _names(self, write: MergedWrite, mode: str) -> _Names:
-        commands = self._names_commands(write, mode)
-        return _Names(write, commands, self._pipelines.run(list(commands.values())))
-
-    def _names_commands(self, write: MergedWrite, mode: str) -> dict[int, Command]:
-        return {
-            shard: evaluate(
-                _NAMES,
-                [self._keys.names(shard), self._keys.large(shard)],
-                mode,
-                *(text for pair in definitions for text in pair),
-            )
-            for shard, definitions in _by_shard(write).items()
-        }
+    def _names(self, write: MergedWrite, mode: str) -> NameReplies:
+        commands = names_commands(self._keys, write, mode)
+        return NameReplies(
+            write, commands, self._pipelines.run(list(commands.values()))
+        )
 
     def _release(self, batches: Sequence[Batch], claims: Sequence[str]) -> None:
         self._pipelines.run(
@@ -158,7 +159,7 @@ class ClusterStore:
                 units.append(unit)
                 new.update({unit.name} - large)
         self._set_large(new)
-        replies = self._run_parts(_Parts(self._keys, write, "check"), units)
+        replies = self._run_parts(PartCommands(self._keys, write, "check"), units)
         for unit, reply in zip(units, replies, strict=True):
             if reply == b"overflow":
                 return WriteResult(WriteOutcome.OVERFLOW, unit.name)
@@ -180,7 +181,7 @@ class ClusterStore:
         """
         added: set[int] = set()
         units = list(write.units.values())
-        parts = _Parts(self._keys, write, "apply")
+        parts = PartCommands(self._keys, write, "apply")
         try:
             self._pipelines.run(self._choice_commands(write))
             while units:
@@ -205,7 +206,7 @@ class ClusterStore:
             raise StoreInterrupted(f"Redis: {error}") from error
         return added
 
-    def _run_parts(self, parts: _Parts, units: Sequence[Unit]) -> list[bytes]:
+    def _run_parts(self, parts: PartCommands, units: Sequence[Unit]) -> list[bytes]:
         """
         Add to units, or check them: with one script on each node; or, where a slot is
         not wholly on the node, with a script for each unit.
@@ -295,6 +296,25 @@ class ClusterStore:
         """
         return self._pipelines.run([Command.of(*words) for words in commands])
 
+    # -- renaming
+
+    def rename(self, name: str, new: str) -> bool:
+        """
+        Give a Metrica another name.
+
+        :returns: whether this call renamed it.
+        :raises StoreUnavailable: if another process renames one at this moment.
+        """
+        return Renaming(self._keys, self._client, self.add_cells, name, new).rename()
+
+    def add_cells(self, batch: WriteBatch) -> None:
+        """
+        Add cells that are moved.
+        """
+        (result,) = self.write([Batch(batch, batch.amounts())])
+        if result is None or result.outcome not in _ADDED:
+            raise StoreError(f"Redis: cells of a Metrica cannot be moved: {result}")
+
     # -- dropping
 
     def drop(self, name: str, unchanged: tuple[str, str, str, str] | None) -> bool:
@@ -358,108 +378,9 @@ def _milliseconds(time: Sequence[bytes]) -> float:
     return float(int(time[0]) * 1000 + int(time[1]) // 1000)
 
 
-class _Parts:
-    """
-    Makes the commands that add to units.
-
-    :param keys: the names of the keys.
-    :param write: the batches.
-    :param mode: ``check`` or ``apply``.
-    """
-
-    def __init__(self, keys: KeyNames, write: MergedWrite, mode: str) -> None:
-        self._keys = keys
-        self._write = write
-        self._mode = mode
-        self._ids = [
-            (short_hash(batch.write.id, _ID_BYTES), milliseconds(batch.write.id_ttl))
-            for batch in write.batches
-        ]
-        self._begins: dict[tuple[str, str], str] = {}
-
-    def begin(self, unit: Unit) -> str:
-        """
-        Return the beginning of the keys of a unit.
-        """
-        begin = self._begins.get((unit.name, unit.key))
-        if begin is None:
-            begin = self._keys.key(unit_tag(unit.name, unit.key), "")
-            self._begins[unit.name, unit.key] = begin
-        return begin
-
-    def of_unit(self, unit: Unit) -> Command:
-        """
-        Return the command for one unit.
-        """
-        plan, keys = self._plan([unit])
-        return evaluate(_PART, keys, plan, self._mode)
-
-    def of_node(self, units: Sequence[Unit]) -> Command:
-        """
-        Return the command for units on one node.
-        """
-        plan, keys = self._plan(units)
-        return evaluate(_PARTS, [], plan, self._mode, *keys, node_of=keys[0])
-
-    def _plan(self, units: Sequence[Unit]) -> tuple[str, list[str]]:
-        write = self._write
-        keys: list[str] = []
-        batches: dict[int, int] = {}
-        shapes: dict[str, tuple[int, list[str]]] = {}
-        lines = []
-        for unit in units:
-            shape = write.shape(unit)
-            known = shapes.get(shape.plan)
-            if known is None:
-                endings = [IDS, INDEX, *shape.endings]
-                known = shapes[shape.plan] = (len(shapes) + 1, endings)
-            begin = self.begin(unit)
-            keys += [begin + ending for ending in known[1]]
-            numbers = [batches.setdefault(n, len(batches) + 1) for n in unit.batches]
-            lines.append([known[0], numbers, *(write.additions(unit, shape) or ())])
-        ids = as_json([self._ids[n] for n in batches])
-        plan = (
-            f'{{"batches":{ids},"shapes":[{",".join(shapes)}],'
-            f'"units":{as_json(lines)}}}'
-        )
-        return plan, keys
-
-
 def _repeated(unit: Unit, reply: str) -> set[int]:
     states = zip(unit.batches, reply.partition(":")[2], strict=True)
     return {number for number, state in states if state == "r"}
-
-
-class _Names:
-    """
-    What the scripts :data:`.scripts.NAMES` returned.
-
-    :ivar refusal: the refusal if a Metrica has another definition, or ``None``.
-    :ivar new: how many definitions are new.
-    :ivar large: the names with very large sums.
-    """
-
-    def __init__(
-        self, write: MergedWrite, shards: Iterable[int], replies: Iterable[Any]
-    ) -> None:
-        self.refusal: WriteResult | None = None
-        self.new = 0
-        self.large: set[str] = set()
-        by_shard = _by_shard(write)
-        for shard, (wrong, new, *large) in zip(shards, replies, strict=True):
-            names = [name for name, _ in by_shard[shard]]
-            if wrong:
-                name = names[int(wrong) - 1]
-                self.refusal = WriteResult(WriteOutcome.MISMATCH, name)
-            self.new += int(new)
-            self.large.update(names[int(number) - 1] for number in large)
-
-
-def _by_shard(write: MergedWrite) -> dict[int, list[tuple[str, str]]]:
-    shards: dict[int, list[tuple[str, str]]] = {}
-    for name, text in write.definitions.items():
-        shards.setdefault(shard_of(name), []).append((name, text))
-    return shards
 
 
 def _is_large(addition: Addition) -> bool:

@@ -14,6 +14,7 @@ from txstathat.stores.interface import StoredCell
 from txstathat.stores.redis.backend import RedisBackend, pairs
 from txstathat.stores.redis.cells import read_addition
 from txstathat.stores.redis.keys import COARSE, INDEX, SHARDS, scale_and_label
+from txstathat.stores.redis.rename import is_mark
 
 __all__ = ["CHUNK", "RedisDump"]
 
@@ -40,6 +41,23 @@ class RedisDump(RedisBackend):
             f"the store has version {version}, an older one; stop all programs that "
             "use it, and open it once with this txStatHat to migrate it"
         )
+
+    def definitions(self, names: Sequence[str] | None) -> dict[str, str]:
+        """
+        See :meth:`.Dump.definitions`.
+
+        :raises StoreUnavailable: if a Metrica is being renamed, since some of its cells
+            would be missing.
+        """
+        with self._session():
+            replies = self._cells.call(
+                [("HVALS", self._keys.names(shard)) for shard in range(SHARDS)]
+            )
+        if any(is_mark(text) for texts in replies for text in texts):
+            raise StoreUnavailable(
+                "a stat is being renamed in this store; try again in a moment"
+            )
+        return super().definitions(names)
 
     def cells(self) -> Iterator[StoredCell]:
         """

@@ -19,6 +19,7 @@ from txstathat.stores.interface import (
 )
 from txstathat.stores.redis.cells import plan_of
 from txstathat.stores.redis.keys import as_json, place
+from txstathat.stores.spread import key_text, spread
 from txstathat.stores.sums import merge
 
 __all__ = [
@@ -46,10 +47,15 @@ class Batch:
 
     :ivar write: the batch.
     :ivar amounts: what it adds.
+    :ivar increments: its increments, spread over keys that are texts.
     """
 
     write: WriteBatch
     amounts: Amounts
+    increments: Sequence[Increment] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.increments = spread(self.amounts)
 
     def cells(self) -> int:
         """
@@ -57,7 +63,7 @@ class Batch:
         """
         return sum(
             len(increment.buckets) * sum(map(len, increment.cells.values()))
-            for increment in self.amounts.increments
+            for increment in self.increments
         )
 
 
@@ -179,7 +185,7 @@ class MergedWrite:
         self._shapes: dict[tuple[int, ...], Shape] = {}
         for number, batch in enumerate(batches):
             self.definitions.update(batch.amounts.definitions)
-            for increment in batch.amounts.increments:
+            for increment in batch.increments:
                 self._add(number, increment)
             for group, choices in batch.amounts.choices.items():
                 self.choices.setdefault(group, {}).update(dict.fromkeys(choices))
@@ -190,6 +196,7 @@ class MergedWrite:
         units = self.units
         for name, cells in increment.cells.items():
             for key, addition in cells.items():
+                key = key_text(key)
                 unit = units.get((name, key))
                 if unit is None:
                     unit = units[name, key] = Unit(name, key)
@@ -253,7 +260,7 @@ class MergedWrite:
             if number in known:
                 continue
             less.batches.append(number)
-            for increment in self.batches[number].amounts.increments:
+            for increment in self.batches[number].increments:
                 addition = increment.cells.get(unit.name, {}).get(unit.key)
                 if addition is not None:
                     source = self._buckets[tuple(increment.buckets)]

@@ -19,7 +19,7 @@ from txstathat.stores.redis.keys import (
     unit_tag,
 )
 from txstathat.stores.redis.merging import Batch, MergedWrite, milliseconds
-from txstathat.stores.redis.scripts import ADD, DROP, READ
+from txstathat.stores.redis.scripts import ADD, DROP, READ, RENAME
 
 __all__ = ["DIGEST_BYTES", "ServerStore"]
 
@@ -46,6 +46,7 @@ class ServerStore:
         self._add = client.register_script(ADD)
         self._read = client.register_script(READ)
         self._drop = client.register_script(DROP)
+        self._rename = client.register_script(RENAME)
 
     def write(self, batches: Sequence[Batch]) -> list[WriteResult | None]:
         """
@@ -125,6 +126,21 @@ class ServerStore:
             keys.append(self._keys.key(tag, ending))
             arguments += [field, digits]
         return bool(self._drop(keys=keys, args=arguments))
+
+    def rename(self, name: str, new: str) -> bool:
+        """
+        Give a Metrica another name.
+
+        :returns: whether this call renamed it.
+        """
+        keys = [
+            key
+            for shard in map(shard_of, (name, new))
+            for key in (self._keys.names(shard), self._keys.units(shard))
+        ]
+        quoted = [as_json(name), as_json(new)]
+        arguments = [name, new, *quoted, *tags_of(name), self._keys.prefix]
+        return bool(self._rename(keys=keys, args=arguments))
 
 
 def _refused(
