@@ -9,6 +9,7 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import trustme
 from redis import Redis
@@ -53,6 +54,32 @@ class UrlTests(SynchronousTestCase):
         for prefix in ["", "{x}", "a b", "*"]:
             url = f"redis://:secret@localhost/0?prefix={prefix}"
             error = self.assertRaises(ValueError, RedisBackend, url)
+            self.assertNotIn("secret", str(error))
+
+
+class SeedTests(TestCase):
+    """URLs of clusters with several nodes."""
+
+    @inlineCallbacks
+    def test_one_is_down(self) -> Any:
+        """A store opens while a node that its URL names is down."""
+        port = shared(RedisCluster).servers[0].port
+        for hosts in (
+            f"127.0.0.1:{free_port()},127.0.0.1:{port}",
+            f"127.0.0.1:{port},localhost:{free_port()}",
+        ):
+            url = f"redis+cluster://{hosts}/0?prefix={uuid4().hex}"
+            store = yield open_store(url)
+            self.assertEqual((yield store.add([batch("b", {"k": 1})])), [ADDED])
+            yield store.close()
+
+    def test_refused(self) -> None:
+        """An address that is not valid is refused, and the message has no password."""
+        for hosts in ("a:port,b", "a,,b", "u:secret@a,b:1:2"):
+            error = self.assertRaises(
+                ValueError, RedisBackend, f"redis+cluster://{hosts}/0"
+            )
+            self.assertIn("redis+cluster://HOST:6379,HOST:6379/0", str(error))
             self.assertNotIn("secret", str(error))
 
 

@@ -13,11 +13,11 @@ from typing import Any, TypeAlias
 from redis import exceptions
 from redis.crc import key_slot
 
-__all__ = ["Command", "Pipelines", "evaluate"]
+__all__ = ["PAUSES", "Command", "Pipelines", "evaluate"]
 
-# How often a command is sent, and how long to wait before the last attempts, in
-# seconds: a moved slot is found at once, a slot in the middle of a move is soon moved.
-_PAUSES = (0.0, 0.0, 0.02, 0.1, 0.25)
+#: How long to wait before each attempt to send a command, in seconds: a moved slot is
+#: found at once, a slot in the middle of a move is soon moved.
+PAUSES = (0.0, 0.0, 0.02, 0.1, 0.25)
 
 # A node's answers after which to ask for the present nodes of the slots.
 _OUTDATED = (
@@ -152,7 +152,7 @@ class Pipelines:
         replies: list[Reply] = [None] * len(commands)
         waiting = list(range(len(commands)))
         targets: dict[int, _Address] = {}
-        for number, pause in enumerate(_PAUSES):
+        for number, pause in enumerate(PAUSES):
             if pause:
                 self._pause(pause)
             outdated = self._attempt(commands, waiting, targets, replies)
@@ -168,7 +168,7 @@ class Pipelines:
                 for n in waiting
                 if isinstance(error := replies[n], exceptions.AskError)
             }
-            last = number == len(_PAUSES) - 1
+            last = number == len(PAUSES) - 1
             if outdated:
                 self._client.nodes_manager.initialize()
             if last or len(waiting) < len(failed):
