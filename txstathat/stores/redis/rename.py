@@ -167,7 +167,7 @@ class Renaming:
                     self._move_choices(tag, rest[1])
                 else:
                     self._move_unit(tag, rest[0])
-                    self._forget(tag)
+                self._forget(tag)
 
     def _move_choices(self, tag: str, group: str) -> None:
         old = self._keys.key(tag, "")
@@ -176,12 +176,11 @@ class Renaming:
             new_tag = choices_tag(self._new, group)
             self._client.zadd(self._new_units, {new_tag: 0})
             self._client.sadd(self._keys.key(new_tag, ""), *choices)
-        self._client.zrem(self._old_units, tag)
         self._client.unlink(old)
 
     def _forget(self, tag: str) -> None:
         self._client.zrem(self._old_units, tag)
-        # A write that had begun before notes the tag after it has added something.
+        # A write that had begun before may have added something since.
         if self._client.exists(self._keys.key(tag, "")):
             self._client.zadd(self._old_units, {tag: 0})
 
