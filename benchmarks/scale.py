@@ -33,6 +33,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
+# On a busy machine Redis may take a while.
+PATIENT = "?socket_timeout=30"
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
 
 
@@ -199,16 +201,16 @@ def main() -> None:
         servers = [redis, *nodes]
         setups = {
             "SQLite": Setup("SQLite", f"sqlite:{folder}/stats", []),
-            "Redis": Setup("Redis", f"redis://127.0.0.1:{port}/0", [redis]),
+            "Redis": Setup("Redis", f"redis://127.0.0.1:{port}/0{PATIENT}", [redis]),
             "Cluster": Setup(
-                "Cluster", f"redis+cluster://127.0.0.1:{node_port}", nodes
+                "Cluster", f"redis+cluster://127.0.0.1:{node_port}/0{PATIENT}", nodes
             ),
         }
         try:
             if options.before:
                 old, old_port = start_redis(folder)
                 servers.append(old)
-                url = f"redis://127.0.0.1:{old_port}/0"
+                url = f"redis://127.0.0.1:{old_port}/0{PATIENT}"
                 setups["before"] = Setup("before", url, [old], options.before)
             run(setups, options)
         finally:
