@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from contextlib import closing
-from threading import Event, Lock, Thread
 from typing import Any
 from uuid import uuid4
 
@@ -21,73 +19,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.fixtures.collector_drills import Server
 from tests.fixtures.delivery import FULL, NO_DRILLS
 from tests.fixtures.redis_cluster import ReplicatedCluster
-from txstathat.stores.redis.dump import RedisDump
+from tests.fixtures.senders import AT_ONCE, STATS, Senders, compare
 from txstathat.stores.redis.keys import KeyNames, unit_tag
 
 skip = NO_DRILLS
-
-STATS = [f"stat {n}" for n in range(40)]
-AT_ONCE = 10
-
-
-class Senders:
-    """
-    Senders that post to collectors.
-
-    :param servers: the collectors.
-    :param count: the number of senders.
-
-    :ivar acknowledged: how often each stat was in an acknowledged request.
-    :ivar longest: the longest time without an acknowledged request, in seconds.
-    """
-
-    def __init__(self, servers: list[Server], count: int) -> None:
-        self.servers = servers
-        self.acknowledged: Counter[str] = Counter()
-        self.requests = self.repeated = 0
-        self.longest = 0.0
-        self._last = time.monotonic()
-        self._lock = Lock()
-        self._stopped = Event()
-        self._threads = [Thread(target=self._send, args=(n,)) for n in range(count)]
-        for thread in self._threads:
-            thread.start()
-
-    def _send(self, number: int) -> None:
-        while not self._stopped.is_set():
-            first = (number * 7 + self.requests) % len(STATS)
-            stats = [STATS[(first + n) % len(STATS)] for n in range(AT_ONCE)]
-            self.post(stats, uuid4().hex, number)
-
-    def post(self, stats: list[str], id: str, number: int = 0) -> None:
-        """Post a request until it is acknowledged."""
-        attempts = 0
-        while True:
-            server = self.servers[(number + attempts) % len(self.servers)]
-            if server.post(stats, id) == 200:
-                break
-            attempts += 1
-            time.sleep(0.1)
-        with self._lock:
-            now = time.monotonic()
-            self.longest = max(self.longest, now - self._last)
-            self._last = now
-            self.requests += 1
-            self.repeated += attempts > 0
-            self.acknowledged.update(stats)
-
-    def pause(self) -> float:
-        """The longest time without an acknowledgement since the last call."""
-        with self._lock:
-            longest = max(self.longest, time.monotonic() - self._last)
-            self.longest = 0.0
-            return longest
-
-    def stop(self) -> None:
-        """Stop, after what each sender has begun is acknowledged."""
-        self._stopped.set()
-        for thread in self._threads:
-            thread.join(120)
 
 
 class ClusterDrills(SynchronousTestCase):
@@ -95,28 +30,11 @@ class ClusterDrills(SynchronousTestCase):
 
     timeout = 900
 
-    def compare(self, url: str, acknowledged: Counter[str]) -> dict[str, Any]:
-        """How many counts are lost, and how many are doubled, at each scale."""
-        sums: dict[str, Counter[str]] = {}
-        with closing(RedisDump(url, time.time)) as dump:
-            dump.open()
-            for cell in dump.cells():
-                if cell.scale != "received":
-                    scale = sums.setdefault(cell.scale, Counter())
-                    scale[cell.name] += cell.sums.whole
-        return {
-            scale: (
-                sum((acknowledged - found).values()),
-                sum((found - acknowledged).values()),
-            )
-            for scale, found in sums.items()
-        }
-
     def check(self, url: str, acknowledged: Counter[str]) -> None:
         """Check the sum of each stat at each scale."""
         scales = ("all", "year", "month", "day", "hour", "minute")
         expected = dict.fromkeys(scales, (0, 0))
-        self.assertEqual(self.compare(url, acknowledged), expected)
+        self.assertEqual(compare(url, acknowledged), expected)
 
     def say(self, figure: str) -> None:
         """Print a figure of the full form."""
@@ -204,7 +122,7 @@ class ClusterDrills(SynchronousTestCase):
             senders.post(stats, id)
         primary.kill()
         cluster.wait_for_primary(replica)
-        lost, doubled = self.compare(cluster.url(), senders.acknowledged)["all"]
+        lost, doubled = compare(cluster.url(), senders.acknowledged)["all"]
         self.assertGreater(lost, 0)
         self.assertEqual(doubled, 0)
         for stats, id in requests:
