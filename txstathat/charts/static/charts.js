@@ -204,13 +204,17 @@
     ];
   }
 
+  function pieces(data, column, n) {
+    return data.unfinished ? unfinishedLine(data, column, n) : [line(data, column, n)];
+  }
+
   // The notes, as points at the top that show their words.
   function markPoints(data) {
     if (data.marks.length === 0) {
       return [];
     }
     return [{
-      type: "scatter", mode: "markers", yaxis: "y3", x: data.marks.map((mark) => mark.x),
+      type: "scatter", mode: "markers", yaxis: "y9", x: data.marks.map((mark) => mark.x),
       y: data.marks.map(() => 1), customdata: data.marks.map((mark) => plain(mark.text)),
       hovertemplate: "%{customdata}<extra></extra>", showlegend: false, cliponaxis: false,
       marker: { symbol: "triangle-down", size: 10, color: COLORS[1] },
@@ -240,15 +244,16 @@
     },
     lines(data) {
       const own = data.earlier ? data.columns.slice(0, -1) : data.columns;
-      const lines = own.flatMap((column, n) =>
-        data.unfinished ? unfinishedLine(data, column, n) : [line(data, column, n)]);
+      const lines = own.flatMap((column, n) => pieces(data, column, n));
       return [...(data.earlier ? [earlierLine(data)] : []), ...lines, ...markPoints(data)];
     },
     pair(data) {
-      return draw.lines(data).map((line, n) => ({ ...line, yaxis: `y${n + 1}` }));
+      return draw.axes(data);
     },
     axes(data) {
-      return draw.pair(data);
+      const lines = data.columns.flatMap((column, n) =>
+        pieces(data, column, n).map((each) => ({ ...each, yaxis: n ? `y${n + 1}` : "y" })));
+      return [...lines, ...markPoints(data)];
     },
     panels(data) {
       // From top to bottom as in the table. Long names are cut; hovering shows them.
@@ -298,10 +303,14 @@
       wholeTicks(shared.yaxis, data.columns[0]);
       shared.hovermode = "x unified";
     }
-    shared.shapes = shapes(data);
     shared.annotations = levelTexts(data, style);
+    addMarks(shared, data);
+  }
+
+  function addMarks(shared, data) {
+    shared.shapes = shapes(data);
     if (data.marks.length > 0) {
-      shared.yaxis3 = { overlaying: "y", range: [0, 1], visible: false, fixedrange: true };
+      shared.yaxis9 = { overlaying: "y", range: [0, 1], visible: false, fixedrange: true };
     }
   }
 
@@ -315,9 +324,12 @@
         rangemode: "tozero", side: n % 2 ? "right" : "left", nticks: 6,
         showticklabels: !isNarrow, automargin: true, zeroline: n === 0,
         ...(n ? { overlaying: "y" } : {}),
-        ...(n > 1 ? { anchor: "free", autoshift: true, ticks: "outside" } : {}),
+        ...(n > 1 && !isNarrow
+          ? { anchor: "free", autoshift: true, ticks: "outside" } : {}),
       };
+      wholeTicks(shared[n ? `yaxis${n + 1}` : "yaxis"], data.columns[n]);
     });
+    addMarks(shared, data);
   }
 
   function layout(chart, data, style) {

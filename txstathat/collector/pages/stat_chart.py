@@ -38,6 +38,7 @@ __all__ = [
     "StatChart",
     "StatView",
     "chart_of",
+    "figure",
     "read_view",
     "scale_of_steps",
     "series_of_all",
