@@ -10,22 +10,40 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.threads import deferToThread
 
 from tests.fixtures.accessibility import violations
-from tests.fixtures.pages import NOW, PagesCase
-from txstathat import Count
+from tests.fixtures.pages import PagesCase
 from txstathat.collector.archive.stats import stat_id
+from txstathat.collector.boards.model import Board, Tile
 
-#: The paths of pages for people who are signed in. ``{stat}`` is the id of a stat.
+#: The paths of pages. ``{stat}`` is the id of a stat, ``{board}`` that of a board, and
+#: ``{secret}`` and ``{shown}`` are in links to a stat and to a board.
 PATHS = (
     "/",
     "/?q=none",
+    "/?groups=1",
     "/stats/{stat}?t=1d5m",
     "/stats/{stat}?t=x",
     "/stats/{stat}/chart?t=1d1h",
     "/stats/none",
     "/boards",
+    "/boards/add?s={stat}",
+    "/boards/{board}",
+    "/boards/{board}/edit",
+    "/boards/{board}/tile",
+    "/boards/{board}/wall",
     "/compare",
+    "/compare?s={stat}&s={other}&t=1d1h",
     "/notes",
     "/links",
+    "/shared/{secret}",
+    "/shared/{secret}/embed",
+    "/shared/{shown}",
+    "/shared/none",
+)
+TILES = (
+    Tile("1", "number", ("page views",)),
+    Tile("2", "sparkline", ("response time ms",)),
+    Tile("3", "chart", ("page views",), size="medium"),
+    Tile("4", "comparison", ("page views", "response time ms"), size="large"),
 )
 
 
@@ -42,6 +60,23 @@ class AccessibilityTests(PagesCase):
         found = yield deferToThread(violations, self.browser)
         self.assertEqual(found, [], path)
 
+    async def things(self) -> dict[str, str]:
+        """Make what the paths name; returns its ids by the words in the paths."""
+        parts = self.parts
+        board = await parts.boards.boards.create(Board("The shop", TILES))
+        names = ("page views", "response time ms")
+        stat, other = await parts.archive.find([stat_id(name) for name in names])
+        await parts.archive.notes.add(stat, "version 2")
+        await parts.archive.details.change(stat, description="of the shop", pinned=True)
+        await parts.archive.details.change(other, unit="ms")
+        return {
+            "stat": stat.id,
+            "other": other.id,
+            "board": board,
+            "secret": await parts.shares.create("stat", stat.name),
+            "shown": await parts.shares.create("board", board),
+        }
+
     @inlineCallbacks
     def test_pages(self) -> Any:
         """axe-core finds no violation, without and with stats, signed in and out."""
@@ -50,13 +85,10 @@ class AccessibilityTests(PagesCase):
             yield self.check(path)
         yield self.sign_in()
         yield self.check("/")
-        yield self.keep(*self.lively(), Count("page views", 1, NOW))
-        (stat,) = yield Deferred.fromCoroutine(
-            self.parts.archive.find([stat_id("page views")])
-        )
-        yield Deferred.fromCoroutine(self.parts.archive.notes.add(stat, "version 2"))
+        yield self.keep(*self.lively())
+        things = yield Deferred.fromCoroutine(self.things())
         for scheme, width in (("light", 1280), ("dark", 375)):
             yield self.do("prefer", scheme)
             yield self.do("size", width, 800)
             for path in PATHS:
-                yield self.check(path.format(stat=stat.id))
+                yield self.check(path.format(**things))
