@@ -553,14 +553,9 @@
   }
 
   function addDownloads(chart) {
-    for (const form of ["png", "svg"]) {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.textContent = form.toUpperCase();
-      button.title = `Save the picture as ${button.textContent}`;
-      button.addEventListener("click", () => download(chart, form).catch(() =>
-        showMessage(chart, "This browser cannot save the picture.")));
-      chart.querySelector(".txstathat-forms").append(" ", button);
+    for (const button of chart.querySelectorAll(".txstathat-save")) {
+      button.addEventListener("click", () => download(chart, button.dataset.form).catch(
+        () => showMessage(chart, "This browser cannot save the picture.")));
     }
   }
 
