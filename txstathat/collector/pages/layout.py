@@ -5,12 +5,10 @@ What all pages share: the frame, the headers, and the page for an error.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import sha256
 from typing import Any, ClassVar
 
 from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
-from twisted.web.http import CACHED, OK
 from twisted.web.server import Request
 from twisted.web.template import Tag, flattenString, tags
 
@@ -19,6 +17,7 @@ from txstathat.collector.pages.formatting import sentence
 from txstathat.collector.pages.paths import base_path, rebase
 from txstathat.collector.web.resources import AsyncResource, refusal_of
 from txstathat.printable import printable
+from txstathat.web import is_unchanged
 
 __all__ = [
     "ASSETS",
@@ -260,7 +259,7 @@ class Page(AsyncResource):
             set_status(request, refusal)
             page = self.error_page(self.title_of(refusal), refusal)
         body = page if isinstance(page, bytes) else await _html(request, page)
-        return b"" if _is_known(request, body) else body
+        return b"" if is_unchanged(request, body) else body
 
 
 class UnknownPage(Page):
@@ -279,17 +278,6 @@ async def _html(request: Request, page: Tag) -> bytes:
     base = base_path(request)
     html: bytes = await flattenString(None, rebase(page, base) if base else page)
     return b"<!DOCTYPE html>" + html
-
-
-def _is_known(request: Request, body: bytes) -> bool:
-    """
-    Whether the client has this body already. Then the status becomes 304.
-    """
-    if request.code != OK or request.method not in (b"GET", b"HEAD"):
-        return False
-    # It is weak, since a proxy may compress the body.
-    tag = f'W/"{sha256(body).hexdigest()[:32]}"'
-    return request.setETag(tag.encode("ascii")) is CACHED
 
 
 def set_status(request: Request, refusal: Refusal) -> None:
