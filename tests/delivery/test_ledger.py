@@ -351,7 +351,9 @@ class LedgerTests(SynchronousTestCase):
 
     def test_slow_disk(self) -> None:
         """With a slow disk each stat is exact, and no flush fires early."""
-        course = events(("flush",), ("flush",), ("restart",), ("slow", 0.3), ("slow", 3))
+        course = events(
+            ("flush",), ("flush",), ("restart",), ("slow", 0.3), ("slow", 3)
+        )
 
         @examples(60)
         @given(course, st.booleans(), st.sampled_from([9, 1000]))

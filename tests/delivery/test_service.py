@@ -686,7 +686,9 @@ class FlushTests(DeliveryTestCase):
         self.assertEqual(self.successResultOf(flushed), FlushResult(dropped=1))
         self.server.mood = lambda: OK
         service.count("a")
-        self.assertEqual(self.successResultOf(service.flush()), FlushResult(delivered=1))
+        self.assertEqual(
+            self.successResultOf(service.flush()), FlushResult(delivered=1)
+        )
 
     def test_reentrant(self) -> None:
         """A callback may flush again."""

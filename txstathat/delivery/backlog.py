@@ -3,8 +3,8 @@ The backlog: sealed batches until they are delivered, rejected or dropped.
 
 Without a spool the batches are in memory. With a spool they are written to disk first,
 and read again, the oldest first, a few at a time, when it is their turn. Memory then
-holds only what the disk does not accept, or not fast enough: that is sent from memory. At
-most one disk job runs at a time, so that it is always known which batch is where.
+holds only what the disk does not accept, or not fast enough, which is sent from memory.
+At most one disk job runs at a time, so that it is always known which batch is where.
 """
 
 from __future__ import annotations
