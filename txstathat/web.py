@@ -9,6 +9,7 @@ from typing import ClassVar
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.http import NO_BODY_CODES
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
@@ -71,7 +72,8 @@ class CoroutineResource(Resource):
 
         def send(body: bytes) -> None:
             if not disconnected:
-                request.setHeader("Content-Length", str(len(body)))
+                if request.code not in NO_BODY_CODES:
+                    request.setHeader("Content-Length", str(len(body)))
                 request.write(body)
                 request.finish()
 

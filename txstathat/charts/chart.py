@@ -58,6 +58,8 @@ class Chart(CoroutineResource):
     :param assets: the path of a :class:`~txstathat.charts.assets.ChartAssets` that the
         site's charts share, such as ``'/chart-assets'``; by default each chart serves
         its own.
+    :param path: the path at which browsers reach the chart, behind a proxy that changes
+        it; by default that of the request.
     :raises ImportError: if the chart has to serve assets, and plotly is not installed.
     """
 
@@ -65,12 +67,18 @@ class Chart(CoroutineResource):
     parameters: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
-        self, title: str, *, refresh: float = 10, assets: str | None = None
+        self,
+        title: str,
+        *,
+        refresh: float = 10,
+        assets: str | None = None,
+        path: str | None = None,
     ) -> None:
         super().__init__()
         self.title = title
         self._refresh = refresh
         self._assets = assets
+        self._path = path
         if assets is None:
             self.putChild(b"assets", ChartAssets())
 
@@ -153,7 +161,7 @@ class Chart(CoroutineResource):
         See :meth:`.CoroutineResource.respond`. A site that checks something before it
         answers, such as a session, can await this in its own ``respond``.
         """
-        path = _path(request)
+        path = _path(request) if self._path is None else self._path
         assets = self._assets or f"{path.rstrip('/')}/assets"
         form = "page"
         try:

@@ -36,8 +36,13 @@ _SECTIONS = {
         "top": "read.top:top",
         "alerts": "read.alerts:alerts",
         "delete": "read.stats:delete",
+        "note": "read.note:note",
     },
     "Your own server": {
+        "rename": "read.tending:rename",
+        "describe": "read.tending:describe",
+        "trash": "read.tending:trash",
+        "channels": "read.channels:channels",
         "keys": "server.manage:keys",
         "stats": "server.manage:stats",
         "backup": "server.backup:backup",

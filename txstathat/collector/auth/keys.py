@@ -56,6 +56,7 @@ KINDS = {
     "ez": "EZ key",
     "user": "user key",
     "access": "access token",
+    "read": "read-only token",
     "stat": "stat key",
 }
 #: The largest number of keys in a store.
@@ -78,6 +79,8 @@ _RECORDS = "key"
 _CLAIM = "first keys"
 _FIRST_KINDS = ("ez", "user", "access")
 _KIND_OF_API = {"ez": "ez", "classic": "user"}
+# The kinds with which stats can be read.
+_READ_KINDS = ("access", "read")
 _HASH = re.compile(r"[0-9a-f]{64}")
 # A second, less half of an interval: a rounding error does not matter then.
 _REFRESHES_AHEAD = 1 - 0.5 / MAX_REFRESHES
@@ -120,7 +123,8 @@ class Keys:
     They are cached, so checking a key needs no I/O. :meth:`load` updates the cache.
 
     A check that cannot be made refuses. So :meth:`allow`, :meth:`find_id`,
-    :meth:`may_read`, :meth:`stat` and :attr:`readers` raise
+    :meth:`may_read`, :meth:`may_change`, :meth:`stat`, :attr:`readers` and
+    :attr:`editors` raise
 
     * :class:`~txstathat.errors.StoreUnavailable` if the store could not be read for
       :data:`STALE_SECONDS`,
@@ -181,14 +185,28 @@ class Keys:
 
     def may_read(self, token: str) -> bool:
         """
-        Return whether this is an access token.
+        Return whether this is an access token, read-only or not.
+        """
+        return self._find(token, *_READ_KINDS) is not None
+
+    def may_change(self, token: str) -> bool:
+        """
+        Return whether this is an access token that is not read-only.
         """
         return self._find(token, "access") is not None
 
     @property
     def readers(self) -> list[str]:
         """
-        The ``hash_key`` of each access token.
+        The ``hash_key`` of each access token, read-only or not.
+        """
+        self._check_age()
+        return [id for id, key in self._keys.items() if key.kind in _READ_KINDS]
+
+    @property
+    def editors(self) -> list[str]:
+        """
+        The ``hash_key`` of each access token that is not read-only.
         """
         self._check_age()
         return [id for id, key in self._keys.items() if key.kind == "access"]
@@ -203,18 +221,18 @@ class Keys:
         found = self._find(key, "stat")
         return None if found is None else found.stat
 
-    def _find(self, key: str, kind: str) -> Key | None:
+    def _find(self, key: str, *kinds: str) -> Key | None:
         self._check_age()
         hashed = hash_key(key)
         if hashed in self._uncertain:
             raise Refusal(
                 503,
-                f"the record of this {KINDS[kind]} cannot be read by this version of "
-                "txStatHat",
+                f"the record of this {KINDS[kinds[0]]} cannot be read by this version "
+                "of txStatHat",
                 retry_after=_RETRY_AFTER,
             )
         found = self._keys.get(hashed)
-        return found if found is not None and found.kind == kind else None
+        return found if found is not None and found.kind in kinds else None
 
     def _check_age(self) -> None:
         since = self._failing_since
@@ -358,6 +376,35 @@ class Keys:
         self._keys.pop(id, None)
         await self.load()
         return key
+
+    async def rename_stat(self, old: str, new: str) -> None:
+        """
+        Let the keys of a stat be those of its new name.
+
+        :param old: the name of the stat.
+        :param new: its new name.
+        :raises StoreError: if the store fails.
+        """
+        await self._change_stat_keys(old, new)
+
+    async def forget_stat(self, name: str) -> None:
+        """
+        Delete the keys of a stat.
+
+        :param name: the name of the stat.
+        :raises StoreError: if the store fails.
+        """
+        await self._change_stat_keys(name, None)
+
+    async def _change_stat_keys(self, stat: str, new: str | None) -> None:
+        texts = await self._store.records(_RECORDS)
+        for name, (_, key) in self._reader.parse_all(texts).items():
+            if key.stat == stat:
+                text = None
+                if new is not None:
+                    text = json.dumps({**json.loads(texts[name]), "stat": new})
+                await self._store.put_record(_RECORDS, name, text, was=texts[name])
+        await self.load()
 
     async def make_first(
         self, show: Callable[[dict[str, str]], None] | None = None
