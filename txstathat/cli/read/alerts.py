@@ -13,6 +13,7 @@ from txstathat.cli.options import AMOUNT
 from txstathat.cli.output import confirm, format_options, number_text, show_rows
 from txstathat.cli.read.stats import find_stat, with_client
 from txstathat.cli.settings import reader_options
+from txstathat.cli.suggestions import SuggestingGroup
 from txstathat.export.client import StatHatExport
 from txstathat.export.models import Alert
 from txstathat.printable import printable
@@ -24,7 +25,7 @@ _OPERATORS = {"gt": "greater than", "lt": "less than", "dt": "different than"}
 _COLUMNS = tuple(field.name for field in fields(Alert))
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def alerts() -> None:
     """
     List, show, create and delete alerts on stats.

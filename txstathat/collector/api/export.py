@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from twisted.internet.task import deferLater
@@ -46,6 +46,8 @@ MAX_IDS = 5
 Answer = Awaitable[Any]
 # How many points are encoded at once. More would block the reactor for long.
 _POINTS_AT_ONCE = 10_000
+# Of how many stats the newest points are read at once.
+_STATS_AT_ONCE = 500
 
 
 class Readers:
@@ -200,11 +202,32 @@ class ExportApi(_Api):
         return Call(enter, **(methods or {}))
 
     async def _list(self, request: Request) -> Any:
-        offset = Parameters(request, ("offset",)).number("offset") or 0
+        parameters = Parameters(request, ("offset", "latest"))
+        offset = parameters.number("offset") or 0
+        latest = parameters.number("latest", 2)
         if path_of(request):
             raise Refusal(404, "read /statlist")
-        stats = await self._archive.stats()
-        return [_to_json(stat) for stat in stats[offset : offset + PAGE]]
+        stats = (await self._archive.stats())[offset : offset + PAGE]
+        if latest:
+            return await self._with_latest(stats)
+        return [_to_json(stat) for stat in stats]
+
+    async def _with_latest(self, stats: Sequence[Stat]) -> list[dict[str, Any]]:
+        listed = []
+        for start in range(0, len(stats), _STATS_AT_ONCE):
+            some = stats[start : start + _STATS_AT_ONCE]
+            latest = await self._archive.latest(some)
+            totals = await self._archive.totals(some)
+            for stat in some:
+                fields = _to_json(stat)
+                newest, total = latest.get(stat.name), totals.get(stat.name)
+                fields["latest"] = newest and {
+                    "time": newest.time,
+                    "value": newest.value,
+                }
+                fields["points"] = total.points if total else 0
+                listed.append(fields)
+        return listed
 
     async def _stat(self, request: Request) -> Any:
         name = Parameters(request, ("name",)).text("name")

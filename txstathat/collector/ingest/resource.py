@@ -82,6 +82,7 @@ class IngestResource(Resource):
     ) -> None:
         super().__init__()
         metrics = metrics or CollectorMetrics()
+        self.not_found = lambda request: NotFound("post to /ez, /c or /v")
         for path in PATHS:
             self.putChild(path[1:].encode(), _Posts(path, add, keys, throttle, metrics))
 
@@ -89,11 +90,14 @@ class IngestResource(Resource):
     #: :meth:`CollectorSite.takes_body`.
     takes_body = False
 
+    #: Returns the resource for an unknown path; a program or the pages may replace it.
+    not_found: Callable[[Request], Resource]
+
     def getChild(self, path: bytes, request: Request) -> Resource:
         """
         Return the resource for an unknown path.
         """
-        return NotFound("post to /ez, /c or /v")
+        return self.not_found(request)
 
 
 class _Posts(AsyncResource):

@@ -4,14 +4,13 @@ The paths of the pages.
 
 from __future__ import annotations
 
-from twisted.web.resource import Resource
-
 from txstathat.collector.api.export import Readers
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.auth.sessions import Sessions
 from txstathat.collector.auth.shares import Shares
 from txstathat.collector.auth.throttle import KeyThrottle
 from txstathat.collector.boards.records import BoardRecords
+from txstathat.collector.ingest.resource import IngestResource
 from txstathat.collector.pages.assets import PageAssets
 from txstathat.collector.pages.boards import BoardPages
 from txstathat.collector.pages.compare import ComparePages
@@ -21,12 +20,13 @@ from txstathat.collector.pages.notes import NotesPage
 from txstathat.collector.pages.sharing import SharedLinks, SharedPages
 from txstathat.collector.pages.sign_in import SignIn, SignOut
 from txstathat.collector.pages.stat_page import StatPages
+from txstathat.collector.pages.unknown import for_browsers
 
 __all__ = ["add_pages"]
 
 
 def add_pages(
-    root: Resource,
+    root: IngestResource,
     archive: Archive,
     sessions: Sessions,
     readers: Readers,
@@ -45,6 +45,7 @@ def add_pages(
     :param boards: the boards and the saved comparisons.
     :param shares: the shared links.
     """
+    root.not_found = for_browsers(root.not_found)
     guard = SessionGuard(sessions)
     assets = PageAssets()
     root.putChild(b"", StatList(guard, archive))
