@@ -176,7 +176,8 @@ class StatList(GuardedPage):
             pinned = []
         names = [one for one in content.entries if isinstance(one, str)]
         others = await archive.stats([name for name in names if name not in on_top])
-        rows = await read_rows(archive, [*pinned, *others], details)
+        listed = content.counts.rows
+        rows = await read_rows(archive, [*pinned, *others], details, listed)
         by_name = {row.stat.name: row for row in rows[len(pinned) :]}
         entries = [
             one if isinstance(one, Group) else by_name[one]
