@@ -16,7 +16,7 @@ from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.forms import Form, WrongField, argument
-from txstathat.collector.pages.guard import GuardedPage, MissingPage, SessionGuard
+from txstathat.collector.pages.guard import GuardedPage, SessionGuard
 from txstathat.collector.pages.layout import ASSETS, frame, see_other, set_status
 from txstathat.collector.pages.newest import Newest, opening_range, read_newest
 from txstathat.collector.pages.paths import base_path
@@ -106,13 +106,9 @@ class _StatPage(GuardedPage):
         self._chart_policy = chart_policy
         self._levels = levels
         self._id = id
-
-    def getChild(self, path: bytes, request: Request) -> Resource:
-        if path == b"chart" and self._chart_policy is not None:
-            return _GuardedChart(
-                self._guard, self._archive, self._chart_policy, self._levels, self._id
-            )
-        return MissingPage(self._guard)
+        if chart_policy is not None:
+            chart = _GuardedChart(guard, archive, chart_policy, levels, id)
+            self.putChild(b"chart", chart)
 
     async def guarded(self, request: Request) -> Tag:
         (stat,) = await self._archive.find([self._id])
