@@ -11,15 +11,13 @@ from html import unescape
 from typing import Any
 from urllib.parse import unquote
 
-from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, fail, gatherResults, inlineCallbacks
-from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from tests.fixtures.archives import batch
 from tests.fixtures.collectors import Collector
 from tests.fixtures.stores import NOW, RedisHost, SqliteHost
 from tests.fixtures.support import logged
+from tests.fixtures.visitors import HOSTILE, OWN_FORM, PageCase, Visitor
 from tests.fixtures.web_client import WebClient
 from txstathat import Count, Value
 from txstathat.charts.table import Level
@@ -35,87 +33,11 @@ from txstathat.collector.auth.sessions import (
 from txstathat.collector.auth.throttle import HOLD_SECONDS, MAX_WRONG
 from txstathat.collector.pages.formatting import ago, day, minute, number, plural
 from txstathat.collector.pages.guard import SessionGuard
+from txstathat.collector.pages.listing import StatList
 from txstathat.collector.pages.sparkline import sparkline
 from txstathat.collector.pages.stat_chart import StatChart
-from txstathat.collector.pages.stat_list import StatList
 from txstathat.collector.pages.stat_page import TIMEFRAMES, StatPages
 from txstathat.errors import StoreUnavailable
-from txstathat.http.exchange import RequestBody
-
-HOSTILE = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>"
-OWN_FORM = {"Origin": "http://localhost"}
-
-
-class Visitor:
-    """
-    A browser, as far as the pages need one: it stores a cookie.
-    """
-
-    def __init__(self, here: Collector) -> None:
-        self.here = here
-        self.cookie = ""
-
-    def ask(self, method: str, path: str, form: Any = None, **headers: str) -> Any:
-        """Send a request; returns the response, without following a redirect."""
-        if self.cookie:
-            headers["Cookie"] = self.cookie
-        # A client of its own, which has no cookies of others.
-        asked = HTTPClient(self.here.agent, data_to_body_producer=RequestBody).request(
-            method,
-            f"http://localhost{path}",
-            data=form,
-            headers={k.replace("_", "-"): v for k, v in headers.items()},
-            allow_redirects=False,
-        )
-        self.here.agent.flush()
-        response = self.here.case.successResultOf(asked)
-        for cookie in response.headers.getRawHeaders("set-cookie", []):
-            self.cookie = cookie.split(";")[0]
-        return response
-
-    def see(self, path: str, status: int = 200, **headers: str) -> str:
-        """Get a page; returns its HTML."""
-        response = self.ask("GET", path, **headers)
-        self.here.case.assertEqual(response.code, status)
-        text: str = self.here.case.successResultOf(response.text())
-        return text
-
-    def sign_in(self, token: str | None = None, next: str = "/") -> Any:
-        """Send the form with an access token."""
-        form = {"token": self.here.token if token is None else token, "next": next}
-        return self.ask("POST", "/sign-in", form, **OWN_FORM)
-
-
-class PageCase(SynchronousTestCase):
-    """
-    A collector and a visitor.
-    """
-
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.clock.advance(NOW)
-        self.here = Collector(self)
-        self.visitor = Visitor(self.here)
-
-    def keep(self, *points: Any) -> None:
-        """Store points."""
-        self.successResultOf(self.here.parts.archive.add(batch(*points)))
-
-    def now(self, waited: Any) -> Any:
-        """The result of a coroutine that does not wait."""
-        return self.here.now(waited)
-
-    def leads_to(self, response: Any, path: str) -> None:
-        """Check that a response redirects the browser."""
-        self.assertEqual(response.code, 303)
-        location = response.headers.getRawHeaders("location")
-        self.assertEqual(location, [path])
-
-    def is_signed_in(self, visitor: Visitor | None = None) -> bool:
-        """Whether the visitor can see the list."""
-        code: int = (visitor or self.visitor).ask("GET", "/").code
-        self.assertIn(code, (200, 303))
-        return code == 200
 
 
 class SignInTests(PageCase):
@@ -288,7 +210,7 @@ class SignInTests(PageCase):
     def test_a_store_that_is_away(self) -> None:
         """The page says to try again, and does not say why."""
         self.visitor.sign_in()
-        self.here.store.records = lambda kind: fail(StoreUnavailable("/secret"))
+        self.here.store.list_page = lambda query: fail(StoreUnavailable("/secret"))
         with logged() as log:
             response = self.visitor.ask("GET", "/")
         self.assertEqual(response.code, 503)
@@ -510,7 +432,7 @@ class ListTests(PageCase):
             ("+", ["100%", "Sign ups EU", "a&b", "errors", "sign ups US"]),
         ):
             self.assertEqual(self.names(f"/?q={search}"), found, search)
-        self.assertIn("No stats match “none”.", unescape(self.visitor.see("/?q=none")))
+        self.assertIn("No stats match “<bdi>none</bdi>”.", self.visitor.see("/?q=none"))
 
     def test_pages(self) -> None:
         """A long list has pages, which preserve the search."""
@@ -518,15 +440,24 @@ class ListTests(PageCase):
         guard = SessionGuard(parts.sessions)
         parts.root.putChild(b"", StatList(guard, parts.archive, page_size=2))
         self.keep(*(Count(f"n{n}") for n in range(5)), Count("other"))
-        self.assertEqual(self.names("/?q=n"), ["n0", "n1"])
-        html = unescape(self.visitor.see("/?q=n&page=2"))
-        self.assertIn("Page 2 of 3", html)
-        self.assertIn('href="/?q=n&page=3"', html)
-        self.assertIn('href="/?q=n&page=1"', html)
-        for last in ("3", "4", "999999"):
-            self.assertEqual(self.names(f"/?q=n&page={last}"), ["n4"])
-        for wrong in ("0", "-1", "x", "9" * 5000, ""):
-            self.assertEqual(self.names(f"/?q=n&page={wrong}"), ["n0", "n1"])
+        path, seen = "/?q=n", []
+        for turn in range(3):
+            html = unescape(self.visitor.see(path))
+            seen.append(self.names(path))
+            first, last = 2 * turn + 1, min(2 * turn + 2, 5)
+            self.assertIn(f"Showing {first} to {last}. ", html)
+            following = re.search('href="([^"]*)" rel="next"', html)
+            self.assertEqual(following is None, turn == 2)
+            path = following[1] if following else path
+        self.assertEqual(seen, [["n0", "n1"], ["n2", "n3"], ["n4"]])
+        for pages in (["n2", "n3"], ["n0", "n1"]):
+            previous = re.search('href="([^"]*)" rel="prev"', html)
+            assert previous is not None
+            self.assertEqual(self.names(previous[1]), pages)
+            html = unescape(self.visitor.see(previous[1]))
+        self.assertNotIn('rel="prev"', html)
+        for wrong in ("0", "nan:n1", "x", "9" * 5000, "", "0.0:z"):
+            self.assertEqual(self.names(f"/?q=n&after={wrong}"), ["n0", "n1"])
 
     def test_hostile(self) -> None:
         """Names and searches are plain text."""
@@ -743,6 +674,7 @@ class StatTests(PageCase):
     def test_disconnected(self) -> None:
         """A browser that leaves while its page is made cancels the reading."""
         cancelled: list[Any] = []
+        self.visitor.see("/")
         self.here.store.read = lambda keys: Deferred(cancelled.append)
         for path in (
             "/",

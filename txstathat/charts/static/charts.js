@@ -55,6 +55,11 @@
     return Intl.DateTimeFormat().resolvedOptions().timeZone || "local time";
   }
 
+  // The color behind what is shown beside the pointer, and behind a saved picture.
+  function raised(chart) {
+    return getComputedStyle(chart.querySelector(".txstathat-picture")).caretColor;
+  }
+
   function isFine(chart) {
     return FINE.includes(chart.dataset.scale);
   }
@@ -158,7 +163,7 @@
   function earlierLine(data) {
     const n = data.columns.length - 1;
     return line(data, data.columns[n], n, { mode: "lines", connectgaps: true,
-      line: { color: "rgba(128, 128, 128, 0.8)", width: 1.5, dash: "dash" } });
+      line: { color: "rgba(128, 128, 128, 0.6)", width: 1.5, dash: "dash" } });
   }
 
   // A line to the last point, which is dotted: its time is not over.
@@ -318,7 +323,7 @@
     };
     if (kind !== "pie" && kind !== "panels") {
       shared.hovermode = kind === "bars" ? "closest" : "x unified";
-      shared.hoverlabel.bgcolor = style.getPropertyValue("--txstathat-raised");
+      shared.hoverlabel.bgcolor = raised(chart);
       shared.xaxis.type = "date";
       shared.xaxis.title = { text: plain(data.fixed === undefined ? timesIn(chart)
         : `Times at UTC${offsetText(data.fixed)}: the clock is changed here`) };
@@ -499,10 +504,9 @@
   async function pictureOf(chart) {
     const picture = chart.querySelector(".txstathat-picture");
     const { width, height } = picture.getBoundingClientRect();
-    const background = getComputedStyle(chart).getPropertyValue("--txstathat-raised");
     const { data, layout: shown } = picture;
     return { width, height, address: await Plotly.toImage(
-      { data, layout: { ...shown, paper_bgcolor: background || "#fff" } },
+      { data, layout: { ...shown, paper_bgcolor: raised(chart) } },
       { format: "svg", width, height }) };
   }
 

@@ -12,7 +12,7 @@ from txstathat.metrica.calendar import Calendar
 from txstathat.points.timeframe import MAX_BUCKETS, Span, Timeframe
 from txstathat.stores.interface import Cell, CellKey
 
-__all__ = ["INTERVALS", "all_time_of", "first_time", "last_time"]
+__all__ = ["INTERVALS", "LENGTHS", "all_time_of", "first_time"]
 
 #: The possible steps: all that divide an hour or a day, then longer ones.
 INTERVALS = (
@@ -22,8 +22,8 @@ INTERVALS = (
 )
 
 _UTC = Calendar("UTC")
-# From coarse to fine.
-_SCALES = {
+#: The length of a time bucket of each scale, from coarse to fine.
+LENGTHS = {
     "year": Span(1, "y"),
     "month": Span(1, "M"),
     "day": Span(1, "d"),
@@ -47,7 +47,7 @@ async def first_time(
     """
     first, events = None, 0
     since, until = 0, int(now)
-    for scale, length in _SCALES.items():
+    for scale, length in LENGTHS.items():
         try:
             timeline = _UTC.timeline(since, until, scale)
         except ValueError:
@@ -67,38 +67,6 @@ async def first_time(
         first, events = found[0]
         since, until = first, length.after(first) - 1
     return first
-
-
-async def last_time(
-    name: str,
-    until: float,
-    read: Callable[[Sequence[CellKey]], Awaitable[list[Cell | None]]],
-) -> tuple[int, str] | None:
-    """
-    Return the time of a stat's newest data, as exactly as the stored detail allows.
-
-    :param name: the stat's name.
-    :param until: the latest possible time, in Unix seconds.
-    :param read: reads cells of the store.
-    :returns: the beginning of a stretch of time, in Unix seconds, and its scale, such
-        as ``'minute'``; ``None`` for a stat without data.
-    """
-    last: tuple[int, str] | None = None
-    since, latest = 0, int(until)
-    for scale, length in _SCALES.items():
-        timeline = _UTC.timeline(since, latest, scale)
-        cells = await read([CellKey(name, scale, at, EVERYTHING) for _, at in timeline])
-        found = [
-            int(start.timestamp())
-            for (start, _), cell in zip(timeline, cells, strict=True)
-            if cell is not None
-        ]
-        if not found:
-            # The finer detail has expired, or there is no data.
-            break
-        last = found[-1], scale
-        since, latest = found[-1], min(latest, length.after(found[-1]) - 1)
-    return last
 
 
 def all_time_of(
@@ -121,7 +89,7 @@ def all_time_of(
         begin = interval.bucket(first)
         steps = interval.bucket(int(now)) - begin + 1
         scale = scale_of(interval)
-        cells = (now - first) / _SCALES[scale].longest + 2
+        cells = (now - first) / LENGTHS[scale].longest + 2
         if (
             steps <= MAX_BUCKETS
             and cells <= max_cells

@@ -4,10 +4,20 @@ Numbers, times and messages for people to read.
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import UTC, datetime
 from math import isfinite
 
-__all__ = ["ago", "day", "minute", "number", "percent", "plural", "sentence"]
+__all__ = [
+    "ago",
+    "day",
+    "minute",
+    "number",
+    "percent",
+    "plural",
+    "sentence",
+    "visible_name",
+]
 
 
 def number(value: float | None) -> str:
@@ -90,3 +100,16 @@ def sentence(text: str) -> str:
     :param text: the message, without a capital letter and a full stop.
     """
     return f"{text[:1].upper()}{text[1:]}."
+
+
+def visible_name(name: str) -> str:
+    """
+    Return the name of a stat as it can be seen: one without a visible character is
+    written as its code points, such as ``'U+200B'``.
+
+    :param name: the name. Isolate it: it may change the direction of text.
+    """
+    # Marks (M), separators (Z), and controls, formats and unassigned ones (C).
+    if any(unicodedata.category(character)[0] not in "MZC" for character in name):
+        return name
+    return " ".join(f"U+{ord(character):04X}" for character in name)

@@ -16,7 +16,7 @@ from twisted.web.template import Tag, tags
 
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.formatting import sentence
-from txstathat.collector.pages.guard import GuardedPage, check_origin
+from txstathat.collector.pages.guard import GuardedPage
 from txstathat.collector.pages.layout import see_other, set_status
 from txstathat.printable import printable
 
@@ -109,7 +109,6 @@ class FormPage(GuardedPage):
         """
         if request.method != b"POST":
             return await self.show(request, Form())
-        check_origin(request)
         names = [str(name, "utf-8", "replace") for name in request.args or {}]
         values = {name: argument(request, name) for name in names if name.isascii()}
         try:

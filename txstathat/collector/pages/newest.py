@@ -84,8 +84,10 @@ async def read_newest(archive: Archive, stat: Stat) -> Newest:
     :param stat: the stat.
     """
     now = int(archive.store.clock.seconds())
-    found = await archive.newest(stat)
-    return Newest(now, None) if found is None else Newest(now, *found)
+    latest = (await archive.latest([stat])).get(stat.name)
+    return (
+        Newest(now, None) if latest is None else Newest(now, latest.time, latest.scale)
+    )
 
 
 def opening_range(stat: Stat, newest: Newest) -> Range:

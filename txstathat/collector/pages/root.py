@@ -16,10 +16,10 @@ from txstathat.collector.pages.boards import BoardPages
 from txstathat.collector.pages.compare import ComparePages
 from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.layout import UnknownPage
+from txstathat.collector.pages.listing import Pin, StatList
 from txstathat.collector.pages.notes import NotesPage
 from txstathat.collector.pages.sharing import SharedLinks, SharedPages
 from txstathat.collector.pages.sign_in import SignIn, SignOut
-from txstathat.collector.pages.stat_list import StatList
 from txstathat.collector.pages.stat_page import StatPages
 
 __all__ = ["add_pages"]
@@ -48,6 +48,7 @@ def add_pages(
     guard = SessionGuard(sessions)
     assets = PageAssets()
     root.putChild(b"", StatList(guard, archive))
+    root.putChild(b"pin", Pin(guard, archive))
     root.putChild(b"stats", StatPages(guard, archive, assets.chart_policy))
     root.putChild(b"boards", BoardPages(guard, archive, boards, shares))
     root.putChild(b"compare", ComparePages(guard, archive, boards, assets.chart_policy))

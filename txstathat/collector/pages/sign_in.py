@@ -35,7 +35,7 @@ _MESSAGES = {
     429: "Too many wrong access tokens from your address. Try again in a minute.",
 }
 # A path to which a browser can be redirected after it signed in; see _next_path.
-_NEXT = re.compile(r"/(?:([a-z-]+)(?:/[A-Za-z0-9_~%-]+){0,3})?(?:\?[!-~]{0,1000})?")
+_NEXT = re.compile(r"/(?:([a-z-]+)(?:/[A-Za-z0-9_~%-]+){0,3})?(?:\?[!-~]{0,2000})?")
 
 
 class SignIn(Page):

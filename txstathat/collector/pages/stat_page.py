@@ -15,6 +15,7 @@ from twisted.web.template import Tag, tags
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal
+from txstathat.collector.pages.formatting import visible_name
 from txstathat.collector.pages.forms import Form, WrongField, argument
 from txstathat.collector.pages.guard import GuardedPage, SessionGuard
 from txstathat.collector.pages.layout import ASSETS, frame, see_other, set_status
@@ -28,7 +29,12 @@ from txstathat.collector.pages.stat_chart import (
     chart_of,
     read_view,
 )
-from txstathat.collector.pages.stat_parts import facts_of, figure_of, ranges_of
+from txstathat.collector.pages.stat_parts import (
+    StatAddress,
+    facts_of,
+    figure_of,
+    ranges_of,
+)
 from txstathat.collector.pages.stat_summary import summary_of
 
 __all__ = ["CHART_FILES", "TIMEFRAMES", "StatPages"]
@@ -111,7 +117,12 @@ class _StatPage(GuardedPage):
             self.putChild(b"chart", chart)
 
     async def guarded(self, request: Request) -> Tag:
-        (stat,) = await self._archive.find([self._id])
+        stats = await self._archive.known([self._id])
+        if not stats:
+            raise Refusal(
+                404, "this stat does not exist; it may have been deleted or renamed"
+            )
+        (stat,) = stats
         newest = await read_newest(self._archive, stat)
         form = Form({name: argument(request, name) for name in _FIELDS})
         try:
@@ -125,7 +136,7 @@ class _StatPage(GuardedPage):
             form = replace(form, error=_about_range(refusal))
         if self._chart_policy is not None:
             request.setHeader("Content-Security-Policy", self._chart_policy)
-        return self._page(view, newest, form)
+        return self._page(view, newest, form, StatAddress.of(request, stat))
 
     async def _view(self, stat: Stat, newest: Newest, form: Form) -> StatView:
         since = self._archive.stored_since
@@ -140,14 +151,17 @@ class _StatPage(GuardedPage):
         summary_of(view.series, view.unfinished)
         return view
 
-    def _page(self, view: StatView, newest: Newest, form: Form) -> Tag:
+    def _page(
+        self, view: StatView, newest: Newest, form: Form, address: StatAddress
+    ) -> Tag:
         stat, charts = view.series.stat, self._chart_policy is not None
+        since = self._archive.stored_since
         summary = summary_of(view.series, view.unfinished)
         return frame(
             stat.name,
-            *_heading(view),
-            ranges_of(view, self._archive.stored_since, form),
-            facts_of(view, summary, newest, self._archive.stored_since),
+            *_heading(view, address),
+            ranges_of(view, since, form, address),
+            facts_of(view, summary, newest, since, address),
             self._chart(view),
             section="/",
             files=CHART_FILES if charts else (),
@@ -204,15 +218,14 @@ def _about_range(refusal: Refusal) -> WrongField:
     return refusal if isinstance(refusal, WrongField) else WrongField("t", refusal.msg)
 
 
-def _heading(view: StatView) -> Sequence[Tag]:
+def _heading(view: StatView, address: StatAddress) -> Sequence[Tag]:
     stat, details = view.series.stat, view.details
     heading = tags.h1(
-        tags.bdi(stat.name),
+        tags.bdi(visible_name(stat.name)),
         " ",
         tags.small("counter" if stat.counter else "value", class_="kind"),
     )
-    # It leads back to the page of the list from which the viewer came.
-    back = tags.p(tags.a("← All stats", href="/", class_="to-list"), class_="back")
+    back = tags.p(tags.a("← All stats", href=address.back), class_="back")
     if not details.description:
         return back, heading
     return back, heading, tags.p(tags.bdi(details.description), class_="description")

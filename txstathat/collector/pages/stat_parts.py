@@ -4,19 +4,70 @@ The parts of the page of a stat: the choice of a range, and the summary.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from urllib.parse import urlencode
 
+from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
+from txstathat.collector.archive.stats import Stat
 from txstathat.collector.pages.earlier import Earlier
 from txstathat.collector.pages.formatting import day, minute, number, percent, plural
-from txstathat.collector.pages.forms import Form, labelled
+from txstathat.collector.pages.forms import Form, WrongField, argument, labelled
+from txstathat.collector.pages.listing.address import LIST, back_to_list
 from txstathat.collector.pages.newest import Newest, nearest_range
 from txstathat.collector.pages.ranges import PRESETS, Range, StoredSince
 from txstathat.collector.pages.stat_chart import StatView
 from txstathat.collector.pages.stat_summary import StatSummary
 
-__all__ = ["facts_of", "figure_of", "ranges_of"]
+__all__ = ["StatAddress", "facts_of", "figure_of", "ranges_of"]
+
+
+@dataclass(frozen=True)
+class StatAddress:
+    """
+    The address of a stat's page, which remembers the list that led to it.
+
+    :ivar path: its path.
+    :ivar origin: the query of the list; empty for the whole list.
+    :ivar back: the address of the list.
+    """
+
+    path: str
+    origin: str
+    back: str
+
+    @classmethod
+    def of(cls, request: Request, stat: Stat) -> StatAddress:
+        """
+        Read it from a request.
+        """
+        origin = argument(request, LIST)
+        return cls(f"/stats/{stat.id}", origin, back_to_list(request))
+
+    def to(self, query: str) -> str:
+        """
+        The address of the page with another range.
+
+        :param query: the query of the range.
+        """
+        rest = f"&{urlencode({LIST: self.origin})}" if self.origin else ""
+        return f"{self.path}?{query}{rest}"
+
+    def form(self, *content: Tag, class_: str) -> Tag:
+        """
+        Make a form that leads to the page with another range.
+
+        :param content: its fields and its button.
+        :param class_: its class.
+        """
+        if self.origin:
+            content = (
+                *content,
+                tags.input(type="hidden", name=LIST, value=self.origin),
+            )
+        return tags.form(*content, action=self.path, method="get", class_=class_)
 
 
 def figure_of(value: float | None, unit: str) -> str:
@@ -34,31 +85,31 @@ def figure_of(value: float | None, unit: str) -> str:
 # -- the range
 
 
-def ranges_of(view: StatView, since: StoredSince, form: Form) -> Tag:
+def ranges_of(
+    view: StatView, since: StoredSince, form: Form, address: StatAddress
+) -> Tag:
     """
     Make the links and forms that choose a range.
 
     :param view: what is shown.
     :param since: returns since when a scale is stored, in Unix seconds.
     :param form: what was typed, and what is wrong with it.
+    :param address: the address of the page.
     """
-    path = f"/stats/{view.series.stat.id}"
     return tags.div(
-        _presets(view.range, path),
-        _steps(view, path, since),
-        _length(view.range, path, form),
-        _dates(view, path, form),
+        tags.div(_presets(view.range, address), _steps(view, address, since)),
+        tags.div(_length(view.range, address, form), _dates(view, address, form)),
         class_="range",
     )
 
 
-def _presets(shown: Range, path: str) -> Tag:
+def _presets(shown: Range, address: StatAddress) -> Tag:
     nav = tags.nav(class_="timeframes", **{"aria-label": "Range"})
     current = str(shown.timeframe) if shown.start is None else ""
     order = list(PRESETS)
     at = order.index(current) if current in order else None
     for n, (t, title) in enumerate(PRESETS.items()):
-        link = tags.a(title, href=f"{path}?t={t}")
+        link = tags.a(title, href=address.to(f"t={t}"))
         if n == at:
             link.attributes["aria-current"] = "true"
         if n == (len(order) if at is None else at) - 1:
@@ -74,7 +125,7 @@ def _key(link: Tag, key: str, help: str) -> None:
     link.attributes |= {"aria-keyshortcuts": " ".join(keys), "data-help": help}
 
 
-def _steps(view: StatView, path: str, since: StoredSince) -> Tag:
+def _steps(view: StatView, address: StatAddress, since: StoredSince) -> Tag:
     nav = tags.nav(class_="steps", **{"aria-label": "Time"})
     for direction, title, key in (
         (-1, "← Earlier", "Shift+ArrowLeft"),
@@ -85,15 +136,15 @@ def _steps(view: StatView, path: str, since: StoredSince) -> Tag:
             # A link without an address: it cannot be used, and keeps its place.
             nav(tags.a(title, role="link", **{"aria-disabled": "true"}))
             continue
-        link = tags.a(title, href=f"{path}?{other.query}")
+        link = tags.a(title, href=address.to(other.query))
         words = "one range earlier" if direction < 0 else "one range later"
         _key(link, key, f"Step {words}")
         nav(link)
     return nav
 
 
-def _length(shown: Range, path: str, form: Form) -> Tag:
-    given = form if form.error is not None else Form(dict(shown.pairs))
+def _length(shown: Range, address: StatAddress, form: Form) -> Tag:
+    given = form if _is_wrong(form, "t") else Form(dict(shown.pairs))
     field = labelled(
         given,
         "t",
@@ -106,24 +157,25 @@ def _length(shown: Range, path: str, form: Form) -> Tag:
         autocomplete="off",
     )
     button = tags.button("Apply", type="submit")
-    return tags.form(field, button, action=path, method="get", class_="length")
+    return address.form(field, button, class_="length")
 
 
-def _dates(view: StatView, path: str, form: Form) -> Tag:
+def _dates(view: StatView, address: StatAddress, form: Form) -> Tag:
     given = form
-    if form.error is None:
+    if not (_is_wrong(form, "from") or _is_wrong(form, "to")):
         first, last = _days(view)
         given = Form({"from": first, "to": last})
-    today = _date(view.now)
-    options = {"type": "date", "required": "required", "max": today}
-    return tags.form(
+    options = {"type": "date", "required": "required", "max": _date(view.now)}
+    return address.form(
         labelled(given, "from", "From", min="1970-01-01", **options),
         labelled(given, "to", "To (UTC)", min="1970-01-01", **options),
         tags.button("Show", type="submit", class_="quiet"),
-        action=path,
-        method="get",
         class_="dates",
     )
+
+
+def _is_wrong(form: Form, name: str) -> bool:
+    return isinstance(form.error, WrongField) and form.error.field == name
 
 
 def _days(view: StatView) -> tuple[str, str]:
@@ -139,7 +191,11 @@ def _date(t: int) -> str:
 
 
 def facts_of(
-    view: StatView, summary: StatSummary, newest: Newest, since: StoredSince
+    view: StatView,
+    summary: StatSummary,
+    newest: Newest,
+    since: StoredSince,
+    address: StatAddress,
 ) -> Tag:
     """
     Make the summary.
@@ -148,6 +204,7 @@ def facts_of(
     :param summary: its numbers.
     :param newest: the newest point.
     :param since: returns since when a scale is stored, in Unix seconds.
+    :param address: the address of the page.
     """
     counter, unit = view.series.stat.counter, view.details.unit
     facts = [
@@ -160,7 +217,7 @@ def facts_of(
     ]
     change = [] if view.earlier is None else _change(view.earlier)
     return tags.section(
-        _nothing(view, newest, since),
+        _nothing(view, newest, since, address),
         tags.dl(
             *(_fact(name, value, unit) for name, value in facts),
             *change,
@@ -188,7 +245,9 @@ def _change(earlier: Earlier) -> list[Tag]:
     return [tags.div(name, value, title=f"{words}, without the current step")]
 
 
-def _nothing(view: StatView, newest: Newest, since: StoredSince) -> Tag:
+def _nothing(
+    view: StatView, newest: Newest, since: StoredSince, address: StatAddress
+) -> Tag:
     """
     Where the points are, if there are none in the range.
     """
@@ -199,10 +258,9 @@ def _nothing(view: StatView, newest: Newest, since: StoredSince) -> Tag:
     if nearest is None:
         return line(" No points yet.")
     other, words = nearest
-    path = f"/stats/{view.series.stat.id}"
     return line(
         f" Newest point: {newest.date}. ",
-        tags.a(f"Show {words}", href=f"{path}?{other.query}"),
+        tags.a(f"Show {words}", href=address.to(other.query)),
         ".",
     )
 

@@ -35,10 +35,13 @@ from txstathat.stores.interface import (
     WriteOutcome,
     WriteResult,
 )
+from txstathat.stores.listing import Group, ListedRow, ListPage, ListQuery
 from txstathat.stores.redis.connections import Connections
 from txstathat.stores.redis.keys import PREFIX, KeyNames, as_json, slot_tag
+from txstathat.stores.redis.listing import RedisListing
 from txstathat.stores.redis.parts import Part, milliseconds, read_cell, split_by_slot
-from txstathat.stores.redis.scripts import ADD, CLAIM, PUT_RECORD, READ
+from txstathat.stores.redis.rename import KeyMover, is_mark
+from txstathat.stores.redis.scripts import ADD, CLAIM, PUT_RECORD, READ, RENAME
 from txstathat.stores.store import IBackend
 
 __all__ = ["RedisBackend"]
@@ -92,6 +95,8 @@ class RedisBackend:
             self._claim_script = self._client.register_script(CLAIM)
             self._read_script = self._client.register_script(READ)
             self._put_script = self._client.register_script(PUT_RECORD)
+            self._rename_script = self._client.register_script(RENAME)
+            self._listing = RedisListing(self._client, self._keys)
             self._client.set(self._keys.version, _VERSION, nx=True)
             found = int(self._client.get(self._keys.version))
         if found > _VERSION:
@@ -216,6 +221,17 @@ class RedisBackend:
     def _is_unchanged(self, cell: tuple[CellKey, Cell] | None) -> bool:
         return cell is None or self.read([cell[0]]) == [cell[1]]
 
+    def rename(self, name: str, new: str) -> bool:
+        """See :meth:`.IStore.rename`."""
+        with self._session():
+            mover = KeyMover(
+                self._client, self._keys, self._run, self._rename_script, name, new
+            )
+            return mover.rename()
+
+    def erase_deleted(self) -> None:
+        """Do nothing: Redis stores only what there is."""
+
     def drop_expired(self, limit: int) -> int:
         """Return 0: Redis itself deletes expired keys."""
         return 0
@@ -275,14 +291,18 @@ class RedisBackend:
         with self._session():
             if names is None:
                 found = self._client.hgetall(self._keys.names)
-                return {_text(name): _text(found[name]) for name in sorted(found)}
+                return {
+                    _text(name): _text(found[name])
+                    for name in sorted(found)
+                    if not is_mark(found[name])
+                }
             if not names:
                 return {}
             found = self._client.hmget(self._keys.names, list(names))
         return {
             name: _text(definition)
             for name, definition in zip(names, found, strict=True)
-            if definition is not None
+            if definition is not None and not is_mark(definition)
         }
 
     # -- records
@@ -309,9 +329,29 @@ class RedisBackend:
                 self._put_script(keys=[self._keys.records(kind)], args=arguments)
             )
 
+    # -- the listing
+
+    def put_listed(self, rows: Sequence[ListedRow], gone: Sequence[str]) -> None:
+        """See :meth:`.IStore.put_listed`."""
+        with self._session():
+            self._listing.put(rows, gone)
+
+    def list_page(self, query: ListQuery) -> ListPage:
+        """See :meth:`.IStore.list_page`."""
+        with self._session():
+            return self._listing.page(query)
+
+    def list_groups(self, query: ListQuery) -> list[Group]:
+        """See :meth:`.IStore.list_groups`."""
+        with self._session():
+            return self._listing.groups(query)
+
 
 def _to_result(reply: str) -> WriteResult:
     outcome, _, name = reply.partition(":")
+    if outcome == "renaming":
+        # The same batches can be added a moment later.
+        raise StoreInterrupted(f"{name!r} is being renamed; try again")
     return WriteResult(WriteOutcome(outcome), name)
 
 

@@ -26,7 +26,10 @@ from txstathat.stores.interface import (
     WriteOutcome,
     WriteResult,
 )
+from txstathat.stores.listing import Group, ListedRow, ListPage, ListQuery
+from txstathat.stores.sqlite import listing
 from txstathat.stores.sqlite.cells import add_cells, read_cells
+from txstathat.stores.sqlite.erase import erase_deleted
 from txstathat.stores.sqlite.expiry import drop_expired
 from txstathat.stores.sqlite.id_cache import MAX_KNOWN, BatchRefused, Tables
 from txstathat.stores.sqlite.schema import (
@@ -128,6 +131,8 @@ class SqliteBackend:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA journal_size_limit = {MAX_LOG}")
+        # Copies of the file must not have what was deleted.
+        connection.execute("PRAGMA secure_delete = ON")
         return connection
 
     def close(self) -> None:
@@ -228,6 +233,22 @@ class SqliteBackend:
             self._tables.forget()
             return True
 
+    def rename(self, name: str, new: str) -> bool:
+        """See :meth:`.IStore.rename`."""
+        with _translate_errors(), transaction(self._writer, "IMMEDIATE"):
+            self._tables.forget()
+            renamed = self._writer.execute(
+                "UPDATE metrica SET name = :new WHERE name = :name AND NOT EXISTS "
+                "(SELECT 1 FROM metrica WHERE name = :new)",
+                {"name": name, "new": new},
+            )
+            return renamed.rowcount == 1
+
+    def erase_deleted(self) -> None:
+        """See :meth:`.IStore.erase_deleted`."""
+        with _translate_errors():
+            erase_deleted(self._writer)
+
     def drop_expired(self, limit: int) -> int:
         """See :meth:`.IStore.drop_expired`."""
         with _translate_errors(), transaction(self._writer, "IMMEDIATE"):
@@ -309,6 +330,23 @@ class SqliteBackend:
                     (kind, id, text),
                 )
             return True
+
+    # -- the listing
+
+    def put_listed(self, rows: Sequence[ListedRow], gone: Sequence[str]) -> None:
+        """See :meth:`.IStore.put_listed`."""
+        with _translate_errors(), transaction(self._writer, "IMMEDIATE"):
+            listing.put_listed(self._writer, rows, gone)
+
+    def list_page(self, query: ListQuery) -> ListPage:
+        """See :meth:`.IStore.list_page`."""
+        with _translate_errors(), transaction(self._reader, "DEFERRED"):
+            return listing.list_page(self._reader, query)
+
+    def list_groups(self, query: ListQuery) -> list[Group]:
+        """See :meth:`.IStore.list_groups`."""
+        with _translate_errors(), transaction(self._reader, "DEFERRED"):
+            return listing.list_groups(self._reader, query)
 
 
 def _record(db: sqlite3.Connection, kind: str, id: str) -> str | None:

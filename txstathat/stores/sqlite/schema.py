@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from urllib.parse import quote
 
 from txstathat.errors import StoreError, StoreTooNew
+from txstathat.stores.sqlite.listing import CREATE_LISTING
 
 __all__ = [
     "APPLICATION",
@@ -76,6 +77,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             text TEXT NOT NULL,
             PRIMARY KEY (kind, id)) WITHOUT ROWID""",
     ),
+    CREATE_LISTING,
 )
 
 
