@@ -32,7 +32,6 @@ from txstathat.http.exchange import RequestBody
 SECRET_STAT, SHARED_STAT = "canary", "shown"
 METHODS = ("GET", "POST", "DELETE")
 
-NOBODY: frozenset[str] = frozenset()
 TOKEN = frozenset({"token"})
 READERS = TOKEN | frozenset({"read-only token"} if "read" in KINDS else ())
 WRITERS = frozenset({"write key"})
@@ -49,9 +48,12 @@ TABLE: dict[str, dict[str, frozenset[str]]] = {
     "/x/{secret}/statlist": {"GET": READERS},
     "/x/{secret}/stat": {"GET": READERS},
     "/x/{secret}/data": {"GET": READERS},
-    "/x/{secret}/stats": {"DELETE": TOKEN},
+    "/x/{secret}/stats": {"POST": TOKEN, "DELETE": TOKEN},
+    "/x/{secret}/trash": {"GET": READERS, "POST": TOKEN, "DELETE": TOKEN},
+    "/x/{secret}/channels": {"GET": READERS, "POST": TOKEN, "DELETE": TOKEN},
     "/x/{secret}/alerts": {"GET": READERS, "POST": TOKEN, "DELETE": TOKEN},
-    "/a1/stats": {"GET": READERS, "DELETE": TOKEN},
+    "/a1/stats": {"GET": READERS, "POST": TOKEN, "DELETE": TOKEN},
+    "/a1/trash": {"GET": READERS, "POST": TOKEN, "DELETE": TOKEN},
     "/a1/comments": {"GET": READERS, "POST": TOKEN, "DELETE": TOKEN},
     "/a1/alerts": {"GET": READERS, "POST": TOKEN, "DELETE": TOKEN},
     "/graphite/metrics/find": {"GET": READERS, "POST": READERS},
@@ -63,6 +65,7 @@ TABLE: dict[str, dict[str, frozenset[str]]] = {
     "/metrics": dict.fromkeys(METHODS, READERS),
     # people who are signed in
     "/": {"GET": READERS},
+    "/pin": {"POST": TOKEN},
     "/stats": {"GET": READERS},
     "/stats/{stat}": {"GET": READERS},
     "/stats/{stat}/chart": {"GET": READERS},
@@ -87,6 +90,7 @@ TABLE: dict[str, dict[str, frozenset[str]]] = {
     "/shared/{secret}/embed": {"GET": LINK},
     "/assets/pages.css": {"GET": EVERYBODY},
     "/assets/pages.js": {"GET": EVERYBODY},
+    "/assets/list.css": {"GET": EVERYBODY},
     "/assets/boards.css": {"GET": EVERYBODY},
     "/assets/boards.js": {"GET": EVERYBODY},
     "/assets/theme.js": {"GET": EVERYBODY},
@@ -275,12 +279,15 @@ class RouteTests(SynchronousTestCase):
         """
         for name, credential in self.credentials().items():
             before = self.stored()
-            for route in TABLE:
+            for route, methods in TABLE.items():
+                allowed = [each for each in METHODS if name in methods.get(each, ())]
                 for method in METHODS:
-                    allowed = name in TABLE[route].get(method, NOBODY)
-                    self.check(name, credential, method, route, allowed)
-                    if not allowed:
-                        self.assertEqual(self.stored(), before, (name, method, route))
+                    if method not in allowed:
+                        self.check(name, credential, method, route, allowed=False)
+                self.assertEqual(self.stored(), before, (name, route))
+                for method in allowed:
+                    self.check(name, credential, method, route, allowed=True)
+                if set(allowed) - {"GET"} or route in INGEST:
                     before = self.stored()
                 if route == "/sign-out" and self.parts.keys.may_read(credential.secret):
                     session = self.now(self.parts.sessions.open(credential.secret))
@@ -292,6 +299,7 @@ class RouteTests(SynchronousTestCase):
         credential: Credential,
         method: str,
         route: str,
+        *,
         allowed: bool,
     ) -> None:
         """Check one answer."""
