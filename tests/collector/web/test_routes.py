@@ -166,7 +166,7 @@ class Credential:
     fields: tuple[tuple[str, str], ...] = ()
 
     @property
-    def headers(self) -> dict[str, str]:
+    def headers(self) -> Any:
         """The headers that have it."""
         headers = {"Origin": "http://localhost"}
         if self.secret:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
+from urllib.parse import urlencode
 
 from twisted.web.resource import Resource
 from twisted.web.server import Request
@@ -226,6 +227,21 @@ def _heading(view: StatView, address: StatAddress) -> Sequence[Tag]:
         tags.small("counter" if stat.counter else "value", class_="kind"),
     )
     back = tags.p(tags.a("← All stats", href=address.back), class_="back")
+    headline = tags.div(heading, _actions(stat), class_="headline")
     if not details.description:
-        return back, heading
-    return back, heading, tags.p(tags.bdi(details.description), class_="description")
+        return back, headline
+    return back, headline, tags.p(tags.bdi(details.description), class_="description")
+
+
+def _actions(stat: Stat) -> Tag:
+    """
+    Links to what can be done with a stat.
+    """
+    return tags.nav(
+        tags.a("Add to a board", href=f"/boards/add?{urlencode({'stat1': stat.name})}"),
+        tags.a("Compare", href=f"/compare?s={stat.id}"),
+        tags.a("Note", href=f"/notes?{urlencode({'stat': stat.name})}"),
+        tags.a("Share", href=f"/links?stat={stat.id}"),
+        class_="actions",
+        **{"aria-label": "This stat"},
+    )
