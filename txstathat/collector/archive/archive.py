@@ -22,6 +22,7 @@ from txstathat.collector.archive.cardinality import MAX_STATS, CardinalityLimite
 from txstathat.collector.archive.comments import Comment, Comments
 from txstathat.collector.archive.commit import OWN_ID_TTL, PendingWrite
 from txstathat.collector.archive.delta import other_kind, overflow
+from txstathat.collector.archive.details import StatDetails
 from txstathat.collector.archive.health import StoreHealth
 from txstathat.collector.archive.receipts import NewestReceipt
 from txstathat.collector.archive.retention import Retention
@@ -76,6 +77,7 @@ class Archive:
     :param timers: schedules what waits; by default the store's clock.
     :raises ValueError: if a scale is unknown, or its time is not positive.
 
+    :ivar details: the units, descriptions and pins of the stats.
     :ivar health: knows whether the store can be written.
     :ivar record_readers: the readers of the records.
     """
@@ -107,10 +109,12 @@ class Archive:
         )
         self._newest_receipt = NewestReceipt(store, self.timers)
         self._comments = Comments(store)
+        self.details = StatDetails(store)
         self._trash = Trash(store)
         self.record_readers = (
             *self._history.record_readers,
             *self._comments.record_readers,
+            *self.details.record_readers,
             *self._trash.record_readers,
         )
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from txstathat.collector.archive.comments import RECORDS as COMMENTS
+from txstathat.collector.archive.details import RECORDS as DETAILS
 from txstathat.collector.archive.stats import Stat, received_key, stat_id
 from txstathat.collector.records import (
     BadRecord,
@@ -141,5 +142,6 @@ class Trash:
             if cell is None:
                 # Also if an earlier call stopped after it had dropped the stat.
                 await self._store.put_record(COMMENTS, id, None)
+                await self._store.put_record(DETAILS, id, None)
             await self._store.put_record(_RECORDS, id, None, was=texts[id])
         return deleted

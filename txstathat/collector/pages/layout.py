@@ -17,10 +17,13 @@ from txstathat.collector.pages.formatting import sentence
 from txstathat.collector.web.resources import AsyncResource, refusal_of
 from txstathat.printable import printable
 
-__all__ = ["ASSETS", "Page", "frame", "policy", "see_other", "set_status"]
+__all__ = ["ASSETS", "SECTIONS", "Page", "frame", "policy", "see_other", "set_status"]
 
 #: The path of the style sheets and scripts.
 ASSETS = "/assets"
+
+#: The links at the top of all pages: titles, and paths.
+SECTIONS = (("Stats", "/"),)
 
 
 def policy(style_hashes: Sequence[str] = ()) -> str:
@@ -47,6 +50,7 @@ def policy(style_hashes: Sequence[str] = ()) -> str:
 def frame(
     title: str,
     *content: Any,
+    section: str = "",
     signed_in: bool = True,
     files: Sequence[Tag] = (),
 ) -> Tag:
@@ -55,7 +59,10 @@ def frame(
 
     :param title: its title.
     :param content: its content.
-    :param signed_in: whether to show the button that signs out.
+    :param section: the path of the section of the site to which it belongs, one of
+        :data:`SECTIONS`.
+    :param signed_in: whether to show the links to the sections, and the button that
+        signs out.
     :param files: more style sheets and scripts.
     """
     head = tags.head(
@@ -71,11 +78,22 @@ def frame(
     )
     top = tags.header(tags.a("txStatHat", href="/", class_="home"), class_="top")
     if signed_in:
+        top(_sections(section))
         leave = tags.button("Sign out", type="submit", class_="quiet")
         top(tags.form(leave, method="post", action="/sign-out"))
     skip = tags.a("Skip to content", href="#main", class_="skip")
     main = Tag("main", attributes={"id": "main", "tabindex": "-1"})(*content)
     return tags.html(head, tags.body(skip, top, main), lang="en")
+
+
+def _sections(section: str) -> Tag:
+    nav = tags.nav(class_="sections", **{"aria-label": "Sections"})
+    for title, path in SECTIONS:
+        link = tags.a(title, href=path)
+        if path == section:
+            link.attributes["aria-current"] = "true"
+        nav(link)
+    return nav
 
 
 class Page(AsyncResource):

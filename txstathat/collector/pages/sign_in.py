@@ -15,6 +15,7 @@ from txstathat.collector.api.export import Readers
 from txstathat.collector.auth.sessions import LINK_SECONDS, Sessions
 from txstathat.collector.auth.throttle import KeyThrottle
 from txstathat.collector.errors import Refusal
+from txstathat.collector.pages.forms import argument
 from txstathat.collector.pages.guard import check_origin, session_of, set_session
 from txstathat.collector.pages.layout import Page, frame, see_other, set_status
 from txstathat.collector.web.request import drop_body
@@ -64,13 +65,13 @@ class SignIn(Page):
         """
         Show the form, or sign in with its access token.
         """
-        next_path = _argument(request, "next")
+        next_path = argument(request, "next")
         if _NEXT.fullmatch(next_path) is None:
             next_path = "/"
         if request.method != b"POST":
             return _form(next_path)
         check_origin(request)
-        token = _argument(request, "token").strip()
+        token = argument(request, "token").strip()
         try:
             await self._readers.check(request, token)
         except Refusal as refusal:
@@ -199,8 +200,3 @@ def _form(next_path: str, error: str = "") -> Tag:
 def _card(title: str, *content: Tag) -> Tag:
     card = tags.section(tags.h1(title), *content, class_="card")
     return frame(title, card, signed_in=False)
-
-
-def _argument(request: Request, name: str) -> str:
-    values = (request.args or {}).get(name.encode("ascii"), [b""])
-    return str(values[-1], "utf-8", "replace")

@@ -82,6 +82,7 @@ class StatList(GuardedPage):
                 id="stats",
                 class_="live",
             ),
+            section="/",
         )
 
     async def _days(self, stats: Sequence[Stat]) -> Mapping[str, Series]:
@@ -230,4 +231,5 @@ def _empty(url: str) -> Tag:
             id="stats",
             class_="card wide-card live",
         ),
+        section="/",
     )

@@ -13,6 +13,7 @@ from txstathat.collector.archive.series import Series
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.formatting import ago, day, number, plural
+from txstathat.collector.pages.forms import argument
 from txstathat.collector.pages.guard import GuardedPage, SessionGuard
 from txstathat.collector.pages.layout import ASSETS, frame, see_other
 from txstathat.collector.pages.stat_chart import DEFAULT, StatChart, chart_of, series_of
@@ -104,7 +105,7 @@ class _StatPage(GuardedPage):
     async def guarded(self, request: Request) -> Tag:
         (stat,) = await self._archive.find([self._id])
         now = self._archive.store.clock.seconds()
-        t = _timeframe(request)
+        t = argument(request, "t")
         if not t:
             t = "1h1m" if now - stat.created_at < _YOUNG else DEFAULT
         series = await series_of(self._archive, stat, t)
@@ -121,6 +122,7 @@ class _StatPage(GuardedPage):
             _timeframes(stat, t),
             _summary(series, now),
             self._chart(series),
+            section="/",
             files=_CHART_FILES if self._chart_policy is not None else (),
         )
 
@@ -159,14 +161,6 @@ class _GuardedChart(GuardedPage):
 class _NotFoundPage(GuardedPage):
     async def guarded(self, request: Request) -> Tag:
         raise Refusal(404, "no such page")
-
-
-def _timeframe(request: Request) -> str:
-    """
-    The timeframe in the query of a request; empty if the query has none.
-    """
-    values = (request.args or {}).get(b"t", [b""])
-    return str(values[-1], "utf-8", "replace")
 
 
 def _timeframes(stat: Stat, t: str) -> Tag:

@@ -21,6 +21,8 @@ from typing import Any
 from txstathat.collector.alerts.alert_record import AlertRecord
 from txstathat.collector.archive.comments import RECORDS as COMMENTS
 from txstathat.collector.archive.comments import read_comments
+from txstathat.collector.archive.details import RECORDS as DETAILS
+from txstathat.collector.archive.details import parse_details
 from txstathat.collector.archive.retention import read_history
 from txstathat.collector.archive.stats import DEFINITIONS
 from txstathat.collector.archive.trash import parse_deleted
@@ -61,6 +63,7 @@ RECORDS: dict[str, Callable[[str, str], object]] = {
     "alert": AlertRecord.read,
     CHANNELS: read_channel,
     COMMENTS: read_comments,
+    DETAILS: parse_details,
     "retention": read_history,
 }
 
