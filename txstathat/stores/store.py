@@ -117,6 +117,9 @@ class IBackend(Interface):
     def list_groups(query: ListQuery) -> list[Group]:
         """See :meth:`.IStore.list_groups`."""
 
+    def size() -> int:
+        """See :meth:`.IStore.size`."""
+
     def close() -> None:
         """Disconnect. This is the last call."""
 
@@ -333,6 +336,10 @@ class Store:
     def list_groups(self, query: ListQuery) -> Deferred[list[Group]]:
         """See :meth:`.IStore.list_groups`."""
         return self._call(self._runner.read, self._backend.list_groups, query)
+
+    def size(self) -> Deferred[int]:
+        """See :meth:`.IStore.size`."""
+        return self._call(self._runner.read, self._backend.size)
 
     def close(self) -> Deferred[None]:
         """See :meth:`.IStore.close`."""

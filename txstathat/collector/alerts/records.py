@@ -65,6 +65,15 @@ class AlertRecords:
         )
         return {record.alert.id: record for record in in_order}
 
+    async def of_stat(self, name: str) -> list[AlertRecord]:
+        """
+        Return the alerts of a stat.
+
+        :param name: the name of the stat.
+        """
+        found = (await self.all()).values()
+        return [record for record in found if record.alert.stat_name == name]
+
     def _parse(self, id: str, text: str) -> AlertRecord:
         cached = self._cache.get(id)
         if cached is not None and cached.stored == text:

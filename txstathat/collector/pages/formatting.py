@@ -7,7 +7,16 @@ from __future__ import annotations
 import unicodedata
 from datetime import UTC, datetime
 
-__all__ = ["ago", "day", "minute", "number", "plural", "sentence", "visible_name"]
+__all__ = [
+    "ago",
+    "day",
+    "minute",
+    "number",
+    "plural",
+    "sentence",
+    "size",
+    "visible_name",
+]
 
 
 def number(value: float | None) -> str:
@@ -68,6 +77,20 @@ def ago(t: float, now: float) -> str:
         if seconds >= length:
             return f"{plural(int(seconds // length), unit)} ago"
     return "just now"
+
+
+def size(n: int) -> str:
+    """
+    Write a number of bytes, such as ``'1.4 MB'``.
+
+    :param n: the number.
+    """
+    number = float(n)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:,.3g} TB"
 
 
 def sentence(text: str) -> str:

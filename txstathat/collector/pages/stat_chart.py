@@ -4,7 +4,7 @@ The chart of a stat. It shows the same points as the export API.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import ClassVar
 
@@ -13,7 +13,7 @@ from twisted.web.template import Tag
 from txstathat.charts.chart import Chart
 from txstathat.charts.html import fragment
 from txstathat.charts.query import BadQuery, Query
-from txstathat.charts.table import Table
+from txstathat.charts.table import Level, Table
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.series import Series
 from txstathat.collector.archive.stats import Stat
@@ -93,14 +93,15 @@ def scale_of_steps(timeframe: Timeframe) -> str:
     return _SCALES[timeframe.interval.unit]
 
 
-def chart_of(series: Series, path: str) -> Tag:
+def chart_of(series: Series, path: str, levels: Sequence[Level] = ()) -> Tag:
     """
     Make the chart for a page.
 
     :param series: what it shows.
     :param path: the path of the :class:`StatChart`.
+    :param levels: horizontal lines.
     """
-    return fragment(_table(series), path, REFRESH)
+    return fragment(_table(series, levels), path, REFRESH)
 
 
 class StatChart(Chart):
@@ -111,12 +112,18 @@ class StatChart(Chart):
     :param stat: the stat.
     :param base: the path below which browsers reach the collector.
     :param path: the path of the chart; by default that below the stat's page.
+    :param levels: returns the horizontal lines for what it shows.
     """
 
     parameters: ClassVar[tuple[str, ...]] = ("t",)
 
     def __init__(
-        self, archive: Archive, stat: Stat, base: str = "", path: str = ""
+        self,
+        archive: Archive,
+        stat: Stat,
+        base: str = "",
+        path: str = "",
+        levels: Callable[[Series], Sequence[Level]] = lambda series: (),
     ) -> None:
         super().__init__(
             stat.name,
@@ -126,6 +133,7 @@ class StatChart(Chart):
         )
         self._archive = archive
         self._stat = stat
+        self._levels = levels
 
     async def read(self, query: Query) -> Table:
         """
@@ -133,12 +141,13 @@ class StatChart(Chart):
         """
         t = dict(query.pairs("format")).get("t", DEFAULT)
         try:
-            return _table(await series_of(self._archive, self._stat, t))
+            series = await series_of(self._archive, self._stat, t)
+            return _table(series, self._levels(series))
         except Refusal as refusal:
             raise BadQuery(refusal.msg) from None
 
 
-def _table(series: Series) -> Table:
+def _table(series: Series, levels: Sequence[Level]) -> Table:
     timeframe = series.timeframe
     scale = scale_of_steps(timeframe)
     return Table(
@@ -151,4 +160,5 @@ def _table(series: Series) -> Table:
         ],
         scale=scale,
         hidden=[("t", str(timeframe))],
+        levels=list(levels),
     )

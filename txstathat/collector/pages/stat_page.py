@@ -4,16 +4,20 @@ The page of one stat: its chart over a timeframe, and a summary.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import urlencode
 
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
+from txstathat.collector.alerts.alert_record import AlertRecord
+from txstathat.collector.alerts.records import AlertRecords
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.series import Series
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal
+from txstathat.collector.pages.alerting.on_stat import alert_lines, levels_of
 from txstathat.collector.pages.formatting import ago, day, number, plural
 from txstathat.collector.pages.forms import argument
 from txstathat.collector.pages.guard import GuardedPage, MissingPage, SessionGuard
@@ -21,6 +25,8 @@ from txstathat.collector.pages.layout import ASSETS, frame, see_other
 from txstathat.collector.pages.listing.address import LIST, back_to_list
 from txstathat.collector.pages.paths import base_path
 from txstathat.collector.pages.stat_chart import DEFAULT, StatChart, chart_of, series_of
+from txstathat.collector.pages.tending.stat_edit import StatEdit, stat_details
+from txstathat.collector.pages.tending.style import TENDING_FILES
 from txstathat.points.summary import summarize
 
 __all__ = ["CHART_FILES", "TIMEFRAMES", "StatPages"]
@@ -52,6 +58,7 @@ class StatPages(GuardedPage):
     :param archive: the stats.
     :param chart_policy: the Content-Security-Policy of pages with a chart; ``None`` to
         show no charts.
+    :param alerts: the alerts, which the charts show.
     """
 
     takes_body = False
@@ -59,18 +66,27 @@ class StatPages(GuardedPage):
     isLeaf = False
 
     def __init__(
-        self, guard: SessionGuard, archive: Archive, chart_policy: str | None
+        self,
+        guard: SessionGuard,
+        archive: Archive,
+        chart_policy: str | None,
+        alerts: AlertRecords,
     ) -> None:
         super().__init__(guard)
         self._archive = archive
         self._chart_policy = chart_policy
+        self._alerts = alerts
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         """
         Find the page of a stat, by the stat's id.
         """
         id = path.decode("ascii", "replace")
-        return _StatPage(self._guard, self._archive, self._chart_policy, id)
+        page = _StatPage(
+            self._guard, self._archive, self._chart_policy, self._alerts, id
+        )
+        page.putChild(b"edit", StatEdit(self._guard, self._archive, id))
+        return page
 
     async def guarded(self, request: Request) -> bytes:
         """
@@ -88,17 +104,19 @@ class _StatPage(GuardedPage):
         guard: SessionGuard,
         archive: Archive,
         chart_policy: str | None,
+        alerts: AlertRecords,
         id: str,
     ) -> None:
         super().__init__(guard)
         self._archive = archive
         self._chart_policy = chart_policy
+        self._alerts = alerts
         self._id = id
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         if path == b"chart" and self._chart_policy is not None:
             return _GuardedChart(
-                self._guard, self._archive, self._chart_policy, self._id
+                self._guard, self._archive, self._chart_policy, self._alerts, self._id
             )
         return MissingPage(self._guard)
 
@@ -114,8 +132,12 @@ class _StatPage(GuardedPage):
         if not t:
             t = "1h1m" if now - stat.created_at < _YOUNG else DEFAULT
         series = await series_of(self._archive, stat, t)
+        alerts = await self._alerts.of_stat(stat.name)
+        details = await self._archive.details.read(stat)
+        files: tuple[Tag, ...] = ()
         if self._chart_policy is not None:
             request.setHeader("Content-Security-Policy", self._chart_policy)
+            files = CHART_FILES
         return frame(
             stat.name,
             tags.p(tags.a("← All stats", href=back_to_list(request)), class_="back"),
@@ -124,16 +146,19 @@ class _StatPage(GuardedPage):
                 " ",
                 tags.small("counter" if stat.counter else "value", class_="kind"),
             ),
+            stat_details(stat, details),
+            alert_lines(stat, alerts, now),
             _timeframes(stat, t, argument(request, LIST)),
             _summary(series, now),
-            self._chart(series),
+            self._chart(series, alerts),
             section="/",
-            files=CHART_FILES if self._chart_policy is not None else (),
+            files=(*files, *TENDING_FILES),
         )
 
-    def _chart(self, series: Series) -> Tag:
+    def _chart(self, series: Series, alerts: Sequence[AlertRecord]) -> Tag:
         if self._chart_policy is not None:
-            return chart_of(series, f"/stats/{series.stat.id}/chart")
+            levels = levels_of(alerts, series)
+            return chart_of(series, f"/stats/{series.stat.id}/chart", levels)
         return tags.p(
             "Charts need plotly. Install it on the server: ",
             tags.code("pip install 'txStatHat[charts]'"),
@@ -147,18 +172,30 @@ class _GuardedChart(GuardedPage):
     """
 
     def __init__(
-        self, guard: SessionGuard, archive: Archive, chart_policy: str, id: str
+        self,
+        guard: SessionGuard,
+        archive: Archive,
+        chart_policy: str,
+        alerts: AlertRecords,
+        id: str,
     ) -> None:
         super().__init__(guard)
         self._archive = archive
         self._chart_policy = chart_policy
+        self._alerts = alerts
         self._id = id
 
     async def guarded(self, request: Request) -> bytes:
         if request.postpath:
             raise Refusal(404, "no such page")
         (stat,) = await self._archive.find([self._id])
-        chart = StatChart(self._archive, stat, base_path(request))
+        alerts = await self._alerts.of_stat(stat.name)
+        chart = StatChart(
+            self._archive,
+            stat,
+            base_path(request),
+            levels=lambda series: levels_of(alerts, series),
+        )
         body = await chart.respond(request)
         request.setHeader("Content-Security-Policy", self._chart_policy)
         return body
