@@ -61,8 +61,6 @@ class StatPages(GuardedPage):
     :param alerts: the alerts, which the charts show.
     """
 
-    takes_body = False
-
     isLeaf = False
 
     def __init__(

@@ -33,7 +33,6 @@ class AlertPages(GuardedPage):
     """
 
     isLeaf = False
-    takes_body = False
     error_title = "Can't show the alerts"
 
     def __init__(self, guard: SessionGuard, parts: AlertParts) -> None:
