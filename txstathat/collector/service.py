@@ -506,7 +506,7 @@ class CollectorService(Service):
         path = sqlite_path(url)
         if path is None or path == ":memory:":
             return
-        reactor: Any = self._reactor
+        reactor = self._reactor
         if IReactorThreads.providedBy(reactor):
             await deferToThreadPool(reactor, reactor.getThreadPool(), check_file, path)
         else:

@@ -55,6 +55,11 @@
     return Intl.DateTimeFormat().resolvedOptions().timeZone || "local time";
   }
 
+  // The color behind what is shown beside the pointer, and behind a saved picture.
+  function raised(chart) {
+    return getComputedStyle(chart.querySelector(".txstathat-picture")).caretColor;
+  }
+
   function isFine(chart) {
     return FINE.includes(chart.dataset.scale);
   }
@@ -158,7 +163,7 @@
   function earlierLine(data) {
     const n = data.columns.length - 1;
     return line(data, data.columns[n], n, { mode: "lines", connectgaps: true,
-      line: { color: "rgba(128, 128, 128, 0.8)", width: 1.5, dash: "dash" } });
+      line: { color: "rgba(128, 128, 128, 0.6)", width: 1.5, dash: "dash" } });
   }
 
   // A line to the last point, which is dotted: its time is not over.
@@ -176,13 +181,17 @@
         y: column.map((value, at) => at < last ? null : value) }];
   }
 
+  function pieces(data, column, n) {
+    return data.unfinished ? unfinishedLine(data, column, n) : [line(data, column, n)];
+  }
+
   // The notes, as points at the top that show their words.
   function markPoints(data) {
     if (data.marks.length === 0) {
       return [];
     }
     return [{
-      type: "scatter", mode: "markers", yaxis: "y3", x: data.marks.map((mark) => mark.x),
+      type: "scatter", mode: "markers", yaxis: "y9", x: data.marks.map((mark) => mark.x),
       y: data.marks.map(() => 1), customdata: data.marks.map((mark) => plain(mark.text)),
       hovertemplate: "%{customdata}<extra></extra>", showlegend: false, cliponaxis: false,
       marker: { symbol: "triangle-down", size: 10, color: COLORS[1] },
@@ -212,15 +221,16 @@
     },
     lines(data) {
       const own = data.earlier ? data.columns.slice(0, -1) : data.columns;
-      const lines = own.flatMap((column, n) =>
-        data.unfinished ? unfinishedLine(data, column, n) : [line(data, column, n)]);
+      const lines = own.flatMap((column, n) => pieces(data, column, n));
       return [...(data.earlier ? [earlierLine(data)] : []), ...lines, ...markPoints(data)];
     },
     pair(data) {
-      return draw.lines(data).map((line, n) => ({ ...line, yaxis: `y${n + 1}` }));
+      return draw.axes(data);
     },
     axes(data) {
-      return draw.pair(data);
+      const lines = data.columns.flatMap((column, n) =>
+        pieces(data, column, n).map((each) => ({ ...each, yaxis: n ? `y${n + 1}` : "y" })));
+      return [...lines, ...markPoints(data)];
     },
     panels(data) {
       // From top to bottom as in the table. Long names are cut; hovering shows them.
@@ -269,10 +279,14 @@
       wholeTicks(shared.yaxis, data.columns[0]);
       shared.hovermode = "x unified";
     }
-    shared.shapes = shapes(data);
     shared.annotations = levelTexts(data, style);
+    addMarks(shared, data);
+  }
+
+  function addMarks(shared, data) {
+    shared.shapes = shapes(data);
     if (data.marks.length > 0) {
-      shared.yaxis3 = { overlaying: "y", range: [0, 1], visible: false, fixedrange: true };
+      shared.yaxis9 = { overlaying: "y", range: [0, 1], visible: false, fixedrange: true };
     }
   }
 
@@ -286,9 +300,12 @@
         rangemode: "tozero", side: n % 2 ? "right" : "left", nticks: 6,
         showticklabels: !isNarrow, automargin: true, zeroline: n === 0,
         ...(n ? { overlaying: "y" } : {}),
-        ...(n > 1 ? { anchor: "free", autoshift: true, ticks: "outside" } : {}),
+        ...(n > 1 && !isNarrow
+          ? { anchor: "free", autoshift: true, ticks: "outside" } : {}),
       };
+      wholeTicks(shared[n ? `yaxis${n + 1}` : "yaxis"], data.columns[n]);
     });
+    addMarks(shared, data);
   }
 
   function layout(chart, data, style) {
@@ -306,7 +323,7 @@
     };
     if (kind !== "pie" && kind !== "panels") {
       shared.hovermode = kind === "bars" ? "closest" : "x unified";
-      shared.hoverlabel.bgcolor = style.getPropertyValue("--txstathat-raised");
+      shared.hoverlabel.bgcolor = raised(chart);
       shared.xaxis.type = "date";
       shared.xaxis.title = { text: plain(data.fixed === undefined ? timesIn(chart)
         : `Times at UTC${offsetText(data.fixed)}: the clock is changed here`) };
@@ -487,10 +504,9 @@
   async function pictureOf(chart) {
     const picture = chart.querySelector(".txstathat-picture");
     const { width, height } = picture.getBoundingClientRect();
-    const background = getComputedStyle(chart).getPropertyValue("--txstathat-raised");
     const { data, layout: shown } = picture;
     return { width, height, address: await Plotly.toImage(
-      { data, layout: { ...shown, paper_bgcolor: background || "#fff" } },
+      { data, layout: { ...shown, paper_bgcolor: raised(chart) } },
       { format: "svg", width, height }) };
   }
 

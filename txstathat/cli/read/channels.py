@@ -90,14 +90,16 @@ def add() -> None:
 
 def _option(field: ChannelField) -> Callable[..., Any]:
     flag = f"--{_FLAGS.get(field.name, field.name)}"
-    kind = click.Choice(field.choices) if field.choices else None
+    kind: Any = click.Choice(field.choices) if field.choices else None
+    default: dict[str, Any] = {}
+    if field.default:
+        default = {"default": field.default, "show_default": True}
     return click.option(
         flag,
         _parameter(field),
         type=click.File() if field.lines else kind,
-        default=field.default or None,
-        show_default=bool(field.default),
         required=field.required,
+        **default,
         help=field.help + (" A file with it; - for standard input." * field.lines),
     )
 

@@ -21,7 +21,7 @@ from twisted.logger import (
 )
 
 from txstathat.cli.options import add_options
-from txstathat.cli.reactor import run
+from txstathat.cli.reactor import ICommandReactor, run
 from txstathat.cli.server.store import any_store_option
 from txstathat.cli.server.write_settings import offer_settings, own_url
 from txstathat.collector.digest.schedule import DEFAULT_SCHEDULE
@@ -207,7 +207,7 @@ def serve(
         _print_keys(keys)
         new_keys.update(keys)
 
-    async def command(reactor: Any) -> int:
+    async def command(reactor: ICommandReactor) -> int:
         service = CollectorService(
             store,
             listen,

@@ -238,7 +238,7 @@ def _read_state(parts: Any) -> AlertState:
 
 
 def _read_notice(parts: Any) -> AlertNotice:
-    notice = AlertNotice(**_check_names(AlertNotice, parts, ("channel",)))
+    notice = AlertNotice(**_check_names(AlertNotice, parts, ("channel", "failed")))
     _check_notice(notice)
     return notice
 
@@ -303,5 +303,6 @@ def _check_notice(notice: AlertNotice) -> None:
         and is_integer(notice.attempts)
         and is_number(notice.next_at, math.inf)
         and isinstance(notice.channel, str)
+        and isinstance(notice.failed, bool)
     ):
         raise BadRecord("is not valid: a notice has a field of the wrong type")

@@ -5,16 +5,15 @@ Every collector on a store does so. An attempt is recorded before it is made, so
 one of them makes it. If a collector dies during an attempt, another collector makes the
 next one; the receiver recognizes the notice by its id.
 
-While a receiver fails, only the oldest notice for it is tried. So an outage takes few
-attempts, and when it is over, the notices are sent in their order.
+:mod:`txstathat.collector.alerts.queue` decides which notices are tried.
 """
 
 from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
@@ -25,6 +24,7 @@ from txstathat.collector.alerts.alert_record import AlertRecord
 from txstathat.collector.alerts.history import WEBHOOK
 from txstathat.collector.alerts.model import AlertDefinition
 from txstathat.collector.alerts.notices import LEASE, AlertNotice, retry_delay
+from txstathat.collector.alerts.queue import Failing, QueuedNotice, choose, queued
 from txstathat.collector.alerts.records import AlertRecords
 from txstathat.collector.alerts.targets import KnownTargets, Targets
 from txstathat.collector.channels.channels import make_test
@@ -39,25 +39,6 @@ __all__ = ["MAX_UNDER_WAY", "NoticeDelivery"]
 
 #: How many notices can be under way to one receiver.
 MAX_UNDER_WAY = 8
-
-
-@dataclass(frozen=True, slots=True)
-class _Head:
-    """
-    The oldest notice of an alert for a target.
-    """
-
-    record: AlertRecord
-    notice: AlertNotice
-    key: str
-
-    @property
-    def id(self) -> tuple[str, str]:
-        return self.record.alert.id, self.notice.channel
-
-    @property
-    def order(self) -> tuple[float, str]:
-        return self.notice.at, self.record.alert.id
 
 
 def _named(channel: str) -> str:
@@ -95,8 +76,8 @@ class NoticeDelivery:
         self._limits: dict[str, ConcurrencyLimit] = defaultdict(
             lambda: ConcurrencyLimit(MAX_UNDER_WAY)
         )
-        # The receivers that fail.
-        self._failing: set[str] = set()
+        # The receivers that fail, or have failed.
+        self._failing: dict[str, Failing] = {}
         # By alert and target: the delivery that is under way, or waits for others.
         self._under_way: dict[tuple[str, str], Deferred[None]] = {}
         self._closed = False
@@ -122,47 +103,33 @@ class NoticeDelivery:
             self._failing.clear()
             return
         known = await self._targets.known()
-        heads = _heads(records, known)
+        waiting = queued(records, known)
         self._delivered &= {
-            (each.notice.id(each.record.alert), each.notice.channel) for each in heads
+            (each.notice.id(each.record.alert), each.notice.channel) for each in waiting
         }
-        self._forget({each.key for each in heads})
-        now = self._records.now()
-        for head in self._chosen(heads):
-            if head.notice.is_due(now) and head.id not in self._under_way:
-                limit = self._limits[head.key]
-                begun = limit.run(self._attempt_later(known, head))
-                self._under_way[head.id] = begun
-                begun.addBoth(self._ended, head.id)
+        self._forget({each.key for each in waiting})
+        for each in choose(waiting, self._failing, self._records.now()):
+            if each.id not in self._under_way:
+                limit = self._limits[each.key]
+                begun = limit.run(self._attempt_later(known, each))
+                self._under_way[each.id] = begun
+                begun.addBoth(self._ended, each.id)
 
     def _attempt_later(
-        self, known: KnownTargets, head: _Head
+        self, known: KnownTargets, chosen: QueuedNotice
     ) -> Callable[[], Deferred[None]]:
-        return lambda: Deferred.fromCoroutine(self._attempt(known, head))
+        return lambda: Deferred.fromCoroutine(self._attempt(known, chosen))
 
     def _forget(self, keys: set[str]) -> None:
         """
         Forget the receivers for which nothing waits.
         """
-        self._failing &= keys
+        for key in self._failing.keys() - keys:
+            del self._failing[key]
         for key in self._limits.keys() - keys:
             limit = self._limits[key]
             if limit.free == limit.limit:
                 del self._limits[key]
-
-    def _chosen(self, heads: Iterable[_Head]) -> list[_Head]:
-        """
-        The heads to try: the oldest first, and only that one for a receiver that fails.
-        """
-        chosen: list[_Head] = []
-        probed: set[str] = set()
-        for head in sorted(heads, key=lambda head: head.order):
-            if head.key in probed:
-                continue
-            if head.key in self._failing:
-                probed.add(head.key)
-            chosen.append(head)
-        return chosen
 
     def _ended(self, result: Failure | None, id: tuple[str, str]) -> None:
         del self._under_way[id]
@@ -240,10 +207,10 @@ class NoticeDelivery:
             await self._note(target, results[target], now)
         return results
 
-    async def _attempt(self, known: KnownTargets, head: _Head) -> None:
-        if self._closed:
+    async def _attempt(self, known: KnownTargets, chosen: QueuedNotice) -> None:
+        if self._closed or self._is_pointless(chosen):
             return
-        record, notice = head.record, head.notice
+        record, notice = chosen.record, chosen.notice
         alert, delivered = record.alert, (notice.id(record.alert), notice.channel)
         if delivered in self._delivered:
             await self._settle(record, notice, None, "")
@@ -253,7 +220,9 @@ class NoticeDelivery:
             await self._give_up(record, notice, why)
             return
         now = self._records.now()
-        begun = replace(notice, attempts=notice.attempts + 1, next_at=now + LEASE)
+        begun = replace(
+            notice, attempts=notice.attempts + 1, next_at=now + LEASE, failed=False
+        )
         notices = tuple(begun if each == notice else each for each in record.notices)
         claimed = await self._records.change(record, replace(record, notices=notices))
         if claimed is None:
@@ -262,13 +231,11 @@ class NoticeDelivery:
         try:
             await self._targets.send(known, alert, notice.channel, begun.message(alert))
         except DeliveryFailed as error:
-            await self._failed(claimed, begun, head.key, error)
+            await self._failed(claimed, begun, chosen.key, error)
             return
         self._metrics.notices_sent += 1
         self._delivered.add(delivered)
-        if head.key in self._failing:
-            self._failing.discard(head.key)
-            self._log.info("{channel} is back", channel=_named(notice.channel))
+        self._came_back(chosen.key, notice.channel)
         await self._settle(claimed, begun, None, "")
         await self._note(notice.channel, "", self._records.now())
 
@@ -278,22 +245,42 @@ class NoticeDelivery:
         self._metrics.notices_failed += 1
         why, now = str(error), self._records.now()
         if error.permanent:
-            # The receiver can be reached again.
-            self._failing.discard(key)
+            # The receiver answers.
+            self._came_back(key, begun.channel)
+        else:
+            self._note_failure(key, begun, why, now)
         if error.permanent or begun.is_over(now):
             await self._give_up(record, begun, why)
         else:
-            if key not in self._failing:
-                self._failing.add(key)
-                self._log.warn(
-                    "{channel}: a notice could not be delivered, and is tried again: "
-                    "{why}",
-                    channel=_named(begun.channel),
-                    why=why,
-                )
             next_at = now + retry_delay(begun.attempts, self._jitter)
-            await self._settle(record, begun, replace(begun, next_at=next_at), why)
+            after = replace(begun, next_at=next_at, failed=True)
+            await self._settle(record, begun, after, why)
         await self._note(begun.channel, why, now)
+
+    def _is_pointless(self, chosen: QueuedNotice) -> bool:
+        """
+        Whether the receiver has failed while a first attempt waited for its turn.
+        """
+        state = self._failing.get(chosen.key)
+        if state is None or state.is_back:
+            return False
+        return not state.is_due(self._records.now())
+
+    def _note_failure(self, key: str, begun: AlertNotice, why: str, now: float) -> None:
+        state = self._failing.setdefault(key, Failing())
+        if state.failures == 0 or state.is_back:
+            self._log.warn(
+                "{channel}: a notice could not be delivered, and is tried again: {why}",
+                channel=_named(begun.channel),
+                why=why,
+            )
+        state.fail(now, self._jitter)
+
+    def _came_back(self, key: str, channel: str) -> None:
+        state = self._failing.get(key)
+        if state is not None and not state.is_back:
+            state.is_back = True
+            self._log.info("{channel} is back", channel=_named(channel))
 
     async def _note(self, channel: str, why: str, now: float) -> None:
         if channel != WEBHOOK:
@@ -349,14 +336,3 @@ class NoticeDelivery:
             channel=_named(notice.channel),
             why=why,
         )
-
-
-def _heads(records: Iterable[AlertRecord], known: KnownTargets) -> list[_Head]:
-    heads: dict[tuple[str, str], _Head] = {}
-    for record in records:
-        for notice in record.notices:
-            key = known.key(record.alert, notice.channel)
-            heads.setdefault(
-                (record.alert.id, notice.channel), _Head(record, notice, key)
-            )
-    return list(heads.values())

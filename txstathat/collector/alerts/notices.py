@@ -18,6 +18,7 @@ __all__ = [
     "FIRED",
     "GIVE_UP_SECONDS",
     "LEASE",
+    "LONGEST_DELAY",
     "RECOVERED",
     "AlertNotice",
     "retry_delay",
@@ -34,8 +35,8 @@ LEASE = 60.0
 # The mean delays after the first attempt, and after many, in seconds.
 _FIRST_DELAY = 15.0
 _LAST_DELAY = 300.0
-# No delay is longer than this.
-_LONGEST_DELAY = 1.5 * _LAST_DELAY
+#: The longest delay between two attempts, in seconds.
+LONGEST_DELAY = 1.5 * _LAST_DELAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,8 @@ class AlertNotice:
     :ivar next_at: the earliest time of the next attempt, in Unix seconds.
     :ivar channel: where it goes: the name of a channel, or ``''``; see
         :mod:`txstathat.collector.alerts.targets`.
+    :ivar failed: whether the last attempt has failed; otherwise ``next_at`` is the end
+        of the time that a collector has for it.
     """
 
     event: str
@@ -61,6 +64,7 @@ class AlertNotice:
     attempts: int = 0
     next_at: float = 0.0
     channel: str = ""
+    failed: bool = False
 
     def id(self, alert: AlertDefinition) -> str:
         """
@@ -75,7 +79,7 @@ class AlertNotice:
 
         :param now: Unix seconds.
         """
-        return not now < self.next_at <= now + _LONGEST_DELAY
+        return not now < self.next_at <= now + LONGEST_DELAY
 
     def is_over(self, now: float) -> bool:
         """

@@ -273,14 +273,17 @@ class Archive:
         """
         return await self.stats(sorted(await self._cardinality.names(ids)))
 
-    async def latest(self, stats: Sequence[Stat]) -> dict[str, Latest]:
+    async def latest(
+        self, stats: Sequence[Stat], hours: Mapping[str, int] | None = None
+    ) -> dict[str, Latest]:
         """
         Return the newest points of stats, by the stat's name. Stats without points are
         left out.
 
         :param stats: the stats.
+        :param hours: see :func:`~txstathat.collector.archive.latest.find_latest`.
         """
-        return await find_latest(stats, self.store.read)
+        return await find_latest(stats, self.store.read, hours)
 
     async def find(self, ids: Sequence[str]) -> list[Stat]:
         """

@@ -4,7 +4,7 @@ The newest point of a stat, as exactly as the stored detail allows.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -49,15 +49,20 @@ class Latest:
         return cls(time, scale, cell.sum if stat.counter else cell.sum / cell.count)
 
 
-async def find_latest(stats: Iterable[Stat], read: _Read) -> dict[str, Latest]:
+async def find_latest(
+    stats: Iterable[Stat], read: _Read, hours: Mapping[str, int] | None = None
+) -> dict[str, Latest]:
     """
     Find the newest points of stats. Points ahead of the time of their receipt may be
     missed until another point arrives.
 
     :param stats: the stats.
     :param read: reads cells.
+    :param hours: when the newest hour with points begins, in Unix seconds, by the name
+        of each stat for which that is known.
     :returns: the newest time buckets, by the stat's name, of the stats with points.
     """
+    hours = hours or {}
     found: dict[str, Latest] = {}
     missing: list[Stat] = []
     wanted = [stat for stat in stats if stat.receipts]
@@ -72,17 +77,34 @@ async def find_latest(stats: Iterable[Stat], read: _Read) -> dict[str, Latest]:
             found[stat.name] = Latest.of(stat, "minute", *buckets[0])
         else:
             missing.append(stat)
-    await _search(missing, found, read)
+    known = {stat.name: hours[stat.name] for stat in missing if stat.name in hours}
+    spans = {name: (hour, hour + 3599) for name, hour in known.items()}
+    await _search(missing, spans, ("minute",), found, read)
+    missing = [stat for stat in missing if stat.name not in found]
+    any_time = {stat.name: (0, int(stat.received_at) + MAX_AHEAD) for stat in missing}
+    await _search(missing, any_time, LENGTHS, found, read)
     return found
 
 
-async def _search(stats: Sequence[Stat], found: dict[str, Latest], read: _Read) -> None:
+async def _search(
+    stats: Sequence[Stat],
+    spans: dict[str, tuple[int, int]],
+    scales: Iterable[str],
+    found: dict[str, Latest],
+    read: _Read,
+) -> None:
     """
-    Find the newest year of each stat, then the newest month in it, and so on.
+    Find the newest bucket of the coarsest scale of each stat, then the newest one of
+    the next scale in it, and so on.
+
+    :param stats: the stats.
+    :param spans: when to begin and to end, in Unix seconds, by the stat's name.
+    :param scales: the scales, the coarsest first.
+    :param found: gets the newest buckets, by the stat's name.
+    :param read: reads cells.
     """
     timeline = cache(_UTC.timeline)
-    spans = {stat.name: (0, int(stat.received_at) + MAX_AHEAD) for stat in stats}
-    for scale, length in LENGTHS.items():
+    for scale in scales:
         stats = [stat for stat in stats if stat.name in spans]
         lines = [
             [
@@ -96,7 +118,7 @@ async def _search(stats: Sequence[Stat], found: dict[str, Latest], read: _Read) 
             if buckets:
                 time, cell = buckets[-1]
                 found[stat.name] = Latest.of(stat, scale, time, cell)
-                spans[stat.name] = (time, length.after(time) - 1)
+                spans[stat.name] = (time, LENGTHS[scale].after(time) - 1)
 
 
 async def _read_lines(

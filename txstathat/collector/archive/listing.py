@@ -11,6 +11,7 @@ rows with the stats' receipts, at the start and once an hour, finds these.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -240,33 +241,39 @@ class StatListing:
         known = {stat.name for stat in stats}
         now = self._store.clock.seconds()
         hours = self._hours(now)
+        width = len(hours)
         keys = [total_key(stat.name) for stat in stats]
         keys += [
             CellKey(stat.name, "hour", label, EVERYTHING)
             for stat in stats
-            for label in hours
+            for _, label in hours
         ]
         cells = await self._store.read(keys)
-        latest = await find_latest(stats, self._store.read)
-        width = len(hours)
-        rows = []
+        newest_hours, points = {}, []
         for number, stat in enumerate(stats):
             first = len(stats) + number * width
+            counts = [cell.count if cell else 0 for cell in cells[first:][:width]]
+            points.append(sum(counts))
+            for (start, _), count in zip(hours, counts, strict=True):
+                if count:
+                    newest_hours[stat.name] = int(start.timestamp())
+        latest = await find_latest(stats, self._store.read, newest_hours)
+        rows = []
+        for stat, total, activity in zip(stats, cells, points, strict=False):
             newest = latest.get(stat.name)
-            points = sum(cell.count for cell in cells[first : first + width] if cell)
             rows.append(
                 ListedRow(
-                    *(stat.name, stat.kind, _total(stat, cells[number])),
-                    *(float(newest.time) if newest else 0.0, float(points)),
+                    *(stat.name, stat.kind, _total(stat, total)),
+                    *(float(newest.time) if newest else 0.0, float(activity)),
                     *(stat.receipts, now),
                 )
             )
         gone = [name for name in names if name not in known]
         await self._store.put_listed(rows, gone)
 
-    def _hours(self, now: float) -> list[str]:
+    def _hours(self, now: float) -> list[tuple[datetime, str]]:
         since = int(now) - (ACTIVITY_HOURS - 1) * _HOUR
-        return [label for _, label in _UTC.timeline(since, int(now), "hour")]
+        return _UTC.timeline(since, int(now), "hour")
 
     # -- comparing all rows with the stats
 

@@ -64,8 +64,9 @@ MAX_KEYS = 10_000
 #: The interval, in seconds, at which a collector reads the keys again. A revoked key
 #: works for that long at most.
 REFRESH_SECONDS = 5.0
-#: How many times a second unknown keys can cause the keys to be read again. Further
-#: requests with an unknown key wait for the next second.
+#: How many times a second unknown keys can cause the keys to be read again. After so
+#: many reads further ones follow at even intervals, and requests with an unknown key
+#: wait for the next one.
 MAX_REFRESHES = 30
 #: For how many seconds the keys that were read last are used while the store cannot be
 #: read. After that requests are refused: a key may have been revoked meanwhile.
@@ -81,6 +82,8 @@ _KIND_OF_API = {"ez": "ez", "classic": "user"}
 # The kinds with which stats can be read.
 _READ_KINDS = ("access", "read")
 _HASH = re.compile(r"[0-9a-f]{64}")
+# A second, less half of an interval: a rounding error does not matter then.
+_REFRESHES_AHEAD = 1 - 0.5 / MAX_REFRESHES
 # The Retry-After header for a key that this version cannot check, in seconds.
 _RETRY_AFTER = 60
 
@@ -153,8 +156,8 @@ class Keys:
         # The callers that wait for the next refresh.
         self._waiting: list[Deferred[None]] = []
         self._refreshing = False
-        # How many refreshes there were in the second that began at this time.
-        self._refreshes, self._second_began = 0, float("-inf")
+        # Until when the refreshes so far take up what is allowed.
+        self._refreshes_until = float("-inf")
 
     def allow(self, api: str, key: str) -> bool:
         """
@@ -286,12 +289,13 @@ class Keys:
     async def _refresh_for_waiting(self) -> None:
         clock = self._timers
         while self._waiting:
-            if self._refreshes >= MAX_REFRESHES:
-                next_second = self._second_began + 1
-                await deferLater(clock, max(0.0, next_second - clock.seconds()))
-            if clock.seconds() - self._second_began >= 1:
-                self._refreshes, self._second_began = 0, clock.seconds()
-            self._refreshes += 1
+            # A new burst in each second would let all callers in the rest of the second
+            # wait, each with its body, and then be answered all at once.
+            pause = self._refreshes_until - clock.seconds() - _REFRESHES_AHEAD
+            if pause > 0:
+                await deferLater(clock, pause)
+            until = max(self._refreshes_until, clock.seconds())
+            self._refreshes_until = until + 1 / MAX_REFRESHES
             waiting, self._waiting = self._waiting, []
             failed: StoreError | None = None
             try:

@@ -202,6 +202,16 @@ class Sessions:
         tokens = self._keys.editors[:MAX_TOKENS]
         return await self._create(self._links, LINK_SECONDS, MAX_LINKS, tokens)
 
+    async def can_redeem(self, link: str) -> bool:
+        """
+        Return whether a one-time link works still. This does not use it up.
+
+        :param link: the link's secret.
+        :raises StoreError: if the store fails.
+        """
+        record = await self._links.get(hash_key(link))
+        return record is not None and await self._is_valid(record)
+
     async def redeem(self, link: str) -> str | None:
         """
         Begin a session with a one-time link. If several do so at once, one succeeds.

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import DNSLookupError
 from twisted.web.iweb import IAgent
 
@@ -68,6 +68,7 @@ class Outgoing:
         self._agent = agent
         self.trust_root = trust_root
         self._open: set[Transport] = set()
+        self._closers: list[Deferred[None]] = []
         self.is_closed = False
 
     @property
@@ -156,10 +157,17 @@ class Outgoing:
         return reply.body
 
     def _close_transport(self, transport: Transport, agent: PooledAgent | None) -> None:
-        closed = transport.close()
-        if agent is not None:
-            closed.addCallback(lambda _: agent.close())
-        closed.addCallback(lambda _: self._open.discard(transport))
+        async def close() -> None:
+            await transport.close()
+            if agent is not None:
+                await agent.close()
+            self._open.discard(transport)
+            if not self._open:
+                closers, self._closers = self._closers, []
+                for closed in closers:
+                    closed.callback(None)
+
+        Deferred.fromCoroutine(close())
 
     def close(self) -> Deferred[None]:
         """
@@ -168,5 +176,11 @@ class Outgoing:
         :returns: fires with ``None`` when no connection is open.
         """
         self.is_closed = True
-        closed = DeferredList([transport.close() for transport in list(self._open)])
-        return closed.addCallback(lambda _: None)
+        if not self._open:
+            return succeed(None)
+        closed: Deferred[None] = Deferred()
+        self._closers.append(closed)
+        for transport in list(self._open):
+            # An attempt under way ends, and then its connection is closed.
+            transport.close()
+        return closed

@@ -93,13 +93,12 @@ class _Sender(ESMTPClient):
         self._to = [address.encode("ascii") for address in to]
         self._body = body
         user = server.user.encode("utf-8")
-        for kind in (
-            CramMD5ClientAuthenticator,
-            LOGINAuthenticator,
-            PLAINAuthenticator,
-        ):
-            if server.user:
-                self.registerAuthenticator(kind(user))
+        for kind in _LOGINS if server.user else ():
+            self.registerAuthenticator(kind(user))
+
+    def _cut(self, result: Deferred[None]) -> None:
+        transport: Any = self.transport
+        transport.abortConnection()
 
     def getMailFrom(self) -> str | None:
         sender, self._sender = self._sender, None

@@ -3,13 +3,15 @@ Templates: the body, the headers and the URL of a web hook, with values of a mes
 
 A value is ``$name`` or ``${name}``, as in :class:`string.Template`, and ``$$`` is a
 dollar sign. In a JSON body values are escaped for a JSON string, so a name cannot end
-the string that it stands in.
+the string that it stands in. ``text_escaped`` and ``title_escaped`` have ``&``, ``<``
+and ``>`` as entities, for receivers that take ``<!channel>`` for a mention.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from html import escape
 from string import Template
 from urllib.parse import quote
 
@@ -35,8 +37,10 @@ VARIABLES = (
     "secret",
     "stat",
     "text",
+    "text_escaped",
     "time",
     "title",
+    "title_escaped",
 )
 
 _SAMPLE = ChannelMessage("id", FIRED, 0, 'a "title"', "a\ntext", "key", "a\\b", 1)
@@ -54,8 +58,10 @@ def values_of(message: ChannelMessage, secret: str = "") -> dict[str, str]:
         "secret": secret,
         "stat": message.stat,
         "text": message.text,
+        "text_escaped": escape(message.text, quote=False),
         "time": message.time,
         "title": message.title,
+        "title_escaped": escape(message.title, quote=False),
     }
 
 

@@ -4,8 +4,6 @@ The paths of the pages.
 
 from __future__ import annotations
 
-from twisted.web.resource import Resource
-
 from txstathat.collector.api.export import Readers
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.auth.keys import Keys
@@ -13,11 +11,13 @@ from txstathat.collector.auth.sessions import Sessions
 from txstathat.collector.auth.shares import Shares
 from txstathat.collector.auth.throttle import KeyThrottle
 from txstathat.collector.boards.records import BoardRecords
+from txstathat.collector.ingest.resource import IngestResource
 from txstathat.collector.pages.alerting import AlertPages, AlertParts, ChannelPages
 from txstathat.collector.pages.assets import PageAssets
 from txstathat.collector.pages.boards import BoardPages
 from txstathat.collector.pages.compare import ComparePages
 from txstathat.collector.pages.guard import SessionGuard
+from txstathat.collector.pages.layout import UnknownPage
 from txstathat.collector.pages.listing import Pin, StatList
 from txstathat.collector.pages.notes import NotesPage
 from txstathat.collector.pages.sharing import SharedLinks, SharedPages
@@ -29,7 +29,7 @@ __all__ = ["add_pages"]
 
 
 def add_pages(
-    root: Resource,
+    root: IngestResource,
     archive: Archive,
     sessions: Sessions,
     readers: Readers,
@@ -74,3 +74,4 @@ def add_pages(
     root.putChild(b"sign-in", SignIn(sessions, readers, throttle))
     root.putChild(b"sign-out", SignOut(sessions))
     root.putChild(b"assets", assets)
+    root.missing_page = UnknownPage()

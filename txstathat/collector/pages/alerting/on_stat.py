@@ -12,6 +12,7 @@ from twisted.web.template import Tag, tags
 from txstathat.charts.table import Level
 from txstathat.collector.alerts.alert_record import AlertRecord
 from txstathat.collector.alerts.model import WINDOWS
+from txstathat.collector.alerts.records import AlertRecords
 from txstathat.collector.archive.series import Series
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.pages.alerting.words import (
@@ -21,8 +22,9 @@ from txstathat.collector.pages.alerting.words import (
     state_of,
 )
 from txstathat.collector.pages.formatting import number
+from txstathat.collector.pages.stat_chart import LevelsOf
 
-__all__ = ["MAX_LEVELS", "alert_lines", "levels_of"]
+__all__ = ["MAX_LEVELS", "alert_lines", "levels_of", "limits_of"]
 
 #: How many limits a chart shows.
 MAX_LEVELS = 5
@@ -52,6 +54,19 @@ def alert_lines(stat: Stat, alerts: Sequence[AlertRecord], now: float) -> Tag:
         id="stat-alerts",
         class_="live",
     )
+
+
+def limits_of(records: AlertRecords) -> LevelsOf:
+    """
+    Return what reads the limits of a stat's alerts for its chart.
+
+    :param records: the alerts.
+    """
+
+    async def levels(series: Series) -> Sequence[Level]:
+        return levels_of(await records.of_stat(series.stat.name), series)
+
+    return levels
 
 
 def levels_of(alerts: Sequence[AlertRecord], series: Series) -> list[Level]:

@@ -91,7 +91,7 @@ def _content(tile: Tile, data: BoardData) -> list[Tag]:
     if tile.kind == "comparison":
         return [*_missing(tile, found), *_comparison(tile, found, data)]
     (series,) = found
-    content = [_figure(series, tile)]
+    content = [_figure(series, tile, data)]
     if tile.kind == "sparkline":
         content.append(sparkline(series.values))
     if tile.kind == "chart":
@@ -101,10 +101,12 @@ def _content(tile: Tile, data: BoardData) -> list[Tag]:
     return content
 
 
-def _figure(series: Series, tile: Tile) -> Tag:
+def _figure(series: Series, tile: Tile, data: BoardData) -> Tag:
+    unit = data.units.get(series.stat.name, "")
     return tags.p(
         tags.strong(number(series.whole), class_="big"),
         " ",
+        tags.bdi(printable(unit), " ") if unit else "",
         tags.small(f"{_kind(series)}, {_range(tile)}"),
         class_="figure",
     )

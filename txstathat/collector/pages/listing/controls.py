@@ -27,13 +27,14 @@ __all__ = [
     "search_form",
 ]
 
-#: The titles of the orders.
+#: The titles of the columns for the orders.
 TITLES = {
     "name": "Name",
     "total": "Total",
     "newest": "Newest point",
     "activity": "Points in 24 h",
 }
+_SHORT = {**TITLES, "newest": "Newest", "activity": "Activity"}
 
 
 def search_form(address: ListAddress) -> Tag:
@@ -96,7 +97,7 @@ def choices(address: ListAddress) -> Tag:
     if not address.shows_groups:
         orders = [
             (title, by_order(address, order), order == address.order)
-            for order, title in TITLES.items()
+            for order, title in _SHORT.items()
         ]
         bar(_choice("Order", orders)(class_="narrow"))
     return bar
@@ -135,16 +136,17 @@ def count_line(address: ListAddress, page: ListPage, shown: int) -> Tag:
     :param shown: how many rows are shown; 0 if that is all.
     """
     line = tags.p(class_="hint", role="status")
-    words = f" match “{address.search}”" if address.search else ""
-    where: Tag = tags.transparent()
+    words, where = tags.transparent(), tags.transparent()
+    if address.search:
+        words(" match “", tags.bdi(address.search), "”")
     if address.group:
-        where(" in the group ", tags.bdi(address.group))
+        where(" in the group ", tags.bdi(address.group.rstrip()))
     filtered = bool(address.search or address.kind or address.group)
     if not page.found:
         kind = address.kind or "stats"
-        line(f"No {kind}{words}", where, ". ")
+        line(f"No {kind}", words, where, ". ")
     elif filtered:
-        line(f"{page.found:,} of {plural(page.total, 'stat')}{words}", where, ". ")
+        line(f"{page.found:,} of {plural(page.total, 'stat')}", words, where, ". ")
     else:
         line(f"{plural(page.total, 'stat')}. ")
     if shown and (page.more or not address.is_first):
@@ -189,7 +191,7 @@ def path_of_group(address: ListAddress) -> Tag:
     nav(tags.a("All groups" if address.grouped else "All stats", href=top.path))
     for group in _parents(address.group):
         nav(" › ")  # noqa: RUF001
-        name = tags.bdi(group)
+        name = tags.bdi(group.rstrip())
         if group == address.group:
             nav(tags.span(name, **{"aria-current": "true"}))
         else:

@@ -66,7 +66,13 @@ async def read_rows(
         days = {one.stat.name: one for one in await archive.data(stats, DAY)}
     except Refusal:
         days = {}
-    latest = await archive.latest(stats)
+    hours = {
+        name: bucket.time
+        for name, day in days.items()
+        for bucket in day.buckets
+        if bucket.count
+    }
+    latest = await archive.latest(stats, hours)
     totals = await archive.totals(stats)
     return [
         StatRow(

@@ -22,11 +22,11 @@ from txstathat.collector.pages.listing.address import LIST, ListAddress
 from txstathat.collector.pages.listing.controls import TITLES, by_order
 from txstathat.collector.pages.listing.rows import StatRow
 from txstathat.collector.pages.sparkline import sparkline
+from txstathat.printable import printable
 from txstathat.stores.listing import Group
 
 __all__ = ["stat_table"]
 
-_COLUMNS = 8
 _DAY = "One point per hour; the dotted part is the current hour"
 _ORDER = "The order follows new points within a minute"
 
@@ -47,7 +47,7 @@ def stat_table(
     """
     if not pinned and not entries:
         return tags.transparent()
-    widths = ("pin", "name", "kind", "last", "line", "figure", "total", "points", "new")
+    widths = ("pin", "name", "kind", "last", "day", "total", "points", "new")
     table = tags.table(
         tags.caption("Stats", class_="unseen"),
         tags.colgroup(*(tags.col(class_=f"c-{width}") for width in widths)),
@@ -82,7 +82,7 @@ def _heads(address: ListAddress) -> Tag:
             class_="wide figure",
             title="Of the newest minute with points: a counter's sum, a value's mean",
         ),
-        tags.th("Last 24 hours", scope="col", colspan="2", title=_DAY),
+        tags.th("Last 24 hours", scope="col", title=_DAY),
         _head(address, "total", "wide figure"),
         _head(address, "activity", "wide figure"),
         _head(address, "newest", "wide"),
@@ -118,7 +118,7 @@ def _row(address: ListAddress, row: StatRow, now: float) -> Tag:
         ),
         tags.td("counter" if stat.counter else "value", class_="wide kind-of"),
         _last_value(row),
-        *_last_day(row),
+        _last_day(row),
         tags.td(_total(row), class_="wide figure"),
         tags.td(number(row.activity), class_="wide figure"),
         _newest(row, now),
@@ -136,7 +136,7 @@ def _pin(row: StatRow) -> Tag:
         id=f"p-{stat.id}",
         class_="quiet",
         title=verb,
-        **{"aria-label": f"{verb} {visible_name(stat.name)}"},
+        **{"aria-label": f"{verb} {printable(visible_name(stat.name))}"},
     )
 
 
@@ -150,7 +150,7 @@ def _last_value(row: StatRow) -> Tag:
     return cell(title=f"{row.latest.scale.title()} of {minute(row.latest.time)}")
 
 
-def _last_day(row: StatRow) -> tuple[Tag, Tag]:
+def _last_day(row: StatRow) -> Tag:
     line: Tag = tags.transparent()
     figure = number(None)
     if row.day is not None:
@@ -158,10 +158,7 @@ def _last_day(row: StatRow) -> tuple[Tag, Tag]:
             line = sparkline(row.day.values)
         figure = number(row.day.whole)
     kind = "total" if row.stat.counter else "average"
-    return (
-        tags.td(line, class_="line"),
-        tags.td(figure, " ", tags.small(kind), class_="figure day"),
-    )
+    return tags.td(line, tags.span(figure, " ", tags.small(kind)), class_="day")
 
 
 def _total(row: StatRow) -> str:
@@ -175,7 +172,7 @@ def _newest(row: StatRow, now: float) -> Tag:
     if row.latest is None:
         return tags.td("never", class_="wide")
     title = f"{minute(row.latest.time)}; received {minute(stat.received_at)}"
-    return tags.td(tags.span(ago(row.latest.time, now), title=title), class_="wide")
+    return tags.td(ago(row.latest.time, now), title=title, class_="wide")
 
 
 def _group(address: ListAddress, group: Group) -> Tag:
@@ -183,12 +180,9 @@ def _group(address: ListAddress, group: Group) -> Tag:
     name = visible_name(group.part)
     return tags.tr(
         tags.td(class_="pin"),
-        tags.th(
-            tags.a(tags.bdi(name), "…", href=opened.path),
-            " ",
-            tags.small(plural(group.size, "stat")),
-            scope="row",
-            colspan=str(_COLUMNS),
-        ),
-        class_="group",
+        tags.th(tags.a(tags.bdi(name), "…", href=opened.path), scope="row"),
+        tags.td(class_="wide"),
+        tags.td(class_="wide"),
+        tags.td(plural(group.size, "stat"), class_="day"),
+        *(tags.td(class_="wide") for _ in range(3)),
     )

@@ -118,8 +118,6 @@ def stat_details(stat: Stat, details: Details) -> Tag:
     line = tags.p(class_="description")
     if details.description:
         line(name_of(details.description), " ")
-    if details.unit:
-        line(tags.span("Unit: ", name_of(details.unit)), " ")
     return line(tags.a("Edit", href=f"/stats/{stat.id}/edit"))
 
 
