@@ -54,9 +54,9 @@ def add_pages(
     """
     guard = SessionGuard(sessions)
     assets = PageAssets()
-    root.putChild(b"", StatList(guard, archive))
-    root.putChild(b"pin", Pin(guard, archive))
     alerts = alerting.records
+    root.putChild(b"", StatList(guard, archive, alerts=alerts))
+    root.putChild(b"pin", Pin(guard, archive))
     stats = StatPages(guard, archive, assets.chart_policy, alerts)
     root.putChild(b"stats", stats)
     root.putChild(b"boards", BoardPages(guard, archive, boards, shares))

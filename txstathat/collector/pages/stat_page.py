@@ -38,7 +38,7 @@ from txstathat.collector.pages.stat_parts import (
     ranges_of,
 )
 from txstathat.collector.pages.stat_summary import summary_of
-from txstathat.collector.pages.tending.stat_edit import StatEdit, stat_details
+from txstathat.collector.pages.tending.stat_edit import StatEdit
 from txstathat.collector.pages.tending.style import TENDING_FILES
 
 __all__ = ["CHART_FILES", "TIMEFRAMES", "StatPages"]
@@ -241,4 +241,6 @@ def _heading(view: StatView, address: StatAddress) -> Sequence[Tag]:
         tags.small("counter" if stat.counter else "value", class_="kind"),
     )
     back = tags.p(tags.a("← All stats", href=address.back), class_="back")
-    return back, heading, stat_details(stat, details)
+    if not details.description:
+        return back, heading
+    return back, heading, tags.p(tags.bdi(details.description), class_="description")

@@ -44,6 +44,8 @@ _TITLES = {
     "pagerduty": "PagerDuty",
 }
 
+_LABELS = {"url": "URL", "to": "Recipients", "from": "Sender"}
+
 
 class ChannelPages(FormPage):
     """
@@ -212,7 +214,7 @@ def _channel_form(form: Form, kind: str) -> Tag:
 
 
 def _channel_field(form: Form, field: ChannelField) -> Tag:
-    label = field.name.capitalize()
+    label = _LABELS.get(field.name, field.name.capitalize())
     if field.choices:
         options = {each: each for each in field.choices}
         return choice(form, field.name, label, options, hint=field.help)

@@ -32,7 +32,7 @@ MAX_LEVELS = 5
 
 def alert_lines(stat: Stat, alerts: Sequence[AlertRecord], now: float) -> Tag:
     """
-    List the alerts of a stat, and the link that makes another.
+    List the alerts of a stat, and make the links that add one and edit the stat.
 
     :param stat: the stat.
     :param alerts: its alerts.
@@ -50,7 +50,11 @@ def alert_lines(stat: Stat, alerts: Sequence[AlertRecord], now: float) -> Tag:
     new = f"/alerts/new?{urlencode({'stat': stat.name})}"
     return tags.div(
         tags.ul(*items, class_="stat-alerts") if items else tags.transparent(),
-        tags.p(tags.a("Add an alert", href=new)),
+        tags.p(
+            tags.a("Edit", href=f"/stats/{stat.id}/edit"),
+            tags.a("Add an alert", href=new),
+            class_="actions",
+        ),
         id="stat-alerts",
         class_="live",
     )
@@ -83,13 +87,12 @@ def levels_of(alerts: Sequence[AlertRecord], series: Series) -> list[Level]:
         alert = record.alert
         if alert.threshold is None:
             continue
-        limit, text = alert.threshold, f"alert: {condition(alert)}"
-        window = WINDOWS[alert.time_window]
+        # The chart writes the height of the line after the text.
+        limit, window = alert.threshold, WINDOWS[alert.time_window]
+        title = WINDOW_TITLES[alert.time_window]
+        text = f"alert over {title}: {alert.operator}"
         if series.stat.counter and step != window:
             limit = limit * step.longest / window.longest
-            text += (
-                f" ({number(alert.threshold)} in {WINDOW_TITLES[alert.time_window]} "
-            )
-            text += f"is {number(limit)} in {step.title})"
+            text += f" {number(alert.threshold)}, which in {step.title} is"
         levels.append(Level(limit, text))
     return levels[:MAX_LEVELS]

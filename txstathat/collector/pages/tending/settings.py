@@ -121,7 +121,7 @@ class SettingsPage(FormPage):
         sessions = await self._sessions.all()
         heads = [
             tags.th("Signed in", scope="col"),
-            tags.th("With", scope="col"),
+            tags.th("Token", scope="col"),
             tags.th("Ends", scope="col", class_="wide"),
             tags.th(tags.span("Actions", class_="unseen"), scope="col"),
         ]
@@ -180,11 +180,10 @@ def _session_row(
 ) -> Tag:
     began = session.until - SESSION_SECONDS
     known = [names[token] for token in session.tokens if token in names]
-    cell = tags.td()
-    if len(known) == 1:
-        cell(name_of(known[0]))
-    else:
-        cell("a one-time link")
+    cell = tags.td(name_of(known[0])) if known else tags.td("none")
+    if len(known) > 1:
+        # It began with a one-time link, and ends with the last of these tokens.
+        cell(f" and {plural(len(known) - 1, 'other')}")
     first = tags.th(tags.span(ago(began, now), title=minute(began)), scope="row")
     if is_own:
         first(" ", tags.small("this browser", class_="kind"))

@@ -33,7 +33,7 @@ from txstathat.collector.pages.tending.style import TENDING_FILES
 from txstathat.errors import InvalidPoint
 from txstathat.points.model import MAX_NAME, check_name
 
-__all__ = ["StatEdit", "stat_details"]
+__all__ = ["StatEdit"]
 
 
 class StatEdit(FormPage):
@@ -106,19 +106,6 @@ class StatEdit(FormPage):
             stat, unit=details.unit, description=details.description
         )
         return f"/stats/{stat.id}"
-
-
-def stat_details(stat: Stat, details: Details) -> Tag:
-    """
-    Make the description of a stat, and the link to the page that changes it.
-
-    :param stat: the stat.
-    :param details: its details.
-    """
-    line = tags.p(class_="description")
-    if details.description:
-        line(name_of(details.description), " ")
-    return line(tags.a("Edit", href=f"/stats/{stat.id}/edit"))
 
 
 def _details_form(form: Form, path: str) -> Tag:
