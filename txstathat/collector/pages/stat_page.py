@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
+from urllib.parse import urlencode
 
 from twisted.web.resource import Resource
 from twisted.web.server import Request
@@ -19,7 +20,7 @@ from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.alerting.on_stat import alert_lines, limits_of
 from txstathat.collector.pages.formatting import visible_name
 from txstathat.collector.pages.forms import Form, WrongField, argument
-from txstathat.collector.pages.guard import GuardedPage, MissingPage, SessionGuard
+from txstathat.collector.pages.guard import GuardedPage, SessionGuard
 from txstathat.collector.pages.layout import ASSETS, frame, see_other, set_status
 from txstathat.collector.pages.newest import Newest, opening_range, read_newest
 from txstathat.collector.pages.paths import base_path
@@ -116,13 +117,9 @@ class _StatPage(GuardedPage):
         self._alerts = alerts
         self._levels = limits_of(alerts)
         self._id = id
-
-    def getChild(self, path: bytes, request: Request) -> Resource:
-        if path == b"chart" and self._chart_policy is not None:
-            return _GuardedChart(
-                self._guard, self._archive, self._chart_policy, self._levels, self._id
-            )
-        return MissingPage(self._guard)
+        if chart_policy is not None:
+            chart = _GuardedChart(guard, archive, chart_policy, levels, id)
+            self.putChild(b"chart", chart)
 
     async def guarded(self, request: Request) -> Tag:
         stats = await self._archive.known([self._id])
@@ -241,6 +238,21 @@ def _heading(view: StatView, address: StatAddress) -> Sequence[Tag]:
         tags.small("counter" if stat.counter else "value", class_="kind"),
     )
     back = tags.p(tags.a("← All stats", href=address.back), class_="back")
+    headline = tags.div(heading, _actions(stat), class_="headline")
     if not details.description:
-        return back, heading
-    return back, heading, tags.p(tags.bdi(details.description), class_="description")
+        return back, headline
+    return back, headline, tags.p(tags.bdi(details.description), class_="description")
+
+
+def _actions(stat: Stat) -> Tag:
+    """
+    Links to what can be done with a stat.
+    """
+    return tags.nav(
+        tags.a("Add to a board", href=f"/boards/add?{urlencode({'stat1': stat.name})}"),
+        tags.a("Compare", href=f"/compare?s={stat.id}"),
+        tags.a("Note", href=f"/notes?{urlencode({'stat': stat.name})}"),
+        tags.a("Share", href=f"/links?stat={stat.id}"),
+        class_="actions",
+        **{"aria-label": "This stat"},
+    )
