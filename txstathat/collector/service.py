@@ -59,6 +59,7 @@ from txstathat.collector.ingest.statsd import KEY, StatsDIngest
 from txstathat.collector.metrics import CollectorMetrics
 from txstathat.collector.options import listen_url, parse_public_url, parse_statsd
 from txstathat.collector.pages import add_pages
+from txstathat.collector.pages.alerting import AlertParts
 from txstathat.collector.records import RecordReader
 from txstathat.collector.timers import MonotonicTimers, make_timers
 from txstathat.collector.web.site import MAX_CONNECTIONS, CollectorSite
@@ -237,6 +238,8 @@ def _add_resources(parts: CollectorParts) -> None:
         parts.throttle,
         parts.boards,
         parts.shares,
+        parts.keys,
+        AlertParts(archive, parts.alerts, delivery, parts.channels, parts.webhooks),
     )
     parts.export.add("alerts", **methods)
     parts.command_line.add("alerts", **methods)

@@ -85,6 +85,7 @@ class Archive:
     :ivar details: the units, descriptions and pins of the stats.
     :ivar followers: the records that follow a renamed stat, and go with a deleted one.
     :ivar notes: the comments on the stats, and on none of them.
+    :ivar max_stats: the largest number of stats.
     :ivar health: knows whether the store can be written.
     :ivar listing: the rows from which the list of stats is sorted.
     :ivar record_readers: the readers of the records.
@@ -103,6 +104,7 @@ class Archive:
         self.store = store
         self.timers: IReactorTime = timers or store.clock
         self.retention = _checked(retention or {})
+        self.max_stats = max_stats
         self._history = Retention(store, self.retention)
         self._allowances = Allowances(store)
         self._cardinality = CardinalityLimiter(
