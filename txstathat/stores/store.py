@@ -128,6 +128,9 @@ class IBackend(Interface):
     def list_groups(query: ListQuery) -> list[Group]:
         """See :meth:`.IStore.list_groups`."""
 
+    def size() -> int:
+        """See :meth:`.IStore.size`."""
+
     def fold() -> bool:
         """
         Do a part of the work that was put off when batches were added. It takes a few
@@ -376,6 +379,10 @@ class Store:
     def list_groups(self, query: ListQuery) -> Deferred[list[Group]]:
         """See :meth:`.IStore.list_groups`."""
         return self._call(self._runner.read, self._backend.list_groups, query)
+
+    def size(self) -> Deferred[int]:
+        """See :meth:`.IStore.size`."""
+        return self._call(self._runner.read, self._backend.size)
 
     def close(self) -> Deferred[None]:
         """See :meth:`.IStore.close`."""

@@ -317,6 +317,16 @@ class RedisBackend:
             if definition is not None and not is_mark(definition)
         }
 
+    def size(self) -> int:
+        """See :meth:`.IStore.size`."""
+        with self._session():
+            if self._clustered:
+                nodes = RedisCluster.PRIMARIES
+                found = self._client.info("memory", target_nodes=nodes).values()
+            else:
+                found = [self._client.info("memory")]
+        return sum(int(memory["used_memory"]) for memory in found)
+
     # -- records
 
     def records(self, kind: str) -> dict[str, str]:

@@ -378,6 +378,16 @@ class SqliteBackend:
                 ]
         return dict(rows)
 
+    def size(self) -> int:
+        """See :meth:`.IStore.size`."""
+        with _translate_errors():
+            (pages,) = self._reader.execute("PRAGMA page_count").fetchone()
+            (length,) = self._reader.execute("PRAGMA page_size").fetchone()
+        log = 0
+        with suppress(OSError):  # there is none in memory
+            log = os.path.getsize(f"{self._path}-wal")
+        return int(pages) * int(length) + log
+
     # -- records
 
     def records(self, kind: str) -> dict[str, str]:

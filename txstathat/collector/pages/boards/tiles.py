@@ -15,7 +15,7 @@ from txstathat.collector.boards.model import TIMEFRAMES, Board, Tile
 from txstathat.collector.boards.reading import BoardData
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.boards.plot import Line, plot
-from txstathat.collector.pages.formatting import number, sentence
+from txstathat.collector.pages.formatting import number, sentence, visible_name
 from txstathat.collector.pages.sparkline import sparkline
 from txstathat.printable import printable
 
@@ -28,7 +28,7 @@ def name_of(name: str) -> Tag:
 
     :param name: the name.
     """
-    return tags.bdi(printable(name))
+    return tags.bdi(printable(visible_name(name)))
 
 
 def tile_title(tile: Tile) -> str:
