@@ -26,6 +26,16 @@ PATHS = (
     "/compare",
     "/notes",
     "/links",
+    "/stats/{stat}/edit",
+    "/alerts",
+    "/alerts/new",
+    "/channels",
+    "/channels/new",
+    "/channels/new?kind=webhook",
+    "/channels/new?kind=email",
+    "/keys",
+    "/trash",
+    "/settings",
 )
 
 
