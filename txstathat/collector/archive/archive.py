@@ -274,16 +274,16 @@ class Archive:
         return await self.stats(sorted(await self._cardinality.names(ids)))
 
     async def latest(
-        self, stats: Sequence[Stat], hours: Mapping[str, int] | None = None
+        self, stats: Sequence[Stat], **known: Mapping[str, int]
     ) -> dict[str, Latest]:
         """
         Return the newest points of stats, by the stat's name. Stats without points are
         left out.
 
         :param stats: the stats.
-        :param hours: see :func:`~txstathat.collector.archive.latest.find_latest`.
+        :param known: see :func:`~txstathat.collector.archive.latest.find_latest`.
         """
-        return await find_latest(stats, self.store.read, hours)
+        return await find_latest(stats, self.store.read, **known)
 
     async def find(self, ids: Sequence[str]) -> list[Stat]:
         """

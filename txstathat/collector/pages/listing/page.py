@@ -188,11 +188,10 @@ class StatList(GuardedPage):
             pinned = []
         names = [one for one in content.entries if isinstance(one, str)]
         others = await archive.stats([name for name in names if name not in on_top])
+        listed = content.counts.rows
+        found = await read_rows(archive, [*pinned, *others], details, listed)
         firing = set() if self._alerts is None else await self._alerts.firing_stats()
-        rows = [
-            replace(row, firing=row.stat.name in firing)
-            for row in await read_rows(archive, [*pinned, *others], details)
-        ]
+        rows = [replace(row, firing=row.stat.name in firing) for row in found]
         by_name = {row.stat.name: row for row in rows[len(pinned) :]}
         entries = [
             one if isinstance(one, Group) else by_name[one]
