@@ -10,7 +10,9 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.threads import deferToThread
 
 from tests.fixtures.accessibility import violations
-from tests.fixtures.pages import PagesCase
+from tests.fixtures.pages import NOW, PagesCase
+from txstathat.collector.alerts.evaluation import AlertState
+from txstathat.collector.alerts.model import parse_alert
 from txstathat.collector.archive.stats import stat_id
 from txstathat.collector.boards.model import Board, Tile
 
@@ -34,6 +36,17 @@ PATHS = (
     "/compare?s={stat}&s={other}&t=1d1h",
     "/notes",
     "/links",
+    "/stats/{stat}/edit",
+    "/alerts",
+    "/alerts/new",
+    "/alerts/{alert}",
+    "/channels",
+    "/channels/new?kind=webhook",
+    "/channels/new?kind=email",
+    "/keys",
+    "/trash",
+    "/trash/{gone}",
+    "/settings",
     "/shared/{secret}",
     "/shared/{secret}/embed",
     "/shared/{shown}",
@@ -69,7 +82,11 @@ class AccessibilityTests(PagesCase):
         await parts.archive.notes.add(stat, "version 2")
         await parts.archive.details.change(stat, description="of the shop", pinned=True)
         await parts.archive.details.change(other, unit="ms")
+        gone = stat_id("mails sent")
+        await parts.archive.delete(gone)
         return {
+            "alert": await self.firing(stat),
+            "gone": gone,
             "stat": stat.id,
             "other": other.id,
             "board": board,
@@ -92,3 +109,14 @@ class AccessibilityTests(PagesCase):
             yield self.do("size", width, 800)
             for path in PATHS:
                 yield self.check(path.format(**things))
+
+    async def firing(self, stat: Any) -> str:
+        """The id of an alert that fires, and of which a notice was not delivered."""
+        fields = {"kind": "value", "time_window": "1h", "operator": "gt"}
+        fields["threshold"] = "5"
+        alert = parse_alert(fields, stat, self.parts.archive.retention, str)
+        await self.parts.alerts.create(alert)
+        record = await self.parts.alerts.get(alert.id)
+        fired = record.advanced(AlertState(1, True, NOW), 7, NOW)
+        await self.parts.alerts.change(record, fired.with_error("chat", "no", NOW))
+        return alert.id
