@@ -47,8 +47,8 @@ class ReadTests(ShellCase):
             self.assertEqual((views["value"], views["points"]), (3, 1))
             self.assertEqual((load["value"], load["time"] % 60), (2, 0))
             table = await self.succeed("list", COLUMNS="100")
-            for text in (HOSTILE, "page views", "counter", views["id"], "│ now "):
-                self.assertIn(text, table.replace("1 min ago", "      now"))
+            for text in (HOSTILE, "page views", "counter", views["id"], " now │"):
+                self.assertIn(text, table.replace("1 min ago", "now"))
             self.assertTrue(table.endswith("\n2 stats\n"), table)
             out = await self.succeed("search", "PAGE", "--csv")
             heads, row = csv.reader(out.splitlines())
