@@ -41,7 +41,8 @@ def page(title: str, content: Tag, assets: str, *, drawn: bool = True) -> Tag:
             tags.script(src=f"{assets}/plotly.js", defer="defer"),
             tags.script(src=f"{assets}/charts.js", defer="defer"),
         ]
-    body = tags.body(tags.div(content, role="main"), class_="txstathat-page")
+    heading = tags.h1(tags.bdi(title), class_="txstathat-unseen")
+    body = tags.body(tags.div(heading, content, role="main"), class_="txstathat-page")
     return tags.html(tags.head(*head), body, lang="en")
 
 

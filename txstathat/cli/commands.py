@@ -40,6 +40,10 @@ _SECTIONS = {
         "note": "read.note:note",
     },
     "Your own server": {
+        "rename": "read.tending:rename",
+        "describe": "read.tending:describe",
+        "trash": "read.tending:trash",
+        "channels": "read.channels:channels",
         "keys": "server.manage:keys",
         "stats": "server.manage:stats",
         "backup": "server.backup:backup",

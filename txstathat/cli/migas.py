@@ -11,7 +11,7 @@ import click
 from twisted.internet.defer import Deferred
 
 from txstathat.cli.output import json_text
-from txstathat.cli.reactor import run
+from txstathat.cli.reactor import ICommandReactor, run
 from txstathat.cli.suggestions import SuggestingGroup
 from txstathat.migas.breadcrumb import CHOICES
 from txstathat.migas.client import ENDPOINT, MigasClient
@@ -127,7 +127,7 @@ def _call(
 ) -> NoReturn:
     client = _make_client(endpoint)
 
-    async def command(reactor: Any) -> int:
+    async def command(reactor: ICommandReactor) -> int:
         try:
             answer = await call(client)
         finally:

@@ -7,20 +7,24 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any
 
 from txstathat.collector.alerts.webhooks import check_webhook
 from txstathat.collector.archive.stats import RETENTION
+from txstathat.collector.channels.secret_files import SecretFiles
+from txstathat.collector.digest.schedule import Schedule
 from txstathat.errors import InvalidTimeframe
+from txstathat.http.allowed import Networks
 from txstathat.metrica.calendar import SCALES
 from txstathat.points.timeframe import Span
 
 __all__ = [
     "MAX_PUBLIC_URL",
     "STORE",
+    "check_channel_options",
     "default_retention",
     "listen_endpoint",
     "listen_url",
@@ -158,6 +162,29 @@ def read_webhooks(path: str) -> list[str]:
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: {error}") from None
     return urls
+
+
+def check_channel_options(
+    secrets: str, allow_private: Iterable[str], digest_at: str
+) -> None:
+    """
+    Check the options for channels.
+
+    :param secrets: ``--secrets``.
+    :param allow_private: ``--allow-private``.
+    :param digest_at: ``--digest-at``.
+    :raises ValueError: if one of them is not valid. The message begins with its name.
+    """
+    checks: dict[str, Callable[[], object]] = {
+        "--secrets": lambda: SecretFiles(secrets),
+        "--allow-private": lambda: Networks(allow_private),
+        "--digest-at": lambda: Schedule.parse(digest_at),
+    }
+    for name, check in checks.items():
+        try:
+            check()
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
 
 
 def listen_endpoint(port: int | None = None, host: str | None = None) -> str:

@@ -35,9 +35,11 @@ from txstathat.collector.alerts.outages import NOTE_EVERY
 from txstathat.collector.alerts.records import AlertRecords
 from txstathat.collector.alerts.webhooks import Webhooks, check_webhook
 from txstathat.collector.api.alerts import AlertsApi
+from txstathat.collector.api.channels import ChannelsApi
 from txstathat.collector.api.export import CommandLineApi, ExportApi, Readers
 from txstathat.collector.api.graphite import GraphiteApi
 from txstathat.collector.api.monitoring import Healthz, Metrics
+from txstathat.collector.api.trash import TrashApi
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.cardinality import MAX_STATS
 from txstathat.collector.archive.listing import CHECK_SECONDS
@@ -47,16 +49,23 @@ from txstathat.collector.auth.sessions import Sessions
 from txstathat.collector.auth.shares import Shares
 from txstathat.collector.auth.throttle import KeyThrottle
 from txstathat.collector.boards.records import BoardRecords
+from txstathat.collector.channels.channels import Channels
+from txstathat.collector.channels.outgoing import Outgoing
+from txstathat.collector.channels.secret_files import SecretFiles
+from txstathat.collector.digest.digest import DIGEST_EVERY, WeeklyDigest
+from txstathat.collector.digest.schedule import DEFAULT_SCHEDULE, Schedule
 from txstathat.collector.ingest.resource import IngestResource
 from txstathat.collector.ingest.statsd import KEY, StatsDIngest
 from txstathat.collector.metrics import CollectorMetrics
 from txstathat.collector.options import listen_url, parse_public_url, parse_statsd
 from txstathat.collector.pages import add_pages
+from txstathat.collector.pages.alerting import AlertParts
 from txstathat.collector.records import RecordReader
 from txstathat.collector.timers import MonotonicTimers, make_timers
 from txstathat.collector.web.site import MAX_CONNECTIONS, CollectorSite
 from txstathat.datagrams import MAX_DATAGRAM
 from txstathat.errors import StatHatError
+from txstathat.http.allowed import Networks
 from txstathat.stores.interface import IStore
 from txstathat.stores.schemes import sqlite_path
 from txstathat.stores.sqlite.check import check_file
@@ -83,6 +92,8 @@ _OTHER_PORT = "tcp:8081:interface=127.0.0.1"
 
 # The interval, in seconds, at which expired stats are removed from the trash.
 _EMPTY_TRASH_EVERY = 3600.0
+# The interval, in seconds, at which interrupted renamings are completed.
+_COMPLETE_RENAMES_EVERY = 60.0
 # The interval, in seconds, at which records are read that nothing else has to read.
 _CHECK_RECORDS_EVERY = 600.0
 
@@ -108,7 +119,8 @@ class CollectorParts:
     :ivar boards: the boards and the saved comparisons.
     :ivar shares: the shared links.
     :ivar alerts: the alerts.
-    :ivar webhooks: delivers their notices.
+    :ivar webhooks: delivers their notices to the operator's URLs.
+    :ivar channels: the channels, which deliver them to people.
     :ivar monitor: evaluates them.
     """
 
@@ -125,6 +137,7 @@ class CollectorParts:
     shares: Shares
     alerts: AlertRecords
     webhooks: Webhooks
+    channels: Channels
     monitor: AlertMonitor
 
     @property
@@ -132,13 +145,14 @@ class CollectorParts:
         """
         The readers of all kinds of records.
         """
-        outages = self.monitor.outages
+        outages, channels = self.monitor.outages, self.channels
         owners = (
             self.keys,
             self.sessions,
             self.boards,
             self.shares,
             self.alerts,
+            channels,
             outages,
             self.archive,
         )
@@ -159,6 +173,7 @@ def build_collector(
     retention: Mapping[str, float | None] | None = None,
     webhooks: Webhooks | None = None,
     timers: IReactorTime | None = None,
+    channels: Channels | None = None,
     max_stats: int = MAX_STATS,
 ) -> CollectorParts:
     """
@@ -168,13 +183,19 @@ def build_collector(
     :param retention: as for :class:`~txstathat.collector.archive.archive.Archive`.
     :param webhooks: delivers the notices of alerts; by default there are none.
     :param timers: schedules what waits; by default the store's clock.
+    :param channels: the channels; by default those in the store, without secrets and
+        private addresses.
     :param max_stats: the largest number of stats.
     """
     timers = timers or store.clock
+    channels = channels or Channels(store)
     archive = Archive(store, retention=retention, max_stats=max_stats, timers=timers)
     keys, throttle = Keys(store, timers), KeyThrottle(timers)
     metrics = CollectorMetrics()
     sessions, alerts = Sessions(store, keys), AlertRecords(store)
+    boards, shares = BoardRecords(store), Shares(store)
+    for follower in (keys, alerts, boards, shares):
+        archive.followers.add(follower)
     readers, webhooks = Readers(keys, throttle), webhooks or Webhooks()
     parts = CollectorParts(
         root=IngestResource(archive.add, keys, throttle, metrics),
@@ -186,11 +207,12 @@ def build_collector(
         command_line=CommandLineApi(archive, readers),
         metrics=metrics,
         sessions=sessions,
-        boards=BoardRecords(store),
-        shares=Shares(store),
+        boards=boards,
+        shares=shares,
         alerts=alerts,
         webhooks=webhooks,
-        monitor=AlertMonitor(archive, alerts, webhooks, metrics),
+        channels=channels,
+        monitor=AlertMonitor(archive, alerts, webhooks, metrics, channels=channels),
     )
     _add_resources(parts)
     return parts
@@ -206,6 +228,8 @@ def _add_resources(parts: CollectorParts) -> None:
     root.putChild(
         b"metrics", Metrics(readers, parts.metrics, archive, parts.throttle, records)
     )
+    delivery = parts.monitor.delivery
+    methods = AlertsApi(archive, parts.alerts, parts.webhooks, delivery).methods
     add_pages(
         root,
         archive,
@@ -214,10 +238,15 @@ def _add_resources(parts: CollectorParts) -> None:
         parts.throttle,
         parts.boards,
         parts.shares,
+        parts.keys,
+        AlertParts(archive, parts.alerts, delivery, parts.channels, parts.webhooks),
     )
-    methods = AlertsApi(archive, parts.alerts, parts.webhooks).methods
     parts.export.add("alerts", **methods)
     parts.command_line.add("alerts", **methods)
+    trash = TrashApi(archive).methods
+    parts.export.add("trash", **trash)
+    parts.command_line.add("trash", **trash)
+    parts.export.add("channels", **ChannelsApi(parts.channels).methods)
 
 
 class CollectorService(Service):
@@ -246,6 +275,13 @@ class CollectorService(Service):
         paths of requests; by default the host that they name.
     :param webhooks: the URL or URLs to which notices of alerts can be posted, by
         default to the first one. An alert can name another URL at the origin of any.
+    :param secrets: the directory with the secrets of channels, or ``''``; see
+        :class:`~txstathat.collector.channels.secret_files.SecretFiles`.
+    :param allow_private: addresses and networks to which channels may connect although
+        they are private, also without encryption, such as ``'10.0.0.0/8'``.
+    :param digest: the name of an e-mail channel for a weekly digest; by default there
+        is none.
+    :param digest_at: when the digest is due, such as ``'mon 08:00 Europe/Berlin'``.
     :param statsd: where to receive statsd's datagrams, such as ``'udp:8125'`` (on
         loopback) or ``'udp:8125:interface=10.0.0.1'``; by default nowhere. They carry
         no key: whoever can reach the port can add points.
@@ -255,7 +291,8 @@ class CollectorService(Service):
         listens, and only once for a store.
     :param reactor: provides time, threads, and what the endpoints need; by default the
         global reactor.
-    :raises ValueError: if ``public_url``, a webhook or ``statsd`` is not valid.
+    :raises ValueError: if ``public_url``, a webhook, ``secrets``, ``allow_private``,
+        ``digest_at`` or ``statsd`` is not valid.
     """
 
     _log = Logger()
@@ -273,6 +310,10 @@ class CollectorService(Service):
         stathat_statuses: bool = False,
         public_url: str = "",
         webhooks: str | Sequence[str] = (),
+        secrets: str = "",
+        allow_private: Sequence[str] = (),
+        digest: str = "",
+        digest_at: str = DEFAULT_SCHEDULE,
         statsd: str = "",
         statsd_key: str = KEY,
         first_keys: Callable[[dict[str, str]], None] | None = None,
@@ -289,6 +330,10 @@ class CollectorService(Service):
         self._public_url = parse_public_url(public_url) if public_url else ""
         urls = [webhooks] if isinstance(webhooks, str) else webhooks
         self._webhooks = tuple(map(check_webhook, urls))
+        self._secret_files = SecretFiles(secrets)
+        self._networks = Networks(allow_private)
+        self._digest = digest
+        self._digest_at = Schedule.parse(digest_at)
         self._statsd_at = parse_statsd(statsd) if statsd else None
         self._statsd_key = statsd_key
         self._statsd: StatsDIngest | None = None
@@ -393,8 +438,11 @@ class CollectorService(Service):
         self._timers = timers = make_timers(self._reactor)
         if isinstance(timers, MonotonicTimers):
             timers.start()
+        channels = Channels(
+            store, Outgoing(self._networks, reactor=self._reactor), self._secret_files
+        )
         parts = build_collector(
-            store, self._retention, webhooks, timers, self._max_stats
+            store, self._retention, webhooks, timers, channels, self._max_stats
         )
         await parts.archive.note_retention()
         await parts.check_records()
@@ -419,12 +467,17 @@ class CollectorService(Service):
             self._listen_statsd(parts, *self._statsd_at)
         self._every(REFRESH_SECONDS, parts.keys.load)
         self._every(_EMPTY_TRASH_EVERY, parts.archive.empty_trash)
+        self._every(_COMPLETE_RENAMES_EVERY, parts.archive.complete_renames)
         self._every(REFRESH_LIST_SECONDS, parts.archive.listing.refresh)
         self._every(CHECK_SECONDS, parts.archive.listing.check, now=True)
         self._every(_CHECK_RECORDS_EVERY, parts.check_records)
         self._every(NOTE_EVERY, parts.monitor.outages.note)
         self._every(EVALUATE_EVERY, parts.monitor.evaluate)
         self._every(NOTIFY_EVERY, parts.monitor.notify)
+        if self._digest:
+            archive, channels = parts.archive, parts.channels
+            weekly = WeeklyDigest(archive, channels, self._digest, self._digest_at)
+            self._every(DIGEST_EVERY, weekly.run)
         return parts
 
     def _listen_statsd(self, parts: CollectorParts, address: str, port: int) -> None:
@@ -461,7 +514,7 @@ class CollectorService(Service):
         path = sqlite_path(url)
         if path is None or path == ":memory:":
             return
-        reactor: Any = self._reactor
+        reactor = self._reactor
         if IReactorThreads.providedBy(reactor):
             await deferToThreadPool(reactor, reactor.getThreadPool(), check_file, path)
         else:

@@ -15,9 +15,11 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from txstathat.collector.archive.cardinality import MAX_STATS
+from txstathat.collector.digest.schedule import DEFAULT_SCHEDULE
 from txstathat.collector.ingest.statsd import KEY
 from txstathat.collector.options import (
     STORE,
+    check_channel_options,
     default_retention,
     parse_public_url,
     parse_retention,
@@ -74,6 +76,24 @@ class Options(UsageOptions):
             "first one is for alerts that name no other.",
         ],
         [
+            "secrets",
+            None,
+            "",
+            "A directory with the secrets of channels: DIRECTORY/HOST/NAME.",
+        ],
+        [
+            "digest",
+            None,
+            "",
+            "The e-mail channel for a weekly digest. By default none is sent.",
+        ],
+        [
+            "digest-at",
+            None,
+            DEFAULT_SCHEDULE,
+            "When the digest is sent, such as 'fri 17:30 Europe/Berlin'.",
+        ],
+        [
             "statsd",
             None,
             "",
@@ -96,6 +116,7 @@ class Options(UsageOptions):
         super().__init__()
         self["listen"] = []
         self["keep"] = []
+        self["allow-private"] = []
 
     def opt_listen(self, endpoint: str) -> None:
         """
@@ -105,6 +126,13 @@ class Options(UsageOptions):
         self["listen"].append(endpoint)
 
     opt_l = opt_listen
+
+    def opt_allow_private(self, network: str) -> None:
+        """
+        A private address or network, such as 127.0.0.1 or 10.0.0.0/8, to which channels
+        may connect, also without encryption. Can be repeated. [default: none]
+        """
+        self["allow-private"].append(network)
 
     def opt_keep(self, keep: str) -> None:
         self["keep"].append(keep)
@@ -141,6 +169,12 @@ class Options(UsageOptions):
         except ValueError as error:
             raise UsageError(f"--webhooks: {error}") from None
         try:
+            check_channel_options(
+                self["secrets"], self["allow-private"], self["digest-at"]
+            )
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        try:
             if self["statsd"]:
                 parse_statsd(self["statsd"])
         except ValueError as error:
@@ -171,6 +205,10 @@ def makeService(options: Options) -> CollectorService:
         stathat_statuses=bool(options["stathat-statuses"]),
         public_url=options["public-url"],
         webhooks=options["webhooks"],
+        secrets=options["secrets"],
+        allow_private=options["allow-private"],
+        digest=options["digest"],
+        digest_at=options["digest-at"],
         statsd=options["statsd"],
         statsd_key=options["statsd-key"],
         first_keys=first_keys,

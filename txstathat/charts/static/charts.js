@@ -55,6 +55,11 @@
     return Intl.DateTimeFormat().resolvedOptions().timeZone || "local time";
   }
 
+  // The color behind what is shown beside the pointer, and behind a saved picture.
+  function raised(chart) {
+    return getComputedStyle(chart.querySelector(".txstathat-picture")).caretColor;
+  }
+
   function isFine(chart) {
     return FINE.includes(chart.dataset.scale);
   }
@@ -96,7 +101,7 @@
     const { unfinished, earlier, figures, unit } = chart.dataset;
     const data = { heads, labels, links, columns, texts, unit, x: labels,
       marks: marksIn(chart), levels: levelsIn(chart), unfinished: unfinished === "yes",
-      earlier: earlier === "yes", short: figures === "short" };
+      earlier: earlier === "yes", short: figures === "short", kind: chart.dataset.kind };
     const instants = isFine(chart) ? instantsIn(chart) : [];
     const changes = clockChanges(instants);
     if (changes) {
@@ -104,6 +109,7 @@
       data.fixed = offset(instants[instants.length - 1]);
       data.x = instants.map((instant) => at(data.fixed, instant));
     }
+    data.step = stepOf(instants.length ? instants : labels);
     for (const mark of data.marks) {
       mark.x = changes ? at(data.fixed, mark.time) : isFine(chart) ? local(mark.time)
         : mark.time.slice(0, 16).replace("T", " ");
@@ -154,11 +160,29 @@
     };
   }
 
+  // How long the first step lasts, for plotly: milliseconds, or months such as "M1".
+  function stepOf(labels) {
+    const [begin, end] = labels.slice(0, 2).map((label) => new Date(label));
+    if (!end || Number.isNaN(end.getTime())) {
+      return undefined;
+    }
+    const months = 12 * (end.getUTCFullYear() - begin.getUTCFullYear()) +
+      end.getUTCMonth() - begin.getUTCMonth();
+    return months > 0 && end - begin > 27 * 864e5 ? `M${months}` : end - begin;
+  }
+
+  // Draws the values of steps in the middle of their time, where notes are at their own.
+  function inSteps(data) {
+    return data.short ? { xperiod: data.step, xperiodalignment: "middle",
+      xperiod0: data.x[0] } : {};
+  }
+
   // The line of an earlier time, across its gaps.
   function earlierLine(data) {
     const n = data.columns.length - 1;
     return line(data, data.columns[n], n, { mode: "lines", connectgaps: true,
-      line: { color: "rgba(128, 128, 128, 0.8)", width: 1.5, dash: "dash" } });
+      ...(data.kind === "bars" ? inSteps(data) : {}),
+      opacity: 0.55, line: { color: data.color, width: 1.5, dash: "dash" } });
   }
 
   // A line to the last point, which is dotted: its time is not over.
@@ -168,12 +192,20 @@
     if (last < 1 || column[last] === null || column[last - 1] === null) {
       return [all];
     }
-    const dotted = { ...all, y: column.map((value, at) => at < last - 1 ? null : value),
-      mode: "lines", hoverinfo: "skip", hovertemplate: undefined, showlegend: false,
-      line: { ...all.line, dash: "dot" } };
-    return [{ ...all, y: column.with(last, null) }, dotted,
-      { ...all, mode: "markers", showlegend: false,
-        y: column.map((value, at) => at < last ? null : value) }];
+    const still = { ...all, mode: "lines", hoverinfo: "skip", hovertemplate: undefined };
+    const seen = all.mode.includes("markers") ? 1 : 0;
+    return [
+      { ...still, y: column.with(last, null) },
+      { ...still, y: column.map((value, at) => at < last - 1 ? null : value),
+        showlegend: false, line: { ...all.line, dash: "dot" } },
+      // All points, for the pointer.
+      { ...all, mode: "markers", showlegend: false, marker: { ...all.marker,
+        color: all.line.color, opacity: column.map((_, at) => at === last ? 1 : seen) } },
+    ];
+  }
+
+  function pieces(data, column, n) {
+    return data.unfinished ? unfinishedLine(data, column, n) : [line(data, column, n)];
   }
 
   // The notes, as points at the top that show their words.
@@ -182,7 +214,7 @@
       return [];
     }
     return [{
-      type: "scatter", mode: "markers", yaxis: "y3", x: data.marks.map((mark) => mark.x),
+      type: "scatter", mode: "markers", yaxis: "y9", x: data.marks.map((mark) => mark.x),
       y: data.marks.map(() => 1), customdata: data.marks.map((mark) => plain(mark.text)),
       hovertemplate: "%{customdata}<extra></extra>", showlegend: false, cliponaxis: false,
       marker: { symbol: "triangle-down", size: 10, color: COLORS[1] },
@@ -201,7 +233,7 @@
       const last = data.x.length - 1;
       const bars = {
         type: "bar", x: data.x, y: data.columns[0], name: plain(data.heads[1]),
-        marker: { color: COLORS[0] }, ...hover(data, 0),
+        marker: { color: COLORS[0] }, ...hover(data, 0), ...inSteps(data),
       };
       if (data.unfinished) {
         // Its bar is dotted: its time is not over.
@@ -212,15 +244,16 @@
     },
     lines(data) {
       const own = data.earlier ? data.columns.slice(0, -1) : data.columns;
-      const lines = own.flatMap((column, n) =>
-        data.unfinished ? unfinishedLine(data, column, n) : [line(data, column, n)]);
+      const lines = own.flatMap((column, n) => pieces(data, column, n));
       return [...(data.earlier ? [earlierLine(data)] : []), ...lines, ...markPoints(data)];
     },
     pair(data) {
-      return draw.lines(data).map((line, n) => ({ ...line, yaxis: `y${n + 1}` }));
+      return draw.axes(data);
     },
     axes(data) {
-      return draw.pair(data);
+      const lines = data.columns.flatMap((column, n) =>
+        pieces(data, column, n).map((each) => ({ ...each, yaxis: n ? `y${n + 1}` : "y" })));
+      return [...lines, ...markPoints(data)];
     },
     panels(data) {
       // From top to bottom as in the table. Long names are cut; hovering shows them.
@@ -266,13 +299,18 @@
       shared.yaxis.title = { text: plain(data.unit) };
     }
     if (data.short) {
+      shared.bargap = data.x.length > 60 ? 0.1 : 0.2;
       wholeTicks(shared.yaxis, data.columns[0]);
       shared.hovermode = "x unified";
     }
-    shared.shapes = shapes(data);
     shared.annotations = levelTexts(data, style);
+    addMarks(shared, data);
+  }
+
+  function addMarks(shared, data) {
+    shared.shapes = shapes(data);
     if (data.marks.length > 0) {
-      shared.yaxis3 = { overlaying: "y", range: [0, 1], visible: false, fixedrange: true };
+      shared.yaxis9 = { overlaying: "y", range: [0, 1], visible: false, fixedrange: true };
     }
   }
 
@@ -286,9 +324,12 @@
         rangemode: "tozero", side: n % 2 ? "right" : "left", nticks: 6,
         showticklabels: !isNarrow, automargin: true, zeroline: n === 0,
         ...(n ? { overlaying: "y" } : {}),
-        ...(n > 1 ? { anchor: "free", autoshift: true, ticks: "outside" } : {}),
+        ...(n > 1 && !isNarrow
+          ? { anchor: "free", autoshift: true, ticks: "outside" } : {}),
       };
+      wholeTicks(shared[n ? `yaxis${n + 1}` : "yaxis"], data.columns[n]);
     });
+    addMarks(shared, data);
   }
 
   function layout(chart, data, style) {
@@ -306,7 +347,7 @@
     };
     if (kind !== "pie" && kind !== "panels") {
       shared.hovermode = kind === "bars" ? "closest" : "x unified";
-      shared.hoverlabel.bgcolor = style.getPropertyValue("--txstathat-raised");
+      shared.hoverlabel.bgcolor = raised(chart);
       shared.xaxis.type = "date";
       shared.xaxis.title = { text: plain(data.fixed === undefined ? timesIn(chart)
         : `Times at UTC${offsetText(data.fixed)}: the clock is changed here`) };
@@ -355,6 +396,7 @@
     const picture = chart.querySelector(".txstathat-picture");
     const data = read(chart);
     const style = getComputedStyle(chart);
+    data.color = style.color;
     const traces = draw[chart.dataset.kind];
     if (data.labels.length === 0) {
       Plotly.purge(picture);
@@ -487,10 +529,9 @@
   async function pictureOf(chart) {
     const picture = chart.querySelector(".txstathat-picture");
     const { width, height } = picture.getBoundingClientRect();
-    const background = getComputedStyle(chart).getPropertyValue("--txstathat-raised");
     const { data, layout: shown } = picture;
     return { width, height, address: await Plotly.toImage(
-      { data, layout: { ...shown, paper_bgcolor: background || "#fff" } },
+      { data, layout: { ...shown, paper_bgcolor: raised(chart) } },
       { format: "svg", width, height }) };
   }
 

@@ -34,6 +34,7 @@ from txstathat.points.timeframe import MAX_BUCKETS, Timeframe
 from txstathat.printable import printable
 
 __all__ = [
+    "StatNotFound",
     "WIDE",
     "dataset",
     "delete",
@@ -181,7 +182,7 @@ def delete(stat: str, yes: bool, **server: Any) -> None:
     """
     Delete STAT, a name or an id.
 
-    On your own server it stays in the trash for 48 hours; "txstathat stats restore"
+    On your own server it stays in the trash for 48 hours; "txstathat trash restore"
     brings it back.
     """
     if not yes:

@@ -33,7 +33,7 @@ def keys() -> None:
 
 
 @keys.command("add")
-@click.argument("kind", type=click.Choice(["ez", "user", "access"]))
+@click.argument("kind", type=click.Choice(["ez", "user", "access", "read"]))
 @click.argument("name")
 @store_option
 def add_key(kind: str, name: str, store: str) -> None:
@@ -41,7 +41,8 @@ def add_key(kind: str, name: str, store: str) -> None:
     Create a key with the name NAME.
 
     An EZ key (ez) or a user key (user) is for sending, an access token (access) for
-    reading. "txstathat keys revoke" takes the NAME.
+    reading and for changing stats and alerts, a read-only token (read) for reading.
+    "txstathat keys revoke" takes the NAME.
     """
 
     async def work(opened: IStore) -> None:

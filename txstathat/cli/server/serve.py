@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -19,12 +20,15 @@ from twisted.logger import (
     textFileLogObserver,
 )
 
-from txstathat.cli.reactor import run
+from txstathat.cli.options import add_options
+from txstathat.cli.reactor import ICommandReactor, run
 from txstathat.cli.server.store import any_store_option
 from txstathat.cli.server.write_settings import offer_settings, own_url
 from txstathat.collector.archive.cardinality import MAX_STATS
+from txstathat.collector.digest.schedule import DEFAULT_SCHEDULE
 from txstathat.collector.ingest.statsd import KEY
 from txstathat.collector.options import (
+    check_channel_options,
     default_retention,
     listen_endpoint,
     parse_public_url,
@@ -41,6 +45,51 @@ from txstathat.collector.service import (
 from txstathat.printable import printable
 
 __all__ = ["serve"]
+
+
+def _alerting_options(command: Callable[..., None]) -> Callable[..., None]:
+    """
+    Add the options for alerts and channels.
+    """
+    return add_options(
+        command,
+        [
+            click.option(
+                "--webhooks",
+                default="",
+                metavar="FILE",
+                help="A file of URLs to which alerts are posted, one a line; the first "
+                "is the default.",
+            ),
+            click.option(
+                "--secrets",
+                default="",
+                metavar="DIRECTORY",
+                help="A directory with the secrets of channels: DIRECTORY/HOST/NAME.",
+            ),
+            click.option(
+                "--allow-private",
+                multiple=True,
+                metavar="NETWORK",
+                help="A private address or network, such as 127.0.0.1 or 10.0.0.0/8, "
+                "to which channels may connect, also without encryption. May be "
+                "repeated.",
+            ),
+            click.option(
+                "--digest",
+                default="",
+                metavar="CHANNEL",
+                help="The e-mail channel for a weekly digest. By default none is sent.",
+            ),
+            click.option(
+                "--digest-at",
+                default=DEFAULT_SCHEDULE,
+                show_default=True,
+                metavar="TIME",
+                help="When the digest is sent, such as 'fri 17:30 Europe/Berlin'.",
+            ),
+        ],
+    )
 
 
 @click.command()
@@ -103,13 +152,7 @@ __all__ = ["serve"]
     help="The URL at which browsers reach this server, such as "
     "https://example.com/stats behind a proxy that removes /stats.",
 )
-@click.option(
-    "--webhooks",
-    default="",
-    metavar="FILE",
-    help="A file of URLs to which alerts are posted, one a line; the first is the "
-    "default.",
-)
+@_alerting_options
 @click.option(
     "--statsd",
     default="",
@@ -143,6 +186,10 @@ def serve(
     stathat_statuses: bool,
     public_url: str,
     webhooks: str,
+    secrets: str,
+    allow_private: tuple[str, ...],
+    digest: str,
+    digest_at: str,
     statsd: str,
     statsd_key: str,
     write_settings: bool,
@@ -170,6 +217,10 @@ def serve(
     except ValueError as error:
         raise click.UsageError(f"--webhooks: {error}") from None
     try:
+        check_channel_options(secrets, allow_private, digest_at)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    try:
         if statsd:
             parse_statsd(statsd)
     except ValueError as error:
@@ -180,7 +231,7 @@ def serve(
         _print_keys(keys)
         new_keys.update(keys)
 
-    async def command(reactor: Any) -> int:
+    async def command(reactor: ICommandReactor) -> int:
         service = CollectorService(
             store,
             endpoints,
@@ -191,6 +242,10 @@ def serve(
             stathat_statuses=stathat_statuses,
             public_url=public_url,
             webhooks=urls,
+            secrets=secrets,
+            allow_private=allow_private,
+            digest=digest,
+            digest_at=digest_at,
             statsd=statsd,
             statsd_key=statsd_key,
             first_keys=first_keys,

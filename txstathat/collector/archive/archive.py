@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 from txstathat.collector.archive.all_time import all_time_of, first_time
 from txstathat.collector.archive.allowance import Allowances
@@ -23,10 +24,12 @@ from txstathat.collector.archive.comments import Comment, Comments
 from txstathat.collector.archive.commit import OWN_ID_TTL, PendingWrite
 from txstathat.collector.archive.delta import other_kind, overflow
 from txstathat.collector.archive.details import StatDetails
+from txstathat.collector.archive.followers import Followers, OwnRecords
 from txstathat.collector.archive.health import StoreHealth
 from txstathat.collector.archive.latest import Latest, find_latest
 from txstathat.collector.archive.listing import StatListing
 from txstathat.collector.archive.receipts import NewestReceipt
+from txstathat.collector.archive.renames import Renames
 from txstathat.collector.archive.retention import Retention
 from txstathat.collector.archive.series import Plan, Series
 from txstathat.collector.archive.stats import (
@@ -39,12 +42,12 @@ from txstathat.collector.archive.stats import (
     stat_id,
     total_key,
 )
-from txstathat.collector.archive.trash import Trash
+from txstathat.collector.archive.trash import DeletedStat, Trash
 from txstathat.collector.archive.writer import PointWriter
 from txstathat.collector.errors import PointAhead, Refusal, clock_doubt, utc
 from txstathat.collector.ingest.parse import PostedBatch
 from txstathat.collector.limits import MAX_AHEAD
-from txstathat.errors import InvalidTimeframe
+from txstathat.errors import InvalidTimeframe, StoreError
 from txstathat.metrica.calendar import MAX_POINTS, SCALES
 from txstathat.points.model import check_name
 from txstathat.points.timeframe import Timeframe
@@ -80,11 +83,15 @@ class Archive:
     :raises ValueError: if a scale is unknown, or its time is not positive.
 
     :ivar details: the units, descriptions and pins of the stats.
+    :ivar followers: the records that follow a renamed stat, and go with a deleted one.
     :ivar notes: the comments on the stats, and on none of them.
+    :ivar max_stats: the largest number of stats.
     :ivar health: knows whether the store can be written.
     :ivar listing: the rows from which the list of stats is sorted.
     :ivar record_readers: the readers of the records.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -97,6 +104,7 @@ class Archive:
         self.store = store
         self.timers: IReactorTime = timers or store.clock
         self.retention = _checked(retention or {})
+        self.max_stats = max_stats
         self._history = Retention(store, self.retention)
         self._allowances = Allowances(store)
         self._cardinality = CardinalityLimiter(
@@ -116,12 +124,16 @@ class Archive:
         self._newest_receipt = NewestReceipt(store, self.timers)
         self.notes = Comments(store)
         self.details = StatDetails(store)
-        self._trash = Trash(store)
+        self.followers = Followers([OwnRecords(store)])
+        self._trash = Trash(store, self.followers)
+        self._renames = Renames(store, self.followers)
+        self._has_traces = False
         self.record_readers = (
             *self._history.record_readers,
             *self.notes.record_readers,
             *self.details.record_readers,
             *self._trash.record_readers,
+            *self._renames.record_readers,
         )
 
     @property
@@ -186,8 +198,8 @@ class Archive:
         raise Refusal(
             400,
             f"{name!r} was a {kind} stat; it is deleted, and in the trash until "
-            f"{utc(until)}: from then on "
-            "it can be of another kind",
+            f"{utc(until)}: from then on it can be of another kind, or as soon as it "
+            "is deleted for good",
         )
 
     async def create(self, name: str, kind: str) -> Stat:
@@ -432,6 +444,38 @@ class Archive:
         await self.listing.make([name])
         return stat
 
+    async def restore_id(self, id: str) -> Stat:
+        """
+        Take a stat out of the trash, by its id.
+
+        :raises Refusal: 404 if it is not there.
+        """
+        for each in await self._trash.all():
+            if each.id == id:
+                return await self.restore(each.name)
+        raise Refusal(404, f"there is no stat with the id {id[:40]!r} in the trash")
+
+    async def trash(self) -> list[DeletedStat]:
+        """
+        Return the stats in the trash, sorted by name.
+        """
+        return await self._trash.all()
+
+    async def purge(self, id: str) -> str:
+        """
+        Delete for good a stat in the trash: nothing of it stays in the store, nor in
+        exports and copies that are made from then on. Its name can then be of another
+        kind.
+
+        :param id: the stat's id.
+        :returns: its name.
+        :raises Refusal: 404 if it is not in the trash; 409 if a point has just taken it
+            out.
+        """
+        name = await self._trash.purge(id)
+        await self._erase([name])
+        return name
+
     async def empty_trash(self) -> int:
         """
         Delete for good the stats that have been in the trash for long enough.
@@ -439,9 +483,72 @@ class Archive:
         :returns: the number of deleted stats.
         """
         deleted = await self._trash.empty()
-        self._cardinality.forget(deleted)
-        await self.listing.remove(deleted)
+        if deleted or self._has_traces:
+            await self._erase(deleted)
         return len(deleted)
+
+    async def _erase(self, names: Sequence[str]) -> None:
+        self._cardinality.forget(names)
+        await self.listing.remove(names)
+        self._has_traces = True
+        try:
+            while await self.store.drop_expired():
+                pass
+            await self.store.erase_deleted()
+        except StoreError as error:
+            # They are deleted; empty_trash tries again to overwrite what is left.
+            self._log.warn(
+                "parts of deleted stats are still in the store's files, and will be "
+                "overwritten later: {error}",
+                error=str(error),
+            )
+            return
+        self._has_traces = False
+
+    # -- renaming
+
+    async def rename(self, id: str, new: str) -> Stat:
+        """
+        Rename a stat, with its history, comments, details, and all that names it. Its
+        id changes, since it is made of its name. Nothing is forwarded: a point that
+        arrives under the old name later makes a new stat.
+
+        :param id: the stat's id.
+        :param new: its new name.
+        :returns: the stat under its new name.
+        :raises InvalidPoint: if the new name is not valid.
+        :raises Refusal: 404 if the stat does not exist; 409 if the new name is in use,
+            or in the trash.
+        """
+        (stat,) = await self.find([id])
+        new = check_name(new)
+        if new == stat.name:
+            raise Refusal(409, f"the stat is named {new!r} already")
+        if await self.store.definitions([new]):
+            trashed = [each.name for each in await self._trash.all()]
+            raise Refusal(
+                409,
+                f"{new!r} is in the trash; restore it, or delete it for good, first"
+                if new in trashed
+                else f"there is a stat {new!r} already; choose another name",
+            )
+        # A point took it out of the trash, if it was there.
+        await self._trash.take(stat.id)
+        await self._renames.rename(stat.name, new)
+        await self._note_renamed([(stat.name, new)])
+        return (await self.find([stat_id(new)]))[0]
+
+    async def complete_renames(self) -> None:
+        """
+        Complete the renamings that a collector could not, because it died.
+        """
+        await self._note_renamed(await self._renames.complete())
+
+    async def _note_renamed(self, renamed: Sequence[tuple[str, str]]) -> None:
+        self._cardinality.forget([old for old, _ in renamed])
+        self._cardinality.learn([new for _, new in renamed])
+        if renamed:
+            await self.listing.make([name for names in renamed for name in names])
 
 
 def _checked(retention: Mapping[str, float | None]) -> dict[str, float | None]:

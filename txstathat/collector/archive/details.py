@@ -19,6 +19,7 @@ __all__ = [
     "MAX_DESCRIPTION",
     "MAX_DETAILS",
     "MAX_UNIT",
+    "NO_DETAILS",
     "RECORDS",
     "Details",
     "StatDetails",
@@ -51,6 +52,7 @@ class Details:
     pinned: bool = False
 
 
+#: The details of most stats.
 NO_DETAILS = Details()
 
 

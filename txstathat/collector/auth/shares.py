@@ -156,6 +156,15 @@ class Shares:
                 # A link that was revoked meanwhile stays revoked.
                 await self._put(id, replace(share, target=new), was=_to_json(share))
 
+    async def forget_stat(self, name: str) -> None:
+        """
+        Revoke all links to a stat that is deleted for good.
+
+        :param name: the name of the stat.
+        :raises StoreError: if the store fails.
+        """
+        await self.revoke_all("stat", name)
+
     async def _put(self, id: str, share: Share, was: str | None = None) -> None:
         await self._store.put_record(_RECORDS, id, _to_json(share), was=was)
 

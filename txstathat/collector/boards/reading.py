@@ -32,11 +32,13 @@ class BoardData:
         shown. Stats that do not exist are left out.
     :ivar marks: the comments on these stats, by the stat's name, and under ``''`` those
         on no stat; oldest first.
+    :ivar units: the units of the stats that have one, by the stat's name.
     :ivar now: the time to which they belong, in Unix seconds.
     """
 
     series: Mapping[tuple[str, str], Series | Refusal]
     marks: Mapping[str, list[Comment]] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
     now: float = 0.0
 
     def marks_of(self, names: Iterable[str], since: float) -> list[Comment]:
@@ -72,10 +74,14 @@ async def read_board(
         if name in stats
     ]
     series = await read_series(archive, wanted, now)
-    if not notes:
-        return BoardData(series, now=now)
-    marks = await archive.notes.by_stat(list(stats.values()))
-    return BoardData(series, marks, now)
+    marks = await archive.notes.by_stat(list(stats.values())) if notes else {}
+    details = await archive.details.all()
+    units = {
+        stat.name: details[stat.id].unit
+        for stat in stats.values()
+        if stat.id in details
+    }
+    return BoardData(series, marks, units, now)
 
 
 async def read_series(

@@ -179,3 +179,29 @@ class BoardRecords:
                 await self.comparisons.change(
                     id, lambda each: replace(each, stats=names(each.stats))
                 )
+
+    async def forget_stat(self, name: str) -> None:
+        """
+        Remove a stat that is deleted for good; also the tiles and the comparisons in
+        which nothing else was.
+
+        :param name: its name.
+        """
+
+        def without(stats: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(each for each in stats if each != name)
+
+        def in_board(board: Board) -> Board:
+            tiles = [replace(tile, stats=without(tile.stats)) for tile in board.tiles]
+            return replace(board, tiles=tuple(tile for tile in tiles if tile.stats))
+
+        for id, board in (await self.boards.all()).items():
+            if name in board.stats:
+                await self.boards.change(id, in_board)
+        for id, comparison in (await self.comparisons.all()).items():
+            if comparison.stats == (name,):
+                await self.comparisons.delete(id)
+            elif name in comparison.stats:
+                await self.comparisons.change(
+                    id, lambda each: replace(each, stats=without(each.stats))
+                )

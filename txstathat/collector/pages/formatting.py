@@ -6,8 +6,19 @@ from __future__ import annotations
 
 import unicodedata
 from datetime import UTC, datetime
+from math import isfinite
 
-__all__ = ["ago", "day", "minute", "number", "plural", "sentence", "visible_name"]
+__all__ = [
+    "ago",
+    "day",
+    "minute",
+    "number",
+    "percent",
+    "plural",
+    "sentence",
+    "size",
+    "visible_name",
+]
 
 
 def number(value: float | None) -> str:
@@ -25,6 +36,19 @@ def number(value: float | None) -> str:
     if 1e9 <= abs(value) < 1e15:
         return f"{value:,.0f}"
     return f"{value:.5g}"
+
+
+def percent(value: float | None) -> str:
+    """
+    Write by how much something has changed, such as ``'+12.5 %'``.
+
+    :param value: the change in percent; ``None`` gives a dash.
+    """
+    if value is None or not isfinite(value):
+        return number(None)
+    if abs(value) < 0.05:
+        return "±0 %"
+    return f"{value:+,.{0 if abs(value) >= 100 else 1}f} %"
 
 
 def plural(n: int, noun: str) -> str:
@@ -68,6 +92,20 @@ def ago(t: float, now: float) -> str:
         if seconds >= length:
             return f"{plural(int(seconds // length), unit)} ago"
     return "just now"
+
+
+def size(n: int) -> str:
+    """
+    Write a number of bytes, such as ``'1.4 MB'``.
+
+    :param n: the number.
+    """
+    number = float(n)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:,.3g} TB"
 
 
 def sentence(text: str) -> str:

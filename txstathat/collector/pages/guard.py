@@ -56,6 +56,21 @@ class SessionGuard:
         session = session_of(request)
         return bool(session) and await self._sessions.knows(session)
 
+    async def check_changes(self, request: Request) -> None:
+        """
+        Check that the browser may change something.
+
+        :param request: a request of a browser that is signed in.
+        :raises Refusal: if it signed in with a read-only token.
+        :raises StoreError: if the sessions cannot be read.
+        """
+        if not await self._sessions.may_change(session_of(request)):
+            raise Refusal(
+                403,
+                "you signed in with a read-only token; to change something, sign out, "
+                "and sign in with an access token",
+            )
+
 
 class GuardedPage(Page):
     """
@@ -85,9 +100,12 @@ class GuardedPage(Page):
 
     async def page(self, request: Request) -> Tag | bytes:
         """
-        Check the session first.
+        Check the session first, and whether a form was sent from a page of this host.
         """
         if await self._guard.allows(request):
+            if request.method == b"POST":
+                check_origin(request)
+                await self._guard.check_changes(request)
             return await self.guarded(request)
         url = request.uri.decode("ascii", "replace")
         path = "/sign-in" if url == "/" else f"/sign-in?next={quote(url, safe='')}"

@@ -24,6 +24,7 @@ __all__ = [
     "ASSETS",
     "SECTIONS",
     "Page",
+    "UnknownPage",
     "bare",
     "frame",
     "policy",
@@ -43,6 +44,10 @@ SECTIONS = (
     ("Boards", "/boards"),
     ("Compare", "/compare"),
     ("Notes", "/notes"),
+    ("Alerts", "/alerts"),
+    ("Keys", "/keys"),
+    ("Trash", "/trash"),
+    ("Settings", "/settings"),
 )
 
 
@@ -260,6 +265,18 @@ class Page(AsyncResource):
             page = self.error_page(self.title_of(refusal), refusal)
         body = page if isinstance(page, bytes) else await _html(request, page)
         return b"" if _is_known(request, body) else body
+
+
+class UnknownPage(Page):
+    """
+    The page for a path that the collector does not have.
+    """
+
+    async def page(self, request: Request) -> Tag:
+        """
+        Say that there is none.
+        """
+        raise Refusal(404, "there is no page at this address")
 
 
 async def _html(request: Request, page: Tag) -> bytes:

@@ -102,7 +102,13 @@ class _Link(Page):
     async def page(self, request: Request) -> Tag | bytes:
         if request.postpath:
             raise Refusal(404, "no such link")
-        if request.method != b"POST":
+        if request.method == b"POST":
+            check_origin(request)
+            session = await self._sessions.redeem(self._link)
+            if session is not None:
+                set_session(request, session)
+                return see_other(request, "/")
+        elif await self._sessions.can_redeem(self._link):
             # A form without an action is sent to the address of its page.
             button = tags.button("Sign in", type="submit")
             return _card(
@@ -112,11 +118,12 @@ class _Link(Page):
                 ),
                 tags.form(button, method="post"),
             )
-        check_origin(request)
-        session = await self._sessions.redeem(self._link)
-        if session is not None:
-            set_session(request, session)
-            return see_other(request, "/")
+        return await self._used(request)
+
+    async def _used(self, request: Request) -> Tag:
+        """
+        Say that the link does not work. Guesses of links are slowed down.
+        """
         drop_body(request)
         refusal = await self._throttle.refuse(address_of(request), "link")
         set_status(request, refusal)

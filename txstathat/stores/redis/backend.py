@@ -40,7 +40,9 @@ from txstathat.stores.redis.connections import Connections
 from txstathat.stores.redis.keys import PREFIX, KeyNames, as_json, slot_tag
 from txstathat.stores.redis.listing import RedisListing
 from txstathat.stores.redis.parts import Part, milliseconds, read_cell, split_by_slot
-from txstathat.stores.redis.scripts import ADD, CLAIM, PUT_RECORD, READ
+from txstathat.stores.redis.rename import KeyMover, is_mark
+from txstathat.stores.redis.scripts import ADD, CLAIM, PUT_RECORD, READ, RENAME
+from txstathat.stores.spread import spread
 from txstathat.stores.store import IBackend
 
 __all__ = ["RedisBackend"]
@@ -94,6 +96,7 @@ class RedisBackend:
             self._claim_script = self._client.register_script(CLAIM)
             self._read_script = self._client.register_script(READ)
             self._put_script = self._client.register_script(PUT_RECORD)
+            self._rename_script = self._client.register_script(RENAME)
             self._listing = RedisListing(self._client, self._keys)
             self._client.set(self._keys.version, _VERSION, nx=True)
             found = int(self._client.get(self._keys.version))
@@ -141,19 +144,22 @@ class RedisBackend:
             return [self._add_once(batch, batch.amounts()) for batch in batches]
 
     def _add_once(self, batch: WriteBatch, amounts: Amounts) -> WriteResult:
-        for _, added in amounts.increments:
+        increments = spread(amounts)
+        for _, added in increments:
             for name, cells in added.items():
                 if any(abs(one.whole) > MAX_INTEGER for one in cells.values()):
                     return WriteResult(WriteOutcome.OVERFLOW, name)
         if not self._clustered:
             part = Part(self._keys, batch, slot_tag(batch.id))
             part.definitions = amounts.definitions
-            for buckets, added in amounts.increments:
+            for buckets, added in increments:
                 for name, cells in added.items():
                     part.add(name, buckets, cells)
             part.choices += amounts.choices.items()
             return _to_result(self._run(part, "apply"))
-        return self._add_parts(batch, split_by_slot(self._keys, batch, amounts))
+        return self._add_parts(
+            batch, split_by_slot(self._keys, batch, amounts, increments)
+        )
 
     def _add_parts(self, batch: WriteBatch, parts: Sequence[Part]) -> WriteResult:
         claim = self._claim(batch, "begin")
@@ -219,9 +225,28 @@ class RedisBackend:
     def _is_unchanged(self, cell: tuple[CellKey, Cell] | None) -> bool:
         return cell is None or self.read([cell[0]]) == [cell[1]]
 
+    def rename(self, name: str, new: str) -> bool:
+        """See :meth:`.IStore.rename`."""
+        with self._session():
+            mover = KeyMover(
+                self._client, self._keys, self._run, self._rename_script, name, new
+            )
+            return mover.rename()
+
+    def erase_deleted(self) -> None:
+        """Do nothing: Redis stores only what there is."""
+
     def drop_expired(self, limit: int) -> int:
         """Return 0: Redis itself deletes expired keys."""
         return 0
+
+    def fold(self) -> bool:
+        """Return ``False``: what is added is in its cells at once."""
+        return False
+
+    def fold_due(self) -> float | None:
+        """Return ``None``: there is never anything to fold."""
+        return None
 
     # -- reading
 
@@ -278,15 +303,29 @@ class RedisBackend:
         with self._session():
             if names is None:
                 found = self._client.hgetall(self._keys.names)
-                return {_text(name): _text(found[name]) for name in sorted(found)}
+                return {
+                    _text(name): _text(found[name])
+                    for name in sorted(found)
+                    if not is_mark(found[name])
+                }
             if not names:
                 return {}
             found = self._client.hmget(self._keys.names, list(names))
         return {
             name: _text(definition)
             for name, definition in zip(names, found, strict=True)
-            if definition is not None
+            if definition is not None and not is_mark(definition)
         }
+
+    def size(self) -> int:
+        """See :meth:`.IStore.size`."""
+        with self._session():
+            if self._clustered:
+                nodes = RedisCluster.PRIMARIES
+                found = self._client.info("memory", target_nodes=nodes).values()
+            else:
+                found = [self._client.info("memory")]
+        return sum(int(memory["used_memory"]) for memory in found)
 
     # -- records
 
@@ -332,6 +371,9 @@ class RedisBackend:
 
 def _to_result(reply: str) -> WriteResult:
     outcome, _, name = reply.partition(":")
+    if outcome == "renaming":
+        # The same batches can be added a moment later.
+        raise StoreInterrupted(f"{name!r} is being renamed; try again")
     return WriteResult(WriteOutcome(outcome), name)
 
 

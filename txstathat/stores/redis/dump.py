@@ -13,6 +13,7 @@ from txstathat.errors import StoreUnavailable
 from txstathat.stores.interface import StoredCell
 from txstathat.stores.redis.backend import RedisBackend
 from txstathat.stores.redis.parts import read_addition
+from txstathat.stores.redis.rename import is_mark
 
 __all__ = ["RedisDump"]
 
@@ -34,6 +35,21 @@ class RedisDump(RedisBackend):
     def __init__(self, url: str, seconds: Callable[[], float]) -> None:
         super().__init__(url)
         self._seconds = seconds
+
+    def definitions(self, names: Sequence[str] | None) -> dict[str, str]:
+        """
+        See :meth:`.Dump.definitions`.
+
+        :raises StoreUnavailable: if a Metrica is being renamed, since some of its cells
+            would be missing.
+        """
+        with self._session():
+            texts = self._client.hvals(self._keys.names)
+        if any(map(is_mark, texts)):
+            raise StoreUnavailable(
+                "a stat is being renamed in this store; try again in a moment"
+            )
+        return super().definitions(names)
 
     def cells(self) -> Iterator[StoredCell]:
         """

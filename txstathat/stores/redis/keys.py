@@ -72,6 +72,36 @@ class KeyNames:
         """
         return _glob(self.prefix) + ":{??}:" + _glob(f"[{as_json(name)},") + "*"
 
+    def moving(self, key: str, id: str) -> str:
+        """
+        Return another name, in the same slot, for a key of a Metrica that is renamed.
+
+        :param key: the key, of a time bucket or of choices.
+        :param id: identifies the move.
+        """
+        beginning, _, rest = key.partition("}:")
+        return f"{beginning}}}:moving:{id}:{rest}"
+
+    def moving_pattern(self, name: str) -> str:
+        """
+        Return a pattern that matches all keys that :meth:`moving` returns.
+        """
+        beginning = _glob(self.prefix) + ":{??}:moving:*:"
+        return beginning + _glob(f"[{as_json(name)},") + "*"
+
+    def moving_parts(self, key: str) -> tuple[str | None, list[Any]]:
+        """
+        Split a key of a Metrica, or what :meth:`moving` returns for it.
+
+        :returns: the id of the move, or ``None``; and the name of the Metrica with
+            either a scale and a label, or ``None`` and a group of choices.
+        """
+        rest = key.partition("}:")[2]
+        if not rest.startswith("moving:"):
+            return None, json.loads(rest)
+        _, id, rest = rest.split(":", 2)
+        return id, json.loads(rest)
+
     def batch(self, id: str) -> str:
         """
         Return the key of the state of a batch, in a cluster.

@@ -5,7 +5,11 @@ so a script can check everything first, then change it.
 
 from __future__ import annotations
 
-__all__ = ["ADD", "CLAIM", "PUT_RECORD", "READ"]
+__all__ = ["ADD", "CLAIM", "PUT_RECORD", "READ", "RENAME", "RENAME_MARK"]
+
+#: The beginning of what the hash of the definitions has in place of a definition while
+#: a Metrica is renamed. (A definition is JSON.)
+RENAME_MARK = "#renaming "
 
 #: Adds a part of a batch, once.
 #:
@@ -104,6 +108,9 @@ end
 for i = 1, #plan.definitions, 2 do
     local stored = redis.call('HGET', KEYS[3], plan.definitions[i])
     if stored and stored ~= plan.definitions[i + 1] then
+        if stored:sub(1, 10) == '#renaming ' then
+            return 'renaming:' .. plan.definitions[i]
+        end
         return 'mismatch:' .. plan.definitions[i]
     end
 end
@@ -245,6 +252,52 @@ if known then
     return 'resumed'
 end
 redis.call('SET', KEYS[1], 'begun:' .. ARGV[1], 'PX', ARGV[2])
+return 'begun'
+"""
+
+#: Begins or ends to rename a Metrica: marks both names, or replaces the marks by the
+#: definition. Returns ``begun`` (also if it was begun before) or ``done``; ``missing``
+#: or ``used`` if it cannot be renamed so; ``busy`` if another process renames one.
+#:
+#: ``KEYS``: the hash of the definitions; the lock. ``ARGV``: the name; the new name; a
+#: token of the caller; for how many milliseconds the lock lasts; and ``begin`` or
+#: ``done``.
+RENAME = """
+local old, new, token = ARGV[1], ARGV[2], ARGV[3]
+local holder = redis.call('GET', KEYS[2])
+if holder and holder ~= token then
+    return 'busy'
+end
+local MARK = '#renaming '
+local function marked(text)
+    return text and text:sub(1, #MARK) == MARK
+end
+local from, to = redis.call('HGET', KEYS[1], old), redis.call('HGET', KEYS[1], new)
+if marked(from) and from == to then
+    local mark = cjson.decode(from:sub(#MARK + 1))
+    if mark[1] ~= old or mark[2] ~= new then
+        return 'busy'
+    end
+    if ARGV[5] == 'done' then
+        redis.call('HDEL', KEYS[1], old)
+        redis.call('HSET', KEYS[1], new, mark[3])
+        redis.call('DEL', KEYS[2])
+        return 'done'
+    end
+else
+    if ARGV[5] == 'done' or not from then
+        return 'missing'
+    end
+    if to then
+        return 'used'
+    end
+    if marked(from) then
+        return 'busy'
+    end
+    local mark = MARK .. cjson.encode({old, new, from})
+    redis.call('HSET', KEYS[1], old, mark, new, mark)
+end
+redis.call('SET', KEYS[2], token, 'PX', ARGV[4])
 return 'begun'
 """
 

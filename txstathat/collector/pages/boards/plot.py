@@ -88,7 +88,7 @@ def plot(
             tags.span(number(high)), tags.span(number(low)), class_="plot-scale"
         )
     return tags.div(
-        tags.div(axis, svg, class_="plot-area"),
+        tags.div(axis, tags.div(svg, class_="plot-canvas"), class_="plot-area"),
         tags.div(_time(begin, series), _time(end, series), class_="plot-times"),
         class_="plot-frame",
     )

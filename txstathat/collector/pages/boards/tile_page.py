@@ -31,6 +31,7 @@ from txstathat.collector.pages.forms import (
 )
 from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.suggestions import suggestions
 
 __all__ = ["AddTile", "TilePage"]
 
@@ -86,6 +87,7 @@ class TilePage(FormPage):
                 action=f"{path}/tile",
                 class_="panel",
             ),
+            await suggestions(self._archive),
             section="/boards",
         )
 
@@ -153,6 +155,7 @@ class AddTile(FormPage):
                 action="/boards/add",
                 class_="panel",
             ),
+            await suggestions(self._archive),
             section="/boards",
         )
 

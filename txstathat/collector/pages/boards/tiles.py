@@ -15,7 +15,7 @@ from txstathat.collector.boards.model import TIMEFRAMES, Board, Tile
 from txstathat.collector.boards.reading import BoardData
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.boards.plot import Line, plot
-from txstathat.collector.pages.formatting import number, sentence
+from txstathat.collector.pages.formatting import number, sentence, visible_name
 from txstathat.collector.pages.sparkline import sparkline
 from txstathat.printable import printable
 
@@ -28,7 +28,7 @@ def name_of(name: str) -> Tag:
 
     :param name: the name.
     """
-    return tags.bdi(printable(name))
+    return tags.bdi(printable(visible_name(name)))
 
 
 def tile_title(tile: Tile) -> str:
@@ -91,7 +91,7 @@ def _content(tile: Tile, data: BoardData) -> list[Tag]:
     if tile.kind == "comparison":
         return [*_missing(tile, found), *_comparison(tile, found, data)]
     (series,) = found
-    content = [_figure(series, tile)]
+    content = [_figure(series, tile, data)]
     if tile.kind == "sparkline":
         content.append(sparkline(series.values))
     if tile.kind == "chart":
@@ -101,10 +101,12 @@ def _content(tile: Tile, data: BoardData) -> list[Tag]:
     return content
 
 
-def _figure(series: Series, tile: Tile) -> Tag:
+def _figure(series: Series, tile: Tile, data: BoardData) -> Tag:
+    unit = data.units.get(series.stat.name, "")
     return tags.p(
         tags.strong(number(series.whole), class_="big"),
         " ",
+        tags.bdi(printable(unit), " ") if unit else "",
         tags.small(f"{_kind(series)}, {_range(tile)}"),
         class_="figure",
     )

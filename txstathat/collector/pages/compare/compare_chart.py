@@ -15,7 +15,7 @@ from twisted.web.template import Tag
 from txstathat.charts.chart import Chart
 from txstathat.charts.html import fragment
 from txstathat.charts.query import BadQuery, Query
-from txstathat.charts.table import Table
+from txstathat.charts.table import Mark, Table
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.series import Series
 from txstathat.collector.archive.stats import Stat
@@ -24,13 +24,16 @@ from txstathat.collector.boards.model import MAX_COMPARED, SCALES
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.layout import ASSETS
 from txstathat.collector.pages.stat_chart import (
-    DEFAULT,
     REFRESH,
+    figure,
     scale_of_steps,
     series_of_all,
 )
 
-__all__ = ["CompareChart", "Compared", "compared_fragment", "read_compared"]
+__all__ = ["DEFAULT", "CompareChart", "Compared", "compared_fragment", "read_compared"]
+
+#: The default timeframe. Lines of many short steps would cover each other.
+DEFAULT = "1d30m"
 
 _PATH = "/compare/chart"
 
@@ -90,13 +93,15 @@ async def read_compared(
 
 async def compared_fragment(archive: Archive, compared: Compared) -> Tag:
     """
-    Make the chart for a page.
+    Make the chart for a page that updates it as one of its live parts.
 
     :param archive: the stats.
     :param compared: what it shows.
     :raises Refusal: as :func:`.series_of_all`.
     """
-    return fragment(await _table(archive, compared), _PATH, REFRESH)
+    chart = fragment(await _table(archive, compared), _PATH, 0)
+    chart.attributes["class"] = "txstathat-chart live"
+    return chart
 
 
 class CompareChart(Chart):
@@ -132,26 +137,37 @@ class CompareChart(Chart):
 
 
 async def _table(archive: Archive, compared: Compared) -> Table:
+    now = archive.store.clock.seconds()
     series = await series_of_all(archive, compared.stats, compared.t)
-    timeframe = series[0].timeframe
-    scale = scale_of_steps(timeframe)
+    timeframe, buckets = series[0].timeframe, series[0].buckets
     is_indexed = compared.scale == "indexed"
     columns = [_values(one, is_indexed=is_indexed) for one in series]
     title = f"{timeframe.duration.title}, in steps of {timeframe.interval.title}"
+    scale = scale_of_steps(timeframe)
     return Table(
         "lines" if is_indexed or len(series) == 1 else "axes",
         title + (f"; the start is {START:g}" if is_indexed else ""),
         [scale, *(one.stat.name for one in series)],
         [
-            (
-                datetime.fromtimestamp(bucket.time, UTC),
-                [column[n] for column in columns],
-            )
-            for n, bucket in enumerate(series[0].buckets)
+            (_utc(bucket.time), [column[n] for column in columns])
+            for n, bucket in enumerate(buckets)
         ],
         scale=scale,
         hidden=compared.query,
+        # It ends now.
+        unfinished=True,
+        marks=[
+            Mark(_utc(mark.time), mark.text)
+            for mark in await archive.notes.marks(
+                compared.stats, buckets[0].time, now + 1
+            )
+        ],
+        figure=figure,
     )
+
+
+def _utc(t: float) -> datetime:
+    return datetime.fromtimestamp(t, UTC)
 
 
 def _values(series: Series, *, is_indexed: bool) -> Sequence[int | float | None]:

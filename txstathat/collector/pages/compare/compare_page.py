@@ -27,6 +27,7 @@ from txstathat.collector.pages.boards.tile_form import (
 from txstathat.collector.pages.boards.tiles import name_of
 from txstathat.collector.pages.boards.titles import read_title
 from txstathat.collector.pages.compare.compare_chart import (
+    DEFAULT,
     CompareChart,
     Compared,
     compared_fragment,
@@ -45,8 +46,8 @@ from txstathat.collector.pages.forms import (
 from txstathat.collector.pages.guard import GuardedPage, SessionGuard
 from txstathat.collector.pages.layout import frame, see_other, set_status
 from txstathat.collector.pages.paths import base_path
-from txstathat.collector.pages.stat_chart import DEFAULT
 from txstathat.collector.pages.stat_page import CHART_FILES
+from txstathat.collector.pages.suggestions import suggestions
 
 __all__ = ["ComparePages"]
 
@@ -130,10 +131,11 @@ class ComparePages(FormPage):
             "Compare",
             tags.h1("Compare stats"),
             *content,
-            _choose(choose, is_open=not ids),
+            _choose(choose, is_open=len(ids) < 2),
+            await suggestions(self._archive),
             await self._list(),
             section="/compare",
-            files=CHART_FILES if self._chart_policy is not None else (),
+            files=CHART_FILES if ids else (),
         )
 
     async def _compared(

@@ -80,7 +80,7 @@ class SavedPage(FormPage):
             chart,
             self._delete(),
             section="/compare",
-            files=CHART_FILES if self._chart_policy is not None else (),
+            files=CHART_FILES if stats and self._chart_policy is not None else (),
         )
 
     def _actions(self, compared: Compared) -> Tag:

@@ -33,6 +33,7 @@ class StatRow:
     :ivar latest: its newest point; ``None`` without points.
     :ivar total: the sum of all its points; ``None`` without points.
     :ivar details: its unit and its pin.
+    :ivar firing: whether one of its alerts fires.
     """
 
     stat: Stat
@@ -40,6 +41,7 @@ class StatRow:
     latest: Latest | None
     total: Total | None
     details: Details
+    firing: bool = False
 
     @property
     def activity(self) -> int | None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from twisted.web.template import Tag, tags
 
 from txstathat.collector.errors import Refusal
+from txstathat.collector.pages.alerting.words import badge
 from txstathat.collector.pages.formatting import (
     ago,
     minute,
@@ -109,7 +110,8 @@ def _row(address: ListAddress, row: StatRow, now: float) -> Tag:
     return tags.tr(
         tags.td(_pin(row, name)),
         tags.th(
-            tags.a(tags.bdi(name), href=address.stat_path(stat.id)),
+            tags.a(tags.bdi(name), href=address.stat_path(stat.id), id=f"s-{stat.id}"),
+            *((" ", badge("firing")) if row.firing else ()),
             scope="row",
         ),
         tags.td("counter" if stat.counter else "value"),

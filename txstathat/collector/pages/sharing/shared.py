@@ -30,7 +30,7 @@ from txstathat.collector.pages.stat_chart import (
     DEFAULT,
     StatChart,
     chart_of,
-    series_of,
+    view_at,
 )
 from txstathat.collector.pages.stat_page import CHART_FILES, TIMEFRAMES
 from txstathat.collector.web.resources import address_of
@@ -175,12 +175,12 @@ class _SharedPage(Page):
             return await self._light(request, stat)
         request.setHeader("Content-Security-Policy", self._pages.chart_policy)
         t = argument(request, "t") or DEFAULT
-        series = await series_of(self._pages.archive, stat, t)
+        view = await view_at(self._pages.archive, stat, t)
         return bare(
             stat.name,
             tags.h1(name_of(stat.name)),
             self._ranges(t, TIMEFRAMES),
-            chart_of(series, f"{self._path}/chart"),
+            chart_of(view, f"{self._path}/chart"),
             files=CHART_FILES,
         )
 

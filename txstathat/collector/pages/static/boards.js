@@ -82,19 +82,22 @@
       }
     }
 
+    // The other row moves in the page: so this one keeps the focus and the pointer.
+    function swap(row, other, by) {
+      if (by < 0) {
+        row.after(other);
+      } else {
+        row.before(other);
+      }
+    }
+
     function move(row, by) {
       const other = by < 0 ? row.previousElementSibling : row.nextElementSibling;
       if (!other) {
         return;
       }
-      const focused = document.activeElement;
-      if (by < 0) {
-        other.before(row);
-      } else {
-        other.after(row);
-      }
+      swap(row, other, by);
       save(row);
-      focused.focus();
     }
 
     function drag(row, handle, event) {
@@ -108,9 +111,9 @@
           return box.top + box.height / 2;
         };
         if (before && moved.clientY < middle(before)) {
-          before.before(row);
+          swap(row, before, -1);
         } else if (after && moved.clientY > middle(after)) {
-          after.after(row);
+          swap(row, after, 1);
         }
       };
       const end = () => {
@@ -150,6 +153,16 @@
   document.querySelectorAll(".tile-rows").forEach(startOrder);
 
   // -- the wall
+
+  // The controls and the pointer disappear when the mouse rests.
+  if (document.querySelector(".wall-controls")) {
+    let resting = 0;
+    document.addEventListener("pointermove", () => {
+      document.documentElement.classList.add("moved");
+      clearTimeout(resting);
+      resting = setTimeout(() => document.documentElement.classList.remove("moved"), 3000);
+    });
+  }
 
   const button = document.getElementById("full-screen");
   if (button && document.fullscreenEnabled) {

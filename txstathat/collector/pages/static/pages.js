@@ -5,7 +5,8 @@
 (function () {
   // Seconds between updates: the first number after a change, the last one at most.
   const FAST = 10;
-  const SLOW = 60;
+  // A wall is watched by people who cannot press a key.
+  const SLOW = document.documentElement.classList.contains("wall") ? FAST : 60;
 
   const live = [...document.querySelectorAll(".live[id]")].map((part) => part.id);
   const bar = document.querySelector(".updates");
@@ -95,8 +96,8 @@
   async function ask() {
     const headers = tag ? { "If-None-Match": tag } : {};
     const response = await fetch(location.href, { credentials: "same-origin", headers });
-    if (response.redirected) {
-      // The session has ended.
+    if (response.redirected || response.status === 403) {
+      // The session has ended, or the shared link is revoked.
       location.reload();
       return;
     }

@@ -1,0 +1,186 @@
+"""
+The connections of channels: where they may go, and how a request is posted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import DNSLookupError
+from twisted.web.iweb import IAgent
+
+from txstathat.collector.channels.hook_urls import origin_of, split_url
+from txstathat.collector.channels.message import DeliveryFailed
+from txstathat.errors import StatHatClosed
+from txstathat.http.allowed import AllowedResolver, Networks
+from txstathat.http.connections import MAX_HEADERS, PooledAgent
+from txstathat.http.exchange import Transport
+from txstathat.http.resolver import resolver_of
+
+__all__ = ["MAX_ANSWER", "NOT_ALLOWED", "TIMEOUT", "Outgoing", "is_permanent"]
+
+#: The time limit of an attempt, including the reply, in seconds.
+TIMEOUT = 10.0
+#: The largest answer of a receiver that is read, in bytes.
+MAX_ANSWER = 65_536
+#: The reason for a failure at an address that is not allowed.
+NOT_ALLOWED = (
+    "this collector may not connect to the host's address, which is private, or not "
+    "encrypted; its operator can allow it with --allow-private"
+)
+
+# Statuses from 300 to 499 after which the same request can succeed: a timeout, a lock,
+# a request that came too early, and too many requests.
+_PASSING = (408, 423, 425, 429)
+
+
+def is_permanent(status: int) -> bool:
+    """
+    Return whether a request that was answered with a status would fail again.
+    """
+    return 300 <= status < 500 and status not in _PASSING
+
+
+class Outgoing:
+    """
+    Makes the connections of channels.
+
+    :param networks: the private networks to which channels may connect.
+    :param reactor: provides TCP, TLS, time and name resolution; by default the global
+        reactor.
+    :param agent: sends the requests; by default each has a connection of its own, over
+        verified TLS, to an allowed address.
+    :param trust_root: as for :class:`~txstathat.http.connections.PooledAgent`.
+    """
+
+    def __init__(
+        self,
+        networks: Networks | None = None,
+        *,
+        reactor: Any = None,
+        agent: IAgent | None = None,
+        trust_root: object = None,
+    ) -> None:
+        self.networks = networks or Networks()
+        self._reactor = reactor
+        self._agent = agent
+        self.trust_root = trust_root
+        self._open: set[Transport] = set()
+        self._closers: list[Deferred[None]] = []
+        self.is_closed = False
+
+    @property
+    def reactor(self) -> Any:
+        """
+        The reactor in use.
+        """
+        if self._reactor is None:
+            from twisted.internet import reactor
+
+            self._reactor = reactor
+        return self._reactor
+
+    def resolver(self, *, encrypted: bool) -> AllowedResolver:
+        """
+        Return a resolver that finds only allowed addresses: without encryption those in
+        the private networks only.
+        """
+        return AllowedResolver(
+            resolver_of(self.reactor), self.networks, listed_only=not encrypted
+        )
+
+    async def post(
+        self,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        trusted: bool = False,
+    ) -> bytes:
+        """
+        Make one attempt to post a request. Redirects are not followed.
+
+        :param url: where to; see
+            :func:`~txstathat.collector.channels.hook_urls.check_hook_url`.
+        :param body: the body.
+        :param headers: the headers.
+        :param trusted: whether the operator named the host, so that its address is not
+            checked.
+        :returns: the body of the answer.
+        :raises DeliveryFailed: if the status is not one of 200 to 299, there is no
+            answer, or the host's address is not allowed.
+        :raises StatHatClosed: if :meth:`close` was called before the answer came.
+        """
+        if self.is_closed:
+            raise StatHatClosed()
+        resolver = None
+        agent = own_agent = None
+        if self._agent is not None:
+            agent = self._agent
+        elif not trusted:
+            resolver = self.resolver(encrypted=url.lower().startswith("https:"))
+            agent = own_agent = PooledAgent(
+                self.reactor,
+                max_connections=1,
+                trust_root=self.trust_root,
+                max_received=MAX_ANSWER + MAX_HEADERS,
+                resolver=resolver,
+            )
+        transport = Transport(
+            origin_of(url),
+            timeout=TIMEOUT,
+            max_connections=1,
+            max_reply=MAX_ANSWER,
+            reactor=self._reactor,
+            agent=agent,
+        )
+        self._open.add(transport)
+        try:
+            reply = await transport.exchange(
+                "POST", split_url(url)[1], headers=headers, body=body
+            )
+        except StatHatClosed:
+            raise
+        except Exception as error:
+            if isinstance(error, DNSLookupError) and resolver and resolver.has_refused:
+                raise DeliveryFailed(NOT_ALLOWED, permanent=True) from None
+            # Its text could hold the URL.
+            raise DeliveryFailed(type(error).__name__) from None
+        finally:
+            self._close_transport(transport, own_agent)
+        if not 200 <= reply.status < 300:
+            raise DeliveryFailed(
+                f"HTTP status {reply.status}", is_permanent(reply.status)
+            )
+        return reply.body
+
+    def _close_transport(self, transport: Transport, agent: PooledAgent | None) -> None:
+        async def close() -> None:
+            await transport.close()
+            if agent is not None:
+                await agent.close()
+            self._open.discard(transport)
+            if not self._open:
+                closers, self._closers = self._closers, []
+                for closed in closers:
+                    closed.callback(None)
+
+        Deferred.fromCoroutine(close())
+
+    def close(self) -> Deferred[None]:
+        """
+        Make no more attempts. Those under way have a second to end.
+
+        :returns: fires with ``None`` when no connection is open.
+        """
+        self.is_closed = True
+        if not self._open:
+            return succeed(None)
+        closed: Deferred[None] = Deferred()
+        self._closers.append(closed)
+        for transport in list(self._open):
+            # An attempt under way ends, and then its connection is closed.
+            transport.close()
+        return closed
