@@ -225,7 +225,7 @@ class TopTests(ShellCase):
             out = await self.succeed("top", "long", "--once", COLUMNS="80")
             (line,) = (line for line in out.splitlines() if "1,000,000" in line)
             name = line.split("│")[1].strip()
-            self.assertGreaterEqual(len(name), 24)
+            self.assertGreaterEqual(len(name), 30)
             first, last = name.split("…")
             self.assertTrue(long.startswith(first) and long.endswith(last), name)
 
