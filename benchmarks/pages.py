@@ -159,7 +159,7 @@ async def fill_list(archive, stats: int) -> None:
             kind = "count" if n % 3 else "value"
             # Most have a new point; some have none for a day.
             for age in (0 if n % 4 else 90_000, 7_000, 150_000):
-                t = now - age - chance.randrange(3_600)
+                t = now - age - chance.randrange(90)
                 points.append((kind, names[n], chance.randrange(1, 1000), t))
         # A key can create 10,000 stats a day.
         await archive.add(

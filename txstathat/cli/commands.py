@@ -10,6 +10,7 @@ from importlib import import_module
 import click
 
 from txstathat import __version__
+from txstathat.cli.suggestions import SuggestingGroup
 
 __all__ = ["txstathat"]
 
@@ -54,7 +55,7 @@ _SECTIONS = {
 _MODULES = {name: at for section in _SECTIONS.values() for name, at in section.items()}
 
 
-class _Sections(click.Group):
+class _Sections(SuggestingGroup):
     """
     A group whose help shows its commands in sections, in the order of their use.
     """

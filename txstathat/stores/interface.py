@@ -12,7 +12,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -24,6 +24,7 @@ from txstathat.stores.listing import Group, ListedRow, ListPage, ListQuery
 __all__ = [
     "ANY",
     "BATCH_ID_TTL",
+    "Above",
     "Addition",
     "Amounts",
     "Cell",
@@ -32,6 +33,7 @@ __all__ = [
     "IEntry",
     "IStore",
     "Increment",
+    "Key",
     "StoredCell",
     "TimeBucket",
     "WriteBatch",
@@ -142,16 +144,25 @@ class TimeBucket(NamedTuple):
     ttl: float | None
 
 
+#: The key of a cell: any text; or a tuple of JSON texts. A tuple stands for the text of
+#: the JSON list of these, and for the keys above it (:attr:`Amounts.above`).
+Key: TypeAlias = str | tuple[str, ...]
+#: For each part of a key that is a tuple: the parts that are above a part. A part that
+#: is missing has none.
+Above: TypeAlias = Sequence[Mapping[str, Sequence[str]]]
+
+
 class Increment(NamedTuple):
     """
     The same additions to several time buckets.
 
-    :ivar buckets: the time buckets.
+    :ivar buckets: the time buckets, each once. Several increments of a batch may have a
+        bucket: the store adds all of them to it.
     :ivar cells: the additions, by name of the Metrica, then by key.
     """
 
     buckets: Sequence[TimeBucket]
-    cells: Mapping[str, Mapping[str, Addition]]
+    cells: Mapping[str, Mapping[Key, Addition]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +174,15 @@ class Amounts:
         saves a new definition, and compares a known one.
     :ivar increments: the additions.
     :ivar choices: new choices, by name of the Metrica and group of choices.
+    :ivar above: for keys that are tuples, by name of the Metrica: the parts above each
+        part. An addition to such a key is also added to each key in which some parts
+        are replaced by one above them.
     """
 
     definitions: Mapping[str, str]
     increments: Sequence[Increment]
     choices: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
+    above: Mapping[str, Above] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,6 +407,14 @@ class IStore(Interface):
         first, until it returns 0.
 
         :returns: fires with ``None``. For a store with a server it does nothing.
+        """
+
+    def size() -> Deferred[int]:
+        """
+        Return how large the database is.
+
+        :returns: fires with the bytes of a SQLite store's file and its write-ahead log,
+            or of the memory that the Redis servers use, for whatever they store.
         """
 
     def close() -> Deferred[None]:

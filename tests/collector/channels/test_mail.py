@@ -13,7 +13,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.fixtures.channels_cases import MESSAGE
-from tests.fixtures.mail_server import MailServer
+from tests.fixtures.mail_server import LoopbackMailServer
 from tests.fixtures.stores import free_port
 from tests.fixtures.support import Authority, logged, reactor
 from txstathat.collector.channels import (
@@ -53,10 +53,12 @@ class ServerTests(TestCase):
             trust_root=self.authority.trust_root,
         )
 
-    def listen(self, security: str, *names: str, login: bool = False) -> MailServer:
+    def listen(
+        self, security: str, *names: str, login: bool = False
+    ) -> LoopbackMailServer:
         """Start a server."""
         context = self.authority.ssl_context(*(names or ("localhost",)))
-        server = MailServer(security, context, login)
+        server = LoopbackMailServer(security, context, login)
         self.addCleanup(server.stop)
         return server
 

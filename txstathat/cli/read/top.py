@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.measure import Measurement
@@ -14,7 +15,7 @@ from rich.table import Column, Table
 from rich.text import Text
 from twisted.internet.task import deferLater
 
-from txstathat.cli.output import name_text, number_text, sparkline
+from txstathat.cli.output import cut_middle, name_text, number_text, sparkline
 from txstathat.cli.read.stats import (
     fill_gaps,
     no_match_text,
@@ -27,12 +28,14 @@ from txstathat.export.client import StatHatExport
 from txstathat.export.models import Dataset, StatInfo
 from txstathat.points.summary import summarize
 
-__all__ = ["MAX_BARS", "MAX_TOP", "top"]
+__all__ = ["MAX_BARS", "MAX_TOP", "MIN_NAME", "top"]
 
 #: The most stats that are read.
 MAX_TOP = 500
 #: The most points in a line: the newest ones.
 MAX_BARS = 30
+#: The fewest characters of a name, if it is longer.
+MIN_NAME = 24
 
 
 @click.command()
@@ -116,14 +119,14 @@ def _table(
     )
     # All lines end at the same time, even if the server's clock is ahead.
     until = max([now, *(time for _, points in ranked for time in points)])
-    table = Table(Column("stat", overflow="fold"))
+    table = Table(Column("stat"))
     for title in ("latest", "total", "mean"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column(timeframe)
     for stat, points in ranked[:rows]:
         numbers = summarize([*points.values()], stat.counter)
         table.add_row(
-            name_text(stat.name),
+            _Name(name_text(stat.name)),
             number_text(numbers.latest),
             number_text(numbers.total) if stat.counter else "",
             # The dataset of a counter does not say which points have data.
@@ -131,6 +134,26 @@ def _table(
             _Sparkline(fill_gaps(points, timeframe, until)),
         )
     return table
+
+
+class _Name:
+    """
+    A name on one line, cut in its middle when the terminal is narrow.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __rich_measure__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Measurement:
+        longest = cell_len(self._name)
+        return Measurement(min(MIN_NAME, longest), longest)
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> RenderResult:
+        yield Text(cut_middle(self._name, options.max_width))
 
 
 class _Sparkline:

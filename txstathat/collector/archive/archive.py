@@ -85,6 +85,7 @@ class Archive:
     :ivar details: the units, descriptions and pins of the stats.
     :ivar followers: the records that follow a renamed stat, and go with a deleted one.
     :ivar notes: the comments on the stats, and on none of them.
+    :ivar max_stats: the largest number of stats.
     :ivar health: knows whether the store can be written.
     :ivar listing: the rows from which the list of stats is sorted.
     :ivar record_readers: the readers of the records.
@@ -103,6 +104,7 @@ class Archive:
         self.store = store
         self.timers: IReactorTime = timers or store.clock
         self.retention = _checked(retention or {})
+        self.max_stats = max_stats
         self._history = Retention(store, self.retention)
         self._allowances = Allowances(store)
         self._cardinality = CardinalityLimiter(
@@ -272,16 +274,16 @@ class Archive:
         return await self.stats(sorted(await self._cardinality.names(ids)))
 
     async def latest(
-        self, stats: Sequence[Stat], hours: Mapping[str, int] | None = None
+        self, stats: Sequence[Stat], **known: Mapping[str, int]
     ) -> dict[str, Latest]:
         """
         Return the newest points of stats, by the stat's name. Stats without points are
         left out.
 
         :param stats: the stats.
-        :param hours: see :func:`~txstathat.collector.archive.latest.find_latest`.
+        :param known: see :func:`~txstathat.collector.archive.latest.find_latest`.
         """
-        return await find_latest(stats, self.store.read, hours)
+        return await find_latest(stats, self.store.read, **known)
 
     async def find(self, ids: Sequence[str]) -> list[Stat]:
         """

@@ -4,16 +4,16 @@ Turns the points of a request into additions to a store.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
 
 from txstathat.collector.archive.stats import DEFINITIONS, EVERYTHING, received
 from txstathat.collector.errors import PointAhead, Refusal
 from txstathat.collector.limits import MAX_AHEAD
 from txstathat.metrica.calendar import Calendar, coarsen
-from txstathat.metrica.cells import spread
+from txstathat.metrica.cells import buckets_of
 from txstathat.points.model import MAX_INTEGER, Parts
-from txstathat.stores.interface import Addition, Amounts, Increment, TimeBucket
+from txstathat.stores.interface import Amounts, Increment, TimeBucket
 from txstathat.stores.sums import events
 
 __all__ = [
@@ -127,42 +127,46 @@ class BatchDelta:
 
         :param retention: the scales to store, coarsest first, and for how many seconds.
         """
-        by_label = {
-            _UTC.minute(minute * 60): {
-                stat: events(amounts) for stat, amounts in _by_stat(points).items()
-            }
-            for minute, points in self._minutes.items()
-        }
-        ahead = self._seconds_ahead(retention)
-        expired = self._expired(retention)
+        definitions = {stat: DEFINITIONS[kind] for stat, kind in self.kinds.items()}
         increments = [
             Increment(
-                [_extend_ttl(one, ahead) for one in buckets] if ahead else buckets,
-                {stat: {EVERYTHING: addition} for stat, addition in stats.items()},
+                self._buckets(minute, retention),
+                {
+                    stat: {EVERYTHING: events(amounts)}
+                    for stat, amounts in _by_stat(points).items()
+                },
             )
-            for buckets, stats in _without(spread(retention, by_label), expired)
+            for minute, points in self._minutes.items()
         ]
-        definitions = {stat: DEFINITIONS[kind] for stat, kind in self.kinds.items()}
         return Amounts(definitions, [*increments, received(self.kinds, self._now)])
 
-    def _expired(self, retention: Mapping[str, float | None]) -> set[tuple[str, str]]:
+    def _buckets(
+        self, minute: int, retention: Mapping[str, float | None]
+    ) -> list[TimeBucket]:
         """
-        Return the scale and label of the time buckets that are too old to be read ever
-        again. They are not stored.
+        Return the time buckets in which the points of a minute count.
         """
-        limits = {
-            scale: self._now - seconds - _SECONDS[scale] - _MARGIN
-            for scale, seconds in retention.items()
-            if seconds is not None
-        }
-        newest = max(limits.values(), default=0)
-        return {
-            (scale, coarsen(_UTC.minute(minute * 60), scale))
-            for minute in self._minutes
-            if minute * 60 < newest
-            for scale, limit in limits.items()
-            if minute * 60 < limit
-        }
+        label = _UTC.minute(minute * 60)
+        buckets = buckets_of(label, retention)
+        this_minute = int(self._now) // 60
+        if minute > this_minute:
+            # A future bucket is read in its own time, and is stored from then on.
+            # Rounded up to hours, so that not all requests change its expiry.
+            ahead = ceil((minute * 60 - self._now) / 3600) * 3600.0
+            now = _UTC.minute(this_minute * 60)
+            return [
+                one
+                if one.ttl is None or coarsen(now, one.scale) == one.label
+                else one._replace(ttl=one.ttl + ahead)
+                for one in buckets
+            ]
+        # A bucket that is too old is never read again.
+        return [
+            one
+            for one in buckets
+            if one.ttl is None
+            or minute * 60 >= self._now - one.ttl - _SECONDS[one.scale] - _MARGIN
+        ]
 
     def past(self, retention: Mapping[str, float | None]) -> set[int]:
         """
@@ -189,43 +193,6 @@ class BatchDelta:
             bucket = minute * 60 // seconds
             past.update(hash((stat, seconds, bucket)) for _, stat, _, _ in points)
         return past
-
-    def _seconds_ahead(self, scales: Iterable[str]) -> dict[str, float]:
-        """
-        Return how many seconds after now the last point of each future time bucket is,
-        by the bucket's label. The numbers are rounded up to hours, so that requests do
-        not all change the expiry of a bucket.
-        """
-        this_minute = int(self._now) // 60
-        later = sorted(minute for minute in self._minutes if minute > this_minute)
-        if not later:
-            return {}
-        scales = list(scales)
-        now = _UTC.minute(this_minute * 60)
-        current = {coarsen(now, scale) for scale in scales}
-        return {
-            label: ceil((minute * 60 - self._now) / 3600) * 3600.0
-            for minute in later
-            for scale in scales
-            if (label := coarsen(_UTC.minute(minute * 60), scale)) not in current
-        }
-
-
-def _without(
-    spreads: Iterable[tuple[list[TimeBucket], Mapping[str, Addition]]],
-    expired: Collection[tuple[str, str]],
-) -> Iterator[tuple[list[TimeBucket], Mapping[str, Addition]]]:
-    for buckets, additions in spreads:
-        left = [one for one in buckets if (one.scale, one.label) not in expired]
-        if left:
-            yield left, additions
-
-
-def _extend_ttl(bucket: TimeBucket, ahead: Mapping[str, float]) -> TimeBucket:
-    # A future bucket is read in its own time, and is stored from then on.
-    if bucket.ttl is None or bucket.label not in ahead:
-        return bucket
-    return bucket._replace(ttl=bucket.ttl + ahead[bucket.label])
 
 
 def _by_stat(points: Iterable[Parts]) -> dict[str, list[int | float]]:

@@ -44,6 +44,10 @@ SECTIONS = (
     ("Boards", "/boards"),
     ("Compare", "/compare"),
     ("Notes", "/notes"),
+    ("Alerts", "/alerts"),
+    ("Keys", "/keys"),
+    ("Trash", "/trash"),
+    ("Settings", "/settings"),
 )
 
 

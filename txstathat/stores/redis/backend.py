@@ -42,6 +42,7 @@ from txstathat.stores.redis.listing import RedisListing
 from txstathat.stores.redis.parts import Part, milliseconds, read_cell, split_by_slot
 from txstathat.stores.redis.rename import KeyMover, is_mark
 from txstathat.stores.redis.scripts import ADD, CLAIM, PUT_RECORD, READ, RENAME
+from txstathat.stores.spread import spread
 from txstathat.stores.store import IBackend
 
 __all__ = ["RedisBackend"]
@@ -143,19 +144,22 @@ class RedisBackend:
             return [self._add_once(batch, batch.amounts()) for batch in batches]
 
     def _add_once(self, batch: WriteBatch, amounts: Amounts) -> WriteResult:
-        for _, added in amounts.increments:
+        increments = spread(amounts)
+        for _, added in increments:
             for name, cells in added.items():
                 if any(abs(one.whole) > MAX_INTEGER for one in cells.values()):
                     return WriteResult(WriteOutcome.OVERFLOW, name)
         if not self._clustered:
             part = Part(self._keys, batch, slot_tag(batch.id))
             part.definitions = amounts.definitions
-            for buckets, added in amounts.increments:
+            for buckets, added in increments:
                 for name, cells in added.items():
                     part.add(name, buckets, cells)
             part.choices += amounts.choices.items()
             return _to_result(self._run(part, "apply"))
-        return self._add_parts(batch, split_by_slot(self._keys, batch, amounts))
+        return self._add_parts(
+            batch, split_by_slot(self._keys, batch, amounts, increments)
+        )
 
     def _add_parts(self, batch: WriteBatch, parts: Sequence[Part]) -> WriteResult:
         claim = self._claim(batch, "begin")
@@ -236,6 +240,14 @@ class RedisBackend:
         """Return 0: Redis itself deletes expired keys."""
         return 0
 
+    def fold(self) -> bool:
+        """Return ``False``: what is added is in its cells at once."""
+        return False
+
+    def fold_due(self) -> float | None:
+        """Return ``None``: there is never anything to fold."""
+        return None
+
     # -- reading
 
     def read(self, keys: Sequence[CellKey]) -> list[Cell | None]:
@@ -304,6 +316,16 @@ class RedisBackend:
             for name, definition in zip(names, found, strict=True)
             if definition is not None and not is_mark(definition)
         }
+
+    def size(self) -> int:
+        """See :meth:`.IStore.size`."""
+        with self._session():
+            if self._clustered:
+                nodes = RedisCluster.PRIMARIES
+                found = self._client.info("memory", target_nodes=nodes).values()
+            else:
+                found = [self._client.info("memory")]
+        return sum(int(memory["used_memory"]) for memory in found)
 
     # -- records
 

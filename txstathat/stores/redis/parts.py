@@ -11,10 +11,13 @@ from txstathat.stores.interface import (
     Addition,
     Amounts,
     Cell,
+    Increment,
+    Key,
     TimeBucket,
     WriteBatch,
 )
 from txstathat.stores.redis.keys import KeyNames, as_json, slot_tag
+from txstathat.stores.spread import key_text
 from txstathat.stores.sums import as_cell
 
 __all__ = ["Part", "milliseconds", "read_addition", "read_cell", "split_by_slot"]
@@ -39,12 +42,12 @@ class Part:
         self._call: tuple[list[str], str] | None = None
         self.definitions: Mapping[str, str] = {}
         self._increments: list[
-            tuple[str, Sequence[TimeBucket], Mapping[str, Addition]]
+            tuple[str, Sequence[TimeBucket], Mapping[Key, Addition]]
         ] = []
         self.choices: list[tuple[tuple[str, str], Sequence[str]]] = []
 
     def add(
-        self, name: str, buckets: Sequence[TimeBucket], cells: Mapping[str, Addition]
+        self, name: str, buckets: Sequence[TimeBucket], cells: Mapping[Key, Addition]
     ) -> None:
         """
         Include the same additions to several time buckets of a Metrica.
@@ -90,13 +93,19 @@ class Part:
         return keys, as_json(plan)
 
 
-def split_by_slot(keys: KeyNames, batch: WriteBatch, amounts: Amounts) -> list[Part]:
+def split_by_slot(
+    keys: KeyNames,
+    batch: WriteBatch,
+    amounts: Amounts,
+    increments: Sequence[Increment],
+) -> list[Part]:
     """
     Split a batch into parts, so that all keys of a part are in one slot of a cluster.
 
     :param keys: the names of the store's keys.
     :param batch: the batch.
     :param amounts: what it adds.
+    :param increments: its increments, spread (:func:`.spread`).
     """
     parts: dict[str, Part] = {}
 
@@ -107,7 +116,7 @@ def split_by_slot(keys: KeyNames, batch: WriteBatch, amounts: Amounts) -> list[P
 
     if amounts.definitions:
         part("names").definitions = amounts.definitions
-    for buckets, added in amounts.increments:
+    for buckets, added in increments:
         for name, cells in added.items():
             by_tag: dict[str, list[TimeBucket]] = {}
             for bucket in buckets:
@@ -120,10 +129,10 @@ def split_by_slot(keys: KeyNames, batch: WriteBatch, amounts: Amounts) -> list[P
     return list(parts.values())
 
 
-def _flat(cells: Iterable[tuple[str, Addition]]) -> list[str]:
-    flat = []
+def _flat(cells: Iterable[tuple[Key, Addition]]) -> list[str]:
+    flat: list[str] = []
     for key, (whole, events, least, most, real, rest) in cells:
-        flat.append(key)
+        flat.append(key_text(key))
         if real is None:
             flat.append(f"{whole} {events} {least} {most}")
         else:

@@ -72,15 +72,16 @@ def list_page(db: sqlite3.Connection, query: ListQuery) -> ListPage:
     :param query: which rows to list.
     """
     total = _number(db, "SELECT count(*) FROM listing", ()) if query.counted else 0
+    filtered = bool(query.words or query.prefix)
     pages = []
     for kind in query.kinds:
         where, values = _conditions(kind, query)
         found = 0
-        if query.counted or query.words or query.prefix:
+        if query.counted or filtered:
             found = _number(db, f"SELECT count(*) FROM listing WHERE {where}", values)
             if not found:
                 continue
-        sparse = found * _DENSE < max(total, _DENSE)
+        sparse = filtered and found * _DENSE < max(total, _DENSE)
         rows = _rows(db, query, where, values, sparse)
         more = len(rows) > query.limit
         pages.append(ListPage(rows[: query.limit], more, found, total))
@@ -111,7 +112,7 @@ def _rows(
 ) -> list[ListedRow]:
     order = query.order
     columns, marks = (order, "?") if order == NAME else (f"{order}, name", "?, ?")
-    if order != NAME and sparse and (query.words or query.prefix):
+    if order != NAME and sparse:
         # Find them by the index of names, then sort them.
         where = f"name IN (SELECT name FROM listing WHERE {where})"
         columns = f"+{columns}"
