@@ -118,7 +118,7 @@ class _StatPage(GuardedPage):
         self._levels = limits_of(alerts)
         self._id = id
         if chart_policy is not None:
-            chart = _GuardedChart(guard, archive, chart_policy, levels, id)
+            chart = _GuardedChart(guard, archive, chart_policy, self._levels, id)
             self.putChild(b"chart", chart)
 
     async def guarded(self, request: Request) -> Tag:
