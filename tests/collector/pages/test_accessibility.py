@@ -12,6 +12,8 @@ from twisted.internet.threads import deferToThread
 from tests.fixtures.accessibility import violations
 from tests.fixtures.pages import NOW, PagesCase
 from txstathat import Count
+from txstathat.collector.alerts.evaluation import AlertState
+from txstathat.collector.alerts.model import parse_alert
 from txstathat.collector.archive.stats import stat_id
 
 #: The paths of pages for people who are signed in. ``{stat}`` is the id of a stat.
@@ -26,6 +28,17 @@ PATHS = (
     "/compare",
     "/notes",
     "/links",
+    "/stats/{stat}/edit",
+    "/alerts",
+    "/alerts/new",
+    "/alerts/{alert}",
+    "/channels",
+    "/channels/new?kind=webhook",
+    "/channels/new?kind=email",
+    "/keys",
+    "/trash",
+    "/trash/{gone}",
+    "/settings",
 )
 
 
@@ -55,8 +68,22 @@ class AccessibilityTests(PagesCase):
             self.parts.archive.find([stat_id("page views")])
         )
         yield Deferred.fromCoroutine(self.parts.archive.notes.add(stat, "version 2"))
+        alert = yield Deferred.fromCoroutine(self.firing(stat))
+        gone = stat_id("mails sent")
+        yield Deferred.fromCoroutine(self.parts.archive.delete(gone))
         for scheme, width in (("light", 1280), ("dark", 375)):
             yield self.do("prefer", scheme)
             yield self.do("size", width, 800)
             for path in PATHS:
-                yield self.check(path.format(stat=stat.id))
+                yield self.check(path.format(stat=stat.id, alert=alert, gone=gone))
+
+    async def firing(self, stat: Any) -> str:
+        """The id of an alert that fires, and of which a notice was not delivered."""
+        fields = {"kind": "value", "time_window": "1h", "operator": "gt"}
+        fields["threshold"] = "5"
+        alert = parse_alert(fields, stat, self.parts.archive.retention, str)
+        await self.parts.alerts.create(alert)
+        record = await self.parts.alerts.get(alert.id)
+        fired = record.advanced(AlertState(1, True, NOW), 7, NOW)
+        await self.parts.alerts.change(record, fired.with_error("chat", "no", NOW))
+        return alert.id
