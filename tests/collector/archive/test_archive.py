@@ -24,8 +24,8 @@ from tests.fixtures.stores import NOW, ClusterHost, MemoryHost, RedisHost, Sqlit
 from tests.fixtures.support import logged
 from txstathat import Count, Value
 from txstathat.collector.archive import allowance
-from txstathat.collector.archive import archive as archives
 from txstathat.collector.archive import cardinality as cardinality
+from txstathat.collector.archive import stored as archives
 from txstathat.collector.archive.all_time import INTERVALS
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.commit import FINISH_SECONDS
