@@ -420,6 +420,7 @@ class CollectorService(Service):
         if self._digest:
             archive, channels = parts.archive, parts.channels
             weekly = WeeklyDigest(archive, channels, self._digest, self._digest_at)
+            await weekly.check()
             self._every(DIGEST_EVERY, weekly.run)
         return parts
 
