@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.server import Site
 
 from tests.fixtures.channels_cases import MESSAGE, ChannelCase, Inbox
+from tests.fixtures.stores import free_port
 from tests.fixtures.support import Authority, logged, reactor
 from txstathat.collector.channels import (
     DeliveryFailed,
@@ -233,3 +234,28 @@ class AddressesTests(TestCase):
             yield closing.close()
         yield plain.stopListening()
         yield tls.stopListening()
+
+    @inlineCallbacks
+    def test_reasons(self) -> Any:
+        """A failure without an answer is told in words, without the URL."""
+        authority, inbox = Authority(), Inbox()
+        site = Site(inbox)
+        site.log = lambda request: None
+        options = authority.server_options("elsewhere.example.com")
+        other = reactor.listenSSL(0, site, options, interface="127.0.0.1")
+        self.addCleanup(other.stopListening)
+        outgoing = Outgoing(
+            Networks(["127.0.0.1"]), reactor=reactor, trust_root=authority.trust_root
+        )
+        no_tls = "no TLS connection with a verified certificate could be made"
+        for url, expected in (
+            (f"http://127.0.0.1:{free_port()}", "the connection was refused"),
+            (f"https://127.0.0.1:{other.getHost().port}", no_tls),
+            ("http://name.invalid", "the host's name could not be found"),
+        ):
+            failed = yield self.assertFailure(
+                self.post(f"{url}/canary", outgoing), DeliveryFailed
+            )
+            self.assertEqual((str(failed), failed.permanent), (expected, False))
+        self.assertEqual(inbox.requests, [])
+        yield outgoing.close()

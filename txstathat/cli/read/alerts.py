@@ -38,7 +38,7 @@ __all__ = ["alerts"]
 @click.group()
 def alerts() -> None:
     """
-    Manage alerts on stats: create, edit, silence, acknowledge, test and delete them.
+    Create, edit, silence, acknowledge and test alerts on stats.
     """
 
 

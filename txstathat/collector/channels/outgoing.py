@@ -8,7 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import DNSLookupError
+from twisted.internet.error import (
+    ConnectionRefusedError,
+    DNSLookupError,
+    TCPTimedOutError,
+    TimeoutError,
+)
+from twisted.web.client import ResponseFailed
 from twisted.web.iweb import IAgent
 
 from txstathat.collector.channels.hook_urls import origin_of, split_url
@@ -18,8 +24,17 @@ from txstathat.http.allowed import AllowedResolver, Networks
 from txstathat.http.connections import MAX_HEADERS, PooledAgent
 from txstathat.http.exchange import Transport
 from txstathat.http.resolver import resolver_of
+from txstathat.http.responses import BadReply
+from txstathat.http.tracking import HandshakeFailed
 
-__all__ = ["MAX_ANSWER", "NOT_ALLOWED", "TIMEOUT", "Outgoing", "is_permanent"]
+__all__ = [
+    "MAX_ANSWER",
+    "NOT_ALLOWED",
+    "TIMEOUT",
+    "Outgoing",
+    "is_permanent",
+    "reason_of",
+]
 
 #: The time limit of an attempt, including the reply, in seconds.
 TIMEOUT = 10.0
@@ -35,12 +50,43 @@ NOT_ALLOWED = (
 # a request that came too early, and too many requests.
 _PASSING = (408, 423, 425, 429)
 
+_REASONS: dict[type[BaseException], str] = {
+    HandshakeFailed: "no TLS connection with a verified certificate could be made",
+    DNSLookupError: "the host's name could not be found",
+    ConnectionRefusedError: "the connection was refused",
+    TimeoutError: "there was no answer in time",
+    TCPTimedOutError: "there was no answer in time",
+    ResponseFailed: "the connection was lost before the answer",
+    BadReply: "the answer was too large, or compressed",
+}
+
 
 def is_permanent(status: int) -> bool:
     """
     Return whether a request that was answered with a status would fail again.
     """
     return 300 <= status < 500 and status not in _PASSING
+
+
+def _failure(error: Exception, resolver: AllowedResolver | None) -> DeliveryFailed:
+    """
+    Return why there is no answer. The text of the error could hold the URL.
+    """
+    if isinstance(error, DNSLookupError) and resolver and resolver.has_refused:
+        return DeliveryFailed(NOT_ALLOWED, permanent=True)
+    return DeliveryFailed(reason_of(error))
+
+
+def reason_of(error: BaseException) -> str:
+    """
+    Return why an attempt failed, in words without a URL.
+
+    :param error: what it failed with.
+    """
+    for kind, words in _REASONS.items():
+        if isinstance(error, kind):
+            return words
+    return type(error).__name__
 
 
 class Outgoing:
@@ -115,26 +161,17 @@ class Outgoing:
         """
         if self.is_closed:
             raise StatHatClosed()
-        resolver = None
-        agent = own_agent = None
-        if self._agent is not None:
-            agent = self._agent
-        elif not trusted:
+        own_agent, resolver = None, None
+        if self._agent is None and not trusted:
             resolver = self.resolver(encrypted=url.lower().startswith("https:"))
-            agent = own_agent = PooledAgent(
-                self.reactor,
-                max_connections=1,
-                trust_root=self.trust_root,
-                max_received=MAX_ANSWER + MAX_HEADERS,
-                resolver=resolver,
-            )
+            own_agent = self._make_agent(resolver)
         transport = Transport(
             origin_of(url),
             timeout=TIMEOUT,
             max_connections=1,
             max_reply=MAX_ANSWER,
             reactor=self._reactor,
-            agent=agent,
+            agent=self._agent or own_agent,
         )
         self._open.add(transport)
         try:
@@ -144,10 +181,7 @@ class Outgoing:
         except StatHatClosed:
             raise
         except Exception as error:
-            if isinstance(error, DNSLookupError) and resolver and resolver.has_refused:
-                raise DeliveryFailed(NOT_ALLOWED, permanent=True) from None
-            # Its text could hold the URL.
-            raise DeliveryFailed(type(error).__name__) from None
+            raise _failure(error, resolver) from None
         finally:
             self._close_transport(transport, own_agent)
         if not 200 <= reply.status < 300:
@@ -155,6 +189,15 @@ class Outgoing:
                 f"HTTP status {reply.status}", is_permanent(reply.status)
             )
         return reply.body
+
+    def _make_agent(self, resolver: AllowedResolver) -> PooledAgent:
+        return PooledAgent(
+            self.reactor,
+            max_connections=1,
+            trust_root=self.trust_root,
+            max_received=MAX_ANSWER + MAX_HEADERS,
+            resolver=resolver,
+        )
 
     def _close_transport(self, transport: Transport, agent: PooledAgent | None) -> None:
         async def close() -> None:

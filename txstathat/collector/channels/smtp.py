@@ -15,13 +15,13 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import wrapClientTLS
-from twisted.internet.error import ConnectionDone, DNSLookupError
+from twisted.internet.error import ConnectionDone, DNSLookupError, TimeoutError
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from txstathat.collector.channels.mail_server import SMTP_TIMEOUT, MailServer
 from txstathat.collector.channels.message import DeliveryFailed
-from txstathat.collector.channels.outgoing import NOT_ALLOWED, Outgoing
+from txstathat.collector.channels.outgoing import NOT_ALLOWED, Outgoing, reason_of
 from txstathat.http.hostname import HostEndpoint
 from txstathat.http.tls import HostVerifier, Trust
 from txstathat.printable import printable
@@ -171,8 +171,8 @@ async def send_mail(
     except Exception as error:
         if isinstance(error, DNSLookupError) and resolver.has_refused:
             raise DeliveryFailed(NOT_ALLOWED, permanent=True) from None
-        why = type(error).__name__ if timer.active() else "TimeoutError"
-        raise DeliveryFailed(why) from None
+        late = not timer.active()
+        raise DeliveryFailed(reason_of(TimeoutError() if late else error)) from None
     finally:
         if timer.active():
             timer.cancel()
