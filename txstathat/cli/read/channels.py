@@ -39,8 +39,8 @@ def channels() -> None:
     """
     Set up how alerts reach people: e-mail, web hooks and others.
 
-    The alerts of your own server notify people through channels. A secret, such as a password, is in a file that
-    only the server reads: see "txstathat serve --secrets".
+    The alerts of your own server notify people through channels. A secret, such as a
+    password, is in a file that only the server reads: see "txstathat serve --secrets".
     """
 
 
