@@ -11,6 +11,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.server import Site
 
@@ -25,7 +27,7 @@ from txstathat.collector.channels import (
 )
 from txstathat.collector.channels.hook_urls import host_of, mask_url
 from txstathat.collector.channels.model import BadField
-from txstathat.collector.channels.outgoing import is_permanent
+from txstathat.collector.channels.outgoing import TIMEOUT, is_permanent
 from txstathat.collector.channels.template import fill_json, fill_line, values_of
 from txstathat.http.allowed import Networks
 
@@ -258,4 +260,23 @@ class AddressesTests(TestCase):
             )
             self.assertEqual((str(failed), failed.permanent), (expected, False))
         self.assertEqual(inbox.requests, [])
+        yield outgoing.close()
+
+    @inlineCallbacks
+    def test_late_timers(self) -> Any:
+        """
+        An attempt to a receiver that stalls ends by the monotonic timers, even if the
+        reactor's own are late because the clock was set back.
+        """
+        port = reactor.listenTCP(
+            0, Factory.forProtocol(Protocol), interface="127.0.0.1"
+        )
+        self.addCleanup(port.stopListening)
+        timers = Clock()
+        outgoing = Outgoing(Networks(["127.0.0.1"]), reactor=reactor, timers=timers)
+        posted = self.post(f"http://127.0.0.1:{port.getHost().port}/", outgoing)
+        timers.advance(TIMEOUT + 1)
+        failed = yield self.assertFailure(posted, DeliveryFailed)
+        self.assertEqual(str(failed), "there was no answer in time")
+        self.assertEqual(timers.getDelayedCalls(), [])
         yield outgoing.close()

@@ -4,16 +4,17 @@ The connections of channels: where they may go, and how a request is posted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.error import (
     ConnectionRefusedError,
     DNSLookupError,
     TCPTimedOutError,
     TimeoutError,
 )
+from twisted.internet.interfaces import IReactorTime
 from twisted.web.client import ResponseFailed
 from twisted.web.iweb import IAgent
 
@@ -22,7 +23,7 @@ from txstathat.collector.channels.message import DeliveryFailed
 from txstathat.errors import StatHatClosed
 from txstathat.http.allowed import AllowedResolver, Networks
 from txstathat.http.connections import MAX_HEADERS, PooledAgent
-from txstathat.http.exchange import Transport
+from txstathat.http.exchange import CLOSE_TIMEOUT, Transport
 from txstathat.http.resolver import resolver_of
 from txstathat.http.responses import BadReply
 from txstathat.http.tracking import HandshakeFailed
@@ -55,6 +56,7 @@ _REASONS: dict[type[BaseException], str] = {
     DNSLookupError: "the host's name could not be found",
     ConnectionRefusedError: "the connection was refused",
     TimeoutError: "there was no answer in time",
+    CancelledError: "there was no answer in time",
     TCPTimedOutError: "there was no answer in time",
     ResponseFailed: "the connection was lost before the answer",
     BadReply: "the answer was too large, or compressed",
@@ -99,6 +101,8 @@ class Outgoing:
     :param agent: sends the requests; by default each has a connection of its own, over
         verified TLS, to an allowed address.
     :param trust_root: as for :class:`~txstathat.http.connections.PooledAgent`.
+    :param timers: runs the time limits; by default the reactor, with timers that are
+        late when the wall clock is set back.
     """
 
     def __init__(
@@ -108,12 +112,16 @@ class Outgoing:
         reactor: Any = None,
         agent: IAgent | None = None,
         trust_root: object = None,
+        timers: IReactorTime | None = None,
     ) -> None:
         self.networks = networks or Networks()
         self._reactor = reactor
         self._agent = agent
         self.trust_root = trust_root
-        self._open: set[Transport] = set()
+        self._timers = timers
+        self._open: set[object] = set()
+        # What cuts the attempts that have no transport.
+        self._cuts: dict[object, Callable[[], object]] = {}
         self._closers: list[Deferred[None]] = []
         self.is_closed = False
 
@@ -127,6 +135,14 @@ class Outgoing:
 
             self._reactor = reactor
         return self._reactor
+
+    @property
+    def timers(self) -> IReactorTime:
+        """
+        What runs the time limits.
+        """
+        timers: IReactorTime = self._timers or self.reactor
+        return timers
 
     def resolver(self, *, encrypted: bool) -> AllowedResolver:
         """
@@ -174,15 +190,20 @@ class Outgoing:
             agent=self._agent or own_agent,
         )
         self._open.add(transport)
+        exchange = transport.exchange(
+            "POST", split_url(url)[1], headers=headers, body=body
+        )
+        # In case that the transport's own timer is late.
+        timer = self.timers.callLater(TIMEOUT + 1, exchange.cancel)
         try:
-            reply = await transport.exchange(
-                "POST", split_url(url)[1], headers=headers, body=body
-            )
+            reply = await exchange
         except StatHatClosed:
             raise
         except Exception as error:
             raise _failure(error, resolver) from None
         finally:
+            if timer.active():
+                timer.cancel()
             self._close_transport(transport, own_agent)
         if not 200 <= reply.status < 300:
             raise DeliveryFailed(
@@ -199,18 +220,41 @@ class Outgoing:
             resolver=resolver,
         )
 
+    def begin(self, cut: Callable[[], object]) -> Callable[[], None]:
+        """
+        Note an attempt over another protocol.
+
+        :param cut: ends it at once.
+        :returns: what to call when it has ended.
+        :raises StatHatClosed: after :meth:`close`.
+        """
+        if self.is_closed:
+            raise StatHatClosed()
+        attempt = object()
+        self._open.add(attempt)
+        self._cuts[attempt] = cut
+
+        def end() -> None:
+            del self._cuts[attempt]
+            self._ended(attempt)
+
+        return end
+
     def _close_transport(self, transport: Transport, agent: PooledAgent | None) -> None:
         async def close() -> None:
             await transport.close()
             if agent is not None:
                 await agent.close()
-            self._open.discard(transport)
-            if not self._open:
-                closers, self._closers = self._closers, []
-                for closed in closers:
-                    closed.callback(None)
+            self._ended(transport)
 
         Deferred.fromCoroutine(close())
+
+    def _ended(self, attempt: object) -> None:
+        self._open.discard(attempt)
+        if not self._open:
+            closers, self._closers = self._closers, []
+            for closed in closers:
+                closed.callback(None)
 
     def close(self) -> Deferred[None]:
         """
@@ -223,7 +267,15 @@ class Outgoing:
             return succeed(None)
         closed: Deferred[None] = Deferred()
         self._closers.append(closed)
-        for transport in list(self._open):
-            # An attempt under way ends, and then its connection is closed.
-            transport.close()
+        for attempt in list(self._open):
+            if isinstance(attempt, Transport):
+                # The exchange ends, and then its connection is closed.
+                attempt.close()
+        if self._cuts:
+            timer = self.timers.callLater(CLOSE_TIMEOUT, self._cut_all)
+            closed.addCallback(lambda _: timer.cancel() if timer.active() else None)
         return closed
+
+    def _cut_all(self) -> None:
+        for cut in list(self._cuts.values()):
+            cut()
