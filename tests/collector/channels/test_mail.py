@@ -121,7 +121,7 @@ class ServerTests(TestCase):
 
     @inlineCallbacks
     def test_certificate(self) -> Any:
-        """A server whose certificate is for another name gets no password."""
+        """A server with a certificate for another name gets no password."""
         for security in ("starttls", "tls"):
             server = self.listen(security, "elsewhere.example.com", login=True)
             _, permanent = yield self.refused(

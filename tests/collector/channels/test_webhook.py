@@ -125,7 +125,7 @@ class WebhookFieldsTests(SynchronousTestCase):
         return str(caught.exception)
 
     def test_refused(self) -> None:
-        """A wrong field is refused with its name and the rule; nothing of a URL is told."""
+        """A wrong field is refused with its name and the rule; no part of a URL is shown."""
         for words, fields in (
             ("name: must be of 1 to 64", {"name": "a b"}),
             ("name: must be of 1 to 64", {"name": ""}),
@@ -239,7 +239,7 @@ class AddressesTests(TestCase):
 
     @inlineCallbacks
     def test_reasons(self) -> Any:
-        """A failure without an answer is told in words, without the URL."""
+        """A failure without an answer is explained in words, without the URL."""
         authority, inbox = Authority(), Inbox()
         site = Site(inbox)
         site.log = lambda request: None
