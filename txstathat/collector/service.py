@@ -337,17 +337,18 @@ class CollectorService(Service):
 
             self._reactor = cast(IStoreReactor, reactor)
         endpoints = [(text, self._endpoint(text)) for text in self._listen]
+        self._timers = timers = make_timers(self._reactor)
+        if isinstance(timers, MonotonicTimers):
+            timers.start()
         store: IStore
         if isinstance(self._store, str):
             url = limit_redis(self._store)
-            store = self._opened = await open_store(url, reactor=self._reactor)
+            opening = open_store(url, reactor=self._reactor, timers=timers)
+            store = self._opened = await opening
             await self._check_file(url)
         else:
             store = self._store
         webhooks = Webhooks(self._webhooks, reactor=self._reactor)
-        self._timers = timers = make_timers(self._reactor)
-        if isinstance(timers, MonotonicTimers):
-            timers.start()
         parts = build_collector(store, self._retention, webhooks, timers)
         await parts.archive.note_retention()
         await parts.check_records()

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 
 from txstathat.errors import StoreError, StoreUnavailable
 from txstathat.stores.interface import Addition, StoredCell
-from txstathat.stores.sqlite.schema import check_version, open_read_only, read_records
+from txstathat.stores.sqlite.schema import check_version, read_records, reading
 
 __all__ = ["SqliteDump", "open_sqlite_dump"]
 
@@ -28,7 +28,7 @@ def open_sqlite_dump(path: str, seconds: Callable[[], float]) -> Iterator[Sqlite
     :raises StoreUnavailable: if it cannot be read.
     """
     try:
-        with closing(open_read_only(path)) as connection:
+        with reading(path) as connection:
             try:
                 dump = SqliteDump(connection, seconds())
             except StoreError as error:
