@@ -29,6 +29,7 @@ from txstathat.errors import StoreError, StoreTooNew, StoreUnavailable
 from txstathat.stores import backup_store, open_dump, open_store
 from txstathat.stores.schemes import sqlite_path
 from txstathat.stores.sqlite import SqliteBackend, new_file, restore_store
+from txstathat.stores.sqlite.schema import APPLICATION
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 #: A program that adds to a store until it is killed.
@@ -253,6 +254,23 @@ class LeftoverTests(StoreFiles, TestCase):
                 self.assertEqual(dump.records("key"), {"a": "text"})
             self.assertEqual([file.exists() for file in beside], [in_use] * 2)
             used.close()
+
+
+class ForeignTests(TestCase):
+    """SQLite files of other programs."""
+
+    @inlineCallbacks
+    def test_no_store(self) -> Any:
+        """Only a store is copied."""
+        for application in (0, 1, APPLICATION - 1, APPLICATION + 1):
+            path, copy = self.mktemp(), Path(self.mktemp())
+            with closing(sqlite3.connect(path)) as db:
+                db.execute(f"PRAGMA application_id = {application}")
+                db.execute("CREATE TABLE cell (x)")
+            failed = backup_store(f"sqlite:{path}", str(copy), reactor=reactor)
+            error = yield self.assertFailure(failed, StoreError)
+            self.assertIn("is not a store of txStatHat", str(error))
+            self.assertFalse(copy.exists())
 
 
 class PlantedTests(StoreFiles, TestCase):
