@@ -427,16 +427,17 @@ class CollectorService(Service):
 
             self._reactor = cast(IStoreReactor, reactor)
         endpoints = [(text, self._endpoint(text)) for text in self._listen]
-        store: IStore
-        if isinstance(self._store, str):
-            url = limit_redis(self._store)
-            store = self._opened = await open_store(url, reactor=self._reactor)
-            await self._check_file(url)
-        else:
-            store = self._store
         self._timers = timers = make_timers(self._reactor)
         if isinstance(timers, MonotonicTimers):
             timers.start()
+        store: IStore
+        if isinstance(self._store, str):
+            url = limit_redis(self._store)
+            opening = open_store(url, reactor=self._reactor, timers=timers)
+            store = self._opened = await opening
+            await self._check_file(url)
+        else:
+            store = self._store
         common: Any = {"reactor": self._reactor, "timers": timers}
         webhooks = Webhooks(self._webhooks, **common)
         outgoing = Outgoing(self._networks, **common)
