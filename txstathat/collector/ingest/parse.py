@@ -31,7 +31,7 @@ from txstathat.points.model import (
 )
 from txstathat.points.wire import json_float, json_parts
 
-__all__ = ["PostedBatch", "entry_of_point", "read_request"]
+__all__ = ["PostedBatch", "entry_of_point", "read_request", "read_strictly"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +182,18 @@ def _read_json(body: bytes) -> tuple[str, Sequence[Parts]]:
     if typed is not None:
         key, points = typed
         return _key({"ezkey": key}, "ezkey"), points
+    return read_strictly(body)
+
+
+def read_strictly(body: bytes) -> tuple[str, list[Parts]]:
+    """
+    Read a JSON request, whatever it contains.
+
+    :param body: the body.
+    :returns: the key and the points.
+    :raises Refusal: if the request is not valid.
+    :raises InvalidPoint: if a point is not valid.
+    """
     request = _load_json(body)
     if not isinstance(request, dict):
         raise Refusal(400, "the body must be a JSON object with ezkey and data")
