@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from contextlib import suppress
@@ -37,7 +38,10 @@ from txstathat.collector.service import (
 )
 from txstathat.printable import printable
 
-__all__ = ["serve"]
+__all__ = ["GC_OBJECTS", "serve"]
+
+#: After how many new objects Python's garbage collector looks for garbage.
+GC_OBJECTS = 50_000
 
 
 @click.command()
@@ -174,6 +178,7 @@ def serve(
         at = service.statsd_address
         if at is not None:
             _print(f"Receiving statsd at {at.host}, UDP port {at.port}")
+        _collect_garbage_less()
         await _print_settings(service, parts, new_keys, write_settings)
         _print(
             "Open this to sign in (works once, for one hour): "
@@ -186,6 +191,16 @@ def serve(
 
     _log_to_stderr(LogLevel.info if access_log else LogLevel.warn)
     run(command)
+
+
+def _collect_garbage_less() -> None:
+    """
+    Let Python's garbage collector look less often, and not at what is there now. Points
+    are many small objects, and not in cycles: it took a third of the time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_OBJECTS, 20, 50)
 
 
 def _print(line: str) -> None:
