@@ -25,7 +25,7 @@ __all__ = ["LINGER", "MAX_WAITING_POINTS", "PointWriter"]
 
 #: How long the batcher waits for more requests, as a share of the time that the last
 #: write took (see :class:`~txstathat.stores.batching.WriteBatcher`).
-LINGER = 0.1
+LINGER = 0.5
 #: How many points may wait to be written. Further ones are refused.
 MAX_WAITING_POINTS = 200_000
 
