@@ -4,7 +4,7 @@ Turns the points of a request into additions to a store.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from math import ceil
 
@@ -125,6 +125,12 @@ class BatchDelta:
             known = stats.get(stat)
             # The lists may belong to another object.
             stats[stat] = amounts if known is None else [*known, *amounts]
+
+    def stats(self) -> Iterable[tuple[int, Collection[str]]]:
+        """
+        Return the stats in each minute.
+        """
+        return self._minutes.items()
 
     @classmethod
     def merge(cls, several: Sequence[BatchDelta]) -> BatchDelta:

@@ -12,7 +12,11 @@ from twisted.internet.interfaces import IReactorTime
 
 from txstathat.collector.archive.allowance import Allowances
 from txstathat.collector.archive.cardinality import CardinalityLimiter
-from txstathat.collector.archive.commit import PendingWrite, write_requests
+from txstathat.collector.archive.commit import (
+    PendingWrite,
+    WriteRoom,
+    write_requests,
+)
 from txstathat.collector.archive.delta import BatchDelta
 from txstathat.collector.archive.health import StoreHealth
 from txstathat.collector.errors import Refusal
@@ -62,7 +66,7 @@ class PointWriter:
         self._health = health
         # A write is tried once: the sender repeats it, under the same id.
         self.batcher: WriteBatcher[PendingWrite, WriteResult] = WriteBatcher(
-            self._write, timers, timeout=0, linger=LINGER
+            self._write, timers, room=WriteRoom, timeout=0, linger=LINGER
         )
         self.waiting_points = 0
 
