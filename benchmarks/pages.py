@@ -5,6 +5,9 @@ Measure how long a collector takes to answer with its pages.
 100,000 stats on SQLite; the goal is 50 ms. Also how long the collector takes to make
 the summary rows from which the list is sorted.
 
+``board``: boards of 20 tiles, with a year of data of each stat on SQLite; the goal is
+400 ms.
+
 The collector is a process of its own, on loopback. A page is requested again and again,
 one request at a time, over one connection. The times are from the request to the last
 byte, the median and the 95th percentile; and the CPU time of the collector, user and
@@ -18,6 +21,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -155,7 +159,7 @@ async def fill_list(archive, stats: int) -> None:
             kind = "count" if n % 3 else "value"
             # Most have a new point; some have none for a day.
             for age in (0 if n % 4 else 90_000, 7_000, 150_000):
-                t = now - age - chance.randrange(3_600)
+                t = now - age - chance.randrange(90)
                 points.append((kind, names[n], chance.randrange(1, 1000), t))
         # A key can create 10,000 stats a day.
         await archive.add(
@@ -206,8 +210,65 @@ def following(collector: Collector, path: str) -> str:
     return link.replace("&amp;", "&")
 
 
-FILLS = {"list": fill_list}
-PARTS = {"list": lambda options: measure_list(options.times, options.stats)}
+# -- boards
+
+
+async def fill_board(archive, tiles: int) -> None:
+    """
+    Store stats with points every day of a year, every hour of a month and every minute
+    of a day, and boards of them.
+    """
+    from txstathat.collector.boards.model import TIMEFRAMES, Board, Tile
+    from txstathat.collector.boards.records import BoardRecords
+    from txstathat.collector.ingest.parse import PostedBatch
+
+    chance, now = random.Random(2), int(time.time())
+    ages = [
+        *(86_400 * n for n in range(366)),
+        *(3_600 * n for n in range(24 * 34)),
+        *(60 * n for n in range(60 * 26)),
+    ]
+    names = [f"{WORDS[n % len(WORDS)]} {n}" for n in range(tiles)]
+    for n, name in enumerate(names):
+        kind = "value" if n % 3 else "count"
+        points = [(kind, name, chance.randrange(1, 1000), now - age) for age in ages]
+        await archive.add(PostedBatch("ez", "k", points, True, None, b""))
+    await archive.settled()
+    boards = BoardRecords(archive.store).boards
+    kinds = ("chart", "sparkline", "number")
+    for t, title in TIMEFRAMES.items():
+        shown = [Tile(name, "chart", (name,), t) for name in names]
+        await boards.create(Board(f"charts, {title}".lower(), tuple(shown)))
+    mixed = [
+        Tile(name, kinds[n % 3], (name,), list(TIMEFRAMES)[n % len(TIMEFRAMES)])
+        for n, name in enumerate(names)
+    ]
+    await boards.create(Board("all kinds and ranges", tuple(mixed)))
+    compared = [
+        Tile(name, "comparison", tuple(names[n : n + 3] or names[:3]), "1y1w")
+        for n, name in enumerate(names)
+    ]
+    await boards.create(Board("comparisons of three over a year", tuple(compared)))
+
+
+def measure_board(times: int, tiles: int = 20) -> None:
+    """
+    Measure boards.
+    """
+    print(f"\nBoards of {tiles} tiles, with a year of data on SQLite")
+    with filled_store("board", tiles) as url:
+        collector = Collector(url)
+        page = collector.get("/boards")[1]
+        for path, title in re.findall(r'href="(/boards/\w{16})"><bdi>([^<]*)', page):
+            collector.measure(title, path, times, 0.400)
+        collector.close()
+
+
+FILLS = {"list": fill_list, "board": fill_board}
+PARTS = {
+    "list": lambda options: measure_list(options.times, options.stats),
+    "board": lambda options: measure_board(options.times),
+}
 
 
 def main() -> None:

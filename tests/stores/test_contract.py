@@ -418,6 +418,14 @@ class Contract:
         self.assertEqual(len((yield self.store.definitions())), 2)
 
     @inlineCallbacks
+    def test_size(self: Any) -> Any:
+        """The size grows with what is stored."""
+        before = yield self.store.size()
+        for n in range(20):
+            yield self.store.put_record("kind", str(n), "x" * 10_000)
+        self.assertGreater((yield self.store.size()), before + 100_000)
+
+    @inlineCallbacks
     def test_erase_deleted(self: Any) -> Any:
         """Erasing what was deleted changes nothing else."""
         yield self.store.add(

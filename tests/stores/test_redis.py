@@ -14,6 +14,7 @@ from uuid import uuid4
 import trustme
 from redis import Redis
 from twisted.internet.defer import gatherResults, inlineCallbacks
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.fixtures.store_contract import ADDED, batch, key
@@ -43,6 +44,7 @@ from txstathat.stores import (
     open_store,
 )
 from txstathat.stores.redis.backend import RedisBackend
+from txstathat.stores.redis.connections import MAX_AGE, Connections
 from txstathat.stores.redis.keys import KeyNames, shard_of
 
 
@@ -55,6 +57,35 @@ class UrlTests(SynchronousTestCase):
             url = f"redis://:secret@localhost/0?prefix={prefix}"
             error = self.assertRaises(ValueError, RedisBackend, url)
             self.assertNotIn("secret", str(error))
+
+
+class AgeTests(SynchronousTestCase):
+    """Connections that are used for a while."""
+
+    def test_opened_anew(self) -> None:
+        """Those that are idle, and those of readers, are not older than the limit."""
+        server = RedisServer()
+        self.addCleanup(server.remove)
+        clock = Clock()
+        connections = Connections(f"redis://127.0.0.1:{server.port}/0", clock.seconds)
+        self.addCleanup(connections.close)
+        connections.open()
+
+        def ids() -> tuple[int, int]:
+            connections.refresh()
+            reader = connections.reader().client_id()
+            return connections.client.client_id(), reader
+
+        first = ids()
+        clock.advance(MAX_AGE - 0.1)
+        self.assertEqual(ids(), first)
+        for _ in range(2):
+            clock.advance(0.1)
+            second = ids()
+            self.assertEqual(len({*first, *second}), 4)
+            clock.advance(MAX_AGE - 0.1)
+            self.assertEqual(ids(), second)
+            first = second
 
 
 class SeedTests(TestCase):

@@ -26,6 +26,7 @@ __all__ = [
     "STORE",
     "check_channel_options",
     "default_retention",
+    "listen_endpoint",
     "listen_url",
     "parse_public_url",
     "parse_retention",
@@ -184,6 +185,25 @@ def check_channel_options(
             check()
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
+
+
+def listen_endpoint(port: int | None = None, host: str | None = None) -> str:
+    """
+    Return the server endpoint string for a port and an IP address.
+
+    :param port: the port; by default 8080.
+    :param host: the address of an interface; by default that of loopback.
+    :raises ValueError: if it is not an IP address.
+    """
+    try:
+        address = str(ip_address("127.0.0.1" if host is None else host))
+    except ValueError:
+        raise ValueError(
+            f"{host!r} must be the IP address of an interface of this computer, such "
+            "as 127.0.0.1, or 0.0.0.0 for all of them"
+        ) from None
+    number, escaped = 8080 if port is None else port, address.replace(":", "\\:")
+    return f"tcp:{number}:interface={escaped}"
 
 
 def listen_url(address: Any, tls: bool = False) -> str:

@@ -41,6 +41,7 @@ from txstathat.collector.api.graphite import GraphiteApi
 from txstathat.collector.api.monitoring import Healthz, Metrics
 from txstathat.collector.api.trash import TrashApi
 from txstathat.collector.archive.archive import Archive
+from txstathat.collector.archive.cardinality import MAX_STATS
 from txstathat.collector.archive.listing import CHECK_SECONDS
 from txstathat.collector.archive.listing import REFRESH_SECONDS as REFRESH_LIST_SECONDS
 from txstathat.collector.auth.keys import REFRESH_SECONDS, Keys
@@ -58,6 +59,7 @@ from txstathat.collector.ingest.statsd import KEY, StatsDIngest
 from txstathat.collector.metrics import CollectorMetrics
 from txstathat.collector.options import listen_url, parse_public_url, parse_statsd
 from txstathat.collector.pages import add_pages
+from txstathat.collector.pages.alerting import AlertParts
 from txstathat.collector.records import RecordReader
 from txstathat.collector.timers import MonotonicTimers, make_timers
 from txstathat.collector.web.site import MAX_CONNECTIONS, CollectorSite
@@ -172,6 +174,7 @@ def build_collector(
     webhooks: Webhooks | None = None,
     timers: IReactorTime | None = None,
     channels: Channels | None = None,
+    max_stats: int = MAX_STATS,
 ) -> CollectorParts:
     """
     Build a collector on an open store.
@@ -182,10 +185,11 @@ def build_collector(
     :param timers: schedules what waits; by default the store's clock.
     :param channels: the channels; by default those in the store, without secrets and
         private addresses.
+    :param max_stats: the largest number of stats.
     """
     timers = timers or store.clock
     channels = channels or Channels(store)
-    archive = Archive(store, retention=retention, timers=timers)
+    archive = Archive(store, retention=retention, max_stats=max_stats, timers=timers)
     keys, throttle = Keys(store, timers), KeyThrottle(timers)
     metrics = CollectorMetrics()
     sessions, alerts = Sessions(store, keys), AlertRecords(store)
@@ -234,6 +238,8 @@ def _add_resources(parts: CollectorParts) -> None:
         parts.throttle,
         parts.boards,
         parts.shares,
+        parts.keys,
+        AlertParts(archive, parts.alerts, delivery, parts.channels, parts.webhooks),
     )
     parts.export.add("alerts", **methods)
     parts.command_line.add("alerts", **methods)
@@ -257,6 +263,7 @@ class CollectorService(Service):
     :param listen: one or more server endpoint strings.
     :param retention: how long the detail of each scale is stored, in seconds; ``None``
         for ever. See :data:`txstathat.collector.archive.stats.RETENTION`.
+    :param max_stats: the largest number of stats; points of further ones are refused.
     :param max_connections: the largest number of open connections.
     :param access_log: whether requests are logged, without the secrets in them.
     :param proxies: how many reverse proxies in front are trusted to name the client in
@@ -296,6 +303,7 @@ class CollectorService(Service):
         listen: str | list[str] | tuple[str, ...] = LISTEN,
         *,
         retention: Mapping[str, float | None] | None = None,
+        max_stats: int = MAX_STATS,
         max_connections: int = MAX_CONNECTIONS,
         access_log: bool = False,
         proxies: int = 0,
@@ -314,6 +322,7 @@ class CollectorService(Service):
         self._store = store
         self._listen = [listen] if isinstance(listen, str) else list(listen)
         self._retention = retention
+        self._max_stats = max_stats
         self._max_connections = max_connections
         self._access_log = access_log
         self._proxies = proxies
@@ -418,21 +427,24 @@ class CollectorService(Service):
 
             self._reactor = cast(IStoreReactor, reactor)
         endpoints = [(text, self._endpoint(text)) for text in self._listen]
-        store: IStore
-        if isinstance(self._store, str):
-            url = limit_redis(self._store)
-            store = self._opened = await open_store(url, reactor=self._reactor)
-            await self._check_file(url)
-        else:
-            store = self._store
-        webhooks = Webhooks(self._webhooks, reactor=self._reactor)
         self._timers = timers = make_timers(self._reactor)
         if isinstance(timers, MonotonicTimers):
             timers.start()
-        channels = Channels(
-            store, Outgoing(self._networks, reactor=self._reactor), self._secret_files
+        store: IStore
+        if isinstance(self._store, str):
+            url = limit_redis(self._store)
+            opening = open_store(url, reactor=self._reactor, timers=timers)
+            store = self._opened = await opening
+            await self._check_file(url)
+        else:
+            store = self._store
+        common: Any = {"reactor": self._reactor, "timers": timers}
+        webhooks = Webhooks(self._webhooks, **common)
+        outgoing = Outgoing(self._networks, **common)
+        channels = Channels(store, outgoing, self._secret_files)
+        parts = build_collector(
+            store, self._retention, webhooks, timers, channels, self._max_stats
         )
-        parts = build_collector(store, self._retention, webhooks, timers, channels)
         await parts.archive.note_retention()
         await parts.check_records()
         await parts.monitor.outages.note()
@@ -466,6 +478,7 @@ class CollectorService(Service):
         if self._digest:
             archive, channels = parts.archive, parts.channels
             weekly = WeeklyDigest(archive, channels, self._digest, self._digest_at)
+            await weekly.check()
             self._every(DIGEST_EVERY, weekly.run)
         return parts
 

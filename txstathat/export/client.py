@@ -136,15 +136,17 @@ class StatHatExport(AlertCalls, ChannelCalls, TendingCalls):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} at {self._transport.origin}>"
 
-    def stats(self) -> Deferred[list[StatInfo]]:
+    def stats(self, *, latest: bool = False) -> Deferred[list[StatInfo]]:
         """
         List all stats of the account, from all pages.
 
+        :param latest: whether to ask for the newest point and the number of points of
+            each stat. A collector of this package answers that; others may refuse it.
         :returns: a Deferred that fires with a list of
             :class:`~txstathat.export.models.StatInfo`, in the server's order, without
             duplicates.
         """
-        return Deferred.fromCoroutine(self._stats())
+        return Deferred.fromCoroutine(self._stats(latest))
 
     def stat(self, name: str) -> Deferred[StatInfo]:
         """
@@ -277,11 +279,13 @@ class StatHatExport(AlertCalls, ChannelCalls, TendingCalls):
         """
         return self._requests.close()
 
-    async def _stats(self) -> list[StatInfo]:
+    async def _stats(self, latest: bool) -> list[StatInfo]:
         found: dict[str, StatInfo] = {}
         longest = offset = 0
         while True:
-            path = f"{self._path}/statlist" + (f"?offset={offset}" if offset else "")
+            fields = {"offset": offset or "", "latest": "1" if latest else ""}
+            query = urlencode({name: text for name, text in fields.items() if text})
+            path = f"{self._path}/statlist" + (f"?{query}" if query else "")
             page = await self._requests.call(each_of(read_stat), "GET", path)
             known = len(found)
             found.update((stat.id, stat) for stat in page)

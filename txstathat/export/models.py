@@ -49,23 +49,6 @@ class Unreadable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class StatInfo:
-    """
-    A stat in an account's list.
-
-    :ivar id: its id in the export API.
-    :ivar name: its name.
-    :ivar public: whether everybody may see it.
-    :ivar counter: whether it is a counter; else it is a value.
-    """
-
-    id: str
-    name: str
-    public: bool
-    counter: bool
-
-
-@dataclass(frozen=True, slots=True)
 class TrashedStat:
     """
     A deleted stat that can be restored.
@@ -93,6 +76,28 @@ class DataPoint:
 
     time: int
     value: int | float
+
+
+@dataclass(frozen=True, slots=True)
+class StatInfo:
+    """
+    A stat in an account's list.
+
+    :ivar id: its id in the export API.
+    :ivar name: its name.
+    :ivar public: whether everybody may see it.
+    :ivar counter: whether it is a counter; else it is a value.
+    :ivar newest: its newest interval with points, usually a minute; ``None`` if it has
+        no points, or if the server was not asked or does not say.
+    :ivar points: how many points it has received; ``None`` likewise.
+    """
+
+    id: str
+    name: str
+    public: bool
+    counter: bool
+    newest: DataPoint | None = None
+    points: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +291,8 @@ def read_stat(answer: Any) -> StatInfo:
         name=_text(answer, "name"),
         public=_member(answer, "public", bool, False),
         counter=_member(answer, "counter", bool),
+        newest=_newest(_member(answer, "latest", dict, None)),
+        points=_number(answer, "points", None),
     )
 
 
@@ -301,6 +308,12 @@ def read_trashed(answer: Any) -> TrashedStat:
         deleted_at=_time(answer, "deleted_at"),
         until=_time(answer, "until"),
     )
+
+
+def _newest(answer: Any) -> DataPoint | None:
+    if answer is None:
+        return None
+    return DataPoint(_time(answer, "time"), _number(answer, "value"))
 
 
 def read_dataset(answer: Any) -> Dataset:

@@ -409,6 +409,14 @@ class IStore(Interface):
         :returns: fires with ``None``. For a store with a server it does nothing.
         """
 
+    def size() -> Deferred[int]:
+        """
+        Return how large the database is.
+
+        :returns: fires with the bytes of a SQLite store's file and its write-ahead log,
+            or of the memory that the Redis servers use, for whatever they store.
+        """
+
     def close() -> Deferred[None]:
         """
         Write what waits in the batcher, within a bounded time, then close.

@@ -128,6 +128,9 @@ class IBackend(Interface):
     def list_groups(query: ListQuery) -> list[Group]:
         """See :meth:`.IStore.list_groups`."""
 
+    def size() -> int:
+        """See :meth:`.IStore.size`."""
+
     def fold() -> bool:
         """
         Do a part of the work that was put off when batches were added. It takes a few
@@ -229,6 +232,7 @@ class Store:
     :param clock: the source of time.
     :param reactor: if given, the store closes when this reactor shuts down, after
         everything else.
+    :param timers: schedules what waits; by default ``clock``.
     """
 
     _log = Logger()
@@ -239,10 +243,12 @@ class Store:
         runner: Runner,
         clock: IReactorTime,
         reactor: IReactorCore | None = None,
+        timers: IReactorTime | None = None,
     ) -> None:
         self.clock = clock
+        self._timers = timers or clock
         self.batcher: WriteBatcher[IEntry, WriteResult] = WriteBatcher(
-            self._write_entries, clock, max_write=MAX_WRITE
+            self._write_entries, self._timers, max_write=MAX_WRITE
         )
         self._backend = backend
         self._runner = runner
@@ -291,7 +297,7 @@ class Store:
 
     def _flush(self) -> Deferred[None]:
         settled = self.batcher.settled()
-        return settled.addTimeout(CLOSE_TIMEOUT, self.clock, lambda *_: None)
+        return settled.addTimeout(CLOSE_TIMEOUT, self._timers, lambda *_: None)
 
     def _shut_down(self) -> None:
         # The reactor no longer delivers results from threads: wait for the threads.
@@ -376,6 +382,10 @@ class Store:
     def list_groups(self, query: ListQuery) -> Deferred[list[Group]]:
         """See :meth:`.IStore.list_groups`."""
         return self._call(self._runner.read, self._backend.list_groups, query)
+
+    def size(self) -> Deferred[int]:
+        """See :meth:`.IStore.size`."""
+        return self._call(self._runner.read, self._backend.size)
 
     def close(self) -> Deferred[None]:
         """See :meth:`.IStore.close`."""

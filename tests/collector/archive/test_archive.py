@@ -32,11 +32,11 @@ from tests.fixtures.stores import (
 from tests.fixtures.support import logged
 from txstathat import Count, Value
 from txstathat.collector.archive import allowance
-from txstathat.collector.archive import archive as archives
 from txstathat.collector.archive import cardinality as cardinality
+from txstathat.collector.archive import stored as archives
 from txstathat.collector.archive.all_time import INTERVALS
 from txstathat.collector.archive.archive import Archive
-from txstathat.collector.archive.commit import FINISH_SECONDS
+from txstathat.collector.archive.commit import FINISH_SECONDS, MAX_SUMS
 from txstathat.collector.archive.delta import BatchDelta
 from txstathat.collector.archive.health import FAILURE_SECONDS, PROBE_SECONDS
 from txstathat.collector.archive.series import Plan
@@ -1059,6 +1059,39 @@ class SqliteTests(OnStores, TestCase):
     """On SQLite."""
 
     host = SqliteHost
+
+    @inlineCallbacks
+    def test_large_requests_are_not_merged(self) -> Any:
+        """
+        Requests with more distinct stats than one write may have are several writes;
+        those with the same stats are one.
+        """
+        archive = Archive((yield self.host(self).open()))
+        sizes: list[int] = []
+        add = archive.store.add
+
+        def noted(batches: Any) -> Any:
+            found = [one for each in batches for one in each.amounts().increments]
+            # Besides, each stat has a sum of its receipts.
+            sizes.append(sum(len(one.cells) for one in found if len(one.buckets) > 1))
+            return add(batches)
+
+        archive.store.add = noted
+        few = MAX_SUMS * 2 // 5
+        minutes = [
+            [Count(f"s{n}", 1, START - 60 * minute) for n in range(few)]
+            for minute in range(3)
+        ]
+        yield archive.add(batch(*minutes[0]))
+        for requests in ([0, 1, 2, 0], [2, 2, 2, 2, 2]):
+            yield gatherResults(
+                [archive.add(batch(Count("s0", 0)))]
+                + [archive.add(batch(*minutes[minute])) for minute in requests]
+            )
+        self.assertLessEqual(max(sizes), MAX_SUMS)
+        self.assertEqual(sizes, [few, 1, 2 * few, 2 * few, 1, few])
+        totals = yield Deferred.fromCoroutine(archive.totals())
+        self.assertEqual(totals["s1"].sum, 10)
 
     @inlineCallbacks
     def test_requests_are_merged_in_the_stores_thread(self) -> Any:

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.fixtures.archives import batch
 from tests.fixtures.collectors import in_memory
-from tests.fixtures.mail_server import MailServer
+from tests.fixtures.mail_server import LoopbackMailServer
 from tests.fixtures.stores import RedisHost, SqliteHost
 from tests.fixtures.support import logged, reactor
 from txstathat import Count, Value
@@ -225,7 +225,7 @@ class DigestTests(SynchronousTestCase):
         self.assertLess(60, len(self.channels.errors))
 
     def test_wrong_channels(self) -> None:
-        """A channel that does not exist, or is none for e-mail, is told in the log."""
+        """A channel that does not exist, or is none for e-mail, is named in the log."""
         ntfy = parse_channel({"name": "n", "kind": "ntfy", "topic": "t"})
         self.now(self.channels.records.create(ntfy))
         for name, words in (
@@ -317,7 +317,7 @@ class SeveralOnSqliteTests(TestCase):
     def test_once(self) -> Any:
         """Four collectors look at the same time; one e-mail arrives, as it was sent."""
         host = self.host(self)
-        server = MailServer("none")
+        server = LoopbackMailServer("none")
         self.addCleanup(server.stop)
         stores = []
         for _ in range(4):

@@ -9,7 +9,7 @@ import re
 import sys
 from html import unescape
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlencode
 
 from twisted.internet.defer import Deferred, fail, gatherResults, inlineCallbacks
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -20,7 +20,6 @@ from tests.fixtures.support import logged
 from tests.fixtures.visitors import HOSTILE, OWN_FORM, PageCase, Visitor
 from tests.fixtures.web_client import WebClient
 from txstathat import Count, Value
-from txstathat.charts.table import Level
 from txstathat.collector.archive.stats import stat_id
 from txstathat.collector.auth.keys import Keys
 from txstathat.collector.auth.sessions import (
@@ -36,7 +35,7 @@ from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.listing import StatList
 from txstathat.collector.pages.sparkline import sparkline
 from txstathat.collector.pages.stat_chart import StatChart
-from txstathat.collector.pages.stat_page import TIMEFRAMES, StatPages
+from txstathat.collector.pages.stat_page import TIMEFRAMES
 from txstathat.errors import StoreUnavailable
 
 
@@ -846,22 +845,39 @@ class StatTests(PageCase):
         self.assertNotIn("version 2", page)
 
     def test_levels(self) -> None:
-        """A chart has the horizontal lines that it is given, such as thresholds."""
-
-        async def levels(stat: Any) -> list[Level]:
-            return [Level(1500, f"alert of {stat.name}")]
-
-        parts = self.here.parts
-        guard = SessionGuard(parts.sessions)
-        parts.root.putChild(b"stats", StatPages(guard, parts.archive, "", levels))
+        """
+        The chart has the limits of the alerts; that of a counter is its share of the
+        alert's time.
+        """
+        self.keep(Count("signups", 3))
+        for name in ("load", "signups"):
+            form = {
+                "stat_id": stat_id(name),
+                "kind": "value",
+                "time_window": "1h",
+                "operator": "gt",
+                "threshold": "1500",
+            }
+            body = urlencode(form)
+            self.here.ask(
+                "POST",
+                f"/x/{self.here.token}/alerts",
+                body.encode(),
+                Content_Type="application/x-www-form-urlencoded",
+            )
         page = self.visitor.see(f"/stats/{stat_id('load')}")
         self.assertIn(
-            "<li><bdi>alert of load</bdi> "
+            "<li><bdi>alert over 1 hour: greater than</bdi> "
             '<strong data-value="1500">1,500</strong></li>',
             page,
         )
-        shown = self.visitor.see(f"/stats/{stat_id('load')}/chart?format=json")
-        self.assertIn('"levels": [[1500, "alert of load"]]', shown)
+        path = f"/stats/{stat_id('signups')}/chart?t=1d5m&format=json"
+        shown = json.loads(self.visitor.see(path))
+        words = "alert over 1 hour: greater than 1,500, which in 5 minutes is"
+        self.assertEqual(shown["levels"], [[125.0, words]])
+        path = f"/stats/{stat_id('signups')}/chart?t=1d1h&format=json"
+        (level,) = json.loads(self.visitor.see(path))["levels"]
+        self.assertEqual(level, [1500, "alert over 1 hour: greater than"])
 
     def test_unknown_paths(self) -> None:
         """An unknown path shows a page to a browser, and JSON to a program."""

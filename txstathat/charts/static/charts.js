@@ -101,7 +101,7 @@
     const { unfinished, earlier, figures, unit } = chart.dataset;
     const data = { heads, labels, links, columns, texts, unit, x: labels,
       marks: marksIn(chart), levels: levelsIn(chart), unfinished: unfinished === "yes",
-      earlier: earlier === "yes", short: figures === "short" };
+      earlier: earlier === "yes", short: figures === "short", kind: chart.dataset.kind };
     const instants = isFine(chart) ? instantsIn(chart) : [];
     const changes = clockChanges(instants);
     if (changes) {
@@ -109,6 +109,7 @@
       data.fixed = offset(instants[instants.length - 1]);
       data.x = instants.map((instant) => at(data.fixed, instant));
     }
+    data.step = stepOf(instants.length ? instants : labels);
     for (const mark of data.marks) {
       mark.x = changes ? at(data.fixed, mark.time) : isFine(chart) ? local(mark.time)
         : mark.time.slice(0, 16).replace("T", " ");
@@ -159,11 +160,29 @@
     };
   }
 
+  // How long the first step lasts, for plotly: milliseconds, or months such as "M1".
+  function stepOf(labels) {
+    const [begin, end] = labels.slice(0, 2).map((label) => new Date(label));
+    if (!end || Number.isNaN(end.getTime())) {
+      return undefined;
+    }
+    const months = 12 * (end.getUTCFullYear() - begin.getUTCFullYear()) +
+      end.getUTCMonth() - begin.getUTCMonth();
+    return months > 0 && end - begin > 27 * 864e5 ? `M${months}` : end - begin;
+  }
+
+  // Draws the values of steps in the middle of their time, where notes are at their own.
+  function inSteps(data) {
+    return data.short ? { xperiod: data.step, xperiodalignment: "middle",
+      xperiod0: data.x[0] } : {};
+  }
+
   // The line of an earlier time, across its gaps.
   function earlierLine(data) {
     const n = data.columns.length - 1;
     return line(data, data.columns[n], n, { mode: "lines", connectgaps: true,
-      line: { color: "rgba(128, 128, 128, 0.6)", width: 1.5, dash: "dash" } });
+      ...(data.kind === "bars" ? inSteps(data) : {}),
+      opacity: 0.55, line: { color: data.color, width: 1.5, dash: "dash" } });
   }
 
   // A line to the last point, which is dotted: its time is not over.
@@ -173,12 +192,16 @@
     if (last < 1 || column[last] === null || column[last - 1] === null) {
       return [all];
     }
-    const dotted = { ...all, y: column.map((value, at) => at < last - 1 ? null : value),
-      mode: "lines", hoverinfo: "skip", hovertemplate: undefined, showlegend: false,
-      line: { ...all.line, dash: "dot" } };
-    return [{ ...all, y: column.with(last, null) }, dotted,
-      { ...all, mode: "markers", showlegend: false,
-        y: column.map((value, at) => at < last ? null : value) }];
+    const still = { ...all, mode: "lines", hoverinfo: "skip", hovertemplate: undefined };
+    const seen = all.mode.includes("markers") ? 1 : 0;
+    return [
+      { ...still, y: column.with(last, null) },
+      { ...still, y: column.map((value, at) => at < last - 1 ? null : value),
+        showlegend: false, line: { ...all.line, dash: "dot" } },
+      // All points, for the pointer.
+      { ...all, mode: "markers", showlegend: false, marker: { ...all.marker,
+        color: all.line.color, opacity: column.map((_, at) => at === last ? 1 : seen) } },
+    ];
   }
 
   function pieces(data, column, n) {
@@ -210,7 +233,7 @@
       const last = data.x.length - 1;
       const bars = {
         type: "bar", x: data.x, y: data.columns[0], name: plain(data.heads[1]),
-        marker: { color: COLORS[0] }, ...hover(data, 0),
+        marker: { color: COLORS[0] }, ...hover(data, 0), ...inSteps(data),
       };
       if (data.unfinished) {
         // Its bar is dotted: its time is not over.
@@ -276,6 +299,7 @@
       shared.yaxis.title = { text: plain(data.unit) };
     }
     if (data.short) {
+      shared.bargap = data.x.length > 60 ? 0.1 : 0.2;
       wholeTicks(shared.yaxis, data.columns[0]);
       shared.hovermode = "x unified";
     }
@@ -372,6 +396,7 @@
     const picture = chart.querySelector(".txstathat-picture");
     const data = read(chart);
     const style = getComputedStyle(chart);
+    data.color = style.color;
     const traces = draw[chart.dataset.kind];
     if (data.labels.length === 0) {
       Plotly.purge(picture);
@@ -402,17 +427,23 @@
       location.pathname.replace(/\/$/, "") === chart.dataset.path;
   }
 
-  async function fetchChart(chart, url) {
+  // The section or the message at an address; neither if nothing has changed since the
+  // response with a tag.
+  async function fetchChart(url, tag) {
     const address = new URL(url, location.href);
     address.searchParams.set("format", "fragment");
-    const response = await fetch(address, { credentials: "same-origin" });
+    const headers = tag ? { "If-None-Match": tag } : {};
+    const response = await fetch(address, { credentials: "same-origin", headers });
+    if (response.status === 304) {
+      return {};
+    }
     const html = new DOMParser().parseFromString(await response.text(), "text/html");
     const section = html.querySelector("section.txstathat-chart");
     const message = html.querySelector(".txstathat-message");
     if (!section && !message) {
       throw new Error(`status ${response.status}`);
     }
-    return { section, message };
+    return { section, message, tag: response.headers.get("ETag") };
   }
 
   function showMessage(chart, text) {
@@ -431,7 +462,7 @@
   async function load(chart, url) {
     let response;
     try {
-      response = await fetchChart(chart, url);
+      response = await fetchChart(url);
     } catch {
       showMessage(chart, "The server does not answer. Try again.");
       return;
@@ -461,7 +492,7 @@
     }
     let response;
     try {
-      response = await fetchChart(chart, chart.dataset.url);
+      response = await fetchChart(chart.dataset.url, chart.dataset.tag);
     } catch {
       showMessage(chart,
         "The server does not answer. These numbers are out of date.");
@@ -472,7 +503,10 @@
       return;
     }
     showMessage(chart, "");
-    update(chart, response.section);
+    if (response.section) {
+      chart.dataset.tag = response.tag || "";
+      update(chart, response.section);
+    }
   }
 
   // Takes the numbers of a fresh chart.
@@ -528,14 +562,9 @@
   }
 
   function addDownloads(chart) {
-    for (const form of ["png", "svg"]) {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.textContent = form.toUpperCase();
-      button.title = `Save the picture as ${button.textContent}`;
-      button.addEventListener("click", () => download(chart, form).catch(() =>
-        showMessage(chart, "This browser cannot save the picture.")));
-      chart.querySelector(".txstathat-forms").append(" ", button);
+    for (const button of chart.querySelectorAll(".txstathat-save")) {
+      button.addEventListener("click", () => download(chart, button.dataset.form).catch(
+        () => showMessage(chart, "This browser cannot save the picture.")));
     }
   }
 

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from txstathat.cli.output import name_text
 from txstathat.cli.server.store import store_option, with_store
+from txstathat.cli.suggestions import SuggestingGroup
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.auth.keys import KINDS, KeyRefused, Keys
 from txstathat.points.model import MAX_NAME
@@ -22,7 +23,7 @@ from txstathat.stores import IStore
 __all__ = ["keys", "stats"]
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def keys() -> None:
     """
     Create, list and revoke the keys of your own server.
@@ -92,7 +93,7 @@ def revoke_key(name: str, store: str) -> None:
     with_store(store, work)
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def stats() -> None:
     """
     Create stats on your own server, or restore deleted ones.

@@ -174,7 +174,7 @@ class NoticeDelivery:
         """
         known = await self._targets.known()
         for name in alert.channels:
-            if name not in known.channels:
+            if not known.has(alert, name):
                 raise Refusal(
                     400,
                     f"channels: there is no channel {name!r}; there are "

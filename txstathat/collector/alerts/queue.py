@@ -141,7 +141,8 @@ class _Choice:
 
 def queued(records: Iterable[AlertRecord], known: KnownTargets) -> list[QueuedNotice]:
     """
-    Return all notices that wait, sorted by receiver, and by time.
+    Return all notices that wait, sorted by receiver, and by time; without those for a
+    channel that this version cannot read.
 
     :param records: the alerts.
     :param known: the targets.
@@ -150,6 +151,8 @@ def queued(records: Iterable[AlertRecord], known: KnownTargets) -> list[QueuedNo
     for record in records:
         seen: set[str] = set()
         for notice in record.notices:
+            if notice.channel in known.unreadable:
+                continue
             key = known.key(record.alert, notice.channel)
             is_first = notice.channel not in seen
             seen.add(notice.channel)

@@ -65,6 +65,22 @@ class AlertRecords:
         )
         return {record.alert.id: record for record in in_order}
 
+    async def of_stat(self, name: str) -> list[AlertRecord]:
+        """
+        Return the alerts of a stat.
+
+        :param name: the name of the stat.
+        """
+        found = (await self.all()).values()
+        return [record for record in found if record.alert.stat_name == name]
+
+    async def firing_stats(self) -> set[str]:
+        """
+        Return the names of the stats of which an alert fires.
+        """
+        found = (await self.all()).values()
+        return {record.alert.stat_name for record in found if record.state.firing}
+
     def _parse(self, id: str, text: str) -> AlertRecord:
         cached = self._cache.get(id)
         if cached is not None and cached.stored == text:

@@ -25,10 +25,13 @@ class KnownTargets:
 
     :ivar channels: the channels by their names.
     :ivar webhooks: the operator's URLs.
+    :ivar unreadable: the names of channels with a record that a newer version wrote, or
+        that is damaged. What is for them waits for a collector that can read it.
     """
 
     channels: Mapping[str, ChannelDefinition]
     webhooks: Webhooks
+    unreadable: frozenset[str] = frozenset()
 
     def names(self, alert: AlertDefinition) -> tuple[str, ...]:
         """
@@ -37,10 +40,11 @@ class KnownTargets:
         channels has all of them, and the operator's first URL.
         """
         if alert.channels:
-            names = [name for name in alert.channels if name in self.channels]
+            names = [name for name in alert.channels if self.has(alert, name)]
             has_webhook = alert.webhook != ""
         else:
-            names, has_webhook = list(self.channels), True
+            names = sorted({*self.channels, *self.unreadable})
+            has_webhook = True
         if has_webhook and self.webhooks.target(alert.webhook):
             names.append(WEBHOOK)
         return tuple(names)
@@ -51,7 +55,7 @@ class KnownTargets:
         """
         if name == WEBHOOK:
             return bool(self.webhooks.target(alert.webhook))
-        return name in self.channels
+        return name in self.channels or name in self.unreadable
 
     def key(self, alert: AlertDefinition, name: str) -> str:
         """
@@ -82,7 +86,8 @@ class Targets:
 
         :raises StoreError: if the store fails.
         """
-        return KnownTargets(await self.channels.records.all(), self._webhooks)
+        channels, unreadable = await self.channels.records.all_and_unreadable()
+        return KnownTargets(channels, self._webhooks, unreadable)
 
     async def send(
         self,
@@ -105,6 +110,8 @@ class Targets:
             raise DeliveryFailed("it does not exist any more", permanent=True)
         if name == WEBHOOK:
             await self._webhooks.post(self._webhooks.target(alert.webhook), message)
+        elif name in known.unreadable:
+            raise DeliveryFailed("this version cannot read the channel's record")
         else:
             await self.channels.send(known.channels[name], message)
 

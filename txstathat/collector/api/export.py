@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from twisted.internet.task import deferLater
@@ -47,6 +47,8 @@ MAX_IDS = 5
 Answer = Awaitable[Any]
 # How many points are encoded at once. More would block the reactor for long.
 _POINTS_AT_ONCE = 10_000
+# Of how many stats the newest points are read at once.
+_STATS_AT_ONCE = 500
 
 
 class Readers:
@@ -164,12 +166,9 @@ class _Api(Branch):
         await self._archive.delete(path[0])
         return {"msg": "stat deleted."}
 
-    async def _to_json(self, stats: list[Stat], start: int = 0) -> Any:
+    async def _to_json(self, stats: Sequence[Stat]) -> list[dict[str, Any]]:
         details = await self._archive.details.all()
-        return [
-            _to_json(stat, details.get(stat.id, NO_DETAILS))
-            for stat in stats[start : start + PAGE]
-        ]
+        return [_to_json(stat, details.get(stat.id, NO_DETAILS)) for stat in stats]
 
     async def _change(self, request: Request) -> Any:
         """
@@ -244,10 +243,34 @@ class ExportApi(_Api):
         return Call(enter, **(methods or {}))
 
     async def _list(self, request: Request) -> Any:
-        offset = Parameters(request, ("offset",)).number("offset") or 0
+        parameters = Parameters(request, ("offset", "latest"))
+        offset = parameters.number("offset") or 0
+        latest = parameters.number("latest", 2)
         if path_of(request):
             raise Refusal(404, "read /statlist")
-        return await self._to_json(await self._archive.stats(), offset)
+        stats = (await self._archive.stats())[offset : offset + PAGE]
+        listed = await self._to_json(stats)
+        if latest:
+            await self._add_latest(stats, listed)
+        return listed
+
+    async def _add_latest(
+        self, stats: Sequence[Stat], listed: Sequence[dict[str, Any]]
+    ) -> None:
+        """
+        Add the newest points to the answer, and the numbers of points.
+        """
+        for start in range(0, len(stats), _STATS_AT_ONCE):
+            some = stats[start : start + _STATS_AT_ONCE]
+            latest = await self._archive.latest(some)
+            totals = await self._archive.totals(some)
+            for stat, fields in zip(some, listed[start:], strict=False):
+                newest, total = latest.get(stat.name), totals.get(stat.name)
+                fields["latest"] = newest and {
+                    "time": newest.time,
+                    "value": newest.value,
+                }
+                fields["points"] = total.points if total else 0
 
     async def _stat(self, request: Request) -> Any:
         name = Parameters(request, ("name",)).text("name")

@@ -25,8 +25,18 @@ from txstathat.stores.interface import (
     WriteResult,
 )
 
-__all__ = ["FINISH_SECONDS", "OWN_ID_TTL", "PendingWrite", "write_requests"]
+__all__ = [
+    "FINISH_SECONDS",
+    "MAX_SUMS",
+    "OWN_ID_TTL",
+    "PendingWrite",
+    "WriteRoom",
+    "write_requests",
+]
 
+#: How many sums one write has at most: one for each stat and minute of its requests. A
+#: request with more is a write of its own.
+MAX_SUMS = 10_000
 #: For how many seconds a write that may be partly applied is repeated: until a cluster
 #: has replaced a node that failed.
 FINISH_SECONDS = 60.0
@@ -62,6 +72,26 @@ class PendingWrite:
         return WriteBatch(
             self.id, self.digest, lambda: self.delta.amounts(retention), BATCH_ID_TTL
         )
+
+
+class WriteRoom:
+    """
+    The room for requests in one write: a store takes longer for more sums.
+
+    :param most: how many sums a write has at most.
+    """
+
+    def __init__(self, most: int = MAX_SUMS) -> None:
+        self._most = most
+        self._stats: dict[int, set[str]] = {}
+
+    def __call__(self, request: PendingWrite) -> bool:
+        """
+        Return whether there is room for one more request.
+        """
+        for minute, stats in request.delta.stats():
+            self._stats.setdefault(minute, set()).update(stats)
+        return sum(map(len, self._stats.values())) <= self._most
 
 
 async def write_requests(

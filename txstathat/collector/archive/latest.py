@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from txstathat.collector.archive.all_time import LENGTHS
 from txstathat.collector.archive.stats import EVERYTHING, Stat
 from txstathat.collector.limits import MAX_AHEAD
-from txstathat.metrica.calendar import Calendar
+from txstathat.metrica.calendar import Calendar, coarsen
 from txstathat.stores.interface import Cell, CellKey
 
 __all__ = ["Latest", "find_latest"]
@@ -50,7 +50,11 @@ class Latest:
 
 
 async def find_latest(
-    stats: Iterable[Stat], read: _Read, hours: Mapping[str, int] | None = None
+    stats: Iterable[Stat],
+    read: _Read,
+    *,
+    hours: Mapping[str, int] | None = None,
+    times: Mapping[str, int] | None = None,
 ) -> dict[str, Latest]:
     """
     Find the newest points of stats. Points ahead of the time of their receipt may be
@@ -60,30 +64,72 @@ async def find_latest(
     :param read: reads cells.
     :param hours: when the newest hour with points begins, in Unix seconds, by the name
         of each stat for which that is known.
+    :param times: when the newest time bucket begins, in Unix seconds, by the name of
+        each stat for which that is known.
     :returns: the newest time buckets, by the stat's name, of the stats with points.
     """
-    hours = hours or {}
     found: dict[str, Latest] = {}
-    missing: list[Stat] = []
-    wanted = [stat for stat in stats if stat.receipts]
-    minutes = [
-        [(int(stat.received_at) // 60 + offset) * 60 for offset in _MINUTES]
-        for stat in wanted
-    ]
+    left = [stat for stat in stats if stat.receipts]
+    left = await _at(left, times or {}, found, read)
+    left = await _near_receipt(left, found, read)
+    spans = {
+        name: (hour, hour + LENGTHS["hour"].longest - 1)
+        for name, hour in (hours or {}).items()
+    }
+    await _search(left, spans, ("minute",), found, read)
+    left = [stat for stat in left if stat.name not in found]
+    spans = {stat.name: (0, int(stat.received_at) + MAX_AHEAD) for stat in left}
+    await _search(left, spans, LENGTHS, found, read)
+    return found
+
+
+async def _at(
+    stats: Sequence[Stat],
+    times: Mapping[str, int],
+    found: dict[str, Latest],
+    read: _Read,
+) -> list[Stat]:
+    """
+    Find the buckets of known times, in the finest scale that is stored.
+
+    :returns: the stats of which none was found.
+    """
+    known = [stat for stat in stats if stat.name in times]
+    for scale in reversed(LENGTHS):
+        left = [stat for stat in known if stat.name not in found]
+        if not left:
+            break
+        lines = [
+            [(times[stat.name], coarsen(_UTC.minute(times[stat.name]), scale))]
+            for stat in left
+        ]
+        for stat, buckets in await _read_lines(left, scale, lines, read):
+            if buckets:
+                found[stat.name] = Latest.of(stat, scale, *buckets[0])
+    return [stat for stat in stats if stat.name not in found]
+
+
+async def _near_receipt(
+    stats: Sequence[Stat], found: dict[str, Latest], read: _Read
+) -> list[Stat]:
+    """
+    Find the newest minutes near the last receipts.
+
+    :returns: the stats of which none was found.
+    """
     label = cache(_UTC.minute)
-    lines = [[(time, label(time)) for time in times] for times in minutes]
-    for stat, buckets in await _read_lines(wanted, "minute", lines, read):
+    lines = []
+    for stat in stats:
+        minute = int(stat.received_at) // 60
+        times = [(minute + offset) * 60 for offset in _MINUTES]
+        lines.append([(time, label(time)) for time in times])
+    left = []
+    for stat, buckets in await _read_lines(stats, "minute", lines, read):
         if buckets:
             found[stat.name] = Latest.of(stat, "minute", *buckets[0])
         else:
-            missing.append(stat)
-    known = {stat.name: hours[stat.name] for stat in missing if stat.name in hours}
-    spans = {name: (hour, hour + 3599) for name, hour in known.items()}
-    await _search(missing, spans, ("minute",), found, read)
-    missing = [stat for stat in missing if stat.name not in found]
-    any_time = {stat.name: (0, int(stat.received_at) + MAX_AHEAD) for stat in missing}
-    await _search(missing, any_time, LENGTHS, found, read)
-    return found
+            left.append(stat)
+    return left
 
 
 async def _search(
@@ -103,22 +149,27 @@ async def _search(
     :param found: gets the newest buckets, by the stat's name.
     :param read: reads cells.
     """
-    timeline = cache(_UTC.timeline)
     for scale in scales:
         stats = [stat for stat in stats if stat.name in spans]
-        lines = [
-            [
-                (int(start.timestamp()), label)
-                for start, label in timeline(*spans.pop(stat.name), scale)
-            ]
-            for stat in stats
-        ]
+        # Many stats have the same spans.
+        line = cache(partial(_line, scale=scale))
+        lines = [line(*spans.pop(stat.name)) for stat in stats]
         for stat, buckets in await _read_lines(stats, scale, lines, read):
             # Without any, this detail has expired, and so has finer detail.
             if buckets:
                 time, cell = buckets[-1]
                 found[stat.name] = Latest.of(stat, scale, time, cell)
                 spans[stat.name] = (time, LENGTHS[scale].after(time) - 1)
+
+
+def _line(since: int, until: int, scale: str) -> list[tuple[int, str]]:
+    """
+    Return the beginnings and the labels of the buckets of a span.
+    """
+    return [
+        (int(start.timestamp()), label)
+        for start, label in _UTC.timeline(since, until, scale)
+    ]
 
 
 async def _read_lines(
@@ -133,6 +184,8 @@ async def _read_lines(
     :param lines: for each stat the times and labels of its buckets.
     :returns: for each stat the times and cells of the buckets that are not empty.
     """
+    if not stats:
+        return []
     keys = [
         CellKey(stat.name, scale, label, EVERYTHING)
         for stat, line in zip(stats, lines, strict=True)

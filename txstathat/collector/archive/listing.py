@@ -257,7 +257,7 @@ class StatListing:
             for (start, _), count in zip(hours, counts, strict=True):
                 if count:
                     newest_hours[stat.name] = int(start.timestamp())
-        latest = await find_latest(stats, self._store.read, newest_hours)
+        latest = await find_latest(stats, self._store.read, hours=newest_hours)
         rows = []
         for stat, total, activity in zip(stats, cells, points, strict=False):
             newest = latest.get(stat.name)

@@ -357,6 +357,15 @@ class Keys:
         await self.load()
         return sorted(self._keys.values(), key=lambda key: (key.kind, key.name))
 
+    async def names(self) -> dict[str, str]:
+        """
+        Return the names of all keys, by their ``hash_key``.
+
+        :raises StoreError: if the store fails.
+        """
+        await self.load()
+        return {id: key.name for id, key in self._keys.items()}
+
     async def revoke(self, name: str) -> Key:
         """
         Delete a key, also one of which the record cannot be read.

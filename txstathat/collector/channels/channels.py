@@ -73,7 +73,8 @@ class Channels:
 
     async def list(self) -> list[dict[str, Any]]:
         """
-        Return all channels as :func:`describe` does, sorted by their names.
+        Return all channels, sorted by their names, as
+        :func:`~txstathat.collector.channels.channels.describe` does.
 
         :raises StoreError: if the store fails.
         """
@@ -85,7 +86,8 @@ class Channels:
 
     async def show(self, name: str) -> dict[str, Any]:
         """
-        Return one channel as :func:`describe` does.
+        Return one channel, as
+        :func:`~txstathat.collector.channels.channels.describe` does.
 
         :raises Refusal: 404 if it does not exist.
         :raises StoreError: if the store fails.

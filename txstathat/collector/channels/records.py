@@ -129,7 +129,18 @@ class ChannelRecords:
         """
         Return all channels by their names, sorted.
         """
-        return dict(sorted((await self._channels.all()).items()))
+        return (await self.all_and_unreadable())[0]
+
+    async def all_and_unreadable(
+        self,
+    ) -> tuple[dict[str, ChannelDefinition], frozenset[str]]:
+        """
+        Return all channels by their names, sorted, and the names of those with a record
+        that cannot be read.
+        """
+        texts = await self._store.records(RECORDS)
+        found = self._channels.parse_all(texts)
+        return dict(sorted(found.items())), frozenset(texts.keys() - found.keys())
 
     async def get(self, name: str) -> ChannelDefinition:
         """

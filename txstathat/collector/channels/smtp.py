@@ -1,64 +1,38 @@
 """
 Send one e-mail to one server, with Twisted's SMTP client.
+
+:mod:`twisted.mail.smtp` installs the program's reactor when it is imported. So it is
+imported when an e-mail is sent, and not before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from functools import lru_cache
 from io import BytesIO
 from time import monotonic
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import wrapClientTLS
-from twisted.internet.error import ConnectionDone, DNSLookupError
+from twisted.internet.error import ConnectionDone, DNSLookupError, TimeoutError
 from twisted.internet.protocol import Factory
-from twisted.mail.smtp import (
-    SUCCESS,
-    CramMD5ClientAuthenticator,
-    ESMTPClient,
-    LOGINAuthenticator,
-    PLAINAuthenticator,
-)
 from twisted.python.failure import Failure
 
+from txstathat.collector.channels.mail_server import SMTP_TIMEOUT, MailServer
 from txstathat.collector.channels.message import DeliveryFailed
-from txstathat.collector.channels.outgoing import NOT_ALLOWED, Outgoing
+from txstathat.collector.channels.outgoing import NOT_ALLOWED, Outgoing, reason_of
+from txstathat.errors import StatHatClosed
 from txstathat.http.hostname import HostEndpoint
 from txstathat.http.tls import HostVerifier, Trust
 from txstathat.printable import printable
 
-__all__ = ["MAX_REASON", "SECURITY", "SMTP_TIMEOUT", "MailServer", "send_mail"]
+__all__ = ["MAX_REASON", "send_mail"]
 
-#: The time limit of an e-mail, from the look-up of the server's name on, in seconds.
-SMTP_TIMEOUT = 30.0
 #: The largest number of characters of a server's words in an error.
 MAX_REASON = 200
-#: How a connection is encrypted, with the usual port of each.
-SECURITY = {"starttls": 587, "tls": 465, "none": 25}
 
-# The safest first.
-_LOGINS = (CramMD5ClientAuthenticator, LOGINAuthenticator, PLAINAuthenticator)
-
-
-@dataclass(frozen=True, slots=True)
-class MailServer:
-    """
-    A server that takes e-mails.
-
-    :ivar host: its name or address.
-    :ivar port: its port.
-    :ivar security: one of :data:`SECURITY`.
-    :ivar user: the name to log in with; ``''`` for no login.
-    :ivar password: the password.
-    """
-
-    host: str
-    port: int
-    security: str
-    user: str = ""
-    password: str = field(default="", repr=False)
+_SUCCESSES = range(200, 300)
 
 
 def _reason(code: int, words: object) -> str:
@@ -67,21 +41,33 @@ def _reason(code: int, words: object) -> str:
     return f"SMTP status {code}: {shown}" if code > 0 else shown
 
 
-class _Sender(ESMTPClient):
+@lru_cache(1)
+def _sender_class() -> Any:
+    from twisted.mail import smtp
+
+    return type("_Sender", (_OneMail, smtp.ESMTPClient), {"smtp": smtp})
+
+
+class _OneMail:
     """
-    Sends one e-mail.
+    Sends one e-mail, as a subclass of Twisted's client.
 
     :ivar result: fires with ``None`` when the server has accepted it for all
         recipients.
     """
 
+    smtp: Any
+    transport: Any
+    requireTransportSecurity: bool
+    requireAuthentication: bool
     # The log of a conversation would hold the password.
     debug = False
 
     def __init__(
         self, server: MailServer, tls: Any, sender: str, to: Sequence[str], body: bytes
     ) -> None:
-        super().__init__(
+        client: Any = super()
+        client.__init__(
             server.password.encode("utf-8"),
             tls if server.security == "starttls" else None,
             b"txstathat",
@@ -93,12 +79,17 @@ class _Sender(ESMTPClient):
         self._to = [address.encode("ascii") for address in to]
         self._body = body
         user = server.user.encode("utf-8")
-        for kind in _LOGINS if server.user else ():
-            self.registerAuthenticator(kind(user))
+        # The safest first.
+        for kind in (
+            self.smtp.CramMD5ClientAuthenticator,
+            self.smtp.LOGINAuthenticator,
+            self.smtp.PLAINAuthenticator,
+        ):
+            if server.user:
+                client.registerAuthenticator(kind(user))
 
     def _cut(self, result: Deferred[None]) -> None:
-        transport: Any = self.transport
-        transport.abortConnection()
+        self.transport.abortConnection()
 
     def getMailFrom(self) -> str | None:
         sender, self._sender = self._sender, None
@@ -111,7 +102,8 @@ class _Sender(ESMTPClient):
         return BytesIO(self._body)
 
     def sendError(self, exc: Any) -> None:
-        super().sendError(exc)
+        client: Any = super()
+        client.sendError(exc)
         code = getattr(exc, "code", -1)
         words = getattr(exc, "resp", b"") or type(exc).__name__
         self._fail(_reason(code, words), permanent=500 <= code < 600)
@@ -119,11 +111,11 @@ class _Sender(ESMTPClient):
     def sentMail(
         self, code: int, resp: Any, numOk: int, addresses: Any, log: Any
     ) -> None:
-        refused = [each for each in addresses if each[1] not in SUCCESS]
-        if code in SUCCESS and not refused:
+        refused = [each for each in addresses if each[1] not in _SUCCESSES]
+        if code in _SUCCESSES and not refused:
             self._succeed()
             return
-        if refused and (numOk == 0 or code in SUCCESS):
+        if refused and (numOk == 0 or code in _SUCCESSES):
             _, code, resp = refused[0]
             who = f"{len(refused)} of {len(addresses)} recipients were refused; "
             # Who was accepted has the e-mail, and must not get it again.
@@ -133,7 +125,8 @@ class _Sender(ESMTPClient):
         self._fail(_reason(code, resp), permanent=500 <= code < 600)
 
     def connectionLost(self, reason: Any = ConnectionDone) -> None:
-        super().connectionLost(reason)
+        client: Any = super()
+        client.connectionLost(reason)
         self._fail("the server closed the connection", permanent=False)
 
     def _succeed(self) -> None:
@@ -157,7 +150,10 @@ async def send_mail(
     :param to: the recipients' addresses.
     :param mail: the e-mail; its lines end with ``\\n``.
     :raises DeliveryFailed: if the server did not accept it for all recipients.
+    :raises StatHatClosed: if ``outgoing`` was closed meanwhile.
     """
+    if outgoing.is_closed:
+        raise StatHatClosed()
     reactor = outgoing.reactor
     resolver = outgoing.resolver(encrypted=server.security != "none")
     verifier = HostVerifier(
@@ -166,10 +162,11 @@ async def send_mail(
     endpoint: Any = HostEndpoint(reactor, server.host, server.port, resolver)
     if server.security == "tls":
         endpoint = wrapClientTLS(verifier, endpoint)
-    protocol = _Sender(server, verifier, sender, to, mail)
+    protocol: Any = _sender_class()(server, verifier, sender, to, mail)
     connecting = endpoint.connect(Factory.forProtocol(lambda: protocol))
     waiting: list[Deferred[Any]] = [connecting]
-    timer = reactor.callLater(SMTP_TIMEOUT, lambda: waiting[0].cancel())
+    timer = outgoing.timers.callLater(SMTP_TIMEOUT, lambda: waiting[0].cancel())
+    end = outgoing.begin(lambda: waiting[0].cancel())
     try:
         await connecting
         waiting[0] = protocol.result
@@ -177,10 +174,14 @@ async def send_mail(
     except DeliveryFailed:
         raise
     except Exception as error:
+        if not timer.active():
+            raise DeliveryFailed(reason_of(TimeoutError())) from None
+        if outgoing.is_closed:
+            raise StatHatClosed() from None
         if isinstance(error, DNSLookupError) and resolver.has_refused:
             raise DeliveryFailed(NOT_ALLOWED, permanent=True) from None
-        why = type(error).__name__ if timer.active() else "TimeoutError"
-        raise DeliveryFailed(why) from None
+        raise DeliveryFailed(reason_of(error)) from None
     finally:
+        end()
         if timer.active():
             timer.cancel()

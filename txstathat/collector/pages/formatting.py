@@ -16,6 +16,7 @@ __all__ = [
     "percent",
     "plural",
     "sentence",
+    "size",
     "visible_name",
 ]
 
@@ -91,6 +92,20 @@ def ago(t: float, now: float) -> str:
         if seconds >= length:
             return f"{plural(int(seconds // length), unit)} ago"
     return "just now"
+
+
+def size(n: int) -> str:
+    """
+    Write a number of bytes, such as ``'1.4 MB'``.
+
+    :param n: the number.
+    """
+    number = float(n)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:,.3g} TB"
 
 
 def sentence(text: str) -> str:

@@ -25,7 +25,10 @@ __all__ = [
     "FormPage",
     "WrongField",
     "argument",
+    "button_form",
     "choice",
+    "text_area",
+    "unknown_form",
     "labelled",
     "message_of",
 ]
@@ -154,6 +157,54 @@ def choice(
             option.attributes["selected"] = "selected"
         box(option)
     return _field(form, name, label, box, hint)
+
+
+def text_area(
+    form: Form, name: str, label: str, *, hint: str = "", **attributes: Any
+) -> Tag:
+    """
+    Make a field for several lines, with its label, its hint and its error.
+
+    :param form: what it holds.
+    :param name: the name of the field.
+    :param label: its label.
+    :param hint: a line below it.
+    :param attributes: attributes of the ``textarea`` element.
+    """
+    # A browser drops the first line feed.
+    box = tags.textarea("\n" + form[name], name=name, id=name, **attributes)
+    return _field(form, name, label, box, hint)
+
+
+def button_form(
+    path: str, action: str, label: str, about: str = "", **hidden: str
+) -> Tag:
+    """
+    Make a button that posts a form of its own.
+
+    :param path: where to post it.
+    :param action: the value of its field ``action``.
+    :param label: the text of the button.
+    :param about: what the button is about, for those who hear it without its row.
+    :param hidden: other fields, by their names.
+    """
+    button = tags.button(
+        label, type="submit", name="action", value=action, class_="quiet"
+    )
+    if about:
+        button.attributes["aria-label"] = f"{label}: {printable(about)}"
+    fields = [
+        tags.input(type="hidden", name=name, value=value)
+        for name, value in hidden.items()
+    ]
+    return tags.form(*fields, button, method="post", action=path)
+
+
+def unknown_form() -> Refusal:
+    """
+    Return the refusal of a form that a page does not have.
+    """
+    return Refusal(400, "this form is not known here: load the page again")
 
 
 def _field(form: Form, name: str, label: str, box: Tag, hint: str) -> Tag:

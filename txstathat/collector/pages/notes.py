@@ -23,6 +23,7 @@ from txstathat.collector.pages.forms import (
 )
 from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.suggestions import SUGGESTIONS, suggestions
 from txstathat.errors import InvalidPoint
 from txstathat.points.model import MAX_NAME
 from txstathat.printable import printable
@@ -63,6 +64,7 @@ class NotesPage(FormPage):
                 "new version was deployed."
             ),
             _form(form),
+            await suggestions(self._archive),
         ]
         content.append(
             tags.ul(*rows, class_="notes")
@@ -127,6 +129,7 @@ def _form(form: Form) -> Tag:
             maxlength=str(MAX_NAME),
             autocomplete="off",
             spellcheck="false",
+            list=SUGGESTIONS,
         ),
         tags.button("Add", type="submit", name="action", value="add"),
         method="post",

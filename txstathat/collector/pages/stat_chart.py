@@ -59,7 +59,7 @@ _SCALES = {
 }
 
 #: Reads the horizontal lines of a stat's chart, such as the thresholds of its alerts.
-LevelsOf = Callable[[Stat], Awaitable[Sequence[Level]]]
+LevelsOf = Callable[[Series], Awaitable[Sequence[Level]]]
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ async def read_view(
         await archive.details.read(stat),
         await read_earlier(archive, range, series, now),
         await _marks(archive, stat, begin, end) if notes else (),
-        await levels(stat) if levels is not None else (),
+        await levels(series) if levels is not None else (),
     )
 
 

@@ -7,17 +7,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
+from urllib.parse import urlencode
 
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
+from txstathat.collector.alerts.records import AlertRecords
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal
+from txstathat.collector.pages.alerting.on_stat import alert_lines, limits_of
 from txstathat.collector.pages.formatting import visible_name
 from txstathat.collector.pages.forms import Form, WrongField, argument
-from txstathat.collector.pages.guard import GuardedPage, MissingPage, SessionGuard
+from txstathat.collector.pages.guard import GuardedPage, SessionGuard
 from txstathat.collector.pages.layout import ASSETS, frame, see_other, set_status
 from txstathat.collector.pages.newest import Newest, opening_range, read_newest
 from txstathat.collector.pages.paths import base_path
@@ -36,6 +39,8 @@ from txstathat.collector.pages.stat_parts import (
     ranges_of,
 )
 from txstathat.collector.pages.stat_summary import summary_of
+from txstathat.collector.pages.tending.stat_edit import StatEdit
+from txstathat.collector.pages.tending.style import TENDING_FILES
 
 __all__ = ["CHART_FILES", "TIMEFRAMES", "StatPages"]
 
@@ -59,11 +64,8 @@ class StatPages(GuardedPage):
     :param archive: the stats.
     :param chart_policy: the Content-Security-Policy of pages with a chart; ``None`` to
         show no charts.
-    :param levels: reads the horizontal lines of a stat's chart, such as the thresholds
-        of its alerts; by default there are none.
+    :param alerts: the alerts, of which the page shows those of the stat.
     """
-
-    takes_body = False
 
     isLeaf = False
 
@@ -72,21 +74,23 @@ class StatPages(GuardedPage):
         guard: SessionGuard,
         archive: Archive,
         chart_policy: str | None,
-        levels: LevelsOf | None = None,
+        alerts: AlertRecords,
     ) -> None:
         super().__init__(guard)
         self._archive = archive
         self._chart_policy = chart_policy
-        self._levels = levels
+        self._alerts = alerts
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         """
         Find the page of a stat, by the stat's id.
         """
         id = path.decode("ascii", "replace")
-        return _StatPage(
-            self._guard, self._archive, self._chart_policy, self._levels, id
+        page = _StatPage(
+            self._guard, self._archive, self._chart_policy, self._alerts, id
         )
+        page.putChild(b"edit", StatEdit(self._guard, self._archive, id))
+        return page
 
     async def guarded(self, request: Request) -> bytes:
         """
@@ -104,21 +108,18 @@ class _StatPage(GuardedPage):
         guard: SessionGuard,
         archive: Archive,
         chart_policy: str | None,
-        levels: LevelsOf | None,
+        alerts: AlertRecords,
         id: str,
     ) -> None:
         super().__init__(guard)
         self._archive = archive
         self._chart_policy = chart_policy
-        self._levels = levels
+        self._alerts = alerts
+        self._levels = limits_of(alerts)
         self._id = id
-
-    def getChild(self, path: bytes, request: Request) -> Resource:
-        if path == b"chart" and self._chart_policy is not None:
-            return _GuardedChart(
-                self._guard, self._archive, self._chart_policy, self._levels, self._id
-            )
-        return MissingPage(self._guard)
+        if chart_policy is not None:
+            chart = _GuardedChart(guard, archive, chart_policy, self._levels, id)
+            self.putChild(b"chart", chart)
 
     async def guarded(self, request: Request) -> Tag:
         stats = await self._archive.known([self._id])
@@ -140,7 +141,8 @@ class _StatPage(GuardedPage):
             form = replace(form, error=_about_range(refusal))
         if self._chart_policy is not None:
             request.setHeader("Content-Security-Policy", self._chart_policy)
-        return self._page(view, newest, form, StatAddress.of(request, stat))
+        alerts = alert_lines(await self._alerts.of_stat(stat.name), newest.now)
+        return self._page(view, newest, form, StatAddress.of(request, stat), alerts)
 
     async def _view(self, stat: Stat, newest: Newest, form: Form) -> StatView:
         since = self._archive.stored_since
@@ -156,7 +158,12 @@ class _StatPage(GuardedPage):
         return view
 
     def _page(
-        self, view: StatView, newest: Newest, form: Form, address: StatAddress
+        self,
+        view: StatView,
+        newest: Newest,
+        form: Form,
+        address: StatAddress,
+        alerts: Tag,
     ) -> Tag:
         stat, charts = view.series.stat, self._chart_policy is not None
         since = self._archive.stored_since
@@ -164,11 +171,12 @@ class _StatPage(GuardedPage):
         return frame(
             stat.name,
             *_heading(view, address),
+            alerts,
             ranges_of(view, since, form, address),
             facts_of(view, summary, newest, since, address),
             self._chart(view),
             section="/",
-            files=CHART_FILES if charts else (),
+            files=(*(CHART_FILES if charts else ()), *TENDING_FILES),
             latest=figure_of(summary.latest, view.details.unit),
         )
 
@@ -194,7 +202,7 @@ class _GuardedChart(GuardedPage):
         guard: SessionGuard,
         archive: Archive,
         chart_policy: str,
-        levels: LevelsOf | None,
+        levels: LevelsOf,
         id: str,
     ) -> None:
         super().__init__(guard)
@@ -230,6 +238,23 @@ def _heading(view: StatView, address: StatAddress) -> Sequence[Tag]:
         tags.small("counter" if stat.counter else "value", class_="kind"),
     )
     back = tags.p(tags.a("← All stats", href=address.back), class_="back")
+    headline = tags.div(heading, _actions(stat), class_="headline")
     if not details.description:
-        return back, heading
-    return back, heading, tags.p(tags.bdi(details.description), class_="description")
+        return back, headline
+    return back, headline, tags.p(tags.bdi(details.description), class_="description")
+
+
+def _actions(stat: Stat) -> Tag:
+    """
+    Links to what can be done with a stat.
+    """
+    return tags.nav(
+        tags.a("Add to a board", href=f"/boards/add?{urlencode({'stat1': stat.name})}"),
+        tags.a("Compare", href=f"/compare?s={stat.id}"),
+        tags.a("Note", href=f"/notes?{urlencode({'stat': stat.name})}"),
+        tags.a("Share", href=f"/links?stat={stat.id}"),
+        tags.a("Alert", href=f"/alerts/new?{urlencode({'stat': stat.name})}"),
+        tags.a("Edit", href=f"/stats/{stat.id}/edit"),
+        class_="actions",
+        **{"aria-label": "This stat"},
+    )

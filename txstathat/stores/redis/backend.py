@@ -290,6 +290,16 @@ class RedisBackend:
         }
         return {name: known[name] for name in names if name in known}
 
+    def size(self) -> int:
+        """See :meth:`.IStore.size`."""
+        with self._session():
+            if self._clustered:
+                nodes = RedisCluster.PRIMARIES
+                found = self._client.info("memory", target_nodes=nodes).values()
+            else:
+                found = [self._client.info("memory")]
+        return sum(int(memory["used_memory"]) for memory in found)
+
     # -- records
 
     def records(self, kind: str) -> dict[str, str]:

@@ -45,7 +45,7 @@ COMMAND_SECONDS = 2.0
 #: (``socket_connect_timeout``).
 CONNECT_SECONDS = 1.0
 #: After how many seconds idle connections, and those of readers, are opened anew.
-MAX_AGE = 60.0
+MAX_AGE = 10.0
 
 #: The port of a sentinel, by default.
 _SENTINEL_PORT = 26_379

@@ -20,6 +20,7 @@ from txstathat.collector.boards.model import (
     check_tile,
 )
 from txstathat.collector.pages.forms import Form, WrongField, choice, labelled
+from txstathat.collector.pages.suggestions import SUGGESTIONS
 from txstathat.collector.records import BadRecord
 from txstathat.errors import InvalidPoint
 from txstathat.points.model import MAX_NAME, check_name
@@ -74,7 +75,7 @@ def stat_fields(form: Form) -> list[Tag]:
             maxlength=str(MAX_NAME),
             autocomplete="off",
             spellcheck="false",
-            list="stat-names",
+            list=SUGGESTIONS,
             **({"required": "required"} if n == 0 else {}),
         )
         for n, name in enumerate(STAT_FIELDS)

@@ -15,7 +15,7 @@ from txstathat.collector.boards.model import TIMEFRAMES, Board, Tile
 from txstathat.collector.boards.reading import BoardData
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.boards.plot import Line, plot
-from txstathat.collector.pages.formatting import number, sentence
+from txstathat.collector.pages.formatting import number, sentence, visible_name
 from txstathat.collector.pages.sparkline import sparkline
 from txstathat.printable import printable
 
@@ -28,7 +28,7 @@ def name_of(name: str) -> Tag:
 
     :param name: the name.
     """
-    return tags.bdi(printable(name))
+    return tags.bdi(printable(visible_name(name)))
 
 
 def tile_title(tile: Tile) -> str:
@@ -151,7 +151,7 @@ def _comparison(tile: Tile, found: Sequence[Series], data: BoardData) -> list[Ta
             values = indexed(values)
             known = [value for value in values if value is not None]
             figure = number(round(known[-1], 1)) if known else number(None)
-        lines.append(Line(values, base=START if is_indexed else None))
+        lines.append(Line(values, base=START if is_indexed else 0.0))
         swatch = tags.span(class_=f"swatch c{n}")
         small = tags.small("index" if is_indexed else _kind(series))
         name = name_of(series.stat.name)

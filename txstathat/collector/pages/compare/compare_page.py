@@ -47,6 +47,7 @@ from txstathat.collector.pages.guard import GuardedPage, SessionGuard
 from txstathat.collector.pages.layout import frame, see_other, set_status
 from txstathat.collector.pages.paths import base_path
 from txstathat.collector.pages.stat_page import CHART_FILES
+from txstathat.collector.pages.suggestions import suggestions
 
 __all__ = ["ComparePages"]
 
@@ -130,7 +131,8 @@ class ComparePages(FormPage):
             "Compare",
             tags.h1("Compare stats"),
             *content,
-            _choose(choose, is_open=not ids),
+            _choose(choose, is_open=len(ids) < 2),
+            await suggestions(self._archive),
             await self._list(),
             section="/compare",
             files=CHART_FILES if ids else (),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
+from txstathat.collector.alerts.records import AlertRecords
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.guard import GuardedPage, SessionGuard
@@ -26,6 +27,7 @@ from txstathat.collector.pages.listing.empty import empty_page
 from txstathat.collector.pages.listing.rows import StatRow, pinned_stats, read_rows
 from txstathat.collector.pages.listing.table import stat_table
 from txstathat.collector.pages.paths import public_url
+from txstathat.collector.pages.tending.style import TENDING_FILES
 from txstathat.stores.listing import Group, ListPage, ListQuery, first_part, sort_key
 
 __all__ = ["PAGE", "StatList"]
@@ -33,7 +35,11 @@ __all__ = ["PAGE", "StatList"]
 #: How many stats a page shows by default, besides pinned ones.
 PAGE = 50
 
-_FILES = (tags.link(rel="stylesheet", href=f"{ASSETS}/list.css"),)
+_FILES = (
+    tags.link(rel="stylesheet", href=f"{ASSETS}/list.css"),
+    # The badge of an alert.
+    *TENDING_FILES,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,7 @@ class StatList(GuardedPage):
     :param guard: checks the session.
     :param archive: the stats.
     :param page_size: how many stats one page shows.
+    :param alerts: the alerts, of which those that fire are shown; by default none.
     """
 
     takes_body = False
@@ -71,11 +78,16 @@ class StatList(GuardedPage):
     error_title = "Can't show the stats"
 
     def __init__(
-        self, guard: SessionGuard, archive: Archive, page_size: int = PAGE
+        self,
+        guard: SessionGuard,
+        archive: Archive,
+        page_size: int = PAGE,
+        alerts: AlertRecords | None = None,
     ) -> None:
         super().__init__(guard)
         self._archive = archive
         self._page_size = page_size
+        self._alerts = alerts
 
     async def guarded(self, request: Request) -> Tag:
         """
@@ -176,7 +188,10 @@ class StatList(GuardedPage):
             pinned = []
         names = [one for one in content.entries if isinstance(one, str)]
         others = await archive.stats([name for name in names if name not in on_top])
-        rows = await read_rows(archive, [*pinned, *others], details)
+        listed = content.counts.rows
+        found = await read_rows(archive, [*pinned, *others], details, listed)
+        firing = set() if self._alerts is None else await self._alerts.firing_stats()
+        rows = [replace(row, firing=row.stat.name in firing) for row in found]
         by_name = {row.stat.name: row for row in rows[len(pinned) :]}
         entries = [
             one if isinstance(one, Group) else by_name[one]

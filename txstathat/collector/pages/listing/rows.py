@@ -4,7 +4,7 @@ What the list shows of its stats, read from the store as it is now.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from txstathat.collector.archive.archive import Archive
@@ -13,6 +13,7 @@ from txstathat.collector.archive.latest import Latest
 from txstathat.collector.archive.series import Series
 from txstathat.collector.archive.stats import Stat, Total
 from txstathat.collector.errors import Refusal
+from txstathat.stores.listing import ListedRow
 
 __all__ = ["DAY", "MAX_PINNED", "StatRow", "pinned_stats", "read_rows"]
 
@@ -32,6 +33,7 @@ class StatRow:
     :ivar latest: its newest point; ``None`` without points.
     :ivar total: the sum of all its points; ``None`` without points.
     :ivar details: its unit and its pin.
+    :ivar firing: whether one of its alerts fires.
     """
 
     stat: Stat
@@ -39,6 +41,7 @@ class StatRow:
     latest: Latest | None
     total: Total | None
     details: Details
+    firing: bool = False
 
     @property
     def activity(self) -> int | None:
@@ -51,7 +54,10 @@ class StatRow:
 
 
 async def read_rows(
-    archive: Archive, stats: Sequence[Stat], details: Mapping[str, Details]
+    archive: Archive,
+    stats: Sequence[Stat],
+    details: Mapping[str, Details],
+    listed: Iterable[ListedRow] = (),
 ) -> list[StatRow]:
     """
     Read what the list shows of some stats.
@@ -59,6 +65,7 @@ async def read_rows(
     :param archive: the archive.
     :param stats: the stats.
     :param details: the details by the stat's id.
+    :param listed: their rows in the store, as far as these are known.
     :returns: a row for each stat, in the same order.
     :raises StoreError: if the store fails.
     """
@@ -72,7 +79,14 @@ async def read_rows(
         for bucket in day.buckets
         if bucket.count
     }
-    latest = await archive.latest(stats, hours)
+    by_name = {row.name: row for row in listed}
+    times = {
+        stat.name: int(row.newest)
+        for stat in stats
+        # Otherwise points have come since.
+        if (row := by_name.get(stat.name)) and row.receipts == stat.receipts
+    }
+    latest = await archive.latest(stats, hours=hours, times=times)
     totals = await archive.totals(stats)
     return [
         StatRow(
@@ -95,5 +109,5 @@ async def pinned_stats(archive: Archive, details: Mapping[str, Details]) -> list
     :raises StoreError: if the store fails.
     """
     ids = [id for id, one in details.items() if one.pinned]
-    stats = await archive.existing(ids) if ids else []
+    stats = await archive.known(ids) if ids else []
     return stats[:MAX_PINNED]

@@ -11,6 +11,7 @@ from dataclasses import replace
 from twisted.web.template import Tag, tags
 
 from txstathat.collector.errors import Refusal
+from txstathat.collector.pages.alerting.words import badge
 from txstathat.collector.pages.formatting import (
     ago,
     minute,
@@ -28,6 +29,7 @@ from txstathat.stores.listing import Group
 __all__ = ["stat_table"]
 
 _DAY = "One point per hour; the dotted part is the current hour"
+_LAST = "Of the newest minute with points: a counter's sum, a value's mean"
 _ORDER = "The order follows new points within a minute"
 
 
@@ -74,91 +76,81 @@ def stat_table(
 def _heads(address: ListAddress) -> Tag:
     return tags.tr(
         tags.th(tags.span("Pin", class_="unseen"), scope="col"),
-        _head(address, "name", ""),
-        tags.th("Kind", scope="col", class_="wide"),
-        tags.th(
-            "Last value",
-            scope="col",
-            class_="wide figure",
-            title="Of the newest minute with points: a counter's sum, a value's mean",
-        ),
+        _head(address, "name"),
+        tags.th("Kind", scope="col"),
+        tags.th("Last value", scope="col", title=_LAST),
         tags.th("Last 24 hours", scope="col", title=_DAY),
-        _head(address, "total", "wide figure"),
-        _head(address, "activity", "wide figure"),
-        _head(address, "newest", "wide"),
+        _head(address, "total"),
+        _head(address, "activity"),
+        _head(address, "newest"),
     )
 
 
-def _head(address: ListAddress, order: str, classes: str) -> Tag:
-    head = tags.th(scope="col", class_=classes)
+def _head(address: ListAddress, order: str) -> Tag:
+    head = tags.th(scope="col")
     title = TITLES[order]
     if address.shows_groups:
         return head(title)
-    link = tags.a(title, href=by_order(address, order).path, class_="order")
+    link = tags.a(title, href=by_order(address, order).path)
     if order != "name":
         link.attributes["title"] = _ORDER
     if order == address.order:
         direction = "descending" if address.descending else "ascending"
         head.attributes["aria-sort"] = direction
-        link.attributes["class"] = f"order {direction}"
     return head(link)
+
+
+# The style sheet finds the cells of a column by their number: each class of each cell
+# would take its time for every page.
 
 
 def _row(address: ListAddress, row: StatRow, now: float) -> Tag:
     stat = row.stat
+    name = visible_name(stat.name)
     return tags.tr(
-        tags.td(_pin(row), class_="pin"),
+        tags.td(_pin(row, name)),
         tags.th(
-            tags.a(
-                tags.bdi(visible_name(stat.name)),
-                href=address.stat_path(stat.id),
-                id=f"s-{stat.id}",
-            ),
+            tags.a(tags.bdi(name), href=address.stat_path(stat.id), id=f"s-{stat.id}"),
+            *((" ", badge("firing")) if row.firing else ()),
             scope="row",
         ),
-        tags.td("counter" if stat.counter else "value", class_="wide kind-of"),
+        tags.td("counter" if stat.counter else "value"),
         _last_value(row),
         _last_day(row),
-        tags.td(_total(row), class_="wide figure"),
-        tags.td(number(row.activity), class_="wide figure"),
+        tags.td(_total(row)),
+        tags.td(number(row.activity)),
         _newest(row, now),
     )
 
 
-def _pin(row: StatRow) -> Tag:
-    stat, is_pinned = row.stat, row.details.pinned
+def _pin(row: StatRow, name: str) -> Tag:
+    is_pinned = row.details.pinned
     verb = "Unpin" if is_pinned else "Pin"
     return tags.button(
         "★" if is_pinned else "☆",
-        type="submit",
         name=verb.lower(),
-        value=stat.id,
-        id=f"p-{stat.id}",
-        class_="quiet",
-        title=verb,
-        **{"aria-label": f"{verb} {printable(visible_name(stat.name))}"},
+        value=row.stat.id,
+        **{"aria-label": f"{verb} {printable(name)}"},
     )
 
 
 def _last_value(row: StatRow) -> Tag:
-    cell = tags.td(class_="wide figure")
     if row.latest is None:
-        return cell(number(None))
-    cell(number(row.latest.value))
+        return tags.td(number(None))
+    cell = tags.td(number(row.latest.value))
     if row.details.unit:
         cell(" ", tags.small(tags.bdi(row.details.unit)))
     return cell(title=f"{row.latest.scale.title()} of {minute(row.latest.time)}")
 
 
 def _last_day(row: StatRow) -> Tag:
-    line: Tag = tags.transparent()
-    figure = number(None)
-    if row.day is not None:
-        with suppress(Refusal):  # a sum beyond the largest float
-            line = sparkline(row.day.values)
-        figure = number(row.day.whole)
+    if row.day is None:
+        return tags.td(number(None))
+    cell = tags.td()
+    with suppress(Refusal):  # a sum beyond the largest float
+        cell(sparkline(row.day.values))
     kind = "total" if row.stat.counter else "average"
-    return tags.td(line, tags.span(figure, " ", tags.small(kind)), class_="day")
+    return cell(tags.span(number(row.day.whole), " ", tags.small(kind)))
 
 
 def _total(row: StatRow) -> str:
@@ -168,21 +160,23 @@ def _total(row: StatRow) -> str:
 
 
 def _newest(row: StatRow, now: float) -> Tag:
-    stat = row.stat
     if row.latest is None:
-        return tags.td("never", class_="wide")
-    title = f"{minute(row.latest.time)}; received {minute(stat.received_at)}"
-    return tags.td(ago(row.latest.time, now), title=title, class_="wide")
+        return tags.td("never")
+    received = minute(row.stat.received_at)
+    return tags.td(
+        ago(row.latest.time, now),
+        title=f"{minute(row.latest.time)}; received {received}",
+    )
 
 
 def _group(address: ListAddress, group: Group) -> Tag:
     opened = replace(address.at_first(), group=group.part)
     name = visible_name(group.part)
     return tags.tr(
-        tags.td(class_="pin"),
+        tags.td(),
         tags.th(tags.a(tags.bdi(name), "…", href=opened.path), scope="row"),
-        tags.td(class_="wide"),
-        tags.td(class_="wide"),
-        tags.td(plural(group.size, "stat"), class_="day"),
-        *(tags.td(class_="wide") for _ in range(3)),
+        tags.td(),
+        tags.td(),
+        tags.td(plural(group.size, "stat")),
+        *(tags.td() for _ in range(3)),
     )
