@@ -178,7 +178,8 @@ def _foot() -> Tag:
             tags.h2("Keys", id="keys-title"),
             tags.dl(),
             tags.form(
-                tags.button("Close", type="submit", autofocus="autofocus"),
+                # A browser focuses it when it shows the dialog.
+                tags.button("Close", type="submit"),
                 method="dialog",
             ),
             class_="keys",
@@ -286,7 +287,7 @@ async def _html(request: Request, page: Tag) -> bytes:
 
 def set_status(request: Request, refusal: Refusal) -> None:
     """
-    Set the status of a response, and its ``Retry-After`` header, to those of a refusal.
+    Set the status of a response, and its other headers, to those of a refusal.
 
     :param request: the request.
     :param refusal: the refusal.
@@ -294,6 +295,8 @@ def set_status(request: Request, refusal: Refusal) -> None:
     request.setResponseCode(refusal.http_status)
     if refusal.retry_after is not None:
         request.setHeader("Retry-After", str(refusal.retry_after))
+    if refusal.closes:
+        request.setHeader("Connection", "close")
 
 
 def see_other(request: Request, path: str) -> bytes:
