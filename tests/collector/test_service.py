@@ -24,6 +24,7 @@ from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web import http
 from twisted.web.client import HTTPConnectionPool
@@ -438,6 +439,18 @@ class OptionsTests(SynchronousTestCase):
         )
         for wrong in ("week=1d", "minute", "minute=", "minute=0d", "minute=-1d", "=1d"):
             self.assertRaises(ValueError, parse_retention, [wrong])
+
+    def test_max_stats(self) -> None:
+        """The largest number of stats is an option; it is a positive number."""
+        for arguments, number in (([], 100_000), (["--max-stats", "5"], 5)):
+            options = Options()
+            options.parseOptions(arguments)
+            self.assertEqual(options["max-stats"], number)
+        for wrong in ("0", "-1", "x", "1.5"):
+            error = self.assertRaises(
+                UsageError, Options().parseOptions, ["--max-stats", wrong]
+            )
+            self.assertIn(f"--max-stats: {wrong!r}", str(error))
 
     def test_documented_unit(self) -> None:
         """The options of the systemd unit in the documentation are valid."""

@@ -8,9 +8,10 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail, inlineCallbacks
 from twisted.internet.task import Clock
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.fixtures.archives import ArchiveCase, batch
+from tests.fixtures.collectors import Collector
 from tests.fixtures.stores import NOW, RedisHost, SqliteHost
 from txstathat import Count, Value
 from txstathat.collector.archive.archive import Archive
@@ -20,6 +21,7 @@ from txstathat.collector.archive.listing import (
     REFRESH_SECONDS,
 )
 from txstathat.collector.archive.stats import DEFINITIONS, stat_id
+from txstathat.collector.errors import Refusal
 from txstathat.errors import StoreUnavailable
 from txstathat.stores import Amounts, ListedRow, ListQuery, WriteBatch
 
@@ -201,6 +203,26 @@ class ChangeTests(ListingCase):
         self.store.put_listed = put
         self.successResultOf(self.archive.listing.refresh())
         self.assertEqual(self.row("a").total, 3)
+
+
+class LimitTests(SynchronousTestCase):
+    """
+    The largest number of stats.
+    """
+
+    def test_option(self) -> None:
+        """A collector takes as many stats as it was told, and says how to raise it."""
+        self.clock = Clock()
+        self.clock.advance(NOW)
+        here = Collector(self, max_stats=2)
+        self.successResultOf(here.parts.archive.add(batch(Count("a"), Count("b"))))
+        adding = here.parts.archive.add(batch(Count("c")))
+        refusal = self.failureResultOf(adding, Refusal).value
+        self.assertEqual(refusal.status, 429)
+        self.assertIn("2 is the limit", str(refusal))
+        self.assertIn("--max-stats", str(refusal))
+        page = here.now(here.parts.archive.listing.page(ListQuery(KINDS)))
+        self.assertEqual([row.name for row in page.rows], ["a", "b"])
 
 
 class LatestTests(ListingCase):
