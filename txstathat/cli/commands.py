@@ -45,6 +45,7 @@ _SECTIONS = {
         "trash": "read.tending:trash",
         "channels": "read.channels:channels",
         "keys": "server.manage:keys",
+        "sessions": "server.sessions:sessions",
         "stats": "server.manage:stats",
         "backup": "server.backup:backup",
         "restore": "server.restore:restore",

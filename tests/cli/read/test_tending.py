@@ -58,7 +58,9 @@ class TendingTests(ShellCase):
                 await self.succeed("trash", "list"), "The trash is empty.\n"
             )
             await self.post(Count(HOSTILE, 3), Count("b"))
-            await self.succeed("delete", "--yes", HOSTILE)
+            status, _, err = await self.shell("delete", "--yes", HOSTILE)
+            self.assertEqual(status, 0)
+            self.assertIn("txstathat trash restore 'load [red]", err)
             self.assertIn(HOSTILE, await self.succeed("trash", "list"))
             (found,) = json.loads(await self.succeed("trash", "list", "--json"))
             self.assertEqual(found["name"], HOSTILE)
@@ -69,7 +71,7 @@ class TendingTests(ShellCase):
                 status, _, err = await self.shell("trash", *arguments)
                 self.assertEqual(status, 1)
                 self.assertIn("no stat in the trash", err)
-            await self.succeed("delete", "--yes", HOSTILE)
+            await self.shell("delete", "--yes", HOSTILE)
             out = await self.succeed("trash", "delete", "--yes", found["id"])
             self.assertEqual(out, f"{HOSTILE} is deleted for good.\n")
             left = await self.parts.archive.store.definitions()
@@ -83,7 +85,7 @@ class TendingTests(ShellCase):
         async def check() -> None:
             await self.start()
             await self.post(Count("a", 3), Count("b"))
-            await self.succeed("delete", "--yes", "b")
+            await self.shell("delete", "--yes", "b")
             token = await self.parts.keys.add("read", "wall")
             for arguments in (("list",), ("summary", "a"), ("trash", "list")):
                 await self.succeed(*arguments, TXSTATHAT_TOKEN=token)

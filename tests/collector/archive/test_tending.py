@@ -18,13 +18,15 @@ from tests.fixtures.stores import (
     RedisHost,
     SqliteHost,
 )
-from tests.fixtures.support import logged
+from tests.fixtures.support import logged, reactor
 from txstathat import Count, InvalidPoint, Value
+from txstathat.collector.alerts.model import parse_alert
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.comments import Comment
 from txstathat.collector.archive.renames import Renaming
 from txstathat.collector.archive.stats import Total, stat_id
 from txstathat.collector.archive.trash import TRASH_SECONDS
+from txstathat.collector.boards.model import Board, Comparison, Tile
 from txstathat.collector.errors import Refusal
 from txstathat.collector.service import build_collector
 from txstathat.errors import StoreUnavailable
@@ -98,6 +100,43 @@ class RenameTests(ArchiveCase):
         self.assertEqual(list(details), [new.id])
         self.assertEqual((details[new.id].unit, details[new.id].pinned), ("ms", True))
         self.assertEqual(parts.keys.stat(key), "b")
+
+    def test_what_names_it(self) -> None:
+        """Alerts, boards, comparisons and shared links follow, and go with the stat."""
+        parts = build_collector(self.store)
+        self.keep(Count("a"), Count("other"))
+        fields = {"kind": "data", "time_window": "1h"}
+        for name in ("a", "other"):
+            alert = parse_alert(fields, self.stat(name), self.archive.retention, str)
+            self.now(parts.alerts.create(alert))
+            self.now(parts.shares.create("stat", name))
+            tile = Tile(name, "number", (name,))
+            self.now(parts.boards.boards.create(Board(f"board {name}", (tile,))))
+        both = Comparison("both", ("a", "other"), "1w3h")
+        self.now(parts.boards.comparisons.create(both))
+        self.now(parts.boards.comparisons.create(Comparison("alone", ("a",), "1w3h")))
+
+        def named() -> list[list[str]]:
+            alerts = self.now(parts.alerts.all()).values()
+            boards = self.now(parts.boards.boards.all()).values()
+            comparisons = self.now(parts.boards.comparisons.all()).values()
+            shares = self.now(parts.shares.all()).values()
+            return [
+                sorted(record.alert.stat_name for record in alerts),
+                sorted(record.alert.stat_id for record in alerts),
+                [name for board in boards for name in board.stats],
+                [name for each in comparisons for name in each.stats],
+                sorted(share.target for share in shares),
+            ]
+
+        self.now(parts.archive.rename(stat_id("a"), "new"))
+        ids = sorted(map(stat_id, ("new", "other")))
+        every = ["new", "other"]
+        self.assertEqual(named(), [every, ids, every, ["new", *every], every])
+        self.now(parts.archive.delete(stat_id("new")))
+        self.now(parts.archive.purge(stat_id("new")))
+        one = ["other"]
+        self.assertEqual(named(), [one, [stat_id("other")], one, one, one])
 
     def test_refused(self) -> None:
         """A name in use, in the trash, of a Metrica, or not valid; an unknown stat."""
@@ -324,25 +363,53 @@ class OnStores:
         self.assertEqual(totals, {name: Total("value", 1, 1) for name in ("a", "new")})
 
 
+class AmongOthers(OnStores):
+    """
+    On a store that other collectors use, too.
+    """
+
+    @inlineCallbacks
+    def test_rename_while_points_arrive(self: Any) -> Any:
+        """Of the points that another collector stores meanwhile, each counts once."""
+        host = self.host(self)
+        mine, others = (yield host.open()), (yield host.open())
+        archive, other = Archive(mine), Archive(others, timers=reactor)
+        now = int(mine.clock.seconds())
+        yield other.add(batch(Count("a", 1, now)))
+        renamed = Deferred.fromCoroutine(archive.rename(stat_id("a"), "b"))
+        added = 1
+        # The clock of the test stands still.
+        while added < 40 or not renamed.called:
+            yield other.add(batch(Count("a", 1, now - added % 7 * 3600)))
+            added += 1
+        yield renamed
+        totals = yield Deferred.fromCoroutine(Archive(mine).totals())
+        self.assertEqual(sum(total.sum for total in totals.values()), added)
+        stats = yield Deferred.fromCoroutine(Archive(mine).stats())
+        series = yield Deferred.fromCoroutine(archive.data(stats, "1w1h", now))
+        drawn = sum(value for one in series for _, value in one.points)
+        self.assertEqual(drawn, added)
+
+
 class MemoryTests(OnStores, TestCase):
     """In memory."""
 
     host = MemoryHost
 
 
-class RedisTests(OnStores, TestCase):
+class RedisTests(AmongOthers, TestCase):
     """On Redis."""
 
     host = RedisHost
 
 
-class ClusterTests(OnStores, TestCase):
+class ClusterTests(AmongOthers, TestCase):
     """On a Redis Cluster."""
 
     host = ClusterHost
 
 
-class SqliteTests(OnStores, TestCase):
+class SqliteTests(AmongOthers, TestCase):
     """On SQLite."""
 
     host = SqliteHost

@@ -23,6 +23,7 @@ from tests.fixtures.archives import batch
 from tests.fixtures.collectors import Collector
 from tests.fixtures.stores import NOW
 from txstathat import Count
+from txstathat.collector.alerts.model import parse_alert
 from txstathat.collector.archive.stats import stat_id
 from txstathat.collector.auth.keys import KINDS, hash_key
 from txstathat.collector.auth.throttle import HOLD_SECONDS
@@ -69,6 +70,17 @@ TABLE: dict[str, dict[str, frozenset[str]]] = {
     "/stats": {"GET": READERS},
     "/stats/{stat}": {"GET": READERS},
     "/stats/{stat}/chart": {"GET": READERS},
+    "/stats/{stat}/edit": {"GET": READERS, "POST": TOKEN},
+    "/alerts": {"GET": READERS},
+    "/alerts/new": {"GET": READERS, "POST": TOKEN},
+    "/alerts/{alert}": {"GET": READERS, "POST": TOKEN},
+    "/alerts/{alert}/edit": {"GET": READERS, "POST": TOKEN},
+    "/channels": {"GET": READERS, "POST": TOKEN},
+    "/channels/new": {"GET": READERS, "POST": TOKEN},
+    "/keys": {"GET": READERS, "POST": TOKEN},
+    "/trash": {"GET": READERS, "POST": TOKEN},
+    "/trash/{stat}": {"GET": READERS, "POST": TOKEN},
+    "/settings": {"GET": READERS, "POST": TOKEN},
     "/boards": {"GET": READERS, "POST": TOKEN},
     "/boards/add": {"GET": READERS, "POST": TOKEN},
     "/boards/{board}": {"GET": READERS},
@@ -93,6 +105,7 @@ TABLE: dict[str, dict[str, frozenset[str]]] = {
     "/assets/list.css": {"GET": EVERYBODY},
     "/assets/boards.css": {"GET": EVERYBODY},
     "/assets/boards.js": {"GET": EVERYBODY},
+    "/assets/tending.css": {"GET": EVERYBODY},
     "/assets/theme.js": {"GET": EVERYBODY},
     "/assets/keyboard.js": {"GET": EVERYBODY},
     "/assets/icon.svg": {"GET": EVERYBODY},
@@ -106,6 +119,8 @@ INGEST = ("/ez", "/c", "/v")
 VARIABLE = {
     "/x": "{secret}",
     "/stats": "{stat}",
+    "/trash": "{stat}",
+    "/alerts": "{alert}",
     "/boards": "{board}",
     "/compare": "{comparison}",
     "/sign-in": "{secret}",
@@ -204,8 +219,13 @@ class RouteTests(SynchronousTestCase):
         board = self.now(self.parts.boards.boards.create(Board("b", (tile,))))
         saved = Comparison("c", (SECRET_STAT,), "1w3h")
         comparison = self.now(self.parts.boards.comparisons.create(saved))
+        stat = self.now(self.parts.archive.stat(SECRET_STAT))
+        fields = {"kind": "data", "time_window": "1h"}
+        alert = parse_alert(fields, stat, self.parts.archive.retention, str)
+        self.now(self.parts.alerts.create(alert))
         self.ids = {
             "stat": stat_id(SECRET_STAT),
+            "alert": alert.id,
             "board": board,
             "comparison": comparison,
         }

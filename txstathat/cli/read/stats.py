@@ -194,7 +194,7 @@ def delete(stat: str, yes: bool, **server: Any) -> None:
         click.echo(f"{name_text(found.name)} is deleted.")
         click.echo(
             "Your own server can bring it back within 48 hours: "
-            f"txstathat stats restore {quote(found.name)}",
+            f"txstathat trash restore {quote(found.name)}",
             err=True,
         )
 

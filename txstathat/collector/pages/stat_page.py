@@ -141,7 +141,7 @@ class _StatPage(GuardedPage):
             form = replace(form, error=_about_range(refusal))
         if self._chart_policy is not None:
             request.setHeader("Content-Security-Policy", self._chart_policy)
-        alerts = alert_lines(stat, await self._alerts.of_stat(stat.name), newest.now)
+        alerts = alert_lines(await self._alerts.of_stat(stat.name), newest.now)
         return self._page(view, newest, form, StatAddress.of(request, stat), alerts)
 
     async def _view(self, stat: Stat, newest: Newest, form: Form) -> StatView:
@@ -253,6 +253,8 @@ def _actions(stat: Stat) -> Tag:
         tags.a("Compare", href=f"/compare?s={stat.id}"),
         tags.a("Note", href=f"/notes?{urlencode({'stat': stat.name})}"),
         tags.a("Share", href=f"/links?stat={stat.id}"),
+        tags.a("Alert", href=f"/alerts/new?{urlencode({'stat': stat.name})}"),
+        tags.a("Edit", href=f"/stats/{stat.id}/edit"),
         class_="actions",
         **{"aria-label": "This stat"},
     )

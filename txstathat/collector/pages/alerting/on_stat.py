@@ -5,7 +5,6 @@ The alerts of a stat on its page: their badges, and their limits on its chart.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import urlencode
 
 from twisted.web.template import Tag, tags
 
@@ -14,7 +13,6 @@ from txstathat.collector.alerts.alert_record import AlertRecord
 from txstathat.collector.alerts.model import WINDOWS
 from txstathat.collector.alerts.records import AlertRecords
 from txstathat.collector.archive.series import Series
-from txstathat.collector.archive.stats import Stat
 from txstathat.collector.pages.alerting.words import (
     WINDOW_TITLES,
     badge,
@@ -30,12 +28,11 @@ __all__ = ["MAX_LEVELS", "alert_lines", "levels_of", "limits_of"]
 MAX_LEVELS = 5
 
 
-def alert_lines(stat: Stat, alerts: Sequence[AlertRecord], now: float) -> Tag:
+def alert_lines(alerts: Sequence[AlertRecord], now: float) -> Tag:
     """
-    List the alerts of a stat, and make the links that add one and edit the stat.
+    List the alerts of a stat.
 
-    :param stat: the stat.
-    :param alerts: its alerts.
+    :param alerts: the alerts.
     :param now: Unix seconds.
     """
     items = [
@@ -47,17 +44,8 @@ def alert_lines(stat: Stat, alerts: Sequence[AlertRecord], now: float) -> Tag:
         )
         for record in alerts
     ]
-    new = f"/alerts/new?{urlencode({'stat': stat.name})}"
-    return tags.div(
-        tags.ul(*items, class_="stat-alerts") if items else tags.transparent(),
-        tags.p(
-            tags.a("Edit", href=f"/stats/{stat.id}/edit"),
-            tags.a("Add an alert", href=new),
-            class_="actions",
-        ),
-        id="stat-alerts",
-        class_="live",
-    )
+    listed = tags.ul(*items, class_="stat-alerts") if items else tags.transparent()
+    return tags.div(listed, id="stat-alerts", class_="live")
 
 
 def limits_of(records: AlertRecords) -> LevelsOf:

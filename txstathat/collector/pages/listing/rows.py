@@ -109,5 +109,5 @@ async def pinned_stats(archive: Archive, details: Mapping[str, Details]) -> list
     :raises StoreError: if the store fails.
     """
     ids = [id for id, one in details.items() if one.pinned]
-    stats = await archive.existing(ids) if ids else []
+    stats = await archive.known(ids) if ids else []
     return stats[:MAX_PINNED]

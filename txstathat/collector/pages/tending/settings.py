@@ -81,8 +81,8 @@ class SettingsPage(FormPage):
             tags.h2("How long detail is stored"),
             _facts(_retention(self._archive.retention)),
             tags.p(
-                "The command serve sets it: txstathat serve --retention hour=60d. "
-                "Totals are stored for ever.",
+                "The option --keep of txstathat serve sets it, such as --keep "
+                "hour=60d. Totals are stored for ever.",
                 class_="hint",
             ),
             tags.h2("Sessions"),

@@ -161,7 +161,10 @@ def _row(stat: DeletedStat, now: float) -> Tag:
     )
     return tags.tr(
         tags.th(name_of(stat.name), scope="row"),
-        tags.td(tags.span(ago(stat.deleted_at, now), title=minute(stat.deleted_at))),
+        tags.td(
+            tags.span(ago(stat.deleted_at, now), title=minute(stat.deleted_at)),
+            class_="when",
+        ),
         tags.td(minute(stat.until), class_="wide"),
         tags.td(
             tags.div(
