@@ -19,6 +19,7 @@ from txstathat.collector.archive.listing import (
     CHECK_SECONDS,
     KINDS,
     REFRESH_SECONDS,
+    VIEWED_SECONDS,
 )
 from txstathat.collector.archive.stats import DEFINITIONS, stat_id
 from txstathat.collector.errors import Refusal
@@ -109,6 +110,49 @@ class RowTests(ListingCase):
         self.clock.pump([1] * 10)
         numbers = [row.total for row in self.rows(limit=300)]
         self.assertEqual(numbers, [*range(250)])
+
+
+class ViewTests(ListingCase):
+    """
+    Rows are made while somebody looks.
+    """
+
+    def total(self) -> float:
+        """The total in the store's row, without looking at the list."""
+        page = self.successResultOf(self.store.list_page(ListQuery(KINDS)))
+        return page.rows[0].total
+
+    def test_nobody_looks(self) -> None:
+        """
+        Rows are made once a minute for ten minutes after somebody looked, through any
+        collector on the store, and else only by the check of each hour.
+        """
+        other = Archive(self.store)
+        self.keep(Count("a", 1, NOW))
+        self.names()
+        self.clock.advance(VIEWED_SECONDS - 60)
+        self.keep(Count("a", 1, NOW))
+        self.now(self.archive.listing.refresh_if_viewed())
+        self.assertEqual(self.total(), 2)
+        self.clock.advance(61)
+        self.keep(Count("a", 1, NOW))
+        self.now(self.archive.listing.refresh_if_viewed())
+        self.assertEqual(self.total(), 2)
+        self.names(other)
+        self.now(self.archive.listing.refresh_if_viewed())
+        self.assertEqual(self.total(), 3)
+        self.clock.advance(VIEWED_SECONDS + 1)
+        self.keep(Count("a", 1, NOW))
+        self.now(self.archive.listing.check())
+        self.assertEqual(self.total(), 4)
+
+    def test_a_strange_record(self) -> None:
+        """A record that no collector wrote does not keep the list from working."""
+        self.successResultOf(self.store.put_record("listing", "viewed", "soon"))
+        self.keep(Count("a", 1, NOW))
+        self.now(self.archive.listing.refresh_if_viewed())
+        self.assertEqual(self.total(), 0)
+        self.assertEqual(self.row("a").total, 1)
 
 
 class ChangeTests(ListingCase):
