@@ -62,7 +62,7 @@ class Found:
 
 class Receiver:
     """
-    Notes what it is told.
+    Notes what it receives.
     """
 
     def __init__(self) -> None:

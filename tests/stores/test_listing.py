@@ -224,7 +224,7 @@ class ListingContract:
         """There may be more rows than one command writes or reads."""
         rows = rows_of([f"n{n:04}" for n in range(5_200)])
         yield self.store.put_listed(rows)
-        query = ListQuery(KINDS, "activity", True, ("n",), limit=1100)
+        query = ListQuery(KINDS, "activity", True, ("n",), limit=600)
         page = yield self.store.list_page(query)
         self.assertEqual(page, expected_page(rows, query))
 

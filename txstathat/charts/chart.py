@@ -22,7 +22,7 @@ from txstathat.charts.html import fragment, message, page
 from txstathat.charts.query import BadQuery, Query
 from txstathat.charts.table import Table
 from txstathat.errors import AmountOverflow, StoreError
-from txstathat.web import CoroutineResource
+from txstathat.web import CoroutineResource, is_unchanged
 
 __all__ = ["Chart"]
 
@@ -50,7 +50,8 @@ class Chart(CoroutineResource):
     the table.
 
     The query parameter ``format`` (``page``, ``fragment``, ``json`` or ``csv``), else
-    the Accept header, chooses the form. A query that the chart does not understand is
+    the Accept header, chooses the form. A conditional request for a chart that has not
+    changed is answered with 304. A query that the chart does not understand is
     answered with 400 and the reason; a store that cannot be read with 503.
 
     :param title: the heading.
@@ -182,7 +183,7 @@ class Chart(CoroutineResource):
         }
         for name, value in headers.items():
             request.setHeader(name, value)
-        return body
+        return b"" if is_unchanged(request, body) else body
 
     async def _body(self, form: str, table: Table, path: str, assets: str) -> bytes:
         if form == "json":

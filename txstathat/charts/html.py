@@ -73,6 +73,9 @@ def fragment(table: Table, path: str, refresh: float) -> Tag:
                 tags.a("CSV", href=_link(table, path, "csv")),
                 " ",
                 tags.a("JSON", href=_link(table, path, "json")),
+                # They need scripts, and are not seen without.
+                _save("png"),
+                _save("svg"),
                 class_="txstathat-forms",
             ),
             class_="txstathat-head",
@@ -115,6 +118,16 @@ def fragment(table: Table, path: str, refresh: float) -> Tag:
         "data-figures": "short" if table.figure is not exact else "",
     }
     return figure
+
+
+def _save(form: str) -> Tag:
+    return tags.button(
+        form.upper(),
+        type="button",
+        title=f"Save the picture as {form.upper()}",
+        class_="txstathat-save",
+        **{"data-form": form},
+    )
 
 
 def _controls(table: Table, path: str, id: str) -> Tag:

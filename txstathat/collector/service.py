@@ -427,20 +427,21 @@ class CollectorService(Service):
 
             self._reactor = cast(IStoreReactor, reactor)
         endpoints = [(text, self._endpoint(text)) for text in self._listen]
-        store: IStore
-        if isinstance(self._store, str):
-            url = limit_redis(self._store)
-            store = self._opened = await open_store(url, reactor=self._reactor)
-            await self._check_file(url)
-        else:
-            store = self._store
-        webhooks = Webhooks(self._webhooks, reactor=self._reactor)
         self._timers = timers = make_timers(self._reactor)
         if isinstance(timers, MonotonicTimers):
             timers.start()
-        channels = Channels(
-            store, Outgoing(self._networks, reactor=self._reactor), self._secret_files
-        )
+        store: IStore
+        if isinstance(self._store, str):
+            url = limit_redis(self._store)
+            opening = open_store(url, reactor=self._reactor, timers=timers)
+            store = self._opened = await opening
+            await self._check_file(url)
+        else:
+            store = self._store
+        common: Any = {"reactor": self._reactor, "timers": timers}
+        webhooks = Webhooks(self._webhooks, **common)
+        outgoing = Outgoing(self._networks, **common)
+        channels = Channels(store, outgoing, self._secret_files)
         parts = build_collector(
             store, self._retention, webhooks, timers, channels, self._max_stats
         )
@@ -477,6 +478,7 @@ class CollectorService(Service):
         if self._digest:
             archive, channels = parts.archive, parts.channels
             weekly = WeeklyDigest(archive, channels, self._digest, self._digest_at)
+            await weekly.check()
             self._every(DIGEST_EVERY, weekly.run)
         return parts
 

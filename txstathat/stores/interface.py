@@ -439,4 +439,7 @@ class Dump(Protocol):
         """Return the texts of the records of a kind, by id."""
 
     def cells(self) -> Iterator[StoredCell]:
-        """Yield all cells that have not expired, sorted by name, scale and label."""
+        """
+        Yield all cells that have not expired: those of a name together, in any order of
+        names; and those of a key sorted by scale and label.
+        """

@@ -232,6 +232,7 @@ class Store:
     :param clock: the source of time.
     :param reactor: if given, the store closes when this reactor shuts down, after
         everything else.
+    :param timers: schedules what waits; by default ``clock``.
     """
 
     _log = Logger()
@@ -242,10 +243,12 @@ class Store:
         runner: Runner,
         clock: IReactorTime,
         reactor: IReactorCore | None = None,
+        timers: IReactorTime | None = None,
     ) -> None:
         self.clock = clock
+        self._timers = timers or clock
         self.batcher: WriteBatcher[IEntry, WriteResult] = WriteBatcher(
-            self._write_entries, clock, max_write=MAX_WRITE
+            self._write_entries, self._timers, max_write=MAX_WRITE
         )
         self._backend = backend
         self._runner = runner
@@ -294,7 +297,7 @@ class Store:
 
     def _flush(self) -> Deferred[None]:
         settled = self.batcher.settled()
-        return settled.addTimeout(CLOSE_TIMEOUT, self.clock, lambda *_: None)
+        return settled.addTimeout(CLOSE_TIMEOUT, self._timers, lambda *_: None)
 
     def _shut_down(self) -> None:
         # The reactor no longer delivers results from threads: wait for the threads.

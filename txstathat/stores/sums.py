@@ -57,13 +57,15 @@ def events(amounts: Sequence[int | float]) -> Addition:
     """
     if len(amounts) == 1:
         return event(amounts[0])
-    floats = [amount for amount in amounts if isinstance(amount, float)]
     real, rest = None, 0.0
+    floats, whole = amounts, 0
+    if {*map(type, amounts)} != {float}:
+        floats = [amount for amount in amounts if isinstance(amount, float)]
+        whole = sum(amount for amount in amounts if isinstance(amount, int))
     if floats:
         # fsum returns the float nearest to the exact sum.
         real = math.fsum(floats)
         rest = math.fsum([-real, *floats])
-    whole = sum(amount for amount in amounts if isinstance(amount, int))
     return Addition(whole, len(amounts), min(amounts), max(amounts), real, rest)
 
 

@@ -94,7 +94,7 @@ class DemoTests(SynchronousTestCase):
         wait_until(lambda: self.is_filled(browser, f"return {tiles}"))
         marks = browser.run("return document.querySelectorAll('.mark').length")
         self.assertEqual(marks, 3)
-        browser.size(1000, 840)
+        browser.size(1120, 920)
         browser.screenshot("demo-board")
         browser.open(charts)
         browser.wait(DRAWN % 4)

@@ -273,7 +273,7 @@ class OutageTests(DeliveryCase):
         self.assertEqual(self.service.attempts, {"up": 2})
 
     def test_test(self) -> None:
-        """A test message goes to all targets; each result is told, and noted."""
+        """A test message goes to all targets; each result is returned, and noted."""
         id = self.create_many_errors()
         self.service.status["down"] = 404
         test = self.now(self.monitors[0].delivery.test(id))

@@ -10,6 +10,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.fixtures.channels_cases import MESSAGE
@@ -24,8 +25,10 @@ from txstathat.collector.channels import (
     parse_channel,
 )
 from txstathat.collector.channels.mail import MAX_RECIPIENTS, make_mail
+from txstathat.collector.channels.mail_server import SMTP_TIMEOUT
 from txstathat.collector.channels.model import BadField
 from txstathat.collector.channels.smtp import MAX_REASON
+from txstathat.errors import StatHatClosed
 from txstathat.http.allowed import Networks
 
 FIELDS = {
@@ -118,7 +121,7 @@ class ServerTests(TestCase):
 
     @inlineCallbacks
     def test_certificate(self) -> Any:
-        """A server whose certificate is for another name gets no password."""
+        """A server with a certificate for another name gets no password."""
         for security in ("starttls", "tls"):
             server = self.listen(security, "elsewhere.example.com", login=True)
             _, permanent = yield self.refused(
@@ -179,7 +182,7 @@ class ServerTests(TestCase):
     def test_no_server(self) -> Any:
         """A server that is down, hangs up or stalls is tried again later."""
         why, permanent = yield self.refused(self.send(free_port()))
-        self.assertEqual((why, permanent), ("ConnectionRefusedError", False))
+        self.assertEqual((why, permanent), ("the connection was refused", False))
         for act, expected in (
             (lambda transport: transport.loseConnection(), "closed the connection"),
             (lambda transport: transport.write(b"hello\r\n"), "Invalid response"),
@@ -194,6 +197,46 @@ class ServerTests(TestCase):
             why, permanent = yield self.refused(self.send(port.getHost().port))
             self.assertIn(expected, why)
             self.assertFalse(permanent)
+
+    @inlineCallbacks
+    def test_a_server_that_stalls(self) -> Any:
+        """An attempt has its time, also before the connection is made."""
+        port = reactor.listenTCP(
+            0, Factory.forProtocol(Protocol), interface="127.0.0.1"
+        )
+        self.addCleanup(port.stopListening)
+        for pause in (0.0, 0.05):
+            timers = Clock()
+            self.outgoing = Outgoing(
+                Networks(["127.0.0.1", "::1"]), reactor=reactor, timers=timers
+            )
+            sent = self.refused(self.send(port.getHost().port))
+            yield deferLater(reactor, pause)
+            timers.advance(SMTP_TIMEOUT)
+            result = yield sent
+            self.assertEqual(result, ("there was no answer in time", False))
+            self.assertEqual(timers.getDelayedCalls(), [])
+
+    @inlineCallbacks
+    def test_closed(self) -> Any:
+        """An attempt under way has a second to end; after that none begins."""
+        port = reactor.listenTCP(
+            0, Factory.forProtocol(Protocol), interface="127.0.0.1"
+        )
+        self.addCleanup(port.stopListening)
+        timers = Clock()
+        self.outgoing = Outgoing(
+            Networks(["127.0.0.1", "::1"]), reactor=reactor, timers=timers
+        )
+        sent = self.send(port.getHost().port)
+        yield deferLater(reactor, 0.05)
+        closed = self.outgoing.close()
+        self.assertNoResult(closed)
+        timers.advance(1)
+        yield self.assertFailure(sent, StatHatClosed)
+        yield closed
+        self.assertEqual(timers.getDelayedCalls(), [])
+        yield self.assertFailure(self.send(port.getHost().port), StatHatClosed)
 
     @inlineCallbacks
     def test_long_lines(self) -> Any:

@@ -11,10 +11,13 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.server import Site
 
 from tests.fixtures.channels_cases import MESSAGE, ChannelCase, Inbox
+from tests.fixtures.stores import free_port
 from tests.fixtures.support import Authority, logged, reactor
 from txstathat.collector.channels import (
     DeliveryFailed,
@@ -24,7 +27,7 @@ from txstathat.collector.channels import (
 )
 from txstathat.collector.channels.hook_urls import host_of, mask_url
 from txstathat.collector.channels.model import BadField
-from txstathat.collector.channels.outgoing import is_permanent
+from txstathat.collector.channels.outgoing import TIMEOUT, is_permanent
 from txstathat.collector.channels.template import fill_json, fill_line, values_of
 from txstathat.http.allowed import Networks
 
@@ -122,7 +125,7 @@ class WebhookFieldsTests(SynchronousTestCase):
         return str(caught.exception)
 
     def test_refused(self) -> None:
-        """A wrong field is refused with its name and the rule; nothing of a URL is told."""
+        """A wrong field is refused with its name and the rule; no part of a URL is shown."""
         for words, fields in (
             ("name: must be of 1 to 64", {"name": "a b"}),
             ("name: must be of 1 to 64", {"name": ""}),
@@ -233,3 +236,47 @@ class AddressesTests(TestCase):
             yield closing.close()
         yield plain.stopListening()
         yield tls.stopListening()
+
+    @inlineCallbacks
+    def test_reasons(self) -> Any:
+        """A failure without an answer is explained in words, without the URL."""
+        authority, inbox = Authority(), Inbox()
+        site = Site(inbox)
+        site.log = lambda request: None
+        options = authority.server_options("elsewhere.example.com")
+        other = reactor.listenSSL(0, site, options, interface="127.0.0.1")
+        self.addCleanup(other.stopListening)
+        outgoing = Outgoing(
+            Networks(["127.0.0.1"]), reactor=reactor, trust_root=authority.trust_root
+        )
+        no_tls = "no TLS connection with a verified certificate could be made"
+        for url, expected in (
+            (f"http://127.0.0.1:{free_port()}", "the connection was refused"),
+            (f"https://127.0.0.1:{other.getHost().port}", no_tls),
+            ("http://name.invalid", "the host's name could not be found"),
+        ):
+            failed = yield self.assertFailure(
+                self.post(f"{url}/canary", outgoing), DeliveryFailed
+            )
+            self.assertEqual((str(failed), failed.permanent), (expected, False))
+        self.assertEqual(inbox.requests, [])
+        yield outgoing.close()
+
+    @inlineCallbacks
+    def test_late_timers(self) -> Any:
+        """
+        An attempt to a receiver that stalls ends by the monotonic timers, even if the
+        reactor's own are late because the clock was set back.
+        """
+        port = reactor.listenTCP(
+            0, Factory.forProtocol(Protocol), interface="127.0.0.1"
+        )
+        self.addCleanup(port.stopListening)
+        timers = Clock()
+        outgoing = Outgoing(Networks(["127.0.0.1"]), reactor=reactor, timers=timers)
+        posted = self.post(f"http://127.0.0.1:{port.getHost().port}/", outgoing)
+        timers.advance(TIMEOUT + 1)
+        failed = yield self.assertFailure(posted, DeliveryFailed)
+        self.assertEqual(str(failed), "there was no answer in time")
+        self.assertEqual(timers.getDelayedCalls(), [])
+        yield outgoing.close()

@@ -225,7 +225,7 @@ class DigestTests(SynchronousTestCase):
         self.assertLess(60, len(self.channels.errors))
 
     def test_wrong_channels(self) -> None:
-        """A channel that does not exist, or is none for e-mail, is told in the log."""
+        """A channel that does not exist, or is none for e-mail, is named in the log."""
         ntfy = parse_channel({"name": "n", "kind": "ntfy", "topic": "t"})
         self.now(self.channels.records.create(ntfy))
         for name, words in (

@@ -11,21 +11,29 @@ from twisted.internet.threads import deferToThread
 
 from tests.fixtures.accessibility import violations
 from tests.fixtures.pages import NOW, PagesCase
-from txstathat import Count
 from txstathat.collector.alerts.evaluation import AlertState
 from txstathat.collector.alerts.model import parse_alert
 from txstathat.collector.archive.stats import stat_id
+from txstathat.collector.boards.model import Board, Tile
 
-#: The paths of pages for people who are signed in. ``{stat}`` is the id of a stat.
+#: The paths of pages. ``{stat}`` is the id of a stat, ``{board}`` that of a board, and
+#: ``{secret}`` and ``{shown}`` are in links to a stat and to a board.
 PATHS = (
     "/",
     "/?q=none",
-    "/stats/{stat}?t=1d5m",
+    "/?groups=1",
+    "/stats/{stat}?t=1h1m",
     "/stats/{stat}?t=x",
     "/stats/{stat}/chart?t=1d1h",
     "/stats/none",
     "/boards",
+    "/boards/add?s={stat}",
+    "/boards/{board}",
+    "/boards/{board}/edit",
+    "/boards/{board}/tile",
+    "/boards/{board}/wall",
     "/compare",
+    "/compare?s={stat}&s={other}&t=1d1h",
     "/notes",
     "/links",
     "/stats/{stat}/edit",
@@ -39,6 +47,18 @@ PATHS = (
     "/trash",
     "/trash/{gone}",
     "/settings",
+    "/shared/{secret}",
+    "/shared/{secret}/embed",
+    "/shared/{shown}",
+    "/shared/none",
+)
+#: The rules about what depends on colors and on the size of the window.
+SEEN = ("color-contrast", "scrollable-region-focusable", "target-size")
+TILES = (
+    Tile("1", "number", ("page views",)),
+    Tile("2", "sparkline", ("response time ms",)),
+    Tile("3", "chart", ("page views",), size="medium"),
+    Tile("4", "comparison", ("page views", "response time ms"), size="large"),
 )
 
 
@@ -46,14 +66,35 @@ class AccessibilityTests(PagesCase):
     """Nothing keeps people from using a page."""
 
     @inlineCallbacks
-    def check(self, path: str) -> Any:
-        """Look at a page."""
+    def check(self, path: str, *rules: str) -> Any:
+        """Look at a page, by all rules or by some."""
         yield self.do("open", self.url + path)
         yield self.arrive(
             "!document.querySelector('.txstathat-chart:not([data-drawn])')"
         )
-        found = yield deferToThread(violations, self.browser)
+        found = yield deferToThread(violations, self.browser, rules)
         self.assertEqual(found, [], path)
+
+    async def things(self) -> dict[str, str]:
+        """Make what the paths name; returns its ids by the words in the paths."""
+        parts = self.parts
+        board = await parts.boards.boards.create(Board("The shop", TILES))
+        names = ("page views", "response time ms")
+        stat, other = await parts.archive.find([stat_id(name) for name in names])
+        await parts.archive.notes.add(stat, "version 2")
+        await parts.archive.details.change(stat, description="of the shop", pinned=True)
+        await parts.archive.details.change(other, unit="ms")
+        gone = stat_id("mails sent")
+        await parts.archive.delete(gone)
+        return {
+            "alert": await self.firing(stat),
+            "gone": gone,
+            "stat": stat.id,
+            "other": other.id,
+            "board": board,
+            "secret": await parts.shares.create("stat", stat.name),
+            "shown": await parts.shares.create("board", board),
+        }
 
     @inlineCallbacks
     def test_pages(self) -> Any:
@@ -63,19 +104,13 @@ class AccessibilityTests(PagesCase):
             yield self.check(path)
         yield self.sign_in()
         yield self.check("/")
-        yield self.keep(*self.lively(), Count("page views", 1, NOW))
-        (stat,) = yield Deferred.fromCoroutine(
-            self.parts.archive.find([stat_id("page views")])
-        )
-        yield Deferred.fromCoroutine(self.parts.archive.notes.add(stat, "version 2"))
-        alert = yield Deferred.fromCoroutine(self.firing(stat))
-        gone = stat_id("mails sent")
-        yield Deferred.fromCoroutine(self.parts.archive.delete(gone))
-        for scheme, width in (("light", 1280), ("dark", 375)):
+        yield self.keep(*self.lively())
+        things = yield Deferred.fromCoroutine(self.things())
+        for scheme, width, rules in (("light", 1280, ()), ("dark", 375, SEEN)):
             yield self.do("prefer", scheme)
             yield self.do("size", width, 800)
             for path in PATHS:
-                yield self.check(path.format(stat=stat.id, alert=alert, gone=gone))
+                yield self.check(path.format(**things), *rules)
 
     async def firing(self, stat: Any) -> str:
         """The id of an alert that fires, and of which a notice was not delivered."""

@@ -8,8 +8,10 @@ import re
 from typing import Any
 
 from tests.fixtures.visitors import HOSTILE, OWN_FORM, PageCase, Visitor
+from tests.fixtures.web_client import WebClient
 from txstathat import Count, Value
 from txstathat.collector.archive.stats import stat_id
+from txstathat.collector.auth import throttle
 from txstathat.collector.auth.keys import hash_key
 from txstathat.collector.auth.throttle import HOLD_SECONDS, MAX_WRONG
 from txstathat.collector.boards.model import Board, Tile
@@ -135,6 +137,25 @@ class SharingTests(PageCase):
         self.assertEqual(self.successResultOf(asked).code, 429)
         # A link that works is not delayed.
         self.assertIn("shown", self.guest.see(self.share("stat", "shown")))
+
+    def test_impatient_visitors(self) -> None:
+        """
+        A visitor who leaves before a delayed answer takes up no room: the next one's
+        answer is delayed too, and not sent at once.
+        """
+        self.patch(throttle, "MAX_HELD", 1)
+        for _ in range(MAX_WRONG):
+            WebClient(self.here.parts.root).request("/shared/never")
+        for _ in range(3):
+            client = WebClient(self.here.parts.root)
+            self.assertEqual(client.request("/shared/never"), b"")
+            client.disconnect()
+        client = WebClient(self.here.parts.root)
+        client.request("/shared/never")
+        # One answer waits, which is the limit.
+        refused = WebClient(self.here.parts.root).request("/shared/never")
+        self.assertIn(b"429", refused.splitlines()[0])
+        self.assertIn(b"connection: close", refused.lower())
 
     def test_what_is_gone(self) -> None:
         """A link to a stat that is deleted says so; it works again with the stat."""

@@ -35,6 +35,14 @@ return [[...document.querySelectorAll(".ytick text")].map((each) => each.textCon
 LABELS = """
 return [...document.querySelectorAll("tbody th")].map((each) => each.textContent);
 """
+#: How much of the page has moved by itself since it was opened.
+SHIFTS = """
+return new Promise((resolve) => {
+  new PerformanceObserver((list) => resolve(list.getEntries().reduce(
+    (sum, each) => sum + each.value, 0))).observe({ type: "layout-shift", buffered: true });
+  requestAnimationFrame(() => requestAnimationFrame(() => resolve(0)));
+});
+"""
 SHOWN_AGAIN = "document.dispatchEvent(new Event('visibilitychange'))"
 #: The statuses of the requests that the page made for itself.
 STATUSES = """
@@ -315,6 +323,7 @@ class UseTests(StatPageCase):
           each.getBoundingClientRect().left);
         """
         tabs = yield self.do("run", left)
+        self.assertEqual((yield self.do("run", SHIFTS)), 0)
         self.assertEqual((yield self.do("run", background)), light)
         yield self.do("type", ".theme select", "D")
         self.assertEqual((yield self.do("run", background)), dark)

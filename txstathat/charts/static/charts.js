@@ -427,17 +427,23 @@
       location.pathname.replace(/\/$/, "") === chart.dataset.path;
   }
 
-  async function fetchChart(chart, url) {
+  // The section or the message at an address; neither if nothing has changed since the
+  // response with a tag.
+  async function fetchChart(url, tag) {
     const address = new URL(url, location.href);
     address.searchParams.set("format", "fragment");
-    const response = await fetch(address, { credentials: "same-origin" });
+    const headers = tag ? { "If-None-Match": tag } : {};
+    const response = await fetch(address, { credentials: "same-origin", headers });
+    if (response.status === 304) {
+      return {};
+    }
     const html = new DOMParser().parseFromString(await response.text(), "text/html");
     const section = html.querySelector("section.txstathat-chart");
     const message = html.querySelector(".txstathat-message");
     if (!section && !message) {
       throw new Error(`status ${response.status}`);
     }
-    return { section, message };
+    return { section, message, tag: response.headers.get("ETag") };
   }
 
   function showMessage(chart, text) {
@@ -456,7 +462,7 @@
   async function load(chart, url) {
     let response;
     try {
-      response = await fetchChart(chart, url);
+      response = await fetchChart(url);
     } catch {
       showMessage(chart, "The server does not answer. Try again.");
       return;
@@ -486,7 +492,7 @@
     }
     let response;
     try {
-      response = await fetchChart(chart, chart.dataset.url);
+      response = await fetchChart(chart.dataset.url, chart.dataset.tag);
     } catch {
       showMessage(chart,
         "The server does not answer. These numbers are out of date.");
@@ -497,7 +503,10 @@
       return;
     }
     showMessage(chart, "");
-    update(chart, response.section);
+    if (response.section) {
+      chart.dataset.tag = response.tag || "";
+      update(chart, response.section);
+    }
   }
 
   // Takes the numbers of a fresh chart.
@@ -553,14 +562,9 @@
   }
 
   function addDownloads(chart) {
-    for (const form of ["png", "svg"]) {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.textContent = form.toUpperCase();
-      button.title = `Save the picture as ${button.textContent}`;
-      button.addEventListener("click", () => download(chart, form).catch(() =>
-        showMessage(chart, "This browser cannot save the picture.")));
-      chart.querySelector(".txstathat-forms").append(" ", button);
+    for (const button of chart.querySelectorAll(".txstathat-save")) {
+      button.addEventListener("click", () => download(chart, button.dataset.form).catch(
+        () => showMessage(chart, "This browser cannot save the picture.")));
     }
   }
 

@@ -15,13 +15,13 @@ _TILES = (
     Tile("basket", "sparkline", ("basket EUR",), title="Average basket"),
     Tile("inside", "sparkline", ("visitors inside",), "1h1m"),
     Tile("day", "chart", ("sales",), size="medium", title="Sales of the day"),
-    Tile("pay", "chart", ("payment ms",), "1h1m", "medium", "Payments of the hour, ms"),
+    Tile("times", "chart", ("response ms",), size="medium", title="Response time, ms"),
     Tile(
         "all",
         "comparison",
-        ("page views", "sales", "response ms"),
+        ("page views", "sales", "basket EUR"),
         size="large",
-        title="Visitors, sales and response times",
+        title="Page views, sales and baskets",
     ),
 )
 

@@ -66,9 +66,10 @@ def silence(
     id: str, seconds: int | None, off: bool, output: str | None, **server: Any
 ) -> None:
     """
-    Silence the alert that has this ID: no notice that it fires is sent until then.
+    Silence the alert that has this ID for some time.
 
-    If it still fires when the silence ends, the notice is sent.
+    Meanwhile no notice that it fires is sent. If it still fires when the silence ends,
+    the notice is sent.
     """
     if off == (seconds is not None):
         raise click.UsageError("pass --for TIME, or --off")
@@ -149,7 +150,7 @@ def edit(
 @reader_options
 def history(id: str, output: str | None, **server: Any) -> None:
     """
-    List the times in which the alert that has this ID fired, the newest first.
+    List when the alert that has this ID fired.
     """
 
     async def work(client: StatHatExport) -> None:
@@ -180,7 +181,7 @@ def history(id: str, output: str | None, **server: Any) -> None:
 @reader_options
 def test(id: str, **server: Any) -> None:
     """
-    Send a test message to wherever the notices of the alert that has this ID go.
+    Send a test message where the alert's notices go.
     """
 
     async def work(client: StatHatExport) -> None:

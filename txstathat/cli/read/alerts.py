@@ -39,7 +39,7 @@ __all__ = ["alerts"]
 @click.group(cls=SuggestingGroup)
 def alerts() -> None:
     """
-    Manage alerts on stats: create, edit, silence, acknowledge, test and delete them.
+    Create, edit, silence, acknowledge and test alerts on stats.
     """
 
 

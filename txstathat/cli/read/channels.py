@@ -25,7 +25,7 @@ __all__ = ["channels"]
 
 _COLUMNS = tuple(field.name for field in fields(ChannelInfo))
 _WORDS = {
-    "webhook": "a web hook: messages are posted to a URL",
+    "webhook": "a web hook",
     "email": "e-mail",
     "ntfy": "a topic of ntfy",
     "pagerduty": "a service of PagerDuty",
@@ -37,10 +37,10 @@ _FLAGS = {"url": "hook"}
 @click.group()
 def channels() -> None:
     """
-    Manage the channels of your own server: web hooks, e-mail, ntfy and PagerDuty.
+    Set up how alerts reach people: e-mail, web hooks and others.
 
-    Alerts notify people through them. A secret, such as a password, is in a file that
-    only the server reads: see "txstathat serve --secrets".
+    The alerts of your own server notify people through channels. A secret, such as a
+    password, is in a file that only the server reads: see "txstathat serve --secrets".
     """
 
 
@@ -84,7 +84,7 @@ def _error_text(channel: ChannelInfo) -> str:
 @channels.group("add")
 def add() -> None:
     """
-    Add a channel: "txstathat channels add KIND --help" shows the options of a kind.
+    Add a channel of a kind.
     """
 
 

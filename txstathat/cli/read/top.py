@@ -36,6 +36,8 @@ MAX_TOP = 500
 MAX_BARS = 30
 #: The fewest characters of a name, if it is longer.
 MIN_NAME = 24
+# What the other columns take, usually.
+_OTHERS = 46
 
 
 @click.command()
@@ -82,7 +84,7 @@ def top(
                 shown: Table | str = no_match_text(text)
                 if found:
                     now = int(reactor.seconds())
-                    shown = _table(read, datasets, rows, timeframe, now)
+                    shown = _table(read, datasets, rows, timeframe, now, console.width)
                     if len(found) > len(read):
                         shown.caption = f"not read: {len(found) - len(read):,} more"
                 if console.is_terminal:
@@ -102,6 +104,7 @@ def _table(
     rows: int,
     timeframe: str,
     now: int,
+    width: int,
 ) -> Table:
     """
     The table of the busiest stats.
@@ -119,14 +122,18 @@ def _table(
     )
     # All lines end at the same time, even if the server's clock is ahead.
     until = max([now, *(time for _, points in ranked for time in points)])
-    table = Table(Column("stat"))
+    names = [name_text(stat.name) for stat, _ in ranked[:rows]]
+    # The lines get what is left.
+    room = max(MIN_NAME, width - _OTHERS)
+    longest = max(len("stat"), *(cell_len(name) for name in names))
+    table = Table(Column("stat", no_wrap=True, width=min(longest, room)))
     for title in ("latest", "total", "mean"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column(timeframe)
     for stat, points in ranked[:rows]:
         numbers = summarize([*points.values()], stat.counter)
         table.add_row(
-            _Name(name_text(stat.name)),
+            cut_middle(name_text(stat.name), min(longest, room)),
             number_text(numbers.latest),
             number_text(numbers.total) if stat.counter else "",
             # The dataset of a counter does not say which points have data.
@@ -134,26 +141,6 @@ def _table(
             _Sparkline(fill_gaps(points, timeframe, until)),
         )
     return table
-
-
-class _Name:
-    """
-    A name on one line, cut in its middle when the terminal is narrow.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __rich_measure__(
-        self, console: Console, options: ConsoleOptions
-    ) -> Measurement:
-        longest = cell_len(self._name)
-        return Measurement(min(MIN_NAME, longest), longest)
-
-    def __rich_console__(
-        self, console: Console, options: ConsoleOptions
-    ) -> RenderResult:
-        yield Text(cut_middle(self._name, options.max_width))
 
 
 class _Sparkline:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -44,7 +45,10 @@ from txstathat.collector.service import (
 )
 from txstathat.printable import printable
 
-__all__ = ["serve"]
+__all__ = ["GC_OBJECTS", "serve"]
+
+#: After how many new objects Python's garbage collector looks for garbage.
+GC_OBJECTS = 50_000
 
 
 def _alerting_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -269,6 +273,7 @@ def serve(
         at = service.statsd_address
         if at is not None:
             _print(f"Receiving statsd at {at.host}, UDP port {at.port}")
+        _collect_garbage_less()
         await _print_settings(service, parts, new_keys, write_settings)
         _print(
             "Open this to sign in (works once, for one hour): "
@@ -297,6 +302,16 @@ def _endpoints(
         return [listen_endpoint(port, host)]
     except ValueError as error:
         raise click.UsageError(f"--host: {error}") from None
+
+
+def _collect_garbage_less() -> None:
+    """
+    Let Python's garbage collector look less often, and not at what is there now. Points
+    are many small objects, and not in cycles: it took a third of the time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_OBJECTS, 20, 50)
 
 
 def _print(line: str) -> None:

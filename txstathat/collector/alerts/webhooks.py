@@ -55,6 +55,7 @@ class Webhooks:
         agent; by default the global reactor.
     :param agent: sends the requests; by default each has a connection of its own, over
         verified TLS.
+    :param timers: as for :class:`~txstathat.collector.channels.outgoing.Outgoing`.
     :raises ValueError: if one of the URLs is not valid, or the agent does not encrypt
         what goes there (see :func:`~txstathat.http.exchange.check_agent`).
     """
@@ -65,12 +66,13 @@ class Webhooks:
         *,
         reactor: IReactorTime | None = None,
         agent: IAgent | None = None,
+        timers: IReactorTime | None = None,
     ) -> None:
         self._default = check_webhook(urls[0]) if urls else ""
         self._origins = {origin_of(check_webhook(url)) for url in urls}
         for origin in self._origins:
             check_agent(agent, origin)
-        self._outgoing = Outgoing(reactor=reactor, agent=agent)
+        self._outgoing = Outgoing(reactor=reactor, agent=agent, timers=timers)
 
     def check(self, url: str) -> str:
         """

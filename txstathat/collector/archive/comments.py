@@ -198,7 +198,7 @@ class Comments:
         :returns: the comments by the stat's name, oldest first; those on no stat under
             ``''``.
         """
-        records = await self._reader.all()
+        records = await self._reader.some([GENERAL, *(stat.id for stat in stats)])
         found = {stat.name: records.get(stat.id, []) for stat in stats}
         return {"": records.get(GENERAL, []), **found}
 

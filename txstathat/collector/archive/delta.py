@@ -4,11 +4,13 @@ Turns the points of a request into additions to a store.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from math import ceil
 
-from txstathat.collector.archive.stats import DEFINITIONS, EVERYTHING, received
+from txstathat.collector.archive.stats import DEFINITIONS, received
 from txstathat.collector.errors import PointAhead, Refusal
+from txstathat.collector.ingest.typed import GroupedPoints
 from txstathat.collector.limits import MAX_AHEAD
 from txstathat.metrica.calendar import Calendar, coarsen
 from txstathat.metrica.cells import buckets_of
@@ -63,19 +65,24 @@ class BatchDelta:
     def __init__(self, points: Sequence[Parts], now: float) -> None:
         self._now = now
         self.kinds: dict[str, str] = {}
-        self._minutes: dict[int, list[Parts]] = {}
-        self._add(points)
+        self._minutes: dict[int, dict[str, list[int | float]]] = {}
+        if not (isinstance(points, GroupedPoints) and self._add_groups(points)):
+            self._add(points)
         # An upper bound of all sums.
-        self._most = len(points) * max((abs(part[2]) for part in points), default=0)
+        largest = max(map(abs, self._amounts()), default=0)
+        self._most = len(points) * largest
         too_large = self._too_large()
         if too_large is not None:
             raise overflow(too_large)
 
+    def _amounts(self) -> Iterator[int | float]:
+        for stats in self._minutes.values():
+            yield from chain.from_iterable(stats.values())
+
     def _add(self, points: Iterable[Parts]) -> None:
         kinds, minutes = self.kinds, self._minutes
         this_minute, latest = int(self._now) // 60, self._now + MAX_AHEAD
-        for number, point in enumerate(points):
-            kind, stat, _, t = point
+        for number, (kind, stat, amount, t) in enumerate(points):
             if kinds.setdefault(stat, kind) != kind:
                 raise other_kind(stat, kinds[stat])
             if t is None:
@@ -84,10 +91,46 @@ class BatchDelta:
                 minute = t // 60
             else:
                 raise PointAhead(number, stat, t, self._now)
-            if minute in minutes:
-                minutes[minute].append(point)
-            else:
-                minutes[minute] = [point]
+            minutes.setdefault(minute, {}).setdefault(stat, []).append(amount)
+
+    def _add_groups(self, points: GroupedPoints) -> bool:
+        """
+        Add points that are grouped.
+
+        :returns: ``False`` if some of them have to be refused; then nothing was added.
+        """
+        latest = int(self._now + MAX_AHEAD) // 60
+        if any(minute is not None and minute >= latest for minute in points.minutes()):
+            return False
+        kinds: dict[str, str] = {}
+        for kind, groups in (("count", points.counts), ("value", points.values)):
+            for stats in groups.values():
+                kinds.update(dict.fromkeys(stats, kind))
+        of_both = {stat for stats in points.counts.values() for stat in stats}
+        if any(not of_both.isdisjoint(stats) for stats in points.values.values()):
+            return False
+        self.kinds = kinds
+        this_minute = int(self._now) // 60
+        for groups in (points.counts, points.values):
+            for minute, stats in groups.items():
+                self._extend(this_minute if minute is None else minute, stats)
+        return True
+
+    def _extend(self, minute: int, more: Mapping[str, list[int | float]]) -> None:
+        stats = self._minutes.get(minute)
+        if stats is None:
+            self._minutes[minute] = dict(more)
+            return
+        for stat, amounts in more.items():
+            known = stats.get(stat)
+            # The lists may belong to another object.
+            stats[stat] = amounts if known is None else [*known, *amounts]
+
+    def stats(self) -> Iterable[tuple[int, Collection[str]]]:
+        """
+        Return the stats in each minute.
+        """
+        return self._minutes.items()
 
     @classmethod
     def merge(cls, several: Sequence[BatchDelta]) -> BatchDelta:
@@ -102,8 +145,8 @@ class BatchDelta:
             for stat, kind in one.kinds.items():
                 if merged.kinds.setdefault(stat, kind) != kind:
                     raise NotMergeable
-            for minute, points in one._minutes.items():
-                merged._minutes.setdefault(minute, []).extend(points)
+            for minute, stats in one._minutes.items():
+                merged._extend(minute, stats)
         if merged._too_large() is not None:
             raise NotMergeable
         return merged
@@ -111,8 +154,8 @@ class BatchDelta:
     def _too_large(self) -> str | None:
         if self._most <= MAX_INTEGER:
             return None
-        for points in self._minutes.values():
-            for stat, amounts in _by_stat(points).items():
+        for stats in self._minutes.values():
+            for stat, amounts in stats.items():
                 try:
                     fits = abs(events(amounts).whole) <= MAX_INTEGER
                 except OverflowError:
@@ -131,12 +174,9 @@ class BatchDelta:
         increments = [
             Increment(
                 self._buckets(minute, retention),
-                {
-                    stat: {EVERYTHING: events(amounts)}
-                    for stat, amounts in _by_stat(points).items()
-                },
+                {stat: {(): events(amounts)} for stat, amounts in stats.items()},
             )
-            for minute, points in self._minutes.items()
+            for minute, stats in self._minutes.items()
         ]
         return Amounts(definitions, [*increments, received(self.kinds, self._now)])
 
@@ -177,7 +217,7 @@ class BatchDelta:
         """
         past: set[int] = set()
         before = self._now - PAST_SECONDS
-        for minute, points in self._minutes.items():
+        for minute, stats in self._minutes.items():
             if minute * 60 >= before:
                 continue
             age = self._now - minute * 60
@@ -191,18 +231,8 @@ class BatchDelta:
                 default=_SECONDS["year"],
             )
             bucket = minute * 60 // seconds
-            past.update(hash((stat, seconds, bucket)) for _, stat, _, _ in points)
+            past.update(hash((stat, seconds, bucket)) for stat in stats)
         return past
-
-
-def _by_stat(points: Iterable[Parts]) -> dict[str, list[int | float]]:
-    stats: dict[str, list[int | float]] = {}
-    for _, stat, amount, _ in points:
-        if stat in stats:
-            stats[stat].append(amount)
-        else:
-            stats[stat] = [amount]
-    return stats
 
 
 def other_kind(stat: str, kind: str) -> Refusal:

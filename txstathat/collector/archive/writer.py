@@ -12,7 +12,11 @@ from twisted.internet.interfaces import IReactorTime
 
 from txstathat.collector.archive.allowance import Allowances
 from txstathat.collector.archive.cardinality import CardinalityLimiter
-from txstathat.collector.archive.commit import PendingWrite, write_requests
+from txstathat.collector.archive.commit import (
+    PendingWrite,
+    WriteRoom,
+    write_requests,
+)
 from txstathat.collector.archive.delta import BatchDelta
 from txstathat.collector.archive.health import StoreHealth
 from txstathat.collector.archive.listing import StatListing
@@ -26,7 +30,7 @@ __all__ = ["LINGER", "MAX_WAITING_POINTS", "PointWriter"]
 
 #: How long the batcher waits for more requests, as a share of the time that the last
 #: write took (see :class:`~txstathat.stores.batching.WriteBatcher`).
-LINGER = 0.1
+LINGER = 0.5
 #: How many points may wait to be written. Further ones are refused.
 MAX_WAITING_POINTS = 200_000
 
@@ -66,7 +70,7 @@ class PointWriter:
         self._listing = listing
         # A write is tried once: the sender repeats it, under the same id.
         self.batcher: WriteBatcher[PendingWrite, WriteResult] = WriteBatcher(
-            self._write, timers, timeout=0, linger=LINGER
+            self._write, timers, room=WriteRoom, timeout=0, linger=LINGER
         )
         self.waiting_points = 0
 

@@ -96,8 +96,11 @@ class KeyThrottle:
         if not all_held:
             self._held += 1
             shortest = max(HOLD_SECONDS, self._held / HELD_PER_SECOND)
-            await deferLater(self._clock, shortest * (1 + self._spread()))
-            self._held -= 1
+            try:
+                await deferLater(self._clock, shortest * (1 + self._spread()))
+            finally:
+                # Also if the client has left.
+                self._held -= 1
         left = max(1, int(since + _MINUTE - self._clock.seconds()))
         return Refusal(
             429,

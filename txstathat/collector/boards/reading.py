@@ -75,12 +75,8 @@ async def read_board(
     ]
     series = await read_series(archive, wanted, now)
     marks = await archive.notes.by_stat(list(stats.values())) if notes else {}
-    details = await archive.details.all()
-    units = {
-        stat.name: details[stat.id].unit
-        for stat in stats.values()
-        if stat.id in details
-    }
+    details = await archive.details.read_some(list(stats.values()))
+    units = {name: each.unit for name, each in details.items()}
     return BoardData(series, marks, units, now)
 
 

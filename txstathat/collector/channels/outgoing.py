@@ -4,11 +4,18 @@ The connections of channels: where they may go, and how a request is posted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import DNSLookupError
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.error import (
+    ConnectionRefusedError,
+    DNSLookupError,
+    TCPTimedOutError,
+    TimeoutError,
+)
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.client import ResponseFailed
 from twisted.web.iweb import IAgent
 
 from txstathat.collector.channels.hook_urls import origin_of, split_url
@@ -16,10 +23,19 @@ from txstathat.collector.channels.message import DeliveryFailed
 from txstathat.errors import StatHatClosed
 from txstathat.http.allowed import AllowedResolver, Networks
 from txstathat.http.connections import MAX_HEADERS, PooledAgent
-from txstathat.http.exchange import Transport
+from txstathat.http.exchange import CLOSE_TIMEOUT, Transport
 from txstathat.http.resolver import resolver_of
+from txstathat.http.responses import BadReply
+from txstathat.http.tracking import HandshakeFailed
 
-__all__ = ["MAX_ANSWER", "NOT_ALLOWED", "TIMEOUT", "Outgoing", "is_permanent"]
+__all__ = [
+    "MAX_ANSWER",
+    "NOT_ALLOWED",
+    "TIMEOUT",
+    "Outgoing",
+    "is_permanent",
+    "reason_of",
+]
 
 #: The time limit of an attempt, including the reply, in seconds.
 TIMEOUT = 10.0
@@ -35,12 +51,44 @@ NOT_ALLOWED = (
 # a request that came too early, and too many requests.
 _PASSING = (408, 423, 425, 429)
 
+_REASONS: dict[type[BaseException], str] = {
+    HandshakeFailed: "no TLS connection with a verified certificate could be made",
+    DNSLookupError: "the host's name could not be found",
+    ConnectionRefusedError: "the connection was refused",
+    TimeoutError: "there was no answer in time",
+    CancelledError: "there was no answer in time",
+    TCPTimedOutError: "there was no answer in time",
+    ResponseFailed: "the connection was lost before the answer",
+    BadReply: "the answer was too large, or compressed",
+}
+
 
 def is_permanent(status: int) -> bool:
     """
     Return whether a request that was answered with a status would fail again.
     """
     return 300 <= status < 500 and status not in _PASSING
+
+
+def _failure(error: Exception, resolver: AllowedResolver | None) -> DeliveryFailed:
+    """
+    Return why there is no answer. The text of the error could hold the URL.
+    """
+    if isinstance(error, DNSLookupError) and resolver and resolver.has_refused:
+        return DeliveryFailed(NOT_ALLOWED, permanent=True)
+    return DeliveryFailed(reason_of(error))
+
+
+def reason_of(error: BaseException) -> str:
+    """
+    Return why an attempt failed, in words without a URL.
+
+    :param error: what it failed with.
+    """
+    for kind, words in _REASONS.items():
+        if isinstance(error, kind):
+            return words
+    return type(error).__name__
 
 
 class Outgoing:
@@ -53,6 +101,8 @@ class Outgoing:
     :param agent: sends the requests; by default each has a connection of its own, over
         verified TLS, to an allowed address.
     :param trust_root: as for :class:`~txstathat.http.connections.PooledAgent`.
+    :param timers: runs the time limits; by default the reactor, with timers that are
+        late when the wall clock is set back.
     """
 
     def __init__(
@@ -62,12 +112,16 @@ class Outgoing:
         reactor: Any = None,
         agent: IAgent | None = None,
         trust_root: object = None,
+        timers: IReactorTime | None = None,
     ) -> None:
         self.networks = networks or Networks()
         self._reactor = reactor
         self._agent = agent
         self.trust_root = trust_root
-        self._open: set[Transport] = set()
+        self._timers = timers
+        self._open: set[object] = set()
+        # What cuts the attempts that have no transport.
+        self._cuts: dict[object, Callable[[], object]] = {}
         self._closers: list[Deferred[None]] = []
         self.is_closed = False
 
@@ -81,6 +135,14 @@ class Outgoing:
 
             self._reactor = reactor
         return self._reactor
+
+    @property
+    def timers(self) -> IReactorTime:
+        """
+        What runs the time limits.
+        """
+        timers: IReactorTime = self._timers or self.reactor
+        return timers
 
     def resolver(self, *, encrypted: bool) -> AllowedResolver:
         """
@@ -115,40 +177,33 @@ class Outgoing:
         """
         if self.is_closed:
             raise StatHatClosed()
-        resolver = None
-        agent = own_agent = None
-        if self._agent is not None:
-            agent = self._agent
-        elif not trusted:
+        own_agent, resolver = None, None
+        if self._agent is None and not trusted:
             resolver = self.resolver(encrypted=url.lower().startswith("https:"))
-            agent = own_agent = PooledAgent(
-                self.reactor,
-                max_connections=1,
-                trust_root=self.trust_root,
-                max_received=MAX_ANSWER + MAX_HEADERS,
-                resolver=resolver,
-            )
+            own_agent = self._make_agent(resolver)
         transport = Transport(
             origin_of(url),
             timeout=TIMEOUT,
             max_connections=1,
             max_reply=MAX_ANSWER,
             reactor=self._reactor,
-            agent=agent,
+            agent=self._agent or own_agent,
         )
         self._open.add(transport)
+        exchange = transport.exchange(
+            "POST", split_url(url)[1], headers=headers, body=body
+        )
+        # In case that the transport's own timer is late.
+        timer = self.timers.callLater(TIMEOUT + 1, exchange.cancel)
         try:
-            reply = await transport.exchange(
-                "POST", split_url(url)[1], headers=headers, body=body
-            )
+            reply = await exchange
         except StatHatClosed:
             raise
         except Exception as error:
-            if isinstance(error, DNSLookupError) and resolver and resolver.has_refused:
-                raise DeliveryFailed(NOT_ALLOWED, permanent=True) from None
-            # Its text could hold the URL.
-            raise DeliveryFailed(type(error).__name__) from None
+            raise _failure(error, resolver) from None
         finally:
+            if timer.active():
+                timer.cancel()
             self._close_transport(transport, own_agent)
         if not 200 <= reply.status < 300:
             raise DeliveryFailed(
@@ -156,18 +211,50 @@ class Outgoing:
             )
         return reply.body
 
+    def _make_agent(self, resolver: AllowedResolver) -> PooledAgent:
+        return PooledAgent(
+            self.reactor,
+            max_connections=1,
+            trust_root=self.trust_root,
+            max_received=MAX_ANSWER + MAX_HEADERS,
+            resolver=resolver,
+        )
+
+    def begin(self, cut: Callable[[], object]) -> Callable[[], None]:
+        """
+        Note an attempt over another protocol.
+
+        :param cut: ends it at once.
+        :returns: what to call when it has ended.
+        :raises StatHatClosed: after :meth:`close`.
+        """
+        if self.is_closed:
+            raise StatHatClosed()
+        attempt = object()
+        self._open.add(attempt)
+        self._cuts[attempt] = cut
+
+        def end() -> None:
+            del self._cuts[attempt]
+            self._ended(attempt)
+
+        return end
+
     def _close_transport(self, transport: Transport, agent: PooledAgent | None) -> None:
         async def close() -> None:
             await transport.close()
             if agent is not None:
                 await agent.close()
-            self._open.discard(transport)
-            if not self._open:
-                closers, self._closers = self._closers, []
-                for closed in closers:
-                    closed.callback(None)
+            self._ended(transport)
 
         Deferred.fromCoroutine(close())
+
+    def _ended(self, attempt: object) -> None:
+        self._open.discard(attempt)
+        if not self._open:
+            closers, self._closers = self._closers, []
+            for closed in closers:
+                closed.callback(None)
 
     def close(self) -> Deferred[None]:
         """
@@ -180,7 +267,15 @@ class Outgoing:
             return succeed(None)
         closed: Deferred[None] = Deferred()
         self._closers.append(closed)
-        for transport in list(self._open):
-            # An attempt under way ends, and then its connection is closed.
-            transport.close()
+        for attempt in list(self._open):
+            if isinstance(attempt, Transport):
+                # The exchange ends, and then its connection is closed.
+                attempt.close()
+        if self._cuts:
+            timer = self.timers.callLater(CLOSE_TIMEOUT, self._cut_all)
+            closed.addCallback(lambda _: timer.cancel() if timer.active() else None)
         return closed
+
+    def _cut_all(self) -> None:
+        for cut in list(self._cuts.values()):
+            cut()

@@ -15,13 +15,14 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import wrapClientTLS
-from twisted.internet.error import ConnectionDone, DNSLookupError
+from twisted.internet.error import ConnectionDone, DNSLookupError, TimeoutError
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from txstathat.collector.channels.mail_server import SMTP_TIMEOUT, MailServer
 from txstathat.collector.channels.message import DeliveryFailed
-from txstathat.collector.channels.outgoing import NOT_ALLOWED, Outgoing
+from txstathat.collector.channels.outgoing import NOT_ALLOWED, Outgoing, reason_of
+from txstathat.errors import StatHatClosed
 from txstathat.http.hostname import HostEndpoint
 from txstathat.http.tls import HostVerifier, Trust
 from txstathat.printable import printable
@@ -149,7 +150,10 @@ async def send_mail(
     :param to: the recipients' addresses.
     :param mail: the e-mail; its lines end with ``\\n``.
     :raises DeliveryFailed: if the server did not accept it for all recipients.
+    :raises StatHatClosed: if ``outgoing`` was closed meanwhile.
     """
+    if outgoing.is_closed:
+        raise StatHatClosed()
     reactor = outgoing.reactor
     resolver = outgoing.resolver(encrypted=server.security != "none")
     verifier = HostVerifier(
@@ -161,7 +165,8 @@ async def send_mail(
     protocol: Any = _sender_class()(server, verifier, sender, to, mail)
     connecting = endpoint.connect(Factory.forProtocol(lambda: protocol))
     waiting: list[Deferred[Any]] = [connecting]
-    timer = reactor.callLater(SMTP_TIMEOUT, lambda: waiting[0].cancel())
+    timer = outgoing.timers.callLater(SMTP_TIMEOUT, lambda: waiting[0].cancel())
+    end = outgoing.begin(lambda: waiting[0].cancel())
     try:
         await connecting
         waiting[0] = protocol.result
@@ -169,10 +174,14 @@ async def send_mail(
     except DeliveryFailed:
         raise
     except Exception as error:
+        if not timer.active():
+            raise DeliveryFailed(reason_of(TimeoutError())) from None
+        if outgoing.is_closed:
+            raise StatHatClosed() from None
         if isinstance(error, DNSLookupError) and resolver.has_refused:
             raise DeliveryFailed(NOT_ALLOWED, permanent=True) from None
-        why = type(error).__name__ if timer.active() else "TimeoutError"
-        raise DeliveryFailed(why) from None
+        raise DeliveryFailed(reason_of(error)) from None
     finally:
+        end()
         if timer.active():
             timer.cancel()

@@ -129,6 +129,20 @@ class WeeklyDigest:
         self._reader = RecordReader(archive.store, _RECORDS, DigestState.read)
         self.record_readers = (self._reader,)
 
+    async def check(self) -> None:
+        """
+        Log a warning if the channel does not exist, or is none for e-mail.
+
+        :raises StoreError: if the store fails.
+        """
+        found = (await self._channels.records.all()).get(self._channel)
+        if found is None or found.kind != "email":
+            self._log.warn(
+                "there is no e-mail channel {name!r} for the weekly digest; add it "
+                "with: txstathat channels add email {name}",
+                name=self._channel,
+            )
+
     async def run(self) -> None:
         """
         Send the digest that was due last, unless it was sent. The first time, nothing

@@ -5,12 +5,10 @@ What all pages share: the frame, the headers, and the page for an error.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import sha256
 from typing import Any, ClassVar
 
 from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
-from twisted.web.http import CACHED, OK
 from twisted.web.server import Request
 from twisted.web.template import Tag, flattenString, tags
 
@@ -19,6 +17,7 @@ from txstathat.collector.pages.formatting import sentence
 from txstathat.collector.pages.paths import base_path, rebase
 from txstathat.collector.web.resources import AsyncResource, refusal_of
 from txstathat.printable import printable
+from txstathat.web import is_unchanged
 
 __all__ = [
     "ASSETS",
@@ -179,7 +178,8 @@ def _foot() -> Tag:
             tags.h2("Keyboard shortcuts", id="keys-title"),
             tags.dl(),
             tags.form(
-                tags.button("Close", type="submit", autofocus="autofocus"),
+                # A browser focuses it when it shows the dialog.
+                tags.button("Close", type="submit"),
                 method="dialog",
             ),
             class_="keys",
@@ -264,7 +264,7 @@ class Page(AsyncResource):
             set_status(request, refusal)
             page = self.error_page(self.title_of(refusal), refusal)
         body = page if isinstance(page, bytes) else await _html(request, page)
-        return b"" if _is_known(request, body) else body
+        return b"" if is_unchanged(request, body) else body
 
 
 class UnknownPage(Page):
@@ -285,20 +285,9 @@ async def _html(request: Request, page: Tag) -> bytes:
     return b"<!DOCTYPE html>" + html
 
 
-def _is_known(request: Request, body: bytes) -> bool:
-    """
-    Whether the client has this body already. Then the status becomes 304.
-    """
-    if request.code != OK or request.method not in (b"GET", b"HEAD"):
-        return False
-    # It is weak, since a proxy may compress the body.
-    tag = f'W/"{sha256(body).hexdigest()[:32]}"'
-    return request.setETag(tag.encode("ascii")) is CACHED
-
-
 def set_status(request: Request, refusal: Refusal) -> None:
     """
-    Set the status of a response, and its ``Retry-After`` header, to those of a refusal.
+    Set the status of a response, and its other headers, to those of a refusal.
 
     :param request: the request.
     :param refusal: the refusal.
@@ -306,6 +295,8 @@ def set_status(request: Request, refusal: Refusal) -> None:
     request.setResponseCode(refusal.http_status)
     if refusal.retry_after is not None:
         request.setHeader("Retry-After", str(refusal.retry_after))
+    if refusal.closes:
+        request.setHeader("Connection", "close")
 
 
 def see_other(request: Request, path: str) -> bytes:

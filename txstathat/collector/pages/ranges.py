@@ -95,9 +95,11 @@ class Range:
         :param now: the current time, in Unix seconds.
         """
         duration, interval = self.timeframe.duration, self.timeframe.interval
-        if self.start is not None:
-            return max(0, interval.start(interval.bucket(self.start)))
-        return max(0, duration.before(interval.start(interval.bucket(now) + 1)))
+        since = self.start
+        if since is None:
+            end = interval.start(interval.bucket(now) + 1)
+            since = max(0, duration.before(end))
+        return max(0, interval.start(interval.bucket(since)))
 
     def title(self, now: int) -> str:
         """
@@ -123,16 +125,19 @@ class Range:
         """
         if direction > 0 and self.start is None:
             return None
-        duration = self.timeframe.duration
+        duration, interval = self.timeframe.duration, self.timeframe.interval
         begin = self.begin(now)
         start = duration.after(begin) if direction > 0 else duration.before(begin)
         if start < 0 or start > now:
             return None
-        if duration.after(start) > now:
-            return Range(Timeframe(duration, pick_step(duration, start, since)))
-        interval = self.timeframe.interval
         if since(scale_of(interval)) > start:
             interval = pick_step(duration, start, since)
+        if direction > 0 and interval.start(interval.bucket(start)) <= begin:
+            # Its only step is longer than it.
+            start = interval.start(interval.bucket(start) + 1)
+        if duration.after(start) > now:
+            usual = duration.before(now)
+            return Range(Timeframe(duration, pick_step(duration, usual, since)))
         return Range(Timeframe(duration, interval), start)
 
 

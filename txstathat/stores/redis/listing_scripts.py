@@ -122,10 +122,16 @@ local function insert(match)
     if at == limit and not comes_first(match, matches[at]) then
         return
     end
-    while at > 0 and comes_first(match, matches[at]) do
-        at = at - 1
+    local low, high = 1, at + 1
+    while low < high do
+        local middle = math.floor((low + high) / 2)
+        if comes_first(match, matches[middle]) then
+            high = middle
+        else
+            low = middle + 1
+        end
     end
-    table.insert(matches, at + 1, match)
+    table.insert(matches, low, match)
     matches[limit + 1] = nil
 end
 

@@ -46,8 +46,8 @@ class Prepared:
         except TooLarge as error:
             self.refusal = WriteResult(WriteOutcome.OVERFLOW, error.name)
         self.usage = Usage(
-            sum(section.load() for section in self.sections),
-            sum(map(len, self.sections)),
+            sum(section.load for section in self.sections),
+            sum(len(section.owners) for section in self.sections),
         )
 
 

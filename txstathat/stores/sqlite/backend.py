@@ -28,6 +28,7 @@ from txstathat.stores.sqlite.cells import read_cells
 from txstathat.stores.sqlite.due import FOLD_AT, FoldDue
 from txstathat.stores.sqlite.erase import erase_deleted
 from txstathat.stores.sqlite.expiry import drop_expired
+from txstathat.stores.sqlite.files import check_folder
 from txstathat.stores.sqlite.fold import CHUNK, Fold, fold_all
 from txstathat.stores.sqlite.id_cache import MAX_KNOWN, Tables
 from txstathat.stores.sqlite.journal import Journal, read_journal, usage
@@ -127,6 +128,10 @@ class SqliteBackend:
         :raises StoreUnavailable: if it cannot be opened.
         """
         if not self._is_memory:
+            try:
+                check_folder(self._path)
+            except OSError as error:
+                raise StoreUnavailable(f"cannot open {self._path}: {error}") from None
             # The file contains secrets: only its owner may read it. (SQLite gives its
             # -wal and -shm files the same mode.) Do not open a file that exists:
             # closing it would release all locks that this process holds on it. SQLite
@@ -134,11 +139,6 @@ class SqliteBackend:
             with suppress(OSError):
                 flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
                 os.close(os.open(self._path, flags, 0o600))
-            folder = os.path.dirname(os.path.abspath(self._path))
-            if not os.path.isdir(folder):
-                raise StoreUnavailable(
-                    f"cannot open {self._path}: the folder {folder} does not exist"
-                )
         with _translate_errors(f" at {self._path}"):
             self._writer = self._connect()
             try:

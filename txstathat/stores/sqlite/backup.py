@@ -16,7 +16,7 @@ from twisted.internet.threads import deferToThreadPool
 from txstathat.errors import StoreError, StoreUnavailable
 from txstathat.stores.schemes import sqlite_path
 from txstathat.stores.sqlite.files import new_file
-from txstathat.stores.sqlite.schema import APPLICATION, open_read_only
+from txstathat.stores.sqlite.schema import APPLICATION, reading
 
 __all__ = ["backup_store"]
 
@@ -58,7 +58,7 @@ def backup_store(
 def _copy(source: str, path: str) -> int:
     try:
         with (
-            closing(open_read_only(source)) as old,
+            reading(source) as old,
             new_file(path) as unfinished,
         ):
             if old.execute("PRAGMA application_id").fetchone() != (APPLICATION,):

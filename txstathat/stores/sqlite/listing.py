@@ -18,6 +18,7 @@ from txstathat.stores.listing import (
     end_of_prefix,
     first_part,
     merge_pages,
+    sort_key,
 )
 
 __all__ = ["CREATE_LISTING", "list_groups", "list_page", "put_listed"]
@@ -41,9 +42,11 @@ CREATE_LISTING = (
 )
 
 _COLUMNS = "name, kind, total, newest, activity, receipts, refreshed"
-# If more than one of so many rows match, an index in the order of the query finds a
-# page sooner than a scan of the table, which sorts what it finds.
-_DENSE = 20
+# If no more rows match, they are read and sorted; otherwise the index of the order
+# finds a page sooner.
+_FEW = 2_000
+# How many names one statement has.
+_NAMES_AT_ONCE = 500
 
 
 def put_listed(
@@ -72,20 +75,48 @@ def list_page(db: sqlite3.Connection, query: ListQuery) -> ListPage:
     :param query: which rows to list.
     """
     total = _number(db, "SELECT count(*) FROM listing", ()) if query.counted else 0
-    filtered = bool(query.words or query.prefix)
-    pages = []
-    for kind in query.kinds:
-        where, values = _conditions(kind, query)
-        found = 0
-        if query.counted or filtered:
-            found = _number(db, f"SELECT count(*) FROM listing WHERE {where}", values)
-            if not found:
-                continue
-        sparse = filtered and found * _DENSE < max(total, _DENSE)
-        rows = _rows(db, query, where, values, sparse)
-        more = len(rows) > query.limit
-        pages.append(ListPage(rows[: query.limit], more, found, total))
+    pages = [_page_of_kind(db, kind, query) for kind in query.kinds]
     return merge_pages(pages, query)._replace(total=total)
+
+
+def _page_of_kind(db: sqlite3.Connection, kind: str, query: ListQuery) -> ListPage:
+    where, values = _conditions(kind, query)
+    if query.words or query.prefix:
+        select = f"SELECT name FROM listing WHERE {where} LIMIT ?"
+        names = [name for (name,) in db.execute(select, [*values, _FEW + 1])]
+        if len(names) <= _FEW:
+            return _sorted_page(_rows_of_names(db, names), query)
+    found = 0
+    if query.counted:
+        found = _number(db, f"SELECT count(*) FROM listing WHERE {where}", values)
+    rows = _rows(db, query, where, values)
+    return ListPage(rows[: query.limit], len(rows) > query.limit, found)
+
+
+def _rows_of_names(db: sqlite3.Connection, names: Sequence[str]) -> list[ListedRow]:
+    rows: list[ListedRow] = []
+    for start in range(0, len(names), _NAMES_AT_ONCE):
+        some = names[start : start + _NAMES_AT_ONCE]
+        marks = ", ".join("?" * len(some))
+        found = db.execute(
+            f"SELECT {_COLUMNS} FROM listing WHERE name IN ({marks})", some
+        )
+        rows += [ListedRow(*row) for row in found]
+    return rows
+
+
+def _sorted_page(rows: list[ListedRow], query: ListQuery) -> ListPage:
+    found = len(rows) if query.counted else 0
+    after = query.after
+    if after is not None:
+        rows = [
+            row
+            for row in rows
+            if (key := sort_key(row, query.order)) != after
+            and (key < after) == query.descending
+        ]
+    page = merge_pages([ListPage(rows, False)], query)
+    return page._replace(found=found)
 
 
 def _conditions(kind: str, query: ListQuery) -> tuple[str, list[Any]]:
@@ -104,18 +135,11 @@ def _conditions(kind: str, query: ListQuery) -> tuple[str, list[Any]]:
 
 
 def _rows(
-    db: sqlite3.Connection,
-    query: ListQuery,
-    where: str,
-    values: Sequence[Any],
-    sparse: bool,
+    db: sqlite3.Connection, query: ListQuery, where: str, values: Sequence[Any]
 ) -> list[ListedRow]:
+    """Read the rows of a page, and one more, by the index of the order."""
     order = query.order
     columns, marks = (order, "?") if order == NAME else (f"{order}, name", "?, ?")
-    if order != NAME and sparse:
-        # Find them by the index of names, then sort them.
-        where = f"name IN (SELECT name FROM listing WHERE {where})"
-        columns = f"+{columns}"
     if query.after is not None:
         compare = "<" if query.descending else ">"
         where = f"{where} AND ({columns}) {compare} ({marks})"

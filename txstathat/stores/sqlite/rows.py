@@ -11,9 +11,9 @@ import json
 import sys
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain, repeat
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from txstathat.errors import StoreError
 from txstathat.points.model import MAX_INTEGER
@@ -55,38 +55,23 @@ class TooLarge(Exception):
         self.name = name
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(NamedTuple):
     """
     Additions to the same time buckets, as they are written.
 
     :ivar buckets: the time buckets.
     :ivar owners: the name of the Metrica of each addition.
-    :ivar keys: the key of each addition: all of them texts, or all of them tuples of
-        the same length.
-    :ivar columns: the fields of the additions (:class:`.Addition`).
-    :ivar above: the parts above each part of the keys; empty for keys without any.
+    :ivar head: a description of the keys and columns, as the row has it.
+    :ivar data: the bytes of the keys and columns.
+    :ivar load: an upper bound of what the additions add to a cell, as a share of the
+        largest sum: 1 is :data:`.MAX_INTEGER`, or the largest float.
     """
 
     buckets: Sequence[TimeBucket]
     owners: _Column
-    keys: Sequence[Key]
-    columns: Sequence[_Column]
-    above: Above = field(default=())
-
-    def __len__(self) -> int:
-        return len(self.owners)
-
-    def load(self) -> float:
-        """
-        Return an upper bound of what the additions add to a cell, as a share of the
-        largest sum: 1 is :data:`.MAX_INTEGER`, or the largest float.
-        """
-        whole, _, _, _, real, _ = self.columns
-        load: float = sum(map(abs, whole)) / MAX_INTEGER
-        if real[0] is not None:
-            load += sum(abs(one) / LARGEST_FLOAT for one in real)
-        return load
+    head: list[Any]
+    data: list[bytes]
+    load: float
 
 
 def sections_of(amounts: Amounts) -> list[Section]:
@@ -122,50 +107,61 @@ def _sections(
     cells: Mapping[str, Mapping[Key, Addition]],
     above: Above,
 ) -> Iterator[Section]:
-    flat = [*chain.from_iterable([one.items() for one in cells.values()])]
-    if not flat or not buckets:
+    # No tuple is made for an addition: Python's garbage collector would look at each.
+    keys = [*chain.from_iterable(cells.values())]
+    additions = [*chain.from_iterable([one.values() for one in cells.values()])]
+    if not keys or not buckets:
         return
-    keys, additions = zip(*flat, strict=True)
-    if len(flat) == len(cells):
+    if len(keys) == len(cells):
         owners = list(cells)
     else:
         owners = [
             *chain.from_iterable([name] * len(one) for name, one in cells.items())
         ]
     columns = list(zip(*additions, strict=True))
-    shapes = list(zip(map(_shape, keys), map(_is_none, columns[4]), strict=True))
-    for shape in dict.fromkeys(shapes):
-        if shapes.count(shape) == len(shapes):
-            some = Section(buckets, owners, keys, columns, above)
-        else:
-            rows = zip(owners, keys, additions, shapes, strict=True)
-            chosen = [row[:3] for row in rows if row[3] == shape]
-            some_owners, some_keys, some_additions = zip(*chosen, strict=True)
-            some_columns = list(zip(*some_additions, strict=True))
-            some = Section(buckets, some_owners, some_keys, some_columns, above)
-        _check(some)
-        yield some
+    # Nearly always all keys have one shape, and all additions have floats or none.
+    kinds = {*map(type, keys)}
+    lengths = {0} if kinds == {str} else {*map(len, keys)}
+    if len(kinds) == len(lengths) == len({*map(type, columns[4])}) == 1:
+        yield _section(buckets, owners, keys, columns, above)
+        return
+    shaped: dict[tuple[int, bool], list[Any]] = {}
+    for owner, key, one in zip(owners, keys, additions, strict=True):
+        shape = -1 if isinstance(key, str) else len(key), one[4] is None
+        shaped.setdefault(shape, []).append((owner, key, one))
+    for rows in shaped.values():
+        some_owners, some_keys, some = zip(*rows, strict=True)
+        some_columns = list(zip(*some, strict=True))
+        yield _section(buckets, some_owners, some_keys, some_columns, above)
 
 
-def _shape(key: Key) -> int:
-    return -1 if isinstance(key, str) else len(key)
+def _section(
+    buckets: Sequence[TimeBucket],
+    owners: _Column,
+    keys: Sequence[Key],
+    columns: Sequence[_Column],
+    above: Above,
+) -> Section:
+    is_text = isinstance(keys[0], str)
+    parts = [keys] if is_text else list(zip(*keys, strict=True))
+    data: list[bytes] = []
+    texts = [_encode_texts(part, data) for part in parts]
+    try:
+        encoded = [_encode_column(column, data) for column in columns]
+        load = _load(columns[0], columns[4])
+    except _NoRoom as error:
+        raise TooLarge(owners[error.place]) from None
+    except TypeError as error:
+        raise StoreError(f"an amount is not a number: {error}") from error
+    head = [len(owners), is_text, texts, encoded, above]
+    return Section(buckets, owners, head, data, load)
 
 
-def _is_none(value: object) -> bool:
-    return value is None
-
-
-def _check(section: Section) -> None:
-    whole, _, least, most, _, _ = section.columns
-    for column in (whole, least, most):
-        try:
-            if max(column) <= MAX_INTEGER and min(column) >= -MAX_INTEGER:
-                continue
-        except TypeError as error:
-            raise StoreError(f"an amount is not a number: {error}") from error
-        for name, one in zip(section.owners, column, strict=True):
-            if isinstance(one, int) and abs(one) > MAX_INTEGER:
-                raise TooLarge(name)
+def _load(whole: _Column, real: _Column) -> float:
+    load: float = sum(map(abs, whole)) / MAX_INTEGER
+    if real[0] is not None:
+        load += sum(map(abs, real)) / LARGEST_FLOAT
+    return load
 
 
 # -- the bytes of a row
@@ -181,36 +177,47 @@ def encode(sections: Iterable[tuple[Section, Mapping[str, int]]]) -> bytes:
     header = []
     for section, ids in sections:
         owners = [*map(ids.__getitem__, section.owners)]
-        shape = _shape(section.keys[0])
-        parts = [section.keys] if shape < 0 else list(zip(*section.keys, strict=True))
-        header.append(
-            [
-                len(section),
-                section.buckets,
-                _encode_column(owners, data),
-                shape,
-                [_encode_texts(part, data) for part in parts],
-                [_encode_column(column, data) for column in section.columns],
-                section.above,
-            ]
-        )
+        column = _encode_column(owners, data)
+        header.append([section.buckets, column, *section.head])
+        data += section.data
     head = json.dumps(header, separators=(",", ":")).encode("ascii")
     return b"".join((len(head).to_bytes(4, "little"), head, *data))
 
 
+class _NoRoom(Exception):
+    """A whole number is too large."""
+
+    def __init__(self, place: int) -> None:
+        super().__init__(place)
+        self.place = place
+
+
 def _encode_column(values: _Column, data: list[bytes]) -> list[Any]:
-    kinds = set(map(type, values))
+    kinds = {*map(type, values)}
     first = values[0]
-    if len(kinds) == 1 and values.count(first) == len(values):
-        return ["=", first]
     if kinds == {float}:
+        if first == values[-1] and values.count(first) == len(values):
+            return ["=", first]
         return _encode_array("d", values, data)
-    if kinds == {int}:
-        largest = max(max(values), -1 - min(values))
+    if int in kinds:
+        numbers = values
+        if len(kinds) > 1:
+            numbers = [one if isinstance(one, int) else 0 for one in values]
+        low, high = min(numbers), max(numbers)
+        if high > MAX_INTEGER or low < -MAX_INTEGER:
+            bad = high if high > MAX_INTEGER else low
+            raise _NoRoom(numbers.index(bad))
+        if len(kinds) > 1:
+            return ["j", list(values)]
+        if low == high:
+            return ["=", low]
+        largest = max(high, -1 - low)
         for code, limit in _ARRAYS:
             if largest < limit:
                 return _encode_array(code, values, data)
-    return ["j", list(values)]
+    if kinds == {type(None)}:
+        return ["=", None]
+    raise TypeError(f"{kinds} are not numbers")
 
 
 def _encode_array(code: str, values: _Column, data: list[bytes]) -> list[Any]:
@@ -311,13 +318,13 @@ def _decode(row: memoryview) -> Iterator[StoredSection]:
             raise ValueError(f"a column has {len(values)} values, not {number}")
         return values
 
-    for number, buckets, owners, shape, parts, columns, above in header:
+    for buckets, owners, number, is_text, parts, columns, above in header:
         yield StoredSection(
             [TimeBucket(*one) for one in buckets],
             column(number, owners),
             above,
             [(texts, column(number, numbers)) for texts, numbers in parts],
-            shape < 0,
+            is_text,
             [column(number, one) for one in columns],
         )
     if at != len(row):

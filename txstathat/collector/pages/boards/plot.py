@@ -31,13 +31,12 @@ class Line:
 
     :ivar values: a value for each step; ``None`` where there is none.
     :ivar bars: whether to draw bars, and not a line.
-    :ivar base: a value that the axis must show; ``None`` if the least value of the line
-        is at the bottom.
+    :ivar base: a value that the axis must show.
     """
 
     values: Sequence[int | float | None]
     bars: bool = False
-    base: float | None = 0.0
+    base: float = 0.0
 
 
 def plot(
@@ -103,8 +102,7 @@ def _range(lines: Sequence[Line]) -> tuple[float, float]:
     known: list[float] = []
     for line in lines:
         known += [value for value in line.values if value is not None]
-        if line.base is not None:
-            known.append(line.base)
+        known.append(line.base)
     low, high = min(known, default=0.0), max(known, default=1.0)
     # A constant is in the middle.
     return (low, high) if high > low else (low - 1.0, high + 1.0)

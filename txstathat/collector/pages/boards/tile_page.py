@@ -180,15 +180,13 @@ def _first(request: Request) -> Mapping[str, str]:
     names = (*STAT_FIELDS, "kind", "size", "title", "scale")
     fields = {name: argument(request, name) for name in names}
     several = any(fields[name] for name in STAT_FIELDS[1:])
-    t = argument(request, "t")
-    duration = t.rstrip("mhdwMy").rstrip("0123456789")
-    closest = next(
-        (one for one in TIMEFRAMES if t and one.startswith(duration)), "1d1h"
-    )
+    # The range of the page that led here, as far as a tile has it.
+    duration = argument(request, "t").rstrip("mhdwMy").rstrip("0123456789")
+    same = [each for each in TIMEFRAMES if duration and each.startswith(duration)]
     kind = fields["kind"] or ("comparison" if several else "sparkline")
     return {
         **fields,
         "kind": kind,
-        "timeframe": closest,
+        "timeframe": same[0] if same else "1d1h",
         "size": fields["size"] or ("medium" if several else "small"),
     }

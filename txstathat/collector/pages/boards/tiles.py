@@ -151,7 +151,7 @@ def _comparison(tile: Tile, found: Sequence[Series], data: BoardData) -> list[Ta
             values = indexed(values)
             known = [value for value in values if value is not None]
             figure = number(round(known[-1], 1)) if known else number(None)
-        lines.append(Line(values, base=START if is_indexed else None))
+        lines.append(Line(values, base=START if is_indexed else 0.0))
         swatch = tags.span(class_=f"swatch c{n}")
         small = tags.small("index" if is_indexed else _kind(series))
         name = name_of(series.stat.name)

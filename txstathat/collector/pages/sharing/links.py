@@ -66,7 +66,11 @@ class SharedLinks(FormPage):
         boards = await self._boards.all() if shares else {}
         titles = {id: board.title for id, board in boards.items()}
         rows = [_row(id, share, titles) for id, share in shares.items()]
-        heads = [tags.th(text, scope="col") for text in ("What it shows", "Made", "")]
+        heads = [
+            tags.th("What it shows", scope="col"),
+            tags.th("Made", scope="col"),
+            tags.th(tags.span("Revoke", class_="unseen"), scope="col"),
+        ]
         table = tags.table(
             tags.caption("Shared links", class_="unseen"),
             tags.thead(tags.tr(*heads)),

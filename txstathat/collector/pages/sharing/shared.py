@@ -107,6 +107,7 @@ class SharedPages(Page):
                 refusal.http_status,
                 "this link does not work: it was revoked, or it was not copied whole",
                 retry_after=refusal.retry_after,
+                closes=refusal.closes,
             )
         return share
 
