@@ -94,6 +94,7 @@ DATASET = {"name": "a", "timeframe": "1w3h", "points": []}
 FULL = {"Name": "a", "Timeframe": "1w3h", "Kind": "count", "Points": []}
 READ: dict[str, tuple[str, Any]] = {
     "acknowledge_alert": ("Alert", ALERT),
+    "add_note": ("None", {}),
     "alert": ("Alert", ALERT),
     "alert_history": ("list", [EPISODE]),
     "alerts": ("list", [ALERT]),

@@ -251,7 +251,7 @@ class KickTests(MetricaCase):
 
         self.store.add = counted
         gate.callback(None)
-        self.assertEqual(written, [11] * 6)
+        self.assertEqual(written, [10] * 6)
         self.assertEqual(self.ok(metrica.total()), 1001)
 
     def test_multiplier(self) -> None:

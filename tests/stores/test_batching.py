@@ -63,6 +63,27 @@ class WriteBatcherTests(SynchronousTestCase):
         self.writes[1][1].callback(["B", "C"])
         self.assertEqual(self.writes[2][0], ["d"])
 
+    def test_room(self) -> None:
+        """A write takes entries while there is room, and at least one."""
+
+        def room() -> Any:
+            left = [5]
+
+            def has_room(entry: str) -> bool:
+                left[0] -= len(entry)
+                return left[0] >= 0
+
+            return has_room
+
+        batcher = self.batcher(room=room)
+        for entry in ("a", "bb", "cc", "dd", "e" * 9, "f"):
+            batcher.put(entry)
+        for number, entries in enumerate(
+            [["a"], ["bb", "cc"], ["dd"], ["e" * 9], ["f"]]
+        ):
+            self.assertEqual(self.writes[number][0], entries)
+            self.writes[number][1].callback(entries)
+
     def test_bounded(self) -> None:
         """One entry too many is refused at once and counted; the error shows the limit."""
         batcher = self.batcher(max_entries=2)

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 
 from txstathat.cli.output import json_text
 from txstathat.cli.reactor import ICommandReactor, run
+from txstathat.cli.suggestions import SuggestingGroup
 from txstathat.migas.breadcrumb import CHOICES
 from txstathat.migas.client import ENDPOINT, MigasClient
 from txstathat.printable import printable
@@ -29,7 +30,7 @@ endpoint_option = click.option(
 project_argument = click.argument("project", metavar="OWNER/REPO")
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def migas() -> None:
     """
     Usage telemetry: query a migas server, or send to it.

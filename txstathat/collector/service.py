@@ -39,10 +39,16 @@ from txstathat.collector.api.channels import ChannelsApi
 from txstathat.collector.api.export import CommandLineApi, ExportApi, Readers
 from txstathat.collector.api.graphite import GraphiteApi
 from txstathat.collector.api.monitoring import Healthz, Metrics
+from txstathat.collector.api.trash import TrashApi
 from txstathat.collector.archive.archive import Archive
+from txstathat.collector.archive.cardinality import MAX_STATS
+from txstathat.collector.archive.listing import CHECK_SECONDS
+from txstathat.collector.archive.listing import REFRESH_SECONDS as REFRESH_LIST_SECONDS
 from txstathat.collector.auth.keys import REFRESH_SECONDS, Keys
 from txstathat.collector.auth.sessions import Sessions
+from txstathat.collector.auth.shares import Shares
 from txstathat.collector.auth.throttle import KeyThrottle
+from txstathat.collector.boards.records import BoardRecords
 from txstathat.collector.channels.channels import Channels
 from txstathat.collector.channels.outgoing import Outgoing
 from txstathat.collector.channels.secret_files import SecretFiles
@@ -51,8 +57,9 @@ from txstathat.collector.digest.schedule import DEFAULT_SCHEDULE, Schedule
 from txstathat.collector.ingest.resource import IngestResource
 from txstathat.collector.ingest.statsd import KEY, StatsDIngest
 from txstathat.collector.metrics import CollectorMetrics
-from txstathat.collector.options import listen_url, parse_statsd
+from txstathat.collector.options import listen_url, parse_public_url, parse_statsd
 from txstathat.collector.pages import add_pages
+from txstathat.collector.pages.alerting import AlertParts
 from txstathat.collector.records import RecordReader
 from txstathat.collector.timers import MonotonicTimers, make_timers
 from txstathat.collector.web.site import MAX_CONNECTIONS, CollectorSite
@@ -85,6 +92,8 @@ _OTHER_PORT = "tcp:8081:interface=127.0.0.1"
 
 # The interval, in seconds, at which expired stats are removed from the trash.
 _EMPTY_TRASH_EVERY = 3600.0
+# The interval, in seconds, at which interrupted renamings are completed.
+_COMPLETE_RENAMES_EVERY = 60.0
 # The interval, in seconds, at which records are read that nothing else has to read.
 _CHECK_RECORDS_EVERY = 600.0
 
@@ -107,6 +116,8 @@ class CollectorParts:
     :ivar command_line: the API of StatHat's command line, at ``/a1``.
     :ivar metrics: the collector's own metrics.
     :ivar sessions: the sessions of the web pages, and the one-time links.
+    :ivar boards: the boards and the saved comparisons.
+    :ivar shares: the shared links.
     :ivar alerts: the alerts.
     :ivar webhooks: delivers their notices to the operator's URLs.
     :ivar channels: the channels, which deliver them to people.
@@ -122,6 +133,8 @@ class CollectorParts:
     command_line: CommandLineApi
     metrics: CollectorMetrics
     sessions: Sessions
+    boards: BoardRecords
+    shares: Shares
     alerts: AlertRecords
     webhooks: Webhooks
     channels: Channels
@@ -136,6 +149,8 @@ class CollectorParts:
         owners = (
             self.keys,
             self.sessions,
+            self.boards,
+            self.shares,
             self.alerts,
             channels,
             outages,
@@ -159,6 +174,7 @@ def build_collector(
     webhooks: Webhooks | None = None,
     timers: IReactorTime | None = None,
     channels: Channels | None = None,
+    max_stats: int = MAX_STATS,
 ) -> CollectorParts:
     """
     Build a collector on an open store.
@@ -169,13 +185,17 @@ def build_collector(
     :param timers: schedules what waits; by default the store's clock.
     :param channels: the channels; by default those in the store, without secrets and
         private addresses.
+    :param max_stats: the largest number of stats.
     """
     timers = timers or store.clock
     channels = channels or Channels(store)
-    archive = Archive(store, retention=retention, timers=timers)
+    archive = Archive(store, retention=retention, max_stats=max_stats, timers=timers)
     keys, throttle = Keys(store, timers), KeyThrottle(timers)
     metrics = CollectorMetrics()
     sessions, alerts = Sessions(store, keys), AlertRecords(store)
+    boards, shares = BoardRecords(store), Shares(store)
+    for follower in (keys, alerts, boards, shares):
+        archive.followers.add(follower)
     readers, webhooks = Readers(keys, throttle), webhooks or Webhooks()
     parts = CollectorParts(
         root=IngestResource(archive.add, keys, throttle, metrics),
@@ -187,6 +207,8 @@ def build_collector(
         command_line=CommandLineApi(archive, readers),
         metrics=metrics,
         sessions=sessions,
+        boards=boards,
+        shares=shares,
         alerts=alerts,
         webhooks=webhooks,
         channels=channels,
@@ -206,11 +228,24 @@ def _add_resources(parts: CollectorParts) -> None:
     root.putChild(
         b"metrics", Metrics(readers, parts.metrics, archive, parts.throttle, records)
     )
-    add_pages(root, archive, parts.sessions, readers, parts.throttle)
     delivery = parts.monitor.delivery
     methods = AlertsApi(archive, parts.alerts, parts.webhooks, delivery).methods
+    add_pages(
+        root,
+        archive,
+        parts.sessions,
+        readers,
+        parts.throttle,
+        parts.boards,
+        parts.shares,
+        parts.keys,
+        AlertParts(archive, parts.alerts, delivery, parts.channels, parts.webhooks),
+    )
     parts.export.add("alerts", **methods)
     parts.command_line.add("alerts", **methods)
+    trash = TrashApi(archive).methods
+    parts.export.add("trash", **trash)
+    parts.command_line.add("trash", **trash)
     parts.export.add("channels", **ChannelsApi(parts.channels).methods)
 
 
@@ -228,12 +263,16 @@ class CollectorService(Service):
     :param listen: one or more server endpoint strings.
     :param retention: how long the detail of each scale is stored, in seconds; ``None``
         for ever. See :data:`txstathat.collector.archive.stats.RETENTION`.
+    :param max_stats: the largest number of stats; points of further ones are refused.
     :param max_connections: the largest number of open connections.
     :param access_log: whether requests are logged, without the secrets in them.
     :param proxies: how many reverse proxies in front are trusted to name the client in
         ``X-Forwarded-For``. If there are fewer, clients can forge their addresses.
     :param stathat_statuses: whether refused points have HTTP status 200, and their
         status only in the JSON, as StatHat answered: for clients that read only that.
+    :param public_url: the URL at which browsers reach the collector, such as
+        ``'https://example.com/stats'`` behind a proxy that removes ``/stats`` from the
+        paths of requests; by default the host that they name.
     :param webhooks: the URL or URLs to which notices of alerts can be posted, by
         default to the first one. An alert can name another URL at the origin of any.
     :param secrets: the directory with the secrets of channels, or ``''``; see
@@ -252,8 +291,8 @@ class CollectorService(Service):
         listens, and only once for a store.
     :param reactor: provides time, threads, and what the endpoints need; by default the
         global reactor.
-    :raises ValueError: if a webhook, ``secrets``, ``allow_private``, ``digest_at`` or
-        ``statsd`` is not valid.
+    :raises ValueError: if ``public_url``, a webhook, ``secrets``, ``allow_private``,
+        ``digest_at`` or ``statsd`` is not valid.
     """
 
     _log = Logger()
@@ -264,10 +303,12 @@ class CollectorService(Service):
         listen: str | list[str] | tuple[str, ...] = LISTEN,
         *,
         retention: Mapping[str, float | None] | None = None,
+        max_stats: int = MAX_STATS,
         max_connections: int = MAX_CONNECTIONS,
         access_log: bool = False,
         proxies: int = 0,
         stathat_statuses: bool = False,
+        public_url: str = "",
         webhooks: str | Sequence[str] = (),
         secrets: str = "",
         allow_private: Sequence[str] = (),
@@ -281,10 +322,12 @@ class CollectorService(Service):
         self._store = store
         self._listen = [listen] if isinstance(listen, str) else list(listen)
         self._retention = retention
+        self._max_stats = max_stats
         self._max_connections = max_connections
         self._access_log = access_log
         self._proxies = proxies
         self._stathat_statuses = stathat_statuses
+        self._public_url = parse_public_url(public_url) if public_url else ""
         urls = [webhooks] if isinstance(webhooks, str) else webhooks
         self._webhooks = tuple(map(check_webhook, urls))
         self._secret_files = SecretFiles(secrets)
@@ -322,6 +365,14 @@ class CollectorService(Service):
             listen_url(port.getHost(), tls=text.startswith("ssl:"))
             for text, port in zip(self._listen, self._ports, strict=False)
         ]
+
+    @property
+    def public_url(self) -> str:
+        """
+        The URL at which browsers reach it: the configured one, otherwise the first of
+        :attr:`urls`.
+        """
+        return self._public_url or self.urls[0]
 
     @property
     def statsd_address(self) -> Any:
@@ -376,21 +427,24 @@ class CollectorService(Service):
 
             self._reactor = cast(IStoreReactor, reactor)
         endpoints = [(text, self._endpoint(text)) for text in self._listen]
-        store: IStore
-        if isinstance(self._store, str):
-            url = limit_redis(self._store)
-            store = self._opened = await open_store(url, reactor=self._reactor)
-            await self._check_file(url)
-        else:
-            store = self._store
         self._timers = timers = make_timers(self._reactor)
         if isinstance(timers, MonotonicTimers):
             timers.start()
+        store: IStore
+        if isinstance(self._store, str):
+            url = limit_redis(self._store)
+            opening = open_store(url, reactor=self._reactor, timers=timers)
+            store = self._opened = await opening
+            await self._check_file(url)
+        else:
+            store = self._store
         common: Any = {"reactor": self._reactor, "timers": timers}
         webhooks = Webhooks(self._webhooks, **common)
         outgoing = Outgoing(self._networks, **common)
         channels = Channels(store, outgoing, self._secret_files)
-        parts = build_collector(store, self._retention, webhooks, timers, channels)
+        parts = build_collector(
+            store, self._retention, webhooks, timers, channels, self._max_stats
+        )
         await parts.archive.note_retention()
         await parts.check_records()
         await parts.monitor.outages.note()
@@ -402,6 +456,7 @@ class CollectorService(Service):
             metrics=parts.metrics,
             proxies=self._proxies,
             stathat_statuses=self._stathat_statuses,
+            public_url=self._public_url,
         )
         site.noisy = False  # the port logs that it starts
         await parts.keys.load()  # else it would refuse the first requests
@@ -413,6 +468,9 @@ class CollectorService(Service):
             self._listen_statsd(parts, *self._statsd_at)
         self._every(REFRESH_SECONDS, parts.keys.load)
         self._every(_EMPTY_TRASH_EVERY, parts.archive.empty_trash)
+        self._every(_COMPLETE_RENAMES_EVERY, parts.archive.complete_renames)
+        self._every(REFRESH_LIST_SECONDS, parts.archive.listing.refresh)
+        self._every(CHECK_SECONDS, parts.archive.listing.check, now=True)
         self._every(_CHECK_RECORDS_EVERY, parts.check_records)
         self._every(NOTE_EVERY, parts.monitor.outages.note)
         self._every(EVALUATE_EVERY, parts.monitor.evaluate)
@@ -474,7 +532,9 @@ class CollectorService(Service):
                 f"cannot listen on {text!r}: {error}; for a port write {port}"
             ) from error
 
-    def _every(self, seconds: float, work: Callable[[], Any]) -> None:
+    def _every(
+        self, seconds: float, work: Callable[[], Any], now: bool = False
+    ) -> None:
         async def once() -> None:
             # A LoopingCall ends when a call fails.
             try:
@@ -486,7 +546,7 @@ class CollectorService(Service):
 
         loop = LoopingCall(lambda: Deferred.fromCoroutine(once()))
         loop.clock = self._timers
-        loop.start(seconds, now=False)
+        loop.start(seconds, now=now)
         self._loops.append(loop)
 
     def stopService(self) -> Deferred[None]:

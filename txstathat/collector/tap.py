@@ -14,12 +14,14 @@ from twisted.python.failure import Failure
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
+from txstathat.collector.archive.cardinality import MAX_STATS
 from txstathat.collector.digest.schedule import DEFAULT_SCHEDULE
 from txstathat.collector.ingest.statsd import KEY
 from txstathat.collector.options import (
     STORE,
     check_channel_options,
     default_retention,
+    parse_public_url,
     parse_retention,
     parse_statsd,
     read_webhooks,
@@ -58,6 +60,14 @@ class Options(UsageOptions):
             "How many reverse proxies in front are trusted to name the client "
             "(X-Forwarded-For).",
         ],
+        [
+            "public-url",
+            None,
+            "",
+            "The URL at which browsers reach this server, such as "
+            "https://example.com/stats behind a proxy that removes /stats.",
+        ],
+        ["max-stats", None, str(MAX_STATS), "The largest number of stats."],
         [
             "webhooks",
             None,
@@ -145,6 +155,15 @@ class Options(UsageOptions):
         if not (self["proxies"].isascii() and self["proxies"].isdigit()):
             raise UsageError(f"--proxies: {self['proxies']!r} must be a whole number")
         self["proxies"] = int(self["proxies"])
+        stats = self["max-stats"]
+        if not (stats.isascii() and stats.isdigit() and int(stats)):
+            raise UsageError(f"--max-stats: {stats!r} must be a positive whole number")
+        self["max-stats"] = int(stats)
+        try:
+            if self["public-url"]:
+                parse_public_url(self["public-url"])
+        except ValueError as error:
+            raise UsageError(f"--public-url: {error}") from None
         try:
             self["webhooks"] = read_webhooks(self["webhooks"])
         except ValueError as error:
@@ -180,9 +199,11 @@ def makeService(options: Options) -> CollectorService:
         options["store"],
         options["listen"] or LISTEN,
         retention=options["retention"],
+        max_stats=options["max-stats"],
         access_log=bool(options["access-log"]),
         proxies=options["proxies"],
         stathat_statuses=bool(options["stathat-statuses"]),
+        public_url=options["public-url"],
         webhooks=options["webhooks"],
         secrets=options["secrets"],
         allow_private=options["allow-private"],

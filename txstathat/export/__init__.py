@@ -19,6 +19,7 @@ from txstathat.export.models import (
     FullDataset,
     FullPoint,
     StatInfo,
+    TrashedStat,
     Unreadable,
     parse_json,
     read_alert,
@@ -29,6 +30,7 @@ from txstathat.export.models import (
     read_full_dataset,
     read_list,
     read_stat,
+    read_trashed,
 )
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "MAX_STATS",
     "StatHatExport",
     "StatInfo",
+    "TrashedStat",
     "Unreadable",
     "parse_json",
     "read_alert",
@@ -56,4 +59,5 @@ __all__ = [
     "read_full_dataset",
     "read_list",
     "read_stat",
+    "read_trashed",
 ]

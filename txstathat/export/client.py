@@ -26,6 +26,7 @@ from txstathat.export.models import (
     read_stat,
 )
 from txstathat.export.requests import ExportRequests, each_of, path_segment
+from txstathat.export.tending_calls import TendingCalls
 from txstathat.http.exchange import Transport
 from txstathat.http.servers import EXPORT_URL, server_url
 from txstathat.interfaces import HTTPAgent
@@ -53,6 +54,8 @@ MAX_EXPORT_REPLY = 32 * 1024 * 1024
 #: How many stats one request for data names; StatHat ignores further ones. The client
 #: sends several requests for more.
 MAX_IDS = 5
+#: The most characters of a note.
+MAX_NOTE = 500
 #: The most stats that are listed, over all pages of a server.
 MAX_STATS = 1_000_000
 
@@ -62,7 +65,7 @@ _SMALLEST_PAGE = 3_000
 Read = TypeVar("Read")
 
 
-class StatHatExport(AlertCalls, ChannelCalls):
+class StatHatExport(AlertCalls, ChannelCalls, TendingCalls):
     """
     A client of the export API of StatHat or of a collector.
 
@@ -133,15 +136,17 @@ class StatHatExport(AlertCalls, ChannelCalls):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} at {self._transport.origin}>"
 
-    def stats(self) -> Deferred[list[StatInfo]]:
+    def stats(self, *, latest: bool = False) -> Deferred[list[StatInfo]]:
         """
         List all stats of the account, from all pages.
 
+        :param latest: whether to ask for the newest point and the number of points of
+            each stat. A collector of this package answers that; others may refuse it.
         :returns: a Deferred that fires with a list of
             :class:`~txstathat.export.models.StatInfo`, in the server's order, without
             duplicates.
         """
-        return Deferred.fromCoroutine(self._stats())
+        return Deferred.fromCoroutine(self._stats(latest))
 
     def stat(self, name: str) -> Deferred[StatInfo]:
         """
@@ -233,6 +238,36 @@ class StatHatExport(AlertCalls, ChannelCalls):
         """
         return self._delete("stats", id)
 
+    def add_note(self, text: str, stat_id: str | None = None) -> Deferred[None]:
+        """
+        Add a note, which the server's charts mark at the present time. On StatHat it is
+        a comment on a stat.
+
+        :param text: what happened, such as that a version was deployed; on a collector
+            up to 500 characters.
+        :param stat_id: the stat that it is about; by default none: then all charts of a
+            collector mark it.
+        :returns: a Deferred that fires with ``None``. The client does not repeat the
+            request when its answer is lost.
+        """
+
+        async def add() -> None:
+            fields = {"text": check_name(text, "text", MAX_NOTE)}
+            if stat_id is not None:
+                fields["id"] = check_name(stat_id, "stat_id")
+            await self._requests.call(
+                lambda answer: None,
+                "POST",
+                "/a1/comments",
+                headers={
+                    "Authorization": f"Basic {self._basic}",
+                    "Content-Type": "application/x-www-form-urlencoded",
+                },
+                body=urlencode(fields).encode("ascii"),
+            )
+
+        return Deferred.fromCoroutine(add())
+
     def close(self) -> Deferred[None]:
         """
         Close the client. Calls in progress have a second to finish; then all
@@ -244,11 +279,13 @@ class StatHatExport(AlertCalls, ChannelCalls):
         """
         return self._requests.close()
 
-    async def _stats(self) -> list[StatInfo]:
+    async def _stats(self, latest: bool) -> list[StatInfo]:
         found: dict[str, StatInfo] = {}
         longest = offset = 0
         while True:
-            path = f"{self._path}/statlist" + (f"?offset={offset}" if offset else "")
+            fields = {"offset": offset or "", "latest": "1" if latest else ""}
+            query = urlencode({name: text for name, text in fields.items() if text})
+            path = f"{self._path}/statlist" + (f"?{query}" if query else "")
             page = await self._requests.call(each_of(read_stat), "GET", path)
             known = len(found)
             found.update((stat.id, stat) for stat in page)

@@ -25,6 +25,7 @@ __all__ = [
     "FullDataset",
     "FullPoint",
     "StatInfo",
+    "TrashedStat",
     "Unreadable",
     "parse_json",
     "read_alert",
@@ -35,6 +36,7 @@ __all__ = [
     "read_full_dataset",
     "read_list",
     "read_stat",
+    "read_trashed",
 ]
 
 Read = TypeVar("Read")
@@ -47,20 +49,20 @@ class Unreadable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class StatInfo:
+class TrashedStat:
     """
-    A stat in an account's list.
+    A deleted stat that can be restored.
 
-    :ivar id: its id in the export API.
+    :ivar id: its id.
     :ivar name: its name.
-    :ivar public: whether everybody may see it.
-    :ivar counter: whether it is a counter; else it is a value.
+    :ivar deleted_at: when it was deleted, in Unix seconds.
+    :ivar until: until when it can be restored, in Unix seconds.
     """
 
     id: str
     name: str
-    public: bool
-    counter: bool
+    deleted_at: int
+    until: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,28 @@ class DataPoint:
 
     time: int
     value: int | float
+
+
+@dataclass(frozen=True, slots=True)
+class StatInfo:
+    """
+    A stat in an account's list.
+
+    :ivar id: its id in the export API.
+    :ivar name: its name.
+    :ivar public: whether everybody may see it.
+    :ivar counter: whether it is a counter; else it is a value.
+    :ivar newest: its newest interval with points, usually a minute; ``None`` if it has
+        no points, or if the server was not asked or does not say.
+    :ivar points: how many points it has received; ``None`` likewise.
+    """
+
+    id: str
+    name: str
+    public: bool
+    counter: bool
+    newest: DataPoint | None = None
+    points: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +291,29 @@ def read_stat(answer: Any) -> StatInfo:
         name=_text(answer, "name"),
         public=_member(answer, "public", bool, False),
         counter=_member(answer, "counter", bool),
+        newest=_newest(_member(answer, "latest", dict, None)),
+        points=_number(answer, "points", None),
     )
+
+
+def read_trashed(answer: Any) -> TrashedStat:
+    """
+    Read a stat in the trash.
+
+    :raises Unreadable: if it is not one.
+    """
+    return TrashedStat(
+        id=_text(answer, "id"),
+        name=_text(answer, "name"),
+        deleted_at=_time(answer, "deleted_at"),
+        until=_time(answer, "until"),
+    )
+
+
+def _newest(answer: Any) -> DataPoint | None:
+    if answer is None:
+        return None
+    return DataPoint(_time(answer, "time"), _number(answer, "value"))
 
 
 def read_dataset(answer: Any) -> Dataset:

@@ -2,36 +2,41 @@
 From events to cells: in which cells an event counts, and the keys of these cells.
 
 An event counts in each combination of its choices and "all", in one time bucket of each
-stored scale. The key of a cell is JSON: for each axis a choice, or ``null`` for all of
+stored scale. A batch contains the event and what is above its choices; the store
+spreads it. The key of a cell is JSON: for each axis a choice, or ``null`` for all of
 them. So different selections have different keys, for any text as a choice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import prod
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 from txstathat.metrica.axes import Axis, Choice, as_json
 from txstathat.metrica.calendar import ALL, coarsen
-from txstathat.stores.interface import Addition, Increment, TimeBucket
-from txstathat.stores.sums import merge
+from txstathat.stores.interface import (
+    Above,
+    Addition,
+    Increment,
+    Key,
+    TimeBucket,
+)
 
 __all__ = [
     "YEARS",
     "Event",
+    "buckets_of",
     "cell_key",
     "cells_of",
     "choice_group",
     "increments",
+    "keys_above",
     "seen_choices",
-    "spread",
 ]
 
 #: The choices of an event, one for each axis; ``None`` for an unknown choice.
 Event: TypeAlias = tuple[Choice | None, ...]
-
-Kind = TypeVar("Kind")
 
 #: The group of choices for the years with events. No group of an axis has this name.
 YEARS = "years"
@@ -64,45 +69,21 @@ def cells_of(axes: Sequence[Axis], event: Event) -> int:
     )
 
 
-def spread(
-    retention: Mapping[str, float | None],
-    by_label: Mapping[str, Mapping[Kind, Addition]],
-) -> list[tuple[list[TimeBucket], Mapping[Kind, Addition]]]:
+def buckets_of(label: str, retention: Mapping[str, float | None]) -> list[TimeBucket]:
     """
-    Spread additions over the time buckets of all stored scales.
+    Return the time buckets in which an event counts, from the coarsest.
 
+    :param label: the label of its time bucket in the finest scale, or finer.
     :param retention: the stored scales, finest last, and for how many seconds.
-    :param by_label: the additions by label of a time bucket, which must be of the
-        finest scale or finer, then by event (or any other key).
-    :returns: lists of time buckets, with the additions to each bucket in the list. A
-        bucket is in only one list.
     """
-    # A coarser bucket with only one finer bucket in it has the same additions: then the
-    # two are in the same list, and share one mapping.
-    spreads: list[tuple[list[TimeBucket], Mapping[Kind, Addition]]] = [
-        ([], additions) for additions in by_label.values()
+    return [
+        TimeBucket(ALL, "", None),
+        *(TimeBucket(one, coarsen(label, one), ttl) for one, ttl in retention.items()),
     ]
-    current = dict(zip(by_label, spreads, strict=True))
-    for scale in (*reversed([*retention]), ALL):
-        groups: dict[str, list[tuple[list[TimeBucket], Mapping[Kind, Addition]]]] = {}
-        for label, finer in current.items():
-            groups.setdefault(coarsen(label, scale), []).append(finer)
-        current = {}
-        for label, group in groups.items():
-            if len(group) == 1:
-                current[label] = group[0]
-            else:
-                current[label] = ([], _merged([additions for _, additions in group]))
-                spreads.append(current[label])
-            buckets, _ = current[label]
-            buckets.append(TimeBucket(scale, label, retention.get(scale)))
-    # If the labels are finer than the finest scale, some were only merged.
-    return [(buckets, additions) for buckets, additions in spreads if buckets]
 
 
 def increments(
     name: str,
-    axes: Sequence[Axis],
     retention: Mapping[str, float | None],
     additions: Mapping[tuple[str, Event], Addition],
 ) -> list[Increment]:
@@ -110,18 +91,41 @@ def increments(
     Return what to add to the store for some events.
 
     :param name: the name of the Metrica.
-    :param axes: its axes.
     :param retention: its stored scales, finest last, and for how many seconds.
     :param additions: the events, by label of the time bucket in the finest scale and by
         choices.
     """
-    by_label: dict[str, dict[Event, Addition]] = {}
+    by_label: dict[str, dict[Key, Addition]] = {}
+    texts: dict[Choice | None, str] = {}
     for (label, event), addition in additions.items():
-        by_label.setdefault(label, {})[event] = addition
+        for choice in event:
+            if choice not in texts:
+                texts[choice] = as_json(choice)
+        key = tuple([texts[choice] for choice in event])
+        by_label.setdefault(label, {})[key] = addition
     return [
-        Increment(buckets, {name: _expand(axes, events)})
-        for buckets, events in spread(retention, by_label)
+        Increment(buckets_of(label, retention), {name: cells})
+        for label, cells in by_label.items()
     ]
+
+
+def keys_above(axes: Sequence[Axis], events: Iterable[Event]) -> Above:
+    """
+    Return, for each axis, the parts of keys above a choice: "all", and on a
+    hierarchical axis the beginnings of its path.
+
+    :param axes: the axes.
+    :param events: the events.
+    """
+    above: list[dict[str, list[str]]] = []
+    for axis, choices in zip(axes, zip(*events, strict=True), strict=True):
+        parts = {}
+        for choice in set(choices):
+            if choice is not None:
+                *higher, text = map(as_json, axis.prefixes(choice))
+                parts[text] = [as_json(None), *higher]
+        above.append(parts)
+    return above
 
 
 def seen_choices(
@@ -147,41 +151,3 @@ def seen_choices(
                     group = (name, choice_group(keyword, path))
                     groups.setdefault(group, set()).add(as_json(text))
     return {group: sorted(texts) for group, texts in groups.items()}
-
-
-def _merged(group: Sequence[Mapping[Kind, Addition]]) -> dict[Kind, Addition]:
-    merged = dict(group[0])
-    for additions in group[1:]:
-        for kind, addition in additions.items():
-            old = merged.get(kind)
-            merged[kind] = addition if old is None else merge(old, addition)
-    return merged
-
-
-def _expand(
-    axes: Sequence[Axis], events: Mapping[Event, Addition]
-) -> dict[str, Addition]:
-    """
-    Return the cells of a time bucket. One axis after the other is rolled up: each cell
-    is also added to the cells above it, up to "all".
-    """
-    cells: dict[tuple[str, ...], Addition] = {}
-    above: list[dict[str, list[str]]] = [{} for _ in axes]
-    texts: list[dict[Choice | None, str]] = [{None: "null"} for _ in axes]
-    for event, addition in events.items():
-        parts = []
-        for n, choice in enumerate(event):
-            text = texts[n].get(choice)
-            if text is None and choice is not None:
-                *higher, text = map(as_json, axes[n].prefixes(choice))
-                texts[n][choice] = text
-                above[n][text] = ["null", *higher]
-            parts.append(text or "null")
-        cells[tuple(parts)] = addition
-    for n, parts_above in enumerate(above):
-        for key, addition in list(cells.items()):
-            for part in parts_above.get(key[n], ()):
-                key_above = (*key[:n], part, *key[n + 1 :])
-                old = cells.get(key_above)
-                cells[key_above] = addition if old is None else merge(old, addition)
-    return {f"[{','.join(key)}]": addition for key, addition in cells.items()}

@@ -17,7 +17,13 @@ from txstathat.errors import StoreBusy
 from txstathat.interfaces import IKickProvider
 from txstathat.metrica.axes import Axis
 from txstathat.metrica.calendar import SCALES, Date
-from txstathat.metrica.cells import Event, cells_of, increments, seen_choices
+from txstathat.metrica.cells import (
+    Event,
+    cells_of,
+    increments,
+    keys_above,
+    seen_choices,
+)
 from txstathat.metrica.kick_batch import KickBatch, refusal
 from txstathat.metrica.reader import Reader
 from txstathat.metrica.schema import Schema
@@ -225,8 +231,9 @@ class Metrica:
         schema = self.schema
         return Amounts(
             {schema.name: schema.definition},
-            increments(schema.name, self._axes, schema.retention, additions),
+            increments(schema.name, schema.retention, additions),
             seen_choices(schema.name, list(schema.axes.items()), additions),
+            {schema.name: keys_above(self._axes, [event for _, event in additions])},
         )
 
     def _put(self, batch: KickBatch, store: IStore) -> None:

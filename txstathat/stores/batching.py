@@ -83,6 +83,9 @@ class WriteBatcher(Generic[Entry, Result]):
     :param clock: the source of time.
     :param max_entries: how many entries may wait, including those of the current write.
     :param max_write: how many entries one write has at most.
+    :param room: called for each write; returns a function that is called with one entry
+        after the other, and returns whether there is room for it in this write. The
+        first entry always has room. By default there is room for all.
     :param timeout: for how many seconds, from :meth:`put` on, to try an entry.
     :param delay: returns the seconds to wait before the next attempt, for a number of
         failed attempts.
@@ -102,6 +105,7 @@ class WriteBatcher(Generic[Entry, Result]):
         *,
         max_entries: int = MAX_ENTRIES,
         max_write: int = MAX_WRITE,
+        room: Callable[[], Callable[[Entry], bool]] | None = None,
         timeout: float = ENTRY_TIMEOUT,
         delay: Callable[[int], float] = retry_delay,
         linger: float = 0.0,
@@ -110,6 +114,7 @@ class WriteBatcher(Generic[Entry, Result]):
         self._clock = clock
         self._max_entries = max_entries
         self._max_write = max_write
+        self._room = room
         self._timeout = timeout
         self._delay = delay
         self._linger = linger
@@ -221,7 +226,12 @@ class WriteBatcher(Generic[Entry, Result]):
         self._run(lingered=True)
 
     def _start_write(self) -> None:
-        for _ in range(min(self._max_write, len(self._queue))):
+        has_room = None if self._room is None else self._room()
+        while self._queue and len(self._in_flight) < self._max_write:
+            if has_room is not None:
+                fits = has_room(self._queue[0].entry)
+                if self._in_flight and not fits:
+                    break
             self._in_flight.append(self._queue.popleft())
         self._failed_attempts = 0
         self._attempt()

@@ -19,8 +19,15 @@ from twisted.internet.defer import (
     inlineCallbacks,
     succeed,
 )
-from twisted.internet.interfaces import IReactorCore, IReactorThreads, IReactorTime
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IReactorCore,
+    IReactorThreads,
+    IReactorTime,
+)
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import Interface, implementer
 
@@ -35,9 +42,11 @@ from txstathat.stores.interface import (
     WriteBatch,
     WriteResult,
 )
+from txstathat.stores.listing import Group, ListedRow, ListPage, ListQuery
 
 __all__ = [
     "CLOSE_TIMEOUT",
+    "FOLD_RETRY_SECONDS",
     "MAX_WRITE",
     "IBackend",
     "IStoreReactor",
@@ -53,6 +62,9 @@ MAX_WRITE = 8
 #: For how many seconds closing waits until the batcher has written everything.
 CLOSE_TIMEOUT = 5.0
 
+#: After how many seconds a fold is tried again that has failed.
+FOLD_RETRY_SECONDS = 1.0
+
 T = TypeVar("T")
 
 
@@ -66,9 +78,9 @@ class IBackend(Interface):
     :class:`~txstathat.stores.interface.IStore` with the same name, and raise what those
     fail with.
 
-    Calls of ``add``, ``drop``, ``drop_expired`` and ``put_record`` never overlap. The
-    others may run at the same time as one of these, and in several threads at once (as
-    many as the runner has readers).
+    Calls of ``add``, ``drop``, ``rename``, ``drop_expired``, ``erase_deleted``,
+    ``put_record`` and ``put_listed`` never overlap. The others may run at the same time
+    as one of these, and in several threads at once (as many as the runner has readers).
     """
 
     def open() -> None:
@@ -80,8 +92,14 @@ class IBackend(Interface):
     def drop(name: str, unchanged: tuple[CellKey, Cell] | None) -> bool:
         """See :meth:`.IStore.drop`."""
 
+    def rename(name: str, new: str) -> bool:
+        """See :meth:`.IStore.rename`."""
+
     def drop_expired(limit: int) -> int:
         """See :meth:`.IStore.drop_expired`."""
+
+    def erase_deleted() -> None:
+        """See :meth:`.IStore.erase_deleted`."""
 
     def read(keys: Sequence[CellKey]) -> list[Cell | None]:
         """See :meth:`.IStore.read`."""
@@ -101,6 +119,33 @@ class IBackend(Interface):
     def put_record(kind: str, id: str, text: str | None, was: str | None) -> bool:
         """See :meth:`.IStore.put_record`."""
 
+    def put_listed(rows: Sequence[ListedRow], gone: Sequence[str]) -> None:
+        """See :meth:`.IStore.put_listed`."""
+
+    def list_page(query: ListQuery) -> ListPage:
+        """See :meth:`.IStore.list_page`."""
+
+    def list_groups(query: ListQuery) -> list[Group]:
+        """See :meth:`.IStore.list_groups`."""
+
+    def size() -> int:
+        """See :meth:`.IStore.size`."""
+
+    def fold() -> bool:
+        """
+        Do a part of the work that was put off when batches were added. It takes a few
+        hundredths of a second. This may overlap with all other methods.
+
+        :returns: whether there is more to do at once.
+        :raises StoreUnavailable: if the database cannot be written.
+        """
+
+    def fold_due() -> float | None:
+        """
+        Return in how many seconds to call :meth:`fold`; ``None`` if there is nothing to
+        do. This does not block.
+        """
+
     def close() -> None:
         """Disconnect. This is the last call."""
 
@@ -116,6 +161,9 @@ class Runner(Protocol):
     def read(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
         """Run a function that reads. Fires with what it returns."""
 
+    def fold(self, function: Callable[..., T]) -> Deferred[T]:
+        """Run a function beside the others. Fires with what it returns."""
+
     def stop(self) -> None:
         """Stop. The caller makes sure that no function is running."""
 
@@ -129,7 +177,7 @@ class Inline:
         """See :meth:`Runner.write`."""
         return execute(function, *args)
 
-    read = write
+    read = fold = write
 
     def stop(self) -> None:
         """See :meth:`Runner.stop`."""
@@ -137,7 +185,7 @@ class Inline:
 
 class Threads:
     """
-    A runner with one thread for writing, and others for reading.
+    A runner with one thread for writing, one for folding, and others for reading.
 
     :param reactor: receives the results of the threads.
     :param readers: the number of threads for reading.
@@ -147,8 +195,12 @@ class Threads:
         self._reactor = reactor
         self._writer = ThreadPool(0, 1, "txstathat-store-writer")
         self._readers = ThreadPool(0, readers, "txstathat-store-readers")
-        self._writer.start()
-        self._readers.start()
+        self._folder = ThreadPool(0, 1, "txstathat-store-folder")
+        for pool in self._pools():
+            pool.start()
+
+    def _pools(self) -> tuple[ThreadPool, ...]:
+        return self._writer, self._readers, self._folder
 
     def write(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
         """See :meth:`Runner.write`."""
@@ -158,10 +210,14 @@ class Threads:
         """See :meth:`Runner.read`."""
         return deferToThreadPool(self._reactor, self._readers, function, *args)
 
+    def fold(self, function: Callable[..., T]) -> Deferred[T]:
+        """See :meth:`Runner.fold`."""
+        return deferToThreadPool(self._reactor, self._folder, function)
+
     def stop(self) -> None:
         """See :meth:`Runner.stop`."""
         # The reactor may shut down during a close; then both call this.
-        for pool in (self._writer, self._readers):
+        for pool in self._pools():
             if pool.started:
                 pool.stop()
 
@@ -176,7 +232,10 @@ class Store:
     :param clock: the source of time.
     :param reactor: if given, the store closes when this reactor shuts down, after
         everything else.
+    :param timers: schedules what waits; by default ``clock``.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -184,10 +243,12 @@ class Store:
         runner: Runner,
         clock: IReactorTime,
         reactor: IReactorCore | None = None,
+        timers: IReactorTime | None = None,
     ) -> None:
         self.clock = clock
+        self._timers = timers or clock
         self.batcher: WriteBatcher[IEntry, WriteResult] = WriteBatcher(
-            self._write_entries, clock, max_write=MAX_WRITE
+            self._write_entries, self._timers, max_write=MAX_WRITE
         )
         self._backend = backend
         self._runner = runner
@@ -197,6 +258,9 @@ class Store:
         self._close_waiters: list[Deferred[None]] | None = None
         self._closed = False
         self._running: set[Deferred[Any]] = set()
+        self._fold_call: IDelayedCall | None = None
+        self._folding = False
+        self._fold_failed_before = False
 
     def __repr__(self) -> str:
         # Neither the URL, which may have a password, nor the path.
@@ -233,7 +297,7 @@ class Store:
 
     def _flush(self) -> Deferred[None]:
         settled = self.batcher.settled()
-        return settled.addTimeout(CLOSE_TIMEOUT, self.clock, lambda *_: None)
+        return settled.addTimeout(CLOSE_TIMEOUT, self._timers, lambda *_: None)
 
     def _shut_down(self) -> None:
         # The reactor no longer delivers results from threads: wait for the threads.
@@ -244,6 +308,7 @@ class Store:
 
     def _refuse_calls(self) -> None:
         self._closed = True
+        self._stop_waiting()
         self.batcher.abandon(
             StoreUnavailable("the store was closed before this could be written")
         )
@@ -274,9 +339,17 @@ class Store:
         """See :meth:`.IStore.drop`."""
         return self._call(self._runner.write, self._backend.drop, name, unchanged)
 
+    def rename(self, name: str, new: str) -> Deferred[bool]:
+        """See :meth:`.IStore.rename`."""
+        return self._call(self._runner.write, self._backend.rename, name, new)
+
     def drop_expired(self, limit: int = 10_000) -> Deferred[int]:
         """See :meth:`.IStore.drop_expired`."""
         return self._call(self._runner.write, self._backend.drop_expired, limit)
+
+    def erase_deleted(self) -> Deferred[None]:
+        """See :meth:`.IStore.erase_deleted`."""
+        return self._call(self._runner.write, self._backend.erase_deleted)
 
     def records(self, kind: str) -> Deferred[dict[str, str]]:
         """See :meth:`.IStore.records`."""
@@ -293,6 +366,26 @@ class Store:
         return self._call(
             self._runner.write, self._backend.put_record, kind, id, text, was
         )
+
+    def put_listed(
+        self, rows: Sequence[ListedRow], gone: Sequence[str] = ()
+    ) -> Deferred[None]:
+        """See :meth:`.IStore.put_listed`."""
+        return self._call(
+            self._runner.write, self._backend.put_listed, list(rows), list(gone)
+        )
+
+    def list_page(self, query: ListQuery) -> Deferred[ListPage]:
+        """See :meth:`.IStore.list_page`."""
+        return self._call(self._runner.read, self._backend.list_page, query)
+
+    def list_groups(self, query: ListQuery) -> Deferred[list[Group]]:
+        """See :meth:`.IStore.list_groups`."""
+        return self._call(self._runner.read, self._backend.list_groups, query)
+
+    def size(self) -> Deferred[int]:
+        """See :meth:`.IStore.size`."""
+        return self._call(self._runner.read, self._backend.size)
 
     def close(self) -> Deferred[None]:
         """See :meth:`.IStore.close`."""
@@ -339,16 +432,62 @@ class Store:
         if self._closed:
             return fail(StoreClosed())
         running = run(method, *args)
-        if not running.called:
-            self._running.add(running)
-            running.addBoth(self._ran, running)
+        self._running.add(running)
+        running.addBoth(self._ran, running)
         # The caller gets a Deferred of its own, so that its callbacks and cancelling do
         # not affect ours.
         return _copy_result(running)
 
     def _ran(self, result: T, running: Deferred[Any]) -> T:
         self._running.discard(running)
+        self._plan_fold()
         return result
+
+    def _plan_fold(self, at_least: float = 0.0) -> None:
+        due = self._backend.fold_due()
+        if due is None or self._folding or self._closed:
+            return
+        due = max(due, at_least)
+        if self._fold_call is not None:
+            if self._fold_call.getTime() <= self.clock.seconds() + due:
+                return
+            self._fold_call.cancel()
+        self._fold_call = self.clock.callLater(due, self._fold)
+
+    def _stop_waiting(self) -> None:
+        if self._fold_call is not None:
+            self._fold_call.cancel()
+            self._fold_call = None
+
+    def _fold(self) -> None:
+        self._fold_call = None
+        self._folding = True
+        folding = self._runner.fold(self._backend.fold)
+        self._running.add(folding)
+        folding.addCallbacks(
+            self._folded,
+            self._fold_failed,
+            callbackArgs=(folding,),
+            errbackArgs=(folding,),
+        )
+
+    def _folded(self, more: bool, folding: Deferred[Any]) -> None:
+        self._folding = self._fold_failed_before = False
+        self._running.discard(folding)
+        if more and not self._closed:
+            self._fold()
+        else:
+            self._plan_fold()
+
+    def _fold_failed(self, failure: Failure, folding: Deferred[Any]) -> None:
+        self._folding = False
+        self._running.discard(folding)
+        # What is not folded is not lost. While the store is unavailable, writes fail
+        # too, and are reported.
+        if not self._fold_failed_before and failure.check(StoreUnavailable) is None:
+            self._fold_failed_before = True
+            self._log.failure("cannot fold the journal of the store", failure)
+        self._plan_fold(FOLD_RETRY_SECONDS)
 
 
 def _copy_result(source: Deferred[T]) -> Deferred[T]:

@@ -14,6 +14,8 @@ from txstathat.stores.interface import Addition, Cell
 
 __all__ = ["add_floats", "as_cell", "event", "events", "merge"]
 
+_new = tuple.__new__
+
 
 def add_floats(
     real: float, rest: float, more: float, more_rest: float = 0.0
@@ -55,13 +57,15 @@ def events(amounts: Sequence[int | float]) -> Addition:
     """
     if len(amounts) == 1:
         return event(amounts[0])
-    floats = [amount for amount in amounts if isinstance(amount, float)]
     real, rest = None, 0.0
+    floats, whole = amounts, 0
+    if {*map(type, amounts)} != {float}:
+        floats = [amount for amount in amounts if isinstance(amount, float)]
+        whole = sum(amount for amount in amounts if isinstance(amount, int))
     if floats:
         # fsum returns the float nearest to the exact sum.
         real = math.fsum(floats)
         rest = math.fsum([-real, *floats])
-    whole = sum(amount for amount in amounts if isinstance(amount, int))
     return Addition(whole, len(amounts), min(amounts), max(amounts), real, rest)
 
 
@@ -69,18 +73,24 @@ def merge(a: Addition, b: Addition) -> Addition:
     """
     Combine two additions into one.
     """
-    real, rest = a.real, a.rest
-    if real is None:
-        real, rest = b.real, b.rest
-    elif b.real is not None:
-        real, rest = add_floats(real, rest, b.real, b.rest)
-    return Addition(
-        a.whole + b.whole,
-        a.events + b.events,
-        a.least if a.least <= b.least else b.least,
-        a.most if a.most >= b.most else b.most,
-        real,
-        rest,
+    whole, events, least, most, real, rest = a
+    more, more_events, less, greater, more_real, more_rest = b
+    if more_real is not None:
+        if real is None:
+            real, rest = more_real, more_rest
+        else:
+            real, rest = add_floats(real, rest, more_real, more_rest)
+    # Several times as fast as Addition(...).
+    return _new(
+        Addition,
+        (
+            whole + more,
+            events + more_events,
+            least if least <= less else less,
+            most if most >= greater else greater,
+            real,
+            rest,
+        ),
     )
 
 

@@ -14,21 +14,29 @@ from typing import Any
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from redis import exceptions
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred, fail, gatherResults, inlineCallbacks
-from twisted.internet.task import Clock, LoopingCall
+from twisted.internet.task import Clock, LoopingCall, deferLater
 from twisted.trial.unittest import TestCase
 
 from tests.fixtures.archives import DAY, START, ArchiveCase, batch
-from tests.fixtures.stores import NOW, ClusterHost, MemoryHost, RedisHost, SqliteHost
+from tests.fixtures.stores import (
+    NOW,
+    ClusterHost,
+    MemoryHost,
+    RedisCluster,
+    RedisHost,
+    SqliteHost,
+    shared,
+)
 from tests.fixtures.support import logged
 from txstathat import Count, Value
 from txstathat.collector.archive import allowance
-from txstathat.collector.archive import archive as archives
 from txstathat.collector.archive import cardinality as cardinality
+from txstathat.collector.archive import stored as archives
 from txstathat.collector.archive.all_time import INTERVALS
 from txstathat.collector.archive.archive import Archive
-from txstathat.collector.archive.commit import FINISH_SECONDS
+from txstathat.collector.archive.commit import FINISH_SECONDS, MAX_SUMS
 from txstathat.collector.archive.delta import BatchDelta
 from txstathat.collector.archive.health import FAILURE_SECONDS, PROBE_SECONDS
 from txstathat.collector.archive.series import Plan
@@ -200,9 +208,8 @@ class KeepTests(ArchiveCase):
         old = batch(*[Count("a", 1, START - age) for age in ages])
         self.assertTrue(self.successResultOf(self.archive.add(old)))
         amounts = BatchDelta(old.points, NOW).amounts(RETENTION)
-        scales = Counter(
-            bucket.scale for one in amounts.increments for bucket in one.buckets
-        )
+        stored = {bucket for one in amounts.increments for bucket in one.buckets}
+        scales = Counter(bucket.scale for bucket in stored)
         self.assertLessEqual(scales["month"], 530)
         self.assertLessEqual(scales["day"], 102)
         self.assertLessEqual(scales["hour"], 10)
@@ -1054,6 +1061,39 @@ class SqliteTests(OnStores, TestCase):
     host = SqliteHost
 
     @inlineCallbacks
+    def test_large_requests_are_not_merged(self) -> Any:
+        """
+        Requests with more distinct stats than one write may have are several writes;
+        those with the same stats are one.
+        """
+        archive = Archive((yield self.host(self).open()))
+        sizes: list[int] = []
+        add = archive.store.add
+
+        def noted(batches: Any) -> Any:
+            found = [one for each in batches for one in each.amounts().increments]
+            # Besides, each stat has a sum of its receipts.
+            sizes.append(sum(len(one.cells) for one in found if len(one.buckets) > 1))
+            return add(batches)
+
+        archive.store.add = noted
+        few = MAX_SUMS * 2 // 5
+        minutes = [
+            [Count(f"s{n}", 1, START - 60 * minute) for n in range(few)]
+            for minute in range(3)
+        ]
+        yield archive.add(batch(*minutes[0]))
+        for requests in ([0, 1, 2, 0], [2, 2, 2, 2, 2]):
+            yield gatherResults(
+                [archive.add(batch(Count("s0", 0)))]
+                + [archive.add(batch(*minutes[minute])) for minute in requests]
+            )
+        self.assertLessEqual(max(sizes), MAX_SUMS)
+        self.assertEqual(sizes, [few, 1, 2 * few, 2 * few, 1, few])
+        totals = yield Deferred.fromCoroutine(archive.totals())
+        self.assertEqual(totals["s1"].sum, 10)
+
+    @inlineCallbacks
     def test_requests_are_merged_in_the_stores_thread(self) -> Any:
         """What requests add together is not worked out where the reactor runs."""
         archive = Archive((yield self.host(self).open()))
@@ -1092,34 +1132,33 @@ class ClusterTests(OnStores, TestCase):
         ticking = LoopingCall(store.clock.advance, 0.1)
         ticking.start(0.01)
         self.addCleanup(ticking.stop)
-        backend = store._backend
-        whole = backend._add_script
-        calls: list[str] = []
-
-        def breaks(keys: Any, args: Any) -> Any:
-            calls.append(args[1])
-            lost = calls.count("apply") == 3
-            if lost and calls.count("gone") < 3:
-                calls.append("gone")
-                raise exceptions.ConnectionError("cut")
-            said = whole(keys=keys, args=args)
-            if calls.count("apply") == 5 and "late" not in calls:
-                calls.append("late")  # it was done, but nobody hears of it
-                raise exceptions.TimeoutError("cut")
-            return said
-
-        backend._add_script = breaks
+        cluster = shared(RedisCluster)
+        names = [f"stat {n}" for n in range(20)]
         archive = Archive(store)
-        self.assertIs((yield archive.add(batch(Count("a", 5)))), True)
-        self.assertIn("late", calls)
+        # The definitions are there already, since a write fails whole without them.
+        for name in names:
+            yield Deferred.fromCoroutine(archive.create(name, "count"))
+        full = cluster.servers[0]
+        full.command("CONFIG", "SET", "maxmemory", "1")
+        self.addCleanup(full.command, "CONFIG", "SET", "maxmemory", "0")
+        added = archive.add(batch(*(Count(name, 5) for name in names)))
+        yield deferLater(reactor, 0.3)
+        self.assertNoResult(added)
+        partly = yield store.read([total_key(name) for name in names])
+        self.assertIn(None, partly)
+        self.assertNotEqual(set(partly), {None})
+        full.command("CONFIG", "SET", "maxmemory", "0")
+        self.assertIs((yield added), True)
+        totals = yield store.read([total_key(name) for name in names])
+        self.assertEqual({total.sum for total in totals}, {5})
         now = int(store.clock.seconds())
-        cells = yield store.read(
-            [
-                total_key("a"),
-                received_key("a"),
-                *Plan(Timeframe.parse("1h1h"), now, RETENTION).keys("a"),
-                *Plan(Timeframe.parse("1d1d"), now, RETENTION).keys("a"),
-                *Plan(Timeframe.parse("1y1y"), now, RETENTION).keys("a"),
-            ]
-        )
-        self.assertEqual([cell.count for cell in cells], [1] * 5)
+        for name in names:
+            cells = yield store.read(
+                [
+                    received_key(name),
+                    *Plan(Timeframe.parse("1h1h"), now, RETENTION).keys(name),
+                    *Plan(Timeframe.parse("1d1d"), now, RETENTION).keys(name),
+                    *Plan(Timeframe.parse("1y1y"), now, RETENTION).keys(name),
+                ]
+            )
+            self.assertEqual([cell.count for cell in cells], [1] * 4)

@@ -26,6 +26,7 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import Site
 from twisted.web.util import Redirect
 
+from txstathat.cli.demo.board import make_board
 from txstathat.cli.demo.bookshop import PAYMENTS, Bookshop
 from txstathat.cli.demo.charts_page import ChartsPage
 from txstathat.cli.demo.comparison import (
@@ -124,6 +125,7 @@ async def _run(
             visitors.start()
             _print("A sample bookshop is open, and sends stats to its own server.")
             _print(f"Its stats:  {server.sign_in_url}")
+            _print(f"Its board:  {server.board_url}")
             _print(f"Its charts: {address}/charts/")
             _print(f"It closes in {seconds:g} seconds (--seconds), or with Ctrl-C.")
             with suppress(CancelledError):
@@ -152,13 +154,15 @@ async def _run(
 @dataclass(frozen=True, slots=True)
 class _Server:
     """
-    The demo's own server: its URL, its keys, and a link that signs a browser in.
+    The demo's own server: its URL, its keys, a link that signs a browser in, and the
+    shop's board.
     """
 
     url: str
     ezkey: str
     token: str
     sign_in_url: str
+    board_url: str
 
 
 async def _start_server(
@@ -177,7 +181,13 @@ async def _start_server(
     parts = await ready
     url = collector.urls[0]
     link = await parts.sessions.link()
-    return _Server(url, keys["EZ key"], keys["access token"], f"{url}/sign-in/{link}")
+    return _Server(
+        url,
+        keys["EZ key"],
+        keys["access token"],
+        f"{url}/sign-in/{link}",
+        url + await make_board(parts),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,13 +29,14 @@ from txstathat.cli.read.alert_output import (
 )
 from txstathat.cli.read.stats import find_stat, with_client
 from txstathat.cli.settings import reader_options
+from txstathat.cli.suggestions import SuggestingGroup
 from txstathat.export.client import StatHatExport
 from txstathat.printable import printable
 
 __all__ = ["alerts"]
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def alerts() -> None:
     """
     Create, edit, silence, acknowledge and test alerts on stats.

@@ -14,6 +14,7 @@ from dataclasses import replace
 from txstathat.collector.alerts.alert_record import AlertRecord
 from txstathat.collector.alerts.history import Silence
 from txstathat.collector.alerts.model import AlertDefinition
+from txstathat.collector.archive.stats import stat_id
 from txstathat.collector.errors import Refusal
 from txstathat.collector.records import RecordReader
 from txstathat.stores.interface import IStore
@@ -63,6 +64,22 @@ class AlertRecords:
             key=lambda record: (record.alert.stat_name, record.alert.id),
         )
         return {record.alert.id: record for record in in_order}
+
+    async def of_stat(self, name: str) -> list[AlertRecord]:
+        """
+        Return the alerts of a stat.
+
+        :param name: the name of the stat.
+        """
+        found = (await self.all()).values()
+        return [record for record in found if record.alert.stat_name == name]
+
+    async def firing_stats(self) -> set[str]:
+        """
+        Return the names of the stats of which an alert fires.
+        """
+        found = (await self.all()).values()
+        return {record.alert.stat_name for record in found if record.state.firing}
 
     def _parse(self, id: str, text: str) -> AlertRecord:
         cached = self._cache.get(id)
@@ -167,6 +184,32 @@ class AlertRecords:
         """
         now = self.now()
         return await self.edit(id, lambda record: record.acknowledged(now))
+
+    async def rename_stat(self, old: str, new: str) -> None:
+        """
+        Let the alerts of a stat watch it under its new name.
+
+        :param old: the name of the stat.
+        :param new: its new name.
+        """
+
+        def renamed(record: AlertRecord) -> AlertRecord:
+            alert = replace(record.alert, stat_id=stat_id(new), stat_name=new)
+            return record.with_definition(alert)
+
+        for record in (await self.all()).values():
+            if record.alert.stat_name == old:
+                await self.update(record, renamed)
+
+    async def forget_stat(self, name: str) -> None:
+        """
+        Delete the alerts of a stat.
+
+        :param name: the name of the stat.
+        """
+        for id, record in (await self.all()).items():
+            if record.alert.stat_name == name:
+                await self._store.put_record(_RECORDS, id, None)
 
     async def update(
         self, record: AlertRecord, change: Callable[[AlertRecord], AlertRecord]

@@ -5,15 +5,17 @@ Turns the points of a request into additions to a store.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from math import ceil
 
-from txstathat.collector.archive.stats import DEFINITIONS, EVERYTHING, received
+from txstathat.collector.archive.stats import DEFINITIONS, received
 from txstathat.collector.errors import PointAhead, Refusal
+from txstathat.collector.ingest.typed import GroupedPoints
 from txstathat.collector.limits import MAX_AHEAD
 from txstathat.metrica.calendar import Calendar, coarsen
-from txstathat.metrica.cells import spread
+from txstathat.metrica.cells import buckets_of
 from txstathat.points.model import MAX_INTEGER, Parts
-from txstathat.stores.interface import Addition, Amounts, Increment, TimeBucket
+from txstathat.stores.interface import Amounts, Increment, TimeBucket
 from txstathat.stores.sums import events
 
 __all__ = [
@@ -63,19 +65,24 @@ class BatchDelta:
     def __init__(self, points: Sequence[Parts], now: float) -> None:
         self._now = now
         self.kinds: dict[str, str] = {}
-        self._minutes: dict[int, list[Parts]] = {}
-        self._add(points)
+        self._minutes: dict[int, dict[str, list[int | float]]] = {}
+        if not (isinstance(points, GroupedPoints) and self._add_groups(points)):
+            self._add(points)
         # An upper bound of all sums.
-        self._most = len(points) * max((abs(part[2]) for part in points), default=0)
+        largest = max(map(abs, self._amounts()), default=0)
+        self._most = len(points) * largest
         too_large = self._too_large()
         if too_large is not None:
             raise overflow(too_large)
 
+    def _amounts(self) -> Iterator[int | float]:
+        for stats in self._minutes.values():
+            yield from chain.from_iterable(stats.values())
+
     def _add(self, points: Iterable[Parts]) -> None:
         kinds, minutes = self.kinds, self._minutes
         this_minute, latest = int(self._now) // 60, self._now + MAX_AHEAD
-        for number, point in enumerate(points):
-            kind, stat, _, t = point
+        for number, (kind, stat, amount, t) in enumerate(points):
             if kinds.setdefault(stat, kind) != kind:
                 raise other_kind(stat, kinds[stat])
             if t is None:
@@ -84,10 +91,46 @@ class BatchDelta:
                 minute = t // 60
             else:
                 raise PointAhead(number, stat, t, self._now)
-            if minute in minutes:
-                minutes[minute].append(point)
-            else:
-                minutes[minute] = [point]
+            minutes.setdefault(minute, {}).setdefault(stat, []).append(amount)
+
+    def _add_groups(self, points: GroupedPoints) -> bool:
+        """
+        Add points that are grouped.
+
+        :returns: ``False`` if some of them have to be refused; then nothing was added.
+        """
+        latest = int(self._now + MAX_AHEAD) // 60
+        if any(minute is not None and minute >= latest for minute in points.minutes()):
+            return False
+        kinds: dict[str, str] = {}
+        for kind, groups in (("count", points.counts), ("value", points.values)):
+            for stats in groups.values():
+                kinds.update(dict.fromkeys(stats, kind))
+        of_both = {stat for stats in points.counts.values() for stat in stats}
+        if any(not of_both.isdisjoint(stats) for stats in points.values.values()):
+            return False
+        self.kinds = kinds
+        this_minute = int(self._now) // 60
+        for groups in (points.counts, points.values):
+            for minute, stats in groups.items():
+                self._extend(this_minute if minute is None else minute, stats)
+        return True
+
+    def _extend(self, minute: int, more: Mapping[str, list[int | float]]) -> None:
+        stats = self._minutes.get(minute)
+        if stats is None:
+            self._minutes[minute] = dict(more)
+            return
+        for stat, amounts in more.items():
+            known = stats.get(stat)
+            # The lists may belong to another object.
+            stats[stat] = amounts if known is None else [*known, *amounts]
+
+    def stats(self) -> Iterable[tuple[int, Collection[str]]]:
+        """
+        Return the stats in each minute.
+        """
+        return self._minutes.items()
 
     @classmethod
     def merge(cls, several: Sequence[BatchDelta]) -> BatchDelta:
@@ -102,8 +145,8 @@ class BatchDelta:
             for stat, kind in one.kinds.items():
                 if merged.kinds.setdefault(stat, kind) != kind:
                     raise NotMergeable
-            for minute, points in one._minutes.items():
-                merged._minutes.setdefault(minute, []).extend(points)
+            for minute, stats in one._minutes.items():
+                merged._extend(minute, stats)
         if merged._too_large() is not None:
             raise NotMergeable
         return merged
@@ -111,8 +154,8 @@ class BatchDelta:
     def _too_large(self) -> str | None:
         if self._most <= MAX_INTEGER:
             return None
-        for points in self._minutes.values():
-            for stat, amounts in _by_stat(points).items():
+        for stats in self._minutes.values():
+            for stat, amounts in stats.items():
                 try:
                     fits = abs(events(amounts).whole) <= MAX_INTEGER
                 except OverflowError:
@@ -127,42 +170,43 @@ class BatchDelta:
 
         :param retention: the scales to store, coarsest first, and for how many seconds.
         """
-        by_label = {
-            _UTC.minute(minute * 60): {
-                stat: events(amounts) for stat, amounts in _by_stat(points).items()
-            }
-            for minute, points in self._minutes.items()
-        }
-        ahead = self._seconds_ahead(retention)
-        expired = self._expired(retention)
+        definitions = {stat: DEFINITIONS[kind] for stat, kind in self.kinds.items()}
         increments = [
             Increment(
-                [_extend_ttl(one, ahead) for one in buckets] if ahead else buckets,
-                {stat: {EVERYTHING: addition} for stat, addition in stats.items()},
+                self._buckets(minute, retention),
+                {stat: {(): events(amounts)} for stat, amounts in stats.items()},
             )
-            for buckets, stats in _without(spread(retention, by_label), expired)
+            for minute, stats in self._minutes.items()
         ]
-        definitions = {stat: DEFINITIONS[kind] for stat, kind in self.kinds.items()}
         return Amounts(definitions, [*increments, received(self.kinds, self._now)])
 
-    def _expired(self, retention: Mapping[str, float | None]) -> set[tuple[str, str]]:
+    def _buckets(
+        self, minute: int, retention: Mapping[str, float | None]
+    ) -> list[TimeBucket]:
         """
-        Return the scale and label of the time buckets that are too old to be read ever
-        again. They are not stored.
+        Return the time buckets in which the points of a minute count.
         """
-        limits = {
-            scale: self._now - seconds - _SECONDS[scale] - _MARGIN
-            for scale, seconds in retention.items()
-            if seconds is not None
-        }
-        newest = max(limits.values(), default=0)
-        return {
-            (scale, coarsen(_UTC.minute(minute * 60), scale))
-            for minute in self._minutes
-            if minute * 60 < newest
-            for scale, limit in limits.items()
-            if minute * 60 < limit
-        }
+        label = _UTC.minute(minute * 60)
+        buckets = buckets_of(label, retention)
+        this_minute = int(self._now) // 60
+        if minute > this_minute:
+            # A future bucket is read in its own time, and is stored from then on.
+            # Rounded up to hours, so that not all requests change its expiry.
+            ahead = ceil((minute * 60 - self._now) / 3600) * 3600.0
+            now = _UTC.minute(this_minute * 60)
+            return [
+                one
+                if one.ttl is None or coarsen(now, one.scale) == one.label
+                else one._replace(ttl=one.ttl + ahead)
+                for one in buckets
+            ]
+        # A bucket that is too old is never read again.
+        return [
+            one
+            for one in buckets
+            if one.ttl is None
+            or minute * 60 >= self._now - one.ttl - _SECONDS[one.scale] - _MARGIN
+        ]
 
     def past(self, retention: Mapping[str, float | None]) -> set[int]:
         """
@@ -173,7 +217,7 @@ class BatchDelta:
         """
         past: set[int] = set()
         before = self._now - PAST_SECONDS
-        for minute, points in self._minutes.items():
+        for minute, stats in self._minutes.items():
             if minute * 60 >= before:
                 continue
             age = self._now - minute * 60
@@ -187,55 +231,8 @@ class BatchDelta:
                 default=_SECONDS["year"],
             )
             bucket = minute * 60 // seconds
-            past.update(hash((stat, seconds, bucket)) for _, stat, _, _ in points)
+            past.update(hash((stat, seconds, bucket)) for stat in stats)
         return past
-
-    def _seconds_ahead(self, scales: Iterable[str]) -> dict[str, float]:
-        """
-        Return how many seconds after now the last point of each future time bucket is,
-        by the bucket's label. The numbers are rounded up to hours, so that requests do
-        not all change the expiry of a bucket.
-        """
-        this_minute = int(self._now) // 60
-        later = sorted(minute for minute in self._minutes if minute > this_minute)
-        if not later:
-            return {}
-        scales = list(scales)
-        now = _UTC.minute(this_minute * 60)
-        current = {coarsen(now, scale) for scale in scales}
-        return {
-            label: ceil((minute * 60 - self._now) / 3600) * 3600.0
-            for minute in later
-            for scale in scales
-            if (label := coarsen(_UTC.minute(minute * 60), scale)) not in current
-        }
-
-
-def _without(
-    spreads: Iterable[tuple[list[TimeBucket], Mapping[str, Addition]]],
-    expired: Collection[tuple[str, str]],
-) -> Iterator[tuple[list[TimeBucket], Mapping[str, Addition]]]:
-    for buckets, additions in spreads:
-        left = [one for one in buckets if (one.scale, one.label) not in expired]
-        if left:
-            yield left, additions
-
-
-def _extend_ttl(bucket: TimeBucket, ahead: Mapping[str, float]) -> TimeBucket:
-    # A future bucket is read in its own time, and is stored from then on.
-    if bucket.ttl is None or bucket.label not in ahead:
-        return bucket
-    return bucket._replace(ttl=bucket.ttl + ahead[bucket.label])
-
-
-def _by_stat(points: Iterable[Parts]) -> dict[str, list[int | float]]:
-    stats: dict[str, list[int | float]] = {}
-    for _, stat, amount, _ in points:
-        if stat in stats:
-            stats[stat].append(amount)
-        else:
-            stats[stat] = [amount]
-    return stats
 
 
 def other_kind(stat: str, kind: str) -> Refusal:

@@ -7,6 +7,7 @@ The details of a stat are one record, under the stat's id.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from txstathat.collector.archive.stats import Stat
@@ -19,6 +20,7 @@ __all__ = [
     "MAX_DESCRIPTION",
     "MAX_DETAILS",
     "MAX_UNIT",
+    "NO_DETAILS",
     "RECORDS",
     "Details",
     "StatDetails",
@@ -51,6 +53,7 @@ class Details:
     pinned: bool = False
 
 
+#: The details of most stats.
 NO_DETAILS = Details()
 
 
@@ -106,6 +109,16 @@ class StatDetails:
         :returns: the details by the stat's id, for the stats that have any.
         """
         return await self._reader.all()
+
+    async def read_some(self, stats: Sequence[Stat]) -> dict[str, Details]:
+        """
+        Read the details of some stats at once.
+
+        :param stats: the stats.
+        :returns: the details by the stat's name, for the stats that have any.
+        """
+        found = await self._reader.some([stat.id for stat in stats])
+        return {stat.name: found[stat.id] for stat in stats if stat.id in found}
 
     async def read(self, stat: Stat) -> Details:
         """

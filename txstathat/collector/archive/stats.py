@@ -17,7 +17,14 @@ from txstathat.metrica.axes import as_json
 from txstathat.metrica.calendar import ALL
 from txstathat.metrica.cells import cell_key
 from txstathat.metrica.metrica import AveragedMetrica, Metrica
-from txstathat.stores.interface import Addition, Cell, CellKey, Increment, TimeBucket
+from txstathat.stores.interface import (
+    Addition,
+    Cell,
+    CellKey,
+    Increment,
+    Key,
+    TimeBucket,
+)
 
 __all__ = [
     "CLOCK_SLACK",
@@ -154,7 +161,8 @@ def received(names: Iterable[str], now: float, batches: int = 1) -> Increment:
     :param batches: the number of batches; 0 for stats created without points.
     """
     milliseconds = int(now * 1000)
-    cells = {EVERYTHING: Addition(0, batches, milliseconds, milliseconds)}
+    addition = Addition(0, batches, milliseconds, milliseconds)
+    cells: dict[Key, Addition] = {EVERYTHING: addition}
     return Increment([TimeBucket(_RECEIVED, "", None)], dict.fromkeys(names, cells))
 
 

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from urllib.parse import parse_qsl
 
 from txstathat.collector.errors import Refusal
+from txstathat.collector.ingest.typed import read_typed
 from txstathat.collector.limits import MAX_BATCH, MAX_BODY, MAX_FIELDS, MAX_FORM
 from txstathat.errors import InvalidPoint
 from txstathat.points.batch_id import check_batch_id
@@ -30,7 +31,7 @@ from txstathat.points.model import (
 )
 from txstathat.points.wire import json_float, json_parts
 
-__all__ = ["PostedBatch", "entry_of_point", "read_request"]
+__all__ = ["PostedBatch", "entry_of_point", "read_request", "read_strictly"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ def read_request(
         if batch_id is not None:
             check_batch_id(batch_id, "Idempotency-Key")
         if path == "/ez" and is_json:
+            points: Sequence[Parts]
             key, points = _read_json(body)
         else:
             fields = _read_form(body or query)
@@ -175,7 +177,23 @@ def _form_parts(path: str, fields: dict[str, str]) -> list[Parts]:
     return [(kind, name, amount, t) for name in names]
 
 
-def _read_json(body: bytes) -> tuple[str, list[Parts]]:
+def _read_json(body: bytes) -> tuple[str, Sequence[Parts]]:
+    typed = read_typed(body)
+    if typed is not None:
+        key, points = typed
+        return _key({"ezkey": key}, "ezkey"), points
+    return read_strictly(body)
+
+
+def read_strictly(body: bytes) -> tuple[str, list[Parts]]:
+    """
+    Read a JSON request, whatever it contains.
+
+    :param body: the body.
+    :returns: the key and the points.
+    :raises Refusal: if the request is not valid.
+    :raises InvalidPoint: if a point is not valid.
+    """
     request = _load_json(body)
     if not isinstance(request, dict):
         raise Refusal(400, "the body must be a JSON object with ezkey and data")
@@ -185,10 +203,10 @@ def _read_json(body: bytes) -> tuple[str, list[Parts]]:
         data = []  # Go encodes an empty list as null.
     if not isinstance(data, list):
         raise Refusal(400, "data: must be a list of points")
-    points = list(islice(json_parts(data), MAX_BATCH + 1))
-    if len(points) > MAX_BATCH:
+    listed = list(islice(json_parts(data), MAX_BATCH + 1))
+    if len(listed) > MAX_BATCH:
         raise Refusal(413, f"more than {MAX_BATCH} points in one request")
-    return key, points
+    return key, listed
 
 
 def _load_json(body: bytes) -> Any:

@@ -16,11 +16,22 @@ from twisted.web.template import Tag, tags
 
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.formatting import sentence
-from txstathat.collector.pages.guard import GuardedPage, check_origin
+from txstathat.collector.pages.guard import GuardedPage
 from txstathat.collector.pages.layout import see_other, set_status
 from txstathat.printable import printable
 
-__all__ = ["Form", "FormPage", "WrongField", "argument", "labelled", "message_of"]
+__all__ = [
+    "Form",
+    "FormPage",
+    "WrongField",
+    "argument",
+    "button_form",
+    "choice",
+    "text_area",
+    "unknown_form",
+    "labelled",
+    "message_of",
+]
 
 
 def argument(request: Request, name: str) -> str:
@@ -82,13 +93,14 @@ class FormPage(GuardedPage):
         """
         raise NotImplementedError
 
-    async def take(self, request: Request, form: Form) -> str:
+    async def take(self, request: Request, form: Form) -> str | Tag:
         """
         Do what the form is for.
 
         :param request: the request.
         :param form: what was typed.
-        :returns: the path of the page to show next.
+        :returns: the path of the page to show next; or a page to show only now, such as
+            one with a secret.
         :raises WrongField: if a field is wrong. Nothing has changed.
         :raises Refusal: if it cannot be done. Nothing has changed.
         """
@@ -100,15 +112,14 @@ class FormPage(GuardedPage):
         """
         if request.method != b"POST":
             return await self.show(request, Form())
-        check_origin(request)
         names = [str(name, "utf-8", "replace") for name in request.args or {}]
         values = {name: argument(request, name) for name in names if name.isascii()}
         try:
-            path = await self.take(request, Form(values))
+            result = await self.take(request, Form(values))
         except Refusal as refusal:
             set_status(request, refusal)
             return await self.show(request, Form(values, refusal))
-        return see_other(request, path)
+        return see_other(request, result) if isinstance(result, str) else result
 
 
 def labelled(
@@ -124,6 +135,79 @@ def labelled(
     :param attributes: attributes of the ``input`` element.
     """
     box = tags.input(name=name, id=name, value=form[name], **attributes)
+    return _field(form, name, label, box, hint)
+
+
+def choice(
+    form: Form, name: str, label: str, options: Mapping[str, str], *, hint: str = ""
+) -> Tag:
+    """
+    Make a field to choose from a list, with its label, its hint and its error.
+
+    :param form: what it holds.
+    :param name: the name of the field.
+    :param label: its label.
+    :param options: the texts to choose from, by what is sent for each.
+    :param hint: a line below it.
+    """
+    box = tags.select(name=name, id=name)
+    for value, text in options.items():
+        option = tags.option(printable(text), value=value)
+        if value == form[name]:
+            option.attributes["selected"] = "selected"
+        box(option)
+    return _field(form, name, label, box, hint)
+
+
+def text_area(
+    form: Form, name: str, label: str, *, hint: str = "", **attributes: Any
+) -> Tag:
+    """
+    Make a field for several lines, with its label, its hint and its error.
+
+    :param form: what it holds.
+    :param name: the name of the field.
+    :param label: its label.
+    :param hint: a line below it.
+    :param attributes: attributes of the ``textarea`` element.
+    """
+    # A browser drops the first line feed.
+    box = tags.textarea("\n" + form[name], name=name, id=name, **attributes)
+    return _field(form, name, label, box, hint)
+
+
+def button_form(
+    path: str, action: str, label: str, about: str = "", **hidden: str
+) -> Tag:
+    """
+    Make a button that posts a form of its own.
+
+    :param path: where to post it.
+    :param action: the value of its field ``action``.
+    :param label: the text of the button.
+    :param about: what the button is about, for those who hear it without its row.
+    :param hidden: other fields, by their names.
+    """
+    button = tags.button(
+        label, type="submit", name="action", value=action, class_="quiet"
+    )
+    if about:
+        button.attributes["aria-label"] = f"{label}: {printable(about)}"
+    fields = [
+        tags.input(type="hidden", name=name, value=value)
+        for name, value in hidden.items()
+    ]
+    return tags.form(*fields, button, method="post", action=path)
+
+
+def unknown_form() -> Refusal:
+    """
+    Return the refusal of a form that a page does not have.
+    """
+    return Refusal(400, "this form is not known here: load the page again")
+
+
+def _field(form: Form, name: str, label: str, box: Tag, hint: str) -> Tag:
     whole = tags.div(tags.label(label, **{"for": name}), box, class_="field")
     described = []
     if hint:

@@ -1,34 +1,37 @@
 """
 The SQLite backend: one file, no server.
 
-The journal is a write-ahead log, and every commit is synced to disk: data that was
-added survives a crash of the process or the machine. One connection writes and another
-reads, so that a long write does not block readers, and no reader sees half of a write.
+A commit appends what it adds to a journal, and is synced to disk: data that was added
+survives a crash of the process or the machine. Later many commits are folded into the
+cells at once (:mod:`txstathat.stores.sqlite.journal`); readers add up both. SQLite
+itself uses a write-ahead log. One connection writes and another reads, so that a long
+write does not block readers, and no reader sees half of a write.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from zope.interface import implementer
 
 from txstathat.errors import StoreError, StoreUnavailable
-from txstathat.stores.interface import (
-    ANY,
-    Amounts,
-    Cell,
-    CellKey,
-    Increment,
-    WriteBatch,
-    WriteOutcome,
-    WriteResult,
-)
-from txstathat.stores.sqlite.cells import add_cells, read_cells
+from txstathat.stores.interface import ANY, Cell, CellKey, WriteBatch, WriteResult
+from txstathat.stores.listing import Group, ListedRow, ListPage, ListQuery
+from txstathat.stores.sqlite import listing
+from txstathat.stores.sqlite.adder import MAX_JOURNAL, Adder, Prepared
+from txstathat.stores.sqlite.cells import read_cells
+from txstathat.stores.sqlite.due import FOLD_AT, FoldDue
+from txstathat.stores.sqlite.erase import erase_deleted
 from txstathat.stores.sqlite.expiry import drop_expired
-from txstathat.stores.sqlite.id_cache import MAX_KNOWN, BatchRefused, Tables
+from txstathat.stores.sqlite.files import check_folder
+from txstathat.stores.sqlite.fold import CHUNK, Fold, fold_all
+from txstathat.stores.sqlite.id_cache import MAX_KNOWN, Tables
+from txstathat.stores.sqlite.journal import Journal, read_journal, usage
 from txstathat.stores.sqlite.schema import (
     MIGRATIONS,
     migrate,
@@ -40,7 +43,10 @@ from txstathat.stores.store import IBackend
 
 __all__ = [
     "BUSY_SECONDS",
+    "CLOSE_SECONDS",
     "MAX_LOG",
+    "OPEN_SECONDS",
+    "SLICE_SECONDS",
     "SWEEP_EVERY",
     "SWEEP_ROWS",
     "SqliteBackend",
@@ -48,6 +54,12 @@ __all__ = [
 
 #: For how many seconds a write waits while another process writes, before it fails.
 BUSY_SECONDS = 3.0
+#: For how many seconds a slice of a fold takes about: commits wait for it.
+SLICE_SECONDS = 0.015
+#: For how many seconds opening folds at most. The rest is folded later.
+OPEN_SECONDS = 2.0
+#: For how many seconds closing folds at most. The rest is folded at the next opening.
+CLOSE_SECONDS = 2.0
 #: While there are writes: after how many seconds the next sweep deletes expired rows.
 SWEEP_EVERY = 60.0
 #: How many rows one sweep deletes at most, or twice as many as the write before it
@@ -67,8 +79,12 @@ class SqliteBackend:
     :param busy_seconds: for how many seconds a write waits while another process
         writes.
     :param sweep_rows: how many rows one sweep deletes at most, after a small write.
-    :param max_known: how many time buckets to remember
+    :param max_known: how many time buckets and choices to remember
         (:class:`~txstathat.stores.sqlite.id_cache.Tables`).
+    :param max_journal: how many additions the journal has before a commit at most.
+    :param fold_at: with how many additions the journal is folded at once.
+    :param chunk: how many cells a fold adds between two looks at the clock.
+    :param monotonic: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -79,13 +95,29 @@ class SqliteBackend:
         busy_seconds: float = BUSY_SECONDS,
         sweep_rows: int = SWEEP_ROWS,
         max_known: int = MAX_KNOWN,
+        max_journal: int = MAX_JOURNAL,
+        fold_at: int = FOLD_AT,
+        chunk: int = CHUNK,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = path
+        self._is_memory = path == ":memory:"
         self._seconds = seconds
         self._busy_seconds = busy_seconds
         self._sweep_rows = sweep_rows
         self._max_known = max_known
+        self._max_journal = 0 if self._is_memory else max_journal
+        self._monotonic = monotonic
+        self._chunk = chunk
+        self._due = FoldDue(fold_at, monotonic)
         self._next_sweep = 0.0
+        self._to_sweep = 0
+        # How many rows were changed since the last sweep.
+        self._changes = 0
+        # One thread may fold while another adds: they take turns with slices.
+        self._write_lock = threading.Lock()
+        self._fold_lock = threading.Lock()
+        self._fold: Fold | None = None
 
     def open(self) -> None:
         """
@@ -95,7 +127,11 @@ class SqliteBackend:
         :raises StoreError: if the file is not a store of this package.
         :raises StoreUnavailable: if it cannot be opened.
         """
-        if self._path != ":memory:":
+        if not self._is_memory:
+            try:
+                check_folder(self._path)
+            except OSError as error:
+                raise StoreUnavailable(f"cannot open {self._path}: {error}") from None
             # The file contains secrets: only its owner may read it. (SQLite gives its
             # -wal and -shm files the same mode.) Do not open a file that exists:
             # closing it would release all locks that this process holds on it. SQLite
@@ -103,11 +139,6 @@ class SqliteBackend:
             with suppress(OSError):
                 flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
                 os.close(os.open(self._path, flags, 0o600))
-            folder = os.path.dirname(os.path.abspath(self._path))
-            if not os.path.isdir(folder):
-                raise StoreUnavailable(
-                    f"cannot open {self._path}: the folder {folder} does not exist"
-                )
         with _translate_errors(f" at {self._path}"):
             self._writer = self._connect()
             try:
@@ -115,7 +146,10 @@ class SqliteBackend:
             except StoreError as error:
                 raise type(error)(f"{self._path}: {error}") from None
             self._tables = Tables(self._writer, self._max_known)
-            self._reader = self._writer if self._path == ":memory:" else self._connect()
+            self._adder = Adder(self._writer, self._tables, self._max_journal)
+            self._reader = self._writer if self._is_memory else self._connect()
+        with suppress(StoreError):
+            self._fold_most(OPEN_SECONDS)
 
     def _connect(self) -> sqlite3.Connection:
         # Several threads use a connection, but never two at the same time.
@@ -128,93 +162,65 @@ class SqliteBackend:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA journal_size_limit = {MAX_LOG}")
+        # Copies of the file must not have what was deleted.
+        connection.execute("PRAGMA secure_delete = ON")
         return connection
 
     def close(self) -> None:
-        """Disconnect."""
+        """Fold as much as there is time for, and disconnect."""
+        if hasattr(self, "_reader"):
+            with suppress(StoreError):
+                self._fold_most(CLOSE_SECONDS)
         for name in ("_reader", "_writer"):
             connection = getattr(self, name, None)
             if connection is not None:
                 connection.close()
 
+    @contextmanager
+    def _writing(self, sync: bool = True) -> Iterator[sqlite3.Connection]:
+        """
+        Run the body in a transaction that writes. Only one thread does so at a time.
+
+        :param sync: whether the transaction is on the disk at the end. If not, it is
+            lost as a whole if the machine crashes before the next one that is.
+        """
+        with self._write_lock, _translate_errors():
+            if not sync:
+                self._writer.execute("PRAGMA synchronous = NORMAL")
+            try:
+                with transaction(self._writer, "IMMEDIATE"):
+                    self._tables.invalidate_if_changed()
+                    yield self._writer
+            except BaseException:
+                self._tables.forget()
+                raise
+            finally:
+                if not sync:
+                    self._writer.execute("PRAGMA synchronous = FULL")
+
     # -- writing
 
     def add(self, batches: Sequence[WriteBatch]) -> list[WriteResult]:
         """See :meth:`.IStore.add`."""
-        amounts = [batch.amounts() for batch in batches]
-        changes = self._writer.total_changes
-        with _translate_errors():
-            try:
-                with transaction(self._writer, "IMMEDIATE"):
-                    now = self._seconds()
-                    self._tables.invalidate_if_changed()
-                    results = [
-                        self._add_once(batch, amount, now)
-                        for batch, amount in zip(batches, amounts, strict=True)
-                    ]
-            except BaseException:
-                self._tables.forget()
-                raise
-            self._sweep(now, self._writer.total_changes - changes)
+        prepared = [Prepared(batch) for batch in batches]
+        with self._writing() as db:
+            changes = db.total_changes
+            results, unfolded = self._adder.add(prepared, self._seconds())
+            self._changes += db.total_changes - changes
+        self._due.note_added(unfolded)
+        if self._is_memory:
+            while self._sweep():
+                pass
         return results
-
-    def _add_once(self, batch: WriteBatch, amounts: Amounts, now: float) -> WriteResult:
-        db = self._writer
-        row = db.execute(
-            "SELECT digest FROM batch WHERE id = ? AND expires > ?", (batch.id, now)
-        ).fetchone()
-        if row is not None:
-            same = row[0] == batch.digest
-            return WriteResult(WriteOutcome.REPEATED if same else WriteOutcome.CONFLICT)
-        db.execute("SAVEPOINT one")
-        try:
-            self._add_amounts(amounts, now)
-        except BatchRefused as refused:
-            db.execute("ROLLBACK TO one")
-            self._tables.forget()
-            return refused.result
-        finally:
-            db.execute("RELEASE one")
-        db.execute(
-            "INSERT OR REPLACE INTO batch (id, digest, expires) VALUES (?, ?, ?)",
-            (batch.id, batch.digest, now + batch.id_ttl),
-        )
-        return WriteResult(WriteOutcome.ADDED)
-
-    def _add_amounts(self, amounts: Amounts, now: float) -> None:
-        ids = self._tables.metrica_ids(amounts.definitions)
-        db = self._writer
-        db.execute("SAVEPOINT cells")
-        try:
-            add_cells(db, self._tables, ids, amounts.increments, now)
-        except (sqlite3.IntegrityError, OverflowError):
-            # Add them one by one, to find the one that is too large.
-            db.execute("ROLLBACK TO cells")
-            self._tables.forget()
-            for buckets, cells in amounts.increments:
-                for name, additions in cells.items():
-                    one = Increment(buckets, {name: additions})
-                    try:
-                        add_cells(db, self._tables, ids, [one], now)
-                    except (sqlite3.IntegrityError, OverflowError):
-                        raise BatchRefused(WriteOutcome.OVERFLOW, name) from None
-        db.execute("RELEASE cells")
-        db.executemany(
-            "INSERT OR IGNORE INTO choice (metrica, grouped, choice) VALUES (?, ?, ?)",
-            (
-                (ids[name], group, choice)
-                for (name, group), choices in amounts.choices.items()
-                for choice in choices
-            ),
-        )
 
     def drop(self, name: str, unchanged: tuple[CellKey, Cell] | None = None) -> bool:
         """See :meth:`.IStore.drop`."""
-        db = self._writer
-        with _translate_errors(), transaction(db, "IMMEDIATE"):
+        self._fold_most()
+        with self._writing() as db:
+            fold_all(db, self._tables)
             if unchanged is not None:
                 key, cell = unchanged
-                if read_cells(db, [key], self._seconds()) != [cell]:
+                if read_cells(db, [key], self._seconds())[0] != [cell]:
                     return False
             row = db.execute(
                 "SELECT id FROM metrica WHERE name = ?", (name,)
@@ -228,33 +234,122 @@ class SqliteBackend:
             self._tables.forget()
             return True
 
+    def rename(self, name: str, new: str) -> bool:
+        """See :meth:`.IStore.rename`."""
+        with self._writing() as db:
+            self._tables.forget()
+            renamed = db.execute(
+                "UPDATE metrica SET name = :new WHERE name = :name AND NOT EXISTS "
+                "(SELECT 1 FROM metrica WHERE name = :new)",
+                {"name": name, "new": new},
+            )
+            return renamed.rowcount == 1
+
+    def erase_deleted(self) -> None:
+        """See :meth:`.IStore.erase_deleted`."""
+        self._fold_most()
+        with self._write_lock, _translate_errors():
+            erase_deleted(self._writer)
+
     def drop_expired(self, limit: int) -> int:
         """See :meth:`.IStore.drop_expired`."""
-        with _translate_errors(), transaction(self._writer, "IMMEDIATE"):
-            expired, rows = drop_expired(self._writer, self._seconds(), limit)
+        self._fold_most()
+        with self._writing() as db:
+            expired, rows = drop_expired(db, self._seconds(), limit)
             if expired:
                 self._tables.forget()
             return rows
 
-    def _sweep(self, now: float, changes: int) -> None:
-        if now < self._next_sweep:
+    # -- folding
+
+    def fold(self) -> bool:
+        """See :meth:`.IBackend.fold`."""
+        with self._fold_lock:
+            return self._fold_slice() or self._sweep()
+
+    def fold_due(self) -> float | None:
+        """See :meth:`.IBackend.fold_due`."""
+        return None if self._is_memory else self._due.seconds()
+
+    def _fold_slice(self) -> bool:
+        fold, self._fold = self._fold, None
+        if fold is None:
+            journal = self._read_journal()
+            if journal.first is None:
+                self._due.note_folded(0)
+                return False
+            fold = Fold(journal, self._chunk)
+        fold.prepare()
+        # A slice that is lost before the next commit is not in the cells, and its rows
+        # are still in the journal.
+        with self._writing(sync=False) as db:
+            end = self._monotonic() + SLICE_SECONDS
+            changes = db.total_changes
+            more = fold.step(db, self._tables, lambda: self._monotonic() < end)
+            self._changes += db.total_changes - changes
+            left = usage(db).additions
+        if more:
+            self._fold = fold
+            return True
+        # If another process goes on with this fold, look again later.
+        self._due.note_folded(min(left, 1) if more is None else left)
+        return False
+
+    def _read_journal(self) -> Journal:
+        db = self._writer
+        with self._write_lock, _translate_errors(), transaction(db, "DEFERRED"):
+            return read_journal(db)
+
+    def _fold_most(self, seconds: float | None = None) -> None:
+        """
+        Fold what is in the journal now.
+
+        :param seconds: for how many seconds at most.
+        """
+        if self._is_memory:
             return
-        # Each row expires at most once. So a sweep that deletes more rows than the
-        # write before it changed catches up, however many rows expire.
-        limit = max(self._sweep_rows, 2 * changes)
-        self._next_sweep = now + SWEEP_EVERY
-        try:
-            if self.drop_expired(limit) >= limit:
-                self._next_sweep = 0.0
-        except StoreUnavailable:
-            pass  # the write itself succeeded; the next sweep tries again
+        end = None if seconds is None else self._monotonic() + seconds
+        with self._fold_lock:
+            while self._fold_slice():
+                if end is not None and self._monotonic() > end:
+                    break
+
+    def _sweep(self) -> bool:
+        """
+        Delete some expired rows.
+
+        :returns: whether to call this again.
+        """
+        now = self._seconds()
+        if now >= self._next_sweep:
+            # Each row expires at most once. So a sweep that deletes more rows than the
+            # writes before it changed catches up, however many rows expire.
+            self._to_sweep = max(self._sweep_rows, 2 * self._changes)
+            self._next_sweep = now + SWEEP_EVERY
+            self._changes = 0
+        if self._to_sweep <= 0:
+            return False
+        limit = min(self._to_sweep, self._sweep_rows)
+        with self._writing(sync=False) as db:
+            expired, rows = drop_expired(db, now, limit)
+            if expired:
+                self._tables.forget()
+        self._to_sweep -= rows
+        if rows < limit:
+            self._to_sweep = 0
+        elif self._to_sweep <= 0:
+            self._next_sweep = 0.0
+        return self._to_sweep > 0
 
     # -- reading
 
     def read(self, keys: Sequence[CellKey]) -> list[Cell | None]:
         """See :meth:`.IStore.read`."""
         with _translate_errors(), transaction(self._reader, "DEFERRED"):
-            return read_cells(self._reader, keys, self._seconds())
+            cells, complete = read_cells(self._reader, keys, self._seconds())
+        if not complete:
+            self._due.note_read()
+        return cells
 
     def choices(self, name: str, group: str) -> list[str]:
         """See :meth:`.IStore.choices`."""
@@ -283,6 +378,16 @@ class SqliteBackend:
                 ]
         return dict(rows)
 
+    def size(self) -> int:
+        """See :meth:`.IStore.size`."""
+        with _translate_errors():
+            (pages,) = self._reader.execute("PRAGMA page_count").fetchone()
+            (length,) = self._reader.execute("PRAGMA page_size").fetchone()
+        log = 0
+        with suppress(OSError):  # there is none in memory
+            log = os.path.getsize(f"{self._path}-wal")
+        return int(pages) * int(length) + log
+
     # -- records
 
     def records(self, kind: str) -> dict[str, str]:
@@ -297,8 +402,7 @@ class SqliteBackend:
 
     def put_record(self, kind: str, id: str, text: str | None, was: str | None) -> bool:
         """See :meth:`.IStore.put_record`."""
-        db = self._writer
-        with _translate_errors(), transaction(db, "IMMEDIATE"):
+        with self._writing() as db:
             if was not in (ANY, _record(db, kind, id)):
                 return False
             if text is None:
@@ -309,6 +413,23 @@ class SqliteBackend:
                     (kind, id, text),
                 )
             return True
+
+    # -- the listing
+
+    def put_listed(self, rows: Sequence[ListedRow], gone: Sequence[str]) -> None:
+        """See :meth:`.IStore.put_listed`."""
+        with self._writing() as db:
+            listing.put_listed(db, rows, gone)
+
+    def list_page(self, query: ListQuery) -> ListPage:
+        """See :meth:`.IStore.list_page`."""
+        with _translate_errors(), transaction(self._reader, "DEFERRED"):
+            return listing.list_page(self._reader, query)
+
+    def list_groups(self, query: ListQuery) -> list[Group]:
+        """See :meth:`.IStore.list_groups`."""
+        with _translate_errors(), transaction(self._reader, "DEFERRED"):
+            return listing.list_groups(self._reader, query)
 
 
 def _record(db: sqlite3.Connection, kind: str, id: str) -> str | None:

@@ -5,13 +5,13 @@ Adds to the cells of a SQLite store, and reads them.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from txstathat.points.model import MAX_INTEGER
-from txstathat.stores.interface import Addition, Cell, CellKey, Increment
-from txstathat.stores.sqlite.id_cache import Tables, in_bulk
-from txstathat.stores.sums import as_cell
+from txstathat.stores.interface import Addition, Cell, CellKey
+from txstathat.stores.sqlite.id_cache import Tables, expiry, in_bulk
+from txstathat.stores.sqlite.journal import Change, Journal, read_journal
+from txstathat.stores.sums import as_cell, merge
 
 __all__ = ["add_cells", "read_cells"]
 
@@ -41,79 +41,112 @@ _ADD_REAL = """
     t="(coalesce(real, 0.0) + excluded.real)",
 )
 
+_IDS = """
+    WITH wanted (name) AS (VALUES {rows})
+    SELECT metrica.name, id
+    FROM wanted CROSS JOIN metrica ON metrica.name = wanted.name"""
+
 _READ = """
     WITH wanted (number, name, scale, label, key) AS (VALUES {rows})
-    SELECT number, whole, events, least, most, real, coalesce(rest, 0.0)
+    SELECT number, expires, whole, events, least, most, real, coalesce(rest, 0.0)
     FROM wanted
     CROSS JOIN metrica ON metrica.name = wanted.name
     CROSS JOIN stretch ON stretch.metrica = metrica.id
         AND stretch.scale = wanted.scale AND stretch.label = wanted.label
-    CROSS JOIN cell ON cell.stretch = stretch.id AND cell.key = wanted.key
-    WHERE expires IS NULL OR expires > ?"""
+    CROSS JOIN cell ON cell.stretch = stretch.id AND cell.key = wanted.key"""
+
+# When a cell expires (None for never), and its contents.
+_Found = tuple[float | None, Addition]
 
 
 def add_cells(
     db: sqlite3.Connection,
     tables: Tables,
-    ids: Mapping[str, int],
-    increments: Iterable[Increment],
-    now: float,
+    change: Change,
+    cells: Sequence[tuple[tuple[int, str], Addition]],
 ) -> None:
     """
     Add to cells, within a transaction of the caller.
 
     :param db: the connection that writes.
     :param tables: finds or creates the time buckets.
-    :param ids: the ids of the Metricas by name.
-    :param increments: what to add.
-    :param now: the time, in Unix seconds.
+    :param change: the change that the cells are a part of.
+    :param cells: the sums, sorted by id of the Metrica and key.
     :raises OverflowError: if an addition is too large.
     :raises sqlite3.IntegrityError: if a sum would be too large.
     """
+    metricas = list(dict.fromkeys([owner for (owner, _), _ in cells]))
+    ids = tables.bucket_ids(change.bucket, metricas, change.begin, change.end)
     whole: list[tuple[Any, ...]] = []
     real: list[tuple[Any, ...]] = []
-    for buckets, cells in increments:
-        rows = list(_rows(ids, cells))
-        metricas = [ids[name] for name in cells]
-        for bucket in buckets:
-            bucket_ids = tables.bucket_ids(bucket, metricas, now)
-            for metrica, key, one in rows:
-                if one.real is None:
-                    whole.append((bucket_ids[metrica], key, *one[:4]))
-                else:
-                    real.append((bucket_ids[metrica], key, *one))
-    for statement, all_rows in ((_ADD_WHOLE, whole), (_ADD_REAL, real)):
+    for (metrica, key), sums in cells:
+        if sums[4] is None:
+            whole.append((ids[metrica], key, *sums[:4]))
+        else:
+            real.append((ids[metrica], key, *sums))
+    for statement, rows in ((_ADD_WHOLE, whole), (_ADD_REAL, real)):
         # In the order of the table, so that each row is near the one before.
-        all_rows.sort()
-        for sql, values in in_bulk(statement, all_rows):
+        rows.sort()
+        for sql, values in in_bulk(statement, rows):
             db.execute(sql, values)
-
-
-def _rows(
-    ids: Mapping[str, int], cells: Mapping[str, Mapping[str, Addition]]
-) -> Iterator[tuple[int, str, Addition]]:
-    for name, additions in cells.items():
-        metrica = ids[name]
-        for key, one in additions.items():
-            if abs(one.whole) > MAX_INTEGER:
-                raise OverflowError
-            yield metrica, key, one
 
 
 def read_cells(
     db: sqlite3.Connection, keys: Sequence[CellKey], now: float
-) -> list[Cell | None]:
+) -> tuple[list[Cell | None], bool]:
     """
-    Read cells.
+    Read cells, with what the journal adds to them. Call this within a transaction.
 
     :param db: a connection.
     :param keys: the names of the cells.
     :param now: the time, in Unix seconds.
-    :returns: a cell for each key; ``None`` for an empty or expired one.
+    :returns: a cell for each key, ``None`` for an empty or expired one; and whether the
+        journal was empty.
     """
-    cells: list[Cell | None] = [None] * len(keys)
+    found: dict[int, _Found] = {}
     wanted = [(number, *key) for number, key in enumerate(keys)]
     for sql, values in in_bulk(_READ, wanted):
-        for number, *row in db.execute(sql, [*values, now]):
-            cells[number] = as_cell(*row)
-    return cells
+        for number, expires, *sums in db.execute(sql, values):
+            found[number] = expires, Addition(*sums)
+    journal = read_journal(db)
+    if journal.rows:
+        _add_journal(db, journal, keys, found)
+    cells: list[Cell | None] = [None] * len(keys)
+    for number, (until, one) in found.items():
+        if until is None or until > now:
+            cells[number] = as_cell(*one)
+    return cells, not journal.rows
+
+
+def _add_journal(
+    db: sqlite3.Connection,
+    journal: Journal,
+    keys: Sequence[CellKey],
+    found: dict[int, _Found],
+) -> None:
+    names = [(name,) for name in dict.fromkeys(key.name for key in keys)]
+    ids: dict[str, int] = {}
+    for sql, values in in_bulk(_IDS, names):
+        ids.update(db.execute(sql, values).fetchall())
+    wanted: dict[tuple[str, str], dict[int, dict[str, list[int]]]] = {}
+    for number, (name, scale, label, key) in enumerate(keys):
+        if name in ids:
+            places = wanted.setdefault((scale, label), {}).setdefault(ids[name], {})
+            places.setdefault(key, []).append(number)
+    for change in journal.pending(wanted):
+        added = dict(change.cells)
+        until = expiry(change.end, change.bucket.ttl)
+        by_owner = wanted[change.bucket[:2]]
+        for owner in change.owners & by_owner.keys():
+            for key, numbers in by_owner[owner].items():
+                more = added.get((owner, key))
+                for number in numbers:
+                    old = found.get(number)
+                    if old and old[0] is not None and old[0] <= change.begin:
+                        del found[number]  # it had expired before
+                        old = None
+                    if old is not None:
+                        sums = old[1] if more is None else merge(old[1], more)
+                        found[number] = until, sums
+                    elif more is not None:
+                        found[number] = until, more

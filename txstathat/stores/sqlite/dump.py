@@ -6,13 +6,24 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
+from heapq import merge as merge_sorted
+from itertools import groupby
 
 from txstathat.errors import StoreError, StoreUnavailable
 from txstathat.stores.interface import Addition, StoredCell
-from txstathat.stores.sqlite.schema import check_version, open_read_only, read_records
+from txstathat.stores.spread import add_up
+from txstathat.stores.sqlite.id_cache import expiry
+from txstathat.stores.sqlite.journal import read_journal
+from txstathat.stores.sqlite.schema import check_version, read_records, reading
 
 __all__ = ["SqliteDump", "open_sqlite_dump"]
+
+# The name, scale and label of a time bucket; when something was first added to it; when
+# it expires; and what was added, by key.
+_Added = tuple[
+    tuple[str, str, str], float, float | None, Sequence[tuple[str, Addition]]
+]
 
 
 @contextmanager
@@ -28,7 +39,7 @@ def open_sqlite_dump(path: str, seconds: Callable[[], float]) -> Iterator[Sqlite
     :raises StoreUnavailable: if it cannot be read.
     """
     try:
-        with closing(open_read_only(path)) as connection:
+        with reading(path) as connection:
             try:
                 dump = SqliteDump(connection, seconds())
             except StoreError as error:
@@ -55,7 +66,8 @@ class SqliteDump:
         connection.isolation_level = None
         # The transaction sees one moment, from its first query on.
         connection.execute("BEGIN")
-        check_version(connection)
+        # A store that was not opened since the journal was invented has none.
+        self._has_journal = check_version(connection) > 2
 
     def definitions(self, names: Sequence[str] | None) -> dict[str, str]:
         """See :meth:`.Dump.definitions`."""
@@ -71,16 +83,47 @@ class SqliteDump:
         return read_records(self._db, kind)
 
     def cells(self) -> Iterator[StoredCell]:
-        """See :meth:`.Dump.cells`."""
+        """
+        See :meth:`.Dump.cells`. What the journal adds is held in memory.
+        """
+        both = merge_sorted(self._stored(), self._journal(), key=lambda one: one[0])
+        for (name, scale, label), same in groupby(both, key=lambda one: one[0]):
+            # Of a time bucket there is first what is in the table.
+            expires: float | None = None
+            cells: dict[str, Addition] = {}
+            for _, begin, until, more in same:
+                if expires is not None and expires <= begin:
+                    cells = {}
+                expires = until
+                add_up(cells, more)
+            if expires is None or expires > self._now:
+                for key in sorted(cells):
+                    sums = Addition(*cells[key])
+                    yield StoredCell(name, scale, label, key, expires, sums)
+
+    def _stored(self) -> Iterator[_Added]:
         rows = self._db.execute(
-            """SELECT name, scale, label, key, expires,
-                whole, events, least, most, real, coalesce(rest, 0.0)
+            """SELECT name, scale, label, expires,
+                key, whole, events, least, most, real, coalesce(rest, 0.0)
             FROM metrica
             CROSS JOIN stretch ON stretch.metrica = metrica.id
             CROSS JOIN cell ON cell.stretch = stretch.id
-            WHERE expires IS NULL OR expires > ?
-            ORDER BY name, scale, label, key""",
-            (self._now,),
+            ORDER BY name, scale, label"""
         )
-        for name, scale, label, key, expires, *sums in rows:
-            yield StoredCell(name, scale, label, key, expires, Addition(*sums))
+        for bucket, cells in groupby(rows, key=lambda row: row[:4]):
+            sums = [(row[4], Addition(*row[5:])) for row in cells]
+            yield bucket[:3], 0.0, bucket[3], sums
+
+    def _journal(self) -> list[_Added]:
+        if not self._has_journal:
+            return []
+        names = dict(self._db.execute("SELECT id, name FROM metrica"))
+        added: list[_Added] = []
+        for change in read_journal(self._db).pending():
+            scale, label, ttl = change.bucket
+            until = expiry(change.end, ttl)
+            for id, cells in groupby(change.cells, key=lambda cell: cell[0][0]):
+                sums = [(key, one) for (_, key), one in cells]
+                added.append(((names[id], scale, label), change.begin, until, sums))
+        # Changes of the same time bucket stay in their order.
+        return sorted(added, key=lambda one: one[0])

@@ -21,8 +21,11 @@ def drop_expired(
     :returns: the ids of the time buckets that have expired; and how many rows it
         deleted. That number is less than ``limit`` only if none are left.
     """
+    # A row of the journal may have been written to a time bucket before it expired.
+    (oldest,) = db.execute("SELECT min(at) FROM journal").fetchone()
+    before = now if oldest is None else min(now, oldest)
     expired = db.execute(
-        "SELECT id FROM stretch WHERE expires <= ? LIMIT ?", (now, limit)
+        "SELECT id FROM stretch WHERE expires <= ? LIMIT ?", (before, limit)
     ).fetchall()
     db.executemany("INSERT INTO dead (stretch) VALUES (?)", expired)
     db.executemany("DELETE FROM stretch WHERE id = ?", expired)

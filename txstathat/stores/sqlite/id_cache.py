@@ -13,9 +13,10 @@ from typing import Any
 
 from txstathat.stores.interface import TimeBucket, WriteOutcome, WriteResult
 
-__all__ = ["MAX_KNOWN", "BatchRefused", "Tables", "in_bulk"]
+__all__ = ["MAX_KNOWN", "BatchRefused", "Tables", "expiry", "in_bulk"]
 
-#: How many ids of time buckets to remember, by default. Beyond that, all are forgotten.
+#: How many ids of time buckets, and choices, to remember, by default. Beyond that, all
+#: are forgotten.
 MAX_KNOWN = 50_000
 
 # A statement has many rows, since Python releases and takes its global lock for each
@@ -63,6 +64,9 @@ class Tables:
         self._metricas: dict[str, tuple[int, str]] = {}
         # By scale and label: when the buckets expire, and their ids by Metrica.
         self._buckets: dict[tuple[str, str], tuple[float | None, dict[int, int]]] = {}
+        # By id of the Metrica and group.
+        self._choices: dict[tuple[int, str], set[str]] = {}
+        self._known_choices = 0
 
     def invalidate_if_changed(self) -> None:
         """
@@ -71,6 +75,7 @@ class Tables:
         """
         (version,) = self._db.execute("PRAGMA data_version").fetchone()
         known = sum(len(ids) for _, ids in self._buckets.values())
+        known += self._known_choices
         if version != self._data_version or known > self._max_known:
             self.forget()
             self._data_version = version
@@ -81,19 +86,32 @@ class Tables:
         """
         self._metricas.clear()
         self._buckets.clear()
+        self._choices.clear()
+        self._known_choices = 0
 
-    def metrica_ids(self, definitions: Mapping[str, str]) -> dict[str, int]:
+    def check_definitions(self, definitions: Mapping[str, str]) -> None:
         """
-        Find or create Metricas.
+        Check that no Metrica has another definition in the store.
 
         :param definitions: their definitions by name.
-        :returns: their ids by name.
         :raises BatchRefused: if one of them has another definition.
         """
         known = self._metricas
         unknown = [(name,) for name in definitions if name not in known]
         for name, id, definition in self._select(_METRICAS, unknown):
             known[name] = id, definition
+        for name, definition in definitions.items():
+            if name in known and known[name][1] != definition:
+                raise BatchRefused(WriteOutcome.MISMATCH, name)
+
+    def metrica_ids(self, definitions: Mapping[str, str]) -> dict[str, int]:
+        """
+        Create Metricas that do not exist yet. Call :meth:`check_definitions` before.
+
+        :param definitions: their definitions by name.
+        :returns: their ids by name.
+        """
+        known = self._metricas
         ids: dict[str, int] = {}
         for name, definition in definitions.items():
             if name not in known:
@@ -102,31 +120,52 @@ class Tables:
                     (name, definition),
                 )
                 known[name] = _new_id(cursor), definition
-            ids[name], stored = known[name]
-            if stored != definition:
-                raise BatchRefused(WriteOutcome.MISMATCH, name)
+            ids[name] = known[name][0]
         return ids
 
+    def save_choices(
+        self, choices: Mapping[tuple[str, str], Sequence[str]], ids: Mapping[str, int]
+    ) -> None:
+        """
+        Save new choices.
+
+        :param choices: the choices, by name of the Metrica and group.
+        :param ids: the ids of the Metricas by name.
+        """
+        rows = []
+        for (name, group), texts in choices.items():
+            known = self._choices.setdefault((ids[name], group), set())
+            new = [text for text in texts if text not in known]
+            self._known_choices += len(new)
+            known.update(new)
+            rows += [(ids[name], group, text) for text in new]
+        self._db.executemany(
+            "INSERT OR IGNORE INTO choice (metrica, grouped, choice) VALUES (?, ?, ?)",
+            rows,
+        )
+
     def bucket_ids(
-        self, bucket: TimeBucket, metricas: Sequence[int], now: float
+        self, bucket: TimeBucket, metricas: Sequence[int], begin: float, end: float
     ) -> Mapping[int, int]:
         """
         Find or create a time bucket of several Metricas, and set when it expires.
 
         :param bucket: the bucket.
         :param metricas: the ids of the Metricas.
-        :param now: the time, in Unix seconds.
+        :param begin: when the first addition to it was written, in Unix seconds. A
+            bucket that had expired by then is another one.
+        :param end: when the last one was written. The bucket expires some time later.
         :returns: the ids of the buckets by the ids of their Metricas.
         """
         scale, label, ttl = bucket
-        expires = None if ttl is None else _rounded_up(now + ttl, ttl)
+        expires = expiry(end, ttl)
         known = self._buckets.get((scale, label))
         if known is None or known[0] != expires:
             known = self._buckets[scale, label] = expires, {}
         ids = known[1]
         missing = [metrica for metrica in metricas if metrica not in ids]
         if missing:
-            ids.update(self._find_or_create(scale, label, expires, missing, now))
+            ids.update(self._find_or_create(scale, label, expires, missing, begin))
         return ids
 
     def _find_or_create(
@@ -196,10 +235,18 @@ def in_bulk(
             at += size
 
 
-def _rounded_up(expires: float, ttl: float) -> float:
+def expiry(now: float, ttl: float | None) -> float | None:
+    """
+    Return when a time bucket expires.
+
+    :param now: when it was written, in Unix seconds.
+    :param ttl: after how many seconds it expires; ``None`` for never.
+    """
+    if ttl is None:
+        return None
     # Without this, each write to a bucket would also update when it expires.
     step = ttl / 1000
-    return ceil(expires / step) * step
+    return ceil((now + ttl) / step) * step
 
 
 def _new_id(cursor: sqlite3.Cursor) -> int:

@@ -7,19 +7,22 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from urllib.parse import quote
 
 from txstathat.errors import StoreError, StoreTooNew
+from txstathat.stores.sqlite.listing import CREATE_LISTING
 
 __all__ = [
     "APPLICATION",
+    "MEASURE_LOAD",
     "MIGRATIONS",
     "check_is_store",
     "check_version",
     "migrate",
     "open_file",
     "open_read_only",
+    "reading",
     "read_records",
     "record_text",
     "transaction",
@@ -28,6 +31,17 @@ __all__ = [
 #: The application id in the header of the file: "txSH".
 APPLICATION = 0x74785348
 
+#: Measures the load of a Metrica (``WHERE id = ?``): the largest sum in its cells, as a
+#: share of the largest sum possible.
+MEASURE_LOAD = """
+    UPDATE metrica SET load = (
+        SELECT coalesce(max(max(
+            abs(whole / 9223372036854775807.0),
+            abs(coalesce(real, 0.0) / 1.7976931348623157e308))), 0.0)
+        FROM stretch CROSS JOIN cell ON cell.stretch = stretch.id
+        WHERE stretch.metrica = metrica.id)
+    WHERE id = ?"""
+
 #: The statements that migrate the schema from each version to the next one.
 #:
 #: The table ``stretch`` contains the time buckets. A sum of whole numbers beyond 64
@@ -35,6 +49,10 @@ APPLICATION = 0x74785348
 #: expiry only makes a bucket unreachable at first, by an entry in ``dead``; a later
 #: sweep deletes its cells. Ids of buckets are never used twice, so that these cells
 #: stay unreachable.
+#:
+#: The tables ``journal`` and ``folding`` are explained in
+#: :mod:`txstathat.stores.sqlite.journal`. The ``load`` of a Metrica is an upper bound
+#: of the sums in its cells, as a share of the largest sum.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         """CREATE TABLE metrica (
@@ -76,6 +94,24 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             text TEXT NOT NULL,
             PRIMARY KEY (kind, id)) WITHOUT ROWID""",
     ),
+    CREATE_LISTING,
+    (
+        """CREATE TABLE journal (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            at REAL NOT NULL,
+            load REAL NOT NULL,
+            size INTEGER NOT NULL,
+            damaged INTEGER NOT NULL,
+            additions BLOB NOT NULL)""",
+        """CREATE TABLE folding (
+            upto INTEGER NOT NULL,
+            bucket INTEGER NOT NULL,
+            metrica INTEGER NOT NULL,
+            key TEXT NOT NULL)""",
+        "ALTER TABLE metrica ADD COLUMN load REAL NOT NULL DEFAULT 0",
+        MEASURE_LOAD.partition("WHERE id = ?")[0],
+        "CREATE INDEX metrica_load ON metrica (id) WHERE load > 0.5",
+    ),
 )
 
 
@@ -112,9 +148,11 @@ def check_is_store(db: sqlite3.Connection) -> None:
         raise StoreError("another program created this SQLite file")
 
 
-def check_version(db: sqlite3.Connection) -> None:
+def check_version(db: sqlite3.Connection) -> int:
     """
     Check that this version can read a database.
+
+    :returns: the version of its schema.
 
     :raises StoreTooNew: if a newer version of this package wrote it.
     :raises StoreError: if the database is not a store of this package.
@@ -124,6 +162,7 @@ def check_version(db: sqlite3.Connection) -> None:
     if application != APPLICATION:
         raise StoreError("this SQLite file is not a store of txStatHat")
     _check_not_newer(version, len(MIGRATIONS))
+    return int(version)
 
 
 def _check_not_newer(version: int, latest: int) -> None:
@@ -142,6 +181,28 @@ def open_read_only(path: str) -> sqlite3.Connection:
     :raises sqlite3.Error: if it cannot be opened.
     """
     return open_file(path, "ro")
+
+
+@contextmanager
+def reading(path: str) -> Iterator[sqlite3.Connection]:
+    """
+    Connect to a SQLite file that exists, for reading only, and leave no files beside it
+    that were not there before.
+
+    :param path: the file.
+    :returns: a context manager that gives the connection.
+    :raises sqlite3.Error: if it cannot be opened.
+    """
+    in_use = os.path.exists(f"{path}-wal")
+    try:
+        with closing(open_read_only(path)) as connection:
+            yield connection
+    finally:
+        if not in_use:
+            # A connection that only reads creates -wal and -shm files, and cannot
+            # delete them. The last one that may write does that when it is closed.
+            with suppress(sqlite3.Error), closing(open_file(path, "rw", 0.0)) as last:
+                last.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
 def open_file(path: str, mode: str, timeout: float = 5.0) -> sqlite3.Connection:

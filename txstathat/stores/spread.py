@@ -1,0 +1,151 @@
+"""
+Spreads the additions of a batch over its cells: over the time buckets that several
+increments have in common, and over the keys above a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from json import JSONDecoder
+from typing import TypeVar
+
+from txstathat.stores.interface import (
+    Above,
+    Addition,
+    Amounts,
+    Increment,
+    Key,
+    TimeBucket,
+)
+from txstathat.stores.sums import merge
+
+__all__ = ["add_up", "key_parts", "key_text", "lists_of", "roll_up", "spread"]
+
+Kind = TypeVar("Kind")
+Bucket = TypeVar("Bucket")
+
+_DECODER = JSONDecoder()
+
+
+def key_text(key: Key) -> str:
+    """
+    Return the text of a key.
+    """
+    return key if isinstance(key, str) else f"[{','.join(key)}]"
+
+
+def key_parts(text: str) -> tuple[str, ...]:
+    """
+    Return the parts of a key.
+
+    :param text: the text of a JSON list, without spaces.
+    """
+    parts = []
+    at = 1
+    while at < len(text) - 1:
+        _, end = _DECODER.raw_decode(text, at)
+        parts.append(text[at:end])
+        at = end + 1
+    return tuple(parts)
+
+
+def add_up(total: dict[Kind, Addition], more: Iterable[tuple[Kind, Addition]]) -> None:
+    """
+    Add sums to others.
+
+    :param total: the sums to which they are added.
+    :param more: the sums.
+    """
+    find = total.get
+    for key, one in more:
+        old = find(key)
+        total[key] = one if old is None else merge(old, one)
+
+
+def lists_of(buckets: Iterable[Iterable[Bucket]]) -> dict[Bucket, tuple[int, ...]]:
+    """
+    Return in which lists each time bucket is, as the ordered indexes of the lists.
+
+    :param buckets: lists of time buckets.
+    """
+    sets: dict[Bucket, list[int]] = {}
+    for number, one in enumerate(buckets):
+        for bucket in one:
+            sets.setdefault(bucket, []).append(number)
+    return {bucket: tuple(numbers) for bucket, numbers in sets.items()}
+
+
+def roll_up(
+    cells: Mapping[Key, Addition],
+    above: Above,
+    wanted: Sequence[Collection[str]] | None = None,
+) -> dict[Key, Addition]:
+    """
+    Add to the keys above each key. One part of the keys after the other is rolled up:
+    so sums that meet are added once.
+
+    :param cells: the sums by key; all keys have as many parts as ``above``.
+    :param above: the parts above each part.
+    :param wanted: for each place in a key, the parts that are of interest; by default
+        all.
+    :returns: the sums by key, with those above.
+    """
+    rolled: dict[tuple[str, ...], Addition] = dict(cells)  # type: ignore[arg-type]
+    for n, parts in enumerate(above):
+        interesting = None if wanted is None else wanted[n]
+        more = []
+        for key, sums in rolled.items():
+            for part in parts.get(key[n], ()):
+                if interesting is None or part in interesting:
+                    more.append(((*key[:n], part, *key[n + 1 :]), sums))
+        if interesting is not None:
+            rolled = {key: one for key, one in rolled.items() if key[n] in interesting}
+        add_up(rolled, more)
+    return rolled  # type: ignore[return-value]
+
+
+def spread(amounts: Amounts) -> list[Increment]:
+    """
+    Return the increments of a batch so that each time bucket is in one of them, and all
+    keys are texts.
+
+    :param amounts: what the batch adds.
+    """
+    found: dict[tuple[int, ...], list[TimeBucket]] = {}
+    ttls: dict[tuple[str, str], TimeBucket] = {}
+    for increment in amounts.increments:
+        for bucket in increment.buckets:
+            old = ttls.get(bucket[:2])
+            if old is None or _lasts_longer(bucket.ttl, old.ttl):
+                ttls[bucket[:2]] = bucket
+    lists = [[one[:2] for one in each.buckets] for each in amounts.increments]
+    for place, numbers in lists_of(lists).items():
+        found.setdefault(numbers, []).append(ttls[place])
+    return [
+        Increment(buckets, _joined([amounts.increments[n] for n in numbers], amounts))
+        for numbers, buckets in found.items()
+    ]
+
+
+def _joined(
+    increments: Sequence[Increment], amounts: Amounts
+) -> dict[str, dict[Key, Addition]]:
+    cells: dict[str, dict[Key, Addition]] = {}
+    for increment in increments:
+        for name, additions in increment.cells.items():
+            add_up(cells.setdefault(name, {}), additions.items())
+    return {
+        name: {
+            key_text(key): sums
+            for key, sums in (
+                roll_up(additions, amounts.above[name])
+                if name in amounts.above
+                else additions
+            ).items()
+        }
+        for name, additions in cells.items()
+    }
+
+
+def _lasts_longer(ttl: float | None, other: float | None) -> bool:
+    return other is not None and (ttl is None or ttl > other)

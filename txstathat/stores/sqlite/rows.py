@@ -1,0 +1,331 @@
+"""
+The rows of a SQLite store's journal: what one commit adds, in a compact form.
+
+A row is a list of sections. The additions of a section go to the same time buckets, and
+are stored by column: a column of equal values is one value, one of numbers an array.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, repeat
+from typing import Any, NamedTuple, cast
+
+from txstathat.errors import StoreError
+from txstathat.points.model import MAX_INTEGER
+from txstathat.stores.interface import (
+    Above,
+    Addition,
+    Amounts,
+    Increment,
+    Key,
+    TimeBucket,
+)
+
+__all__ = [
+    "LARGEST_FLOAT",
+    "Section",
+    "StoredSection",
+    "TooLarge",
+    "decode",
+    "encode",
+    "sections_of",
+]
+
+# A column, and the types of arrays from the smallest on: their names in the row.
+_Column = Sequence[Any]
+_ARRAYS = (("b", 2**7), ("h", 2**15), ("i", 2**31), ("q", 2**63))
+#: The largest float.
+LARGEST_FLOAT = sys.float_info.max
+
+
+class TooLarge(Exception):
+    """
+    An addition is beyond the range of exact sums.
+
+    :ivar name: the name of the Metrica.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+class Section(NamedTuple):
+    """
+    Additions to the same time buckets, as they are written.
+
+    :ivar buckets: the time buckets.
+    :ivar owners: the name of the Metrica of each addition.
+    :ivar head: a description of the keys and columns, as the row has it.
+    :ivar data: the bytes of the keys and columns.
+    :ivar load: an upper bound of what the additions add to a cell, as a share of the
+        largest sum: 1 is :data:`.MAX_INTEGER`, or the largest float.
+    """
+
+    buckets: Sequence[TimeBucket]
+    owners: _Column
+    head: list[Any]
+    data: list[bytes]
+    load: float
+
+
+def sections_of(amounts: Amounts) -> list[Section]:
+    """
+    Divide what a batch adds into sections, with the names of the Metricas.
+
+    :raises TooLarge: if an addition is beyond the range of exact sums.
+    """
+    ttls = _longest(amounts.increments)
+    sections: list[Section] = []
+    for buckets, cells in amounts.increments:
+        buckets = [TimeBucket(*one[:2], ttls[one[:2]]) for one in buckets]
+        plain = {name: one for name, one in cells.items() if name not in amounts.above}
+        sections += _sections(buckets, plain, ())
+        for name in cells.keys() & amounts.above.keys():
+            above = amounts.above[name]
+            sections += _sections(buckets, {name: cells[name]}, above)
+    return sections
+
+
+def _longest(increments: Iterable[Increment]) -> dict[tuple[str, str], float | None]:
+    ttls: dict[tuple[str, str], float | None] = {}
+    for buckets, _ in increments:
+        for scale, label, ttl in buckets:
+            old = ttls.get((scale, label), 0.0)
+            if old is not None and (ttl is None or ttl > old):
+                ttls[scale, label] = ttl
+    return ttls
+
+
+def _sections(
+    buckets: Sequence[TimeBucket],
+    cells: Mapping[str, Mapping[Key, Addition]],
+    above: Above,
+) -> Iterator[Section]:
+    # No tuple is made for an addition: Python's garbage collector would look at each.
+    keys = [*chain.from_iterable(cells.values())]
+    additions = [*chain.from_iterable([one.values() for one in cells.values()])]
+    if not keys or not buckets:
+        return
+    if len(keys) == len(cells):
+        owners = list(cells)
+    else:
+        owners = [
+            *chain.from_iterable([name] * len(one) for name, one in cells.items())
+        ]
+    columns = list(zip(*additions, strict=True))
+    # Nearly always all keys have one shape, and all additions have floats or none.
+    kinds = {*map(type, keys)}
+    lengths = {0} if kinds == {str} else {*map(len, keys)}
+    if len(kinds) == len(lengths) == len({*map(type, columns[4])}) == 1:
+        yield _section(buckets, owners, keys, columns, above)
+        return
+    shaped: dict[tuple[int, bool], list[Any]] = {}
+    for owner, key, one in zip(owners, keys, additions, strict=True):
+        shape = -1 if isinstance(key, str) else len(key), one[4] is None
+        shaped.setdefault(shape, []).append((owner, key, one))
+    for rows in shaped.values():
+        some_owners, some_keys, some = zip(*rows, strict=True)
+        some_columns = list(zip(*some, strict=True))
+        yield _section(buckets, some_owners, some_keys, some_columns, above)
+
+
+def _section(
+    buckets: Sequence[TimeBucket],
+    owners: _Column,
+    keys: Sequence[Key],
+    columns: Sequence[_Column],
+    above: Above,
+) -> Section:
+    is_text = isinstance(keys[0], str)
+    parts = [keys] if is_text else list(zip(*keys, strict=True))
+    data: list[bytes] = []
+    texts = [_encode_texts(part, data) for part in parts]
+    try:
+        encoded = [_encode_column(column, data) for column in columns]
+        load = _load(columns[0], columns[4])
+    except _NoRoom as error:
+        raise TooLarge(owners[error.place]) from None
+    except TypeError as error:
+        raise StoreError(f"an amount is not a number: {error}") from error
+    head = [len(owners), is_text, texts, encoded, above]
+    return Section(buckets, owners, head, data, load)
+
+
+def _load(whole: _Column, real: _Column) -> float:
+    load: float = sum(map(abs, whole)) / MAX_INTEGER
+    if real[0] is not None:
+        load += sum(map(abs, real)) / LARGEST_FLOAT
+    return load
+
+
+# -- the bytes of a row
+
+
+def encode(sections: Iterable[tuple[Section, Mapping[str, int]]]) -> bytes:
+    """
+    Return the bytes of a row.
+
+    :param sections: the sections, each with the ids of the Metricas by name.
+    """
+    data: list[bytes] = []
+    header = []
+    for section, ids in sections:
+        owners = [*map(ids.__getitem__, section.owners)]
+        column = _encode_column(owners, data)
+        header.append([section.buckets, column, *section.head])
+        data += section.data
+    head = json.dumps(header, separators=(",", ":")).encode("ascii")
+    return b"".join((len(head).to_bytes(4, "little"), head, *data))
+
+
+class _NoRoom(Exception):
+    """A whole number is too large."""
+
+    def __init__(self, place: int) -> None:
+        super().__init__(place)
+        self.place = place
+
+
+def _encode_column(values: _Column, data: list[bytes]) -> list[Any]:
+    kinds = {*map(type, values)}
+    first = values[0]
+    if kinds == {float}:
+        if first == values[-1] and values.count(first) == len(values):
+            return ["=", first]
+        return _encode_array("d", values, data)
+    if int in kinds:
+        numbers = values
+        if len(kinds) > 1:
+            numbers = [one if isinstance(one, int) else 0 for one in values]
+        low, high = min(numbers), max(numbers)
+        if high > MAX_INTEGER or low < -MAX_INTEGER:
+            bad = high if high > MAX_INTEGER else low
+            raise _NoRoom(numbers.index(bad))
+        if len(kinds) > 1:
+            return ["j", list(values)]
+        if low == high:
+            return ["=", low]
+        largest = max(high, -1 - low)
+        for code, limit in _ARRAYS:
+            if largest < limit:
+                return _encode_array(code, values, data)
+    if kinds == {type(None)}:
+        return ["=", None]
+    raise TypeError(f"{kinds} are not numbers")
+
+
+def _encode_array(code: str, values: _Column, data: list[bytes]) -> list[Any]:
+    numbers = array(code, values)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    data.append(numbers.tobytes())
+    return [code, len(data[-1])]
+
+
+def _encode_texts(values: _Column, data: list[bytes]) -> list[Any]:
+    texts = {text: number for number, text in enumerate(dict.fromkeys(values))}
+    column = _encode_column([*map(texts.__getitem__, values)], data)
+    return [list(texts), column]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSection:
+    """
+    A section of a row that was written. Its columns are read only as far as necessary.
+
+    :ivar buckets: the time buckets.
+    :ivar owners: the id of the Metrica of each addition.
+    :ivar above: the parts above each part of the keys.
+    """
+
+    buckets: Sequence[TimeBucket]
+    owners: _Column
+    above: Above
+    _parts: Sequence[tuple[Sequence[str], _Column]]
+    _is_text: bool
+    _columns: Sequence[_Column]
+
+    def additions(
+        self, of: Collection[int] | None = None
+    ) -> Iterator[tuple[tuple[int, Key], Addition]]:
+        """
+        Yield the additions, each with the id of its Metrica and its key.
+
+        :param of: the ids of the Metricas; by default all.
+        """
+        owners, parts, columns = self.owners, self._parts, self._columns
+        if of is not None:
+            places = [n for n, owner in enumerate(owners) if owner in of]
+            if not places:
+                return
+            if len(places) < len(owners):
+                owners, *columns = (_pick(one, places) for one in (owners, *columns))
+                parts = [(texts, _pick(column, places)) for texts, column in parts]
+        texts = [[*map(found.__getitem__, column)] for found, column in parts]
+        keys: Iterable[Key]
+        if self._is_text:
+            keys = texts[0]
+        elif texts:
+            keys = zip(*texts, strict=True)
+        else:
+            keys = repeat(())
+        # Tuples in the form of Addition: objects would take as long as all the rest.
+        sums = cast(Iterator[Addition], zip(*columns, strict=True))
+        yield from zip(zip(owners, keys, strict=False), sums, strict=False)
+
+
+def _pick(column: _Column, places: Sequence[int]) -> _Column:
+    return [column[n] for n in places]
+
+
+def decode(row: bytes) -> list[StoredSection]:
+    """
+    Return the sections of a row.
+
+    :raises ValueError: if the row is damaged.
+    """
+    try:
+        return [*_decode(memoryview(row))]
+    except (TypeError, LookupError, AttributeError, OverflowError, EOFError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _decode(row: memoryview) -> Iterator[StoredSection]:
+    at = 4 + int.from_bytes(row[:4], "little")
+    header = json.loads(bytes(row[4:at]))
+
+    def column(number: int, described: Sequence[Any]) -> _Column:
+        nonlocal at
+        code, value = described
+        values: _Column
+        if code == "=":
+            return [value] * number
+        if code == "j":
+            values = value
+        else:
+            values = array(code)
+            values.frombytes(row[at : at + value])
+            at += value
+            if sys.byteorder == "big":
+                values.byteswap()
+        if len(values) != number:
+            raise ValueError(f"a column has {len(values)} values, not {number}")
+        return values
+
+    for buckets, owners, number, is_text, parts, columns, above in header:
+        yield StoredSection(
+            [TimeBucket(*one) for one in buckets],
+            column(number, owners),
+            above,
+            [(texts, column(number, numbers)) for texts, numbers in parts],
+            is_text,
+            [column(number, one) for one in columns],
+        )
+    if at != len(row):
+        raise ValueError(f"{len(row) - at} bytes are left over")
