@@ -128,6 +128,30 @@ class Leaf:
     row: int = 0
     cells: dict[tuple[int, Key], Addition] = field(default_factory=dict)
     above: dict[int, list[dict[str, Sequence[str]]]] = field(default_factory=dict)
+    # Sums that are the same for several Metricas, by the ids of these and the key.
+    _uniform: dict[tuple[tuple[int, ...], Key], Addition] = field(default_factory=dict)
+
+    def add_uniform(self, section: StoredSection) -> bool:
+        """
+        Add a section in which all Metricas have the same addition to one key, such as
+        their receipt. It is added once, not for each of them.
+
+        :returns: whether it is one.
+        """
+        found = section.uniform()
+        if found is None or section.above:
+            return False
+        key, addition = found
+        add_up(self._uniform, [((tuple(section.owners), key), addition)])
+        return True
+
+    def expand(self) -> None:
+        """
+        Add such sums to :attr:`cells`.
+        """
+        for (owners, key), addition in self._uniform.items():
+            add_up(self.cells, (((owner, key), addition) for owner in owners))
+        self._uniform.clear()
 
 
 class Group(NamedTuple):
@@ -182,6 +206,8 @@ class Pending:
             if leaf is None:
                 leaf = self._leaves[buckets] = Leaf(at)
             leaf.end, leaf.row = at, number
+            if self._owners is None and leaf.add_uniform(section):
+                continue
             if self._wanted is None or any(one[:2] in self._wanted for one in buckets):
                 add_up(leaf.cells, section.additions(self._owners))
                 if section.above:
@@ -193,6 +219,8 @@ class Pending:
         fold. Those with the same sums are a group.
         """
         leaves = list(self._leaves.values())
+        for leaf in leaves:
+            leaf.expand()
         places = [
             (max(leaves[n].row for n in numbers), numbers, bucket)
             for bucket, numbers in lists_of(self._leaves).items()
