@@ -303,7 +303,8 @@ class JournalTests(SynchronousTestCase):
         self.path = self.mktemp()
 
     def backend(self, **options: Any) -> SqliteBackend:
-        """An open backend."""
+        """An open backend; by default a fold is one slice, however long it takes."""
+        options.setdefault("monotonic", lambda: 0.0)
         backend = SqliteBackend(self.path, lambda: self.now, **options)
         backend.open()
         self.addCleanup(backend.close)
