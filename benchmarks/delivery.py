@@ -176,12 +176,12 @@ async def deliver(reactor, url, trust_root, spool, counts, values):
 
     await cooperate(work()).whenDone()
     recorded = time.monotonic() - before
-    await service.flush()
+    flushed = await service.flush()
     took, cpu = time.monotonic() - before, time.process_time() - cpu
     health = service.health
     await service.stopService()
     await agent.close()
-    return took, recorded, cpu, health
+    return took, recorded, cpu, flushed, health, service.health
 
 
 def delivering(counts, values, spooled):
@@ -218,17 +218,20 @@ def delivering(counts, values, spooled):
             server.terminate()
         requests, sums = json.loads(server.stdout.read())
         server.wait()
-    ((took, recorded, cpu, health),) = results
+    ((took, recorded, cpu, flushed, health, after),) = results
     expected = {f"stat {i}": counts // 1000 for i in range(1000)}
-    wrong = [stat for stat, n in expected.items() if sums[stat][1] != n]
-    load = sums["load"]
+    wrong = [stat for stat, n in expected.items() if sums.get(stat, [0, 0])[1] != n]
+    load = sums.get("load", [0, 0])
     total = sum(
         turn + i / 4
         for turn in range(counts // 1000)
         for i in range(values // (counts // 1000))
     )
     exact = (
-        not wrong and load == [values, total] and health.delivered == counts + values
+        flushed
+        and not wrong
+        and load == [values, total]
+        and health.delivered == counts + values
     )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
@@ -242,6 +245,10 @@ def delivering(counts, values, spooled):
     )
     print(f"  {cpu:.1f} CPU seconds of the sender, peak memory {peak:.0f} MiB in all")
     if not exact:
+        print(f"  {len(wrong)} stats are wrong; load is {load}, not {[values, total]}")
+        print(f"  {flushed}")
+        print(f"  at the flush: {health}")
+        print(f"  when stopped: {after}")
         sys.exit(1)
 
 

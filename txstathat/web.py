@@ -4,17 +4,34 @@ The base of every resource that answers asynchronously.
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import ClassVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.http import CACHED, NO_BODY_CODES, OK
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-__all__ = ["CoroutineResource"]
+__all__ = ["CoroutineResource", "is_unchanged"]
 
 _log = Logger()
+
+
+def is_unchanged(request: Request, body: bytes) -> bool:
+    """
+    Set the ETag of a response, and return whether the client has this body already.
+    Then the status becomes 304, and the body is to be left out.
+
+    :param request: the request.
+    :param body: the body of the response.
+    """
+    if request.code != OK or request.method not in (b"GET", b"HEAD"):
+        return False
+    # It is weak, since a proxy may compress the body.
+    tag = f'W/"{sha256(body).hexdigest()[:32]}"'
+    return request.setETag(tag.encode("ascii")) is CACHED
 
 
 class CoroutineResource(Resource):
@@ -71,7 +88,8 @@ class CoroutineResource(Resource):
 
         def send(body: bytes) -> None:
             if not disconnected:
-                request.setHeader("Content-Length", str(len(body)))
+                if request.code not in NO_BODY_CODES:
+                    request.setHeader("Content-Length", str(len(body)))
                 request.write(body)
                 request.finish()
 

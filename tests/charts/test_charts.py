@@ -7,7 +7,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from datetime import UTC, datetime, timedelta
+from html import escape
 from typing import Any
 
 from hypothesis import given, settings
@@ -16,6 +18,7 @@ from twisted.internet.defer import Deferred, fail, gatherResults
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import IResource, Resource
+from twisted.web.template import flattenString
 from zope.interface.verify import verifyObject
 
 from tests.fixtures.web_client import WebClient
@@ -29,7 +32,9 @@ from txstathat.charts import (
     timeserie,
 )
 from txstathat.charts.assets import plotly_js
+from txstathat.charts.html import fragment
 from txstathat.charts.query import BadQuery
+from txstathat.charts.table import Level, Mark, Table
 from txstathat.errors import AmountOverflow, StoreUnavailable
 from txstathat.metrica import (
     AveragedMetrica,
@@ -588,6 +593,54 @@ class FormTests(ChartCase):
         self.assertIn('src="/pie/assets/plotly.js"', body)
         self.assertNotRegex(body, "https?://")
         self.assertNotIn("style=", body)
+
+    def test_conditional(self) -> None:
+        """A chart that has not changed is answered with 304, and no body."""
+        for path in ("/pie", "/pie?format=fragment", "/pie?format=csv"):
+            _, headers, _ = self.ask(path)
+            header = f"If-None-Match: {headers['ETag']}\r\n"
+            answer = self.client.request(path, "GET", header)
+            self.assertTrue(answer.startswith(b"HTTP/1.1 304 "), answer)
+            self.assertTrue(answer.endswith(b"\r\n\r\n"))
+            self.kick(self.metrica, 1, n="x")
+            answer = self.client.request(path, "GET", header)
+            self.assertTrue(answer.startswith(b"HTTP/1.1 200 "), answer)
+        self.assertNotIn("ETag", self.ask("/pie?axis=none")[1])
+
+    def test_marks_and_levels(self) -> None:
+        """
+        Notes are in the row of their time bucket, levels above the picture, and numbers
+        as they are shown to people, with the exact ones beside them.
+        """
+        first = datetime(2026, 7, 5, 20, tzinfo=UTC)
+        hours = [first + timedelta(hours=n) for n in range(3)]
+        table = Table(
+            "bars",
+            "T",
+            ["hour", "sum"],
+            [(hour, [1234.5]) for hour in hours],
+            scale="hour",
+            unit="<ms>",
+            unfinished=True,
+            marks=[
+                Mark(first - timedelta(seconds=1), "before"),
+                Mark(first, "first"),
+                Mark(hours[1] - timedelta(seconds=1), "late"),
+                Mark(hours[2] + timedelta(days=9), HOSTILE),
+            ],
+            levels=[Level(0.5, HOSTILE)],
+            figure=lambda value: f"{value:,.0f}",
+        )
+        html = self.successResultOf(flattenString(None, fragment(table, "/c", 0)))
+        rows = re.findall(r"<tr>.*?</tr>", html.decode())[1:]
+        marks = [re.findall(r"<p [^>]*><bdi>(.*?)</bdi>", row) for row in rows]
+        self.assertEqual(marks, [["first", "late"], [], [escape(HOSTILE, quote=False)]])
+        self.assertIn('<td data-value="1234.5">1,234</td>', rows[0])
+        self.assertIn('<strong data-value="0.5">0</strong>', html.decode())
+        self.assertNotIn("before", html.decode())
+        shown = json.loads(table.as_json())
+        self.assertEqual([text for _, text in shown["notes"]][:2], ["first", "late"])
+        self.assertEqual(shown["levels"], [[0.5, HOSTILE]])
 
     def test_policy(self) -> None:
         """The policy allows nothing unsafe, and no other host."""

@@ -20,10 +20,10 @@ import click
 from click.testing import CliRunner
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.threads import deferToThread
-from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.fixtures import ROOT
+from tests.fixtures.commands import run_txstathat
 from tests.fixtures.environments import bare_environ
 from tests.fixtures.support import Authority, reactor
 from tests.fixtures.trouble import TroubleServer, abort, reply, send, stall
@@ -46,11 +46,8 @@ class CommandTests(TestCase):
     async def run_command(
         self, *arguments: str, **environ: str
     ) -> tuple[int, str, str]:
-        out, err, status = await getProcessOutputAndValue(
-            sys.executable,
-            ["-m", "txstathat", *arguments],
-            env={**bare_environ(), "TXSTATHAT_EZKEY": KEY, **environ},
-            path=str(ROOT),
+        out, err, status = await run_txstathat(
+            arguments, {**bare_environ(), "TXSTATHAT_EZKEY": KEY, **environ}
         )
         self.assertNotIn(KEY, (out + err).decode())
         self.assertNotIn("Traceback", err.decode())

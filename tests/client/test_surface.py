@@ -87,19 +87,32 @@ OF_SERVICE = {"service", "scoped service", "bound service", "service threads"}
 #: What the export's calls give, with the server's answer to each; in the order of names.
 STAT = {"id": "1", "name": "a", "counter": True}
 ALERT = {"id": "1", "stat_id": "1", "kind": "data", "time_window": "5m"}
+EPISODE = {"episode": 1, "began": 1_500_000_000}
+CHANNEL = {"name": "c", "kind": "ntfy", "address": "https://ntfy.sh/…"}
+RESULT = {"channel": "c", "error": None}
 DATASET = {"name": "a", "timeframe": "1w3h", "points": []}
 FULL = {"Name": "a", "Timeframe": "1w3h", "Kind": "count", "Points": []}
 READ: dict[str, tuple[str, Any]] = {
+    "acknowledge_alert": ("Alert", ALERT),
+    "add_note": ("None", {}),
     "alert": ("Alert", ALERT),
+    "alert_history": ("list", [EPISODE]),
     "alerts": ("list", [ALERT]),
+    "channels": ("list", [CHANNEL]),
     "create_alert": ("Alert", ALERT),
+    "create_channel": ("ChannelInfo", CHANNEL),
     "data": ("list", [DATASET]),
     "delete": ("None", {}),
     "delete_alert": ("None", {}),
+    "delete_channel": ("None", {}),
+    "edit_alert": ("Alert", ALERT),
     "full_data": ("FullDataset", FULL),
+    "silence_alert": ("Alert", ALERT),
     "stat": ("StatInfo", STAT),
     "stats": ("list", [STAT]),
     "summary": ("Summary", FULL),
+    "test_alert": ("list", [RESULT]),
+    "test_channel": ("DeliveryResult", RESULT),
 }
 MADE = {
     "service_from_env": "StatHatService",

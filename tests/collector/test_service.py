@@ -24,6 +24,7 @@ from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web import http
 from twisted.web.client import HTTPConnectionPool
@@ -453,6 +454,29 @@ class OptionsTests(SynchronousTestCase):
         # The path of the keys is relative to this.
         self.assertIn(f"WorkingDirectory={folder}\n", text)
         self.assertIn(f"{folder}/{options['keys-file']}``", text)
+
+    def test_channels(self) -> None:
+        """The options for channels are checked, and converted."""
+        folder = self.mktemp()
+        os.mkdir(folder)
+        options = Options()
+        options.parseOptions(
+            [
+                *("--secrets", folder, "--digest", "mail", "--digest-at", "fri 9:00"),
+                *("--allow-private", "127.0.0.1", "--allow-private", "fd00::/8"),
+            ]
+        )
+        self.assertEqual(options["allow-private"], ["127.0.0.1", "fd00::/8"])
+        self.assertEqual((options["digest"], options["secrets"]), ("mail", folder))
+        for arguments, words in (
+            (["--secrets", "/nowhere"], "--secrets: '/nowhere' is not a directory"),
+            (["--allow-private", "10.0.0.1/8"], "--allow-private: '10.0.0.1/8' must"),
+            (["--digest-at", "8:00"], "--digest-at: '8:00' must be like"),
+        ):
+            error = self.assertRaises(UsageError, Options().parseOptions, arguments)
+            self.assertIn(words, str(error))
+        self.assertRaises(ValueError, CollectorService, "memory:", secrets="/nowhere")
+        self.assertRaises(ValueError, CollectorService, "memory:", digest_at="x")
 
     def test_webhooks(self) -> None:
         """

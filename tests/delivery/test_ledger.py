@@ -26,6 +26,7 @@ from tests.fixtures.delivery import (
     MEMORY,
     OK,
     MemoryServer,
+    SlowWorker,
     balanced,
     make_service,
     run,
@@ -33,6 +34,7 @@ from tests.fixtures.delivery import (
 from txstathat import Count, txStatHat, txStatHatClassic
 from txstathat.client.outcome import Outcome, Verdict
 from txstathat.delivery.batch import SealedBatch
+from txstathat.delivery.flush import FlushResult
 from txstathat.delivery.open_batch import OpenBatch
 from txstathat.delivery.sending.policy import (
     MAX_DELAY,
@@ -143,6 +145,10 @@ class Life:
         self.rejected: Counter[str] = Counter()
         self.crashed: Counter[str] = Counter()
         self.dropped = 0
+        # How long a disk job takes, in seconds.
+        self.disk_seconds = 0.0
+        # Flushes that did not wait for all calls before them.
+        self.early: list[tuple[int, FlushResult, Any]] = []
         self.start()
 
     def start(self) -> None:
@@ -164,6 +170,9 @@ class Life:
                 at_most_once=False,
             )
         self.service.startService()
+        if self.spooled:
+            self.worker = SlowWorker(self.clock, self.disk_seconds)
+            self.backlog._worker = self.worker  # type: ignore[assignment]
 
     def reject(self, points: Any, error: Exception) -> None:
         for point in points:
@@ -239,13 +248,17 @@ class Life:
         elif kind == "mood":
             self.server.mood = lambda: rest[0]
         elif kind == "flush":
-            service.flush()
+            recorded = service.health.recorded
+            service.flush().addCallback(self.note_flush, service, recorded)
+        elif kind == "slow" and self.spooled:
+            self.worker.seconds = self.disk_seconds = rest[0]
         elif kind == "disk" and self.spooled:
             self.backlog._folder.fails = rest[0]  # type: ignore[union-attr]
         elif kind in ("restart", "crash"):
             # What was delivered and cannot be deleted would be there twice.
             self.do(("disk", False))
-            run(self.clock, 3)
+            self.do(("slow", min(0.3, self.disk_seconds)))
+            run(self.clock, 9 if self.disk_seconds else 3)
             self.stop() if kind == "restart" else self.crash()
             self.start()
         elif kind in ("count", "timed", "value"):
@@ -255,6 +268,15 @@ class Life:
                 service.value(stat, 1)
             else:
                 service.count(stat, t=None if kind == "count" else 77)
+
+    def note_flush(self, result: FlushResult, service: Any, recorded: int) -> None:
+        """
+        Check that the calls before a flush are settled, except those it says are not.
+        """
+        health = service.health
+        settled = health.delivered + health.rejected + sum(health.dropped.values())
+        if settled < recorded - result.queued or result.queued < 0:
+            self.early.append((recorded, result, health))
 
     def missing(self) -> dict[str, int]:
         """
@@ -288,6 +310,7 @@ class LedgerTests(SynchronousTestCase):
                 life.do(event)
                 health = life.service.health
                 self.assertTrue(balanced(health), (event, health))
+                self.assertEqual(life.early, [])
                 held = life.in_memory() + life.on_disk()
                 self.assertEqual(health.pending, held.total(), event)
                 if LOSE_REPLY in [each[-1] for each in course]:
@@ -308,6 +331,7 @@ class LedgerTests(SynchronousTestCase):
             self.assertEqual(life.service.health.pending, 0)
             life.stop()
             missing = life.missing()
+            self.assertEqual(life.early, [])
             self.assertEqual(sum(missing.values()), life.dropped)
             if exact:
                 self.assertEqual(set(missing.values()) | {0}, {0})
@@ -322,6 +346,20 @@ class LedgerTests(SynchronousTestCase):
         @given(course, st.booleans())
         def check(course: Any, classic: bool) -> None:
             self.check(Life(True, classic), course, exact=True)
+
+        check()
+
+    def test_slow_disk(self) -> None:
+        """With a slow disk each stat is exact, and no flush fires early."""
+        course = events(
+            ("flush",), ("flush",), ("restart",), ("slow", 0.3), ("slow", 3)
+        )
+
+        @examples(60)
+        @given(course, st.booleans(), st.sampled_from([9, 1000]))
+        def check(course: Any, classic: bool, max_pending: int) -> None:
+            life = Life(True, classic, max_pending=max_pending)
+            self.check(life, course, exact=max_pending > 9)
 
         check()
 

@@ -674,6 +674,21 @@ class FlushTests(DeliveryTestCase):
         result = self.successResultOf(flushed)
         self.assertEqual(result, FlushResult(delivered=1, dropped=10))
         self.assertFalse(result)
+        self.assertEqual(self.successResultOf(service.flush()), FlushResult())
+
+    def test_dropped_last(self) -> None:
+        """Calls that end a flush by being dropped are in its result, and in no other."""
+        service = self.make(max_age=60.0)
+        self.server.mood = lambda: AWAY
+        service.count("a")
+        flushed = service.flush()
+        run(self.clock, 200)
+        self.assertEqual(self.successResultOf(flushed), FlushResult(dropped=1))
+        self.server.mood = lambda: OK
+        service.count("a")
+        self.assertEqual(
+            self.successResultOf(service.flush()), FlushResult(delivered=1)
+        )
 
     def test_reentrant(self) -> None:
         """A callback may flush again."""

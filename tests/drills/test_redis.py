@@ -32,6 +32,7 @@ from txstathat.metrica import Metrica
 from txstathat.stores import IStore, open_store
 from txstathat.stores.redis.backend import RedisBackend
 from txstathat.stores.redis.connections import MAX_AGE
+from txstathat.stores.redis.keys import KeyNames, shard_of
 
 skip = (
     "TXSTATHAT_DRILLS is none" if os.environ.get("TXSTATHAT_DRILLS") == "none" else None
@@ -185,7 +186,8 @@ class BackendTests(SynchronousTestCase):
         self.name.address = "127.0.0.2"
         self.assertEqual(self.backend.add([batch("c", {"j": 1})]), [ADDED])
         self.assertEqual(self.backend.read([key("k")]), [None])
-        self.assertIn(b"1", second.command("EXISTS", "txstathat:{names}:names"))
+        names = KeyNames("txstathat").names(shard_of("m"))
+        self.assertIn(b"1", second.command("EXISTS", names))
 
     def test_answers_of_a_server_that_is_not_ready(self) -> None:
         """A replica without its primary, also for reads, is StoreUnavailable."""
@@ -306,7 +308,7 @@ class SentinelTests(TestCase):
             "127.0.0.1", self.servers[1].port, password="server-secret", db=2
         )
         self.addCleanup(client.close)
-        self.assertEqual(client.get("txstathat:{names}:version"), b"1")
+        self.assertEqual(client.get("txstathat:{names}:version"), b"2")
 
     @inlineCallbacks
     def test_refused(self) -> Any:

@@ -8,6 +8,7 @@ import json
 import re
 from base64 import b64encode
 from contextlib import redirect_stdout
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from io import StringIO
@@ -243,10 +244,15 @@ class CollectorCase(SynchronousTestCase):
             Alert(
                 *(value.id, id, "load/é <b>", "value", "1h", "less than", -0.5),
                 firing=False,
+                acknowledged=False,
+                warning=value.warning,
             ),
         )
+        self.assertIn("nobody will be notified", value.warning)
         self.assertEqual((delta.percentage, delta.time_delta), (12.5, "1d"))
         self.assertEqual((data.operator, data.threshold), (None, None))
+        made = [replace(alert, warning=None) for alert in made]
+        value, delta, data = made
         listed = self.successResultOf(self.client.alerts())
         self.assertEqual(listed, sorted(made, key=lambda alert: alert.id))
         self.assertEqual(self.successResultOf(self.client.alert(delta.id)), delta)

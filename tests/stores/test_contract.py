@@ -367,6 +367,85 @@ class Contract:
             yield deferLater(reactor, seconds, lambda: None)
 
     @inlineCallbacks
+    def test_rename(self: Any) -> Any:
+        """A renamed Metrica has all it had; its old name is free."""
+        group = {("m", "g"): ["one", "two"]}
+        yield self.store.add(
+            [
+                batch("a", {"k": 7, "r": 0.1}, choices=group),
+                batch("b", {"k": 2**60}, label="2014-06-01", ttl=0.6),
+                batch("c", {"k": 3}, label='x*[y]"'),
+                batch("other", {"k": 1}, name="other"),
+            ]
+        )
+        wanted = [("k", "2014"), ("r", "2014"), ("k", "2014-06-01"), ("k", 'x*[y]"')]
+        before = yield self.store.read([key(k, label=label) for k, label in wanted])
+        self.assertNotIn(None, before)
+        new = 'new "m" [*]'
+        self.assertTrue((yield self.store.rename("m", new)))
+        moved = [key(k, name=new, label=label) for k, label in wanted]
+        self.assertEqual((yield self.store.read(moved)), before)
+        self.assertEqual(
+            (yield self.store.read([key(k, label=label) for k, label in wanted])),
+            [None] * 4,
+        )
+        self.assertEqual((yield self.store.definitions()), {new: "d", "other": "d"})
+        self.assertEqual((yield self.store.choices(new, "g")), ["one", "two"])
+        self.assertEqual((yield self.store.choices("m", "g")), [])
+        # Batches are known by their ids; new ones are added to a new Metrica.
+        answers = yield self.store.add(
+            [batch("a", {"k": 7, "r": 0.1}, choices=group), batch("d", {"k": 1})]
+        )
+        self.assertEqual([a.outcome.value for a in answers], ["repeated", "added"])
+        self.assertEqual((yield self.one()), Cell(1, 1, 1, 1))
+        yield self.store.add([batch("e", {"k": 1}, name=new)])
+        self.assertEqual((yield self.one(name=new)).sum, 8)
+        yield self.wait(0.7)
+        self.assertIsNone((yield self.one(name=new, label="2014-06-01")))
+
+    @inlineCallbacks
+    def test_rename_refused(self: Any) -> Any:
+        """No Metrica gets a name that is in use, and none that does not exist."""
+        yield self.store.add([batch("a", {"k": 1}), batch("b", {"k": 2}, name="n")])
+        for name, new in (("m", "n"), ("n", "m"), ("m", "m"), ("none", "free")):
+            self.assertFalse((yield self.store.rename(name, new)))
+        self.assertEqual((yield self.one()).sum, 1)
+        self.assertEqual((yield self.one(name="n")).sum, 2)
+        done = yield gatherResults(
+            [self.store.rename(name, "new") for name in ("m", "n")]
+        )
+        self.assertEqual(sum(done), 1)
+        self.assertEqual(len((yield self.store.definitions())), 2)
+
+    @inlineCallbacks
+    def test_size(self: Any) -> Any:
+        """The size grows with what is stored."""
+        before = yield self.store.size()
+        for n in range(20):
+            yield self.store.put_record("kind", str(n), "x" * 10_000)
+        self.assertGreater((yield self.store.size()), before + 100_000)
+
+    @inlineCallbacks
+    def test_erase_deleted(self: Any) -> Any:
+        """Erasing what was deleted changes nothing else."""
+        yield self.store.add(
+            [
+                batch("a", {"k": 1}, choices={("m", "g"): ["x"]}),
+                batch("b", {"k": 2}, name="gone"),
+            ]
+        )
+        yield self.store.put_record("kind", "id", "text")
+        yield self.store.drop("gone")
+        while (yield self.store.drop_expired()):
+            pass
+        yield self.store.erase_deleted()
+        yield self.store.add([batch("c", {"k": 1})])
+        self.assertEqual((yield self.one()).sum, 2)
+        self.assertEqual((yield self.store.choices("m", "g")), ["x"])
+        self.assertEqual((yield self.store.records("kind")), {"id": "text"})
+        self.assertEqual((yield self.store.definitions()), {"m": "d"})
+
+    @inlineCallbacks
     def test_records(self: Any) -> Any:
         """Records with any text are written, replaced and deleted, by kind and id."""
         self.assertEqual((yield self.store.records("key")), {})

@@ -26,9 +26,10 @@ from tests.fixtures.delivery import FULL
 from tests.fixtures.store_contract import batch
 from tests.fixtures.stores import NOW
 from txstathat.errors import StoreError, StoreTooNew, StoreUnavailable
-from txstathat.stores import backup_store, open_dump
+from txstathat.stores import backup_store, open_dump, open_store
 from txstathat.stores.schemes import sqlite_path
 from txstathat.stores.sqlite import SqliteBackend, new_file, restore_store
+from txstathat.stores.sqlite.schema import APPLICATION
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 #: A program that adds to a store until it is killed.
@@ -235,6 +236,43 @@ class RestoreTests(StoreFiles, SynchronousTestCase):
             self.assertEqual(check, [("ok",)])
 
 
+class LeftoverTests(StoreFiles, TestCase):
+    """What a copy and an export leave beside a store."""
+
+    @inlineCallbacks
+    def test_stopped(self) -> Any:
+        """Nothing, if no collector uses it; its log stays as it is otherwise."""
+        path = self.make(k=1)
+        beside = [Path(f"{path}-wal"), Path(f"{path}-shm")]
+        used = sqlite3.connect(path)
+        used.execute("SELECT count(*) FROM record").fetchone()
+        for in_use in (True, False):
+            copy = os.path.abspath(self.mktemp())
+            yield backup_store(f"sqlite:{path}", copy, reactor=reactor)
+            self.assertEqual([file.exists() for file in beside], [in_use] * 2)
+            with open_dump(f"sqlite:{path}", lambda: NOW) as dump:
+                self.assertEqual(dump.records("key"), {"a": "text"})
+            self.assertEqual([file.exists() for file in beside], [in_use] * 2)
+            used.close()
+
+
+class ForeignTests(TestCase):
+    """SQLite files of other programs."""
+
+    @inlineCallbacks
+    def test_no_store(self) -> Any:
+        """Only a store is copied."""
+        for application in (0, 1, APPLICATION - 1, APPLICATION + 1):
+            path, copy = self.mktemp(), Path(self.mktemp())
+            with closing(sqlite3.connect(path)) as db:
+                db.execute(f"PRAGMA application_id = {application}")
+                db.execute("CREATE TABLE cell (x)")
+            failed = backup_store(f"sqlite:{path}", str(copy), reactor=reactor)
+            error = yield self.assertFailure(failed, StoreError)
+            self.assertIn("is not a store of txStatHat", str(error))
+            self.assertFalse(copy.exists())
+
+
 class PlantedTests(StoreFiles, TestCase):
     """Files that another user has planted where a copy is written."""
 
@@ -302,6 +340,10 @@ class PlantedTests(StoreFiles, TestCase):
         self.assertIn(f"chmod o-w {folder}", str(error))
         error = self.assertRaises(
             StoreUnavailable, restore_store, f"sqlite:{copy}", path
+        )
+        self.assertIn(f"chmod o-w {folder}", str(error))
+        error = yield self.assertFailure(
+            open_store(f"sqlite:{copy}", reactor=reactor), StoreUnavailable
         )
         self.assertIn(f"chmod o-w {folder}", str(error))
         self.assertEqual(list(folder.iterdir()), [])

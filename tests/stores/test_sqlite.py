@@ -38,7 +38,7 @@ from txstathat.stores import (
 from txstathat.stores.sqlite import backend as sqlite
 from txstathat.stores.sqlite.backend import SqliteBackend
 from txstathat.stores.sqlite.schema import MIGRATIONS, migrate
-from txstathat.stores.store import Store, Threads
+from txstathat.stores.store import Inline, Store, Threads
 from txstathat.stores.sums import event
 
 
@@ -579,4 +579,29 @@ class StoreTests(TestCase):
         metrica = Metrica("m", [], store)
         self.successResultOf(metrica.kick(5))
         self.assertEqual(self.successResultOf(metrica.total()), 5)
+        self.successResultOf(store.close())
+
+    def test_wall_clock_set_back(self) -> None:
+        """A write that is tried again does not wait for the wall clock."""
+
+        class FailsOnce(SqliteBackend):
+            failed = False
+
+            def add(self, batches: Any) -> Any:
+                if not self.failed:
+                    self.failed = True
+                    raise StoreUnavailable("busy")
+                return super().add(batches)
+
+        wall, timers = Clock(), Clock()
+        backend = FailsOnce(":memory:", wall.seconds)
+        store = Store(backend, Inline(), wall, timers=timers)
+        self.successResultOf(store.open())
+        metrica = Metrica("m", [], store)
+        kicked = metrica.kick(5)
+        self.assertNoResult(kicked)
+        timers.advance(10)
+        self.successResultOf(kicked)
+        self.assertEqual(self.successResultOf(metrica.total()), 5)
+        self.assertEqual(wall.getDelayedCalls(), [])
         self.successResultOf(store.close())

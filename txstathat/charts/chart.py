@@ -22,7 +22,7 @@ from txstathat.charts.html import fragment, message, page
 from txstathat.charts.query import BadQuery, Query
 from txstathat.charts.table import Table
 from txstathat.errors import AmountOverflow, StoreError
-from txstathat.web import CoroutineResource
+from txstathat.web import CoroutineResource, is_unchanged
 
 __all__ = ["Chart"]
 
@@ -50,7 +50,8 @@ class Chart(CoroutineResource):
     the table.
 
     The query parameter ``format`` (``page``, ``fragment``, ``json`` or ``csv``), else
-    the Accept header, chooses the form. A query that the chart does not understand is
+    the Accept header, chooses the form. A conditional request for a chart that has not
+    changed is answered with 304. A query that the chart does not understand is
     answered with 400 and the reason; a store that cannot be read with 503.
 
     :param title: the heading.
@@ -58,6 +59,8 @@ class Chart(CoroutineResource):
     :param assets: the path of a :class:`~txstathat.charts.assets.ChartAssets` that the
         site's charts share, such as ``'/chart-assets'``; by default each chart serves
         its own.
+    :param path: the path at which browsers reach the chart, behind a proxy that changes
+        it; by default that of the request.
     :raises ImportError: if the chart has to serve assets, and plotly is not installed.
     """
 
@@ -65,12 +68,18 @@ class Chart(CoroutineResource):
     parameters: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
-        self, title: str, *, refresh: float = 10, assets: str | None = None
+        self,
+        title: str,
+        *,
+        refresh: float = 10,
+        assets: str | None = None,
+        path: str | None = None,
     ) -> None:
         super().__init__()
         self.title = title
         self._refresh = refresh
         self._assets = assets
+        self._path = path
         if assets is None:
             self.putChild(b"assets", ChartAssets())
 
@@ -153,7 +162,7 @@ class Chart(CoroutineResource):
         See :meth:`.CoroutineResource.respond`. A site that checks something before it
         answers, such as a session, can await this in its own ``respond``.
         """
-        path = _path(request)
+        path = _path(request) if self._path is None else self._path
         assets = self._assets or f"{path.rstrip('/')}/assets"
         form = "page"
         try:
@@ -174,7 +183,7 @@ class Chart(CoroutineResource):
         }
         for name, value in headers.items():
             request.setHeader(name, value)
-        return body
+        return b"" if is_unchanged(request, body) else body
 
     async def _body(self, form: str, table: Table, path: str, assets: str) -> bytes:
         if form == "json":

@@ -4,28 +4,18 @@ Charts as HTML. ``twisted.web.template`` escapes every text.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
 from urllib.parse import urlencode
 
 from twisted.web.template import Tag, tags
 
-from txstathat.charts.table import Choice, Number, Table
+from txstathat.charts.table import Choice, Mark, Number, Table, exact
 from txstathat.printable import printable
 
-__all__ = ["fragment", "message", "number", "page"]
+__all__ = ["fragment", "message", "page"]
 
 _WITH_OFFSET = ("hour", "minute")
-
-
-def number(value: Number) -> str:
-    """
-    Write a number for people: a float with 10 digits.
-
-    :param value: the number; ``None`` gives an empty text.
-    """
-    if value is None:
-        return ""
-    return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 def page(title: str, content: Tag, assets: str, *, drawn: bool = True) -> Tag:
@@ -51,7 +41,8 @@ def page(title: str, content: Tag, assets: str, *, drawn: bool = True) -> Tag:
             tags.script(src=f"{assets}/plotly.js", defer="defer"),
             tags.script(src=f"{assets}/charts.js", defer="defer"),
         ]
-    body = tags.body(tags.div(content, role="main"), class_="txstathat-page")
+    heading = tags.h1(tags.bdi(title), class_="txstathat-unseen")
+    body = tags.body(tags.div(heading, content, role="main"), class_="txstathat-page")
     return tags.html(tags.head(*head), body, lang="en")
 
 
@@ -76,11 +67,24 @@ def fragment(table: Table, path: str, refresh: float) -> Tag:
     id = "chart-" + sha256(path.encode("utf-8")).hexdigest()[:8]
     title = printable(table.title)
     figure = tags.section(
-        tags.h2(tags.bdi(table.title), id=f"{id}-title"),
+        tags.div(
+            tags.h2(tags.bdi(table.title), id=f"{id}-title"),
+            tags.p(
+                tags.a("CSV", href=_link(table, path, "csv")),
+                " ",
+                tags.a("JSON", href=_link(table, path, "json")),
+                # They need scripts, and are not seen without.
+                _save("png"),
+                _save("svg"),
+                class_="txstathat-forms",
+            ),
+            class_="txstathat-head",
+        ),
         _controls(table, path, id),
         _trail(table, path),
         _total(table),
         _note(table),
+        _levels(table),
         tags.div(
             class_="txstathat-picture",
             role="img",
@@ -88,12 +92,13 @@ def fragment(table: Table, path: str, refresh: float) -> Tag:
         ),
         tags.details(
             tags.summary("Show as table"),
-            tags.div(_numbers(table, path), class_="txstathat-scroll"),
-            tags.p(
-                tags.a("CSV", href=_link(table, path, "csv")),
-                " ",
-                tags.a("JSON", href=_link(table, path, "json")),
-                class_="txstathat-forms",
+            # It can be scrolled with the keyboard.
+            tags.div(
+                _numbers(table, path),
+                class_="txstathat-scroll",
+                tabindex="0",
+                role="region",
+                **{"aria-labelledby": f"{id}-title"},
             ),
         ),
         class_="txstathat-chart",
@@ -107,8 +112,22 @@ def fragment(table: Table, path: str, refresh: float) -> Tag:
         "data-kind": table.kind,
         "data-scale": table.scale or "",
         "data-zone": table.zone,
+        "data-unit": table.unit,
+        "data-unfinished": "yes" if table.unfinished else "",
+        "data-earlier": "yes" if table.earlier else "",
+        "data-figures": "short" if table.figure is not exact else "",
     }
     return figure
+
+
+def _save(form: str) -> Tag:
+    return tags.button(
+        form.upper(),
+        type="button",
+        title=f"Save the picture as {form.upper()}",
+        class_="txstathat-save",
+        **{"data-form": form},
+    )
 
 
 def _controls(table: Table, path: str, id: str) -> Tag:
@@ -157,8 +176,20 @@ def _trail(table: Table, path: str) -> Tag:
 def _total(table: Table) -> Tag:
     line = tags.p(class_="txstathat-total")
     if table.total is not None:
-        line("Total ", tags.strong(number(table.total)))
+        line("Total ", tags.strong(table.figure(table.total)))
     return line
+
+
+def _levels(table: Table) -> Tag:
+    lines = [
+        tags.li(
+            tags.bdi(level.text),
+            " ",
+            tags.strong(table.figure(level.value), **{"data-value": repr(level.value)}),
+        )
+        for level in table.levels
+    ]
+    return tags.ul(*lines, class_="txstathat-levels")
 
 
 def _note(table: Table) -> Tag:
@@ -178,6 +209,9 @@ def _note(table: Table) -> Tag:
 
 def _numbers(table: Table, path: str) -> Tag:
     heads = [tags.th(tags.bdi(text), scope="col") for text in table.columns]
+    marks = table.marks_by_row
+    if marks:
+        heads.append(tags.th("Notes", scope="col", class_="txstathat-marks"))
     rows = []
     for n, (label, numbers) in enumerate(table.rows):
         text = table.label(n)
@@ -186,7 +220,9 @@ def _numbers(table: Table, path: str) -> Tag:
         )
         if table.links:
             shown = tags.a(shown, href=f"{path}?{table.links[n]}")
-        cells = [tags.td(number(value)) for value in numbers]
+        cells = [_cell(table, value) for value in numbers]
+        if marks:
+            cells.append(tags.td(*_marks(marks.get(n, [])), class_="txstathat-marks"))
         rows.append(tags.tr(tags.th(shown, scope="row"), *cells))
     if not rows:
         rows = [tags.tr(tags.td("No data yet", colspan=str(len(heads))))]
@@ -198,6 +234,22 @@ def _numbers(table: Table, path: str) -> Tag:
         tags.thead(tags.tr(*heads)),
         tags.tbody(*rows),
     )
+
+
+def _cell(table: Table, value: Number) -> Tag:
+    text = table.figure(value)
+    cell = tags.td(text)
+    if value is not None and text != exact(value):
+        # The picture is drawn from this.
+        cell.attributes["data-value"] = repr(value)
+    return cell
+
+
+def _marks(marks: Sequence[Mark]) -> list[Tag]:
+    return [
+        tags.p(tags.bdi(mark.text), **{"data-time": mark.time.isoformat()})
+        for mark in marks
+    ]
 
 
 def _query(table: Table) -> list[tuple[str, str]]:

@@ -21,7 +21,7 @@ class MetricaChart(Chart):
 
     :param metrica: the Metrica to show.
     :param title: the heading; the name of the Metrica by default.
-    :param options: ``refresh`` and ``assets``, as for
+    :param options: ``refresh``, ``assets`` and ``path``, as for
         :class:`~txstathat.charts.chart.Chart`.
     """
 

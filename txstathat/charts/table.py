@@ -7,16 +7,55 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any, TypeAlias
 
 from txstathat.points.spreadsheet import safe_cell
 
-__all__ = ["Choice", "Number", "Table", "gaps"]
+__all__ = ["Choice", "Level", "Mark", "Number", "Table", "exact", "gaps"]
 
 Number: TypeAlias = int | float | None
+
+
+def exact(value: Number) -> str:
+    """
+    Write a number for people: a float with 10 digits.
+
+    :param value: the number; ``None`` gives an empty text.
+    """
+    if value is None:
+        return ""
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """
+    A note at a moment, such as a deployment: a vertical line, and words in the table.
+
+    :ivar time: the moment, as an aware datetime.
+    :ivar text: the words.
+    """
+
+    time: datetime
+    text: str
+
+
+@dataclass(frozen=True)
+class Level:
+    """
+    A horizontal line, such as the threshold of an alert.
+
+    :ivar value: its height, in the unit of the first column of numbers.
+    :ivar text: what it means.
+    """
+
+    value: int | float
+    text: str
 
 
 @dataclass(frozen=True)
@@ -41,8 +80,9 @@ class Table:
     """
     Rows of numbers, each with a label, and how to draw them.
 
-    :ivar kind: ``pie``, ``bars``, ``lines``, ``pair`` (two lines, each with an axis of
-        its own) or ``panels``.
+    :ivar kind: ``pie``, ``bars`` (of the first numbers; others are lines), ``lines``,
+        ``pair`` (two lines, each with an axis of its own), ``axes`` (the same for more
+        lines) or ``panels``.
     :ivar title: the heading.
     :ivar columns: the heading of the labels, then that of each number.
     :ivar rows: labels with their numbers. A label is a text, or the beginning of a time
@@ -57,6 +97,14 @@ class Table:
     :ivar expired: the scale of the detail that has expired, so that it is not shown;
         empty if none has.
     :ivar stored_from: from when on all detail is stored; ``None`` if that is never.
+    :ivar unit: the unit of the numbers; empty for none.
+    :ivar unfinished: whether the last time bucket has not ended. It is drawn dotted.
+    :ivar earlier: whether the last numbers are those of an earlier time, for
+        comparison. They are drawn as a faint dashed line, across gaps.
+    :ivar marks: notes at moments, in the order of time, in the zone of the labels.
+        They need time buckets.
+    :ivar levels: horizontal lines.
+    :ivar figure: writes a number for people.
     """
 
     kind: str
@@ -72,6 +120,12 @@ class Table:
     hidden: list[tuple[str, str]] = field(default_factory=list)
     expired: str = ""
     stored_from: datetime | None = None
+    unit: str = ""
+    unfinished: bool = False
+    earlier: bool = False
+    marks: Sequence[Mark] = ()
+    levels: Sequence[Level] = ()
+    figure: Callable[[Number], str] = exact
 
     def label(self, row: int) -> str:
         """
@@ -91,6 +145,20 @@ class Table:
         stored = self.stored_from
         return None if stored is None else _time_text(stored, self.expired)
 
+    @cached_property
+    def marks_by_row(self) -> dict[int, list[Mark]]:
+        """
+        The marks in each time bucket, by the index of its row. Those before the first
+        one are left out.
+        """
+        found: dict[int, list[Mark]] = {}
+        begins = [begin for begin, _ in self.rows if isinstance(begin, datetime)]
+        for mark in self.marks:
+            row = bisect_right(begins, mark.time) - 1
+            if row >= 0:
+                found.setdefault(row, []).append(mark)
+        return found
+
     def as_json(self) -> bytes:
         """
         Write the table as a JSON object.
@@ -109,6 +177,13 @@ class Table:
         if self.expired:
             fields["expired"] = self.expired
             fields["stored_from"] = self.stored_from_text
+        if self.unit:
+            fields["unit"] = self.unit
+        marks = [mark for row in self.marks_by_row.values() for mark in row]
+        if marks:
+            fields["notes"] = [[mark.time.isoformat(), mark.text] for mark in marks]
+        if self.levels:
+            fields["levels"] = [[level.value, level.text] for level in self.levels]
         return json.dumps(fields, allow_nan=False).encode("ascii")
 
     def as_csv(self) -> bytes:

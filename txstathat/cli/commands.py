@@ -10,6 +10,7 @@ from importlib import import_module
 import click
 
 from txstathat import __version__
+from txstathat.cli.suggestions import SuggestingGroup
 
 __all__ = ["txstathat"]
 
@@ -36,9 +37,15 @@ _SECTIONS = {
         "top": "read.top:top",
         "alerts": "read.alerts:alerts",
         "delete": "read.stats:delete",
+        "note": "read.note:note",
     },
     "Your own server": {
+        "rename": "read.tending:rename",
+        "describe": "read.tending:describe",
+        "trash": "read.tending:trash",
+        "channels": "read.channels:channels",
         "keys": "server.manage:keys",
+        "sessions": "server.sessions:sessions",
         "stats": "server.manage:stats",
         "backup": "server.backup:backup",
         "restore": "server.restore:restore",
@@ -49,7 +56,7 @@ _SECTIONS = {
 _MODULES = {name: at for section in _SECTIONS.values() for name, at in section.items()}
 
 
-class _Sections(click.Group):
+class _Sections(SuggestingGroup):
     """
     A group whose help shows its commands in sections, in the order of their use.
     """

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 import click
@@ -16,7 +16,7 @@ from twisted.internet.threads import deferToThread
 from twisted.web.client import ResponseFailed
 
 from txstathat.cli.probes import has_ca_certificates, speaks_http, speaks_tls
-from txstathat.cli.reactor import run
+from txstathat.cli.reactor import ICommandReactor, run
 from txstathat.client.outcome import NO_ANSWER, is_key_message
 from txstathat.client.stathat import txStatHat
 from txstathat.errors import InvalidPoint, StatHatAPIError
@@ -176,7 +176,7 @@ def run_client(
     :param plain: the failures that need no diagnosis: only their text is printed.
     """
 
-    async def command(reactor: Any) -> int:
+    async def command(reactor: ICommandReactor) -> int:
         try:
             await work()
         except plain as error:

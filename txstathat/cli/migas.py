@@ -11,7 +11,8 @@ import click
 from twisted.internet.defer import Deferred
 
 from txstathat.cli.output import json_text
-from txstathat.cli.reactor import run
+from txstathat.cli.reactor import ICommandReactor, run
+from txstathat.cli.suggestions import SuggestingGroup
 from txstathat.migas.breadcrumb import CHOICES
 from txstathat.migas.client import ENDPOINT, MigasClient
 from txstathat.printable import printable
@@ -29,7 +30,7 @@ endpoint_option = click.option(
 project_argument = click.argument("project", metavar="OWNER/REPO")
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def migas() -> None:
     """
     Usage telemetry: query a migas server, or send to it.
@@ -126,7 +127,7 @@ def _call(
 ) -> NoReturn:
     client = _make_client(endpoint)
 
-    async def command(reactor: Any) -> int:
+    async def command(reactor: ICommandReactor) -> int:
         try:
             answer = await call(client)
         finally:

@@ -14,6 +14,7 @@ from functools import wraps
 from typing import Any
 
 import click
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -23,7 +24,9 @@ from txstathat.printable import printable
 
 __all__ = [
     "SPARK_WIDTH",
+    "age_text",
     "confirm",
+    "cut_middle",
     "format_options",
     "json_text",
     "lines_text",
@@ -67,6 +70,40 @@ def name_text(name: str) -> str:
     The name of a stat for people: in quotes if it begins or ends with white space.
     """
     return printable(name if name == name.strip() else repr(name))
+
+
+def age_text(seconds: float) -> str:
+    """
+    A length of time since something for people, such as ``'5 min ago'``.
+
+    :param seconds: the time in seconds.
+    """
+    for length, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= length:
+            return f"{int(seconds // length):,} {unit} ago"
+    return "now"
+
+
+def cut_middle(text: str, width: int) -> str:
+    """
+    Cut a text in its middle, with ``…`` there, so that it fits a width: names of stats
+    differ at their beginnings and ends.
+
+    :param text: the text.
+    :param width: how many cells of a terminal it can take.
+    """
+    if cell_len(text) <= width:
+        return text
+    head, tail = "", ""
+    left = text
+    while left and cell_len(head) + cell_len(tail) < width - 1:
+        if cell_len(tail) < cell_len(head):
+            tail, left = left[-1] + tail, left[:-1]
+        else:
+            head, left = head + left[0], left[1:]
+    while head and cell_len(head) + cell_len(tail) > width - 1:
+        head = head[:-1]
+    return f"{head}…{tail}"
 
 
 def points_text(number: int) -> str:

@@ -10,15 +10,24 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTCP
 from twisted.internet.task import react
 
-__all__ = ["INTERRUPTED", "exit_on_interrupt", "run"]
+from txstathat.stores.store import IStoreReactor
+
+__all__ = ["INTERRUPTED", "ICommandReactor", "exit_on_interrupt", "run"]
 
 #: The exit status of an interrupted command, like a shell's.
 INTERRUPTED = 130
 
 
-def run(command: Callable[[Any], Coroutine[Deferred[Any], Any, int]]) -> NoReturn:
+class ICommandReactor(IStoreReactor, IReactorTCP):
+    """The parts of a reactor that commands use: a store's, and TCP."""
+
+
+def run(
+    command: Callable[[ICommandReactor], Coroutine[Deferred[Any], Any, int]],
+) -> NoReturn:
     """
     Run a coroutine function with the reactor, and exit with the status that it returns.
 
@@ -28,7 +37,7 @@ def run(command: Callable[[Any], Coroutine[Deferred[Any], Any, int]]) -> NoRetur
     """
     status: list[int] = []
 
-    async def main(reactor: Any) -> None:
+    async def main(reactor: ICommandReactor) -> None:
         # Only a running reactor handles SIGINT. Before, it raises KeyboardInterrupt,
         # which a callback of some Deferred would swallow.
         running: Deferred[None] = Deferred()
@@ -39,7 +48,7 @@ def run(command: Callable[[Any], Coroutine[Deferred[Any], Any, int]]) -> NoRetur
         except CancelledError:
             status.append(INTERRUPTED)
 
-    def start(reactor: Any) -> Deferred[None]:
+    def start(reactor: ICommandReactor) -> Deferred[None]:
         ended = Deferred.fromCoroutine(main(reactor))
 
         def stop() -> Deferred[None]:

@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 
 from txstathat.errors import StatHatAPIError, StatHatBusy
-from txstathat.http.exchange import may_have_arrived
+from txstathat.http.pending import may_have_arrived
 from txstathat.http.responses import BadReply, Reply
 from txstathat.printable import printable
 

@@ -7,21 +7,28 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any
 
 from txstathat.collector.alerts.webhooks import check_webhook
 from txstathat.collector.archive.stats import RETENTION
+from txstathat.collector.channels.secret_files import SecretFiles
+from txstathat.collector.digest.schedule import Schedule
 from txstathat.errors import InvalidTimeframe
+from txstathat.http.allowed import Networks
 from txstathat.metrica.calendar import SCALES
 from txstathat.points.timeframe import Span
 
 __all__ = [
+    "MAX_PUBLIC_URL",
     "STORE",
+    "check_channel_options",
     "default_retention",
+    "listen_endpoint",
     "listen_url",
+    "parse_public_url",
     "parse_retention",
     "parse_statsd",
     "read_webhooks",
@@ -32,6 +39,12 @@ __all__ = [
 STORE = "sqlite:txstathat.sqlite"
 
 _DAY = 86_400
+#: The most characters of the URL at which browsers reach a collector.
+MAX_PUBLIC_URL = 255
+_PUBLIC_URL = re.compile(
+    r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"
+    r"(/(?!\.\.?(/|$))[A-Za-z0-9._~-]+)*"
+)
 _STATSD = re.compile(r"udp:([0-9]{1,5})(?::interface=(.+))?")
 
 
@@ -75,6 +88,24 @@ def default_retention() -> str:
 
 def _span(seconds: float) -> str:
     return f"{seconds / _DAY:g}d" if seconds >= 2 * _DAY else f"{seconds / 3600:g}h"
+
+
+def parse_public_url(text: str) -> str:
+    """
+    Parse the URL at which browsers reach a collector.
+
+    :param text: such as ``https://stats.example.com`` or ``https://example.com/stats/``.
+    :returns: the URL without a slash at its end.
+    :raises ValueError: if it is not valid.
+    """
+    url = text.rstrip("/")
+    if len(url) > MAX_PUBLIC_URL or _PUBLIC_URL.fullmatch(url) is None:
+        raise ValueError(
+            f"{text[:MAX_PUBLIC_URL]!r} must be like https://stats.example.com or "
+            "https://example.com/stats, without a user, a query and a fragment; names "
+            "in its path can have letters, digits and the characters . _ ~ -"
+        )
+    return url
 
 
 def parse_statsd(text: str) -> tuple[str, int]:
@@ -131,6 +162,48 @@ def read_webhooks(path: str) -> list[str]:
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: {error}") from None
     return urls
+
+
+def check_channel_options(
+    secrets: str, allow_private: Iterable[str], digest_at: str
+) -> None:
+    """
+    Check the options for channels.
+
+    :param secrets: ``--secrets``.
+    :param allow_private: ``--allow-private``.
+    :param digest_at: ``--digest-at``.
+    :raises ValueError: if one of them is not valid. The message begins with its name.
+    """
+    checks: dict[str, Callable[[], object]] = {
+        "--secrets": lambda: SecretFiles(secrets),
+        "--allow-private": lambda: Networks(allow_private),
+        "--digest-at": lambda: Schedule.parse(digest_at),
+    }
+    for name, check in checks.items():
+        try:
+            check()
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+
+
+def listen_endpoint(port: int | None = None, host: str | None = None) -> str:
+    """
+    Return the server endpoint string for a port and an IP address.
+
+    :param port: the port; by default 8080.
+    :param host: the address of an interface; by default that of loopback.
+    :raises ValueError: if it is not an IP address.
+    """
+    try:
+        address = str(ip_address("127.0.0.1" if host is None else host))
+    except ValueError:
+        raise ValueError(
+            f"{host!r} must be the IP address of an interface of this computer, such "
+            "as 127.0.0.1, or 0.0.0.0 for all of them"
+        ) from None
+    number, escaped = 8080 if port is None else port, address.replace(":", "\\:")
+    return f"tcp:{number}:interface={escaped}"
 
 
 def listen_url(address: Any, tls: bool = False) -> str:

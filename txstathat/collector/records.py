@@ -82,6 +82,18 @@ class RecordReader(Generic[_T]):
         """
         return self.parse_all(await self._store.records(self.kind))
 
+    async def some(self, ids: Iterable[str]) -> dict[str, _T]:
+        """
+        Read some records at once, and parse only these.
+
+        :param ids: their ids.
+        :returns: what those hold that exist and can be read, by their ids.
+        :raises StoreError: if the store fails.
+        """
+        texts = await self._store.records(self.kind)
+        parsed = {id: self.parse(id, texts[id]) for id in ids if id in texts}
+        return {id: found for id, found in parsed.items() if found is not None}
+
     async def get(self, id: str) -> _T | None:
         """
         Read one record.

@@ -35,23 +35,37 @@ from txstathat.collector.alerts.outages import NOTE_EVERY
 from txstathat.collector.alerts.records import AlertRecords
 from txstathat.collector.alerts.webhooks import Webhooks, check_webhook
 from txstathat.collector.api.alerts import AlertsApi
+from txstathat.collector.api.channels import ChannelsApi
 from txstathat.collector.api.export import CommandLineApi, ExportApi, Readers
 from txstathat.collector.api.graphite import GraphiteApi
 from txstathat.collector.api.monitoring import Healthz, Metrics
+from txstathat.collector.api.trash import TrashApi
 from txstathat.collector.archive.archive import Archive
+from txstathat.collector.archive.cardinality import MAX_STATS
+from txstathat.collector.archive.listing import CHECK_SECONDS
+from txstathat.collector.archive.listing import REFRESH_SECONDS as REFRESH_LIST_SECONDS
 from txstathat.collector.auth.keys import REFRESH_SECONDS, Keys
 from txstathat.collector.auth.sessions import Sessions
+from txstathat.collector.auth.shares import Shares
 from txstathat.collector.auth.throttle import KeyThrottle
+from txstathat.collector.boards.records import BoardRecords
+from txstathat.collector.channels.channels import Channels
+from txstathat.collector.channels.outgoing import Outgoing
+from txstathat.collector.channels.secret_files import SecretFiles
+from txstathat.collector.digest.digest import DIGEST_EVERY, WeeklyDigest
+from txstathat.collector.digest.schedule import DEFAULT_SCHEDULE, Schedule
 from txstathat.collector.ingest.resource import IngestResource
 from txstathat.collector.ingest.statsd import KEY, StatsDIngest
 from txstathat.collector.metrics import CollectorMetrics
-from txstathat.collector.options import listen_url, parse_statsd
+from txstathat.collector.options import listen_url, parse_public_url, parse_statsd
 from txstathat.collector.pages import add_pages
+from txstathat.collector.pages.alerting import AlertParts
 from txstathat.collector.records import RecordReader
 from txstathat.collector.timers import MonotonicTimers, make_timers
 from txstathat.collector.web.site import MAX_CONNECTIONS, CollectorSite
 from txstathat.datagrams import MAX_DATAGRAM
 from txstathat.errors import StatHatError
+from txstathat.http.allowed import Networks
 from txstathat.stores.interface import IStore
 from txstathat.stores.schemes import sqlite_path
 from txstathat.stores.sqlite.check import check_file
@@ -78,6 +92,8 @@ _OTHER_PORT = "tcp:8081:interface=127.0.0.1"
 
 # The interval, in seconds, at which expired stats are removed from the trash.
 _EMPTY_TRASH_EVERY = 3600.0
+# The interval, in seconds, at which interrupted renamings are completed.
+_COMPLETE_RENAMES_EVERY = 60.0
 # The interval, in seconds, at which records are read that nothing else has to read.
 _CHECK_RECORDS_EVERY = 600.0
 
@@ -100,8 +116,11 @@ class CollectorParts:
     :ivar command_line: the API of StatHat's command line, at ``/a1``.
     :ivar metrics: the collector's own metrics.
     :ivar sessions: the sessions of the web pages, and the one-time links.
+    :ivar boards: the boards and the saved comparisons.
+    :ivar shares: the shared links.
     :ivar alerts: the alerts.
-    :ivar webhooks: delivers their notices.
+    :ivar webhooks: delivers their notices to the operator's URLs.
+    :ivar channels: the channels, which deliver them to people.
     :ivar monitor: evaluates them.
     """
 
@@ -114,8 +133,11 @@ class CollectorParts:
     command_line: CommandLineApi
     metrics: CollectorMetrics
     sessions: Sessions
+    boards: BoardRecords
+    shares: Shares
     alerts: AlertRecords
     webhooks: Webhooks
+    channels: Channels
     monitor: AlertMonitor
 
     @property
@@ -123,8 +145,17 @@ class CollectorParts:
         """
         The readers of all kinds of records.
         """
-        outages = self.monitor.outages
-        owners = (self.keys, self.sessions, self.alerts, outages, self.archive)
+        outages, channels = self.monitor.outages, self.channels
+        owners = (
+            self.keys,
+            self.sessions,
+            self.boards,
+            self.shares,
+            self.alerts,
+            channels,
+            outages,
+            self.archive,
+        )
         return [reader for owner in owners for reader in owner.record_readers]
 
     async def check_records(self) -> None:
@@ -142,6 +173,8 @@ def build_collector(
     retention: Mapping[str, float | None] | None = None,
     webhooks: Webhooks | None = None,
     timers: IReactorTime | None = None,
+    channels: Channels | None = None,
+    max_stats: int = MAX_STATS,
 ) -> CollectorParts:
     """
     Build a collector on an open store.
@@ -150,12 +183,19 @@ def build_collector(
     :param retention: as for :class:`~txstathat.collector.archive.archive.Archive`.
     :param webhooks: delivers the notices of alerts; by default there are none.
     :param timers: schedules what waits; by default the store's clock.
+    :param channels: the channels; by default those in the store, without secrets and
+        private addresses.
+    :param max_stats: the largest number of stats.
     """
     timers = timers or store.clock
-    archive = Archive(store, retention=retention, timers=timers)
+    channels = channels or Channels(store)
+    archive = Archive(store, retention=retention, max_stats=max_stats, timers=timers)
     keys, throttle = Keys(store, timers), KeyThrottle(timers)
     metrics = CollectorMetrics()
     sessions, alerts = Sessions(store, keys), AlertRecords(store)
+    boards, shares = BoardRecords(store), Shares(store)
+    for follower in (keys, alerts, boards, shares):
+        archive.followers.add(follower)
     readers, webhooks = Readers(keys, throttle), webhooks or Webhooks()
     parts = CollectorParts(
         root=IngestResource(archive.add, keys, throttle, metrics),
@@ -167,9 +207,12 @@ def build_collector(
         command_line=CommandLineApi(archive, readers),
         metrics=metrics,
         sessions=sessions,
+        boards=boards,
+        shares=shares,
         alerts=alerts,
         webhooks=webhooks,
-        monitor=AlertMonitor(archive, alerts, webhooks, metrics),
+        channels=channels,
+        monitor=AlertMonitor(archive, alerts, webhooks, metrics, channels=channels),
     )
     _add_resources(parts)
     return parts
@@ -185,10 +228,25 @@ def _add_resources(parts: CollectorParts) -> None:
     root.putChild(
         b"metrics", Metrics(readers, parts.metrics, archive, parts.throttle, records)
     )
-    add_pages(root, archive, parts.sessions, readers, parts.throttle)
-    methods = AlertsApi(archive, parts.alerts, parts.webhooks).methods
+    delivery = parts.monitor.delivery
+    methods = AlertsApi(archive, parts.alerts, parts.webhooks, delivery).methods
+    add_pages(
+        root,
+        archive,
+        parts.sessions,
+        readers,
+        parts.throttle,
+        parts.boards,
+        parts.shares,
+        parts.keys,
+        AlertParts(archive, parts.alerts, delivery, parts.channels, parts.webhooks),
+    )
     parts.export.add("alerts", **methods)
     parts.command_line.add("alerts", **methods)
+    trash = TrashApi(archive).methods
+    parts.export.add("trash", **trash)
+    parts.command_line.add("trash", **trash)
+    parts.export.add("channels", **ChannelsApi(parts.channels).methods)
 
 
 class CollectorService(Service):
@@ -205,14 +263,25 @@ class CollectorService(Service):
     :param listen: one or more server endpoint strings.
     :param retention: how long the detail of each scale is stored, in seconds; ``None``
         for ever. See :data:`txstathat.collector.archive.stats.RETENTION`.
+    :param max_stats: the largest number of stats; points of further ones are refused.
     :param max_connections: the largest number of open connections.
     :param access_log: whether requests are logged, without the secrets in them.
     :param proxies: how many reverse proxies in front are trusted to name the client in
         ``X-Forwarded-For``. If there are fewer, clients can forge their addresses.
     :param stathat_statuses: whether refused points have HTTP status 200, and their
         status only in the JSON, as StatHat answered: for clients that read only that.
+    :param public_url: the URL at which browsers reach the collector, such as
+        ``'https://example.com/stats'`` behind a proxy that removes ``/stats`` from the
+        paths of requests; by default the host that they name.
     :param webhooks: the URL or URLs to which notices of alerts can be posted, by
         default to the first one. An alert can name another URL at the origin of any.
+    :param secrets: the directory with the secrets of channels, or ``''``; see
+        :class:`~txstathat.collector.channels.secret_files.SecretFiles`.
+    :param allow_private: addresses and networks to which channels may connect although
+        they are private, also without encryption, such as ``'10.0.0.0/8'``.
+    :param digest: the name of an e-mail channel for a weekly digest; by default there
+        is none.
+    :param digest_at: when the digest is due, such as ``'mon 08:00 Europe/Berlin'``.
     :param statsd: where to receive statsd's datagrams, such as ``'udp:8125'`` (on
         loopback) or ``'udp:8125:interface=10.0.0.1'``; by default nowhere. They carry
         no key: whoever can reach the port can add points.
@@ -222,7 +291,8 @@ class CollectorService(Service):
         listens, and only once for a store.
     :param reactor: provides time, threads, and what the endpoints need; by default the
         global reactor.
-    :raises ValueError: if a webhook or ``statsd`` is not valid.
+    :raises ValueError: if ``public_url``, a webhook, ``secrets``, ``allow_private``,
+        ``digest_at`` or ``statsd`` is not valid.
     """
 
     _log = Logger()
@@ -233,11 +303,17 @@ class CollectorService(Service):
         listen: str | list[str] | tuple[str, ...] = LISTEN,
         *,
         retention: Mapping[str, float | None] | None = None,
+        max_stats: int = MAX_STATS,
         max_connections: int = MAX_CONNECTIONS,
         access_log: bool = False,
         proxies: int = 0,
         stathat_statuses: bool = False,
+        public_url: str = "",
         webhooks: str | Sequence[str] = (),
+        secrets: str = "",
+        allow_private: Sequence[str] = (),
+        digest: str = "",
+        digest_at: str = DEFAULT_SCHEDULE,
         statsd: str = "",
         statsd_key: str = KEY,
         first_keys: Callable[[dict[str, str]], None] | None = None,
@@ -246,12 +322,18 @@ class CollectorService(Service):
         self._store = store
         self._listen = [listen] if isinstance(listen, str) else list(listen)
         self._retention = retention
+        self._max_stats = max_stats
         self._max_connections = max_connections
         self._access_log = access_log
         self._proxies = proxies
         self._stathat_statuses = stathat_statuses
+        self._public_url = parse_public_url(public_url) if public_url else ""
         urls = [webhooks] if isinstance(webhooks, str) else webhooks
         self._webhooks = tuple(map(check_webhook, urls))
+        self._secret_files = SecretFiles(secrets)
+        self._networks = Networks(allow_private)
+        self._digest = digest
+        self._digest_at = Schedule.parse(digest_at)
         self._statsd_at = parse_statsd(statsd) if statsd else None
         self._statsd_key = statsd_key
         self._statsd: StatsDIngest | None = None
@@ -283,6 +365,14 @@ class CollectorService(Service):
             listen_url(port.getHost(), tls=text.startswith("ssl:"))
             for text, port in zip(self._listen, self._ports, strict=False)
         ]
+
+    @property
+    def public_url(self) -> str:
+        """
+        The URL at which browsers reach it: the configured one, otherwise the first of
+        :attr:`urls`.
+        """
+        return self._public_url or self.urls[0]
 
     @property
     def statsd_address(self) -> Any:
@@ -337,18 +427,24 @@ class CollectorService(Service):
 
             self._reactor = cast(IStoreReactor, reactor)
         endpoints = [(text, self._endpoint(text)) for text in self._listen]
-        store: IStore
-        if isinstance(self._store, str):
-            url = limit_redis(self._store)
-            store = self._opened = await open_store(url, reactor=self._reactor)
-            await self._check_file(url)
-        else:
-            store = self._store
-        webhooks = Webhooks(self._webhooks, reactor=self._reactor)
         self._timers = timers = make_timers(self._reactor)
         if isinstance(timers, MonotonicTimers):
             timers.start()
-        parts = build_collector(store, self._retention, webhooks, timers)
+        store: IStore
+        if isinstance(self._store, str):
+            url = limit_redis(self._store)
+            opening = open_store(url, reactor=self._reactor, timers=timers)
+            store = self._opened = await opening
+            await self._check_file(url)
+        else:
+            store = self._store
+        common: Any = {"reactor": self._reactor, "timers": timers}
+        webhooks = Webhooks(self._webhooks, **common)
+        outgoing = Outgoing(self._networks, **common)
+        channels = Channels(store, outgoing, self._secret_files)
+        parts = build_collector(
+            store, self._retention, webhooks, timers, channels, self._max_stats
+        )
         await parts.archive.note_retention()
         await parts.check_records()
         await parts.monitor.outages.note()
@@ -360,6 +456,7 @@ class CollectorService(Service):
             metrics=parts.metrics,
             proxies=self._proxies,
             stathat_statuses=self._stathat_statuses,
+            public_url=self._public_url,
         )
         site.noisy = False  # the port logs that it starts
         await parts.keys.load()  # else it would refuse the first requests
@@ -371,10 +468,18 @@ class CollectorService(Service):
             self._listen_statsd(parts, *self._statsd_at)
         self._every(REFRESH_SECONDS, parts.keys.load)
         self._every(_EMPTY_TRASH_EVERY, parts.archive.empty_trash)
+        self._every(_COMPLETE_RENAMES_EVERY, parts.archive.complete_renames)
+        self._every(REFRESH_LIST_SECONDS, parts.archive.listing.refresh)
+        self._every(CHECK_SECONDS, parts.archive.listing.check, now=True)
         self._every(_CHECK_RECORDS_EVERY, parts.check_records)
         self._every(NOTE_EVERY, parts.monitor.outages.note)
         self._every(EVALUATE_EVERY, parts.monitor.evaluate)
         self._every(NOTIFY_EVERY, parts.monitor.notify)
+        if self._digest:
+            archive, channels = parts.archive, parts.channels
+            weekly = WeeklyDigest(archive, channels, self._digest, self._digest_at)
+            await weekly.check()
+            self._every(DIGEST_EVERY, weekly.run)
         return parts
 
     def _listen_statsd(self, parts: CollectorParts, address: str, port: int) -> None:
@@ -411,7 +516,7 @@ class CollectorService(Service):
         path = sqlite_path(url)
         if path is None or path == ":memory:":
             return
-        reactor: Any = self._reactor
+        reactor = self._reactor
         if IReactorThreads.providedBy(reactor):
             await deferToThreadPool(reactor, reactor.getThreadPool(), check_file, path)
         else:
@@ -427,7 +532,9 @@ class CollectorService(Service):
                 f"cannot listen on {text!r}: {error}; for a port write {port}"
             ) from error
 
-    def _every(self, seconds: float, work: Callable[[], Any]) -> None:
+    def _every(
+        self, seconds: float, work: Callable[[], Any], now: bool = False
+    ) -> None:
         async def once() -> None:
             # A LoopingCall ends when a call fails.
             try:
@@ -439,7 +546,7 @@ class CollectorService(Service):
 
         loop = LoopingCall(lambda: Deferred.fromCoroutine(once()))
         loop.clock = self._timers
-        loop.start(seconds, now=False)
+        loop.start(seconds, now=now)
         self._loops.append(loop)
 
     def stopService(self) -> Deferred[None]:

@@ -14,10 +14,14 @@ from twisted.python.failure import Failure
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
+from txstathat.collector.archive.cardinality import MAX_STATS
+from txstathat.collector.digest.schedule import DEFAULT_SCHEDULE
 from txstathat.collector.ingest.statsd import KEY
 from txstathat.collector.options import (
     STORE,
+    check_channel_options,
     default_retention,
+    parse_public_url,
     parse_retention,
     parse_statsd,
     read_webhooks,
@@ -57,11 +61,37 @@ class Options(UsageOptions):
             "(X-Forwarded-For).",
         ],
         [
+            "public-url",
+            None,
+            "",
+            "The URL at which browsers reach this server, such as "
+            "https://example.com/stats behind a proxy that removes /stats.",
+        ],
+        ["max-stats", None, str(MAX_STATS), "The largest number of stats."],
+        [
             "webhooks",
             None,
             "",
             "A file with the URLs to which alerts can be posted, one on each line. The "
             "first one is for alerts that name no other.",
+        ],
+        [
+            "secrets",
+            None,
+            "",
+            "A directory with the secrets of channels: DIRECTORY/HOST/NAME.",
+        ],
+        [
+            "digest",
+            None,
+            "",
+            "The e-mail channel for a weekly digest. By default none is sent.",
+        ],
+        [
+            "digest-at",
+            None,
+            DEFAULT_SCHEDULE,
+            "When the digest is sent, such as 'fri 17:30 Europe/Berlin'.",
         ],
         [
             "statsd",
@@ -86,6 +116,7 @@ class Options(UsageOptions):
         super().__init__()
         self["listen"] = []
         self["keep"] = []
+        self["allow-private"] = []
 
     def opt_listen(self, endpoint: str) -> None:
         """
@@ -95,6 +126,13 @@ class Options(UsageOptions):
         self["listen"].append(endpoint)
 
     opt_l = opt_listen
+
+    def opt_allow_private(self, network: str) -> None:
+        """
+        A private address or network, such as 127.0.0.1 or 10.0.0.0/8, to which channels
+        may connect, also without encryption. Can be repeated. [default: none]
+        """
+        self["allow-private"].append(network)
 
     def opt_keep(self, keep: str) -> None:
         self["keep"].append(keep)
@@ -117,10 +155,25 @@ class Options(UsageOptions):
         if not (self["proxies"].isascii() and self["proxies"].isdigit()):
             raise UsageError(f"--proxies: {self['proxies']!r} must be a whole number")
         self["proxies"] = int(self["proxies"])
+        stats = self["max-stats"]
+        if not (stats.isascii() and stats.isdigit() and int(stats)):
+            raise UsageError(f"--max-stats: {stats!r} must be a positive whole number")
+        self["max-stats"] = int(stats)
+        try:
+            if self["public-url"]:
+                parse_public_url(self["public-url"])
+        except ValueError as error:
+            raise UsageError(f"--public-url: {error}") from None
         try:
             self["webhooks"] = read_webhooks(self["webhooks"])
         except ValueError as error:
             raise UsageError(f"--webhooks: {error}") from None
+        try:
+            check_channel_options(
+                self["secrets"], self["allow-private"], self["digest-at"]
+            )
+        except ValueError as error:
+            raise UsageError(str(error)) from None
         try:
             if self["statsd"]:
                 parse_statsd(self["statsd"])
@@ -146,10 +199,16 @@ def makeService(options: Options) -> CollectorService:
         options["store"],
         options["listen"] or LISTEN,
         retention=options["retention"],
+        max_stats=options["max-stats"],
         access_log=bool(options["access-log"]),
         proxies=options["proxies"],
         stathat_statuses=bool(options["stathat-statuses"]),
+        public_url=options["public-url"],
         webhooks=options["webhooks"],
+        secrets=options["secrets"],
+        allow_private=options["allow-private"],
+        digest=options["digest"],
+        digest_at=options["digest-at"],
         statsd=options["statsd"],
         statsd_key=options["statsd-key"],
         first_keys=first_keys,

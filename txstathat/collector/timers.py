@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.base import DelayedCall
 from twisted.internet.interfaces import (
@@ -33,6 +33,10 @@ BEAT_SECONDS = 1.0
 _MANY_CANCELLED = 100
 
 
+class IThreadedReactor(IReactorTime, IReactorFromThreads):
+    """The parts of a reactor that timers use: time, and calls from threads."""
+
+
 @implementer(IReactorTime)
 class MonotonicTimers:
     """
@@ -48,7 +52,7 @@ class MonotonicTimers:
     _log = Logger()
 
     def __init__(
-        self, reactor: Any, monotonic: Callable[[], float] = time.monotonic
+        self, reactor: IThreadedReactor, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._reactor = reactor
         self._monotonic = monotonic
@@ -174,11 +178,11 @@ class MonotonicTimers:
         self.run_due()
 
 
-def make_timers(reactor: Any) -> Any:
+def make_timers(reactor: IReactorTime) -> IReactorTime:
     """
     Return monotonic timers for a reactor. A :class:`~twisted.internet.task.Clock` is
     returned as it is: it has no threads, and its time does not step.
     """
     if IReactorFromThreads.providedBy(reactor):
-        return MonotonicTimers(reactor)
+        return MonotonicTimers(cast(IThreadedReactor, reactor))
     return reactor

@@ -3,8 +3,8 @@ The backlog: sealed batches until they are delivered, rejected or dropped.
 
 Without a spool the batches are in memory. With a spool they are written to disk first,
 and read again, the oldest first, a few at a time, when it is their turn. Memory then
-holds only what the disk does not accept. At most one disk job runs at a time, so that
-it is always known which batch is where.
+holds only what the disk does not accept, or not fast enough, which is sent from memory.
+At most one disk job runs at a time, so that it is always known which batch is where.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ class Backlog:
                 batch = self._retries.pop()
             elif self._ready:
                 batch = self._ready.popleft()
-            elif self._disk_failed and self._unsaved:
+            elif self._sends_unsaved:
                 batch = self._unsaved.popleft()
             else:
                 self.work()
@@ -179,9 +179,23 @@ class Backlog:
         """
         When :meth:`next` will return a batch, on the monotonic clock.
         """
-        if self._ready or (self._disk_failed and self._unsaved):
+        if self._ready or self._sends_unsaved:
             return -math.inf
         return self._retries.due
+
+    @property
+    def _sends_unsaved(self) -> bool:
+        """
+        Whether to send batches that are not on disk, because the disk fails, or is so
+        slow that memory fills up.
+        """
+        if not self._unsaved:
+            return False
+        if self._disk_failed:
+            return True
+        is_slow = self._memory_points > self._max_pending // 2
+        # A part of a batch that is on disk replaces it there before it is sent.
+        return is_slow and self._unsaved[0].home is None
 
     @property
     def disk_due(self) -> float:
@@ -223,8 +237,9 @@ class Backlog:
         """
         Remove a batch that was not delivered.
         """
+        self._ledger.count_dropped(batch.total, reason)
         self.settle(batch, "dropped")
-        self._ledger.drop(batch.total, reason)
+        self._ledger.report_dropped(batch.total, reason)
 
     def retry(self, batch: SealedBatch, due: float, waiting: bool = False) -> None:
         """
@@ -391,9 +406,10 @@ class Backlog:
         if end is not None:
             end(result)
         for dropped in result.dropped:
-            results = {"dropped": dropped.calls}
-            self._subtract(dropped.number, dropped.calls, dropped.batches, results)
-            self._ledger.drop(dropped.calls, dropped.reason)
+            calls, results = dropped.calls, {"dropped": dropped.calls}
+            self._ledger.count_dropped(calls, dropped.reason)
+            self._subtract(dropped.number, calls, dropped.batches, results)
+            self._ledger.report_dropped(calls, dropped.reason)
         self._ledger.note_spool(result.error)
         self._disk_failed = result.error is not None
         self._disk_due = (
@@ -416,13 +432,28 @@ class Backlog:
     async def _stop(self) -> None:
         self.release()
         worker, self._worker = self._worker, None
-        await self._current_job()
         folder = self._folder
-        if worker is not None and folder is not None:
-            self._worker = worker
-            self._write()
-            self._worker = None
+        try:
             await self._current_job()
+            if worker is not None and folder is not None:
+                self._worker = worker
+                self._write()
+                self._worker = None
+                await self._current_job()
+        finally:
+            # Also if the disk hangs, and nobody waits for it any longer.
+            unsent = self._drop_unsaved()
+        if worker is not None:
+            if folder is not None:
+                await worker.run(lambda: run_job(folder, close(unsent)))
+            await worker.stop()
+
+    def _drop_unsaved(self) -> list[SealedBatch]:
+        """
+        Drop the batches that are only in memory.
+
+        :returns: the others that were read and not sent.
+        """
         waiting = self.waiting
         self._ready.clear()
         self._unsaved.clear()
@@ -430,11 +461,7 @@ class Backlog:
         for batch in waiting:
             if batch.place is None:
                 self.drop(batch, "shutdown")
-        if worker is not None:
-            if folder is not None:
-                unsent = [batch for batch in waiting if batch.place is not None]
-                await worker.run(lambda: run_job(folder, close(unsent)))
-            await worker.stop()
+        return [batch for batch in waiting if batch.place is not None]
 
     async def _current_job(self) -> Any:
         if self._job is not None:

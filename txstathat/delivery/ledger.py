@@ -280,9 +280,22 @@ class Ledger:
 
     def drop(self, calls: int, reason: str) -> None:
         """
-        Count a batch that was dropped.
+        Count calls that were dropped, and log that.
+        """
+        self.count_dropped(calls, reason)
+        self.report_dropped(calls, reason)
+
+    def count_dropped(self, calls: int, reason: str) -> None:
+        """
+        Count calls that are about to be dropped. Call it before they are settled: a
+        flush that fires then must find them counted.
         """
         self.dropped[reason] = self.dropped.get(reason, 0) + calls
+
+    def report_dropped(self, calls: int, reason: str) -> None:
+        """
+        Log that calls were dropped. Call it when they are no longer pending.
+        """
         self.complain(
             reason,
             "calls dropped ({reason}): {calls}; {summary}",

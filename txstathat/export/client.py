@@ -8,33 +8,30 @@ The transport's errors contain none, and the token is removed from a server's me
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus, urlencode
 
 from twisted.internet.defer import Deferred
 
 from txstathat.errors import InvalidPoint, InvalidTimeframe, StatHatAPIError
+from txstathat.export.alert_calls import AlertCalls
+from txstathat.export.channel_calls import ChannelCalls
 from txstathat.export.models import (
-    Alert,
     Dataset,
     FullDataset,
     StatInfo,
-    read_alert,
     read_dataset,
     read_full_dataset,
-    read_list,
     read_stat,
 )
-from txstathat.export.requests import ExportRequests
-from txstathat.http.closing import AsyncClosing
+from txstathat.export.requests import ExportRequests, each_of, path_segment
+from txstathat.export.tending_calls import TendingCalls
 from txstathat.http.exchange import Transport
 from txstathat.http.servers import EXPORT_URL, server_url
 from txstathat.interfaces import HTTPAgent
 from txstathat.points.model import (
-    Amount,
     Time,
-    amount_text,
     check_name,
     check_secret,
     epoch_seconds,
@@ -57,6 +54,8 @@ MAX_EXPORT_REPLY = 32 * 1024 * 1024
 #: How many stats one request for data names; StatHat ignores further ones. The client
 #: sends several requests for more.
 MAX_IDS = 5
+#: The most characters of a note.
+MAX_NOTE = 500
 #: The most stats that are listed, over all pages of a server.
 MAX_STATS = 1_000_000
 
@@ -66,7 +65,7 @@ _SMALLEST_PAGE = 3_000
 Read = TypeVar("Read")
 
 
-class StatHatExport(AsyncClosing):
+class StatHatExport(AlertCalls, ChannelCalls, TendingCalls):
     """
     A client of the export API of StatHat or of a collector.
 
@@ -137,15 +136,17 @@ class StatHatExport(AsyncClosing):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} at {self._transport.origin}>"
 
-    def stats(self) -> Deferred[list[StatInfo]]:
+    def stats(self, *, latest: bool = False) -> Deferred[list[StatInfo]]:
         """
         List all stats of the account, from all pages.
 
+        :param latest: whether to ask for the newest point and the number of points of
+            each stat. A collector of this package answers that; others may refuse it.
         :returns: a Deferred that fires with a list of
             :class:`~txstathat.export.models.StatInfo`, in the server's order, without
             duplicates.
         """
-        return Deferred.fromCoroutine(self._stats())
+        return Deferred.fromCoroutine(self._stats(latest))
 
     def stat(self, name: str) -> Deferred[StatInfo]:
         """
@@ -201,7 +202,7 @@ class StatHatExport(AsyncClosing):
 
         async def read() -> FullDataset:
             query = urlencode({"t": str(Timeframe.parse(timeframe))})
-            path = f"/a1/stats/{_segment(id)}/dataset?{query}"
+            path = f"/a1/stats/{path_segment(id)}/dataset?{query}"
             return await self._requests.call(
                 read_full_dataset,
                 "GET",
@@ -237,96 +238,35 @@ class StatHatExport(AsyncClosing):
         """
         return self._delete("stats", id)
 
-    def alerts(self) -> Deferred[list[Alert]]:
+    def add_note(self, text: str, stat_id: str | None = None) -> Deferred[None]:
         """
-        List the account's alerts.
+        Add a note, which the server's charts mark at the present time. On StatHat it is
+        a comment on a stat.
 
-        :returns: a Deferred that fires with a list of
-            :class:`~txstathat.export.models.Alert`.
-        """
-
-        async def list_all() -> list[Alert]:
-            path = f"{self._path}/alerts"
-            return list(await self._requests.call(_each(read_alert), "GET", path))
-
-        return Deferred.fromCoroutine(list_all())
-
-    def alert(self, id: str) -> Deferred[Alert]:
-        """
-        Look an alert up.
-
-        :param id: the alert's id.
-        :returns: a Deferred that fires with its
-            :class:`~txstathat.export.models.Alert`.
+        :param text: what happened, such as that a version was deployed; on a collector
+            up to 500 characters.
+        :param stat_id: the stat that it is about; by default none: then all charts of a
+            collector mark it.
+        :returns: a Deferred that fires with ``None``. The client does not repeat the
+            request when its answer is lost.
         """
 
-        async def look_up() -> Alert:
-            path = f"{self._path}/alerts/{_segment(id)}"
-            return await self._requests.call(read_alert, "GET", path)
-
-        return Deferred.fromCoroutine(look_up())
-
-    def create_alert(
-        self,
-        stat_id: str,
-        kind: str,
-        time_window: str,
-        *,
-        operator: str | None = None,
-        threshold: Amount | None = None,
-        percentage: Amount | None = None,
-        time_delta: str | None = None,
-    ) -> Deferred[Alert]:
-        """
-        Create an alert. The server checks which options a kind needs
-        (https://www.stathat.com/manual/alerts_api), and refuses with
-        :class:`~txstathat.errors.StatHatAPIError`.
-
-        :param stat_id: the stat to watch.
-        :param kind: ``'value'`` (needs operator and threshold), ``'delta'`` (needs
-            operator, percentage and time_delta) or ``'data'`` (no data arrives).
-        :param time_window: one of ``5m 1h 3h 1d 1w 1M 1y``.
-        :param operator: ``'greater than'``, ``'less than'``; for kind delta also
-            ``'different than'``.
-        :param threshold: the value to compare with.
-        :param percentage: the size of a change, in percent.
-        :param time_delta: how far back to compare; like ``time_window``.
-        :returns: a Deferred that fires with the new
-            :class:`~txstathat.export.models.Alert`. The client does not repeat
-            the request when its answer is lost: list the alerts to see whether it was
-            created.
-        """
-
-        async def create() -> Alert:
-            fields = {
-                "stat_id": check_name(stat_id, "stat_id"),
-                "kind": check_name(kind, "kind"),
-                "time_window": check_name(time_window, "time_window"),
-            }
-            for name, text in (("operator", operator), ("time_delta", time_delta)):
-                if text is not None:
-                    fields[name] = check_name(text, name)
-            for name, number in (("threshold", threshold), ("percentage", percentage)):
-                if number is not None:
-                    fields[name] = amount_text(number, name)
-            return await self._requests.call(
-                read_alert,
+        async def add() -> None:
+            fields = {"text": check_name(text, "text", MAX_NOTE)}
+            if stat_id is not None:
+                fields["id"] = check_name(stat_id, "stat_id")
+            await self._requests.call(
+                lambda answer: None,
                 "POST",
-                f"{self._path}/alerts",
-                headers={"Content-Type": "application/x-www-form-urlencoded"},
+                "/a1/comments",
+                headers={
+                    "Authorization": f"Basic {self._basic}",
+                    "Content-Type": "application/x-www-form-urlencoded",
+                },
                 body=urlencode(fields).encode("ascii"),
             )
 
-        return Deferred.fromCoroutine(create())
-
-    def delete_alert(self, id: str) -> Deferred[None]:
-        """
-        Delete an alert.
-
-        :param id: the alert's id.
-        :returns: a Deferred that fires with ``None``.
-        """
-        return self._delete("alerts", id)
+        return Deferred.fromCoroutine(add())
 
     def close(self) -> Deferred[None]:
         """
@@ -339,12 +279,14 @@ class StatHatExport(AsyncClosing):
         """
         return self._requests.close()
 
-    async def _stats(self) -> list[StatInfo]:
+    async def _stats(self, latest: bool) -> list[StatInfo]:
         found: dict[str, StatInfo] = {}
         longest = offset = 0
         while True:
-            path = f"{self._path}/statlist" + (f"?offset={offset}" if offset else "")
-            page = await self._requests.call(_each(read_stat), "GET", path)
+            fields = {"offset": offset or "", "latest": "1" if latest else ""}
+            query = urlencode({name: text for name, text in fields.items() if text})
+            path = f"{self._path}/statlist" + (f"?{query}" if query else "")
+            page = await self._requests.call(each_of(read_stat), "GET", path)
             known = len(found)
             found.update((stat.id, stat) for stat in page)
             offset += len(page)
@@ -364,30 +306,19 @@ class StatHatExport(AsyncClosing):
     ) -> list[Dataset]:
         if not isinstance(ids, Sequence):
             raise InvalidPoint("ids", f"must be a list of ids, not {shown(ids)}")
-        segments = [_segment(id) for id in ([ids] if isinstance(ids, str) else ids)]
+        segments = [path_segment(id) for id in ([ids] if isinstance(ids, str) else ids)]
         query = urlencode(_query_fields(timeframe, start, summary))
         datasets: list[Dataset] = []
         for first in range(0, len(segments), MAX_IDS):
             part = segments[first : first + MAX_IDS]
             path = f"{self._path}/data/{'/'.join(part)}?{query}"
-            answer = await self._requests.call(_each(read_dataset), "GET", path)
+            answer = await self._requests.call(each_of(read_dataset), "GET", path)
             if len(answer) != len(part):
                 raise StatHatAPIError(
                     200, f"{len(part)} stats were requested, but {len(answer)} came"
                 )
             datasets += answer
         return datasets
-
-    def _delete(self, kind: str, id: str) -> Deferred[None]:
-        async def delete() -> None:
-            path = f"{self._path}/{kind}/{_segment(id)}"
-            await self._requests.call(lambda answer: None, "DELETE", path)
-
-        return Deferred.fromCoroutine(delete())
-
-
-def _each(read: Callable[[Any], Read]) -> Callable[[Any], tuple[Read, ...]]:
-    return lambda answer: read_list(read, answer)
 
 
 def _query_fields(
@@ -418,13 +349,3 @@ def _check_token(token: object) -> str:
     if checked in (".", ".."):
         raise ValueError("the access token is not valid: it must not be . or ..")
     return checked
-
-
-def _segment(id: object) -> str:
-    """
-    An id as a part of a path. ``.`` and ``..`` would lead to another path.
-    """
-    checked = check_name(id, "id")
-    if checked in (".", ".."):
-        raise InvalidPoint("id", f"{checked!r} is not an id")
-    return quote(checked, safe="")

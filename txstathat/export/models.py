@@ -17,18 +17,26 @@ from txstathat.points.model import MAX_TIME
 
 __all__ = [
     "Alert",
+    "AlertEpisode",
+    "ChannelInfo",
     "DataPoint",
     "Dataset",
+    "DeliveryResult",
     "FullDataset",
     "FullPoint",
     "StatInfo",
+    "TrashedStat",
     "Unreadable",
     "parse_json",
     "read_alert",
+    "read_channel",
     "read_dataset",
+    "read_delivery",
+    "read_episode",
     "read_full_dataset",
     "read_list",
     "read_stat",
+    "read_trashed",
 ]
 
 Read = TypeVar("Read")
@@ -41,20 +49,20 @@ class Unreadable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class StatInfo:
+class TrashedStat:
     """
-    A stat in an account's list.
+    A deleted stat that can be restored.
 
-    :ivar id: its id in the export API.
+    :ivar id: its id.
     :ivar name: its name.
-    :ivar public: whether everybody may see it.
-    :ivar counter: whether it is a counter; else it is a value.
+    :ivar deleted_at: when it was deleted, in Unix seconds.
+    :ivar until: until when it can be restored, in Unix seconds.
     """
 
     id: str
     name: str
-    public: bool
-    counter: bool
+    deleted_at: int
+    until: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +76,28 @@ class DataPoint:
 
     time: int
     value: int | float
+
+
+@dataclass(frozen=True, slots=True)
+class StatInfo:
+    """
+    A stat in an account's list.
+
+    :ivar id: its id in the export API.
+    :ivar name: its name.
+    :ivar public: whether everybody may see it.
+    :ivar counter: whether it is a counter; else it is a value.
+    :ivar newest: its newest interval with points, usually a minute; ``None`` if it has
+        no points, or if the server was not asked or does not say.
+    :ivar points: how many points it has received; ``None`` likewise.
+    """
+
+    id: str
+    name: str
+    public: bool
+    counter: bool
+    newest: DataPoint | None = None
+    points: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +169,14 @@ class Alert:
     :ivar percentage: the size of a change, in percent; kind delta.
     :ivar time_delta: how far back it compares; kind delta.
     :ivar firing: whether it is firing now; ``None`` if the server does not say. (A
-        collector does, StatHat does not.)
+        collector does, StatHat does not. The same is true of the following.)
+    :ivar acknowledged: whether it is firing, and somebody has acknowledged that.
+    :ivar silenced_until: until when it is silenced, in Unix seconds; ``None`` if it is
+        not.
+    :ivar channels: the names of the channels that its notices go through; empty for all
+        of them.
+    :ivar last_error: why the last notice could not be delivered; ``None`` if it was.
+    :ivar warning: what is wrong with a new or changed alert; ``None`` if nothing is.
     """
 
     id: str
@@ -152,6 +189,67 @@ class Alert:
     percentage: int | float | None = None
     time_delta: str | None = None
     firing: bool | None = None
+    acknowledged: bool | None = None
+    silenced_until: int | None = None
+    channels: tuple[str, ...] = ()
+    last_error: str | None = None
+    warning: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AlertEpisode:
+    """
+    A time in which an alert fired.
+
+    :ivar episode: its number, from 1 on.
+    :ivar began: when it began, in Unix seconds.
+    :ivar ended: when it ended, in Unix seconds; ``None`` if it goes on.
+    :ivar number: what was compared when it began; ``None`` if that is not known.
+    :ivar acknowledged_at: when it was acknowledged, in Unix seconds; ``None`` if it was
+        not.
+    """
+
+    episode: int
+    began: int
+    ended: int | None = None
+    number: int | float | None = None
+    acknowledged_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelInfo:
+    """
+    A channel of a collector.
+
+    :ivar name: its name.
+    :ivar kind: ``'webhook'``, ``'email'``, ``'ntfy'`` or ``'pagerduty'``.
+    :ivar address: where it goes, without what could be a secret.
+    :ivar secret: the name of the file with its secret; empty without one.
+    :ivar failing: whether the last attempt to deliver something failed.
+    :ivar last_error: why the last failed attempt failed; ``None`` if none has.
+    :ivar last_error_at: when that was, in Unix seconds.
+    """
+
+    name: str
+    kind: str
+    address: str
+    secret: str = ""
+    failing: bool = False
+    last_error: str | None = None
+    last_error_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryResult:
+    """
+    The result of sending a test message.
+
+    :ivar channel: the channel, or ``'webhook'`` for the operator's URL.
+    :ivar error: why it could not be delivered; ``None`` if it was.
+    """
+
+    channel: str
+    error: str | None = None
 
 
 def parse_json(body: bytes) -> Any:
@@ -193,7 +291,29 @@ def read_stat(answer: Any) -> StatInfo:
         name=_text(answer, "name"),
         public=_member(answer, "public", bool, False),
         counter=_member(answer, "counter", bool),
+        newest=_newest(_member(answer, "latest", dict, None)),
+        points=_number(answer, "points", None),
     )
+
+
+def read_trashed(answer: Any) -> TrashedStat:
+    """
+    Read a stat in the trash.
+
+    :raises Unreadable: if it is not one.
+    """
+    return TrashedStat(
+        id=_text(answer, "id"),
+        name=_text(answer, "name"),
+        deleted_at=_time(answer, "deleted_at"),
+        until=_time(answer, "until"),
+    )
+
+
+def _newest(answer: Any) -> DataPoint | None:
+    if answer is None:
+        return None
+    return DataPoint(_time(answer, "time"), _number(answer, "value"))
 
 
 def read_dataset(answer: Any) -> Dataset:
@@ -255,7 +375,53 @@ def read_alert(answer: Any) -> Alert:
         percentage=_number(answer, "percentage", None),
         time_delta=_member(answer, "time_delta", str, None),
         firing=_member(answer, "firing", bool, None),
+        acknowledged=_member(answer, "acknowledged", bool, None),
+        silenced_until=_time(answer, "silenced_until", None),
+        channels=tuple(map(str, _member(answer, "channels", list, []))),
+        last_error=_member(answer, "last_error", str, None),
+        warning=_member(answer, "warning", str, None),
     )
+
+
+def read_episode(answer: Any) -> AlertEpisode:
+    """
+    Read an episode of an alert.
+
+    :raises Unreadable: if it is not one.
+    """
+    return AlertEpisode(
+        episode=_whole(answer, "episode"),
+        began=_time(answer, "began"),
+        ended=_time(answer, "ended", None),
+        number=_number(answer, "number", None),
+        acknowledged_at=_time(answer, "acknowledged_at", None),
+    )
+
+
+def read_channel(answer: Any) -> ChannelInfo:
+    """
+    Read a channel.
+
+    :raises Unreadable: if it is not one.
+    """
+    return ChannelInfo(
+        name=_text(answer, "name"),
+        kind=_text(answer, "kind"),
+        address=_text(answer, "address"),
+        secret=_member(answer, "secret", str, ""),
+        failing=_member(answer, "failing", bool, False),
+        last_error=_member(answer, "last_error", str, None),
+        last_error_at=_time(answer, "last_error_at", None),
+    )
+
+
+def read_delivery(answer: Any) -> DeliveryResult:
+    """
+    Read the result of a test.
+
+    :raises Unreadable: if it is not one.
+    """
+    return DeliveryResult(_text(answer, "channel"), _member(answer, "error", str, None))
 
 
 _NEEDED: Any = object()
@@ -303,7 +469,9 @@ def _whole(answer: Any, name: str) -> int:
     return int(found)
 
 
-def _time(answer: Any, name: str) -> int:
+def _time(answer: Any, name: str, default: Any = _NEEDED) -> Any:
+    if default is None and _member(answer, name, object, None) is None:
+        return None
     time = _whole(answer, name)
     if not 0 <= time <= MAX_TIME:
         raise Unreadable(f"{name} is not a time in Unix seconds")

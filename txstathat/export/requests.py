@@ -5,19 +5,22 @@ its answer or refusal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
 from txstathat.client.outcome import NO_ANSWER, one_line
-from txstathat.errors import StatHatAPIError, StatHatClosed
-from txstathat.export.models import Unreadable, parse_json
+from txstathat.errors import InvalidPoint, StatHatAPIError, StatHatClosed
+from txstathat.export.models import Unreadable, parse_json, read_list
+from txstathat.http.closing import AsyncClosing
 from txstathat.http.exchange import Transport
 from txstathat.http.responses import BadReply, Reply
+from txstathat.points.model import check_name
 
-__all__ = ["RETRY_DELAYS", "ExportRequests"]
+__all__ = ["RETRY_DELAYS", "ExportCalls", "ExportRequests", "each_of", "path_segment"]
 
 #: The delays, in seconds, before each retry of a request that StatHat refused as one
 #: too many.
@@ -151,3 +154,66 @@ def _error_of(answer: Any) -> str:
 
 def _unreadable(status: int, error: Unreadable) -> StatHatAPIError:
     return StatHatAPIError(status, f"{NO_ANSWER} (HTTP status {status}): {error}")
+
+
+def each_of(read: Callable[[Any], Read]) -> Callable[[Any], tuple[Read, ...]]:
+    """
+    Return a function that reads a list.
+
+    :param read: reads one element.
+    """
+    return lambda answer: read_list(read, answer)
+
+
+def path_segment(id: object) -> str:
+    """
+    An id as a part of a path. ``.`` and ``..`` would lead to another path.
+
+    :raises InvalidPoint: if it is not valid.
+    """
+    checked = check_name(id, "id")
+    if checked in (".", ".."):
+        raise InvalidPoint("id", f"{checked!r} is not an id")
+    return quote(checked, safe="")
+
+
+class ExportCalls(AsyncClosing):
+    """
+    What the calls of the export API share.
+    """
+
+    _requests: ExportRequests
+    _path: str
+
+    def _get(self, read: Callable[[Any], Read], path: str) -> Deferred[Read]:
+        return self._call(read, "GET", path, {})
+
+    def _post(
+        self, read: Callable[[Any], Read], path: str, fields: Mapping[str, str]
+    ) -> Deferred[Read]:
+        options = {
+            "headers": {"Content-Type": "application/x-www-form-urlencoded"},
+            "body": urlencode(fields).encode("ascii"),
+        }
+        return self._call(read, "POST", path, options)
+
+    def _delete(self, kind: str, id: str) -> Deferred[None]:
+        async def delete() -> None:
+            path = f"{self._path}/{kind}/{path_segment(id)}"
+            await self._requests.call(lambda answer: None, "DELETE", path)
+
+        return Deferred.fromCoroutine(delete())
+
+    def _call(
+        self,
+        read: Callable[[Any], Read],
+        method: str,
+        path: str,
+        options: Mapping[str, Any],
+    ) -> Deferred[Read]:
+        async def call() -> Read:
+            return await self._requests.call(
+                read, method, f"{self._path}/{path}", **options
+            )
+
+        return Deferred.fromCoroutine(call())

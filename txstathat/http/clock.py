@@ -1,5 +1,5 @@
 """
-The reactor that is installed, and the clock for ages and delays.
+Reactors: what connections need of one, which one is installed, and its clocks.
 """
 
 from __future__ import annotations
@@ -9,9 +9,21 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
+from twisted.internet.interfaces import (
+    IReactorCore,
+    IReactorFromThreads,
+    IReactorPluggableNameResolver,
+    IReactorTCP,
+    IReactorTime,
+)
 
-__all__ = ["installed_reactor", "monotonic_clock"]
+__all__ = ["IHTTPReactor", "installed_reactor", "monotonic_clock"]
+
+
+class IHTTPReactor(
+    IReactorCore, IReactorTime, IReactorTCP, IReactorPluggableNameResolver
+):
+    """The parts of a reactor that connections use: TCP, time and name resolution."""
 
 
 def installed_reactor() -> Any:

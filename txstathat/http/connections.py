@@ -17,6 +17,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IHostnameResolver,
+    IReactorTime,
     IStreamClientEndpoint,
 )
 from twisted.web.client import (
@@ -29,7 +30,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IResponse
 from zope.interface import implementer
 
-from txstathat.http.clock import monotonic_clock
+from txstathat.http.clock import IHTTPReactor, monotonic_clock
 from txstathat.http.hostname import HostEndpoint
 from txstathat.http.lookup import SharedResolver
 from txstathat.http.resolver import resolver_of
@@ -64,7 +65,7 @@ class _PoolTimers:
     that a test has left.
     """
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
 
     def callLater(self, delay: float, call: Any, *args: Any) -> Any:
@@ -80,7 +81,7 @@ class _Pool(HTTPConnectionPool):
     A pool that hands out no stale connection.
     """
 
-    def __init__(self, reactor: Any, connections: OpenConnections) -> None:
+    def __init__(self, reactor: IReactorTime, connections: OpenConnections) -> None:
         super().__init__(_PoolTimers(reactor), persistent=True)
         self._open_connections = connections
 
@@ -100,7 +101,7 @@ class _Endpoints:
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IHTTPReactor,
         resolver: IHostnameResolver,
         trust: Trust,
         connections: OpenConnections,
@@ -149,7 +150,7 @@ class PooledAgent:
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IHTTPReactor,
         *,
         max_connections: int = 8,
         trust_root: object = None,

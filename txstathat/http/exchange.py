@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.error import TimeoutError
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IConsumer, IReactorTime
 from twisted.python.failure import Failure
 from twisted.web.client import (
@@ -23,28 +22,20 @@ from twisted.web.client import (
     CookieAgent,
     ProxyAgent,
     RedirectAgent,
-    ResponseFailed,
-    ResponseNeverReceived,
 )
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
 from txstathat.errors import StatHatBusy, StatHatClosed
-from txstathat.http.clock import installed_reactor
+from txstathat.http.clock import IHTTPReactor, installed_reactor
 from txstathat.http.connections import MAX_HEADERS, PooledAgent
 from txstathat.http.early import EarlyCalls
 from txstathat.http.limit import ConcurrencyLimit
-from txstathat.http.responses import (
-    MAX_REPLY,
-    BadReply,
-    PlainReplies,
-    Reply,
-    read_reply,
-)
-from txstathat.http.result import CallDeferred, fired
+from txstathat.http.pending import PendingExchange
+from txstathat.http.responses import MAX_REPLY, PlainReplies, Reply, read_reply
+from txstathat.http.result import fired
 from txstathat.http.shutdown import ShutdownWait
-from txstathat.http.tracking import HandshakeFailed
 from txstathat.http.urls import RealHostAgent, check_url, with_stand_in
 from txstathat.interfaces import HTTPAgent
 from txstathat.points.model import shown
@@ -55,7 +46,6 @@ __all__ = [
     "RequestBody",
     "Transport",
     "check_agent",
-    "may_have_arrived",
 ]
 
 #: The longest time limit that can be set, in seconds.
@@ -87,21 +77,6 @@ def check_agent(agent: HTTPAgent | None, url: str) -> None:
         )
 
 
-def may_have_arrived(error: BaseException) -> bool:
-    """
-    Whether the server may have acted on a request that failed without a reply.
-
-    :param error: what an exchange failed with.
-    :returns: ``False`` when it is certain that no server read the request.
-    """
-    # The cause of an exchange that was given up is how its request ended.
-    if isinstance(error, (StatHatClosed, TimeoutError)) and error.__cause__ is not None:
-        error = error.__cause__
-    if isinstance(error, HandshakeFailed):
-        return False
-    return isinstance(error, (ResponseFailed, BadReply))
-
-
 @implementer(IBodyProducer)
 class RequestBody:
     """
@@ -126,73 +101,6 @@ class RequestBody:
 
     def stopProducing(self) -> None:
         """Do nothing: the body is written already."""
-
-
-class _Exchange:
-    """
-    One exchange in progress. It ends once: with its reply or failure, or when it is
-    given up.
-
-    :param work: the request; fires with its reply.
-    :param ended: is called with this exchange when the request has ended.
-    """
-
-    def __init__(
-        self, work: Deferred[Reply], ended: Callable[[_Exchange], object]
-    ) -> None:
-        self.result: Deferred[Reply] = CallDeferred(
-            lambda _: self._give_up(CancelledError())
-        )
-        self._work = work
-        self._ended = ended
-        self._error: Exception | None = None
-
-    def start(self, clock: IReactorTime, timeout: float) -> None:
-        """
-        Start the timer, and wait for the request.
-
-        :param clock: runs the timer.
-        :param timeout: seconds until the exchange is given up.
-        """
-        self._timer = clock.callLater(timeout, self._expire, clock)
-        self._work.addBoth(self._settle)
-
-    def _expire(self, clock: IReactorTime) -> None:
-        # After the whole program was blocked, a reply may have arrived that is not read
-        # yet: the reactor's next iteration reads it.
-        self._timer = clock.callLater(0, self.end, TimeoutError())
-
-    # Trial prints the name of a timer that a test has left.
-    _expire.__qualname__ = "txstathat: a call is in progress; its time limit "
-
-    def end(self, error: Exception) -> None:
-        """
-        End with a failure, at whatever stage the request is.
-
-        :param error: what the result fails with.
-        """
-        self._give_up(error)
-        if not self.result.called:
-            # The agent does not give up at once, so the stage is unknown.
-            error.__cause__ = ResponseNeverReceived([])
-            self.result.errback(error)
-
-    def _give_up(self, error: Exception) -> None:
-        # What the request fails with when it is cancelled depends on its stage; what
-        # the caller sees does not. The stage becomes the cause: see may_have_arrived.
-        self._error = error
-        self._work.cancel()
-
-    def _settle(self, outcome: Reply | Failure) -> None:
-        if self._timer.active():
-            self._timer.cancel()
-        self._ended(self)
-        if self._error is not None:
-            if isinstance(outcome, Failure):
-                self._error.__cause__ = outcome.value
-            outcome = Failure(self._error)
-        if not self.result.called:
-            self.result.callback(outcome)
 
 
 class Transport:
@@ -251,7 +159,7 @@ class Transport:
         self._http: HTTPClient | None = None
         self._early: EarlyCalls[Reply] = EarlyCalls(self.origin)
         self._shutdown_wait = ShutdownWait(CLOSE_TIMEOUT)
-        self._in_progress: dict[_Exchange, None] = {}
+        self._in_progress: dict[PendingExchange, None] = {}
         self._all_ended: Deferred[None] | None = None
         self._closers: list[Deferred[None]] = []
         self._is_closing = False
@@ -332,9 +240,9 @@ class Transport:
             status. It fails with :class:`~txstathat.errors.StatHatBusy` when too many
             requests wait, with :class:`~txstathat.errors.StatHatClosed` after
             :meth:`close`, with :class:`~twisted.internet.error.TimeoutError` after the
-            time limit, with :class:`BadReply` when the reply is refused, and with
-            Twisted's own network exceptions. Cancelling it aborts the request and its
-            connection, and makes it fail with
+            time limit, with :class:`~txstathat.http.responses.BadReply` when the reply
+            is refused, and with Twisted's own network exceptions. Cancelling it aborts
+            the request and its connection, and makes it fail with
             :class:`~twisted.internet.defer.CancelledError`.
         """
         if self._is_closing:
@@ -357,7 +265,7 @@ class Transport:
     ) -> Deferred[Reply]:
         clock = self.reactor
         self._shutdown_wait.begin(clock)
-        exchange = _Exchange(self._limit.run(send), self._ended)
+        exchange = PendingExchange(self._limit.run(send), self._ended)
         self._in_progress[exchange] = None
         exchange.start(clock, timeout)
         return exchange.result
@@ -385,13 +293,13 @@ class Transport:
 
     def _make_agent(self) -> PooledAgent:
         self._own_agent = PooledAgent(
-            self.reactor,
+            cast(IHTTPReactor, self.reactor),
             max_connections=self._limit.limit,
             max_received=self._max_reply + MAX_HEADERS,
         )
         return self._own_agent
 
-    def _ended(self, exchange: _Exchange) -> None:
+    def _ended(self, exchange: PendingExchange) -> None:
         self._in_progress.pop(exchange, None)
         if not self._in_progress:
             self._shutdown_wait.end()

@@ -26,6 +26,8 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from txstathat.http.clock import IHTTPReactor
+
 __all__ = ["ATTEMPT_DELAY", "HostEndpoint"]
 
 #: Seconds after which the next address of a host is tried beside those that have not
@@ -47,7 +49,7 @@ class HostEndpoint:
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IHTTPReactor,
         host: str,
         port: int,
         resolver: IHostnameResolver | None = None,
@@ -78,7 +80,7 @@ class _Connecting:
     """
 
     def __init__(
-        self, reactor: Any, host: str, port: int, factory: IProtocolFactory
+        self, reactor: IHTTPReactor, host: str, port: int, factory: IProtocolFactory
     ) -> None:
         self.result: Deferred[IProtocol] = Deferred(self._cancel)
         self._reactor = reactor

@@ -17,6 +17,7 @@ from twisted.internet.interfaces import (
     IHostnameResolver,
     IHostResolution,
     IReactorFromThreads,
+    IReactorPluggableNameResolver,
     IResolutionReceiver,
 )
 from zope.interface import implementer
@@ -113,7 +114,7 @@ class DaemonResolver:
         return found
 
 
-def resolver_of(reactor: Any) -> IHostnameResolver:
+def resolver_of(reactor: IReactorPluggableNameResolver) -> IHostnameResolver:
     """
     The resolver to use with a reactor: the one that the program has installed, else a
     :class:`DaemonResolver`.

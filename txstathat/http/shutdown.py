@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorCore
+from twisted.internet.interfaces import IDelayedCall, IReactorCore, IReactorTime
 
 __all__ = ["ShutdownWait"]
 
@@ -27,7 +27,7 @@ class ShutdownWait:
         self._timer: IDelayedCall | None = None
         self._waiting: Deferred[None] | None = None
 
-    def begin(self, reactor: Any) -> None:
+    def begin(self, reactor: IReactorTime) -> None:
         """
         Note that work is in progress.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from twisted.application.service import Service
 from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime
@@ -75,7 +75,7 @@ class ReactorMeter(Service):
         self._probe = probe
         self._prefix = prefix
         self._thread_pools = dict(thread_pools or {})
-        self._reactor: Any = reactor
+        self._given = reactor
         self._monotonic = monotonic
         self._next_probe: IDelayedCall | None = None
         self._next_sample: IDelayedCall | None = None
@@ -83,15 +83,19 @@ class ReactorMeter(Service):
         self._since = self._cpu = 0.0
         self._collections = 0
 
+    @property
+    def _reactor(self) -> IReactorTime:
+        if self._given is None:
+            from twisted.internet import reactor
+
+            self._given = cast(IReactorTime, reactor)
+        return self._given
+
     def startService(self) -> None:
         """
         Start measuring. The first numbers are sent after the first interval.
         """
         super().startService()
-        if self._reactor is None:
-            from twisted.internet import reactor
-
-            self._reactor = reactor
         try:
             import psutil
         except ImportError:

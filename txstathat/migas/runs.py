@@ -185,7 +185,7 @@ class Runs:
             run.end_with_reactor()
 
 
-def was_signalled(reactor: Any) -> bool:
+def was_signalled(reactor: object) -> bool:
     """
     Whether a signal stopped the reactor. The reactor knows: its signal handlers are not
     replaced. Twisted's own runners read this attribute too; a reactor without it counts

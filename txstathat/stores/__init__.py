@@ -20,6 +20,7 @@ from txstathat.stores.interface import (
     WriteOutcome,
     WriteResult,
 )
+from txstathat.stores.listing import Group, ListedRow, ListPage, ListQuery
 from txstathat.stores.sqlite.backup import backup_store
 from txstathat.stores.url import open_store
 
@@ -31,9 +32,13 @@ __all__ = [
     "Cell",
     "CellKey",
     "Dump",
+    "Group",
     "IEntry",
     "IStore",
     "Increment",
+    "ListPage",
+    "ListQuery",
+    "ListedRow",
     "StoredCell",
     "TimeBucket",
     "WriteBatch",

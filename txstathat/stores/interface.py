@@ -19,6 +19,7 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import Attribute, Interface
 
 from txstathat.stores.batching import WriteBatcher
+from txstathat.stores.listing import Group, ListedRow, ListPage, ListQuery
 
 __all__ = [
     "ANY",
@@ -306,6 +307,24 @@ class IStore(Interface):
         :returns: fires with whether this call deleted it.
         """
 
+    def rename(name: str, new: str) -> Deferred[bool]:
+        """
+        Give a Metrica another name. Its definition, choices and cells, and when they
+        expire, stay the same. What is added under the old name later makes a new
+        Metrica.
+
+        SQLite does this in one transaction. In Redis it takes many steps, during which
+        the Metrica cannot be read. What is added to it meanwhile fails with
+        :class:`~txstathat.errors.StoreInterrupted`, so that the writer repeats it. If
+        the process dies, nothing is lost or doubled: a call with the same arguments
+        completes what was begun, and until then the Metrica cannot be read.
+
+        :param name: its name.
+        :param new: its new name.
+        :returns: fires with whether this call renamed it: not if there is no such
+            Metrica, or another one has the new name.
+        """
+
     def records(kind: str) -> Deferred[dict[str, str]]:
         """
         Read all records of a kind. Records are small documents that belong to the
@@ -339,6 +358,37 @@ class IStore(Interface):
         :returns: fires with whether this call made the change.
         """
 
+    def put_listed(
+        rows: Sequence[ListedRow], gone: Sequence[str] = ()
+    ) -> Deferred[None]:
+        """
+        Write rows of the listing, and delete others
+        (:mod:`txstathat.stores.listing`).
+
+        :param rows: the rows, each with another name. A row replaces the one with its
+            name.
+        :param gone: the names of the rows to delete.
+        :returns: fires with ``None`` when that is done.
+        """
+
+    def list_page(query: ListQuery) -> Deferred[ListPage]:
+        """
+        Read a page of the listing.
+
+        :param query: which rows to list.
+        :returns: fires with the page.
+        """
+
+    def list_groups(query: ListQuery) -> Deferred[list[Group]]:
+        """
+        Read the groups into which separators divide the names of the listing.
+
+        :param query: which names to list, of which this uses the kinds, the prefix, the
+            limit and ``after``.
+        :returns: fires with the groups, sorted by name. A name that has no separator
+            after the prefix is a group of its own.
+        """
+
     def drop_expired(limit: int = 10_000) -> Deferred[int]:
         """
         Delete expired rows. (A store never returns an expired cell, and also deletes
@@ -347,6 +397,24 @@ class IStore(Interface):
         :param limit: how many rows to delete at most.
         :returns: fires with the number of deleted rows: 0 if none are left, and always
             0 for a store with a server that does this.
+        """
+
+    def erase_deleted() -> Deferred[None]:
+        """
+        Overwrite what was deleted: the names of Metricas that were dropped, the texts
+        of records, and cells. Otherwise a database may have them in parts of its files
+        that it does not use, and so in copies of these files. Call :meth:`drop_expired`
+        first, until it returns 0.
+
+        :returns: fires with ``None``. For a store with a server it does nothing.
+        """
+
+    def size() -> Deferred[int]:
+        """
+        Return how large the database is.
+
+        :returns: fires with the bytes of a SQLite store's file and its write-ahead log,
+            or of the memory that the Redis servers use, for whatever they store.
         """
 
     def close() -> Deferred[None]:
@@ -371,4 +439,7 @@ class Dump(Protocol):
         """Return the texts of the records of a kind, by id."""
 
     def cells(self) -> Iterator[StoredCell]:
-        """Yield all cells that have not expired, sorted by name, scale and label."""
+        """
+        Yield all cells that have not expired: those of a name together, in any order of
+        names; and those of a key sorted by scale and label.
+        """

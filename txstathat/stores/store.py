@@ -42,6 +42,7 @@ from txstathat.stores.interface import (
     WriteBatch,
     WriteResult,
 )
+from txstathat.stores.listing import Group, ListedRow, ListPage, ListQuery
 
 __all__ = [
     "CLOSE_TIMEOUT",
@@ -77,9 +78,9 @@ class IBackend(Interface):
     :class:`~txstathat.stores.interface.IStore` with the same name, and raise what those
     fail with.
 
-    Calls of ``add``, ``drop``, ``drop_expired`` and ``put_record`` never overlap. The
-    others may run at the same time as one of these, and in several threads at once (as
-    many as the runner has readers).
+    Calls of ``add``, ``drop``, ``rename``, ``drop_expired``, ``erase_deleted``,
+    ``put_record`` and ``put_listed`` never overlap. The others may run at the same time
+    as one of these, and in several threads at once (as many as the runner has readers).
     """
 
     def open() -> None:
@@ -91,8 +92,14 @@ class IBackend(Interface):
     def drop(name: str, unchanged: tuple[CellKey, Cell] | None) -> bool:
         """See :meth:`.IStore.drop`."""
 
+    def rename(name: str, new: str) -> bool:
+        """See :meth:`.IStore.rename`."""
+
     def drop_expired(limit: int) -> int:
         """See :meth:`.IStore.drop_expired`."""
+
+    def erase_deleted() -> None:
+        """See :meth:`.IStore.erase_deleted`."""
 
     def read(keys: Sequence[CellKey]) -> list[Cell | None]:
         """See :meth:`.IStore.read`."""
@@ -111,6 +118,18 @@ class IBackend(Interface):
 
     def put_record(kind: str, id: str, text: str | None, was: str | None) -> bool:
         """See :meth:`.IStore.put_record`."""
+
+    def put_listed(rows: Sequence[ListedRow], gone: Sequence[str]) -> None:
+        """See :meth:`.IStore.put_listed`."""
+
+    def list_page(query: ListQuery) -> ListPage:
+        """See :meth:`.IStore.list_page`."""
+
+    def list_groups(query: ListQuery) -> list[Group]:
+        """See :meth:`.IStore.list_groups`."""
+
+    def size() -> int:
+        """See :meth:`.IStore.size`."""
 
     def fold() -> bool:
         """
@@ -213,6 +232,7 @@ class Store:
     :param clock: the source of time.
     :param reactor: if given, the store closes when this reactor shuts down, after
         everything else.
+    :param timers: schedules what waits; by default ``clock``.
     """
 
     _log = Logger()
@@ -223,10 +243,12 @@ class Store:
         runner: Runner,
         clock: IReactorTime,
         reactor: IReactorCore | None = None,
+        timers: IReactorTime | None = None,
     ) -> None:
         self.clock = clock
+        self._timers = timers or clock
         self.batcher: WriteBatcher[IEntry, WriteResult] = WriteBatcher(
-            self._write_entries, clock, max_write=MAX_WRITE
+            self._write_entries, self._timers, max_write=MAX_WRITE
         )
         self._backend = backend
         self._runner = runner
@@ -275,7 +297,7 @@ class Store:
 
     def _flush(self) -> Deferred[None]:
         settled = self.batcher.settled()
-        return settled.addTimeout(CLOSE_TIMEOUT, self.clock, lambda *_: None)
+        return settled.addTimeout(CLOSE_TIMEOUT, self._timers, lambda *_: None)
 
     def _shut_down(self) -> None:
         # The reactor no longer delivers results from threads: wait for the threads.
@@ -317,9 +339,17 @@ class Store:
         """See :meth:`.IStore.drop`."""
         return self._call(self._runner.write, self._backend.drop, name, unchanged)
 
+    def rename(self, name: str, new: str) -> Deferred[bool]:
+        """See :meth:`.IStore.rename`."""
+        return self._call(self._runner.write, self._backend.rename, name, new)
+
     def drop_expired(self, limit: int = 10_000) -> Deferred[int]:
         """See :meth:`.IStore.drop_expired`."""
         return self._call(self._runner.write, self._backend.drop_expired, limit)
+
+    def erase_deleted(self) -> Deferred[None]:
+        """See :meth:`.IStore.erase_deleted`."""
+        return self._call(self._runner.write, self._backend.erase_deleted)
 
     def records(self, kind: str) -> Deferred[dict[str, str]]:
         """See :meth:`.IStore.records`."""
@@ -336,6 +366,26 @@ class Store:
         return self._call(
             self._runner.write, self._backend.put_record, kind, id, text, was
         )
+
+    def put_listed(
+        self, rows: Sequence[ListedRow], gone: Sequence[str] = ()
+    ) -> Deferred[None]:
+        """See :meth:`.IStore.put_listed`."""
+        return self._call(
+            self._runner.write, self._backend.put_listed, list(rows), list(gone)
+        )
+
+    def list_page(self, query: ListQuery) -> Deferred[ListPage]:
+        """See :meth:`.IStore.list_page`."""
+        return self._call(self._runner.read, self._backend.list_page, query)
+
+    def list_groups(self, query: ListQuery) -> Deferred[list[Group]]:
+        """See :meth:`.IStore.list_groups`."""
+        return self._call(self._runner.read, self._backend.list_groups, query)
+
+    def size(self) -> Deferred[int]:
+        """See :meth:`.IStore.size`."""
+        return self._call(self._runner.read, self._backend.size)
 
     def close(self) -> Deferred[None]:
         """See :meth:`.IStore.close`."""

@@ -26,6 +26,7 @@ def open_store(
     *,
     reactor: IStoreReactor | None = None,
     clock: IReactorTime | None = None,
+    timers: IReactorTime | None = None,
 ) -> Deferred[IStore]:
     """
     Open a store.
@@ -43,6 +44,8 @@ def open_store(
     :param reactor: runs the threads of the store, and closes the store at shutdown,
         after the services; by default the global reactor.
     :param clock: the source of time, by default the reactor.
+    :param timers: schedules what waits, by default ``clock``. The timers of a reactor
+        follow the wall clock: when that is set back by an hour, they are an hour late.
     :returns: fires with an :class:`~txstathat.stores.interface.IStore`. It fails with a
         ``ValueError`` for any other URL, with
         :class:`~txstathat.errors.StoreTooNew` if a newer version wrote the store, with
@@ -51,28 +54,33 @@ def open_store(
         Cancelling it does not stop the opening.
     """
     try:
-        store: Deferred[Any] = _store(url, reactor, clock).open()
+        store: Deferred[Any] = _store(url, reactor, clock, timers).open()
         return store
     except Exception:
         return fail()
 
 
 def _store(
-    url: str, reactor: IStoreReactor | None, clock: IReactorTime | None
+    url: str,
+    reactor: IStoreReactor | None,
+    clock: IReactorTime | None,
+    timers: IReactorTime | None,
 ) -> Store:
     if store_kind(url) is StoreKind.MEMORY:
         clock = clock or reactor or _global_reactor()
-        return Store(SqliteBackend(":memory:", clock.seconds), Inline(), clock)
+        memory = SqliteBackend(":memory:", clock.seconds)
+        return Store(memory, Inline(), clock, timers=timers)
     reactor = reactor or _global_reactor()
     clock = clock or reactor
     path = sqlite_path(url)
     if path is not None:
         backend = SqliteBackend(path, clock.seconds)
-        return Store(backend, Threads(reactor, 1), clock, reactor)
+        return Store(backend, Threads(reactor, 1), clock, reactor, timers)
     with needs_redis():
         from txstathat.stores.redis.backend import RedisBackend
 
-    return Store(RedisBackend(url), Threads(reactor, REDIS_READERS), clock, reactor)
+    threads = Threads(reactor, REDIS_READERS)
+    return Store(RedisBackend(url), threads, clock, reactor, timers)
 
 
 def _global_reactor() -> IStoreReactor:

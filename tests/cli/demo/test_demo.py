@@ -77,8 +77,8 @@ class DemoTests(SynchronousTestCase):
         demo = start_demo("--seconds", "600")
         self.addCleanup(demo.kill)
         assert demo.stdout is not None
-        said = "".join(demo.stdout.readline() for _ in range(4))
-        stats, charts = re.findall(r"http://127\.0\.0\.1:\S+", said)
+        said = "".join(demo.stdout.readline() for _ in range(5))
+        stats, board, charts = re.findall(r"http://127\.0\.0\.1:\S+", said)
         browser = start_browser()
         self.addCleanup(browser.close)
         browser.size(1000, 760)
@@ -89,6 +89,13 @@ class DemoTests(SynchronousTestCase):
         # The list changes a second after points were counted.
         wait_until(lambda: self.shows_more(browser))
         browser.screenshot("demo-stats")
+        browser.open(board)
+        tiles = "[...document.querySelectorAll('.tile')].map((tile) => tile.innerText)"
+        wait_until(lambda: self.is_filled(browser, f"return {tiles}"))
+        marks = browser.run("return document.querySelectorAll('.mark').length")
+        self.assertEqual(marks, 3)
+        browser.size(1120, 920)
+        browser.screenshot("demo-board")
         browser.open(charts)
         browser.wait(DRAWN % 4)
         browser.screenshot("demo-charts")
@@ -111,6 +118,12 @@ class DemoTests(SynchronousTestCase):
             self.assertEqual(err, "", n)
             self.assertIn(demo.returncode, (0, 130))
             self.assertEqual([*folder.iterdir()], [])
+
+    def is_filled(self, browser: Any, script: str) -> bool:
+        """Whether all tiles of the board have numbers."""
+        browser.open(browser.run("return location.href"))
+        tiles = browser.run(script)
+        return len(tiles) == 7 and all(re.search(r"\d", tile) for tile in tiles)
 
     def shows_more(self, browser: Any) -> bool:
         """Whether the list of stats has changed since the last call."""

@@ -38,7 +38,11 @@ class AlertsTests(ShellCase):
             ):
                 stat, *arguments = text.split()
                 stat = HOSTILE if stat == "HOSTILE" else stat
-                out = await self.succeed("alerts", "create", stat, *arguments, "--json")
+                status, out, err = await self.shell(
+                    "alerts", "create", stat, *arguments, "--json"
+                )
+                self.assertEqual(status, 0, err)
+                self.assertIn("Warning: nobody will be notified: no channel is", err)
                 made.append(json.loads(out))
             value, delta, data = made
             self.assertEqual(
@@ -57,7 +61,7 @@ class AlertsTests(ShellCase):
                 value["id"],
             ):
                 self.assertIn(words, table)
-            self.assertEqual(len(re.findall("│ no +│", table)), 3)
+            self.assertEqual(len(re.findall("│ quiet +│", table)), 3)
             out = await self.succeed("alerts", "list", "--csv")
             rows = list(csv.DictReader(out.splitlines()))
             self.assertEqual({row["id"] for row in rows}, {one["id"] for one in made})

@@ -44,13 +44,18 @@ class ReadTests(ShellCase):
             load, views = json.loads(await self.succeed("list", "--json"))
             self.assertEqual((load["name"], load["kind"]), (HOSTILE, "value"))
             self.assertEqual((views["name"], views["kind"]), ("page views", "counter"))
-            table = await self.succeed("list")
-            for text in (HOSTILE, "page views", "counter", views["id"]):
-                self.assertIn(text, table)
+            self.assertEqual((views["value"], views["points"]), (3, 1))
+            self.assertEqual((load["value"], load["time"] % 60), (2, 0))
+            table = await self.succeed("list", COLUMNS="100")
+            for text in (HOSTILE, "page views", "counter", views["id"], " now │"):
+                self.assertIn(text, table.replace("1 min ago", "now"))
+            self.assertTrue(table.endswith("\n2 stats\n"), table)
             out = await self.succeed("search", "PAGE", "--csv")
+            heads, row = csv.reader(out.splitlines())
+            self.assertEqual(heads, ["id", "name", "kind", "value", "time", "points"])
+            time = str(views["time"])
             self.assertEqual(
-                list(csv.reader(out.splitlines())),
-                [["id", "name", "kind"], [views["id"], "page views", "counter"]],
+                row, [views["id"], "page views", "counter", "3", time, "1"]
             )
             out = await self.succeed("search", "é", "--csv")
             self.assertEqual(list(csv.reader(out.splitlines()))[1][1], HOSTILE)
@@ -121,8 +126,9 @@ class ReadTests(ShellCase):
                 self.assertIn("Nothing was deleted.", err)
                 self.assertIn("add --yes", err)
             self.assertEqual(len(json.loads(await self.succeed("list", "--json"))), 2)
-            out = await self.succeed("delete", "c", "--yes")
-            self.assertEqual(out, "c is deleted.\n")
+            status, out, err = await self.shell("delete", "c", "--yes")
+            self.assertEqual((status, out), (0, "c is deleted.\n"))
+            self.assertIn("txstathat stats restore c", err)
             (left,) = json.loads(await self.succeed("list", "--json"))
             self.assertEqual(left["name"], "d")
             status, out, err = await self.shell("delete", "c", "--yes")
@@ -214,6 +220,14 @@ class TopTests(ShellCase):
             self.assertEqual(out, "No stat's name contains 'zzz'.\n")
             out = await self.succeed("top", "--once", "--rows", "1")
             self.assertNotIn("│ a ", out)
+            long = "requests.of.a.service.with.a.very.long.name.in.eu-west-3.p99"
+            await self.post(Count(long, 1_000_000))
+            out = await self.succeed("top", "long", "--once", COLUMNS="80")
+            (line,) = (line for line in out.splitlines() if "1,000,000" in line)
+            name = line.split("│")[1].strip()
+            self.assertGreaterEqual(len(name), 30)
+            first, last = name.split("…")
+            self.assertTrue(long.startswith(first) and long.endswith(last), name)
 
         return ensureDeferred(check())
 

@@ -5,16 +5,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks
-from twisted.internet.utils import getProcessOutputAndValue
 
-from tests.fixtures import ROOT
 from tests.fixtures.archives import batch
 from tests.fixtures.collector_services import ServiceCase
+from tests.fixtures.commands import run_txstathat
 from txstathat import Count
 from txstathat.cli.output import size_text
 from txstathat.collector.archive.archive import Archive
@@ -29,10 +27,8 @@ class BackupTests(ServiceCase):
 
     def run_backup(self, store: str, file: str, command: str = "backup") -> Any:
         """Run the command."""
-        return getProcessOutputAndValue(
-            sys.executable,
-            ["-m", "txstathat", command, file, "--store", store],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        return run_txstathat(
+            [command, file, "--store", store], os.environ, folder=os.getcwd()
         )
 
     @inlineCallbacks

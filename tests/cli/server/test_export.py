@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from twisted.internet.threads import deferToThread
 from tests.fixtures import ROOT
 from tests.fixtures.archives import batch
 from tests.fixtures.collector_services import ServiceCase
+from tests.fixtures.commands import run_txstathat
 from tests.fixtures.stores import wait_until
 from txstathat import Count, Value
 from txstathat.cli.output import size_text
@@ -40,17 +42,12 @@ class ExportTests(ServiceCase):
     def shell(self, *arguments: str) -> Any:
         """Run a command; its status and output."""
 
-        def run() -> tuple[int, str]:
-            done = subprocess.run(
-                [sys.executable, "-m", "txstathat", *arguments],
-                capture_output=True,
-                text=True,
-                cwd=ROOT,
-            )
-            self.assertNotIn("Traceback", done.stderr)
-            return done.returncode, done.stdout + done.stderr
+        def check(ended: tuple[bytes, bytes, int]) -> tuple[int, str]:
+            out, err, status = ended
+            self.assertNotIn(b"Traceback", err)
+            return status, (out + err).decode()
 
-        return deferToThread(run)
+        return run_txstathat(arguments, os.environ).addCallback(check)
 
     @property
     def store(self) -> str:

@@ -33,15 +33,12 @@ from tests.fixtures.stores import NOW, RedisHost, SqliteHost, Turns
 from tests.fixtures.support import Authority, logged, reactor
 from txstathat import Count, Value
 from txstathat.collector.alerts import (
-    ATTEMPTS,
     LEASE,
     MARGIN,
     MAX_ALERTS,
     MAX_NOTICES,
     MAX_UNDER_WAY,
-    MAX_URL,
     RECOVERY_SECONDS,
-    TIMEOUT,
     WINDOWS,
     AlertDefinition,
     AlertMonitor,
@@ -50,7 +47,6 @@ from txstathat.collector.alerts import (
     AlertRecords,
     AlertState,
     Evaluation,
-    WebhookFailed,
     Webhooks,
     WindowReading,
     check_webhook,
@@ -62,6 +58,9 @@ from txstathat.collector.alerts import (
 )
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.stats import RETENTION, Stat
+from txstathat.collector.channels.hook_urls import MAX_URL
+from txstathat.collector.channels.message import ChannelMessage, DeliveryFailed
+from txstathat.collector.channels.outgoing import TIMEOUT
 from txstathat.collector.errors import Refusal
 from txstathat.collector.metrics import CollectorMetrics
 from txstathat.collector.service import CollectorService
@@ -92,7 +91,15 @@ class ApiTests(AlertCase):
             fields = {"stat_id": id, "time_window": "1h", **fields}
             status, answer = self.post(**fields)
             self.assertEqual(status, 200)
-            own = {"id": answer["id"], "stat_name": "errors", "firing": False}
+            own = {
+                "id": answer["id"],
+                "stat_name": "errors",
+                "firing": False,
+                "acknowledged": False,
+                "silenced_until": None,
+                "channels": [],
+                "last_error": None,
+            }
             self.assertEqual(answer, {**fields, **own})
             self.assertGreaterEqual(len(answer["id"]), 6)
             made.append(answer)
@@ -207,7 +214,8 @@ class ApiTests(AlertCase):
         for status, words, path, fields in (
             (400, "stat_id: is missing", "", {}),
             (404, "no stat with the id 'x'", "", {"stat_id": "x"}),
-            (404, "post to /alerts", "/more", {}),
+            (404, "post to /alerts", "/x/more", {}),
+            (404, "no alert with the id 'x'", "/x", {}),
             (400, "'a' is given twice", "?a=1&a=2", {"kind": "data"}),
             (400, "'a' is not UTF-8", "?a=%ff", {}),
         ):
@@ -247,6 +255,7 @@ class ApiTests(AlertCase):
 
 
 STAT = Stat("a", True, 0.0, NOW, 1)
+MESSAGE = ChannelMessage("id", "fired", NOW, "title", "text", "key", details={"a": 1})
 
 
 def alert(**fields: Any) -> AlertDefinition:
@@ -448,12 +457,12 @@ class EvaluationTests(SynchronousTestCase):
         self.assertEqual(message["alert"]["stat_name"], "a\u202eb")
 
     def test_delays(self) -> None:
-        """The delays double, vary by half either way, and sum up to half an hour."""
+        """The delays double up to five minutes, and vary by half either way."""
         even = [
             retry_delay(attempts, lambda low, high: (low + high) / 2)
             for attempts in range(1, 8)
         ]
-        self.assertEqual(even, [15, 30, 60, 120, 240, 480, 960])
+        self.assertEqual(even, [15, 30, 60, 120, 240, 300, 300])
         self.assertEqual(retry_delay(1, lambda low, high: low), 7.5)
         self.assertEqual(retry_delay(1, lambda low, high: high), 22.5)
 
@@ -659,7 +668,7 @@ class MonitorTests(AlertCase):
         """A failed attempt is repeated after a growing delay until it succeeds."""
         self.create_many_errors()
         self.store_points(Count("errors", 11))
-        self.receiver.answers = [500, 404, 302]
+        self.receiver.answers = [500, 429, 503]
         attempts: list[float] = []
         self.clock.advance(60)
         self.now(self.monitor.evaluate())
@@ -681,41 +690,79 @@ class MonitorTests(AlertCase):
         self.store_points(Count("errors", 11))
         self.clock.advance(60)
         self.now(self.monitor.evaluate())
-        self.receiver.answers = [200, 500] * MAX_UNDER_WAY
         reads: list[str] = []
         records, store = self.here.store.records, self.here.store
         store.records = lambda kind: reads.append(kind) or records(kind)
         record = store.record
         store.record = lambda kind, id: reads.append(id) or record(kind, id)
         self.now(self.monitor.notify())
-        self.assertEqual(reads, ["alert"])
-        self.assertEqual(self.metrics.notices_sent, MAX_UNDER_WAY)
-        self.assertEqual(self.metrics.notices_failed, MAX_UNDER_WAY)
+        self.assertEqual(reads, ["alert", "channel"])
+        self.assertEqual(self.metrics.notices_sent, 2 * MAX_UNDER_WAY)
 
     def test_given_up(self) -> None:
-        """After eight failed attempts a notice is counted and logged; later ones go on."""
+        """
+        After a day of failures a notice is counted and logged as given up; later ones
+        go on. The first failure is logged at once.
+        """
         id = self.create_many_errors()
         self.store_points(Count("errors", 11))
-        self.receiver.answers = [500] * ATTEMPTS
+        self.receiver.answers = [500] * 1_000
         with logged() as log:
-            for _ in range(60):
-                self.minutes(1)
-        self.assertEqual(
-            self.receiver.events, [("fired", 1)] * ATTEMPTS + [("recovered", 1)]
-        )
+            self.minutes(1)
+            self.assertEqual(
+                log.at_level("warn"),
+                [
+                    "the webhook: a notice could not be delivered, and is tried again: "
+                    "HTTP status 500"
+                ],
+            )
+            self.minutes(23 * 60)
+            self.assertEqual(len(log.at_level("warn")), 1)
+            self.assertEqual(len(self.record(id).notices), 2)
+            self.minutes(65)
+            self.assertEqual(
+                log.at_level("warn")[1:],
+                [
+                    f"the alert {id}: the notice that it fired is given up: the "
+                    "webhook: HTTP status 500"
+                ],
+            )
+            self.receiver.answers = []
+            self.minutes(10)
+        self.assertEqual(self.receiver.events[-1], ("recovered", 1))
+        self.assertEqual(self.metrics.notices_sent, 1)
         self.assertEqual(self.metrics.notices_dropped, 1)
         self.assertEqual(self.record(id).notices, ())
+        self.assertNotIn("canary", log.text)
+
+    def test_a_refusal_that_cannot_heal(self) -> None:
+        """A 404 is logged at once, is the alert's last error, and is not tried again."""
+        id = self.create_many_errors()
+        self.store_points(Count("errors", 11))
+        self.receiver.answers = [404]
+        with logged() as log:
+            self.minutes(1)
         self.assertEqual(
             log.at_level("warn"),
-            [f"the alert {id}: the notice that it fired is given up: HTTP status 500"],
+            [
+                f"the alert {id}: the notice that it fired is given up: the webhook: "
+                "HTTP status 404"
+            ],
         )
-        self.assertNotIn("canary", log.text)
+        self.assertEqual(
+            self.here.get(f"/alerts/{id}")["last_error"], "webhook: HTTP status 404"
+        )
+        self.minutes(5)
+        self.assertEqual(self.receiver.events, [("fired", 1)])
+        self.minutes(5)
+        self.assertEqual(self.receiver.events, [("fired", 1), ("recovered", 1)])
+        self.assertIsNone(self.here.get(f"/alerts/{id}")["last_error"])
 
     def test_too_many_notices(self) -> None:
         """The oldest notice is dropped and counted."""
         id = self.create_many_errors()
         old = [
-            AlertNotice("fired", number, NOW, 1, next_at=NOW + 1200)
+            AlertNotice("fired", number, NOW, 1, next_at=self.clock.seconds() + 400)
             for number in range(30)
         ]
         record = self.record(id)
@@ -729,7 +776,7 @@ class MonitorTests(AlertCase):
         self.assertEqual(self.metrics.notices_dropped, 1)
 
     def test_a_receiver_that_stalls(self) -> None:
-        """An attempt has ten seconds, and delays neither evaluations nor other attempts."""
+        """An attempt has ten seconds, and does not delay evaluations; others follow."""
         for _ in range(MAX_UNDER_WAY + 1):
             self.create_many_errors()
         self.store_points(Count("errors", 11))
@@ -742,9 +789,14 @@ class MonitorTests(AlertCase):
         self.receiver.stalled = None
         self.clock.advance(TIMEOUT)
         self.successResultOf(notifying)
-        self.assertEqual(len(self.receiver.messages), MAX_UNDER_WAY + 1)
+        self.assertEqual(len(self.receiver.messages), MAX_UNDER_WAY)
         self.assertEqual(self.metrics.notices_failed, MAX_UNDER_WAY)
+        # One is tried when the pause is over, and then all of them.
+        self.clock.advance(300)
+        self.now(self.monitor.notify())
         self.assertEqual(self.metrics.notices_sent, 1)
+        self.now(self.monitor.notify())
+        self.assertEqual(self.metrics.notices_sent, MAX_UNDER_WAY + 1)
 
     def test_a_host_that_does_not_answer(self) -> None:
         """It does not delay the notices to another host."""
@@ -753,11 +805,11 @@ class MonitorTests(AlertCase):
         self.monitor = self.make_monitor(webhooks)
         posted: list[str] = []
 
-        async def post(url: str, message: Any, id: str) -> None:
+        async def post(url: str, message: Any) -> None:
             posted.append(url)
             if url == dead:
                 await deferLater(self.clock, TIMEOUT)
-                raise WebhookFailed("TimeoutError")
+                raise DeliveryFailed("TimeoutError")
 
         webhooks.post = post  # type: ignore[method-assign]
         records = self.parts.alerts
@@ -778,7 +830,8 @@ class MonitorTests(AlertCase):
         self.assertEqual(posted, [*[dead] * MAX_UNDER_WAY, good])
         self.assertEqual(self.record("f" * 16).notices, ())
         self.clock.pump([TIMEOUT] * 11)
-        self.assertEqual(len(posted), 10 * MAX_UNDER_WAY + 2)
+        # The others for it wait until it is back.
+        self.assertEqual(len(posted), MAX_UNDER_WAY + 1)
         self.assertEqual(self.monitor.under_way, 0)
 
     def test_only_what_has_changed_is_parsed(self) -> None:
@@ -903,11 +956,11 @@ class RecordingWebhooks(Webhooks):
         self.delivered = delivered
         self.fails = fails
 
-    async def post(self, url: str, message: Any, id: str) -> None:
+    async def post(self, url: str, message: Any) -> None:
         """Record the id, or fail."""
         if self.fails():
-            raise WebhookFailed("drawn")
-        self.delivered.append(id)
+            raise DeliveryFailed("drawn")
+        self.delivered.append(message.id)
 
 
 class SeveralTests(SynchronousTestCase):
@@ -1115,7 +1168,7 @@ class WebhookTests(SynchronousTestCase):
         )
         sent = ["/a%2Fb?sig=x%3D%26y&z=a+b%20c", "/a;b=c:@!$&'()*,=~?d?e=/", "?%ff%zz"]
         for target in sent:
-            posted = webhooks.post(f"https://hooks.example.com{target}", {}, "id")
+            posted = webhooks.post(f"https://hooks.example.com{target}", MESSAGE)
             self.successResultOf(Deferred.fromCoroutine(posted))
         seen = [uri.decode() for uri, _, _ in receiver.requests]
         self.assertEqual(seen, [*sent[:2], "/?%ff%zz"])
@@ -1129,11 +1182,11 @@ class WebhookTests(SynchronousTestCase):
                 return fail(ValueError(f"canary {args}"))
 
         webhooks = Webhooks([HOOK], reactor=Clock(), agent=Broken())  # type: ignore[arg-type]
-        failed = Deferred.fromCoroutine(webhooks.post(HOOK, {}, "x"))
-        failure = self.failureResultOf(failed, WebhookFailed)
+        failed = Deferred.fromCoroutine(webhooks.post(HOOK, MESSAGE))
+        failure = self.failureResultOf(failed, DeliveryFailed)
         self.assertNotIn("canary", failure.getTraceback() + repr(failure.value))
         self.successResultOf(webhooks.close())
-        failed = Deferred.fromCoroutine(webhooks.post(HOOK, {}, "x"))
+        failed = Deferred.fromCoroutine(webhooks.post(HOOK, MESSAGE))
         self.failureResultOf(failed, StatHatClosed)
 
 
@@ -1166,13 +1219,13 @@ class RealTests(ServiceCase):
         self.addCleanup(agent.close)
         trusting = Webhooks(hooks, agent=agent)
         for webhooks, hook in ((trusting, wrong), (Webhooks(hooks), right)):
-            posted = Deferred.fromCoroutine(webhooks.post(hook, {"a": 1}, "id"))
-            failure = yield self.assertFailure(posted, WebhookFailed)
+            posted = Deferred.fromCoroutine(webhooks.post(hook, MESSAGE))
+            failure = yield self.assertFailure(posted, DeliveryFailed)
             self.assertNotIn("canary", str(failure))
             yield webhooks.close()
         self.assertEqual(receiver.messages, [])
         trusting = Webhooks(hooks, agent=agent)
-        yield Deferred.fromCoroutine(trusting.post(right, {"a": 1}, "id"))
+        yield Deferred.fromCoroutine(trusting.post(right, MESSAGE))
         yield trusting.close()
         self.assertEqual(receiver.messages, [{"a": 1}])
 

@@ -425,12 +425,33 @@ class CommandLineTests(ApiCase):
             {load.name: [Comment(now + 60, "second")]},
         )
 
+    def test_comments_on_no_stat(self) -> None:
+        """Without an id a comment is on no stat. Comments are listed and deleted."""
+        basic = {"Authorization": self.basic(self.here.token)}
+        code, answer = self.comment(b"text=deployed")
+        self.assertEqual(
+            (code, answer), (200, {"Message": "comment added to all stats"})
+        )
+        self.comment(f"id={self.load['id']}&text=slow".encode())
+        of_load = f"?id={self.load['id']}"
+        for query, text in (("", "deployed"), (of_load, "slow")):
+            code, found = self.here.ask("GET", f"/a1/comments{query}", **basic)
+            (one,) = found
+            self.assertEqual((code, one["time"], one["text"]), (200, int(NOW), text))
+            path = f"/a1/comments/{one['id']}{query}"
+            other = f"/a1/comments/{one['id']}" + ("" if query else of_load)
+            self.assertEqual(self.here.ask("DELETE", other, **basic)[0], 404)
+            self.assertEqual(self.here.ask("DELETE", path)[0], 401)
+            self.assertEqual(self.here.ask("DELETE", path, **basic)[0], 200)
+            self.assertEqual(self.here.ask("DELETE", path, **basic)[0], 404)
+            code, found = self.here.ask("GET", f"/a1/comments{query}", **basic)
+            self.assertEqual((code, found), (200, []))
+
     def test_comments_that_cannot_be(self) -> None:
         """They are refused, with words; who has no token is told nothing."""
         id = self.load["id"]
         for status, words, form in (
             (404, "no stat with the id 'x'", "id=x&text=a"),
-            (400, "id: is missing", "text=a"),
             (400, "text: is missing", f"id={id}"),
             (400, "text: must not be empty", f"id={id}&text="),
             (400, "at most 500 are allowed", f"id={id}&text={'x' * 501}"),

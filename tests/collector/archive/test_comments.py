@@ -62,7 +62,7 @@ class CommentTests(ArchiveCase):
             comment = Comment(int(self.clock.seconds()), text)
             answer = self.successResultOf(commenting)
             if answer is InvalidPoint:
-                self.assertFalse(text.isprintable())
+                self.assertTrue(text.isspace() or not text.isprintable())
             else:
                 self.assertEqual(answer, comment)
                 kept.append(comment)
@@ -76,6 +76,44 @@ class CommentTests(ArchiveCase):
             self.clock.advance(60)
         found = self.now(self.archive.comments([self.a], since=int(NOW) + 60))
         self.assertEqual([comment.text for comment in found["a"]], ["y", "z"])
+
+    def test_on_no_stat(self) -> None:
+        """
+        A comment on no stat is a mark of every stat's chart, among those of the stat,
+        in order of time; one of another stat is not.
+        """
+        for stat, text in (
+            (self.a, "x"),
+            (None, "deployed"),
+            (self.b, "b"),
+            (self.a, "y"),
+        ):
+            self.now(self.archive.comment(stat, text))
+            self.clock.advance(60)
+        marks = self.now(self.archive.notes.marks([self.a], NOW, NOW + 240))
+        self.assertEqual([mark.text for mark in marks], ["x", "deployed", "y"])
+        marks = self.now(self.archive.notes.marks([], NOW + 60, NOW + 240))
+        self.assertEqual(marks, [Comment(int(NOW) + 60, "deployed")])
+        self.assertEqual(self.now(self.archive.notes.marks([], NOW, NOW + 60)), [])
+
+    def test_delete(self) -> None:
+        """One comment is deleted, once; the others stay, also those with its text."""
+        self.comment(self.a, "x")
+        self.clock.advance(1)
+        self.comment(self.a, "x", "y")
+        first = self.now(self.archive.comments([self.a]))["a"][0]
+        self.now(self.archive.notes.delete(self.a, first.id))
+        found = self.now(self.archive.comments([self.a]))["a"]
+        self.assertEqual([c.text for c in found], ["x", "y"])
+        self.assertNotEqual(found[0], first)
+        for stat, id in ((self.a, first.id), (self.b, found[0].id), (None, "no")):
+            failing = Deferred.fromCoroutine(self.archive.notes.delete(stat, id))
+            refusal = self.failureResultOf(failing, Refusal).value
+            self.assertEqual(refusal.status, 404)
+        self.now(self.archive.comment(None, "z"))
+        (mark,) = self.now(self.archive.notes.marks([], NOW, NOW + 9))
+        self.now(self.archive.notes.delete(None, mark.id))
+        self.assertEqual(self.now(self.archive.notes.all()), {self.a.id: found})
 
     def test_the_newest(self) -> None:
         """A stat has its newest comments; one more replaces the oldest."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import random
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given, settings
@@ -142,23 +143,33 @@ class KeyTests(SynchronousTestCase):
         self.assertTrue(other.allow("ez", key))
 
     def test_unknown_keys_do_not_overload_the_store(self) -> None:
-        """There are at most so many reads a second; further callers wait."""
-        reads: list[str] = []
+        """After so many reads further ones are at even intervals; callers share them."""
+        reads: list[float] = []
 
         def records(kind: str) -> Deferred[dict[str, str]]:
-            reads.append(kind)
+            reads.append(self.clock.seconds())
             return succeed({})
 
         self.store.records = records
+        interval = 1 / MAX_REFRESHES
         for _ in range(MAX_REFRESHES):
             self.now(self.keys.refresh())
         waiting = [Deferred.fromCoroutine(self.keys.refresh()) for _ in range(50)]
         self.assertNoResult(waiting[0])
         self.assertEqual(len(reads), MAX_REFRESHES)
-        self.clock.advance(1)
+        self.clock.advance(interval)
         for one in waiting:
             self.successResultOf(one)
-        self.assertLessEqual(len(reads), MAX_REFRESHES + 2)
+        self.assertEqual(len(reads), MAX_REFRESHES + 1)
+        for _ in range(100 * MAX_REFRESHES):
+            Deferred.fromCoroutine(self.keys.refresh())
+            self.clock.advance(interval / 10)
+        gaps = [
+            after - before for before, after in pairwise(reads[MAX_REFRESHES + 1 :])
+        ]
+        self.assertGreater(min(gaps), interval * 0.8)
+        self.assertLess(max(gaps), interval * 1.2)
+        self.assertIn(10 * MAX_REFRESHES - len(gaps), range(3))
 
     def fails(self, waited: Any, kind: type[Exception] = StoreUnavailable) -> Any:
         """The failure of a coroutine that has ended."""

@@ -26,6 +26,7 @@ from txstathat import StatHatAPIError, txStatHat
 from txstathat.collector.archive.stats import Total
 from txstathat.collector.auth.keys import Keys
 from txstathat.collector.auth.throttle import (
+    HELD_PER_SECOND,
     HOLD_SECONDS,
     MAX_ADDRESSES,
     MAX_HELD,
@@ -584,7 +585,7 @@ class IngestResourceTests(SynchronousTestCase):
         self.assertEqual((refusal.closes, refusal.status), (True, 429))
         for one in held:
             self.assertNoResult(one)
-        self.clock.advance(HOLD_SECONDS)
+        self.clock.advance(MAX_HELD / HELD_PER_SECOND)
         for one in held:
             refusal = self.successResultOf(one)
             self.assertEqual((refusal.closes, refusal.status), (False, 429))
@@ -592,6 +593,19 @@ class IngestResourceTests(SynchronousTestCase):
         self.assertNoResult(one)
         self.clock.advance(HOLD_SECONDS)
         self.successResultOf(one)
+
+    def test_many_delayed_answers(self) -> None:
+        """With many of them the delays are longer, so that few are let go a second."""
+        throttle = KeyThrottle(self.clock, max_wrong=0, spread=float)
+        held: list[Deferred[Refusal]] = []
+        let_go = [0]
+        for _ in range(20):
+            for _ in range(MAX_HELD - len(held) + let_go[-1]):
+                held.append(Deferred.fromCoroutine(throttle.refuse("", "key")))
+            self.clock.advance(1)
+            let_go.append(sum(one.called for one in held))
+        self.assertEqual(let_go[1], HELD_PER_SECOND)
+        self.assertLess(let_go[-1] - let_go[-9], 8 * HELD_PER_SECOND * 1.1)
 
     def test_delays_differ(self) -> None:
         """Each answer has its own delay, from once to twice the shortest."""

@@ -4,20 +4,20 @@ The collector's pages, over HTTP in memory: access, and content.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from html import unescape
 from typing import Any
+from urllib.parse import unquote, urlencode
 
-from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, fail, gatherResults, inlineCallbacks
-from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from tests.fixtures.archives import batch
 from tests.fixtures.collectors import Collector
 from tests.fixtures.stores import NOW, RedisHost, SqliteHost
 from tests.fixtures.support import logged
+from tests.fixtures.visitors import HOSTILE, OWN_FORM, PageCase, Visitor
 from tests.fixtures.web_client import WebClient
 from txstathat import Count, Value
 from txstathat.collector.archive.stats import stat_id
@@ -32,86 +32,11 @@ from txstathat.collector.auth.sessions import (
 from txstathat.collector.auth.throttle import HOLD_SECONDS, MAX_WRONG
 from txstathat.collector.pages.formatting import ago, day, minute, number, plural
 from txstathat.collector.pages.guard import SessionGuard
+from txstathat.collector.pages.listing import StatList
 from txstathat.collector.pages.sparkline import sparkline
 from txstathat.collector.pages.stat_chart import StatChart
-from txstathat.collector.pages.stat_list import StatList
+from txstathat.collector.pages.stat_page import TIMEFRAMES
 from txstathat.errors import StoreUnavailable
-from txstathat.http.exchange import RequestBody
-
-HOSTILE = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>"
-OWN_FORM = {"Origin": "http://localhost"}
-
-
-class Visitor:
-    """
-    A browser, as far as the pages need one: it stores a cookie.
-    """
-
-    def __init__(self, here: Collector) -> None:
-        self.here = here
-        self.cookie = ""
-
-    def ask(self, method: str, path: str, form: Any = None, **headers: str) -> Any:
-        """Send a request; returns the response, without following a redirect."""
-        if self.cookie:
-            headers["Cookie"] = self.cookie
-        # A client of its own, which has no cookies of others.
-        asked = HTTPClient(self.here.agent, data_to_body_producer=RequestBody).request(
-            method,
-            f"http://localhost{path}",
-            data=form,
-            headers={k.replace("_", "-"): v for k, v in headers.items()},
-            allow_redirects=False,
-        )
-        self.here.agent.flush()
-        response = self.here.case.successResultOf(asked)
-        for cookie in response.headers.getRawHeaders("set-cookie", []):
-            self.cookie = cookie.split(";")[0]
-        return response
-
-    def see(self, path: str, status: int = 200, **headers: str) -> str:
-        """Get a page; returns its HTML."""
-        response = self.ask("GET", path, **headers)
-        self.here.case.assertEqual(response.code, status)
-        text: str = self.here.case.successResultOf(response.text())
-        return text
-
-    def sign_in(self, token: str | None = None, next: str = "/") -> Any:
-        """Send the form with an access token."""
-        form = {"token": self.here.token if token is None else token, "next": next}
-        return self.ask("POST", "/sign-in", form, **OWN_FORM)
-
-
-class PageCase(SynchronousTestCase):
-    """
-    A collector and a visitor.
-    """
-
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.clock.advance(NOW)
-        self.here = Collector(self)
-        self.visitor = Visitor(self.here)
-
-    def keep(self, *points: Any) -> None:
-        """Store points."""
-        self.successResultOf(self.here.parts.archive.add(batch(*points)))
-
-    def now(self, waited: Any) -> Any:
-        """The result of a coroutine that does not wait."""
-        return self.here.now(waited)
-
-    def leads_to(self, response: Any, path: str) -> None:
-        """Check that a response redirects the browser."""
-        self.assertEqual(response.code, 303)
-        location = response.headers.getRawHeaders("location")
-        self.assertEqual(location, [path])
-
-    def is_signed_in(self, visitor: Visitor | None = None) -> bool:
-        """Whether the visitor can see the list."""
-        code: int = (visitor or self.visitor).ask("GET", "/").code
-        self.assertIn(code, (200, 303))
-        return code == 200
 
 
 class SignInTests(PageCase):
@@ -151,7 +76,7 @@ class SignInTests(PageCase):
         self.assertTrue(self.is_signed_in())
         kept = self.visitor.cookie
         self.leads_to(self.visitor.ask("POST", "/sign-out", **OWN_FORM), "/sign-in")
-        self.assertEqual(self.visitor.cookie, "txstathat=")
+        self.assertEqual(self.visitor.cookie, "txstathat-80=")
         self.assertFalse(self.is_signed_in())
         self.visitor.cookie = kept
         self.assertFalse(self.is_signed_in())
@@ -227,11 +152,20 @@ class SignInTests(PageCase):
             "/\\evil.example",
             "/stats/../x",
             "/x/token",
+            "/sign-in/link",
+            "/sign-out",
+            "/metrics",
+            "//stats",
             "/\r\nSet-Cookie: a=b",
             "javascript:alert(1)",
         ):
             self.leads_to(self.visitor.sign_in(next=wrong), "/")
-        for right in ("/", "/?q=a%20b&page=2", "/stats/abcdefghij234567"):
+        for right in (
+            "/",
+            "/?q=a%20b&page=2",
+            "/stats/abcdefghij234567",
+            "/stats/abcdefghij234567?since=2026-01-01&until=2026-02-01",
+        ):
             self.leads_to(self.visitor.sign_in(next=right), right)
 
     def test_the_link(self) -> None:
@@ -254,6 +188,11 @@ class SignInTests(PageCase):
         )
         self.assertIn("used before", page)
         self.assertEqual(self.here.parts.throttle.wrong, 3)
+        # It says so before anybody presses a button.
+        page = other.see(f"/sign-in/{link}", 403)
+        self.assertIn("used before", page)
+        self.assertNotIn('<button type="submit">Sign in', page)
+        self.assertEqual(self.here.parts.throttle.wrong, 4)
 
     def test_methods(self) -> None:
         """Other methods are refused with JSON, as by the rest of the collector."""
@@ -270,7 +209,7 @@ class SignInTests(PageCase):
     def test_a_store_that_is_away(self) -> None:
         """The page says to try again, and does not say why."""
         self.visitor.sign_in()
-        self.here.store.records = lambda kind: fail(StoreUnavailable("/secret"))
+        self.here.store.list_page = lambda query: fail(StoreUnavailable("/secret"))
         with logged() as log:
             response = self.visitor.ask("GET", "/")
         self.assertEqual(response.code, 503)
@@ -395,10 +334,10 @@ class SessionTests(PageCase):
     def test_strange_cookies(self) -> None:
         """Malformed cookies are no session."""
         for cookie in (
-            "txstathat=",
-            "txstathat=x",
-            "txstathat=\xfc",
-            "txstathat",
+            "txstathat-80=",
+            "txstathat-80=x",
+            "txstathat-80=\xfc",
+            "txstathat-80",
             "a=b",
         ):
             self.visitor.cookie = cookie
@@ -429,13 +368,16 @@ class ListTests(PageCase):
         self.assertIn('txStatHat("YOUR-EZ-KEY", url="http://localhost")', page)
         for key in (self.here.ez, self.here.user, self.here.token):
             self.assertNotIn(key, page)
-        for host, url in (
-            ("stats.example:8443", "http://stats.example:8443/ez"),
-            ("[::1]:8080", "http://[::1]:8080/ez"),
-            ("a;rm -rf ~", "http://localhost/ez"),
-            ("<b>", "http://localhost/ez"),
+        session = self.visitor.cookie.partition("=")[2]
+        for host, port, url in (
+            ("stats.example:8443", 8443, "http://stats.example:8443/ez"),
+            ("[::1]:8080", 8080, "http://[::1]:8080/ez"),
+            ("a;rm -rf ~", 80, "http://localhost/ez"),
+            ("<b>", 80, "http://localhost/ez"),
         ):
+            self.visitor.cookie = f"txstathat-{port}={session}"
             self.assertIn(url, unescape(self.visitor.see("/", Host=host)))
+        self.visitor.cookie = f"txstathat-443={session}"
         secure = self.visitor.see("/", X_Forwarded_Proto="https", Host="a.example")
         self.assertIn("curl https://a.example/ez", secure)
 
@@ -489,7 +431,7 @@ class ListTests(PageCase):
             ("+", ["100%", "Sign ups EU", "a&b", "errors", "sign ups US"]),
         ):
             self.assertEqual(self.names(f"/?q={search}"), found, search)
-        self.assertIn("No stats match “none”.", unescape(self.visitor.see("/?q=none")))
+        self.assertIn("No stats match “<bdi>none</bdi>”.", self.visitor.see("/?q=none"))
 
     def test_pages(self) -> None:
         """A long list has pages, which preserve the search."""
@@ -497,15 +439,24 @@ class ListTests(PageCase):
         guard = SessionGuard(parts.sessions)
         parts.root.putChild(b"", StatList(guard, parts.archive, page_size=2))
         self.keep(*(Count(f"n{n}") for n in range(5)), Count("other"))
-        self.assertEqual(self.names("/?q=n"), ["n0", "n1"])
-        html = unescape(self.visitor.see("/?q=n&page=2"))
-        self.assertIn("Page 2 of 3", html)
-        self.assertIn('href="/?q=n&page=3"', html)
-        self.assertIn('href="/?q=n&page=1"', html)
-        for last in ("3", "4", "999999"):
-            self.assertEqual(self.names(f"/?q=n&page={last}"), ["n4"])
-        for wrong in ("0", "-1", "x", "9" * 5000, ""):
-            self.assertEqual(self.names(f"/?q=n&page={wrong}"), ["n0", "n1"])
+        path, seen = "/?q=n", []
+        for turn in range(3):
+            html = unescape(self.visitor.see(path))
+            seen.append(self.names(path))
+            first, last = 2 * turn + 1, min(2 * turn + 2, 5)
+            self.assertIn(f"Showing {first} to {last}. ", html)
+            following = re.search('href="([^"]*)" rel="next"', html)
+            self.assertEqual(following is None, turn == 2)
+            path = following[1] if following else path
+        self.assertEqual(seen, [["n0", "n1"], ["n2", "n3"], ["n4"]])
+        for pages in (["n2", "n3"], ["n0", "n1"]):
+            previous = re.search('href="([^"]*)" rel="prev"', html)
+            assert previous is not None
+            self.assertEqual(self.names(previous[1]), pages)
+            html = unescape(self.visitor.see(previous[1]))
+        self.assertNotIn('rel="prev"', html)
+        for wrong in ("0", "nan:n1", "x", "9" * 5000, "", "0.0:z"):
+            self.assertEqual(self.names(f"/?q=n&after={wrong}"), ["n0", "n1"])
 
     def test_hostile(self) -> None:
         """Names and searches are plain text."""
@@ -520,6 +471,26 @@ class ListTests(PageCase):
             self.assertNotIn("\"'&<", html)
             self.assertIn("&lt;script&gt;", html)
 
+    def test_conditional_requests(self) -> None:
+        """
+        A page and a chart have an ETag. With it the answer is 304 and empty while they
+        stay as they are, and a new page as soon as they change.
+        """
+        self.keep(Count("a", 1, NOW))
+        id = stat_id("a")
+        for path in ("/", f"/stats/{id}?t=1h1m", f"/stats/{id}/chart?format=json"):
+            first = self.visitor.ask("GET", path)
+            (tag,) = first.headers.getRawHeaders("etag")
+            again = self.visitor.ask("GET", path, If_None_Match=tag)
+            self.assertEqual((again.code, again.length), (304, 0), path)
+            self.assertEqual(again.headers.getRawHeaders("etag"), [tag])
+            self.keep(Count("a", 5, NOW))
+            changed = self.visitor.ask("GET", path, If_None_Match=tag)
+            self.assertEqual(changed.code, 200, path)
+            self.assertNotEqual(changed.headers.getRawHeaders("etag"), [tag])
+        for path in ("/stats/none", f"/stats/{id}?t=x"):
+            self.assertFalse(self.visitor.ask("GET", path).headers.hasHeader("etag"))
+
     def test_direction(self) -> None:
         """
         A name that reverses the direction of text does so for itself only; the title of
@@ -529,7 +500,7 @@ class ListTests(PageCase):
         self.assertEqual(self.names("/"), ["a\u202eb"])
         id = stat_id("a\u202eb")
         html = self.visitor.see(f"/stats/{id}")
-        self.assertIn("<title>a\N{REPLACEMENT CHARACTER}b", html)
+        self.assertIn("<title>1 · a\N{REPLACEMENT CHARACTER}b", html)
         outside = re.sub(r"<bdi>[^<]*</bdi>", "", html)
         self.assertNotIn("\u202e", outside)
         self.assertIn("<bdi>a\u202eb</bdi>", html)
@@ -578,38 +549,41 @@ class StatTests(PageCase):
     def facts(self, name: str, t: str = "") -> dict[str, str]:
         """Read the summary of a stat."""
         html = self.visitor.see(f"/stats/{stat_id(name)}{t}")
-        return dict(re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", html))
+        found = re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", html)
+        return {fact: re.sub("<[^>]*>", "", value) for fact, value in found}
 
     def test_summary(self) -> None:
-        """The summary ignores gaps, as the command line does."""
+        """
+        A counter's empty steps count as 0, and its current step only for the maximum
+        and the total. Of a value, the extremes and the mean are those of its points.
+        """
         dash = "–"  # noqa: RUF001
         self.assertEqual(
             self.facts("hits", "?t=1h1m"),
             {
                 "Latest": "1",
-                "Min": "1",
+                "Min": "0",
                 "Max": "3",
-                "Mean": "2",
+                # 6 in 59 finished minutes
+                "Mean": "0.10169",
                 "Total": "6",
-                "Std. deviation": "1",
+                "Std. deviation": "0.48048",
             },
         )
         self.assertEqual(
             self.facts("hits", "?t=1m1m"),
             {
-                **dict.fromkeys(
-                    ("Latest", "Min", "Max", "Mean", "Std. deviation"), dash
-                ),
-                "Total": "0",
+                **dict.fromkeys(("Min", "Max", "Mean", "Total"), "0"),
+                **dict.fromkeys(("Latest", "Std. deviation"), dash),
             },
         )
         self.assertEqual(
             self.facts("load", "?t=1h1m"),
             {
                 "Latest": "5",
-                "Min": "2",
+                "Min": "1.5",
                 "Max": "5",
-                "Mean": "3.5",
+                "Mean": "3",
                 "Std. deviation": "2.1213",
             },
         )
@@ -627,19 +601,79 @@ class StatTests(PageCase):
     def test_basis(self) -> None:
         """The page says how much data the summary has, and when the stat was created."""
         for t, basis in (
-            ("1h1m", "Based on 3 minutes with data."),
-            ("1d5m", "Based on 1 interval of 5 minutes with data."),
-            ("1y1d", "Based on 1 day with data."),
+            ("1h1m", "3 of 60 steps of 1 minute have points."),
+            ("1d5m", "1 of 288 steps of 5 minutes have points."),
+            ("1y1d", "1 of 365 steps of 1 day have points."),
         ):
             page = self.visitor.see(f"/stats/{stat_id('hits')}?t={t}")
-            self.assertIn(f"{basis} Last point just now. Created 13 May 2014.", page)
+            self.assertIn(
+                f"{basis} Min, mean and deviation count the others as 0, and leave out "
+                "the current step. <span",
+                page,
+            )
+            self.assertIn("</span>. Created 13 May 2014.", page)
+        page = self.visitor.see(f"/stats/{stat_id('load')}?t=1h1m")
+        self.assertIn(
+            "2 of 60 steps of 1 minute have points. The mean is that of 3 points.", page
+        )
         self.now(self.here.parts.archive.create("none", "count"))
         page = self.visitor.see(f"/stats/{stat_id('none')}")
-        self.assertIn("Based on 0 minutes with data. No points.", page)
+        self.assertIn("Nothing in the last hour. No points yet.", page)
+
+    def test_last_point(self) -> None:
+        """
+        The last point is the newest point's own time, which is known as exactly as its
+        detail is stored; the title has the time of receipt.
+        """
+        self.keep(Count("late", 1, NOW - 7200))
+        for name, last, title in (
+            ("hits", "1 minute ago", "2014-05-13 16:52 UTC"),
+            ("late", "2 hours ago", "2014-05-13 14:53 UTC"),
+        ):
+            page = self.visitor.see(f"/stats/{stat_id(name)}")
+            received = "received 2014-05-13 16:53 UTC"
+            span = f'<span title="{title}; {received}">Last point {last}</span>'
+            self.assertIn(span, page)
+        for days, last in ((36, "7 Apr 2014"), (500, "Dec 2012"), (9000, "Sep 1989")):
+            name = f"old {days}"
+            self.keep(Count(name, 1, NOW - days * 86_400))
+            page = self.visitor.see(f"/stats/{stat_id(name)}")
+            self.assertIn(f"Last point {last}<", page)
+            self.assertIn(f'title="{last}; received 2014-05-13 16:53 UTC"', page)
+
+    def test_where_the_points_are(self) -> None:
+        """
+        A page opens with the shortest range that has data, and an empty range says
+        where the newest point is.
+        """
+        for days, opens, words, t in (
+            (0.5, "1d5m", "the day", "1d5m"),
+            (3, "1w3h", "the week", "1w3h"),
+            (20, "1M1h", "the month", "1M1h"),
+            (200, "1y1d", "the year", "1y1d"),
+            (700, "1h1m", "2012", "1y1M&amp;start=2012-01-01"),
+        ):
+            name = f"{days} days ago"
+            self.keep(Value(name, 1, NOW - days * 86_400))
+            path = f"/stats/{stat_id(name)}"
+            page = self.visitor.see(path)
+            self.assertIn(f'?t={opens}" aria-current="true"', page, name)
+            page = self.visitor.see(f"{path}?t=1h1m")
+            self.assertIn("Nothing in the last hour. Newest point: ", page)
+            link = f'<a href="{path}?t={t}">Show {words}</a>'
+            self.assertIn(link, page)
+            there = self.visitor.see(unescape(f"{path}?t={t}"))
+            self.assertNotIn("Nothing in", there)
+        self.keep(Count("hits", 1, NOW - 7200))
+        self.clock.advance(30 * 86_400)
+        self.visitor.sign_in()
+        page = self.visitor.see(f"/stats/{stat_id('hits')}?t=1d1h&start=2014-06-01")
+        self.assertIn("Nothing in this range. Newest point: 13 May 2014. ", page)
 
     def test_disconnected(self) -> None:
         """A browser that leaves while its page is made cancels the reading."""
         cancelled: list[Any] = []
+        self.visitor.see("/")
         self.here.store.read = lambda keys: Deferred(cancelled.append)
         for path in (
             "/",
@@ -667,9 +701,12 @@ class StatTests(PageCase):
             self.assertIn("beyond the largest float", self.visitor.see(path, 400))
 
     def test_timeframes(self) -> None:
-        """A new stat starts with the last hour, others with the last day."""
+        """
+        A new stat starts with the last hour, others with the last day. A range that
+        cannot be shown is an error beside its field, which keeps its text.
+        """
         page = self.visitor.see(f"/stats/{stat_id('hits')}")
-        for t in ("1h1m", "1d5m", "1w3h", "1M1h", "1y1d"):
+        for t in TIMEFRAMES:
             self.assertIn(f"?t={t}", page)
             self.assertEqual(self.facts("hits", f"?t={t}")["Total"], "6")
         current = r'\?t=(\w+)"[^>]*aria-current|aria-current[^>]*\?t=(\w+)"'
@@ -680,16 +717,178 @@ class StatTests(PageCase):
             self.assertIn(t, found.groups())
             self.clock.advance(7200)
         for wrong, words in (
-            ("x", "must be a duration and an interval"),
-            ("1y1m", "has 525,"),
-            ("9d5m", "minutes are stored for 26 hours"),
-            ("1001m1m", "1001m1m has 1,001 points, and a page shows at most 1,000"),
-            ("%22%3E%3Cb%3E", "must be a duration and an interval"),
+            ("x", "Write a length of time such as 5d"),
+            ("1y1m", "1y1m has more than 1,000 steps"),
+            ("3d5m", "minutes are stored for 26 hours"),
+            ("1002m1m", "1002m1m has more than 1,000 steps"),
+            ("%22%3E%3Cb%3E", "Write a length of time such as 5d"),
+            ("101y1y", "Write a length of time such as 5d"),
+            ("1d1h&start=x", "must be a day or a minute in UTC"),
+            ("1d1h&start=2999-01-01", "must be between 1970 and now"),
+            ("1d1h&start=1960-01-01", "must be between 1970 and now"),
         ):
             page = self.visitor.see(f"/stats/{stat_id('hits')}?t={wrong}", 400)
-            self.assertIn("<h1>Can't show that range</h1>", unescape(page))
-            self.assertIn(words, page)
+            (error,) = re.findall('<p class="wrong"[^>]*><bdi>(.*?)</bdi>', page)
+            self.assertIn(words, unescape(error))
+            self.assertRegex(page, '<input name="t"[^>]* aria-invalid="true"')
+            field = re.search('<input name="t" id="t" value="([^"]*)"', page)
+            assert field is not None
+            self.assertEqual(unescape(field[1]), unquote(wrong).partition("&")[0])
+            self.assertIn('<dl class="facts">', page)
             self.assertNotIn("<b>", page)
+
+    def test_dates(self) -> None:
+        """Days can be chosen; a wrong one is an error beside its field."""
+        path = f"/stats/{stat_id('hits')}"
+        page = self.visitor.see(f"{path}?from=2014-05-01&to=2014-05-13")
+        self.assertIn("13 days from 1 May 2014, in steps of 1 hour", page)
+        self.assertIn('<input name="from" id="from" value="2014-05-01"', page)
+        self.assertIn('<input name="to" id="to" value="2014-05-13"', page)
+        self.assertEqual(
+            self.facts("hits", "?from=2014-05-01&to=2014-05-13")["Max"], "6"
+        )
+        for first, last, field, words in (
+            ("x", "2014-05-13", "from", "choose a day"),
+            ("2014-05-13", "", "to", "choose a day"),
+            ("2014-05-13", "2014-05-12", "to", "is before 2014-05-13"),
+            ("2014-05-14", "2014-05-14", "from", "is in the future"),
+            ("1969-12-31", "2014-05-12", "from", "is before 1970"),
+            ("1971-01-01", "9999-12-31", "from", "is longer than 100 years"),
+        ):
+            page = self.visitor.see(f"{path}?from={first}&to={last}", 400)
+            self.assertRegex(page, f'<input name="{field}"[^>]* aria-invalid="true"')
+            self.assertIn(words, page.lower() if words.startswith("choose") else page)
+
+    def test_steps_in_time(self) -> None:
+        """
+        Links lead to the range before and after, with the detail that is stored there;
+        from the last one before now back to the range that ends now.
+        """
+        path = f"/stats/{stat_id('hits')}"
+
+        def links(query: str) -> dict[str, str]:
+            page = self.visitor.see(f"{path}?{query}")
+            found = re.findall(f'<a href="{path}\\?([^"]*)"[^>]*>(← E|Later)', page)
+            return {word[-1]: unescape(link) for link, word in found}
+
+        here = links("t=1d5m")
+        # Minutes are stored for 26 hours.
+        self.assertEqual(here, {"E": "t=1d1h&start=2014-05-11T16%3A55"})
+        there = links(here["E"])
+        self.assertEqual(there["E"], "t=1d1h&start=2014-05-10T16%3A00")
+        self.assertEqual(there["r"], "t=1d1h&start=2014-05-12T16%3A00")
+        self.assertEqual(links(there["r"])["r"], "t=1d5m")
+        self.assertEqual(links("t=1y1M&start=1970-06-01").keys(), {"r"})
+        self.assertEqual(links("t=90d")["E"][:5], "t=90d")
+
+    def test_picked_steps(self) -> None:
+        """For a length alone, steps are picked of which all detail is stored."""
+        path = f"/stats/{stat_id('hits')}"
+        for t, step in (
+            ("5m", "1 minute"),
+            ("1d", "5 minutes"),
+            ("2d", "1 hour"),
+            ("5d", "1 hour"),
+            ("30d", "2 hours"),
+            ("90d", "1 day"),
+            ("10y", "1 month"),
+        ):
+            self.assertIn(f"in steps of {step}", self.visitor.see(f"{path}?t={t}"), t)
+
+    def test_earlier(self) -> None:
+        """
+        The same stretch one period earlier is beside each step, and the summary has the
+        change of what is finished; where there is no detail, in longer steps.
+        """
+        for n in range(1, 121):
+            self.keep(Count("c", 1 if n > 60 else 3, NOW - 60 * n))
+            self.keep(Value("v", 10 if n > 60 else 5, NOW - 60 * n))
+        self.keep(Count("c", 1000, NOW), Count("d", 48, NOW - 36 * 3600))
+        self.keep(Count("d", 24, NOW - 12 * 3600))
+        page = self.visitor.see(f"/stats/{stat_id('c')}?t=1h1m")
+        self.assertIn("<bdi>1 hour earlier</bdi></th>", page)
+        self.assertIn("<dt>Against 1 hour earlier</dt><dd>+200 %</dd>", page)
+        self.assertIn("<td>3</td><td>1</td></tr>", page)
+        facts = self.facts("v", "?t=1h1m")
+        self.assertEqual(facts["Against 1 hour earlier"], "-50.0 %")
+        page = self.visitor.see(f"/stats/{stat_id('d')}?t=1d5m")
+        self.assertIn("<dt>Against 1 day earlier</dt><dd>-50.0 %</dd>", page)
+        # 48 in an hour are 4 in each five minutes.
+        self.assertEqual(page.count("<td>0</td><td>4</td></tr>"), 1)
+        self.assertNotIn("earlier</dt>", self.visitor.see(f"/stats/{stat_id('hits')}"))
+
+    def test_details_and_notes(self) -> None:
+        """
+        The page shows the unit and the description of a stat, and notes in the step of
+        their moment; JSON and CSV have them too.
+        """
+        archive = self.here.parts.archive
+        (stat,) = self.now(archive.find([stat_id("load")]))
+        self.now(archive.details.change(stat, unit="<GB>", description="how full"))
+        self.now(archive.comment(stat, "moved <b>"))
+        self.now(archive.comment(None, "version 2"))
+        path = f"/stats/{stat.id}"
+        page = self.visitor.see(f"{path}?t=1h1m")
+        self.assertIn("<title>5 &lt;GB&gt; · load", page)
+        self.assertIn('<p class="description"><bdi>how full</bdi></p>', page)
+        self.assertEqual(self.facts("load", "?t=1h1m")["Max"], "5 &lt;GB&gt;")
+        notes = r'<p data-time="2014-05-13T16:53:20\+00:00"><bdi>(.*?)</bdi></p>'
+        last = re.findall("<tr>.*?</tr>", page)[-1]
+        self.assertEqual(
+            sorted(map(unescape, re.findall(notes, last))), ["moved <b>", "version 2"]
+        )
+        shown = self.visitor.ask("GET", f"{path}/chart?t=1h1m&format=json")
+        table = self.successResultOf(shown.json())
+        self.assertEqual(table["unit"], "<GB>")
+        self.assertEqual(len(table["notes"]), 2)
+        page = self.visitor.see(f"{path}?t=1d1h&start=2014-05-12")
+        self.assertNotIn("version 2", page)
+
+    def test_levels(self) -> None:
+        """
+        The chart has the limits of the alerts; that of a counter is its share of the
+        alert's time.
+        """
+        self.keep(Count("signups", 3))
+        for name in ("load", "signups"):
+            form = {
+                "stat_id": stat_id(name),
+                "kind": "value",
+                "time_window": "1h",
+                "operator": "gt",
+                "threshold": "1500",
+            }
+            body = urlencode(form)
+            self.here.ask(
+                "POST",
+                f"/x/{self.here.token}/alerts",
+                body.encode(),
+                Content_Type="application/x-www-form-urlencoded",
+            )
+        page = self.visitor.see(f"/stats/{stat_id('load')}")
+        self.assertIn(
+            "<li><bdi>alert over 1 hour: greater than</bdi> "
+            '<strong data-value="1500">1,500</strong></li>',
+            page,
+        )
+        path = f"/stats/{stat_id('signups')}/chart?t=1d5m&format=json"
+        shown = json.loads(self.visitor.see(path))
+        words = "alert over 1 hour: greater than 1,500, which in 5 minutes is"
+        self.assertEqual(shown["levels"], [[125.0, words]])
+        path = f"/stats/{stat_id('signups')}/chart?t=1d1h&format=json"
+        (level,) = json.loads(self.visitor.see(path))["levels"]
+        self.assertEqual(level, [1500, "alert over 1 hour: greater than"])
+
+    def test_unknown_paths(self) -> None:
+        """An unknown path shows a page to a browser, and JSON to a program."""
+        html = self.visitor.see("/nothing", 404, Accept="text/html,*/*;q=0.8")
+        self.assertIn("<h1>Page not found</h1>", html)
+        for accept in ("*/*", "application/json"):
+            shown = self.visitor.see("/nothing", 404, Accept=accept)
+            self.assertEqual(json.loads(shown)["status"], 404)
+        answer = self.visitor.ask("POST", "/nothing", Accept="text/html")
+        self.assertEqual(answer.code, 404)
+        self.assertEqual(self.successResultOf(answer.json())["status"], 404)
 
     def test_chart(self) -> None:
         """The chart, by itself and in the page, has the points of the export API."""
@@ -703,7 +902,7 @@ class StatTests(PageCase):
             [n for n in rows if n is not None], [point["value"] for point in exported]
         )
         page = self.visitor.see(f"/stats/{id}?t=1h1m")
-        cells = re.findall("<td>([^<]*)</td>", page)
+        cells = re.findall("<td[^>]*>([^<]*)</td>", page)
         self.assertEqual(
             [float(cell) for cell in cells if cell], [p["value"] for p in exported]
         )
@@ -712,7 +911,7 @@ class StatTests(PageCase):
         lines = self.visitor.see(f"/stats/{id}/chart?t=1h1m&format=csv").split()
         self.assertEqual((lines[0], len(lines)), ("minute,average", 61))
         self.visitor.see(f"/stats/{id}/chart?t=1000m1m&format=json")
-        self.visitor.see(f"/stats/{id}/chart?t=1001m1m&format=json", 400)
+        self.visitor.see(f"/stats/{id}/chart?t=1002m1m&format=json", 400)
         self.visitor.see(f"/stats/{id}/chart?x=1", 400)
 
     def test_assets_are_shared(self) -> None:

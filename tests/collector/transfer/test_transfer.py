@@ -26,6 +26,9 @@ from txstathat.collector.alerts.records import AlertRecord, AlertRecords
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.trash import TRASH_SECONDS
 from txstathat.collector.auth.keys import Keys
+from txstathat.collector.auth.shares import Shares
+from txstathat.collector.boards.model import Board, Comparison, Tile
+from txstathat.collector.boards.records import BoardRecords
 from txstathat.collector.errors import Refusal
 from txstathat.collector.transfer import (
     MAX_CELLS,
@@ -276,6 +279,20 @@ class RoundTripTests(SynchronousTestCase):
         found = new.now(new.archive.comments([stat]))["a"]
         self.assertEqual([comment.time - int(NOW) for comment in found], [0, 120])
 
+    def test_boards(self) -> None:
+        """Boards and comparisons come along; shared links do not."""
+        old, new = Place(self, self.clock), Place(self, self.clock)
+        board = Board("b", (Tile("1", "chart", ("b/é",), title="c"),))
+        id = old.now(BoardRecords(old.store).boards.create(board))
+        saved = Comparison("c", ("a", "b/é"), "1w3h", "indexed")
+        compared = old.now(BoardRecords(old.store).comparisons.create(saved))
+        secret = old.now(Shares(old.store).create("board", id))
+        self.assertTrue(new.load(old.export()))
+        records = BoardRecords(new.store)
+        self.assertEqual(new.now(records.boards.all()), {id: board})
+        self.assertEqual(new.now(records.comparisons.all()), {compared: saved})
+        self.assertIsNone(new.now(Shares(new.store).find(secret)))
+
     def test_retention(self) -> None:
         """Detail that was stored for a shorter time is not complete in another store."""
         old, new = Place(self, self.clock), Place(self, self.clock)
@@ -492,6 +509,6 @@ class AcrossStoresTests(TestCase):
         return stats, totals, several
 
     def cells(self, host: MemoryHost) -> list[StoredCell]:
-        """All cells of the store."""
+        """All cells of the store, sorted."""
         with open_dump(host.url(), host.clock.seconds) as dump:
-            return list(dump.cells())
+            return sorted(dump.cells(), key=lambda cell: cell[:4])

@@ -4,14 +4,23 @@ Disks and files that fail at a bad moment.
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 
-from tests.fixtures.delivery import AWAY, HANG, OK, DeliveryTestCase, run
+from tests.fixtures.delivery import (
+    AWAY,
+    HANG,
+    OK,
+    DeliveryTestCase,
+    SlowWorker,
+    run,
+)
 from tests.fixtures.spool_cases import CLIENT, FolderTestCase, batch
 from txstathat import Count
 from txstathat.delivery.backlog import DISK_RETRY, Backlog
@@ -117,6 +126,86 @@ class BacklogTests(FolderTestCase):
             order.append(each.number)
         self.assertEqual(order, [1, 2, 3, 4, 5])
         self.successResultOf(self.backlog.stop())
+
+
+class SlowDiskTests(FolderTestCase):
+    """
+    A backlog whose disk takes ten seconds for each job.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.clock = Clock()
+        seconds = self.clock.seconds
+        self.ledger = Ledger(seconds, seconds, lambda: (0, 0, 0))
+        self.backlog = Backlog(
+            self.ledger,
+            self.folder(),
+            max_pending=10,
+            max_age=1e9,
+            read_ahead=64,
+            steady=seconds,
+            monotonic=seconds,
+            wake=lambda: None,
+        )
+        self.backlog.start(SlowWorker(self.clock, 10))
+        run(self.clock, 10)
+        # The job of the first batch runs from here on.
+        self.backlog.add([batch(1)])
+
+    def test_sent_from_memory(self) -> None:
+        """What fills the memory is sent before it is on disk, and nothing is dropped."""
+        for number in range(2, 6):
+            self.backlog.add([batch(number)])
+            self.assertEqual(self.backlog.due, math.inf)
+            self.assertIsNone(self.backlog.next())
+        sent = []
+        for number in range(6, 40):
+            self.backlog.add([batch(number)])
+            self.assertEqual(self.backlog.due, -math.inf)
+            while (each := self.backlog.next()) is not None:
+                sent.append(each.number)
+                self.backlog.settle(each, "delivered")
+        self.assertEqual(sent, list(range(2, 36)))
+        self.assertEqual(self.ledger.dropped, {})
+        for _ in range(4):
+            run(self.clock, 10)
+            while (each := self.backlog.next()) is not None:
+                sent.append(each.number)
+                self.backlog.settle(each, "delivered")
+        self.assertEqual(sorted(sent), list(range(1, 40)))
+
+    def test_end(self) -> None:
+        """What is in memory when the program no longer waits for the disk is counted."""
+        for number in range(2, 6):
+            self.backlog.add([batch(number)])
+        stopped = self.backlog.stop()
+        run(self.clock, 5)
+        self.assertEqual(self.ledger.dropped, {})
+        stopped.cancel()
+        self.failureResultOf(stopped, CancelledError)
+        # Each batch is two calls. The disk may still store the first one.
+        self.assertEqual(self.ledger.dropped, {"shutdown": 8})
+        self.assertEqual(self.backlog.calls, 2)
+        run(self.clock, 10)
+        self.assertEqual(self.backlog.calls, 2)
+
+    def test_parts_are_written_first(self) -> None:
+        """Parts of a batch that is on disk are not sent before they are there."""
+        run(self.clock, 20)
+        whole = self.backlog.next()
+        assert whole is not None
+        self.backlog.add([batch(2)])
+        parts = [batch(1) for _ in range(6)]
+        for part in parts:
+            part.home = whole.place[0] if whole.place else None
+        self.backlog.split(whole, parts, {})
+        self.assertIsNone(self.backlog.next())
+        run(self.clock, 30)
+        order = []
+        while (each := self.backlog.next()) is not None:
+            order.append(each.number)
+        self.assertEqual(order, [2, 1, 1, 1, 1, 1, 1])
 
 
 class FileTests(FolderTestCase):

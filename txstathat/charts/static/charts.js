@@ -55,6 +55,11 @@
     return Intl.DateTimeFormat().resolvedOptions().timeZone || "local time";
   }
 
+  // The color behind what is shown beside the pointer, and behind a saved picture.
+  function raised(chart) {
+    return getComputedStyle(chart.querySelector(".txstathat-picture")).caretColor;
+  }
+
   function isFine(chart) {
     return FINE.includes(chart.dataset.scale);
   }
@@ -63,28 +68,53 @@
     return `Times in ${isFine(chart) ? viewerZone() : chart.dataset.zone}`;
   }
 
+  // A number is in the text of its cell, unless the text is shortened for people.
   function number(cell) {
-    return cell.textContent === "" ? null : Number(cell.textContent);
+    const text = cell.dataset.value ?? cell.textContent;
+    return text === "" ? null : Number(text);
+  }
+
+  // The notes of a table: their moments and words.
+  function marksIn(chart) {
+    return [...chart.querySelectorAll("tbody .txstathat-marks [data-time]")].map((mark) =>
+      ({ time: mark.dataset.time, text: mark.textContent }));
+  }
+
+  function levelsIn(chart) {
+    return [...chart.querySelectorAll(".txstathat-levels [data-value]")].map((level) =>
+      ({ value: number(level), text: level.parentElement.textContent }));
   }
 
   // The table as columns: the picture is drawn from it.
   function read(chart) {
     const table = chart.querySelector("table");
-    const heads = [...table.querySelectorAll("thead th")].map((th) => th.textContent);
+    const heads = [...table.querySelectorAll("thead th:not(.txstathat-marks)")].map((th) =>
+      th.textContent);
     const rows = [...table.querySelectorAll("tbody tr")].filter((tr) =>
       tr.querySelector("th"));
     const labels = rows.map((tr) => tr.querySelector("th").textContent);
     const links = rows.map((tr) => tr.querySelector("th a"));
-    const columns = heads.slice(1).map((_, n) =>
-      rows.map((tr) => number(tr.querySelectorAll("td")[n])));
+    const cells = rows.map((tr) => tr.querySelectorAll("td"));
+    const columns = heads.slice(1).map((_, n) => cells.map((row) => number(row[n])));
+    const texts = heads.slice(1).map((_, n) =>
+      cells.map((row) => plain(row[n].textContent)));
+    const { unfinished, earlier, figures, unit } = chart.dataset;
+    const data = { heads, labels, links, columns, texts, unit, x: labels,
+      marks: marksIn(chart), levels: levelsIn(chart), unfinished: unfinished === "yes",
+      earlier: earlier === "yes", short: figures === "short", kind: chart.dataset.kind };
     const instants = isFine(chart) ? instantsIn(chart) : [];
-    if (!clockChanges(instants)) {
-      return { heads, labels, links, columns, x: labels };
+    const changes = clockChanges(instants);
+    if (changes) {
+      // At one offset for all, or the line would run back where an hour comes twice.
+      data.fixed = offset(instants[instants.length - 1]);
+      data.x = instants.map((instant) => at(data.fixed, instant));
     }
-    // At one offset for all, or the line would run back where an hour comes twice.
-    const fixed = offset(instants[instants.length - 1]);
-    return { heads, labels, links, columns, fixed,
-      x: instants.map((instant) => at(fixed, instant)) };
+    data.step = stepOf(instants.length ? instants : labels);
+    for (const mark of data.marks) {
+      mark.x = changes ? at(data.fixed, mark.time) : isFine(chart) ? local(mark.time)
+        : mark.time.slice(0, 16).replace("T", " ");
+    }
+    return data;
   }
 
   function localizeTimes(chart) {
@@ -110,6 +140,87 @@
       (column[at + 1] ?? null) === null;
   }
 
+  // What is shown beside the pointer: the text of the table, with the unit.
+  function hover(data, n) {
+    if (!data.short) {
+      return {};
+    }
+    const unit = data.unit ? ` ${plain(data.unit)}` : "";
+    return { customdata: data.texts[n],
+      hovertemplate: `${plain(data.heads[n + 1])} %{customdata}${unit}<extra></extra>` };
+  }
+
+  function line(data, column, n, more) {
+    return {
+      type: "scatter",
+      mode: column.length > 60 && !column.some(isLonely) ? "lines" : "lines+markers",
+      x: data.x, y: column, name: plain(data.heads[n + 1]),
+      line: { color: COLORS[n % COLORS.length], width: 2 }, marker: { size: 5 },
+      connectgaps: false, ...hover(data, n), ...more,
+    };
+  }
+
+  // How long the first step lasts, for plotly: milliseconds, or months such as "M1".
+  function stepOf(labels) {
+    const [begin, end] = labels.slice(0, 2).map((label) => new Date(label));
+    if (!end || Number.isNaN(end.getTime())) {
+      return undefined;
+    }
+    const months = 12 * (end.getUTCFullYear() - begin.getUTCFullYear()) +
+      end.getUTCMonth() - begin.getUTCMonth();
+    return months > 0 && end - begin > 27 * 864e5 ? `M${months}` : end - begin;
+  }
+
+  // Draws the values of steps in the middle of their time, where notes are at their own.
+  function inSteps(data) {
+    return data.short ? { xperiod: data.step, xperiodalignment: "middle",
+      xperiod0: data.x[0] } : {};
+  }
+
+  // The line of an earlier time, across its gaps.
+  function earlierLine(data) {
+    const n = data.columns.length - 1;
+    return line(data, data.columns[n], n, { mode: "lines", connectgaps: true,
+      ...(data.kind === "bars" ? inSteps(data) : {}),
+      opacity: 0.55, line: { color: data.color, width: 1.5, dash: "dash" } });
+  }
+
+  // A line to the last point, which is dotted: its time is not over.
+  function unfinishedLine(data, column, n) {
+    const last = column.length - 1;
+    const all = line(data, column, n);
+    if (last < 1 || column[last] === null || column[last - 1] === null) {
+      return [all];
+    }
+    const still = { ...all, mode: "lines", hoverinfo: "skip", hovertemplate: undefined };
+    const seen = all.mode.includes("markers") ? 1 : 0;
+    return [
+      { ...still, y: column.with(last, null) },
+      { ...still, y: column.map((value, at) => at < last - 1 ? null : value),
+        showlegend: false, line: { ...all.line, dash: "dot" } },
+      // All points, for the pointer.
+      { ...all, mode: "markers", showlegend: false, marker: { ...all.marker,
+        color: all.line.color, opacity: column.map((_, at) => at === last ? 1 : seen) } },
+    ];
+  }
+
+  function pieces(data, column, n) {
+    return data.unfinished ? unfinishedLine(data, column, n) : [line(data, column, n)];
+  }
+
+  // The notes, as points at the top that show their words.
+  function markPoints(data) {
+    if (data.marks.length === 0) {
+      return [];
+    }
+    return [{
+      type: "scatter", mode: "markers", yaxis: "y9", x: data.marks.map((mark) => mark.x),
+      y: data.marks.map(() => 1), customdata: data.marks.map((mark) => plain(mark.text)),
+      hovertemplate: "%{customdata}<extra></extra>", showlegend: false, cliponaxis: false,
+      marker: { symbol: "triangle-down", size: 10, color: COLORS[1] },
+    }];
+  }
+
   const draw = {
     pie(data) {
       return [{
@@ -119,22 +230,30 @@
       }];
     },
     bars(data) {
-      return [{
+      const last = data.x.length - 1;
+      const bars = {
         type: "bar", x: data.x, y: data.columns[0], name: plain(data.heads[1]),
-        marker: { color: COLORS[0] },
-      }];
+        marker: { color: COLORS[0] }, ...hover(data, 0), ...inSteps(data),
+      };
+      if (data.unfinished) {
+        // Its bar is dotted: its time is not over.
+        bars.marker.pattern = { shape: data.x.map((_, n) => n === last ? "." : ""),
+          fgcolor: COLORS[0], bgcolor: "rgba(0, 0, 0, 0)", solidity: 0.5, size: 5 };
+      }
+      return [bars, ...(data.earlier ? [earlierLine(data)] : []), ...markPoints(data)];
     },
     lines(data) {
-      return data.columns.map((column, n) => ({
-        type: "scatter",
-        mode: column.length > 60 && !column.some(isLonely) ? "lines" : "lines+markers",
-        x: data.x, y: column, name: plain(data.heads[n + 1]),
-        line: { color: COLORS[n % COLORS.length], width: 2 }, marker: { size: 5 },
-        connectgaps: false,
-      }));
+      const own = data.earlier ? data.columns.slice(0, -1) : data.columns;
+      const lines = own.flatMap((column, n) => pieces(data, column, n));
+      return [...(data.earlier ? [earlierLine(data)] : []), ...lines, ...markPoints(data)];
     },
     pair(data) {
-      return draw.lines(data).map((line, n) => ({ ...line, yaxis: n ? "y2" : "y" }));
+      return draw.axes(data);
+    },
+    axes(data) {
+      const lines = data.columns.flatMap((column, n) =>
+        pieces(data, column, n).map((each) => ({ ...each, yaxis: n ? `y${n + 1}` : "y" })));
+      return [...lines, ...markPoints(data)];
     },
     panels(data) {
       // From top to bottom as in the table. Long names are cut; hovering shows them.
@@ -147,6 +266,71 @@
       }));
     },
   };
+
+  // Whole numbers have no ticks between them.
+  function wholeTicks(axis, column) {
+    if (column.every((n) => n === null || Number.isInteger(n))) {
+      const most = Math.max(...column.map(Math.abs));
+      Object.assign(axis, most > 10 ? { tickformat: ",d" } : { tickformat: ",d", dtick: 1 });
+    }
+  }
+
+  // The vertical lines of notes, and the horizontal ones of levels.
+  function shapes(data) {
+    const thin = { width: 1, color: COLORS[1] };
+    return [
+      ...data.marks.map((mark) => ({ type: "line", x0: mark.x, x1: mark.x, y0: 0, y1: 1,
+        yref: "paper", line: thin })),
+      ...data.levels.map((level) => ({ type: "line", x0: 0, x1: 1, xref: "paper",
+        y0: level.value, y1: level.value, line: { ...thin, color: COLORS[3], dash: "dash" } })),
+    ];
+  }
+
+  function levelTexts(data, style) {
+    return data.levels.map((level) => ({ x: 1, xref: "paper", xanchor: "right",
+      y: level.value, yanchor: "bottom", text: plain(level.text), showarrow: false,
+      font: { size: 12, color: style.color } }));
+  }
+
+  // Axes with thousands separators, a unit, and room for levels.
+  function refine(shared, data, style) {
+    Object.assign(shared.yaxis, { separatethousands: true, exponentformat: "none" });
+    if (data.unit) {
+      shared.yaxis.title = { text: plain(data.unit) };
+    }
+    if (data.short) {
+      shared.bargap = data.x.length > 60 ? 0.1 : 0.2;
+      wholeTicks(shared.yaxis, data.columns[0]);
+      shared.hovermode = "x unified";
+    }
+    shared.annotations = levelTexts(data, style);
+    addMarks(shared, data);
+  }
+
+  function addMarks(shared, data) {
+    shared.shapes = shapes(data);
+    if (data.marks.length > 0) {
+      shared.yaxis9 = { overlaying: "y", range: [0, 1], visible: false, fixedrange: true };
+    }
+  }
+
+  // An axis for each line, in its color; in turn on the left and on the right. Where
+  // there is no room for them, hovering and the table show the numbers.
+  function addAxes(shared, data, isNarrow) {
+    data.columns.forEach((_, n) => {
+      const color = COLORS[n % COLORS.length];
+      shared[n ? `yaxis${n + 1}` : "yaxis"] = {
+        color, gridcolor: "rgba(128, 128, 128, 0.3)", showgrid: n === 0,
+        rangemode: "tozero", side: n % 2 ? "right" : "left", nticks: 6,
+        showticklabels: !isNarrow, automargin: true, zeroline: n === 0,
+        ...(n ? { overlaying: "y" } : {}),
+        ...(n > 1 && !isNarrow
+          ? { anchor: "free", autoshift: true, ticks: "outside" } : {}),
+      };
+      wholeTicks(shared[n ? `yaxis${n + 1}` : "yaxis"], data.columns[n]);
+    });
+    addMarks(shared, data);
+  }
 
   function layout(chart, data, style) {
     const kind = chart.dataset.kind;
@@ -163,7 +347,7 @@
     };
     if (kind !== "pie" && kind !== "panels") {
       shared.hovermode = kind === "bars" ? "closest" : "x unified";
-      shared.hoverlabel.bgcolor = style.getPropertyValue("--txstathat-raised");
+      shared.hoverlabel.bgcolor = raised(chart);
       shared.xaxis.type = "date";
       shared.xaxis.title = { text: plain(data.fixed === undefined ? timesIn(chart)
         : `Times at UTC${offsetText(data.fixed)}: the clock is changed here`) };
@@ -174,10 +358,16 @@
         Object.assign(shared.xaxis, { tickvals: data.labels, ticktext: data.labels });
       }
     }
+    if (kind === "lines" || kind === "bars") {
+      refine(shared, data, style);
+    }
     if (kind === "pair") {
       shared.yaxis.title = { text: plain(data.heads[1]) };
       shared.yaxis2 = { title: { text: plain(data.heads[2]) }, overlaying: "y",
         side: "right", showgrid: false, rangemode: "tozero", automargin: true };
+    }
+    if (kind === "axes") {
+      addAxes(shared, data, chart.clientWidth < 700);
     }
     if (kind === "panels") {
       shared.showlegend = false;
@@ -195,8 +385,8 @@
     // Powers of ten are drawn with inline styles, which the policy forbids: 1e15 instead.
     const most = Math.max(...data.columns.flat().map(Math.abs));
     if (most !== 0 && (most >= 1e14 || most < 1e-9)) {
-      for (const axis of [shared.xaxis, shared.xaxis2, shared.yaxis, shared.yaxis2]) {
-        Object.assign(axis || {}, { exponentformat: "e" });
+      for (const name of Object.keys(shared).filter((key) => /^[xy]axis/.test(key))) {
+        Object.assign(shared[name], { exponentformat: "e" });
       }
     }
     return shared;
@@ -206,6 +396,7 @@
     const picture = chart.querySelector(".txstathat-picture");
     const data = read(chart);
     const style = getComputedStyle(chart);
+    data.color = style.color;
     const traces = draw[chart.dataset.kind];
     if (data.labels.length === 0) {
       Plotly.purge(picture);
@@ -236,17 +427,23 @@
       location.pathname.replace(/\/$/, "") === chart.dataset.path;
   }
 
-  async function fetchChart(chart, url) {
+  // The section or the message at an address; neither if nothing has changed since the
+  // response with a tag.
+  async function fetchChart(url, tag) {
     const address = new URL(url, location.href);
     address.searchParams.set("format", "fragment");
-    const response = await fetch(address, { credentials: "same-origin" });
+    const headers = tag ? { "If-None-Match": tag } : {};
+    const response = await fetch(address, { credentials: "same-origin", headers });
+    if (response.status === 304) {
+      return {};
+    }
     const html = new DOMParser().parseFromString(await response.text(), "text/html");
     const section = html.querySelector("section.txstathat-chart");
     const message = html.querySelector(".txstathat-message");
     if (!section && !message) {
       throw new Error(`status ${response.status}`);
     }
-    return { section, message };
+    return { section, message, tag: response.headers.get("ETag") };
   }
 
   function showMessage(chart, text) {
@@ -265,7 +462,7 @@
   async function load(chart, url) {
     let response;
     try {
-      response = await fetchChart(chart, url);
+      response = await fetchChart(url);
     } catch {
       showMessage(chart, "The server does not answer. Try again.");
       return;
@@ -295,7 +492,7 @@
     }
     let response;
     try {
-      response = await fetchChart(chart, chart.dataset.url);
+      response = await fetchChart(chart.dataset.url, chart.dataset.tag);
     } catch {
       showMessage(chart,
         "The server does not answer. These numbers are out of date.");
@@ -306,11 +503,69 @@
       return;
     }
     showMessage(chart, "");
-    for (const part of [".txstathat-total", ".txstathat-note", "table"]) {
-      chart.querySelector(part).replaceWith(response.section.querySelector(part));
+    if (response.section) {
+      chart.dataset.tag = response.tag || "";
+      update(chart, response.section);
+    }
+  }
+
+  // Takes the numbers of a fresh chart.
+  function update(chart, fresh) {
+    for (const part of [".txstathat-total", ".txstathat-note", ".txstathat-levels", "table"]) {
+      chart.querySelector(part).replaceWith(fresh.querySelector(part));
+    }
+    for (const name of ["kind", "scale", "zone", "unit", "unfinished", "earlier"]) {
+      chart.dataset[name] = fresh.dataset[name];
     }
     localizeTimes(chart);
     show(chart);
+  }
+
+  function save(address, name) {
+    const link = document.createElement("a");
+    link.href = address;
+    link.download = name;
+    link.click();
+  }
+
+  function nameOf(chart, form) {
+    const title = `${document.querySelector("h1")?.innerText || ""} ` +
+      chart.querySelector("h2").textContent;
+    return `${title.trim().replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 100)}.${form}`;
+  }
+
+  // The picture as SVG, in the colors of the page.
+  async function pictureOf(chart) {
+    const picture = chart.querySelector(".txstathat-picture");
+    const { width, height } = picture.getBoundingClientRect();
+    const { data, layout: shown } = picture;
+    return { width, height, address: await Plotly.toImage(
+      { data, layout: { ...shown, paper_bgcolor: raised(chart) } },
+      { format: "svg", width, height }) };
+  }
+
+  // Plotly's own PNG needs blob: addresses, which the policy forbids.
+  async function download(chart, form) {
+    const { address, width, height } = await pictureOf(chart);
+    if (form === "svg") {
+      save(address, nameOf(chart, form));
+      return;
+    }
+    const image = new Image();
+    image.src = address;
+    await image.decode();
+    const canvas = document.createElement("canvas");
+    canvas.width = 2 * width;
+    canvas.height = 2 * height;
+    canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+    save(canvas.toDataURL("image/png"), nameOf(chart, form));
+  }
+
+  function addDownloads(chart) {
+    for (const button of chart.querySelectorAll(".txstathat-save")) {
+      button.addEventListener("click", () => download(chart, button.dataset.form).catch(
+        () => showMessage(chart, "This browser cannot save the picture.")));
+    }
   }
 
   function start(chart) {
@@ -334,6 +589,9 @@
         load(chart, link.href);
       }
     });
+    // A page that updates itself hands over the fresh chart.
+    chart.addEventListener("txstathat-fresh", (event) => update(chart, event.detail));
+    addDownloads(chart);
     localizeTimes(chart);
     show(chart);
     const seconds = Number(chart.dataset.refresh);
@@ -356,6 +614,11 @@
   new MutationObserver(startAll).observe(document.body, {
     childList: true, subtree: true,
   });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () =>
-    document.querySelectorAll(".txstathat-chart").forEach(show));
+  function showAll() {
+    document.querySelectorAll(".txstathat-chart[data-drawn]").forEach(show);
+  }
+
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", showAll);
+  // A page with a choice of colors says so when it changes them.
+  document.addEventListener("txstathat-theme", showAll);
 })();

@@ -5,13 +5,13 @@ The sample program: a bookshop's website that sends stats like any Twisted progr
 from __future__ import annotations
 
 from random import Random
-from typing import Any
 
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
+from txstathat.cli.reactor import ICommandReactor
 from txstathat.instruments import timed
 from txstathat.interfaces import IKick, IStatHat
 from txstathat.web import CoroutineResource
@@ -125,7 +125,7 @@ class Bookshop(Resource):
     """
 
     def __init__(
-        self, stats: IStatHat, orders: IKick, reactor: Any, rng: Random
+        self, stats: IStatHat, orders: IKick, reactor: ICommandReactor, rng: Random
     ) -> None:
         super().__init__()
         self.stats = stats

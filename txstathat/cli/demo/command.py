@@ -18,7 +18,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from twisted.application.service import MultiService
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, maybeDeferred
 from twisted.internet.task import deferLater
 from twisted.logger import globalLogBeginner
 from twisted.python.failure import Failure
@@ -26,6 +26,7 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import Site
 from twisted.web.util import Redirect
 
+from txstathat.cli.demo.board import make_board
 from txstathat.cli.demo.bookshop import PAYMENTS, Bookshop
 from txstathat.cli.demo.charts_page import ChartsPage
 from txstathat.cli.demo.comparison import (
@@ -36,7 +37,7 @@ from txstathat.cli.demo.comparison import (
     comparison_table,
 )
 from txstathat.cli.demo.visitors import Visitors, send_past_day
-from txstathat.cli.reactor import run
+from txstathat.cli.reactor import ICommandReactor, run
 from txstathat.client.stathat import txStatHat
 from txstathat.collector.options import listen_url
 from txstathat.collector.service import CollectorService
@@ -76,7 +77,7 @@ def demo(seconds: float) -> None:
             )
     console = Console(highlight=False)
 
-    async def command(reactor: Any) -> int:
+    async def command(reactor: ICommandReactor) -> int:
         try:
             comparisons = await _run(reactor, seconds, console)
         except CancelledError:
@@ -97,7 +98,9 @@ def demo(seconds: float) -> None:
     run(command)
 
 
-async def _run(reactor: Any, seconds: float, console: Console) -> list[Comparison]:
+async def _run(
+    reactor: ICommandReactor, seconds: float, console: Console
+) -> list[Comparison]:
     async with AsyncExitStack() as cleanup:
         folder = Path(
             cleanup.enter_context(TemporaryDirectory(prefix="txstathat-demo-"))
@@ -122,6 +125,7 @@ async def _run(reactor: Any, seconds: float, console: Console) -> list[Compariso
             visitors.start()
             _print("A sample bookshop is open, and sends stats to its own server.")
             _print(f"Its stats:  {server.sign_in_url}")
+            _print(f"Its board:  {server.board_url}")
             _print(f"Its charts: {address}/charts/")
             _print(f"It closes in {seconds:g} seconds (--seconds), or with Ctrl-C.")
             with suppress(CancelledError):
@@ -150,16 +154,20 @@ async def _run(reactor: Any, seconds: float, console: Console) -> list[Compariso
 @dataclass(frozen=True, slots=True)
 class _Server:
     """
-    The demo's own server: its URL, its keys, and a link that signs a browser in.
+    The demo's own server: its URL, its keys, a link that signs a browser in, and the
+    shop's board.
     """
 
     url: str
     ezkey: str
     token: str
     sign_in_url: str
+    board_url: str
 
 
-async def _start_server(reactor: Any, folder: Path, cleanup: AsyncExitStack) -> _Server:
+async def _start_server(
+    reactor: ICommandReactor, folder: Path, cleanup: AsyncExitStack
+) -> _Server:
     keys: dict[str, str] = {}
     collector = CollectorService(
         f"sqlite:{folder / 'stathat.sqlite'}",
@@ -173,7 +181,13 @@ async def _start_server(reactor: Any, folder: Path, cleanup: AsyncExitStack) -> 
     parts = await ready
     url = collector.urls[0]
     link = await parts.sessions.link()
-    return _Server(url, keys["EZ key"], keys["access token"], f"{url}/sign-in/{link}")
+    return _Server(
+        url,
+        keys["EZ key"],
+        keys["access token"],
+        f"{url}/sign-in/{link}",
+        url + await make_board(parts),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +207,7 @@ class _Shop:
 
 
 async def _build_shop(
-    reactor: Any, folder: Path, server: _Server, cleanup: AsyncExitStack
+    reactor: ICommandReactor, folder: Path, server: _Server, cleanup: AsyncExitStack
 ) -> _Shop:
     program = MultiService()
     delivery = StatHatService(
@@ -223,7 +237,9 @@ async def _build_shop(
     )
 
 
-def _listen(reactor: Any, shop: _Shop, server: _Server, cleanup: AsyncExitStack) -> str:
+def _listen(
+    reactor: ICommandReactor, shop: _Shop, server: _Server, cleanup: AsyncExitStack
+) -> str:
     """
     Serve the shop and its charts.
 
@@ -234,8 +250,10 @@ def _listen(reactor: Any, shop: _Shop, server: _Server, cleanup: AsyncExitStack)
     charts = ChartsPage("/charts", f"{server.url}/", shop.requests, shop.orders)
     root.putChild(b"charts", charts)
     root.putChild(b"", Redirect(b"charts/"))
-    port = reactor.listenTCP(0, Site(root), interface="127.0.0.1")
-    cleanup.push_async_callback(port.stopListening)
+    # A Site is a factory for servers, though its type does not say so.
+    site: Any = Site(root)
+    port = reactor.listenTCP(0, site, interface="127.0.0.1")
+    cleanup.push_async_callback(lambda: maybeDeferred(port.stopListening))
     return listen_url(port.getHost())
 
 
@@ -251,7 +269,7 @@ def _count_log(stats: RecordingStatHat) -> None:
 
 
 async def _show_progress(
-    reactor: Any, stats: RecordingStatHat, seconds: float, console: Console
+    reactor: ICommandReactor, stats: RecordingStatHat, seconds: float, console: Console
 ) -> None:
     """
     Show a progress bar until the time is over.

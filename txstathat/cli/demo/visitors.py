@@ -15,6 +15,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.web.client import Agent, HTTPConnectionPool, readBody
 
 from txstathat.cli.demo.bookshop import BOOKS, random_order
+from txstathat.cli.reactor import ICommandReactor
 from txstathat.interfaces import IKick, IStatHat
 
 __all__ = ["Visitors", "send_past_day"]
@@ -47,7 +48,7 @@ class Visitors:
     :ivar inside: the number of visitors in the shop.
     """
 
-    def __init__(self, url: str, reactor: Any, rng: Random) -> None:
+    def __init__(self, url: str, reactor: ICommandReactor, rng: Random) -> None:
         self.inside = 0
         self._url = url
         self._chance = rng

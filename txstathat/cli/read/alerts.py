@@ -4,30 +4,42 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
 from typing import Any
 
 import click
 
 from txstathat.cli.options import AMOUNT
-from txstathat.cli.output import confirm, format_options, number_text, show_rows
+from txstathat.cli.output import confirm, format_options, show_rows
+from txstathat.cli.read.alert_changes import (
+    acknowledge,
+    channel_option,
+    edit,
+    history,
+    silence,
+    test,
+)
+from txstathat.cli.read.alert_output import (
+    COLUMNS,
+    OPERATORS,
+    WINDOWS,
+    condition,
+    row,
+    show_alert,
+    state,
+)
 from txstathat.cli.read.stats import find_stat, with_client
 from txstathat.cli.settings import reader_options
+from txstathat.cli.suggestions import SuggestingGroup
 from txstathat.export.client import StatHatExport
-from txstathat.export.models import Alert
 from txstathat.printable import printable
 
 __all__ = ["alerts"]
 
-_WINDOWS = click.Choice(["5m", "1h", "3h", "1d", "1w", "1M", "1y"])
-_OPERATORS = {"gt": "greater than", "lt": "less than", "dt": "different than"}
-_COLUMNS = tuple(field.name for field in fields(Alert))
 
-
-@click.group()
+@click.group(cls=SuggestingGroup)
 def alerts() -> None:
     """
-    List, show, create and delete alerts on stats.
+    Create, edit, silence, acknowledge and test alerts on stats.
     """
 
 
@@ -41,13 +53,14 @@ def list_alerts(output: str | None, **server: Any) -> None:
 
     async def work(client: StatHatExport) -> None:
         found = await client.alerts()
-        columns = ("id", "stat", "fires when", "firing")
+        columns = ("id", "stat", "fires when", "state")
         show_rows(
             output,
-            columns if output is None else _COLUMNS,
-            [tuple(asdict(alert).values()) for alert in found],
+            columns if output is None else COLUMNS,
+            [tuple(row(alert).values()) for alert in found],
+            as_json=[{**row(alert), "channels": [*alert.channels]} for alert in found],
             as_table=[
-                (alert.id, alert.stat_name, _condition(alert), _yes_no(alert.firing))
+                (alert.id, alert.stat_name, condition(alert), state(alert))
                 for alert in found
             ],
             none="There are no alerts.",
@@ -66,7 +79,7 @@ def show(id: str, output: str | None, **server: Any) -> None:
     """
 
     async def work(client: StatHatExport) -> None:
-        _show_alert(output, await client.alert(id))
+        show_alert(output, await client.alert(id))
 
     with_client(server, work)
 
@@ -82,13 +95,13 @@ def show(id: str, output: str | None, **server: Any) -> None:
 )
 @click.option(
     "--time-window",
-    type=_WINDOWS,
+    type=WINDOWS,
     required=True,
     help="The time over which a counter is summed, or a value averaged.",
 )
 @click.option(
     "--operator",
-    type=click.Choice(list(_OPERATORS)),
+    type=click.Choice(list(OPERATORS)),
     help="For kinds value and delta: greater than, less than; for delta also "
     "different than.",
 )
@@ -97,8 +110,9 @@ def show(id: str, output: str | None, **server: Any) -> None:
     "--percentage", type=AMOUNT, help="For kind delta: by how much it must change."
 )
 @click.option(
-    "--time-delta", type=_WINDOWS, help="For kind delta: how long ago to compare with."
+    "--time-delta", type=WINDOWS, help="For kind delta: how long ago to compare with."
 )
+@channel_option
 @format_options
 @reader_options
 def create(
@@ -109,11 +123,14 @@ def create(
     threshold: Any,
     percentage: Any,
     time_delta: str | None,
+    channels: tuple[str, ...],
     output: str | None,
     **server: Any,
 ) -> None:
     """
     Watch STAT, a name or an id.
+
+    If it fires, "txstathat channels" says who is notified.
 
     \b
     txstathat alerts create 'page views' --kind value --time-window 1h \\
@@ -141,12 +158,13 @@ def create(
             found.id,
             kind,
             time_window,
-            operator=_OPERATORS[operator] if operator else None,
+            operator=OPERATORS[operator] if operator else None,
             threshold=threshold,
             percentage=percentage,
             time_delta=time_delta,
+            channels=channels,
         )
-        _show_alert(output, made)
+        show_alert(output, made)
 
     with_client(server, work)
 
@@ -169,41 +187,5 @@ def delete_alert(id: str, yes: bool, **server: Any) -> None:
     with_client(server, work)
 
 
-def _show_alert(output: str | None, alert: Alert) -> None:
-    values = asdict(alert)
-    show_rows(
-        output,
-        ("field", "value") if output is None else _COLUMNS,
-        [tuple(values.values())],
-        as_json=values,
-        as_table=[
-            (name.replace("_", " "), _cell_text(value))
-            for name, value in values.items()
-            if value is not None
-        ],
-    )
-
-
-def _cell_text(value: Any) -> str:
-    if isinstance(value, bool):
-        return _yes_no(value)
-    return value if isinstance(value, str) else number_text(value)
-
-
-def _yes_no(value: bool | None) -> str:
-    return "" if value is None else "yes" if value else "no"
-
-
-def _condition(alert: Alert) -> str:
-    """
-    The condition of an alert, in words.
-    """
-    over = f"over {alert.time_window}"
-    if alert.kind == "data":
-        return f"no data {over}"
-    if alert.kind == "value":
-        return f"{over}, {alert.operator} {number_text(alert.threshold)}"
-    return (
-        f"{over}, {number_text(alert.percentage)} % {alert.operator} "
-        f"{alert.time_delta} before"
-    )
+for _command in (acknowledge, edit, history, silence, test):
+    alerts.add_command(_command)

@@ -4,15 +4,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from shlex import quote
 from typing import Any, NoReturn
 
 import click
+from rich.console import Console
+from rich.table import Column, Table
 
 from txstathat.cli.diagnosis import run_client
 from txstathat.cli.output import (
+    age_text,
     confirm,
     format_options,
     name_text,
@@ -21,7 +26,7 @@ from txstathat.cli.output import (
     sparkline,
 )
 from txstathat.cli.settings import find_reader, make_export, reader_options
-from txstathat.errors import InvalidPoint, InvalidTimeframe
+from txstathat.errors import InvalidPoint, InvalidTimeframe, StatHatAPIError
 from txstathat.export.client import StatHatExport
 from txstathat.export.models import FullDataset, StatInfo
 from txstathat.points.summary import Summary, summarize
@@ -29,18 +34,24 @@ from txstathat.points.timeframe import MAX_BUCKETS, Timeframe
 from txstathat.printable import printable
 
 __all__ = [
+    "StatNotFound",
+    "WIDE",
     "dataset",
     "delete",
     "find_stat",
     "with_name_containing",
     "list_stats",
     "no_match_text",
+    "read_latest",
     "fill_gaps",
     "search",
     "summary",
     "timeframe_option",
     "with_client",
 ]
+
+#: The narrowest terminal, in characters, in which a list has the ids of stats.
+WIDE = 100
 
 
 class StatNotFound(Exception):
@@ -80,10 +91,14 @@ def timeframe_option(default: str) -> Callable[..., Any]:
 def list_stats(output: str | None, **server: Any) -> None:
     """
     List all stats.
+
+    With the value of the newest minute (or longer interval) that has points: the sum of
+    a counter, the mean of a value; with its time; and with the number of points. In a
+    narrow terminal the ids are left out.
     """
 
     async def work(client: StatHatExport) -> None:
-        _show_stats(output, await client.stats(), "There are no stats.")
+        _show_stats(output, await read_latest(client), "There are no stats.")
 
     with_client(server, work)
 
@@ -98,7 +113,7 @@ def search(text: str, output: str | None, **server: Any) -> None:
     """
 
     async def work(client: StatHatExport) -> None:
-        found = with_name_containing(text, await client.stats())
+        found = with_name_containing(text, await read_latest(client))
         _show_stats(output, found, no_match_text(text))
 
     with_client(server, work)
@@ -167,7 +182,7 @@ def delete(stat: str, yes: bool, **server: Any) -> None:
     """
     Delete STAT, a name or an id.
 
-    On your own server it stays in the trash for 48 hours; "txstathat stats restore"
+    On your own server it stays in the trash for 48 hours; "txstathat trash restore"
     brings it back.
     """
     if not yes:
@@ -177,6 +192,11 @@ def delete(stat: str, yes: bool, **server: Any) -> None:
         found = await find_stat(client, stat)
         await client.delete(found.id)
         click.echo(f"{name_text(found.name)} is deleted.")
+        click.echo(
+            "Your own server can bring it back within 48 hours: "
+            f"txstathat trash restore {quote(found.name)}",
+            err=True,
+        )
 
     with_client(server, work)
 
@@ -239,20 +259,63 @@ async def _read(
     return stat, await client.full_data(stat.id, timeframe)
 
 
+async def read_latest(client: StatHatExport) -> list[StatInfo]:
+    """
+    List all stats with their newest points, or without these if the server cannot tell
+    them.
+    """
+    try:
+        return await client.stats(latest=True)
+    except StatHatAPIError as error:
+        if error.status != 400:
+            raise
+        return await client.stats()
+
+
 def _show_stats(output: str | None, stats: list[StatInfo], none: str) -> None:
-    show_rows(
-        output,
-        ("id", "name", "kind"),
-        [tuple(_to_json(stat).values()) for stat in stats],
-        as_table=[
-            (id, name_text(name), kind)
-            for id, name, kind in (_to_json(stat).values() for stat in stats)
-        ],
-        none=none,
-    )
+    rows = []
+    for stat in stats:
+        fields = _to_json(stat)
+        newest = stat.newest
+        fields["value"], fields["time"] = (
+            (None, None) if newest is None else (newest.value, newest.time)
+        )
+        fields["points"] = stat.points
+        rows.append(fields)
+    columns = ("id", "name", "kind", "value", "time", "points")
+    if output is not None:
+        show_rows(output, columns, [tuple(row.values()) for row in rows])
+        return
+    if not rows:
+        click.echo(none)
+        return
+    _print_stats(rows)
+    click.echo(f"{len(rows):,} stat{'' if len(rows) == 1 else 's'}")
 
 
-def _to_json(stat: StatInfo) -> dict[str, str]:
+def _print_stats(rows: list[dict[str, Any]]) -> None:
+    console = Console(markup=False, highlight=False, emoji=False)
+    has_ids = console.width >= WIDE
+    table = Table(Column("name", overflow="fold", ratio=1), expand=False)
+    table.add_column("kind")
+    for title in ("last value", "last point", "points"):
+        table.add_column(title, justify="right", no_wrap=True)
+    if has_ids:
+        table.add_column("id")
+    now = time.time()
+    for row in rows:
+        table.add_row(
+            name_text(row["name"]),
+            row["kind"],
+            number_text(row["value"]),
+            "" if row["time"] is None else age_text(now - row["time"]),
+            number_text(row["points"]),
+            *([row["id"]] if has_ids else []),
+        )
+    console.print(table)
+
+
+def _to_json(stat: StatInfo) -> dict[str, Any]:
     kind = "counter" if stat.counter else "value"
     return {"id": stat.id, "name": stat.name, "kind": kind}
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.measure import Measurement
@@ -14,7 +15,7 @@ from rich.table import Column, Table
 from rich.text import Text
 from twisted.internet.task import deferLater
 
-from txstathat.cli.output import name_text, number_text, sparkline
+from txstathat.cli.output import cut_middle, name_text, number_text, sparkline
 from txstathat.cli.read.stats import (
     fill_gaps,
     no_match_text,
@@ -27,12 +28,16 @@ from txstathat.export.client import StatHatExport
 from txstathat.export.models import Dataset, StatInfo
 from txstathat.points.summary import summarize
 
-__all__ = ["MAX_BARS", "MAX_TOP", "top"]
+__all__ = ["MAX_BARS", "MAX_TOP", "MIN_NAME", "top"]
 
 #: The most stats that are read.
 MAX_TOP = 500
 #: The most points in a line: the newest ones.
 MAX_BARS = 30
+#: The fewest characters of a name, if it is longer.
+MIN_NAME = 24
+# What the other columns take, usually.
+_OTHERS = 46
 
 
 @click.command()
@@ -79,7 +84,7 @@ def top(
                 shown: Table | str = no_match_text(text)
                 if found:
                     now = int(reactor.seconds())
-                    shown = _table(read, datasets, rows, timeframe, now)
+                    shown = _table(read, datasets, rows, timeframe, now, console.width)
                     if len(found) > len(read):
                         shown.caption = f"not read: {len(found) - len(read):,} more"
                 if console.is_terminal:
@@ -99,6 +104,7 @@ def _table(
     rows: int,
     timeframe: str,
     now: int,
+    width: int,
 ) -> Table:
     """
     The table of the busiest stats.
@@ -116,14 +122,18 @@ def _table(
     )
     # All lines end at the same time, even if the server's clock is ahead.
     until = max([now, *(time for _, points in ranked for time in points)])
-    table = Table(Column("stat", overflow="fold"))
+    names = [name_text(stat.name) for stat, _ in ranked[:rows]]
+    # The lines get what is left.
+    room = max(MIN_NAME, width - _OTHERS)
+    longest = max(len("stat"), *(cell_len(name) for name in names))
+    table = Table(Column("stat", no_wrap=True, width=min(longest, room)))
     for title in ("latest", "total", "mean"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column(timeframe)
     for stat, points in ranked[:rows]:
         numbers = summarize([*points.values()], stat.counter)
         table.add_row(
-            name_text(stat.name),
+            cut_middle(name_text(stat.name), min(longest, room)),
             number_text(numbers.latest),
             number_text(numbers.total) if stat.counter else "",
             # The dataset of a counter does not say which points have data.

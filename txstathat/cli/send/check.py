@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from typing import Any
 from urllib.parse import urlsplit
 
 import click
@@ -17,7 +16,7 @@ from txstathat.cli.diagnosis import (
     find_reason,
     is_stathat_com,
 )
-from txstathat.cli.reactor import run
+from txstathat.cli.reactor import ICommandReactor, run
 from txstathat.cli.settings import find_sender, make_client, server_options
 from txstathat.points.model import Count, expand_name
 from txstathat.printable import printable
@@ -48,7 +47,7 @@ def check(stat: str, url: str | None, ezkey: str | None, timeout: float) -> None
         )
         raise SystemExit(1)
 
-    async def command(reactor: Any) -> int:
+    async def command(reactor: ICommandReactor) -> int:
         failed = None
         try:
             outcome = await client.send([Count(stat)])

@@ -9,14 +9,14 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 from twisted.internet.defer import CancelledError
 
 from txstathat.cli.diagnosis import show_failure
 from txstathat.cli.output import points_text, progress_bar
-from txstathat.cli.reactor import exit_on_interrupt, run
+from txstathat.cli.reactor import ICommandReactor, exit_on_interrupt, run
 from txstathat.cli.send.import_progress import ImportProgress, ProgressUnreadable
 from txstathat.cli.send.import_sender import (
     DEDUPLICATION_SECONDS,
@@ -192,51 +192,69 @@ def _send(
     sender: ImportSender,
     checked: CheckResult,
 ) -> NoReturn:
-    async def command(reactor: Any) -> int:
-        sent = 0
-
-        def on_accepted(number: int) -> None:
-            nonlocal sent
-            sent += number
-            show(number)
-
-        status = 1
-        with progress_bar("points", checked.remaining) as show:
-            try:
-                await sender.send(client, reactor, on_accepted)
-                status = 0
-            except CancelledError:
-                raise
-            except RequestFailed as failed:
-                where = source.where(failed.first, failed.last)
-                click.echo(f"txstathat: not accepted: {where}", err=True)
-                await show_failure(failed.error, url)
-            except BadLine as bad:
-                click.echo(
-                    f"txstathat: {source.problem(bad)}; the file has changed", err=True
-                )
-            except OSError as error:
-                click.echo(f"txstathat: {error}", err=True)
-            finally:
-                await client.close()
-        before = (
-            f"; {checked.accepted_before:,} earlier" if checked.accepted_before else ""
+    async def command(reactor: ICommandReactor) -> int:
+        sent, complete = await _send_showing(
+            reactor, client, url, source, sender, checked
         )
-        if checked.accepted_before and not sent and not status:
-            number = checked.accepted_before
-            all_points = (
-                "the point was" if number == 1 else f"all {number:,} points were"
-            )
-            click.echo(f"Nothing new: {all_points} sent earlier.")
-            return status
-        click.echo(f"{points_text(sent)} accepted{before}.", err=bool(status))
-        if isinstance(source, SavedSource) and not status:
-            click.echo(
-                "Each saved average over a step of time (for a counter, each sum) is "
-                "now one point."
-            )
-        if status:
-            click.echo("Run it again to continue: no point counts twice.", err=True)
-        return status
+        _report(source, checked, sent, complete)
+        return 0 if complete else 1
 
     run(command)
+
+
+async def _send_showing(
+    reactor: ICommandReactor,
+    client: txStatHat,
+    url: str,
+    source: Source,
+    sender: ImportSender,
+    checked: CheckResult,
+) -> tuple[int, bool]:
+    """
+    Send the points, and show the progress and what went wrong.
+
+    :returns: how many points were accepted, and whether these were all.
+    """
+    sent = 0
+
+    def on_accepted(number: int) -> None:
+        nonlocal sent
+        sent += number
+        show(number)
+
+    with progress_bar("points", checked.remaining) as show:
+        try:
+            await sender.send(client, reactor, on_accepted)
+            return sent, True
+        except CancelledError:
+            raise
+        except RequestFailed as failed:
+            where = source.where(failed.first, failed.last)
+            click.echo(f"txstathat: not accepted: {where}", err=True)
+            await show_failure(failed.error, url)
+        except BadLine as bad:
+            click.echo(
+                f"txstathat: {source.problem(bad)}; the file has changed", err=True
+            )
+        except OSError as error:
+            click.echo(f"txstathat: {error}", err=True)
+        finally:
+            await client.close()
+    return sent, False
+
+
+def _report(source: Source, checked: CheckResult, sent: int, complete: bool) -> None:
+    earlier = checked.accepted_before
+    if earlier and not sent and complete:
+        were = "the point was" if earlier == 1 else f"all {earlier:,} points were"
+        click.echo(f"Nothing new: {were} sent earlier.")
+        return
+    before = f"; {earlier:,} earlier" if earlier else ""
+    click.echo(f"{points_text(sent)} accepted{before}.", err=not complete)
+    if not complete:
+        click.echo("Run it again to continue: no point counts twice.", err=True)
+    elif isinstance(source, SavedSource):
+        click.echo(
+            "Each saved average over a step of time (for a counter, each sum) is "
+            "now one point."
+        )

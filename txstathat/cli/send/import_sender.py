@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from txstathat.cli.diagnosis import is_stathat_com
+from txstathat.cli.reactor import ICommandReactor
 from txstathat.cli.send.import_progress import ImportProgress, Position
 from txstathat.cli.send.import_sources import Source
 from txstathat.cli.send.point_formats import BadLine, split_points
@@ -144,7 +144,10 @@ class ImportSender:
         self._positions: dict[int, Position] = {}
 
     async def send(
-        self, client: txStatHat, reactor: Any, on_accepted: Callable[[int], object]
+        self,
+        client: txStatHat,
+        reactor: ICommandReactor,
+        on_accepted: Callable[[int], object],
     ) -> None:
         """
         Send the remaining points.
@@ -185,7 +188,7 @@ class ImportSender:
         yield from split_points(points)
 
     async def _send_one(
-        self, part: list[tuple[int, Point]], client: txStatHat, reactor: Any
+        self, part: list[tuple[int, Point]], client: txStatHat, reactor: ICommandReactor
     ) -> None:
         progress, until = self._progress, self._positions[part[-1][0]]
         again = progress.sending is not None
@@ -222,7 +225,7 @@ class ImportSender:
         }
 
     async def _attempt(
-        self, send: Callable[[], Deferred[Outcome]], reactor: Any
+        self, send: Callable[[], Deferred[Outcome]], reactor: ICommandReactor
     ) -> tuple[Outcome, bool]:
         """
         Send a request, and repeat it when a later try may succeed.

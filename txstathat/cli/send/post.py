@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import Any, TextIO
+from typing import TextIO
 
 import click
 from twisted.internet.task import deferLater
 
 from txstathat.cli.diagnosis import find_reason
 from txstathat.cli.output import lines_text, points_text
-from txstathat.cli.reactor import run
+from txstathat.cli.reactor import ICommandReactor, run
 from txstathat.cli.send.point_formats import (
     BadLine,
     read_lines,
@@ -53,7 +53,7 @@ def post(form: str | None, url: str | None, ezkey: str | None, timeout: float) -
     client = make_client(server, timeout)
     points = read_points(read_lines(_text(sys.stdin)), form)
 
-    async def command(reactor: Any) -> int:
+    async def command(reactor: ICommandReactor) -> int:
         # Reading blocks the reactor, so Ctrl-C must end the process directly.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         sent = 0

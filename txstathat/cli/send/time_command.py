@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from txstathat.cli.diagnosis import show_failure
-from txstathat.cli.reactor import run
+from txstathat.cli.reactor import ICommandReactor, run
 from txstathat.cli.settings import find_sender, make_client, server_options
 from txstathat.errors import InvalidPoint
 from txstathat.points.model import Count, Value, check_name
@@ -66,7 +66,7 @@ def time_command(
     # Microseconds: more would be noise.
     milliseconds = round((monotonic() - begun) * 1_000, 3)
 
-    async def send(reactor: Any) -> int:
+    async def send(reactor: ICommandReactor) -> int:
         try:
             await client.post(
                 [Value(name, milliseconds), Count(errors, int(status != 0))]

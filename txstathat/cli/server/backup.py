@@ -4,12 +4,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from txstathat.cli.output import size_text
-from txstathat.cli.reactor import run
+from txstathat.cli.reactor import ICommandReactor, run
 from txstathat.cli.server.store import check_store, store_option
 from txstathat.errors import StoreError
 from txstathat.stores import backup_store
@@ -28,7 +26,7 @@ def backup(file: str, store: str) -> None:
     """
     check_store(store)
 
-    async def command(reactor: Any) -> int:
+    async def command(reactor: ICommandReactor) -> int:
         try:
             size = await backup_store(store, file, reactor=reactor)
         except (OSError, StoreError, ValueError) as error:

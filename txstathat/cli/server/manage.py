@@ -13,6 +13,7 @@ from rich.table import Table
 
 from txstathat.cli.output import name_text
 from txstathat.cli.server.store import store_option, with_store
+from txstathat.cli.suggestions import SuggestingGroup
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.auth.keys import KINDS, KeyRefused, Keys
 from txstathat.points.model import MAX_NAME
@@ -22,7 +23,7 @@ from txstathat.stores import IStore
 __all__ = ["keys", "stats"]
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def keys() -> None:
     """
     Create, list and revoke the keys of your own server.
@@ -32,7 +33,7 @@ def keys() -> None:
 
 
 @keys.command("add")
-@click.argument("kind", type=click.Choice(["ez", "user", "access"]))
+@click.argument("kind", type=click.Choice(["ez", "user", "access", "read"]))
 @click.argument("name")
 @store_option
 def add_key(kind: str, name: str, store: str) -> None:
@@ -40,7 +41,8 @@ def add_key(kind: str, name: str, store: str) -> None:
     Create a key with the name NAME.
 
     An EZ key (ez) or a user key (user) is for sending, an access token (access) for
-    reading. "txstathat keys revoke" takes the NAME.
+    reading and for changing stats and alerts, a read-only token (read) for reading.
+    "txstathat keys revoke" takes the NAME.
     """
 
     async def work(opened: IStore) -> None:
@@ -91,7 +93,7 @@ def revoke_key(name: str, store: str) -> None:
     with_store(store, work)
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def stats() -> None:
     """
     Create stats on your own server, or restore deleted ones.

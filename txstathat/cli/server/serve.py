@@ -7,6 +7,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -20,12 +21,18 @@ from twisted.logger import (
     textFileLogObserver,
 )
 
-from txstathat.cli.reactor import run
+from txstathat.cli.options import add_options
+from txstathat.cli.reactor import ICommandReactor, run
 from txstathat.cli.server.store import any_store_option
 from txstathat.cli.server.write_settings import offer_settings, own_url
+from txstathat.collector.archive.cardinality import MAX_STATS
+from txstathat.collector.digest.schedule import DEFAULT_SCHEDULE
 from txstathat.collector.ingest.statsd import KEY
 from txstathat.collector.options import (
+    check_channel_options,
     default_retention,
+    listen_endpoint,
+    parse_public_url,
     parse_retention,
     parse_statsd,
     read_webhooks,
@@ -44,14 +51,70 @@ __all__ = ["GC_OBJECTS", "serve"]
 GC_OBJECTS = 50_000
 
 
+def _alerting_options(command: Callable[..., None]) -> Callable[..., None]:
+    """
+    Add the options for alerts and channels.
+    """
+    return add_options(
+        command,
+        [
+            click.option(
+                "--webhooks",
+                default="",
+                metavar="FILE",
+                help="A file of URLs to which alerts are posted, one a line; the first "
+                "is the default.",
+            ),
+            click.option(
+                "--secrets",
+                default="",
+                metavar="DIRECTORY",
+                help="A directory with the secrets of channels: DIRECTORY/HOST/NAME.",
+            ),
+            click.option(
+                "--allow-private",
+                multiple=True,
+                metavar="NETWORK",
+                help="A private address or network, such as 127.0.0.1 or 10.0.0.0/8, "
+                "to which channels may connect, also without encryption. May be "
+                "repeated.",
+            ),
+            click.option(
+                "--digest",
+                default="",
+                metavar="CHANNEL",
+                help="The e-mail channel for a weekly digest. By default none is sent.",
+            ),
+            click.option(
+                "--digest-at",
+                default=DEFAULT_SCHEDULE,
+                show_default=True,
+                metavar="TIME",
+                help="When the digest is sent, such as 'fri 17:30 Europe/Berlin'.",
+            ),
+        ],
+    )
+
+
 @click.command()
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    metavar="PORT",
+    help="The port to listen on; 0 takes a free one.  [default: 8080]",
+)
+@click.option(
+    "--host",
+    metavar="ADDRESS",
+    help="The IP address to listen on; 0.0.0.0 for all of this computer.  "
+    "[default: 127.0.0.1]",
+)
 @click.option(
     "--listen",
     multiple=True,
-    default=[LISTEN],
-    show_default=True,
     metavar="ENDPOINT",
-    help="Where to listen, as a Twisted server endpoint. May be repeated.",
+    help="Where to listen instead, as a Twisted server endpoint, for TLS or a UNIX "
+    "socket. May be repeated.",
 )
 @any_store_option
 @click.option(
@@ -60,6 +123,13 @@ GC_OBJECTS = 50_000
     metavar="SCALE=TIME",
     help="How long detail is kept, such as minute=7d or day=forever. May be repeated. "
     f"[default: {default_retention()}]",
+)
+@click.option(
+    "--max-stats",
+    type=click.IntRange(1),
+    default=MAX_STATS,
+    show_default=True,
+    help="The largest number of stats.",
 )
 @click.option(
     "--access-log",
@@ -80,12 +150,13 @@ GC_OBJECTS = 50_000
     "only, as StatHat did.",
 )
 @click.option(
-    "--webhooks",
+    "--public-url",
     default="",
-    metavar="FILE",
-    help="A file of URLs to which alerts are posted, one a line; the first is the "
-    "default.",
+    metavar="URL",
+    help="The URL at which browsers reach this server, such as "
+    "https://example.com/stats behind a proxy that removes /stats.",
 )
+@_alerting_options
 @click.option(
     "--statsd",
     default="",
@@ -108,13 +179,21 @@ GC_OBJECTS = 50_000
     "without a terminal; after the first start, with new keys.",
 )
 def serve(
+    port: int | None,
+    host: str | None,
     listen: tuple[str, ...],
     store: str,
     keep: tuple[str, ...],
+    max_stats: int,
     access_log: bool,
     proxies: int,
     stathat_statuses: bool,
+    public_url: str,
     webhooks: str,
+    secrets: str,
+    allow_private: tuple[str, ...],
+    digest: str,
+    digest_at: str,
     statsd: str,
     statsd_key: str,
     write_settings: bool,
@@ -127,14 +206,24 @@ def serve(
     access token, and prints them. In a terminal it also writes them to a settings file,
     if there is none. Then the other commands work without any further setting.
     """
+    endpoints = _endpoints(port, host, listen)
     try:
         retention = parse_retention(keep)
     except ValueError as error:
         raise click.UsageError(f"--keep: {error}") from None
     try:
+        if public_url:
+            parse_public_url(public_url)
+    except ValueError as error:
+        raise click.UsageError(f"--public-url: {error}") from None
+    try:
         urls = read_webhooks(webhooks)
     except ValueError as error:
         raise click.UsageError(f"--webhooks: {error}") from None
+    try:
+        check_channel_options(secrets, allow_private, digest_at)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
     try:
         if statsd:
             parse_statsd(statsd)
@@ -146,15 +235,21 @@ def serve(
         _print_keys(keys)
         new_keys.update(keys)
 
-    async def command(reactor: Any) -> int:
+    async def command(reactor: ICommandReactor) -> int:
         service = CollectorService(
             store,
-            listen,
+            endpoints,
             retention=retention,
+            max_stats=max_stats,
             access_log=access_log,
             proxies=proxies,
             stathat_statuses=stathat_statuses,
+            public_url=public_url,
             webhooks=urls,
+            secrets=secrets,
+            allow_private=allow_private,
+            digest=digest,
+            digest_at=digest_at,
             statsd=statsd,
             statsd_key=statsd_key,
             first_keys=first_keys,
@@ -182,7 +277,7 @@ def serve(
         await _print_settings(service, parts, new_keys, write_settings)
         _print(
             "Open this to sign in (works once, for one hour): "
-            f"{service.urls[0]}/sign-in/{link}"
+            f"{service.public_url}/sign-in/{link}"
         )
         with suppress(CancelledError):
             await Deferred()
@@ -191,6 +286,22 @@ def serve(
 
     _log_to_stderr(LogLevel.info if access_log else LogLevel.warn)
     run(command)
+
+
+def _endpoints(
+    port: int | None, host: str | None, listen: tuple[str, ...]
+) -> list[str]:
+    """
+    Where to listen, as endpoints.
+    """
+    if port is None and host is None:
+        return [*listen] or [LISTEN]
+    if listen:
+        raise click.UsageError("give --listen, or --port and --host, not both")
+    try:
+        return [listen_endpoint(port, host)]
+    except ValueError as error:
+        raise click.UsageError(f"--host: {error}") from None
 
 
 def _collect_garbage_less() -> None:

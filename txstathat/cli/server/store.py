@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
-from txstathat.cli.reactor import run
+from txstathat.cli.reactor import ICommandReactor, run
 from txstathat.collector.options import STORE
 from txstathat.errors import StatHatError
 from txstathat.stores import IStore, open_store
@@ -69,7 +69,7 @@ def with_store(
     if not new:
         check_store(store)
 
-    async def command(reactor: Any) -> int:
+    async def command(reactor: ICommandReactor) -> int:
         try:
             opened = await open_store(store, reactor=reactor)
             try:

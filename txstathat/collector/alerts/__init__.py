@@ -2,6 +2,8 @@
 Alerts: definitions, evaluation, stored records, notices, and webhooks.
 """
 
+from txstathat.collector.alerts.alert_record import MAX_NOTICES, AlertRecord
+from txstathat.collector.alerts.delivery import MAX_UNDER_WAY, NoticeDelivery
 from txstathat.collector.alerts.evaluation import (
     LOST_BAND,
     MAX_LOST,
@@ -15,24 +17,34 @@ from txstathat.collector.alerts.evaluation import (
     next_state,
     windows_to_read,
 )
+from txstathat.collector.alerts.history import (
+    MAX_EPISODES,
+    MAX_SILENCE,
+    WEBHOOK,
+    DeliveryError,
+    Episode,
+    Silence,
+)
 from txstathat.collector.alerts.model import (
     KINDS,
     MARGIN,
+    MAX_ALERT_CHANNELS,
     WINDOWS,
     AlertDefinition,
     choose_step,
+    edit_alert,
     parse_alert,
 )
 from txstathat.collector.alerts.monitor import (
     CELLS_AT_ONCE,
     EVALUATE_EVERY,
-    MAX_UNDER_WAY,
     NOTIFY_EVERY,
     AlertMonitor,
 )
 from txstathat.collector.alerts.notices import (
     ATTEMPTS,
     FIRED,
+    GIVE_UP_SECONDS,
     LEASE,
     RECOVERED,
     AlertNotice,
@@ -46,45 +58,12 @@ from txstathat.collector.alerts.outages import (
     OutageRecords,
     Outages,
 )
-from txstathat.collector.alerts.records import (
-    MAX_ALERTS,
-    MAX_NOTICES,
-    AlertRecord,
-    AlertRecords,
-)
-from txstathat.collector.alerts.webhooks import (
-    MAX_URL,
-    TIMEOUT,
-    WebhookFailed,
-    Webhooks,
-    check_webhook,
-    origin_of,
-)
+from txstathat.collector.alerts.records import MAX_ALERTS, AlertRecords
+from txstathat.collector.alerts.targets import KnownTargets, Targets
+from txstathat.collector.alerts.webhooks import Webhooks, check_webhook
 
 __all__ = [
     "ATTEMPTS",
-    "CELLS_AT_ONCE",
-    "EVALUATE_EVERY",
-    "FIRED",
-    "GAP_SECONDS",
-    "KINDS",
-    "LEASE",
-    "LOST_BAND",
-    "MARGIN",
-    "MAX_ALERTS",
-    "MAX_LOST",
-    "MAX_NOTICES",
-    "MAX_OUTAGES",
-    "MAX_UNDER_WAY",
-    "MAX_URL",
-    "NOTE_EVERY",
-    "NOTIFY_EVERY",
-    "RECOVERED",
-    "RECOVERY_BAND",
-    "RECOVERY_SECONDS",
-    "RETURN_SECONDS",
-    "TIMEOUT",
-    "WINDOWS",
     "AlertDefinition",
     "AlertMonitor",
     "AlertNotice",
@@ -92,17 +71,47 @@ __all__ = [
     "AlertRecords",
     "AlertState",
     "AlertWindow",
+    "CELLS_AT_ONCE",
+    "DeliveryError",
+    "EVALUATE_EVERY",
+    "Episode",
     "Evaluation",
+    "FIRED",
+    "GAP_SECONDS",
+    "GIVE_UP_SECONDS",
+    "KINDS",
+    "KnownTargets",
+    "LEASE",
+    "LOST_BAND",
+    "MARGIN",
+    "MAX_ALERTS",
+    "MAX_ALERT_CHANNELS",
+    "MAX_EPISODES",
+    "MAX_LOST",
+    "MAX_NOTICES",
+    "MAX_OUTAGES",
+    "MAX_SILENCE",
+    "MAX_UNDER_WAY",
+    "NOTE_EVERY",
+    "NOTIFY_EVERY",
+    "NoticeDelivery",
     "OutageRecords",
     "Outages",
-    "WebhookFailed",
+    "RECOVERED",
+    "RECOVERY_BAND",
+    "RECOVERY_SECONDS",
+    "RETURN_SECONDS",
+    "Silence",
+    "Targets",
+    "WEBHOOK",
+    "WINDOWS",
     "Webhooks",
     "WindowReading",
     "check_webhook",
     "choose_step",
+    "edit_alert",
     "evaluate",
     "next_state",
-    "origin_of",
     "parse_alert",
     "retry_delay",
     "windows_to_read",

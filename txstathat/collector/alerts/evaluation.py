@@ -128,12 +128,18 @@ class AlertState:
         first episode.
     :ivar clear_since: since when the condition has been clear during the current
         episode, in Unix seconds; ``None`` if it is not clear.
+    :ivar notified: the targets that were sent a notice of the current episode; see
+        :mod:`txstathat.collector.alerts.targets`.
+    :ivar acknowledged_at: when somebody acknowledged the current episode, in Unix
+        seconds; ``None`` if nobody has.
     """
 
     episode: int = 0
     firing: bool = False
     since: float | None = None
     clear_since: float | None = None
+    notified: tuple[str, ...] = ()
+    acknowledged_at: float | None = None
 
 
 def next_state(state: AlertState, holds: bool | None, now: float) -> AlertState:

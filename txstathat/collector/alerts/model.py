@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import NoneType
 from typing import Any
 
 from txstathat.collector.archive.stats import Stat
+from txstathat.collector.channels.model import BadField, check_channel_name
 from txstathat.collector.errors import Refusal
 from txstathat.collector.records import BadRecord, is_number
 from txstathat.errors import InvalidPoint
@@ -24,10 +25,12 @@ from txstathat.points.timeframe import Span
 __all__ = [
     "KINDS",
     "MARGIN",
+    "MAX_ALERT_CHANNELS",
     "WINDOWS",
     "AlertDefinition",
     "check_definition",
     "choose_step",
+    "edit_alert",
     "parse_alert",
 ]
 
@@ -37,6 +40,9 @@ WINDOWS = {
 }
 #: How late, in seconds, points for a step of time can arrive and still count.
 MARGIN = 15
+
+#: The largest number of channels that an alert can name.
+MAX_ALERT_CHANNELS = 20
 
 #: The kinds of alerts, and the operators of each.
 KINDS = {
@@ -51,7 +57,7 @@ _SHORT = {
     "lt": "less than",
     "dt": "different than",
 }
-_COMMON = ("stat_id", "kind", "time_window", "webhook")
+_COMMON = ("stat_id", "kind", "time_window", "webhook", "channels")
 _FIELDS = {
     "value": ("operator", "threshold"),
     "delta": ("operator", "percentage", "time_delta"),
@@ -89,6 +95,8 @@ class AlertDefinition:
         :data:`WINDOWS`.
     :ivar webhook: the URL that its notices are posted to; empty for the collector's
         default. The URL may hold a secret.
+    :ivar channels: the names of the channels that its notices go through; empty for all
+        of them.
     """
 
     id: str
@@ -101,11 +109,12 @@ class AlertDefinition:
     percentage: int | float | None = None
     time_delta: str | None = None
     webhook: str = field(default="", repr=False)
+    channels: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """
         Return the alert as StatHat's API does: the fields of its kind, without the
-        webhook.
+        webhook and the channels.
         """
         names = ("id", "stat_id", "stat_name", "kind", "time_window")
         return {name: getattr(self, name) for name in (*names, *_FIELDS[self.kind])}
@@ -164,7 +173,55 @@ def parse_alert(
         percentage,
         delta,
         check_webhook(webhook) if webhook else "",
+        _channel_names(fields.get("channels", "")),
     )
+
+
+def edit_alert(
+    alert: AlertDefinition,
+    fields: Mapping[str, str],
+    stat: Stat,
+    retention: Mapping[str, float | None],
+    check_webhook: Callable[[str], str],
+) -> AlertDefinition:
+    """
+    Return an alert with some of its fields changed. Its stat stays the same.
+
+    :param alert: the alert.
+    :param fields: the fields to change. Those of its former kind are dropped where the
+        kind changes. An empty ``webhook`` or ``channels`` stands for the default.
+    :param stat: its stat.
+    :param retention: as for :func:`parse_alert`.
+    :param check_webhook: as for :func:`parse_alert`.
+    :raises Refusal: as for :func:`parse_alert`.
+    """
+    kind = fields.get("kind", alert.kind)
+    stated = {"kind": kind, "time_window": alert.time_window}
+    if kind == alert.kind:
+        stated |= {name: str(getattr(alert, name)) for name in _FIELDS[kind]}
+    if "stat_id" in fields and fields["stat_id"] != alert.stat_id:
+        raise Refusal(400, "stat_id: cannot be changed; create another alert")
+    edited = parse_alert({**stated, **fields}, stat, retention, check_webhook)
+    return replace(
+        edited,
+        id=alert.id,
+        webhook=edited.webhook if "webhook" in fields else alert.webhook,
+        channels=edited.channels if "channels" in fields else alert.channels,
+    )
+
+
+def _channel_names(text: str) -> tuple[str, ...]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if len(names) > MAX_ALERT_CHANNELS:
+        raise Refusal(400, f"channels: must be at most {MAX_ALERT_CHANNELS} names")
+    for name in names:
+        try:
+            check_channel_name(name)
+        except BadField:
+            raise Refusal(
+                400, f"channels: {name[:40]!r} is not the name of a channel"
+            ) from None
+    return tuple(dict.fromkeys(names))
 
 
 def check_definition(alert: AlertDefinition) -> None:
@@ -189,6 +246,8 @@ def check_definition(alert: AlertDefinition) -> None:
         ),
         "time_delta": _choices(alert.time_delta, WINDOWS if delta else (None,)),
         "webhook": isinstance(alert.webhook, str),
+        "channels": isinstance(alert.channels, tuple)
+        and all(isinstance(name, str) for name in alert.channels),
     }
     for name, is_correct in correct.items():
         if not is_correct:

@@ -1,25 +1,22 @@
 """
-Evaluates the alerts of a store, and delivers the notices that follow.
+Evaluates the alerts of a store, and records the notices that follow.
 
-Every collector on a store does both. The records ensure that one of them records each
-event and one of them delivers it (:mod:`txstathat.collector.alerts.records`). An
-attempt is recorded before it is made. So if a collector dies during an attempt, another
-collector makes the next one; the receiver recognizes the notice by its id.
+Every collector on a store does so. The records ensure that one of them records each
+event (:mod:`txstathat.collector.alerts.records`).
 """
 
 from __future__ import annotations
 
-import random
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from txstathat.backoff import Jitter
+from txstathat.collector.alerts.alert_record import AlertRecord
+from txstathat.collector.alerts.delivery import NoticeDelivery
 from txstathat.collector.alerts.evaluation import (
+    AlertState,
     AlertWindow,
     Evaluation,
     WindowReading,
@@ -27,42 +24,23 @@ from txstathat.collector.alerts.evaluation import (
     next_state,
     windows_to_read,
 )
-from txstathat.collector.alerts.notices import (
-    ATTEMPTS,
-    FIRED,
-    LEASE,
-    RECOVERED,
-    AlertNotice,
-    retry_delay,
-)
+from txstathat.collector.alerts.notices import FIRED, RECOVERED, AlertNotice
 from txstathat.collector.alerts.outages import OutageRecords, Outages
-from txstathat.collector.alerts.records import (
-    MAX_NOTICES,
-    AlertRecord,
-    AlertRecords,
-)
-from txstathat.collector.alerts.webhooks import WebhookFailed, Webhooks, origin_of
+from txstathat.collector.alerts.records import AlertRecords
+from txstathat.collector.alerts.targets import KnownTargets, Targets
+from txstathat.collector.alerts.webhooks import Webhooks
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.stats import Stat
+from txstathat.collector.channels.channels import Channels
 from txstathat.collector.errors import Refusal
 from txstathat.collector.metrics import CollectorMetrics
-from txstathat.errors import StatHatError
-from txstathat.http.limit import ConcurrencyLimit
 
-__all__ = [
-    "CELLS_AT_ONCE",
-    "EVALUATE_EVERY",
-    "MAX_UNDER_WAY",
-    "NOTIFY_EVERY",
-    "AlertMonitor",
-]
+__all__ = ["CELLS_AT_ONCE", "EVALUATE_EVERY", "NOTIFY_EVERY", "AlertMonitor"]
 
 #: The interval, in seconds, at which the conditions of all alerts are evaluated.
 EVALUATE_EVERY = 15.0
 #: The interval, in seconds, at which due notices are looked for.
 NOTIFY_EVERY = 5.0
-#: How many notices can be under way to one host.
-MAX_UNDER_WAY = 8
 #: How many cells are read at once. To sum up many more would block the reactor.
 CELLS_AT_ONCE = 3_000
 
@@ -75,13 +53,15 @@ class AlertMonitor:
 
     :param archive: the stats.
     :param records: the alerts.
-    :param webhooks: delivers the notices.
+    :param webhooks: delivers notices to the operator's URLs.
     :param metrics: counts them.
     :param jitter: returns a random number between two numbers, for the retry delays; by
         default from the system's randomness.
     :param cells_at_once: how many cells are read at once.
+    :param channels: delivers notices through channels; by default those of the store.
 
     :ivar outages: when no collector was up.
+    :ivar delivery: delivers the notices.
     """
 
     _log = Logger()
@@ -94,41 +74,19 @@ class AlertMonitor:
         metrics: CollectorMetrics,
         jitter: Jitter | None = None,
         cells_at_once: int = CELLS_AT_ONCE,
+        channels: Channels | None = None,
     ) -> None:
         self._archive = archive
         self.outages = OutageRecords(archive.store)
         self._records = records
-        self._webhooks = webhooks
-        self._metrics = metrics
-        self._jitter = jitter or random.SystemRandom().uniform
+        self._targets = Targets(webhooks, channels or Channels(archive.store))
+        self.delivery = NoticeDelivery(records, self._targets, metrics, jitter)
         self._cells_at_once = cells_at_once
         # Readings stay valid until the step after their window is complete.
         self._readings: _Readings = {}
-        # Ids of notices that were delivered, when the store could not record that.
-        self._delivered: set[str] = set()
-        # By host, so that one that does not answer delays only its own notices. There
-        # are as many hosts as the operator named.
-        self._limits: dict[str, ConcurrencyLimit] = defaultdict(
-            lambda: ConcurrencyLimit(MAX_UNDER_WAY)
-        )
-        # By alert: the delivery that is under way, or waits for others to its host.
-        self._under_way: dict[str, Deferred[None]] = {}
-        self._closed = False
-
-    @property
-    def under_way(self) -> int:
-        """
-        How many notices are being delivered, or wait for others to the same host.
-        """
-        return len(self._under_way)
 
     def _now(self) -> float:
         return self._archive.store.clock.seconds()
-
-    def _target(self, record: AlertRecord) -> str:
-        return self._webhooks.target(record.alert.webhook)
-
-    # -- evaluation
 
     async def evaluate(self) -> None:
         """
@@ -144,6 +102,7 @@ class AlertMonitor:
         stats = {stat.name: stat for stat in await self._archive.stats(names)}
         now = self._now()
         outages = await self.outages.known(now)
+        known = await self._targets.known()
         # The alerts of a stat in the trash are suspended.
         active = [
             (
@@ -157,7 +116,7 @@ class AlertMonitor:
         await self._read(active, stats)
         for record, stat, windows in active:
             evaluation = self._evaluate(record, stat, windows, outages, now)
-            await self._advance(record, evaluation, now)
+            await self._advance(record, evaluation, known, now)
 
     def _evaluate(
         self,
@@ -236,138 +195,71 @@ class AlertMonitor:
         return {(series.stat.name, window): WindowReading.of(series) for series in data}
 
     async def _advance(
-        self, record: AlertRecord, evaluation: Evaluation, now: float
+        self,
+        record: AlertRecord,
+        evaluation: Evaluation,
+        known: KnownTargets,
+        now: float,
     ) -> None:
         state = next_state(record.state, evaluation.holds, now)
+        notices: list[AlertNotice] = []
+        if state.firing and not state.notified and not self._is_muted(record, state):
+            names = known.names(record.alert)
+            state = replace(state, notified=names)
+            at = state.since or now
+            notices = _notices(FIRED, state.episode, at, evaluation, names)
+        if record.state.firing and not state.firing:
+            # It goes wherever the first one went, also in a silence.
+            names = tuple(
+                name for name in record.state.notified if known.has(record.alert, name)
+            )
+            notices = _notices(RECOVERED, state.episode, now, evaluation, names)
         if state == record.state:
             return
-        notices = record.notices
-        if state.firing != record.state.firing and self._target(record):
-            event = FIRED if state.firing else RECOVERED
-            notice = AlertNotice(event, state.episode, now, evaluation.number)
-            notices = (*notices, notice)
-        remaining = notices[-MAX_NOTICES:]
-        changed = replace(record, state=state, notices=remaining)
+        changed = record.advanced(state, evaluation.number, now)
+        changed, dropped = changed.add_notices(notices)
         if await self._records.change(record, changed):
-            for dropped in notices[: len(notices) - len(remaining)]:
-                self._drop(record, dropped, "too many are waiting")
+            for each in dropped:
+                self.delivery.drop(record, each, "too many are waiting")
+
+    def _is_muted(self, record: AlertRecord, state: AlertState) -> bool:
+        is_silenced = record.silenced_until(self._now()) is not None
+        return is_silenced or state.acknowledged_at is not None
 
     # -- delivery
 
+    @property
+    def under_way(self) -> int:
+        """
+        How many notices are being delivered, or wait for others to the same receiver.
+        """
+        return self.delivery.under_way
+
     async def notify(self) -> None:
         """
-        Begin to deliver all notices that are due. The notices of one alert are
-        delivered one after the other.
+        Begin to deliver all notices that are due.
 
         :raises StoreError: if the store fails; the next call makes up for it.
         """
-        records = [
-            record for record in (await self._records.all()).values() if record.notices
-        ]
-        self._delivered &= {record.notices[0].id(record.alert) for record in records}
-
-        now = self._now()
-        for record in records:
-            id = record.alert.id
-            if record.notices[0].is_due(now) and id not in self._under_way:
-                self._under_way[id] = begun = self._begin(record)
-                begun.addBoth(self._ended, id)
-
-    def _begin(self, record: AlertRecord) -> Deferred[None]:
-        limit = self._limits[origin_of(self._target(record))]
-        return limit.run(lambda: Deferred.fromCoroutine(self._attempt(record)))
-
-    def _ended(self, result: Failure | None, id: str) -> None:
-        del self._under_way[id]
-        if result is None:
-            return
-        # The next call of notify makes up for it.
-        if result.check(StatHatError):
-            error = result.getErrorMessage()
-            self._log.debug("the alert {id}: {error}", id=id, error=error)
-        else:
-            self._log.failure("the alert {id}", result, id=id)
+        await self.delivery.notify()
 
     async def settled(self) -> None:
         """
         Wait until no notice is under way or waits for others.
         """
-        await DeferredList(list(self._under_way.values()))
+        await self.delivery.settled()
 
     async def close(self) -> None:
         """
         Begin no more deliveries, and wait for those under way, for a second at most.
         """
-        self._closed = True
-        await self._webhooks.close()
-        await self.settled()
+        await self.delivery.close()
 
-    async def _attempt(self, record: AlertRecord) -> None:
-        if self._closed:
-            return
-        alert, notice = record.alert, record.notices[0]
-        id, url = notice.id(alert), self._target(record)
-        if id in self._delivered:
-            await self._settle(record, notice, None)
-            return
-        if not url:
-            await self._settle(record, notice, None)
-            self._drop(record, notice, "the collector may not post there any more")
-            return
-        begun = replace(
-            notice, attempts=notice.attempts + 1, next_at=self._now() + LEASE
-        )
-        claimed = await self._records.change(
-            record, replace(record, notices=(begun, *record.notices[1:]))
-        )
-        if claimed is None:
-            # Another collector was faster, or the record has just changed.
-            return
-        try:
-            await self._webhooks.post(url, notice.to_json(alert), id)
-        except WebhookFailed as error:
-            await self._failed(claimed, begun, str(error))
-        else:
-            self._metrics.notices_sent += 1
-            self._delivered.add(id)
-            await self._settle(claimed, begun, None)
 
-    async def _failed(self, record: AlertRecord, begun: AlertNotice, why: str) -> None:
-        self._metrics.notices_failed += 1
-        if begun.attempts >= ATTEMPTS:
-            await self._settle(record, begun, None)
-            self._drop(record, begun, why)
-            return
-        next_at = self._now() + retry_delay(begun.attempts, self._jitter)
-        await self._settle(record, begun, replace(begun, next_at=next_at))
-
-    async def _settle(
-        self, record: AlertRecord, begun: AlertNotice, after: AlertNotice | None
-    ) -> None:
-        """
-        Record the result of an attempt, whatever the record is now.
-
-        :param record: the record as it was last seen.
-        :param begun: the notice, as it was recorded before the attempt.
-        :param after: what replaces it; ``None`` to remove it.
-        """
-
-        def settled(current: AlertRecord) -> AlertRecord:
-            if current.notices[:1] != (begun,):
-                return current
-            others = current.notices[1:]
-            return replace(
-                current, notices=others if after is None else (after, *others)
-            )
-
-        await self._records.update(record, settled)
-        self._delivered.discard(begun.id(record.alert))
-
-    def _drop(self, record: AlertRecord, notice: AlertNotice, why: str) -> None:
-        self._metrics.notices_dropped += 1
-        self._log.warn(
-            "the alert {id}: the notice that it {event} is given up: {why}",
-            id=record.alert.id,
-            event=notice.event,
-            why=why,
-        )
+def _notices(
+    event: str, episode: int, at: float, evaluation: Evaluation, names: Sequence[str]
+) -> list[AlertNotice]:
+    return [
+        AlertNotice(event, episode, at, evaluation.number, channel=name)
+        for name in names
+    ]

@@ -10,31 +10,33 @@ from typing import Any
 
 from txstathat.backoff import Jitter, backoff_delay
 from txstathat.collector.alerts.model import AlertDefinition
+from txstathat.collector.channels.message import FIRED, RECOVERED, ChannelMessage
 from txstathat.printable import printable
 
 __all__ = [
     "ATTEMPTS",
     "FIRED",
+    "GIVE_UP_SECONDS",
     "LEASE",
+    "LONGEST_DELAY",
     "RECOVERED",
     "AlertNotice",
     "retry_delay",
 ]
 
-#: How many times a collector tries to deliver a notice.
+#: How many times a collector tries at least to deliver a notice.
 ATTEMPTS = 8
+#: For how many seconds it tries at least.
+GIVE_UP_SECONDS = 86_400.0
 #: The time, in seconds, that one collector has for an attempt. After that another
 #: collector can try.
 LEASE = 60.0
 
-FIRED = "fired"
-RECOVERED = "recovered"
-
-# The mean delays after the first attempt and before the last one, in seconds.
+# The mean delays after the first attempt, and after many, in seconds.
 _FIRST_DELAY = 15.0
-_LAST_DELAY = _FIRST_DELAY * 2 ** (ATTEMPTS - 2)
-# No delay is longer than this.
-_LONGEST_DELAY = 1.5 * _LAST_DELAY
+_LAST_DELAY = 300.0
+#: The longest delay between two attempts, in seconds.
+LONGEST_DELAY = 1.5 * _LAST_DELAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,10 @@ class AlertNotice:
         :class:`~txstathat.collector.alerts.evaluation.Evaluation`.
     :ivar attempts: how many attempts to deliver it have begun.
     :ivar next_at: the earliest time of the next attempt, in Unix seconds.
+    :ivar channel: where it goes: the name of a channel, or ``''``; see
+        :mod:`txstathat.collector.alerts.targets`.
+    :ivar failed: whether the last attempt has failed; otherwise ``next_at`` is the end
+        of the time that a collector has for it.
     """
 
     event: str
@@ -57,6 +63,8 @@ class AlertNotice:
     number: int | float | None
     attempts: int = 0
     next_at: float = 0.0
+    channel: str = ""
+    failed: bool = False
 
     def id(self, alert: AlertDefinition) -> str:
         """
@@ -71,7 +79,33 @@ class AlertNotice:
 
         :param now: Unix seconds.
         """
-        return not now < self.next_at <= now + _LONGEST_DELAY
+        return not now < self.next_at <= now + LONGEST_DELAY
+
+    def is_over(self, now: float) -> bool:
+        """
+        Return whether to give it up after another attempt has failed. The number of
+        attempts counts too, in case the clock was set forward.
+
+        :param now: Unix seconds.
+        """
+        return self.attempts >= ATTEMPTS and now - self.at >= GIVE_UP_SECONDS
+
+    def message(self, alert: AlertDefinition) -> ChannelMessage:
+        """
+        Return the message to send.
+        """
+        state = "recovered" if self.event == RECOVERED else "alert"
+        return ChannelMessage(
+            id=self.id(alert),
+            event=self.event,
+            at=self.at,
+            title=f"{printable(alert.stat_name)}: {state}",
+            text=self._text(alert),
+            key=f"{alert.id}-{self.episode}",
+            stat=alert.stat_name,
+            number=self.number if _is_finite(self.number) else None,
+            details=self.to_json(alert),
+        )
 
     def to_json(self, alert: AlertDefinition) -> dict[str, Any]:
         """
@@ -115,8 +149,8 @@ def _format(number: int | float | None) -> str:
 
 def retry_delay(attempts: int, jitter: Jitter) -> float:
     """
-    Return how long to wait after a failed attempt. The delay doubles with each attempt
-    and varies by half of it either way. Eight attempts take about half an hour.
+    Return how long to wait after a failed attempt. The delay doubles with each attempt,
+    up to five minutes, and varies by half of it either way.
 
     :param attempts: how many attempts were made, 1 or more.
     :param jitter: returns a random number between two numbers.

@@ -8,121 +8,23 @@ notice, one of them does.
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from dataclasses import replace
 
-from txstathat.collector.alerts.evaluation import AlertState
-from txstathat.collector.alerts.model import AlertDefinition, check_definition
-from txstathat.collector.alerts.notices import FIRED, RECOVERED, AlertNotice
-from txstathat.collector.alerts.webhooks import check_webhook
+from txstathat.collector.alerts.alert_record import AlertRecord
+from txstathat.collector.alerts.history import Silence
+from txstathat.collector.alerts.model import AlertDefinition
+from txstathat.collector.archive.stats import stat_id
 from txstathat.collector.errors import Refusal
-from txstathat.collector.records import (
-    BadRecord,
-    RecordReader,
-    check_fields,
-    is_integer,
-    is_number,
-    load_fields,
-)
+from txstathat.collector.records import RecordReader
 from txstathat.stores.interface import IStore
 
-__all__ = ["MAX_ALERTS", "MAX_NOTICES", "AlertRecord", "AlertRecords"]
+__all__ = ["MAX_ALERTS", "AlertRecords"]
 
 #: The largest number of alerts in a store.
 MAX_ALERTS = 1_000
-#: The largest number of undelivered notices of an alert. One more drops the oldest.
-MAX_NOTICES = 20
 
 _RECORDS = "alert"
-
-
-@dataclass(frozen=True, slots=True)
-class AlertRecord:
-    """
-    All that a store has of an alert.
-
-    :ivar alert: its definition.
-    :ivar state: its state.
-    :ivar notices: the notices to deliver, the oldest first.
-    :ivar stored: the text from which the record was read.
-    """
-
-    alert: AlertDefinition
-    state: AlertState = field(default_factory=AlertState)
-    notices: tuple[AlertNotice, ...] = ()
-    stored: str = field(default="", repr=False, compare=False)
-
-    @classmethod
-    def read(cls, id: str, text: str) -> AlertRecord:
-        """
-        Parse a record.
-
-        :param id: its id.
-        :param text: its text.
-        :raises BadRecord: if it is not valid, or a newer version wrote it.
-        """
-        parts = load_fields(text, ("alert", "state", "notices"))
-        alert = AlertDefinition(**_check_names(AlertDefinition, parts["alert"]))
-        state = AlertState(**_check_names(AlertState, parts["state"]))
-        if not isinstance(parts["notices"], list):
-            raise BadRecord("is not valid: its notices are no JSON array")
-        notices = tuple(
-            AlertNotice(**_check_names(AlertNotice, each)) for each in parts["notices"]
-        )
-        if alert.id != id:
-            raise BadRecord("is not valid: it has another id")
-        check_definition(alert)
-        if alert.webhook != "":
-            check_webhook(alert.webhook)
-        _check_state(state)
-        for notice in notices:
-            _check_notice(notice)
-        return cls(alert, state, notices, text)
-
-    @property
-    def text(self) -> str:
-        """
-        The text to store.
-        """
-        parts = asdict(self)
-        del parts["stored"]
-        return json.dumps(parts)
-
-
-def _check_names(kind: type, parts: Any) -> dict[str, Any]:
-    return check_fields(parts, [each.name for each in fields(kind)])
-
-
-def _check_state(state: AlertState) -> None:
-    if not (
-        is_integer(state.episode)
-        and isinstance(state.firing, bool)
-        and (state.since is None or is_number(state.since, math.inf))
-        and (state.clear_since is None or is_number(state.clear_since, math.inf))
-    ):
-        raise BadRecord("is not valid: its state has a field of the wrong type")
-
-
-def _is_compared(number: object) -> bool:
-    # A change from 0 to something else is infinite.
-    if number is None or (isinstance(number, float) and math.isinf(number)):
-        return True
-    return is_number(number, math.inf)
-
-
-def _check_notice(notice: AlertNotice) -> None:
-    if not (
-        notice.event in (FIRED, RECOVERED)
-        and is_integer(notice.episode)
-        and is_number(notice.at, math.inf)
-        and _is_compared(notice.number)
-        and is_integer(notice.attempts)
-        and is_number(notice.next_at, math.inf)
-    ):
-        raise BadRecord("is not valid: a notice has a field of the wrong type")
 
 
 class AlertRecords:
@@ -146,6 +48,12 @@ class AlertRecords:
         # The records as last read, so that only those that have changed are parsed.
         self._cache: dict[str, AlertRecord] = {}
 
+    def now(self) -> float:
+        """
+        Return the time, in Unix seconds.
+        """
+        return self._store.clock.seconds()
+
     async def all(self) -> dict[str, AlertRecord]:
         """
         Return all alerts by their ids, sorted by the names of their stats.
@@ -156,6 +64,22 @@ class AlertRecords:
             key=lambda record: (record.alert.stat_name, record.alert.id),
         )
         return {record.alert.id: record for record in in_order}
+
+    async def of_stat(self, name: str) -> list[AlertRecord]:
+        """
+        Return the alerts of a stat.
+
+        :param name: the name of the stat.
+        """
+        found = (await self.all()).values()
+        return [record for record in found if record.alert.stat_name == name]
+
+    async def firing_stats(self) -> set[str]:
+        """
+        Return the names of the stats of which an alert fires.
+        """
+        found = (await self.all()).values()
+        return {record.alert.stat_name for record in found if record.state.firing}
 
     def _parse(self, id: str, text: str) -> AlertRecord:
         cached = self._cache.get(id)
@@ -211,6 +135,81 @@ class AlertRecords:
         if not await self._store.put_record(_RECORDS, id, text, was=before.stored):
             return None
         return replace(after, stored=text)
+
+    async def edit(
+        self, id: str, change: Callable[[AlertRecord], AlertRecord]
+    ) -> AlertRecord:
+        """
+        Change a record that somebody names.
+
+        :param id: its id.
+        :param change: takes the current record and returns what it becomes, or raises
+            :class:`~txstathat.collector.errors.Refusal`. It may be called more than
+            once.
+        :returns: the record as it is now.
+        :raises Refusal: 404 if it does not exist.
+        """
+        while True:
+            current = await self.get(id)
+            changed = change(current)
+            if changed == current:
+                return current
+            stored = await self.change(current, changed)
+            if stored is not None:
+                return stored
+
+    async def silence(self, id: str, seconds: float | None) -> AlertRecord:
+        """
+        Silence an alert: it sends no notice that it fires, until the silence ends. If
+        it fires then, the notice is sent.
+
+        :param id: its id.
+        :param seconds: for how long, at most
+            :data:`~txstathat.collector.alerts.history.MAX_SILENCE`; ``None`` ends a
+            silence.
+        :returns: the record as it is now.
+        :raises Refusal: 404 if it does not exist; 400 if the time is not valid.
+        """
+        now = self.now()
+        silence = None if seconds is None else Silence.lasting(seconds, now)
+        return await self.edit(id, lambda record: replace(record, silence=silence))
+
+    async def acknowledge(self, id: str) -> AlertRecord:
+        """
+        Acknowledge the current episode of an alert.
+
+        :param id: its id.
+        :returns: the record as it is now.
+        :raises Refusal: 404 if it does not exist; 409 if it does not fire.
+        """
+        now = self.now()
+        return await self.edit(id, lambda record: record.acknowledged(now))
+
+    async def rename_stat(self, old: str, new: str) -> None:
+        """
+        Let the alerts of a stat watch it under its new name.
+
+        :param old: the name of the stat.
+        :param new: its new name.
+        """
+
+        def renamed(record: AlertRecord) -> AlertRecord:
+            alert = replace(record.alert, stat_id=stat_id(new), stat_name=new)
+            return record.with_definition(alert)
+
+        for record in (await self.all()).values():
+            if record.alert.stat_name == old:
+                await self.update(record, renamed)
+
+    async def forget_stat(self, name: str) -> None:
+        """
+        Delete the alerts of a stat.
+
+        :param name: the name of the stat.
+        """
+        for id, record in (await self.all()).items():
+            if record.alert.stat_name == name:
+                await self._store.put_record(_RECORDS, id, None)
 
     async def update(
         self, record: AlertRecord, change: Callable[[AlertRecord], AlertRecord]

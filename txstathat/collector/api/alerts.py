@@ -1,21 +1,33 @@
 """
 The calls for alerts, as in StatHat's API: ``/x/TOKEN/alerts`` and ``/a1/alerts``.
+
+StatHat has no calls to edit, silence, acknowledge and test an alert, and no history.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from twisted.web.server import Request
 
-from txstathat.collector.alerts.model import parse_alert
-from txstathat.collector.alerts.records import AlertRecord, AlertRecords
+from txstathat.collector.alerts.alert_record import AlertRecord
+from txstathat.collector.alerts.delivery import NoticeDelivery
+from txstathat.collector.alerts.history import MAX_SILENCE, target_title
+from txstathat.collector.alerts.model import edit_alert, parse_alert
+from txstathat.collector.alerts.records import AlertRecords
 from txstathat.collector.alerts.webhooks import Webhooks
 from txstathat.collector.api.parameters import Parameters, path_of
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.errors import Refusal
 
-__all__ = ["AlertsApi"]
+__all__ = ["NO_TARGET", "AlertsApi"]
+
+#: The warning about an alert whose notices reach nobody.
+NO_TARGET = (
+    "nobody will be notified: no channel is set up for this alert; add one with "
+    "txstathat channels add"
+)
 
 
 class AlertsApi:
@@ -25,44 +37,120 @@ class AlertsApi:
     :param archive: the stats.
     :param records: the alerts.
     :param webhooks: checks the webhooks of new alerts.
+    :param delivery: sends test messages, and knows where notices go.
 
     :ivar methods: for :meth:`txstathat.collector.api.export.ExportApi.add`.
     """
 
     def __init__(
-        self, archive: Archive, records: AlertRecords, webhooks: Webhooks
+        self,
+        archive: Archive,
+        records: AlertRecords,
+        webhooks: Webhooks,
+        delivery: NoticeDelivery,
     ) -> None:
         self._archive = archive
         self._records = records
         self._webhooks = webhooks
+        self._delivery = delivery
         self.methods = {"GET": self._get, "POST": self._post, "DELETE": self._delete}
+        self._verbs: dict[str, Callable[[Request, str], Awaitable[Any]]] = {
+            "silence": self._silence,
+            "acknowledge": self._acknowledge,
+            "test": self._test,
+        }
 
     async def _get(self, request: Request) -> Any:
         Parameters(request, ())
         path = path_of(request)
+        if len(path) == 2 and path[1] == "history":
+            record = await self._records.get(path[0])
+            return [episode.to_json() for episode in record.episodes]
         if path:
-            return _to_json(await self._records.get(_only(path)))
-        return [_to_json(record) for record in (await self._records.all()).values()]
+            return self._to_json(await self._records.get(_only(path)))
+        found = (await self._records.all()).values()
+        return [self._to_json(record) for record in found]
 
     async def _post(self, request: Request) -> Any:
-        if path_of(request):
-            raise Refusal(404, "post to /alerts")
+        path = path_of(request)
+        if not path:
+            return await self._create(request)
+        if len(path) == 1:
+            return await self._edit(request, path[0])
+        if len(path) != 2 or path[1] not in self._verbs:
+            raise Refusal(
+                404,
+                "post to /alerts, /alerts/ID, or /alerts/ID/ and one of "
+                f"{', '.join(self._verbs)}",
+            )
+        return await self._verbs[path[1]](request, path[0])
+
+    async def _create(self, request: Request) -> Any:
         fields = Parameters(request, None).fields
         if "stat_id" not in fields:
             raise Refusal(400, "stat_id: is missing; send the fields as a form")
         (stat,) = await self._archive.find([fields["stat_id"]])
         alert = parse_alert(fields, stat, self._archive.retention, self._webhooks.check)
+        await self._delivery.check_channels(alert)
         await self._records.create(alert)
-        return _to_json(AlertRecord(alert))
+        return await self._warned(AlertRecord(alert))
+
+    async def _edit(self, request: Request, id: str) -> Any:
+        fields = Parameters(request, None).fields
+        alert = (await self._records.get(id)).alert
+        (stat,) = await self._archive.find([alert.stat_id])
+        retention, check = self._archive.retention, self._webhooks.check
+
+        def edited(record: AlertRecord) -> AlertRecord:
+            changed = edit_alert(record.alert, fields, stat, retention, check)
+            return record.with_definition(changed)
+
+        await self._delivery.check_channels(
+            edit_alert(alert, fields, stat, retention, check)
+        )
+        return await self._warned(await self._records.edit(id, edited))
+
+    async def _warned(self, record: AlertRecord) -> dict[str, Any]:
+        answer = self._to_json(record)
+        if not await self._delivery.target_names(record.alert):
+            answer["warning"] = NO_TARGET
+        return answer
+
+    async def _silence(self, request: Request, id: str) -> Any:
+        seconds = Parameters(request, ("seconds",)).number(
+            "seconds", int(MAX_SILENCE) + 1
+        )
+        if seconds is None:
+            raise Refusal(400, "seconds: is missing; 0 ends a silence")
+        return self._to_json(await self._records.silence(id, seconds or None))
+
+    async def _acknowledge(self, request: Request, id: str) -> Any:
+        Parameters(request, ())
+        return self._to_json(await self._records.acknowledge(id))
+
+    async def _test(self, request: Request, id: str) -> Any:
+        Parameters(request, ())
+        results = await self._delivery.test(id)
+        return [
+            {"channel": target_title(name), "error": error or None}
+            for name, error in results.items()
+        ]
 
     async def _delete(self, request: Request) -> Any:
         Parameters(request, ())
         await self._records.delete(_only(path_of(request)))
         return {"msg": "alert deleted."}
 
-
-def _to_json(record: AlertRecord) -> dict[str, Any]:
-    return {**record.alert.to_json(), "firing": record.state.firing}
+    def _to_json(self, record: AlertRecord) -> dict[str, Any]:
+        until, error = record.silenced_until(self._records.now()), record.last_error
+        return {
+            **record.alert.to_json(),
+            "firing": record.state.firing,
+            "acknowledged": record.is_acknowledged,
+            "silenced_until": None if until is None else int(until),
+            "channels": list(record.alert.channels),
+            "last_error": None if error is None else str(error),
+        }
 
 
 def _only(path: list[str]) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from twisted.internet.task import deferLater
@@ -20,6 +20,7 @@ from twisted.web.server import Request
 
 from txstathat.collector.api.parameters import Parameters, path_of
 from txstathat.collector.archive.archive import Archive
+from txstathat.collector.archive.details import NO_DETAILS, Details
 from txstathat.collector.archive.series import Series
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.auth.keys import Keys
@@ -46,6 +47,8 @@ MAX_IDS = 5
 Answer = Awaitable[Any]
 # How many points are encoded at once. More would block the reactor for long.
 _POINTS_AT_ONCE = 10_000
+# Of how many stats the newest points are read at once.
+_STATS_AT_ONCE = 500
 
 
 class Readers:
@@ -60,11 +63,17 @@ class Readers:
         self._keys = keys
         self._throttle = throttle
 
-    async def check(self, request: Request, token: str) -> None:
+    async def check(
+        self, request: Request, token: str, *, changes: bool = False
+    ) -> None:
         """
         Check an access token.
 
-        :raises Refusal: 403 or 429 if the token is not known.
+        :param request: the request.
+        :param token: the token.
+        :param changes: whether the request changes something.
+        :raises Refusal: 403 or 429 if the token is not known; 403 if the request
+            changes something, and the token can only read.
         """
         if not self._keys.may_read(token):
             await self._keys.refresh()
@@ -72,15 +81,20 @@ class Readers:
                 # The refusal may be delayed: nothing large waits with it.
                 drop_body(request)
                 raise await self._throttle.refuse(address_of(request), "access token")
+        if changes and not self._keys.may_change(token):
+            drop_body(request)
+            raise Refusal(403, "this access token can only read")
         trust_body(request)
 
-    async def check_header(self, request: Request) -> None:
+    async def check_header(self, request: Request, *, changes: bool = False) -> None:
         """
         Check the access token in the ``Authorization`` header: the user name of HTTP
         Basic, with an empty password, or a Bearer token.
 
-        :raises Refusal: 401 without a token; 403 or 429 if it is not known. 403 also if
-            a page of another site made the request, since browsers may add a user name
+        :param request: the request.
+        :param changes: as for :meth:`check`.
+        :raises Refusal: 401 without a token; 403 or 429 as :meth:`check`. 403 also if a
+            page of another site made the request, since browsers may add a user name
             that they have stored.
         """
         scheme, _, given = (request.getHeader("authorization") or "").partition(" ")
@@ -101,7 +115,11 @@ class Readers:
             raise Refusal(
                 401, "pass an access token as HTTP Basic user name, or as Bearer token"
             )
-        await self.check(request, token)
+        await self.check(request, token, changes=changes)
+
+
+def _changes(request: Request) -> bool:
+    return request.method not in (b"GET", b"HEAD")
 
 
 class Call(AsyncResource):
@@ -148,6 +166,31 @@ class _Api(Branch):
         await self._archive.delete(path[0])
         return {"msg": "stat deleted."}
 
+    async def _to_json(self, stats: Sequence[Stat]) -> list[dict[str, Any]]:
+        details = await self._archive.details.all()
+        return [_to_json(stat, details.get(stat.id, NO_DETAILS)) for stat in stats]
+
+    async def _change(self, request: Request) -> Any:
+        """
+        Rename a stat, or change its details.
+        """
+        fields = Parameters(request, ("name", "unit", "description")).fields
+        path = path_of(request)
+        if len(path) != 1:
+            raise Refusal(404, "post to /stats/ID")
+        (stat,) = await self._archive.find(path)
+        name = fields.pop("name", stat.name)
+        try:
+            if fields:
+                await self._archive.details.change(
+                    stat, unit=fields.get("unit"), description=fields.get("description")
+                )
+            if name != stat.name:
+                stat = await self._archive.rename(stat.id, name)
+        except InvalidPoint as error:
+            raise Refusal(400, str(error)) from None
+        return _to_json(stat, await self._archive.details.read(stat))
+
 
 class ExportApi(_Api):
     """
@@ -163,7 +206,7 @@ class ExportApi(_Api):
         self.add("statlist", GET=self._list)
         self.add("stat", GET=self._stat)
         self.add("data", GET=self._data)
-        self.add("stats", DELETE=self._delete)
+        self.add("stats", POST=self._change, DELETE=self._delete)
 
     def add(self, path: str, **methods: Callable[[Request], Answer]) -> None:
         """
@@ -193,18 +236,41 @@ class ExportApi(_Api):
         methods = self._calls.get(call.decode("ascii", "replace"))
 
         async def enter(request: Request) -> None:
-            await self._readers.check(request, token)
+            await self._readers.check(request, token, changes=_changes(request))
             if methods is None:
                 raise Refusal(404, f"after the token comes {' or '.join(self._calls)}")
 
         return Call(enter, **(methods or {}))
 
     async def _list(self, request: Request) -> Any:
-        offset = Parameters(request, ("offset",)).number("offset") or 0
+        parameters = Parameters(request, ("offset", "latest"))
+        offset = parameters.number("offset") or 0
+        latest = parameters.number("latest", 2)
         if path_of(request):
             raise Refusal(404, "read /statlist")
-        stats = await self._archive.stats()
-        return [_to_json(stat) for stat in stats[offset : offset + PAGE]]
+        stats = (await self._archive.stats())[offset : offset + PAGE]
+        listed = await self._to_json(stats)
+        if latest:
+            await self._add_latest(stats, listed)
+        return listed
+
+    async def _add_latest(
+        self, stats: Sequence[Stat], listed: Sequence[dict[str, Any]]
+    ) -> None:
+        """
+        Add the newest points to the answer, and the numbers of points.
+        """
+        for start in range(0, len(stats), _STATS_AT_ONCE):
+            some = stats[start : start + _STATS_AT_ONCE]
+            latest = await self._archive.latest(some)
+            totals = await self._archive.totals(some)
+            for stat, fields in zip(some, listed[start:], strict=False):
+                newest, total = latest.get(stat.name), totals.get(stat.name)
+                fields["latest"] = newest and {
+                    "time": newest.time,
+                    "value": newest.value,
+                }
+                fields["points"] = total.points if total else 0
 
     async def _stat(self, request: Request) -> Any:
         name = Parameters(request, ("name",)).text("name")
@@ -213,7 +279,7 @@ class ExportApi(_Api):
         stat = await self._archive.stat(name)
         if stat is None:
             raise Refusal(404, "there is no stat with this name")
-        return _to_json(stat)
+        return _to_json(stat, await self._archive.details.read(stat))
 
     async def _data(self, request: Request) -> Any:
         parameters = Parameters(request, ("t", "start", "summary"))
@@ -244,14 +310,23 @@ class CommandLineApi(_Api):
 
     def __init__(self, archive: Archive, readers: Readers) -> None:
         super().__init__(archive, readers)
-        self.add("stats", GET=self._stats, DELETE=self._delete)
-        self.add("comments", POST=self._comment)
+        self.add("stats", GET=self._stats, POST=self._change, DELETE=self._delete)
+        self.add(
+            "comments",
+            GET=self._comments,
+            POST=self._comment,
+            DELETE=self._delete_comment,
+        )
 
     def add(self, path: str, **methods: Callable[[Request], Answer]) -> None:
         """
         Add a call at ``/a1/PATH``; see :meth:`ExportApi.add`.
         """
-        self.putChild(path.encode(), Call(self._readers.check_header, **methods))
+
+        async def enter(request: Request) -> None:
+            await self._readers.check_header(request, changes=_changes(request))
+
+        self.putChild(path.encode(), Call(enter, **methods))
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         """
@@ -263,18 +338,45 @@ class CommandLineApi(_Api):
         parameters = Parameters(request, ("id", "text"))
         if path_of(request):
             raise Refusal(404, "post to /a1/comments")
-        (stat,) = await self._archive.find([parameters.text("id")])
+        stat = await self._stat_of(parameters)
         try:
             await self._archive.comment(stat, parameters.text("text"))
         except InvalidPoint as error:
             raise Refusal(400, str(error)) from None
-        return {"Message": f"comment added to {stat.name}"}
+        return {"Message": f"comment added to {stat.name if stat else 'all stats'}"}
+
+    async def _stat_of(self, parameters: Parameters) -> Stat | None:
+        if "id" not in parameters.fields:
+            return None
+        (stat,) = await self._archive.find([parameters.fields["id"]])
+        return stat
+
+    async def _comments(self, request: Request) -> Any:
+        parameters = Parameters(request, ("id",))
+        if path_of(request):
+            raise Refusal(404, "read /a1/comments?id=ID")
+        stat = await self._stat_of(parameters)
+        stats = [] if stat is None else [stat]
+        comments = await self._archive.notes.by_stat(stats)
+        return [
+            {"id": comment.id, "time": comment.time, "text": comment.text}
+            for comment in comments["" if stat is None else stat.name]
+        ]
+
+    async def _delete_comment(self, request: Request) -> Any:
+        parameters = Parameters(request, ("id",))
+        path = path_of(request)
+        if len(path) != 1:
+            raise Refusal(404, "delete /a1/comments/COMMENT?id=ID")
+        stat = await self._stat_of(parameters)
+        await self._archive.notes.delete(stat, path[0])
+        return {"Message": "comment deleted"}
 
     async def _stats(self, request: Request) -> Any:
         path = path_of(request)
         if not path:
             Parameters(request, ())
-            return [_to_json(stat) for stat in await self._archive.stats()]
+            return await self._to_json(await self._archive.stats())
         if len(path) != 2 or path[1] not in ("dataset", "dataset_full"):
             raise Refusal(404, "read /a1/stats or /a1/stats/ID/dataset?t=1w3h")
         parameters = Parameters(request, ("t",))
@@ -298,11 +400,11 @@ def _data(series: Series) -> dict[str, Any]:
     }
 
 
-def _to_json(stat: Stat) -> dict[str, Any]:
+def _to_json(stat: Stat, details: Details) -> dict[str, Any]:
     """
     Return a stat with all fields that StatHat's API has: some clients need each of
-    them, with its type. Here no stat is public or has a unit. Keys cannot be returned,
-    since only their hashes are stored.
+    them, with its type. Here no stat is public. Keys cannot be returned, since only
+    their hashes are stored.
     """
     return {
         "id": stat.id,
@@ -311,7 +413,7 @@ def _to_json(stat: Stat) -> dict[str, Any]:
         "counter": stat.counter,
         "classic_key": "",
         "embed_key": "",
-        "unit": "",
+        "unit": details.unit,
         "data_received_at": int(stat.received_at),
         "created_at": int(stat.created_at),
     }

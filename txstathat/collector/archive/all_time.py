@@ -12,7 +12,7 @@ from txstathat.metrica.calendar import Calendar
 from txstathat.points.timeframe import MAX_BUCKETS, Span, Timeframe
 from txstathat.stores.interface import Cell, CellKey
 
-__all__ = ["INTERVALS", "all_time_of", "first_time"]
+__all__ = ["INTERVALS", "LENGTHS", "all_time_of", "first_time"]
 
 #: The possible steps: all that divide an hour or a day, then longer ones.
 INTERVALS = (
@@ -22,8 +22,8 @@ INTERVALS = (
 )
 
 _UTC = Calendar("UTC")
-# From coarse to fine.
-_SCALES = {
+#: The length of a time bucket of each scale, from coarse to fine.
+LENGTHS = {
     "year": Span(1, "y"),
     "month": Span(1, "M"),
     "day": Span(1, "d"),
@@ -47,7 +47,7 @@ async def first_time(
     """
     first, events = None, 0
     since, until = 0, int(now)
-    for scale, length in _SCALES.items():
+    for scale, length in LENGTHS.items():
         try:
             timeline = _UTC.timeline(since, until, scale)
         except ValueError:
@@ -89,7 +89,7 @@ def all_time_of(
         begin = interval.bucket(first)
         steps = interval.bucket(int(now)) - begin + 1
         scale = scale_of(interval)
-        cells = (now - first) / _SCALES[scale].longest + 2
+        cells = (now - first) / LENGTHS[scale].longest + 2
         if (
             steps <= MAX_BUCKETS
             and cells <= max_cells

@@ -15,36 +15,31 @@ from uuid import uuid4
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
-from txstathat.collector.archive.all_time import all_time_of, first_time
-from txstathat.collector.archive.allowance import Allowances
-from txstathat.collector.archive.cardinality import MAX_STATS, CardinalityLimiter
+from txstathat.collector.archive.cardinality import MAX_STATS
 from txstathat.collector.archive.comments import Comment, Comments
 from txstathat.collector.archive.commit import OWN_ID_TTL, PendingWrite
 from txstathat.collector.archive.delta import other_kind, overflow
+from txstathat.collector.archive.details import StatDetails
 from txstathat.collector.archive.health import StoreHealth
+from txstathat.collector.archive.listing import StatListing
 from txstathat.collector.archive.receipts import NewestReceipt
-from txstathat.collector.archive.retention import Retention
-from txstathat.collector.archive.series import Plan, Series
+from txstathat.collector.archive.renames import Renames
 from txstathat.collector.archive.stats import (
     DEFINITIONS,
-    RETENTION,
     Stat,
-    Total,
     received,
-    received_key,
     stat_id,
-    total_key,
 )
-from txstathat.collector.archive.trash import Trash
+from txstathat.collector.archive.stored import StoredStats
+from txstathat.collector.archive.trash import DeletedStat
 from txstathat.collector.archive.writer import PointWriter
 from txstathat.collector.errors import PointAhead, Refusal, clock_doubt, utc
 from txstathat.collector.ingest.parse import PostedBatch
 from txstathat.collector.limits import MAX_AHEAD
-from txstathat.errors import InvalidTimeframe
-from txstathat.metrica.calendar import MAX_POINTS, SCALES
+from txstathat.errors import StoreError
 from txstathat.points.model import check_name
-from txstathat.points.timeframe import Timeframe
 from txstathat.stores.batching import WriteBatcher
 from txstathat.stores.interface import (
     Amounts,
@@ -54,17 +49,10 @@ from txstathat.stores.interface import (
     WriteResult,
 )
 
-__all__ = ["MAX_CELLS", "Archive"]
-
-#: How many cells one request can read.
-MAX_CELLS = 200_000
-# How many stats are made of their cells at once, and how many cells are read at once
-# for series. More would block the reactor for long.
-_STATS_AT_ONCE = 5_000
-_CELLS_AT_ONCE = 10_000
+__all__ = ["Archive"]
 
 
-class Archive:
+class Archive(StoredStats):
     """
     The stats of a store.
 
@@ -76,9 +64,16 @@ class Archive:
     :param timers: schedules what waits; by default the store's clock.
     :raises ValueError: if a scale is unknown, or its time is not positive.
 
+    :ivar details: the units, descriptions and pins of the stats.
+    :ivar followers: the records that follow a renamed stat, and go with a deleted one.
+    :ivar notes: the comments on the stats, and on none of them.
+    :ivar max_stats: the largest number of stats.
     :ivar health: knows whether the store can be written.
+    :ivar listing: the rows from which the list of stats is sorted.
     :ivar record_readers: the readers of the records.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -88,14 +83,8 @@ class Archive:
         max_stats: int = MAX_STATS,
         timers: IReactorTime | None = None,
     ) -> None:
-        self.store = store
-        self.timers: IReactorTime = timers or store.clock
-        self.retention = _checked(retention or {})
-        self._history = Retention(store, self.retention)
-        self._allowances = Allowances(store)
-        self._cardinality = CardinalityLimiter(
-            store, max_stats, self.timers, self._allowances
-        )
+        super().__init__(store, retention or {}, max_stats, timers)
+        self.listing = StatListing(store, self.timers, self.stats)
         self.health = StoreHealth(store, self.timers)
         self._writer = PointWriter(
             store,
@@ -104,14 +93,19 @@ class Archive:
             self._cardinality,
             self._allowances,
             self.health,
+            self.listing,
         )
         self._newest_receipt = NewestReceipt(store, self.timers)
-        self._comments = Comments(store)
-        self._trash = Trash(store)
+        self.notes = Comments(store)
+        self.details = StatDetails(store)
+        self._renames = Renames(store, self.followers)
+        self._has_traces = False
         self.record_readers = (
             *self._history.record_readers,
-            *self._comments.record_readers,
+            *self.notes.record_readers,
+            *self.details.record_readers,
             *self._trash.record_readers,
+            *self._renames.record_readers,
         )
 
     @property
@@ -176,8 +170,8 @@ class Archive:
         raise Refusal(
             400,
             f"{name!r} was a {kind} stat; it is deleted, and in the trash until "
-            f"{utc(until)}: from then on "
-            "it can be of another kind",
+            f"{utc(until)}: from then on it can be of another kind, or as soon as it "
+            "is deleted for good",
         )
 
     async def create(self, name: str, kind: str) -> Stat:
@@ -200,6 +194,7 @@ class Archive:
             await self._refuse_kind(name, kind)
         self._cardinality.learn([name])
         await self._trash.take(stat_id(name))
+        await self.listing.make([name])
         return cast(Stat, await self.stat(name))
 
     async def settled(self) -> None:
@@ -208,152 +203,18 @@ class Archive:
         """
         await self.batcher.settled()
         await self._allowances.saved()
-
-    # -- reading
-
-    async def stats(self, names: Sequence[str] | None = None) -> list[Stat]:
-        """
-        Return the stats, sorted by name, without those in the trash.
-
-        :param names: the names to look up; unknown ones are left out. By default all.
-        """
-        definitions = await self.store.definitions(names)
-        listed = [
-            (name, definition)
-            for name, definition in definitions.items()
-            if definition in DEFINITIONS.values()
-        ]
-        stats = []
-        now = self.store.clock.seconds()
-        for start in range(0, len(listed), _STATS_AT_ONCE):
-            some = listed[start : start + _STATS_AT_ONCE]
-            cells = await self.store.read([received_key(name) for name, _ in some])
-            # A Metrica that a program has in the same store has no receipts.
-            stats += [
-                Stat.of(name, definition, cell, now)
-                for (name, definition), cell in zip(some, cells, strict=True)
-                if cell is not None
-            ]
-        return await self._trash.without(stats)
-
-    async def stat(self, name: str) -> Stat | None:
-        """
-        Return the stat with a name; ``None`` if it does not exist.
-        """
-        stats = await self.stats([name])
-        return stats[0] if stats else None
-
-    async def find(self, ids: Sequence[str]) -> list[Stat]:
-        """
-        Return the stats with some ids, in the same order.
-
-        :raises Refusal: 404 if one of them does not exist.
-        """
-        names = await self._cardinality.names(ids)
-        found = {stat.id: stat for stat in await self.stats(sorted(set(names)))}
-        for id in ids:
-            if id not in found:
-                raise Refusal(404, f"there is no stat with the id {id[:40]!r}")
-        return [found[id] for id in ids]
-
-    async def data(
-        self,
-        stats: Sequence[Stat],
-        timeframe: Timeframe | str,
-        now: float | None = None,
-        start: int | None = None,
-    ) -> list[Series]:
-        """
-        Return the series of stats over a timeframe.
-
-        :param stats: the stats, as the methods above return them.
-        :param timeframe: such as ``'1w3h'``.
-        :param now: a time in its last step, in Unix seconds; by default now.
-        :param start: a time in its first step, in Unix seconds. Then the timeframe ends
-            at its full length, or now.
-        :raises Refusal: 400 if the timeframe is not valid, needs detail that is not
-            stored, or has too many points.
-        """
-        try:
-            frame = (
-                Timeframe.parse(timeframe) if isinstance(timeframe, str) else timeframe
-            )
-        except InvalidTimeframe as error:
-            raise Refusal(400, str(error)) from None
-        now = self.store.clock.seconds() if now is None else now
-        if start is not None and start > now:
-            raise Refusal(400, f"start: {start} is in the future; it is {int(now)} now")
-        plan = Plan(frame, now, self.retention, self._history.whole_since, start)
-        width = len(plan.buckets)
-        if width * len(stats) > MAX_CELLS:
-            raise Refusal(
-                400,
-                f"{len(stats)} are too many stats for {frame}: request at most "
-                f"{max(1, MAX_CELLS // width)} at once",
-            )
-        series = []
-        at_once = max(1, _CELLS_AT_ONCE // width)
-        for first in range(0, len(stats), at_once):
-            some = stats[first : first + at_once]
-            keys = [key for stat in some for key in plan.keys(stat.name)]
-            cells = await self.store.read(keys)
-            series += [
-                plan.series(stat, cells[number * width : (number + 1) * width])
-                for number, stat in enumerate(some)
-            ]
-        return series
-
-    def stored_since(self, scale: str) -> float:
-        """
-        Return since when all detail of a scale is stored.
-
-        :param scale: such as ``'minute'``.
-        :returns: Unix seconds.
-        """
-        seconds = self.retention[scale]
-        oldest = 0 if seconds is None else self.store.clock.seconds() - seconds
-        return max(self._history.whole_since(scale), oldest)
-
-    async def all_time(self, stat: Stat) -> Timeframe:
-        """
-        Return the timeframe from a stat's first data to now, in the shortest steps that
-        give at most :data:`~txstathat.points.timeframe.MAX_BUCKETS` points and of which
-        all detail is stored. For a stat without data it is one minute.
-        """
-        now = self.store.clock.seconds()
-        first = await first_time(stat.name, now, self.store.read)
-        return all_time_of(
-            int(now) if first is None else min(first, int(now)),
-            now,
-            self.stored_since,
-            MAX_POINTS,
-        )
-
-    async def totals(self, stats: Sequence[Stat] | None = None) -> dict[str, Total]:
-        """
-        Return the sums of all points, by the stat's name.
-
-        :param stats: the stats; by default all.
-        """
-        if stats is None:
-            stats = await self.stats()
-        cells = await self.store.read([total_key(stat.name) for stat in stats])
-        return {
-            stat.name: Total(stat.kind, cell.count, cell.sum)
-            for stat, cell in zip(stats, cells, strict=True)
-            if cell is not None
-        }
+        await self.listing.settled()
 
     # -- comments
 
-    async def comment(self, stat: Stat, text: str) -> Comment:
+    async def comment(self, stat: Stat | None, text: str) -> Comment:
         """
-        Store a comment on a stat. Its time is now.
+        Store a comment on a stat, or on none. Its time is now.
 
         :raises InvalidPoint: if the text is not valid.
         :raises Refusal: 429 if there are too many comments.
         """
-        return await self._comments.add(stat, text)
+        return await self.notes.add(stat, text)
 
     async def comments(
         self, stats: Sequence[Stat], since: int = 0
@@ -364,7 +225,7 @@ class Archive:
         :param stats: the stats, as the methods above return them.
         :param since: the time of the oldest comment to return, in Unix seconds.
         """
-        return await self._comments.read(stats, since)
+        return await self.notes.read(stats, since)
 
     # -- the trash
 
@@ -379,6 +240,7 @@ class Archive:
         """
         (stat,) = await self.find([id])
         await self._trash.put(stat)
+        await self.listing.remove([stat.name])
         return stat
 
     async def restore(self, name: str) -> Stat:
@@ -392,7 +254,40 @@ class Archive:
         stat = await self.stat(name)
         if stat is None:
             raise Refusal(404, f"{name!r} is not in the trash any more")
+        await self.listing.make([name])
         return stat
+
+    async def restore_id(self, id: str) -> Stat:
+        """
+        Take a stat out of the trash, by its id.
+
+        :raises Refusal: 404 if it is not there.
+        """
+        for each in await self._trash.all():
+            if each.id == id:
+                return await self.restore(each.name)
+        raise Refusal(404, f"there is no stat with the id {id[:40]!r} in the trash")
+
+    async def trash(self) -> list[DeletedStat]:
+        """
+        Return the stats in the trash, sorted by name.
+        """
+        return await self._trash.all()
+
+    async def purge(self, id: str) -> str:
+        """
+        Delete for good a stat in the trash: nothing of it stays in the store, nor in
+        exports and copies that are made from then on. Its name can then be of another
+        kind.
+
+        :param id: the stat's id.
+        :returns: its name.
+        :raises Refusal: 404 if it is not in the trash; 409 if a point has just taken it
+            out.
+        """
+        name = await self._trash.purge(id)
+        await self._erase([name])
+        return name
 
     async def empty_trash(self) -> int:
         """
@@ -401,16 +296,69 @@ class Archive:
         :returns: the number of deleted stats.
         """
         deleted = await self._trash.empty()
-        self._cardinality.forget(deleted)
+        if deleted or self._has_traces:
+            await self._erase(deleted)
         return len(deleted)
 
-
-def _checked(retention: Mapping[str, float | None]) -> dict[str, float | None]:
-    for scale, seconds in retention.items():
-        if scale not in SCALES:
-            raise ValueError(f"{scale!r} is no scale; these are: {', '.join(SCALES)}")
-        if seconds is not None and not seconds > 0:
-            raise ValueError(
-                f"the retention of {scale} must be positive, not {seconds!r}"
+    async def _erase(self, names: Sequence[str]) -> None:
+        self._cardinality.forget(names)
+        await self.listing.remove(names)
+        self._has_traces = True
+        try:
+            while await self.store.drop_expired():
+                pass
+            await self.store.erase_deleted()
+        except StoreError as error:
+            # They are deleted; empty_trash tries again to overwrite what is left.
+            self._log.warn(
+                "parts of deleted stats are still in the store's files, and will be "
+                "overwritten later: {error}",
+                error=str(error),
             )
-    return RETENTION | dict(retention)
+            return
+        self._has_traces = False
+
+    # -- renaming
+
+    async def rename(self, id: str, new: str) -> Stat:
+        """
+        Rename a stat, with its history, comments, details, and all that names it. Its
+        id changes, since it is made of its name. Nothing is forwarded: a point that
+        arrives under the old name later makes a new stat.
+
+        :param id: the stat's id.
+        :param new: its new name.
+        :returns: the stat under its new name.
+        :raises InvalidPoint: if the new name is not valid.
+        :raises Refusal: 404 if the stat does not exist; 409 if the new name is in use,
+            or in the trash.
+        """
+        (stat,) = await self.find([id])
+        new = check_name(new)
+        if new == stat.name:
+            raise Refusal(409, f"the stat is named {new!r} already")
+        if await self.store.definitions([new]):
+            trashed = [each.name for each in await self._trash.all()]
+            raise Refusal(
+                409,
+                f"{new!r} is in the trash; restore it, or delete it for good, first"
+                if new in trashed
+                else f"there is a stat {new!r} already; choose another name",
+            )
+        # A point took it out of the trash, if it was there.
+        await self._trash.take(stat.id)
+        await self._renames.rename(stat.name, new)
+        await self._note_renamed([(stat.name, new)])
+        return (await self.find([stat_id(new)]))[0]
+
+    async def complete_renames(self) -> None:
+        """
+        Complete the renamings that a collector could not, because it died.
+        """
+        await self._note_renamed(await self._renames.complete())
+
+    async def _note_renamed(self, renamed: Sequence[tuple[str, str]]) -> None:
+        self._cardinality.forget([old for old, _ in renamed])
+        self._cardinality.learn([new for _, new in renamed])
+        if renamed:
+            await self.listing.make([name for names in renamed for name in names])

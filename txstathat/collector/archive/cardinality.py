@@ -117,7 +117,7 @@ class CardinalityLimiter:
             raise Refusal(
                 429,
                 f"there are {len(self._known)} stats and {self._max_stats} is the "
-                "limit: delete some, or use fewer names",
+                "limit: delete some, use fewer names, or raise it with --max-stats",
             )
         new = self._new(wanted)
         used = self._allowances.usage(sender).stats + self._reserved_by[sender]

@@ -37,12 +37,13 @@ __all__ = [
 #: How many sums one write has at most: one for each stat and minute of its requests. A
 #: request with more is a write of its own.
 MAX_SUMS = 10_000
-#: For how many seconds a partly applied write is repeated.
-FINISH_SECONDS = 5.0
+#: For how many seconds a write that may be partly applied is repeated: until a cluster
+#: has replaced a node that failed.
+FINISH_SECONDS = 60.0
 #: For how many seconds a store remembers the id of a batch whose sender gave none. Only
 #: the store's own connection repeats it, and this collector for
 #: :data:`FINISH_SECONDS`.
-OWN_ID_TTL = 60.0
+OWN_ID_TTL = 300.0
 
 # The digest of batches whose sender gave no id.
 _NO_DIGEST = ""
@@ -141,9 +142,10 @@ async def _add(
     store: IStore, timers: IReactorTime, batches: Sequence[WriteBatch]
 ) -> list[WriteResult]:
     """
-    Add batches, and repeat a write that was partly applied: the sender of a request
-    without an id cannot repeat it.
+    Add batches, and repeat a write that may be partly applied if it has requests
+    without an id: their senders cannot repeat them.
     """
+    has_own = any(batch.digest == _NO_DIGEST for batch in batches)
     interrupted_at: float | None = None
     for attempt in count(1):
         try:
@@ -151,6 +153,8 @@ async def _add(
             break
         except StoreUnavailable as error:
             now = timers.seconds()
+            if not has_own:
+                raise
             if interrupted_at is None and isinstance(error, StoreInterrupted):
                 interrupted_at = now
             delay = retry_delay(attempt)

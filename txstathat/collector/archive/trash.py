@@ -11,8 +11,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from txstathat.collector.archive.comments import RECORDS as COMMENTS
+from txstathat.collector.archive.followers import StatFollower
 from txstathat.collector.archive.stats import Stat, received_key, stat_id
+from txstathat.collector.errors import Refusal
 from txstathat.collector.records import (
     BadRecord,
     RecordReader,
@@ -44,6 +45,16 @@ class DeletedStat:
     receipts: int
     deleted_at: int
 
+    @property
+    def id(self) -> str:
+        """The id of the stat."""
+        return stat_id(self.name)
+
+    @property
+    def until(self) -> int:
+        """Until when it can be restored, in Unix seconds."""
+        return self.deleted_at + TRASH_SECONDS
+
 
 def parse_deleted(id: str, text: str) -> DeletedStat:
     """
@@ -68,12 +79,14 @@ class Trash:
     The trash of a store.
 
     :param store: the store.
+    :param followers: the records that name stats.
 
     :ivar record_readers: the readers of the records.
     """
 
-    def __init__(self, store: IStore) -> None:
+    def __init__(self, store: IStore, followers: StatFollower) -> None:
         self._store = store
+        self._followers = followers
         self._reader = RecordReader(store, _RECORDS, parse_deleted)
         self.record_readers = (self._reader,)
 
@@ -105,7 +118,19 @@ class Trash:
         there.
         """
         note = await self._reader.get(stat_id(name))
-        return None if note is None else note.deleted_at + TRASH_SECONDS
+        return None if note is None else note.until
+
+    async def all(self) -> list[DeletedStat]:
+        """
+        Return the stats that are in the trash, sorted by name.
+        """
+        notes = sorted((await self._reader.all()).values(), key=lambda note: note.name)
+        cells = await self._store.read([received_key(note.name) for note in notes])
+        return [
+            note
+            for note, cell in zip(notes, cells, strict=True)
+            if cell is not None and cell.count == note.receipts
+        ]
 
     async def without(self, stats: Sequence[Stat]) -> list[Stat]:
         """
@@ -115,31 +140,53 @@ class Trash:
         receipts = {note.name: note.receipts for note in notes}
         return [stat for stat in stats if receipts.get(stat.name) != stat.receipts]
 
+    async def purge(self, id: str) -> str:
+        """
+        Delete a stat in the trash for good.
+
+        :param id: the stat's id.
+        :returns: its name.
+        :raises Refusal: 404 if it is not in the trash, or its record cannot be read;
+            409 if a point has just taken it out.
+        """
+        text = await self._store.record(_RECORDS, id)
+        note = None if text is None else self._reader.parse(id, text)
+        if text is None or note is None:
+            raise Refusal(404, f"there is no stat with the id {id[:40]!r} in the trash")
+        if not await self._delete(note, text):
+            raise Refusal(
+                409,
+                f"{note.name!r} has received a point, and so is not in the trash any "
+                "more; stop what sends it, and delete it again",
+            )
+        return note.name
+
     async def empty(self) -> list[str]:
         """
         Delete the stats that have been in the trash for :data:`TRASH_SECONDS`.
 
         :returns: the names of the deleted stats.
         """
-        deleted = []
-        before = self._store.clock.seconds() - TRASH_SECONDS
+        now = self._store.clock.seconds()
         texts = await self._store.records(_RECORDS)
-        for id, note in self._reader.parse_all(texts).items():
-            if note.deleted_at > before:
-                continue
-            name = note.name
-            key = received_key(name)
-            (cell,) = await self._store.read([key])
-            # If a point arrives before the stat is deleted, the stat stays.
-            if (
-                cell is not None
-                and cell.count == note.receipts
-                and await self._store.drop(name, (key, cell))
-            ):
-                deleted.append(name)
-                cell = None
-            if cell is None:
-                # Also if an earlier call stopped after it had dropped the stat.
-                await self._store.put_record(COMMENTS, id, None)
-            await self._store.put_record(_RECORDS, id, None, was=texts[id])
+        return [
+            note.name
+            for id, note in self._reader.parse_all(texts).items()
+            if note.until <= now and await self._delete(note, texts[id])
+        ]
+
+    async def _delete(self, note: DeletedStat, text: str) -> bool:
+        """
+        :returns: whether this call deleted the stat.
+        """
+        key = received_key(note.name)
+        (cell,) = await self._store.read([key])
+        deleted = False
+        # If a point arrives before the stat is deleted, the stat stays.
+        if cell is not None and cell.count == note.receipts:
+            deleted = await self._store.drop(note.name, (key, cell))
+        if cell is None or deleted:
+            # Also if an earlier call stopped after it had dropped the stat.
+            await self._followers.forget_stat(note.name)
+        await self._store.put_record(_RECORDS, note.id, None, was=text)
         return deleted

@@ -19,6 +19,7 @@ from txstathat.collector.archive.commit import (
 )
 from txstathat.collector.archive.delta import BatchDelta
 from txstathat.collector.archive.health import StoreHealth
+from txstathat.collector.archive.listing import StatListing
 from txstathat.collector.errors import Refusal
 from txstathat.collector.ingest.parse import PostedBatch
 from txstathat.errors import StoreBusy
@@ -44,6 +45,7 @@ class PointWriter:
     :param cardinality: limits the number of new stats.
     :param allowances: limits the time buckets of the past.
     :param health: notes the result of each write.
+    :param listing: notes which stats were written.
 
     :ivar batcher: combines requests into few writes.
     :ivar waiting_points: the number of points that wait to be written.
@@ -57,6 +59,7 @@ class PointWriter:
         cardinality: CardinalityLimiter,
         allowances: Allowances,
         health: StoreHealth,
+        listing: StatListing,
     ) -> None:
         self._store = store
         self._timers = timers
@@ -64,6 +67,7 @@ class PointWriter:
         self._cardinality = cardinality
         self._allowances = allowances
         self._health = health
+        self._listing = listing
         # A write is tried once: the sender repeats it, under the same id.
         self.batcher: WriteBatcher[PendingWrite, WriteResult] = WriteBatcher(
             self._write, timers, room=WriteRoom, timeout=0, linger=LINGER
@@ -102,7 +106,12 @@ class PointWriter:
             self.waiting_points -= len(batch.points)
             return result
 
-        return written.addBoth(end).addCallback(lambda result: (result, delta))
+        def note(result: WriteResult) -> tuple[WriteResult, BatchDelta]:
+            if result.outcome is WriteOutcome.ADDED:
+                self._listing.note(delta.kinds)
+            return result, delta
+
+        return written.addBoth(end).addCallback(note)
 
     async def _put_new(
         self, request: PendingWrite, sender: str, past: Collection[int]
@@ -116,6 +125,9 @@ class PointWriter:
             added = result.outcome is WriteOutcome.ADDED
         finally:
             self._cardinality.settled(reservation, added)
+            if added:
+                kinds = request.delta.kinds
+                self._listing.add({name: kinds[name] for name in reservation.reserved})
         # Otherwise the next write would wait for that.
         await self._allowances.saved_for(sender)
         return result

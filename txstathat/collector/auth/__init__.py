@@ -24,6 +24,7 @@ from txstathat.collector.auth.sessions import (
     Sessions,
 )
 from txstathat.collector.auth.throttle import (
+    HELD_PER_SECOND,
     HOLD_SECONDS,
     MAX_ADDRESSES,
     MAX_HELD,
@@ -33,6 +34,7 @@ from txstathat.collector.auth.throttle import (
 
 __all__ = [
     "CLAIM_SECONDS",
+    "HELD_PER_SECOND",
     "HOLD_SECONDS",
     "KINDS",
     "LINK_SECONDS",

@@ -56,6 +56,7 @@ KINDS = {
     "ez": "EZ key",
     "user": "user key",
     "access": "access token",
+    "read": "read-only token",
     "stat": "stat key",
 }
 #: The largest number of keys in a store.
@@ -63,8 +64,9 @@ MAX_KEYS = 10_000
 #: The interval, in seconds, at which a collector reads the keys again. A revoked key
 #: works for that long at most.
 REFRESH_SECONDS = 5.0
-#: How many times a second unknown keys can cause the keys to be read again. Further
-#: requests with an unknown key wait for the next second.
+#: How many times a second unknown keys can cause the keys to be read again. After so
+#: many reads further ones follow at even intervals, and requests with an unknown key
+#: wait for the next one.
 MAX_REFRESHES = 30
 #: For how many seconds the keys that were read last are used while the store cannot be
 #: read. After that requests are refused: a key may have been revoked meanwhile.
@@ -77,7 +79,11 @@ _RECORDS = "key"
 _CLAIM = "first keys"
 _FIRST_KINDS = ("ez", "user", "access")
 _KIND_OF_API = {"ez": "ez", "classic": "user"}
+# The kinds with which stats can be read.
+_READ_KINDS = ("access", "read")
 _HASH = re.compile(r"[0-9a-f]{64}")
+# A second, less half of an interval: a rounding error does not matter then.
+_REFRESHES_AHEAD = 1 - 0.5 / MAX_REFRESHES
 # The Retry-After header for a key that this version cannot check, in seconds.
 _RETRY_AFTER = 60
 
@@ -117,7 +123,8 @@ class Keys:
     They are cached, so checking a key needs no I/O. :meth:`load` updates the cache.
 
     A check that cannot be made refuses. So :meth:`allow`, :meth:`find_id`,
-    :meth:`may_read`, :meth:`stat` and :attr:`readers` raise
+    :meth:`may_read`, :meth:`may_change`, :meth:`stat`, :attr:`readers` and
+    :attr:`editors` raise
 
     * :class:`~txstathat.errors.StoreUnavailable` if the store could not be read for
       :data:`STALE_SECONDS`,
@@ -149,8 +156,8 @@ class Keys:
         # The callers that wait for the next refresh.
         self._waiting: list[Deferred[None]] = []
         self._refreshing = False
-        # How many refreshes there were in the second that began at this time.
-        self._refreshes, self._second_began = 0, float("-inf")
+        # Until when the refreshes so far take up what is allowed.
+        self._refreshes_until = float("-inf")
 
     def allow(self, api: str, key: str) -> bool:
         """
@@ -178,14 +185,28 @@ class Keys:
 
     def may_read(self, token: str) -> bool:
         """
-        Return whether this is an access token.
+        Return whether this is an access token, read-only or not.
+        """
+        return self._find(token, *_READ_KINDS) is not None
+
+    def may_change(self, token: str) -> bool:
+        """
+        Return whether this is an access token that is not read-only.
         """
         return self._find(token, "access") is not None
 
     @property
     def readers(self) -> list[str]:
         """
-        The ``hash_key`` of each access token.
+        The ``hash_key`` of each access token, read-only or not.
+        """
+        self._check_age()
+        return [id for id, key in self._keys.items() if key.kind in _READ_KINDS]
+
+    @property
+    def editors(self) -> list[str]:
+        """
+        The ``hash_key`` of each access token that is not read-only.
         """
         self._check_age()
         return [id for id, key in self._keys.items() if key.kind == "access"]
@@ -200,18 +221,18 @@ class Keys:
         found = self._find(key, "stat")
         return None if found is None else found.stat
 
-    def _find(self, key: str, kind: str) -> Key | None:
+    def _find(self, key: str, *kinds: str) -> Key | None:
         self._check_age()
         hashed = hash_key(key)
         if hashed in self._uncertain:
             raise Refusal(
                 503,
-                f"the record of this {KINDS[kind]} cannot be read by this version of "
-                "txStatHat",
+                f"the record of this {KINDS[kinds[0]]} cannot be read by this version "
+                "of txStatHat",
                 retry_after=_RETRY_AFTER,
             )
         found = self._keys.get(hashed)
-        return found if found is not None and found.kind == kind else None
+        return found if found is not None and found.kind in kinds else None
 
     def _check_age(self) -> None:
         since = self._failing_since
@@ -268,12 +289,13 @@ class Keys:
     async def _refresh_for_waiting(self) -> None:
         clock = self._timers
         while self._waiting:
-            if self._refreshes >= MAX_REFRESHES:
-                next_second = self._second_began + 1
-                await deferLater(clock, max(0.0, next_second - clock.seconds()))
-            if clock.seconds() - self._second_began >= 1:
-                self._refreshes, self._second_began = 0, clock.seconds()
-            self._refreshes += 1
+            # A new burst in each second would let all callers in the rest of the second
+            # wait, each with its body, and then be answered all at once.
+            pause = self._refreshes_until - clock.seconds() - _REFRESHES_AHEAD
+            if pause > 0:
+                await deferLater(clock, pause)
+            until = max(self._refreshes_until, clock.seconds())
+            self._refreshes_until = until + 1 / MAX_REFRESHES
             waiting, self._waiting = self._waiting, []
             failed: StoreError | None = None
             try:
@@ -335,6 +357,15 @@ class Keys:
         await self.load()
         return sorted(self._keys.values(), key=lambda key: (key.kind, key.name))
 
+    async def names(self) -> dict[str, str]:
+        """
+        Return the names of all keys, by their ``hash_key``.
+
+        :raises StoreError: if the store fails.
+        """
+        await self.load()
+        return {id: key.name for id, key in self._keys.items()}
+
     async def revoke(self, name: str) -> Key:
         """
         Delete a key, also one of which the record cannot be read.
@@ -354,6 +385,35 @@ class Keys:
         self._keys.pop(id, None)
         await self.load()
         return key
+
+    async def rename_stat(self, old: str, new: str) -> None:
+        """
+        Let the keys of a stat be those of its new name.
+
+        :param old: the name of the stat.
+        :param new: its new name.
+        :raises StoreError: if the store fails.
+        """
+        await self._change_stat_keys(old, new)
+
+    async def forget_stat(self, name: str) -> None:
+        """
+        Delete the keys of a stat.
+
+        :param name: the name of the stat.
+        :raises StoreError: if the store fails.
+        """
+        await self._change_stat_keys(name, None)
+
+    async def _change_stat_keys(self, stat: str, new: str | None) -> None:
+        texts = await self._store.records(_RECORDS)
+        for name, (_, key) in self._reader.parse_all(texts).items():
+            if key.stat == stat:
+                text = None
+                if new is not None:
+                    text = json.dumps({**json.loads(texts[name]), "stat": new})
+                await self._store.put_record(_RECORDS, name, text, was=texts[name])
+        await self.load()
 
     async def make_first(
         self, show: Callable[[dict[str, str]], None] | None = None

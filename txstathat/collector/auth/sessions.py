@@ -27,6 +27,7 @@ __all__ = [
     "MAX_SESSIONS",
     "MAX_TOKENS",
     "SESSION_SECONDS",
+    "Session",
     "Sessions",
 ]
 
@@ -117,6 +118,59 @@ class Sessions:
         record = await self._sessions.get(hash_key(session))
         return record is not None and await self._is_valid(record)
 
+    async def may_change(self, session: str) -> bool:
+        """
+        Return whether this is a session that has not ended, and did not begin with a
+        read-only token.
+
+        :param session: the session's secret.
+        :raises StoreError: if the store fails.
+        """
+        record = await self._sessions.get(hash_key(session))
+        if record is None or not await self._is_valid(record):
+            return False
+        tokens = set(record.tokens)
+        return not tokens or not tokens.isdisjoint(self._keys.editors)
+
+    async def all(self) -> dict[str, Session]:
+        """
+        Return the sessions that have not ended, the newest first, by their ids, with
+        which nobody can sign in.
+
+        :raises StoreError: if the store fails.
+        """
+        records = await self._sessions.all()
+        newest_first = sorted(records, key=lambda id: records[id].until, reverse=True)
+        return {
+            id: records[id] for id in newest_first if await self._is_valid(records[id])
+        }
+
+    async def end(self, id: str) -> bool:
+        """
+        End a session.
+
+        :param id: its id.
+        :returns: whether this call ended it.
+        :raises StoreError: if the store fails.
+        """
+        if await self._store.record(_SESSIONS, id) is None:
+            return False
+        return await self._store.put_record(_SESSIONS, id, None)
+
+    async def end_all(self) -> int:
+        """
+        End all sessions, and make the one-time links useless.
+
+        :returns: the number of sessions.
+        :raises StoreError: if the store fails.
+        """
+        ended = 0
+        for kind in (_SESSIONS, _LINKS):
+            for id in await self._store.records(kind):
+                done = await self._store.put_record(kind, id, None)
+                ended += done and kind == _SESSIONS
+        return ended
+
     async def _is_valid(self, record: Session) -> bool:
         if record.until <= self._now():
             return False
@@ -145,8 +199,18 @@ class Sessions:
         :returns: its secret, of 192 random bits, for the end of the URL.
         :raises StoreError: if the store fails.
         """
-        tokens = self._keys.readers[:MAX_TOKENS]
+        tokens = self._keys.editors[:MAX_TOKENS]
         return await self._create(self._links, LINK_SECONDS, MAX_LINKS, tokens)
+
+    async def can_redeem(self, link: str) -> bool:
+        """
+        Return whether a one-time link works still. This does not use it up.
+
+        :param link: the link's secret.
+        :raises StoreError: if the store fails.
+        """
+        record = await self._links.get(hash_key(link))
+        return record is not None and await self._is_valid(record)
 
     async def redeem(self, link: str) -> str | None:
         """

@@ -15,12 +15,23 @@ from twisted.internet.task import deferLater
 from txstathat.collector.addresses import network_of
 from txstathat.collector.errors import Refusal
 
-__all__ = ["HOLD_SECONDS", "MAX_ADDRESSES", "MAX_HELD", "MAX_WRONG", "KeyThrottle"]
+__all__ = [
+    "HELD_PER_SECOND",
+    "HOLD_SECONDS",
+    "MAX_ADDRESSES",
+    "MAX_HELD",
+    "MAX_WRONG",
+    "KeyThrottle",
+]
 
 #: How many wrong keys an address can try in a minute before its answers are delayed.
 MAX_WRONG = 20
 #: The shortest delay of an answer, in seconds. The longest is twice that.
 HOLD_SECONDS = 1.0
+#: How many delayed answers are let go in a second at most. With more of them the delays
+#: are longer: clients may repeat their requests as soon as they are answered, and each
+#: request takes time from the others.
+HELD_PER_SECOND = 500
 #: How many answers can be delayed at a time. A further one is sent at once and its
 #: connection is closed: a new connection costs a client more than a delay, and a closed
 #: one takes up no room.
@@ -40,8 +51,8 @@ class KeyThrottle:
 
     :param clock: schedules the delays.
     :param max_wrong: how many wrong keys an address can try in a minute.
-    :param spread: returns a number from 0 to 1, by which a delay is longer than
-        :data:`HOLD_SECONDS`. Different delays keep the clients from coming back all at
+    :param spread: returns a number from 0 to 1: how much longer than the shortest a
+        delay is. Different delays keep the clients from coming back all at
         once.
     :ivar wrong: the number of wrong keys so far.
     """
@@ -84,8 +95,12 @@ class KeyThrottle:
         all_held = self._held >= MAX_HELD
         if not all_held:
             self._held += 1
-            await deferLater(self._clock, HOLD_SECONDS * (1 + self._spread()))
-            self._held -= 1
+            shortest = max(HOLD_SECONDS, self._held / HELD_PER_SECOND)
+            try:
+                await deferLater(self._clock, shortest * (1 + self._spread()))
+            finally:
+                # Also if the client has left.
+                self._held -= 1
         left = max(1, int(since + _MINUTE - self._clock.seconds()))
         return Refusal(
             429,

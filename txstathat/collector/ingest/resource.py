@@ -24,7 +24,12 @@ from txstathat.collector.ingest.parse import PostedBatch, entry_of_point, read_r
 from txstathat.collector.limits import MAX_AHEAD, MAX_FORM, PATHS
 from txstathat.collector.metrics import CollectorMetrics
 from txstathat.collector.web.request import drop_body, has_body, trust_body
-from txstathat.collector.web.resources import AsyncResource, NotFound, address_of
+from txstathat.collector.web.resources import (
+    AsyncResource,
+    NotFound,
+    accepts_html,
+    address_of,
+)
 
 __all__ = ["CLOCK_DIFFERENCE", "IngestResource", "KeyChecker"]
 
@@ -88,11 +93,15 @@ class IngestResource(Resource):
     #: Whether the root, or an unknown path below it, accepts a body; see
     #: :meth:`CollectorSite.takes_body`.
     takes_body = False
+    #: The page for an unknown path, for browsers; ``None`` if there are no pages.
+    missing_page: Resource | None = None
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         """
-        Return the resource for an unknown path.
+        Return the resource for an unknown path: a page for a browser, otherwise JSON.
         """
+        if self.missing_page is not None and accepts_html(request):
+            return self.missing_page
         return NotFound("post to /ez, /c or /v")
 
 

@@ -14,6 +14,11 @@ from txstathat.collector.web.resources import Branch
 __all__ = ["PageAssets"]
 
 _STATIC = Path(__file__).parent / "static"
+_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
 
 
 class PageAssets(Branch):
@@ -29,9 +34,10 @@ class PageAssets(Branch):
     def __init__(self) -> None:
         super().__init__()
         self.chart_policy: str | None = None
-        for name, kind in (("pages.css", "text/css"), ("pages.js", "text/javascript")):
-            file = StaticFile(_STATIC / name, f"{kind}; charset=utf-8")
-            self.putChild(name.encode("ascii"), file)
+        for path in sorted(_STATIC.iterdir()):
+            kind = _TYPES.get(path.suffix)
+            if kind is not None:
+                self.putChild(path.name.encode("ascii"), StaticFile(path, kind))
         try:
             charts = ChartAssets()
         except ImportError:

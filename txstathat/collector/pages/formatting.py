@@ -4,9 +4,21 @@ Numbers, times and messages for people to read.
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import UTC, datetime
+from math import isfinite
 
-__all__ = ["ago", "day", "minute", "number", "plural", "sentence"]
+__all__ = [
+    "ago",
+    "day",
+    "minute",
+    "number",
+    "percent",
+    "plural",
+    "sentence",
+    "size",
+    "visible_name",
+]
 
 
 def number(value: float | None) -> str:
@@ -24,6 +36,19 @@ def number(value: float | None) -> str:
     if 1e9 <= abs(value) < 1e15:
         return f"{value:,.0f}"
     return f"{value:.5g}"
+
+
+def percent(value: float | None) -> str:
+    """
+    Write by how much something has changed, such as ``'+12.5 %'``.
+
+    :param value: the change in percent; ``None`` gives a dash.
+    """
+    if value is None or not isfinite(value):
+        return number(None)
+    if abs(value) < 0.05:
+        return "±0 %"
+    return f"{value:+,.{0 if abs(value) >= 100 else 1}f} %"
 
 
 def plural(n: int, noun: str) -> str:
@@ -69,6 +94,20 @@ def ago(t: float, now: float) -> str:
     return "just now"
 
 
+def size(n: int) -> str:
+    """
+    Write a number of bytes, such as ``'1.4 MB'``.
+
+    :param n: the number.
+    """
+    number = float(n)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:,.3g} TB"
+
+
 def sentence(text: str) -> str:
     """
     Write an error message as a sentence.
@@ -76,3 +115,16 @@ def sentence(text: str) -> str:
     :param text: the message, without a capital letter and a full stop.
     """
     return f"{text[:1].upper()}{text[1:]}."
+
+
+def visible_name(name: str) -> str:
+    """
+    Return the name of a stat as it can be seen: one without a visible character is
+    written as its code points, such as ``'U+200B'``.
+
+    :param name: the name. Isolate it: it may change the direction of text.
+    """
+    # Marks (M), separators (Z), and controls, formats and unassigned ones (C).
+    if any(unicodedata.category(character)[0] not in "MZC" for character in name):
+        return name
+    return " ".join(f"U+{ord(character):04X}" for character in name)

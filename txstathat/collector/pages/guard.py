@@ -8,26 +8,31 @@ is a POST, and must come from a page of this host.
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote
 
+from twisted.web.resource import Resource
 from twisted.web.server import Request
 from twisted.web.template import Tag
 
 from txstathat.collector.auth.sessions import SESSION_SECONDS, Sessions
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.layout import Page, see_other
+from txstathat.collector.pages.paths import base_path, is_https
 from txstathat.collector.web.resources import is_same_origin
 
 __all__ = [
     "COOKIE",
     "GuardedPage",
+    "MissingPage",
     "SessionGuard",
     "check_origin",
+    "cookie_name",
     "session_of",
     "set_session",
 ]
 
-#: The name of the cookie.
+#: The beginning of the cookie's name; see :func:`cookie_name`.
 COOKIE = "txstathat"
 
 
@@ -51,6 +56,21 @@ class SessionGuard:
         session = session_of(request)
         return bool(session) and await self._sessions.knows(session)
 
+    async def check_changes(self, request: Request) -> None:
+        """
+        Check that the browser may change something.
+
+        :param request: a request of a browser that is signed in.
+        :raises Refusal: if it signed in with a read-only token.
+        :raises StoreError: if the sessions cannot be read.
+        """
+        if not await self._sessions.may_change(session_of(request)):
+            raise Refusal(
+                403,
+                "you signed in with a read-only token; to change something, sign out, "
+                "and sign in with an access token",
+            )
+
 
 class GuardedPage(Page):
     """
@@ -63,6 +83,15 @@ class GuardedPage(Page):
         super().__init__()
         self._guard = guard
 
+    def getChild(self, path: bytes, request: Request) -> Resource:
+        """
+        Accept a slash at the end of the page's own path. Nothing else is below a page,
+        unless it says so.
+        """
+        if not path and not request.postpath:
+            return self
+        return MissingPage(self._guard)
+
     async def guarded(self, request: Request) -> Tag | bytes:
         """
         Make the page for a signed-in browser; otherwise as :meth:`.Page.page`.
@@ -71,13 +100,42 @@ class GuardedPage(Page):
 
     async def page(self, request: Request) -> Tag | bytes:
         """
-        Check the session first.
+        Check the session first, and whether a form was sent from a page of this host.
         """
         if await self._guard.allows(request):
+            if request.method == b"POST":
+                check_origin(request)
+                await self._guard.check_changes(request)
             return await self.guarded(request)
         url = request.uri.decode("ascii", "replace")
         path = "/sign-in" if url == "/" else f"/sign-in?next={quote(url, safe='')}"
         return see_other(request, path)
+
+
+class MissingPage(GuardedPage):
+    """
+    The page for a path without a page.
+    """
+
+    async def guarded(self, request: Request) -> Tag:
+        """
+        Say that there is none.
+        """
+        raise Refusal(404, "no such page")
+
+
+def cookie_name(request: Request) -> str:
+    """
+    The name of the cookie, such as ``txstathat-8080`` or ``txstathat-443+stats``.
+    Browsers send a cookie to all ports of a host, and to all paths below its own. With
+    the port and the path in its name, each collector on a host has its own cookie.
+
+    :param request: a request of the browser.
+    """
+    host = request.getHeader("host") or ""
+    port = re.search(r":([0-9]{1,5})$", host)
+    number = port[1] if port else "443" if is_https(request) else "80"
+    return f"{COOKIE}-{number}{base_path(request).replace('/', '+')}"
 
 
 def session_of(request: Request) -> str:
@@ -87,7 +145,7 @@ def session_of(request: Request) -> str:
     :param request: the request.
     :returns: the session; empty if the request has no such cookie.
     """
-    cookie: bytes | None = request.getCookie(COOKIE.encode("ascii"))
+    cookie: bytes | None = request.getCookie(cookie_name(request).encode("ascii"))
     return (cookie or b"").decode("ascii", "replace")
 
 
@@ -98,15 +156,12 @@ def set_session(request: Request, session: str) -> None:
     :param request: a request of the browser.
     :param session: the session; an empty one deletes the cookie.
     """
-    forwarded = request.getHeader("x-forwarded-proto") or ""
     request.addCookie(
-        COOKIE,
+        cookie_name(request),
         session,
-        path="/",
+        path=f"{base_path(request)}/",
         max_age=str(SESSION_SECONDS if session else 0),
-        # A proxy that terminates TLS sends this header. A client that forges it only
-        # loses its own cookie.
-        secure=request.isSecure() or forwarded.lower() == "https",
+        secure=is_https(request),
         httpOnly=True,
         sameSite="strict",
     )

@@ -14,21 +14,49 @@ from twisted.web.template import Tag, flattenString, tags
 
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.formatting import sentence
+from txstathat.collector.pages.paths import base_path, rebase
 from txstathat.collector.web.resources import AsyncResource, refusal_of
 from txstathat.printable import printable
+from txstathat.web import is_unchanged
 
-__all__ = ["ASSETS", "Page", "frame", "policy", "see_other", "set_status"]
+__all__ = [
+    "ASSETS",
+    "SECTIONS",
+    "Page",
+    "UnknownPage",
+    "bare",
+    "frame",
+    "policy",
+    "see_other",
+    "set_status",
+]
 
 #: The path of the style sheets and scripts.
 ASSETS = "/assets"
 
+#: The themes to choose from; the first one follows the system.
+THEMES = ("system", "light", "dark")
 
-def policy(style_hashes: Sequence[str] = ()) -> str:
+#: The links at the top of all pages: titles, and paths.
+SECTIONS = (
+    ("Stats", "/"),
+    ("Boards", "/boards"),
+    ("Compare", "/compare"),
+    ("Notes", "/notes"),
+    ("Alerts", "/alerts"),
+    ("Keys", "/keys"),
+    ("Trash", "/trash"),
+    ("Settings", "/settings"),
+)
+
+
+def policy(style_hashes: Sequence[str] = (), *, framed: bool = False) -> str:
     """
     The Content-Security-Policy of a page: files of this host only, nothing inline, and
     never inside another page.
 
     :param style_hashes: hashes of the style elements to allow.
+    :param framed: whether any other site can show the page inside its own.
     """
     return "; ".join(
         [
@@ -39,7 +67,7 @@ def policy(style_hashes: Sequence[str] = ()) -> str:
             "connect-src 'self'",
             "form-action 'self'",
             "base-uri 'none'",
-            "frame-ancestors 'none'",
+            "frame-ancestors *" if framed else "frame-ancestors 'none'",
         ]
     )
 
@@ -47,35 +75,128 @@ def policy(style_hashes: Sequence[str] = ()) -> str:
 def frame(
     title: str,
     *content: Any,
+    section: str = "",
     signed_in: bool = True,
     files: Sequence[Tag] = (),
+    latest: str = "",
 ) -> Tag:
     """
-    Make a whole page.
+    Make a whole page. Its parts with the class ``live`` and an id are updated while it
+    is visible, by ``pages.js``. A text in the attribute ``aria-keyshortcuts`` of an
+    element is its key, for ``keyboard.js``.
 
-    :param title: its title.
+    :param title: its title, by which an update recognizes the same page.
     :param content: its content.
-    :param signed_in: whether to show the button that signs out.
+    :param section: the path of the section of the site to which it belongs, one of
+        :data:`SECTIONS`.
+    :param signed_in: whether to show the links to the sections, and the button that
+        signs out.
     :param files: more style sheets and scripts.
+    :param latest: a number to show before the title in the browser's tab.
     """
-    head = tags.head(
-        tags.meta(charset="utf-8"),
-        tags.meta(name="viewport", content="width=device-width, initial-scale=1"),
-        tags.meta(name="color-scheme", content="light dark"),
-        tags.title(f"{printable(title)} · txStatHat"),
-        # An empty icon saves the browser a request for one.
-        tags.link(rel="icon", href="data:,"),
-        tags.link(rel="stylesheet", href=f"{ASSETS}/pages.css"),
-        tags.script(src=f"{ASSETS}/pages.js", defer="defer"),
-        *files,
-    )
     top = tags.header(tags.a("txStatHat", href="/", class_="home"), class_="top")
     if signed_in:
+        top(_sections(section), _updates())
         leave = tags.button("Sign out", type="submit", class_="quiet")
         top(tags.form(leave, method="post", action="/sign-out"))
     skip = tags.a("Skip to content", href="#main", class_="skip")
-    main = Tag("main", attributes={"id": "main", "tabindex": "-1"})(*content)
-    return tags.html(head, tags.body(skip, top, main), lang="en")
+    body = tags.body(skip, top, _main(title, content), _foot())
+    return tags.html(_head(title, files, latest), body, lang="en")
+
+
+def bare(
+    title: str, *content: Any, class_: str = "bare", files: Sequence[Tag] = ()
+) -> Tag:
+    """
+    Make a page that has no links to other pages: for a wall, or for visitors who are
+    not signed in.
+
+    :param title: its title.
+    :param content: its content.
+    :param class_: the classes of the whole page.
+    :param files: more style sheets and scripts.
+    """
+    body = tags.body(_main(title, content))
+    return tags.html(_head(title, files), body, lang="en", **{"class": class_})
+
+
+def _main(title: str, content: Sequence[Any]) -> Tag:
+    main = Tag("main", {"id": "main", "tabindex": "-1", "data-page": printable(title)})
+    return main(*content)
+
+
+def _head(title: str, files: Sequence[Tag], latest: str = "") -> Tag:
+    before = f"{latest} · " if latest else ""
+    return tags.head(
+        tags.meta(charset="utf-8"),
+        tags.meta(name="viewport", content="width=device-width, initial-scale=1"),
+        tags.meta(name="color-scheme", content="light dark"),
+        tags.title(f"{before}{printable(title)} · txStatHat"),
+        tags.link(rel="icon", type="image/svg+xml", href=f"{ASSETS}/icon.svg"),
+        # Before the style sheet, so that the page is drawn in the chosen colors.
+        tags.script(src=f"{ASSETS}/theme.js"),
+        tags.link(rel="stylesheet", href=f"{ASSETS}/pages.css"),
+        tags.script(src=f"{ASSETS}/pages.js", defer="defer"),
+        tags.script(src=f"{ASSETS}/keyboard.js", defer="defer"),
+        *files,
+    )
+
+
+def _updates() -> Tag:
+    """
+    When the page was updated; ``pages.js`` shows it on a page with live parts.
+    """
+    return tags.p(
+        tags.span("Updated ", class_="word"),
+        tags.span(class_="age"),
+        tags.button("Pause", type="button", class_="quiet"),
+        class_="updates",
+        hidden="hidden",
+    )
+
+
+def _foot() -> Tag:
+    """
+    The theme and the list of keys, which need scripts.
+    """
+    themes = [tags.option(each.title(), value=each) for each in THEMES]
+    return tags.footer(
+        tags.button(
+            "Keys",
+            type="button",
+            class_="help quiet",
+            hidden="hidden",
+            **{"aria-keyshortcuts": "?", "data-help": "Show this list"},
+        ),
+        tags.label(
+            "Theme ",
+            tags.select(*themes, autocomplete="off"),
+            class_="theme",
+            hidden="hidden",
+        ),
+        Tag("dialog")(
+            tags.h2("Keys", id="keys-title"),
+            tags.dl(),
+            tags.form(
+                # A browser focuses it when it shows the dialog.
+                tags.button("Close", type="submit"),
+                method="dialog",
+            ),
+            class_="keys",
+            **{"aria-labelledby": "keys-title"},
+        ),
+        class_="foot",
+    )
+
+
+def _sections(section: str) -> Tag:
+    nav = tags.nav(class_="sections", **{"aria-label": "Sections"})
+    for title, path in SECTIONS:
+        link = tags.a(title, href=path)
+        if path == section:
+            link.attributes["aria-current"] = "true"
+        nav(link)
+    return nav
 
 
 class Page(AsyncResource):
@@ -110,6 +231,15 @@ class Page(AsyncResource):
         """
         return "Page not found" if refusal.http_status == 404 else self.error_title
 
+    def error_page(self, title: str, refusal: Refusal) -> Tag:
+        """
+        Make the page for an error.
+
+        :param title: its heading.
+        :param refusal: the error.
+        """
+        return _error_page(title, refusal)
+
     async def respond(self, request: Request) -> bytes:
         """
         Answer with the page.
@@ -132,16 +262,32 @@ class Page(AsyncResource):
         except Exception:
             refusal = refusal_of(Failure())
             set_status(request, refusal)
-            page = _error_page(self.title_of(refusal), refusal)
-        if isinstance(page, bytes):
-            return page
-        html: bytes = await flattenString(None, page)
-        return b"<!DOCTYPE html>" + html
+            page = self.error_page(self.title_of(refusal), refusal)
+        body = page if isinstance(page, bytes) else await _html(request, page)
+        return b"" if is_unchanged(request, body) else body
+
+
+class UnknownPage(Page):
+    """
+    The page for a path that the collector does not have.
+    """
+
+    async def page(self, request: Request) -> Tag:
+        """
+        Say that there is none.
+        """
+        raise Refusal(404, "there is no page at this address")
+
+
+async def _html(request: Request, page: Tag) -> bytes:
+    base = base_path(request)
+    html: bytes = await flattenString(None, rebase(page, base) if base else page)
+    return b"<!DOCTYPE html>" + html
 
 
 def set_status(request: Request, refusal: Refusal) -> None:
     """
-    Set the status of a response, and its ``Retry-After`` header, to those of a refusal.
+    Set the status of a response, and its other headers, to those of a refusal.
 
     :param request: the request.
     :param refusal: the refusal.
@@ -149,6 +295,8 @@ def set_status(request: Request, refusal: Refusal) -> None:
     request.setResponseCode(refusal.http_status)
     if refusal.retry_after is not None:
         request.setHeader("Retry-After", str(refusal.retry_after))
+    if refusal.closes:
+        request.setHeader("Connection", "close")
 
 
 def see_other(request: Request, path: str) -> bytes:
@@ -156,11 +304,11 @@ def see_other(request: Request, path: str) -> bytes:
     Redirect the browser.
 
     :param request: a request of the browser.
-    :param path: a path of this host.
+    :param path: a path of the collector.
     :returns: the body of the response.
     """
     request.setResponseCode(303)
-    request.setHeader("Location", path)
+    request.setHeader("Location", base_path(request) + path)
     return b""
 
 

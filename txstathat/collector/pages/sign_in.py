@@ -15,7 +15,13 @@ from txstathat.collector.api.export import Readers
 from txstathat.collector.auth.sessions import LINK_SECONDS, Sessions
 from txstathat.collector.auth.throttle import KeyThrottle
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.guard import check_origin, session_of, set_session
+from txstathat.collector.pages.forms import argument
+from txstathat.collector.pages.guard import (
+    GuardedPage,
+    check_origin,
+    session_of,
+    set_session,
+)
 from txstathat.collector.pages.layout import Page, frame, see_other, set_status
 from txstathat.collector.web.request import drop_body
 from txstathat.collector.web.resources import address_of
@@ -28,8 +34,8 @@ _MESSAGES = {
     403: "Wrong access token.",
     429: "Too many wrong access tokens from your address. Try again in a minute.",
 }
-#: Where a browser can be redirected to after it signed in: pages of this server only.
-_NEXT = re.compile(r"/(\?[!-~]{0,1000}|stats/[a-z2-7]{16}(\?t=[0-9A-Za-z]{1,30})?)?")
+# A path to which a browser can be redirected after it signed in; see _next_path.
+_NEXT = re.compile(r"/(?:([a-z-]+)(?:/[A-Za-z0-9_~%-]+){0,3})?(?:\?[!-~]{0,2000})?")
 
 
 class SignIn(Page):
@@ -64,13 +70,11 @@ class SignIn(Page):
         """
         Show the form, or sign in with its access token.
         """
-        next_path = _argument(request, "next")
-        if _NEXT.fullmatch(next_path) is None:
-            next_path = "/"
+        next_path = _next_path(request)
         if request.method != b"POST":
             return _form(next_path)
         check_origin(request)
-        token = _argument(request, "token").strip()
+        token = argument(request, "token").strip()
         try:
             await self._readers.check(request, token)
         except Refusal as refusal:
@@ -98,7 +102,13 @@ class _Link(Page):
     async def page(self, request: Request) -> Tag | bytes:
         if request.postpath:
             raise Refusal(404, "no such link")
-        if request.method != b"POST":
+        if request.method == b"POST":
+            check_origin(request)
+            session = await self._sessions.redeem(self._link)
+            if session is not None:
+                set_session(request, session)
+                return see_other(request, "/")
+        elif await self._sessions.can_redeem(self._link):
             # A form without an action is sent to the address of its page.
             button = tags.button("Sign in", type="submit")
             return _card(
@@ -108,11 +118,12 @@ class _Link(Page):
                 ),
                 tags.form(button, method="post"),
             )
-        check_origin(request)
-        session = await self._sessions.redeem(self._link)
-        if session is not None:
-            set_session(request, session)
-            return see_other(request, "/")
+        return await self._used(request)
+
+    async def _used(self, request: Request) -> Tag:
+        """
+        Say that the link does not work. Guesses of links are slowed down.
+        """
         drop_body(request)
         refusal = await self._throttle.refuse(address_of(request), "link")
         set_status(request, refusal)
@@ -152,6 +163,19 @@ class SignOut(Page):
         await self._sessions.close(session_of(request))
         set_session(request, "")
         return see_other(request, "/sign-in")
+
+
+def _next_path(request: Request) -> str:
+    """
+    Where to redirect the browser after it signed in: to a page of this server only.
+    """
+    path = argument(request, "next")
+    found = _NEXT.fullmatch(path)
+    if found is None:
+        return "/"
+    root: Resource = request.site.resource  # type: ignore[union-attr]
+    page = root.children.get((found[1] or "").encode("ascii"))
+    return path if isinstance(page, GuardedPage) else "/"
 
 
 def _form(next_path: str, error: str = "") -> Tag:
@@ -199,8 +223,3 @@ def _form(next_path: str, error: str = "") -> Tag:
 def _card(title: str, *content: Tag) -> Tag:
     card = tags.section(tags.h1(title), *content, class_="card")
     return frame(title, card, signed_in=False)
-
-
-def _argument(request: Request, name: str) -> str:
-    values = (request.args or {}).get(name.encode("ascii"), [b""])
-    return str(values[-1], "utf-8", "replace")

@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.web.template import Tag
 
-__all__ = ["sparkline"]
+__all__ = ["runs", "sparkline"]
 
 _WIDTH, _HEIGHT, _EDGE = 120, 28, 2
 
@@ -38,7 +38,7 @@ def sparkline(values: Sequence[float | None]) -> Tag:
         },
     )
     last = len(values) - 1
-    for run in _runs(values):
+    for run in runs(values):
         points = []
         for at, value in run:
             up = (value / 2 - low) / (high - low or 1) * (_HEIGHT - 2 * _EDGE)
@@ -60,9 +60,11 @@ def _draw(svg: Tag, points: Sequence[str], kind: str = "") -> None:
     svg(Tag("polyline", attributes=dict[Any, Any](line)))
 
 
-def _runs(values: Sequence[float | None]) -> list[list[tuple[int, float]]]:
+def runs(values: Sequence[float | None]) -> list[list[tuple[int, float]]]:
     """
-    The runs of steps with data: their indexes and values.
+    Return the runs of steps with data: their indexes and values.
+
+    :param values: one for each step; ``None`` for a step without data.
     """
     runs: list[list[tuple[int, float]]] = [[]]
     for at, value in enumerate(values):

@@ -1,41 +1,59 @@
 """
-The page of one stat: its chart over a timeframe, and a summary.
+The page of one stat: its chart over a range, and a summary.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar
+from urllib.parse import urlencode
 
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
+from txstathat.collector.alerts.records import AlertRecords
 from txstathat.collector.archive.archive import Archive
-from txstathat.collector.archive.series import Series
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.formatting import ago, day, number, plural
+from txstathat.collector.pages.alerting.on_stat import alert_lines, limits_of
+from txstathat.collector.pages.formatting import visible_name
+from txstathat.collector.pages.forms import Form, WrongField, argument
 from txstathat.collector.pages.guard import GuardedPage, SessionGuard
-from txstathat.collector.pages.layout import ASSETS, frame, see_other
-from txstathat.collector.pages.stat_chart import DEFAULT, StatChart, chart_of, series_of
-from txstathat.points.summary import summarize
+from txstathat.collector.pages.layout import ASSETS, frame, see_other, set_status
+from txstathat.collector.pages.newest import Newest, opening_range, read_newest
+from txstathat.collector.pages.paths import base_path
+from txstathat.collector.pages.ranges import PRESETS, Range, read_range
+from txstathat.collector.pages.stat_chart import (
+    LevelsOf,
+    StatChart,
+    StatView,
+    chart_of,
+    read_view,
+)
+from txstathat.collector.pages.stat_parts import (
+    StatAddress,
+    facts_of,
+    figure_of,
+    ranges_of,
+)
+from txstathat.collector.pages.stat_summary import summary_of
+from txstathat.collector.pages.tending.stat_edit import StatEdit
+from txstathat.collector.pages.tending.style import TENDING_FILES
 
-__all__ = ["TIMEFRAMES", "StatPages"]
+__all__ = ["CHART_FILES", "TIMEFRAMES", "StatPages"]
 
 #: The timeframes with a link of their own, and the texts of these links.
-TIMEFRAMES = {
-    "1h1m": "Hour",
-    "1d5m": "Day",
-    "1w3h": "Week",
-    "1M1h": "Month",
-    "1y1d": "Year",
-}
-# A stat younger than this, in seconds, shows the last hour first: of a day it has
-# little to show.
-_YOUNG = 2 * 3600.0
-_CHART_FILES = (
+TIMEFRAMES = PRESETS
+#: The style sheet and the scripts of pages with charts.
+CHART_FILES = (
     tags.link(rel="stylesheet", href=f"{ASSETS}/charts.css"),
     tags.script(src=f"{ASSETS}/plotly.js", defer="defer"),
     tags.script(src=f"{ASSETS}/charts.js", defer="defer"),
 )
+
+_FIELDS = ("t", "start", "from", "to")
 
 
 class StatPages(GuardedPage):
@@ -46,25 +64,33 @@ class StatPages(GuardedPage):
     :param archive: the stats.
     :param chart_policy: the Content-Security-Policy of pages with a chart; ``None`` to
         show no charts.
+    :param alerts: the alerts, of which the page shows those of the stat.
     """
-
-    takes_body = False
 
     isLeaf = False
 
     def __init__(
-        self, guard: SessionGuard, archive: Archive, chart_policy: str | None
+        self,
+        guard: SessionGuard,
+        archive: Archive,
+        chart_policy: str | None,
+        alerts: AlertRecords,
     ) -> None:
         super().__init__(guard)
         self._archive = archive
         self._chart_policy = chart_policy
+        self._alerts = alerts
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         """
         Find the page of a stat, by the stat's id.
         """
         id = path.decode("ascii", "replace")
-        return _StatPage(self._guard, self._archive, self._chart_policy, id)
+        page = _StatPage(
+            self._guard, self._archive, self._chart_policy, self._alerts, id
+        )
+        page.putChild(b"edit", StatEdit(self._guard, self._archive, id))
+        return page
 
     async def guarded(self, request: Request) -> bytes:
         """
@@ -75,58 +101,88 @@ class StatPages(GuardedPage):
 
 class _StatPage(GuardedPage):
     isLeaf = False
-    error_title = "Can't show this stat"
+    error_title: ClassVar[str] = "Can't show this stat"
 
     def __init__(
         self,
         guard: SessionGuard,
         archive: Archive,
         chart_policy: str | None,
+        alerts: AlertRecords,
         id: str,
     ) -> None:
         super().__init__(guard)
         self._archive = archive
         self._chart_policy = chart_policy
+        self._alerts = alerts
+        self._levels = limits_of(alerts)
         self._id = id
-
-    def getChild(self, path: bytes, request: Request) -> Resource:
-        if path == b"chart" and self._chart_policy is not None:
-            return _GuardedChart(
-                self._guard, self._archive, self._chart_policy, self._id
-            )
-        return _NotFoundPage(self._guard)
-
-    def title_of(self, refusal: Refusal) -> str:
-        if refusal.http_status == 400:
-            return "Can't show that range"
-        return super().title_of(refusal)
+        if chart_policy is not None:
+            chart = _GuardedChart(guard, archive, chart_policy, self._levels, id)
+            self.putChild(b"chart", chart)
 
     async def guarded(self, request: Request) -> Tag:
-        (stat,) = await self._archive.find([self._id])
-        now = self._archive.store.clock.seconds()
-        t = _timeframe(request)
-        if not t:
-            t = "1h1m" if now - stat.created_at < _YOUNG else DEFAULT
-        series = await series_of(self._archive, stat, t)
+        stats = await self._archive.known([self._id])
+        if not stats:
+            raise Refusal(
+                404, "this stat does not exist; it may have been deleted or renamed"
+            )
+        (stat,) = stats
+        newest = await read_newest(self._archive, stat)
+        form = Form({name: argument(request, name) for name in _FIELDS})
+        try:
+            view = await self._view(stat, newest, form)
+        except Refusal as refusal:
+            if refusal.http_status != 400:
+                raise
+            # The page is shown with its usual range, and the error beside the field.
+            view = await self._view(stat, newest, Form())
+            set_status(request, refusal)
+            form = replace(form, error=_about_range(refusal))
         if self._chart_policy is not None:
             request.setHeader("Content-Security-Policy", self._chart_policy)
+        alerts = alert_lines(await self._alerts.of_stat(stat.name), newest.now)
+        return self._page(view, newest, form, StatAddress.of(request, stat), alerts)
+
+    async def _view(self, stat: Stat, newest: Newest, form: Form) -> StatView:
+        since = self._archive.stored_since
+        shown = read_range(form, newest.now, since) or opening_range(stat, newest)
+        return await self._read(stat, shown)
+
+    async def _read(self, stat: Stat, shown: Range) -> StatView:
+        view = await read_view(
+            self._archive, stat, shown, notes=True, levels=self._levels
+        )
+        # A sum beyond the largest float is an error of the range.
+        summary_of(view.series, view.unfinished)
+        return view
+
+    def _page(
+        self,
+        view: StatView,
+        newest: Newest,
+        form: Form,
+        address: StatAddress,
+        alerts: Tag,
+    ) -> Tag:
+        stat, charts = view.series.stat, self._chart_policy is not None
+        since = self._archive.stored_since
+        summary = summary_of(view.series, view.unfinished)
         return frame(
             stat.name,
-            tags.p(tags.a("← All stats", href="/"), class_="back"),
-            tags.h1(
-                tags.bdi(stat.name),
-                " ",
-                tags.small("counter" if stat.counter else "value", class_="kind"),
-            ),
-            _timeframes(stat, t),
-            _summary(series, now),
-            self._chart(series),
-            files=_CHART_FILES if self._chart_policy is not None else (),
+            *_heading(view, address),
+            alerts,
+            ranges_of(view, since, form, address),
+            facts_of(view, summary, newest, since, address),
+            self._chart(view),
+            section="/",
+            files=(*(CHART_FILES if charts else ()), *TENDING_FILES),
+            latest=figure_of(summary.latest, view.details.unit),
         )
 
-    def _chart(self, series: Series) -> Tag:
+    def _chart(self, view: StatView) -> Tag:
         if self._chart_policy is not None:
-            return chart_of(series, f"/stats/{series.stat.id}/chart")
+            return chart_of(view, f"/stats/{view.series.stat.id}/chart")
         return tags.p(
             "Charts need plotly. Install it on the server: ",
             tags.code("pip install 'txStatHat[charts]'"),
@@ -139,97 +195,66 @@ class _GuardedChart(GuardedPage):
     The chart by itself, as a page, fragment, JSON or CSV.
     """
 
+    isLeaf = True
+
     def __init__(
-        self, guard: SessionGuard, archive: Archive, chart_policy: str, id: str
+        self,
+        guard: SessionGuard,
+        archive: Archive,
+        chart_policy: str,
+        levels: LevelsOf,
+        id: str,
     ) -> None:
         super().__init__(guard)
         self._archive = archive
         self._chart_policy = chart_policy
+        self._levels = levels
         self._id = id
 
     async def guarded(self, request: Request) -> bytes:
         if request.postpath:
             raise Refusal(404, "no such page")
         (stat,) = await self._archive.find([self._id])
-        body = await StatChart(self._archive, stat).respond(request)
+        chart = StatChart(
+            self._archive, stat, base_path(request), notes=True, levels=self._levels
+        )
+        body = await chart.respond(request)
         request.setHeader("Content-Security-Policy", self._chart_policy)
         return body
 
 
-class _NotFoundPage(GuardedPage):
-    async def guarded(self, request: Request) -> Tag:
-        raise Refusal(404, "no such page")
-
-
-def _timeframe(request: Request) -> str:
+def _about_range(refusal: Refusal) -> WrongField:
     """
-    The timeframe in the query of a request; empty if the query has none.
+    The error of a range, beside the field that it belongs to.
     """
-    values = (request.args or {}).get(b"t", [b""])
-    return str(values[-1], "utf-8", "replace")
+    return refusal if isinstance(refusal, WrongField) else WrongField("t", refusal.msg)
 
 
-def _timeframes(stat: Stat, t: str) -> Tag:
-    nav = tags.nav(class_="timeframes", **{"aria-label": "Range"})
-    for each, title in TIMEFRAMES.items():
-        link = tags.a(title, href=f"/stats/{stat.id}?t={each}")
-        if each == t:
-            link.attributes["aria-current"] = "true"
-        nav(link)
-    field = tags.input(
-        name="t",
-        id="t",
-        value=t,
-        maxlength="24",
-        pattern="[0-9]+[mhdwMy][0-9]+[mhdwMy]",
-        title="A range and a step, e.g. 2w6h. Units: m h d w M y",
-        required="required",
+def _heading(view: StatView, address: StatAddress) -> Sequence[Tag]:
+    stat, details = view.series.stat, view.details
+    heading = tags.h1(
+        tags.bdi(visible_name(stat.name)),
+        " ",
+        tags.small("counter" if stat.counter else "value", class_="kind"),
     )
-    return tags.div(
-        nav,
-        tags.form(
-            tags.label("Range and step, e.g. 2w6h", **{"for": "t"}),
-            field,
-            tags.button("Apply", type="submit"),
-            action=f"/stats/{stat.id}",
-            method="get",
-        ),
-        class_="range",
-    )
+    back = tags.p(tags.a("← All stats", href=address.back), class_="back")
+    headline = tags.div(heading, _actions(stat), class_="headline")
+    if not details.description:
+        return back, headline
+    return back, headline, tags.p(tags.bdi(details.description), class_="description")
 
 
-def _summary(series: Series, now: float) -> Tag:
-    stat = series.stat
-    summary = summarize(series.received, stat.counter)
-    facts = [
-        ("Latest", summary.latest),
-        ("Min", summary.min),
-        ("Max", summary.max),
-        ("Mean", summary.mean),
-        *([("Total", summary.total)] if stat.counter else []),
-        ("Std. deviation", summary.deviation),
-    ]
-    last = f"Last point {ago(stat.received_at, now)}" if stat.receipts else "No points"
-    return tags.section(
-        tags.dl(
-            *(tags.div(tags.dt(name), tags.dd(number(value))) for name, value in facts)
-        ),
-        tags.p(
-            f"Based on {_basis(series)} with data. {last}. "
-            f"Created {day(stat.created_at)}.",
-            class_="hint",
-        ),
-        id="summary",
-        class_="live",
-        **{"aria-label": "Summary"},
-    )
-
-
-def _basis(series: Series) -> str:
+def _actions(stat: Stat) -> Tag:
     """
-    How many intervals have data: ``'1 minute'``, ``'12 intervals of 5 minutes'``.
+    Links to what can be done with a stat.
     """
-    interval, n = series.timeframe.interval, len(series.received)
-    if interval.number == 1:
-        return plural(n, interval.title.removeprefix("1 "))
-    return f"{plural(n, 'interval')} of {interval.title}"
+    return tags.nav(
+        tags.a("Add to a board", href=f"/boards/add?{urlencode({'stat1': stat.name})}"),
+        tags.a("Compare", href=f"/compare?s={stat.id}"),
+        tags.a("Note", href=f"/notes?{urlencode({'stat': stat.name})}"),
+        tags.a("Share", href=f"/links?stat={stat.id}"),
+        tags.a("Alert", href=f"/alerts/new?{urlencode({'stat': stat.name})}"),
+        tags.a("Edit", href=f"/stats/{stat.id}/edit"),
+        class_="actions",
+        **{"aria-label": "This stat"},
+    )

@@ -2,10 +2,11 @@
 The file format of ``txstathat export``: the contents of a store as lines of JSON.
 
 The first line is a header, and the last one has the number of lines before it. The
-lines between are records (the trash, alerts, comments, and the history of the
-retention) and cells of stats, with up to :data:`MAX_CELLS` cells of one stat and scale
-in a line. A cell is written as the sums in the store rather than as the number that
-they make, so nothing is lost. Keys and sessions are not exported.
+lines between are records (the trash, alerts, channels, comments, details, boards,
+comparisons, and the history of the retention) and cells of stats, with up to
+:data:`MAX_CELLS` cells of one stat and scale in a line. A cell is written as the sums
+in the store rather than as the number that they make, so nothing is lost. Keys,
+sessions and shared links are not exported.
 """
 
 from __future__ import annotations
@@ -18,12 +19,18 @@ from dataclasses import dataclass
 from itertools import chain, groupby, islice
 from typing import Any
 
-from txstathat.collector.alerts.records import AlertRecord
+from txstathat.collector.alerts.alert_record import AlertRecord
 from txstathat.collector.archive.comments import RECORDS as COMMENTS
 from txstathat.collector.archive.comments import read_comments
+from txstathat.collector.archive.details import RECORDS as DETAILS
+from txstathat.collector.archive.details import parse_details
 from txstathat.collector.archive.retention import read_history
 from txstathat.collector.archive.stats import DEFINITIONS
 from txstathat.collector.archive.trash import parse_deleted
+from txstathat.collector.boards.model import parse_board, parse_comparison
+from txstathat.collector.boards.records import BOARDS, COMPARISONS
+from txstathat.collector.channels.records import RECORDS as CHANNELS
+from txstathat.collector.channels.records import read_channel
 from txstathat.collector.records import BadRecord, parse_record
 from txstathat.errors import InvalidPoint
 from txstathat.points.model import MAX_INTEGER, check_name
@@ -57,7 +64,11 @@ _TITLE = "txstathat export"
 RECORDS: dict[str, Callable[[str, str], object]] = {
     "trash": parse_deleted,
     "alert": AlertRecord.read,
+    CHANNELS: read_channel,
     COMMENTS: read_comments,
+    DETAILS: parse_details,
+    BOARDS: parse_board,
+    COMPARISONS: parse_comparison,
     "retention": read_history,
 }
 

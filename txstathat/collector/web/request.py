@@ -4,6 +4,7 @@ Requests to the collector, with limits on their bodies and on buffered answers.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from io import BytesIO
 from typing import Any
@@ -37,7 +38,10 @@ PIECE = 32_768
 # The headers of every answer. A resource can set others.
 _HEADERS = {b"X-Content-Type-Options": b"nosniff", b"Cache-Control": b"no-store"}
 
-_INGEST_PATHS = tuple(path.encode() for path in PATHS)
+# How the path of a request to the ingest begins: /ez, /ez? or /ez/.
+_INGEST_PATH = re.compile(
+    rb"(?:%b)(?![^?/])" % b"|".join(path.encode() for path in PATHS)
+)
 
 
 @implementer(IPushProducer)
@@ -147,7 +151,7 @@ class CappedRequest(Request):
             return
         if self._body is not None:
             self._body.complete = True
-        if path.startswith(_INGEST_PATHS):
+        if _INGEST_PATH.match(path):
             self._receive_unparsed(command, path, version)
         else:
             super().requestReceived(command, path, version)

@@ -25,6 +25,7 @@ __all__ = [
     "AsyncResource",
     "Branch",
     "NotFound",
+    "accepts_html",
     "address_of",
     "answer",
     "is_same_origin",
@@ -102,6 +103,14 @@ def address_of(request: Request) -> str:
         return str(ip_address(trusted[0].strip().partition("%")[0]))
     except ValueError:
         return peer
+
+
+def accepts_html(request: Request) -> bool:
+    """
+    Return whether a browser wants to show a page. Programs do not ask for HTML.
+    """
+    accepted = request.getHeader("accept") or ""
+    return request.method in (b"GET", b"HEAD") and "text/html" in accepted
 
 
 def is_same_origin(request: Request) -> bool | None:

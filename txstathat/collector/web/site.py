@@ -9,7 +9,7 @@ import resource
 import socket
 from collections import OrderedDict
 from typing import Any
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -208,6 +208,9 @@ class CollectorSite(Site):
         ``X-Forwarded-For``.
     :param stathat_statuses: whether refused points have HTTP status 200, and their
         status only in the JSON, as StatHat answered.
+    :param public_url: the URL at which browsers reach the root, without a slash at its
+        end; empty if it is what they send as the host.
+    :ivar base_path: its path, such as ``'/stats'``; empty at the root of its host.
     :ivar max_connections: the same, or less if the process cannot open that many files.
     :ivar bodies: the memory for the bodies of requests.
     """
@@ -226,6 +229,7 @@ class CollectorSite(Site):
         metrics: CollectorMetrics | None = None,
         proxies: int = 0,
         stathat_statuses: bool = False,
+        public_url: str = "",
     ) -> None:
         # The channel has its own time limits.
         super().__init__(
@@ -235,6 +239,8 @@ class CollectorSite(Site):
         self._access_log = access_log
         self.proxies = proxies
         self.stathat_statuses = stathat_statuses
+        self.public_url = public_url
+        self.base_path = urlsplit(public_url).path
         self._metrics = metrics or CollectorMetrics()
         self.bodies = BodyBudget(metrics=self._metrics)
         # The open connections, in the order of their last progress: a complete request,

@@ -3,8 +3,10 @@ The Redis store: a Redis or Valkey server, or a cluster.
 
 The URLs are those of redis-py: ``redis://user:password@host:6379/0``, ``rediss://…``
 (with TLS) and ``unix:///run/redis.sock``. For a Redis Cluster use ``redis+cluster://``
-or ``rediss+cluster://`` with the address of any node. The query may contain the options
-of redis-py (such as ``ssl_ca_certs``), and ``prefix``: the beginning of all keys.
+or ``rediss+cluster://`` with the address of one node or, better, of several:
+``redis+cluster://host:6379,host:6379/0``. The first one that answers names the others.
+The query may contain the options of redis-py (such as ``ssl_ca_certs``), and
+``prefix``: the beginning of all keys.
 
 For a service that Redis Sentinel watches, use
 ``redis+sentinel://user:password@host:26379,host:26379/SERVICE/DB``, or

@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from redis import exceptions
@@ -21,32 +21,42 @@ from zope.interface import implementer
 
 from txstathat.errors import (
     StoreError,
-    StoreInterrupted,
     StoreTooNew,
     StoreUnavailable,
 )
-from txstathat.points.model import MAX_INTEGER
 from txstathat.stores.interface import (
     ANY,
-    Amounts,
     Cell,
     CellKey,
     WriteBatch,
-    WriteOutcome,
     WriteResult,
 )
+from txstathat.stores.listing import Group, ListedRow, ListPage, ListQuery
+from txstathat.stores.redis.cells import read_addition, read_cell
+from txstathat.stores.redis.cluster import ClusterStore
 from txstathat.stores.redis.connections import Connections
-from txstathat.stores.redis.keys import PREFIX, KeyNames, as_json, slot_tag
-from txstathat.stores.redis.parts import Part, milliseconds, read_cell, split_by_slot
-from txstathat.stores.redis.scripts import ADD, CLAIM, PUT_RECORD, READ
-from txstathat.stores.spread import spread
+from txstathat.stores.redis.keys import (
+    PREFIX,
+    SHARDS,
+    KeyNames,
+    as_json,
+    place,
+    shard_of,
+    unit_tag,
+)
+from txstathat.stores.redis.listing import RedisListing
+from txstathat.stores.redis.merging import Batch, groups
+from txstathat.stores.redis.migration import MIGRATIONS, migrate
+from txstathat.stores.redis.rename import is_mark
+from txstathat.stores.redis.scripts import PUT_RECORD
+from txstathat.stores.redis.server import ServerStore
 from txstathat.stores.store import IBackend
 
-__all__ = ["RedisBackend"]
+__all__ = ["RedisBackend", "pairs"]
 
 _log = Logger()
 
-_VERSION = 1
+_VERSION = len(MIGRATIONS) + 1
 
 # The error codes of Redis for a temporary condition.
 _TEMPORARY = re.compile(
@@ -78,7 +88,7 @@ class RedisBackend:
 
     def open(self) -> None:
         """
-        Connect to the server.
+        Connect to the server, and migrate a store of an older version.
 
         :raises StoreTooNew: if a newer version of this package wrote to it.
         :raises StoreUnavailable: if it cannot be reached.
@@ -89,18 +99,23 @@ class RedisBackend:
         with _translate_errors():
             self._connections.open()
             self._client = self._connections.client
-            self._add_script = self._client.register_script(ADD)
-            self._claim_script = self._client.register_script(CLAIM)
-            self._read_script = self._client.register_script(READ)
+            kind = ClusterStore if self._clustered else ServerStore
+            self._cells = kind(self._keys, self._client)
             self._put_script = self._client.register_script(PUT_RECORD)
+            self._listing = RedisListing(self._client, self._keys)
             self._client.set(self._keys.version, _VERSION, nx=True)
             found = int(self._client.get(self._keys.version))
+            if found < _VERSION:
+                self._migrate(found)
         if found > _VERSION:
             raise StoreTooNew(
                 f"the store has version {found}, and this txStatHat reads versions up "
                 f"to {_VERSION}; use the newer txStatHat that wrote it"
             )
         self._check_eviction()
+
+    def _migrate(self, version: int) -> None:
+        migrate(self._keys, self._client, version, time.time)
 
     def _check_eviction(self) -> None:
         try:
@@ -135,90 +150,58 @@ class RedisBackend:
 
     def add(self, batches: Sequence[WriteBatch]) -> list[WriteResult]:
         """See :meth:`.IStore.add`."""
+        waiting = [Batch(batch, batch.amounts()) for batch in batches]
+        results = []
         with self._session():
-            return [self._add_once(batch, batch.amounts()) for batch in batches]
+            for group in groups(waiting):
+                results += self._add_group(group)
+        return results
 
-    def _add_once(self, batch: WriteBatch, amounts: Amounts) -> WriteResult:
-        increments = spread(amounts)
-        for _, added in increments:
-            for name, cells in added.items():
-                if any(abs(one.whole) > MAX_INTEGER for one in cells.values()):
-                    return WriteResult(WriteOutcome.OVERFLOW, name)
-        if not self._clustered:
-            part = Part(self._keys, batch, slot_tag(batch.id))
-            part.definitions = amounts.definitions
-            for buckets, added in increments:
-                for name, cells in added.items():
-                    part.add(name, buckets, cells)
-            part.choices += amounts.choices.items()
-            return _to_result(self._run(part, "apply"))
-        return self._add_parts(
-            batch, split_by_slot(self._keys, batch, amounts, increments)
-        )
-
-    def _add_parts(self, batch: WriteBatch, parts: Sequence[Part]) -> WriteResult:
-        claim = self._claim(batch, "begin")
-        if claim in ("repeated", "conflict"):
-            return _to_result(claim)
-        missing = []
-        for part in parts:
-            checked = self._run(part, "check")
-            if checked not in ("fine", "repeated"):
-                if claim == "begun":
-                    self._claim(batch, "release")
-                return _to_result(checked)
-            if checked == "fine":
-                missing.append(part)
-        try:
-            with _translate_errors():
-                return self._apply(batch, missing)
-        except StoreUnavailable as error:
-            raise StoreInterrupted(str(error)) from error
-
-    def _apply(self, batch: WriteBatch, parts: Sequence[Part]) -> WriteResult:
-        for part in parts:
-            applied = self._run(part, "apply")
-            if applied not in ("added", "repeated"):
-                return _to_result(applied)
-        return _to_result(self._claim(batch, "done"))
-
-    def _run(self, part: Part, mode: str) -> str:
-        keys, plan = part.call()
-        return str(self._add_script(keys=keys, args=[plan, mode]), "utf-8")
-
-    def _claim(self, batch: WriteBatch, step: str) -> str:
-        key = self._keys.batch(batch.id)
-        arguments = [batch.digest, milliseconds(batch.id_ttl), step]
-        return str(self._claim_script(keys=[key], args=arguments), "utf-8")
+    def _add_group(self, group: Sequence[Batch]) -> list[WriteResult]:
+        results = self._cells.write(group)
+        if all(one is None for one in results):
+            # Something is wrong with one of them, so add each by itself.
+            results = [self._cells.write([batch])[0] for batch in group]
+        left = [n for n, one in enumerate(results) if one is None]
+        if left:
+            # Some were repeated: add the others.
+            added = self._add_group([group[n] for n in left])
+            results = list(results)
+            for n, result in zip(left, added, strict=True):
+                results[n] = result
+        return cast(list[WriteResult], results)
 
     def drop(self, name: str, unchanged: tuple[CellKey, Cell] | None = None) -> bool:
         """See :meth:`.IStore.drop`."""
-        pattern = self._keys.pattern(name)
         with self._session():
-            keys = list(self._client.scan_iter(match=pattern, count=1000))
-            if self._clustered:
-                if not self._is_unchanged(unchanged):
+            condition = None
+            if unchanged is not None:
+                found = self._unchanged(*unchanged)
+                if found is None:
                     return False
-                existed = self._client.hdel(self._keys.names, name)
-                for key in keys:
-                    self._client.unlink(key)
-                return bool(existed)
-            with self._client.pipeline() as pipeline:
-                if unchanged is not None:
-                    pipeline.watch(self._keys.bucket(*unchanged[0][:3]))
-                if not self._is_unchanged(unchanged):
-                    return False
-                pipeline.multi()
-                pipeline.hdel(self._keys.names, name)
-                for key in keys:
-                    pipeline.unlink(key)
-                try:
-                    return bool(pipeline.execute()[0])
-                except exceptions.WatchError:
-                    return False  # the cell has just changed
+                condition = found
+            return self._cells.drop(name, condition)
 
-    def _is_unchanged(self, cell: tuple[CellKey, Cell] | None) -> bool:
-        return cell is None or self.read([cell[0]]) == [cell[1]]
+    def _unchanged(self, key: CellKey, cell: Cell) -> tuple[str, str, str, str] | None:
+        """
+        Return where a cell is, and its bytes in hexadecimal digits, if it has the
+        expected contents.
+        """
+        tag = unit_tag(key.name, key.key)
+        ending, field = place(key.scale, key.label)
+        place_of = self._keys.key(tag, ending)
+        now, [[found]] = self._cells.read(self._client, {place_of: [field]})
+        if read_cell(found, now) != cell:
+            return None
+        return tag, ending, field, found.hex()
+
+    def rename(self, name: str, new: str) -> bool:
+        """See :meth:`.IStore.rename`."""
+        with self._session():
+            return self._cells.rename(name, new)
+
+    def erase_deleted(self) -> None:
+        """Do nothing: Redis stores only what there is."""
 
     def drop_expired(self, limit: int) -> int:
         """Return 0: Redis itself deletes expired keys."""
@@ -236,45 +219,36 @@ class RedisBackend:
 
     def read(self, keys: Sequence[CellKey]) -> list[Cell | None]:
         """See :meth:`.IStore.read`."""
-        if len(keys) == 1:
-            # The fast way for the most common read, a total.
-            (name, scale, label, key) = keys[0]
-            with self._session():
-                text = self._connections.reader().hget(
-                    self._keys.bucket(name, scale, label), key
-                )
-            return [None if text is None else read_cell(_text(text))]
-        # For each bucket: the keys to read, and the indexes of their cells in the
+        places = [self._place(key) for key in keys]
+        with self._session():
+            if len(places) == 1 and not self._clustered:
+                # The fast way for the most common read, a total.
+                found = self._connections.reader().hget(*places[0])
+                if found is None or read_addition(found)[1] is None:
+                    return [read_cell(found, 0)]
+            return self._read(places)
+
+    def _place(self, key: CellKey) -> tuple[str, str]:
+        ending, field = place(key.scale, key.label)
+        return self._keys.key(unit_tag(key.name, key.key), ending), field
+
+    def _read(self, places: Sequence[tuple[str, str]]) -> list[Cell | None]:
+        # For each key: the fields to read, and the indexes of their cells in the
         # result.
         wanted: dict[str, tuple[list[str], list[int]]] = {}
-        for index, (name, scale, label, key) in enumerate(keys):
-            bucket = self._keys.bucket(name, scale, label)
-            fields, indexes = wanted.setdefault(bucket, ([], []))
-            fields.append(key)
+        for index, (key, field) in enumerate(places):
+            fields, indexes = wanted.setdefault(key, ([], []))
+            fields.append(field)
             indexes.append(index)
-        with self._session():
-            texts = self._read_texts(
-                {bucket: fields for bucket, (fields, _) in wanted.items()}
-            )
-        cells: list[Cell | None] = [None] * len(keys)
-        for (_, indexes), bucket_texts in zip(wanted.values(), texts, strict=True):
-            for index, text in zip(indexes, bucket_texts, strict=True):
-                cells[index] = read_cell(text) if text else None
-        return cells
-
-    def _read_texts(self, buckets: dict[str, list[str]]) -> Iterable[list[str]]:
-        if self._clustered:
-            pipeline = self._client.pipeline()
-            for bucket, fields in buckets.items():
-                pipeline.hmget(bucket, fields)
-            return [[_text(one) for one in texts] for texts in pipeline.execute()]
-        reply = self._read_script(
-            keys=list(buckets),
-            args=[as_json(list(buckets.values()))],
-            client=self._connections.reader(),
+        now, read = self._cells.read(
+            self._connections.reader(),
+            {key: fields for key, (fields, _) in wanted.items()},
         )
-        lines = iter(_text(reply).split("\n"))
-        return [[next(lines) for _ in fields] for fields in buckets.values()]
+        cells: list[Cell | None] = [None] * len(places)
+        for (_, indexes), found in zip(wanted.values(), read, strict=True):
+            for index, cell in zip(indexes, found, strict=True):
+                cells[index] = read_cell(cell, now)
+        return cells
 
     def choices(self, name: str, group: str) -> list[str]:
         """See :meth:`.IStore.choices`."""
@@ -284,18 +258,47 @@ class RedisBackend:
 
     def definitions(self, names: Sequence[str] | None) -> dict[str, str]:
         """See :meth:`.IStore.definitions`."""
+        if names is None:
+            with self._session():
+                replies = self._cells.call(
+                    [("HGETALL", self._keys.names(shard)) for shard in range(SHARDS)]
+                )
+            found = {
+                _text(name): _text(text)
+                for reply in replies
+                for name, text in pairs(reply)
+                if not is_mark(text)
+            }
+            return {name: found[name] for name in sorted(found)}
+        if not names:
+            return {}
+        shards: dict[int, list[str]] = {}
+        for name in names:
+            shards.setdefault(shard_of(name), []).append(name)
         with self._session():
-            if names is None:
-                found = self._client.hgetall(self._keys.names)
-                return {_text(name): _text(found[name]) for name in sorted(found)}
-            if not names:
-                return {}
-            found = self._client.hmget(self._keys.names, list(names))
-        return {
+            replies = self._cells.call(
+                [
+                    ("HMGET", self._keys.names(shard), *some)
+                    for shard, some in shards.items()
+                ]
+            )
+        known = {
             name: _text(definition)
-            for name, definition in zip(names, found, strict=True)
-            if definition is not None
+            for some, reply in zip(shards.values(), replies, strict=True)
+            for name, definition in zip(some, reply, strict=True)
+            if definition is not None and not is_mark(definition)
         }
+        return {name: known[name] for name in names if name in known}
+
+    def size(self) -> int:
+        """See :meth:`.IStore.size`."""
+        with self._session():
+            if self._clustered:
+                nodes = RedisCluster.PRIMARIES
+                found = self._client.info("memory", target_nodes=nodes).values()
+            else:
+                found = [self._client.info("memory")]
+        return sum(int(memory["used_memory"]) for memory in found)
 
     # -- records
 
@@ -321,10 +324,31 @@ class RedisBackend:
                 self._put_script(keys=[self._keys.records(kind)], args=arguments)
             )
 
+    # -- the listing
 
-def _to_result(reply: str) -> WriteResult:
-    outcome, _, name = reply.partition(":")
-    return WriteResult(WriteOutcome(outcome), name)
+    def put_listed(self, rows: Sequence[ListedRow], gone: Sequence[str]) -> None:
+        """See :meth:`.IStore.put_listed`."""
+        with self._session():
+            self._listing.put(rows, gone)
+
+    def list_page(self, query: ListQuery) -> ListPage:
+        """See :meth:`.IStore.list_page`."""
+        with self._session():
+            return self._listing.page(query)
+
+    def list_groups(self, query: ListQuery) -> list[Group]:
+        """See :meth:`.IStore.list_groups`."""
+        with self._session():
+            return self._listing.groups(query)
+
+
+def pairs(reply: Any) -> Iterable[tuple[bytes, bytes]]:
+    """
+    Return the fields and values that the command ``HGETALL`` replied.
+    """
+    if isinstance(reply, dict):
+        return reply.items()
+    return zip(reply[::2], reply[1::2], strict=True)
 
 
 def _record_text(reply: bytes) -> str:
@@ -350,6 +374,8 @@ def _translate_errors() -> Iterator[None]:
         exceptions.ConnectionError,
         exceptions.TimeoutError,
         exceptions.ClusterDownError,
+        exceptions.AskError,
+        exceptions.TryAgainError,
         exceptions.RedisClusterException,
         exceptions.ReadOnlyError,
         exceptions.OutOfMemoryError,

@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from redis import Redis, exceptions
 from redis.backoff import NoBackoff
-from redis.cluster import RedisCluster
+from redis.cluster import ClusterNode, RedisCluster
 from redis.connection import (
     Connection,
     ConnectionPool,
@@ -45,10 +45,12 @@ COMMAND_SECONDS = 2.0
 #: (``socket_connect_timeout``).
 CONNECT_SECONDS = 1.0
 #: After how many seconds idle connections, and those of readers, are opened anew.
-MAX_AGE = 60.0
+MAX_AGE = 10.0
 
 #: The port of a sentinel, by default.
 _SENTINEL_PORT = 26_379
+#: The port of a server, by default.
+_PORT = 6379
 
 # What a server answers that is not, or not yet, the primary. A script of Redis before
 # version 7 has it in the middle of its message.
@@ -203,6 +205,9 @@ class Connections:
         # (urlunsplit would write unix:/path for unix:///path, which redis refuses.)
         scheme = parts.scheme.removesuffix("+cluster")
         rest = url.partition("?")[0].partition(":")[2]
+        self._seeds: list[ClusterNode] = []
+        if self.clustered:
+            rest, self._seeds = _split_seeds(rest)
         self._url = f"{scheme}:{rest}?{urlencode(query)}"
         self._seconds = seconds
         self._opened_at = seconds()
@@ -224,7 +229,9 @@ class Connections:
         # know the id of the batch, repeat what takes longer.
         retry = Retry(NoBackoff(), 1)
         if self.clustered:
-            self.client = RedisCluster.from_url(self._url, retry=retry)
+            self.client = RedisCluster.from_url(
+                self._url, startup_nodes=list(self._seeds), retry=retry
+            )
             return
         options = {
             "connection_class": _CLASSES[self._scheme],
@@ -291,6 +298,26 @@ class Connections:
                 client.close()
 
 
+def _split_seeds(rest: str) -> tuple[str, list[ClusterNode]]:
+    """
+    Split the addresses of nodes in the URL of a cluster.
+
+    :param rest: the URL after its scheme, without the query.
+    :returns: the same with only the first address; and the other nodes.
+    :raises ValueError: if an address is not valid.
+    """
+    netloc, slash, path = rest.removeprefix("//").partition("/")
+    user, at, hosts = netloc.rpartition("@")
+    first, *others = hosts.split(",")
+    if not others:
+        return rest, []
+    nodes = []
+    for text in (first, *others):
+        host, port = _address(text, _PORT, _CLUSTER_FORM)
+        nodes.append(ClusterNode(host, port))
+    return f"//{user}{at}{first}{slash}{path}", nodes[1:]
+
+
 class _SentinelUrl:
     """
     The URL of a service that sentinels watch.
@@ -308,7 +335,9 @@ class _SentinelUrl:
         self._user, _, hosts = netloc.rpartition("@")
         path, _, _ = rest.partition("?")
         service, _, db = path.partition("/")
-        self._addresses = [_address(one) for one in hosts.split(",")]
+        self._addresses = [
+            _address(one, _SENTINEL_PORT, _SENTINEL_FORM) for one in hosts.split(",")
+        ]
         self.service = unquote(service)
         if not self.service or not re.fullmatch(r"\d*", db):
             raise ValueError(_SENTINEL_FORM)
@@ -350,9 +379,12 @@ _SENTINEL_FORM = (
 )
 
 
-def _address(text: str) -> tuple[str, int]:
+_CLUSTER_FORM = "the URL of a cluster is redis+cluster://HOST:6379,HOST:6379/0"
+
+
+def _address(text: str, default: int, form: str) -> tuple[str, int]:
     found = re.fullmatch(r"(?:\[([^\[\]]+)\]|([^\[\]:]+))(?::(\d{1,5}))?", text)
     if found is None:
         # Do not show it: a password may be in it.
-        raise ValueError(_SENTINEL_FORM)
-    return found[1] or found[2], int(found[3] or _SENTINEL_PORT)
+        raise ValueError(form)
+    return found[1] or found[2], int(found[3] or default)

@@ -9,17 +9,18 @@ from collections.abc import Callable, Iterator, Sequence
 
 from redis import exceptions
 
-from txstathat.errors import StoreUnavailable
+from txstathat.errors import StoreError, StoreUnavailable
 from txstathat.stores.interface import StoredCell
-from txstathat.stores.redis.backend import RedisBackend
-from txstathat.stores.redis.parts import read_addition
+from txstathat.stores.redis.backend import RedisBackend, pairs
+from txstathat.stores.redis.cells import read_addition
+from txstathat.stores.redis.keys import COARSE, INDEX, SHARDS, scale_and_label
+from txstathat.stores.redis.rename import is_mark
 
-__all__ = ["RedisDump"]
+__all__ = ["CHUNK", "RedisDump"]
 
-# How many time buckets to read in one pipeline.
-_CHUNK = 500
-# What the command PTTL returns for a key that never expires, and for a missing key.
-_NO_EXPIRY, _NO_KEY = -1, -2
+#: How many units to read at once. A unit is a stat, or a combination of choices of a
+#: Metrica, and has some thousands of cells at most.
+CHUNK = 50
 
 
 class RedisDump(RedisBackend):
@@ -35,45 +36,67 @@ class RedisDump(RedisBackend):
         super().__init__(url)
         self._seconds = seconds
 
+    def _migrate(self, version: int) -> None:
+        raise StoreError(
+            f"the store has version {version}, an older one; stop all programs that "
+            "use it, and open it once with this txStatHat to migrate it"
+        )
+
+    def definitions(self, names: Sequence[str] | None) -> dict[str, str]:
+        """
+        See :meth:`.Dump.definitions`.
+
+        :raises StoreUnavailable: if a Metrica is being renamed, since some of its cells
+            would be missing.
+        """
+        with self._session():
+            replies = self._cells.call(
+                [("HVALS", self._keys.names(shard)) for shard in range(SHARDS)]
+            )
+        if any(is_mark(text) for texts in replies for text in texts):
+            raise StoreUnavailable(
+                "a stat is being renamed in this store; try again in a moment"
+            )
+        return super().definitions(names)
+
     def cells(self) -> Iterator[StoredCell]:
         """
-        See :meth:`.Dump.cells`. It holds the names of all time buckets in memory.
+        See :meth:`.Dump.cells`. It holds :data:`CHUNK` units in memory.
         """
         try:
-            buckets = self._buckets()
-            for first in range(0, len(buckets), _CHUNK):
-                yield from self._read_buckets(buckets[first : first + _CHUNK])
+            for shard in range(SHARDS):
+                key = self._keys.units(shard)
+                after = "-"
+                while tags := self._client.zrangebylex(key, after, "+", 0, CHUNK):
+                    yield from self._read_units([tag.decode("ascii") for tag in tags])
+                    after = f"({tags[-1].decode('ascii')}"
         except exceptions.RedisError as error:
             raise StoreUnavailable(f"Redis: {error}") from error
 
-    def _buckets(self) -> list[tuple[str, str, str]]:
-        found = set()
-        # JSON follows the tag of the slot; for a time bucket it is a list of three
-        # texts.
-        for key in self._client.scan_iter(
-            match=f"{self._keys.prefix}:{{??}}:\\[*", count=1000
-        ):
-            parts = json.loads(key.decode("utf-8").partition("}:")[2])
-            if len(parts) == 3 and all(isinstance(part, str) for part in parts):
-                found.add(tuple(parts))
-        return sorted(found)
-
-    def _read_buckets(
-        self, buckets: Sequence[tuple[str, str, str]]
-    ) -> Iterator[StoredCell]:
-        pipeline = self._client.pipeline(transaction=False)
-        for bucket in buckets:
-            key = self._keys.bucket(*bucket)
-            pipeline.hgetall(key)
-            pipeline.pttl(key)
-        replies = pipeline.execute()
-        now = self._seconds()
-        for bucket, cells, pttl in zip(
-            buckets, replies[::2], replies[1::2], strict=True
-        ):
-            if pttl == _NO_KEY:
-                continue
-            expires = None if pttl == _NO_EXPIRY else now + pttl / 1000
-            for key in sorted(cells):
-                sums = read_addition(cells[key].decode("utf-8"))
-                yield StoredCell(*bucket, key.decode("utf-8"), expires, sums)
+    def _read_units(self, tags: Sequence[str]) -> Iterator[StoredCell]:
+        units = []
+        for tag in tags:
+            name, *rest = json.loads(tag)
+            if len(rest) == 1:  # otherwise it is a group of choices
+                units.append((name, rest[0], self._keys.key(tag, "")))
+        indexes = self._cells.call([("HKEYS", begin + INDEX) for _, _, begin in units])
+        hashes = [
+            (name, key, begin, ending)
+            for (name, key, begin), endings in zip(units, indexes, strict=True)
+            for ending in (COARSE, *(one.decode("utf-8") for one in endings))
+        ]
+        replies = self._cells.call(
+            [("HGETALL", begin + ending) for _, _, begin, ending in hashes]
+        )
+        now, here = self._cells.now(), self._seconds()
+        cells = []
+        for (name, key, _, ending), reply in zip(hashes, replies, strict=True):
+            for field, cell in pairs(reply):
+                sums, expiry = read_addition(cell)
+                if expiry is None or expiry > now:
+                    scale, label = scale_and_label(ending, field.decode("utf-8"))
+                    # The clocks of the server and of this process may differ.
+                    expires = None if expiry is None else here + (expiry - now) / 1000
+                    cells.append(StoredCell(name, scale, label, key, expires, sums))
+        # The units of a name follow each other, and a cell is in one of them.
+        yield from sorted(cells, key=lambda cell: cell[:4])

@@ -1,25 +1,66 @@
 """
 The names of the keys in Redis.
 
-Each time bucket is a hash of its cells. The text in braces decides the slot of a key in
-a cluster, so that days spread over the slots. The parts of a key are JSON, so that
-different names never make the same key.
+All keys of a *unit* share the text in braces, which decides the slot of a key in a
+cluster. A unit is a combination of choices of a Metrica: all cells with the same name
+and the same key. A stat of the collector is one unit. The text in braces is JSON, so
+that different names never make the same key. After it comes:
+
+``''``
+    a hash of the cells of the coarse scales;
+``day:2026-02``, ``hour:2026-02-07``, ``minute:2026-02-07T11``
+    a hash of the cells of the days of a month, of the hours of a day, or of the minutes
+    of an hour. It expires as a whole, after the last of its cells;
+``*``
+    a hash of the endings of the unit's keys of that kind, with their expiry;
+``#``
+    in a cluster: a hash of the ids of the batches that added to the unit.
+
+The definitions, and a sorted set of all units, are spread over :data:`SHARDS` slots by
+the name of the Metrica. Records and the version have a slot of their own.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from json.encoder import encode_basestring_ascii as _quote
+from base64 import urlsafe_b64encode
+from hashlib import sha256
+from json.encoder import encode_basestring_ascii as quote
 from typing import Any
 from zlib import crc32
 
-__all__ = ["PREFIX", "KeyNames", "as_json", "slot_tag"]
+__all__ = [
+    "COARSE",
+    "IDS",
+    "INDEX",
+    "PREFIX",
+    "SHARDS",
+    "KeyNames",
+    "as_json",
+    "choices_tag",
+    "place",
+    "scale_and_label",
+    "shard_of",
+    "short_hash",
+    "tags_of",
+    "unit_tag",
+]
 
 #: The beginning of all keys, by default.
 PREFIX = "txstathat"
+#: Over how many slots the definitions are spread.
+SHARDS = 64
 
-_TAGS = [f"{n:02x}" for n in range(256)]
+#: The ending of the key of the coarse cells of a unit.
+COARSE = ""
+#: The ending of the key of the endings.
+INDEX = "*"
+#: The ending of the key of the ids.
+IDS = "#"
+
+# For how many characters the labels in a hash are the same, by scale.
+_WIDTH = {"day": 7, "hour": 10, "minute": 13}
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
@@ -41,8 +82,6 @@ class KeyNames:
                 f"_ . : -, not {prefix!r}"
             )
         self.prefix = prefix
-        #: The hash of the definitions.
-        self.names = self.key("names", "names")
         #: The version of this layout.
         self.version = self.key("names", "version")
 
@@ -52,31 +91,36 @@ class KeyNames:
         """
         return f"{self.prefix}:{{{tag}}}:{rest}"
 
-    def bucket(self, name: str, scale: str, label: str) -> str:
+    def names(self, shard: int) -> str:
         """
-        Return the key of the hash of the cells of a time bucket.
+        Return the key of a hash of definitions, by name.
         """
-        # All buckets of a day are in one slot, so that a batch has few parts.
-        tag = slot_tag(name, label[:10])
-        return self.key(tag, f"[{_quote(name)},{_quote(scale)},{_quote(label)}]")
+        return self.key(f"n{shard:02x}", "names")
+
+    def units(self, shard: int) -> str:
+        """
+        Return the key of a sorted set of the tags of units and of groups of choices.
+        All scores are 0.
+        """
+        return self.key(f"n{shard:02x}", "units")
+
+    def large(self, shard: int) -> str:
+        """
+        Return the key of a set of names with very large sums, in a cluster.
+        """
+        return self.key(f"n{shard:02x}", "large")
 
     def choices(self, name: str, group: str) -> str:
         """
         Return the key of the set of the choices in a group.
         """
-        return self.key(slot_tag(name), as_json([name, None, group]))
-
-    def pattern(self, name: str) -> str:
-        """
-        Return a pattern that matches all keys of a Metrica; these begin with its name.
-        """
-        return _glob(self.prefix) + ":{??}:" + _glob(f"[{as_json(name)},") + "*"
+        return self.key(choices_tag(name, group), "")
 
     def batch(self, id: str) -> str:
         """
-        Return the key of the state of a batch, in a cluster.
+        Return the key of the digest of a batch.
         """
-        return self.key(slot_tag(id), f"batch:{id}")
+        return self.key(f"b{short_hash(id, 18)}", "")
 
     def records(self, kind: str) -> str:
         """
@@ -85,12 +129,78 @@ class KeyNames:
         return self.key("names", f"records:{as_json(kind)}")
 
 
-def slot_tag(name: str, day: str | None = None) -> str:
+def shard_of(name: str) -> int:
     """
-    Return the tag of the slot of a Metrica, or of one of its days.
+    Return the number of the slot with the definition of a Metrica.
     """
-    parts = _quote(name) if day is None else f"{_quote(name)},{_quote(day)}"
-    return _TAGS[crc32(f"[{parts}]".encode("ascii")) % len(_TAGS)]
+    return crc32(quote(name).encode("ascii")) % SHARDS
+
+
+def unit_tag(name: str, key: str) -> str:
+    """
+    Return the tag of a unit.
+
+    :param name: the name of the Metrica.
+    :param key: the key of the cells.
+    """
+    return f"[{quote(name)},{quote(key)}]"
+
+
+def choices_tag(name: str, group: str) -> str:
+    """
+    Return the tag of a group of choices.
+    """
+    return as_json([name, None, group])
+
+
+def tags_of(name: str) -> tuple[str, str]:
+    """
+    Return the range of the sorted set of tags that has those of a Metrica.
+
+    :returns: its limits, for the command ``ZRANGEBYLEX``.
+    """
+    begin = f"[[{quote(name)},"
+    return begin, begin + "\xff"
+
+
+def place(scale: str, label: str) -> tuple[str, str]:
+    """
+    Return where in a unit a cell is.
+
+    :param scale: the scale.
+    :param label: the label of the time bucket.
+    :returns: the ending of the key, and the field of the hash.
+    """
+    width = _WIDTH.get(scale)
+    if width is not None:
+        return f"{scale}:{label[:width]}", label[width:]
+    if ":" in scale or scale[:1] == "[":
+        return COARSE, as_json([scale, label])
+    return COARSE, f"{scale}:{label}"
+
+
+def scale_and_label(ending: str, field: str) -> tuple[str, str]:
+    """
+    Return the scale and the label of a cell: the reverse of :func:`place`.
+    """
+    if ending != COARSE:
+        scale, _, begin = ending.partition(":")
+        return scale, begin + field
+    if field[:1] == "[":
+        scale, label = json.loads(field)
+        return scale, label
+    scale, _, label = field.partition(":")
+    return scale, label
+
+
+def short_hash(text: str, length: int) -> str:
+    """
+    Return a hash of a text, in letters, digits, ``-`` and ``_``.
+
+    :param length: how many of its bytes to use, a multiple of 3.
+    """
+    digest = sha256(text.encode("utf-8", "surrogatepass")).digest()[:length]
+    return urlsafe_b64encode(digest).decode("ascii")
 
 
 def as_json(thing: Any) -> str:
@@ -98,7 +208,3 @@ def as_json(thing: Any) -> str:
     Return a value as JSON without spaces.
     """
     return _ENCODER.encode(thing)
-
-
-def _glob(text: str) -> str:
-    return re.sub(r"([\\*?\[\]^-])", r"\\\1", text)

@@ -1,268 +1,199 @@
 """
-The scripts that run inside Redis. Redis runs one script at a time, and each as a whole:
-so a script can check everything first, then change it.
+The scripts that run on one Redis server. Redis runs one script at a time, and each as a
+whole: so a script can check everything first, then change it.
 """
 
 from __future__ import annotations
 
-__all__ = ["ADD", "CLAIM", "PUT_RECORD", "READ"]
+from txstathat.stores.redis.cell_scripts import ADDING, UNCHANGED
 
-#: Adds a part of a batch, once.
+__all__ = ["ADD", "DROP", "PUT_RECORD", "READ", "RENAME"]
+
+#: Adds batches to a server, all or none.
 #:
-#: ``KEYS``: the key for the id of the part; a scratch key; the hash of the definitions;
-#: then the keys to which the plan refers by index. ``ARGV``: the plan, as JSON; and
-#: ``check`` (change nothing) or ``apply``. Amounts and times in the plan are texts,
-#: since Lua converts the numbers of JSON to floats. The plan contains:
+#: ``KEYS``: the keys of the batches' digests; for each group of names the hash of the
+#: definitions and the sorted set of tags; the sets of choices; then for each unit its
+#: index and the hashes that its shape changes. ``ARGV[1]``: the plan, as JSON:
 #:
-#: - ``digest``, ``id_ttl`` (milliseconds)
-#: - ``definitions``: name, definition, name, definition, ...
-#: - ``increments``: lists of: name; a list of key, addition, key, addition, ...; index
-#:   of
-#:   the first key of the time buckets; and for each bucket its time to live in
-#:   milliseconds ('' for no limit)
-#: - ``choices``: lists of: index of the key; choice, choice, ...
+#: - ``batches``: lists of: digest, for how many milliseconds to remember it
+#: - ``names``: lists of: name, definition, name, definition, ...
+#: - ``choices``: lists of: number of the group of names; choice, choice, ...
+#: - ``shapes``: see ``prepare``
+#: - ``units``: lists of: number of the shape, number of the group of names, additions
 #:
-#: A cell is the text ``whole events least most`` and, with floats, ``real rest``.
-#: Numbers in Lua are floats, exact up to 2**53. Beyond that the script lets Redis add
-#: them (``INCRBY``), which is exact and reports overflows.
-ADD = """
-local EXACT = 9007199254740992
+#: Returns ``added``; ``known:`` and a letter for each batch: ``n`` new, ``r``
+#: repeated, ``c`` conflict; ``mismatch:`` and the name; or ``overflow:`` and the number
+#: of the unit. Only the first of these changes anything.
+ADD = (
+    "local keys, SCRATCH = KEYS, KEYS[1] .. 'scratch'"
+    + ADDING
+    + """
 local CHUNK = 1000
 local plan = cjson.decode(ARGV[1])
 
-local known = redis.call('GET', KEYS[1])
-if known then
-    return known == plan.digest and 'repeated' or 'conflict'
-end
-
-local function add_whole(a, b)
-    local x, y = tonumber(a), tonumber(b)
-    local sum = x + y
-    if math.abs(x) < EXACT and math.abs(y) < EXACT and math.abs(sum) < EXACT then
-        return string.format('%.0f', sum)
-    end
-    redis.call('SET', KEYS[2], a)
-    local reply = redis.pcall('INCRBY', KEYS[2], b)
-    local exact = redis.call('GET', KEYS[2])
-    redis.call('DEL', KEYS[2])
-    if type(reply) == 'table' and reply.err then
-        return nil
-    end
-    return exact
-end
-
-local function less(a, b)
-    local x, y = tonumber(a), tonumber(b)
-    if x ~= y then
-        return x < y
-    end
-    if a == b or not (a:match('^-?%d+$') and b:match('^-?%d+$')) then
-        return false
-    end
-    local smaller = a < b
-    if #a ~= #b then
-        smaller = #a < #b
-    end
-    return smaller ~= (x < 0)
-end
-
-local function split(cell)
-    return cell:match('^(%S+) (%S+) (%S+) (%S+) ?(%S*) ?(%S*)$')
-end
-
-local function add(old, more)
-    local whole, events, least, most, real, rest = split(old)
-    local whole2, events2, least2, most2, real2, rest2 = split(more)
-    whole = add_whole(whole, whole2)
-    events = add_whole(events, events2)
-    if not whole or not events then
-        return nil
-    end
-    if less(least2, least) then least = least2 end
-    if less(most, most2) then most = most2 end
-    local sum = whole .. ' ' .. events .. ' ' .. least .. ' ' .. most
-    if real == '' then
-        real, rest = real2, rest2
-    elseif real2 ~= '' then
-        -- as txstathat.stores.sums.add_floats
-        local r, x = tonumber(real), tonumber(real2)
-        local total = r + x
-        local part = total - r
-        local lost = (r - (total - part)) + (x - part)
-        if math.abs(total) == math.huge then
-            return nil
-        end
-        real = string.format('%.17g', total)
-        rest = string.format('%.17g', tonumber(rest) + tonumber(rest2) + lost)
-    end
-    if real == '' then
-        return sum
-    end
-    return sum .. ' ' .. real .. ' ' .. rest
-end
-
-for i = 1, #plan.definitions, 2 do
-    local stored = redis.call('HGET', KEYS[3], plan.definitions[i])
-    if stored and stored ~= plan.definitions[i + 1] then
-        return 'mismatch:' .. plan.definitions[i]
+local states, any = {}, false
+for i, batch in ipairs(plan.batches) do
+    local known = redis.call('GET', KEYS[i])
+    states[i] = 'n'
+    if known then
+        any = true
+        states[i] = known:gsub('^!', '') == batch[1] and 'r' or 'c'
     end
 end
-
--- The fast path: nearly all whole numbers are small enough to be exact as floats.
-local function small(number)
-    return number and math.abs(number) < EXACT
+if any then
+    return 'known:' .. table.concat(states)
 end
 
-local INTEGERS = '^(%-?%d+) (%d+) (%-?%d+) (%-?%d+)$'
+local first_names = #plan.batches
+local first_choices = first_names + 2 * #plan.names
+local first_unit = first_choices + #plan.choices + 1
 
-local function numbers(cell)
-    local whole, events, least, most = cell:match(INTEGERS)
-    local n = {tonumber(whole), tonumber(events), tonumber(least), tonumber(most)}
-    if small(n[1]) and small(n[2]) and small(n[3]) and small(n[4]) then
-        n.least, n.most = least, most
-        return n
-    end
-    return false
-end
-
-local function add_fast(old, more)
-    local whole, events, least, most = old:match(INTEGERS)
-    if not whole then
-        return nil
-    end
-    local old_whole = tonumber(whole)
-    local sum, count = old_whole + more[1], events + more[2]
-    if not (small(old_whole) and small(sum) and small(count)) then
-        return nil
-    end
-    if more[3] < tonumber(least) then least = more.least end
-    if more[4] > tonumber(most) then most = more.most end
-    return string.format('%.0f %.0f %s %s', sum, count, least, most)
-end
-
-local parsed = {}
-for n, increment in ipairs(plan.increments) do
-    local cells, additions = increment[2], {}
-    for i = 2, #cells, 2 do
-        additions[i] = numbers(cells[i])
-    end
-    parsed[n] = additions
-end
-
--- Returns the new contents of the cells at a key; nil if one would be too large.
-local function changed(key, cells, additions)
-    local change = {}
-    for from = 1, #cells, 2 * CHUNK do
+for n, names in ipairs(plan.names) do
+    local key, new = KEYS[first_names + 2 * n - 1], {}
+    for from = 1, #names, 2 * CHUNK do
         local fields = {}
-        for i = from, math.min(from + 2 * CHUNK - 1, #cells), 2 do
-            fields[#fields + 1] = cells[i]
+        for i = from, math.min(from + 2 * CHUNK - 1, #names), 2 do
+            fields[#fields + 1] = names[i]
         end
-        local olds = redis.call('HMGET', key, unpack(fields))
-        for i, old in ipairs(olds) do
-            local at = from + 2 * i - 1
-            local new = cells[at]
-            if old then
-                local more = additions[at]
-                new = more and add_fast(old, more) or add(old, new)
+        for i, known in ipairs(redis.call('HMGET', key, unpack(fields))) do
+            local definition = names[from + 2 * i - 1]
+            if not known then
+                new[#new + 1] = fields[i]
+                new[#new + 1] = definition
+            elseif known ~= definition then
+                return 'mismatch:' .. fields[i]
             end
-            if not new then
-                return nil
-            end
-            change[#change + 1] = fields[i]
-            change[#change + 1] = new
         end
     end
-    return change
+    names.new = new
 end
 
-local changes = {}
-for n, increment in ipairs(plan.increments) do
-    local name, cells, first = unpack(increment, 1, 3)
-    for i = 4, #increment do
-        local key = first + i - 4
-        local change = changed(KEYS[key], cells, parsed[n])
-        if not change then
-            return 'overflow:' .. name
-        end
-        changes[key] = change
+for _, shape in ipairs(plan.shapes) do
+    prepare(shape)
+end
+local at, news, created = first_unit, {}, {}
+for n, unit in ipairs(plan.units) do
+    local shape = plan.shapes[unit[1]]
+    news[n], created[n] = changed(shape, unit, at)
+    if not news[n] then
+        return 'overflow:' .. n
+    end
+    at = at + 1 + #shape
+end
+
+at = first_unit
+for n, unit in ipairs(plan.units) do
+    local shape = plan.shapes[unit[1]]
+    write(shape, news[n], at)
+    if created[n] then
+        local tag = KEYS[at]:match('{(.*)}:%*$')
+        redis.call('ZADD', KEYS[first_names + 2 * unit[2]], 0, tag)
+    end
+    at = at + 1 + #shape
+end
+for n, names in ipairs(plan.names) do
+    for from = 1, #names.new, 2 * CHUNK do
+        local upto = math.min(from + 2 * CHUNK - 1, #names.new)
+        local key = KEYS[first_names + 2 * n - 1]
+        redis.call('HSET', key, unpack(names.new, from, upto))
     end
 end
-
-if ARGV[2] == 'check' then
-    return 'fine'
-end
-
-for _, increment in ipairs(plan.increments) do
-    for i = 4, #increment do
-        local at = increment[3] + i - 4
-        local key, ttl, change = KEYS[at], increment[i], changes[at]
-        for from = 1, #change, 2 * CHUNK do
-            local upto = math.min(from + 2 * CHUNK - 1, #change)
-            redis.call('HSET', key, unpack(change, from, upto))
-        end
-        if ttl == '' then
-            redis.call('PERSIST', key)
-        else
-            redis.call('PEXPIRE', key, ttl)
-        end
-    end
-end
-for i = 1, #plan.definitions, 2 do
-    redis.call('HSET', KEYS[3], plan.definitions[i], plan.definitions[i + 1])
-end
-for _, choices in ipairs(plan.choices) do
+for n, choices in ipairs(plan.choices) do
+    local key = KEYS[first_choices + n]
     for from = 2, #choices, CHUNK do
         local upto = math.min(from + CHUNK - 1, #choices)
-        redis.call('SADD', KEYS[choices[1]], unpack(choices, from, upto))
+        redis.call('SADD', key, unpack(choices, from, upto))
     end
+    local tag = key:match('{(.*)}:$')
+    redis.call('ZADD', KEYS[first_names + 2 * choices[1]], 0, tag)
 end
-redis.call('SET', KEYS[1], plan.digest, 'PX', plan.id_ttl)
+for i, batch in ipairs(plan.batches) do
+    redis.call('SET', KEYS[i], batch[1], 'PX', batch[2])
+end
 return 'added'
 """
+)
 
-#: In a cluster: reserves the id of a batch before its parts are added, and marks it as
-#: added after all of them.
+#: Reads cells as one string: the time in milliseconds, 6 bytes; then for each cell its
+#: length, 1 byte, and the cell.
 #:
-#: ``KEYS``: the key for the id of the batch. ``ARGV``: the digest, for how many
-#: milliseconds to remember it, and ``begin``, ``done`` or ``release``.
-CLAIM = """
-local known = redis.call('GET', KEYS[1])
-if known and known:sub(7) ~= ARGV[1] then
-    return 'conflict'
-end
-if ARGV[3] == 'release' then
-    redis.call('DEL', KEYS[1])
-    return 'released'
-end
-if known and known:sub(1, 6) == 'added:' then
-    return 'repeated'
-end
-if ARGV[3] == 'done' then
-    redis.call('SET', KEYS[1], 'added:' .. ARGV[1], 'PX', ARGV[2])
-    return 'added'
-end
-if known then
-    return 'resumed'
-end
-redis.call('SET', KEYS[1], 'begun:' .. ARGV[1], 'PX', ARGV[2])
-return 'begun'
-"""
-
-#: Reads cells as one text: a line for each cell, empty for a missing one.
-#:
-#: ``KEYS``: the time buckets. ``ARGV``: as JSON, a list of the keys of cells for each.
+#: ``KEYS``: the hashes. ``ARGV``: as JSON, a list of the fields for each.
 READ = """
-local lines = {}
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local parts = {struct.pack('<I6', now)}
 for n, fields in ipairs(cjson.decode(ARGV[1])) do
     for from = 1, #fields, 1000 do
         local upto = math.min(from + 999, #fields)
         local found = redis.call('HMGET', KEYS[n], unpack(fields, from, upto))
         for i = 1, #found do
-            lines[#lines + 1] = found[i] or ''
+            local cell = found[i] or ''
+            parts[#parts + 1] = string.char(#cell)
+            parts[#parts + 1] = cell
         end
     end
 end
-return table.concat(lines, '\\n')
+return table.concat(parts)
+"""
+
+#: On one server: deletes a Metrica, if a cell is unchanged.
+#:
+#: ``KEYS``: the hash of its definition; the sorted set of its tags; and the hash of the
+#: cell, if one must be unchanged. ``ARGV``: its name; the limits of its tags; the
+#: beginning of all keys; and if a cell must be unchanged, its field, and its bytes in
+#: hexadecimal digits. Returns 1 if there was something to delete and it was unchanged,
+#: else 0.
+DROP = (
+    UNCHANGED
+    + """
+if KEYS[3] and not is_unchanged(KEYS[3], ARGV[5], ARGV[6]) then
+    return 0
+end
+local tags = redis.call('ZRANGEBYLEX', KEYS[2], ARGV[2], ARGV[3])
+for _, tag in ipairs(tags) do
+    local begin = ARGV[4] .. ':{' .. tag .. '}:'
+    for _, ending in ipairs(redis.call('HKEYS', begin .. '*')) do
+        redis.call('UNLINK', begin .. ending)
+    end
+    redis.call('UNLINK', begin, begin .. '*')
+    redis.call('ZREM', KEYS[2], tag)
+end
+local existed = redis.call('HDEL', KEYS[1], ARGV[1]) == 1
+return (existed or #tags > 0) and 1 or 0
+"""
+)
+
+#: On one server: gives a Metrica another name.
+#:
+#: ``KEYS``: the hash of its definition and the sorted set of its tags; the same for the
+#: new name. ``ARGV``: the name; the new name; both as JSON; the limits of its tags; the
+#: beginning of all keys. Returns 1, or 0 if there is no such Metrica or the new name is
+#: in use.
+RENAME = """
+local definition = redis.call('HGET', KEYS[1], ARGV[1])
+if not definition or redis.call('HEXISTS', KEYS[3], ARGV[2]) == 1 then
+    return 0
+end
+local function move(old, new, ending)
+    if redis.call('EXISTS', old .. ending) == 1 then
+        redis.call('RENAME', old .. ending, new .. ending)
+    end
+end
+for _, tag in ipairs(redis.call('ZRANGEBYLEX', KEYS[2], ARGV[5], ARGV[6])) do
+    local new_tag = '[' .. ARGV[4] .. tag:sub(2 + #ARGV[3])
+    local old = ARGV[7] .. ':{' .. tag .. '}:'
+    local new = ARGV[7] .. ':{' .. new_tag .. '}:'
+    for _, ending in ipairs(redis.call('HKEYS', old .. '*')) do
+        move(old, new, ending)
+    end
+    move(old, new, '*')
+    move(old, new, '')
+    redis.call('ZREM', KEYS[2], tag)
+    redis.call('ZADD', KEYS[4], 0, new_tag)
+end
+redis.call('HSET', KEYS[3], ARGV[2], definition)
+redis.call('HDEL', KEYS[1], ARGV[1])
+return 1
 """
 
 #: Writes or deletes a record if its present text is the expected one. Returns 1 if it

@@ -21,10 +21,14 @@ from zope.interface import implementer
 
 from txstathat.errors import StoreError, StoreUnavailable
 from txstathat.stores.interface import ANY, Cell, CellKey, WriteBatch, WriteResult
+from txstathat.stores.listing import Group, ListedRow, ListPage, ListQuery
+from txstathat.stores.sqlite import listing
 from txstathat.stores.sqlite.adder import MAX_JOURNAL, Adder, Prepared
 from txstathat.stores.sqlite.cells import read_cells
 from txstathat.stores.sqlite.due import FOLD_AT, FoldDue
+from txstathat.stores.sqlite.erase import erase_deleted
 from txstathat.stores.sqlite.expiry import drop_expired
+from txstathat.stores.sqlite.files import check_folder
 from txstathat.stores.sqlite.fold import CHUNK, Fold, fold_all
 from txstathat.stores.sqlite.id_cache import MAX_KNOWN, Tables
 from txstathat.stores.sqlite.journal import Journal, read_journal, usage
@@ -127,6 +131,10 @@ class SqliteBackend:
         :raises StoreUnavailable: if it cannot be opened.
         """
         if not self._is_memory:
+            try:
+                check_folder(self._path)
+            except OSError as error:
+                raise StoreUnavailable(f"cannot open {self._path}: {error}") from None
             # The file contains secrets: only its owner may read it. (SQLite gives its
             # -wal and -shm files the same mode.) Do not open a file that exists:
             # closing it would release all locks that this process holds on it. SQLite
@@ -134,11 +142,6 @@ class SqliteBackend:
             with suppress(OSError):
                 flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
                 os.close(os.open(self._path, flags, 0o600))
-            folder = os.path.dirname(os.path.abspath(self._path))
-            if not os.path.isdir(folder):
-                raise StoreUnavailable(
-                    f"cannot open {self._path}: the folder {folder} does not exist"
-                )
         with _translate_errors(f" at {self._path}"):
             self._writer = self._connect()
             try:
@@ -162,6 +165,8 @@ class SqliteBackend:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA journal_size_limit = {MAX_LOG}")
+        # Copies of the file must not have what was deleted.
+        connection.execute("PRAGMA secure_delete = ON")
         return connection
 
     def close(self) -> None:
@@ -233,6 +238,23 @@ class SqliteBackend:
             db.execute("DELETE FROM metrica WHERE id = ?", row)
             self._tables.forget()
             return True
+
+    def rename(self, name: str, new: str) -> bool:
+        """See :meth:`.IStore.rename`."""
+        with self._writing() as db:
+            self._tables.forget()
+            renamed = db.execute(
+                "UPDATE metrica SET name = :new WHERE name = :name AND NOT EXISTS "
+                "(SELECT 1 FROM metrica WHERE name = :new)",
+                {"name": name, "new": new},
+            )
+            return renamed.rowcount == 1
+
+    def erase_deleted(self) -> None:
+        """See :meth:`.IStore.erase_deleted`."""
+        self._fold_most()
+        with self._write_lock, _translate_errors():
+            erase_deleted(self._writer)
 
     def drop_expired(self, limit: int) -> int:
         """See :meth:`.IStore.drop_expired`."""
@@ -361,6 +383,16 @@ class SqliteBackend:
                 ]
         return dict(rows)
 
+    def size(self) -> int:
+        """See :meth:`.IStore.size`."""
+        with _translate_errors():
+            (pages,) = self._reader.execute("PRAGMA page_count").fetchone()
+            (length,) = self._reader.execute("PRAGMA page_size").fetchone()
+        log = 0
+        with suppress(OSError):  # there is none in memory
+            log = os.path.getsize(f"{self._path}-wal")
+        return int(pages) * int(length) + log
+
     # -- records
 
     def records(self, kind: str) -> dict[str, str]:
@@ -386,6 +418,23 @@ class SqliteBackend:
                     (kind, id, text),
                 )
             return True
+
+    # -- the listing
+
+    def put_listed(self, rows: Sequence[ListedRow], gone: Sequence[str]) -> None:
+        """See :meth:`.IStore.put_listed`."""
+        with self._writing() as db:
+            listing.put_listed(db, rows, gone)
+
+    def list_page(self, query: ListQuery) -> ListPage:
+        """See :meth:`.IStore.list_page`."""
+        with _translate_errors(), transaction(self._reader, "DEFERRED"):
+            return listing.list_page(self._reader, query)
+
+    def list_groups(self, query: ListQuery) -> list[Group]:
+        """See :meth:`.IStore.list_groups`."""
+        with _translate_errors(), transaction(self._reader, "DEFERRED"):
+            return listing.list_groups(self._reader, query)
 
 
 def _record(db: sqlite3.Connection, kind: str, id: str) -> str | None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from heapq import merge as merge_sorted
 from itertools import groupby
 
@@ -15,7 +15,7 @@ from txstathat.stores.interface import Addition, StoredCell
 from txstathat.stores.spread import add_up
 from txstathat.stores.sqlite.id_cache import expiry
 from txstathat.stores.sqlite.journal import read_journal
-from txstathat.stores.sqlite.schema import check_version, open_read_only, read_records
+from txstathat.stores.sqlite.schema import check_version, read_records, reading
 
 __all__ = ["SqliteDump", "open_sqlite_dump"]
 
@@ -39,7 +39,7 @@ def open_sqlite_dump(path: str, seconds: Callable[[], float]) -> Iterator[Sqlite
     :raises StoreUnavailable: if it cannot be read.
     """
     try:
-        with closing(open_read_only(path)) as connection:
+        with reading(path) as connection:
             try:
                 dump = SqliteDump(connection, seconds())
             except StoreError as error:
@@ -67,7 +67,7 @@ class SqliteDump:
         # The transaction sees one moment, from its first query on.
         connection.execute("BEGIN")
         # A store that was not opened since the journal was invented has none.
-        self._has_journal = check_version(connection) > 1
+        self._has_journal = check_version(connection) > 2
 
     def definitions(self, names: Sequence[str] | None) -> dict[str, str]:
         """See :meth:`.Dump.definitions`."""

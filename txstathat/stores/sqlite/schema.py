@@ -7,10 +7,11 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from urllib.parse import quote
 
 from txstathat.errors import StoreError, StoreTooNew
+from txstathat.stores.sqlite.listing import CREATE_LISTING
 
 __all__ = [
     "APPLICATION",
@@ -21,6 +22,7 @@ __all__ = [
     "migrate",
     "open_file",
     "open_read_only",
+    "reading",
     "read_records",
     "record_text",
     "transaction",
@@ -92,6 +94,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             text TEXT NOT NULL,
             PRIMARY KEY (kind, id)) WITHOUT ROWID""",
     ),
+    CREATE_LISTING,
     (
         """CREATE TABLE journal (
             id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -178,6 +181,28 @@ def open_read_only(path: str) -> sqlite3.Connection:
     :raises sqlite3.Error: if it cannot be opened.
     """
     return open_file(path, "ro")
+
+
+@contextmanager
+def reading(path: str) -> Iterator[sqlite3.Connection]:
+    """
+    Connect to a SQLite file that exists, for reading only, and leave no files beside it
+    that were not there before.
+
+    :param path: the file.
+    :returns: a context manager that gives the connection.
+    :raises sqlite3.Error: if it cannot be opened.
+    """
+    in_use = os.path.exists(f"{path}-wal")
+    try:
+        with closing(open_read_only(path)) as connection:
+            yield connection
+    finally:
+        if not in_use:
+            # A connection that only reads creates -wal and -shm files, and cannot
+            # delete them. The last one that may write does that when it is closed.
+            with suppress(sqlite3.Error), closing(open_file(path, "rw", 0.0)) as last:
+                last.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
 def open_file(path: str, mode: str, timeout: float = 5.0) -> sqlite3.Connection:

@@ -1,0 +1,276 @@
+"""
+Channels in a store, their secrets, and the API for them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from treq.testing import RequestTraversalAgent
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.fixtures.archives import START
+from tests.fixtures.channels_cases import Inbox, write_secret
+from tests.fixtures.collectors import Collector, in_memory
+from tests.fixtures.support import logged
+from txstathat.collector.channels import (
+    FIELDS,
+    MAX_CHANNELS,
+    Channels,
+    ChannelStatus,
+    DeliveryFailed,
+    Outgoing,
+    SecretFiles,
+)
+from txstathat.collector.channels.records import read_channel
+from txstathat.collector.channels.secret_files import MAX_SECRET
+from txstathat.collector.records import BadRecord
+from txstathat.http.allowed import Networks
+
+HOOK = "https://h.example/canary"
+
+
+class ChannelsTests(SynchronousTestCase):
+    """
+    A collector in memory, with channels that send to a receiver.
+    """
+
+    secrets = ""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(START)
+        self.inbox = Inbox()
+        write_secret(self, "h.example", "ops", "s3cret\n")
+        self.here = self.make_collector()
+
+    def make_collector(self, *networks: str) -> Collector:
+        """A collector whose channels may connect to these networks."""
+        agent = RequestTraversalAgent(self.inbox)
+        outgoing = Outgoing(Networks(networks), reactor=self.clock, agent=agent)
+        self.store = in_memory(self)
+        self.channels = Channels(self.store, outgoing, SecretFiles(self.secrets))
+        return Collector(self, store=self.store, channels=self.channels)
+
+    def ask(self, method: str, path: str = "", **fields: str) -> tuple[int, Any]:
+        """Make a call of the API; the status and the answer."""
+        body = urlencode(fields).encode() if method == "POST" else None
+        answer: tuple[int, Any] = self.here.ask(
+            method,
+            f"/x/{self.here.token}/channels{path}",
+            body,
+            Content_Type="application/x-www-form-urlencoded",
+        )
+        return answer
+
+    def create(self, **fields: str) -> dict[str, Any]:
+        """Create a channel; the answer."""
+        status, answer = self.ask(
+            "POST", **{"name": "ops", "kind": "webhook", "url": HOOK, **fields}
+        )
+        self.assertEqual(status, 200, answer)
+        assert isinstance(answer, dict)
+        return answer
+
+    def test_round(self) -> None:
+        """A channel is created, shown, listed, tested and deleted."""
+        made = self.create(url=HOOK + "/${secret}", secret="ops")
+        expected = {
+            "name": "ops",
+            "kind": "webhook",
+            "address": "https://h.example/…",
+            "secret": "ops",
+            "failing": False,
+            "last_error": None,
+            "last_error_at": None,
+        }
+        self.assertEqual(made, expected)
+        self.assertEqual(self.ask("GET"), (200, [expected]))
+        self.assertEqual(self.ask("GET", "/ops"), (200, expected))
+        sent = {"channel": "ops", "error": None}
+        self.assertEqual(self.ask("POST", "/ops/test"), (200, sent))
+        path, body, _ = self.inbox.requests[0]
+        self.assertEqual(path, "/canary/s3cret")
+        self.assertEqual(json.loads(body)["event"], "test")
+        self.assertEqual(self.ask("DELETE", "/ops")[0], 200)
+        self.assertEqual(self.ask("GET"), (200, []))
+        for method, path in (
+            ("DELETE", "/ops"),
+            ("GET", "/ops"),
+            ("POST", "/ops/test"),
+        ):
+            self.assertEqual(self.ask(method, path)[0], 404)
+
+    def test_secrets_are_not_stored(self) -> None:
+        """Neither the store nor an answer, a log or a repr has the secret."""
+        with logged() as log:
+            self.create(url=HOOK + "/${secret}", secret="ops")
+            self.inbox.status = 404
+            answer = self.ask("POST", "/ops/test")
+        self.assertEqual(answer[1]["error"], "HTTP status 404")
+        stored = self.successResultOf(self.store.records("channel"))
+        shown = f"{stored} {answer} {self.ask('GET')} {log.text} {self.channels!r}"
+        self.assertNotIn("s3cret", shown)
+        self.assertNotIn("canary", str(answer) + str(self.ask("GET")) + log.text)
+
+    def test_last_error(self) -> None:
+        """The last error stays with its time, and success ends the failing."""
+        self.create()
+        self.inbox.status = 500
+        self.ask("POST", "/ops/test")
+        _, shown = self.ask("GET", "/ops")
+        self.assertEqual(
+            (shown["failing"], shown["last_error"], shown["last_error_at"]),
+            (True, "HTTP status 500", START),
+        )
+        self.inbox.status = 200
+        self.clock.advance(60)
+        self.ask("POST", "/ops/test")
+        _, shown = self.ask("GET", "/ops")
+        self.assertEqual((shown["failing"], shown["last_error_at"]), (False, START))
+
+    def test_refused(self) -> None:
+        """A wrong field is refused with its name; the message has nothing of a URL."""
+        self.create()
+        for status, words, fields in (
+            (409, "name: there is a channel 'ops' already", {}),
+            (400, "url: the URL must have no fragment", {"url": HOOK + "#x"}),
+            (
+                400,
+                "must be encrypted (https://, starttls",
+                {"url": "http://h.example/"},
+            ),
+            (400, "secret: the secret 'no' for h.example: No such", {"secret": "no"}),
+            (400, "kind: must be one of", {"kind": ""}),
+        ):
+            code, answer = self.ask(
+                "POST", **{"name": "ops", "kind": "webhook", "url": HOOK, **fields}
+            )
+            self.assertEqual(code, status, answer)
+            self.assertIn(words, answer["msg"])
+            self.assertNotIn("canary", answer["msg"])
+        self.assertEqual(self.ask("POST", "/ops", x="y")[0], 404)
+
+    def test_limit(self) -> None:
+        """There is a largest number of channels."""
+        for number in range(MAX_CHANNELS):
+            self.create(name=f"c{number}")
+        status, answer = self.ask("POST", name="x", kind="webhook", url=HOOK)
+        self.assertEqual(status, 429)
+        self.assertIn(f"{MAX_CHANNELS} channels, which is the limit", answer["msg"])
+
+    def test_plain_http(self) -> None:
+        """Where the operator allows private addresses, http:// is accepted."""
+        self.here = self.make_collector("10.0.0.0/8")
+        self.create(url="http://10.0.0.1/hook")
+
+
+class ChannelRecordTests(SynchronousTestCase):
+    """
+    What the store has of a channel.
+    """
+
+    def test_wrong_records(self) -> None:
+        """A damaged record, or one of a newer version, is refused without its values."""
+        good = {"kind": "ntfy", "settings": {}, "secret": ""}
+        settings = {field.name: field.default for field in FIELDS["ntfy"]}
+        settings["topic"] = "t"
+        read = read_channel("c", json.dumps({**good, "settings": settings}))
+        self.assertEqual((read.name, read.settings["topic"]), ("c", "t"))
+        for parts in (
+            [],
+            {**good, "more": 1},
+            {**good, "kind": "sms"},
+            {**good, "kind": 7},
+            {**good, "secret": None},
+            {**good, "settings": {**settings, "topic": 7}},
+            {**good, "settings": {**settings, "topic": "canary canary"}},
+            {**good, "settings": {"topic": "t"}},
+        ):
+            with self.assertRaises(BadRecord) as caught:
+                read_channel("c", json.dumps(parts))
+            self.assertNotIn("canary", str(caught.exception))
+        status = ChannelStatus("e" * 900, 5.5, True)
+        self.assertEqual(len(ChannelStatus.read("c", status.text).error), 500)
+        for text in ("[]", "{}", '{"error": 1, "error_at": 1, "failing": true}'):
+            self.assertRaises(BadRecord, ChannelStatus.read, "c", text)
+
+    def test_a_damaged_record(self) -> None:
+        """It is as good as absent, and can be deleted."""
+        self.clock = Clock()
+        store = in_memory(self)
+        channels = Channels(store)
+        self.successResultOf(store.put_record("channel", "c", "{"))
+        with logged() as log:
+            listed = self.successResultOf(Deferred.fromCoroutine(channels.list()))
+        self.assertEqual(listed, [])
+        self.assertIn("is not valid JSON", log.text)
+        self.successResultOf(Deferred.fromCoroutine(channels.delete("c")))
+        self.assertEqual(self.successResultOf(store.records("channel")), {})
+
+
+class SecretFilesTests(SynchronousTestCase):
+    """
+    Secrets in files, by host.
+    """
+
+    secrets = ""
+
+    def failed(self, host: str, name: str) -> str:
+        """Why a secret cannot be read."""
+        with self.assertRaises(DeliveryFailed) as caught:
+            SecretFiles(self.secrets).read(host, name)
+        self.assertTrue(caught.exception.permanent)
+        return str(caught.exception)
+
+    def test_read(self) -> None:
+        """A secret is the first line of its file, without white space around it."""
+        write_secret(self, "h.example", "a", " canary1 \nmore\n")
+        write_secret(self, "h.example", "b", "canary2")
+        files = SecretFiles(self.secrets)
+        self.assertEqual(files.read("h.example", "a"), "canary1")
+        self.assertEqual(files.read("h.example", "b"), "canary2")
+        self.assertEqual(files.names("h.example"), ["a", "b"])
+        for host in ("other.example", "..", "", "a/b"):
+            self.assertEqual(files.names(host), [])
+
+    def test_only_for_its_host(self) -> None:
+        """A secret for one host cannot be read for another one, or from elsewhere."""
+        write_secret(self, "h.example", "a", "canary")
+        Path(self.secrets, "loose").write_text("canary")
+        for host, name in (
+            ("evil.example", "a"),
+            ("evil.example", "../h.example/a"),
+            ("..", "loose"),
+            (".", "loose"),
+            ("", "loose"),
+            ("h.example/../h.example", "a"),
+            ("h.example", "../loose"),
+        ):
+            self.assertNotIn("canary", self.failed(host, name))
+
+    def test_refused(self) -> None:
+        """An empty, long or binary file is refused, and one that others can read."""
+        for text, words in (
+            ("", "is empty"),
+            ("\ncanary", "is empty"),
+            ("x" * (MAX_SECRET + 1), "is too long"),
+            ("canary\x00", "printable ASCII"),
+            ("canaryé", "printable ASCII"),
+        ):
+            write_secret(self, "h", "a", text)
+            why = self.failed("h", "a")
+            self.assertIn(words, why)
+            self.assertNotIn("canary", why)
+        write_secret(self, "h", "a", "canary")
+        os.chmod(Path(self.secrets, "h", "a"), 0o644)
+        self.assertIn("other users can read", self.failed("h", "a"))
+        self.secrets = ""
+        self.assertIn("--secrets", self.failed("h", "a"))
+        self.assertRaises(ValueError, SecretFiles, "/nowhere/at/all")

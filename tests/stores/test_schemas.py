@@ -1,0 +1,198 @@
+"""
+Stores and exports that earlier versions of this package wrote.
+
+The files in ``tests/fixtures/schemas`` have what each of them contained, as the version
+that wrote them read it.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from contextlib import closing
+from typing import Any
+from uuid import uuid4
+
+from redis import Redis
+from redis import RedisCluster as ClusterClient
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from tests.fixtures import ROOT
+from tests.fixtures.store_contract import batch
+from tests.fixtures.stores import RedisCluster, RedisServer, shared
+from txstathat.collector.transfer import check_dump, load_dump
+from txstathat.errors import StoreError, StoreUnavailable
+from txstathat.stores import WriteOutcome, open_store
+from txstathat.stores.interface import Dump
+from txstathat.stores.redis.dump import RedisDump
+from txstathat.stores.sqlite.backend import SqliteBackend
+from txstathat.stores.sqlite.dump import open_sqlite_dump
+from txstathat.stores.store import Inline, Store
+
+FOLDER = ROOT / "tests" / "fixtures" / "schemas"
+#: When the stores of SQLite were written, in Unix seconds.
+WRITTEN = 1_764_414_960.0
+
+
+def contents(dump: Dump) -> dict[str, Any]:
+    """The contents of a store, as the files have them."""
+    return {
+        "cells": sorted(
+            [*cell[:4], cell.expires is not None, list(cell.sums)]
+            for cell in dump.cells()
+        ),
+        "definitions": dump.definitions(None),
+        "records": {
+            kind: dump.records(kind) for kind in ("comment", "comments", "retention")
+        },
+    }
+
+
+class RedisSchemas(TestCase):
+    """Stores on Redis and on a cluster."""
+
+    def load(self, name: str) -> tuple[str, Any, dict[str, Any]]:
+        """
+        Write a stored schema to a server.
+
+        :returns: the URL of the store, a client, and what the store contains.
+        """
+        text = (FOLDER / f"{name}.json").read_text("utf-8")
+        self.prefix = uuid4().hex
+        stored = json.loads(text.replace('"txstathat:', f'"{self.prefix}:'))
+        if "cluster" in name:
+            port = shared(RedisCluster).servers[0].port
+            url = f"redis+cluster://127.0.0.1:{port}/0?prefix={self.prefix}"
+            client: Any = ClusterClient(host="127.0.0.1", port=port)
+        else:
+            port = shared(RedisServer).port
+            url = f"redis://127.0.0.1:{port}/0?prefix={self.prefix}"
+            client = Redis(port=port)
+        self.addCleanup(client.close)
+        self.write(client, stored["keys"])
+        return url, client, stored
+
+    def write(self, client: Any, keys: dict[str, Any]) -> None:
+        """Write keys with their times to live."""
+        for key, (ttl, value) in keys.items():
+            if isinstance(value, str):
+                client.set(key, value)
+            elif isinstance(value, list):
+                client.sadd(key, *value)
+            else:
+                client.hset(key, mapping=value)
+            if ttl is not None:
+                client.expire(key, ttl)
+
+    def check(self, url: str, stored: dict[str, Any]) -> None:
+        """Compare the contents of the store."""
+        expected = dict(stored["expected"])
+        expected.pop("choices")
+        with closing(RedisDump(url, time.time)) as dump:
+            dump.open()
+            self.assertEqual(contents(dump), expected)
+
+    @inlineCallbacks
+    def migrate(self, name: str) -> Any:
+        """Open a store of an older version, and check everything in it."""
+        url, client, stored = self.load(name)
+        store = yield open_store(url)
+        self.addCleanup(store.close)
+        self.check(url, stored)
+        for metrica, group, choices in stored["expected"]["choices"]:
+            self.assertEqual((yield store.choices(metrica, group)), choices)
+        # The ids of batches are still known.
+        for digest, outcome in (
+            ("one", WriteOutcome.REPEATED),
+            ("two", WriteOutcome.CONFLICT),
+        ):
+            (answer,) = yield store.add([batch("plain", {"k": 1}, digest=digest)])
+            self.assertEqual(answer.outcome, outcome)
+        self.check(url, stored)
+        self.assertEqual(list(client.scan_iter(match=f"{self.prefix}:{{??}}:*")), [])
+        self.assertEqual(client.get(f"{self.prefix}:{{names}}:version"), b"2")
+        # All of it goes with its name.
+        yield store.drop("odd ] name")
+        self.assertEqual(list(client.scan_iter(match=f"{self.prefix}:*odd*")), [])
+        return url, client, stored
+
+    def test_redis_1(self) -> Any:
+        """A store of version 1 on one server is migrated when it is opened."""
+        return self.migrate("redis-1")
+
+    def test_redis_cluster_1(self) -> Any:
+        """A store of version 1 on a cluster is migrated when it is opened."""
+        return self.migrate("redis-cluster-1")
+
+    @inlineCallbacks
+    def test_interrupted(self) -> Any:
+        """A migration that was interrupted is completed by the next one."""
+        for name in ("redis-1", "redis-cluster-1"):
+            url, client, stored = self.load(name)
+            store = yield open_store(url)
+            yield store.close()
+            # As if it had stopped before it deleted anything.
+            self.write(client, stored["keys"])
+            store = yield open_store(url)
+            yield store.close()
+            self.check(url, stored)
+
+    @inlineCallbacks
+    def test_refused(self) -> Any:
+        """
+        An export does not migrate a store, and only one process migrates it at a time.
+        """
+        url, client, _ = self.load("redis-1")
+        with closing(RedisDump(url, time.time)) as dump:
+            error = self.assertRaises(StoreError, dump.open)
+            self.assertIn("version 1", str(error))
+        client.set(f"{self.prefix}:{{names}}:migrating", "another")
+        error = yield self.assertFailure(open_store(url), StoreUnavailable)
+        self.assertIn("another process is migrating", str(error))
+        self.assertEqual(client.get(f"{self.prefix}:{{names}}:version"), b"1")
+
+
+class FileSchemas(SynchronousTestCase):
+    """Stores on SQLite, and exports."""
+
+    def test_sqlite_1(self) -> None:
+        """A SQLite file of version 1 opens with all that it contained."""
+        path = self.mktemp()
+        with closing(sqlite3.connect(path)) as db:
+            db.executescript((FOLDER / "sqlite-1.sql").read_text("utf-8"))
+        clock = Clock()
+        clock.advance(WRITTEN)
+        backend = SqliteBackend(path, clock.seconds)
+        backend.open()
+        answers = backend.add([batch("plain", {"k": 1}, digest="one")])
+        backend.close()
+        self.assertEqual(answers[0].outcome, WriteOutcome.REPEATED)
+        expected = json.loads((FOLDER / "sqlite-1.json").read_text("utf-8"))["expected"]
+        with open_sqlite_dump(path, lambda: WRITTEN) as dump:
+            self.assertEqual(contents(dump), expected)
+
+    def test_export_1(self) -> None:
+        """An export of version 1 is imported with all that it contained."""
+        with (FOLDER / "export-1.jsonl").open(encoding="utf-8") as file:
+            lines = list(file)
+        check_dump(lines)
+        path = self.mktemp()
+        clock = Clock()
+        clock.advance(WRITTEN)
+        store = self.successResultOf(
+            Store(SqliteBackend(path, clock.seconds), Inline(), clock).open()
+        )
+        loaded = Deferred.fromCoroutine(load_dump(store, lines, lambda _: None))
+        self.assertTrue(self.successResultOf(loaded))
+        self.successResultOf(store.close())
+        expected = json.loads((FOLDER / "sqlite-1.json").read_text("utf-8"))["expected"]
+        stats = set(expected["definitions"]) - {"orders", "odd ] name"}
+        with open_sqlite_dump(path, lambda: WRITTEN) as dump:
+            found = contents(dump)
+        self.assertEqual(
+            found["cells"], [cell for cell in expected["cells"] if cell[0] in stats]
+        )
+        self.assertEqual(found["records"], expected["records"])

@@ -1,0 +1,175 @@
+"""
+``txstathat channels``: manage the channels through which alerts reach people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from typing import Any
+
+import click
+
+from txstathat.cli.output import confirm, format_options, show_rows
+from txstathat.cli.read.alert_changes import show_results
+from txstathat.cli.read.alert_output import moment
+from txstathat.cli.read.stats import with_client
+from txstathat.cli.settings import reader_options
+from txstathat.collector.channels.kinds import FIELDS
+from txstathat.collector.channels.model import ChannelField
+from txstathat.export.client import StatHatExport
+from txstathat.export.models import ChannelInfo
+from txstathat.printable import printable
+
+__all__ = ["channels"]
+
+_COLUMNS = tuple(field.name for field in fields(ChannelInfo))
+_WORDS = {
+    "webhook": "a web hook",
+    "email": "e-mail",
+    "ntfy": "a topic of ntfy",
+    "pagerduty": "a service of PagerDuty",
+}
+# Where another option has the name of the setting.
+_FLAGS = {"url": "hook"}
+
+
+@click.group()
+def channels() -> None:
+    """
+    Set up how alerts reach people: e-mail, web hooks and others.
+
+    The alerts of your own server notify people through channels. A secret, such as a
+    password, is in a file that only the server reads: see "txstathat serve --secrets".
+    """
+
+
+@channels.command("list")
+@format_options
+@reader_options
+def list_channels(output: str | None, **server: Any) -> None:
+    """
+    List all channels. What could be a secret in an address is not shown.
+    """
+
+    async def work(client: StatHatExport) -> None:
+        found = await client.channels()
+        columns = ("name", "kind", "address", "state", "last error")
+        show_rows(
+            output,
+            columns if output is None else _COLUMNS,
+            [tuple(asdict(channel).values()) for channel in found],
+            as_table=[
+                (
+                    channel.name,
+                    channel.kind,
+                    channel.address,
+                    "failing" if channel.failing else "ok",
+                    _error_text(channel),
+                )
+                for channel in found
+            ],
+            none="There are no channels.",
+        )
+
+    with_client(server, work)
+
+
+def _error_text(channel: ChannelInfo) -> str:
+    if channel.last_error is None:
+        return ""
+    return f"{moment(channel.last_error_at)}: {channel.last_error}"
+
+
+@channels.group("add")
+def add() -> None:
+    """
+    Add a channel of a kind.
+    """
+
+
+def _option(field: ChannelField) -> Callable[..., Any]:
+    flag = f"--{_FLAGS.get(field.name, field.name)}"
+    kind: Any = click.Choice(field.choices) if field.choices else None
+    default: dict[str, Any] = {}
+    if field.default:
+        default = {"default": field.default, "show_default": True}
+    return click.option(
+        flag,
+        _parameter(field),
+        type=click.File() if field.lines else kind,
+        required=field.required,
+        **default,
+        help=field.help + (" A file with it; - for standard input." * field.lines),
+    )
+
+
+def _parameter(field: ChannelField) -> str:
+    return f"setting_{field.name}"
+
+
+def _add_kind(kind: str) -> None:
+    def command(name: str, secret: str, **options: Any) -> None:
+        settings = {}
+        for field in FIELDS[kind]:
+            given = options.pop(_parameter(field))
+            text = given.read() if field.lines and given else given
+            settings[field.name] = text or ""
+
+        async def work(client: StatHatExport) -> None:
+            await client.create_channel(name, kind, settings, secret)
+            click.echo(
+                f"The channel {printable(name)} is added. To try it: txstathat "
+                f"channels test {printable(name)}"
+            )
+
+        with_client(options, work)
+
+    command.__doc__ = f"Add {_WORDS[kind]}, under the name NAME."
+    made = reader_options(command)
+    made = click.option(
+        "--secret",
+        default="",
+        metavar="NAME",
+        help="The name of the file with the secret, in the folder for the host, in the "
+        "directory of txstathat serve --secrets.",
+    )(made)
+    for field in reversed(FIELDS[kind]):
+        made = _option(field)(made)
+    add.command(kind)(click.argument("name")(made))
+
+
+for _kind in FIELDS:
+    _add_kind(_kind)
+
+
+@channels.command("remove")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@reader_options
+def remove(name: str, yes: bool, **server: Any) -> None:
+    """
+    Remove the channel NAME. Notices that wait for it are dropped.
+    """
+    if not yes:
+        confirm(f"Remove the channel {printable(name)}?")
+
+    async def work(client: StatHatExport) -> None:
+        await client.delete_channel(name)
+        click.echo(f"The channel {printable(name)} is removed.")
+
+    with_client(server, work)
+
+
+@channels.command("test")
+@click.argument("name")
+@reader_options
+def test(name: str, **server: Any) -> None:
+    """
+    Send a test message through the channel NAME.
+    """
+
+    async def work(client: StatHatExport) -> None:
+        show_results([await client.test_channel(name)])
+
+    with_client(server, work)

@@ -1,0 +1,91 @@
+"""
+``txstathat sessions``: the browsers that are signed in to your server.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from txstathat.cli.server.store import store_option, with_store
+from txstathat.collector.auth.keys import Keys
+from txstathat.collector.auth.sessions import SESSION_SECONDS, Sessions
+from txstathat.printable import printable
+from txstathat.stores import IStore
+
+__all__ = ["sessions"]
+
+# So many characters of an id are shown; an id can be shortened to any length.
+_SHOWN = 12
+
+
+@click.group()
+def sessions() -> None:
+    """
+    List and end the sessions of the pages of your own server.
+    """
+
+
+@sessions.command("list")
+@store_option
+def list_sessions(store: str) -> None:
+    """
+    List the sessions, the newest first.
+    """
+
+    async def work(opened: IStore) -> None:
+        keys = Keys(opened)
+        names = await keys.names()
+        table = Table("id", "signed in", "ends", "token")
+        for id, session in (await Sessions(opened, keys).all()).items():
+            tokens = [names[token] for token in session.tokens if token in names]
+            table.add_row(
+                id[:_SHOWN],
+                _time(session.until - SESSION_SECONDS),
+                _time(session.until),
+                ", ".join(map(printable, tokens)),
+            )
+        if table.rows:
+            Console(markup=False, highlight=False).print(table)
+        else:
+            click.echo("There are no sessions.")
+
+    with_store(store, work)
+
+
+@sessions.command("end")
+@click.argument("id", required=False)
+@click.option("--all", "every", is_flag=True, help="End all sessions.")
+@store_option
+def end_session(id: str | None, every: bool, store: str) -> None:
+    """
+    End the session with this ID, or one that begins so; or all.
+
+    Ending all also makes one-time links useless that were not used yet.
+    """
+    if (id is None) is not every:
+        raise click.UsageError("name a session, or pass --all")
+
+    async def work(opened: IStore) -> None:
+        known = Sessions(opened, Keys(opened))
+        if id is None:
+            click.echo(f"{await known.end_all()} sessions are ended.")
+            return
+        found = [each for each in await known.all() if id and each.startswith(id)]
+        if len(found) != 1:
+            number = len(found) or "no"
+            raise ValueError(
+                f"{number} sessions have ids that begin with {id!r}; see txstathat "
+                "sessions list"
+            )
+        await known.end(found[0])
+        click.echo("The session is ended.")
+
+    with_store(store, work)
+
+
+def _time(t: float) -> str:
+    return f"{datetime.fromtimestamp(t, UTC):%Y-%m-%d %H:%M} UTC"

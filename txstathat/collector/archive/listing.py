@@ -1,0 +1,389 @@
+"""
+The summary rows from which the list of stats is sorted.
+
+Each collector notes which stats it has written, without any work of its own for it, and
+once a minute makes new rows for these. The rows are in the store
+(:mod:`txstathat.stores.listing`): all collectors on it share them. After a crash, an
+import or an update of an older store rows are missing or out of date; comparing all
+rows with the stats' receipts, at the start and once an hour, finds these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from txstathat.collector.archive.latest import find_latest
+from txstathat.collector.archive.stats import (
+    DEFINITIONS,
+    EVERYTHING,
+    Stat,
+    total_key,
+)
+from txstathat.errors import StoreError
+from txstathat.metrica.calendar import Calendar
+from txstathat.stores.interface import Cell, CellKey, IStore
+from txstathat.stores.listing import ListedRow, ListPage, ListQuery
+
+__all__ = [
+    "ACTIVITY_HOURS",
+    "CHECK_SECONDS",
+    "KINDS",
+    "MAX_SHARE",
+    "REFRESH_SECONDS",
+    "StatListing",
+]
+
+#: The shortest interval, in seconds, at which rows of changed stats are made anew.
+REFRESH_SECONDS = 60.0
+#: The interval, in seconds, at which all rows are compared with the stats.
+CHECK_SECONDS = 3600.0
+#: The largest part of the time that is spent on making rows, when there are many.
+MAX_SHARE = 0.2
+#: The hours of which a stat's activity is the number of points; the last one is the
+#: current hour.
+ACTIVITY_HOURS = 24
+#: The kinds of stats.
+KINDS = ("count", "value")
+
+# How many stats are read, and how many rows are written, at once.
+_STATS_AT_ONCE = 100
+# How many names are read at once.
+_NAMES_AT_ONCE = 2_000
+
+_UTC = Calendar("UTC")
+_HOUR = 3600
+# A value has no total: it comes before all counters.
+_NO_TOTAL = float("-inf")
+
+
+class StatListing:
+    """
+    The rows of the stats in a store.
+
+    :param store: the store.
+    :param timers: schedules what waits.
+    :param find: returns the stats with some names, without those in the trash.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        store: IStore,
+        timers: IReactorTime,
+        find: Callable[[Sequence[str]], Awaitable[list[Stat]]],
+    ) -> None:
+        self._store = store
+        self._timers = timers
+        self._find = find
+        # What was written since its row was made.
+        self._changed: dict[str, None] = {}
+        # The stats that have no row yet.
+        self._new: dict[str, str] = {}
+        self._adding: Deferred[None] | None = None
+        self._refreshed_at: float | None = None
+        self._refreshing: list[Deferred[None]] = []
+        # Whether every stat of the store has a row; and how many there were then.
+        self._complete = False
+        self._stats = 0
+        self._completing: list[Deferred[None]] = []
+        self._comparing: list[Deferred[None]] = []
+
+    # -- noting changes
+
+    def note(self, names: Mapping[str, str]) -> None:
+        """
+        Note that points of stats were written.
+
+        :param names: the stats, as the keys.
+        """
+        self._changed.update(dict.fromkeys(names))
+
+    def add(self, kinds: Mapping[str, str]) -> None:
+        """
+        Begin to add rows of new stats. Their numbers follow with the next refresh.
+
+        :param kinds: ``'count'`` or ``'value'``, by the stat's name.
+        """
+        self._new.update(kinds)
+        if self._new and self._adding is None:
+            self._adding = Deferred()
+            self._in_background(self._add_new())
+
+    async def remove(self, names: Sequence[str]) -> None:
+        """
+        Delete the rows of deleted stats.
+
+        :raises StoreError: if the store fails.
+        """
+        if names:
+            await self._store.put_listed([], names)
+
+    def settled(self) -> Deferred[None]:
+        """
+        Wait until new stats have their rows, or these could not be written.
+
+        :returns: a new Deferred, which fires with ``None``; it does not fail.
+        """
+        if self._adding is None:
+            return succeed(None)
+        waiting: Deferred[None] = Deferred()
+        self._adding.chainDeferred(waiting)
+        return waiting
+
+    async def _add_new(self) -> None:
+        try:
+            while self._new:
+                some = dict(list(self._new.items())[:_NAMES_AT_ONCE])
+                await self._put_names(some)
+                for name in some:
+                    del self._new[name]
+        except StoreError as error:
+            # The next check adds them.
+            self._complete = False
+            self._new.clear()
+            self._log.debug("cannot list new stats: {error}", error=str(error))
+        finally:
+            adding, self._adding = self._adding, None
+            if adding is not None:
+                adding.callback(None)
+
+    async def _put_names(self, kinds: Mapping[str, str]) -> None:
+        """
+        Write rows without numbers.
+        """
+        await self._store.put_listed(
+            [
+                ListedRow(name, kind, _no_total(kind), 0.0, 0.0, -1, 0.0)
+                for name, kind in kinds.items()
+            ]
+        )
+
+    # -- reading
+
+    async def page(self, query: ListQuery) -> ListPage:
+        """
+        Return a page of the list. The order can be :data:`REFRESH_SECONDS` behind the
+        points.
+
+        :param query: which rows to list.
+        :raises StoreError: if the store fails.
+        """
+        await self.catch_up()
+        return await self._store.list_page(query)
+
+    async def catch_up(self) -> None:
+        """
+        Begin to make what rows are due, and wait for them if they are few.
+
+        :raises StoreError: if the store fails.
+        """
+        if not self._complete:
+            await self._share(self._completing, self._add_missing)
+            await self._wait_if(self._stats <= _NAMES_AT_ONCE, self._compare())
+        if self._is_due() and self._changed:
+            few = len(self._changed) <= _STATS_AT_ONCE
+            await self._wait_if(few, self.refresh())
+
+    async def _wait_if(self, few: bool, work: Deferred[None]) -> None:
+        if few:
+            await work
+        else:
+            work.addErrback(self._log_failure)
+
+    def _is_due(self) -> bool:
+        now, last = self._timers.seconds(), self._refreshed_at
+        return last is None or now - last >= REFRESH_SECONDS
+
+    # -- making rows
+
+    def refresh(self) -> Deferred[None]:
+        """
+        Make new rows for the stats that were written. Several calls at the same time
+        share the work.
+
+        :returns: a new Deferred, which fires with ``None`` when that is done. It fails
+            with :class:`~txstathat.errors.StoreError` if the store fails; then the rest
+            is left for the next call.
+        """
+        return self._share(self._refreshing, self._refresh)
+
+    async def _refresh(self) -> None:
+        self._refreshed_at = self._timers.seconds()
+        names, self._changed = list(self._changed), {}
+        done = 0
+        try:
+            while done < len(names):
+                began = self._timers.seconds()
+                await self.make(names[done : done + _STATS_AT_ONCE])
+                done += _STATS_AT_ONCE
+                if done < len(names):
+                    took = self._timers.seconds() - began
+                    await deferLater(self._timers, took * (1 / MAX_SHARE - 1))
+        finally:
+            self._changed.update(dict.fromkeys(names[done:]))
+
+    async def make(self, names: Sequence[str]) -> None:
+        """
+        Make new rows for some stats; the rows of those that do not exist are deleted.
+
+        :param names: the names of the stats.
+        :raises StoreError: if the store fails.
+        """
+        stats = await self._find(names)
+        known = {stat.name for stat in stats}
+        now = self._store.clock.seconds()
+        hours = self._hours(now)
+        width = len(hours)
+        keys = [total_key(stat.name) for stat in stats]
+        keys += [
+            CellKey(stat.name, "hour", label, EVERYTHING)
+            for stat in stats
+            for _, label in hours
+        ]
+        cells = await self._store.read(keys)
+        newest_hours, points = {}, []
+        for number, stat in enumerate(stats):
+            first = len(stats) + number * width
+            counts = [cell.count if cell else 0 for cell in cells[first:][:width]]
+            points.append(sum(counts))
+            for (start, _), count in zip(hours, counts, strict=True):
+                if count:
+                    newest_hours[stat.name] = int(start.timestamp())
+        latest = await find_latest(stats, self._store.read, hours=newest_hours)
+        rows = []
+        for stat, total, activity in zip(stats, cells, points, strict=False):
+            newest = latest.get(stat.name)
+            rows.append(
+                ListedRow(
+                    *(stat.name, stat.kind, _total(stat, total)),
+                    *(float(newest.time) if newest else 0.0, float(activity)),
+                    *(stat.receipts, now),
+                )
+            )
+        gone = [name for name in names if name not in known]
+        await self._store.put_listed(rows, gone)
+
+    def _hours(self, now: float) -> list[tuple[datetime, str]]:
+        since = int(now) - (ACTIVITY_HOURS - 1) * _HOUR
+        return _UTC.timeline(since, int(now), "hour")
+
+    # -- comparing all rows with the stats
+
+    async def check(self) -> None:
+        """
+        Compare all rows with the stats: add what is missing, delete what is left over,
+        and make the rows anew that are out of date.
+
+        :raises StoreError: if the store fails.
+        """
+        await self._share(self._completing, self._add_missing)
+        await self._compare()
+        await self.refresh()
+
+    async def _add_missing(self) -> None:
+        """
+        Give every stat a row, so that the list has all names.
+        """
+        names, rows = await self._names(), await self._rows()
+        await self.remove([name for name in rows if name not in names])
+        missing = [name for name in names if name not in rows]
+        for start in range(0, len(missing), _NAMES_AT_ONCE):
+            stats = await self._find(missing[start : start + _NAMES_AT_ONCE])
+            await self._put_names({stat.name: stat.kind for stat in stats})
+        self._complete, self._stats = True, len(names)
+
+    def _compare(self) -> Deferred[None]:
+        """
+        Find the rows that are out of date. Several calls at the same time share the
+        work.
+        """
+        return self._share(self._comparing, self._compare_all)
+
+    async def _compare_all(self) -> None:
+        rows = await self._rows()
+        now = self._store.clock.seconds()
+        this_hour = now - now % _HOUR
+        names = list(rows)
+        for start in range(0, len(names), _NAMES_AT_ONCE):
+            some = names[start : start + _NAMES_AT_ONCE]
+            receipts = {stat.name: stat.receipts for stat in await self._find(some)}
+            for name in some:
+                row = rows[name]
+                # Hours of its activity may have passed.
+                old = row.activity > 0 and row.refreshed < this_hour
+                if old or receipts.get(name) != row.receipts:
+                    self._changed[name] = None
+
+    async def _names(self) -> dict[str, None]:
+        definitions = await self._store.definitions()
+        return {
+            name: None
+            for name, definition in definitions.items()
+            if definition in DEFINITIONS.values()
+        }
+
+    async def _rows(self) -> dict[str, ListedRow]:
+        rows: dict[str, ListedRow] = {}
+        after = None
+        while True:
+            page = await self._store.list_page(
+                ListQuery(KINDS, after=after, limit=_NAMES_AT_ONCE, counted=False)
+            )
+            rows.update((row.name, row) for row in page.rows)
+            if not page.more:
+                return rows
+            after = (0.0, page.rows[-1].name)
+
+    # -- in the background
+
+    def _share(
+        self, waiting: list[Deferred[None]], work: Callable[[], Awaitable[None]]
+    ) -> Deferred[None]:
+        """
+        Do work, of which calls at the same time share one.
+        """
+
+        async def do() -> None:
+            await work()
+
+        def end(result: Failure | None) -> None:
+            waiters = waiting.copy()
+            waiting.clear()
+            for one in waiters:
+                one.callback(result)
+
+        mine: Deferred[None] = Deferred()
+        waiting.append(mine)
+        if len(waiting) == 1:
+            Deferred.fromCoroutine(do()).addBoth(end)
+        return mine
+
+    def _in_background(self, work: Awaitable[None]) -> None:
+        async def do() -> None:
+            await work
+
+        Deferred.fromCoroutine(do()).addErrback(self._log_failure)
+
+    def _log_failure(self, failure: Failure) -> None:
+        if failure.check(StoreError):
+            self._log.debug("cannot list stats: {error}", error=str(failure.value))
+        else:
+            self._log.failure("cannot list stats", failure)
+
+
+def _no_total(kind: str) -> float:
+    return 0.0 if kind == "count" else _NO_TOTAL
+
+
+def _total(stat: Stat, cell: Cell | None) -> float:
+    if cell is None or not stat.counter:
+        return _no_total(stat.kind)
+    return float(cell.sum)

@@ -1,0 +1,319 @@
+"""
+The form of an alert: for a new one, and to edit one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from twisted.web.server import Request
+from twisted.web.template import Tag, tags
+
+from txstathat.collector.alerts.alert_record import AlertRecord
+from txstathat.collector.alerts.model import (
+    AlertDefinition,
+    edit_alert,
+    parse_alert,
+)
+from txstathat.collector.archive.stats import Stat
+from txstathat.collector.errors import Refusal
+from txstathat.collector.pages.alerting.parts import AlertParts
+from txstathat.collector.pages.alerting.words import WINDOW_TITLES
+from txstathat.collector.pages.boards.tiles import name_of
+from txstathat.collector.pages.forms import (
+    Form,
+    FormPage,
+    WrongField,
+    argument,
+    choice,
+    labelled,
+    message_of,
+)
+from txstathat.collector.pages.guard import SessionGuard
+from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.tending.style import TENDING_FILES
+from txstathat.errors import InvalidPoint
+from txstathat.points.model import MAX_NAME, check_name
+
+__all__ = ["EditAlert", "NewAlert", "field_error"]
+
+_KINDS = {
+    "value": "The number is above or below a limit",
+    "delta": "The number changes by much",
+    "data": "No data arrives",
+}
+_OPERATORS = {
+    "greater than": "greater than",
+    "less than": "less than",
+    "different than": "different than (for a change)",
+}
+# The fields of each kind, except those of all kinds.
+_FIELDS = {
+    "value": ("operator", "threshold"),
+    "delta": ("operator", "percentage", "time_delta"),
+    "data": (),
+}
+_USUAL = {
+    "kind": "value",
+    "time_window": "1h",
+    "operator": "greater than",
+    "time_delta": "1d",
+}
+_CHANNEL = "channel-"
+
+
+def field_error(
+    refusal: Refusal, fields: Mapping[str, str] | tuple[str, ...]
+) -> Refusal:
+    """
+    Turn a refusal that begins with the name of a field into one that is shown beside
+    it.
+
+    :param refusal: the refusal, such as ``'threshold: is missing'``.
+    :param fields: the names of the fields.
+    :returns: a :class:`.WrongField`; the same refusal if it names no field.
+    """
+    name, colon, reason = refusal.msg.partition(": ")
+    if colon and name in fields and not isinstance(refusal, WrongField):
+        return WrongField(name, reason)
+    return refusal
+
+
+class _AlertForm(FormPage):
+    isLeaf = False
+
+    def __init__(self, guard: SessionGuard, parts: AlertParts) -> None:
+        super().__init__(guard)
+        self._parts = parts
+
+    async def fields(self, form: Form) -> list[Tag]:
+        """
+        Make the fields that a new alert and another one have.
+        """
+        channels = list(await self._parts.channels.records.all())
+        return [
+            choice(form, "kind", "Fires when", _KINDS),
+            choice(
+                form,
+                "time_window",
+                "Over",
+                WINDOW_TITLES,
+                hint="A counter is summed, a value averaged, over this time.",
+            ),
+            _only("value delta", choice(form, "operator", "It is", _OPERATORS)),
+            _only(
+                "value",
+                labelled(
+                    form,
+                    "threshold",
+                    "Limit",
+                    inputmode="decimal",
+                    autocomplete="off",
+                    class_="short",
+                ),
+            ),
+            _only(
+                "delta",
+                labelled(
+                    form,
+                    "percentage",
+                    "Change, in percent",
+                    inputmode="decimal",
+                    autocomplete="off",
+                    class_="short",
+                ),
+            ),
+            _only(
+                "delta",
+                choice(form, "time_delta", "Compared with before", WINDOW_TITLES),
+            ),
+            _channel_boxes(form, channels),
+        ]
+
+    def values(self, form: Form) -> dict[str, str]:
+        """
+        Return the fields of an alert in a form.
+        """
+        kind = form["kind"]
+        if kind not in _FIELDS:
+            raise WrongField("kind", "choose one from the list")
+        names = ("kind", "time_window", *_FIELDS[kind])
+        chosen = [
+            name.removeprefix(_CHANNEL)
+            for name in form.values
+            if name.startswith(_CHANNEL)
+        ]
+        return {
+            **{name: form[name].strip() for name in names},
+            "channels": ",".join(chosen),
+        }
+
+
+class NewAlert(_AlertForm):
+    """
+    The page that makes an alert, at ``/alerts/new``.
+
+    :param guard: checks the session.
+    :param parts: what it works with.
+    """
+
+    error_title = "Can't make an alert"
+
+    async def show(self, request: Request, form: Form) -> Tag:
+        """
+        Show the form. The query can name a stat.
+        """
+        if not form.values:
+            form = Form({**_USUAL, "stat": argument(request, "stat")})
+        return frame(
+            "New alert",
+            tags.p(tags.a("← Alerts", href="/alerts"), class_="back"),
+            tags.h1("New alert"),
+            message_of(form),
+            tags.form(
+                labelled(
+                    form,
+                    "stat",
+                    "Stat",
+                    maxlength=str(MAX_NAME),
+                    required="required",
+                    autocomplete="off",
+                    spellcheck="false",
+                ),
+                *await self.fields(form),
+                tags.button("Make the alert", type="submit"),
+                method="post",
+                action="/alerts/new",
+                class_="panel alert-form",
+            ),
+            section="/alerts",
+            files=TENDING_FILES,
+        )
+
+    async def take(self, request: Request, form: Form) -> str:
+        """
+        Make the alert.
+        """
+        stat = await self._stat(form["stat"])
+        values = {**self.values(form), "stat_id": stat.id}
+        parts = self._parts
+        try:
+            alert = parse_alert(
+                values, stat, parts.archive.retention, parts.webhooks.check
+            )
+            await parts.delivery.check_channels(alert)
+            await parts.records.create(alert)
+        except Refusal as refusal:
+            raise field_error(refusal, values) from None
+        return f"/alerts/{alert.id}"
+
+    async def _stat(self, name: str) -> Stat:
+        try:
+            stat = await self._parts.archive.stat(check_name(name, "stat"))
+        except InvalidPoint as error:
+            raise WrongField("stat", error.problem) from None
+        if stat is None:
+            raise WrongField(
+                "stat",
+                f"there is no stat named {name!r}: type its whole name, as in the list",
+            )
+        return stat
+
+
+class EditAlert(_AlertForm):
+    """
+    The page that edits an alert, at ``/alerts/ID/edit``.
+
+    :param guard: checks the session.
+    :param parts: what it works with.
+    :param id: the id of the alert.
+    """
+
+    error_title = "Can't edit this alert"
+
+    def __init__(self, guard: SessionGuard, parts: AlertParts, id: str) -> None:
+        super().__init__(guard, parts)
+        self._id = id
+
+    async def show(self, request: Request, form: Form) -> Tag:
+        """
+        Show the form.
+        """
+        alert = (await self._parts.records.get(self._id)).alert
+        if not form.values:
+            form = Form(_typed(alert))
+        name = name_of(alert.stat_name)
+        return frame(
+            f"Edit the alert on {alert.stat_name}",
+            tags.p(tags.a("← The alert", href=f"/alerts/{alert.id}"), class_="back"),
+            tags.h1("Edit the alert on ", name),
+            message_of(form),
+            tags.form(
+                *await self.fields(form),
+                tags.button("Save", type="submit"),
+                method="post",
+                action=f"/alerts/{alert.id}/edit",
+                class_="panel alert-form",
+            ),
+            section="/alerts",
+            files=TENDING_FILES,
+        )
+
+    async def take(self, request: Request, form: Form) -> str:
+        """
+        Change the alert.
+        """
+        parts, values = self._parts, self.values(form)
+        alert = (await parts.records.get(self._id)).alert
+        (stat,) = await parts.archive.find([alert.stat_id])
+
+        def changed(alert: AlertDefinition) -> AlertDefinition:
+            retention, check = parts.archive.retention, parts.webhooks.check
+            return edit_alert(alert, values, stat, retention, check)
+
+        def edited(record: AlertRecord) -> AlertRecord:
+            return record.with_definition(changed(record.alert))
+
+        try:
+            await parts.delivery.check_channels(changed(alert))
+            await parts.records.edit(self._id, edited)
+        except Refusal as refusal:
+            raise field_error(refusal, values) from None
+        return f"/alerts/{self._id}"
+
+
+def _typed(alert: AlertDefinition) -> dict[str, str]:
+    """
+    What the form of an alert holds.
+    """
+    known = {"kind": alert.kind, "time_window": alert.time_window}
+    for name in _FIELDS[alert.kind]:
+        known[name] = str(getattr(alert, name))
+    return {**_USUAL, **known, **{f"{_CHANNEL}{name}": "on" for name in alert.channels}}
+
+
+def _only(kinds: str, field: Tag) -> Tag:
+    """
+    A field that the style sheet shows for some kinds only.
+    """
+    return tags.div(field, class_=" ".join(f"for-{kind}" for kind in kinds.split()))
+
+
+def _channel_boxes(form: Form, channels: list[str]) -> Tag:
+    if not channels:
+        return tags.p(
+            "Nobody will be notified: no channel is set up. ",
+            tags.a("Add a channel", href="/channels/new"),
+            class_="message",
+        )
+    boxes = []
+    for name in channels:
+        box = tags.input(type="checkbox", name=f"{_CHANNEL}{name}", id=f"c-{name}")
+        if form[f"{_CHANNEL}{name}"]:
+            box.attributes["checked"] = "checked"
+        boxes.append(tags.label(box, " ", name, **{"for": f"c-{name}"}))
+    return tags.fieldset(
+        tags.legend("Channels"),
+        tags.div(*boxes, class_="boxes"),
+        tags.p("Without a choice, notices go through all channels.", class_="hint"),
+    )

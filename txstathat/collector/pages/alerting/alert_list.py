@@ -1,0 +1,123 @@
+"""
+The list of alerts.
+"""
+
+from __future__ import annotations
+
+from twisted.web.resource import Resource
+from twisted.web.server import Request
+from twisted.web.template import Tag, tags
+
+from txstathat.collector.alerts.alert_record import AlertRecord
+from txstathat.collector.pages.alerting.alert_form import EditAlert, NewAlert
+from txstathat.collector.pages.alerting.alert_page import AlertPage
+from txstathat.collector.pages.alerting.parts import AlertParts
+from txstathat.collector.pages.alerting.words import badge, condition, state_of
+from txstathat.collector.pages.boards.tiles import name_of
+from txstathat.collector.pages.formatting import ago, minute, plural
+from txstathat.collector.pages.guard import GuardedPage, SessionGuard
+from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.tending.style import TENDING_FILES
+
+__all__ = ["AlertPages"]
+
+_ORDER = ("firing", "acknowledged", "silenced", "clear")
+
+
+class AlertPages(GuardedPage):
+    """
+    All alerts, at ``/alerts``, and below it the pages of each.
+
+    :param guard: checks the session.
+    :param parts: what they work with.
+    """
+
+    isLeaf = False
+    error_title = "Can't show the alerts"
+
+    def __init__(self, guard: SessionGuard, parts: AlertParts) -> None:
+        super().__init__(guard)
+        self._parts = parts
+        self.putChild(b"new", NewAlert(guard, parts))
+
+    def getChild(self, path: bytes, request: Request) -> Resource:
+        """
+        Find an alert by its id.
+        """
+        if not path:
+            return super().getChild(path, request)
+        id = path.decode("ascii", "replace")
+        page = AlertPage(self._guard, self._parts, id)
+        page.putChild(b"edit", EditAlert(self._guard, self._parts, id))
+        return page
+
+    async def guarded(self, request: Request) -> Tag:
+        """
+        List the alerts, those that fire first.
+        """
+        records = list((await self._parts.records.all()).values())
+        now = self._parts.records.now()
+        records.sort(key=lambda record: _ORDER.index(state_of(record, now)))
+        firing = sum(record.state.firing for record in records)
+        content = [
+            _table(records, now)
+            if records
+            else tags.p(
+                "An alert says when a stat is above or below a number, changes by "
+                "much, or gets no data. There is none yet."
+            )
+        ]
+        if firing:
+            content.insert(
+                0, tags.p(f"{plural(firing, 'alert')} firing.", class_="message")
+            )
+        return frame(
+            "Alerts",
+            tags.div(
+                tags.h1("Alerts"),
+                tags.p(
+                    tags.a("New alert", href="/alerts/new"),
+                    tags.a("Channels", href="/channels"),
+                    class_="actions",
+                ),
+                class_="headline",
+            ),
+            tags.div(*content, id="alerts", class_="live"),
+            section="/alerts",
+            files=TENDING_FILES,
+            latest=f"{firing} firing" if firing else "",
+        )
+
+
+def _table(records: list[AlertRecord], now: float) -> Tag:
+    heads = [
+        tags.th("Stat", scope="col"),
+        tags.th("Fires when", scope="col"),
+        tags.th("State", scope="col"),
+        tags.th("Last fired", scope="col", class_="wide"),
+    ]
+    return tags.table(
+        tags.caption("Alerts", class_="unseen"),
+        tags.thead(tags.tr(*heads)),
+        tags.tbody(*(_row(record, now) for record in records)),
+        class_="stats alerts",
+    )
+
+
+def _row(record: AlertRecord, now: float) -> Tag:
+    alert, episodes = record.alert, record.episodes
+    state = tags.td(badge(state_of(record, now)))
+    if record.last_error is not None:
+        state(" ", tags.span("Not delivered", class_="badge undelivered"))
+    last = tags.td("never", class_="wide")
+    if episodes:
+        began = episodes[0].began
+        last = tags.td(tags.span(ago(began, now), title=minute(began)), class_="wide")
+    return tags.tr(
+        tags.th(
+            tags.a(name_of(alert.stat_name), href=f"/alerts/{alert.id}"), scope="row"
+        ),
+        tags.td(condition(alert)),
+        state,
+        last,
+    )

@@ -1,0 +1,221 @@
+"""
+The page of one alert: its state, its episodes, and what can be done about it.
+"""
+
+from __future__ import annotations
+
+from twisted.web.server import Request
+from twisted.web.template import Tag, tags
+
+from txstathat.collector.alerts.alert_record import AlertRecord
+from txstathat.collector.alerts.history import MAX_EPISODES, Episode, target_title
+from txstathat.collector.errors import Refusal
+from txstathat.collector.pages.alerting.parts import AlertParts
+from txstathat.collector.pages.alerting.words import badge, condition, state_of
+from txstathat.collector.pages.boards.tiles import name_of
+from txstathat.collector.pages.formatting import ago, minute, number, sentence
+from txstathat.collector.pages.forms import (
+    Form,
+    FormPage,
+    button_form,
+    message_of,
+    unknown_form,
+)
+from txstathat.collector.pages.guard import SessionGuard
+from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.tending.style import TENDING_FILES
+from txstathat.printable import printable
+
+__all__ = ["SILENCES", "AlertPage"]
+
+#: For how long an alert can be silenced from its page: seconds, and words.
+SILENCES = {
+    "3600": "1 hour",
+    "14400": "4 hours",
+    "86400": "1 day",
+    "604800": "1 week",
+}
+
+
+class AlertPage(FormPage):
+    """
+    The page at ``/alerts/ID``.
+
+    :param guard: checks the session.
+    :param parts: what it works with.
+    :param id: the id of the alert.
+    """
+
+    isLeaf = False
+    error_title = "Can't show this alert"
+
+    def __init__(self, guard: SessionGuard, parts: AlertParts, id: str) -> None:
+        super().__init__(guard)
+        self._parts = parts
+        self._id = id
+
+    async def show(self, request: Request, form: Form) -> Tag:
+        """
+        Show the alert.
+        """
+        record = await self._parts.records.get(self._id)
+        return await self._page(record, message_of(form))
+
+    async def _page(self, record: AlertRecord, message: Tag) -> Tag:
+        alert, now = record.alert, self._parts.records.now()
+        names = await self._parts.delivery.target_names(alert)
+        path = f"/alerts/{alert.id}"
+        return frame(
+            f"Alert on {alert.stat_name}",
+            tags.p(tags.a("← Alerts", href="/alerts"), class_="back"),
+            tags.h1("Alert on ", name_of(alert.stat_name)),
+            message,
+            tags.div(
+                _state(record, now),
+                _targets(names),
+                _last_error(record, now),
+                id="alert-state",
+                class_="live",
+            ),
+            _buttons(record, path, now),
+            tags.p(
+                tags.a("The stat", href=f"/stats/{alert.stat_id}"),
+                tags.a("Edit this alert", href=f"{path}/edit"),
+                class_="actions",
+            ),
+            tags.h2("Episodes"),
+            tags.div(_episodes(record.episodes, now), id="episodes", class_="live"),
+            section="/alerts",
+            files=TENDING_FILES,
+        )
+
+    async def take(self, request: Request, form: Form) -> str | Tag:
+        """
+        Silence, acknowledge, test or delete the alert.
+        """
+        records, action = self._parts.records, form["action"]
+        if action == "silence":
+            if form["seconds"] not in SILENCES:
+                raise Refusal(400, "choose from the list for how long to silence it")
+            await records.silence(self._id, float(form["seconds"]))
+        elif action == "end-silence":
+            await records.silence(self._id, None)
+        elif action == "acknowledge":
+            await records.acknowledge(self._id)
+        elif action == "delete":
+            await records.delete(self._id)
+            return "/alerts"
+        elif action == "test":
+            return await self._test()
+        else:
+            raise unknown_form()
+        return f"/alerts/{self._id}"
+
+    async def _test(self) -> Tag:
+        results = await self._parts.delivery.test(self._id)
+        record = await self._parts.records.get(self._id)
+        return await self._page(record, _results(results))
+
+
+def _state(record: AlertRecord, now: float) -> Tag:
+    line = tags.p(badge(state_of(record, now)), " Fires ", condition(record.alert), ".")
+    until = record.silenced_until(now)
+    if until is not None:
+        line(f" Silenced until {minute(until)}.")
+    acknowledged_at = record.state.acknowledged_at
+    if record.is_acknowledged and acknowledged_at is not None:
+        line(f" Acknowledged {ago(acknowledged_at, now)}.")
+    return line
+
+
+def _targets(names: tuple[str, ...]) -> Tag:
+    if not names:
+        return tags.p(
+            "Nobody will be notified: no channel is set up for this alert. ",
+            tags.a("Add a channel", href="/channels/new"),
+            class_="message",
+        )
+    return tags.p("Notices go to: ", ", ".join(map(target_title, names)), ".")
+
+
+def _last_error(record: AlertRecord, now: float) -> Tag:
+    error = record.last_error
+    if error is None:
+        return tags.transparent()
+    return tags.p(
+        f"The last notice was not delivered {ago(error.at, now)}: ",
+        tags.bdi(sentence(printable(str(error)))),
+        class_="message",
+    )
+
+
+def _buttons(record: AlertRecord, path: str, now: float) -> Tag:
+    row = tags.div(class_="row-actions")
+    if record.state.firing and not record.is_acknowledged:
+        row(button_form(path, "acknowledge", "Acknowledge"))
+    if record.silenced_until(now) is not None:
+        row(button_form(path, "end-silence", "End the silence"))
+    else:
+        row(_silence_form(path))
+    row(button_form(path, "test", "Send a test"))
+    return row(button_form(path, "delete", "Delete"))
+
+
+def _silence_form(path: str) -> Tag:
+    options = [tags.option(text, value=value) for value, text in SILENCES.items()]
+    return tags.form(
+        tags.select(*options, name="seconds", **{"aria-label": "For how long"}),
+        tags.button(
+            "Silence", type="submit", name="action", value="silence", class_="quiet"
+        ),
+        method="post",
+        action=path,
+        class_="joined",
+    )
+
+
+def _results(results: dict[str, str]) -> Tag:
+    if not results:
+        return tags.p(
+            "There is nowhere to send a test: no channel is set up for this alert.",
+            role="alert",
+            class_="message",
+        )
+    items = []
+    for name, error in results.items():
+        words = sentence(printable(error)) if error else "Delivered."
+        items.append(tags.li(f"{target_title(name)}: ", tags.bdi(words)))
+    kind = "message" if any(results.values()) else "message good"
+    return tags.div("Test:", tags.ul(*items), role="alert", class_=kind)
+
+
+def _episodes(episodes: tuple[Episode, ...], now: float) -> Tag:
+    if not episodes:
+        return tags.p("It has not fired yet.", class_="hint")
+    heads = [
+        tags.th("Began", scope="col"),
+        tags.th("Ended", scope="col"),
+        tags.th("Number", scope="col"),
+        tags.th("Acknowledged", scope="col", class_="wide"),
+    ]
+    rows = [
+        tags.tr(
+            tags.th(minute(each.began), scope="row"),
+            tags.td("goes on" if each.ended is None else minute(each.ended)),
+            tags.td(number(each.compared), class_="figure"),
+            tags.td(
+                "no" if each.acknowledged_at is None else minute(each.acknowledged_at),
+                class_="wide",
+            ),
+        )
+        for each in episodes
+    ]
+    return tags.div(
+        tags.table(
+            tags.caption("Episodes", class_="unseen"),
+            tags.thead(tags.tr(*heads)),
+            tags.tbody(*rows),
+            class_="stats",
+        ),
+        tags.p(f"The last {MAX_EPISODES} are stored.", class_="hint"),
+    )

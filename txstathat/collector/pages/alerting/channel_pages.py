@@ -1,0 +1,266 @@
+"""
+The pages for channels: a list, and a form for each kind.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.web.server import Request
+from twisted.web.template import Tag, tags
+
+from txstathat.collector.channels.channels import Channels
+from txstathat.collector.channels.kinds import FIELDS
+from txstathat.collector.channels.message import DeliveryFailed
+from txstathat.collector.channels.model import MAX_NAME, ChannelField
+from txstathat.collector.channels.records import MAX_CHANNELS
+from txstathat.collector.errors import Refusal
+from txstathat.collector.pages.alerting.alert_form import field_error
+from txstathat.collector.pages.formatting import minute, sentence
+from txstathat.collector.pages.forms import (
+    Form,
+    FormPage,
+    WrongField,
+    argument,
+    button_form,
+    choice,
+    labelled,
+    message_of,
+    text_area,
+    unknown_form,
+)
+from txstathat.collector.pages.guard import SessionGuard
+from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.tending.style import TENDING_FILES
+from txstathat.printable import printable
+
+__all__ = ["ChannelPages"]
+
+_CHANNELS = "/channels"
+_TITLES = {
+    "webhook": "Web hook",
+    "email": "E-mail",
+    "ntfy": "ntfy",
+    "pagerduty": "PagerDuty",
+}
+
+_LABELS = {"url": "URL", "to": "Recipients", "from": "Sender"}
+
+
+class ChannelPages(FormPage):
+    """
+    All channels, at ``/channels``.
+
+    :param guard: checks the session.
+    :param channels: the channels.
+    """
+
+    isLeaf = False
+    error_title = "Can't show the channels"
+
+    def __init__(self, guard: SessionGuard, channels: Channels) -> None:
+        super().__init__(guard)
+        self._channels = channels
+        self.putChild(b"new", _NewChannel(guard, channels))
+
+    async def show(self, request: Request, form: Form) -> Tag:
+        """
+        List the channels.
+        """
+        return await self._page(message_of(form))
+
+    async def _page(self, message: Tag) -> Tag:
+        found = await self._channels.list()
+        new = [
+            tags.a(title, href=f"{_CHANNELS}/new?kind={kind}")
+            for kind, title in _TITLES.items()
+        ]
+        return frame(
+            "Channels",
+            tags.p(tags.a("← Alerts", href="/alerts"), class_="back"),
+            tags.h1("Channels"),
+            message,
+            tags.p(
+                "Through channels alerts reach people. An alert that names none uses "
+                "all of them."
+            ),
+            _table(found)
+            if found
+            else tags.p("There is no channel yet.", class_="hint"),
+            tags.p(tags.strong("Add a channel:"), *new, class_="actions"),
+            tags.p(f"There can be {MAX_CHANNELS}.", class_="hint"),
+            section="/alerts",
+            files=TENDING_FILES,
+        )
+
+    async def take(self, request: Request, form: Form) -> str | Tag:
+        """
+        Test or delete a channel.
+        """
+        action, name = form["action"], form["channel"]
+        if action == "delete":
+            await self._channels.delete(name)
+            return _CHANNELS
+        if action != "test":
+            raise unknown_form()
+        try:
+            await self._channels.test(name)
+        except DeliveryFailed as error:
+            why = sentence(printable(str(error)))
+            message = tags.p(
+                f"The test of {name} was not delivered: ",
+                tags.bdi(why),
+                role="alert",
+                class_="message",
+            )
+            return await self._page(message)
+        return await self._page(
+            tags.p(
+                f"The test of {name} was delivered.",
+                role="alert",
+                class_="message good",
+            )
+        )
+
+
+class _NewChannel(FormPage):
+    """
+    The page that adds a channel, at ``/channels/new``.
+    """
+
+    isLeaf = False
+    error_title = "Can't add a channel"
+
+    def __init__(self, guard: SessionGuard, channels: Channels) -> None:
+        super().__init__(guard)
+        self._channels = channels
+
+    async def show(self, request: Request, form: Form) -> Tag:
+        """
+        Show the form of a kind, or the kinds to choose from.
+        """
+        kind = form["kind"] or argument(request, "kind")
+        if kind not in FIELDS:
+            content = _kinds()
+        else:
+            if not form.values:
+                usual = {field.name: field.default for field in FIELDS[kind]}
+                form = Form({**usual, "kind": kind})
+            content = _channel_form(form, kind)
+        return frame(
+            "New channel",
+            tags.p(tags.a("← Channels", href=_CHANNELS), class_="back"),
+            tags.h1("New channel"),
+            message_of(form),
+            content,
+            section="/alerts",
+            files=TENDING_FILES,
+        )
+
+    async def take(self, request: Request, form: Form) -> str:
+        """
+        Add the channel.
+        """
+        kind = form["kind"]
+        if kind not in FIELDS:
+            raise Refusal(400, "choose a kind of channel")
+        names = ("name", "kind", "secret", *(field.name for field in FIELDS[kind]))
+        try:
+            await self._channels.create({name: form[name] for name in names})
+        except Refusal as refusal:
+            if refusal.status == 409:
+                raise WrongField("name", refusal.msg) from None
+            raise field_error(refusal, names) from None
+        return _CHANNELS
+
+
+def _kinds() -> Tag:
+    items = [
+        tags.li(tags.a(title, href=f"{_CHANNELS}/new?kind={kind}"))
+        for kind, title in _TITLES.items()
+    ]
+    return tags.ul(*items, class_="cards")
+
+
+def _channel_form(form: Form, kind: str) -> Tag:
+    return tags.form(
+        tags.h2(_TITLES[kind]),
+        tags.input(type="hidden", name="kind", value=kind),
+        labelled(
+            form,
+            "name",
+            "Name",
+            hint="Letters, digits, dots, hyphens and underscores.",
+            maxlength=str(MAX_NAME),
+            required="required",
+            autocomplete="off",
+            spellcheck="false",
+        ),
+        *(_channel_field(form, field) for field in FIELDS[kind]),
+        labelled(
+            form,
+            "secret",
+            "File of the secret",
+            hint="The name of a file in the directory that the operator named with "
+            "--secrets, in a folder with the name of the host. Empty without a secret.",
+            autocomplete="off",
+            spellcheck="false",
+        ),
+        tags.button("Add the channel", type="submit"),
+        method="post",
+        action=f"{_CHANNELS}/new",
+        class_="panel",
+    )
+
+
+def _channel_field(form: Form, field: ChannelField) -> Tag:
+    label = _LABELS.get(field.name, field.name.capitalize())
+    if field.choices:
+        options = {each: each for each in field.choices}
+        return choice(form, field.name, label, options, hint=field.help)
+    attributes: dict[str, Any] = {
+        "maxlength": str(field.longest),
+        "autocomplete": "off",
+        "spellcheck": "false",
+    }
+    if field.required:
+        attributes["required"] = "required"
+    if field.lines:
+        return text_area(
+            form, field.name, label, hint=field.help, rows="5", **attributes
+        )
+    return labelled(form, field.name, label, hint=field.help, **attributes)
+
+
+def _table(found: list[dict[str, Any]]) -> Tag:
+    heads = [
+        tags.th("Name", scope="col"),
+        tags.th("Goes to", scope="col"),
+        tags.th(tags.span("Actions", class_="unseen"), scope="col"),
+    ]
+    return tags.table(
+        tags.caption("Channels", class_="unseen"),
+        tags.thead(tags.tr(*heads)),
+        tags.tbody(*map(_row, found)),
+        class_="stats",
+    )
+
+
+def _row(channel: dict[str, Any]) -> Tag:
+    name = channel["name"]
+    where = tags.td(tags.bdi(printable(channel["address"])))
+    if channel["failing"]:
+        at = minute(channel["last_error_at"])
+        why = sentence(printable(str(channel["last_error"])))
+        where(tags.div(f"Failed {at}: ", tags.bdi(why), class_="wrong"))
+    return tags.tr(
+        tags.th(name, " ", tags.small(_TITLES[channel["kind"]]), scope="row"),
+        where,
+        tags.td(
+            tags.div(
+                button_form(_CHANNELS, "test", "Test", name, channel=name),
+                button_form(_CHANNELS, "delete", "Delete", name, channel=name),
+                class_="row-actions",
+            )
+        ),
+    )

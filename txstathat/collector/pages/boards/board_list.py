@@ -1,0 +1,113 @@
+"""
+All boards, and the form that makes one.
+"""
+
+from __future__ import annotations
+
+from twisted.web.resource import Resource
+from twisted.web.server import Request
+from twisted.web.template import Tag, tags
+
+from txstathat.collector.archive.archive import Archive
+from txstathat.collector.auth.shares import Shares
+from txstathat.collector.boards.model import MAX_TITLE, Board, is_id
+from txstathat.collector.boards.records import BoardRecords
+from txstathat.collector.pages.boards.board_edit import EditBoard
+from txstathat.collector.pages.boards.board_page import BoardPage
+from txstathat.collector.pages.boards.tile_page import AddTile, TilePage
+from txstathat.collector.pages.boards.tiles import name_of
+from txstathat.collector.pages.boards.titles import read_title
+from txstathat.collector.pages.boards.wall import Wall
+from txstathat.collector.pages.formatting import plural
+from txstathat.collector.pages.forms import Form, FormPage, labelled, message_of
+from txstathat.collector.pages.guard import SessionGuard
+from txstathat.collector.pages.layout import frame
+
+__all__ = ["BoardPages"]
+
+
+class BoardPages(FormPage):
+    """
+    All boards, at ``/boards``, and below it the pages of each.
+
+    :param guard: checks the session.
+    :param archive: the stats.
+    :param records: the boards.
+    :param shares: the links to boards.
+    """
+
+    isLeaf = False
+    error_title = "Can't show the boards"
+
+    def __init__(
+        self,
+        guard: SessionGuard,
+        archive: Archive,
+        records: BoardRecords,
+        shares: Shares,
+    ) -> None:
+        super().__init__(guard)
+        self._archive = archive
+        self._records = records
+        self._shares = shares
+        self.putChild(b"add", AddTile(guard, archive, records))
+
+    def getChild(self, path: bytes, request: Request) -> Resource:
+        """
+        Find a board by its id.
+        """
+        id = path.decode("ascii", "replace")
+        if not is_id(id):
+            return super().getChild(path, request)
+        guard, archive, boards = self._guard, self._archive, self._records.boards
+        page = BoardPage(guard, archive, boards, id)
+        page.putChild(b"edit", EditBoard(guard, boards, self._shares, id))
+        page.putChild(b"tile", TilePage(guard, archive, boards, id))
+        page.putChild(b"wall", Wall(guard, archive, boards, id))
+        return page
+
+    async def show(self, request: Request, form: Form) -> Tag:
+        """
+        List the boards.
+        """
+        boards = await self._records.boards.all()
+        content = [tags.h1("Boards")]
+        if boards:
+            rows = [_row(id, board) for id, board in boards.items()]
+            content.append(tags.ul(*rows, class_="cards"))
+        else:
+            content.append(
+                tags.p("A board shows stats side by side, as tiles. There is none yet.")
+            )
+        new = tags.form(
+            message_of(form),
+            labelled(
+                form,
+                "title",
+                "Name of a new board",
+                maxlength=str(MAX_TITLE),
+                required="required",
+                autocomplete="off",
+            ),
+            tags.button("Make the board", type="submit"),
+            method="post",
+            action="/boards",
+            class_="panel",
+        )
+        links = tags.p(tags.a("Shared links", href="/links"), class_="hint")
+        return frame("Boards", *content, new, links, section="/boards")
+
+    async def take(self, request: Request, form: Form) -> str:
+        """
+        Make a board.
+        """
+        id = await self._records.boards.create(Board(read_title(form, "title")))
+        return f"/boards/{id}/edit"
+
+
+def _row(id: str, board: Board) -> Tag:
+    return tags.li(
+        tags.a(name_of(board.title), href=f"/boards/{id}"),
+        " ",
+        tags.small(plural(len(board.tiles), "tile")),
+    )

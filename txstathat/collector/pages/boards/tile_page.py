@@ -1,0 +1,192 @@
+"""
+The forms that add a tile to a board, and change one.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+
+from twisted.web.server import Request
+from twisted.web.template import Tag, tags
+
+from txstathat.collector.archive.archive import Archive
+from txstathat.collector.boards.model import TIMEFRAMES, Board
+from txstathat.collector.boards.records import BoardRecords, Documents
+from txstathat.collector.errors import Refusal
+from txstathat.collector.pages.boards.tile_form import (
+    STAT_FIELDS,
+    fields_of,
+    read_tile,
+    tile_fields,
+)
+from txstathat.collector.pages.boards.tiles import name_of
+from txstathat.collector.pages.forms import (
+    Form,
+    FormPage,
+    WrongField,
+    argument,
+    choice,
+    message_of,
+)
+from txstathat.collector.pages.guard import SessionGuard
+from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.suggestions import suggestions
+
+__all__ = ["AddTile", "TilePage"]
+
+
+def new_tile_id() -> str:
+    """
+    Return a new random id of a tile.
+    """
+    return secrets.token_hex(4)
+
+
+class TilePage(FormPage):
+    """
+    The form of a tile of one board: a new one, or the one that the query names.
+
+    :param guard: checks the session.
+    :param archive: the stats.
+    :param boards: the boards.
+    :param id: the id of the board.
+    """
+
+    isLeaf = False
+    error_title = "Can't change this tile"
+
+    def __init__(
+        self, guard: SessionGuard, archive: Archive, boards: Documents[Board], id: str
+    ) -> None:
+        super().__init__(guard)
+        self._archive = archive
+        self._boards = boards
+        self._id = id
+
+    async def show(self, request: Request, form: Form) -> Tag:
+        """
+        Show the form.
+        """
+        board = await self._boards.get(self._id)
+        tile_id = argument(request, "tile")
+        if not form.values:
+            form = Form(fields_of(board.tile(tile_id)) if tile_id else _first(request))
+        path = f"/boards/{self._id}"
+        title = "Change a tile" if tile_id else "Add a tile"
+        return frame(
+            title,
+            tags.p(tags.a("← ", name_of(board.title), href=path), class_="back"),
+            tags.h1(title),
+            tags.form(
+                message_of(form),
+                *tile_fields(form),
+                tags.input(type="hidden", name="tile", value=tile_id),
+                tags.button("Save" if tile_id else "Add", type="submit"),
+                method="post",
+                action=f"{path}/tile",
+                class_="panel",
+            ),
+            await suggestions(self._archive),
+            section="/boards",
+        )
+
+    async def take(self, request: Request, form: Form) -> str:
+        """
+        Add the tile, or change it.
+        """
+        tile = await read_tile(self._archive, form, form["tile"] or new_tile_id())
+
+        def change(board: Board) -> Board:
+            if form["tile"]:
+                board.tile(form["tile"])  # it may be removed
+            return board.with_tile(tile)
+
+        await self._boards.change(self._id, change)
+        return f"/boards/{self._id}/edit"
+
+
+class AddTile(FormPage):
+    """
+    The form that adds a tile with the stats that the query names to any board.
+
+    :param guard: checks the session.
+    :param archive: the stats.
+    :param records: the boards.
+    """
+
+    error_title = "Can't add this tile"
+    isLeaf = False
+
+    def __init__(
+        self, guard: SessionGuard, archive: Archive, records: BoardRecords
+    ) -> None:
+        super().__init__(guard)
+        self._archive = archive
+        self._boards = records.boards
+
+    async def show(self, request: Request, form: Form) -> Tag:
+        """
+        Show the form.
+        """
+        boards = await self._boards.all()
+        heading = tags.h1("Add to a board")
+        if not boards:
+            return frame(
+                "Add to a board",
+                heading,
+                tags.p(
+                    "There is no board yet. ", tags.a("Make one", href="/boards"), "."
+                ),
+                section="/boards",
+            )
+        if not form.values:
+            form = Form(_first(request))
+        titles = {id: board.title for id, board in boards.items()}
+        return frame(
+            "Add to a board",
+            heading,
+            tags.form(
+                message_of(form),
+                choice(form, "board", "Board", titles),
+                *tile_fields(form),
+                tags.button("Add", type="submit"),
+                method="post",
+                action="/boards/add",
+                class_="panel",
+            ),
+            await suggestions(self._archive),
+            section="/boards",
+        )
+
+    async def take(self, request: Request, form: Form) -> str:
+        """
+        Add the tile.
+        """
+        tile = await read_tile(self._archive, form, new_tile_id())
+        try:
+            await self._boards.change(
+                form["board"], lambda board: board.with_tile(tile)
+            )
+        except Refusal as refusal:
+            raise WrongField("board", refusal.msg) from None
+        return f"/boards/{form['board']}"
+
+
+def _first(request: Request) -> Mapping[str, str]:
+    """
+    What the form of a new tile holds first: what the query says.
+    """
+    names = (*STAT_FIELDS, "kind", "size", "title", "scale")
+    fields = {name: argument(request, name) for name in names}
+    several = any(fields[name] for name in STAT_FIELDS[1:])
+    # The range of the page that led here, as far as a tile has it.
+    duration = argument(request, "t").rstrip("mhdwMy").rstrip("0123456789")
+    same = [each for each in TIMEFRAMES if duration and each.startswith(duration)]
+    kind = fields["kind"] or ("comparison" if several else "sparkline")
+    return {
+        **fields,
+        "kind": kind,
+        "timeframe": same[0] if same else "1d1h",
+        "size": fields["size"] or ("medium" if several else "small"),
+    }

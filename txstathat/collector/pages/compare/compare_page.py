@@ -1,0 +1,275 @@
+"""
+The page that compares stats. Its address names them, and can be passed on.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from twisted.web.resource import Resource
+from twisted.web.server import Request
+from twisted.web.template import Tag, tags
+
+from txstathat.collector.archive.archive import Archive
+from txstathat.collector.boards.model import (
+    MAX_TITLE,
+    SCALES,
+    Comparison,
+    is_id,
+)
+from txstathat.collector.boards.records import BoardRecords, Documents
+from txstathat.collector.errors import Refusal
+from txstathat.collector.pages.boards.tile_form import (
+    STAT_FIELDS,
+    read_stats,
+    stat_fields,
+)
+from txstathat.collector.pages.boards.tiles import name_of
+from txstathat.collector.pages.boards.titles import read_title
+from txstathat.collector.pages.compare.compare_chart import (
+    DEFAULT,
+    CompareChart,
+    Compared,
+    compared_fragment,
+    read_compared,
+)
+from txstathat.collector.pages.compare.saved import SavedPage
+from txstathat.collector.pages.forms import (
+    Form,
+    FormPage,
+    WrongField,
+    argument,
+    choice,
+    labelled,
+    message_of,
+)
+from txstathat.collector.pages.guard import GuardedPage, SessionGuard
+from txstathat.collector.pages.layout import frame, see_other, set_status
+from txstathat.collector.pages.paths import base_path
+from txstathat.collector.pages.stat_page import CHART_FILES
+from txstathat.collector.pages.suggestions import suggestions
+
+__all__ = ["ComparePages"]
+
+
+class ComparePages(FormPage):
+    """
+    The form that chooses stats, and their chart, at ``/compare``.
+
+    :param guard: checks the session.
+    :param archive: the stats.
+    :param records: the saved comparisons.
+    :param chart_policy: the Content-Security-Policy of pages with a chart; ``None`` to
+        show no charts.
+    """
+
+    isLeaf = False
+    error_title = "Can't compare these stats"
+
+    def __init__(
+        self,
+        guard: SessionGuard,
+        archive: Archive,
+        records: BoardRecords,
+        chart_policy: str | None,
+    ) -> None:
+        super().__init__(guard)
+        self._archive = archive
+        self._saved: Documents[Comparison] = records.comparisons
+        self._chart_policy = chart_policy
+        if chart_policy is not None:
+            self.putChild(b"chart", _GuardedChart(guard, archive, chart_policy))
+
+    def getChild(self, path: bytes, request: Request) -> Resource:
+        """
+        Find a saved comparison by its id.
+        """
+        id = path.decode("ascii", "replace")
+        if not is_id(id):
+            return super().getChild(path, request)
+        return SavedPage(
+            self._guard, self._archive, self._saved, self._chart_policy, id
+        )
+
+    async def guarded(self, request: Request) -> Tag | bytes:
+        """
+        Show the page; or redirect to the address of the stats that were typed.
+        """
+        names = {name: argument(request, name) for name in STAT_FIELDS}
+        if request.method == b"POST" or not any(names.values()):
+            return await super().guarded(request)
+        t, scale = argument(request, "t"), argument(request, "scale")
+        form = Form({**names, "t": t, "scale": scale})
+        try:
+            found = await read_stats(self._archive, form)
+            stats = await self._archive.stats(found)
+            by_name = {stat.name: stat for stat in stats}
+            in_order = [by_name[name] for name in found if name in by_name]
+            return see_other(
+                request, Compared(in_order, t or DEFAULT, scale or "own").path
+            )
+        except WrongField as refusal:
+            set_status(request, refusal)
+            return await self.show(request, Form(form.values, refusal))
+
+    async def show(self, request: Request, form: Form) -> Tag:
+        """
+        Show the form, and the chart of what the query names.
+        """
+        ids = _ids(request, form)
+        content: list[Tag] = []
+        if ids:
+            t, scale = argument(request, "t"), argument(request, "scale")
+            compared = await read_compared(self._archive, ids, t, scale)
+            content = await self._compared(request, form, compared)
+            names = [stat.name for stat in compared.stats]
+            values = dict(zip(STAT_FIELDS, names, strict=False))
+            choose = Form({**values, "t": compared.t, "scale": compared.scale})
+        else:
+            choose = form if form.values else Form({"t": DEFAULT, "scale": "own"})
+        return frame(
+            "Compare",
+            tags.h1("Compare stats"),
+            *content,
+            _choose(choose, is_open=len(ids) < 2),
+            await suggestions(self._archive),
+            await self._list(),
+            section="/compare",
+            files=CHART_FILES if ids else (),
+        )
+
+    async def _compared(
+        self, request: Request, form: Form, compared: Compared
+    ) -> list[Tag]:
+        if self._chart_policy is None:
+            raise Refusal(
+                400, "charts need plotly on the server: pip install 'txStatHat[charts]'"
+            )
+        chart = await compared_fragment(self._archive, compared)
+        request.setHeader("Content-Security-Policy", self._chart_policy)
+        return [chart, _save(form, compared)]
+
+    async def _list(self) -> Tag:
+        saved = await self._saved.all()
+        if not saved:
+            return tags.transparent()
+        rows = [
+            tags.li(
+                tags.a(name_of(each.title), href=f"/compare/{id}"),
+                " ",
+                tags.small(*_names(each)),
+            )
+            for id, each in saved.items()
+        ]
+        return tags.section(
+            tags.h2("Saved comparisons"), tags.ul(*rows, class_="cards")
+        )
+
+    async def take(self, request: Request, form: Form) -> str:
+        """
+        Save a comparison under a name.
+        """
+        ids = _ids(request, form)
+        compared = await read_compared(self._archive, ids, form["t"], form["scale"])
+        title = read_title(form, "title")
+        if any(each.title == title for each in (await self._saved.all()).values()):
+            raise WrongField(
+                "title", f"there is a comparison named {title!r}: choose another name"
+            )
+        names = tuple(stat.name for stat in compared.stats)
+        comparison = Comparison(title, names, compared.t, compared.scale)
+        # Checks that the timeframe can be read.
+        await compared_fragment(self._archive, compared)
+        return f"/compare/{await self._saved.create(comparison)}"
+
+
+class _GuardedChart(GuardedPage):
+    """
+    The chart by itself, as a page, fragment, JSON or CSV.
+    """
+
+    isLeaf = False
+
+    def __init__(
+        self, guard: SessionGuard, archive: Archive, chart_policy: str
+    ) -> None:
+        super().__init__(guard)
+        self._archive = archive
+        self._chart_policy = chart_policy
+
+    async def guarded(self, request: Request) -> bytes:
+        chart = CompareChart(self._archive, base_path(request))
+        body = await chart.respond(request)
+        request.setHeader("Content-Security-Policy", self._chart_policy)
+        return body
+
+
+def _ids(request: Request, form: Form) -> list[str]:
+    """
+    The ids of the stats in the query, or in the form that saves them.
+    """
+    if form["stats"]:
+        return form["stats"].split(",")
+    values = (request.args or {}).get(b"s", [])
+    return [str(value, "utf-8", "replace") for value in values]
+
+
+def _choose(form: Form, *, is_open: bool) -> Tag:
+    fields = stat_fields(form)
+    whole = tags.form(
+        message_of(form),
+        tags.div(*fields, class_="field-grid"),
+        labelled(
+            form,
+            "t",
+            "Range and step, e.g. 2w6h",
+            maxlength="24",
+            pattern="[0-9]+[mhdwMy][0-9]+[mhdwMy]",
+            title="A range and a step, e.g. 2w6h. Units: m h d w M y",
+            autocomplete="off",
+        ),
+        choice(form, "scale", "Axes", SCALES),
+        tags.button("Compare", type="submit"),
+        method="get",
+        action="/compare",
+        class_="panel",
+    )
+    if is_open:
+        return whole
+    return tags.details(tags.summary("Compare other stats, or another range"), whole)
+
+
+def _save(form: Form, compared: Compared) -> Tag:
+    ids = ",".join(stat.id for stat in compared.stats)
+    hidden = {"stats": ids, "t": compared.t, "scale": compared.scale}
+    names = dict(zip(STAT_FIELDS, (stat.name for stat in compared.stats), strict=False))
+    query = urlencode({**names, "t": compared.t, "scale": compared.scale})
+    return tags.form(
+        message_of(form),
+        labelled(
+            form,
+            "title",
+            "Save under a name",
+            maxlength=str(MAX_TITLE),
+            required="required",
+            autocomplete="off",
+        ),
+        *(
+            tags.input(type="hidden", name=name, value=value)
+            for name, value in hidden.items()
+        ),
+        tags.button("Save", type="submit"),
+        " ",
+        tags.a("Add to a board", href=f"/boards/add?{query}"),
+        method="post",
+        action="/compare",
+        class_="panel",
+    )
+
+
+def _names(comparison: Comparison) -> list[Tag | str]:
+    names: list[Tag | str] = []
+    for name in comparison.stats:
+        names += [", "] if names else []
+        names.append(name_of(name))
+    return names

@@ -1,0 +1,123 @@
+"""
+The page of a saved comparison.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from twisted.web.server import Request
+from twisted.web.template import Tag, tags
+
+from txstathat.collector.archive.archive import Archive
+from txstathat.collector.boards.model import Comparison
+from txstathat.collector.boards.records import Documents
+from txstathat.collector.errors import Refusal
+from txstathat.collector.pages.boards.tile_form import STAT_FIELDS
+from txstathat.collector.pages.boards.tiles import name_of
+from txstathat.collector.pages.compare.compare_chart import (
+    Compared,
+    compared_fragment,
+)
+from txstathat.collector.pages.forms import Form, FormPage, message_of
+from txstathat.collector.pages.guard import SessionGuard
+from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.stat_page import CHART_FILES
+
+__all__ = ["SavedPage"]
+
+
+class SavedPage(FormPage):
+    """
+    A saved comparison.
+
+    :param guard: checks the session.
+    :param archive: the stats.
+    :param saved: the saved comparisons.
+    :param chart_policy: the Content-Security-Policy of pages with a chart; ``None`` to
+        show no charts.
+    :param id: its id.
+    """
+
+    isLeaf = False
+    error_title = "Can't show this comparison"
+
+    def __init__(
+        self,
+        guard: SessionGuard,
+        archive: Archive,
+        saved: Documents[Comparison],
+        chart_policy: str | None,
+        id: str,
+    ) -> None:
+        super().__init__(guard)
+        self._archive = archive
+        self._saved = saved
+        self._chart_policy = chart_policy
+        self._id = id
+
+    async def show(self, request: Request, form: Form) -> Tag:
+        """
+        Show the chart.
+        """
+        saved = await self._saved.get(self._id)
+        known = {stat.name: stat for stat in await self._archive.stats(saved.stats)}
+        stats = [known[name] for name in saved.stats if name in known]
+        compared = Compared(stats, saved.timeframe, saved.scale)
+        chart = tags.p("None of its stats is there any more.", class_="hint")
+        if stats and self._chart_policy is not None:
+            chart = await compared_fragment(self._archive, compared)
+            request.setHeader("Content-Security-Policy", self._chart_policy)
+        return frame(
+            saved.title,
+            tags.p(tags.a("← Compare stats", href="/compare"), class_="back"),
+            tags.div(
+                tags.h1(name_of(saved.title)),
+                self._actions(compared),
+                class_="headline",
+            ),
+            message_of(form),
+            chart,
+            self._delete(),
+            section="/compare",
+            files=CHART_FILES if stats and self._chart_policy is not None else (),
+        )
+
+    def _actions(self, compared: Compared) -> Tag:
+        names = [stat.name for stat in compared.stats]
+        fields = dict(zip(STAT_FIELDS, names, strict=False))
+        query = urlencode({**fields, "t": compared.t, "scale": compared.scale})
+        return tags.nav(
+            tags.a("Change", href=compared.path),
+            tags.a("Add to a board", href=f"/boards/add?{query}"),
+            class_="actions",
+            **{"aria-label": "This comparison"},
+        )
+
+    def _delete(self) -> Tag:
+        button = tags.button(
+            "Delete the comparison",
+            type="submit",
+            name="action",
+            value="delete",
+            class_="quiet",
+        )
+        return tags.details(
+            tags.summary("Delete this comparison"),
+            tags.form(
+                tags.p("The stats stay. This cannot be undone."),
+                button,
+                method="post",
+                action=f"/compare/{self._id}",
+            ),
+            class_="danger",
+        )
+
+    async def take(self, request: Request, form: Form) -> str:
+        """
+        Delete it.
+        """
+        if form["action"] != "delete":
+            raise Refusal(400, "this form is not known here: load the page again")
+        await self._saved.delete(self._id)
+        return "/compare"

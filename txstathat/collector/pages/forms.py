@@ -1,0 +1,235 @@
+"""
+Forms: their fields, and pages that take them.
+
+A form that cannot be taken is shown again with what was typed. Each error stands beside
+its field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from twisted.web.server import Request
+from twisted.web.template import Tag, tags
+
+from txstathat.collector.errors import Refusal
+from txstathat.collector.pages.formatting import sentence
+from txstathat.collector.pages.guard import GuardedPage
+from txstathat.collector.pages.layout import see_other, set_status
+from txstathat.printable import printable
+
+__all__ = [
+    "Form",
+    "FormPage",
+    "WrongField",
+    "argument",
+    "button_form",
+    "choice",
+    "text_area",
+    "unknown_form",
+    "labelled",
+    "message_of",
+]
+
+
+def argument(request: Request, name: str) -> str:
+    """
+    Return the last value of an argument in the query or the form of a request.
+
+    :param request: the request.
+    :param name: the name of the argument.
+    :returns: its text; empty if the request does not have it.
+    """
+    values = (request.args or {}).get(name.encode("ascii"), [b""])
+    return str(values[-1], "utf-8", "replace")
+
+
+class WrongField(Refusal):
+    """
+    A field of a form is wrong.
+
+    :param field: the name of the field.
+    :param msg: what is wrong, and what to do.
+    """
+
+    def __init__(self, field: str, msg: str) -> None:
+        super().__init__(400, msg)
+        self.field = field
+
+
+@dataclass(frozen=True)
+class Form:
+    """
+    What a form holds.
+
+    :ivar values: what was typed, or what to begin with, by the name of the field.
+    :ivar error: what is wrong with it; ``None`` before it was sent.
+    """
+
+    values: Mapping[str, str] = field(default_factory=dict)
+    error: Refusal | None = None
+
+    def __getitem__(self, name: str) -> str:
+        return self.values.get(name, "")
+
+
+class FormPage(GuardedPage):
+    """
+    A page with a form for signed-in browsers: GET shows it, POST takes it.
+    """
+
+    methods: ClassVar[tuple[bytes, ...]] = (b"GET", b"HEAD", b"POST")
+    wrong_method: ClassVar[tuple[int, str]] = (405, "use GET or POST")
+
+    async def show(self, request: Request, form: Form) -> Tag:
+        """
+        Make the page.
+
+        :param request: the request.
+        :param form: what to show in the form.
+        :raises Exception: what becomes the page for an error.
+        """
+        raise NotImplementedError
+
+    async def take(self, request: Request, form: Form) -> str | Tag:
+        """
+        Do what the form is for.
+
+        :param request: the request.
+        :param form: what was typed.
+        :returns: the path of the page to show next; or a page to show only now, such as
+            one with a secret.
+        :raises WrongField: if a field is wrong. Nothing has changed.
+        :raises Refusal: if it cannot be done. Nothing has changed.
+        """
+        raise NotImplementedError
+
+    async def guarded(self, request: Request) -> Tag | bytes:
+        """
+        Show the form, or take it.
+        """
+        if request.method != b"POST":
+            return await self.show(request, Form())
+        names = [str(name, "utf-8", "replace") for name in request.args or {}]
+        values = {name: argument(request, name) for name in names if name.isascii()}
+        try:
+            result = await self.take(request, Form(values))
+        except Refusal as refusal:
+            set_status(request, refusal)
+            return await self.show(request, Form(values, refusal))
+        return see_other(request, result) if isinstance(result, str) else result
+
+
+def labelled(
+    form: Form, name: str, label: str, *, hint: str = "", **attributes: Any
+) -> Tag:
+    """
+    Make a text field with its label, its hint and its error.
+
+    :param form: what it holds.
+    :param name: the name of the field.
+    :param label: its label.
+    :param hint: a line below it.
+    :param attributes: attributes of the ``input`` element.
+    """
+    box = tags.input(name=name, id=name, value=form[name], **attributes)
+    return _field(form, name, label, box, hint)
+
+
+def choice(
+    form: Form, name: str, label: str, options: Mapping[str, str], *, hint: str = ""
+) -> Tag:
+    """
+    Make a field to choose from a list, with its label, its hint and its error.
+
+    :param form: what it holds.
+    :param name: the name of the field.
+    :param label: its label.
+    :param options: the texts to choose from, by what is sent for each.
+    :param hint: a line below it.
+    """
+    box = tags.select(name=name, id=name)
+    for value, text in options.items():
+        option = tags.option(printable(text), value=value)
+        if value == form[name]:
+            option.attributes["selected"] = "selected"
+        box(option)
+    return _field(form, name, label, box, hint)
+
+
+def text_area(
+    form: Form, name: str, label: str, *, hint: str = "", **attributes: Any
+) -> Tag:
+    """
+    Make a field for several lines, with its label, its hint and its error.
+
+    :param form: what it holds.
+    :param name: the name of the field.
+    :param label: its label.
+    :param hint: a line below it.
+    :param attributes: attributes of the ``textarea`` element.
+    """
+    # A browser drops the first line feed.
+    box = tags.textarea("\n" + form[name], name=name, id=name, **attributes)
+    return _field(form, name, label, box, hint)
+
+
+def button_form(
+    path: str, action: str, label: str, about: str = "", **hidden: str
+) -> Tag:
+    """
+    Make a button that posts a form of its own.
+
+    :param path: where to post it.
+    :param action: the value of its field ``action``.
+    :param label: the text of the button.
+    :param about: what the button is about, for those who hear it without its row.
+    :param hidden: other fields, by their names.
+    """
+    button = tags.button(
+        label, type="submit", name="action", value=action, class_="quiet"
+    )
+    if about:
+        button.attributes["aria-label"] = f"{label}: {printable(about)}"
+    fields = [
+        tags.input(type="hidden", name=name, value=value)
+        for name, value in hidden.items()
+    ]
+    return tags.form(*fields, button, method="post", action=path)
+
+
+def unknown_form() -> Refusal:
+    """
+    Return the refusal of a form that a page does not have.
+    """
+    return Refusal(400, "this form is not known here: load the page again")
+
+
+def _field(form: Form, name: str, label: str, box: Tag, hint: str) -> Tag:
+    whole = tags.div(tags.label(label, **{"for": name}), box, class_="field")
+    described = []
+    if hint:
+        whole(tags.p(hint, class_="hint", id=f"{name}-hint"))
+        described.append(f"{name}-hint")
+    if isinstance(form.error, WrongField) and form.error.field == name:
+        text = sentence(printable(form.error.msg))
+        whole(tags.p(tags.bdi(text), class_="wrong", id=f"{name}-error", role="alert"))
+        described.append(f"{name}-error")
+        box.attributes |= {"aria-invalid": "true", "autofocus": "autofocus"}
+    if described:
+        box.attributes["aria-describedby"] = " ".join(described)
+    return whole
+
+
+def message_of(form: Form) -> Tag:
+    """
+    Make the message of an error that belongs to no field; otherwise nothing.
+
+    :param form: the form.
+    """
+    if form.error is None or isinstance(form.error, WrongField):
+        return tags.transparent()
+    text = sentence(printable(form.error.msg))
+    return tags.p(tags.bdi(text), role="alert", class_="message")

@@ -1,0 +1,48 @@
+"""
+The page of a collector without stats: how to send the first point.
+"""
+
+from __future__ import annotations
+
+from twisted.web.template import Tag, tags
+
+from txstathat.collector.pages.layout import frame
+
+__all__ = ["empty_page"]
+
+
+def empty_page(url: str) -> Tag:
+    """
+    Make the page.
+
+    :param url: the URL of this server.
+    """
+    shell = f"curl {url}/ez -d ezkey=YOUR-EZ-KEY -d stat='first light' -d count=1"
+    python = (
+        "from txstathat import txStatHat\n\n"
+        f'stats = txStatHat("YOUR-EZ-KEY", url="{url}")\n'
+        'stats.count("first light")'
+    )
+    return frame(
+        "No stats yet",
+        tags.section(
+            tags.h1("No stats yet"),
+            tags.p(
+                "Stats appear when their first point arrives. Send one, and this page "
+                "updates by itself."
+            ),
+            tags.h2("From a shell"),
+            tags.pre(tags.code(shell), tabindex="0"),
+            tags.h2("From a Twisted program"),
+            tags.pre(tags.code(python), tabindex="0"),
+            tags.p(
+                "The collector printed an EZ key, or wrote it to a file, when it first "
+                "started. To make another: ",
+                tags.code("txstathat keys add ez NAME"),
+                class_="hint",
+            ),
+            id="stats",
+            class_="card wide-card live",
+        ),
+        section="/",
+    )

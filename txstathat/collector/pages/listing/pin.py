@@ -1,0 +1,47 @@
+"""
+The target of the buttons that pin a stat to the top of the list, or unpin it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from twisted.web.server import Request
+
+from txstathat.collector.archive.archive import Archive
+from txstathat.collector.errors import Refusal
+from txstathat.collector.pages.forms import argument
+from txstathat.collector.pages.guard import GuardedPage, SessionGuard, check_origin
+from txstathat.collector.pages.layout import see_other
+from txstathat.collector.pages.listing.address import LIST, ListAddress
+
+__all__ = ["Pin"]
+
+
+class Pin(GuardedPage):
+    """
+    The resource at ``/pin``.
+
+    :param guard: checks the session.
+    :param archive: the stats.
+    """
+
+    methods: ClassVar[tuple[bytes, ...]] = (b"POST",)
+    wrong_method: ClassVar[tuple[int, str]] = (405, "use POST")
+    error_title = "Can't pin this stat"
+
+    def __init__(self, guard: SessionGuard, archive: Archive) -> None:
+        super().__init__(guard)
+        self._archive = archive
+
+    async def guarded(self, request: Request) -> bytes:
+        """
+        Pin or unpin a stat, and lead back to the list.
+        """
+        check_origin(request)
+        if request.postpath:
+            raise Refusal(404, "no such page")
+        pinned = argument(request, "pin")
+        (stat,) = await self._archive.find([pinned or argument(request, "unpin")])
+        await self._archive.details.change(stat, pinned=bool(pinned))
+        return see_other(request, ListAddress.parse(argument(request, LIST)).path)

@@ -1,0 +1,167 @@
+"""
+Notes: comments on stats, and deploy marks, which are notes on no stat.
+"""
+
+from __future__ import annotations
+
+from twisted.web.server import Request
+from twisted.web.template import Tag, tags
+
+from txstathat.collector.archive.archive import Archive
+from txstathat.collector.archive.comments import GENERAL, MAX_TEXT, Comment
+from txstathat.collector.archive.stats import Stat
+from txstathat.collector.errors import Refusal
+from txstathat.collector.pages.boards.tiles import name_of
+from txstathat.collector.pages.formatting import minute
+from txstathat.collector.pages.forms import (
+    Form,
+    FormPage,
+    WrongField,
+    argument,
+    labelled,
+    message_of,
+)
+from txstathat.collector.pages.guard import SessionGuard
+from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.suggestions import SUGGESTIONS, suggestions
+from txstathat.errors import InvalidPoint
+from txstathat.points.model import MAX_NAME
+from txstathat.printable import printable
+
+__all__ = ["PAGE", "NotesPage"]
+
+#: How many notes the page shows, the newest ones.
+PAGE = 200
+
+
+class NotesPage(FormPage):
+    """
+    The page at ``/notes``.
+
+    :param guard: checks the session.
+    :param archive: the stats and their notes.
+    """
+
+    isLeaf = False
+    error_title = "Can't show the notes"
+
+    def __init__(self, guard: SessionGuard, archive: Archive) -> None:
+        super().__init__(guard)
+        self._archive = archive
+
+    async def show(self, request: Request, form: Form) -> Tag:
+        """
+        Show the form, and the newest notes.
+        """
+        if not form.values:
+            form = Form({"stat": argument(request, "stat")})
+        notes = await self._newest()
+        rows = [_row(stat, comment) for stat, comment in notes]
+        content: list[Tag] = [
+            tags.h1("Notes"),
+            tags.p(
+                "Charts mark them. A note on no stat marks all charts, such as that a "
+                "new version was deployed."
+            ),
+            _form(form),
+            await suggestions(self._archive),
+        ]
+        content.append(
+            tags.ul(*rows, class_="notes")
+            if rows
+            else tags.p("There are no notes yet.", class_="hint")
+        )
+        return frame("Notes", *content, section="/notes")
+
+    async def _newest(self) -> list[tuple[Stat | None, Comment]]:
+        """
+        The newest notes, each with its stat.
+        """
+        notes = await self._archive.notes.all()
+        ids = [id for id in notes if id != GENERAL]
+        stats = {stat.id: stat for stat in await self._archive.known(ids)}
+        found: list[tuple[Stat | None, Comment]] = []
+        for id, comments in notes.items():
+            # Those on a stat in the trash come back with it.
+            if id == GENERAL or id in stats:
+                found += [(stats.get(id), comment) for comment in comments]
+        found.sort(key=lambda one: one[1].time, reverse=True)
+        return found[:PAGE]
+
+    async def take(self, request: Request, form: Form) -> str:
+        """
+        Add a note, or delete one.
+        """
+        if form["action"] == "delete":
+            stat = None
+            if form["id"]:
+                (stat,) = await self._archive.find([form["id"]])
+            await self._archive.notes.delete(stat, form["note"])
+            return "/notes"
+        if form["action"] != "add":
+            raise Refusal(400, "this form is not known here: load the page again")
+        stat = await self._archive.stat(form["stat"]) if form["stat"] else None
+        if form["stat"] and stat is None:
+            raise WrongField("stat", f"there is no stat named {form['stat']!r}")
+        try:
+            await self._archive.comment(stat, form["text"].strip())
+        except InvalidPoint as error:
+            raise WrongField("text", str(error)) from None
+        return "/notes"
+
+
+def _form(form: Form) -> Tag:
+    return tags.form(
+        message_of(form),
+        labelled(
+            form,
+            "text",
+            "Note",
+            maxlength=str(MAX_TEXT),
+            required="required",
+            autocomplete="off",
+        ),
+        labelled(
+            form,
+            "stat",
+            "Stat",
+            hint="Optional: without it, all charts have the mark.",
+            maxlength=str(MAX_NAME),
+            autocomplete="off",
+            spellcheck="false",
+            list=SUGGESTIONS,
+        ),
+        tags.button("Add", type="submit", name="action", value="add"),
+        method="post",
+        action="/notes",
+        class_="panel",
+    )
+
+
+def _row(stat: Stat | None, comment: Comment) -> Tag:
+    where: Tag = tags.span("all stats")
+    if stat is not None:
+        where = tags.a(name_of(stat.name), href=f"/stats/{stat.id}")
+    button = tags.button(
+        "Delete",
+        type="submit",
+        name="action",
+        value="delete",
+        class_="quiet",
+        **{"aria-label": f"Delete the note {printable(comment.text)}"},
+    )
+    delete = tags.form(
+        tags.input(type="hidden", name="id", value="" if stat is None else stat.id),
+        tags.input(type="hidden", name="note", value=comment.id),
+        button,
+        method="post",
+        action="/notes",
+    )
+    return tags.li(
+        tags.div(
+            name_of(comment.text),
+            tags.div(minute(comment.time), " · ", where, class_="hint"),
+            class_="row-title",
+        ),
+        delete,
+    )

@@ -1,0 +1,174 @@
+"""
+The page that makes, lists and revokes shared links.
+"""
+
+from __future__ import annotations
+
+from html import escape
+
+from twisted.web.server import Request
+from twisted.web.template import Tag, tags
+
+from txstathat.collector.archive.archive import Archive
+from txstathat.collector.archive.stats import stat_id
+from txstathat.collector.auth.shares import Share, Shares
+from txstathat.collector.boards.records import BoardRecords
+from txstathat.collector.errors import Refusal
+from txstathat.collector.pages.boards.tiles import name_of
+from txstathat.collector.pages.formatting import day
+from txstathat.collector.pages.forms import Form, FormPage, argument, message_of
+from txstathat.collector.pages.guard import SessionGuard
+from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.paths import public_url
+from txstathat.printable import printable
+
+__all__ = ["SharedLinks"]
+
+_LINKS = "/links"
+
+
+class SharedLinks(FormPage):
+    """
+    The page at ``/links``.
+
+    :param guard: checks the session.
+    :param archive: the stats.
+    :param records: the boards.
+    :param shares: the links.
+    """
+
+    isLeaf = False
+    error_title = "Can't show the shared links"
+
+    def __init__(
+        self,
+        guard: SessionGuard,
+        archive: Archive,
+        records: BoardRecords,
+        shares: Shares,
+    ) -> None:
+        super().__init__(guard)
+        self._archive = archive
+        self._boards = records.boards
+        self._shares = shares
+
+    async def show(self, request: Request, form: Form) -> Tag:
+        """
+        List the links. If the query names a stat or a board, show a button that makes a
+        link to it.
+        """
+        kind = "board" if argument(request, "board") else "stat"
+        id = argument(request, kind)
+        new = tags.transparent()
+        if id:
+            new = _create_form(kind, id, await self._title(kind, id))
+        shares = await self._shares.all()
+        boards = await self._boards.all() if shares else {}
+        titles = {id: board.title for id, board in boards.items()}
+        rows = [_row(id, share, titles) for id, share in shares.items()]
+        heads = [
+            tags.th("What it shows", scope="col"),
+            tags.th("Made", scope="col"),
+            tags.th(tags.span("Revoke", class_="unseen"), scope="col"),
+        ]
+        table = tags.table(
+            tags.caption("Shared links", class_="unseen"),
+            tags.thead(tags.tr(*heads)),
+            tags.tbody(*rows),
+            class_="stats",
+        )
+        none = tags.p("There are no shared links.", class_="hint")
+        return frame(
+            "Shared links",
+            tags.h1("Shared links"),
+            tags.p(
+                "Whoever has such a link sees one stat or one board, and nothing else, "
+                "without signing in."
+            ),
+            message_of(form),
+            new,
+            table if rows else none,
+            section="/boards",
+        )
+
+    async def take(self, request: Request, form: Form) -> str | Tag:
+        """
+        Make a link, and show it this once; or revoke one.
+        """
+        if form["action"] == "revoke":
+            await self._shares.revoke(form["link"])
+            return _LINKS
+        kind, id = form["kind"], form["id"]
+        if form["action"] != "create" or kind not in ("stat", "board"):
+            raise Refusal(400, "this form is not known here: load the page again")
+        title = await self._title(kind, id)
+        # A stat is named, since its id says nothing to people who read the store.
+        secret = await self._shares.create(kind, title if kind == "stat" else id)
+        return _made(f"{public_url(request)}/shared/{secret}", title)
+
+    async def _title(self, kind: str, id: str) -> str:
+        if kind == "board":
+            return (await self._boards.get(id)).title
+        (stat,) = await self._archive.find([id])
+        return stat.name
+
+
+def _create_form(kind: str, id: str, title: str) -> Tag:
+    return tags.form(
+        tags.p("Make a link that shows ", name_of(title), "."),
+        tags.input(type="hidden", name="kind", value=kind),
+        tags.input(type="hidden", name="id", value=id),
+        tags.button("Make a link", type="submit", name="action", value="create"),
+        method="post",
+        action=_LINKS,
+        class_="panel",
+    )
+
+
+def _row(id: str, share: Share, titles: dict[str, str]) -> Tag:
+    is_board = share.kind == "board"
+    title = titles.get(share.target, "") if is_board else share.target
+    path = f"/boards/{share.target}" if is_board else f"/stats/{stat_id(title)}"
+    name = tags.a(name_of(title), href=path) if title else "a board that is deleted"
+    button = tags.button(
+        "Revoke",
+        type="submit",
+        name="action",
+        value="revoke",
+        class_="quiet",
+        **{"aria-label": f"Revoke the link to {printable(title)}"},
+    )
+    revoke = tags.form(
+        tags.input(type="hidden", name="link", value=id),
+        button,
+        method="post",
+        action=_LINKS,
+    )
+    return tags.tr(
+        tags.th(name, " ", tags.small(share.kind), scope="row"),
+        tags.td(day(share.created_at)),
+        tags.td(revoke),
+    )
+
+
+def _made(url: str, title: str) -> Tag:
+    embed = (
+        f'<iframe src="{url}/embed" title="{escape(printable(title))}" width="600" '
+        'height="400"></iframe>'
+    )
+    return frame(
+        "A shared link",
+        tags.h1("A shared link"),
+        tags.p("This link shows ", name_of(title), " to everybody who has it:"),
+        tags.pre(tags.code(url, id="shared-link"), tabindex="0"),
+        tags.p("To show it inside a page of another site:"),
+        tags.pre(tags.code(embed, id="shared-embed"), tabindex="0"),
+        tags.p(
+            "Copy them now: the collector stores only a hash of the link, and cannot "
+            "show it again.",
+            role="alert",
+            class_="message",
+        ),
+        tags.p(tags.a("All shared links", href=_LINKS)),
+        section="/boards",
+    )

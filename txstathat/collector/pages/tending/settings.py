@@ -1,0 +1,195 @@
+"""
+The page of settings: the version, how long detail is stored, sizes, and sessions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+
+from twisted.web.server import Request
+from twisted.web.template import Tag, tags
+
+from txstathat.collector.alerts.records import MAX_ALERTS, AlertRecords
+from txstathat.collector.archive.archive import Archive
+from txstathat.collector.archive.listing import KINDS
+from txstathat.collector.auth.keys import MAX_KEYS, Keys, hash_key
+from txstathat.collector.auth.sessions import (
+    MAX_SESSIONS,
+    SESSION_SECONDS,
+    Session,
+    Sessions,
+)
+from txstathat.collector.errors import Refusal
+from txstathat.collector.pages.boards.tiles import name_of
+from txstathat.collector.pages.formatting import ago, minute, plural, size
+from txstathat.collector.pages.forms import (
+    Form,
+    FormPage,
+    button_form,
+    message_of,
+    unknown_form,
+)
+from txstathat.collector.pages.guard import SessionGuard, session_of
+from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.tending.style import TENDING_FILES
+from txstathat.stores.listing import ListQuery
+
+__all__ = ["SettingsPage"]
+
+_SETTINGS = "/settings"
+
+
+class SettingsPage(FormPage):
+    """
+    The page at ``/settings``.
+
+    :param guard: checks the session.
+    :param archive: the stats.
+    :param keys: the keys.
+    :param sessions: the sessions.
+    :param alerts: the alerts.
+    """
+
+    isLeaf = False
+    error_title = "Can't show the settings"
+
+    def __init__(
+        self,
+        guard: SessionGuard,
+        archive: Archive,
+        keys: Keys,
+        sessions: Sessions,
+        alerts: AlertRecords,
+    ) -> None:
+        super().__init__(guard)
+        self._archive = archive
+        self._keys = keys
+        self._sessions = sessions
+        self._alerts = alerts
+
+    async def show(self, request: Request, form: Form) -> Tag:
+        """
+        Show everything.
+        """
+        return frame(
+            "Settings",
+            tags.h1("Settings"),
+            message_of(form),
+            tags.h2("Server"),
+            _facts({"Version": _version(), **await self._sizes()}),
+            tags.h2("How long detail is stored"),
+            _facts(_retention(self._archive.retention)),
+            tags.p(
+                "The option --keep of txstathat serve sets it, such as --keep "
+                "hour=60d. Totals are stored for ever.",
+                class_="hint",
+            ),
+            tags.h2("Sessions"),
+            await self._session_table(hash_key(session_of(request))),
+            section=_SETTINGS,
+            files=TENDING_FILES,
+        )
+
+    async def take(self, request: Request, form: Form) -> str:
+        """
+        End a session, or all of them.
+        """
+        if form["action"] == "end-all":
+            await self._sessions.end_all()
+            return "/sign-in"
+        if form["action"] != "end":
+            raise unknown_form()
+        if not await self._sessions.end(form["session"]):
+            raise Refusal(404, "there is no such session: it may have ended")
+        return _SETTINGS
+
+    async def _sizes(self) -> dict[str, str]:
+        store = self._archive.store
+        page = await self._archive.listing.page(ListQuery(KINDS, limit=1))
+        keys, alerts = await self._keys.all(), await self._alerts.all()
+        return {
+            "Store": size(await store.size()),
+            "Stats": f"{page.total:,} of {self._archive.max_stats:,}",
+            "Alerts": f"{len(alerts):,} of {MAX_ALERTS:,}",
+            "Keys": f"{len(keys):,} of {MAX_KEYS:,}",
+        }
+
+    async def _session_table(self, own: str) -> Tag:
+        now = self._archive.store.clock.seconds()
+        names = await self._keys.names()
+        sessions = await self._sessions.all()
+        heads = [
+            tags.th("Signed in", scope="col"),
+            tags.th("Token", scope="col"),
+            tags.th("Ends", scope="col", class_="wide"),
+            tags.th(tags.span("Actions", class_="unseen"), scope="col"),
+        ]
+        rows = [
+            _session_row(id, each, names, now, is_own=id == own)
+            for id, each in sessions.items()
+        ]
+        return tags.div(
+            tags.table(
+                tags.caption("Sessions", class_="unseen"),
+                tags.thead(tags.tr(*heads)),
+                tags.tbody(*rows),
+                class_="stats",
+            ),
+            tags.div(
+                tags.p(
+                    f"{plural(len(sessions), 'session')}; there can be "
+                    f"{MAX_SESSIONS}. Ending all ends yours, too, and links that were "
+                    "not used yet.",
+                    class_="hint",
+                ),
+                button_form(_SETTINGS, "end-all", "End all sessions"),
+                class_="below-table",
+            ),
+        )
+
+
+def _version() -> str:
+    try:
+        return version("txStatHat")
+    except PackageNotFoundError:
+        return "unknown: the package is not installed"
+
+
+def _facts(facts: Mapping[str, str]) -> Tag:
+    rows = (tags.div(tags.dt(name), tags.dd(text)) for name, text in facts.items())
+    return tags.dl(*rows, class_="settings")
+
+
+def _retention(retention: Mapping[str, float | None]) -> dict[str, str]:
+    return {
+        f"{scale.capitalize()}s": "for ever" if seconds is None else _duration(seconds)
+        for scale, seconds in retention.items()
+    }
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.4g} {unit}s"
+    return f"{seconds:,.4g} seconds"
+
+
+def _session_row(
+    id: str, session: Session, names: Mapping[str, str], now: float, *, is_own: bool
+) -> Tag:
+    began = session.until - SESSION_SECONDS
+    known = [names[token] for token in session.tokens if token in names]
+    cell = tags.td(name_of(known[0])) if known else tags.td("none")
+    if len(known) > 1:
+        # It began with a one-time link, and ends with the last of these tokens.
+        cell(f" and {plural(len(known) - 1, 'other')}")
+    first = tags.th(tags.span(ago(began, now), title=minute(began)), scope="row")
+    if is_own:
+        first(" ", tags.small("this browser", class_="kind"))
+    end = button_form(
+        _SETTINGS, "end", "End", f"the session of {minute(began)}", session=id
+    )
+    return tags.tr(
+        first, cell, tags.td(minute(session.until), class_="wide"), tags.td(end)
+    )

@@ -1,0 +1,159 @@
+"""
+The page that changes a stat: its name, unit and description; and deletes it.
+"""
+
+from __future__ import annotations
+
+from twisted.web.server import Request
+from twisted.web.template import Tag, tags
+
+from txstathat.collector.archive.archive import Archive
+from txstathat.collector.archive.details import (
+    MAX_DESCRIPTION,
+    MAX_UNIT,
+    Details,
+    check_details,
+)
+from txstathat.collector.archive.stats import Stat
+from txstathat.collector.archive.trash import TRASH_SECONDS
+from txstathat.collector.errors import Refusal
+from txstathat.collector.pages.boards.tiles import name_of
+from txstathat.collector.pages.forms import (
+    Form,
+    FormPage,
+    WrongField,
+    button_form,
+    labelled,
+    message_of,
+    unknown_form,
+)
+from txstathat.collector.pages.guard import SessionGuard
+from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.tending.style import TENDING_FILES
+from txstathat.errors import InvalidPoint
+from txstathat.points.model import MAX_NAME, check_name
+
+__all__ = ["StatEdit"]
+
+
+class StatEdit(FormPage):
+    """
+    The page at ``/stats/ID/edit``.
+
+    :param guard: checks the session.
+    :param archive: the stats.
+    :param id: the id of the stat.
+    """
+
+    isLeaf = False
+    error_title = "Can't change this stat"
+
+    def __init__(self, guard: SessionGuard, archive: Archive, id: str) -> None:
+        super().__init__(guard)
+        self._archive = archive
+        self._id = id
+
+    async def show(self, request: Request, form: Form) -> Tag:
+        """
+        Show what can be changed.
+        """
+        (stat,) = await self._archive.find([self._id])
+        if "name" not in form.values:
+            details = await self._archive.details.read(stat)
+            form = Form(
+                {
+                    "name": stat.name,
+                    "unit": details.unit,
+                    "description": details.description,
+                },
+                form.error,
+            )
+        path = f"/stats/{stat.id}"
+        return frame(
+            f"Edit {stat.name}",
+            tags.p(tags.a("← ", name_of(stat.name), href=path), class_="back"),
+            tags.h1("Edit this stat"),
+            message_of(form),
+            _details_form(form, f"{path}/edit"),
+            _delete_form(stat, f"{path}/edit"),
+            section="/",
+            files=TENDING_FILES,
+        )
+
+    async def take(self, request: Request, form: Form) -> str:
+        """
+        Change the stat, or put it in the trash.
+        """
+        if form["action"] == "delete":
+            await self._archive.delete(self._id)
+            return "/trash"
+        if form["action"] != "save":
+            raise unknown_form()
+        (stat,) = await self._archive.find([self._id])
+        details = Details(form["unit"].strip(), form["description"].strip())
+        try:
+            check_details(details)
+            name = check_name(form["name"], "name")
+            if name != stat.name:
+                stat = await self._archive.rename(stat.id, name)
+        except InvalidPoint as error:
+            raise WrongField(error.field, str(error)) from None
+        except Refusal as error:
+            if error.status == 409:
+                raise WrongField("name", error.msg) from None
+            raise
+        await self._archive.details.change(
+            stat, unit=details.unit, description=details.description
+        )
+        return f"/stats/{stat.id}"
+
+
+def _details_form(form: Form, path: str) -> Tag:
+    return tags.form(
+        labelled(
+            form,
+            "name",
+            "Name",
+            hint="Nothing is forwarded: a point that is sent under the old name makes "
+            "a new stat. Boards, alerts, notes and links follow.",
+            maxlength=str(MAX_NAME),
+            required="required",
+            autocomplete="off",
+            spellcheck="false",
+        ),
+        labelled(
+            form,
+            "unit",
+            "Unit",
+            hint="Such as ms, GB or EUR.",
+            maxlength=str(MAX_UNIT),
+            autocomplete="off",
+            spellcheck="false",
+            class_="short",
+        ),
+        labelled(
+            form,
+            "description",
+            "Description",
+            hint="What it counts or measures.",
+            maxlength=str(MAX_DESCRIPTION),
+            autocomplete="off",
+        ),
+        tags.button("Save", type="submit", name="action", value="save"),
+        method="post",
+        action=path,
+        class_="panel",
+    )
+
+
+def _delete_form(stat: Stat, path: str) -> Tag:
+    return tags.section(
+        tags.h2("Delete"),
+        tags.p(
+            "It goes to the trash, where it can be restored for "
+            f"{TRASH_SECONDS // 3600} hours. A point that is sent under its name "
+            "restores it, too."
+        ),
+        button_form(path, "delete", "Move to the trash", stat.name),
+        class_="panel",
+    )

@@ -1,0 +1,176 @@
+"""
+The page of the trash: stats that can be restored, or deleted for good.
+"""
+
+from __future__ import annotations
+
+from twisted.web.resource import Resource
+from twisted.web.server import Request
+from twisted.web.template import Tag, tags
+
+from txstathat.collector.archive.archive import Archive
+from txstathat.collector.archive.trash import TRASH_SECONDS, DeletedStat
+from txstathat.collector.errors import Refusal
+from txstathat.collector.pages.boards.tiles import name_of
+from txstathat.collector.pages.formatting import ago, minute
+from txstathat.collector.pages.forms import (
+    Form,
+    FormPage,
+    button_form,
+    message_of,
+    unknown_form,
+)
+from txstathat.collector.pages.guard import SessionGuard
+from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.tending.style import TENDING_FILES
+from txstathat.printable import printable
+
+__all__ = ["TrashPage"]
+
+_TRASH = "/trash"
+
+
+class TrashPage(FormPage):
+    """
+    The page at ``/trash``.
+
+    :param guard: checks the session.
+    :param archive: the stats.
+    """
+
+    isLeaf = False
+    error_title = "Can't show the trash"
+
+    def __init__(self, guard: SessionGuard, archive: Archive) -> None:
+        super().__init__(guard)
+        self._archive = archive
+
+    def getChild(self, path: bytes, request: Request) -> Resource:
+        """
+        Find the page that deletes a stat for good, by the stat's id.
+        """
+        if path:
+            id = path.decode("ascii", "replace")
+            return _Purge(self._guard, self._archive, id)
+        return super().getChild(path, request)
+
+    async def show(self, request: Request, form: Form) -> Tag:
+        """
+        List what is in the trash.
+        """
+        now = self._archive.store.clock.seconds()
+        rows = [_row(each, now) for each in await self._archive.trash()]
+        heads = [
+            tags.th("Name", scope="col"),
+            tags.th("Deleted", scope="col"),
+            tags.th("Gone for good", scope="col", class_="wide"),
+            tags.th(tags.span("Actions", class_="unseen"), scope="col"),
+        ]
+        table = tags.table(
+            tags.caption("Deleted stats", class_="unseen"),
+            tags.thead(tags.tr(*heads)),
+            tags.tbody(*rows),
+            class_="stats",
+        )
+        return frame(
+            "Trash",
+            tags.h1("Trash"),
+            message_of(form),
+            tags.p(
+                f"A deleted stat stays here for {TRASH_SECONDS // 3600} hours. A point "
+                "that is sent under its name restores it, with all its data."
+            ),
+            table if rows else tags.p("The trash is empty.", class_="hint"),
+            section=_TRASH,
+            files=TENDING_FILES,
+        )
+
+    async def take(self, request: Request, form: Form) -> str:
+        """
+        Restore a stat.
+        """
+        if form["action"] != "restore":
+            raise unknown_form()
+        stat = await self._archive.restore_id(form["id"])
+        return f"/stats/{stat.id}"
+
+
+class _Purge(FormPage):
+    """
+    The page that deletes a stat for good, at ``/trash/ID``.
+    """
+
+    isLeaf = False
+    error_title = "Can't delete this stat"
+
+    def __init__(self, guard: SessionGuard, archive: Archive, id: str) -> None:
+        super().__init__(guard)
+        self._archive = archive
+        self._id = id
+
+    async def show(self, request: Request, form: Form) -> Tag:
+        """
+        Ask whether to delete it.
+        """
+        found = [each for each in await self._archive.trash() if each.id == self._id]
+        if not found:
+            raise form.error or Refusal(404, "this stat is not in the trash")
+        name = found[0].name
+        return frame(
+            f"Delete {name} for good",
+            tags.p(tags.a("← Trash", href=_TRASH), class_="back"),
+            tags.h1("Delete ", name_of(name), " for good?"),
+            message_of(form),
+            tags.p(
+                "Nothing of it stays in the store, nor in exports and backups that are "
+                "made from then on: no data, notes, alerts, tiles or stat keys. Its "
+                "name can then be of another kind."
+            ),
+            tags.form(
+                tags.button(
+                    "Delete for good",
+                    type="submit",
+                    name="action",
+                    value="purge",
+                    class_="danger",
+                ),
+                " ",
+                tags.a("Cancel", href=_TRASH),
+                method="post",
+                action=f"{_TRASH}/{self._id}",
+            ),
+            section=_TRASH,
+            files=TENDING_FILES,
+        )
+
+    async def take(self, request: Request, form: Form) -> str:
+        """
+        Delete it.
+        """
+        if form["action"] != "purge":
+            raise unknown_form()
+        await self._archive.purge(self._id)
+        return _TRASH
+
+
+def _row(stat: DeletedStat, now: float) -> Tag:
+    purge = tags.a(
+        "Delete for good",
+        href=f"{_TRASH}/{stat.id}",
+        **{"aria-label": f"Delete for good: {printable(stat.name)}"},
+    )
+    return tags.tr(
+        tags.th(name_of(stat.name), scope="row"),
+        tags.td(
+            tags.span(ago(stat.deleted_at, now), title=minute(stat.deleted_at)),
+            class_="when",
+        ),
+        tags.td(minute(stat.until), class_="wide"),
+        tags.td(
+            tags.div(
+                button_form(_TRASH, "restore", "Restore", stat.name, id=stat.id),
+                purge,
+                class_="row-actions",
+            )
+        ),
+    )

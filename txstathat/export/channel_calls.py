@@ -1,0 +1,75 @@
+"""
+The calls for channels, which a collector has and StatHat has not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from twisted.internet.defer import Deferred, fail
+
+from txstathat.errors import InvalidPoint
+from txstathat.export.models import (
+    ChannelInfo,
+    DeliveryResult,
+    read_channel,
+    read_delivery,
+)
+from txstathat.export.requests import ExportCalls, each_of, path_segment
+
+__all__ = ["ChannelCalls"]
+
+
+class ChannelCalls(ExportCalls):
+    """
+    The calls for channels.
+    """
+
+    def channels(self) -> Deferred[list[ChannelInfo]]:
+        """
+        List the channels of a collector.
+
+        :returns: a Deferred that fires with a list of
+            :class:`~txstathat.export.models.ChannelInfo`.
+        """
+        return self._get(each_of(read_channel), "channels").addCallback(list)
+
+    def create_channel(
+        self, name: str, kind: str, settings: Mapping[str, str], secret: str = ""
+    ) -> Deferred[ChannelInfo]:
+        """
+        Create a channel of a collector.
+
+        :param name: its name.
+        :param kind: ``'webhook'``, ``'email'``, ``'ntfy'`` or ``'pagerduty'``.
+        :param settings: the settings of the kind.
+        :param secret: the name of the file with its secret, in the operator's directory
+            for secrets.
+        :returns: a Deferred that fires with the new
+            :class:`~txstathat.export.models.ChannelInfo`.
+        """
+        fields = {**settings, "name": name, "kind": kind, "secret": secret}
+        return self._post(read_channel, "channels", fields)
+
+    def test_channel(self, name: str) -> Deferred[DeliveryResult]:
+        """
+        Send a test message through a channel of a collector.
+
+        :param name: its name.
+        :returns: a Deferred that fires with the
+            :class:`~txstathat.export.models.DeliveryResult`.
+        """
+        try:
+            path = f"channels/{path_segment(name)}/test"
+        except InvalidPoint:
+            return fail()
+        return self._post(read_delivery, path, {})
+
+    def delete_channel(self, name: str) -> Deferred[None]:
+        """
+        Delete a channel of a collector. Notices that wait for it are dropped.
+
+        :param name: its name.
+        :returns: a Deferred that fires with ``None``.
+        """
+        return self._delete("channels", name)

@@ -1,0 +1,221 @@
+"""
+The listing of a SQLite store (:mod:`txstathat.stores.listing`): a table with an index
+for each order.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from txstathat.stores.listing import (
+    NAME,
+    Group,
+    ListedRow,
+    ListPage,
+    ListQuery,
+    end_of_prefix,
+    first_part,
+    merge_pages,
+    sort_key,
+)
+
+__all__ = ["CREATE_LISTING", "list_groups", "list_page", "put_listed"]
+
+#: The statements that create the table.
+CREATE_LISTING = (
+    """CREATE TABLE listing (
+        name TEXT PRIMARY KEY,
+        kind TEXT NOT NULL,
+        folded TEXT NOT NULL,
+        total REAL NOT NULL,
+        newest REAL NOT NULL,
+        activity REAL NOT NULL,
+        receipts INTEGER NOT NULL,
+        refreshed REAL NOT NULL) WITHOUT ROWID""",
+    # A search reads only this index.
+    "CREATE INDEX listing_name ON listing (kind, name, folded)",
+    "CREATE INDEX listing_total ON listing (kind, total, name)",
+    "CREATE INDEX listing_newest ON listing (kind, newest, name)",
+    "CREATE INDEX listing_activity ON listing (kind, activity, name)",
+)
+
+_COLUMNS = "name, kind, total, newest, activity, receipts, refreshed"
+# If no more rows match, they are read and sorted; otherwise the index of the order
+# finds a page sooner.
+_FEW = 2_000
+# How many names one statement has.
+_NAMES_AT_ONCE = 500
+
+
+def put_listed(
+    db: sqlite3.Connection, rows: Sequence[ListedRow], gone: Sequence[str]
+) -> None:
+    """
+    Write rows, and delete others, within a transaction of the caller.
+
+    :param db: the connection that writes.
+    :param rows: the rows.
+    :param gone: the names of the rows to delete.
+    """
+    db.executemany("DELETE FROM listing WHERE name = ?", ((name,) for name in gone))
+    db.executemany(
+        f"INSERT OR REPLACE INTO listing ({_COLUMNS}, folded) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        ((*row, row.name.casefold()) for row in rows),
+    )
+
+
+def list_page(db: sqlite3.Connection, query: ListQuery) -> ListPage:
+    """
+    Read a page of the listing, within a transaction of the caller.
+
+    :param db: a connection.
+    :param query: which rows to list.
+    """
+    total = _number(db, "SELECT count(*) FROM listing", ()) if query.counted else 0
+    pages = [_page_of_kind(db, kind, query) for kind in query.kinds]
+    return merge_pages(pages, query)._replace(total=total)
+
+
+def _page_of_kind(db: sqlite3.Connection, kind: str, query: ListQuery) -> ListPage:
+    where, values = _conditions(kind, query)
+    if query.words or query.prefix:
+        select = f"SELECT name FROM listing WHERE {where} LIMIT ?"
+        names = [name for (name,) in db.execute(select, [*values, _FEW + 1])]
+        if len(names) <= _FEW:
+            return _sorted_page(_rows_of_names(db, names), query)
+    found = 0
+    if query.counted:
+        found = _number(db, f"SELECT count(*) FROM listing WHERE {where}", values)
+    rows = _rows(db, query, where, values)
+    return ListPage(rows[: query.limit], len(rows) > query.limit, found)
+
+
+def _rows_of_names(db: sqlite3.Connection, names: Sequence[str]) -> list[ListedRow]:
+    rows: list[ListedRow] = []
+    for start in range(0, len(names), _NAMES_AT_ONCE):
+        some = names[start : start + _NAMES_AT_ONCE]
+        marks = ", ".join("?" * len(some))
+        found = db.execute(
+            f"SELECT {_COLUMNS} FROM listing WHERE name IN ({marks})", some
+        )
+        rows += [ListedRow(*row) for row in found]
+    return rows
+
+
+def _sorted_page(rows: list[ListedRow], query: ListQuery) -> ListPage:
+    found = len(rows) if query.counted else 0
+    after = query.after
+    if after is not None:
+        rows = [
+            row
+            for row in rows
+            if (key := sort_key(row, query.order)) != after
+            and (key < after) == query.descending
+        ]
+    page = merge_pages([ListPage(rows, False)], query)
+    return page._replace(found=found)
+
+
+def _conditions(kind: str, query: ListQuery) -> tuple[str, list[Any]]:
+    where, values = ["kind = ?"], [kind]
+    if query.prefix:
+        where.append("name >= ?")
+        values.append(query.prefix)
+        end = end_of_prefix(query.prefix)
+        if end is not None:
+            where.append("name < ?")
+            values.append(end)
+    for word in query.folded:
+        where.append("instr(folded, ?)")
+        values.append(word)
+    return " AND ".join(where), values
+
+
+def _rows(
+    db: sqlite3.Connection, query: ListQuery, where: str, values: Sequence[Any]
+) -> list[ListedRow]:
+    """Read the rows of a page, and one more, by the index of the order."""
+    order = query.order
+    columns, marks = (order, "?") if order == NAME else (f"{order}, name", "?, ?")
+    if query.after is not None:
+        compare = "<" if query.descending else ">"
+        where = f"{where} AND ({columns}) {compare} ({marks})"
+        values = [*values, *(query.after[1:] if order == NAME else query.after)]
+    direction = "DESC" if query.descending else "ASC"
+    sort = ", ".join(f"{column} {direction}" for column in columns.split(", "))
+    found = db.execute(
+        f"SELECT {_COLUMNS} FROM listing WHERE {where} ORDER BY {sort} LIMIT ?",
+        [*values, query.limit + 1],
+    )
+    return [ListedRow(*row) for row in found]
+
+
+def list_groups(db: sqlite3.Connection, query: ListQuery) -> list[Group]:
+    """
+    Read the groups of names below a prefix, within a transaction of the caller. It
+    reads one name of each group.
+
+    :param db: a connection.
+    :param query: its kinds, prefix, limit and ``after``.
+    """
+    groups: list[Group] = []
+    # Where to go on, and whether that itself may be a name.
+    start: str | None = query.prefix
+    inclusive = True
+    if query.after is not None:
+        is_group, text = query.after
+        start, inclusive = (end_of_prefix(text), True) if is_group else (text, False)
+    end = end_of_prefix(query.prefix)
+    while start is not None and len(groups) < query.limit:
+        name = min(_next_names(db, query.kinds, start, inclusive, end), default=None)
+        if name is None:
+            break
+        part = first_part(name, query.prefix)
+        if part is None:
+            groups.append(Group(name, 1, name))
+            start, inclusive = name, False
+        else:
+            start, inclusive = end_of_prefix(part), True
+            groups.append(Group(part, _count(db, query.kinds, part, start), name))
+    return groups
+
+
+def _next_names(
+    db: sqlite3.Connection,
+    kinds: Sequence[str],
+    start: str,
+    inclusive: bool,
+    end: str | None,
+) -> Iterator[str]:
+    compare = ">=" if inclusive else ">"
+    for kind in kinds:
+        row = db.execute(
+            f"SELECT min(name) FROM listing WHERE kind = ? AND name {compare} ?",
+            (kind, start),
+        ).fetchone()
+        if row[0] is not None and (end is None or row[0] < end):
+            yield row[0]
+
+
+def _count(
+    db: sqlite3.Connection, kinds: Sequence[str], first: str, end: str | None
+) -> int:
+    where, values = "name >= ?", [first]
+    if end is not None:
+        where, values = "name >= ? AND name < ?", [first, end]
+    return sum(
+        _number(
+            db,
+            f"SELECT count(*) FROM listing WHERE kind = ? AND {where}",
+            (kind, *values),
+        )
+        for kind in kinds
+    )
+
+
+def _number(db: sqlite3.Connection, sql: str, values: Sequence[Any]) -> int:
+    (number,) = db.execute(sql, values).fetchone()
+    return int(number)
