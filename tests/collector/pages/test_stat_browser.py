@@ -283,6 +283,7 @@ class UseTests(StatPageCase):
         the answers are empty. The page can be paused, says when it was updated, and
         says so when the stat is deleted.
         """
+        yield self.do("size", 1280, 800)
         yield self.see("signups", "?t=1h1m")
         yield self.do("run", "window.same = true")
         for status in ("200", "200, 304"):
