@@ -139,7 +139,8 @@
     timer = setTimeout(refresh, delay * 1000);
   }
 
-  if (live.length > 0) {
+  // A page with an error of a form stays as it is until the form is sent again.
+  if (live.length > 0 && !document.querySelector("[aria-invalid]")) {
     bar?.removeAttribute("hidden");
     bar?.querySelector("button").addEventListener("click", pause);
     showAge();
