@@ -15,10 +15,8 @@ from twisted.internet.threads import deferToThread
 from tests.fixtures.pages import DRAWN, NOW, TEXT, TOO_WIDE, PagesCase
 from tests.fixtures.stores import wait_until
 from txstathat import Count, Value
-from txstathat.charts.table import Level
+from txstathat.collector.alerts.model import parse_alert
 from txstathat.collector.archive.stats import stat_id
-from txstathat.collector.pages.guard import SessionGuard
-from txstathat.collector.pages.stat_page import StatPages
 
 #: The traces of the picture.
 TRACES = """
@@ -141,18 +139,16 @@ class ChartTests(StatPageCase):
     @inlineCallbacks
     def test_notes_and_levels(self) -> Any:
         """
-        Notes are vertical lines with their words on hover and in the table; levels are
-        horizontal lines with theirs.
+        Notes are vertical lines with their words on hover and in the table; limits of
+        alerts are horizontal lines with theirs.
         """
 
-        async def levels(stat: Any) -> list[Level]:
-            return [Level(80, "alert above")]
-
         parts = self.parts
-        guard, policy = SessionGuard(parts.sessions), ""
-        policy = parts.root.children[b"assets"].chart_policy
-        parts.root.putChild(b"stats", StatPages(guard, parts.archive, policy, levels))
         stat = yield Deferred.fromCoroutine(self.stat("response time ms"))
+        fields = {"kind": "value", "time_window": "1h", "operator": "gt"}
+        fields["threshold"] = "80"
+        alert = parse_alert(fields, stat, parts.archive.retention, str)
+        yield Deferred.fromCoroutine(parts.alerts.create(alert))
         yield Deferred.fromCoroutine(
             parts.archive.notes.add(stat, "moved <b>the</b> server")
         )
@@ -171,7 +167,8 @@ class ChartTests(StatPageCase):
             ".map((each) => each.textContent)",
         )
         self.assertEqual((rows[-1], set(rows[:-1])), ("moved <b>the</b> server", {""}))
-        self.assertIn("alert above 80", (yield self.do("run", TEXT)))
+        words = "alert over 1 hour: greater than 80"
+        self.assertIn(words, (yield self.do("run", TEXT)))
         yield self.silent()
 
     @inlineCallbacks
