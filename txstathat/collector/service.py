@@ -469,7 +469,7 @@ class CollectorService(Service):
         self._every(REFRESH_SECONDS, parts.keys.load)
         self._every(_EMPTY_TRASH_EVERY, parts.archive.empty_trash)
         self._every(_COMPLETE_RENAMES_EVERY, parts.archive.complete_renames)
-        self._every(REFRESH_LIST_SECONDS, parts.archive.listing.refresh)
+        self._every(REFRESH_LIST_SECONDS, parts.archive.listing.refresh_if_viewed)
         self._every(CHECK_SECONDS, parts.archive.listing.check, now=True)
         self._every(_CHECK_RECORDS_EVERY, parts.check_records)
         self._every(NOTE_EVERY, parts.monitor.outages.note)
