@@ -145,8 +145,8 @@ class ChartTests(StatPageCase):
     @inlineCallbacks
     def test_notes_and_levels(self) -> Any:
         """
-        Notes are vertical lines with their words on hover and in the table; levels are
-        horizontal lines with theirs.
+        Notes are vertical lines with their words on hover and in the table; limits of
+        alerts are horizontal lines with theirs.
         """
 
         parts = self.parts
