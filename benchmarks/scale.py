@@ -214,6 +214,8 @@ def main() -> None:
                 setups["before"] = Setup("before", url, [old], options.before)
             run(setups, options)
         finally:
+            for setup in setups.values():
+                setup.stop()
             for process in servers:
                 process.kill()
                 process.wait()

@@ -6,7 +6,10 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
+import tracemalloc
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -45,6 +48,7 @@ from txstathat.stores import (
 )
 from txstathat.stores.redis.backend import RedisBackend
 from txstathat.stores.redis.connections import MAX_AGE, Connections
+from txstathat.stores.redis.dump import CHUNK, RedisDump
 from txstathat.stores.redis.keys import KeyNames, shard_of
 
 
@@ -234,6 +238,33 @@ class DropTests(TestCase):
                 self.assertEqual((yield first.definitions()), {"m": "d"})
             self.assertTrue((yield first.drop("m")))
             self.assertEqual((yield first.read([key("k")])), [None])
+
+
+class DumpTests(TestCase):
+    """Reading the whole store."""
+
+    @inlineCallbacks
+    def test_memory(self) -> Any:
+        """The memory of an export follows a few stats, not the store."""
+        buckets = [TimeBucket("day", f"2014-01-{n:02}", None) for n in range(1, 29)]
+        here = RedisHost(self)
+        store = yield here.open()
+        cells = {f"stat {n}": {"k": Addition(1, 1, 1, 1)} for n in range(16 * CHUNK)}
+        amounts = Amounts(dict.fromkeys(cells, "d"), [Increment(buckets, cells)])
+        yield store.add([WriteBatch("b", "", partial(_same, amounts))])
+        with closing(RedisDump(here.url(), time.time)) as dump:
+            dump.open()
+            tracemalloc.start()
+            self.addCleanup(tracemalloc.stop)
+            found = sum(1 for _ in dump.cells())
+            _, peak = tracemalloc.get_traced_memory()
+        self.assertEqual(found, len(cells) * len(buckets))
+        # All cells would take 10 MiB.
+        self.assertLess(peak, 2**20)
+
+
+def _same(amounts: Amounts) -> Amounts:
+    return amounts
 
 
 class PartTests(TestCase):

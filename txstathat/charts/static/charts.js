@@ -268,9 +268,10 @@
   };
 
   // Whole numbers have no ticks between them.
-  function wholeTicks(axis, column) {
-    if (column.every((n) => n === null || Number.isInteger(n))) {
-      const most = Math.max(...column.map(Math.abs));
+  function wholeTicks(axis, data) {
+    if (data.columns[0].every((n) => n === null || Number.isInteger(n))) {
+      const all = [...data.columns.flat(), ...data.levels.map((level) => level.value)];
+      const most = Math.max(...all.map(Math.abs));
       Object.assign(axis, most > 10 ? { tickformat: ",d" } : { tickformat: ",d", dtick: 1 });
     }
   }
@@ -300,7 +301,7 @@
     }
     if (data.short) {
       shared.bargap = data.x.length > 60 ? 0.1 : 0.2;
-      wholeTicks(shared.yaxis, data.columns[0]);
+      wholeTicks(shared.yaxis, data);
       shared.hovermode = "x unified";
     }
     shared.annotations = levelTexts(data, style);

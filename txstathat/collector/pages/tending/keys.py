@@ -39,7 +39,7 @@ from txstathat.points.model import MAX_NAME
 __all__ = ["MAX_SHOWN", "KeysPage"]
 
 #: How many keys the page shows. "txstathat keys list" shows all.
-MAX_SHOWN = 500
+MAX_SHOWN = 200
 
 _KEYS = "/keys"
 _USES = {
