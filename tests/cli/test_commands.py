@@ -34,7 +34,7 @@ class CommandTests(SynchronousTestCase):
             (["COUNT"], "Did you mean count"),
             (["keys", "revok"], "Did you mean revoke?"),
             (["stats", "restor"], "Did you mean restore?"),
-            (["alerts", "lists"], "Did you mean list?"),
+            (["alerts", "lists"], "Did you mean list"),
             (["qqqq"], "See txstathat --help."),
         ):
             out = self.refused(*arguments)

@@ -816,12 +816,15 @@ class CloseTests(SynchronousTestCase):
         answered: Deferred[Any] = Deferred()
         agent = _Later(answered, self.fake.agent)
         client = txStatHat("key", agent=agent, reactor=self.clock)
-        call, closed = client.count("a"), client.close()
+        call = client.count("a")
+        closed, again = client.close(), client.close()
         self.clock.advance(0.5)
         self.assertNoResult(closed)
+        self.assertNoResult(again)
         answered.callback(None)
         self.assertIs(self.successResultOf(call), True)
         self.successResultOf(closed)
+        self.successResultOf(again)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_cancelling_does_not_stop_it(self) -> None:

@@ -90,6 +90,7 @@ ALERT = {"id": "1", "stat_id": "1", "kind": "data", "time_window": "5m"}
 EPISODE = {"episode": 1, "began": 1_500_000_000}
 CHANNEL = {"name": "c", "kind": "ntfy", "address": "https://ntfy.sh/…"}
 RESULT = {"channel": "c", "error": None}
+TRASHED = {"id": "1", "name": "a", "deleted_at": 1, "until": 2}
 DATASET = {"name": "a", "timeframe": "1w3h", "points": []}
 FULL = {"Name": "a", "Timeframe": "1w3h", "Kind": "count", "Points": []}
 READ: dict[str, tuple[str, Any]] = {
@@ -98,6 +99,7 @@ READ: dict[str, tuple[str, Any]] = {
     "alert": ("Alert", ALERT),
     "alert_history": ("list", [EPISODE]),
     "alerts": ("list", [ALERT]),
+    "change_stat": ("StatInfo", STAT),
     "channels": ("list", [CHANNEL]),
     "create_alert": ("Alert", ALERT),
     "create_channel": ("ChannelInfo", CHANNEL),
@@ -107,12 +109,15 @@ READ: dict[str, tuple[str, Any]] = {
     "delete_channel": ("None", {}),
     "edit_alert": ("Alert", ALERT),
     "full_data": ("FullDataset", FULL),
+    "purge": ("None", {}),
+    "restore": ("None", {}),
     "silence_alert": ("Alert", ALERT),
     "stat": ("StatInfo", STAT),
     "stats": ("list", [STAT]),
     "summary": ("Summary", FULL),
     "test_alert": ("list", [RESULT]),
     "test_channel": ("DeliveryResult", RESULT),
+    "trash": ("list", [TRASHED]),
 }
 MADE = {
     "service_from_env": "StatHatService",

@@ -440,6 +440,18 @@ class OptionsTests(SynchronousTestCase):
         for wrong in ("week=1d", "minute", "minute=", "minute=0d", "minute=-1d", "=1d"):
             self.assertRaises(ValueError, parse_retention, [wrong])
 
+    def test_max_stats(self) -> None:
+        """The largest number of stats is an option; it is a positive number."""
+        for arguments, number in (([], 100_000), (["--max-stats", "5"], 5)):
+            options = Options()
+            options.parseOptions(arguments)
+            self.assertEqual(options["max-stats"], number)
+        for wrong in ("0", "-1", "x", "1.5"):
+            error = self.assertRaises(
+                UsageError, Options().parseOptions, ["--max-stats", wrong]
+            )
+            self.assertIn(f"--max-stats: {wrong!r}", str(error))
+
     def test_documented_unit(self) -> None:
         """The options of the systemd unit in the documentation are valid."""
         text = (ROOT / "docs" / "own-server.rst").read_text()

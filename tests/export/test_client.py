@@ -110,6 +110,19 @@ class CollectorCase(SynchronousTestCase):
         )
         self.assertEqual(len({stat.id for stat in stats}), 3)
 
+    def test_latest(self) -> None:
+        """The newest point and the number of points come over all pages, if asked."""
+        self.patch(export_api, "PAGE", 1)
+        self.patch(export, "_SMALLEST_PAGE", 1)
+        self.here.now(self.here.parts.archive.create("z", "count"))
+        load, views, z = self.successResultOf(self.client.stats(latest=True))
+        minute = START // 60 * 60
+        self.assertEqual((load.newest, load.points), (DataPoint(minute, 1.5), 2))
+        self.assertEqual((views.newest, views.points), (DataPoint(minute, 4), 2))
+        self.assertEqual((z.newest, z.points), (None, 0))
+        for stat in self.successResultOf(self.client.stats()):
+            self.assertEqual((stat.newest, stat.points), (None, None))
+
     def test_stat(self) -> None:
         """A stat is found by any name, and a missing one is an error."""
         load, _ = self.successResultOf(self.client.stats())

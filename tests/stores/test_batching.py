@@ -191,6 +191,29 @@ class WriteBatcherTests(SynchronousTestCase):
         self.assertEqual(self.writes[2][0], ["b"])
         self.assertEqual(batcher.retries, 1)
 
+    def test_delays_by_attempt(self) -> None:
+        """The delays follow the number of failed attempts, anew for each write."""
+        attempts: list[int] = []
+        writes: list[Deferred[list[Any]]] = []
+
+        def write(entries: list[Any]) -> Deferred[list[Any]]:
+            writes.append(Deferred())
+            return writes[-1]
+
+        def delay(attempt: int) -> float:
+            attempts.append(attempt)
+            return 1.0
+
+        batcher: WriteBatcher[Any, Any] = WriteBatcher(write, self.clock, delay=delay)
+        for entry in "ab":
+            done = batcher.put(entry)
+            for _ in range(3):
+                writes.pop().errback(StoreUnavailable("away"))
+                self.clock.advance(1)
+            writes.pop().callback([entry])
+            self.assertEqual(self.successResultOf(done), entry)
+        self.assertEqual(attempts, [1, 2, 3, 1, 2, 3])
+
     def test_given_up(self) -> None:
         """After the timeout an entry fails with the reason; later ones are still tried."""
         batcher = self.batcher(timeout=2.5)

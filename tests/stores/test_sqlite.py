@@ -67,6 +67,7 @@ class BackendTests(SynchronousTestCase):
         pragmas = ["synchronous", "journal_mode", "journal_size_limit"]
         got = [db.execute(f"PRAGMA {one}").fetchone()[0] for one in pragmas]
         self.assertEqual(got, [2, "wal", sqlite.MAX_LOG])
+        self.assertEqual(sqlite.MAX_LOG, 16_777_216)
 
     def test_nobody_else_can_read_it(self) -> None:
         """A new file can be read by its owner only; an existing file keeps its mode."""

@@ -313,11 +313,12 @@ class IStore(Interface):
         expire, stay the same. What is added under the old name later makes a new
         Metrica.
 
-        SQLite does this in one transaction. In Redis it takes many steps, during which
-        the Metrica cannot be read. What is added to it meanwhile fails with
-        :class:`~txstathat.errors.StoreInterrupted`, so that the writer repeats it. If
-        the process dies, nothing is lost or doubled: a call with the same arguments
-        completes what was begun, and until then the Metrica cannot be read.
+        SQLite and a Redis server do this at once. In a Redis Cluster it takes many
+        steps, during which the Metrica cannot be read. What is added to it meanwhile
+        fails with :class:`~txstathat.errors.StoreInterrupted`, so that the writer
+        repeats it. If the process dies, nothing is lost or doubled: a call with the
+        same arguments completes what was begun, and until then the Metrica cannot be
+        read.
 
         :param name: its name.
         :param new: its new name.

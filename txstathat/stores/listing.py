@@ -66,7 +66,7 @@ class ListQuery:
     :ivar descending: whether the largest comes first.
     :ivar words: texts that a name must contain, in upper or lower case.
     :ivar prefix: what a name must begin with.
-    :ivar after: the :func:`sort_key` after which to list; ``None`` to begin with the
+    :ivar after: the sort key of the row after which to list; ``None`` to begin with the
         first row. For groups it is ``(0.0, name)`` after a name without a group, or
         ``(1.0, part)`` after a group.
     :ivar limit: how many rows to return at most.

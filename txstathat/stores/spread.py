@@ -36,16 +36,19 @@ def key_text(key: Key) -> str:
 
 def key_parts(text: str) -> tuple[str, ...]:
     """
-    Return the parts of a key.
+    Return the parts of a key; none if it is not a JSON list without spaces.
 
-    :param text: the text of a JSON list, without spaces.
+    :param text: the key.
     """
     parts = []
     at = 1
-    while at < len(text) - 1:
-        _, end = _DECODER.raw_decode(text, at)
-        parts.append(text[at:end])
-        at = end + 1
+    try:
+        while at < len(text) - 1:
+            _, end = _DECODER.raw_decode(text, at)
+            parts.append(text[at:end])
+            at = end + 1
+    except ValueError:
+        return ()
     return tuple(parts)
 
 
@@ -134,17 +137,14 @@ def _joined(
     for increment in increments:
         for name, additions in increment.cells.items():
             add_up(cells.setdefault(name, {}), additions.items())
-    return {
-        name: {
-            key_text(key): sums
-            for key, sums in (
-                roll_up(additions, amounts.above[name])
-                if name in amounts.above
-                else additions
-            ).items()
-        }
-        for name, additions in cells.items()
-    }
+    joined: dict[str, dict[Key, Addition]] = {}
+    for name, additions in cells.items():
+        above = amounts.above.get(name)
+        rolled = additions if above is None else roll_up(additions, above)
+        # A text and a tuple may be the same key.
+        texts = joined[name] = {}
+        add_up(texts, ((key_text(key), one) for key, one in rolled.items()))
+    return joined
 
 
 def _lasts_longer(ttl: float | None, other: float | None) -> bool:

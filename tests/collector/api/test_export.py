@@ -88,6 +88,14 @@ class ExportTests(ApiCase):
         for wrong in ("-1", "x", "1e9", "9" * 5000):
             self.refused(400, "offset", f"/statlist?offset={wrong}")
 
+    def test_latest(self) -> None:
+        """A list has the newest points and their numbers, if these are requested."""
+        load, views = self.get("/statlist?latest=1")
+        self.assertEqual({**self.load, **load}, load)
+        self.assertEqual(views["latest"]["time"] % 60, 0)
+        self.assertEqual(self.get("/statlist?latest=0"), [self.load, self.views])
+        self.refused(400, "latest", "/statlist?latest=2")
+
     def test_stat(self) -> None:
         """One stat by its name."""
         self.assertEqual(self.get("/stat?name=page+views"), self.views)

@@ -8,9 +8,10 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail, inlineCallbacks
 from twisted.internet.task import Clock
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.fixtures.archives import ArchiveCase, batch
+from tests.fixtures.collectors import Collector
 from tests.fixtures.stores import NOW, RedisHost, SqliteHost
 from txstathat import Count, Value
 from txstathat.collector.archive.archive import Archive
@@ -18,8 +19,10 @@ from txstathat.collector.archive.listing import (
     CHECK_SECONDS,
     KINDS,
     REFRESH_SECONDS,
+    VIEWED_SECONDS,
 )
 from txstathat.collector.archive.stats import DEFINITIONS, stat_id
+from txstathat.collector.errors import Refusal
 from txstathat.errors import StoreUnavailable
 from txstathat.stores import Amounts, ListedRow, ListQuery, WriteBatch
 
@@ -107,6 +110,49 @@ class RowTests(ListingCase):
         self.clock.pump([1] * 10)
         numbers = [row.total for row in self.rows(limit=300)]
         self.assertEqual(numbers, [*range(250)])
+
+
+class ViewTests(ListingCase):
+    """
+    Rows are made while somebody looks.
+    """
+
+    def total(self) -> float:
+        """The total in the store's row, without looking at the list."""
+        page = self.successResultOf(self.store.list_page(ListQuery(KINDS)))
+        return page.rows[0].total
+
+    def test_nobody_looks(self) -> None:
+        """
+        Rows are made once a minute for ten minutes after somebody looked, through any
+        collector on the store, and else only by the check of each hour.
+        """
+        other = Archive(self.store)
+        self.keep(Count("a", 1, NOW))
+        self.names()
+        self.clock.advance(VIEWED_SECONDS - 60)
+        self.keep(Count("a", 1, NOW))
+        self.now(self.archive.listing.refresh_if_viewed())
+        self.assertEqual(self.total(), 2)
+        self.clock.advance(61)
+        self.keep(Count("a", 1, NOW))
+        self.now(self.archive.listing.refresh_if_viewed())
+        self.assertEqual(self.total(), 2)
+        self.names(other)
+        self.now(self.archive.listing.refresh_if_viewed())
+        self.assertEqual(self.total(), 3)
+        self.clock.advance(VIEWED_SECONDS + 1)
+        self.keep(Count("a", 1, NOW))
+        self.now(self.archive.listing.check())
+        self.assertEqual(self.total(), 4)
+
+    def test_a_strange_record(self) -> None:
+        """A record that no collector wrote does not keep the list from working."""
+        self.successResultOf(self.store.put_record("listing", "viewed", "soon"))
+        self.keep(Count("a", 1, NOW))
+        self.now(self.archive.listing.refresh_if_viewed())
+        self.assertEqual(self.total(), 0)
+        self.assertEqual(self.row("a").total, 1)
 
 
 class ChangeTests(ListingCase):
@@ -201,6 +247,26 @@ class ChangeTests(ListingCase):
         self.store.put_listed = put
         self.successResultOf(self.archive.listing.refresh())
         self.assertEqual(self.row("a").total, 3)
+
+
+class LimitTests(SynchronousTestCase):
+    """
+    The largest number of stats.
+    """
+
+    def test_option(self) -> None:
+        """A collector takes as many stats as it was told, and says how to raise it."""
+        self.clock = Clock()
+        self.clock.advance(NOW)
+        here = Collector(self, max_stats=2)
+        self.successResultOf(here.parts.archive.add(batch(Count("a"), Count("b"))))
+        adding = here.parts.archive.add(batch(Count("c")))
+        refusal = self.failureResultOf(adding, Refusal).value
+        self.assertEqual(refusal.status, 429)
+        self.assertIn("2 is the limit", str(refusal))
+        self.assertIn("--max-stats", str(refusal))
+        page = here.now(here.parts.archive.listing.page(ListQuery(KINDS)))
+        self.assertEqual([row.name for row in page.rows], ["a", "b"])
 
 
 class LatestTests(ListingCase):

@@ -29,7 +29,9 @@ from txstathat.collector.archive.trash import TRASH_SECONDS
 from txstathat.collector.boards.model import Board, Comparison, Tile
 from txstathat.collector.errors import Refusal
 from txstathat.collector.service import build_collector
+from txstathat.collector.transfer.dump_format import dump_lines
 from txstathat.errors import StoreUnavailable
+from txstathat.stores.dump import open_dump
 from txstathat.stores.sqlite.backup import backup_store
 
 FRAMES = ("1h1m", "1d5m", "1w3h", "1M1h", "1y1d", "3y1M")
@@ -417,8 +419,8 @@ class SqliteTests(AmongOthers, TestCase):
     @inlineCallbacks
     def test_nothing_is_left_in_the_file(self) -> Any:
         """
-        Neither the file nor a copy has the name of a stat that is deleted for good, or
-        the texts about it, though many stats came before and after it.
+        Neither the file, a copy nor an export has the name of a stat that is deleted
+        for good, or the texts about it, though many stats came before and after it.
         """
         here = self.host(self)
         store = yield here.open()
@@ -442,7 +444,9 @@ class SqliteTests(AmongOthers, TestCase):
         copy = self.mktemp()
         yield backup_store(here.url(), copy)
         stored = b"".join(Path(here.path + end).read_bytes() for end in ("", "-wal"))
-        for data in (stored, Path(copy).read_bytes()):
+        with open_dump(here.url()) as dump:
+            exported = "".join(dump_lines(dump)).encode()
+        for data in (stored, Path(copy).read_bytes(), exported):
             self.assertIn(b"a better name", data)
             self.assertEqual([n for n in [*gone, names[4]] if n.encode() in data], [])
             self.assertEqual([n for n in gone if stat_id(n).encode() in data], [])

@@ -157,6 +157,21 @@ class ChannelsTests(SynchronousTestCase):
             self.assertNotIn("canary", answer["msg"])
         self.assertEqual(self.ask("POST", "/ops", x="y")[0], 404)
 
+    def test_a_read_only_token(self) -> None:
+        """It lists channels, and cannot add, test or delete one."""
+        self.create()
+        token = self.here.now(self.here.parts.keys.add("read", "screen"))
+        for method, path, expected in (
+            ("GET", "", 200),
+            ("GET", "/ops", 200),
+            ("POST", "", 403),
+            ("POST", "/ops/test", 403),
+            ("DELETE", "/ops", 403),
+        ):
+            status, _ = self.here.ask(method, f"/x/{token}/channels{path}")
+            self.assertEqual(status, expected, (method, path))
+        self.assertEqual(self.inbox.requests, [])
+
     def test_limit(self) -> None:
         """There is a largest number of channels."""
         for number in range(MAX_CHANNELS):

@@ -143,6 +143,15 @@ class ListBrowserTests(PagesCase):
         self.assertEqual((yield self.names())[0], "web0 requests")
         details = yield Deferred.fromCoroutine(self.parts.archive.details.all())
         self.assertTrue(details[stat_id("web0 requests")].pinned)
+        # An update preserves the focus.
+        yield self.do("run", "document.querySelector(arguments[0]).focus()", star)
+        yield self.keep(Count("a new stat", 1, NOW))
+        yield self.do("run", "document.dispatchEvent(new Event('visibilitychange'))")
+        yield self.arrive(
+            "document.querySelector('main').innerText.includes('a new stat')"
+        )
+        focused = yield self.do("run", "return document.activeElement.value")
+        self.assertEqual(focused, stat_id("web0 requests"))
         yield self.enter(star)
         yield self.arrive(f"!document.querySelector('{star}[name=unpin]')")
         details = yield Deferred.fromCoroutine(self.parts.archive.details.all())

@@ -5,6 +5,7 @@ Exporting and loading the contents of a store: nothing is lost or added twice.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import replace
@@ -20,6 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from tests.fixtures.archives import DAY, batch
 from tests.fixtures.stores import NOW, ClusterHost, MemoryHost, RedisHost, SqliteHost
 from txstathat import Count, Value
+from txstathat.collector.alerts import AlertNotice, DeliveryError, Episode, Silence
 from txstathat.collector.alerts.evaluation import AlertState
 from txstathat.collector.alerts.model import AlertDefinition
 from txstathat.collector.alerts.records import AlertRecord, AlertRecords
@@ -29,6 +31,7 @@ from txstathat.collector.auth.keys import Keys
 from txstathat.collector.auth.shares import Shares
 from txstathat.collector.boards.model import Board, Comparison, Tile
 from txstathat.collector.boards.records import BoardRecords
+from txstathat.collector.channels import Channels
 from txstathat.collector.errors import Refusal
 from txstathat.collector.transfer import (
     MAX_CELLS,
@@ -262,6 +265,34 @@ class RoundTripTests(SynchronousTestCase):
         self.clock.advance(20)
         self.assertEqual(old.now(old.archive.empty_trash()), 1)
         self.assertEqual(new.now(new.archive.empty_trash()), 0)
+
+    def test_channels(self) -> None:
+        """Channels come along, and what alerts remember, with what waits for them."""
+        old, new = Place(self, self.clock), Place(self, self.clock)
+        old.do(("count", "a", 2, 0))
+        for name, fields in (
+            ("ops", {"kind": "ntfy", "topic": "t"}),
+            ("hook", {"kind": "webhook", "url": "https://x.org/", "body": '"$text"'}),
+        ):
+            channels = Channels(old.store)
+            old.now(channels.create({"name": name, **fields}))
+        alert = AlertDefinition("0" * 16, "id", "a", "data", "1h", channels=("ops",))
+        old.now(old.alerts.create(alert))
+        record = old.now(old.alerts.get(alert.id))
+        changed = replace(
+            record,
+            notices=(AlertNotice("fired", 1, 5.5, None, 3, 6.5, "ops", True),),
+            history=(Episode(1, 5.0, 6.0, math.inf, 5.5), Episode(2, 7.0)),
+            silence=Silence(1.0, 2.0),
+            last_error=DeliveryError(5.5, "ops", "HTTP status 503"),
+        )
+        old.now(old.alerts.change(record, changed))
+        self.assertTrue(new.load(old.export()))
+        moved: AlertRecord = new.now(new.alerts.get(alert.id))
+        self.assertEqual(replace(moved, stored=""), replace(changed, stored=""))
+        found = [old.now(Channels(each.store).records.all()) for each in (old, new)]
+        self.assertEqual(found[0], found[1])
+        self.assertEqual(list(found[0]), ["hook", "ops"])
 
     def test_comments(self) -> None:
         """Comments come along, also those of a stat that is in the trash."""

@@ -114,6 +114,7 @@ class FolderTests(FolderTestCase):
         lost = folder.take_dropped()
         self.assertEqual({each.reason for each in lost}, {"full"})
         self.assertEqual([each.number for each in lost], list(range(1, len(lost) + 1)))
+        self.assertEqual(folder.unread, 199 - len(lost))
         loaded_in_all = []
         while loaded := folder.load(9):
             loaded_in_all += loaded

@@ -1,8 +1,9 @@
 """
 The summary rows from which the list of stats is sorted.
 
-Each collector notes which stats it has written, without any work of its own for it, and
-once a minute makes new rows for these. The rows are in the store
+Each collector notes which stats it has written, without any work of its own for it.
+While somebody looks at the list, it makes new rows for these once a minute, otherwise
+once an hour. The rows are in the store
 (:mod:`txstathat.stores.listing`): all collectors on it share them. After a crash, an
 import or an update of an older store rows are missing or out of date; comparing all
 rows with the stats' receipts, at the start and once an hour, finds these.
@@ -11,7 +12,6 @@ rows with the stats' receipts, at the start and once an hour, finds these.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -19,24 +19,21 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from txstathat.collector.archive.latest import find_latest
 from txstathat.collector.archive.stats import (
     DEFINITIONS,
-    EVERYTHING,
     Stat,
-    total_key,
 )
+from txstathat.collector.archive.summary_rows import no_total, summary_rows
 from txstathat.errors import StoreError
-from txstathat.metrica.calendar import Calendar
-from txstathat.stores.interface import Cell, CellKey, IStore
+from txstathat.stores.interface import IStore
 from txstathat.stores.listing import ListedRow, ListPage, ListQuery
 
 __all__ = [
-    "ACTIVITY_HOURS",
     "CHECK_SECONDS",
     "KINDS",
     "MAX_SHARE",
     "REFRESH_SECONDS",
+    "VIEWED_SECONDS",
     "StatListing",
 ]
 
@@ -44,11 +41,11 @@ __all__ = [
 REFRESH_SECONDS = 60.0
 #: The interval, in seconds, at which all rows are compared with the stats.
 CHECK_SECONDS = 3600.0
+#: For how many seconds after somebody looked at the list its rows are made every
+#: :data:`REFRESH_SECONDS`.
+VIEWED_SECONDS = 600.0
 #: The largest part of the time that is spent on making rows, when there are many.
 MAX_SHARE = 0.2
-#: The hours of which a stat's activity is the number of points; the last one is the
-#: current hour.
-ACTIVITY_HOURS = 24
 #: The kinds of stats.
 KINDS = ("count", "value")
 
@@ -57,10 +54,10 @@ _STATS_AT_ONCE = 100
 # How many names are read at once.
 _NAMES_AT_ONCE = 2_000
 
-_UTC = Calendar("UTC")
+# The record that says when somebody looked at the list, for all collectors on a store.
+_RECORDS, _VIEWED = "listing", "viewed"
+
 _HOUR = 3600
-# A value has no total: it comes before all counters.
-_NO_TOTAL = float("-inf")
 
 
 class StatListing:
@@ -89,6 +86,7 @@ class StatListing:
         self._new: dict[str, str] = {}
         self._adding: Deferred[None] | None = None
         self._refreshed_at: float | None = None
+        self._view_noted_at: float | None = None
         self._refreshing: list[Deferred[None]] = []
         # Whether every stat of the store has a row; and how many there were then.
         self._complete = False
@@ -161,7 +159,7 @@ class StatListing:
         """
         await self._store.put_listed(
             [
-                ListedRow(name, kind, _no_total(kind), 0.0, 0.0, -1, 0.0)
+                ListedRow(name, kind, no_total(kind), 0.0, 0.0, -1, 0.0)
                 for name, kind in kinds.items()
             ]
         )
@@ -177,6 +175,7 @@ class StatListing:
         :raises StoreError: if the store fails.
         """
         await self.catch_up()
+        self._note_view()
         return await self._store.list_page(query)
 
     async def catch_up(self) -> None:
@@ -199,8 +198,23 @@ class StatListing:
             work.addErrback(self._log_failure)
 
     def _is_due(self) -> bool:
-        now, last = self._timers.seconds(), self._refreshed_at
-        return last is None or now - last >= REFRESH_SECONDS
+        return self._is_over(self._refreshed_at)
+
+    def _is_over(self, last: float | None) -> bool:
+        return last is None or self._timers.seconds() - last >= REFRESH_SECONDS
+
+    def _note_view(self) -> None:
+        if self._is_over(self._view_noted_at):
+            self._view_noted_at = self._timers.seconds()
+            now = str(int(self._store.clock.seconds()))
+            # A list that can be read is shown, even if nothing can be written.
+            self._store.put_record(_RECORDS, _VIEWED, now).addErrback(self._log_failure)
+
+    async def _is_viewed(self) -> bool:
+        text = await self._store.record(_RECORDS, _VIEWED)
+        if text is None or not text.isdecimal():
+            return False
+        return self._store.clock.seconds() - int(text) <= VIEWED_SECONDS
 
     # -- making rows
 
@@ -214,6 +228,16 @@ class StatListing:
             is left for the next call.
         """
         return self._share(self._refreshing, self._refresh)
+
+    async def refresh_if_viewed(self) -> None:
+        """
+        Do the same, if somebody has looked at the list in the last
+        :data:`VIEWED_SECONDS`, through this collector or another one on the store.
+
+        :raises StoreError: if the store fails.
+        """
+        if self._changed and await self._is_viewed():
+            await self.refresh()
 
     async def _refresh(self) -> None:
         self._refreshed_at = self._timers.seconds()
@@ -239,41 +263,9 @@ class StatListing:
         """
         stats = await self._find(names)
         known = {stat.name for stat in stats}
-        now = self._store.clock.seconds()
-        hours = self._hours(now)
-        width = len(hours)
-        keys = [total_key(stat.name) for stat in stats]
-        keys += [
-            CellKey(stat.name, "hour", label, EVERYTHING)
-            for stat in stats
-            for _, label in hours
-        ]
-        cells = await self._store.read(keys)
-        newest_hours, points = {}, []
-        for number, stat in enumerate(stats):
-            first = len(stats) + number * width
-            counts = [cell.count if cell else 0 for cell in cells[first:][:width]]
-            points.append(sum(counts))
-            for (start, _), count in zip(hours, counts, strict=True):
-                if count:
-                    newest_hours[stat.name] = int(start.timestamp())
-        latest = await find_latest(stats, self._store.read, hours=newest_hours)
-        rows = []
-        for stat, total, activity in zip(stats, cells, points, strict=False):
-            newest = latest.get(stat.name)
-            rows.append(
-                ListedRow(
-                    *(stat.name, stat.kind, _total(stat, total)),
-                    *(float(newest.time) if newest else 0.0, float(activity)),
-                    *(stat.receipts, now),
-                )
-            )
+        rows = await summary_rows(stats, self._store, self._store.clock.seconds())
         gone = [name for name in names if name not in known]
         await self._store.put_listed(rows, gone)
-
-    def _hours(self, now: float) -> list[tuple[datetime, str]]:
-        since = int(now) - (ACTIVITY_HOURS - 1) * _HOUR
-        return _UTC.timeline(since, int(now), "hour")
 
     # -- comparing all rows with the stats
 
@@ -377,13 +369,3 @@ class StatListing:
             self._log.debug("cannot list stats: {error}", error=str(failure.value))
         else:
             self._log.failure("cannot list stats", failure)
-
-
-def _no_total(kind: str) -> float:
-    return 0.0 if kind == "count" else _NO_TOTAL
-
-
-def _total(stat: Stat, cell: Cell | None) -> float:
-    if cell is None or not stat.counter:
-        return _no_total(stat.kind)
-    return float(cell.sum)

@@ -157,12 +157,12 @@ def _updates() -> Tag:
 
 def _foot() -> Tag:
     """
-    The theme and the list of keys, which need scripts.
+    The theme and the list of keyboard shortcuts, which need scripts.
     """
     themes = [tags.option(each.title(), value=each) for each in THEMES]
     return tags.footer(
         tags.button(
-            "Keys",
+            "Shortcuts",
             type="button",
             class_="help quiet",
             hidden="hidden",
@@ -175,7 +175,7 @@ def _foot() -> Tag:
             hidden="hidden",
         ),
         Tag("dialog")(
-            tags.h2("Keys", id="keys-title"),
+            tags.h2("Keyboard shortcuts", id="keys-title"),
             tags.dl(),
             tags.form(
                 # A browser focuses it when it shows the dialog.

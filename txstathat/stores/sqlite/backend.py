@@ -68,6 +68,9 @@ SWEEP_ROWS = 2000
 #: The size in bytes to which SQLite truncates the write-ahead log after a checkpoint.
 MAX_LOG = 16 * 2**20
 
+# SQLite's number for syncing only before checkpoints.
+_NORMAL = 1
+
 
 @implementer(IBackend)
 class SqliteBackend:
@@ -185,8 +188,10 @@ class SqliteBackend:
             lost as a whole if the machine crashes before the next one that is.
         """
         with self._write_lock, _translate_errors():
+            (synchronous,) = self._writer.execute("PRAGMA synchronous").fetchone()
             if not sync:
-                self._writer.execute("PRAGMA synchronous = NORMAL")
+                normal = min(synchronous, _NORMAL)
+                self._writer.execute(f"PRAGMA synchronous = {normal}")
             try:
                 with transaction(self._writer, "IMMEDIATE"):
                     self._tables.invalidate_if_changed()
@@ -196,7 +201,7 @@ class SqliteBackend:
                 raise
             finally:
                 if not sync:
-                    self._writer.execute("PRAGMA synchronous = FULL")
+                    self._writer.execute(f"PRAGMA synchronous = {synchronous}")
 
     # -- writing
 

@@ -103,19 +103,23 @@ def read_cells(
     :returns: a cell for each key, ``None`` for an empty or expired one; and whether the
         journal was empty.
     """
-    found: dict[int, _Found] = {}
-    wanted = [(number, *key) for number, key in enumerate(keys)]
-    for sql, values in in_bulk(_READ, wanted):
-        for number, expires, *sums in db.execute(sql, values):
-            found[number] = expires, Addition(*sums)
-    journal = read_journal(db)
-    if journal.rows:
-        _add_journal(db, journal, keys, found)
     cells: list[Cell | None] = [None] * len(keys)
+    wanted = [(number, *key) for number, key in enumerate(keys)]
+    rows = (
+        row for sql, values in in_bulk(_READ, wanted) for row in db.execute(sql, values)
+    )
+    journal = read_journal(db)
+    if not journal.rows:
+        for number, until, *sums in rows:
+            if until is None or until > now:
+                cells[number] = as_cell(*sums)
+        return cells, True
+    found = {number: (until, Addition(*sums)) for number, until, *sums in rows}
+    _add_journal(db, journal, keys, found)
     for number, (until, one) in found.items():
         if until is None or until > now:
             cells[number] = as_cell(*one)
-    return cells, not journal.rows
+    return cells, False
 
 
 def _add_journal(

@@ -246,6 +246,8 @@ def expiry(now: float, ttl: float | None) -> float | None:
         return None
     # Without this, each write to a bucket would also update when it expires.
     step = ttl / 1000
+    if step > 1:
+        step = int(step)  # SQLite stores whole numbers in half of the room
     return ceil((now + ttl) / step) * step
 
 

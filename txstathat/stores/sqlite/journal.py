@@ -18,10 +18,11 @@ from typing import NamedTuple
 
 from twisted.logger import Logger
 
-from txstathat.points.model import MAX_INTEGER
+from txstathat.points.amounts import MAX_INTEGER
 from txstathat.stores.interface import Above, Addition, Key, TimeBucket
 from txstathat.stores.spread import add_up, key_parts, key_text, lists_of, roll_up
 from txstathat.stores.sqlite.rows import LARGEST_FLOAT, StoredSection, decode
+from txstathat.stores.sums import merge
 
 __all__ = [
     "Cells",
@@ -128,6 +129,30 @@ class Leaf:
     row: int = 0
     cells: dict[tuple[int, Key], Addition] = field(default_factory=dict)
     above: dict[int, list[dict[str, Sequence[str]]]] = field(default_factory=dict)
+    # Sums that are the same for several Metricas, by the ids of these and the key.
+    _uniform: dict[tuple[tuple[int, ...], Key], Addition] = field(default_factory=dict)
+
+    def add_uniform(self, section: StoredSection) -> bool:
+        """
+        Add a section in which all Metricas have the same addition to one key, such as
+        their receipt. It is added once, not for each of them.
+
+        :returns: whether it is one.
+        """
+        found = section.uniform()
+        if found is None or section.above:
+            return False
+        key, addition = found
+        add_up(self._uniform, [((tuple(section.owners), key), addition)])
+        return True
+
+    def expand(self) -> None:
+        """
+        Add such sums to :attr:`cells`.
+        """
+        for (owners, key), addition in self._uniform.items():
+            add_up(self.cells, (((owner, key), addition) for owner in owners))
+        self._uniform.clear()
 
 
 class Group(NamedTuple):
@@ -182,6 +207,8 @@ class Pending:
             if leaf is None:
                 leaf = self._leaves[buckets] = Leaf(at)
             leaf.end, leaf.row = at, number
+            if self._owners is None and leaf.add_uniform(section):
+                continue
             if self._wanted is None or any(one[:2] in self._wanted for one in buckets):
                 add_up(leaf.cells, section.additions(self._owners))
                 if section.above:
@@ -193,6 +220,8 @@ class Pending:
         fold. Those with the same sums are a group.
         """
         leaves = list(self._leaves.values())
+        for leaf in leaves:
+            leaf.expand()
         places = [
             (max(leaves[n].row for n in numbers), numbers, bucket)
             for bucket, numbers in lists_of(self._leaves).items()
@@ -263,26 +292,33 @@ class Pending:
         for leaf in leaves:
             for id, parts in leaf.above.items():
                 _add_above(above, (id,), parts)
-        if not above:
-            return {(id, key_text(key)): one for (id, key), one in cells.items()}
+        # A text and a tuple may be the same key: so sums are added up.
         spread: dict[tuple[int, str], Addition] = {}
         by_id: dict[int, dict[Key, Addition]] = {}
         for (id, key), one in cells.items():
-            if id in above:
+            if id in above and not isinstance(key, str):
                 by_id.setdefault(id, {})[key] = one
             else:
-                spread[id, key_text(key)] = one
+                place = id, key_text(key)
+                old = spread.get(place)
+                spread[place] = one if old is None else merge(old, one)
         for id, events in by_id.items():
-            rolled = roll_up(events, above[id], self._wanted_parts(id))
-            spread.update({(id, key_text(key)): one for key, one in rolled.items()})
+            rolled = roll_up(events, above[id], self._wanted_parts(id, len(above[id])))
+            add_up(spread, (((id, key_text(key)), one) for key, one in rolled.items()))
         return spread
 
-    def _wanted_parts(self, id: int) -> list[set[str]] | None:
+    def _wanted_parts(self, id: int, places: int) -> list[set[str]] | None:
         if self._wanted is None:
             return None
-        texts = {text for keys in self._wanted.values() for text in keys.get(id, ())}
-        keys = [key_parts(text) for text in texts]
-        return [set(parts) for parts in zip(*keys, strict=True)]
+        wanted: list[set[str]] = [set() for _ in range(places)]
+        for keys in self._wanted.values():
+            for text in keys.get(id, ()):
+                parts = key_parts(text)
+                # With another number of parts it is the key of no cell.
+                if len(parts) == places:
+                    for place, part in zip(wanted, parts, strict=True):
+                        place.add(part)
+        return wanted
 
 
 def _add_above(

@@ -16,7 +16,7 @@ from itertools import chain, repeat
 from typing import Any, NamedTuple, cast
 
 from txstathat.errors import StoreError
-from txstathat.points.model import MAX_INTEGER
+from txstathat.points.amounts import MAX_INTEGER
 from txstathat.stores.interface import (
     Above,
     Addition,
@@ -38,6 +38,7 @@ __all__ = [
 
 # A column, and the types of arrays from the smallest on: their names in the row.
 _Column = Sequence[Any]
+_CODES = "bhiqd"
 _ARRAYS = (("b", 2**7), ("h", 2**15), ("i", 2**31), ("q", 2**63))
 #: The largest float.
 LARGEST_FLOAT = sys.float_info.max
@@ -107,10 +108,18 @@ def _sections(
     cells: Mapping[str, Mapping[Key, Addition]],
     above: Above,
 ) -> Iterator[Section]:
+    if not buckets:
+        return
+    if len(cells) > 1 and len({*map(id, cells.values())}) == 1:
+        # The same for all Metricas: sum up what there is once.
+        (owner, additions), *_ = cells.items()
+        for section in _sections(buckets, {owner: additions}, above):
+            yield section._replace(owners=list(cells))
+        return
     # No tuple is made for an addition: Python's garbage collector would look at each.
     keys = [*chain.from_iterable(cells.values())]
-    additions = [*chain.from_iterable([one.values() for one in cells.values()])]
-    if not keys or not buckets:
+    sums = [*chain.from_iterable([one.values() for one in cells.values()])]
+    if not keys:
         return
     if len(keys) == len(cells):
         owners = list(cells)
@@ -118,7 +127,7 @@ def _sections(
         owners = [
             *chain.from_iterable([name] * len(one) for name, one in cells.items())
         ]
-    columns = list(zip(*additions, strict=True))
+    columns = list(zip(*sums, strict=True))
     # Nearly always all keys have one shape, and all additions have floats or none.
     kinds = {*map(type, keys)}
     lengths = {0} if kinds == {str} else {*map(len, keys)}
@@ -126,7 +135,7 @@ def _sections(
         yield _section(buckets, owners, keys, columns, above)
         return
     shaped: dict[tuple[int, bool], list[Any]] = {}
-    for owner, key, one in zip(owners, keys, additions, strict=True):
+    for owner, key, one in zip(owners, keys, sums, strict=True):
         shape = -1 if isinstance(key, str) else len(key), one[4] is None
         shaped.setdefault(shape, []).append((owner, key, one))
     for rows in shaped.values():
@@ -147,13 +156,13 @@ def _section(
     data: list[bytes] = []
     texts = [_encode_texts(part, data) for part in parts]
     try:
-        encoded = [_encode_column(column, data) for column in columns]
+        encoded = _encode_columns(columns, data)
         load = _load(columns[0], columns[4])
     except _NoRoom as error:
         raise TooLarge(owners[error.place]) from None
     except TypeError as error:
         raise StoreError(f"an amount is not a number: {error}") from error
-    head = [len(owners), is_text, texts, encoded, above]
+    head = [is_text, texts, encoded, above]
     return Section(buckets, owners, head, data, load)
 
 
@@ -178,7 +187,7 @@ def encode(sections: Iterable[tuple[Section, Mapping[str, int]]]) -> bytes:
     for section, ids in sections:
         owners = [*map(ids.__getitem__, section.owners)]
         column = _encode_column(owners, data)
-        header.append([section.buckets, column, *section.head])
+        header.append([section.buckets, len(owners), column, *section.head])
         data += section.data
     head = json.dumps(header, separators=(",", ":")).encode("ascii")
     return b"".join((len(head).to_bytes(4, "little"), head, *data))
@@ -190,6 +199,24 @@ class _NoRoom(Exception):
     def __init__(self, place: int) -> None:
         super().__init__(place)
         self.place = place
+
+
+def _encode_columns(columns: Sequence[_Column], data: list[bytes]) -> list[list[Any]]:
+    encoded: list[list[Any]] = []
+    for number, values in enumerate(columns):
+        # Of single events, the least and the greatest amount are the sum.
+        for other in range(number):
+            if encoded[other][0] in _CODES and _same(columns[other], values):
+                encoded.append(["@", other])
+                break
+        else:
+            encoded.append(_encode_column(values, data))
+    return encoded
+
+
+def _same(one: _Column, other: _Column) -> bool:
+    # 1 equals 1.0, and is another amount.
+    return one == other and {*map(type, one)} == {*map(type, other)}
 
 
 def _encode_column(values: _Column, data: list[bytes]) -> list[Any]:
@@ -250,6 +277,17 @@ class StoredSection:
     _parts: Sequence[tuple[Sequence[str], _Column]]
     _is_text: bool
     _columns: Sequence[_Column]
+    _is_uniform: bool
+
+    def uniform(self) -> tuple[Key, Addition] | None:
+        """
+        Return the only key and addition, if all Metricas have the same.
+        """
+        if not self._is_uniform or not self.owners:
+            return None
+        texts = [found[column[0]] for found, column in self._parts]
+        key: Key = texts[0] if self._is_text else tuple(texts)
+        return key, Addition(*[column[0] for column in self._columns])
 
     def additions(
         self, of: Collection[int] | None = None
@@ -306,6 +344,8 @@ def _decode(row: memoryview) -> Iterator[StoredSection]:
         values: _Column
         if code == "=":
             return [value] * number
+        if code == "@":
+            return ()
         if code == "j":
             values = value
         else:
@@ -318,14 +358,29 @@ def _decode(row: memoryview) -> Iterator[StoredSection]:
             raise ValueError(f"a column has {len(values)} values, not {number}")
         return values
 
-    for buckets, owners, number, is_text, parts, columns, above in header:
+    for buckets, number, owners, is_text, parts, columns, above in header:
         yield StoredSection(
             [TimeBucket(*one) for one in buckets],
             column(number, owners),
             above,
             [(texts, column(number, numbers)) for texts, numbers in parts],
             is_text,
-            [column(number, one) for one in columns],
+            _with_repeated([column(number, one) for one in columns], columns),
+            all(one[0] == "=" for one in (*columns, *(part[1] for part in parts))),
         )
     if at != len(row):
         raise ValueError(f"{len(row) - at} bytes are left over")
+
+
+def _with_repeated(
+    columns: list[_Column], described: Sequence[Sequence[Any]]
+) -> list[_Column]:
+    """
+    Put columns in the places of those that only name another one.
+    """
+    for number, (code, value) in enumerate(described):
+        if code == "@":
+            if not 0 <= value < number:
+                raise ValueError(f"column {number} is column {value}")
+            columns[number] = columns[value]
+    return columns

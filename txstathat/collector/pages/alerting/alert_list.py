@@ -19,7 +19,11 @@ from txstathat.collector.pages.guard import GuardedPage, SessionGuard
 from txstathat.collector.pages.layout import frame
 from txstathat.collector.pages.tending.style import TENDING_FILES
 
-__all__ = ["AlertPages"]
+__all__ = ["MAX_SHOWN", "AlertPages"]
+
+#: How many alerts the page shows, those that fire first. "txstathat alerts list" shows
+#: all.
+MAX_SHOWN = 200
 
 _ORDER = ("firing", "acknowledged", "silenced", "clear")
 
@@ -59,18 +63,6 @@ class AlertPages(GuardedPage):
         now = self._parts.records.now()
         records.sort(key=lambda record: _ORDER.index(state_of(record, now)))
         firing = sum(record.state.firing for record in records)
-        content = [
-            _table(records, now)
-            if records
-            else tags.p(
-                "An alert says when a stat is above or below a number, changes by "
-                "much, or gets no data. There is none yet."
-            )
-        ]
-        if firing:
-            content.insert(
-                0, tags.p(f"{plural(firing, 'alert')} firing.", class_="message")
-            )
         return frame(
             "Alerts",
             tags.div(
@@ -82,11 +74,30 @@ class AlertPages(GuardedPage):
                 ),
                 class_="headline",
             ),
-            tags.div(*content, id="alerts", class_="live"),
+            tags.div(*_content(records, firing, now), id="alerts", class_="live"),
             section="/alerts",
             files=TENDING_FILES,
             latest=f"{firing} firing" if firing else "",
         )
+
+
+def _content(records: list[AlertRecord], firing: int, now: float) -> list[Tag]:
+    if not records:
+        return [
+            tags.p(
+                "An alert says when a stat is above or below a number, changes by "
+                "much, or gets no data. There is none yet."
+            )
+        ]
+    content = [_table(records[:MAX_SHOWN], now)]
+    if firing:
+        line = f"{plural(firing, 'alert')} firing."
+        content.insert(0, tags.p(line, class_="message"))
+    more = len(records) - MAX_SHOWN
+    if more > 0:
+        line = f"{plural(more, 'more alert')}: txstathat alerts list shows all."
+        content.append(tags.p(line, class_="hint"))
+    return content
 
 
 def _table(records: list[AlertRecord], now: float) -> Tag:

@@ -242,7 +242,7 @@ def _table(found: list[dict[str, Any]]) -> Tag:
         tags.caption("Channels", class_="unseen"),
         tags.thead(tags.tr(*heads)),
         tags.tbody(*map(_row, found)),
-        class_="stats",
+        class_="stats stacked",
     )
 
 

@@ -51,7 +51,7 @@
       document.activeElement.matches("input, select, textarea");
   }
 
-  // Preserves the focus of a link. A chart is drawn anew by its own script.
+  // Preserves the focus of a link or a button. A chart is drawn anew by its own script.
   function replace(old, fresh) {
     if (!fresh || isTypingIn(old)) {
       return;
@@ -62,8 +62,9 @@
     }
     const focused = old.contains(document.activeElement) && document.activeElement;
     old.replaceWith(fresh);
-    if (focused && focused.href) {
-      [...fresh.querySelectorAll("a")].find((a) => a.href === focused.href)?.focus();
+    if (focused) {
+      [...fresh.querySelectorAll(focused.tagName)].find((each) =>
+        each.href === focused.href && each.value === focused.value)?.focus();
     }
   }
 
@@ -138,7 +139,8 @@
     timer = setTimeout(refresh, delay * 1000);
   }
 
-  if (live.length > 0) {
+  // A page with an error of a form stays as it is until the form is sent again.
+  if (live.length > 0 && !document.querySelector("[aria-invalid]")) {
     bar?.removeAttribute("hidden");
     bar?.querySelector("button").addEventListener("click", pause);
     showAge();

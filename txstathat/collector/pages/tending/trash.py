@@ -70,7 +70,7 @@ class TrashPage(FormPage):
             tags.caption("Deleted stats", class_="unseen"),
             tags.thead(tags.tr(*heads)),
             tags.tbody(*rows),
-            class_="stats",
+            class_="stats stacked",
         )
         return frame(
             "Trash",

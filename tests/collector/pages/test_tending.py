@@ -1,0 +1,290 @@
+"""
+The forms for tending a collector, over HTTP in memory, and the calls for programs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from html import unescape
+from typing import Any
+from urllib.parse import urlencode
+
+from tests.fixtures.visitors import HOSTILE, OWN_FORM, PageCase, Visitor
+from txstathat import Count
+from txstathat.collector.alerts.model import parse_alert
+from txstathat.collector.archive.stats import stat_id
+from txstathat.collector.pages.formatting import size
+from txstathat.collector.pages.tending.snippets import snippets
+
+ALERT = {"kind": "value", "time_window": "1h", "operator": "greater than"}
+MAIL = {
+    "kind": "email",
+    "name": "ops",
+    "to": "ops@example.com",
+    "from": "stats@example.com",
+    "server": "mail.example.com",
+    "security": "starttls",
+}
+EDIT = {"action": "save", "name": "a", "unit": "", "description": ""}
+#: The fields in which nothing is typed.
+LISTS = ("action", "kind", "time_window", "time_delta", "operator", "security")
+#: Wrong forms: the page, the form, the wrong field, and what is said beside it.
+WRONG: tuple[tuple[str, dict[str, str], str, str], ...] = (
+    ("/stats/{a}/edit", {**EDIT, "name": ""}, "name", "empty"),
+    ("/stats/{a}/edit", {**EDIT, "name": "x" * 256}, "name", "255"),
+    ("/stats/{a}/edit", {**EDIT, "name": "x\x07y"}, "name", "control"),
+    ("/stats/{a}/edit", {**EDIT, "name": "b"}, "name", "There is a stat 'b' already"),
+    ("/stats/{a}/edit", {**EDIT, "name": "gone"}, "name", "is in the trash"),
+    ("/stats/{a}/edit", {**EDIT, "unit": "x" * 21}, "unit", "20"),
+    ("/stats/{a}/edit", {**EDIT, "description": "x" * 501}, "description", "500"),
+    ("/keys", {"action": "create", "kind": "ez", "name": ""}, "name", "empty"),
+    ("/keys", {"action": "create", "kind": "ez", "name": "x" * 256}, "name", "255"),
+    (
+        "/keys",
+        {"action": "create", "kind": "root", "name": "x"},
+        "kind",
+        "from the list",
+    ),
+    (
+        "/keys",
+        {"action": "create", "kind": "read", "name": "first EZ key"},
+        "name",
+        "There is a key named",
+    ),
+    (
+        "/alerts/new",
+        {**ALERT, "stat": "none", "threshold": "5"},
+        "stat",
+        "no stat named",
+    ),
+    ("/alerts/new", {**ALERT, "stat": "", "threshold": "5"}, "stat", "empty"),
+    ("/alerts/new", {**ALERT, "stat": "a", "threshold": "many"}, "threshold", "number"),
+    ("/alerts/new", {**ALERT, "stat": "a", "threshold": ""}, "threshold", "missing"),
+    ("/alerts/new", {**ALERT, "stat": "a", "threshold": "nan"}, "threshold", "nan"),
+    (
+        "/alerts/new",
+        {**ALERT, "kind": "delta", "stat": "a", "percentage": "-1", "time_delta": "1d"},
+        "percentage",
+        "above 0",
+    ),
+    (
+        "/alerts/new",
+        {**ALERT, "time_window": "2h", "stat": "a", "threshold": "5"},
+        "time_window",
+        "must be one of",
+    ),
+    ("/alerts/{alert}/edit", {**ALERT, "threshold": "x"}, "threshold", "number"),
+    ("/channels/new", {**MAIL, "name": "no name!"}, "name", "letters, digits"),
+    ("/channels/new", {**MAIL, "to": "nobody"}, "to", "is not an e-mail address"),
+    ("/channels/new", {**MAIL, "from": "a@b\nBcc: c@d"}, "from", "one line"),
+    ("/channels/new", {**MAIL, "port": "99999"}, "port", "from 1 to 65535"),
+    ("/channels/new", {**MAIL, "secret": "../../passwd"}, "secret", ""),
+    (
+        "/channels/new",
+        {"kind": "webhook", "name": "w", "url": "http://10.0.0.1/x"},
+        "url",
+        "encrypted",
+    ),
+    ("/channels/new", {"kind": "webhook", "name": "w", "url": "x"}, "url", ""),
+    ("/channels/new", {"kind": "ntfy", "name": "n", "topic": "a b"}, "topic", ""),
+)
+
+
+class FormTests(PageCase):
+    """
+    Forms.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.keep(Count("a", 2), Count("b"), Count("gone"))
+        archive = self.here.parts.archive
+        self.now(archive.delete(stat_id("gone")))
+        stat = self.now(archive.stat("a"))
+        fields = {**ALERT, "threshold": "5"}
+        alert = parse_alert(fields, stat, archive.retention, str)
+        self.now(self.here.parts.alerts.create(alert))
+        self.paths = {"a": stat.id, "alert": alert.id, "gone": stat_id("gone")}
+        self.visitor.sign_in()
+
+    def post(self, path: str, form: dict[str, str], **headers: str) -> Any:
+        """Send a form."""
+        data = urlencode(form).encode()
+        kind = {"Content_Type": "application/x-www-form-urlencoded"}
+        path = path.format(**self.paths)
+        return self.visitor.ask("POST", path, data, **kind, **headers)
+
+    def stored(self) -> Any:
+        """All records of the store, and its totals."""
+        kinds = {reader.kind for reader in self.here.parts.record_readers}
+        records = {
+            kind: self.successResultOf(self.here.store.records(kind))
+            for kind in kinds - {"session"}
+        }
+        return records, self.here.totals
+
+    def test_wrong_input(self) -> None:
+        """
+        What was typed stays, what is wrong stands beside its field, and nothing is
+        changed.
+        """
+        before = self.stored()
+        for path, form, field, words in WRONG:
+            with self.subTest(path=path, form=form):
+                response = self.post(path, form, **OWN_FORM)
+                page = self.successResultOf(response.text())
+                self.assertIn(response.code, (400, 409), page)
+                error = re.search(f'id="{field}-error"[^>]*><bdi>([^<]*)', page)
+                assert error is not None, page
+                self.assertIn(words.lower(), unescape(error[1]).lower())
+                for name, text in form.items():
+                    shown = re.search(f'id="{name}" value="([^"]*)"', page)
+                    if shown is not None:
+                        self.assertEqual(unescape(shown[1]), text)
+                    else:
+                        self.assertIn(name, LISTS)
+                self.assertEqual(self.stored(), before)
+
+    def test_other_sites(self) -> None:
+        """A form that another site sent changes nothing."""
+        before = self.stored()
+        for path, form in (
+            ("/stats/{a}/edit", {**EDIT, "name": "c"}),
+            ("/stats/{a}/edit", {"action": "delete"}),
+            ("/trash", {"action": "restore", "id": stat_id("gone")}),
+            ("/trash/{gone}", {"action": "purge"}),
+            ("/keys", {"action": "create", "kind": "access", "name": "mine"}),
+            ("/keys", {"action": "revoke", "key": "first EZ key"}),
+            ("/alerts/new", {**ALERT, "stat": "a", "threshold": "1"}),
+            ("/alerts/{alert}", {"action": "delete"}),
+            ("/alerts/{alert}/edit", {**ALERT, "threshold": "1"}),
+            ("/channels/new", MAIL),
+            ("/settings", {"action": "end-all"}),
+        ):
+            for headers in ({"Origin": "https://evil.example"}, {}):
+                response = self.post(path, form, **headers)
+                self.assertEqual(response.code, 403, (path, headers))
+        self.assertEqual(self.stored(), before)
+        self.assertTrue(self.is_signed_in())
+        for path, form in (("/keys", {}), ("/trash", {"action": "x"})):
+            self.assertEqual(self.post(path, form, **OWN_FORM).code, 400)
+
+    def test_missing(self) -> None:
+        """What does not exist any more is said, on a page."""
+        for path, form in (
+            ("/stats/none/edit", {"action": "delete"}),
+            ("/trash", {"action": "restore", "id": stat_id("a")}),
+            ("/trash/none", {"action": "purge"}),
+            ("/keys", {"action": "revoke", "key": "none"}),
+            ("/alerts/none", {"action": "delete"}),
+            ("/alerts/none/edit", {**ALERT, "threshold": "1"}),
+            ("/channels", {"action": "delete", "channel": "none"}),
+            ("/settings", {"action": "end", "session": "none"}),
+        ):
+            response = self.post(path, form, **OWN_FORM)
+            self.assertEqual(response.code, 404, path)
+            self.assertIn('role="alert"', self.successResultOf(response.text()))
+
+    def test_a_point_while_deleting(self) -> None:
+        """A stat that received a point meanwhile is not deleted for good."""
+        self.keep(Count("gone"))
+        response = self.post("/trash/{gone}", {"action": "purge"}, **OWN_FORM)
+        self.assertEqual(response.code, 409)
+        self.assertIn("has received a point", self.successResultOf(response.text()))
+        self.assertEqual(self.here.totals["gone"].sum, 2)
+
+    def test_sessions(self) -> None:
+        """Nobody can sign in with what the page of settings shows."""
+        page = self.visitor.see("/settings")
+        for id in re.findall(r"[0-9a-f]{64}", page):
+            other = Visitor(self.here)
+            other.cookie = f"txstathat-80={id}"
+            self.assertFalse(self.is_signed_in(other))
+        self.assertIn("this browser", page)
+
+    def test_texts(self) -> None:
+        """Sizes, and examples of which the shell takes each key and URL as one word."""
+        self.assertEqual(
+            [size(n) for n in (0, 999, 1_500, 2_345_678, 10**13)],
+            ["0 bytes", "999 bytes", "1.5 kB", "2.35 MB", "10 TB"],
+        )
+        for kind in ("ez", "user", "access", "read"):
+            made = snippets(kind, "KEY", "https://h/$(touch x)")
+            self.assertEqual(list(made), ["Python", "curl", "Shell"])
+            for title in ("curl", "Shell"):
+                without = re.sub(r"'[^']*'", "", made[title])
+                self.assertNotIn("$(", without)
+            compile(made["Python"], kind, "exec")
+
+
+class CallTests(PageCase):
+    """
+    The calls for programs.
+    """
+
+    def call(self, method: str, path: str, token: str = "", **form: str) -> Any:
+        """Make a call below /x/TOKEN; the status and the JSON."""
+        return self.here.ask(
+            method,
+            f"/x/{token or self.here.token}{path}",
+            urlencode(form).encode() if form else None,
+            Content_Type="application/x-www-form-urlencoded",
+        )
+
+    def test_stats(self) -> None:
+        """A stat is renamed and described; what is wrong is refused."""
+        self.keep(Count("a"), Count("b"))
+        status, stat = self.call(
+            "POST", f"/stats/{stat_id('a')}", name=HOSTILE, unit="ms", description="x"
+        )
+        self.assertEqual((status, stat["name"], stat["unit"]), (200, HOSTILE, "ms"))
+        self.assertEqual(stat["id"], stat_id(HOSTILE))
+        listed = self.here.get("/statlist")
+        self.assertEqual([each["unit"] for each in listed], ["ms", ""])
+        self.assertEqual(self.here.get(f"/stat?{urlencode({'name': HOSTILE})}"), stat)
+        for form, status in (
+            ({"name": "b"}, 409),
+            ({"name": "x" * 256}, 400),
+            ({"unit": "x" * 21}, 400),
+            ({"colour": "red"}, 400),
+        ):
+            self.assertEqual(
+                self.call("POST", f"/stats/{stat['id']}", **form)[0], status
+            )
+        self.assertEqual(self.call("POST", "/stats/none", unit="s")[0], 404)
+
+    def test_trash(self) -> None:
+        """A deleted stat is listed, restored, and deleted for good."""
+        self.keep(Count("a"))
+        id = stat_id("a")
+        self.call("DELETE", f"/stats/{id}")
+        ((found,),) = (self.here.get("/trash"),)
+        self.assertEqual((found["id"], found["name"]), (id, "a"))
+        self.assertEqual(found["until"] - found["deleted_at"], 48 * 3600)
+        self.assertEqual(self.call("POST", f"/trash/{id}")[0], 200)
+        self.assertEqual(self.here.get("/trash"), [])
+        self.assertEqual(self.call("DELETE", f"/trash/{id}")[0], 404)
+        self.call("DELETE", f"/stats/{id}")
+        self.assertEqual(self.call("DELETE", f"/trash/{id}")[0], 200)
+        self.assertEqual(self.here.get("/trash"), [])
+        self.assertEqual(self.successResultOf(self.here.store.definitions()), {})
+
+    def test_read_only(self) -> None:
+        """A read-only token reads, and is refused for anything else."""
+        self.keep(Count("a"))
+        token = self.now(self.here.parts.keys.add("read", "wall"))
+        id = stat_id("a")
+        for path in ("/statlist", f"/data/{id}", "/trash", "/alerts", "/channels"):
+            self.assertEqual(self.call("GET", path, token)[0], 200, path)
+        for method, path in (
+            ("POST", f"/stats/{id}"),
+            ("DELETE", f"/stats/{id}"),
+            ("POST", f"/trash/{id}"),
+            ("DELETE", f"/trash/{id}"),
+            ("POST", "/alerts"),
+            ("POST", "/channels"),
+        ):
+            status, answer = self.call(method, path, token, unit="x")
+            self.assertEqual(status, 403, path)
+            self.assertIn("can only read", json.dumps(answer))
