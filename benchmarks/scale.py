@@ -31,6 +31,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 TICKS = os.sysconf("SC_CLK_TCK")
 # On a busy machine Redis may take a while.
@@ -89,6 +90,10 @@ def start_cluster(folder: str) -> tuple[list[subprocess.Popen], int]:
     return [process for process, _ in nodes], nodes[0][1]
 
 
+# By store, points a request and collectors: a figure for each round.
+Figures: TypeAlias = dict[tuple[str, int, int], list[float]]
+
+
 @dataclass
 class Setup:
     """A store, and collectors on it."""
@@ -126,8 +131,10 @@ class Setup:
                     self.ports.append(int(what.rpartition(":")[2]))
                     break
 
-    def cpu(self) -> float:
-        return sum(map(cpu, [*self.servers, *self.collectors]))
+    def cpu(self) -> tuple[float, float]:
+        """Seconds of CPU so far: of all processes, and of the servers of the store."""
+        servers = sum(map(cpu, self.servers))
+        return servers + sum(map(cpu, self.collectors)), servers
 
     def stop(self) -> None:
         for process in self.collectors:
@@ -173,14 +180,22 @@ async def send(ports: list[int], waiting: Iterator[bytes], connections: int) -> 
 
 def measure(
     setup: Setup, size: int, options: argparse.Namespace
-) -> tuple[float, float]:
-    """Microseconds of CPU for each point, and points a second."""
+) -> tuple[float, float, float]:
+    """
+    Microseconds of CPU for each point: of all processes, and of the servers of the
+    store; and points a second.
+    """
     count = options.points // size
     work = list(requests(setup.key, count, size, options.stats))
     before, began = setup.cpu(), time.perf_counter()
     asyncio.run(send(setup.ports, iter(work), options.connections))
     seconds = time.perf_counter() - began
-    return (setup.cpu() - before) / (count * size) * 1e6, count * size / seconds
+    points = count * size
+    cost, servers = (
+        (now - then) / points * 1e6
+        for now, then in zip(setup.cpu(), before, strict=True)
+    )
+    return cost, servers, points / seconds
 
 
 def main() -> None:
@@ -222,8 +237,9 @@ def main() -> None:
 
 
 def run(setups: dict[str, Setup], options: argparse.Namespace) -> None:
-    costs: dict[tuple[str, int, int], list[float]] = {}
-    rates: dict[tuple[str, int, int], list[float]] = {}
+    costs: Figures = {}
+    servers: Figures = {}
+    rates: Figures = {}
     for number in range(options.rounds + 1):
         for collectors in options.collectors:
             for name, setup in setups.items():
@@ -231,37 +247,43 @@ def run(setups: dict[str, Setup], options: argparse.Namespace) -> None:
                     continue
                 setup.start(collectors)
                 for size in options.sizes:
-                    cost, rate = measure(setup, size, options)
+                    cost, server, rate = measure(setup, size, options)
                     if number:  # the first round warms up
                         key = (name, size, collectors)
                         costs.setdefault(key, []).append(cost)
+                        servers.setdefault(key, []).append(server)
                         rates.setdefault(key, []).append(rate)
                 setup.stop()
-    show(costs, rates, options)
+    show(costs, servers, rates, options)
 
 
 def show(
-    costs: dict[tuple[str, int, int], list[float]],
-    rates: dict[tuple[str, int, int], list[float]],
+    costs: Figures,
+    servers: Figures,
+    rates: Figures,
     options: argparse.Namespace,
 ) -> None:
     print(
         f"\n{options.rounds} rounds of {options.points:,} points over "
         f"{options.stats:,} stats, with ids, {options.connections} connections\n"
-        "store    points a request  collectors  µs of CPU a point  points a CPU second"
-        "  points/s here"
+        "store    points a request  collectors  µs of CPU a point  of Redis"
+        "  points a CPU second  points/s here"
     )
     for (name, size, collectors), found in sorted(costs.items()):
         cost = statistics.median(found)
         rate = statistics.median(rates[name, size, collectors])
         print(
-            f"{name:8} {size:16,} {collectors:11} {cost:18.1f} {1e6 / cost:20,.0f} "
+            f"{name:8} {size:16,} {collectors:11} {cost:18.1f} "
+            f"{statistics.median(servers[name, size, collectors]):9.1f} "
+            f"{1e6 / cost:20,.0f} "
             f"{rate:14,.0f}"
         )
 
-    def ratio(what: str, goal: str, one: tuple, other: tuple) -> None:
-        if one in costs and other in costs:
-            pairs = zip(costs[one], costs[other], strict=True)
+    def ratio(
+        what: str, goal: str, one: tuple, other: tuple, of: Figures = costs
+    ) -> None:
+        if one in of and other in of:
+            pairs = zip(of[one], of[other], strict=True)
             found = statistics.median(a / b for a, b in pairs)
             print(f"{what}: {found:.2f}x (goal: {goal})")
 
@@ -281,12 +303,15 @@ def show(
                 (name, size, 2),
                 (name, size, 1),
             )
+        before, now = ("before", size, 1), ("Redis", size, 1)
         ratio(
-            f"{size} points: points a CPU second on one Redis, of before",
+            f"{size} points: points that one Redis can take (its CPU), of before",
             "at least 3x",
-            ("before", size, 1),
-            ("Redis", size, 1),
+            before,
+            now,
+            servers,
         )
+        ratio(f"{size} points: points a CPU second in all, of before", "-", before, now)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer, IResponse
 from zope.interface import Interface
 
-from txstathat.points.model import Amount, Time
+from txstathat.points.amounts import Amount, Time
 
 __all__ = ["HTTPAgent", "IKick", "IKickProvider", "IStatHat", "IStatHatProvider"]
 

@@ -33,17 +33,16 @@ from txstathat.collector.ingest.parse import PostedBatch
 from txstathat.collector.ingest.resource import IngestResource
 from txstathat.http.result import fired
 from txstathat.interfaces import HTTPAgent, IStatHatProvider
+from txstathat.points.amounts import Amount, Time
 from txstathat.points.model import (
-    Amount,
     Count,
     Point,
-    Time,
     Value,
     as_point,
     as_point_list,
     expand_point,
-    shown,
 )
+from txstathat.points.names import shown
 from txstathat.stores import open_store
 
 __all__ = ["FakeStatHat", "MemoryStatHat", "ReceivedRequest"]

@@ -48,7 +48,7 @@ from txstathat.delivery.sending.policy import (
 from txstathat.delivery.spool.file import COLUMNS, unpack
 from txstathat.delivery.spool.folder import SpoolFolder
 from txstathat.errors import StatHatAPIError
-from txstathat.points.model import amount_text
+from txstathat.points.amounts import amount_text
 
 FINAL: list[Any] = [
     (400, b'{"status": 400, "msg": "no"}', {}),

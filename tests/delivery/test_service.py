@@ -39,7 +39,7 @@ from txstathat import (
 )
 from txstathat.http.connections import IDLE_TIMEOUT
 from txstathat.interfaces import IStatHatProvider
-from txstathat.points.model import MAX_INTEGER
+from txstathat.points.amounts import MAX_INTEGER
 
 
 class RecordingTests(DeliveryTestCase):

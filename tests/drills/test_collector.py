@@ -100,7 +100,7 @@ class DrillCase(SynchronousTestCase):
         return server
 
     def say(self, figure: str) -> None:
-        """Tell a figure, in the full form."""
+        """Print a figure, in the full form."""
         if FULL:
             print(f"\n    {self._testMethodName}: {figure}", end=" ")
 
@@ -636,7 +636,7 @@ class CrowdDrills(DrillCase):
         self.assertEqual(statuses, {200: 9, 429: batches - 9})
 
     def test_27_times(self) -> None:
-        """Times years ahead are refused; years back they are history, and kept."""
+        """Times years ahead are refused; those years back are stored."""
         now = int(time.time())
         ten_years = 10 * 365 * 86_400
         self.assertEqual(self.server.post(["a"], t=now + ten_years), 400)

@@ -22,22 +22,17 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txstathat import Count, InvalidPoint, Value, txStatHat
 from txstathat.collector.ingest.parse import read_request
-from txstathat.points.model import (
-    MAX_EXPANSION,
+from txstathat.points.amounts import (
     MAX_INTEGER,
     MAX_TIME,
-    Parts,
     amount_text,
-    as_point,
-    check_name,
     epoch_seconds,
-    expand_name,
-    expand_point,
-    one_kind,
     parse_amount,
     parse_time,
     plain_amount,
 )
+from txstathat.points.model import Parts, as_point, expand_point, one_kind
+from txstathat.points.names import MAX_EXPANSION, check_name, expand_name
 from txstathat.points.spreadsheet import safe_cell
 from txstathat.points.wire import (
     classic_form_point,

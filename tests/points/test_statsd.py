@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from txstathat.points.model import MAX_INTEGER, Parts, as_point, expand_point
+from txstathat.points.amounts import MAX_INTEGER
+from txstathat.points.model import Parts, as_point, expand_point
 from txstathat.points.statsd import (
     IDLE_SECONDS,
     MAX_DIFFERENT,

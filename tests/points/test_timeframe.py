@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from txstathat import InvalidTimeframe
-from txstathat.points.model import MAX_TIME
+from txstathat.points.amounts import MAX_TIME
 from txstathat.points.timeframe import MAX_BUCKETS, MAX_YEARS, Span, Timeframe
 
 spans = st.builds(Span, st.integers(1, 400), st.sampled_from("mhdw")) | st.builds(

@@ -16,8 +16,10 @@ from uuid import uuid4
 
 import trustme
 from redis import Redis
+from redis.crc import key_slot
+from twisted.internet import reactor
 from twisted.internet.defer import gatherResults, inlineCallbacks
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.fixtures.store_contract import ADDED, batch, key
@@ -49,7 +51,7 @@ from txstathat.stores import (
 from txstathat.stores.redis.backend import RedisBackend
 from txstathat.stores.redis.connections import MAX_AGE, Connections
 from txstathat.stores.redis.dump import CHUNK, RedisDump
-from txstathat.stores.redis.keys import KeyNames, shard_of
+from txstathat.stores.redis.keys import KeyNames, shard_of, unit_tag
 
 
 class UrlTests(SynchronousTestCase):
@@ -238,6 +240,47 @@ class DropTests(TestCase):
                 self.assertEqual((yield first.definitions()), {"m": "d"})
             self.assertTrue((yield first.drop("m")))
             self.assertEqual((yield first.read([key("k")])), [None])
+
+
+class SlotTests(TestCase):
+    """Slots that move between the nodes of a cluster."""
+
+    @inlineCallbacks
+    def test_half_moved(self) -> Any:
+        """
+        While a part of a stat's keys is on another node, a kick waits; then it is added
+        once.
+        """
+        here, cluster = ClusterHost(self), shared(RedisCluster)
+        store = yield open_store(here.url())
+        self.addCleanup(store.close)
+        metrica = Metrica("m", [], store)
+        yield metrica.kick()
+        begin = KeyNames(here.prefix).key(unit_tag("m", "[]"), "")
+        slot = key_slot(begin.encode())
+        source = cluster.server_of(begin)
+        to = next(one for one in cluster.servers if one is not source)
+        old, new = (Redis(port=one.port, decode_responses=True) for one in (source, to))
+        self.addCleanup(old.close)
+        self.addCleanup(new.close)
+        ids = [client.execute_command("CLUSTER MYID") for client in (old, new)]
+        new.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[0])
+        old.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[1])
+
+        def move(key: str) -> None:
+            old.execute_command("MIGRATE", "127.0.0.1", to.port, key, 0, 5000)
+
+        move(begin)
+        kicked = metrica.kick()
+        yield deferLater(reactor, 1.0)
+        self.assertNoResult(kicked)
+        for left in old.execute_command("CLUSTER GETKEYSINSLOT", slot, 100):
+            move(left)
+        for server in (to, source, *cluster.servers):
+            server.command("CLUSTER", "SETSLOT", str(slot), "NODE", ids[1])
+        yield kicked
+        self.assertEqual((yield metrica.total()), 2)
+        self.assertEqual((metrica.lost, metrica.written), (0, 2))
 
 
 class DumpTests(TestCase):

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
-from txstathat.points.model import Amount, Count, Point, Time, Value
+from txstathat.points.amounts import Amount, Time
+from txstathat.points.model import Count, Point, Value
 
 __all__ = ["BlockingStat", "Counting", "NullStatHat"]
 

@@ -11,7 +11,7 @@ from typing import TypedDict, Unpack
 from txstathat.blocking.clients import txStatHat, txStatHatClassic
 from txstathat.blocking.counting import NullStatHat
 from txstathat.http.servers import API_URL, server_url
-from txstathat.points.model import Amount, Time
+from txstathat.points.amounts import Amount, Time
 
 __all__ = [
     "ClientSettings",

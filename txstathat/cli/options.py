@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from txstathat.errors import InvalidPoint
-from txstathat.points.model import epoch_seconds, parse_amount
+from txstathat.points.amounts import epoch_seconds, parse_amount
 
 __all__ = [
     "AMOUNT",

@@ -43,17 +43,10 @@ from txstathat.http.exchange import Transport
 from txstathat.http.responses import Reply
 from txstathat.http.result import as_call, fired
 from txstathat.interfaces import IStatHatProvider
+from txstathat.points.amounts import Amount, Time
 from txstathat.points.batch_id import check_batch_id
-from txstathat.points.model import (
-    Amount,
-    Count,
-    Point,
-    Time,
-    Value,
-    as_point_list,
-    check_secret,
-    shown,
-)
+from txstathat.points.model import Count, Point, Value, as_point_list
+from txstathat.points.names import check_secret, shown
 
 __all__ = ["BaseClient"]
 
@@ -132,7 +125,7 @@ class BaseClient(AsyncClosing, QueuedFromThreads):
 
         :param stat: the counter's name; its key with the Classic API.
         :param count: how much to add: a finite number that
-            :func:`~txstathat.points.model.plain_amount` accepts.
+            :func:`~txstathat.points.amounts.plain_amount` accepts.
         :param t: when it happened: Unix seconds or an aware datetime; by default the
             time at which StatHat receives it.
         :param ignore_errors: overrides the client's setting for this call.

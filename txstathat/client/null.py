@@ -18,14 +18,9 @@ from txstathat.client.payload import Payload
 from txstathat.client.wrappable import Wrappable
 from txstathat.http.result import fired
 from txstathat.interfaces import IStatHatProvider
-from txstathat.points.model import (
-    Amount,
-    Point,
-    Time,
-    as_point_list,
-    expand_name,
-    shown,
-)
+from txstathat.points.amounts import Amount, Time
+from txstathat.points.model import Point, as_point_list
+from txstathat.points.names import expand_name, shown
 
 __all__ = ["NullFlushResult", "NullHealth", "NullStatHat"]
 

@@ -16,7 +16,7 @@ from txstathat.client.stathat import txStatHat, txStatHatClassic
 from txstathat.http.result import fired
 from txstathat.http.servers import API_URL, server_url
 from txstathat.interfaces import HTTPAgent
-from txstathat.points.model import Amount, Time
+from txstathat.points.amounts import Amount, Time
 
 __all__ = [
     "ClientSettings",

@@ -21,7 +21,8 @@ from txstathat.client.payload import (
 from txstathat.http.exchange import Transport
 from txstathat.http.servers import API_URL, server_url
 from txstathat.interfaces import HTTPAgent
-from txstathat.points.model import Point, check_name, expand_name
+from txstathat.points.model import Point
+from txstathat.points.names import check_name, expand_name
 
 __all__ = ["txStatHat", "txStatHatClassic"]
 

@@ -17,7 +17,7 @@ from txstathat.client.threads import FromThreads, StatHatLike
 from txstathat.client.wrappable import Wrappable
 from txstathat.http.result import as_call
 from txstathat.interfaces import IStatHatProvider
-from txstathat.points.model import Amount, Time
+from txstathat.points.amounts import Amount, Time
 
 __all__ = ["Tee", "tee"]
 

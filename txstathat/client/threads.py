@@ -13,7 +13,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from txstathat.errors import InvalidPoint
-from txstathat.points.model import Amount, Time, check_name
+from txstathat.points.amounts import Amount, Time
+from txstathat.points.names import check_name
 
 __all__ = [
     "MAX_FROM_THREADS",

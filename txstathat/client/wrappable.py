@@ -18,7 +18,7 @@ from txstathat.client.threads import (
     check_prefix,
 )
 from txstathat.interfaces import IStatHatProvider
-from txstathat.points.model import Amount, Time
+from txstathat.points.amounts import Amount, Time
 
 __all__ = ["QueuedFromThreads", "ScopedStatHat", "Wrappable"]
 

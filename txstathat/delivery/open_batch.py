@@ -11,18 +11,17 @@ from typing import TypeAlias
 
 from txstathat.delivery.batch import Tally
 from txstathat.errors import InvalidPoint
-from txstathat.points.model import (
+from txstathat.points.amounts import (
     MAX_AMOUNT_TEXT,
     MAX_INTEGER,
     Amount,
-    Count,
     PlainAmount,
     Time,
-    Value,
     amount_text,
     epoch_seconds,
     plain_amount,
 )
+from txstathat.points.model import Count, Value
 
 __all__ = ["OpenBatch"]
 

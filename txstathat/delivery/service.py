@@ -33,7 +33,7 @@ from txstathat.errors import InvalidPoint, StatHatClosed
 from txstathat.http.clock import installed_reactor
 from txstathat.http.result import as_call
 from txstathat.interfaces import IStatHatProvider
-from txstathat.points.model import MAX_INTEGER, Amount, Time
+from txstathat.points.amounts import MAX_INTEGER, Amount, Time
 
 __all__ = ["StatHatService"]
 
@@ -161,7 +161,7 @@ class StatHatService(QueuedFromThreads, Service):
 
         :param stat: the counter's name; its key with the Classic API.
         :param count: how much to add: a finite number; see
-            :func:`~txstathat.points.model.plain_amount` for the types.
+            :func:`~txstathat.points.amounts.plain_amount` for the types.
         :param t: when it happened: Unix seconds or an aware datetime.
         :param ignore_errors: ``False`` makes the Deferred fail where it would fire
             with ``False``. By default as the client was made. What happens after the

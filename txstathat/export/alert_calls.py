@@ -19,7 +19,8 @@ from txstathat.export.models import (
     read_episode,
 )
 from txstathat.export.requests import ExportCalls, each_of, path_segment
-from txstathat.points.model import Amount, amount_text, check_name
+from txstathat.points.amounts import Amount, amount_text
+from txstathat.points.names import check_name
 
 __all__ = ["AlertCalls"]
 

@@ -30,13 +30,8 @@ from txstathat.export.tending_calls import TendingCalls
 from txstathat.http.exchange import Transport
 from txstathat.http.servers import EXPORT_URL, server_url
 from txstathat.interfaces import HTTPAgent
-from txstathat.points.model import (
-    Time,
-    check_name,
-    check_secret,
-    epoch_seconds,
-    shown,
-)
+from txstathat.points.amounts import Time, epoch_seconds
+from txstathat.points.names import check_name, check_secret, shown
 from txstathat.points.summary import Summary, summarize
 from txstathat.points.timeframe import Span, Timeframe
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from txstathat.points.model import MAX_TIME
+from txstathat.points.amounts import MAX_TIME
 
 __all__ = [
     "Alert",

@@ -18,7 +18,7 @@ from txstathat.export.models import Unreadable, parse_json, read_list
 from txstathat.http.closing import AsyncClosing
 from txstathat.http.exchange import Transport
 from txstathat.http.responses import BadReply, Reply
-from txstathat.points.model import check_name
+from txstathat.points.names import check_name
 
 __all__ = ["RETRY_DELAYS", "ExportCalls", "ExportRequests", "each_of", "path_segment"]
 

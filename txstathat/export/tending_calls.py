@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, fail
 from txstathat.errors import InvalidPoint
 from txstathat.export.models import StatInfo, TrashedStat, read_stat, read_trashed
 from txstathat.export.requests import ExportCalls, each_of, path_segment
-from txstathat.points.model import check_name
+from txstathat.points.names import check_name
 
 __all__ = ["TendingCalls"]
 

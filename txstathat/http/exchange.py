@@ -38,7 +38,7 @@ from txstathat.http.result import fired
 from txstathat.http.shutdown import ShutdownWait
 from txstathat.http.urls import RealHostAgent, check_url, with_stand_in
 from txstathat.interfaces import HTTPAgent
-from txstathat.points.model import shown
+from txstathat.points.names import shown
 
 __all__ = [
     "CLOSE_TIMEOUT",

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, fail
 from zope.interface import implementer
 
 from txstathat.interfaces import IKick, IStatHatProvider
-from txstathat.points.model import Amount, Time, plain_amount
+from txstathat.points.amounts import Amount, Time, plain_amount
 
 __all__ = ["KickStatHat"]
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from string import Formatter
 from typing import cast
 
-from txstathat.points.model import MAX_NAME, check_name
+from txstathat.points.names import MAX_NAME, check_name
 from txstathat.printable import printable
 
 __all__ = ["OTHER", "Labels", "StatName", "class_label"]

@@ -27,7 +27,7 @@ from txstathat.instruments.labels import Labels, StatName
 from txstathat.instruments.losses import Losses
 from txstathat.integrations.owned import OwnedStats
 from txstathat.interfaces import IStatHat
-from txstathat.points.model import check_name
+from txstathat.points.names import check_name
 
 __all__ = ["MAX_BUILDERS", "MAX_CAPTURED", "StatHatBuilds", "StatHatStorage"]
 

@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from txstathat.errors import AmountOverflow, DefinitionMismatch, StoreError
 from txstathat.metrica.cells import Event
-from txstathat.points.model import MAX_INTEGER
+from txstathat.points.amounts import MAX_INTEGER
 from txstathat.stores.interface import (
     Addition,
     Amounts,

@@ -28,7 +28,7 @@ from txstathat.metrica.kick_batch import KickBatch, refusal
 from txstathat.metrica.reader import Reader
 from txstathat.metrica.schema import Schema
 from txstathat.metrica.selection import AveragedSelection, Selection
-from txstathat.points.model import Amount
+from txstathat.points.amounts import Amount
 from txstathat.stores.interface import (
     Addition,
     Amounts,

@@ -12,13 +12,8 @@ from txstathat.errors import InvalidPoint
 from txstathat.metrica.axes import Axis, Choice, as_json
 from txstathat.metrica.calendar import RETENTION, SCALES, Calendar, Date, coarsen
 from txstathat.metrica.cells import Event
-from txstathat.points.model import (
-    MAX_INTEGER,
-    Amount,
-    amount_text,
-    check_name,
-    parse_amount,
-)
+from txstathat.points.amounts import MAX_INTEGER, Amount, amount_text, parse_amount
+from txstathat.points.names import check_name
 
 __all__ = ["MAX_MULTIPLIER", "Schema"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from txstathat.errors import InvalidPoint
-from txstathat.points.model import shown
+from txstathat.points.names import shown
 
 __all__ = ["MAX_BATCH_ID", "check_batch_id"]
 

@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from txstathat.errors import InvalidPoint
-from txstathat.points.model import MAX_INTEGER, Parts, is_plain_name, parse_amount
+from txstathat.points.amounts import MAX_INTEGER, parse_amount
+from txstathat.points.model import Parts
+from txstathat.points.names import is_plain_name
 
 __all__ = [
     "IDLE_SECONDS",

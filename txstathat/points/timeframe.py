@@ -197,7 +197,7 @@ class Timeframe:
         epoch; the first one is cut there.
 
         :param now: Unix seconds, from 0 to below
-            :data:`~txstathat.points.model.MAX_TIME`.
+            :data:`~txstathat.points.amounts.MAX_TIME`.
         :returns: Unix seconds, ascending, one more than there are buckets.
         :raises InvalidTimeframe: for more than :data:`MAX_BUCKETS` buckets.
         """

@@ -15,23 +15,23 @@ from typing import Any
 from urllib.parse import parse_qsl, quote_plus
 
 from txstathat.errors import InvalidPoint
-from txstathat.points.model import (
+from txstathat.points.amounts import (
     MAX_INTEGER,
     MAX_TIME,
+    amount_text,
+    epoch_seconds,
+    parse_amount,
+)
+from txstathat.points.model import (
     Count,
     Parts,
     Point,
     Value,
-    amount_text,
     as_point_list,
-    check_name,
-    epoch_seconds,
-    expand_name,
-    is_plain_name,
     kind_and_amount,
     one_kind,
-    parse_amount,
 )
+from txstathat.points.names import check_name, expand_name, is_plain_name
 
 __all__ = [
     "classic_form_point",
@@ -48,8 +48,8 @@ _WHOLE = re.compile(r"[+-]?[0-9]+")
 
 def json_float(text: str) -> int | float:
     """
-    Like :func:`~txstathat.points.model.parse_amount`, but fast, for a number in JSON's
-    syntax.
+    Like :func:`~txstathat.points.amounts.parse_amount`, but fast, for a number in the
+    syntax of JSON.
     """
     if len(text) < 20 and "e" not in text and "E" not in text:
         return float(text)

@@ -60,7 +60,7 @@ from txstathat.errors import (
     StoreUnavailable,
 )
 from txstathat.metrica import AveragedMetrica, Metrica
-from txstathat.points.model import MAX_INTEGER
+from txstathat.points.amounts import MAX_INTEGER
 from txstathat.points.timeframe import MAX_BUCKETS, Span, Timeframe
 from txstathat.stores.interface import Amounts, CellKey, WriteOutcome, WriteResult
 

@@ -19,7 +19,7 @@ from tests.fixtures.alerts_cases import AlertCase
 from tests.fixtures.stores import RedisServer, SqliteHost
 from tests.fixtures.support import logged
 from txstathat.collector.archive.trash import TRASH_SECONDS
-from txstathat.collector.auth.keys import KeyRefused, hash_key, parse_key
+from txstathat.collector.auth.key_record import KeyRefused, hash_key, parse_key
 from txstathat.collector.auth.sessions import parse_session
 from txstathat.collector.records import BadRecord, RecordReader, parse_record
 from txstathat.collector.transfer import RECORDS, BadDump, parse_line

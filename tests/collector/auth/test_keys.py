@@ -18,14 +18,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.fixtures.collectors import in_memory
 from tests.fixtures.stores import Turns
 from tests.fixtures.support import logged
+from txstathat.collector.auth.key_record import KeyRefused, new_key
 from txstathat.collector.auth.keys import (
     CLAIM_SECONDS,
     MAX_REFRESHES,
     REFRESH_SECONDS,
     STALE_SECONDS,
-    KeyRefused,
     Keys,
-    new_key,
 )
 from txstathat.collector.errors import Refusal
 from txstathat.errors import StoreUnavailable

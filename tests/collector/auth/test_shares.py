@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from tests.fixtures.archives import ArchiveCase
 from tests.fixtures.stores import NOW
 from txstathat.collector.auth import shares
-from txstathat.collector.auth.keys import hash_key
+from txstathat.collector.auth.key_record import hash_key
 from txstathat.collector.auth.shares import Share, Shares, parse_share
 from txstathat.collector.errors import Refusal
 from txstathat.collector.records import BadRecord, parse_record

@@ -12,7 +12,7 @@ from tests.fixtures.web_client import WebClient
 from txstathat import Count, Value
 from txstathat.collector.archive.stats import stat_id
 from txstathat.collector.auth import throttle
-from txstathat.collector.auth.keys import hash_key
+from txstathat.collector.auth.key_record import hash_key
 from txstathat.collector.auth.throttle import HOLD_SECONDS, MAX_WRONG
 from txstathat.collector.boards.model import Board, Tile
 

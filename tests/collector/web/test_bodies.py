@@ -147,7 +147,7 @@ class RequestTests(SynchronousTestCase):
 
     def test_paths_without_bodies(self) -> None:
         """A path that takes no body refuses one by its headers, and holds nothing."""
-        for path in (b"/nothing", b"/", b"/healthz", b"/metrics", b"/stats/x"):
+        for path in (b"/nothing", b"/", b"/healthz", b"/metrics", b"/assets/x"):
             for head in (b"Content-Length: 9", b"Transfer-Encoding: chunked"):
                 answer = self.send(b"POST %b HTTP/1.1\r\n%b\r\n\r\n" % (path, head))
                 self.assertTrue(answer.startswith(b"HTTP/1.1 400 "), path)

@@ -25,7 +25,7 @@ from tests.fixtures.stores import NOW
 from txstathat import Count
 from txstathat.collector.alerts.model import parse_alert
 from txstathat.collector.archive.stats import stat_id
-from txstathat.collector.auth.keys import KINDS, hash_key
+from txstathat.collector.auth.key_record import KINDS, hash_key
 from txstathat.collector.auth.throttle import HOLD_SECONDS
 from txstathat.collector.boards.model import Board, Comparison, Tile
 from txstathat.http.exchange import RequestBody

@@ -267,11 +267,10 @@
     },
   };
 
-  // Whole numbers have no ticks between them.
-  function wholeTicks(axis, data) {
-    if (data.columns[0].every((n) => n === null || Number.isInteger(n))) {
-      const all = [...data.columns.flat(), ...data.levels.map((level) => level.value)];
-      const most = Math.max(...all.map(Math.abs));
+  // Whole numbers have no ticks between them. Others may share their axis.
+  function wholeTicks(axis, column, others = []) {
+    if (column.every((n) => n === null || Number.isInteger(n))) {
+      const most = Math.max(...[...column, ...others].map(Math.abs));
       Object.assign(axis, most > 10 ? { tickformat: ",d" } : { tickformat: ",d", dtick: 1 });
     }
   }
@@ -301,7 +300,8 @@
     }
     if (data.short) {
       shared.bargap = data.x.length > 60 ? 0.1 : 0.2;
-      wholeTicks(shared.yaxis, data);
+      wholeTicks(shared.yaxis, data.columns[0],
+        [...data.columns.flat(), ...data.levels.map((level) => level.value)]);
       shared.hovermode = "x unified";
     }
     shared.annotations = levelTexts(data, style);

@@ -16,7 +16,7 @@ from zope.interface import implementer
 from txstathat.export.client import StatHatExport
 from txstathat.export.models import FullDataset
 from txstathat.interfaces import IKick, IKickProvider, IStatHat, IStatHatProvider
-from txstathat.points.model import Amount, Time
+from txstathat.points.amounts import Amount, Time
 from txstathat.testing import MemoryStatHat
 
 __all__ = [

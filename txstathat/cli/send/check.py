@@ -18,7 +18,8 @@ from txstathat.cli.diagnosis import (
 )
 from txstathat.cli.reactor import ICommandReactor, run
 from txstathat.cli.settings import find_sender, make_client, server_options
-from txstathat.points.model import Count, expand_name
+from txstathat.points.model import Count
+from txstathat.points.names import expand_name
 from txstathat.printable import printable
 
 __all__ = ["check"]

@@ -16,7 +16,8 @@ import click
 
 from txstathat.cli.options import AMOUNT, TIME
 from txstathat.errors import InvalidPoint
-from txstathat.points.model import Count, Point, Value, shown
+from txstathat.points.model import Count, Point, Value
+from txstathat.points.names import shown
 from txstathat.points.wire import json_points
 
 __all__ = [

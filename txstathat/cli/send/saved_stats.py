@@ -23,7 +23,8 @@ import click
 from txstathat.cli.options import AMOUNT, TIME
 from txstathat.cli.send.point_formats import BadLine, open_text, read_lines
 from txstathat.errors import InvalidPoint
-from txstathat.points.model import Count, Point, Value, check_name, shown
+from txstathat.points.model import Count, Point, Value
+from txstathat.points.names import check_name, shown
 from txstathat.points.wire import json_points
 
 __all__ = ["MAX_DATA", "Found", "is_data_file", "is_folder", "read_data", "read_folder"]

@@ -16,7 +16,8 @@ from txstathat.cli.diagnosis import show_failure
 from txstathat.cli.reactor import ICommandReactor, run
 from txstathat.cli.settings import find_sender, make_client, server_options
 from txstathat.errors import InvalidPoint
-from txstathat.points.model import Count, Value, check_name
+from txstathat.points.model import Count, Value
+from txstathat.points.names import check_name
 
 __all__ = ["time_command"]
 

@@ -15,8 +15,9 @@ from txstathat.cli.output import name_text
 from txstathat.cli.server.store import store_option, with_store
 from txstathat.cli.suggestions import SuggestingGroup
 from txstathat.collector.archive.archive import Archive
-from txstathat.collector.auth.keys import KINDS, KeyRefused, Keys
-from txstathat.points.model import MAX_NAME
+from txstathat.collector.auth.key_record import KINDS, KeyRefused
+from txstathat.collector.auth.keys import Keys
+from txstathat.points.names import MAX_NAME
 from txstathat.printable import printable
 from txstathat.stores import IStore
 

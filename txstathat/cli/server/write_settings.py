@@ -19,7 +19,8 @@ from txstathat.cli.settings import (
     settings_path,
     write_settings,
 )
-from txstathat.collector.auth.keys import KINDS, Keys
+from txstathat.collector.auth.key_record import KINDS
+from txstathat.collector.auth.keys import Keys
 from txstathat.printable import printable
 
 __all__ = ["offer_settings", "own_url"]

@@ -19,7 +19,8 @@ from txstathat.collector.channels.model import BadField, check_channel_name
 from txstathat.collector.errors import Refusal
 from txstathat.collector.records import BadRecord, is_number
 from txstathat.errors import InvalidPoint
-from txstathat.points.model import MAX_INTEGER, check_name, parse_amount
+from txstathat.points.amounts import MAX_INTEGER, parse_amount
+from txstathat.points.names import check_name
 from txstathat.points.timeframe import Span
 
 __all__ = [

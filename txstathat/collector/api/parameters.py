@@ -13,7 +13,7 @@ from twisted.web.server import Request
 
 from txstathat.collector.errors import Refusal
 from txstathat.errors import InvalidTimeframe
-from txstathat.points.model import MAX_TIME
+from txstathat.points.amounts import MAX_TIME
 from txstathat.points.timeframe import Span, Timeframe
 
 __all__ = ["DEFAULT_TIMEFRAME", "Parameters", "path_of"]

@@ -39,7 +39,7 @@ from txstathat.collector.errors import PointAhead, Refusal, clock_doubt, utc
 from txstathat.collector.ingest.parse import PostedBatch
 from txstathat.collector.limits import MAX_AHEAD
 from txstathat.errors import StoreError
-from txstathat.points.model import check_name
+from txstathat.points.names import check_name
 from txstathat.stores.batching import WriteBatcher
 from txstathat.stores.interface import (
     Amounts,

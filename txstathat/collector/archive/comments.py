@@ -21,7 +21,7 @@ from txstathat.collector.records import (
     is_integer,
     load_list,
 )
-from txstathat.points.model import check_name
+from txstathat.points.names import check_name
 from txstathat.stores.interface import IStore
 
 __all__ = [

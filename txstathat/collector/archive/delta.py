@@ -14,7 +14,8 @@ from txstathat.collector.ingest.typed import GroupedPoints
 from txstathat.collector.limits import MAX_AHEAD
 from txstathat.metrica.calendar import Calendar, coarsen
 from txstathat.metrica.cells import buckets_of
-from txstathat.points.model import MAX_INTEGER, Parts
+from txstathat.points.amounts import MAX_INTEGER
+from txstathat.points.model import Parts
 from txstathat.stores.interface import Amounts, Increment, TimeBucket
 from txstathat.stores.sums import events
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal
 from txstathat.collector.records import BadRecord, RecordReader, load_fields
-from txstathat.points.model import check_name
+from txstathat.points.names import check_name
 from txstathat.stores.interface import IStore
 
 __all__ = [

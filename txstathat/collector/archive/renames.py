@@ -19,7 +19,7 @@ from txstathat.collector.records import (
     is_number,
     load_fields,
 )
-from txstathat.points.model import check_name
+from txstathat.points.names import check_name
 from txstathat.stores.interface import IStore
 
 __all__ = ["Renames", "Renaming", "parse_renaming"]

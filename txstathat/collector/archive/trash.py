@@ -20,7 +20,8 @@ from txstathat.collector.records import (
     is_integer,
     load_fields,
 )
-from txstathat.points.model import MAX_INTEGER, check_name
+from txstathat.points.amounts import MAX_INTEGER
+from txstathat.points.names import check_name
 from txstathat.stores.interface import IStore
 
 __all__ = ["TRASH_SECONDS", "DeletedStat", "Trash", "parse_deleted"]

@@ -2,18 +2,20 @@
 Keys, sessions, and the throttling of wrong keys.
 """
 
+from txstathat.collector.auth.key_record import (
+    KINDS,
+    Key,
+    KeyRefused,
+    hash_key,
+    new_key,
+)
 from txstathat.collector.auth.keys import (
     CLAIM_SECONDS,
-    KINDS,
     MAX_KEYS,
     MAX_REFRESHES,
     REFRESH_SECONDS,
     STALE_SECONDS,
-    Key,
-    KeyRefused,
     Keys,
-    hash_key,
-    new_key,
 )
 from txstathat.collector.auth.sessions import (
     LINK_SECONDS,

@@ -11,54 +11,41 @@ collector creates it.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
-import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from txstathat.collector.auth.key_record import (
+    KINDS,
+    Key,
+    KeyRefused,
+    _find_hash,
+    hash_key,
+    new_key,
+    parse_key,
+)
 from txstathat.collector.errors import Refusal
 from txstathat.collector.records import (
-    BadRecord,
     RecordReader,
-    is_integer,
-    load_fields,
 )
-from txstathat.errors import StatHatError, StoreError, StoreUnavailable
-from txstathat.points.model import check_name
+from txstathat.errors import StoreError, StoreUnavailable
+from txstathat.points.names import check_name
 from txstathat.stores.interface import IStore
 
 __all__ = [
     "CLAIM_SECONDS",
-    "KINDS",
     "MAX_KEYS",
     "MAX_REFRESHES",
     "REFRESH_SECONDS",
     "STALE_SECONDS",
-    "Key",
-    "KeyRefused",
     "Keys",
-    "hash_key",
-    "is_hash",
-    "new_key",
-    "parse_key",
 ]
 
-#: The kinds of keys, with the words for each.
-KINDS = {
-    "ez": "EZ key",
-    "user": "user key",
-    "access": "access token",
-    "read": "read-only token",
-    "stat": "stat key",
-}
 #: The largest number of keys in a store.
 MAX_KEYS = 10_000
 #: The interval, in seconds, at which a collector reads the keys again. A revoked key
@@ -81,39 +68,10 @@ _FIRST_KINDS = ("ez", "user", "access")
 _KIND_OF_API = {"ez": "ez", "classic": "user"}
 # The kinds with which stats can be read.
 _READ_KINDS = ("access", "read")
-_HASH = re.compile(r"[0-9a-f]{64}")
 # A second, less half of an interval: a rounding error does not matter then.
 _REFRESHES_AHEAD = 1 - 0.5 / MAX_REFRESHES
 # The Retry-After header for a key that this version cannot check, in seconds.
 _RETRY_AFTER = 60
-
-
-class KeyRefused(StatHatError):
-    """A key that cannot be created, or cannot be revoked since it does not exist."""
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """
-    A key, without its secret.
-
-    :ivar kind: one of :data:`KINDS`; empty if its record cannot be read.
-    :ivar name: the name by which it can be revoked.
-    :ivar created_at: when it was created, in Unix seconds.
-    :ivar stat: for a stat key, the name of its stat.
-    """
-
-    kind: str
-    name: str
-    created_at: int
-    stat: str = ""
-
-
-def new_key() -> str:
-    """
-    Return a new key of 192 random bits.
-    """
-    return secrets.token_urlsafe(24)
 
 
 class Keys:
@@ -504,54 +462,3 @@ class Keys:
 
     def _change_claim(self, was: str | None, claim: str | None) -> Deferred[bool]:
         return self._store.put_record(_CLAIM, "", claim, was=was)
-
-
-def hash_key(key: str) -> str:
-    """
-    Return the SHA-256 of a key or another secret, in hex. The store holds only this.
-    """
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def parse_key(name: str, text: str) -> tuple[str, Key]:
-    """
-    Parse the record of a key.
-
-    :param name: its id, which is the key's name.
-    :param text: its text.
-    :returns: the key's hash, and the key.
-    :raises BadRecord: if it is not valid, or a newer version wrote it.
-    """
-    fields = load_fields(text, ("hash", "kind", "created_at"), ("stat",))
-    kind, stat = fields["kind"], fields.get("stat", "")
-    if not is_hash(fields["hash"]):
-        raise BadRecord("is not valid: it has no SHA-256")
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise BadRecord("has a kind that this version does not know")
-    if not is_integer(fields["created_at"]):
-        raise BadRecord("is not valid: created_at is not a time")
-    if kind == "stat":
-        check_name(stat)
-    elif stat != "":
-        raise BadRecord("is not valid: it names a stat, and is no stat key")
-    return fields["hash"], Key(
-        kind, check_name(name, "name"), fields["created_at"], stat
-    )
-
-
-def is_hash(thing: object) -> bool:
-    """
-    Return whether something is what :func:`hash_key` returns.
-    """
-    return isinstance(thing, str) and _HASH.fullmatch(thing) is not None
-
-
-def _find_hash(text: str) -> str:
-    """
-    Return the hash in a record that is not valid otherwise; ``''`` if it has none.
-    """
-    try:
-        hashed = json.loads(text)["hash"]
-    except Exception:
-        return ""
-    return hashed if is_hash(hashed) else ""

@@ -12,7 +12,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from txstathat.collector.auth.keys import Keys, hash_key, is_hash, new_key
+from txstathat.collector.auth.key_record import hash_key, is_hash, new_key
+from txstathat.collector.auth.keys import Keys
 from txstathat.collector.records import (
     BadRecord,
     RecordReader,

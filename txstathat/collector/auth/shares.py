@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 
-from txstathat.collector.auth.keys import hash_key, is_hash, new_key
+from txstathat.collector.auth.key_record import hash_key, is_hash, new_key
 from txstathat.collector.errors import Refusal
 from txstathat.collector.records import (
     BadRecord,
@@ -18,7 +18,7 @@ from txstathat.collector.records import (
     is_integer,
     load_fields,
 )
-from txstathat.points.model import check_name
+from txstathat.points.names import check_name
 from txstathat.stores.interface import IStore
 
 __all__ = ["MAX_SHARES", "Share", "Shares"]

@@ -15,7 +15,7 @@ from typing import Any
 from txstathat.collector.errors import Refusal
 from txstathat.collector.records import BadRecord, check_fields, load_fields
 from txstathat.errors import InvalidTimeframe
-from txstathat.points.model import check_name
+from txstathat.points.names import check_name
 from txstathat.points.timeframe import Timeframe
 
 __all__ = [

@@ -20,15 +20,10 @@ from txstathat.collector.errors import Refusal
 from txstathat.collector.ingest.typed import read_typed
 from txstathat.collector.limits import MAX_BATCH, MAX_BODY, MAX_FIELDS, MAX_FORM
 from txstathat.errors import InvalidPoint
+from txstathat.points.amounts import parse_amount, parse_time
 from txstathat.points.batch_id import check_batch_id
-from txstathat.points.model import (
-    Parts,
-    check_name,
-    expand_name,
-    one_kind,
-    parse_amount,
-    parse_time,
-)
+from txstathat.points.model import Parts, one_kind
+from txstathat.points.names import check_name, expand_name
 from txstathat.points.wire import json_float, json_parts
 
 __all__ = ["PostedBatch", "entry_of_point", "read_request", "read_strictly"]

@@ -14,7 +14,9 @@ from itertools import chain
 from typing import Any, Protocol, TypeAlias, overload
 
 from txstathat.collector.limits import MAX_BATCH
-from txstathat.points.model import MAX_INTEGER, MAX_TIME, Parts, is_plain_name
+from txstathat.points.amounts import MAX_INTEGER, MAX_TIME
+from txstathat.points.model import Parts
+from txstathat.points.names import is_plain_name
 
 __all__ = ["GroupedPoints", "Groups", "read_typed"]
 

@@ -25,7 +25,7 @@ from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.layout import frame
 from txstathat.collector.pages.suggestions import SUGGESTIONS, suggestions
 from txstathat.errors import InvalidPoint
-from txstathat.points.model import MAX_NAME
+from txstathat.points.names import MAX_NAME
 from txstathat.printable import printable
 
 __all__ = ["PAGE", "NotesPage"]

@@ -33,7 +33,8 @@ from txstathat.collector.channels.records import RECORDS as CHANNELS
 from txstathat.collector.channels.records import read_channel
 from txstathat.collector.records import BadRecord, parse_record
 from txstathat.errors import InvalidPoint
-from txstathat.points.model import MAX_INTEGER, check_name
+from txstathat.points.amounts import MAX_INTEGER
+from txstathat.points.names import check_name
 from txstathat.stores.interface import Addition, Dump
 
 __all__ = [

@@ -19,7 +19,7 @@ from txstathat.instruments.labels import StatName
 from txstathat.instruments.losses import Losses
 from txstathat.integrations.prometheus.stats import PrometheusStats
 from txstathat.interfaces import IStatHat
-from txstathat.points.model import MAX_NAME
+from txstathat.points.names import MAX_NAME
 
 __all__ = ["MAX_SERIES", "PrometheusBridge"]
 

@@ -18,15 +18,14 @@ from zope.interface import implementer
 from txstathat.errors import InvalidPoint
 from txstathat.integrations.prometheus.names import label_name, metric_name
 from txstathat.interfaces import IKickProvider, IStatHatProvider
-from txstathat.points.model import (
+from txstathat.points.amounts import (
     MAX_INTEGER,
     Amount,
     Time,
     epoch_seconds,
-    expand_name,
     plain_amount,
-    shown,
 )
+from txstathat.points.names import expand_name, shown
 
 __all__ = ["MAX_LABEL_SETS", "MAX_METRICS", "PrometheusStats"]
 

@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from redis import exceptions
-
 from txstathat.errors import StoreError, StoreInterrupted
 from txstathat.stores.interface import (
     Addition,
@@ -43,7 +41,7 @@ from txstathat.stores.redis.keys import (
     unit_tag,
 )
 from txstathat.stores.redis.merging import Batch, MergedWrite, Unit, milliseconds
-from txstathat.stores.redis.pipelines import Command, Pipelines, evaluate
+from txstathat.stores.redis.pipelines import CLIENT_ERRORS, Command, Pipelines, evaluate
 from txstathat.stores.redis.rename import Renaming
 from txstathat.stores.redis.server import DIGEST_BYTES
 
@@ -202,7 +200,7 @@ class ClusterStore:
                         )
                 self._note(write, created, large)
                 units = again
-        except exceptions.RedisError as error:
+        except CLIENT_ERRORS as error:
             raise StoreInterrupted(f"Redis: {error}") from error
         return added
 

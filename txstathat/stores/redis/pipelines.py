@@ -13,11 +13,14 @@ from typing import Any, TypeAlias
 from redis import exceptions
 from redis.crc import key_slot
 
-__all__ = ["PAUSES", "Command", "Pipelines", "evaluate"]
+__all__ = ["CLIENT_ERRORS", "PAUSES", "Command", "Pipelines", "evaluate"]
 
 #: How long to wait before each attempt to send a command, in seconds: a moved slot is
 #: found at once, a slot in the middle of a move is soon moved.
 PAUSES = (0.0, 0.0, 0.02, 0.1, 0.25)
+
+#: What the client of a cluster raises. (Not all of it is a ``RedisError``.)
+CLIENT_ERRORS = (exceptions.RedisError, exceptions.RedisClusterException)
 
 # A node's answers after which to ask for the present nodes of the slots.
 _OUTDATED = (
@@ -147,7 +150,8 @@ class Pipelines:
         Run commands that change nothing when they are repeated.
 
         :returns: the replies.
-        :raises redis.exceptions.RedisError: if one of them failed, after all were sent.
+        :raises Exception: one of :data:`CLIENT_ERRORS` if a command failed, after all
+            were sent.
         """
         replies: list[Reply] = [None] * len(commands)
         waiting = list(range(len(commands)))
@@ -191,7 +195,7 @@ class Pipelines:
         for n in waiting:
             try:
                 node = self._node(commands[n].key, targets.get(n))
-            except exceptions.RedisError as error:
+            except CLIENT_ERRORS as error:
                 replies[n] = error
                 continue
             by_node.setdefault(node.name, (node, []))[1].append(n)
@@ -234,7 +238,7 @@ class Pipelines:
                     for n in numbers
                 ]
             )
-        except (exceptions.RedisError, OSError) as error:
+        except (*CLIENT_ERRORS, OSError) as error:
             _give_up(pool, connection)
             _set(replies, numbers, error)
             return None
@@ -255,7 +259,7 @@ class Pipelines:
                 replies[n] = connection.read_response()
             except exceptions.ResponseError as error:
                 replies[n] = error
-            except (exceptions.RedisError, OSError) as error:
+            except (*CLIENT_ERRORS, OSError) as error:
                 _give_up(pool, connection)
                 _set(replies, numbers[index:], error)
                 return

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple
 
-from txstathat.points.model import MAX_INTEGER
+from txstathat.points.amounts import MAX_INTEGER
 from txstathat.stores.interface import Above, Addition, Key, TimeBucket
 from txstathat.stores.spread import add_up, key_parts, key_text, lists_of, roll_up
 from txstathat.stores.sqlite.rows import LARGEST_FLOAT, StoredSection

@@ -16,7 +16,7 @@ from itertools import chain, repeat
 from typing import Any, NamedTuple, cast
 
 from txstathat.errors import StoreError
-from txstathat.points.model import MAX_INTEGER
+from txstathat.points.amounts import MAX_INTEGER
 from txstathat.stores.interface import (
     Above,
     Addition,

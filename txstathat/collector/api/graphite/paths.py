@@ -21,7 +21,7 @@ from fnmatch import translate
 from urllib.parse import unquote
 
 from txstathat.collector.errors import Refusal
-from txstathat.points.model import MAX_NAME
+from txstathat.points.names import MAX_NAME
 
 __all__ = ["MAX_ALTERNATIVES", "Node", "Pattern", "name_of", "path_of_name"]
 

@@ -12,7 +12,7 @@ import re
 from datetime import UTC, datetime
 
 from txstathat.collector.errors import Refusal
-from txstathat.points.model import MAX_TIME
+from txstathat.points.amounts import MAX_TIME
 
 __all__ = ["parse_interval", "parse_time"]
 

@@ -23,7 +23,7 @@ from txstathat.collector.pages.forms import Form, WrongField, choice, labelled
 from txstathat.collector.pages.suggestions import SUGGESTIONS
 from txstathat.collector.records import BadRecord
 from txstathat.errors import InvalidPoint
-from txstathat.points.model import MAX_NAME, check_name
+from txstathat.points.names import MAX_NAME, check_name
 
 __all__ = ["STAT_FIELDS", "fields_of", "read_stats", "read_tile", "tile_fields"]
 

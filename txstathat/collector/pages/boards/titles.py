@@ -7,7 +7,7 @@ from __future__ import annotations
 from txstathat.collector.boards.model import MAX_TITLE
 from txstathat.collector.pages.forms import Form, WrongField
 from txstathat.errors import InvalidPoint
-from txstathat.points.model import check_name
+from txstathat.points.names import check_name
 
 __all__ = ["read_title"]
 

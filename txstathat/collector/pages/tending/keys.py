@@ -7,14 +7,8 @@ from __future__ import annotations
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.auth.keys import (
-    KINDS,
-    MAX_KEYS,
-    REFRESH_SECONDS,
-    Key,
-    KeyRefused,
-    Keys,
-)
+from txstathat.collector.auth.key_record import KINDS, Key, KeyRefused
+from txstathat.collector.auth.keys import MAX_KEYS, REFRESH_SECONDS, Keys
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.boards.tiles import name_of
 from txstathat.collector.pages.formatting import day, minute, plural
@@ -34,7 +28,7 @@ from txstathat.collector.pages.paths import public_url
 from txstathat.collector.pages.tending.snippets import snippets
 from txstathat.collector.pages.tending.style import TENDING_FILES
 from txstathat.errors import InvalidPoint
-from txstathat.points.model import MAX_NAME
+from txstathat.points.names import MAX_NAME
 
 __all__ = ["MAX_SHOWN", "KeysPage"]
 

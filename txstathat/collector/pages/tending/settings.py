@@ -13,7 +13,8 @@ from twisted.web.template import Tag, tags
 from txstathat.collector.alerts.records import MAX_ALERTS, AlertRecords
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.listing import KINDS
-from txstathat.collector.auth.keys import MAX_KEYS, Keys, hash_key
+from txstathat.collector.auth.key_record import hash_key
+from txstathat.collector.auth.keys import MAX_KEYS, Keys
 from txstathat.collector.auth.sessions import (
     MAX_SESSIONS,
     SESSION_SECONDS,

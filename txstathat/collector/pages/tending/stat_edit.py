@@ -31,7 +31,7 @@ from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.layout import frame
 from txstathat.collector.pages.tending.style import TENDING_FILES
 from txstathat.errors import InvalidPoint
-from txstathat.points.model import MAX_NAME, check_name
+from txstathat.points.names import MAX_NAME, check_name
 
 __all__ = ["StatEdit"]
 
