@@ -10,7 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 from txstathat.stores.interface import WriteBatch, WriteOutcome, WriteResult
 from txstathat.stores.sqlite.fold import add_all, fold_all, measure_loads
 from txstathat.stores.sqlite.id_cache import BatchRefused, Tables
-from txstathat.stores.sqlite.journal import Pending, Usage, append, usage
+from txstathat.stores.sqlite.journal import Usage, append, usage
+from txstathat.stores.sqlite.pending import Pending
 from txstathat.stores.sqlite.rows import Section, TooLarge, decode, encode, sections_of
 
 __all__ = ["MAX_JOURNAL", "MAX_LOAD", "Adder", "Prepared"]

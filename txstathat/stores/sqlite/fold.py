@@ -13,11 +13,7 @@ from twisted.logger import Logger
 from txstathat.stores.sqlite.cells import add_cells
 from txstathat.stores.sqlite.id_cache import Tables
 from txstathat.stores.sqlite.journal import (
-    Cells,
-    Change,
     Journal,
-    Pending,
-    Position,
     Progress,
     finish,
     first_row,
@@ -25,6 +21,7 @@ from txstathat.stores.sqlite.journal import (
     read_progress,
     save_progress,
 )
+from txstathat.stores.sqlite.pending import Cells, Change, Pending, Position
 from txstathat.stores.sqlite.schema import MEASURE_LOAD
 
 __all__ = ["CHUNK", "LOAD_NOTED", "Fold", "add_all", "fold_all", "measure_loads"]
