@@ -128,7 +128,7 @@ class ReadTests(ShellCase):
             self.assertEqual(len(json.loads(await self.succeed("list", "--json"))), 2)
             status, out, err = await self.shell("delete", "c", "--yes")
             self.assertEqual((status, out), (0, "c is deleted.\n"))
-            self.assertIn("txstathat stats restore c", err)
+            self.assertIn("txstathat trash restore c", err)
             (left,) = json.loads(await self.succeed("list", "--json"))
             self.assertEqual(left["name"], "d")
             status, out, err = await self.shell("delete", "c", "--yes")

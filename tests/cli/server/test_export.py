@@ -116,7 +116,9 @@ class ExportTests(ServiceCase):
         def some() -> bool:
             try:
                 with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
-                    return bool(db.execute("SELECT count(*) FROM cell").fetchone()[0])
+                    return bool(
+                        db.execute("SELECT count(*) FROM journal").fetchone()[0]
+                    )
             except sqlite3.Error:
                 return False
 
