@@ -78,7 +78,7 @@ class BoardCase(PagesCase):
             yield self.do("prefer", scheme)
             yield self.do("size", width, height)
             # A chart follows the size of the window a moment later.
-            yield self.arrive(TOO_WIDE.replace("return", "").replace(";", "") + "<= 0")
+            yield self.arrive(f"(() => {{{TOO_WIDE}}})() === 0")
             yield self.do("screenshot", f"{name}-{scheme}-{width}")
         yield self.do("prefer", "light")
         yield self.do("size", 1000, 700)

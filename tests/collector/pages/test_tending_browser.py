@@ -36,7 +36,7 @@ class TendingCase(PagesCase):
             yield self.do("prefer", scheme)
             yield self.do("size", width, 900)
             # A chart takes its new size a moment later.
-            yield self.arrive(TOO_WIDE.replace("return", "0 ===").strip(" \n;"))
+            yield self.arrive(f"(() => {{{TOO_WIDE}}})() === 0")
             yield self.do("screenshot", f"tend-{name}-{scheme}-{width}")
         yield self.do("size", 1000, 700)
 
