@@ -55,7 +55,7 @@ TRIAL = ("python", "-m", "twisted.trial")
 def tests(session: nox.Session) -> None:
     """The test suite; ``nox -s tests-3.11 -- tests.client`` runs a part of it."""
     session.install("-e", ".[test]")
-    session.run(*TRIAL, *(session.posargs or ["-j2", "tests"]))
+    session.run(*TRIAL, *(session.posargs or ["-j3", "tests"]))
 
 
 @nox.session(python=PYTHONS[0])
@@ -63,7 +63,7 @@ def lowest(session: nox.Session) -> None:
     """The suite with the lowest versions of what the package needs."""
     session.install("-e", ".[test]", "-c", LOWEST)
     session.run(
-        *TRIAL, *(session.posargs or ["-j2", "tests"]), env={"TXSTATHAT_DRILLS": "none"}
+        *TRIAL, *(session.posargs or ["-j3", "tests"]), env={"TXSTATHAT_DRILLS": "none"}
     )
 
 
@@ -123,7 +123,7 @@ def wheel(session: nox.Session) -> None:
         for name in ("tests", "docs", "examples", "README.rst", "setup.cfg"):
             (place / name).symlink_to(Path.cwd() / name)
         with session.chdir(folder):
-            session.run(*TRIAL, *(session.posargs or ["-j2", "tests"]))
+            session.run(*TRIAL, *(session.posargs or ["-j3", "tests"]))
 
 
 @nox.session(python=PYTHONS[0])

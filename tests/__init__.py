@@ -1,5 +1,5 @@
 """
-The tests. Run them with ``python -m twisted.trial -j2 tests``.
+The tests. Run them with ``python -m twisted.trial -j3 tests``.
 """
 
 import signal
