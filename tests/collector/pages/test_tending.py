@@ -206,8 +206,8 @@ class FormTests(PageCase):
     def test_texts(self) -> None:
         """Sizes, and examples of which the shell takes each key and URL as one word."""
         self.assertEqual(
-            [size(n) for n in (0, 999, 1_500, 2_345_678, 10**13)],
-            ["0 bytes", "999 bytes", "1.5 kB", "2.35 MB", "10 TB"],
+            [size(n) for n in (0, 999, 1_500, 999_999, 2_345_678, 10**13)],
+            ["0 bytes", "999 bytes", "1.5 kB", "1 MB", "2.35 MB", "10 TB"],
         )
         for kind in ("ez", "user", "access", "read"):
             made = snippets(kind, "KEY", "https://h/$(touch x)")

@@ -102,7 +102,8 @@ def size(n: int) -> str:
     """
     number = float(n)
     for unit in ("bytes", "kB", "MB", "GB"):
-        if number < 1000:
+        # More would be rounded to 1e+03.
+        if number < 999.5:
             return f"{number:.3g} {unit}"
         number /= 1000
     return f"{number:,.3g} TB"
