@@ -27,6 +27,7 @@ __all__ = [
     "argument",
     "button_form",
     "choice",
+    "delete_form",
     "text_area",
     "unknown_form",
     "labelled",
@@ -221,6 +222,29 @@ def _field(form: Form, name: str, label: str, box: Tag, hint: str) -> Tag:
     if described:
         box.attributes["aria-describedby"] = " ".join(described)
     return whole
+
+
+def delete_form(title: str, label: str, path: str) -> Tag:
+    """
+    Make the hidden form with which a board or a comparison is deleted.
+
+    :param title: the words that open it.
+    :param label: the label of its button.
+    :param path: the path to which it is sent, with the action ``'delete'``.
+    """
+    button = tags.button(
+        label, type="submit", name="action", value="delete", class_="quiet"
+    )
+    return tags.details(
+        tags.summary(title),
+        tags.form(
+            tags.p("The stats stay. This cannot be undone."),
+            button,
+            method="post",
+            action=path,
+        ),
+        class_="danger",
+    )
 
 
 def message_of(form: Form) -> Tag:

@@ -27,7 +27,13 @@ from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.boards.board_page import BOARD_FILES
 from txstathat.collector.pages.boards.tiles import name_of, tile_title
 from txstathat.collector.pages.boards.titles import read_title
-from txstathat.collector.pages.forms import Form, FormPage, labelled, message_of
+from txstathat.collector.pages.forms import (
+    Form,
+    FormPage,
+    delete_form,
+    labelled,
+    message_of,
+)
 from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.layout import frame
 from txstathat.printable import printable
@@ -72,7 +78,11 @@ class EditBoard(FormPage):
             _rows(board, f"{path}/edit"),
             tags.p(tags.a("Add a tile", href=f"{path}/tile", class_="button")),
             _name_form(form, f"{path}/edit"),
-            _delete_form(f"{path}/edit"),
+            delete_form(
+                "Delete this board",
+                "Delete the board and its shared links",
+                f"{path}/edit",
+            ),
             section="/boards",
             files=BOARD_FILES,
         )
@@ -189,24 +199,4 @@ def _name_form(form: Form, path: str) -> Tag:
         method="post",
         action=path,
         class_="panel",
-    )
-
-
-def _delete_form(path: str) -> Tag:
-    button = tags.button(
-        "Delete the board and its shared links",
-        type="submit",
-        name="action",
-        value="delete",
-        class_="quiet",
-    )
-    return tags.details(
-        tags.summary("Delete this board"),
-        tags.form(
-            tags.p("The stats stay. This cannot be undone."),
-            button,
-            method="post",
-            action=path,
-        ),
-        class_="danger",
     )

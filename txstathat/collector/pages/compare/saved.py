@@ -19,7 +19,12 @@ from txstathat.collector.pages.compare.compare_chart import (
     Compared,
     compared_fragment,
 )
-from txstathat.collector.pages.forms import Form, FormPage, message_of
+from txstathat.collector.pages.forms import (
+    Form,
+    FormPage,
+    delete_form,
+    message_of,
+)
 from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.layout import frame
 from txstathat.collector.pages.stat_page import CHART_FILES
@@ -78,7 +83,11 @@ class SavedPage(FormPage):
             ),
             message_of(form),
             chart,
-            self._delete(),
+            delete_form(
+                "Delete this comparison",
+                "Delete the comparison",
+                f"/compare/{self._id}",
+            ),
             section="/compare",
             files=CHART_FILES if stats and self._chart_policy is not None else (),
         )
@@ -92,25 +101,6 @@ class SavedPage(FormPage):
             tags.a("Add to a board", href=f"/boards/add?{query}"),
             class_="actions",
             **{"aria-label": "This comparison"},
-        )
-
-    def _delete(self) -> Tag:
-        button = tags.button(
-            "Delete the comparison",
-            type="submit",
-            name="action",
-            value="delete",
-            class_="quiet",
-        )
-        return tags.details(
-            tags.summary("Delete this comparison"),
-            tags.form(
-                tags.p("The stats stay. This cannot be undone."),
-                button,
-                method="post",
-                action=f"/compare/{self._id}",
-            ),
-            class_="danger",
         )
 
     async def take(self, request: Request, form: Form) -> str:
