@@ -4,21 +4,12 @@ The collector as a service, to embed in a program or to run on its own.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Mapping, Sequence
-from ipaddress import ip_address
 from typing import Any, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, fail, maybeDeferred, succeed
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import (
-    IListeningPort,
-    IReactorThreads,
-    IReactorUDP,
-    IStreamServerEndpoint,
-)
+from twisted.internet.interfaces import IListeningPort, IReactorThreads
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -40,11 +31,17 @@ from txstathat.collector.channels.secret_files import SecretFiles
 from txstathat.collector.digest.digest import DIGEST_EVERY, WeeklyDigest
 from txstathat.collector.digest.schedule import DEFAULT_SCHEDULE, Schedule
 from txstathat.collector.ingest.statsd import KEY, StatsDIngest
+from txstathat.collector.listening import (
+    LISTEN,
+    CannotListen,
+    listen_http,
+    listen_statsd,
+    parse_endpoint,
+)
 from txstathat.collector.options import listen_url, parse_public_url, parse_statsd
 from txstathat.collector.parts import CollectorParts, build_collector
 from txstathat.collector.timers import MonotonicTimers, make_timers
 from txstathat.collector.web.site import MAX_CONNECTIONS, CollectorSite
-from txstathat.datagrams import MAX_DATAGRAM
 from txstathat.errors import StatHatError
 from txstathat.http.allowed import Networks
 from txstathat.stores.interface import IStore
@@ -63,13 +60,8 @@ __all__ = [
     "limit_redis",
 ]
 
-#: The default endpoint to listen on.
-LISTEN = "tcp:8080:interface=127.0.0.1"
 #: The time limit for a command to Redis, in seconds, unless the URL has one.
 REDIS_SECONDS = 0.7
-
-# An endpoint to suggest if the default one is in use.
-_OTHER_PORT = "tcp:8081:interface=127.0.0.1"
 
 # The interval, in seconds, at which expired stats are removed from the trash.
 _EMPTY_TRASH_EVERY = 3600.0
@@ -77,10 +69,6 @@ _EMPTY_TRASH_EVERY = 3600.0
 _COMPLETE_RENAMES_EVERY = 60.0
 # The interval, in seconds, at which records are read that nothing else has to read.
 _CHECK_RECORDS_EVERY = 600.0
-
-
-class CannotListen(StatHatError):
-    """An endpoint is not valid, in use, or not allowed."""
 
 
 class CollectorService(Service):
@@ -260,31 +248,54 @@ class CollectorService(Service):
             from twisted.internet import reactor
 
             self._reactor = cast(IStoreReactor, reactor)
-        endpoints = [(text, self._endpoint(text)) for text in self._listen]
-        self._timers = timers = make_timers(self._reactor)
-        if isinstance(timers, MonotonicTimers):
-            timers.start()
-        store: IStore
-        if isinstance(self._store, str):
-            url = limit_redis(self._store)
-            opening = open_store(url, reactor=self._reactor, timers=timers)
-            store = self._opened = await opening
-            await self._check_file(url)
-        else:
-            store = self._store
-        common: Any = {"reactor": self._reactor, "timers": timers}
-        webhooks = Webhooks(self._webhooks, **common)
-        outgoing = Outgoing(self._networks, **common)
-        channels = Channels(store, outgoing, self._secret_files)
-        parts = build_collector(
-            store, self._retention, webhooks, timers, channels, self._max_stats
-        )
+        endpoints = [
+            (text, parse_endpoint(self._reactor, text)) for text in self._listen
+        ]
+        self._timers = make_timers(self._reactor)
+        if isinstance(self._timers, MonotonicTimers):
+            self._timers.start()
+        parts = self._build(await self._open_store())
         await parts.archive.note_retention()
         await parts.check_records()
         await parts.monitor.outages.note()
-        self._site = site = CollectorSite(
+        await parts.keys.load()  # else it would refuse the first requests
+        self._site = site = self._make_site(parts)
+        for text, endpoint in endpoints:
+            self._ports.append(await listen_http(text, endpoint, site))
+        # Keys are shown once. A start that fails must not use that up.
+        await parts.keys.make_first(self._first_keys)
+        if self._statsd_at is not None:
+            self._listen_statsd(parts, *self._statsd_at)
+        self._start_loops(parts)
+        if self._digest:
+            await self._start_digest(parts)
+        return parts
+
+    async def _open_store(self) -> IStore:
+        """
+        Open the store, and look for damage, unless it was given open.
+        """
+        if not isinstance(self._store, str):
+            return self._store
+        url = limit_redis(self._store)
+        opening = open_store(url, reactor=self._reactor, timers=self._timers)
+        self._opened = store = await opening
+        await self._check_file(url)
+        return store
+
+    def _build(self, store: IStore) -> CollectorParts:
+        common: Any = {"reactor": self._reactor, "timers": self._timers}
+        webhooks = Webhooks(self._webhooks, **common)
+        outgoing = Outgoing(self._networks, **common)
+        channels = Channels(store, outgoing, self._secret_files)
+        return build_collector(
+            store, self._retention, webhooks, self._timers, channels, self._max_stats
+        )
+
+    def _make_site(self, parts: CollectorParts) -> CollectorSite:
+        site = CollectorSite(
             parts.root,
-            timers,
+            self._timers,
             max_connections=self._max_connections,
             access_log=self._access_log,
             metrics=parts.metrics,
@@ -293,28 +304,26 @@ class CollectorService(Service):
             public_url=self._public_url,
         )
         site.noisy = False  # the port logs that it starts
-        await parts.keys.load()  # else it would refuse the first requests
-        for text, endpoint in endpoints:
-            self._ports.append(await _listen(text, endpoint, site))
-        # Keys are shown once. A start that fails must not use that up.
-        await parts.keys.make_first(self._first_keys)
-        if self._statsd_at is not None:
-            self._listen_statsd(parts, *self._statsd_at)
+        return site
+
+    def _start_loops(self, parts: CollectorParts) -> None:
+        archive, monitor = parts.archive, parts.monitor
         self._every(REFRESH_SECONDS, parts.keys.load)
-        self._every(_EMPTY_TRASH_EVERY, parts.archive.empty_trash)
-        self._every(_COMPLETE_RENAMES_EVERY, parts.archive.complete_renames)
-        self._every(REFRESH_LIST_SECONDS, parts.archive.listing.refresh_if_viewed)
-        self._every(CHECK_SECONDS, parts.archive.listing.check, now=True)
+        self._every(_EMPTY_TRASH_EVERY, archive.empty_trash)
+        self._every(_COMPLETE_RENAMES_EVERY, archive.complete_renames)
+        self._every(REFRESH_LIST_SECONDS, archive.listing.refresh_if_viewed)
+        self._every(CHECK_SECONDS, archive.listing.check, now=True)
         self._every(_CHECK_RECORDS_EVERY, parts.check_records)
-        self._every(NOTE_EVERY, parts.monitor.outages.note)
-        self._every(EVALUATE_EVERY, parts.monitor.evaluate)
-        self._every(NOTIFY_EVERY, parts.monitor.notify)
-        if self._digest:
-            archive, channels = parts.archive, parts.channels
-            weekly = WeeklyDigest(archive, channels, self._digest, self._digest_at)
-            await weekly.check()
-            self._every(DIGEST_EVERY, weekly.run)
-        return parts
+        self._every(NOTE_EVERY, monitor.outages.note)
+        self._every(EVALUATE_EVERY, monitor.evaluate)
+        self._every(NOTIFY_EVERY, monitor.notify)
+
+    async def _start_digest(self, parts: CollectorParts) -> None:
+        weekly = WeeklyDigest(
+            parts.archive, parts.channels, self._digest, self._digest_at
+        )
+        await weekly.check()
+        self._every(DIGEST_EVERY, weekly.run)
 
     def _listen_statsd(self, parts: CollectorParts, address: str, port: int) -> None:
         key = self._statsd_key
@@ -323,23 +332,11 @@ class CollectorService(Service):
                 f"cannot receive statsd: there is no EZ key named {key!r} for its "
                 f"points; create it with: txstathat keys add ez {key!r}"
             )
-        self._statsd = StatsDIngest(
+        self._statsd = statsd = StatsDIngest(
             parts.archive.add, parts.keys, key, parts.metrics, reactor=self._timers
         )
-        reactor = cast(IReactorUDP, self._reactor)
-        try:
-            self._statsd_port = reactor.listenUDP(
-                port, self._statsd, address, MAX_DATAGRAM
-            )
-        except CannotListenError as error:
-            raise CannotListen(f"cannot receive statsd: {error}") from error
-        if not ip_address(address).is_loopback:
-            self._log.warn(
-                "statsd is received at {address}, and UDP carries no key: whoever can "
-                "reach port {port} can add points",
-                address=address,
-                port=port,
-            )
+        reactor = cast(IStoreReactor, self._reactor)
+        self._statsd_port = listen_statsd(reactor, statsd, address, port)
 
     async def _check_file(self, url: str) -> None:
         """
@@ -355,16 +352,6 @@ class CollectorService(Service):
             await deferToThreadPool(reactor, reactor.getThreadPool(), check_file, path)
         else:
             check_file(path)
-
-    def _endpoint(self, text: str) -> IStreamServerEndpoint:
-        try:
-            endpoint: IStreamServerEndpoint = serverFromString(self._reactor, text)
-            return endpoint
-        except Exception as error:
-            port = f"tcp:{text}:interface=127.0.0.1" if text.isdigit() else LISTEN
-            raise CannotListen(
-                f"cannot listen on {text!r}: {error}; for a port write {port}"
-            ) from error
 
     def _every(
         self, seconds: float, work: Callable[[], Any], now: bool = False
@@ -421,21 +408,6 @@ class CollectorService(Service):
         store, self._opened = self._opened, None
         if store is not None:
             await store.close()
-
-
-async def _listen(
-    text: str, endpoint: IStreamServerEndpoint, site: CollectorSite
-) -> IListeningPort:
-    try:
-        port: IListeningPort = await endpoint.listen(site)
-        return port
-    except Exception as error:
-        # Twisted's own words repeat that it cannot listen, and where.
-        cause = getattr(error, "socketError", error)
-        why = str(getattr(cause, "strerror", None) or cause)
-        if getattr(cause, "errno", None) == errno.EADDRINUSE:
-            why += "; use another port, such as --listen " + _OTHER_PORT
-        raise CannotListen(f"cannot listen on {text!r}: {why}") from error
 
 
 def limit_redis(url: str) -> str:

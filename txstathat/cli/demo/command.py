@@ -123,11 +123,7 @@ async def _run(
                 reactor=reactor,
             ).setServiceParent(shop.program)
             visitors.start()
-            _print("A sample bookshop is open, and sends stats to its own server.")
-            _print(f"Its stats:  {server.sign_in_url}")
-            _print(f"Its board:  {server.board_url}")
-            _print(f"Its charts: {address}/charts/")
-            _print(f"It closes in {seconds:g} seconds (--seconds), or with Ctrl-C.")
+            _print_urls(server, address, seconds)
             with suppress(CancelledError):
                 await _show_progress(reactor, shop.stats, seconds, console)
             await visitors.stop()
@@ -136,19 +132,23 @@ async def _run(
 
         export = StatHatExport(server.token, url=server.url)
         cleanup.push_async_callback(export.close)
-        return [
-            *await compare(shop.stats.sent, export),
-            Comparison(
-                "requests, in a Metrica",
-                shop.request_kicks.number,
-                await shop.requests.count(),
-            ),
-            Comparison(
-                "orders, in a Metrica",
-                shop.order_kicks.number,
-                await shop.orders.count(),
-            ),
-        ]
+        return [*await compare(shop.stats.sent, export), *await _compare_metricas(shop)]
+
+
+def _print_urls(server: _Server, address: str, seconds: float) -> None:
+    _print("A sample bookshop is open, and sends stats to its own server.")
+    _print(f"Its stats:  {server.sign_in_url}")
+    _print(f"Its board:  {server.board_url}")
+    _print(f"Its charts: {address}/charts/")
+    _print(f"It closes in {seconds:g} seconds (--seconds), or with Ctrl-C.")
+
+
+async def _compare_metricas(shop: _Shop) -> list[Comparison]:
+    requests, orders = await shop.requests.count(), await shop.orders.count()
+    return [
+        Comparison("requests, in a Metrica", shop.request_kicks.number, requests),
+        Comparison("orders, in a Metrica", shop.order_kicks.number, orders),
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
@@ -182,21 +182,8 @@ def serve(
     port: int | None,
     host: str | None,
     listen: tuple[str, ...],
-    store: str,
-    keep: tuple[str, ...],
-    max_stats: int,
-    access_log: bool,
-    proxies: int,
-    stathat_statuses: bool,
-    public_url: str,
-    webhooks: str,
-    secrets: str,
-    allow_private: tuple[str, ...],
-    digest: str,
-    digest_at: str,
-    statsd: str,
-    statsd_key: str,
     write_settings: bool,
+    **options: Any,
 ) -> None:
     """
     Run a StatHat server of your own.
@@ -207,28 +194,7 @@ def serve(
     if there is none. Then the other commands work without any further setting.
     """
     endpoints = _endpoints(port, host, listen)
-    try:
-        retention = parse_retention(keep)
-    except ValueError as error:
-        raise click.UsageError(f"--keep: {error}") from None
-    try:
-        if public_url:
-            parse_public_url(public_url)
-    except ValueError as error:
-        raise click.UsageError(f"--public-url: {error}") from None
-    try:
-        urls = read_webhooks(webhooks)
-    except ValueError as error:
-        raise click.UsageError(f"--webhooks: {error}") from None
-    try:
-        check_channel_options(secrets, allow_private, digest_at)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
-    try:
-        if statsd:
-            parse_statsd(statsd)
-    except ValueError as error:
-        raise click.UsageError(f"--statsd: {error}") from None
+    options = _check(**options)
     new_keys: dict[str, str] = {}
 
     def first_keys(keys: dict[str, str]) -> None:
@@ -237,23 +203,7 @@ def serve(
 
     async def command(reactor: ICommandReactor) -> int:
         service = CollectorService(
-            store,
-            endpoints,
-            retention=retention,
-            max_stats=max_stats,
-            access_log=access_log,
-            proxies=proxies,
-            stathat_statuses=stathat_statuses,
-            public_url=public_url,
-            webhooks=urls,
-            secrets=secrets,
-            allow_private=allow_private,
-            digest=digest,
-            digest_at=digest_at,
-            statsd=statsd,
-            statsd_key=statsd_key,
-            first_keys=first_keys,
-            reactor=reactor,
+            listen=endpoints, first_keys=first_keys, reactor=reactor, **options
         )
         ready = service.ready()
         service.startService()
@@ -266,13 +216,7 @@ def serve(
         except Exception as error:
             click.echo(f"txstathat: cannot start: {printable(error)}", err=True)
             return 1
-        for url, address in zip(service.urls, service.addresses, strict=True):
-            everywhere = getattr(address, "host", None) in ("0.0.0.0", "::")
-            more = ", and on this computer's other addresses" if everywhere else ""
-            _print(f"Listening on {url}{more}")
-        at = service.statsd_address
-        if at is not None:
-            _print(f"Receiving statsd at {at.host}, UDP port {at.port}")
+        _print_addresses(service)
         _collect_garbage_less()
         await _print_settings(service, parts, new_keys, write_settings)
         _print(
@@ -284,8 +228,39 @@ def serve(
         await service.stopService()
         return 0
 
-    _log_to_stderr(LogLevel.info if access_log else LogLevel.warn)
+    _log_to_stderr(LogLevel.info if options["access_log"] else LogLevel.warn)
     run(command)
+
+
+def _check(keep: tuple[str, ...], webhooks: str, **options: Any) -> dict[str, Any]:
+    """
+    The options for the service, from those of the command.
+
+    :raises click.UsageError: if one is not valid.
+    """
+    with _usage_error("--keep: "):
+        options["retention"] = parse_retention(keep)
+    with _usage_error("--public-url: "):
+        if options["public_url"]:
+            parse_public_url(options["public_url"])
+    with _usage_error("--webhooks: "):
+        options["webhooks"] = read_webhooks(webhooks)
+    with _usage_error(""):
+        check_channel_options(
+            options["secrets"], options["allow_private"], options["digest_at"]
+        )
+    with _usage_error("--statsd: "):
+        if options["statsd"]:
+            parse_statsd(options["statsd"])
+    return options
+
+
+@contextmanager
+def _usage_error(option: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise click.UsageError(f"{option}{error}") from None
 
 
 def _endpoints(
@@ -298,10 +273,8 @@ def _endpoints(
         return [*listen] or [LISTEN]
     if listen:
         raise click.UsageError("give --listen, or --port and --host, not both")
-    try:
+    with _usage_error("--host: "):
         return [listen_endpoint(port, host)]
-    except ValueError as error:
-        raise click.UsageError(f"--host: {error}") from None
 
 
 def _collect_garbage_less() -> None:
@@ -317,6 +290,16 @@ def _collect_garbage_less() -> None:
 def _print(line: str) -> None:
     click.echo(line)
     sys.stdout.flush()
+
+
+def _print_addresses(service: CollectorService) -> None:
+    for url, address in zip(service.urls, service.addresses, strict=True):
+        everywhere = getattr(address, "host", None) in ("0.0.0.0", "::")
+        more = ", and on this computer's other addresses" if everywhere else ""
+        _print(f"Listening on {url}{more}")
+    at = service.statsd_address
+    if at is not None:
+        _print(f"Receiving statsd at {at.host}, UDP port {at.port}")
 
 
 def _print_keys(keys: dict[str, str]) -> None:

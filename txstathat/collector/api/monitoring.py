@@ -4,7 +4,7 @@ The resources for monitoring the collector itself: ``/healthz`` and ``/metrics``
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -112,47 +112,16 @@ class Metrics(AsyncResource):
             HistogramMetricFamily,
         )
 
-        metrics, batcher = self._metrics, self._archive.batcher
-        for name, text, count in (
-            ("points", "Points that were stored.", metrics.points),
-            ("batches", "Requests whose points were stored.", metrics.batches),
-            ("repeated", "Requests that repeated a stored one.", metrics.repeated),
-            ("wrong_keys", "Wrong keys.", self._throttle.wrong),
-            ("write_retries", "Writes that were repeated.", batcher.retries),
-            ("connections_cut", "Connections closed to make room.", metrics.cut),
-            ("bodies_cut", "Bodies dropped to make room.", metrics.bodies_cut),
-            (
-                "notices_sent",
-                "Notices of alerts that were delivered.",
-                metrics.notices_sent,
-            ),
-            (
-                "notices_failed",
-                "Attempts to deliver a notice that failed.",
-                metrics.notices_failed,
-            ),
-            ("notices_dropped", "Notices that were given up.", metrics.notices_dropped),
-        ):
+        metrics, waiting = self._metrics, self._archive.batcher.waiting
+        for name, text, count in self._counters():
             yield CounterMetricFamily(f"txstathat_{name}", text, value=count)
-        refusals = CounterMetricFamily(
-            "txstathat_refusals",
-            "Requests with points that were refused.",
-            labels=["status"],
-        )
-        for status, count in sorted(metrics.refusals.items()):
-            refusals.add_metric([str(status)], count)
-        yield refusals
-        if metrics.statsd is not None:
-            statsd = CounterMetricFamily(
-                "txstathat_statsd",
-                "Datagrams of statsd, and what became of their lines and points.",
-                labels=["what"],
-            )
-            for what, count in metrics.statsd().items():
-                statsd.add_metric([what], count)
-            yield statsd
+        for name, text, label, counts in self._labelled_counters():
+            counter = CounterMetricFamily(f"txstathat_{name}", text, labels=[label])
+            for value, count in counts:
+                counter.add_metric([value], count)
+            yield counter
         for name, text, count in (
-            ("waiting", "Requests that wait to be written.", batcher.waiting),
+            ("waiting", "Requests that wait to be written.", waiting),
             ("connections", "Open connections.", metrics.connections),
         ):
             yield GaugeMetricFamily(f"txstathat_{name}", text, value=count)
@@ -171,6 +140,51 @@ class Metrics(AsyncResource):
             buckets=list(zip(bounds, accumulate(metrics.latencies), strict=True)),
             sum_value=metrics.seconds,
         )
+
+    def _counters(self) -> list[tuple[str, str, float]]:
+        """
+        The counters without labels: their names, descriptions and counts.
+        """
+        metrics = self._metrics
+        retries = self._archive.batcher.retries
+        sent, failed = metrics.notices_sent, metrics.notices_failed
+        return [
+            ("points", "Points that were stored.", metrics.points),
+            ("batches", "Requests whose points were stored.", metrics.batches),
+            ("repeated", "Requests that repeated a stored one.", metrics.repeated),
+            ("wrong_keys", "Wrong keys.", self._throttle.wrong),
+            ("write_retries", "Writes that were repeated.", retries),
+            ("connections_cut", "Connections closed to make room.", metrics.cut),
+            ("bodies_cut", "Bodies dropped to make room.", metrics.bodies_cut),
+            ("notices_sent", "Notices of alerts that were delivered.", sent),
+            ("notices_failed", "Attempts to deliver a notice that failed.", failed),
+            ("notices_dropped", "Notices that were given up.", metrics.notices_dropped),
+        ]
+
+    def _labelled_counters(
+        self,
+    ) -> Iterator[tuple[str, str, str, Iterable[tuple[str, float]]]]:
+        """
+        The counters with one label: their names, descriptions and labels, and the count
+        for each value of the label.
+        """
+        metrics = self._metrics
+        yield (
+            "refusals",
+            "Requests with points that were refused.",
+            "status",
+            [
+                (str(status), count)
+                for status, count in sorted(metrics.refusals.items())
+            ],
+        )
+        if metrics.statsd is not None:
+            yield (
+                "statsd",
+                "Datagrams of statsd, and what became of their lines and points.",
+                "what",
+                metrics.statsd().items(),
+            )
 
 
 class _Registry:
