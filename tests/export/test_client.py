@@ -477,35 +477,39 @@ class RequestTests(ScriptCase):
 
     def test_pages(self) -> None:
         """Full pages are followed by offset until one is short; each stat is listed once."""
-        self.patch(export, "_SMALLEST_PAGE", 2)
-        stats = [{"id": f"id-{n}", "name": str(n), "counter": True} for n in range(5)]
-        self.script.answers = [stats[:3], stats[2:5], stats[4:]]
+        stats = [
+            {"id": f"id-{n}", "name": str(n), "counter": True} for n in range(6_001)
+        ]
+        self.script.answers = [stats[:3_001], stats[3_000:6_001], stats[6_000:]]
         got = self.successResultOf(self.client.stats())
-        self.assertEqual([stat.id for stat in got], [f"id-{n}" for n in range(5)])
+        self.assertEqual([stat.id for stat in got], [f"id-{n}" for n in range(6_001)])
         self.assertEqual(
             [uri.partition("?")[2] for _, uri in self.script.asked],
-            ["", "offset=3", "offset=6"],
+            ["", "offset=3001", "offset=6002"],
         )
+
+    def test_a_short_page(self) -> None:
+        """A page that is shorter than those of any known server is the last one."""
+        page = [{"id": f"id-{n}", "name": "a", "counter": True} for n in range(2_999)]
+        self.script.answers = [page]
+        self.assertEqual(len(self.successResultOf(self.client.stats())), 2_999)
 
     def test_a_server_without_offsets(self) -> None:
         """The same full page twice is the end."""
-        self.patch(export, "_SMALLEST_PAGE", 1)
-        page = [{"id": "abc123", "name": "a", "counter": True}]
+        page = [{"id": f"id-{n}", "name": "a", "counter": True} for n in range(3_000)]
         self.script.answers = [page, page]
         self.assertEqual(
             self.successResultOf(self.client.stats()),
-            [StatInfo("abc123", "a", False, True)],
+            [StatInfo(f"id-{n}", "a", False, True) for n in range(3_000)],
         )
 
     def test_a_server_without_an_end(self) -> None:
         """Pages are followed up to a limit."""
-        self.patch(export, "_SMALLEST_PAGE", 1)
-        self.patch(export, "MAX_STATS", 3)
-        self.script.answers = [
-            [{"id": f"id-{n}", "name": "a", "counter": True}] for n in range(9)
-        ]
-        error = self.error(self.client.stats, StatHatAPIError)
-        self.assertIn("more than 3 stats", error.msg)
+        stats = [{"id": f"id-{n}", "name": "a", "counter": True} for n in range(12_000)]
+        self.script.answers = [stats[n : n + 3_000] for n in range(0, 12_000, 3_000)]
+        client = self.make(max_stats=9_000)
+        error = self.error(client.stats, StatHatAPIError)
+        self.assertIn("more than 9,000 stats", error.msg)
         self.assertEqual(len(self.script.asked), 3)
 
     def test_alerts(self) -> None:
@@ -741,9 +745,8 @@ class FailureTests(ScriptCase):
 
     def test_too_large(self) -> None:
         """An answer beyond the cap is not read."""
-        self.patch(export, "MAX_EXPORT_REPLY", 1_000)
         self.script.answers = [b" " * 1_001]
-        error = self.error(self.make().stats, StatHatAPIError)
+        error = self.error(self.make(max_reply=1_000).stats, StatHatAPIError)
         self.assertEqual(error.status, 200)
 
     def test_bad_arguments(self) -> None:

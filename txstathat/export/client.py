@@ -86,6 +86,8 @@ class StatHatExport(AlertCalls, ChannelCalls, TendingCalls):
     :param timeout: seconds that one request may take, including the time in line.
     :param max_connections: how many requests may be in flight.
     :param max_waiting: how many more may wait in line.
+    :param max_reply: the largest reply, in bytes.
+    :param max_stats: the largest number of stats that :meth:`stats` lists.
     :param reactor: by default the global reactor, imported when first needed.
     :param agent: sends the requests; by default a
         :class:`~txstathat.http.connections.PooledAgent` of the client's own.
@@ -102,10 +104,13 @@ class StatHatExport(AlertCalls, ChannelCalls, TendingCalls):
         timeout: float = 30.0,
         max_connections: int = 4,
         max_waiting: int = 1_000,
+        max_reply: int = MAX_EXPORT_REPLY,
+        max_stats: int = MAX_STATS,
         reactor: Any = None,
         agent: HTTPAgent | None = None,
     ) -> None:
         self._token = _check_token(token)
+        self._max_stats = max_stats
         self._path = f"/x/{quote(token, safe='')}"
         self._basic = b64encode(f"{token}:".encode()).decode("ascii")
         self._transport = Transport(
@@ -113,7 +118,7 @@ class StatHatExport(AlertCalls, ChannelCalls, TendingCalls):
             timeout=timeout,
             max_connections=max_connections,
             max_waiting=max_waiting,
-            max_reply=MAX_EXPORT_REPLY,
+            max_reply=max_reply,
             reactor=reactor,
             agent=agent,
         )
@@ -289,8 +294,9 @@ class StatHatExport(AlertCalls, ChannelCalls, TendingCalls):
             # A server without offsets sends the same page again.
             if len(page) < max(longest, _SMALLEST_PAGE) or len(found) == known:
                 return list(found.values())
-            if len(found) >= MAX_STATS:
-                raise StatHatAPIError(200, f"more than {MAX_STATS:,} stats are listed")
+            if len(found) >= self._max_stats:
+                most = f"{self._max_stats:,}"
+                raise StatHatAPIError(200, f"more than {most} stats are listed")
 
     async def _data(
         self,

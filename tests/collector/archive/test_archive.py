@@ -31,9 +31,7 @@ from tests.fixtures.stores import (
 )
 from tests.fixtures.support import logged
 from txstathat import Count, Value
-from txstathat.collector.archive import allowance
 from txstathat.collector.archive import cardinality as cardinality
-from txstathat.collector.archive import stored as archives
 from txstathat.collector.archive.all_time import INTERVALS
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.commit import FINISH_SECONDS, MAX_SUMS
@@ -166,8 +164,7 @@ class KeepTests(ArchiveCase):
 
     def test_new_stats_are_limited(self) -> None:
         """So many in all, and so many in a day for each key; old ones go on."""
-        self.patch(cardinality, "MAX_NEW_STATS", 3)
-        self.archive = Archive(self.store, max_stats=5)
+        self.archive = Archive(self.store, max_stats=5, max_new_stats=3)
         self.keep(Count("a"), Count("b"), Count("c"))
         self.assertIn("3 new stats today", self.refused(Count("a"), Count("d")))
         self.keep(Count("d"), key="other")
@@ -178,13 +175,14 @@ class KeepTests(ArchiveCase):
 
     def test_the_limit_of_new_stats_outlasts_a_restart(self) -> None:
         """What a key has created today counts in every collector, until tomorrow."""
-        self.patch(cardinality, "MAX_NEW_STATS", 3)
-        other = Archive(self.store)
+        self.archive, other, restarted = (
+            Archive(self.store, max_new_stats=3) for _ in range(3)
+        )
         self.keep(Count("a"), Count("b"))
         self.now(self.archive.settled())
         self.successResultOf(other.add(batch(Count("c"))))
         self.now(other.settled())
-        self.archive = Archive(self.store)
+        self.archive = restarted
         self.assertIn("3 new stats today", self.refused(Count("d")))
         self.keep(Count("d"), key="other")
         self.clock.advance(DAY)
@@ -220,13 +218,13 @@ class KeepTests(ArchiveCase):
 
     def test_points_of_the_past_are_limited(self) -> None:
         """A key can add so many old buckets in a day; repetitions count once."""
-        self.patch(allowance, "MAX_PAST", 30)
+        self.archive, restarted = (Archive(self.store, max_past=30) for _ in range(2))
         old = [Count("a", 1, START - (20 + day) * DAY) for day in range(20)]
         for _ in range(3):
             self.keep(*old)
         self.keep(*[Count("b", 1, START - (20 + day) * DAY) for day in range(10)])
         self.now(self.archive.settled())
-        for archive in (self.archive, Archive(self.store)):
+        for archive in (self.archive, restarted):
             self.archive = archive
             self.assertIn(
                 "30 is the limit", self.refused(Count("c", 1, START - 99 * DAY))
@@ -239,8 +237,7 @@ class KeepTests(ArchiveCase):
 
     def test_what_was_not_written_uses_no_room(self) -> None:
         """What comes with refused points, or in vain, leaves no name behind."""
-        self.patch(cardinality, "MAX_NEW_STATS", 5)
-        self.archive = Archive(self.store, max_stats=5)
+        self.archive = Archive(self.store, max_stats=5, max_new_stats=5)
         self.keep(Count("c"))
         new = [Count(f"x{number}") for number in range(4)]
         self.assertIn("is a counter", self.refused(Value("c", 1), *new))
@@ -333,11 +330,9 @@ class KeepTests(ArchiveCase):
 
     def test_many_stats_are_learned_in_parts(self) -> None:
         """So that the ids of many hold up nobody; nor do their cells."""
-        self.patch(cardinality, "_NAMES_AT_ONCE", 4)
-        self.patch(archives, "_STATS_AT_ONCE", 4)
         names = [f"s{number}" for number in range(9)]
         self.keep(*map(Count, names))
-        self.archive = Archive(self.store)
+        self.archive = Archive(self.store, stats_at_once=4)
         learned: list[int] = []
         learn = self.archive._cardinality.learn
         self.archive._cardinality.learn = lambda names: (
@@ -393,8 +388,7 @@ class KeepTests(ArchiveCase):
 
     def test_a_batch_that_exactly_fills_the_room(self) -> None:
         """A batch of either API that takes up exactly what is left is accepted."""
-        self.patch(cardinality, "MAX_NEW_STATS", 3)
-        self.archive = Archive(self.store, max_stats=3)
+        self.archive = Archive(self.store, max_stats=3, max_new_stats=3)
         self.keep(Count("a"), Count("b"))
         classic = PostedBatch(
             "classic", "u", [("count", "c", 1, None)], False, None, b""
@@ -578,12 +572,12 @@ class DataTests(ArchiveCase):
         reads: list[int] = []
         read = self.store.read
         self.store.read = lambda keys: reads.append(len(keys)) or read(keys)
-        self.patch(archives, "_CELLS_AT_ONCE", 100)
-        self.assertEqual(self.now(self.archive.data(stats, "1d1h")), whole)
+        archive = Archive(self.store, cells_at_once=100)
+        self.assertEqual(self.now(archive.data(stats, "1d1h")), whole)
         self.assertEqual(reads, [96, 96, 24])
         self.assertEqual([one.whole for one in whole], [*range(9)])
         reads.clear()
-        self.now(self.archive.data(stats[:2], "1d5m"))
+        self.now(archive.data(stats[:2], "1d5m"))
         self.assertEqual(reads, [1440, 1440])
 
     def test_gaps(self) -> None:

@@ -13,9 +13,8 @@ from twisted.internet.defer import Deferred, succeed
 from tests.fixtures.archives import ArchiveCase
 from tests.fixtures.stores import NOW
 from txstathat import Count, InvalidPoint
-from txstathat.collector.archive import comments
 from txstathat.collector.archive.archive import Archive
-from txstathat.collector.archive.comments import Comment, read_comments
+from txstathat.collector.archive.comments import Comment, Comments, read_comments
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.archive.trash import TRASH_SECONDS
 from txstathat.collector.errors import Refusal
@@ -117,15 +116,14 @@ class CommentTests(ArchiveCase):
 
     def test_the_newest(self) -> None:
         """A stat has its newest comments; one more replaces the oldest."""
-        self.patch(comments, "MAX_COMMENTS_OF_A_STAT", 3)
+        self.archive.notes = Comments(self.store, most_of_a_stat=3)
         self.comment(self.a, *"vwxyz")
         self.comment(self.b, "other")
         self.assertEqual(self.texts(self.a, self.b), [list("xyz"), ["other"]])
 
     def test_too_many(self) -> None:
         """There is a limit for all stats together, which a full stat does not meet."""
-        self.patch(comments, "MAX_COMMENTS_OF_A_STAT", 2)
-        self.patch(comments, "MAX_COMMENTS", 3)
+        self.archive.notes = Comments(self.store, most=3, most_of_a_stat=2)
         self.comment(self.a, "x", "y")
         self.comment(self.b, "z")
         refusal = self.fails(self.archive.comment(self.b, "more"), Refusal)

@@ -11,7 +11,6 @@ from twisted.internet.defer import Deferred
 
 from tests.fixtures.archives import ArchiveCase
 from tests.fixtures.stores import NOW
-from txstathat.collector.auth import shares
 from txstathat.collector.auth.key_record import hash_key
 from txstathat.collector.auth.shares import Share, Shares, parse_share
 from txstathat.collector.errors import Refusal
@@ -71,7 +70,7 @@ class ShareTests(ArchiveCase):
 
     def test_too_many(self) -> None:
         """There is a limit; revoking one makes room."""
-        self.patch(shares, "MAX_SHARES", 1)
+        self.shares = Shares(self.store, max_shares=1)
         secret = self.now(self.shares.create("stat", "a"))
         self.assertEqual(self.refused(self.shares.create("stat", "a")), 429)
         self.now(self.shares.revoke(hash_key(secret)))

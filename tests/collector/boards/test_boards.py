@@ -16,7 +16,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.fixtures.archives import ArchiveCase
 from tests.fixtures.stores import NOW
 from txstathat import Count, Value
-from txstathat.collector.boards import records
 from txstathat.collector.boards.indexing import indexed
 from txstathat.collector.boards.model import (
     KINDS,
@@ -35,7 +34,8 @@ from txstathat.collector.boards.model import (
     to_json,
 )
 from txstathat.collector.boards.reading import read_board
-from txstathat.collector.boards.records import BoardRecords
+from txstathat.collector.boards.records import BOARDS as KIND
+from txstathat.collector.boards.records import BoardRecords, Documents
 from txstathat.collector.errors import Refusal
 from txstathat.collector.records import BadRecord, parse_record
 
@@ -232,8 +232,7 @@ class RecordTests(ArchiveCase):
 
     def test_too_many(self) -> None:
         """There is a limit; deleting one makes room."""
-        self.patch(records, "MAX_BOARDS", 2)
-        boards = BoardRecords(self.store).boards
+        boards = Documents(self.store, KIND, parse_board, 2)
         ids = [self.now(boards.create(Board("b"))) for _ in range(2)]
         self.assertEqual(self.status(boards.create(Board("b"))), 429)
         self.now(boards.delete(ids[0]))
@@ -260,7 +259,7 @@ class ReadingTests(ArchiveCase):
             self.reads.append(len(keys))
             return read(keys)
 
-        self.patch(self.store, "read", counted)
+        self.store.read = counted
 
     def test_the_same_as_alone(self) -> None:
         """Each tile has the series that the archive returns for its stat."""

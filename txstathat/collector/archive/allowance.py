@@ -80,12 +80,14 @@ class Allowances:
     Counts what each key adds in a day.
 
     :param store: where the counts are stored.
+    :param max_past: how many time buckets of the past a key can add in a day.
     """
 
     _log = Logger()
 
-    def __init__(self, store: IStore) -> None:
+    def __init__(self, store: IStore, max_past: int = MAX_PAST) -> None:
         self._store = store
+        self._max_past = max_past
         # What the store has, as far as it is known, and what is still to be added.
         self._stored: dict[str, Usage] = {}
         self._pending: dict[str, Usage] = {}
@@ -142,11 +144,11 @@ class Allowances:
         """
         await self.load(sender)
         used = self.usage(sender).past
-        if used >= MAX_PAST:
+        if used >= self._max_past:
             raise Refusal(
                 429,
                 f"this key has added points to {used:,} hours, days and months of the "
-                f"past today, and {MAX_PAST:,} is the limit: go on tomorrow",
+                f"past today, and {self._max_past:,} is the limit: go on tomorrow",
                 retry_after=_RETRY_AFTER,
             )
         seen = self._filters.pop(sender, None) or _Filter()

@@ -17,7 +17,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from txstathat.collector.archive.cardinality import MAX_STATS
+from txstathat.collector.archive.allowance import MAX_PAST
+from txstathat.collector.archive.cardinality import (
+    MAX_NEW_STATS,
+    MAX_STATS,
+    STATS_AT_ONCE,
+)
 from txstathat.collector.archive.comments import Comment, Comments
 from txstathat.collector.archive.commit import OWN_ID_TTL, PendingWrite
 from txstathat.collector.archive.delta import other_kind, overflow
@@ -32,7 +37,7 @@ from txstathat.collector.archive.stats import (
     received,
     stat_id,
 )
-from txstathat.collector.archive.stored import StoredStats
+from txstathat.collector.archive.stored import CELLS_AT_ONCE, StoredStats
 from txstathat.collector.archive.trash import DeletedStat
 from txstathat.collector.archive.writer import PointWriter
 from txstathat.collector.errors import PointAhead, Refusal, clock_doubt, utc
@@ -62,6 +67,10 @@ class Archive(StoredStats):
         :data:`~txstathat.collector.archive.stats.RETENTION`.
     :param max_stats: the largest number of stats.
     :param timers: schedules what waits; by default the store's clock.
+    :param max_new_stats: the largest number of stats that a key can create in a day.
+    :param max_past: how many time buckets of the past a key can add in a day.
+    :param stats_at_once: how many stats are read before other work has its turn.
+    :param cells_at_once: how many cells are read at once for series.
     :raises ValueError: if a scale is unknown, or its time is not positive.
 
     :ivar details: the units, descriptions and pins of the stats.
@@ -82,8 +91,21 @@ class Archive(StoredStats):
         retention: Mapping[str, float | None] | None = None,
         max_stats: int = MAX_STATS,
         timers: IReactorTime | None = None,
+        max_new_stats: int = MAX_NEW_STATS,
+        max_past: int = MAX_PAST,
+        stats_at_once: int = STATS_AT_ONCE,
+        cells_at_once: int = CELLS_AT_ONCE,
     ) -> None:
-        super().__init__(store, retention or {}, max_stats, timers)
+        super().__init__(
+            store,
+            retention or {},
+            max_stats,
+            timers,
+            max_new_stats=max_new_stats,
+            max_past=max_past,
+            stats_at_once=stats_at_once,
+            cells_at_once=cells_at_once,
+        )
         self.listing = StatListing(store, self.timers, self.stats)
         self.health = StoreHealth(store, self.timers)
         self._writer = PointWriter(

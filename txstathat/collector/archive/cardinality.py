@@ -23,6 +23,7 @@ __all__ = [
     "MAX_NEW_STATS",
     "MAX_STATS",
     "RECOUNT",
+    "STATS_AT_ONCE",
     "CardinalityLimiter",
     "Reservation",
 ]
@@ -38,8 +39,8 @@ RECOUNT = 10.0
 #: unknown. Another collector may have created its stat.
 LOOKUP_SECONDS = 1.0
 
-# How many names are learned at once. More would block the reactor for long.
-_NAMES_AT_ONCE = 2_000
+#: How many names are learned at once. More would block the reactor for long.
+STATS_AT_ONCE = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,8 @@ class CardinalityLimiter:
     :param max_stats: the largest number of stats.
     :param timers: schedules what waits.
     :param allowances: counts the new stats of each key.
+    :param max_new_stats: the largest number of stats that a key can create in a day.
+    :param at_once: how many names are learned at once.
     """
 
     def __init__(
@@ -76,11 +79,16 @@ class CardinalityLimiter:
         max_stats: int,
         timers: IReactorTime,
         allowances: Allowances,
+        *,
+        max_new_stats: int = MAX_NEW_STATS,
+        at_once: int = STATS_AT_ONCE,
     ) -> None:
         self._store = store
         self._max_stats = max_stats
         self._timers = timers
         self._allowances = allowances
+        self._max_new_stats = max_new_stats
+        self._at_once = at_once
         self._names: dict[str, str] = {}  # by id
         self._known: set[str] = set()
         # When the names of all stats were read; None before that.
@@ -121,11 +129,12 @@ class CardinalityLimiter:
             )
         new = self._new(wanted)
         used = self._allowances.usage(sender).stats + self._reserved_by[sender]
-        if new and used + len(new) > MAX_NEW_STATS:
+        if new and used + len(new) > self._max_new_stats:
             raise Refusal(
                 429,
-                f"this key has created {used} new stats today and {MAX_NEW_STATS} is "
-                "the limit: use fewer names, or go on tomorrow",
+                f"this key has created {used} new stats today and "
+                f"{self._max_new_stats} is the limit: use fewer names, or go on "
+                "tomorrow",
             )
         self._reserved.update(new)
         self._reserved_by[sender] += len(new)
@@ -192,10 +201,10 @@ class CardinalityLimiter:
     async def _learn_all(self) -> None:
         before = self._known.copy()
         names = list(await self._store.definitions())
-        for start in range(0, len(names), _NAMES_AT_ONCE):
+        for start in range(0, len(names), self._at_once):
             if start:
                 await deferLater(self._timers, 0)
-            self.learn(names[start : start + _NAMES_AT_ONCE])
+            self.learn(names[start : start + self._at_once])
         self.forget(before.difference(names))
 
     def learn(self, names: Iterable[str]) -> None:

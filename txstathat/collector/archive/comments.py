@@ -91,12 +91,22 @@ class Comments:
     The comments in a store.
 
     :param store: the store.
+    :param most: the largest number of comments.
+    :param most_of_a_stat: the largest number on one stat. A new one replaces the
+        oldest.
 
     :ivar record_readers: the readers of the records.
     """
 
-    def __init__(self, store: IStore) -> None:
+    def __init__(
+        self,
+        store: IStore,
+        most: int = MAX_COMMENTS,
+        most_of_a_stat: int = MAX_COMMENTS_OF_A_STAT,
+    ) -> None:
         self._store = store
+        self._most = most
+        self._most_of_a_stat = most_of_a_stat
         self._reader = RecordReader(store, RECORDS, read_comments)
         self.record_readers = (self._reader,)
 
@@ -107,8 +117,8 @@ class Comments:
         :param stat: the stat; ``None`` for a comment on no stat.
         :param text: 1 to :data:`MAX_TEXT` characters.
         :raises InvalidPoint: if the text is empty, too long, or has control characters.
-        :raises Refusal: 429 if the store has :data:`MAX_COMMENTS` comments; 409 if
-            those on the stat cannot be read.
+        :raises Refusal: 429 if the store has too many comments; 409 if those on
+            the stat cannot be read.
         """
         comment = Comment(
             int(self._store.clock.seconds()), check_name(text, "text", MAX_TEXT)
@@ -122,13 +132,13 @@ class Comments:
                 raise _unreadable("add one")
             old = readable.get(id, [])
             total = sum(map(len, readable.values()))
-            if len(old) < MAX_COMMENTS_OF_A_STAT and total >= MAX_COMMENTS:
+            if len(old) < self._most_of_a_stat and total >= self._most:
                 raise Refusal(
                     429,
-                    f"the store has {MAX_COMMENTS:,} comments, which is the limit: "
+                    f"the store has {self._most:,} comments, which is the limit: "
                     "delete some of them",
                 )
-            new = [*old, comment][-MAX_COMMENTS_OF_A_STAT:]
+            new = [*old, comment][-self._most_of_a_stat :]
             # If another collector has added one meanwhile, this tries again.
             if await self._store.put_record(RECORDS, id, _to_json(new), was=was):
                 return comment

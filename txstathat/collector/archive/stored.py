@@ -30,14 +30,12 @@ from txstathat.metrica.calendar import MAX_POINTS, SCALES
 from txstathat.points.timeframe import Timeframe
 from txstathat.stores.interface import IStore
 
-__all__ = ["MAX_CELLS", "StoredStats"]
+__all__ = ["CELLS_AT_ONCE", "MAX_CELLS", "StoredStats"]
 
 #: How many cells one request can read.
 MAX_CELLS = 200_000
-# How many stats are made of their cells at once, and how many cells are read at once
-# for series. More would block the reactor for long.
-_STATS_AT_ONCE = 5_000
-_CELLS_AT_ONCE = 10_000
+#: How many cells are read at once for series. More would block the reactor for long.
+CELLS_AT_ONCE = 10_000
 
 
 class StoredStats:
@@ -53,6 +51,11 @@ class StoredStats:
         retention: Mapping[str, float | None],
         max_stats: int,
         timers: IReactorTime | None,
+        *,
+        max_new_stats: int,
+        max_past: int,
+        stats_at_once: int,
+        cells_at_once: int,
     ) -> None:
         self.store = store
         self.timers: IReactorTime = timers or store.clock
@@ -60,9 +63,16 @@ class StoredStats:
         self.max_stats = max_stats
         self.followers = Followers([OwnRecords(store)])
         self._history = Retention(store, self.retention)
-        self._allowances = Allowances(store)
+        self._stats_at_once = stats_at_once
+        self._cells_at_once = cells_at_once
+        self._allowances = Allowances(store, max_past)
         self._cardinality = CardinalityLimiter(
-            store, max_stats, self.timers, self._allowances
+            store,
+            max_stats,
+            self.timers,
+            self._allowances,
+            max_new_stats=max_new_stats,
+            at_once=stats_at_once,
         )
         self._trash = Trash(store, self.followers)
 
@@ -80,8 +90,8 @@ class StoredStats:
         ]
         stats = []
         now = self.store.clock.seconds()
-        for start in range(0, len(listed), _STATS_AT_ONCE):
-            some = listed[start : start + _STATS_AT_ONCE]
+        for start in range(0, len(listed), self._stats_at_once):
+            some = listed[start : start + self._stats_at_once]
             cells = await self.store.read([received_key(name) for name, _ in some])
             # A Metrica that a program has in the same store has no receipts.
             stats += [
@@ -165,7 +175,7 @@ class StoredStats:
                 f"{max(1, MAX_CELLS // width)} at once",
             )
         series = []
-        at_once = max(1, _CELLS_AT_ONCE // width)
+        at_once = max(1, self._cells_at_once // width)
         for first in range(0, len(stats), at_once):
             some = stats[first : first + at_once]
             keys = [key for stat in some for key in plan.keys(stat.name)]

@@ -69,12 +69,14 @@ class Shares:
     The shared links of a store.
 
     :param store: the store.
+    :param max_shares: the largest number of links.
 
     :ivar record_readers: the readers of the records.
     """
 
-    def __init__(self, store: IStore) -> None:
+    def __init__(self, store: IStore, max_shares: int = MAX_SHARES) -> None:
         self._store = store
+        self._max_shares = max_shares
         self._reader = RecordReader(store, _RECORDS, parse_share)
         self.record_readers = (self._reader,)
 
@@ -85,13 +87,14 @@ class Shares:
         :param kind: ``'stat'`` or ``'board'``.
         :param target: the name of the stat, or the id of the board.
         :returns: its secret, of 192 random bits. It cannot be read back later.
-        :raises Refusal: 429 if there are :data:`MAX_SHARES` links.
+        :raises Refusal: 429 if there are too many links.
         :raises StoreError: if the store fails.
         """
-        if len(await self._store.records(_RECORDS)) >= MAX_SHARES:
+        if len(await self._store.records(_RECORDS)) >= self._max_shares:
             raise Refusal(
                 429,
-                f"there are {MAX_SHARES} shared links, which is the limit: revoke one",
+                f"there are {self._max_shares} shared links, which is the limit: "
+                "revoke one",
             )
         secret = new_key()
         share = Share(kind, target, int(self._store.clock.seconds()))
