@@ -6,8 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Self
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
@@ -16,6 +14,7 @@ from zope.interface import implementer
 from txstathat.client.outcome import Outcome, Verdict
 from txstathat.client.payload import Payload
 from txstathat.client.wrappable import Wrappable
+from txstathat.http.closing import AsyncClosing
 from txstathat.http.result import fired
 from txstathat.interfaces import IStatHatProvider
 from txstathat.points.amounts import Amount, Time
@@ -71,7 +70,7 @@ class NullFlushResult:
 
 
 @implementer(IStatHatProvider)
-class NullStatHat(Wrappable, Service):
+class NullStatHat(Wrappable, AsyncClosing, Service):
     """
     Accepts every point, and does nothing with it.
 
@@ -219,14 +218,3 @@ class NullStatHat(Wrappable, Service):
         :returns: a new Deferred that has fired with ``None``.
         """
         return succeed(None)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()

@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from shlex import quote
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import click
 from rich.console import Console
@@ -28,7 +28,7 @@ from txstathat.cli.output import (
 from txstathat.cli.settings import find_reader, make_export, reader_options
 from txstathat.errors import InvalidPoint, InvalidTimeframe, StatHatAPIError
 from txstathat.export.client import StatHatExport
-from txstathat.export.models import FullDataset, StatInfo
+from txstathat.export.models import FullDataset, StatInfo, TrashedStat
 from txstathat.points.summary import Summary, summarize
 from txstathat.points.timeframe import MAX_BUCKETS, Timeframe
 from txstathat.printable import printable
@@ -39,6 +39,7 @@ __all__ = [
     "dataset",
     "delete",
     "find_stat",
+    "named",
     "with_name_containing",
     "list_stats",
     "no_match_text",
@@ -49,6 +50,8 @@ __all__ = [
     "timeframe_option",
     "with_client",
 ]
+
+_Named = TypeVar("_Named", StatInfo, TrashedStat)
 
 #: The narrowest terminal, in characters, in which a list has the ids of stats.
 WIDE = 100
@@ -240,16 +243,22 @@ async def find_stat(client: StatHatExport, wanted: str) -> StatInfo:
 
     :raises StatNotFound: if there is none. :func:`with_client` shows the message.
     """
-    stats = await client.stats()
+    found = named(wanted, await client.stats())
+    if found is None:
+        raise StatNotFound(
+            f"there is no stat with the name or id {wanted!r}; see txstathat list"
+        )
+    return found
+
+
+def named(wanted: str, stats: Sequence[_Named]) -> _Named | None:
+    """
+    Return the stat with a name, or else the one with that id.
+    """
     for stat in stats:
         if stat.name == wanted:
             return stat
-    for stat in stats:
-        if stat.id == wanted:
-            return stat
-    raise StatNotFound(
-        f"there is no stat with the name or id {wanted!r}; see txstathat list"
-    )
+    return next((stat for stat in stats if stat.id == wanted), None)
 
 
 async def _read(

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from txstathat.cli.output import confirm, format_options, name_text, show_rows
-from txstathat.cli.read.stats import StatNotFound, find_stat, with_client
+from txstathat.cli.read.stats import StatNotFound, find_stat, named, with_client
 from txstathat.cli.settings import reader_options
 from txstathat.export.client import StatHatExport
 from txstathat.export.models import TrashedStat
@@ -140,16 +140,13 @@ def purge(stat: str, yes: bool, **server: Any) -> None:
 
 
 async def _find(client: StatHatExport, wanted: str) -> TrashedStat:
-    found = await client.trash()
-    for each in found:
-        if each.name == wanted:
-            return each
-    for each in found:
-        if each.id == wanted:
-            return each
-    raise StatNotFound(
-        f"no stat in the trash has the name or id {wanted!r}; see txstathat trash list"
-    )
+    found = named(wanted, await client.trash())
+    if found is None:
+        raise StatNotFound(
+            f"no stat in the trash has the name or id {wanted!r}; see txstathat trash "
+            "list"
+        )
+    return found
 
 
 def _time(t: int) -> str:
