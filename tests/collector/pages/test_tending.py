@@ -14,6 +14,7 @@ from tests.fixtures.visitors import HOSTILE, OWN_FORM, PageCase, Visitor
 from txstathat import Count
 from txstathat.collector.alerts.model import parse_alert
 from txstathat.collector.archive.stats import stat_id
+from txstathat.collector.boards.model import Board
 from txstathat.collector.pages.formatting import size
 from txstathat.collector.pages.tending.snippets import snippets
 
@@ -193,6 +194,47 @@ class FormTests(PageCase):
         self.assertEqual(response.code, 409)
         self.assertIn("has received a point", self.successResultOf(response.text()))
         self.assertEqual(self.here.totals["gone"].sum, 2)
+
+    def test_read_only(self) -> None:
+        """
+        Who signed in with a read-only token sees the pages without forms, and why on
+        each that has some outside of its tables. Nothing that they send is taken.
+        """
+        self.visitor = Visitor(self.here)
+        self.visitor.sign_in(self.now(self.here.parts.keys.add("read", "wall")))
+        board = self.now(self.here.parts.boards.boards.create(Board("b")))
+        before = self.stored()
+        for path, has_form in (
+            ("/", False),
+            ("/stats/{a}", False),
+            ("/stats/{a}/edit", True),
+            ("/boards", True),
+            (f"/boards/{board}", False),
+            (f"/boards/{board}/edit", True),
+            ("/compare?s={a}", True),
+            ("/notes", True),
+            ("/alerts", False),
+            ("/alerts/new", True),
+            ("/alerts/{alert}", True),
+            ("/alerts/{alert}/edit", True),
+            ("/channels", False),
+            ("/channels/new?kind=email", True),
+            ("/keys", True),
+            ("/trash", False),
+            ("/trash/{gone}", True),
+            ("/links", False),
+            ("/settings", True),
+        ):
+            with self.subTest(path=path):
+                page = self.visitor.see(path.format(**self.paths))
+                forms = re.findall('<form[^>]*method="post"[^>]*>', page)
+                self.assertEqual(len(forms), 1)
+                self.assertIn('action="/sign-out"', forms[0])
+                self.assertEqual(page.count("with a read-only token"), has_form, path)
+                if has_form:
+                    response = self.post(path, EDIT, **OWN_FORM)
+                    self.assertEqual(response.code, 403)
+        self.assertEqual(self.stored(), before)
 
     def test_sessions(self) -> None:
         """Nobody can sign in with what the page of settings shows."""

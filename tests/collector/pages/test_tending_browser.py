@@ -224,7 +224,21 @@ class KeyTests(TendingCase):
         for path in ("/alerts", "/keys", "/trash", "/settings"):
             yield self.look(path)
         yield self.look(f"/stats/{stat_id('a')}/edit")
-        yield self.do("click", "button[value=delete]")
+        yield self.shown("read-only")
+        self.assertIn("read-only token", (yield self.text()))
+        forms = yield self.do(
+            "run",
+            "return [...document.forms].filter(form => form.method === 'post')"
+            ".map(form => form.action)",
+        )
+        self.assertEqual([form.rpartition("/")[2] for form in forms], ["sign-out"])
+        # A form that was made by hand is refused.
+        yield self.do(
+            "run",
+            "const form = document.createElement('form'); form.method = 'post';"
+            "form.innerHTML = '<input name=action value=delete>';"
+            "document.body.append(form); form.submit()",
+        )
         yield self.arrive("document.querySelector('[role=alert]')")
         self.assertIn("read-only token", (yield self.text()))
         self.assertIsNotNone((yield self.then(self.parts.archive.stat("a"))))

@@ -19,6 +19,7 @@ from txstathat.collector.auth.sessions import SESSION_SECONDS, Sessions
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.layout import Page, see_other
 from txstathat.collector.pages.paths import base_path, is_https
+from txstathat.collector.pages.read_only import without_forms
 from txstathat.collector.web.resources import is_same_origin
 
 __all__ = [
@@ -56,6 +57,15 @@ class SessionGuard:
         session = session_of(request)
         return bool(session) and await self._sessions.knows(session)
 
+    async def may_change(self, request: Request) -> bool:
+        """
+        Whether the browser signed in with a token that is not read-only.
+
+        :param request: a request of a browser that is signed in.
+        :raises StoreError: if the sessions cannot be read.
+        """
+        return await self._sessions.may_change(session_of(request))
+
     async def check_changes(self, request: Request) -> None:
         """
         Check that the browser may change something.
@@ -64,7 +74,7 @@ class SessionGuard:
         :raises Refusal: if it signed in with a read-only token.
         :raises StoreError: if the sessions cannot be read.
         """
-        if not await self._sessions.may_change(session_of(request)):
+        if not await self.may_change(request):
             raise Refusal(
                 403,
                 "you signed in with a read-only token; to change something, sign out, "
@@ -106,7 +116,10 @@ class GuardedPage(Page):
             if request.method == b"POST":
                 check_origin(request)
                 await self._guard.check_changes(request)
-            return await self.guarded(request)
+            page = await self.guarded(request)
+            if isinstance(page, bytes) or await self._guard.may_change(request):
+                return page
+            return without_forms(page)
         url = request.uri.decode("ascii", "replace")
         path = "/sign-in" if url == "/" else f"/sign-in?next={quote(url, safe='')}"
         return see_other(request, path)
