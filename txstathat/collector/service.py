@@ -324,7 +324,7 @@ class CollectorService(Service):
                 f"points; create it with: txstathat keys add ez {key!r}"
             )
         self._statsd = StatsDIngest(
-            parts.archive.add, parts.keys, key, parts.metrics, reactor=self._timers
+            parts.archive.write, parts.keys, key, parts.metrics, reactor=self._timers
         )
         reactor = cast(IReactorUDP, self._reactor)
         try:
