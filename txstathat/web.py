@@ -71,34 +71,44 @@ class CoroutineResource(Resource):
         :returns: :data:`~twisted.web.server.NOT_DONE_YET`.
         """
         # Made before the response starts, so that no disconnection is missed.
-        finished = request.notifyFinish()
-        responding = Deferred.fromCoroutine(self.respond(request))
-        disconnected = False
+        finished = (
+            request.notifyFinish() if request.method in self.cancelled_methods else None
+        )
+        responding = Deferred.fromCoroutine(self._send_response(request))
+        if finished is not None:
+            finished.addErrback(lambda _: responding.cancel())
+        return NOT_DONE_YET
 
-        def cancel(_: Failure) -> None:
-            nonlocal disconnected
-            disconnected = True
-            if request.method in self.cancelled_methods:
-                responding.cancel()
-
-        def recover(failure: Failure) -> bytes | Failure:
-            if disconnected and failure.check(CancelledError):
-                return failure
-            return self.failed(request, failure)
-
-        def send(body: bytes) -> None:
-            if not disconnected:
-                if request.code not in NO_BODY_CODES:
-                    request.setHeader("Content-Length", str(len(body)))
-                request.write(body)
-                request.finish()
-
-        def give_up(failure: Failure) -> None:
-            if not disconnected:
+    async def _send_response(self, request: Request) -> None:
+        try:
+            body = await self._respond_or_recover(request)
+        except Exception:
+            failure = Failure()
+            if not _has_left(request):
                 request.processingFailed(failure)
             elif not failure.check(CancelledError):
                 _log.failure("a request failed after its client left", failure)
+            return
+        if not _has_left(request):
+            if request.code not in NO_BODY_CODES:
+                request.setHeader(b"Content-Length", b"%d" % len(body))
+            request.write(body)
+            request.finish()
 
-        finished.addErrback(cancel)
-        responding.addErrback(recover).addCallbacks(send, give_up)
-        return NOT_DONE_YET
+    async def _respond_or_recover(self, request: Request) -> bytes:
+        try:
+            return await self.respond(request)
+        except Exception as error:
+            if _has_left(request) and isinstance(error, CancelledError):
+                raise
+            body = self.failed(request, Failure())
+        if isinstance(body, Failure):
+            body.raiseException()
+        return body
+
+
+def _has_left(request: Request) -> bool:
+    """
+    Return whether the client has disconnected.
+    """
+    return request.channel is None

@@ -4,11 +4,14 @@ Clients' addresses.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 
 __all__ = ["network_of"]
 
 
+# Parsing takes long, and many requests come from few addresses.
+@lru_cache(maxsize=1024)
 def network_of(address: str) -> str:
     """
     Return an IPv4 address as it is, and the /64 network of an IPv6 address, since one

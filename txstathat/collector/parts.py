@@ -135,7 +135,7 @@ def build_collector(
         archive.followers.add(follower)
     readers, webhooks = Readers(keys, throttle), webhooks or Webhooks()
     parts = CollectorParts(
-        root=IngestResource(archive.add, keys, throttle, metrics),
+        root=IngestResource(archive.write, keys, throttle, metrics),
         archive=archive,
         keys=keys,
         throttle=throttle,

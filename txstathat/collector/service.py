@@ -333,7 +333,7 @@ class CollectorService(Service):
                 f"points; create it with: txstathat keys add ez {key!r}"
             )
         self._statsd = statsd = StatsDIngest(
-            parts.archive.add, parts.keys, key, parts.metrics, reactor=self._timers
+            parts.archive.write, parts.keys, key, parts.metrics, reactor=self._timers
         )
         reactor = cast(IStoreReactor, self._reactor)
         self._statsd_port = listen_statsd(reactor, statsd, address, port)

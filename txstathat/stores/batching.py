@@ -197,10 +197,10 @@ class WriteBatcher(Generic[Entry, Result]):
         self._running = True
         try:
             while self._queue and not self._in_flight:
-                self._stop_lingering()
                 if not lingered and self._expects_more():
-                    self._start_lingering()
+                    self._keep_lingering()
                     break
+                self._stop_lingering()
                 self._start_write()
         finally:
             self._running = False
@@ -211,10 +211,12 @@ class WriteBatcher(Generic[Entry, Result]):
     def _linger_seconds(self) -> float:
         return self._linger * self._last_duration
 
-    def _start_lingering(self) -> None:
-        self._linger_call = self._clock.callLater(
-            self._linger_seconds(), self._end_lingering
-        )
+    def _keep_lingering(self) -> None:
+        seconds = self._linger_seconds()
+        if self._linger_call is None:
+            self._linger_call = self._clock.callLater(seconds, self._end_lingering)
+        else:
+            self._linger_call.reset(seconds)
 
     def _stop_lingering(self) -> None:
         if self._linger_call is not None:

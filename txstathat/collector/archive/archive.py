@@ -161,9 +161,12 @@ class Archive(StoredStats):
             them. Then they may be stored nevertheless: repeat them under the same id.
             Cancelling it does not affect the write.
         """
-        return Deferred.fromCoroutine(self._add(batch))
+        return Deferred.fromCoroutine(self.write(batch))
 
-    async def _add(self, batch: PostedBatch) -> bool:
+    async def write(self, batch: PostedBatch) -> bool:
+        """
+        Do what :meth:`add` does, as a coroutine.
+        """
         try:
             result, delta = await self._writer.write(batch)
         except PointAhead as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from txstathat.collector.archive.allowance import Allowances
@@ -20,7 +20,6 @@ from txstathat.collector.archive.commit import (
 from txstathat.collector.archive.delta import BatchDelta
 from txstathat.collector.archive.health import StoreHealth
 from txstathat.collector.archive.listing import StatListing
-from txstathat.collector.errors import Refusal
 from txstathat.collector.ingest.parse import PostedBatch
 from txstathat.errors import StoreBusy
 from txstathat.stores.batching import WriteBatcher
@@ -74,44 +73,34 @@ class PointWriter:
         )
         self.waiting_points = 0
 
-    def write(self, batch: PostedBatch) -> Deferred[tuple[WriteResult, BatchDelta]]:
+    async def write(self, batch: PostedBatch) -> tuple[WriteResult, BatchDelta]:
         """
-        Write the points of a request, all or none, and once for each id.
+        Write the points of a request, all or none, and once for each id. Cancelling it
+        does not affect the write.
 
-        :returns: a new Deferred, which fires with the result of the store and what was
-            to be added. It fails with
-            :class:`~txstathat.collector.errors.Refusal` if the points do not go
-            together or there are too many new stats, with
-            :class:`~txstathat.errors.StoreBusy` if too many points wait, and with
-            :class:`~txstathat.errors.StoreUnavailable` if the store could not write
-            them. Cancelling it does not affect the write.
+        :returns: the result of the store, and what was to be added.
+        :raises Refusal: if the points do not go together, or there are too many new
+            stats.
+        :raises StoreBusy: if too many points wait.
+        :raises StoreUnavailable: if the store could not write them.
         """
+        points = len(batch.points)
+        if self.waiting_points + points > MAX_WAITING_POINTS:
+            raise StoreBusy(self.waiting_points)
+        delta = BatchDelta(batch.points, self._store.clock.seconds())
+        self.waiting_points += points
         try:
-            if self.waiting_points + len(batch.points) > MAX_WAITING_POINTS:
-                raise StoreBusy(self.waiting_points)
-            delta = BatchDelta(batch.points, self._store.clock.seconds())
-        except (Refusal, StoreBusy):
-            return fail()
-        self.waiting_points += len(batch.points)
-        request = PendingWrite(delta, _batch_id(batch), batch.digest.hex())
-        past = delta.past(self._retention)
-        if not past and self._cardinality.all_known(delta.kinds):
-            written = self.batcher.put(request)
-        else:
-            written = Deferred.fromCoroutine(
-                self._put_new(request, sender_of(batch), past)
-            )
-
-        def end(result: WriteResult) -> WriteResult:
-            self.waiting_points -= len(batch.points)
-            return result
-
-        def note(result: WriteResult) -> tuple[WriteResult, BatchDelta]:
-            if result.outcome is WriteOutcome.ADDED:
-                self._listing.note(delta.kinds)
-            return result, delta
-
-        return written.addBoth(end).addCallback(note)
+            request = PendingWrite(delta, _batch_id(batch), batch.digest.hex())
+            past = delta.past(self._retention)
+            if not past and self._cardinality.all_known(delta.kinds):
+                result = await self.batcher.put(request)
+            else:
+                result = await self._put_new(request, sender_of(batch), past)
+        finally:
+            self.waiting_points -= points
+        if result.outcome is WriteOutcome.ADDED:
+            self._listing.note(delta.kinds)
+        return result, delta
 
     async def _put_new(
         self, request: PendingWrite, sender: str, past: Collection[int]

@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Protocol
 from urllib.parse import unquote_plus
 
-from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.web.http import BAD_REQUEST, FORBIDDEN, OK
 from twisted.web.resource import Resource
@@ -72,7 +71,7 @@ class IngestResource(Resource):
     resources can be added with ``putChild``.
 
     :param add: stores a batch, such as
-        :meth:`Archive.add <txstathat.collector.archive.archive.Archive.add>`.
+        :meth:`Archive.write <txstathat.collector.archive.archive.Archive.write>`.
     :param keys: checks the keys of requests.
     :param throttle: slows down clients with wrong keys.
     :param metrics: counts requests.
@@ -80,7 +79,7 @@ class IngestResource(Resource):
 
     def __init__(
         self,
-        add: Callable[[PostedBatch], Deferred[bool]],
+        add: Callable[[PostedBatch], Awaitable[bool]],
         keys: KeyChecker,
         throttle: KeyThrottle,
         metrics: CollectorMetrics | None = None,
@@ -111,7 +110,7 @@ class _Posts(AsyncResource):
     def __init__(
         self,
         path: str,
-        add: Callable[[PostedBatch], Deferred[bool]],
+        add: Callable[[PostedBatch], Awaitable[bool]],
         keys: KeyChecker,
         throttle: KeyThrottle,
         metrics: CollectorMetrics,

@@ -6,7 +6,7 @@ key with a given name.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -48,7 +48,7 @@ class StatsDIngest(StatsDProtocol):
     does not cost the points of the others.
 
     :param add: stores a batch, such as
-        :meth:`Archive.add <txstathat.collector.archive.archive.Archive.add>`.
+        :meth:`Archive.write <txstathat.collector.archive.archive.Archive.write>`.
     :param keys: finds the key.
     :param key: the name of the EZ key under whose limits the points count. Without such
         a key they are dropped.
@@ -61,7 +61,7 @@ class StatsDIngest(StatsDProtocol):
 
     def __init__(
         self,
-        add: Callable[[PostedBatch], Deferred[bool]],
+        add: Callable[[PostedBatch], Awaitable[bool]],
         keys: NamedKeys,
         key: str = KEY,
         metrics: CollectorMetrics | None = None,

@@ -92,6 +92,7 @@ class CappedRequest(Request):
 
     channel: Any
     _body: Body | None = None
+    _length: int | None = None
     _refused = False
     _pieces: _Pieces | None = None
 
@@ -128,6 +129,7 @@ class CappedRequest(Request):
         elif length != 0 and not self.channel.site.takes_body(self.channel.path):
             self._refuse(400, "this path takes no body: send the request without one")
         elif length != 0:
+            self._length = length
             self._body = Body(network_of(address_of(self)), self._cut_body)
 
     def handleContentChunk(self, data: bytes) -> None:
@@ -141,6 +143,8 @@ class CappedRequest(Request):
             return
         before = self._body.size - len(data)
         self.content.write(data)  # type: ignore[union-attr]
+        if self._body.size == self._length:
+            return  # the resource reads the key at once
         if before < KEY_PREFIX and not self.channel.has_key:
             head: bytes = self.content.getvalue()[:KEY_PREFIX]  # type: ignore[union-attr]
             if self.channel.site.shows_key(self.channel.path, head):
