@@ -1,7 +1,7 @@
 """
 A move to another store while senders send: the collector stops, its store is exported
 and imported into the new one, and the collector starts again on that. The senders
-repeat meanwhile what is not acknowledged.
+repeat meanwhile what is not acknowledged, and those with a spool keep it there.
 
 The small form runs by default, the full one with ``TXSTATHAT_DRILLS=full``; it prints
 its figures.
@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.fixtures import ROOT
 from tests.fixtures.collector_drills import Server
 from tests.fixtures.delivery import FULL, NO_DRILLS
-from tests.fixtures.senders import Senders, compare
+from tests.fixtures.senders import Senders, SpoolingSenders, compare
 from tests.fixtures.stores import RedisCluster, RedisServer, shared
 
 skip = NO_DRILLS
@@ -60,7 +60,10 @@ class MoveDrills(SynchronousTestCase):
             ]
         server = Server(self.file())
         self.addCleanup(server.kill)
-        senders = Senders([server], 4 if FULL else 2)
+        spooling = SpoolingSenders([server], 2 if FULL else 1, self.mktemp())
+        self.addCleanup(spooling.kill)
+        spooling.wait_for_delivery()
+        senders = Senders([server], 2 if FULL else 1)
         try:
             for number, url in enumerate(stores):
                 time.sleep(5 if FULL else 0.3)
@@ -68,8 +71,10 @@ class MoveDrills(SynchronousTestCase):
                 # It answers what it has begun.
                 server.process.terminate()
                 server.process.wait(30)
+                # What it cannot deliver now is in its spool, for its next process.
+                spooling.restart(0)
                 began = time.monotonic()
-                self.run_command("export", path, "--store", server.store)
+                self.run_command("export", path, "--keys", "--store", server.store)
                 self.run_command("import", path, "--store", url)
                 server.store = url
                 server.start()
@@ -79,10 +84,20 @@ class MoveDrills(SynchronousTestCase):
             time.sleep(0.3)
         finally:
             senders.stop()
+        spooling.stop()
+        self.assertEqual(spooling.dropped, 0)
+        self.assertGreater(spooling.retries, 0)
+        self.assertGreater(spooling.recovered, 0)
         self.assertGreater(senders.repeated, 0)
+        senders.acknowledged.update(spooling.recorded)
         scales = ("all", "year", "month", "day", "hour", "minute")
         self.assertEqual(
             compare(server.store, senders.acknowledged), dict.fromkeys(scales, (0, 0))
         )
         if FULL:
-            print(f"\n    {senders.requests:,} requests, lost 0, doubled 0", end="")
+            print(
+                f"\n    {senders.requests:,} requests, and "
+                f"{spooling.recorded.total():,} counts through spools, of which "
+                f"{spooling.recovered:,} by a later process: lost 0, doubled 0",
+                end="",
+            )

@@ -1,6 +1,7 @@
 """
-What a Redis Cluster of six nodes loses when it fails: collectors on it, and senders
-that repeat a request with the same id until it is acknowledged.
+What a Redis Cluster of six nodes loses when it fails: collectors on it, senders that
+repeat a request with the same id until it is acknowledged, and programs with a delivery
+service and a spool.
 
 The small form runs by default, the full one with ``TXSTATHAT_DRILLS=full``; it prints
 its figures.
@@ -19,7 +20,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.fixtures.collector_drills import Server
 from tests.fixtures.delivery import FULL, NO_DRILLS
 from tests.fixtures.redis_cluster import ReplicatedCluster
-from tests.fixtures.senders import AT_ONCE, STATS, Senders, compare
+from tests.fixtures.senders import (
+    AT_ONCE,
+    STATS,
+    Senders,
+    SpoolingSenders,
+    compare,
+)
 from txstathat.stores.redis.keys import KeyNames, unit_tag
 
 skip = NO_DRILLS
@@ -63,14 +70,22 @@ class ClusterDrills(SynchronousTestCase):
             servers[-1].keys = servers[0].keys
             self.addCleanup(servers[-1].kill)
         name = "appendfsync always" if options else "no log"
-        senders = Senders(servers, 6 if FULL else 2)
+        spooling = SpoolingSenders(servers, 3 if FULL else 1, self.mktemp())
+        self.addCleanup(spooling.kill)
+        spooling.wait_for_delivery()
+        senders = Senders(servers, 3 if FULL else 1)
         try:
-            self.under_load(cluster, senders, name)
+            self.under_load(cluster, senders, spooling, name)
         finally:
             senders.stop()
+        spooling.stop()
+        self.assertEqual(spooling.dropped, 0)
+        senders.acknowledged.update(spooling.recorded)
         self.check(url, senders.acknowledged)
         self.say(
             f"{name}: {senders.requests:,} requests, {senders.repeated:,} repeated; "
+            f"{spooling.recorded.total():,} counts through spools, {spooling.retries:,} "
+            f"requests repeated, {spooling.recovered:,} counts found in a spool; "
             "lost 0, doubled 0 at every scale"
         )
         lost = self.without_replica(cluster, senders)
@@ -79,7 +94,9 @@ class ClusterDrills(SynchronousTestCase):
             f"{30 * AT_ONCE} counts lost; repeated: lost 0, doubled 0"
         )
 
-    def under_load(self, cluster: Any, senders: Senders, name: str) -> None:
+    def under_load(
+        self, cluster: Any, senders: Senders, spooling: SpoolingSenders, name: str
+    ) -> None:
         """Faults, one after the other."""
         seconds = 5.0 if FULL else 0.5
         time.sleep(seconds)
@@ -87,6 +104,7 @@ class ClusterDrills(SynchronousTestCase):
         _, replica = cluster.pair(0)
         replica.command("CLUSTER", "FAILOVER")
         cluster.wait_for_primary(replica)
+        spooling.restart(0)
         time.sleep(seconds)
         self.say(f"{name}: manual failover: {senders.pause():.1f} s without a 200")
         keys = KeyNames("txstathat")
@@ -103,6 +121,8 @@ class ClusterDrills(SynchronousTestCase):
             cluster.settle()
             primary, replica = cluster.pair(number)
             primary.kill()
+            # What it cannot deliver now is in its spool, for its next process.
+            spooling.restart(0)
             cluster.wait_for_primary(replica)
             time.sleep(seconds)
             self.say(f"{name}: primary killed: {senders.pause():.1f} s without a 200")

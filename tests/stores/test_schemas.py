@@ -2,7 +2,8 @@
 Stores and exports that earlier versions of this package wrote.
 
 The files in ``tests/fixtures/schemas`` have what each of them contained, as the version
-that wrote them read it.
+that wrote them read it. Those of SQLite are what ``sqlite3.Connection.iterdump`` gives,
+after the two pragmas; a new version of the schema needs one more.
 """
 
 from __future__ import annotations
@@ -27,9 +28,11 @@ from txstathat.collector.transfer import check_dump, load_dump
 from txstathat.errors import StoreError, StoreUnavailable
 from txstathat.stores import WriteOutcome, open_store
 from txstathat.stores.interface import Dump
+from txstathat.stores.listing import ListedRow, ListQuery
 from txstathat.stores.redis.dump import RedisDump
 from txstathat.stores.sqlite.backend import SqliteBackend
 from txstathat.stores.sqlite.dump import open_sqlite_dump
+from txstathat.stores.sqlite.schema import MIGRATIONS
 from txstathat.stores.store import Inline, Store
 
 FOLDER = ROOT / "tests" / "fixtures" / "schemas"
@@ -158,21 +161,81 @@ class RedisSchemas(TestCase):
 class FileSchemas(SynchronousTestCase):
     """Stores on SQLite, and exports."""
 
-    def test_sqlite_1(self) -> None:
-        """A SQLite file of version 1 opens with all that it contained."""
+    def load(self, name: str) -> tuple[str, dict[str, Any]]:
+        """
+        Write a stored schema to a file.
+
+        :returns: the path of the file, and what the store contains.
+        """
         path = self.mktemp()
         with closing(sqlite3.connect(path)) as db:
-            db.executescript((FOLDER / "sqlite-1.sql").read_text("utf-8"))
+            db.executescript((FOLDER / f"sqlite-{name}.sql").read_text("utf-8"))
+        stored = json.loads((FOLDER / "sqlite-1.json").read_text("utf-8"))
+        return path, stored["expected"]
+
+    def contents(self, path: str) -> dict[str, Any]:
+        """The contents of a file, as an export reads it."""
+        with open_sqlite_dump(path, lambda: WRITTEN) as dump:
+            return contents(dump)
+
+    def check(self, name: str, *, has_records: bool = True) -> None:
+        """
+        Read a file as it is, and open it, which migrates it: it has all that it
+        contained, and takes what a new store takes.
+        """
+        path, expected = self.load(name)
+        if not has_records:
+            expected["records"] = {kind: {} for kind in expected["records"]}
+        self.assertEqual(self.contents(path), expected)
         clock = Clock()
         clock.advance(WRITTEN)
         backend = SqliteBackend(path, clock.seconds)
         backend.open()
         answers = backend.add([batch("plain", {"k": 1}, digest="one")])
-        backend.close()
         self.assertEqual(answers[0].outcome, WriteOutcome.REPEATED)
-        expected = json.loads((FOLDER / "sqlite-1.json").read_text("utf-8"))["expected"]
-        with open_sqlite_dump(path, lambda: WRITTEN) as dump:
-            self.assertEqual(contents(dump), expected)
+        while backend.fold():
+            pass
+        self.assertTrue(backend.put_record("alert", "a", "text", None))
+        row = ListedRow("load", "value", 0.075, WRITTEN, 0.0, 4, WRITTEN)
+        backend.put_listed([row], [])
+        self.assertEqual(backend.list_page(ListQuery(("value",))).rows, [row])
+        backend.close()
+        self.assertEqual(self.contents(path), expected)
+
+    def test_sqlite_1(self) -> None:
+        """A SQLite file of version 1 opens with all that it contained."""
+        self.check("1")
+
+    def test_sqlite_1_early(self) -> None:
+        """So does one of the first days, which has no table of records."""
+        self.check("1-early", has_records=False)
+
+    def test_sqlite_2(self) -> None:
+        """So does one of version 2, with its listing."""
+        self.check("2")
+        path, _ = self.load("2")
+        backend = SqliteBackend(path, Clock().seconds)
+        backend.open()
+        self.addCleanup(backend.close)
+        rows = backend.list_page(ListQuery(("count", "value"))).rows
+        self.assertEqual([row.name for row in rows], ["café", "load"])
+
+    def test_sqlite_2_journal(self) -> None:
+        """
+        So does one of version 2 that has a journal, with rows that are not folded, and
+        no listing.
+        """
+        self.check("2-journal")
+
+    def test_sqlite_3(self) -> None:
+        """So does one of version 3, with rows of its journal that are not folded."""
+        self.check("3")
+
+    def test_all(self) -> None:
+        """Each version of the schema has a file."""
+        names = [path.name for path in FOLDER.glob("sqlite-*.sql")]
+        found = {int(name.split("-")[1].split(".")[0]) for name in names}
+        self.assertEqual(found, set(range(1, len(MIGRATIONS) + 1)))
 
     def test_export_1(self) -> None:
         """An export of version 1 is imported with all that it contained."""

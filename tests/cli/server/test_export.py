@@ -76,6 +76,11 @@ class ExportTests(ServiceCase):
         self.assertEqual(self.file.stat().st_mode & 0o777, 0o600)
         for key in self.keys.values():
             self.assertNotIn(key, self.file.read_text())
+        other = str(self.folder / "keys.jsonl")
+        status, _ = yield self.shell("export", other, "--keys", "--store", self.store)
+        self.assertEqual(
+            (status, Path(other).read_text().count('"note":"key"')), (0, 3)
+        )
         before = self.cells(self.store)
         yield self.parts.archive.add(batch(Count("a", 4)))
         for words in ("into the store.", "is already in the store."):

@@ -29,6 +29,15 @@ from txstathat.stores import Amounts, ListedRow, ListQuery, WriteBatch
 HOUR = 3600
 
 
+class SlowClock(Clock):
+    """A clock for which everything takes a while."""
+
+    def seconds(self) -> float:
+        """Unix seconds, later each time."""
+        self.rightNow += 20
+        return float(self.rightNow)
+
+
 class ListingCase(ArchiveCase):
     """
     An archive in memory.
@@ -110,6 +119,20 @@ class RowTests(ListingCase):
         self.clock.pump([1] * 10)
         numbers = [row.total for row in self.rows(limit=300)]
         self.assertEqual(numbers, [*range(250)])
+
+    def test_while_many_are_made(self) -> None:
+        """A page does not wait for many rows, also if few others changed meanwhile."""
+        timers = SlowClock()
+        archive = Archive(self.store, timers=timers)
+        points = [Count(f"n{n:03}", n, NOW) for n in range(250)]
+        self.successResultOf(archive.add(batch(*points)))
+        self.assertEqual(len(self.names(archive, limit=300)), 250)
+        self.successResultOf(archive.add(batch(Count("n249", 1, NOW))))
+        timers.advance(REFRESH_SECONDS)
+        self.assertEqual(self.rows(archive, limit=300)[249].total, 0)
+        for _ in range(20):
+            timers.advance(REFRESH_SECONDS)
+        self.assertEqual(self.rows(archive, limit=300)[249].total, 250)
 
 
 class ViewTests(ListingCase):

@@ -23,15 +23,20 @@ __all__ = ["export"]
 
 @click.command()
 @click.argument("file")
+@click.option(
+    "--keys",
+    is_flag=True,
+    help="Also write the hashes of the keys, so that they work on the new store.",
+)
 @store_option
-def export(file: str, store: str) -> None:
+def export(file: str, store: str, keys: bool) -> None:
     """
     Write everything that a collector stores to FILE.
 
-    It contains stats with all their detail, the trash, and alerts, but no keys.
-    "txstathat import" loads it into another store, SQLite or Redis, without loss. FILE
-    must not exist. It appears when it is complete, readable only by you. The collector
-    may run meanwhile.
+    It contains stats with all their detail, the trash, and alerts; keys only with
+    --keys. "txstathat import" loads it into another store, SQLite or Redis, without
+    loss. FILE must not exist. It appears when it is complete, readable only by you. The
+    collector may run meanwhile.
     """
     check_store(store)
     try:
@@ -41,7 +46,7 @@ def export(file: str, store: str) -> None:
             new_file(file) as unfinished,
             open(unfinished, "w", encoding="utf-8") as lines,
         ):
-            lines.writelines(dump_lines(dump, skipped=_warn))
+            lines.writelines(dump_lines(dump, skipped=_warn, keys=keys))
     except (OSError, StoreError, ValueError) as error:
         click.echo(f"txstathat: {error}", err=True)
         sys.exit(1)

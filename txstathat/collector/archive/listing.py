@@ -187,7 +187,7 @@ class StatListing:
         if not self._complete:
             await self._share(self._completing, self._add_missing)
             await self._wait_if(self._stats <= _NAMES_AT_ONCE, self._compare())
-        if self._is_due() and self._changed:
+        if self._is_due() and self._changed and not self._refreshing:
             few = len(self._changed) <= _STATS_AT_ONCE
             await self._wait_if(few, self.refresh())
 

@@ -14,8 +14,19 @@ from txstathat.collector.records import BadRecord, is_integer, load_fields
 from txstathat.errors import StatHatError
 from txstathat.points.names import check_name
 
-__all__ = ["KINDS", "Key", "KeyRefused", "hash_key", "is_hash", "new_key", "parse_key"]
+__all__ = [
+    "KINDS",
+    "RECORDS",
+    "Key",
+    "KeyRefused",
+    "hash_key",
+    "is_hash",
+    "new_key",
+    "parse_key",
+]
 
+#: The kind of their records.
+RECORDS = "key"
 #: The kinds of keys, with the words for each.
 KINDS = {
     "ez": "EZ key",

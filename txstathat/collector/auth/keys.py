@@ -29,6 +29,7 @@ from txstathat.collector.auth.key_record import (
     new_key,
     parse_key,
 )
+from txstathat.collector.auth.key_record import RECORDS as _RECORDS
 from txstathat.collector.errors import Refusal
 from txstathat.collector.records import (
     RecordReader,
@@ -62,7 +63,6 @@ STALE_SECONDS = 60.0
 #: dies before it has finished, another collector takes over after this time.
 CLAIM_SECONDS = 10.0
 
-_RECORDS = "key"
 _CLAIM = "first keys"
 _FIRST_KINDS = ("ez", "user", "access")
 _KIND_OF_API = {"ez": "ez", "classic": "user"}

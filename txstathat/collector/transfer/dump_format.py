@@ -5,8 +5,8 @@ The first line is a header, and the last one has the number of lines before it. 
 lines between are records (the trash, alerts, channels, comments, details, boards,
 comparisons, and the history of the retention) and cells of stats, with up to
 :data:`MAX_CELLS` cells of one stat and scale in a line. A cell is written as the sums
-in the store rather than as the number that they make, so nothing is lost. Keys,
-sessions and shared links are not exported.
+in the store rather than as the number that they make, so nothing is lost. Keys are
+exported on demand, by their hashes; sessions and shared links are not.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, groupby, islice
 from typing import Any
@@ -27,6 +27,8 @@ from txstathat.collector.archive.details import parse_details
 from txstathat.collector.archive.retention import read_history
 from txstathat.collector.archive.stats import DEFINITIONS
 from txstathat.collector.archive.trash import parse_deleted
+from txstathat.collector.auth.key_record import RECORDS as KEYS
+from txstathat.collector.auth.key_record import parse_key
 from txstathat.collector.boards.model import parse_board, parse_comparison
 from txstathat.collector.boards.records import BOARDS, COMPARISONS
 from txstathat.collector.channels.records import RECORDS as CHANNELS
@@ -71,6 +73,7 @@ RECORDS: dict[str, Callable[[str, str], object]] = {
     BOARDS: parse_board,
     COMPARISONS: parse_comparison,
     "retention": read_history,
+    KEYS: parse_key,
 }
 
 
@@ -142,6 +145,8 @@ def dump_lines(
     dump: Dump,
     max_cells: int = MAX_CELLS,
     skipped: Callable[[str, str, BadRecord], object] = lambda kind, id, error: None,
+    *,
+    keys: bool = False,
 ) -> Iterator[str]:
     """
     Write the contents of a store.
@@ -150,23 +155,28 @@ def dump_lines(
     :param skipped: called with the kind and the id of a record that cannot be read,
         and the reason. It is left out, since no import would accept it.
     :param max_cells: how many cells to write in a line, 1 to :data:`MAX_CELLS`.
+    :param keys: whether to write the hashes of the keys too.
     :returns: the lines, each with its line feed.
     """
     yield _write({_TITLE: VERSION, "id": secrets.token_hex(16)})
     number = 1
-    for line in chain(_record_lines(dump, skipped), _cell_lines(dump, max_cells)):
+    kinds = [kind for kind in RECORDS if keys or kind != KEYS]
+    records = _record_lines(dump, kinds, skipped)
+    for line in chain(records, _cell_lines(dump, max_cells)):
         yield line
         number += 1
     yield _write({"end": number})
 
 
 def _record_lines(
-    dump: Dump, skipped: Callable[[str, str, BadRecord], object]
+    dump: Dump,
+    kinds: Iterable[str],
+    skipped: Callable[[str, str, BadRecord], object],
 ) -> Iterator[str]:
-    for kind, parse in RECORDS.items():
+    for kind in kinds:
         for id, text in dump.records(kind).items():
             try:
-                parse_record(parse, id, text)
+                parse_record(RECORDS[kind], id, text)
             except BadRecord as error:
                 skipped(kind, id, error)
                 continue

@@ -15,7 +15,12 @@ from txstathat.stores.interface import Addition, StoredCell
 from txstathat.stores.spread import add_up
 from txstathat.stores.sqlite.id_cache import expiry
 from txstathat.stores.sqlite.journal import read_journal
-from txstathat.stores.sqlite.schema import check_version, read_records, reading
+from txstathat.stores.sqlite.schema import (
+    check_version,
+    read_records,
+    reading,
+    table_names,
+)
 
 __all__ = ["SqliteDump", "open_sqlite_dump"]
 
@@ -66,8 +71,9 @@ class SqliteDump:
         connection.isolation_level = None
         # The transaction sees one moment, from its first query on.
         connection.execute("BEGIN")
-        # A store that was not opened since the journal was invented has none.
-        self._has_journal = check_version(connection) > 2
+        check_version(connection)
+        # A store of an older version lacks some.
+        self._tables = table_names(connection)
 
     def definitions(self, names: Sequence[str] | None) -> dict[str, str]:
         """See :meth:`.Dump.definitions`."""
@@ -80,7 +86,7 @@ class SqliteDump:
 
     def records(self, kind: str) -> dict[str, str]:
         """See :meth:`.Dump.records`."""
-        return read_records(self._db, kind)
+        return read_records(self._db, kind) if "record" in self._tables else {}
 
     def cells(self) -> Iterator[StoredCell]:
         """
@@ -115,7 +121,7 @@ class SqliteDump:
             yield bucket[:3], 0.0, bucket[3], sums
 
     def _journal(self) -> list[_Added]:
-        if not self._has_journal:
+        if "journal" not in self._tables:
             return []
         names = dict(self._db.execute("SELECT id, name FROM metrica"))
         added: list[_Added] = []

@@ -358,7 +358,10 @@ def _decode(row: memoryview) -> Iterator[StoredSection]:
             raise ValueError(f"a column has {len(values)} values, not {number}")
         return values
 
-    for buckets, number, owners, is_text, parts, columns, above in header:
+    for section in header:
+        if isinstance(section[0], int):  # the order in the first rows ever written
+            section[:4] = section[1], section[0], section[2], section[3] < 0
+        buckets, number, owners, is_text, parts, columns, above = section
         yield StoredSection(
             [TimeBucket(*one) for one in buckets],
             column(number, owners),

@@ -25,6 +25,7 @@ __all__ = [
     "reading",
     "read_records",
     "record_text",
+    "table_names",
     "transaction",
 ]
 
@@ -41,6 +42,13 @@ MEASURE_LOAD = """
         FROM stretch CROSS JOIN cell ON cell.stretch = stretch.id
         WHERE stretch.metrica = metrica.id)
     WHERE id = ?"""
+
+_CREATE_RECORDS = """
+    CREATE TABLE record (
+        kind TEXT NOT NULL,
+        id TEXT NOT NULL,
+        text TEXT NOT NULL,
+        PRIMARY KEY (kind, id)) WITHOUT ROWID"""
 
 #: The statements that migrate the schema from each version to the next one.
 #:
@@ -88,11 +96,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             digest TEXT NOT NULL,
             expires REAL NOT NULL) WITHOUT ROWID""",
         "CREATE INDEX batch_expires ON batch (expires)",
-        """CREATE TABLE record (
-            kind TEXT NOT NULL,
-            id TEXT NOT NULL,
-            text TEXT NOT NULL,
-            PRIMARY KEY (kind, id)) WITHOUT ROWID""",
+        _CREATE_RECORDS,
     ),
     CREATE_LISTING,
     (
@@ -127,12 +131,37 @@ def migrate(db: sqlite3.Connection, migrations: Sequence[Sequence[str]]) -> None
         (version,) = db.execute("PRAGMA user_version").fetchone()
         check_is_store(db)
         _check_not_newer(version, len(migrations))
-        for statements in migrations[version:]:
+        for statements in migrations[_complete(db, version) :]:
             for statement in statements:
                 db.execute(statement)
         if version < len(migrations):
             db.execute(f"PRAGMA application_id = {APPLICATION}")
             db.execute(f"PRAGMA user_version = {len(migrations)}")
+
+
+def _complete(db: sqlite3.Connection, version: int) -> int:
+    """
+    Create tables that files of the first days of this package lack.
+
+    :returns: the version that the schema then has.
+    """
+    tables = table_names(db)
+    if version and "record" not in tables:
+        db.execute(_CREATE_RECORDS)
+    if version == 2 and "listing" not in tables:
+        # The journal had this version, before the listing got it.
+        for statement in CREATE_LISTING:
+            db.execute(statement)
+        return 3
+    return version
+
+
+def table_names(db: sqlite3.Connection) -> set[str]:
+    """
+    Return the names of the tables of a database.
+    """
+    found = db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    return {name for (name,) in found}
 
 
 def check_is_store(db: sqlite3.Connection) -> None:
