@@ -108,5 +108,5 @@ def txstathat() -> None:
 
     Start "txstathat serve"; then "txstathat count signups" in another terminal works.
     For another server set TXSTATHAT_URL, and TXSTATHAT_EZKEY to send or TXSTATHAT_TOKEN
-    to read. "txstathat demo" needs nothing.
+    to read. "txstathat demo" needs no server and no settings.
     """

@@ -83,12 +83,12 @@ def check(project: str, version: str, endpoint: str) -> None:
 @click.option(
     "--user-type",
     type=click.Choice(CHOICES["user_type"]),
-    help="Leave developers and automatic runs out of the count.",
+    help="Who uses it: a user (general), a developer (dev) or an automatic run (ci).",
 )
 @endpoint_option
 def add(project: str, version: str, endpoint: str, **fields: Any) -> None:
     """
-    Send one breadcrumb: somebody uses VERSION of a project.
+    Report one use of VERSION of a project, as a breadcrumb.
     """
     _call(
         endpoint,
@@ -100,7 +100,7 @@ def add(project: str, version: str, endpoint: str, **fields: Any) -> None:
 @endpoint_option
 def config(endpoint: str) -> None:
     """
-    Print the content of a breadcrumb from this machine, and why.
+    Print the fields of a breadcrumb, their values here, and why.
     """
     _make_client(endpoint).print_config()
 

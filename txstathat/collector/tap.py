@@ -98,9 +98,9 @@ class Options(UsageOptions):
             None,
             "",
             "Where to receive statsd's datagrams, such as udp:8125 (on loopback). They "
-            "carry no key: whoever can reach the port can add points.",
+            "have no key: whoever can reach the port can add points.",
         ],
-        ["statsd-key", None, KEY, "The EZ key under whose limits these points count."],
+        ["statsd-key", None, KEY, "The EZ key whose limits apply to these points."],
     ]
     optFlags = [
         ["access-log", None, "Log requests, without the secrets in them."],

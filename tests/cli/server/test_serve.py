@@ -22,9 +22,9 @@ class StatsDOptionTests(SynchronousTestCase):
         self.assertIn("--statsd: '8125' must be like udp:8125", result.output)
 
     def test_help(self) -> None:
-        """The help says that datagrams carry no key, and which key they count under."""
+        """The help says that datagrams have no key, and which key they count under."""
         output = " ".join(
             CliRunner().invoke(txstathat, ["serve", "--help"]).output.split()
         )
-        self.assertIn("They carry no key", output)
+        self.assertIn("They have no key", output)
         self.assertIn("[default: first EZ key]", output)

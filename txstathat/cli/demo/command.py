@@ -90,9 +90,7 @@ def demo(seconds: float) -> None:
         if not all(each.equal for each in comparisons):
             console.print("[red]What arrived differs from what was sent.[/]")
             return 1
-        console.print(
-            "Everything arrived, to the unit. Run your own server: txstathat serve"
-        )
+        console.print("Everything arrived. Run your own server: txstathat serve")
         return 0
 
     run(command)

@@ -36,7 +36,7 @@ channel_option = click.option(
     "channels",
     multiple=True,
     metavar="NAME",
-    help="Notify through this channel only. May be repeated. [default: all channels]",
+    help="Notify only through this channel. May be repeated.",
 )
 
 
@@ -86,7 +86,9 @@ def silence(
 @reader_options
 def acknowledge(id: str, output: str | None, **server: Any) -> None:
     """
-    Acknowledge that the alert that has this ID fires.
+    Acknowledge the alert that has this ID, while it fires.
+
+    Others then see that somebody knows of it.
     """
 
     async def work(client: StatHatExport) -> None:

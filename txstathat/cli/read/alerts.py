@@ -128,9 +128,10 @@ def create(
     **server: Any,
 ) -> None:
     """
-    Watch STAT, a name or an id.
+    Create an alert on STAT, a name or an id.
 
-    If it fires, "txstathat channels" says who is notified.
+    When it fires, a notice is sent through the given channels, else through all: see
+    "txstathat channels".
 
     \b
     txstathat alerts create 'page views' --kind value --time-window 1h \\

@@ -25,10 +25,10 @@ __all__ = ["channels"]
 
 _COLUMNS = tuple(field.name for field in fields(ChannelInfo))
 _WORDS = {
-    "webhook": "a web hook",
-    "email": "e-mail",
-    "ntfy": "a topic of ntfy",
-    "pagerduty": "a service of PagerDuty",
+    "webhook": "posts to a web hook",
+    "email": "sends e-mail",
+    "ntfy": "publishes to a topic of ntfy",
+    "pagerduty": "sends to a service of PagerDuty",
 }
 # Where another option has the name of the setting.
 _FLAGS = {"url": "hook"}
@@ -49,7 +49,9 @@ def channels() -> None:
 @reader_options
 def list_channels(output: str | None, **server: Any) -> None:
     """
-    List all channels. What could be a secret in an address is not shown.
+    List all channels.
+
+    Parts of an address that may be secret are not shown.
     """
 
     async def work(client: StatHatExport) -> None:
@@ -100,7 +102,7 @@ def _option(field: ChannelField) -> Callable[..., Any]:
         type=click.File() if field.lines else kind,
         required=field.required,
         **default,
-        help=field.help + (" A file with it; - for standard input." * field.lines),
+        help=field.help + (" Give a file; - for standard input." * field.lines),
     )
 
 
@@ -119,20 +121,20 @@ def _add_kind(kind: str) -> None:
         async def work(client: StatHatExport) -> None:
             await client.create_channel(name, kind, settings, secret)
             click.echo(
-                f"The channel {printable(name)} is added. To try it: txstathat "
+                f"Added the channel {printable(name)}. To test it: txstathat "
                 f"channels test {printable(name)}"
             )
 
         with_client(options, work)
 
-    command.__doc__ = f"Add {_WORDS[kind]}, under the name NAME."
+    command.__doc__ = f"Add the channel NAME, which {_WORDS[kind]}."
     made = reader_options(command)
     made = click.option(
         "--secret",
         default="",
         metavar="NAME",
-        help="The name of the file with the secret, in the folder for the host, in the "
-        "directory of txstathat serve --secrets.",
+        help="The name of the file with the secret. It is in a folder with the name of "
+        "the host, in the directory of txstathat serve --secrets.",
     )(made)
     for field in reversed(FIELDS[kind]):
         made = _option(field)(made)

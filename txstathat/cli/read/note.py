@@ -23,9 +23,9 @@ __all__ = ["note"]
 @reader_options
 def note(text: str, stat: str | None, **server: Any) -> None:
     """
-    Add a note: the charts mark the present time with TEXT.
+    Add a note: charts show TEXT at the present time.
 
-    Without --stat all charts mark it, such as a deployment:
+    Without --stat the note is on all charts, such as for a deployment:
 
     \b
     txstathat note "version 2.3 deployed"

@@ -95,8 +95,8 @@ def list_stats(output: str | None, **server: Any) -> None:
     """
     List all stats.
 
-    With the value of the newest minute (or longer interval) that has points: the sum of
-    a counter, the mean of a value; with its time; and with the number of points. In a
+    It shows the sum of a counter, or the mean of a value, in the newest minute (or
+    longer interval) that has points, when that was, and the number of all points. In a
     narrow terminal the ids are left out.
     """
 

@@ -27,8 +27,7 @@ def rename(stat: str, new: str, **server: Any) -> None:
     """
     Rename STAT, a name or an id, to NEW, with its history.
 
-    Nothing is forwarded: change the programs that send it too, since a point under the
-    old name makes a new stat.
+    Also change the programs that send it: a point under the old name makes a new stat.
     """
 
     async def work(client: StatHatExport) -> None:
@@ -67,7 +66,7 @@ def describe(
 @click.group()
 def trash() -> None:
     """
-    List, restore and delete for good what "txstathat delete" deleted.
+    List or restore deleted stats, or delete them for good.
     """
 
 
@@ -126,7 +125,7 @@ def purge(stat: str, yes: bool, **server: Any) -> None:
     """
     Delete STAT, a name or an id, for good.
 
-    Nothing of it stays in the store. Its name can then be of another kind.
+    Nothing of it stays in the store. A new stat with its name may be of another kind.
     """
     if not yes:
         confirm(f"Delete {name_text(stat)} for good?")

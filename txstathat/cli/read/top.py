@@ -66,10 +66,10 @@ def top(
     """
     Watch the busiest stats, until Ctrl-C.
 
-    With TEXT, only stats with TEXT in their names. Counters come first, the largest
-    total on top; then values, by name, with their means. The right end of a line is
-    now. Of more than 500 stats only the first 500 in the server's list are read; a note
-    says so.
+    With TEXT, it shows only stats with TEXT in their names. Counters come first, the
+    largest total on top; then values, by name, with their means. The right end of a
+    line is now. If there are more than 500 stats, only the first 500 in the server's
+    list are read, and a note says so.
     """
     console = Console(markup=False, highlight=False, emoji=False)
 

@@ -74,11 +74,11 @@ def import_file(
     timeout: float,
 ) -> None:
     """
-    Send the points in FILE, each at its time, and none twice.
+    Send the points in FILE, each with its time, and each only once.
 
-    FILE has the lines of "txstathat post", each with a t. Or it is data saved from
-    StatHat: a folder with stats.csv and data/*.csv, or JSON from /x/…/data. Each saved
-    average (for a counter, each sum) becomes one point.
+    FILE has the format of "txstathat post", and each point has a t. Or it is data saved
+    from StatHat: a folder with stats.csv and data/*.csv, or JSON from /x/…/data. Each
+    saved average (for a counter, each sum) becomes one point.
 
     All points are checked first; if one is wrong, nothing is sent. Progress is stored
     in FILE.imported: run the command again to continue after any interruption. Lines

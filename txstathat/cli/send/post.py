@@ -36,7 +36,7 @@ __all__ = ["post"]
 @server_options
 def post(form: str | None, url: str | None, ezkey: str | None, timeout: float) -> None:
     """
-    Send the points on standard input, one to a line.
+    Send the points on standard input, one on each line.
 
     \b
     CSV:           stat,count,value,t

@@ -33,10 +33,10 @@ def export(file: str, store: str, keys: bool) -> None:
     """
     Write everything that a collector stores to FILE.
 
-    It contains stats with all their detail, the trash, and alerts; keys only with
-    --keys. "txstathat import" loads it into another store, SQLite or Redis, without
-    loss. FILE must not exist. It appears when it is complete, readable only by you. The
-    collector may run meanwhile.
+    FILE contains stats with all their detail, the trash, alerts, channels, comments and
+    boards; keys only with --keys. "txstathat import" loads it into another store,
+    SQLite or Redis, without loss. FILE must not exist. It appears when it is complete,
+    readable only by you. The collector may run meanwhile.
     """
     check_store(store)
     try:

@@ -24,11 +24,11 @@ __all__ = ["restore"]
 @store_option
 def restore(file: str, store: str) -> None:
     """
-    Load FILE, a backup, into a SQLite store; replace what is there.
+    Replace all in a SQLite store by what is in FILE, a backup.
 
     Stop the collector first. The store then has exactly the contents of the backup, its
     keys too; what was counted later is gone. If this fails or is interrupted, the store
-    has the contents from before.
+    is as it was before.
     """
     try:
         with exit_on_interrupt():

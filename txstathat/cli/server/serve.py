@@ -62,8 +62,8 @@ def _alerting_options(command: Callable[..., None]) -> Callable[..., None]:
                 "--webhooks",
                 default="",
                 metavar="FILE",
-                help="A file of URLs to which alerts are posted, one a line; the first "
-                "is the default.",
+                help="A file of URLs to which alerts are posted, one on each line; the "
+                "first is the default.",
             ),
             click.option(
                 "--secrets",
@@ -106,7 +106,7 @@ def _alerting_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "--host",
     metavar="ADDRESS",
-    help="The IP address to listen on; 0.0.0.0 for all of this computer.  "
+    help="The IP address to listen on; 0.0.0.0 means all addresses of this computer.  "
     "[default: 127.0.0.1]",
 )
 @click.option(
@@ -121,7 +121,7 @@ def _alerting_options(command: Callable[..., None]) -> Callable[..., None]:
     "--keep",
     multiple=True,
     metavar="SCALE=TIME",
-    help="How long detail is kept, such as minute=7d or day=forever. May be repeated. "
+    help="How long to store detail, such as minute=7d or day=forever. May be repeated. "
     f"[default: {default_retention()}]",
 )
 @click.option(
@@ -162,7 +162,7 @@ def _alerting_options(command: Callable[..., None]) -> Callable[..., None]:
     default="",
     metavar="udp:PORT",
     help="Where to receive statsd's datagrams, such as udp:8125 (on loopback) or "
-    "udp:8125:interface=10.0.0.1. They carry no key: whoever can reach the port can "
+    "udp:8125:interface=10.0.0.1. They have no key: whoever can reach the port can "
     "add points.",
 )
 @click.option(
@@ -170,13 +170,13 @@ def _alerting_options(command: Callable[..., None]) -> Callable[..., None]:
     default=KEY,
     show_default=True,
     metavar="NAME",
-    help="The EZ key under whose limits these points count.",
+    help="The EZ key whose limits apply to these points.",
 )
 @click.option(
     "--write-settings",
     is_flag=True,
-    help="Write the settings file for the other commands if there is none, also "
-    "without a terminal; after the first start, with new keys.",
+    help="Write the settings file for the other commands if there is none, even "
+    "without a terminal. After the first start it gets new keys.",
 )
 def serve(
     port: int | None,

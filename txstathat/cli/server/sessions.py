@@ -62,9 +62,10 @@ def list_sessions(store: str) -> None:
 @store_option
 def end_session(id: str | None, every: bool, store: str) -> None:
     """
-    End the session with this ID, or one that begins so; or all.
+    End the session with this ID, or all sessions.
 
-    Ending all also makes one-time links useless that were not used yet.
+    The beginning of an ID is enough. --all also ends one-time links that were not used
+    yet.
     """
     if (id is None) is not every:
         raise click.UsageError("name a session, or pass --all")

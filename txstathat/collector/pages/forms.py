@@ -205,7 +205,7 @@ def unknown_form() -> Refusal:
     """
     Return the refusal of a form that a page does not have.
     """
-    return Refusal(400, "this form is not known here: load the page again")
+    return Refusal(400, "this page has no such form: load the page again")
 
 
 def _field(form: Form, name: str, label: str, box: Tag, hint: str) -> Tag:

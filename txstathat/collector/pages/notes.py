@@ -10,7 +10,6 @@ from twisted.web.template import Tag, tags
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.comments import GENERAL, MAX_TEXT, Comment
 from txstathat.collector.archive.stats import Stat
-from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.boards.tiles import name_of
 from txstathat.collector.pages.formatting import minute
 from txstathat.collector.pages.forms import (
@@ -20,6 +19,7 @@ from txstathat.collector.pages.forms import (
     argument,
     labelled,
     message_of,
+    unknown_form,
 )
 from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.layout import frame
@@ -60,8 +60,8 @@ class NotesPage(FormPage):
         content: list[Tag] = [
             tags.h1("Notes"),
             tags.p(
-                "Charts mark them. A note on no stat marks all charts, such as that a "
-                "new version was deployed."
+                "Charts show them. A note without a stat, such as “version 2.3 "
+                "deployed”, is on all charts."
             ),
             _form(form),
             await suggestions(self._archive),
@@ -99,7 +99,7 @@ class NotesPage(FormPage):
             await self._archive.notes.delete(stat, form["note"])
             return "/notes"
         if form["action"] != "add":
-            raise Refusal(400, "this form is not known here: load the page again")
+            raise unknown_form()
         stat = await self._archive.stat(form["stat"]) if form["stat"] else None
         if form["stat"] and stat is None:
             raise WrongField("stat", f"there is no stat named {form['stat']!r}")
@@ -125,7 +125,7 @@ def _form(form: Form) -> Tag:
             form,
             "stat",
             "Stat",
-            hint="Optional: without it, all charts have the mark.",
+            hint="Optional. Without a stat the note is on all charts.",
             maxlength=str(MAX_NAME),
             autocomplete="off",
             spellcheck="false",

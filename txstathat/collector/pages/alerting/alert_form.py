@@ -39,7 +39,7 @@ __all__ = ["EditAlert", "NewAlert", "field_error"]
 
 _KINDS = {
     "value": "The number is above or below a limit",
-    "delta": "The number changes by much",
+    "delta": "The number changes by a percentage",
     "data": "No data arrives",
 }
 _OPERATORS = {

@@ -85,8 +85,8 @@ def _content(records: list[AlertRecord], firing: int, now: float) -> list[Tag]:
     if not records:
         return [
             tags.p(
-                "An alert says when a stat is above or below a number, changes by "
-                "much, or gets no data. There is none yet."
+                "An alert says when a stat is above or below a limit, changes by a "
+                "percentage, or gets no data. There is none yet."
             )
         ]
     content = [_table(records[:MAX_SHOWN], now)]

@@ -81,8 +81,8 @@ class ChannelPages(FormPage):
             tags.h1("Channels"),
             message,
             tags.p(
-                "Through channels alerts reach people. An alert that names none uses "
-                "all of them."
+                "Notices of alerts are sent through channels: through those that the "
+                "alert names, otherwise through all."
             ),
             _table(found)
             if found

@@ -23,7 +23,6 @@ from txstathat.collector.boards.model import (
     Tile,
 )
 from txstathat.collector.boards.records import Documents
-from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.boards.board_page import BOARD_FILES
 from txstathat.collector.pages.boards.tiles import name_of, tile_title
 from txstathat.collector.pages.boards.titles import read_title
@@ -33,6 +32,7 @@ from txstathat.collector.pages.forms import (
     delete_form,
     labelled,
     message_of,
+    unknown_form,
 )
 from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.layout import frame
@@ -109,7 +109,7 @@ class EditBoard(FormPage):
             )
             return f"/boards/{self._id}"
         if action not in changes:
-            raise Refusal(400, "this form is not known here: load the page again")
+            raise unknown_form()
         await self._boards.change(self._id, changes[action])
         where = f"#tile-{tile}" if action in ("up", "down") else ""
         return f"/boards/{self._id}/edit{where}"

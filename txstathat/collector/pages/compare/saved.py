@@ -12,7 +12,6 @@ from twisted.web.template import Tag, tags
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.boards.model import Comparison
 from txstathat.collector.boards.records import Documents
-from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.boards.tile_form import STAT_FIELDS
 from txstathat.collector.pages.boards.tiles import name_of
 from txstathat.collector.pages.compare.compare_chart import (
@@ -24,6 +23,7 @@ from txstathat.collector.pages.forms import (
     FormPage,
     delete_form,
     message_of,
+    unknown_form,
 )
 from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.layout import frame
@@ -108,6 +108,6 @@ class SavedPage(FormPage):
         Delete it.
         """
         if form["action"] != "delete":
-            raise Refusal(400, "this form is not known here: load the page again")
+            raise unknown_form()
         await self._saved.delete(self._id)
         return "/compare"

@@ -29,8 +29,8 @@ from txstathat.stores.listing import Group
 __all__ = ["stat_table"]
 
 _DAY = "One point per hour; the dotted part is the current hour"
-_LAST = "Of the newest minute with points: a counter's sum, a value's mean"
-_ORDER = "The order follows new points within a minute"
+_LAST = "In the newest minute with points: the sum of a counter, the mean of a value"
+_ORDER = "New points change the order within a minute"
 
 
 def stat_table(

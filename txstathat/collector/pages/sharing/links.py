@@ -13,10 +13,15 @@ from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.stats import stat_id
 from txstathat.collector.auth.shares import Share, Shares
 from txstathat.collector.boards.records import BoardRecords
-from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.boards.tiles import name_of
 from txstathat.collector.pages.formatting import day
-from txstathat.collector.pages.forms import Form, FormPage, argument, message_of
+from txstathat.collector.pages.forms import (
+    Form,
+    FormPage,
+    argument,
+    message_of,
+    unknown_form,
+)
 from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.layout import frame
 from txstathat.collector.pages.paths import public_url
@@ -100,7 +105,7 @@ class SharedLinks(FormPage):
             return _LINKS
         kind, id = form["kind"], form["id"]
         if form["action"] != "create" or kind not in ("stat", "board"):
-            raise Refusal(400, "this form is not known here: load the page again")
+            raise unknown_form()
         title = await self._title(kind, id)
         # A stat is named, since its id says nothing to people who read the store.
         secret = await self._shares.create(kind, title if kind == "stat" else id)

@@ -105,7 +105,7 @@ class SharedPages(Page):
             # The same words whatever is wrong with the link.
             raise Refusal(
                 refusal.http_status,
-                "this link does not work: it was revoked, or it was not copied whole",
+                "this link does not work: it was revoked, or a part of it is missing",
                 retry_after=refusal.retry_after,
                 closes=refusal.closes,
             )

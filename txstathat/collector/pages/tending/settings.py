@@ -140,8 +140,8 @@ class SettingsPage(FormPage):
             tags.div(
                 tags.p(
                     f"{plural(len(sessions), 'session')}; there can be "
-                    f"{MAX_SESSIONS}. Ending all ends yours, too, and links that were "
-                    "not used yet.",
+                    f"{MAX_SESSIONS}. If you end all, yours ends too, and so do links "
+                    "that were not used yet.",
                     class_="hint",
                 ),
                 button_form(_SETTINGS, "end-all", "End all sessions"),

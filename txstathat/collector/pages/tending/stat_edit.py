@@ -114,8 +114,8 @@ def _details_form(form: Form, path: str) -> Tag:
             form,
             "name",
             "Name",
-            hint="Nothing is forwarded: a point that is sent under the old name makes "
-            "a new stat. Boards, alerts, notes and links follow.",
+            hint="A point that is sent under the old name makes a new stat. Boards, "
+            "alerts, notes and links show the new name.",
             maxlength=str(MAX_NAME),
             required="required",
             autocomplete="off",

@@ -123,8 +123,8 @@ class _Purge(FormPage):
             message_of(form),
             tags.p(
                 "Nothing of it stays in the store, nor in exports and backups that are "
-                "made from then on: no data, notes, alerts, tiles or stat keys. Its "
-                "name can then be of another kind."
+                "made from then on: no data, notes, alerts, tiles or stat keys. A new "
+                "stat with its name may be of another kind."
             ),
             tags.form(
                 tags.button(
