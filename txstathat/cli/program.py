@@ -1,5 +1,5 @@
 """
-The words that start ``txstathat`` in the user's shell.
+What the user types in a shell to start ``txstathat``.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """
 The backlog: sealed batches until they are delivered, rejected or dropped.
 
-Without a spool the batches are in memory. With a spool they are written to disk first,
-and read again, the oldest first, a few at a time, when it is their turn. Memory then
-holds only what the disk does not accept, or not fast enough, which is sent from memory.
-At most one disk job runs at a time, so that it is always known which batch is where.
+Without a spool the batches are in memory. With a spool they are written to disk first.
+When they are to be sent, they are read again, a few at a time, the oldest first. Memory
+then has only the batches that the disk does not accept, or not fast enough; these are
+sent from memory. At most one disk job runs at a time, so that it is always known which
+batch is where.
 """
 
 from __future__ import annotations

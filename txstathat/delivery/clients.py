@@ -1,5 +1,5 @@
 """
-What may be handed to a service as its client.
+Which objects a service accepts as its client.
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ __all__ = ["FlushResult", "Waiters"]
 @dataclass(frozen=True, slots=True)
 class FlushResult:
     """
-    The result of a flush: of the calls that were pending when it began, and of those
-    that were settled since the previous flush fired. It is true only if all of them
-    were delivered.
+    The result of a flush. It counts the calls that were pending when the flush began,
+    and those that were settled after the previous flush fired. It is true only if all
+    of them were delivered.
 
     :ivar delivered: calls that the server accepted.
     :ivar rejected: calls that the server rejected for good.

@@ -1,5 +1,5 @@
 """
-A service as the environment says.
+Make a service with the settings in the environment.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def service_from_env(
     environ: Mapping[str, str] | None = None, **settings: Unpack[ServiceSettings]
 ) -> StatHatService:
     """
-    Make a service as the environment says: with the client of
-    :func:`~txstathat.client.shortcuts.stathat_from_env`.
+    Make a service with the client that
+    :func:`~txstathat.client.shortcuts.stathat_from_env` makes from the environment.
 
     :param environ: the environment; the process's own by default, read when called.
     :param settings: as for :class:`~txstathat.delivery.service.StatHatService`.

@@ -49,8 +49,8 @@ class DeliveryHealth:
     :ivar last_success: when a batch was last accepted, in Unix seconds.
     :ivar last_error: the last failure, as text without secrets.
     :ivar blocked: why everything waits at the slowest pace until a person corrects it:
-        the server refuses the key, or what answers is no StatHat server. ``None`` if
-        nothing is wrong.
+        the server refuses the key, or the answers do not come from a StatHat server.
+        ``None`` if nothing is wrong.
     :ivar refused_keys: how many stats wait because the server refuses their keys
         (Classic API).
     :ivar spool_error: why the spool cannot be written now.
@@ -229,8 +229,8 @@ class Ledger:
 
     def block(self, error: Exception | None) -> None:
         """
-        Note a failed attempt where all others will fail until a person corrects
-        something.
+        Note a failed attempt, after which all others will fail too until a person
+        corrects something.
         """
         self.retries += 1
         self._note(error)
@@ -251,7 +251,8 @@ class Ledger:
 
     def wait(self, error: Exception | None, is_new: bool) -> None:
         """
-        Note a failed attempt where others with points of the same stat will fail too.
+        Note a failed attempt, after which others with points of the same stat will fail
+        too.
 
         :param is_new: whether it is the first of them.
         """

@@ -1,5 +1,5 @@
 """
-The delivery loop: it seals, sends and writes whatever is due, by one timer.
+The delivery loop: it seals, sends and writes what is due. One timer wakes it.
 """
 
 from __future__ import annotations

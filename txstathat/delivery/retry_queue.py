@@ -1,5 +1,5 @@
 """
-Batches that wait to be sent again.
+Batches that wait to be sent again, each with the time when it is due.
 """
 
 from __future__ import annotations

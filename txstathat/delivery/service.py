@@ -60,9 +60,10 @@ class StatHatService(QueuedFromThreads, Service):
     is recorded: see :doc:`pre-fork`.
 
     :param client: a :class:`~txstathat.client.txStatHat` or
-        :class:`~txstathat.client.txStatHatClassic`. Only the service may use it, and
-        closes it in the end. With a :class:`~txstathat.client.null.NullStatHat`
-        nothing is sent, and no spool is opened.
+        :class:`~txstathat.client.txStatHatClassic`. Nothing else may use it, and the
+        service closes it when it stops. With a
+        :class:`~txstathat.client.null.NullStatHat` nothing is sent, and no spool is
+        opened.
     :param interval: seconds after which recorded points are sealed in batches, at least
         0.01.
     :param max_batch: the most points in a batch. Once that many different points were
@@ -80,9 +81,10 @@ class StatHatService(QueuedFromThreads, Service):
         left.
     :param on_ambiguous: what to do when a batch may have been counted: ``'resend'`` it
         (each point is counted at least once, and exactly once if the server honours
-        ``Idempotency-Key``) or ``'drop'`` it (at most once). After a lost answer
-        ``'resend'`` goes on until there is one; after an answer that StatHat would not
-        give the batch is sent three more times at the slowest pace, then dropped.
+        ``Idempotency-Key``) or ``'drop'`` it (at most once). If the answer was lost,
+        ``'resend'`` sends the batch until there is an answer. If the answer is not one
+        of StatHat's, it sends the batch three more times at the slowest pace, and then
+        drops it.
     :param on_rejected: called with a list of points and an exception when the server
         has rejected the points for good.
     :param clock: the reactor; the global one by default, imported by
@@ -156,16 +158,16 @@ class StatHatService(QueuedFromThreads, Service):
         ignore_errors: bool | None = None,
     ) -> Deferred[bool]:
         """
-        Record a count. Counts of one stat are summed: those without a time by batch,
-        whose start they carry, the others by second.
+        Record a count. Counts of one stat are summed: those with a time for each
+        second, the others for each batch, with the time at which the batch began.
 
         :param stat: the counter's name; its key with the Classic API.
         :param count: how much to add: a finite number; see
             :func:`~txstathat.points.amounts.plain_amount` for the types.
         :param t: when it happened: Unix seconds or an aware datetime.
         :param ignore_errors: ``False`` makes the Deferred fail where it would fire
-            with ``False``. By default as the client was made. What happens after the
-            point was recorded is not an outcome of this call.
+            with ``False``. The default is the client's. What happens after the point
+            was recorded does not change the result of this call.
         :returns: a new Deferred, which has fired: with ``True`` if the point was
             recorded, with ``False`` if it was refused, because it is not valid, the
             service has stopped, or this process is a fork of the one that started it.
@@ -241,9 +243,9 @@ class StatHatService(QueuedFromThreads, Service):
 
     def startService(self) -> None:
         """
-        Begin to deliver. Files are opened and a thread is started only now, so that a
-        program may become a daemon before. This installs a reactor, unless the program
-        has done so or ``clock`` was passed.
+        Begin to deliver. Files are opened and a thread is started only now, so a
+        program may become a daemon before this call. It installs a reactor, unless the
+        program has done so or ``clock`` was passed.
 
         In a forked child, what was recorded before the fork is delivered only if the
         child is a daemon, that is, if it has left its parent's session. Otherwise the
@@ -298,8 +300,8 @@ class StatHatService(QueuedFromThreads, Service):
 
     def stopService(self) -> Deferred[None]:
         """
-        Stop: seal what was recorded, try to deliver it for ``shutdown_timeout`` seconds
-        (no longer than until all that is left waits at the slowest pace), leave the
+        Stop: seal what was recorded, and try to deliver it for ``shutdown_timeout``
+        seconds, or until everything that is left waits at the slowest pace. Leave the
         rest in the spool (without a spool it is dropped and counted), and close every
         file and connection.
 
@@ -327,7 +329,7 @@ class StatHatService(QueuedFromThreads, Service):
 
     def after_fork(self) -> None:
         """
-        Adapt to being in a forked child. This is called by itself.
+        Adapt to being in a forked child. This is called automatically.
 
         If the service had started, the child records nothing any more. Otherwise the
         child may start it, without what the parent had recorded.
@@ -345,7 +347,7 @@ class StatHatService(QueuedFromThreads, Service):
 
     def report_exit(self) -> None:
         """
-        Log what is left when the process ends. This is called by itself.
+        Log what is left when the process ends. This is called automatically.
         """
         if self._closed is None:
             started = self._loop.running

@@ -1,10 +1,11 @@
 """
 From events to cells: in which cells an event counts, and the keys of these cells.
 
-An event counts in each combination of its choices and "all", in one time bucket of each
-stored scale. A batch contains the event and what is above its choices; the store
-spreads it. The key of a cell is JSON: for each axis a choice, or ``null`` for all of
-them. So different selections have different keys, for any text as a choice.
+On each axis an event counts under its choice and under "all". It counts in one cell for
+each combination of these, in one time bucket of each stored scale. A batch contains the
+event and what is above its choices; the store finds the cells. The key of a cell is
+JSON: for each axis a choice, or ``null`` for all choices. So different selections have
+different keys, whatever texts the choices are.
 """
 
 from __future__ import annotations

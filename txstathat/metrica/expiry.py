@@ -1,10 +1,12 @@
 """
-Tells expired detail from time buckets without events: a store has a cell of neither.
+Distinguishes expired detail from time buckets without events: a store has no cells of
+either.
 
-Counting shows it: if the buckets within the next coarser one have as many events
-together as that one, none of them has expired. Otherwise those have that began before
-the time for which their detail is stored; if none did, nobody knows which of the empty
-ones (an event can be written long before its date).
+Counting shows the difference. If the buckets within the next coarser one together have
+as many events as that one, none of them has expired. Otherwise those have expired that
+began before the time for which their detail is stored. If none began so early, it is
+not known which of the empty ones have expired (an event can be written long before its
+date).
 """
 
 from __future__ import annotations

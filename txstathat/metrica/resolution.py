@@ -3,8 +3,8 @@ Finds the finest detail that is still stored, for timelines without a given scal
 
 Detail expires a certain time after it was last written, so only the store knows what is
 left. Counting shows whether detail is complete: if the finer time buckets together have
-as many events as the coarser one, none of them has expired, and they replace it. So the
-total of a timeline does not depend on what has expired.
+as many events as the coarser one, none of them has expired. Then the timeline has them
+in place of the coarser one. So its total does not depend on what has expired.
 """
 
 from __future__ import annotations

@@ -110,8 +110,8 @@ class Selection:
 
     def expired(self) -> Deferred[bool]:
         """
-        Tell whether the store has dropped the detail of this timespan, so that it has
-        no numbers of these events any more, though some of them happened.
+        Find out whether the detail of this timespan has expired. Then the store no
+        longer has numbers of these events, although some of them happened.
 
         :returns: fires with ``True`` if the detail has expired.
         """

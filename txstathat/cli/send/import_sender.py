@@ -120,7 +120,7 @@ class RequestFailed(Exception):
 def deduplicates(url: str) -> bool:
     """
     Whether a server may recognize a repeated request by its id. A collector does, and
-    StatHat.com does not. Another server is found out by its answer 204.
+    StatHat.com does not. Another server shows by its answer 204 that it does not.
     """
     return not is_stathat_com(url)
 

@@ -81,9 +81,9 @@ def frame(
     latest: str = "",
 ) -> Tag:
     """
-    Make a whole page. Its parts with the class ``live`` and an id are updated while it
-    is visible, by ``pages.js``. A text in the attribute ``aria-keyshortcuts`` of an
-    element is its key, for ``keyboard.js``.
+    Make a whole page. While it is visible, ``pages.js`` updates its parts with the
+    class ``live`` and an id. The attribute ``aria-keyshortcuts`` of an element names
+    its key for ``keyboard.js``.
 
     :param title: its title, by which an update recognizes the same page.
     :param content: its content.

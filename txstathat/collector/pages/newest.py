@@ -92,8 +92,8 @@ async def read_newest(archive: Archive, stat: Stat) -> Newest:
 
 def opening_range(stat: Stat, newest: Newest) -> Range:
     """
-    The range with which the page of a stat opens: the shortest one that has data, from
-    a day on; from an hour on for a new stat.
+    The range with which the page of a stat opens: the shortest one with data, but at
+    least a day, or an hour for a new stat.
 
     :param stat: the stat.
     :param newest: its newest point.

@@ -1,5 +1,6 @@
 """
-Pages as those see them who signed in with a read-only token.
+Pages for browsers that signed in with a read-only token: without forms that change
+something.
 """
 
 from __future__ import annotations

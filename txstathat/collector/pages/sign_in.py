@@ -86,8 +86,8 @@ class SignIn(Page):
 
 class _Link(Page):
     """
-    A one-time link. Its button uses it up; showing its page does not, because programs
-    look at links before people do.
+    A one-time link. The button on its page uses it up. Showing the page does not,
+    because programs such as mail filters open links before people do.
     """
 
     methods: ClassVar[tuple[bytes, ...]] = _METHODS

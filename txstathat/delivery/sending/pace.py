@@ -1,5 +1,5 @@
 """
-How fast the sender may go while the server fails.
+How long the sender waits before the next attempt while the server fails.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@ Find the bad points of a batch that the server refused.
 
 If the server names a point, that point is taken out. Otherwise single points, spread
 over the batch, are sent one after the other. If the server refuses all of them for the
-same reason, it would refuse the rest too. Once it accepts one, the batch is halved
-until the bad points are alone: one bad point of a thousand costs about 22 requests.
+same reason, it is assumed to refuse the rest too. As soon as it accepts one, the batch
+is halved until each bad point is alone. One bad point in a thousand costs about 22
+requests.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """
 Send batches from the backlog, a few at a time, and act on the results.
 
-While the server fails, one attempt at a time is made, with growing delays. A batch that
-fails by itself, because the server cannot handle what is in it, is sent again less and
-less often and does not hold up the others.
+While the server fails, one attempt at a time is made, with growing delays. If only one
+batch fails, because the server cannot handle its content, it is sent again less and
+less often. It does not delay the others.
 """
 
 from __future__ import annotations

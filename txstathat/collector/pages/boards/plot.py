@@ -1,5 +1,5 @@
 """
-The charts of tiles, as SVG: they need no script, and a board of many is small.
+The charts of tiles, as SVG. They need no script, and a page with many of them is small.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """
 The address of a page of the list: its search, order, kind, group and place.
 
-The place is a row, not a number of a page: rows that come or go before it do not move
-it, and the store finds it without counting.
+The place is that of a row, not the number of a page. So it does not change if rows
+before it are added or removed, and the store finds it without counting.
 """
 
 from __future__ import annotations

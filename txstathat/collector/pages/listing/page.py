@@ -47,8 +47,8 @@ class _Content:
     """
     What a page shows.
 
-    :ivar address: its address. It is another one than the request's if that page is
-        not there any more.
+    :ivar address: its address. It differs from the request's if that page no longer
+        exists.
     :ivar counts: how many stats there are.
     :ivar entries: the names of its stats, and its groups.
     :ivar previous: the address of the page before.

@@ -140,7 +140,7 @@ class _SharedPage(Page):
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         """
-        Whether something is below it is only said to those who have the link.
+        Find a part of the page. Only those who have the link learn whether it exists.
         """
         return self if not path and not request.postpath else _Nothing(*self._parts)
 
