@@ -173,8 +173,8 @@ class StatHatForked(StatHatError):
 
 class StatHatNetworkError(StatHatError):
     """
-    What a client of :mod:`txstathat.blocking` raises for trouble with the network, and
-    past the time limit. Its ``__cause__`` is Twisted's own exception.
+    A client of :mod:`txstathat.blocking` raises this for network errors, and after the
+    time limit. Its ``__cause__`` is Twisted's own exception.
     """
 
 

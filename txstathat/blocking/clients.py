@@ -68,7 +68,7 @@ class _Client(Counting):
     @property
     def health(self) -> ClientHealth:
         """
-        What became of the calls so far, as a snapshot.
+        The results of all calls so far, as a snapshot.
         """
         made = self._made
         return ClientHealth() if made is None else made[0].health
@@ -106,10 +106,10 @@ class _Client(Counting):
 
     def send(self, points: Iterable[Point], batch_id: str | None = None) -> Outcome:
         """
-        Send points and tell what became of them; nothing is swallowed or raised.
+        Send points, and return the outcome; nothing is swallowed or raised.
 
         :param points: as for :meth:`post`.
-        :param batch_id: goes with the request as its ``Idempotency-Key``.
+        :param batch_id: the ``Idempotency-Key`` of the request.
         :returns: as :meth:`txstathat.client.txStatHat.send`. The error of its
             outcome is as it is there: network trouble is Twisted's own exception.
         """
@@ -121,8 +121,9 @@ class _Client(Counting):
 
     def close(self) -> None:
         """
-        End: calls of other threads that are under way have a second to finish, then all
-        connections are closed. Calls made after this are refused. Does not raise.
+        Close the client. Calls of other threads that are in progress have a second to
+        finish; then all connections are closed. Calls made after this are refused. This
+        does not raise.
         """
         with self._lock:
             self._closed = True
@@ -180,8 +181,7 @@ class txStatHat(_Client):
 
     :param ezkey: the account's EZ key.
     :param ignore_errors: whether failures are swallowed, unless a call says otherwise.
-        The first one, and the end of the trouble, are logged as warnings by Python's
-        :mod:`logging`.
+        When failures begin and when they end, Python's :mod:`logging` gets a warning.
     :param url: where the API is; may end in a path.
     :param timeout: seconds that one call may take at most.
     :param max_connections: how many requests may be in flight.
@@ -265,7 +265,7 @@ if hasattr(os, "register_at_fork"):
 
 def _list_points(points: Iterable[Point]) -> list[Point]:
     """
-    The points, taken in the caller's thread from whatever gives them.
+    The points as a list, read in the caller's thread from any iterable.
 
     :raises InvalidPoint: if that raises an exception.
     """

@@ -16,7 +16,7 @@ __all__ = ["BlockingStat", "Counting", "NullStatHat"]
 
 class Counting:
     """
-    What clients and the null object share: all comes down to :meth:`post`.
+    The methods that clients and the null object share. All of them call :meth:`post`.
     """
 
     def post(
@@ -53,9 +53,10 @@ class Counting:
             swallowed.
         :raises StatHatError: with ``ignore_errors=False``:
             :class:`~txstathat.errors.InvalidPoint` for a bad name, amount or time,
-            :class:`~txstathat.errors.StatHatAPIError` when StatHat refused or answered
-            nonsense, :class:`~txstathat.errors.StatHatNetworkError` for trouble with
-            the network, and past the time limit,
+            :class:`~txstathat.errors.StatHatAPIError` when StatHat refused or its
+            answer could not be read,
+            :class:`~txstathat.errors.StatHatNetworkError` for network errors, and after
+            the time limit,
             :class:`~txstathat.errors.StatHatBusy` when too many calls wait,
             :class:`~txstathat.errors.StatHatClosed` after :meth:`close`, and
             :class:`~txstathat.errors.StatHatForked` in a forked child.
@@ -97,8 +98,9 @@ class Counting:
 
     def close(self) -> None:
         """
-        End: calls of other threads that are under way have a second to finish, then all
-        connections are closed. Calls made after this are refused. Does not raise.
+        Close the client. Calls of other threads that are in progress have a second to
+        finish; then all connections are closed. Calls made after this are refused. This
+        does not raise.
         """
         raise NotImplementedError
 
@@ -161,7 +163,7 @@ class BlockingStat:
 
 class NullStatHat(Counting):
     """
-    Takes every point and does nothing with it: every call returns ``True``.
+    Accepts every point, and does nothing with it: every call returns ``True``.
     """
 
     def post(

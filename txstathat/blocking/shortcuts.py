@@ -109,11 +109,11 @@ def stathat_from_env(
     environ: Mapping[str, str] | None = None, **settings: Unpack[ClientSettings]
 ) -> txStatHat | NullStatHat:
     """
-    Make a client as the environment says; see
+    Make a client with the settings in the environment; see
     :func:`txstathat.client.shortcuts.stathat_from_env`.
 
     :param environ: the environment; the process's own by default, read when called.
-    :param settings: as for :class:`~txstathat.blocking.txStatHat`; ``url`` wins over
+    :param settings: as for :class:`~txstathat.blocking.txStatHat`; ``url`` overrides
         the environment.
     :returns: a :class:`~txstathat.blocking.txStatHat`, or a
         :class:`~txstathat.blocking.NullStatHat` where no key is set.

@@ -84,7 +84,7 @@ class ReactorThread:
 
     def forget(self, owner: object) -> None:
         """
-        Do not close any more what belongs to an owner.
+        Do not close what belongs to an owner.
         """
         with self._lock:
             self._closers.pop(owner, None)
@@ -93,8 +93,8 @@ class ReactorThread:
         """
         Call a function in the reactor's thread, and wait.
 
-        :param timeout: seconds that it needs at most: the interpreter's exit waits for
-            it for so long. It is not ended by this.
+        :param timeout: the most seconds that it needs: when the interpreter exits, it
+            waits so long for the call. This does not end the call.
         :returns: what its Deferred fires with.
         :raises StatHatClosed: when the interpreter is about to exit.
         :raises BaseException: what the Deferred fails with. An interruption of the

@@ -1,5 +1,5 @@
 """
-The query parameters of staste's charts, which stand in bookmarks, as ours.
+Translate the query parameters of staste's charts, which are in bookmarks.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _AGO = {f"{scale}__ago": seconds for scale, seconds in _SECONDS.items()}
 
 def translate_query(args: Mapping[str, list[str]]) -> dict[str, list[str]]:
     """
-    Replace staste's parameters by ours. Where a query has both, ours count.
+    Replace staste's parameters by this package's, which count if a query has both.
 
     :param args: the values by parameter.
     """

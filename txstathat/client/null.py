@@ -27,7 +27,7 @@ __all__ = ["NullFlushResult", "NullHealth", "NullStatHat"]
 @dataclass(frozen=True, slots=True)
 class NullHealth:
     """
-    The numbers of a client and of a service that have done nothing: see
+    The numbers of a client or a service that has done nothing: see
     :class:`~txstathat.client.health.ClientHealth` and
     :class:`~txstathat.delivery.ledger.DeliveryHealth`.
     """
@@ -59,7 +59,7 @@ class NullHealth:
 @dataclass(frozen=True, slots=True)
 class NullFlushResult:
     """
-    What a flush of nothing has done; true, as everything was delivered. See
+    The result of a flush of nothing. It is true: everything was delivered. See
     :class:`~txstathat.delivery.flush.FlushResult`.
     """
 
@@ -74,8 +74,7 @@ class NullStatHat(Wrappable, AsyncClosing, Service):
     """
     Accepts every point, and does nothing with it.
 
-    It goes wherever a client goes and wherever a service goes: it has the methods of
-    both.
+    Use it in place of a client or a service: it has the methods of both.
     """
 
     def __repr__(self) -> str:

@@ -38,7 +38,7 @@ class Tee(Wrappable):
     """
     Gives each point to several; see :func:`tee`.
 
-    It has no end of its own: close or stop what it was made of.
+    It cannot be closed: close or stop its parts.
     """
 
     _log = Logger()

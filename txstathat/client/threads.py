@@ -78,7 +78,7 @@ def check_prefix(prefix: object, stats_are_keys: bool = False) -> str:
 
 def add_prefix(prefix: str, stat: Any) -> Any:
     """
-    The name with the prefix. What is no name stays as it is, and is refused later.
+    The name with the prefix. Anything else stays as it is, and is refused later.
     """
     # str's own method: a subclass may add in other ways.
     return str.__add__(prefix, stat) if isinstance(stat, str) and stat else stat

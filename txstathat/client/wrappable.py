@@ -1,5 +1,6 @@
 """
-What clients, services and their like share: they can be scoped, and used from threads.
+What clients, services, fakes and wrappers share: they can be scoped, and used from
+threads.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ class ScopedStatHat(Wrappable):
     """
     Counts with a prefix before the name of each stat; see :meth:`Wrappable.scoped`.
 
-    It has no end of its own: close or stop what it was made of.
+    It cannot be closed: close or stop what was scoped.
     """
 
     def __init__(self, stats: Wrappable, prefix: str) -> None:
@@ -180,8 +181,8 @@ class QueuedFromThreads(Wrappable):
 
         :returns: an object with ``count``, ``value``, ``tick`` and ``scoped``, which
             any number of threads may call at any time: see
-            :class:`~txstathat.client.threads.FromThreads`. A call that it took is made
-            before this ends.
+            :class:`~txstathat.client.threads.FromThreads`. A call that it accepted is
+            made before the client or service ends.
         """
         return FromThreads(self._make_queue().put)
 

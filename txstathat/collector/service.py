@@ -105,9 +105,9 @@ class CollectorService(Service):
         is none.
     :param digest_at: when the digest is due, such as ``'mon 08:00 Europe/Berlin'``.
     :param statsd: where to receive statsd's datagrams, such as ``'udp:8125'`` (on
-        loopback) or ``'udp:8125:interface=10.0.0.1'``; by default nowhere. They carry
+        loopback) or ``'udp:8125:interface=10.0.0.1'``; by default nowhere. They have
         no key: whoever can reach the port can add points.
-    :param statsd_key: the name of the EZ key under whose limits these points count.
+    :param statsd_key: the name of the EZ key whose limits apply to these points.
     :param first_keys: called with the first keys, if the store had none: each under
         the words for its kind, such as ``'EZ key'``. It is called when the collector
         listens, and only once for a store.

@@ -1,5 +1,5 @@
 """
-``async with`` for what is closed in the end.
+``async with`` for objects that are closed at its end.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class AsyncClosing:
 
     def close(self) -> Deferred[None]:
         """
-        End: see the subclass.
+        Close it: see the subclass.
         """
         raise NotImplementedError
 

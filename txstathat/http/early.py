@@ -20,8 +20,8 @@ _T = TypeVar("_T")
 
 class EarlyCalls(Generic[_T]):
     """
-    Holds calls until there is a reactor. To make them at once would install one, and
-    the program could not choose its own any more.
+    Holds calls until there is a reactor. Making them at once would install one, and the
+    program could no longer choose its own.
 
     If the process ends before that, a line in the log says so.
 
@@ -80,7 +80,7 @@ class EarlyCalls(Generic[_T]):
 
     def report_exit(self) -> None:
         """
-        Log what is left when the process ends. This is called by itself.
+        Log what is left when the process ends. This is called automatically.
         """
         if self._calls:
             self._log.critical(

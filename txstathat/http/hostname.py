@@ -43,7 +43,7 @@ class HostEndpoint:
     :param reactor: provides TCP, time and a name resolver.
     :param host: a name, or an address.
     :param port: the port.
-    :param resolver: looks the name up, anew for each connection; by default the
+    :param resolver: looks the name up, again for each connection; by default the
         reactor's. The name may have underscores.
     """
 

@@ -50,8 +50,8 @@ class DaemonResolver:
     Looks names up with :func:`socket.getaddrinfo`, each in a daemon thread of its own.
 
     Twisted's resolver uses the reactor's thread pool, and the process ends only when
-    all threads of that pool have ended: a look-up that hangs holds it up, for as long
-    as the system's resolver waits.
+    all threads of that pool have ended: a look-up that hangs delays the end as long as
+    the system's resolver waits.
 
     :param reactor: receives the results.
     :param getaddrinfo: does the look-ups.

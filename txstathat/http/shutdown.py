@@ -15,7 +15,7 @@ __all__ = ["ShutdownWait"]
 class ShutdownWait:
     """
     A shutdown trigger that exists only while work is in progress, so that the reactor
-    does not hold on to what has ended.
+    has no reference to work that has ended.
 
     :param limit: the longest time that the reactor waits, in seconds.
     """

@@ -140,8 +140,9 @@ class Silence:
 
     def holds(self, now: float) -> bool:
         """
-        Return whether it goes on. If it was set while the clock was wrong, ahead of
-        now, it is over: it must not blind an alert for longer than somebody wanted.
+        Return whether it goes on. If it was set while the clock was wrong, and begins
+        in the future, it is over: it must not silence an alert for longer than somebody
+        wanted.
 
         :param now: Unix seconds.
         """
