@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from txstathat.collector.archive.stats import DEFINITIONS, EVERYTHING
@@ -38,8 +38,9 @@ __all__ = ["REMEMBER_LINES", "CannotLoad", "check_dump", "load_dump"]
 #: How long a store remembers a loaded line, in seconds: ten years.
 REMEMBER_LINES = 10 * 365 * 86_400.0
 
-#: The number of lines in a commit.
-_LINES_PER_COMMIT = 8
+# How many lines are in a commit at most, and from how many cells on it is made.
+_LINES_PER_COMMIT = 200
+_CELLS_PER_COMMIT = 4_000
 _KIND, _ID = "import", "export"
 
 
@@ -97,12 +98,17 @@ async def load_dump(
             await store.put_record(parsed.kind, parsed.id, parsed.text, was=None)
         elif isinstance(parsed, DumpCells):
             waiting.append((number, line, parsed))
-        if len(waiting) == _LINES_PER_COMMIT or isinstance(parsed, DumpEnd):
+        if _is_full(waiting) or isinstance(parsed, DumpEnd):
             await _add(store, export, waiting)
             waiting = []
         progress(1)
     await store.put_record(_KIND, _ID, _to_record(export, done=True))
     return True
+
+
+def _is_full(lines: Sequence[tuple[int, str, DumpCells]]) -> bool:
+    cells = sum(len(one.cells) for _, _, one in lines)
+    return len(lines) >= _LINES_PER_COMMIT or cells >= _CELLS_PER_COMMIT
 
 
 def _parse(number: int, line: str) -> DumpLine:
