@@ -57,6 +57,8 @@ __all__ = ["RedisBackend", "pairs"]
 _log = Logger()
 
 _VERSION = len(MIGRATIONS) + 1
+# Of how many shards the definitions are read at once.
+_SHARDS_AT_ONCE = 8
 
 # The error codes of Redis for a temporary condition.
 _TEMPORARY = re.compile(
@@ -260,15 +262,7 @@ class RedisBackend:
         """See :meth:`.IStore.definitions`."""
         if names is None:
             with self._session():
-                replies = self._cells.call(
-                    [("HGETALL", self._keys.names(shard)) for shard in range(SHARDS)]
-                )
-            found = {
-                _text(name): _text(text)
-                for reply in replies
-                for name, text in pairs(reply)
-                if not is_mark(text)
-            }
+                found = self._all_definitions()
             return {name: found[name] for name in sorted(found)}
         if not names:
             return {}
@@ -289,6 +283,20 @@ class RedisBackend:
             if definition is not None and not is_mark(definition)
         }
         return {name: known[name] for name in names if name in known}
+
+    def _all_definitions(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        # Many have the same definition: one text of it is enough.
+        texts: dict[bytes, str] = {}
+        for first in range(0, SHARDS, _SHARDS_AT_ONCE):
+            shards = range(first, first + _SHARDS_AT_ONCE)
+            for reply in self._cells.call(
+                [("HGETALL", self._keys.names(shard)) for shard in shards]
+            ):
+                for name, text in pairs(reply):
+                    if not is_mark(text):
+                        found[_text(name)] = texts.setdefault(text, _text(text))
+        return found
 
     def size(self) -> int:
         """See :meth:`.IStore.size`."""
