@@ -213,6 +213,25 @@ class ServerTests(TestCase):
             longest = seconds if seconds < 0 else 1.03 * seconds
             self.assertTrue(seconds - 5 <= found[ending] <= longest, ending)
 
+    @inlineCallbacks
+    def test_a_hash_lasts_as_long_as_its_cells(self) -> Any:
+        """
+        A hash outlives the last of its cells, whatever was written to it before.
+        """
+        here = RedisHost(self)
+        store = yield here.open()
+        begin = KeyNames(here.prefix).key(unit_tag("m", "k"), "")
+        longest = 0
+        with closing(Redis(port=here.port)) as client:
+            for n, seconds in enumerate((100, 300, 300, 50, 301, 300, 400)):
+                bucket = TimeBucket("minute", f"2026-11-29T14:{n % 3:02}", seconds)
+                cells = {"m": {"k": Addition(1, 1, 1, 1)}}
+                amounts = Amounts({"m": "d"}, [Increment([bucket], cells)])
+                yield store.add([WriteBatch(f"b{n}", "", lambda it=amounts: it)])
+                longest = max(longest, seconds)
+                left = client.pttl(f"{begin}minute:2026-11-29T14") / 1000
+                self.assertTrue(longest - 5 < left < 1.03 * longest, (n, left))
+
 
 class DropTests(TestCase):
     """Conditional drops, while others write."""
