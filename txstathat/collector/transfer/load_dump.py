@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from txstathat.collector.archive.stats import DEFINITIONS, EVERYTHING
@@ -38,9 +38,8 @@ __all__ = ["REMEMBER_LINES", "CannotLoad", "check_dump", "load_dump"]
 #: How long a store remembers a loaded line, in seconds: ten years.
 REMEMBER_LINES = 10 * 365 * 86_400.0
 
-# How many lines are in a commit at most, and from how many cells on it is made.
-_LINES_PER_COMMIT = 200
-_CELLS_PER_COMMIT = 4_000
+# From how many cells on a commit is made. A line has at least one.
+_CELLS_PER_COMMIT = 1_000
 _KIND, _ID = "import", "export"
 
 
@@ -88,6 +87,7 @@ async def load_dump(
     """
     export = ""
     waiting: list[tuple[int, str, DumpCells]] = []
+    cells = 0
     for number, line in enumerate(lines, 1):
         parsed = _parse(number, line)
         if isinstance(parsed, DumpHeader):
@@ -98,17 +98,13 @@ async def load_dump(
             await store.put_record(parsed.kind, parsed.id, parsed.text, was=None)
         elif isinstance(parsed, DumpCells):
             waiting.append((number, line, parsed))
-        if _is_full(waiting) or isinstance(parsed, DumpEnd):
+            cells += len(parsed.cells)
+        if cells >= _CELLS_PER_COMMIT or isinstance(parsed, DumpEnd):
             await _add(store, export, waiting)
-            waiting = []
+            waiting, cells = [], 0
         progress(1)
     await store.put_record(_KIND, _ID, _to_record(export, done=True))
     return True
-
-
-def _is_full(lines: Sequence[tuple[int, str, DumpCells]]) -> bool:
-    cells = sum(len(one.cells) for _, _, one in lines)
-    return len(lines) >= _LINES_PER_COMMIT or cells >= _CELLS_PER_COMMIT
 
 
 def _parse(number: int, line: str) -> DumpLine:
