@@ -241,7 +241,7 @@ class ServerTests(TestCase):
         here = RedisHost(self)
         store = yield open_store(f"{here.url()}&socket_timeout=0.3")
         self.addCleanup(store.close)
-        buckets = [TimeBucket("year", str(n), None) for n in range(1000)]
+        buckets = [TimeBucket("year", str(n), None) for n in range(2000)]
         cells = {"m": {str(n): Addition(1, 1, 1, 1) for n in range(60)}}
         large = Amounts({"m": "d"}, [Increment(buckets, cells)])
         with closing(Redis(port=here.port)) as client:
