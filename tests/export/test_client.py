@@ -43,8 +43,6 @@ from txstathat import (
     StatHatExport,
     Value,
 )
-from txstathat.collector.api import export as export_api
-from txstathat.export import client as export
 from txstathat.export.models import (
     Alert,
     DataPoint,
@@ -94,28 +92,32 @@ class CollectorCase(SynchronousTestCase):
         """The ids of the stats, by name."""
         return tuple(stat.id for stat in self.successResultOf(self.client.stats()))
 
+    def keep_pages(self) -> list[str]:
+        """Have stats kept that fill two of the smallest pages; their names."""
+        self.here.parts.export.pages.page_size = 3_000
+        names = [f"z{number:04}" for number in range(5_999)]
+        self.keep(*map(Count, names))
+        return names
+
     def test_stats(self) -> None:
         """All stats are listed, typed, over as many pages as there are."""
-        self.patch(export_api, "PAGE", 2)
-        self.patch(export, "_SMALLEST_PAGE", 1)
-        self.keep(Count("z"))
+        names = self.keep_pages()
         stats = self.successResultOf(self.client.stats())
         self.assertEqual(
             [(stat.name, stat.counter, stat.public) for stat in stats],
             [
                 ("load/é <b>", False, False),
                 ("page views", True, False),
-                ("z", True, False),
+                *((name, True, False) for name in names),
             ],
         )
-        self.assertEqual(len({stat.id for stat in stats}), 3)
+        self.assertEqual(len({stat.id for stat in stats}), len(stats))
 
     def test_latest(self) -> None:
         """The newest point and the number of points come over all pages, if asked."""
-        self.patch(export_api, "PAGE", 1)
-        self.patch(export, "_SMALLEST_PAGE", 1)
-        self.here.now(self.here.parts.archive.create("z", "count"))
-        load, views, z = self.successResultOf(self.client.stats(latest=True))
+        self.keep_pages()
+        self.here.now(self.here.parts.archive.create("zz", "count"))
+        load, views, *_, z = self.successResultOf(self.client.stats(latest=True))
         minute = START // 60 * 60
         self.assertEqual((load.newest, load.points), (DataPoint(minute, 1.5), 2))
         self.assertEqual((views.newest, views.points), (DataPoint(minute, 4), 2))

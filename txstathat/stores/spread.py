@@ -19,7 +19,15 @@ from txstathat.stores.interface import (
 )
 from txstathat.stores.sums import merge
 
-__all__ = ["add_up", "key_parts", "key_text", "lists_of", "roll_up", "spread"]
+__all__ = [
+    "add_up",
+    "key_parts",
+    "key_text",
+    "lists_of",
+    "merge_amounts",
+    "roll_up",
+    "spread",
+]
 
 Kind = TypeVar("Kind")
 Bucket = TypeVar("Bucket")
@@ -107,6 +115,42 @@ def roll_up(
     return rolled  # type: ignore[return-value]
 
 
+def merge_amounts(several: Sequence[Amounts]) -> Amounts:
+    """
+    Return what several batches add together.
+
+    :param several: what each of them adds; a Metrica has the same definition in all.
+    """
+    if len(several) == 1:
+        return several[0]
+    definitions: dict[str, str] = {}
+    sums: dict[tuple[TimeBucket, ...], dict[str, dict[Key, Addition]]] = {}
+    choices: dict[tuple[str, str], dict[str, None]] = {}
+    above: dict[str, list[dict[str, Sequence[str]]]] = {}
+    for amounts in several:
+        definitions.update(amounts.definitions)
+        for increment in amounts.increments:
+            cells = sums.setdefault(tuple(increment.buckets), {})
+            for name, additions in increment.cells.items():
+                known = cells.get(name)
+                if known is None:
+                    cells[name] = dict(additions)
+                else:
+                    add_up(known, additions.items())
+        for group, texts in amounts.choices.items():
+            choices.setdefault(group, {}).update(dict.fromkeys(texts))
+        for name, places in amounts.above.items():
+            merged = above.setdefault(name, [{} for _ in places])
+            for parts, more in zip(merged, places, strict=True):
+                parts.update(more)
+    return Amounts(
+        definitions,
+        [Increment(buckets, cells) for buckets, cells in sums.items()],
+        {group: list(texts) for group, texts in choices.items()},
+        above,
+    )
+
+
 def spread(amounts: Amounts) -> list[Increment]:
     """
     Return the increments of a batch so that each time bucket is in one of them, and all
@@ -114,7 +158,6 @@ def spread(amounts: Amounts) -> list[Increment]:
 
     :param amounts: what the batch adds.
     """
-    found: dict[tuple[int, ...], list[TimeBucket]] = {}
     ttls: dict[tuple[str, str], TimeBucket] = {}
     for increment in amounts.increments:
         for bucket in increment.buckets:
@@ -122,6 +165,7 @@ def spread(amounts: Amounts) -> list[Increment]:
             if old is None or _lasts_longer(bucket.ttl, old.ttl):
                 ttls[bucket[:2]] = bucket
     lists = [[one[:2] for one in each.buckets] for each in amounts.increments]
+    found: dict[tuple[int, ...], list[TimeBucket]] = {}
     for place, numbers in lists_of(lists).items():
         found.setdefault(numbers, []).append(ttls[place])
     return [
@@ -133,18 +177,33 @@ def spread(amounts: Amounts) -> list[Increment]:
 def _joined(
     increments: Sequence[Increment], amounts: Amounts
 ) -> dict[str, dict[Key, Addition]]:
-    cells: dict[str, dict[Key, Addition]] = {}
-    for increment in increments:
+    cells: dict[str, Mapping[Key, Addition]] = dict(increments[0].cells)
+    totals: dict[str, dict[Key, Addition]] = {}
+    for increment in increments[1:]:
         for name, additions in increment.cells.items():
-            add_up(cells.setdefault(name, {}), additions.items())
-    joined: dict[str, dict[Key, Addition]] = {}
-    for name, additions in cells.items():
-        above = amounts.above.get(name)
-        rolled = additions if above is None else roll_up(additions, above)
-        # A text and a tuple may be the same key.
-        texts = joined[name] = {}
-        add_up(texts, ((key_text(key), one) for key, one in rolled.items()))
-    return joined
+            if name not in cells:
+                cells[name] = additions
+                continue
+            if name not in totals:
+                cells[name] = totals[name] = dict(cells[name])
+            add_up(totals[name], additions.items())
+    return {
+        name: _texts(additions, amounts.above.get(name))
+        for name, additions in cells.items()
+    }
+
+
+def _texts(
+    additions: Mapping[Key, Addition], above: Above | None
+) -> dict[Key, Addition]:
+    texts: dict[Key, Addition] = {}
+    rolled = additions if above is None else roll_up(additions, above)
+    # A text and a tuple may be the same key.
+    for key, one in rolled.items():
+        text = key_text(key)
+        old = texts.get(text)
+        texts[text] = one if old is None else merge(old, one)
+    return texts
 
 
 def _lasts_longer(ttl: float | None, other: float | None) -> bool:

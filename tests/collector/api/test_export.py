@@ -19,8 +19,9 @@ from tests.fixtures.archives import START, batch
 from tests.fixtures.collectors import Collector
 from tests.fixtures.stores import NOW
 from txstathat import Count, Value
-from txstathat.collector.api import export as export_api
+from txstathat.collector.api.stat_pages import NAMES_SECONDS
 from txstathat.collector.archive.comments import Comment
+from txstathat.collector.archive.stats import stat_id
 from txstathat.errors import StoreUnavailable
 from txstathat.points.timeframe import Timeframe
 
@@ -78,7 +79,7 @@ class ExportTests(ApiCase):
 
     def test_pages(self) -> None:
         """A list goes on where its offset says, until a short page."""
-        self.patch(export_api, "PAGE", 2)
+        self.here.parts.export.pages.page_size = 2
         self.keep(Count("z"))
         names = [
             [stat["name"] for stat in self.get(f"/statlist?offset={offset}")]
@@ -87,6 +88,27 @@ class ExportTests(ApiCase):
         self.assertEqual(names, [["load/é <b>", "page views"], ["z"], [], []])
         for wrong in ("-1", "x", "1e9", "9" * 5000):
             self.refused(400, "offset", f"/statlist?offset={wrong}")
+
+    def test_pages_that_follow(self) -> None:
+        """
+        The pages of a list are of one moment for a minute. They are full, also if stats
+        are deleted meanwhile, since a short page would be the last.
+        """
+        self.here.parts.export.pages.page_size = 2
+
+        def page(offset: int) -> list[str]:
+            return [stat["name"] for stat in self.get(f"/statlist?offset={offset}")]
+
+        self.keep(*(Count(f"z{n}") for n in range(5)))
+        self.assertEqual(page(0), ["load/é <b>", "page views"])
+        self.here.now(self.here.parts.archive.delete(stat_id("z0")))
+        self.keep(Count("a"))
+        self.assertEqual(page(2), ["z1", "z2"])
+        self.clock.advance(NAMES_SECONDS)
+        self.assertEqual(page(2), ["page views", "z1"])
+        self.assertEqual(page(0), ["a", "load/é <b>"])
+        self.assertEqual(page(4), ["z2", "z3"])
+        self.assertEqual(page(6), ["z4"])
 
     def test_latest(self) -> None:
         """A list has the newest points and their numbers, if these are requested."""
@@ -217,15 +239,17 @@ class ExportTests(ApiCase):
 
     def test_much_data_is_told_in_parts(self) -> None:
         """So that no answer, however large, holds up all else while it is written."""
-        path = f"/data/{self.views['id']}/{self.load['id']}?t=1h1m"
-        whole = self.get(path)
-        self.patch(export_api, "_POINTS_AT_ONCE", 50)
-        asked = self.here.begin("GET", f"/x/{self.here.token}{path}")
+        here = Collector(self, retention={"minute": 10 * 86_400.0})
+        names = ["v", "w", "x", "y", "z"]
+        self.successResultOf(here.parts.archive.add(batch(*map(Count, names))))
+        path = f"/data/{'/'.join(map(stat_id, names))}?t=3d1m"
+        asked = here.begin("GET", f"/x/{here.token}{path}")
         self.assertNoResult(asked)
         self.clock.advance(0)
-        self.here.agent.flush()
-        response = self.successResultOf(asked)
-        self.assertEqual(self.successResultOf(response.json()), whole)
+        here.agent.flush()
+        answer = self.successResultOf(self.successResultOf(asked).json())
+        self.assertEqual([one["name"] for one in answer], names)
+        self.assertEqual(len(answer[0]["points"]), 3 * 1440)
 
     def test_data_that_is_not_there(self) -> None:
         """No ids, unknown ids, bad timeframes: words."""
@@ -254,7 +278,7 @@ class ExportTests(ApiCase):
             (404, "read /statlist", "/statlist/5"),
             (404, "read /stat?name=", "/stat/5?name=a"),
             (400, "at most 10,000", f"/data/{id}?t=1y1m"),
-            (400, "minutes are stored for 26 hours", f"/data/{id}?t=3d1m"),
+            (400, "minutes are stored for 26 hours", f"/data/{id}?t=2d1m"),
             (404, "after the token comes", "/nonsense"),
             (404, "after the token comes", ""),
         ):
@@ -316,6 +340,12 @@ class CommandLineTests(ApiCase):
         self.assertEqual(views, {**self.views, "data_received_at": now + 100})
         self.assertEqual(views["created_at"], now)
         self.assertEqual(self.a1("/stats/"), [load, views])
+        self.here.parts.command_line.pages.max_listed = 1
+        refused = self.here.ask(
+            "GET", "/a1/stats", Authorization=self.basic(self.here.token)
+        )
+        self.assertEqual(refused[0], 400)
+        self.assertIn("there are 2 stats, and this lists 1 at most", refused[1]["msg"])
 
     def test_dataset(self) -> None:
         """

@@ -9,7 +9,7 @@ from email.utils import formatdate
 from typing import Any
 from urllib.parse import urlencode
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, ensureDeferred, fail
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
@@ -243,6 +243,29 @@ class IngestTests(SynchronousTestCase):
     def test_fuzz(self, body: bytes, path: str, is_json: bool) -> None:
         """Any bytes are a batch or are refused."""
         self.survives(path, body, is_json)
+
+    @example(["stat=a", "count=1", ""])
+    @example(["stat=a=b", "count=1", "", "t"])
+    @example(["stat=a", "count", "=1"])
+    @example(["stat=a", "count=1", "count=1"])
+    @example(["stat=a", "count=1", *["a=a"] * 20])
+    @given(
+        st.lists(
+            st.sampled_from(["stat=a", "count=1", "value=2", "t=", "é", ""])
+            | st.text("a=&; é\0", max_size=4),
+            max_size=24,
+        )
+    )
+    def test_unescaped_forms(self, fields: list[str]) -> None:
+        """A form reads the same with and without escapes."""
+        outcomes: list[Any] = []
+        form = "&".join(["ezkey=a", *fields])
+        for each in (form, form.replace("a", "%61")):
+            try:
+                outcomes.append(read_request("/ez", body=each.encode()))
+            except Refusal as refusal:
+                outcomes.append(str(refusal))
+        self.assertEqual(outcomes[0], outcomes[1])
 
     @given(
         st.recursive(

@@ -11,7 +11,6 @@ from tests.fixtures.visitors import HOSTILE, OWN_FORM, PageCase, Visitor
 from tests.fixtures.web_client import WebClient
 from txstathat import Count, Value
 from txstathat.collector.archive.stats import stat_id
-from txstathat.collector.auth import throttle
 from txstathat.collector.auth.key_record import hash_key
 from txstathat.collector.auth.throttle import HOLD_SECONDS, MAX_WRONG
 from txstathat.collector.boards.model import Board, Tile
@@ -143,7 +142,7 @@ class SharingTests(PageCase):
         A visitor who leaves before a delayed answer takes up no room: the next one's
         answer is delayed too, and not sent at once.
         """
-        self.patch(throttle, "MAX_HELD", 1)
+        self.here.parts.throttle.max_held = 1
         for _ in range(MAX_WRONG):
             WebClient(self.here.parts.root).request("/shared/never")
         for _ in range(3):

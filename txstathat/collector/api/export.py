@@ -19,6 +19,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from txstathat.collector.api.parameters import Parameters, path_of
+from txstathat.collector.api.stat_pages import StatPages
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.details import NO_DETAILS, Details
 from txstathat.collector.archive.series import Series
@@ -36,10 +37,8 @@ from txstathat.collector.web.resources import (
 )
 from txstathat.errors import InvalidPoint
 
-__all__ = ["MAX_IDS", "PAGE", "Call", "CommandLineApi", "ExportApi", "Readers"]
+__all__ = ["MAX_IDS", "Call", "CommandLineApi", "ExportApi", "Readers"]
 
-#: The largest number of stats on a page of a list.
-PAGE = 10_000
 #: The largest number of stats in a request for data (StatHat's rule).
 MAX_IDS = 5
 
@@ -157,6 +156,7 @@ class _Api(Branch):
         super().__init__()
         self._archive = archive
         self._readers = readers
+        self.pages = StatPages(archive)
 
     async def _delete(self, request: Request) -> Any:
         Parameters(request, ())
@@ -198,6 +198,8 @@ class ExportApi(_Api):
 
     :param archive: the stats.
     :param readers: checks access tokens.
+
+    :ivar pages: the list of all stats.
     """
 
     def __init__(self, archive: Archive, readers: Readers) -> None:
@@ -248,7 +250,7 @@ class ExportApi(_Api):
         latest = parameters.number("latest", 2)
         if path_of(request):
             raise Refusal(404, "read /statlist")
-        stats = (await self._archive.stats())[offset : offset + PAGE]
+        stats = await self.pages.page(offset)
         listed = await self._to_json(stats)
         if latest:
             await self._add_latest(stats, listed)
@@ -306,6 +308,8 @@ class CommandLineApi(_Api):
 
     :param archive: the stats.
     :param readers: checks access tokens.
+
+    :ivar pages: the list of all stats.
     """
 
     def __init__(self, archive: Archive, readers: Readers) -> None:
@@ -376,7 +380,7 @@ class CommandLineApi(_Api):
         path = path_of(request)
         if not path:
             Parameters(request, ())
-            return await self._to_json(await self._archive.stats())
+            return await self._to_json(await self.pages.all())
         if len(path) != 2 or path[1] not in ("dataset", "dataset_full"):
             raise Refusal(404, "read /a1/stats or /a1/stats/ID/dataset?t=1w3h")
         parameters = Parameters(request, ("t",))

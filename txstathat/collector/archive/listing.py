@@ -11,7 +11,7 @@ rows with the stats' receipts, at the start and once an hour, finds these.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -284,13 +284,16 @@ class StatListing:
         """
         Give every stat a row, so that the list has all names.
         """
-        names, rows = await self._names(), await self._rows()
-        await self.remove([name for name in rows if name not in names])
-        missing = [name for name in names if name not in rows]
+        left = await self._names()
+        number = len(left)
+        async for rows in self._rows():
+            await self.remove([row.name for row in rows if row.name not in left])
+            left.difference_update(row.name for row in rows)
+        missing = sorted(left)
         for start in range(0, len(missing), _NAMES_AT_ONCE):
             stats = await self._find(missing[start : start + _NAMES_AT_ONCE])
             await self._put_names({stat.name: stat.kind for stat in stats})
-        self._complete, self._stats = True, len(names)
+        self._complete, self._stats = True, number
 
     def _compare(self) -> Deferred[None]:
         """
@@ -300,38 +303,37 @@ class StatListing:
         return self._share(self._comparing, self._compare_all)
 
     async def _compare_all(self) -> None:
-        rows = await self._rows()
         now = self._store.clock.seconds()
         this_hour = now - now % _HOUR
-        names = list(rows)
-        for start in range(0, len(names), _NAMES_AT_ONCE):
-            some = names[start : start + _NAMES_AT_ONCE]
-            receipts = {stat.name: stat.receipts for stat in await self._find(some)}
-            for name in some:
-                row = rows[name]
+        async for rows in self._rows():
+            stats = await self._find([row.name for row in rows])
+            receipts = {stat.name: stat.receipts for stat in stats}
+            for row in rows:
                 # Hours of its activity may have passed.
                 old = row.activity > 0 and row.refreshed < this_hour
-                if old or receipts.get(name) != row.receipts:
-                    self._changed[name] = None
+                if old or receipts.get(row.name) != row.receipts:
+                    self._changed[row.name] = None
 
-    async def _names(self) -> dict[str, None]:
+    async def _names(self) -> set[str]:
         definitions = await self._store.definitions()
         return {
-            name: None
+            name
             for name, definition in definitions.items()
             if definition in DEFINITIONS.values()
         }
 
-    async def _rows(self) -> dict[str, ListedRow]:
-        rows: dict[str, ListedRow] = {}
+    async def _rows(self) -> AsyncIterator[list[ListedRow]]:
+        """
+        Return all rows, in pieces: together they may need much memory.
+        """
         after = None
         while True:
             page = await self._store.list_page(
                 ListQuery(KINDS, after=after, limit=_NAMES_AT_ONCE, counted=False)
             )
-            rows.update((row.name, row) for row in page.rows)
+            yield page.rows
             if not page.more:
-                return rows
+                return
             after = (0.0, page.rows[-1].name)
 
     # -- in the background

@@ -76,6 +76,19 @@ class StoredStats:
         )
         self._trash = Trash(store, self.followers)
 
+    async def names(self) -> list[str]:
+        """
+        Return the names of all stats, sorted, without those in the trash.
+        """
+        definitions = await self.store.definitions()
+        trashed = {each.name for each in await self._trash.all()}
+        kinds = set(DEFINITIONS.values())
+        return [
+            name
+            for name, definition in definitions.items()
+            if definition in kinds and name not in trashed
+        ]
+
     async def stats(self, names: Sequence[str] | None = None) -> list[Stat]:
         """
         Return the stats, sorted by name, without those in the trash.

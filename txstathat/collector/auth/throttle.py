@@ -55,6 +55,7 @@ class KeyThrottle:
         delay is. Different delays keep the clients from coming back all at
         once.
     :ivar wrong: the number of wrong keys so far.
+    :ivar max_held: how many answers can be delayed at a time.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class KeyThrottle:
         self._tried: dict[str, tuple[float, int]] = {}
         self._held = 0
         self.wrong = 0
+        self.max_held = MAX_HELD
 
     @property
     def addresses(self) -> int:
@@ -92,7 +94,7 @@ class KeyThrottle:
         since, tried = self._count(network_of(address))
         if tried <= self._max_wrong:
             return Refusal(403, unknown)
-        all_held = self._held >= MAX_HELD
+        all_held = self._held >= self.max_held
         if not all_held:
             self._held += 1
             shortest = max(HOLD_SECONDS, self._held / HELD_PER_SECOND)

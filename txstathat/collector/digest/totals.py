@@ -23,6 +23,8 @@ WEEK = 7 * 86_400
 _DAY = 86_400
 _FRAME = Timeframe.parse("1w1d")
 _LONGEST_NAME = 60
+# How many stats are read at once.
+_STATS_AT_ONCE = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +67,17 @@ async def read_week(archive: Archive, due: int) -> tuple[list[WeekTotal], int]:
     :raises StoreError: if the store fails.
     """
     end = due // _DAY * _DAY
-    stats = [
-        stat
-        for stat in await archive.stats()
-        if stat.received_at >= end - 2 * WEEK and stat.created_at < end
-    ]
-    some = sorted(stats, key=lambda stat: stat.name)[:MAX_DIGEST_STATS]
+    some: list[Stat] = []
+    left_out = 0
+    names = await archive.names()
+    for first in range(0, len(names), _STATS_AT_ONCE):
+        for stat in await archive.stats(names[first : first + _STATS_AT_ONCE]):
+            if stat.received_at < end - 2 * WEEK or stat.created_at >= end:
+                continue
+            if len(some) < MAX_DIGEST_STATS:
+                some.append(stat)
+            else:
+                left_out += 1
     week = await _totals(archive, some, end)
     before = await _totals(archive, some, end - WEEK)
     totals = [
@@ -78,7 +85,7 @@ async def read_week(archive: Archive, due: int) -> tuple[list[WeekTotal], int]:
         for stat in some
     ]
     shown = [each for each in totals if each.week or each.before]
-    return shown, len(stats) - len(some)
+    return shown, left_out
 
 
 async def _totals(

@@ -120,18 +120,23 @@ def _read_form(form: bytes) -> dict[str, str]:
     if len(form) > MAX_FORM:
         raise Refusal(413, f"the form is larger than {MAX_FORM} bytes")
     try:
-        pairs = parse_qsl(
-            # Some clients, such as curl, do not escape characters beyond ASCII.
-            form.decode("utf-8"),
-            keep_blank_values=True,
-            errors="strict",
-            max_num_fields=MAX_FIELDS,
-        )
+        # Some clients, such as curl, do not escape characters beyond ASCII.
+        pairs = _split_form(form.decode("utf-8"))
     except UnicodeDecodeError:
         raise Refusal(400, "the form is not URL-encoded UTF-8") from None
     except ValueError:
         raise Refusal(400, f"the form has more than {MAX_FIELDS} fields") from None
     return _unique(pairs)
+
+
+def _split_form(form: str) -> list[tuple[str, str]]:
+    if "%" in form or "+" in form or form.count("&") >= MAX_FIELDS:
+        return parse_qsl(
+            form, keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS
+        )
+    # Without anything to unescape this is the same, in a fraction of the time.
+    split = (field.partition("=") for field in form.split("&") if field)
+    return [(name, value) for name, _, value in split]
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -38,8 +38,8 @@ __all__ = ["REMEMBER_LINES", "CannotLoad", "check_dump", "load_dump"]
 #: How long a store remembers a loaded line, in seconds: ten years.
 REMEMBER_LINES = 10 * 365 * 86_400.0
 
-#: The number of lines in a commit.
-_LINES_PER_COMMIT = 8
+# From how many cells on a commit is made. A line has at least one.
+_CELLS_PER_COMMIT = 1_000
 _KIND, _ID = "import", "export"
 
 
@@ -87,6 +87,7 @@ async def load_dump(
     """
     export = ""
     waiting: list[tuple[int, str, DumpCells]] = []
+    cells = 0
     for number, line in enumerate(lines, 1):
         parsed = _parse(number, line)
         if isinstance(parsed, DumpHeader):
@@ -97,9 +98,10 @@ async def load_dump(
             await store.put_record(parsed.kind, parsed.id, parsed.text, was=None)
         elif isinstance(parsed, DumpCells):
             waiting.append((number, line, parsed))
-        if len(waiting) == _LINES_PER_COMMIT or isinstance(parsed, DumpEnd):
+            cells += len(parsed.cells)
+        if cells >= _CELLS_PER_COMMIT or isinstance(parsed, DumpEnd):
             await _add(store, export, waiting)
-            waiting = []
+            waiting, cells = [], 0
         progress(1)
     await store.put_record(_KIND, _ID, _to_record(export, done=True))
     return True

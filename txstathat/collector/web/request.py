@@ -20,6 +20,7 @@ from txstathat.collector.web.bodies import Body
 from txstathat.collector.web.resources import RETRY_AFTER, address_of, answer
 
 __all__ = [
+    "DEFAULT_HEADERS",
     "KEY_PREFIX",
     "PIECE",
     "CappedRequest",
@@ -35,8 +36,11 @@ KEY_PREFIX = 4096
 #: follow when the client has received those.
 PIECE = 32_768
 
-# The headers of every answer. A resource can set others.
-_HEADERS = {b"X-Content-Type-Options": b"nosniff", b"Cache-Control": b"no-store"}
+#: The headers of every answer for which its resource sets no others.
+DEFAULT_HEADERS = {
+    b"X-Content-Type-Options": b"nosniff",
+    b"Cache-Control": b"no-store",
+}
 
 # How the path of a request to the ingest begins: /ez, /ez? or /ez/.
 _INGEST_PATH = re.compile(
@@ -172,11 +176,6 @@ class CappedRequest(Request):
         self.args = {}
         self.process()
 
-    def process(self) -> None:
-        for name, value in _HEADERS.items():
-            self.setHeader(name, value)
-        super().process()
-
     def trust_body(self) -> None:
         """
         Note that the collector has seen a valid key for the body.
@@ -226,7 +225,7 @@ class CappedRequest(Request):
         self._release_body()
         content = answer(status, msg)
         lines = {
-            **_HEADERS,
+            **DEFAULT_HEADERS,
             b"Content-Type": b"application/json",
             b"Content-Length": b"%d" % len(content),
             b"Connection": b"close",

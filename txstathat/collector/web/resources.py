@@ -93,10 +93,12 @@ def address_of(request: Request) -> str:
     """
     peer = str(getattr(request.getClientAddress(), "host", "") or "")
     proxies: int = getattr(request.site, "proxies", 0)
+    if not proxies:
+        return peer
     # Each proxy appends the address it sees. A client can forge what stands before.
     lines = request.requestHeaders.getRawHeaders("x-forwarded-for", [])
-    trusted = ",".join(lines).split(",")[-proxies:] if proxies else []
-    if not proxies or len(trusted) < proxies:
+    trusted = ",".join(lines).split(",")[-proxies:]
+    if len(trusted) < proxies:
         return peer
     try:
         # An IPv6 address can name an interface after %, with any characters.

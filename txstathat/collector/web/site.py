@@ -23,7 +23,7 @@ from twisted.web.server import Request, Site
 
 from txstathat.collector.metrics import CollectorMetrics
 from txstathat.collector.web.bodies import BodyBudget
-from txstathat.collector.web.request import CappedRequest
+from txstathat.collector.web.request import DEFAULT_HEADERS, CappedRequest
 from txstathat.collector.web.resources import address_of
 from txstathat.printable import printable
 
@@ -145,6 +145,9 @@ class _Channel(HTTPChannel):
         lines = [b"%b %b %b\r\n" % (version, code, reason)]
         for name, values in headers.getAllRawHeaders():
             lines += [b"%b: %b\r\n" % (name, value) for value in values]
+        for name, value in DEFAULT_HEADERS.items():
+            if not headers.hasHeader(name):
+                lines.append(b"%b: %b\r\n" % (name, value))
         lines.append(b"\r\n")
         self.write(b"".join(lines))
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 __all__ = ["ADDING", "UNCHANGED"]
 
-#: How cells are added. ``keys`` are the keys of units, ``SCRATCH`` is a key that does
-#: not exist.
+#: How cells are added. ``SCRATCH`` is a key that does not exist.
 ADDING = """
 local EXACT = 9007199254740992
 local VERY_LARGE, VERY_LARGE_FLOAT = 4611686018427387904, 1e307
 local large = false
+local call, pack, unpack_bytes = redis.call, struct.pack, struct.unpack
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -99,6 +99,9 @@ end
 -- The forms of a cell; see txstathat.stores.redis.cells.
 local SHORT, LONG, FLOATS = '<i4i4i4i4', '<i8i8i8i8', '<Bi8i8dddd'
 local TEXT = 56
+-- The forms of whole numbers by length, and the lengths with a limited time to live.
+local WHOLE = {[16] = SHORT, [22] = SHORT .. 'I6', [32] = LONG, [38] = LONG .. 'I6'}
+local LIMITED = {[22] = true, [38] = true}
 
 local function encode(w, e, l, m, r, s, kinds)
     if r then
@@ -108,6 +111,38 @@ local function encode(w, e, l, m, r, s, kinds)
         return struct.pack(SHORT, w, e, l, m)
     end
     return struct.pack(LONG, w, e, l, m)
+end
+
+-- Returns a cell with an addition, which expires at a time or never: the fast way if
+-- all are whole numbers that Lua adds exactly, as most are; else nil.
+local function whole_cell(old, more, expiry)
+    local w, e, l, m = more[1], more[2], more[3], more[4]
+    if old then
+        local size = #old
+        local form = WHOLE[size]
+        if not form then
+            return nil
+        end
+        local w2, e2, l2, m2, expires = unpack_bytes(form, old)
+        if not LIMITED[size] or expires > now then
+            w, e = w + w2, e + e2
+            if l2 < l then l = l2 end
+            if m2 > m then m = m2 end
+        end
+        if w >= EXACT or w <= -EXACT or e >= EXACT then
+            return nil
+        end
+    end
+    if w < 2147483648 and w >= -2147483648 and e < 2147483648
+        and l >= -2147483648 and m < 2147483648 then
+        if expiry then
+            return pack('<i4i4i4i4I6', w, e, l, m, expiry)
+        end
+        return pack(SHORT, w, e, l, m)
+    elseif expiry then
+        return pack('<i8i8i8i8I6', w, e, l, m, expiry)
+    end
+    return pack(LONG, w, e, l, m)
 end
 
 -- Returns the numbers of a cell, and when it expires. A text has no numbers.
@@ -195,11 +230,6 @@ local function combined(old, more)
         end
         return shortest(text)
     end
-    if not (r or real) then
-        if more[3] < l then l = more[3] end
-        if more[4] > m then m = more[4] end
-        return encode(sum, count, l, m), false
-    end
     local least_kind, most_kind = (kinds or 3) % 2, (kinds or 3) >= 2 and 2 or 0
     local other = more[7] or 3
     if more[3] < l then l, least_kind = more[3], other % 2 end
@@ -222,51 +252,106 @@ local function combined(old, more)
     return encode(sum, count, l, m, r, s, least_kind + most_kind), false
 end
 
-local function padded(text)
-    return text .. string.rep(' ', TEXT - #text)
+-- A hash expires after its cells. So that most writes need not read when: time is
+-- divided into steps, and a hash lasts beyond the step in which its last cell expires.
+-- If a cell in it expires in the same step as the new one, it lasts long enough.
+local function step_of(ttl)
+    local step = math.max(1, math.floor(ttl / 100))
+    return step, math.floor((now + ttl) / step)
 end
 
 -- A shape is a list of changes of hashes: ending of the key, longest time to live,
--- fields, number of the addition for each, time to live of each. This adds: how each
--- new cell ends, and how it ends if it is a text.
-local function prepare(shape)
-    for _, change in ipairs(shape) do
-        local endings, text_endings = {}, {}
-        for i, ttl in ipairs(change[5]) do
-            endings[i] = ttl == '' and '' or struct.pack('<I6', now + ttl)
-            text_endings[i] = ttl == '' and '' or string.format(' @%.0f', now + ttl)
+-- fields, place of the addition of each among those of the unit, time to live of each.
+-- This adds: when each new cell expires, the length and the number of the step; and to
+-- the shape the number of additions. It notes which additions are whole numbers.
+local function prepare(plan)
+    for _, sum in ipairs(plan.sums) do
+        if type(sum) == 'table' then
+            sum.whole = not sum[5]
         end
-        change[6], change[7] = endings, text_endings
+    end
+    for _, shape in ipairs(plan.shapes) do
+        shape.sums, shape.additions = plan.sums, 0
+        for _, change in ipairs(shape) do
+            change[6] = {}
+            for i, ttl in ipairs(change[5]) do
+                change[6][i] = ttl ~= '' and now + ttl
+                shape.additions = math.max(shape.additions, change[4][i])
+            end
+            if change[2] ~= '' then
+                change[7], change[8] = step_of(tonumber(change[2]))
+            end
+        end
     end
 end
 
--- Returns the new contents of a unit, and whether the unit is new; nil if a sum would
--- be too large. The keys of the unit are its index, then one for each change.
-local function changed(shape, unit, at)
-    local new, created = {}, true
-    for n, change in ipairs(shape) do
-        local fields, sources, endings = change[3], change[4], change[6]
-        local olds = redis.call('HMGET', keys[at + n], unpack(fields))
-        local args = {}
-        for i, field in ipairs(fields) do
-            local old, source = olds[i], sources[i]
-            if old and change[1] == '' then
-                created = false
+-- Returns whether a cell shows that its hash lasts long enough for a change.
+local function lasting(old, change)
+    local size = #old
+    local step = change[7]
+    if not step then
+        return size == 16 or size == 32 or size == 49
+    end
+    return (size == 22 or size == 38 or size == 55)
+        and math.floor(unpack_bytes('<I6', old, size - 5) / step) == change[8]
+end
+
+local function cell_of(old, more, expiry)
+    if more.whole then
+        local cell = whole_cell(old, more, expiry)
+        if cell then
+            return cell
+        end
+    end
+    local cell, is_text = combined(old, more)
+    if not cell then
+        return nil
+    elseif is_text then
+        cell = cell .. (expiry and string.format(' @%.0f', expiry) or '')
+        return cell .. string.rep(' ', TEXT - #cell)
+    end
+    return expiry and cell .. pack('<I6', expiry) or cell
+end
+
+-- The new cells of all units; for each change of a hash whether the hash lasts; and
+-- after which of them those of a unit begin.
+local cells, lasts, first_cells, first_lasts = {}, {}, {}, {}
+local last_cell, last_hash = 0, 0
+
+-- Computes the new cells of a unit, and returns whether the unit is new; nil if a sum
+-- would be too large. The numbers of the additions begin in a list after ``from``.
+local function change_unit(unit, shape, numbers, from, begin)
+    local sums, created = shape.sums, true
+    first_cells[unit], first_lasts[unit] = last_cell, last_hash
+    for n = 1, #shape do
+        local change = shape[n]
+        local fields, places, expiries = change[3], change[4], change[6]
+        local key, count = begin .. change[1], #fields
+        local olds = count > 1 and call('HMGET', key, unpack(fields))
+        local enough = false
+        for i = 1, count do
+            local old
+            if olds then old = olds[i] else old = call('HGET', key, fields[i]) end
+            if old then
+                created = created and change[1] ~= ''
+                enough = enough or lasting(old, change)
             end
-            local cell, is_text = combined(old, unit[source + 2])
+            local cell = cell_of(old, sums[numbers[from + places[i]]], expiries[i])
             if not cell then
                 return nil
             end
-            args[2 * i - 1] = field
-            args[2 * i] = is_text and padded(cell .. change[7][i]) or cell .. endings[i]
+            last_cell = last_cell + 1
+            cells[last_cell] = cell
         end
-        new[n] = args
+        last_hash = last_hash + 1
+        lasts[last_hash] = enough
     end
-    return new, created
+    return created
 end
 
-local function note_ending(index, ending, expiry)
-    redis.call('HSET', index, ending, expiry)
+-- Notes when hashes of a unit expire: a list of endings and times.
+local function note_endings(index, endings)
+    redis.call('HSET', index, unpack(endings))
     local count = redis.call('HLEN', index)
     if count < 100 or count % 16 > 0 then
         return
@@ -279,28 +364,45 @@ local function note_ending(index, ending, expiry)
     end
 end
 
-local function write(shape, new, at)
-    for n, change in ipairs(shape) do
-        local key, ending, ttl = keys[at + n], change[1], change[2]
-        local left = redis.call('PTTL', key)
-        local expiry = nil
-        redis.call('HSET', key, unpack(new[n]))
-        if ttl == '' then
-            if left >= 0 then
-                redis.call('PERSIST', key)
-            end
-            if left ~= -1 then
-                expiry = ''
-            end
-        elseif left == -2 or (left >= 0 and left < tonumber(ttl)) then
-            -- Some time more, so that most writes need not change it.
-            local lasting = math.ceil(ttl * 1.02) + 1000
-            redis.call('PEXPIRE', key, string.format('%.0f', lasting))
-            expiry = string.format('%.0f', now + lasting)
+local function set_expiry(key, change, left)
+    local step = change[7]
+    if not step then
+        if left >= 0 then
+            call('PERSIST', key)
         end
-        if expiry and ending ~= '' then
-            note_ending(keys[at], ending, expiry)
+        return left ~= -1 and ''
+    elseif left == -2 or (left >= 0 and now + left < (change[8] + 1) * step) then
+        local expiry = string.format('%.0f', (change[8] + 2) * step)
+        call('PEXPIREAT', key, expiry)
+        return expiry
+    end
+end
+
+local function write_unit(unit, shape, begin)
+    local at, n, endings = first_cells[unit], first_lasts[unit], nil
+    for i = 1, #shape do
+        local change = shape[i]
+        local fields, key = change[3], begin .. change[1]
+        local left = not lasts[n + i] and call('PTTL', key)
+        if #fields == 1 then
+            call('HSET', key, fields[1], cells[at + 1])
+        else
+            local args = {}
+            for j = 1, #fields do
+                args[2 * j - 1], args[2 * j] = fields[j], cells[at + j]
+            end
+            call('HSET', key, unpack(args))
         end
+        at = at + #fields
+        local expiry = left and set_expiry(key, change, left)
+        if expiry and change[1] ~= '' then
+            endings = endings or {}
+            endings[#endings + 1] = change[1]
+            endings[#endings + 1] = expiry
+        end
+    end
+    if endings then
+        note_endings(begin .. '*', endings)
     end
 end
 """

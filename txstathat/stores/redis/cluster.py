@@ -20,7 +20,9 @@ from txstathat.stores.interface import (
 )
 from txstathat.stores.redis.cluster_parts import (
     NameReplies,
+    Part,
     PartCommands,
+    PartWrite,
     names_commands,
     script_digest,
 )
@@ -87,18 +89,19 @@ class ClusterStore:
             again: alone if all of them are ``None``.
         :raises StoreInterrupted: if some units may have been changed and others not.
         """
-        write = MergedWrite(batches)
+        write = PartWrite(batches)
         claims, names = self._begin(write)
         if "conflict" in claims or "added" in claims:
             self._release(batches, claims)
             return [_CLAIMED.get(claim) for claim in claims]
-        refusal = names.refusal or self._overflow(write, names.large)
+        parts = write.parts()
+        refusal = names.refusal or self._overflow(write, parts, names.large)
         if refusal is None and names.new:
             refusal = self._names(write, "save").refusal
         if refusal is not None:
             self._release(batches, claims)
             return [refusal if len(batches) == 1 else None] * len(batches)
-        added = self._apply(write)
+        added = self._apply(write, parts)
         return [
             WriteResult(WriteOutcome.ADDED if n in added else WriteOutcome.REPEATED)
             for n in range(len(batches))
@@ -140,7 +143,9 @@ class ClusterStore:
             ]
         )
 
-    def _overflow(self, write: MergedWrite, large: set[str]) -> WriteResult | None:
+    def _overflow(
+        self, write: MergedWrite, parts: Sequence[Part], large: set[str]
+    ) -> WriteResult | None:
         """
         Return the refusal of the batches if a sum would be too large. Only units with
         very large sums, or to which large amounts are added, are checked.
@@ -148,19 +153,18 @@ class ClusterStore:
         name = write.overflow
         if name is not None:
             return WriteResult(WriteOutcome.OVERFLOW, name)
-        units, new = [], set()
-        for unit in write.units.values():
+        checked, new = [], set()
+        for part in parts:
+            unit = part.unit
             is_large = any(map(_is_large, unit.additions.values()))
             if is_large or unit.name in large:
-                if write.additions(unit, write.shape(unit)) is None:
-                    return WriteResult(WriteOutcome.OVERFLOW, unit.name)
-                units.append(unit)
+                checked.append(part)
                 new.update({unit.name} - large)
         self._set_large(new)
-        replies = self._run_parts(PartCommands(self._keys, write, "check"), units)
-        for unit, reply in zip(units, replies, strict=True):
+        replies = self._run_parts(PartCommands(self._keys, write, "check"), checked)
+        for part, reply in zip(checked, replies, strict=True):
             if reply == b"overflow":
-                return WriteResult(WriteOutcome.OVERFLOW, unit.name)
+                return WriteResult(WriteOutcome.OVERFLOW, part.unit.name)
         return None
 
     def _set_large(self, names: Iterable[str]) -> None:
@@ -171,40 +175,40 @@ class ClusterStore:
             ]
         )
 
-    def _apply(self, write: MergedWrite) -> set[int]:
+    def _apply(self, write: PartWrite, parts: Sequence[Part]) -> set[int]:
         """
         Add to all units.
 
         :returns: the numbers of the batches of which something was added now.
         """
         added: set[int] = set()
-        units = list(write.units.values())
-        parts = PartCommands(self._keys, write, "apply")
+        commands = PartCommands(self._keys, write, "apply")
         try:
             self._pipelines.run(self._choice_commands(write))
-            while units:
-                replies = self._run_parts(parts, units)
+            while parts:
+                replies = self._run_parts(commands, parts)
                 large, created, again = set(), [], []
-                for unit, reply in zip(units, replies, strict=True):
+                for part, reply in zip(parts, replies, strict=True):
                     text = reply.decode("ascii")
                     if text.startswith("added"):
-                        added.update(unit.batches)
-                        large.update([unit.name] if "!" in text else [])
-                        created += [unit] if "+" in text else []
+                        added.update(part.batches)
+                        large.update([part.unit.name] if "!" in text else [])
+                        created += [part.unit] if "+" in text else []
                     elif text.startswith("known:"):
-                        again.append(write.without(unit, _repeated(unit, text)))
+                        again.append(write.without(part, _repeated(part, text)))
                     elif text == "overflow":
                         # Another writer was faster.
                         raise StoreInterrupted(
-                            f"Redis: a sum of {unit.name!r} has just become too large"
+                            f"Redis: a sum of {part.unit.name!r} has just become too "
+                            "large"
                         )
                 self._note(write, created, large)
-                units = again
+                parts = again
         except CLIENT_ERRORS as error:
             raise StoreInterrupted(f"Redis: {error}") from error
         return added
 
-    def _run_parts(self, parts: PartCommands, units: Sequence[Unit]) -> list[bytes]:
+    def _run_parts(self, commands: PartCommands, parts: Sequence[Part]) -> list[bytes]:
         """
         Add to units, or check them: with one script on each node; or, where a slot is
         not wholly on the node, with a script for each unit.
@@ -214,21 +218,22 @@ class ClusterStore:
         replies: dict[int, bytes] = {}
         if self._pipelines.has_optional_script:
             nodes: dict[str, list[int]] = {}
-            for n, unit in enumerate(units):
-                node = self._pipelines.node_of(parts.begin(unit))
+            for n, part in enumerate(parts):
+                node = self._pipelines.node_of(commands.begin(part.unit))
                 nodes.setdefault(node, []).append(n)
-            commands = [
-                parts.of_node([units[n] for n in numbers]) for numbers in nodes.values()
+            on_nodes = [
+                commands.of_node([parts[n] for n in numbers])
+                for numbers in nodes.values()
             ]
             for numbers, reply in zip(
-                nodes.values(), self._pipelines.attempt(commands), strict=True
+                nodes.values(), self._pipelines.attempt(on_nodes), strict=True
             ):
                 if isinstance(reply, list):
                     replies.update(zip(numbers, reply, strict=True))
-        left = [n for n in range(len(units)) if n not in replies]
-        single = self._pipelines.run([parts.of_unit(units[n]) for n in left])
+        left = [n for n in range(len(parts)) if n not in replies]
+        single = self._pipelines.run([commands.of_unit(parts[n]) for n in left])
         replies.update((n, reply[0]) for n, reply in zip(left, single, strict=True))
-        return [replies[n] for n in range(len(units))]
+        return [replies[n] for n in range(len(parts))]
 
     def _note(
         self, write: MergedWrite, created: Sequence[Unit], large: Iterable[str]
@@ -376,8 +381,8 @@ def _milliseconds(time: Sequence[bytes]) -> float:
     return float(int(time[0]) * 1000 + int(time[1]) // 1000)
 
 
-def _repeated(unit: Unit, reply: str) -> set[int]:
-    states = zip(unit.batches, reply.partition(":")[2], strict=True)
+def _repeated(part: Part, reply: str) -> set[int]:
+    states = zip(part.batches, reply.partition(":")[2], strict=True)
     return {number for number, state in states if state == "r"}
 
 

@@ -4,12 +4,18 @@ The commands that a write to a Redis Cluster consists of, and what they reply.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha1
 from typing import Any
 
 from txstathat.errors import StoreInterrupted
-from txstathat.stores.interface import WriteOutcome, WriteResult
+from txstathat.stores.interface import (
+    Amounts,
+    TimeBucket,
+    WriteOutcome,
+    WriteResult,
+)
 from txstathat.stores.redis.cluster_scripts import NAMES, PART, PARTS
 from txstathat.stores.redis.keys import (
     IDS,
@@ -20,10 +26,24 @@ from txstathat.stores.redis.keys import (
     short_hash,
     unit_tag,
 )
-from txstathat.stores.redis.merging import MergedWrite, Unit, milliseconds
+from txstathat.stores.redis.merging import (
+    Batch,
+    MergedWrite,
+    PlannedSums,
+    Unit,
+    milliseconds,
+)
 from txstathat.stores.redis.pipelines import Command, evaluate
+from txstathat.stores.spread import key_text, roll_up
 
-__all__ = ["NameReplies", "PartCommands", "names_commands", "script_digest"]
+__all__ = [
+    "NameReplies",
+    "Part",
+    "PartCommands",
+    "PartWrite",
+    "names_commands",
+    "script_digest",
+]
 
 _ID_BYTES = 9
 
@@ -36,6 +56,70 @@ def script_digest(script: str) -> str:
 
 
 _NAMES, _PART, _PARTS = map(script_digest, (NAMES, PART, PARTS))
+
+
+@dataclass(slots=True)
+class Part:
+    """
+    What a write adds to one unit.
+
+    :ivar unit: the unit, with what is added to it.
+    :ivar batches: the numbers of the batches that add it.
+    """
+
+    unit: Unit
+    batches: list[int] = field(default_factory=list)
+
+
+class PartWrite(MergedWrite):
+    """
+    Batches that are written together, and added to each unit by itself.
+
+    :param batches: the batches.
+    :param buckets: see :class:`.MergedWrite`.
+    """
+
+    def __init__(
+        self,
+        batches: Sequence[Batch],
+        buckets: dict[tuple[TimeBucket, ...], int] | None = None,
+    ) -> None:
+        super().__init__(batches, buckets)
+        self._rests: dict[frozenset[int], PartWrite] = {}
+
+    def parts(self) -> list[Part]:
+        """
+        Return what is added to each unit.
+        """
+        parts = {place: Part(unit) for place, unit in self.units.items()}
+        for number, batch in enumerate(self.batches):
+            for place in _units_of(batch.amounts):
+                parts[place].batches.append(number)
+        return list(parts.values())
+
+    def without(self, part: Part, known: Collection[int]) -> Part:
+        """
+        Return what the write adds to a unit without some of the batches.
+
+        :param part: all that it adds to the unit.
+        :param known: the numbers of the batches to leave out, not all of the part's.
+        """
+        left = [n for n in part.batches if n not in known]
+        rest = self._rests.get(frozenset(left))
+        if rest is None:
+            rest = PartWrite([self.batches[n] for n in left], self._buckets)
+            self._rests[frozenset(left)] = rest
+        return Part(rest.units[part.unit.name, part.unit.key], left)
+
+
+def _units_of(amounts: Amounts) -> Iterable[tuple[str, str]]:
+    units: dict[tuple[str, str], None] = {}
+    for increment in amounts.increments:
+        for name, cells in increment.cells.items():
+            above = amounts.above.get(name)
+            keys = cells if above is None else roll_up(cells, above)
+            units.update({(name, key_text(key)): None for key in keys})
+    return units
 
 
 class PartCommands:
@@ -67,42 +151,48 @@ class PartCommands:
             self._begins[unit.name, unit.key] = begin
         return begin
 
-    def of_unit(self, unit: Unit) -> Command:
+    def of_unit(self, part: Part) -> Command:
         """
         Return the command for one unit.
         """
-        plan, keys = self._plan([unit])
-        return evaluate(_PART, keys, plan, self._mode)
+        begin = self.begin(part.unit)
+        shape = self._write.shape(part.unit)
+        keys = [begin + ending for ending in (IDS, INDEX, *shape.endings)]
+        return evaluate(_PART, keys, self._plan([part]), self._mode, begin)
 
-    def of_node(self, units: Sequence[Unit]) -> Command:
+    def of_node(self, parts: Sequence[Part]) -> Command:
         """
         Return the command for units on one node.
         """
-        plan, keys = self._plan(units)
-        return evaluate(_PARTS, [], plan, self._mode, *keys, node_of=keys[0])
-
-    def _plan(self, units: Sequence[Unit]) -> tuple[str, list[str]]:
-        write = self._write
-        keys: list[str] = []
-        batches: dict[int, int] = {}
-        shapes: dict[str, tuple[int, list[str]]] = {}
-        lines = []
-        for unit in units:
-            shape = write.shape(unit)
-            known = shapes.get(shape.plan)
-            if known is None:
-                endings = [IDS, INDEX, *shape.endings]
-                known = shapes[shape.plan] = (len(shapes) + 1, endings)
-            begin = self.begin(unit)
-            keys += [begin + ending for ending in known[1]]
-            numbers = [batches.setdefault(n, len(batches) + 1) for n in unit.batches]
-            lines.append([known[0], numbers, *(write.additions(unit, shape) or ())])
-        ids = as_json([self._ids[n] for n in batches])
-        plan = (
-            f'{{"batches":{ids},"shapes":[{",".join(shapes)}],'
-            f'"units":{as_json(lines)}}}'
+        begins = [self.begin(part.unit) for part in parts]
+        return evaluate(
+            _PARTS,
+            [],
+            self._plan(parts),
+            self._mode,
+            "\n".join(begins),
+            node_of=begins[0],
         )
-        return plan, keys
+
+    def _plan(self, parts: Sequence[Part]) -> str:
+        batches: dict[int, int] = {}
+        shapes: dict[str, int] = {}
+        sums = PlannedSums()
+        units = []
+        for part in parts:
+            shape = self._write.shape(part.unit)
+            units.append(
+                [
+                    shapes.setdefault(shape.plan, len(shapes) + 1),
+                    [batches.setdefault(n, len(batches) + 1) for n in part.batches],
+                    *sums.numbers(part.unit),
+                ]
+            )
+        ids = as_json([self._ids[n] for n in batches])
+        return (
+            f'{{"batches":{ids},"shapes":[{",".join(shapes)}],"sums":{sums.text()},'
+            f'"units":{as_json(units)}}}'
+        )
 
 
 def names_commands(keys: KeyNames, write: MergedWrite, mode: str) -> dict[int, Command]:

@@ -10,7 +10,8 @@ __all__ = ["CLAIM", "DROP_UNIT", "NAMES", "PART", "PARTS", "TAKE_UNIT"]
 
 # Adds batches to units, each by itself.
 _PARTS = (
-    ADDING
+    "local SCRATCH = ARGV[3]:match('[^\\n]+') .. 'scratch'"
+    + ADDING
     + """
 local BYTES, HASH = 18, 12
 local plan = cjson.decode(ARGV[1])
@@ -90,41 +91,35 @@ local function remember(key, batches, ids)
     end
 end
 
-for _, shape in ipairs(plan.shapes) do
-    prepare(shape)
-end
+prepare(plan)
 
 -- Read everything before anything is written: a key in a slot that is being moved is an
 -- error.
-local news, ids, replies, flags = {}, {}, {}, {}
-local at = first
-for n, unit in ipairs(plan.units) do
-    local shape = plan.shapes[unit[1]]
-    ids[n], replies[n] = known_ids(keys[at], unit[2])
+local begins, ids, replies, flags = {}, {}, {}, {}
+for begin in ARGV[3]:gmatch('[^\\n]+') do
+    local n = #begins + 1
+    local unit = plan.units[n]
+    begins[n] = begin
+    ids[n], replies[n] = known_ids(begin .. '#', unit[2])
     if not replies[n] then
-        local created
         large = false
-        news[n], created = changed(shape, unit, at + 1)
-        if not news[n] then
+        local created = change_unit(n, plan.shapes[unit[1]], unit, 2, begin)
+        if created == nil then
             replies[n] = 'overflow'
         elseif ARGV[2] == 'check' then
             replies[n] = 'fine'
         end
         flags[n] = (created and '+' or '') .. (large and '!' or '')
-        redis.call('HLEN', keys[at + 1])
+        redis.call('HLEN', begin .. '*')
     end
-    at = at + 2 + #shape
 end
 
-at = first
 for n, unit in ipairs(plan.units) do
-    local shape = plan.shapes[unit[1]]
     if not replies[n] then
-        write(shape, news[n], at + 1)
-        remember(keys[at], unit[2], ids[n])
+        write_unit(n, plan.shapes[unit[1]], begins[n])
+        remember(begins[n] .. '#', unit[2], ids[n])
         replies[n] = 'added' .. flags[n]
     end
-    at = at + 2 + #shape
 end
 return replies
 """
@@ -134,14 +129,15 @@ return replies
 #: each unit: a repeated batch adds nothing to it.
 #:
 #: ``KEYS``: for each unit the hash of ids, the index of the unit, and the hashes that
-#: its shape changes; all in one slot. ``ARGV``: the plan, as JSON; and ``check``
-#: (change nothing) or ``apply``. The plan contains:
+#: its shape changes; all in one slot. ``ARGV``: the plan, as JSON; ``check`` (change
+#: nothing) or ``apply``; and the beginnings of the keys of the units, in lines. The
+#: plan contains:
 #:
 #: - ``batches``: lists of: hash of the id, 12 characters; for how many milliseconds to
 #:   remember it
-#: - ``shapes``: as in :data:`ADD`
-#: - ``units``: lists of: number of the shape; a list of the numbers of the batches; the
-#:   additions
+#: - ``shapes``, ``sums``: as in :data:`.scripts.ADD`
+#: - ``units``: lists of: number of the shape; a list of the numbers of the batches;
+#:   numbers of the additions
 #:
 #: Returns for each unit ``fine`` after a check; ``overflow``; ``repeated`` if all
 #: batches are known; ``known:`` and a letter for each batch, ``n`` new or ``r``
@@ -151,15 +147,11 @@ return replies
 #: An id is 18 bytes: the hash, and when it expires, in milliseconds. The hash of ids
 #: has up to 1,024 fields, each with the ids of which the hashes begin alike: so a few
 #: ids need little memory, and many are found quickly.
-PART = "local keys, first, SCRATCH = KEYS, 1, KEYS[1] .. 'scratch'" + _PARTS
+PART = _PARTS
 
-#: The same for units in any slots of a node, with the keys in ``ARGV`` after the other
-#: arguments. Needs Redis 7. It changes nothing if a slot is not, or not wholly, on the
-#: node.
-PARTS = (
-    "#!lua flags=allow-cross-slot-keys\n"
-    "local keys, first, SCRATCH = ARGV, 3, ARGV[3] .. 'scratch'" + _PARTS
-)
+#: The same for units in any slots of a node, without ``KEYS``. Needs Redis 7. It
+#: changes nothing if a slot is not, or not wholly, on the node.
+PARTS = "#!lua flags=allow-cross-slot-keys\n" + _PARTS
 
 #: In a cluster: compares definitions, or saves them if none of them differs.
 #:

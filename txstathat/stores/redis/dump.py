@@ -49,14 +49,13 @@ class RedisDump(RedisBackend):
         :raises StoreUnavailable: if a Metrica is being renamed, since some of its cells
             would be missing.
         """
-        with self._session():
-            replies = self._cells.call(
-                [("HVALS", self._keys.names(shard)) for shard in range(SHARDS)]
-            )
-        if any(is_mark(text) for texts in replies for text in texts):
-            raise StoreUnavailable(
-                "a stat is being renamed in this store; try again in a moment"
-            )
+        for shard in range(SHARDS):
+            with self._session():
+                (texts,) = self._cells.call([("HVALS", self._keys.names(shard))])
+            if any(map(is_mark, texts)):
+                raise StoreUnavailable(
+                    "a stat is being renamed in this store; try again in a moment"
+                )
         return super().definitions(names)
 
     def cells(self) -> Iterator[StoredCell]:

@@ -5,12 +5,14 @@ Merges batches into one write, and computes what a write adds to each unit
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field
-from math import isfinite
+from itertools import chain
+from math import isfinite, prod
 
 from txstathat.points.amounts import MAX_INTEGER
 from txstathat.stores.interface import (
+    Above,
     Addition,
     Amounts,
     Increment,
@@ -19,8 +21,7 @@ from txstathat.stores.interface import (
 )
 from txstathat.stores.redis.cells import plan_of
 from txstathat.stores.redis.keys import as_json, place
-from txstathat.stores.spread import key_text, spread
-from txstathat.stores.sums import merge
+from txstathat.stores.spread import key_text, merge_amounts, spread
 
 __all__ = [
     "MAX_CELLS",
@@ -28,6 +29,7 @@ __all__ = [
     "Batch",
     "KeyChange",
     "MergedWrite",
+    "PlannedSums",
     "Shape",
     "Unit",
     "groups",
@@ -40,31 +42,42 @@ MAX_CELLS = 20_000
 MAX_FIELDS = 1_000
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Batch:
     """
     A batch and what it adds.
 
     :ivar write: the batch.
     :ivar amounts: what it adds.
-    :ivar increments: its increments, spread over keys that are texts.
     """
 
     write: WriteBatch
     amounts: Amounts
-    increments: Sequence[Increment] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.increments = spread(self.amounts)
 
     def cells(self) -> int:
         """
-        Return the number of cells that it changes.
+        Return about how many cells it changes, at most.
         """
+        above = self.amounts.above
         return sum(
-            len(increment.buckets) * sum(map(len, increment.cells.values()))
-            for increment in self.increments
+            len(increment.buckets)
+            * sum(
+                _most_keys(keys, above[name]) if name in above else len(keys)
+                for name, keys in increment.cells.items()
+            )
+            for increment in self.amounts.increments
         )
+
+
+def _most_keys(keys: Sized, above: Above) -> int:
+    """
+    Return how many keys there are at most, with those above them.
+    """
+    for_each = prod(1 + max(map(len, parts.values()), default=0) for parts in above)
+    combinations = prod(
+        1 + len({*parts, *chain.from_iterable(parts.values())}) for parts in above
+    )
+    return min(len(keys) * for_each, combinations)
 
 
 def groups(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
@@ -105,7 +118,7 @@ class KeyChange:
 
     :ivar ending: the ending of the key.
     :ivar fields: the fields.
-    :ivar additions: for each field the number of its addition among those of the unit.
+    :ivar additions: for each field the place of its addition among those of the unit.
     :ivar ttls: for each field its time to live in milliseconds, ``''`` for no limit.
     """
 
@@ -128,19 +141,16 @@ class KeyChange:
         return [self.ending, self.ttl, self.fields, self.additions, self.ttls]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Shape:
     """
     The hashes and fields that a write changes in a unit. Most units of a write have the
     same ones.
 
-    :ivar sources: for each addition of the unit the numbers of the sets of buckets that
-        contribute to it.
     :ivar endings: the endings of the keys of the hashes.
     :ivar plan: the changes of the hashes, as JSON for a script.
     """
 
-    sources: list[tuple[int, ...]]
     endings: list[str]
     plan: str
 
@@ -152,21 +162,21 @@ class Unit:
 
     :ivar name: the name of the Metrica.
     :ivar key: the key of the cells.
-    :ivar additions: the additions, by number of the set of buckets.
-    :ivar batches: the numbers of the batches that have it.
+    :ivar additions: the additions, by number of the set of time buckets.
     """
 
     name: str
     key: str
     additions: dict[int, Addition] = field(default_factory=dict)
-    batches: list[int] = field(default_factory=list)
 
 
 class MergedWrite:
     """
-    Batches that are written together.
+    Batches that are written together. Their sums are merged before they are spread over
+    cells, so a cell costs the same whatever the number of batches.
 
     :param batches: the batches, one of the :func:`groups`.
+    :param buckets: numbers of sets of time buckets, to which this adds its own.
 
     :ivar batches: the same.
     :ivar definitions: the definitions of all of them, by name.
@@ -175,117 +185,95 @@ class MergedWrite:
     :ivar overflow: the name of a Metrica of which a sum is too large, or ``None``.
     """
 
-    def __init__(self, batches: Sequence[Batch]) -> None:
+    def __init__(
+        self,
+        batches: Sequence[Batch],
+        buckets: dict[tuple[TimeBucket, ...], int] | None = None,
+    ) -> None:
+        amounts = merge_amounts([batch.amounts for batch in batches])
         self.batches = batches
-        self.definitions: dict[str, str] = {}
-        self.choices: dict[tuple[str, str], dict[str, None]] = {}
+        self.definitions = amounts.definitions
+        self.choices = amounts.choices
         self.units: dict[tuple[str, str], Unit] = {}
         self.overflow: str | None = None
-        self._buckets: dict[tuple[TimeBucket, ...], int] = {}
+        self._buckets = {} if buckets is None else buckets
         self._shapes: dict[tuple[int, ...], Shape] = {}
-        for number, batch in enumerate(batches):
-            self.definitions.update(batch.amounts.definitions)
-            for increment in batch.increments:
-                self._add(number, increment)
-            for group, choices in batch.amounts.choices.items():
-                self.choices.setdefault(group, {}).update(dict.fromkeys(choices))
+        for increment in spread(amounts):
+            self._add(increment)
 
-    def _add(self, number: int, increment: Increment) -> None:
-        buckets = tuple(increment.buckets)
-        source = self._buckets.setdefault(buckets, len(self._buckets))
+    def _add(self, increment: Increment) -> None:
+        number = self._buckets.setdefault(tuple(increment.buckets), len(self._buckets))
         units = self.units
         for name, cells in increment.cells.items():
             for key, addition in cells.items():
-                key = key_text(key)
-                unit = units.get((name, key))
+                place = name, key_text(key)
+                unit = units.get(place)
                 if unit is None:
-                    unit = units[name, key] = Unit(name, key)
-                old = unit.additions.get(source)
-                if old is not None:
-                    addition = merge(old, addition)
+                    unit = units[place] = Unit(*place)
+                unit.additions[number] = addition
                 if not _fits(addition):
                     self.overflow = name
-                unit.additions[source] = addition
-                if not unit.batches or unit.batches[-1] != number:
-                    unit.batches.append(number)
 
     def shape(self, unit: Unit) -> Shape:
         """
         Return the shape of a unit. It is the same object for all units of this shape.
         """
-        sources = tuple(unit.additions)
-        shape = self._shapes.get(sources)
+        numbers = tuple(unit.additions)
+        shape = self._shapes.get(numbers)
         if shape is None:
-            shape = self._shapes[sources] = self._new_shape(sources)
+            shape = self._shapes[numbers] = self._new_shape(numbers)
         return shape
 
-    def _new_shape(self, sources: tuple[int, ...]) -> Shape:
-        by_number = list(self._buckets)
-        # Several sets of buckets may have a bucket in common.
-        cells: dict[tuple[str, str], tuple[list[int], float | None]] = {}
-        for source in sources:
-            for scale, label, ttl in by_number[source]:
-                known, _ = cells.get((scale, label), ([], None))
-                # The last write decides when a cell expires.
-                cells[scale, label] = ([*known, source], ttl)
-        numbers: dict[tuple[int, ...], int] = {}
+    def _new_shape(self, numbers: tuple[int, ...]) -> Shape:
+        sets = list(self._buckets)
         changes: dict[str, KeyChange] = {}
         full: list[KeyChange] = []
-        for (scale, label), (contributing, ttl) in cells.items():
-            number = numbers.setdefault(tuple(contributing), len(numbers) + 1)
-            ending, name = place(scale, label)
-            change = changes.get(ending)
-            if change is None or len(change.fields) == MAX_FIELDS:
-                full += [] if change is None else [change]
-                change = changes[ending] = KeyChange(ending)
-            change.fields.append(name)
-            change.additions.append(number)
-            change.ttls.append("" if ttl is None else milliseconds(ttl))
+        for position, number in enumerate(numbers, 1):
+            for scale, label, ttl in sets[number]:
+                ending, name = place(scale, label)
+                change = changes.get(ending)
+                if change is None or len(change.fields) == MAX_FIELDS:
+                    full += [] if change is None else [change]
+                    change = changes[ending] = KeyChange(ending)
+                change.fields.append(name)
+                change.additions.append(position)
+                change.ttls.append("" if ttl is None else milliseconds(ttl))
         full += changes.values()
         return Shape(
-            list(numbers),
             [change.ending for change in full],
             as_json([change.plan() for change in full]),
         )
 
-    def without(self, unit: Unit, known: Collection[int]) -> Unit:
-        """
-        Return what a write adds to a unit without some of the batches.
 
-        :param unit: the unit.
-        :param known: the numbers of the batches to leave out.
-        """
-        less = Unit(unit.name, unit.key)
-        for number in unit.batches:
-            if number in known:
-                continue
-            less.batches.append(number)
-            for increment in self.batches[number].increments:
-                addition = increment.cells.get(unit.name, {}).get(unit.key)
-                if addition is not None:
-                    source = self._buckets[tuple(increment.buckets)]
-                    old = less.additions.get(source)
-                    less.additions[source] = (
-                        addition if old is None else merge(old, addition)
-                    )
-        return less
+class PlannedSums:
+    """
+    The additions in the plan of a script. Equal ones are in it once: most stats of a
+    write have the same few.
+    """
 
-    def additions(self, unit: Unit, shape: Shape) -> list[object] | None:
-        """
-        Return the additions of a unit for a script; ``None`` if one is too large.
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self._numbers: dict[Addition, int] = {}
 
-        :param unit: the unit.
-        :param shape: its shape.
+    def numbers(self, unit: Unit) -> Iterator[int]:
         """
-        additions: list[object] = []
-        for sources in shape.sources:
-            addition = unit.additions[sources[0]]
-            for source in sources[1:]:
-                addition = merge(addition, unit.additions[source])
-            if not _fits(addition):
-                return None
-            additions.append(plan_of(addition))
-        return additions
+        Return the numbers of the additions of a unit.
+        """
+        for addition in unit.additions.values():
+            # 1.0 is equal to 1, but only in a sum of floats.
+            number = None if addition[4] is not None else self._numbers.get(addition)
+            if number is None:
+                self._texts.append(as_json(plan_of(addition)))
+                number = len(self._texts)
+                if addition[4] is None:
+                    self._numbers[addition] = number
+            yield number
+
+    def text(self) -> str:
+        """
+        Return the additions as JSON.
+        """
+        return f"[{','.join(self._texts)}]"
 
 
 def _fits(addition: Addition) -> bool:

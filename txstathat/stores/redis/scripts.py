@@ -12,20 +12,23 @@ __all__ = ["ADD", "DROP", "PUT_RECORD", "READ", "RENAME"]
 #: Adds batches to a server, all or none.
 #:
 #: ``KEYS``: the keys of the batches' digests; for each group of names the hash of the
-#: definitions and the sorted set of tags; the sets of choices; then for each unit its
-#: index and the hashes that its shape changes. ``ARGV[1]``: the plan, as JSON:
+#: definitions and the sorted set of tags; the sets of choices. (The keys of units
+#: are not among them: one server needs no list.) ``ARGV``: the plan, as JSON; and for
+#: each unit the beginning of its keys, in lines. The plan:
 #:
 #: - ``batches``: lists of: digest, for how many milliseconds to remember it
 #: - ``names``: lists of: name, definition, name, definition, ...
 #: - ``choices``: lists of: number of the group of names; choice, choice, ...
 #: - ``shapes``: see ``prepare``
-#: - ``units``: lists of: number of the shape, number of the group of names, additions
+#: - ``sums``: additions
+#: - ``units``: for each its numbers: of the shape, of the group of names, of the
+#:   additions; one after the other
 #:
 #: Returns ``added``; ``known:`` and a letter for each batch: ``n`` new, ``r``
 #: repeated, ``c`` conflict; ``mismatch:`` and the name; or ``overflow:`` and the number
 #: of the unit. Only the first of these changes anything.
 ADD = (
-    "local keys, SCRATCH = KEYS, KEYS[1] .. 'scratch'"
+    "local SCRATCH = KEYS[1] .. 'scratch'"
     + ADDING
     + """
 local CHUNK = 1000
@@ -46,7 +49,6 @@ end
 
 local first_names = #plan.batches
 local first_choices = first_names + 2 * #plan.names
-local first_unit = first_choices + #plan.choices + 1
 
 for n, names in ipairs(plan.names) do
     local key, new = KEYS[first_names + 2 * n - 1], {}
@@ -68,28 +70,27 @@ for n, names in ipairs(plan.names) do
     names.new = new
 end
 
-for _, shape in ipairs(plan.shapes) do
-    prepare(shape)
-end
-local at, news, created = first_unit, {}, {}
-for n, unit in ipairs(plan.units) do
-    local shape = plan.shapes[unit[1]]
-    news[n], created[n] = changed(shape, unit, at)
-    if not news[n] then
+prepare(plan)
+local units, begins, created, at = plan.units, {}, {}, 1
+for begin in ARGV[2]:gmatch('[^\\n]+') do
+    local n, shape = #begins + 1, plan.shapes[units[at]]
+    begins[n] = begin
+    created[n] = change_unit(n, shape, units, at + 1, begin)
+    if created[n] == nil then
         return 'overflow:' .. n
     end
-    at = at + 1 + #shape
+    at = at + 2 + shape.additions
 end
 
-at = first_unit
-for n, unit in ipairs(plan.units) do
-    local shape = plan.shapes[unit[1]]
-    write(shape, news[n], at)
+at = 1
+for n, begin in ipairs(begins) do
+    local shape = plan.shapes[units[at]]
+    write_unit(n, shape, begin)
     if created[n] then
-        local tag = KEYS[at]:match('{(.*)}:%*$')
-        redis.call('ZADD', KEYS[first_names + 2 * unit[2]], 0, tag)
+        local tag = begin:match('{(.*)}:$')
+        redis.call('ZADD', KEYS[first_names + 2 * units[at + 1]], 0, tag)
     end
-    at = at + 1 + #shape
+    at = at + 2 + shape.additions
 end
 for n, names in ipairs(plan.names) do
     for from = 1, #names.new, 2 * CHUNK do

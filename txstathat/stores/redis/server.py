@@ -10,7 +10,6 @@ from typing import Any
 from txstathat.stores.interface import WriteOutcome, WriteResult
 from txstathat.stores.redis.cells import split_cells
 from txstathat.stores.redis.keys import (
-    INDEX,
     KeyNames,
     as_json,
     shard_of,
@@ -18,7 +17,12 @@ from txstathat.stores.redis.keys import (
     tags_of,
     unit_tag,
 )
-from txstathat.stores.redis.merging import Batch, MergedWrite, milliseconds
+from txstathat.stores.redis.merging import (
+    Batch,
+    MergedWrite,
+    PlannedSums,
+    milliseconds,
+)
 from txstathat.stores.redis.scripts import ADD, DROP, READ, RENAME
 
 __all__ = ["DIGEST_BYTES", "ServerStore"]
@@ -60,9 +64,8 @@ class ServerStore:
         if write.overflow is not None:
             return _refused(batches, WriteOutcome.OVERFLOW, write.overflow)
         plan = _Plan(self._keys, write)
-        if plan.overflow is not None:
-            return _refused(batches, WriteOutcome.OVERFLOW, plan.overflow)
-        reply = str(self._add(keys=plan.keys, args=[plan.text()]), "utf-8")
+        arguments = [plan.text(), "\n".join(plan.begins)]
+        reply = str(self._add(keys=plan.keys, args=arguments), "utf-8")
         what, _, rest = reply.partition(":")
         if what == "added":
             return [WriteResult(WriteOutcome.ADDED)] * len(batches)
@@ -156,13 +159,13 @@ class _Plan:
     The arguments of the script :data:`.scripts.ADD`.
 
     :ivar keys: its keys.
-    :ivar overflow: the name of a Metrica of which a sum is too large, or ``None``.
+    :ivar begins: the beginnings of the keys of the units.
     """
 
     def __init__(self, names: KeyNames, write: MergedWrite) -> None:
         self._names = names
         self.keys = [names.batch(batch.write.id) for batch in write.batches]
-        self.overflow: str | None = None
+        self.begins: list[str] = []
         self._batches = [
             [
                 short_hash(batch.write.digest, DIGEST_BYTES),
@@ -170,60 +173,51 @@ class _Plan:
             ]
             for batch in write.batches
         ]
+        # Groups of names: by number of the slot, and by name.
         self._groups: dict[int, int] = {}
+        self._group_of: dict[str, int] = {}
         self._definitions: list[list[str]] = []
         for name, text in write.definitions.items():
             self._definitions[self._group(name) - 1] += [name, text]
-        units = [(unit, self._group(unit.name)) for unit in write.units.values()]
+        self._add_units(write)
         choices = [
-            (name, group, self._group(name), values)
+            (names.choices(name, group), [self._group(name), *values])
             for (name, group), values in write.choices.items()
         ]
         for shard in self._groups:
             self.keys += [names.names(shard), names.units(shard)]
-        self._choices: list[list[object]] = []
-        for name, group, number, values in choices:
-            self.keys.append(names.choices(name, group))
-            self._choices.append([number, *values])
-        self._add_units(write, units)
+        self.keys += [key for key, _ in choices]
+        self._choices = [numbers for _, numbers in choices]
 
     def _group(self, name: str) -> int:
-        number = self._groups.setdefault(shard_of(name), len(self._groups) + 1)
-        if number > len(self._definitions):
-            self._definitions.append([])
+        number = self._group_of.get(name)
+        if number is None:
+            number = self._groups.setdefault(shard_of(name), len(self._groups) + 1)
+            self._group_of[name] = number
+            if number > len(self._definitions):
+                self._definitions.append([])
         return number
 
-    def _add_units(self, write: MergedWrite, units: Sequence[tuple[Any, int]]) -> None:
-        self._units: list[list[object]] = []
-        shapes: dict[int, tuple[int, list[str]]] = {}
+    def _add_units(self, write: MergedWrite) -> None:
+        self._units: list[int] = []
         self._shapes: list[str] = []
-        for unit, group in units:
+        self._sums = PlannedSums()
+        shapes: dict[int, int] = {}
+        for unit in write.units.values():
             shape = write.shape(unit)
-            known = shapes.get(id(shape))
-            if known is None:
+            number = shapes.get(id(shape))
+            if number is None:
                 self._shapes.append(shape.plan)
-                endings = [INDEX, *shape.endings]
-                known = shapes[id(shape)] = (len(self._shapes), endings)
-            number, endings = known
-            additions = write.additions(unit, shape)
-            if additions is None:
-                self.overflow = unit.name
-                return
-            begin = self._names.key(unit_tag(unit.name, unit.key), "")
-            self.keys += [begin + ending for ending in endings]
-            self._units.append([number, group, *additions])
+                number = shapes[id(shape)] = len(self._shapes)
+            self._units += (number, self._group(unit.name), *self._sums.numbers(unit))
+            self.begins.append(self._names.key(unit_tag(unit.name, unit.key), ""))
 
     def text(self) -> str:
         """
         Return the plan.
         """
-        parts = {
-            "batches": as_json(self._batches),
-            "names": as_json(self._definitions),
-            "choices": as_json(self._choices),
-            "shapes": f"[{','.join(self._shapes)}]",
-            "units": as_json(self._units),
-        }
         return (
-            f"{{{','.join(f'{as_json(name)}:{text}' for name, text in parts.items())}}}"
+            f'{{"batches":{as_json(self._batches)},"names":{as_json(self._definitions)}'
+            f',"choices":{as_json(self._choices)},"shapes":[{",".join(self._shapes)}]'
+            f',"sums":{self._sums.text()},"units":{as_json(self._units)}}}'
         )

@@ -14,7 +14,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from zope.interface import implementer
@@ -370,18 +370,20 @@ class SqliteBackend:
         """See :meth:`.IStore.definitions`."""
         with _translate_errors():
             if names is None:
-                rows = self._reader.execute(
+                rows: Iterable[tuple[str, str]] = self._reader.execute(
                     "SELECT name, definition FROM metrica ORDER BY name"
-                ).fetchall()
+                )
             else:
-                rows = [
+                rows = (
                     row
                     for name in names
                     for row in self._reader.execute(
                         "SELECT name, definition FROM metrica WHERE name = ?", (name,)
-                    ).fetchall()
-                ]
-        return dict(rows)
+                    )
+                )
+            # Many have the same definition: one text of it is enough.
+            texts: dict[str, str] = {}
+            return {name: texts.setdefault(text, text) for name, text in rows}
 
     def size(self) -> int:
         """See :meth:`.IStore.size`."""

@@ -77,12 +77,17 @@ class SqliteDump:
 
     def definitions(self, names: Sequence[str] | None) -> dict[str, str]:
         """See :meth:`.Dump.definitions`."""
-        found = dict(self._db.execute("SELECT name, definition FROM metrica"))
-        return {
-            name: found[name]
-            for name in (sorted(found) if names is None else names)
-            if name in found
+        # Many have the same definition: one text of it is enough.
+        texts: dict[str, str] = {}
+        found = {
+            name: texts.setdefault(text, text)
+            for name, text in self._db.execute(
+                "SELECT name, definition FROM metrica ORDER BY name"
+            )
         }
+        if names is None:
+            return found
+        return {name: found[name] for name in names if name in found}
 
     def records(self, kind: str) -> dict[str, str]:
         """See :meth:`.Dump.records`."""

@@ -33,14 +33,14 @@ _T = TypeVar("_T")
 
 class StatFinder:
     """
-    Finds stats for one request. It lists all stats at most once.
+    Finds stats for one request. It reads the names of all stats at most once.
 
     :param archive: the stats.
     """
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
-        self._paths: dict[str, Stat] | None = None
+        self._paths: dict[str, str] | None = None
 
     async def find(self, pattern: Pattern, limit: int) -> list[Stat]:
         """
@@ -53,16 +53,16 @@ class StatFinder:
         if pattern.exact:
             name = name_of(pattern.text)
             return [] if name is None else await self._archive.stats([name])
-        found: list[Stat] = []
+        found: list[str] = []
         async for some in self._some_paths():
-            found += [stat for path, stat in some.items() if pattern.matches(path)]
+            found += [name for path, name in some.items() if pattern.matches(path)]
             if len(found) > limit:
                 raise Refusal(
                     400,
                     f"{pattern.text[:80]!r} matches more than {limit} stats; a request "
                     "can have no more: narrow the pattern",
                 )
-        return found
+        return await self._archive.stats(found)
 
     async def nodes(self, pattern: Pattern) -> list[Node]:
         """
@@ -81,16 +81,16 @@ class StatFinder:
                 raise Refusal(400, f"more than {MAX_NODES} nodes match: narrow it")
         return sorted(found.values(), key=lambda node: (not node.branch, node.text))
 
-    async def _some_paths(self) -> AsyncIterator[dict[str, Stat]]:
+    async def _some_paths(self) -> AsyncIterator[dict[str, str]]:
         """
-        Return all paths with their stats, in pieces. Other requests are answered
-        between them.
+        Return all paths with the names of their stats, in pieces. Other requests are
+        answered between them.
         """
         if self._paths is None:
-            paths: dict[str, Stat] = {}
-            for stats in _pieces(await self._archive.stats()):
-                paths |= {path_of_name(stat.name): stat for stat in stats}
-                await self._pause(len(stats))
+            paths: dict[str, str] = {}
+            for names in _pieces(await self._archive.names()):
+                paths |= {path_of_name(name): name for name in names}
+                await self._pause(len(names))
             self._paths = paths
         for piece in _pieces(self._paths.items()):
             yield dict(piece)
