@@ -177,7 +177,7 @@ class RedisBackend:
         return cast(list[WriteResult], results)
 
     def _write(self, group: Sequence[Batch]) -> Sequence[WriteResult | None]:
-        cells = sum(batch.cells() for batch in group)
+        cells = sum(batch.cells for batch in group)
         with self._connections.longer(CELL_SECONDS * cells):
             return self._cells.write(group)
 

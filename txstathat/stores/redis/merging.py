@@ -42,30 +42,33 @@ MAX_CELLS = 20_000
 MAX_FIELDS = 1_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Batch:
     """
     A batch and what it adds.
 
     :ivar write: the batch.
     :ivar amounts: what it adds.
+    :ivar cells: about how many cells it changes, at most.
     """
 
     write: WriteBatch
     amounts: Amounts
+    cells: int = field(init=False)
 
-    def cells(self) -> int:
-        """
-        Return about how many cells it changes, at most.
-        """
+    def __post_init__(self) -> None:
         above = self.amounts.above
-        return sum(
-            len(increment.buckets)
-            * sum(
-                _most_keys(keys, above[name]) if name in above else len(keys)
-                for name, keys in increment.cells.items()
+        self.cells = sum(
+            len(one.buckets)
+            * (
+                sum(
+                    _most_keys(keys, above.get(name, ()))
+                    for name, keys in one.cells.items()
+                )
+                if above
+                else sum(map(len, one.cells.values()))
             )
-            for increment in self.amounts.increments
+            for one in self.amounts.increments
         )
 
 
@@ -73,6 +76,8 @@ def _most_keys(keys: Sized, above: Above) -> int:
     """
     Return how many keys there are at most, with those above them.
     """
+    if not above:
+        return len(keys)
     for_each = prod(1 + max(map(len, parts.values()), default=0) for parts in above)
     combinations = prod(
         1 + len({*parts, *chain.from_iterable(parts.values())}) for parts in above
@@ -90,9 +95,8 @@ def groups(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
     definitions: dict[str, str] = {}
     cells = 0
     for batch in batches:
-        size = batch.cells()
         if group and (
-            cells + size > MAX_CELLS
+            cells + batch.cells > MAX_CELLS
             or batch.write.id in ids
             or any(
                 definitions.get(name, text) != text
@@ -106,7 +110,7 @@ def groups(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
         group.append(batch)
         ids.add(batch.write.id)
         definitions.update(batch.amounts.definitions)
-        cells += size
+        cells += batch.cells
     if group:
         yield group
 
