@@ -27,6 +27,7 @@ __all__ = [
     "MAX_CELLS",
     "MAX_FIELDS",
     "Batch",
+    "Group",
     "KeyChange",
     "MergedWrite",
     "PlannedSums",
@@ -42,34 +43,76 @@ MAX_CELLS = 20_000
 MAX_FIELDS = 1_000
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Batch:
     """
     A batch and what it adds.
 
     :ivar write: the batch.
     :ivar amounts: what it adds.
-    :ivar cells: about how many cells it changes, at most.
     """
 
     write: WriteBatch
     amounts: Amounts
-    cells: int = field(init=False)
 
-    def __post_init__(self) -> None:
-        above = self.amounts.above
-        self.cells = sum(
-            len(one.buckets)
-            * (
-                sum(
-                    _most_keys(keys, above.get(name, ()))
-                    for name, keys in one.cells.items()
-                )
-                if above
-                else sum(map(len, one.cells.values()))
+
+class Group:
+    """
+    Batches that are merged into one write: it has each id once, and each definition
+    once.
+
+    :ivar batches: the batches.
+    :ivar cells: about how many cells they change, at most.
+    """
+
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+        self.cells = 0
+        self._ids: set[str] = set()
+        self._definitions: dict[str, str] = {}
+        self._names: dict[tuple[TimeBucket, ...], set[str]] = {}
+
+    def takes(self, batch: Batch) -> bool:
+        """
+        Return whether a batch can be merged with those of the group.
+        """
+        known = self._definitions
+        return (
+            self.cells + self._new_cells(batch.amounts) <= MAX_CELLS
+            and batch.write.id not in self._ids
+            and all(
+                known.get(name, text) == text
+                for name, text in batch.amounts.definitions.items()
             )
-            for one in self.amounts.increments
         )
+
+    def add(self, batch: Batch) -> None:
+        """
+        Add a batch.
+        """
+        self.cells += self._new_cells(batch.amounts)
+        for increment in batch.amounts.increments:
+            names = self._names.setdefault(tuple(increment.buckets), set())
+            names.update(increment.cells)
+        self.batches.append(batch)
+        self._ids.add(batch.write.id)
+        self._definitions.update(batch.amounts.definitions)
+
+    def _new_cells(self, amounts: Amounts) -> int:
+        cells = 0
+        for increment in amounts.increments:
+            if amounts.above:
+                new = sum(
+                    _most_keys(keys, amounts.above.get(name, ()))
+                    for name, keys in increment.cells.items()
+                )
+            else:
+                # Most names have one cell in a time bucket.
+                known = self._names.get(tuple(increment.buckets), set())
+                new = len(increment.cells.keys() - known)
+                new += sum(map(len, increment.cells.values())) - len(increment.cells)
+            cells += len(increment.buckets) * new
+        return cells
 
 
 def _most_keys(keys: Sized, above: Above) -> int:
@@ -85,33 +128,18 @@ def _most_keys(keys: Sized, above: Above) -> int:
     return min(len(keys) * for_each, combinations)
 
 
-def groups(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
+def groups(batches: Iterable[Batch]) -> Iterator[Group]:
     """
-    Split batches into groups, each of which can be merged into one write: it has each
-    id once, each definition once, and about :data:`MAX_CELLS` cells at most.
+    Split batches into groups, of about :data:`MAX_CELLS` cells at most. A batch with
+    more is a group of its own.
     """
-    group: list[Batch] = []
-    ids: set[str] = set()
-    definitions: dict[str, str] = {}
-    cells = 0
+    group = Group()
     for batch in batches:
-        if group and (
-            cells + batch.cells > MAX_CELLS
-            or batch.write.id in ids
-            or any(
-                definitions.get(name, text) != text
-                for name, text in batch.amounts.definitions.items()
-            )
-        ):
+        if group.batches and not group.takes(batch):
             yield group
-            group, cells = [], 0
-            ids.clear()
-            definitions.clear()
-        group.append(batch)
-        ids.add(batch.write.id)
-        definitions.update(batch.amounts.definitions)
-        cells += batch.cells
-    if group:
+            group = Group()
+        group.add(batch)
+    if group.batches:
         yield group
 
 
