@@ -135,6 +135,7 @@ class Calendar:
             raise ValueError(
                 f"{tz!r} is not a time zone; pass a name such as 'Europe/Berlin'"
             ) from None
+        self._is_utc = tz == "UTC"
         self._last: tuple[int, str] = (0, self.minute(0))
 
     def seconds(self, when: Date) -> int:
@@ -296,6 +297,12 @@ class Calendar:
         # middle of a bucket, the bucket ends there, and the next one begins.
         step = _SECONDS[scale]
         width = 13 if scale == "hour" else 16
+        if self._is_utc:
+            first = self._local(since - since % step)
+            for n in range((self._local(until) - first) // timedelta(seconds=step) + 1):
+                local = first + timedelta(seconds=n * step)
+                yield local, f"{local.isoformat()[:width]}+0"
+            return
         at = since
         local = self._local(at)
         offset = _offset(local)

@@ -11,44 +11,103 @@ date).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from txstathat.metrica.calendar import ALL, MAX_POINTS, coarsen
 from txstathat.metrica.cells import YEARS, cell_key
 from txstathat.metrica.reader import Reader
-from txstathat.stores.interface import CellKey
+from txstathat.metrica.schema import Schema
+from txstathat.stores.interface import Cell, CellKey
 
-__all__ = ["find_expired"]
+__all__ = ["Counts", "coarser_buckets", "find_expired"]
 
 
-async def find_expired(
-    reader: Reader, key: str, scale: str, counts: Mapping[str, int]
-) -> set[str]:
+def coarser_buckets(
+    schema: Schema, buckets: Iterable[tuple[str, str]]
+) -> list[tuple[str, str]]:
+    """
+    Return the time buckets whose counts tell whether detail has expired: those that
+    contain the given ones.
+
+    :param schema: the schema of the Metrica.
+    :param buckets: the scale and the label of each.
+    """
+    scales = [ALL, *schema.retention]
+    found = {bucket: None for bucket in buckets if _can_expire(schema, bucket[0])}
+    coarser: dict[tuple[str, str], None] = {}
+    while found:
+        above = [(scales[scales.index(scale) - 1], label) for scale, label in found]
+        found = {(scale, coarsen(label, scale)): None for scale, label in above}
+        coarser.update(found)
+        found = {each: None for each in found if _can_expire(schema, each[0])}
+    return list(coarser)
+
+
+def _can_expire(schema: Schema, scale: str) -> bool:
+    return scale != ALL and schema.retention[scale] is not None
+
+
+class Counts:
+    """
+    The numbers of events in cells with one key, each read once.
+
+    :param reader: reads the cells of the Metrica.
+    :param key: the key of the cells.
+    """
+
+    def __init__(self, reader: Reader, key: str) -> None:
+        self.reader = reader
+        self.key = key
+        self._known: dict[tuple[str, str], int] = {}
+
+    def note(self, bucket: tuple[str, str], cell: Cell | None) -> None:
+        """
+        Note a cell that was read.
+
+        :param bucket: the scale and the label of its time bucket.
+        """
+        self._known[bucket] = 0 if cell is None else cell.count
+
+    async def of(self, scale: str, labels: Sequence[str]) -> dict[str, int]:
+        """
+        Return the numbers of events in some time buckets, by label.
+        """
+        unknown = [label for label in labels if (scale, label) not in self._known]
+        name = self.reader.schema.name
+        cells = await self.reader.stored_cells(
+            [CellKey(name, scale, label, self.key) for label in unknown]
+        )
+        for label, cell in zip(unknown, cells, strict=True):
+            self.note((scale, label), cell)
+        return {label: self._known[scale, label] for label in labels}
+
+
+async def find_expired(counts: Counts, scale: str, labels: Sequence[str]) -> set[str]:
     """
     Find the time buckets that have expired, or may have.
 
-    :param reader: reads the cells of the Metrica.
-    :param key: the key of a cell, in each bucket.
+    :param counts: the numbers of events in a cell of each bucket.
     :param scale: the scale of the buckets, which is stored, or "all".
-    :param counts: the number of events in this cell of some buckets, by label.
+    :param labels: the labels of the buckets.
     :returns: the labels of those that have expired with events in this cell.
     """
-    schema = reader.schema
-    if scale == ALL or schema.retention[scale] is None or all(counts.values()):
+    schema = counts.reader.schema
+    events = await counts.of(scale, labels)
+    if not _can_expire(schema, scale) or all(events.values()):
         return set()
     scales = [ALL, *schema.retention]
     coarser = scales[scales.index(scale) - 1]
     by_parent: dict[str, dict[str, int]] = {}
-    for label, count in counts.items():
+    for label, count in events.items():
         by_parent.setdefault(coarsen(label, coarser), {})[label] = count
     lost: set[str] = set()
-    incomplete = await _find_incomplete(reader, key, coarser, by_parent, scale)
+    incomplete = await _find_incomplete(counts, coarser, by_parent, scale)
     for parent, empty in incomplete.items():
         missing = {label for label, count in by_parent[parent].items() if not count}
         candidates = missing if empty is None else empty
-        old = {label for label in candidates if _is_old(reader, scale, label)}
+        old = {label for label in candidates if _is_old(counts.reader, scale, label)}
         lost |= missing & (old or candidates)
-    return lost - await _find_stored(reader, key, scale, sorted(lost))
+    return lost - await _find_stored(counts, scale, sorted(lost))
 
 
 def _is_old(reader: Reader, scale: str, label: str) -> bool:
@@ -56,22 +115,19 @@ def _is_old(reader: Reader, scale: str, label: str) -> bool:
     return start + (reader.schema.retention[scale] or 0) <= reader.clock.seconds()
 
 
-async def _find_stored(
-    reader: Reader, key: str, scale: str, labels: Sequence[str]
-) -> set[str]:
+async def _find_stored(counts: Counts, scale: str, labels: Sequence[str]) -> set[str]:
     """
     Find the time buckets that have any cell: all cells of a bucket expire together.
     """
-    everything = cell_key((None,) * len(reader.schema.axes))
-    if key == everything:
+    everything = cell_key((None,) * len(counts.reader.schema.axes))
+    if counts.key == everything:
         return set()
-    counts = await _counts(reader, everything, scale, labels)
-    return {label for label, count in counts.items() if count}
+    events = await Counts(counts.reader, everything).of(scale, labels)
+    return {label for label, count in events.items() if count}
 
 
 async def _find_incomplete(
-    reader: Reader,
-    key: str,
+    counts: Counts,
     scale: str,
     known: Mapping[str, Mapping[str, int]],
     finer: str,
@@ -85,22 +141,23 @@ async def _find_incomplete(
     :returns: for each of them the labels of the empty finer ones; ``None`` if it is not
         known which ones had events.
     """
-    counts = await _counts(reader, key, scale, list(known))
+    labels = list(known)
+    events = await counts.of(scale, labels)
     incomplete: dict[str, set[str] | None] = dict.fromkeys(
-        await find_expired(reader, key, scale, counts)
+        await find_expired(counts, scale, labels)
     )
     parts: dict[str, list[str]] = {}
-    for label, count in counts.items():
+    for label, count in events.items():
         if count and sum(known[label].values()) != count:
-            found = await _parts(reader, label, scale, finer)
+            found = await _parts(counts.reader, label, scale, finer)
             if found is None or sum(map(len, parts.values())) > MAX_POINTS:
                 incomplete[label] = None  # too many to count
             else:
                 parts[label] = found
     all_parts = [part for each in parts.values() for part in each]
-    part_counts = await _counts(reader, key, finer, all_parts)
+    part_counts = await counts.of(finer, all_parts)
     for label, each in parts.items():
-        if sum(part_counts[part] for part in each) != counts[label]:
+        if sum(part_counts[part] for part in each) != events[label]:
             incomplete[label] = {part for part in each if not part_counts[part]}
     return incomplete
 
@@ -126,16 +183,3 @@ async def _parts(
             return None
         labels += [part for _, part in found]
     return labels
-
-
-async def _counts(
-    reader: Reader, key: str, scale: str, labels: Sequence[str]
-) -> dict[str, int]:
-    name = reader.schema.name
-    cells = await reader.stored_cells(
-        [CellKey(name, scale, label, key) for label in labels]
-    )
-    return {
-        label: 0 if cell is None else cell.count
-        for label, cell in zip(labels, cells, strict=True)
-    }

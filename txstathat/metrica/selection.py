@@ -20,7 +20,7 @@ from txstathat.metrica.calendar import (
     finer_labels,
 )
 from txstathat.metrica.cells import YEARS, Event, cell_key, choice_group
-from txstathat.metrica.expiry import find_expired
+from txstathat.metrica.expiry import Counts, coarser_buckets, find_expired
 from txstathat.metrica.reader import Reader
 from txstathat.metrica.resolution import finest_buckets
 from txstathat.points.exact import add_up
@@ -250,16 +250,21 @@ class Selection:
         """
         key = cell_key(self._event)
         names = [bucket for buckets in spans for bucket in buckets]
+        # What tells expired detail is read with the rest.
+        all_names = names + coarser_buckets(self._schema, names)
         cells = await self._reader.cells(
-            [CellKey(self._schema.name, *bucket, key) for bucket in names]
+            [CellKey(self._schema.name, *bucket, key) for bucket in all_names]
         )
-        counts: dict[str, dict[str, int]] = {}
-        for (scale, label), cell in zip(names, cells, strict=True):
-            counts.setdefault(scale, {})[label] = 0 if cell is None else cell.count
+        counts = Counts(self._reader, key)
+        labels: dict[str, list[str]] = {}
+        for bucket, cell in zip(all_names, cells, strict=True):
+            counts.note(bucket, cell)
+        for scale, label in names:
+            labels.setdefault(scale, []).append(label)
         lost = {
             (scale, label)
-            for scale, found in counts.items()
-            for label in await find_expired(self._reader, key, scale, found)
+            for scale, some in labels.items()
+            for label in await find_expired(counts, scale, some)
         }
         rest = iter(cells)
         sums = [_add_cells([next(rest) for _ in buckets]) for buckets in spans]

@@ -161,14 +161,15 @@ class RedisBackend:
         results = []
         with self._session():
             for group in groups(waiting):
-                results += self._add_group(group)
+                with self._connections.longer(CELL_SECONDS * group.cells):
+                    results += self._add_group(group.batches)
         return results
 
     def _add_group(self, group: Sequence[Batch]) -> list[WriteResult]:
-        results = self._write(group)
+        results = self._cells.write(group)
         if all(one is None for one in results):
             # Something is wrong with one of them, so add each by itself.
-            results = [self._write([batch])[0] for batch in group]
+            results = [self._cells.write([batch])[0] for batch in group]
         left = [n for n, one in enumerate(results) if one is None]
         if left:
             # Some were repeated: add the others.
@@ -177,11 +178,6 @@ class RedisBackend:
             for n, result in zip(left, added, strict=True):
                 results[n] = result
         return cast(list[WriteResult], results)
-
-    def _write(self, group: Sequence[Batch]) -> Sequence[WriteResult | None]:
-        cells = sum(batch.cells() for batch in group)
-        with self._connections.longer(CELL_SECONDS * cells):
-            return self._cells.write(group)
 
     def drop(self, name: str, unchanged: tuple[CellKey, Cell] | None = None) -> bool:
         """See :meth:`.IStore.drop`."""

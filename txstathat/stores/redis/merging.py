@@ -27,6 +27,7 @@ __all__ = [
     "MAX_CELLS",
     "MAX_FIELDS",
     "Batch",
+    "Group",
     "KeyChange",
     "MergedWrite",
     "PlannedSums",
@@ -54,25 +55,72 @@ class Batch:
     write: WriteBatch
     amounts: Amounts
 
-    def cells(self) -> int:
+
+class Group:
+    """
+    Batches that are merged into one write: it has each id once, and each definition
+    once.
+
+    :ivar batches: the batches.
+    :ivar cells: about how many cells they change, at most.
+    """
+
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+        self.cells = 0
+        self._ids: set[str] = set()
+        self._definitions: dict[str, str] = {}
+        self._names: dict[tuple[TimeBucket, ...], set[str]] = {}
+
+    def takes(self, batch: Batch) -> bool:
         """
-        Return about how many cells it changes, at most.
+        Return whether a batch can be merged with those of the group.
         """
-        above = self.amounts.above
-        return sum(
-            len(increment.buckets)
-            * sum(
-                _most_keys(keys, above[name]) if name in above else len(keys)
-                for name, keys in increment.cells.items()
+        known = self._definitions
+        return (
+            self.cells + self._new_cells(batch.amounts) <= MAX_CELLS
+            and batch.write.id not in self._ids
+            and all(
+                known.get(name, text) == text
+                for name, text in batch.amounts.definitions.items()
             )
-            for increment in self.amounts.increments
         )
+
+    def add(self, batch: Batch) -> None:
+        """
+        Add a batch.
+        """
+        self.cells += self._new_cells(batch.amounts)
+        for increment in batch.amounts.increments:
+            names = self._names.setdefault(tuple(increment.buckets), set())
+            names.update(increment.cells)
+        self.batches.append(batch)
+        self._ids.add(batch.write.id)
+        self._definitions.update(batch.amounts.definitions)
+
+    def _new_cells(self, amounts: Amounts) -> int:
+        cells = 0
+        for increment in amounts.increments:
+            if amounts.above:
+                new = sum(
+                    _most_keys(keys, amounts.above.get(name, ()))
+                    for name, keys in increment.cells.items()
+                )
+            else:
+                # Most names have one cell in a time bucket.
+                known = self._names.get(tuple(increment.buckets), set())
+                new = len(increment.cells.keys() - known)
+                new += sum(map(len, increment.cells.values())) - len(increment.cells)
+            cells += len(increment.buckets) * new
+        return cells
 
 
 def _most_keys(keys: Sized, above: Above) -> int:
     """
     Return how many keys there are at most, with those above them.
     """
+    if not above:
+        return len(keys)
     for_each = prod(1 + max(map(len, parts.values()), default=0) for parts in above)
     combinations = prod(
         1 + len({*parts, *chain.from_iterable(parts.values())}) for parts in above
@@ -80,34 +128,18 @@ def _most_keys(keys: Sized, above: Above) -> int:
     return min(len(keys) * for_each, combinations)
 
 
-def groups(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
+def groups(batches: Iterable[Batch]) -> Iterator[Group]:
     """
-    Split batches into groups, each of which can be merged into one write: it has each
-    id once, each definition once, and about :data:`MAX_CELLS` cells at most.
+    Split batches into groups, of about :data:`MAX_CELLS` cells at most. A batch with
+    more is a group of its own.
     """
-    group: list[Batch] = []
-    ids: set[str] = set()
-    definitions: dict[str, str] = {}
-    cells = 0
+    group = Group()
     for batch in batches:
-        size = batch.cells()
-        if group and (
-            cells + size > MAX_CELLS
-            or batch.write.id in ids
-            or any(
-                definitions.get(name, text) != text
-                for name, text in batch.amounts.definitions.items()
-            )
-        ):
+        if group.batches and not group.takes(batch):
             yield group
-            group, cells = [], 0
-            ids.clear()
-            definitions.clear()
-        group.append(batch)
-        ids.add(batch.write.id)
-        definitions.update(batch.amounts.definitions)
-        cells += size
-    if group:
+            group = Group()
+        group.add(batch)
+    if group.batches:
         yield group
 
 

@@ -203,13 +203,15 @@ class _Plan:
         self._shapes: list[str] = []
         self._sums = PlannedSums()
         shapes: dict[int, int] = {}
+        groups = self._group_of
         for unit in write.units.values():
             shape = write.shape(unit)
             number = shapes.get(id(shape))
             if number is None:
                 self._shapes.append(shape.plan)
                 number = shapes[id(shape)] = len(self._shapes)
-            self._units += (number, self._group(unit.name), *self._sums.numbers(unit))
+            group = groups.get(unit.name) or self._group(unit.name)
+            self._units += (number, group, *self._sums.numbers(unit))
             self.begins.append(self._names.key(unit_tag(unit.name, unit.key), ""))
 
     def text(self) -> str:
