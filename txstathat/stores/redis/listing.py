@@ -154,17 +154,19 @@ class RedisListing:
         after = [] if query.after is None else [_score(query.after), query.after[1]]
         words = json.dumps(query.folded, ensure_ascii=False)
         found, names = 0, []
-        size = int(self._client.zlexcount(names_key, low, high))
-        for start in range(0, size, NAMES_AT_ONCE):
-            number, *some = self._search(
+        last = None
+        # (To pass over names by their number, Redis would walk along all of them.)
+        while last != b"":
+            number, last, *some = self._search(
                 keys=[names_key, self._set(kind, query.order)],
                 args=[
-                    *(low, high, start, NAMES_AT_ONCE, words),
+                    *(low, high, NAMES_AT_ONCE, words),
                     *(int(query.descending), query.limit + 1, *after),
                 ],
             )
             found += number
             names += _texts(some)
+            low = b"(" + last
         return found, names
 
     def groups(self, query: ListQuery) -> list[Group]:

@@ -88,18 +88,19 @@ return page
 """
 )
 
-#: Searches a part of the names. Returns how many match, and the names of those that may
-#: be on the page.
+#: Searches a part of the names. Returns how many match, the last member that was looked
+#: at (empty if that was the last part), and the names of those that may be on the page.
 #:
 #: ``KEYS``: the sorted set of the names; and that of the order (the same for the order
-#: by name). ``ARGV``: two bounds of the names; the number of names to pass over, and to
-#: look at; the words, as JSON; ``1`` for descending; how many names; and, unless the
-#: page is the first, the score and the name after which it begins.
+#: by name). ``ARGV``: two bounds of the names; the number of names to look at; the
+#: words, as JSON; ``1`` for descending; how many names; and, unless the page is the
+#: first, the score and the name after which it begins.
 SEARCH = (
     _LESS
     + """
-local words, descending = cjson.decode(ARGV[5]), ARGV[6] == '1'
-local limit, score, name = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9]
+local size, words = tonumber(ARGV[3]), cjson.decode(ARGV[4])
+local descending, limit = ARGV[5] == '1', tonumber(ARGV[6])
+local score, name = tonumber(ARGV[7]), ARGV[8]
 
 local function comes_first(a, b)
     if descending then
@@ -112,7 +113,7 @@ local function comes_first(a, b)
 end
 
 local members = redis.call(
-    'ZRANGEBYLEX', KEYS[1], ARGV[1], ARGV[2], 'LIMIT', ARGV[3], ARGV[4])
+    'ZRANGEBYLEX', KEYS[1], ARGV[1], ARGV[2], 'LIMIT', 0, size)
 local by_name = KEYS[1] == KEYS[2]
 local matches, found = {}, 0
 
@@ -164,9 +165,9 @@ for i = from, till, step do
         end
     end
 end
-local reply = {found}
+local reply = {found, #members == size and members[size] or ''}
 for i = 1, #matches do
-    reply[i + 1] = matches[i][2]
+    reply[i + 2] = matches[i][2]
 end
 return reply
 """
