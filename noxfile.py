@@ -105,7 +105,8 @@ def coverage(session: nox.Session) -> None:
     session.install("-e", ".[test]", "coverage[toml]>=7.10")
     session.run("coverage", "erase")
     session.run(
-        "coverage", "run", "-m", "twisted.trial", *(session.posargs or ["tests"])
+        *("coverage", "run", "-m", "twisted.trial"),
+        *(session.posargs or ["-j3", "tests"]),
     )
     session.run("coverage", "combine")
     session.run("coverage", "report")

@@ -16,7 +16,7 @@ from unittest import SkipTest
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fixtures import ROOT
-from tests.fixtures.browser import start_browser
+from tests.fixtures.browser import shared_browser
 from tests.fixtures.stores import free_port
 
 #: How many lines a reader sees at first.
@@ -152,8 +152,7 @@ class FirstScreenTests(SynchronousTestCase):
 
         found = re.search(r"http://\S+/sign-in/\S+", said)
         assert found is not None
-        browser = start_browser()
-        self.addCleanup(browser.close)
+        browser = shared_browser()
         browser.size(1000, 420)
         browser.open(found[0])
         browser.click("form button")

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from twisted.internet import reactor
@@ -18,10 +20,11 @@ from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request, Site
+from twisted.web.server import NOT_DONE_YET, Request
 
 from tests.fixtures import ROOT
-from tests.fixtures.browser import Browser, start_browser
+from tests.fixtures.browser import Browser, shared_browser
+from tests.fixtures.page_server import serve_pages
 from txstathat.charts import (
     ChartAssets,
     LatestCountAndAverageChart,
@@ -30,6 +33,7 @@ from txstathat.charts import (
     TimeserieChart,
     content_security_policy,
 )
+from txstathat.collector.web.site import CollectorSite
 from txstathat.metrica import Metrica, request_metrica
 from txstathat.stores import open_store
 
@@ -54,6 +58,38 @@ document.querySelectorAll(".txstathat-chart").length > 0 &&
   chart.dataset.drawn === "yes")
 """
 TOTAL = 'return document.querySelector(".txstathat-total strong").textContent'
+
+
+#: The file of a store that :func:`fill` has filled, read once by each process.
+_filled: list[bytes] = []
+
+
+@inlineCallbacks
+def fill(clock: Clock) -> Iterator[Any]:
+    """Kick one Metrica at random and another once a day; the store's file."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "store.sqlite"
+        store = yield open_store(f"sqlite:{path}", reactor=reactor, clock=clock)
+        metrica = request_metrica(store, tz="America/New_York")
+        chance = random.Random(6)
+        yield gatherResults(
+            [
+                metrica.kick(
+                    round(chance.expovariate(0.1), 1),
+                    NOW - timedelta(minutes=chance.expovariate(1 / 900)),
+                    view=chance.choices(VIEWS, [5, 4, 3, 2, 1])[0],
+                    method="GET",
+                    status=chance.choice(["2xx", "2xx", "2xx", "5xx"]),
+                )
+                for _ in range(1500)
+            ]
+        )
+        plain = Metrica("plain", [], store)
+        yield gatherResults(
+            [plain.kick(days, NOW - timedelta(days=days)) for days in range(400)]
+        )
+        yield store.close()
+        return path.read_bytes()
 
 
 class Embedding(Resource):
@@ -93,25 +129,17 @@ class BrowserCase(TestCase):
     def setUp(self) -> Iterator[Any]:
         self.clock = Clock()
         self.clock.advance(NOW.timestamp())
-        self.store = yield open_store("memory:", reactor=reactor, clock=self.clock)
+        if not _filled:
+            _filled.append((yield fill(self.clock)))
+        # Each test changes a store of its own.
+        path = self.mktemp()
+        Path(path).write_bytes(_filled[0])
+        self.store = yield open_store(
+            f"sqlite:{path}", reactor=reactor, clock=self.clock
+        )
         self.addCleanup(self.store.close)
         self.metrica = request_metrica(self.store, tz="America/New_York")
-        chance = random.Random(6)
-        yield gatherResults(
-            [
-                self.metrica.kick(
-                    round(chance.expovariate(0.1), 1),
-                    NOW - timedelta(minutes=chance.expovariate(1 / 900)),
-                    view=chance.choices(VIEWS, [5, 4, 3, 2, 1])[0],
-                    method="GET",
-                    status=chance.choice(["2xx", "2xx", "2xx", "5xx"]),
-                )
-                for _ in range(1500)
-            ]
-        )
         self.plain = Metrica("plain", [], self.store)
-        for days in range(400):
-            yield self.plain.kick(days, NOW - timedelta(days=days))
         self.root = Resource()
         self.charts = {
             "pie": PieChart(self.metrica, "view"),
@@ -122,11 +150,8 @@ class BrowserCase(TestCase):
         }
         for name, chart in self.charts.items():
             self.root.putChild(name.encode(), chart)
-        port = reactor.listenTCP(0, Site(self.root), interface="127.0.0.1")
-        self.addCleanup(port.stopListening)
-        self.url = f"http://127.0.0.1:{port.getHost().port}"
-        self.browser: Browser = yield deferToThread(start_browser)
-        self.addCleanup(deferToThread, self.browser.close)
+        self.url = serve_pages(self, CollectorSite(self.root, reactor))
+        self.browser: Browser = yield deferToThread(shared_browser)
         yield self.do("size", 1000, 700)
 
     def do(self, name: str, *arguments: Any) -> Any:
@@ -556,8 +581,7 @@ class ExampleTests(TestCase):
         self.addCleanup(deferToThread, stop)
         line = yield deferToThread(site.stdout.readline)
         address = line.removeprefix("Open ").strip()
-        browser = yield deferToThread(start_browser)
-        self.addCleanup(deferToThread, browser.close)
+        browser = yield deferToThread(shared_browser)
         yield deferToThread(browser.size, 1000, 700)
         yield deferToThread(browser.open, address)
         yield deferToThread(browser.click, "a[href*=latest]")

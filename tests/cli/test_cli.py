@@ -23,8 +23,8 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.fixtures import ROOT
-from tests.fixtures.commands import run_txstathat
 from tests.fixtures.environments import bare_environ
+from tests.fixtures.python_programs import PythonPopen, run_python, run_txstathat
 from tests.fixtures.support import Authority, reactor
 from tests.fixtures.trouble import TroubleServer, abort, reply, send, stall
 from txstathat import Count, Value
@@ -112,7 +112,7 @@ class CommandTests(TestCase):
             for arguments in (("count", "a"), ("value", "a", "1"), ("check",)):
                 asked: Deferred[None] = Deferred()
                 server.script = [lambda _, go_on, asked=asked: asked.callback(None)]
-                process = subprocess.Popen(
+                process = PythonPopen(
                     [sys.executable, "-m", "txstathat", *arguments],
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
@@ -360,7 +360,7 @@ class ServerTests(SynchronousTestCase):
         }
         command = [sys.executable, "-m", "txstathat"]
         for start in (1, 2):
-            server = subprocess.Popen(
+            server = PythonPopen(
                 [*command, "serve", "--listen", "tcp:0:interface=127.0.0.1"],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -385,7 +385,7 @@ class ServerTests(SynchronousTestCase):
                     self.assertIn(
                         b"Press the button to sign in to this server.", page.read()
                     )
-                sent = subprocess.run(
+                sent = run_python(
                     [*command, "count", "signups", "42"],
                     env={**environ, "TXSTATHAT_EZKEY": keys["EZ key"]}
                     | {"TXSTATHAT_URL": url},
@@ -421,7 +421,7 @@ class ServerTests(SynchronousTestCase):
             ("stats", "add", "a"),
             ("stats", "restore", "a"),
         ):
-            done = subprocess.run(
+            done = run_python(
                 [sys.executable, "-m", "txstathat", *arguments],
                 capture_output=True,
                 text=True,
@@ -447,7 +447,7 @@ class ServerTests(SynchronousTestCase):
         store.close()
 
         def shell(*arguments: str) -> tuple[int, str]:
-            done = subprocess.run(
+            done = run_python(
                 [sys.executable, "-m", "txstathat", *arguments],
                 capture_output=True,
                 text=True,
@@ -477,7 +477,7 @@ class ServerTests(SynchronousTestCase):
         with socket.create_server(("127.0.0.1", 0)) as other:
             endpoint = f"tcp:{other.getsockname()[1]}:interface=127.0.0.1"
             store = f"sqlite:{Path(self.mktemp()).absolute()}"
-            done = subprocess.run(
+            done = run_python(
                 [
                     *(sys.executable, "-m", "txstathat", "serve"),
                     *("--listen", endpoint, "--store", store),
@@ -492,7 +492,7 @@ class ServerTests(SynchronousTestCase):
             f"txstathat: cannot listen on '{endpoint}': Address already in use; use "
             "another port, such as --listen tcp:8081:interface=127.0.0.1\n",
         )
-        listed = subprocess.run(
+        listed = run_python(
             [sys.executable, "-m", "txstathat", "keys", "list", "--store", store],
             capture_output=True,
             text=True,
@@ -503,7 +503,7 @@ class ServerTests(SynchronousTestCase):
     def test_serve_that_cannot_listen(self) -> None:
         """The error names a bad endpoint."""
         for endpoint in ("nonsense:1", "tcp:99999999"):
-            done = subprocess.run(
+            done = run_python(
                 [
                     *(sys.executable, "-m", "txstathat", "serve"),
                     *("--listen", endpoint, "--store", "memory:"),
@@ -523,7 +523,7 @@ class ServerTests(SynchronousTestCase):
         store.open()
         store.close()
         for name in ("n" * 250, "n" * 255):
-            done = subprocess.run(
+            done = run_python(
                 [
                     *(sys.executable, "-m", "txstathat", "stats", "add", name),
                     *("--store", f"sqlite:{path}"),
@@ -574,23 +574,23 @@ class StoreUrlTests(SynchronousTestCase):
     ``--store``.
     """
 
-    def shell(self, *arguments: str, before: str = "") -> tuple[int, str]:
+    def shell(self, run: Any, *arguments: str) -> tuple[int, str]:
         """Run a command; its status and what it printed."""
-        code = f"import sys; {before}\nfrom txstathat.cli import main; main()"
-        done = subprocess.run(
-            [sys.executable, "-c", code, *arguments],
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
+        done = run(
+            [sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT
         )
         return done.returncode, done.stdout + done.stderr
 
     def test_without_redis(self) -> None:
         """Every command says what to install."""
+        code = (
+            "import sys; sys.modules['redis'] = None; "
+            "from txstathat.cli import main; main()"
+        )
         url = "redis://127.0.0.1:1/0"
         for arguments in (("keys", "list"), ("serve",), ("export", "/tmp/x/y")):
             status, said = self.shell(
-                *arguments, "--store", url, before="sys.modules['redis'] = None"
+                subprocess.run, "-c", code, *arguments, "--store", url
             )
             self.assertEqual(status, 1)
             self.assertIn(
@@ -605,7 +605,9 @@ class StoreUrlTests(SynchronousTestCase):
             ("file.sqlite", "write sqlite:file.sqlite"),
             ("sqlite:/no/such/x.sqlite", "the folder /no/such does not exist"),
         ):
-            status, said = self.shell("serve", "--store", store)
+            status, said = self.shell(
+                run_python, "-m", "txstathat", "serve", "--store", store
+            )
             self.assertEqual(status, 1)
             self.assertIn(words, said)
             self.assertEqual(len(said.splitlines()), 1, said)

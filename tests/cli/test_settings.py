@@ -22,6 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fixtures import ROOT
 from tests.fixtures.environments import bare_environ
+from tests.fixtures.python_programs import PythonPopen
 from txstathat.cli.commands import txstathat
 from txstathat.cli.program import program
 from txstathat.cli.server.write_settings import offer_settings, own_url
@@ -390,7 +391,7 @@ class ServeTests(FolderCase):
         """Start it on an empty store, stop it once it runs; what it printed."""
         ours, theirs = os.openpty()
         store = f"sqlite:{Path(self.mktemp()).absolute()}"
-        server = subprocess.Popen(
+        server = PythonPopen(
             [sys.executable, "-m", "txstathat", "serve", "--store", store, *options],
             stdin=subprocess.DEVNULL,
             stdout=theirs if terminal else subprocess.PIPE,

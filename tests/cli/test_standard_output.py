@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fixtures import ROOT
 from tests.fixtures.environments import bare_environ
+from tests.fixtures.python_programs import run_python
 from tests.fixtures.shells import ShellCase
 from txstathat import Count
 from txstathat.cli.standard_output import OUTPUT_CLOSED
@@ -26,7 +27,7 @@ def run_unread(*arguments: str, **environ: str) -> tuple[int, str]:
     unread, output = os.pipe()
     os.close(unread)
     try:
-        done = subprocess.run(
+        done = run_python(
             [sys.executable, "-m", "txstathat", *arguments],
             stdout=output,
             stderr=subprocess.PIPE,
@@ -78,7 +79,7 @@ class OtherTests(SynchronousTestCase):
         store = f"sqlite:{Path(self.mktemp()).absolute()}"
         options = ("--store", store, "--listen", "tcp:0:interface=127.0.0.1")
         self.assertEqual(run_unread("serve", *options), (OUTPUT_CLOSED, ""))
-        listed = subprocess.run(
+        listed = run_python(
             [sys.executable, "-m", "txstathat", "keys", "list", "--store", store],
             capture_output=True,
             text=True,
@@ -89,7 +90,7 @@ class OtherTests(SynchronousTestCase):
     def test_full(self) -> None:
         """Another error of standard output is explained."""
         with open("/dev/full", "w") as full:
-            done = subprocess.run(
+            done = run_python(
                 [sys.executable, "-m", "txstathat", "--help"],
                 stdout=full,
                 stderr=subprocess.PIPE,

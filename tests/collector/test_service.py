@@ -35,6 +35,7 @@ from tests.fixtures import ROOT
 from tests.fixtures.archives import batch
 from tests.fixtures.collector_services import LISTEN, ServiceCase
 from tests.fixtures.delivery import slack
+from tests.fixtures.python_programs import run_python
 from tests.fixtures.stores import RedisServer, free_port, wait_until
 from tests.fixtures.support import logged, reactor
 from txstathat import Count, txStatHat
@@ -308,7 +309,7 @@ class PluginTests(SynchronousTestCase):
             self.assertEqual(mode, 0o600)
             keys = dict(line.split(": ") for line in text.splitlines())
             self.assertEqual(list(keys), ["EZ key", "user key", "access token"])
-            sent = subprocess.run(
+            sent = run_python(
                 [sys.executable, "-m", "txstathat", "count", "a", "3"],
                 env={
                     **environ,
@@ -358,7 +359,7 @@ class PluginTests(SynchronousTestCase):
     def test_options(self) -> None:
         """--help shows the defaults; the message for a wrong option says what is wrong."""
         environ = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-        shown = subprocess.run(
+        shown = run_python(
             [sys.executable, "-m", "twisted", "stathat", "--help"],
             env=environ,
             capture_output=True,
@@ -376,7 +377,7 @@ class PluginTests(SynchronousTestCase):
             ("--proxies", "-1", "--proxies: '-1' must be a whole number"),
             ("--webhooks", "/nowhere/at/all", "--webhooks: /nowhere/at/all"),
         ):
-            wrong = subprocess.run(
+            wrong = run_python(
                 [sys.executable, "-m", "twisted", "stathat", option, value],
                 env=environ,
                 capture_output=True,

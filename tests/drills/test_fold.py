@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fixtures.delivery import FULL
 from tests.fixtures.drills import report
+from tests.fixtures.python_programs import run_python
 from tests.fixtures.store_contract import batch
 from txstathat.stores import CellKey, WriteOutcome
 from txstathat.stores.sqlite.backend import SqliteBackend
@@ -64,7 +65,7 @@ class FoldDrills(SynchronousTestCase):
 
     def child(self, round: int, last: int) -> subprocess.CompletedProcess[bytes]:
         """Run a child; it is killed before a certain statement."""
-        return subprocess.run(
+        return run_python(
             [sys.executable, "-c", CHILD, self.path, str(round), str(last)],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             capture_output=True,

@@ -25,6 +25,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.fixtures.delivery import slack
 from tests.fixtures.kicker import TASKS, numbered
+from tests.fixtures.python_programs import PythonPopen
 from tests.fixtures.stores import RedisServer
 from txstathat.errors import StoreError, StoreUnavailable
 from txstathat.metrica import Metrica, StoredChoiceAxis
@@ -63,7 +64,7 @@ class CrashTests(TestCase):
 
     def kick_and_kill(self, url: str, first: int) -> str:
         """Start a kicking process, and kill it at a random moment. Returns its output."""
-        process = subprocess.Popen(
+        process = PythonPopen(
             [sys.executable, "-m", "tests.fixtures.kicker", url, str(first)],
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},

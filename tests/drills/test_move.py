@@ -10,7 +10,6 @@ its figures.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from uuid import uuid4
@@ -20,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.fixtures import ROOT
 from tests.fixtures.collector_drills import Server
 from tests.fixtures.delivery import FULL, NO_DRILLS
+from tests.fixtures.python_programs import run_python
 from tests.fixtures.senders import Senders, SpoolingSenders, compare
 from tests.fixtures.stores import RedisCluster, RedisServer, shared
 
@@ -33,7 +33,7 @@ class MoveDrills(SynchronousTestCase):
 
     def run_command(self, *words: str) -> None:
         """Run a command of ``txstathat``."""
-        done = subprocess.run(
+        done = run_python(
             [sys.executable, "-m", "txstathat", *words],
             cwd=ROOT,
             capture_output=True,

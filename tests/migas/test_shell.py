@@ -16,6 +16,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.fixtures import ROOT
 from tests.fixtures.migas_server import FLAGGED, LATEST, PROJECT, MigasServer
+from tests.fixtures.python_programs import PythonReactor
 from tests.fixtures.support import reactor
 
 
@@ -44,7 +45,7 @@ class ShellTests(TestCase):
     @inlineCallbacks
     def run_python(self, *arguments: str) -> Any:
         out, err, code = yield getProcessOutputAndValue(
-            sys.executable, arguments, env=self.environ
+            sys.executable, arguments, env=self.environ, reactor=PythonReactor()
         )
         self.assertNotIn(b"Traceback", err)
         self.assertEqual(self.server.violations, [])

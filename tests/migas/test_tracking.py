@@ -22,6 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from tests.fixtures import ROOT
 from tests.fixtures.delivery import slack
 from tests.fixtures.migas_server import PROJECT, MigasServer
+from tests.fixtures.python_programs import PythonReactor
 from tests.fixtures.support import Authority, logged, reactor
 from txstathat.migas import MigasClient
 
@@ -191,7 +192,7 @@ class Child(ProcessProtocol):
         self.ready: Deferred[None] = Deferred()
         self.ended: Deferred[int | None] = Deferred()
         self.errors = b""
-        self.process: Any = reactor.spawnProcess(
+        self.process: Any = PythonReactor.spawnProcess(
             self,
             sys.executable,
             [sys.executable, "-c", head + script],

@@ -19,7 +19,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from tests.fixtures import ROOT
-from tests.fixtures.browser import start_browser
+from tests.fixtures.browser import shared_browser
+from tests.fixtures.python_programs import PythonPopen
 from tests.fixtures.stores import wait_until
 from txstathat.cli.demo.comparison import (
     Comparison,
@@ -38,7 +39,7 @@ DRAWN = """
 
 def start_demo(*options: str, **environ: str) -> subprocess.Popen[str]:
     """Start the command in a process of its own."""
-    return subprocess.Popen(
+    return PythonPopen(
         [sys.executable, "-m", "txstathat", "demo", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -79,8 +80,7 @@ class DemoTests(SynchronousTestCase):
         assert demo.stdout is not None
         said = "".join(demo.stdout.readline() for _ in range(5))
         stats, board, charts = re.findall(r"http://127\.0\.0\.1:\S+", said)
-        browser = start_browser()
-        self.addCleanup(browser.close)
+        browser = shared_browser()
         browser.size(1000, 760)
         browser.open(stats)
         browser.click("main button")

@@ -9,7 +9,6 @@ import io
 import json
 import os
 import signal
-import subprocess
 import sys
 from contextlib import redirect_stdout
 from typing import Any
@@ -19,6 +18,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fixtures import ROOT
+from tests.fixtures.python_programs import PythonPopen
 from tests.fixtures.shells import HOSTILE, ShellCase
 from txstathat import Count, Value
 from txstathat.cli.output import SPARK_WIDTH, json_text, show_rows, sparkline
@@ -269,7 +269,7 @@ class TopTests(ShellCase):
             await self.start()
             await self.post(Count("a", 1_234))
             ours, theirs = os.openpty()
-            process = subprocess.Popen(
+            process = PythonPopen(
                 [sys.executable, "-m", "txstathat", "top", "--every", "0.2"],
                 stdout=theirs,
                 stderr=theirs,

@@ -16,6 +16,7 @@ from twisted.internet.defer import ensureDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fixtures import ROOT
+from tests.fixtures.python_programs import PythonPopen
 from tests.fixtures.shells import ShellCase
 from txstathat import Count, Value
 from txstathat.cli.send.point_formats import MAX_LINE, BadLine, read_lines, read_points
@@ -225,7 +226,7 @@ class TimeSignalTests(SynchronousTestCase):
 
     def test_signals(self) -> None:
         """SIGTERM reaches the command, and the exit status shows it."""
-        process = subprocess.Popen(
+        process = PythonPopen(
             [
                 *(sys.executable, "-m", "txstathat", "time", "--name", "job"),
                 *("--ezkey", "k", "--url", "http://127.0.0.1:1"),

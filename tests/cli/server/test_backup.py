@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 
 from tests.fixtures.archives import batch
 from tests.fixtures.collector_services import ServiceCase
-from tests.fixtures.commands import run_txstathat
+from tests.fixtures.python_programs import run_txstathat
 from txstathat import Count
 from txstathat.cli.output import size_text
 from txstathat.collector.archive.archive import Archive

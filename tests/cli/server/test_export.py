@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -18,7 +17,7 @@ from twisted.internet.threads import deferToThread
 from tests.fixtures import ROOT
 from tests.fixtures.archives import batch
 from tests.fixtures.collector_services import ServiceCase
-from tests.fixtures.commands import run_txstathat
+from tests.fixtures.python_programs import PythonPopen, run_txstathat
 from tests.fixtures.stores import wait_until
 from txstathat import Count, Value
 from txstathat.cli.output import size_text
@@ -108,7 +107,7 @@ class ExportTests(ServiceCase):
         )
         status, _ = yield self.shell("export", str(self.file), "--store", self.store)
         self.assertEqual(status, 0)
-        process = subprocess.Popen(
+        process = PythonPopen(
             [
                 *(sys.executable, "-m", "txstathat", "import", str(self.file)),
                 *("--store", self.target),

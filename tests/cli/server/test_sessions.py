@@ -11,7 +11,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, inlineCallbacks
 
 from tests.fixtures.collector_services import ServiceCase
-from tests.fixtures.commands import run_txstathat
+from tests.fixtures.python_programs import run_txstathat
 
 
 class SessionTests(ServiceCase):

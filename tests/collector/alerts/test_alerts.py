@@ -8,7 +8,6 @@ import json
 import math
 import os
 import random
-import subprocess
 import sys
 from base64 import b64encode
 from collections.abc import Callable
@@ -29,6 +28,7 @@ from tests.fixtures.alerts_cases import HOOK, AlertCase, Receiver
 from tests.fixtures.archives import START, batch
 from tests.fixtures.collector_services import ServiceCase
 from tests.fixtures.collectors import in_memory
+from tests.fixtures.python_programs import run_python
 from tests.fixtures.stores import NOW, RedisHost, SqliteHost, Turns
 from tests.fixtures.support import Authority, logged, reactor
 from txstathat import Count, Value
@@ -1127,7 +1127,7 @@ class WebhookTests(SynchronousTestCase):
         path = self.mktemp()
         Path(path).write_text("http://h.example.com/canary")
         os.chmod(path, 0o600)
-        done = subprocess.run(
+        done = run_python(
             [sys.executable, "-m", "txstathat", "serve", "--webhooks", path],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,

@@ -46,8 +46,10 @@ class TendingCase(PagesCase):
         for name, text in fields.items():
             yield self.do(
                 "run",
+                # The page may give a field the focus just before its first frame.
+                "return new Promise((done) => requestAnimationFrame(() => {"
                 "const box = document.getElementById(arguments[0]);"
-                "box.focus(); box.select?.();",
+                "box.focus(); box.select?.(); done(); }))",
                 name,
             )
             yield self.do("type", f"[id={name}]", text)
