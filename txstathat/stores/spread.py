@@ -14,6 +14,7 @@ from txstathat.stores.interface import (
     Addition,
     Amounts,
     Increment,
+    IncrementLike,
     Key,
     TimeBucket,
 )
@@ -131,7 +132,7 @@ def spread(amounts: Amounts) -> list[Increment]:
 
 
 def _joined(
-    increments: Sequence[Increment], amounts: Amounts
+    increments: Sequence[IncrementLike], amounts: Amounts
 ) -> dict[str, dict[Key, Addition]]:
     cells: dict[str, dict[Key, Addition]] = {}
     for increment in increments:
