@@ -6,7 +6,7 @@ Measure the cost of a collector, beside other servers that receive numbers.
    Twisted reads the form before it calls the resource, as for any resource.
 2. Points in JSON batches of 1,000, durable on SQLite and on Redis, beside carbon's line
    and pickle receivers, which put them into carbon's cache and answer nothing. Few
-   senders, each of which waits for its answer, and many.
+   senders, each of which waits for its answer, and many. 100,000 stats on SQLite only.
 3. The time to answer ``1w3h``, ``1M1h`` and ``1y1d``, with up to 1,000 stats and a year
    of data; and the disk and the memory that they take.
 
@@ -31,10 +31,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import cycle, islice
 from pathlib import Path
 from urllib.request import urlopen
 
 TICKS = os.sysconf("SC_CLK_TCK")
+# With more, commits to Redis exceed its time limit on a busy machine.
+REDIS_STATS = 10_000
 OK = b'{"status": 200, "msg": "ok"}'
 EZ_FORM = b"ezkey=%s&stat=signups&count=1"
 CLASSIC_FORM = b"ukey=%s&key=%s&count=1"
@@ -181,9 +184,10 @@ class Sender(asyncio.Protocol):
     Sends the next request when the previous one is answered.
     """
 
-    def __init__(self, requests, answered) -> None:
+    def __init__(self, requests, answered, done) -> None:
         self.requests = requests
         self.answered = answered
+        self.done = done
         self.read = b""
 
     def connection_made(self, transport) -> None:
@@ -206,7 +210,10 @@ class Sender(asyncio.Protocol):
         if len(body) < length:
             return
         if not head.startswith(b"HTTP/1.1 200"):
-            raise RuntimeError(f"refused: {head[:30]!r} {body[:200]!r}")
+            refusal = RuntimeError(f"refused: {head[:30]!r} {body[:200]!r}")
+            if not self.done.done():
+                self.done.set_exception(refusal)
+            return
         self.read = b""
         self.answered()
         self.next()
@@ -226,7 +233,7 @@ async def send(port: int, requests: list[bytes], connections: int) -> None:
 
     for _ in range(connections):
         await loop.create_connection(
-            lambda: Sender(shared, answered), "127.0.0.1", port
+            lambda: Sender(shared, answered, done), "127.0.0.1", port
         )
     await asyncio.wait_for(done, 300)
 
@@ -315,12 +322,13 @@ def batches(rounds: int, count: int, stats: int, connections: int) -> None:
     points = count * 1000
     names = [f"stat.number.{n}" for n in range(stats)]
     with tempfile.TemporaryDirectory() as folder:
-        servers = [Ours(f"sqlite:{folder}/stats", "txStatHat, on SQLite")]
-        redis = start_redis(folder)
+        stores = [(f"sqlite:{folder}/stats", "txStatHat, on SQLite")]
+        redis = start_redis(folder) if stats <= REDIS_STATS else None
         if redis is not None:
-            servers.append(
-                Ours(f"redis://127.0.0.1:{redis[1]}/0", "txStatHat, on Redis")
-            )
+            stores.append((f"redis://127.0.0.1:{redis[1]}/0", "txStatHat, on Redis"))
+        for store, _ in stores:
+            run_role("create", store, "0", str(stats))
+        servers = [Ours(*one) for one in stores]
         try:
             import carbon  # noqa: F401
 
@@ -334,13 +342,8 @@ def batches(rounds: int, count: int, stats: int, connections: int) -> None:
                 if isinstance(server, Carbon):
                     work = carbon_work(server, names, count)
                 else:
-                    now = int(time.time())
-                    data = [
-                        {"stat": names[n % stats], "value": n * 0.5, "t": now - n % 10}
-                        for n in range(1000)
-                    ]
-                    body = json.dumps({"ezkey": server.key, "data": data}).encode()
-                    requests = [post(body, "application/json")] * count
+                    bodies = batches_over(names, server.key)
+                    requests = [*islice(cycle(bodies), count)]
 
                     def work(server=server, requests=requests):
                         asyncio.run(send(server.port, requests, connections))
@@ -372,6 +375,26 @@ def batches(rounds: int, count: int, stats: int, connections: int) -> None:
         print(line)
 
 
+def batches_over(names: list[str], key: str) -> list[bytes]:
+    """
+    Requests of 1,000 points, as many as are needed for all stats.
+    """
+    now = int(time.time())
+    requests = []
+    for first in range(0, len(names), 1000):
+        data = [
+            {
+                "stat": names[(first + n) % len(names)],
+                "value": n * 0.5,
+                "t": now - n % 10,
+            }
+            for n in range(1000)
+        ]
+        body = json.dumps({"ezkey": key, "data": data}).encode()
+        requests.append(post(body, "application/json"))
+    return requests
+
+
 def carbon_work(server: Carbon, names: list[str], count: int):
     import socket
 
@@ -380,7 +403,7 @@ def carbon_work(server: Carbon, names: list[str], count: int):
     for number in range(count):
         # A new time for each point: a known time costs carbon less.
         points = [
-            (names[n % len(names)], n * 0.5, now + number * 1000 + n)
+            (names[(number * 1000 + n) % len(names)], n * 0.5, now + number * 1000 + n)
             for n in range(1000)
         ]
         if server.kind == "line":
@@ -421,12 +444,50 @@ def start_redis(folder: str):
     return process, port
 
 
-# -- a year of data
+# -- stats that exist, and a year of data
+
+
+def run_role(*role: str) -> None:
+    subprocess.run([sys.executable, __file__, "--role", *role], check=True)
+
+
+def create(store: str, first: int, last: int) -> None:
+    """
+    Create the stats of :func:`batches`: a key can create only so many a day.
+    """
+    now = int(time.time())
+
+    def posted():
+        for start in range(first, last, 1000):
+            numbers = range(start, min(start + 1000, last))
+            yield [("value", f"stat.number.{n}", 0.5, now) for n in numbers]
+
+    add_points(store, posted())
 
 
 def fill(store: str, first: int, last: int) -> None:
     """
     Give stats a year of days, 35 days of hours, and 26 hours of minutes.
+    """
+    now = int(time.time())
+    times = [
+        *range(now - 365 * 86_400, now - 35 * 86_400, 86_400),
+        *range(now - 35 * 86_400, now - 26 * 3600, 3600),
+        *range(now - 26 * 3600, now, 60),
+    ]
+
+    add_points(
+        store,
+        (
+            [("count", f"stat {n}", n % 7 + 1, t) for t in times]
+            for n in range(first, last)
+        ),
+    )
+
+
+def add_points(store: str, posted) -> None:
+    """
+    Add points to a store, each list with a key of its own.
     """
     from twisted.internet.defer import ensureDeferred
     from twisted.internet.task import react
@@ -435,19 +496,11 @@ def fill(store: str, first: int, last: int) -> None:
     from txstathat.collector.ingest.parse import PostedBatch
     from txstathat.stores import open_store
 
-    now = int(time.time())
-    times = [
-        *range(now - 365 * 86_400, now - 35 * 86_400, 86_400),
-        *range(now - 35 * 86_400, now - 26 * 3600, 3600),
-        *range(now - 26 * 3600, now, 60),
-    ]
-
     async def main(reactor):
         opened = await open_store(store, reactor=reactor)
         archive = Archive(opened)
-        for n in range(first, last):
-            points = [("count", f"stat {n}", n % 7 + 1, t) for t in times]
-            await archive.add(PostedBatch("ez", "k", points, True, None, b""))
+        for number, points in enumerate(posted):
+            await archive.add(PostedBatch("ez", f"{number}", points, True, None, b""))
         await opened.close()
 
     react(lambda reactor: ensureDeferred(main(reactor)))
@@ -463,18 +516,7 @@ def queries(sizes: list[int]) -> None:
         )
         print("     5 stats: 1w3h   1M1h   1y1d    statlist")
         for size in sizes:
-            subprocess.run(
-                [
-                    sys.executable,
-                    __file__,
-                    "--role",
-                    "fill",
-                    store,
-                    str(before),
-                    str(size),
-                ],
-                check=True,
-            )
+            run_role("fill", store, str(before), str(size))
             before = size
             disk = sum(path.stat().st_size for path in Path(folder).iterdir()) / 2**20
             if size == sizes[0]:
@@ -523,6 +565,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--posts", type=int, default=10_000)
     parser.add_argument("--batches", type=int, default=256)
+    parser.add_argument("--stats", type=int, nargs="*", default=[10, 1000, 100_000])
     parser.add_argument("--sizes", type=int, nargs="*", default=[10, 100, 1000])
     parser.add_argument("--only", choices=["forms", "batches", "queries"])
     options = parser.parse_args()
@@ -530,15 +573,16 @@ def main() -> None:
         return serve_bare()
     if options.role in ("carbon-line", "carbon-pickle"):
         return serve_carbon(options.role.partition("-")[2])
-    if options.role == "fill":
+    if options.role in ("create", "fill"):
         store, first, last = options.rest
-        return fill(store, int(first), int(last))
+        work = create if options.role == "create" else fill
+        return work(store, int(first), int(last))
     if options.role == "stat-key":
         return add_stat_key(*options.rest)
     if options.only in (None, "forms"):
         forms(options.rounds, options.posts, 64)
     if options.only in (None, "batches"):
-        for stats in (10, 1000):
+        for stats in options.stats:
             for connections in (4, 32):
                 batches(options.rounds, options.batches, stats, connections)
     if options.only in (None, "queries"):

@@ -45,7 +45,7 @@ def trace(statement):
 backend._writer.set_trace_callback(trace)
 while backend.fold():
     pass
-print(next(statements) - 1)
+print(next(statements) - 1, flush=True)
 os._exit(0)
 """
 STATS = 150

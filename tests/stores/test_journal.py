@@ -23,6 +23,7 @@ from tests.fixtures.store_contract import ADDED, batch, key
 from tests.fixtures.stores import NOW, SqliteHost
 from txstathat.errors import StoreUnavailable
 from txstathat.stores import (
+    Addition,
     Amounts,
     Cell,
     CellKey,
@@ -33,14 +34,15 @@ from txstathat.stores import (
     WriteResult,
     backup_store,
 )
+from txstathat.stores.interface import IncrementLike, Key
 from txstathat.stores.spread import key_parts, spread
 from txstathat.stores.sqlite import open_sqlite_dump, restore_store
 from txstathat.stores.sqlite.backend import SqliteBackend
 from txstathat.stores.sqlite.due import FOLD_SECONDS
-from txstathat.stores.sqlite.rows import decode, encode, sections_of
+from txstathat.stores.sqlite.rows import SUMMED_FROM, decode, encode, sections_of
 from txstathat.stores.sqlite.schema import MIGRATIONS, migrate
 from txstathat.stores.store import Inline, Store
-from txstathat.stores.sums import event, events
+from txstathat.stores.sums import Events, event, events
 
 MAX = 2**63 - 1
 NAMES = ["m", "n", "é"]
@@ -74,17 +76,33 @@ def amounts(draw: Any) -> Amounts:
     names = [f"{name} {rolls}" for name in names]
     keys = PARTS if rolls else st.sampled_from(["k", "", "[1]", "[]", ()])
     cells = st.dictionaries(keys, ADDITIONS, min_size=1, max_size=3)
-    increments = draw(
-        st.lists(
-            st.builds(
-                Increment, BUCKETS, st.fixed_dictionaries(dict.fromkeys(names, cells))
-            ),
-            min_size=1,
-            max_size=3,
-        )
+    increment: Any = st.builds(
+        Increment, BUCKETS, st.fixed_dictionaries(dict.fromkeys(names, cells))
     )
+    if not rolls:
+        single = st.lists(st.tuples(st.sampled_from(names), AMOUNTS), max_size=4)
+        increment |= st.builds(
+            lambda buckets, events: Events(
+                buckets, [name for name, _ in events], [amount for _, amount in events]
+            ),
+            BUCKETS,
+            single,
+        )
+    increments = draw(st.lists(increment, min_size=1, max_size=3))
     above = dict.fromkeys(names, ABOVE) if rolls else {}
     return Amounts(dict.fromkeys(names, "d"), increments, {}, above)
+
+
+def additions_of(increment: IncrementLike) -> list[tuple[str, Key, Addition]]:
+    """The additions of an increment, each with the name of its Metrica and its key."""
+    if isinstance(increment, Events):
+        _, names, amounts = increment
+        return [(n, (), event(one)) for n, one in zip(names, amounts, strict=True)]
+    return [
+        (name, key, sums)
+        for name, additions in increment.cells.items()
+        for key, sums in additions.items()
+    ]
 
 
 def every_key() -> list[CellKey]:
@@ -141,10 +159,9 @@ class RowTests(SynchronousTestCase):
         expected = [
             (*bucket[:2], ids[name], key, *sums, [type(one) for one in sums])
             for one in several
-            for buckets, cells in one.increments
-            for name, additions in cells.items()
-            for key, sums in additions.items()
-            for bucket in buckets
+            for increment in one.increments
+            for name, key, sums in additions_of(increment)
+            for bucket in increment.buckets
         ]
         self.assertCountEqual(got, expected)
 
@@ -169,6 +186,32 @@ class RowTests(SynchronousTestCase):
         ids = {name: 100_000 + n for n, name in enumerate(cells)}
         row = encode([(section, ids) for section in sections_of(one)])
         self.assertLess(len(row), 10_000)
+
+    def test_events_and_additions(self) -> None:
+        """Events, and a sum of each of them, are the same row."""
+        names, amounts = [f"s{n}" for n in range(300)], [n * 0.5 for n in range(300)]
+        buckets = [TimeBucket("all", "", None)]
+        ids = {name: n for n, name in enumerate(names)}
+        for some in (amounts, [3.5] * 300, [*range(300)], [7] * 300):
+            single = Events(buckets, names, some)
+            rows = []
+            for one in (single, Increment(buckets, single.cells)):
+                (section,) = sections_of(Amounts({}, [one]))
+                rows.append(encode([(section, ids)]))
+            self.assertEqual(*rows)
+
+    def test_many_events(self) -> None:
+        """Many events of a Metrica are summed up before they are written."""
+        buckets = [TimeBucket("all", "", None)]
+        for number, additions in ((SUMMED_FROM - 1, SUMMED_FROM - 1), (SUMMED_FROM, 1)):
+            amounts = [n * 0.5 for n in range(number)]
+            one = Amounts({}, [Events(buckets, ["m"] * number, amounts)])
+            (section,) = decode(encode([(row, {"m": 1}) for row in sections_of(one)]))
+            added = [sums for _, sums in section.additions()]
+            self.assertEqual(len(added), additions)
+            self.assertEqual(
+                sum(sums.events for sums in map(Addition._make, added)), number
+            )
 
     @given(st.lists(st.sampled_from(["null", '"a,]"', '["x","]"]', "12", '"\\""'])))
     def test_parts_of_a_key(self, parts: list[str]) -> None:

@@ -33,6 +33,7 @@ __all__ = [
     "IEntry",
     "IStore",
     "Increment",
+    "IncrementLike",
     "Key",
     "StoredCell",
     "TimeBucket",
@@ -152,6 +153,21 @@ Key: TypeAlias = str | tuple[str, ...]
 Above: TypeAlias = Sequence[Mapping[str, Sequence[str]]]
 
 
+class IncrementLike(Protocol):
+    """
+    The same additions to several time buckets: an :class:`Increment`, or
+    :class:`~txstathat.stores.sums.Events`.
+    """
+
+    @property
+    def buckets(self) -> Sequence[TimeBucket]:
+        """See :attr:`Increment.buckets`."""
+
+    @property
+    def cells(self) -> Mapping[str, Mapping[Key, Addition]]:
+        """See :attr:`Increment.cells`."""
+
+
 class Increment(NamedTuple):
     """
     The same additions to several time buckets.
@@ -180,7 +196,7 @@ class Amounts:
     """
 
     definitions: Mapping[str, str]
-    increments: Sequence[Increment]
+    increments: Sequence[IncrementLike]
     choices: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
     above: Mapping[str, Above] = field(default_factory=dict)
 

@@ -14,6 +14,7 @@ from txstathat.stores.interface import (
     Addition,
     Amounts,
     Increment,
+    IncrementLike,
     Key,
     TimeBucket,
 )
@@ -175,7 +176,7 @@ def spread(amounts: Amounts) -> list[Increment]:
 
 
 def _joined(
-    increments: Sequence[Increment], amounts: Amounts
+    increments: Sequence[IncrementLike], amounts: Amounts
 ) -> dict[str, dict[Key, Addition]]:
     cells: dict[str, Mapping[Key, Addition]] = dict(increments[0].cells)
     totals: dict[str, dict[Key, Addition]] = {}

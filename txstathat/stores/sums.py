@@ -6,13 +6,24 @@ rounding error beside it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, TypeVar
 
 from txstathat.errors import AmountOverflow
 from txstathat.points.exact import add_up
-from txstathat.stores.interface import Addition, Cell
+from txstathat.stores.interface import Addition, Cell, Key, TimeBucket
 
-__all__ = ["add_floats", "as_cell", "event", "events", "merge"]
+__all__ = [
+    "Events",
+    "add_floats",
+    "as_cell",
+    "event",
+    "events",
+    "group_amounts",
+    "merge",
+]
+
+Owner = TypeVar("Owner")
 
 # Several times as fast as Addition(...).
 _new = tuple.__new__
@@ -68,6 +79,49 @@ def events(amounts: Sequence[int | float]) -> Addition:
         real = math.fsum(floats)
         rest = math.fsum([-real, *floats])
     return _new(Addition, (whole, len(amounts), min(amounts), max(amounts), real, rest))
+
+
+def group_amounts(
+    groups: dict[Owner, list[int | float]],
+    owners: Iterable[Owner],
+    amounts: Iterable[int | float],
+) -> None:
+    """
+    Add the amounts of events to those of their owners.
+
+    :param groups: the amounts by owner.
+    :param owners: the owner of each event.
+    :param amounts: the amount of each.
+    """
+    find = groups.get
+    for owner, amount in zip(owners, amounts, strict=True):
+        known = find(owner)
+        if known is None:
+            groups[owner] = [amount]
+        else:
+            known.append(amount)
+
+
+class Events(NamedTuple):
+    """
+    An increment (:class:`~txstathat.stores.interface.Increment`) by events that are not
+    summed up yet, of Metricas without axes.
+
+    :ivar buckets: the time buckets, each once.
+    :ivar names: the name of the Metrica of each event.
+    :ivar amounts: the amount of each event.
+    """
+
+    buckets: Sequence[TimeBucket]
+    names: Sequence[str]
+    amounts: Sequence[int | float]
+
+    @property
+    def cells(self) -> dict[str, dict[Key, Addition]]:
+        """The sums of the events, by name of the Metrica."""
+        groups: dict[str, list[int | float]] = {}
+        group_amounts(groups, self.names, self.amounts)
+        return {name: {(): events(amounts)} for name, amounts in groups.items()}
 
 
 def merge(a: Addition, b: Addition) -> Addition:

@@ -4,7 +4,7 @@ Turns the points of a request into additions to a store.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from math import ceil
 
@@ -16,8 +16,8 @@ from txstathat.metrica.calendar import Calendar, coarsen
 from txstathat.metrica.cells import buckets_of
 from txstathat.points.amounts import MAX_INTEGER
 from txstathat.points.model import Parts
-from txstathat.stores.interface import Amounts, Increment, TimeBucket
-from txstathat.stores.sums import events
+from txstathat.stores.interface import Amounts, TimeBucket
+from txstathat.stores.sums import Events, events, group_amounts
 
 __all__ = [
     "BatchDelta",
@@ -66,19 +66,17 @@ class BatchDelta:
     def __init__(self, points: Sequence[Parts], now: float) -> None:
         self._now = now
         self.kinds: dict[str, str] = {}
-        self._minutes: dict[int, dict[str, list[int | float]]] = {}
+        # The stat and the amount of each point.
+        self._minutes: dict[int, tuple[list[str], list[int | float]]] = {}
         if not (isinstance(points, GroupedPoints) and self._add_groups(points)):
             self._add(points)
         # An upper bound of all sums.
-        largest = max(map(abs, self._amounts()), default=0)
-        self._most = len(points) * largest
+        self._most = len(points) * max(
+            (max(map(abs, amounts)) for _, amounts in self._minutes.values()), default=0
+        )
         too_large = self._too_large()
         if too_large is not None:
             raise overflow(too_large)
-
-    def _amounts(self) -> Iterator[int | float]:
-        for stats in self._minutes.values():
-            yield from chain.from_iterable(stats.values())
 
     def _add(self, points: Iterable[Parts]) -> None:
         kinds, minutes = self.kinds, self._minutes
@@ -92,7 +90,9 @@ class BatchDelta:
                 minute = t // 60
             else:
                 raise PointAhead(number, stat, t, self._now)
-            minutes.setdefault(minute, {}).setdefault(stat, []).append(amount)
+            stats, amounts = minutes.setdefault(minute, ([], []))
+            stats.append(stat)
+            amounts.append(amount)
 
     def _add_groups(self, points: GroupedPoints) -> bool:
         """
@@ -103,35 +103,33 @@ class BatchDelta:
         latest = int(self._now + MAX_AHEAD) // 60
         if any(minute is not None and minute >= latest for minute in points.minutes()):
             return False
-        kinds: dict[str, str] = {}
-        for kind, groups in (("count", points.counts), ("value", points.values)):
-            for stats in groups.values():
-                kinds.update(dict.fromkeys(stats, kind))
-        of_both = {stat for stats in points.counts.values() for stat in stats}
-        if any(not of_both.isdisjoint(stats) for stats in points.values.values()):
+        counts, values = (
+            dict.fromkeys(
+                chain.from_iterable(stats for stats, _ in groups.values()), kind
+            )
+            for kind, groups in (("count", points.counts), ("value", points.values))
+        )
+        if not counts.keys().isdisjoint(values):
             return False
-        self.kinds = kinds
+        self.kinds = {**counts, **values}
         this_minute = int(self._now) // 60
         for groups in (points.counts, points.values):
-            for minute, stats in groups.items():
-                self._extend(this_minute if minute is None else minute, stats)
+            for minute, columns in groups.items():
+                self._extend(this_minute if minute is None else minute, columns)
         return True
 
-    def _extend(self, minute: int, more: Mapping[str, list[int | float]]) -> None:
-        stats = self._minutes.get(minute)
-        if stats is None:
-            self._minutes[minute] = dict(more)
-            return
-        for stat, amounts in more.items():
-            known = stats.get(stat)
-            # The lists may belong to another object.
-            stats[stat] = amounts if known is None else [*known, *amounts]
+    def _extend(
+        self, minute: int, more: tuple[Sequence[str], Sequence[int | float]]
+    ) -> None:
+        stats, amounts = self._minutes.setdefault(minute, ([], []))
+        stats += more[0]
+        amounts += more[1]
 
-    def stats(self) -> Iterable[tuple[int, Collection[str]]]:
+    def stats(self) -> Iterable[tuple[int, Iterable[str]]]:
         """
-        Return the stats in each minute.
+        Return the stats in each minute, which may be repeated.
         """
-        return self._minutes.items()
+        return ((minute, stats) for minute, (stats, _) in self._minutes.items())
 
     @classmethod
     def merge(cls, several: Sequence[BatchDelta]) -> BatchDelta:
@@ -143,11 +141,12 @@ class BatchDelta:
         merged = cls((), max(one._now for one in several))
         for one in several:
             merged._most += one._most
-            for stat, kind in one.kinds.items():
-                if merged.kinds.setdefault(stat, kind) != kind:
-                    raise NotMergeable
-            for minute, stats in one._minutes.items():
-                merged._extend(minute, stats)
+            merged.kinds.update(one.kinds)
+            for minute, columns in one._minutes.items():
+                merged._extend(minute, columns)
+        kinds = merged.kinds.items()
+        if not all(one.kinds.items() <= kinds for one in several):
+            raise NotMergeable
         if merged._too_large() is not None:
             raise NotMergeable
         return merged
@@ -155,8 +154,10 @@ class BatchDelta:
     def _too_large(self) -> str | None:
         if self._most <= MAX_INTEGER:
             return None
-        for stats in self._minutes.values():
-            for stat, amounts in stats.items():
+        for columns in self._minutes.values():
+            groups: dict[str, list[int | float]] = {}
+            group_amounts(groups, *columns)
+            for stat, amounts in groups.items():
                 try:
                     fits = abs(events(amounts).whole) <= MAX_INTEGER
                 except OverflowError:
@@ -173,11 +174,8 @@ class BatchDelta:
         """
         definitions = {stat: DEFINITIONS[kind] for stat, kind in self.kinds.items()}
         increments = [
-            Increment(
-                self._buckets(minute, retention),
-                {stat: {(): events(amounts)} for stat, amounts in stats.items()},
-            )
-            for minute, stats in self._minutes.items()
+            Events(self._buckets(minute, retention), *columns)
+            for minute, columns in self._minutes.items()
         ]
         return Amounts(definitions, [*increments, received(self.kinds, self._now)])
 
@@ -218,7 +216,7 @@ class BatchDelta:
         """
         past: set[int] = set()
         before = self._now - PAST_SECONDS
-        for minute, stats in self._minutes.items():
+        for minute, (stats, _) in self._minutes.items():
             if minute * 60 >= before:
                 continue
             age = self._now - minute * 60
@@ -232,7 +230,7 @@ class BatchDelta:
                 default=_SECONDS["year"],
             )
             bucket = minute * 60 // seconds
-            past.update(hash((stat, seconds, bucket)) for stat in stats)
+            past.update(hash((stat, seconds, bucket)) for stat in {*stats})
         return past
 
 

@@ -20,8 +20,9 @@ from txstathat.points.names import is_plain_name
 
 __all__ = ["GroupedPoints", "Groups", "read_typed"]
 
-#: Amounts by minute (since the epoch; ``None`` for points without a time) and stat.
-Groups: TypeAlias = dict[int | None, dict[str, list[int | float]]]
+#: The stat and the amount of each point, by minute (since the epoch; ``None`` for those
+#: without a time).
+Groups: TypeAlias = dict[int | None, tuple[list[str], list[int | float]]]
 
 
 class _Entry(Protocol):
@@ -80,9 +81,8 @@ class GroupedPoints(Sequence[Parts]):
     The points of a request, grouped while they were read.
 
     :param entries: the entries of the request.
-    :param counts: the amounts of counters, by minute (``None`` for points without a
-        time) and stat.
-    :param values: the amounts of value stats, likewise.
+    :param counts: the points of counters, by minute.
+    :param values: the points of value stats, likewise.
 
     :ivar counts: the same.
     :ivar values: the same.
@@ -154,9 +154,7 @@ def read_typed(body: bytes) -> tuple[str, GroupedPoints] | None:
     if groups is None:
         return None
     counts, values = groups
-    without_time = sum(
-        len(amounts) for each in groups for amounts in each.get(None, {}).values()
-    )
+    without_time = sum(len(each[None][0]) for each in groups if None in each)
     if not _each_once(body, request, 2 + 3 * len(entries) - without_time):
         return None
     return request.ezkey, GroupedPoints(entries, counts, values)
@@ -183,11 +181,10 @@ def _each_once(body: bytes, request: _Request, fields: int) -> bool:
 
 def _group(entries: Sequence[_Entry]) -> tuple[Groups, Groups] | None:
     """
-    Group the amounts by minute and stat; ``None`` if an entry is not plain.
+    Group the points by minute; ``None`` if an entry is not plain.
     """
     counts: Groups = {}
     values: Groups = {}
-    names: set[str] = set()
     for entry in entries:
         t = entry.t
         minute = None if t is None else t // 60
@@ -200,26 +197,23 @@ def _group(entries: Sequence[_Entry]) -> tuple[Groups, Groups] | None:
             groups = values
         else:
             return None
-        stats = groups.get(minute)
-        if stats is None:
+        points = groups.get(minute)
+        if points is None:
             if t is not None and not 0 <= t < MAX_TIME:
                 return None
-            stats = groups[minute] = {}
-        stat = entry.stat
-        amounts = stats.get(stat)
-        if amounts is None:
-            stats[stat] = [amount]
-            names.add(stat)
-        else:
-            amounts.append(amount)
+            points = groups[minute] = [], []
+        points[0].append(entry.stat)
+        points[1].append(amount)
+    names = {
+        name for stats, _ in chain(counts.values(), values.values()) for name in stats
+    }
     if all(map(is_plain_name, names)) and _are_exact(counts) and _are_exact(values):
         return counts, values
     return None
 
 
 def _are_exact(groups: Groups) -> bool:
-    for stats in groups.values():
-        amounts = [*chain.from_iterable(stats.values())]
+    for _, amounts in groups.values():
         # Only a float can be so large.
         if (max(amounts) > MAX_INTEGER or min(amounts) < -MAX_INTEGER) and any(
             isinstance(one, int) and abs(one) > MAX_INTEGER for one in amounts

@@ -5,7 +5,7 @@ Adds batches to a SQLite store: to its journal, or at once to its cells.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from txstathat.stores.interface import WriteBatch, WriteOutcome, WriteResult
 from txstathat.stores.sqlite.fold import add_all, fold_all, measure_loads
@@ -17,7 +17,7 @@ from txstathat.stores.sqlite.rows import Section, TooLarge, decode, encode, sect
 __all__ = ["MAX_JOURNAL", "MAX_LOAD", "Adder", "Prepared"]
 
 #: How many additions the journal has before a commit at most, by default. With more,
-#: the commit first folds all of them.
+#: the commit first folds all of them. Four single events count as one addition.
 MAX_JOURNAL = 200_000
 #: How much the journal adds to a sum at most, as a share of the largest sum. Beyond
 #: that, a commit first folds all, or adds its batch to the cells at once.
@@ -48,7 +48,7 @@ class Prepared:
             self.refusal = WriteResult(WriteOutcome.OVERFLOW, error.name)
         self.usage = Usage(
             sum(section.load for section in self.sections),
-            sum(len(section.owners) for section in self.sections),
+            sum(section.size for section in self.sections),
         )
 
 
@@ -183,7 +183,7 @@ class Adder:
         measure_loads(self._db, [*ids.values()])
         self._look_at_store()
 
-    def _add_all(self, row: bytes, owners: Collection[int] | None) -> None:
+    def _add_all(self, row: bytes, owners: Set[int] | None) -> None:
         pending = Pending(owners=owners)
         pending.add(0, self._now, decode(row))
         add_all(self._db, self._tables, pending)

@@ -51,7 +51,7 @@ class Usage(NamedTuple):
     The size of a journal.
 
     :ivar load: an upper bound of what it adds to a cell, as a share of the largest sum.
-    :ivar additions: the number of additions.
+    :ivar additions: about how many additions it has (:attr:`.Section.size`).
     """
 
     load: float

@@ -7,6 +7,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from functools import reduce
 from itertools import groupby
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from txstathat.points.amounts import MAX_INTEGER
 from txstathat.stores.interface import Above, Addition, Key, TimeBucket
 from txstathat.stores.spread import add_up, key_parts, key_text, lists_of, roll_up
 from txstathat.stores.sqlite.rows import LARGEST_FLOAT, StoredSection
-from txstathat.stores.sums import merge
+from txstathat.stores.sums import event, events, group_amounts, merge
 
 __all__ = ["Cells", "Change", "Group", "Leaf", "Pending", "Position", "Wanted"]
 
@@ -80,27 +81,41 @@ class Leaf:
     above: dict[int, list[dict[str, Sequence[str]]]] = field(default_factory=dict)
     # Sums that are the same for several Metricas, by the ids of these and the key.
     _uniform: dict[tuple[tuple[int, ...], Key], Addition] = field(default_factory=dict)
+    # The amounts of single events, by key and id of the Metrica.
+    _events: dict[Key, dict[int, list[int | float]]] = field(default_factory=dict)
 
-    def add_uniform(self, section: StoredSection) -> bool:
+    def add(self, section: StoredSection) -> None:
         """
-        Add a section in which all Metricas have the same addition to one key, such as
-        their receipt. It is added once, not for each of them.
-
-        :returns: whether it is one.
+        Add a section. Call :meth:`expand` when all are added.
         """
-        found = section.uniform()
-        if found is None or section.above:
-            return False
-        key, addition = found
-        add_up(self._uniform, [((tuple(section.owners), key), addition)])
-        return True
+        single = section.events()
+        uniform = section.uniform()
+        if single is not None:
+            # They are summed up together later.
+            key, amounts = single
+            group_amounts(self._events.setdefault(key, {}), section.owners, amounts)
+        elif uniform is not None and not section.above:
+            # All Metricas have the same, such as their receipt: add it once, not for
+            # each of them.
+            key, addition = uniform
+            add_up(self._uniform, [((tuple(section.owners), key), addition)])
+        else:
+            add_up(self.cells, section.additions())
+            if section.above:
+                _add_above(self.above, section.owners, section.above)
 
     def expand(self) -> None:
         """
-        Add such sums to :attr:`cells`.
+        Add to :attr:`cells` what was only collected.
         """
+        for key, groups in self._events.items():
+            sums = (
+                ((owner, key), _sum_up(amounts)) for owner, amounts in groups.items()
+            )
+            add_up(self.cells, sums)
         for (owners, key), addition in self._uniform.items():
             add_up(self.cells, (((owner, key), addition) for owner in owners))
+        self._events.clear()
         self._uniform.clear()
 
 
@@ -134,7 +149,7 @@ class Pending:
     """
 
     def __init__(
-        self, wanted: Wanted | None = None, owners: Collection[int] | None = None
+        self, wanted: Wanted | None = None, owners: Set[int] | None = None
     ) -> None:
         self._wanted = wanted
         self._owners = owners
@@ -156,12 +171,10 @@ class Pending:
             if leaf is None:
                 leaf = self._leaves[buckets] = Leaf(at)
             leaf.end, leaf.row = at, number
-            if self._owners is None and leaf.add_uniform(section):
-                continue
             if self._wanted is None or any(one[:2] in self._wanted for one in buckets):
-                add_up(leaf.cells, section.additions(self._owners))
-                if section.above:
-                    _add_above(leaf.above, section.owners, section.above)
+                some = section if self._owners is None else section.only(self._owners)
+                if some is not None:
+                    leaf.add(some)
 
     def groups(self) -> list[Group]:
         """
@@ -251,8 +264,8 @@ class Pending:
                 place = id, key_text(key)
                 old = spread.get(place)
                 spread[place] = one if old is None else merge(old, one)
-        for id, events in by_id.items():
-            rolled = roll_up(events, above[id], self._wanted_parts(id, len(above[id])))
+        for id, finest in by_id.items():
+            rolled = roll_up(finest, above[id], self._wanted_parts(id, len(above[id])))
             add_up(spread, (((id, key_text(key)), one) for key, one in rolled.items()))
         return spread
 
@@ -268,6 +281,14 @@ class Pending:
                     for place, part in zip(wanted, parts, strict=True):
                         place.add(part)
         return wanted
+
+
+def _sum_up(amounts: Sequence[int | float]) -> Addition:
+    try:
+        return events(amounts)
+    except (OverflowError, ValueError):
+        # The cell will refuse the sum.
+        return reduce(merge, map(event, amounts))
 
 
 def _add_above(

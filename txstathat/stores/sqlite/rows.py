@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import sys
 from array import array
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain, repeat
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import chain, compress, repeat
+from math import ceil
 from typing import Any, NamedTuple, cast
 
 from txstathat.errors import StoreError
@@ -21,13 +23,15 @@ from txstathat.stores.interface import (
     Above,
     Addition,
     Amounts,
-    Increment,
+    IncrementLike,
     Key,
     TimeBucket,
 )
+from txstathat.stores.sums import Events
 
 __all__ = [
     "LARGEST_FLOAT",
+    "SUMMED_FROM",
     "Section",
     "StoredSection",
     "TooLarge",
@@ -40,6 +44,9 @@ __all__ = [
 _Column = Sequence[Any]
 _CODES = "bhiqd"
 _ARRAYS = (("b", 2**7), ("h", 2**15), ("i", 2**31), ("q", 2**63))
+#: With how many events for each Metrica they are summed up before they are written:
+#: the row is much smaller then. Fewer are summed up when they are folded.
+SUMMED_FROM = 16
 #: The largest float.
 LARGEST_FLOAT = sys.float_info.max
 
@@ -64,6 +71,9 @@ class Section(NamedTuple):
     :ivar owners: the name of the Metrica of each addition.
     :ivar head: a description of the keys and columns, as the row has it.
     :ivar data: the bytes of the keys and columns.
+    :ivar size: about how many additions it costs to fold them: single events, and
+        additions that are the same for all Metricas, are summed up together first, and
+        count a quarter.
     :ivar load: an upper bound of what the additions add to a cell, as a share of the
         largest sum: 1 is :data:`.MAX_INTEGER`, or the largest float.
     """
@@ -72,6 +82,7 @@ class Section(NamedTuple):
     owners: _Column
     head: list[Any]
     data: list[bytes]
+    size: int
     load: float
 
 
@@ -83,8 +94,12 @@ def sections_of(amounts: Amounts) -> list[Section]:
     """
     ttls = _longest(amounts.increments)
     sections: list[Section] = []
-    for buckets, cells in amounts.increments:
-        buckets = [TimeBucket(*one[:2], ttls[one[:2]]) for one in buckets]
+    for increment in amounts.increments:
+        buckets = [TimeBucket(*one[:2], ttls[one[:2]]) for one in increment.buckets]
+        if isinstance(increment, Events) and _are_few(increment):
+            sections += _event_sections(buckets, increment)
+            continue
+        cells = increment.cells
         plain = {name: one for name, one in cells.items() if name not in amounts.above}
         sections += _sections(buckets, plain, ())
         for name in cells.keys() & amounts.above.keys():
@@ -93,14 +108,75 @@ def sections_of(amounts: Amounts) -> list[Section]:
     return sections
 
 
-def _longest(increments: Iterable[Increment]) -> dict[tuple[str, str], float | None]:
+def _longest(
+    increments: Iterable[IncrementLike],
+) -> dict[tuple[str, str], float | None]:
     ttls: dict[tuple[str, str], float | None] = {}
-    for buckets, _ in increments:
-        for scale, label, ttl in buckets:
+    for increment in increments:
+        for scale, label, ttl in increment.buckets:
             old = ttls.get((scale, label), 0.0)
             if old is not None and (ttl is None or ttl > old):
                 ttls[scale, label] = ttl
     return ttls
+
+
+def _are_few(events: Events) -> bool:
+    """
+    Return whether there are so few for each Metrica that sums save little.
+    """
+    return len(events.names) < SUMMED_FROM * len({*events.names})
+
+
+def _event_sections(buckets: Sequence[TimeBucket], events: Events) -> Iterator[Section]:
+    _, names, amounts = events
+    if not (buckets and names):
+        return
+    floats = [isinstance(one, float) for one in amounts]
+    for are_floats in {*floats}:
+        some_names, some = names, amounts
+        if floats.count(are_floats) < len(floats):
+            which = [one is are_floats for one in floats]
+            some_names = [*compress(names, which)]
+            some = [*compress(amounts, which)]
+        yield _event_section(buckets, some_names, some, are_floats)
+
+
+def _event_section(
+    buckets: Sequence[TimeBucket],
+    names: Sequence[str],
+    amounts: Sequence[int | float],
+    are_floats: bool,
+) -> Section:
+    data: list[bytes] = []
+    with _name_too_large(names):
+        columns = _event_columns(_encode_column(amounts, data), are_floats)
+    load = _load((0,), amounts) if are_floats else _load(amounts, (None,))
+    head = [False, [], columns, ()]
+    return Section(buckets, names, head, data, _quarter(len(names)), load)
+
+
+def _event_columns(amounts: list[Any], are_floats: bool) -> list[list[Any]]:
+    """
+    Return the description of the columns of single events.
+
+    :param amounts: that of their amounts.
+    """
+    # The least and the greatest amount are the sum.
+    if are_floats:
+        same = amounts if amounts[0] == "=" else ["@", 2]
+        return [["=", 0], ["=", 1], amounts, same, same, ["=", 0.0]]
+    same = amounts if amounts[0] == "=" else ["@", 0]
+    return [amounts, ["=", 1], same, same, ["=", None], ["=", 0.0]]
+
+
+@contextmanager
+def _name_too_large(owners: _Column) -> Iterator[None]:
+    try:
+        yield
+    except _NoRoom as error:
+        raise TooLarge(owners[error.place]) from None
+    except TypeError as error:
+        raise StoreError(f"an amount is not a number: {error}") from error
 
 
 def _sections(
@@ -114,7 +190,7 @@ def _sections(
         # The same for all Metricas: sum up what there is once.
         (owner, additions), *_ = cells.items()
         for section in _sections(buckets, {owner: additions}, above):
-            yield section._replace(owners=list(cells))
+            yield section._replace(owners=list(cells), size=_quarter(len(cells)))
         return
     # No tuple is made for an addition: Python's garbage collector would look at each.
     keys = [*chain.from_iterable(cells.values())]
@@ -155,15 +231,15 @@ def _section(
     parts = [keys] if is_text else list(zip(*keys, strict=True))
     data: list[bytes] = []
     texts = [_encode_texts(part, data) for part in parts]
-    try:
+    with _name_too_large(owners):
         encoded = _encode_columns(columns, data)
         load = _load(columns[0], columns[4])
-    except _NoRoom as error:
-        raise TooLarge(owners[error.place]) from None
-    except TypeError as error:
-        raise StoreError(f"an amount is not a number: {error}") from error
     head = [is_text, texts, encoded, above]
-    return Section(buckets, owners, head, data, load)
+    return Section(buckets, owners, head, data, len(owners), load)
+
+
+def _quarter(number: int) -> int:
+    return ceil(number / 4)
 
 
 def _load(whole: _Column, real: _Column) -> float:
@@ -278,34 +354,51 @@ class StoredSection:
     _is_text: bool
     _columns: Sequence[_Column]
     _is_uniform: bool
+    _amounts: _Column | None
+
+    def only(self, of: Set[int]) -> StoredSection | None:
+        """
+        Return the part of the section that belongs to some Metricas, if any.
+
+        :param of: the ids of the Metricas.
+        """
+        if of.isdisjoint(self.owners):
+            return None
+        places = [n for n, owner in enumerate(self.owners) if owner in of]
+        if len(places) == len(self.owners):
+            return self
+        return replace(
+            self,
+            owners=_pick(self.owners, places),
+            _parts=[(texts, _pick(column, places)) for texts, column in self._parts],
+            _columns=[_pick(column, places) for column in self._columns],
+            _amounts=None if self._amounts is None else _pick(self._amounts, places),
+        )
+
+    def events(self) -> tuple[Key, _Column] | None:
+        """
+        Return the only key, and the amount for each of the owners, if the section
+        consists of single events.
+        """
+        return None if self._amounts is None else (self._key(), self._amounts)
+
+    def _key(self) -> Key:
+        texts = [found[column[0]] for found, column in self._parts]
+        return texts[0] if self._is_text else tuple(texts)
 
     def uniform(self) -> tuple[Key, Addition] | None:
         """
         Return the only key and addition, if all Metricas have the same.
         """
-        if not self._is_uniform or not self.owners:
+        if not self._is_uniform:
             return None
-        texts = [found[column[0]] for found, column in self._parts]
-        key: Key = texts[0] if self._is_text else tuple(texts)
-        return key, Addition(*[column[0] for column in self._columns])
+        return self._key(), Addition(*[column[0] for column in self._columns])
 
-    def additions(
-        self, of: Collection[int] | None = None
-    ) -> Iterator[tuple[tuple[int, Key], Addition]]:
+    def additions(self) -> Iterator[tuple[tuple[int, Key], Addition]]:
         """
         Yield the additions, each with the id of its Metrica and its key.
-
-        :param of: the ids of the Metricas; by default all.
         """
-        owners, parts, columns = self.owners, self._parts, self._columns
-        if of is not None:
-            places = [n for n, owner in enumerate(owners) if owner in of]
-            if not places:
-                return
-            if len(places) < len(owners):
-                owners, *columns = (_pick(one, places) for one in (owners, *columns))
-                parts = [(texts, _pick(column, places)) for texts, column in parts]
-        texts = [[*map(found.__getitem__, column)] for found, column in parts]
+        texts = [[*map(found.__getitem__, column)] for found, column in self._parts]
         keys: Iterable[Key]
         if self._is_text:
             keys = texts[0]
@@ -314,8 +407,8 @@ class StoredSection:
         else:
             keys = repeat(())
         # Tuples in the form of Addition: objects would take as long as all the rest.
-        sums = cast(Iterator[Addition], zip(*columns, strict=True))
-        yield from zip(zip(owners, keys, strict=False), sums, strict=False)
+        sums = cast(Iterator[Addition], zip(*self._columns, strict=True))
+        yield from zip(zip(self.owners, keys, strict=False), sums, strict=False)
 
 
 def _pick(column: _Column, places: Sequence[int]) -> _Column:
@@ -343,11 +436,13 @@ def _decode(row: memoryview) -> Iterator[StoredSection]:
         code, value = described
         values: _Column
         if code == "=":
+            _check_numbers([value])
             return [value] * number
         if code == "@":
             return ()
         if code == "j":
             values = value
+            _check_numbers(values)
         else:
             values = array(code)
             values.frombytes(row[at : at + value])
@@ -361,18 +456,42 @@ def _decode(row: memoryview) -> Iterator[StoredSection]:
     for section in header:
         if isinstance(section[0], int):  # the order in the first rows ever written
             section[:4] = section[1], section[0], section[2], section[3] < 0
-        buckets, number, owners, is_text, parts, columns, above = section
+        buckets, number, owners, is_text, parts, described, above = section
+        owner_column = column(number, owners)
+        part_columns = [(texts, column(number, numbers)) for texts, numbers in parts]
+        columns = _with_repeated([column(number, one) for one in described], described)
+        has_one_key = number > 0 and all(numbers[0] == "=" for _, numbers in parts)
         yield StoredSection(
             [TimeBucket(*one) for one in buckets],
-            column(number, owners),
+            owner_column,
             above,
-            [(texts, column(number, numbers)) for texts, numbers in parts],
+            part_columns,
             is_text,
-            _with_repeated([column(number, one) for one in columns], columns),
-            all(one[0] == "=" for one in (*columns, *(part[1] for part in parts))),
+            columns,
+            has_one_key and all(one[0] == "=" for one in described),
+            _amounts(columns, described) if has_one_key and not above else None,
         )
     if at != len(row):
         raise ValueError(f"{len(row) - at} bytes are left over")
+
+
+def _check_numbers(values: Iterable[Any]) -> None:
+    for value in values:
+        if value is not None and not isinstance(value, int | float):
+            raise ValueError(f"{value!r} is not a number")
+
+
+def _amounts(
+    columns: Sequence[_Column], described: Sequence[list[Any]]
+) -> _Column | None:
+    """
+    Return the amounts of single events; ``None`` if these are other additions.
+    """
+    if described == _event_columns(described[0], False):
+        return columns[0] if described[0] != ["=", None] else None
+    if described == _event_columns(described[2], True):
+        return columns[4]
+    return None
 
 
 def _with_repeated(
