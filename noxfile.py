@@ -102,7 +102,7 @@ def docs(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[0])
 def coverage(session: nox.Session) -> None:
     """Which lines and branches the suite runs, in child processes too."""
-    session.install("-e", ".[test]", "coverage[toml]>=7.10")
+    session.install("-e", ".[test]", "coverage[toml]>=7.17")
     session.run("coverage", "erase")
     session.run(
         *("coverage", "run", "-m", "twisted.trial"),

@@ -271,11 +271,13 @@ class TableTests(ServerTestCase):
                 self.assertIn(result, allowed, f"{name}: {call}")
 
     def make(self) -> tuple[txStatHat, StatHatService, txStatHatClassic]:
-        client = txStatHat("key", url=self.url)
-        service = StatHatService(txStatHat("key", url=self.url))
+        # On a busy machine an answer may take longer than a program would wait.
+        patient = {"url": self.url, "timeout": 100.0}
+        client = txStatHat("key", **patient)
+        service = StatHatService(txStatHat("key", **patient), shutdown_timeout=100)
         self.addCleanup(client.close)
         self.addCleanup(service.stopService)
-        classic = txStatHatClassic("key", url=self.url)
+        classic = txStatHatClassic("key", **patient)
         self.addCleanup(classic.close)
         return client, service, classic
 
@@ -294,6 +296,7 @@ class TableTests(ServerTestCase):
         service.startService()
         self.check(table(client, service, classic), service="True", client="pending")
         await client.close()
+        await classic.close()
         await service.stopService()
         # Each object counts twice, twice from a thread and twice by a bound stat.
         self.assertEqual(self.received.totals["a"], 6 * 4 + 6)
