@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import atexit
 import json
 import os
 import pickle
@@ -116,6 +117,8 @@ class Process:
             stdout=subprocess.PIPE,
             text=True,
         )
+        # If the benchmark fails.
+        atexit.register(self.process.kill)
         self.port = 0
 
     def line(self) -> str:
@@ -440,6 +443,7 @@ def start_redis(folder: str):
         ],
         stdout=subprocess.DEVNULL,
     )
+    atexit.register(process.kill)
     time.sleep(1)
     return process, port
 

@@ -39,8 +39,9 @@ from txstathat.stores.spread import key_parts, spread
 from txstathat.stores.sqlite import open_sqlite_dump, restore_store
 from txstathat.stores.sqlite.backend import SqliteBackend
 from txstathat.stores.sqlite.due import FOLD_SECONDS
-from txstathat.stores.sqlite.rows import SUMMED_FROM, decode, encode, sections_of
+from txstathat.stores.sqlite.rows import SUMMED_FROM, encode, sections_of
 from txstathat.stores.sqlite.schema import MIGRATIONS, migrate
+from txstathat.stores.sqlite.stored_rows import decode
 from txstathat.stores.store import Inline, Store
 from txstathat.stores.sums import Events, event, events
 

@@ -12,7 +12,8 @@ from txstathat.stores.sqlite.fold import add_all, fold_all, measure_loads
 from txstathat.stores.sqlite.id_cache import BatchRefused, Tables
 from txstathat.stores.sqlite.journal import Usage, append, usage
 from txstathat.stores.sqlite.pending import Pending
-from txstathat.stores.sqlite.rows import Section, TooLarge, decode, encode, sections_of
+from txstathat.stores.sqlite.rows import Section, TooLarge, encode, sections_of
+from txstathat.stores.sqlite.stored_rows import decode
 
 __all__ = ["MAX_JOURNAL", "MAX_LOAD", "Adder", "Prepared"]
 

@@ -17,7 +17,7 @@ __all__ = ["MAX_KNOWN", "BatchRefused", "Tables", "expiry", "in_bulk"]
 
 #: How many ids of time buckets, and choices, to remember, by default. Beyond that, all
 #: are forgotten.
-MAX_KNOWN = 50_000
+MAX_KNOWN = 200_000
 
 # A statement has many rows, since Python releases and takes its global lock for each
 # statement, which takes long while the reactor is busy.

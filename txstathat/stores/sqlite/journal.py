@@ -16,7 +16,7 @@ from typing import NamedTuple
 from twisted.logger import Logger
 
 from txstathat.stores.sqlite.pending import Change, Pending, Position, Wanted
-from txstathat.stores.sqlite.rows import StoredSection, decode
+from txstathat.stores.sqlite.stored_rows import StoredSection, decode
 
 __all__ = [
     "Journal",

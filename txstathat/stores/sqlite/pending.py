@@ -14,7 +14,8 @@ from typing import NamedTuple
 from txstathat.points.amounts import MAX_INTEGER
 from txstathat.stores.interface import Above, Addition, Key, TimeBucket
 from txstathat.stores.spread import add_up, key_parts, key_text, lists_of, roll_up
-from txstathat.stores.sqlite.rows import LARGEST_FLOAT, StoredSection
+from txstathat.stores.sqlite.rows import LARGEST_FLOAT
+from txstathat.stores.sqlite.stored_rows import StoredSection
 from txstathat.stores.sums import event, events, group_amounts, merge
 
 __all__ = ["Cells", "Change", "Group", "Leaf", "Pending", "Position", "Wanted"]

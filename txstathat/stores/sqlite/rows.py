@@ -10,12 +10,11 @@ from __future__ import annotations
 import json
 import sys
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from itertools import chain, compress, repeat
+from itertools import chain, compress
 from math import ceil
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeAlias
 
 from txstathat.errors import StoreError
 from txstathat.points.amounts import MAX_INTEGER
@@ -30,18 +29,19 @@ from txstathat.stores.interface import (
 from txstathat.stores.sums import Events
 
 __all__ = [
+    "Column",
     "LARGEST_FLOAT",
     "SUMMED_FROM",
     "Section",
-    "StoredSection",
     "TooLarge",
-    "decode",
     "encode",
+    "event_columns",
     "sections_of",
 ]
 
-# A column, and the types of arrays from the smallest on: their names in the row.
-_Column = Sequence[Any]
+#: A column of a section.
+Column: TypeAlias = Sequence[Any]
+# The types of arrays from the smallest on: their names in the row.
 _CODES = "bhiqd"
 _ARRAYS = (("b", 2**7), ("h", 2**15), ("i", 2**31), ("q", 2**63))
 #: With how many events for each Metrica they are summed up before they are written:
@@ -79,7 +79,7 @@ class Section(NamedTuple):
     """
 
     buckets: Sequence[TimeBucket]
-    owners: _Column
+    owners: Column
     head: list[Any]
     data: list[bytes]
     size: int
@@ -149,13 +149,13 @@ def _event_section(
 ) -> Section:
     data: list[bytes] = []
     with _name_too_large(names):
-        columns = _event_columns(_encode_column(amounts, data), are_floats)
+        columns = event_columns(_encode_column(amounts, data), are_floats)
     load = _load((0,), amounts) if are_floats else _load(amounts, (None,))
     head = [False, [], columns, ()]
     return Section(buckets, names, head, data, _quarter(len(names)), load)
 
 
-def _event_columns(amounts: list[Any], are_floats: bool) -> list[list[Any]]:
+def event_columns(amounts: list[Any], are_floats: bool) -> list[list[Any]]:
     """
     Return the description of the columns of single events.
 
@@ -170,7 +170,7 @@ def _event_columns(amounts: list[Any], are_floats: bool) -> list[list[Any]]:
 
 
 @contextmanager
-def _name_too_large(owners: _Column) -> Iterator[None]:
+def _name_too_large(owners: Column) -> Iterator[None]:
     try:
         yield
     except _NoRoom as error:
@@ -222,9 +222,9 @@ def _sections(
 
 def _section(
     buckets: Sequence[TimeBucket],
-    owners: _Column,
+    owners: Column,
     keys: Sequence[Key],
-    columns: Sequence[_Column],
+    columns: Sequence[Column],
     above: Above,
 ) -> Section:
     is_text = isinstance(keys[0], str)
@@ -242,7 +242,7 @@ def _quarter(number: int) -> int:
     return ceil(number / 4)
 
 
-def _load(whole: _Column, real: _Column) -> float:
+def _load(whole: Column, real: Column) -> float:
     load: float = sum(map(abs, whole)) / MAX_INTEGER
     if real[0] is not None:
         load += sum(map(abs, real)) / LARGEST_FLOAT
@@ -277,7 +277,7 @@ class _NoRoom(Exception):
         self.place = place
 
 
-def _encode_columns(columns: Sequence[_Column], data: list[bytes]) -> list[list[Any]]:
+def _encode_columns(columns: Sequence[Column], data: list[bytes]) -> list[list[Any]]:
     encoded: list[list[Any]] = []
     for number, values in enumerate(columns):
         # Of single events, the least and the greatest amount are the sum.
@@ -290,12 +290,12 @@ def _encode_columns(columns: Sequence[_Column], data: list[bytes]) -> list[list[
     return encoded
 
 
-def _same(one: _Column, other: _Column) -> bool:
+def _same(one: Column, other: Column) -> bool:
     # 1 equals 1.0, and is another amount.
     return one == other and {*map(type, one)} == {*map(type, other)}
 
 
-def _encode_column(values: _Column, data: list[bytes]) -> list[Any]:
+def _encode_column(values: Column, data: list[bytes]) -> list[Any]:
     kinds = {*map(type, values)}
     first = values[0]
     if kinds == {float}:
@@ -323,7 +323,7 @@ def _encode_column(values: _Column, data: list[bytes]) -> list[Any]:
     raise TypeError(f"{kinds} are not numbers")
 
 
-def _encode_array(code: str, values: _Column, data: list[bytes]) -> list[Any]:
+def _encode_array(code: str, values: Column, data: list[bytes]) -> list[Any]:
     numbers = array(code, values)
     if sys.byteorder == "big":
         numbers.byteswap()
@@ -331,178 +331,7 @@ def _encode_array(code: str, values: _Column, data: list[bytes]) -> list[Any]:
     return [code, len(data[-1])]
 
 
-def _encode_texts(values: _Column, data: list[bytes]) -> list[Any]:
+def _encode_texts(values: Column, data: list[bytes]) -> list[Any]:
     texts = {text: number for number, text in enumerate(dict.fromkeys(values))}
     column = _encode_column([*map(texts.__getitem__, values)], data)
     return [list(texts), column]
-
-
-@dataclass(frozen=True, slots=True)
-class StoredSection:
-    """
-    A section of a row that was written. Its columns are read only as far as necessary.
-
-    :ivar buckets: the time buckets.
-    :ivar owners: the id of the Metrica of each addition.
-    :ivar above: the parts above each part of the keys.
-    """
-
-    buckets: Sequence[TimeBucket]
-    owners: _Column
-    above: Above
-    _parts: Sequence[tuple[Sequence[str], _Column]]
-    _is_text: bool
-    _columns: Sequence[_Column]
-    _is_uniform: bool
-    _amounts: _Column | None
-
-    def only(self, of: Set[int]) -> StoredSection | None:
-        """
-        Return the part of the section that belongs to some Metricas, if any.
-
-        :param of: the ids of the Metricas.
-        """
-        if of.isdisjoint(self.owners):
-            return None
-        places = [n for n, owner in enumerate(self.owners) if owner in of]
-        if len(places) == len(self.owners):
-            return self
-        return replace(
-            self,
-            owners=_pick(self.owners, places),
-            _parts=[(texts, _pick(column, places)) for texts, column in self._parts],
-            _columns=[_pick(column, places) for column in self._columns],
-            _amounts=None if self._amounts is None else _pick(self._amounts, places),
-        )
-
-    def events(self) -> tuple[Key, _Column] | None:
-        """
-        Return the only key, and the amount for each of the owners, if the section
-        consists of single events.
-        """
-        return None if self._amounts is None else (self._key(), self._amounts)
-
-    def _key(self) -> Key:
-        texts = [found[column[0]] for found, column in self._parts]
-        return texts[0] if self._is_text else tuple(texts)
-
-    def uniform(self) -> tuple[Key, Addition] | None:
-        """
-        Return the only key and addition, if all Metricas have the same.
-        """
-        if not self._is_uniform:
-            return None
-        return self._key(), Addition(*[column[0] for column in self._columns])
-
-    def additions(self) -> Iterator[tuple[tuple[int, Key], Addition]]:
-        """
-        Yield the additions, each with the id of its Metrica and its key.
-        """
-        texts = [[*map(found.__getitem__, column)] for found, column in self._parts]
-        keys: Iterable[Key]
-        if self._is_text:
-            keys = texts[0]
-        elif texts:
-            keys = zip(*texts, strict=True)
-        else:
-            keys = repeat(())
-        # Tuples in the form of Addition: objects would take as long as all the rest.
-        sums = cast(Iterator[Addition], zip(*self._columns, strict=True))
-        yield from zip(zip(self.owners, keys, strict=False), sums, strict=False)
-
-
-def _pick(column: _Column, places: Sequence[int]) -> _Column:
-    return [column[n] for n in places]
-
-
-def decode(row: bytes) -> list[StoredSection]:
-    """
-    Return the sections of a row.
-
-    :raises ValueError: if the row is damaged.
-    """
-    try:
-        return [*_decode(memoryview(row))]
-    except (TypeError, LookupError, AttributeError, OverflowError, EOFError) as error:
-        raise ValueError(f"{type(error).__name__}: {error}") from error
-
-
-def _decode(row: memoryview) -> Iterator[StoredSection]:
-    at = 4 + int.from_bytes(row[:4], "little")
-    header = json.loads(bytes(row[4:at]))
-
-    def column(number: int, described: Sequence[Any]) -> _Column:
-        nonlocal at
-        code, value = described
-        values: _Column
-        if code == "=":
-            _check_numbers([value])
-            return [value] * number
-        if code == "@":
-            return ()
-        if code == "j":
-            values = value
-            _check_numbers(values)
-        else:
-            values = array(code)
-            values.frombytes(row[at : at + value])
-            at += value
-            if sys.byteorder == "big":
-                values.byteswap()
-        if len(values) != number:
-            raise ValueError(f"a column has {len(values)} values, not {number}")
-        return values
-
-    for section in header:
-        if isinstance(section[0], int):  # the order in the first rows ever written
-            section[:4] = section[1], section[0], section[2], section[3] < 0
-        buckets, number, owners, is_text, parts, described, above = section
-        owner_column = column(number, owners)
-        part_columns = [(texts, column(number, numbers)) for texts, numbers in parts]
-        columns = _with_repeated([column(number, one) for one in described], described)
-        has_one_key = number > 0 and all(numbers[0] == "=" for _, numbers in parts)
-        yield StoredSection(
-            [TimeBucket(*one) for one in buckets],
-            owner_column,
-            above,
-            part_columns,
-            is_text,
-            columns,
-            has_one_key and all(one[0] == "=" for one in described),
-            _amounts(columns, described) if has_one_key and not above else None,
-        )
-    if at != len(row):
-        raise ValueError(f"{len(row) - at} bytes are left over")
-
-
-def _check_numbers(values: Iterable[Any]) -> None:
-    for value in values:
-        if value is not None and not isinstance(value, int | float):
-            raise ValueError(f"{value!r} is not a number")
-
-
-def _amounts(
-    columns: Sequence[_Column], described: Sequence[list[Any]]
-) -> _Column | None:
-    """
-    Return the amounts of single events; ``None`` if these are other additions.
-    """
-    if described == _event_columns(described[0], False):
-        return columns[0] if described[0] != ["=", None] else None
-    if described == _event_columns(described[2], True):
-        return columns[4]
-    return None
-
-
-def _with_repeated(
-    columns: list[_Column], described: Sequence[Sequence[Any]]
-) -> list[_Column]:
-    """
-    Put columns in the places of those that only name another one.
-    """
-    for number, (code, value) in enumerate(described):
-        if code == "@":
-            if not 0 <= value < number:
-                raise ValueError(f"column {number} is column {value}")
-            columns[number] = columns[value]
-    return columns
