@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Protocol
 from urllib.parse import unquote_plus
@@ -232,7 +232,8 @@ class _Posts(AsyncResource):
         stat = self._keys.stat(stat_key)
         if stat is None:
             return _UnknownKey("stat key")
-        return replace(batch, points=[(kind, stat, amount, t)])
+        batch.points = [(kind, stat, amount, t)]
+        return batch
 
     def shows_key(self, head: bytes) -> bool:
         """
