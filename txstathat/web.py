@@ -14,7 +14,7 @@ from twisted.web.http import CACHED, NO_BODY_CODES, OK
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-__all__ = ["CoroutineResource", "is_unchanged"]
+__all__ = ["CoroutineResource", "is_unchanged", "send_body"]
 
 _log = Logger()
 
@@ -53,14 +53,15 @@ class CoroutineResource(Resource):
         """
         raise NotImplementedError
 
-    def failed(self, request: Request, failure: Failure) -> bytes | Failure:
+    def failed(self, request: Request, failure: Failure) -> bytes | Failure | None:
         """
         Turn a failure of :meth:`respond` into a response.
 
         :param request: the request.
         :param failure: the failure.
         :returns: the body; or a failure, which Twisted logs and answers with status
-            500. By default that is ``failure`` itself.
+            500. By default that is ``failure`` itself; or ``None`` if this method
+            sees to the response itself.
         """
         return failure
 
@@ -89,13 +90,10 @@ class CoroutineResource(Resource):
             elif not failure.check(CancelledError):
                 _log.failure("a request failed after its client left", failure)
             return
-        if not _has_left(request):
-            if request.code not in NO_BODY_CODES:
-                request.setHeader(b"Content-Length", b"%d" % len(body))
-            request.write(body)
-            request.finish()
+        if body is not None:
+            send_body(request, body)
 
-    async def _respond_or_recover(self, request: Request) -> bytes:
+    async def _respond_or_recover(self, request: Request) -> bytes | None:
         try:
             return await self.respond(request)
         except Exception as error:
@@ -105,6 +103,21 @@ class CoroutineResource(Resource):
         if isinstance(body, Failure):
             body.raiseException()
         return body
+
+
+def send_body(request: Request, body: bytes) -> None:
+    """
+    Send the body of a response and end it, unless the client has disconnected.
+
+    :param request: the request.
+    :param body: the body.
+    """
+    if _has_left(request):
+        return
+    if request.code not in NO_BODY_CODES:
+        request.setHeader(b"Content-Length", b"%d" % len(body))
+    request.write(body)
+    request.finish()
 
 
 def _has_left(request: Request) -> bool:

@@ -4,7 +4,10 @@ How the collector refuses a request.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+
+from twisted.internet.interfaces import IDelayedCall
 
 from txstathat.errors import StatHatError
 
@@ -21,6 +24,8 @@ class Refusal(StatHatError):
     :ivar retry_after: the seconds after which to try again; ``None`` if that would not
         help.
     :ivar closes: whether the connection is closed after the answer.
+    :ivar hold: begins the delay of the answer, and calls its argument at the end;
+        ``None`` if the answer is not delayed.
     """
 
     def __init__(
@@ -31,6 +36,7 @@ class Refusal(StatHatError):
         retry_after: int | None = None,
         *,
         closes: bool = False,
+        hold: Callable[[Callable[[], object]], IDelayedCall] | None = None,
     ) -> None:
         super().__init__(status, msg)
         self.retry_after = retry_after
@@ -38,6 +44,7 @@ class Refusal(StatHatError):
         self.msg = msg
         self.http_status = status if http_status is None else http_status
         self.closes = closes
+        self.hold = hold
 
     def __str__(self) -> str:
         return self.msg

@@ -9,12 +9,16 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.server import Request
 
 from tests.fixtures.stores import NOW
 from txstathat.collector.auth.keys import Keys
+from txstathat.collector.auth.throttle import HOLD_SECONDS, MAX_WRONG
 from txstathat.collector.metrics import CollectorMetrics
 from txstathat.collector.service import build_collector
 from txstathat.collector.web.bodies import Body, BodyBudget
@@ -220,10 +224,76 @@ class RequestTests(SynchronousTestCase):
         self.clock.pump([0.1] * 11)
         held = [one.requests[-1] for one in waiting if not one.transport.value()]
         self.assertGreater(len(held), 20)
-        for one in held:
+        requests = [one for one in held if isinstance(one, Request)]
+        for one in requests:
             self.assertTrue(one.content.closed)
             self.assertEqual(one.args, {})
+        # Of the posts to /ez only the answers are left.
+        self.assertLess(abs(len(held) - 2 * len(requests)), 3)
         self.assertEqual(self.site.bodies.used, 0)
+
+    def hold(self, headers: bytes = b"") -> tuple[Any, Any]:
+        """A connection on which a refusal is delayed."""
+        form = b"ezkey=wrong&stat=a&count=1"
+        request = b"POST /ez HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n%b" % (
+            headers,
+            len(form),
+            form,
+        )
+        for _ in range(MAX_WRONG):
+            self.send(request)
+        channel, transport = self.connect()
+        channel.dataReceived(request)
+        self.clock.advance(0.1)
+        self.assertEqual(transport.value(), b"")
+        return channel, transport
+
+    def test_a_delayed_refusal(self) -> None:
+        """It is whole, and the connection takes further requests after it."""
+        channel, transport = self.hold()
+        form = b"ezkey=%b&stat=a&count=1" % self.key.encode()
+        channel.dataReceived(
+            b"POST /ez HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (len(form), form)
+        )
+        self.assertEqual(transport.value(), b"")
+        self.clock.advance(2 * HOLD_SECONDS)
+        refusal, _, rest = transport.value().partition(b"}")
+        head, _, body = (refusal + b"}").partition(b"\r\n\r\n")
+        self.assertTrue(head.startswith(b"HTTP/1.1 429 "), head)
+        for line in (
+            b"Content-Type: application/json",
+            b"X-Content-Type-Options: nosniff",
+            b"Cache-Control: no-store",
+            b"Content-Length: %d" % len(body),
+        ):
+            self.assertIn(line, head.split(b"\r\n"))
+        self.assertEqual(json.loads(body)["status"], 429)
+        self.assertTrue(rest.startswith(b"HTTP/1.1 200 OK\r\n"), rest)
+        self.assertFalse(transport.disconnecting)
+
+    def test_a_delayed_refusal_of_one_who_closes(self) -> None:
+        """The connection is closed after it, if its client wants that."""
+        _, transport = self.hold(b"Connection: close\r\n")
+        self.clock.advance(2 * HOLD_SECONDS)
+        self.assertIn(b"\r\nConnection: close\r\n", transport.value())
+        self.assertTrue(transport.disconnecting)
+
+    def test_a_delayed_refusal_at_the_end(self) -> None:
+        """A site that closes says so in it."""
+        _, transport = self.hold()
+        closed = self.site.close()
+        self.clock.advance(2 * HOLD_SECONDS)
+        self.assertEqual(transport.value().count(b"\r\nConnection: close\r\n"), 1)
+        self.assertTrue(transport.disconnecting)
+        self.assertNoResult(closed)
+
+    def test_a_delayed_refusal_that_nobody_waits_for(self) -> None:
+        """Nothing is sent to a client that has left."""
+        channel, transport = self.hold()
+        channel.connectionLost(Failure(ConnectionLost()))
+        self.clock.advance(2 * HOLD_SECONDS)
+        self.assertEqual(transport.value(), b"")
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_a_new_key(self) -> None:
         """A body whose key another collector has just created is accepted."""

@@ -71,9 +71,13 @@ class BatchDelta:
         if not (isinstance(points, GroupedPoints) and self._add_groups(points)):
             self._add(points)
         # An upper bound of all sums.
-        self._most = len(points) * max(
-            (max(map(abs, amounts)) for _, amounts in self._minutes.values()), default=0
-        )
+        if len(points) == 1:  # a form
+            self._most = abs(points[0][2])
+        else:
+            self._most = len(points) * max(
+                (max(map(abs, amounts)) for _, amounts in self._minutes.values()),
+                default=0,
+            )
         too_large = self._too_large()
         if too_large is not None:
             raise overflow(too_large)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from txstathat.collector.addresses import network_of
 from txstathat.collector.errors import Refusal
@@ -80,14 +81,15 @@ class KeyThrottle:
         """
         return len(self._tried)
 
-    async def refuse(self, address: str, kind: str) -> Refusal:
+    def judge(self, address: str, kind: str) -> Refusal:
         """
-        Count a wrong key, and wait if its address has tried too many.
+        Count a wrong key.
 
         :param address: the client's address.
         :param kind: the words for the kind of key that was expected, such as
             ``'EZ key'``.
-        :returns: the refusal to answer with.
+        :returns: the refusal to answer with. If its address has tried too many, it says
+            how to delay the answer.
         """
         unknown = f"{INVALID_KEYS}: this {kind} is unknown to this server"
         self.wrong += 1
@@ -95,22 +97,48 @@ class KeyThrottle:
         if tried <= self._max_wrong:
             return Refusal(403, unknown)
         all_held = self._held >= self.max_held
+        delay = 0.0
         if not all_held:
-            self._held += 1
-            shortest = max(HOLD_SECONDS, self._held / HELD_PER_SECOND)
-            try:
-                await deferLater(self._clock, shortest * (1 + self._spread()))
-            finally:
-                # Also if the client has left.
-                self._held -= 1
-        left = max(1, int(since + _MINUTE - self._clock.seconds()))
+            shortest = max(HOLD_SECONDS, (self._held + 1) / HELD_PER_SECOND)
+            delay = shortest * (1 + self._spread())
+        left = max(1, int(since + _MINUTE - self._clock.seconds() - delay))
         return Refusal(
             429,
             f"{unknown}, and too many wrong ones have come from your address: "
             "wait for a minute",
             retry_after=left,
             closes=all_held,
+            hold=None if all_held else partial(self._hold, delay),
         )
+
+    async def refuse(self, address: str, kind: str) -> Refusal:
+        """
+        Count a wrong key, and wait if its address has tried too many.
+
+        :param address: as for :meth:`judge`.
+        :param kind: as for :meth:`judge`.
+        :returns: the refusal to answer with.
+        """
+        refusal = self.judge(address, kind)
+        if refusal.hold is not None:
+            released: Deferred[None] = Deferred()
+            call = refusal.hold(lambda: released.callback(None))
+            try:
+                await released
+            finally:
+                # Also if the client has left.
+                if call.active():
+                    call.cancel()
+                    self._held -= 1
+        return refusal
+
+    def _hold(self, delay: float, release: Callable[[], object]) -> IDelayedCall:
+        self._held += 1
+        return self._clock.callLater(delay, self._release, release)
+
+    def _release(self, release: Callable[[], object]) -> None:
+        self._held -= 1
+        release()
 
     def _count(self, address: str) -> tuple[float, int]:
         """

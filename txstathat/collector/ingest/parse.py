@@ -29,7 +29,7 @@ from txstathat.points.wire import json_float, json_parts
 __all__ = ["PostedBatch", "entry_of_point", "read_request", "read_strictly"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PostedBatch:
     """
     The points of one request.

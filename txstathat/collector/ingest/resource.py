@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Protocol
 from urllib.parse import unquote_plus
@@ -22,12 +22,19 @@ from txstathat.collector.errors import PointAhead, Refusal, clock_doubt, utc
 from txstathat.collector.ingest.parse import PostedBatch, entry_of_point, read_request
 from txstathat.collector.limits import MAX_AHEAD, MAX_FORM, PATHS
 from txstathat.collector.metrics import CollectorMetrics
-from txstathat.collector.web.request import drop_body, has_body, trust_body
+from txstathat.collector.web.request import (
+    drop_body,
+    has_body,
+    hold_answer,
+    trust_body,
+)
 from txstathat.collector.web.resources import (
     AsyncResource,
     NotFound,
     accepts_html,
     address_of,
+    refusal_of,
+    refuse,
 )
 
 __all__ = ["CLOCK_DIFFERENCE", "IngestResource", "KeyChecker"]
@@ -122,19 +129,19 @@ class _Posts(AsyncResource):
         self._throttle = throttle
         self._metrics = metrics
 
-    def failed(self, request: Request, failure: Failure) -> bytes | Failure:
+    def failed(self, request: Request, failure: Failure) -> bytes | Failure | None:
         """
         Refuse the request. If the site's ``stathat_statuses`` is true, what the sender
         did wrong has HTTP status 200, and its status only in the JSON, as with StatHat.
         """
-        body = super().failed(request, failure)
+        body = refuse(request, refusal_of(failure))
         if getattr(request.site, "stathat_statuses", False) and request.code in (
             BAD_REQUEST,
             FORBIDDEN,
             _TOO_MANY_REQUESTS,
         ):
             request.setResponseCode(OK)
-        return body
+        return _hold(request, failure.value, body)
 
     async def respond(self, request: Request) -> bytes:
         metrics = self._metrics
@@ -191,7 +198,7 @@ class _Posts(AsyncResource):
         if isinstance(batch, _UnknownKey):
             # The refusal may be delayed: nothing large waits with it.
             drop_body(request)
-            raise await self._throttle.refuse(address_of(request), batch.kind)
+            raise self._throttle.judge(address_of(request), batch.kind)
         trust_body(request)
         return batch
 
@@ -225,7 +232,8 @@ class _Posts(AsyncResource):
         stat = self._keys.stat(stat_key)
         if stat is None:
             return _UnknownKey("stat key")
-        return replace(batch, points=[(kind, stat, amount, t)])
+        batch.points = [(kind, stat, amount, t)]
+        return batch
 
     def shows_key(self, head: bytes) -> bool:
         """
@@ -247,6 +255,18 @@ class _UnknownKey:
     """
 
     kind: str
+
+
+def _hold(request: Request, error: object, body: bytes) -> bytes | None:
+    """
+    Delay the answer to a request, if its refusal says so.
+
+    :returns: the body; ``None`` if it is sent later.
+    """
+    if not isinstance(error, Refusal) or error.hold is None:
+        return body
+    error.hold(hold_answer(request, body))
+    return None
 
 
 def _time_of(date: str | None) -> float | None:

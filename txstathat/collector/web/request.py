@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from io import BytesIO
 from typing import Any
 
 from twisted.internet.interfaces import IPushProducer
 from twisted.web.http import NO_BODY_CODES, RESPONSES
+from twisted.web.http_headers import Headers
 from twisted.web.server import Request
 from zope.interface import implementer
 
@@ -18,14 +21,16 @@ from txstathat.collector.addresses import network_of
 from txstathat.collector.limits import MAX_BODY, MAX_FORM, PATHS
 from txstathat.collector.web.bodies import Body
 from txstathat.collector.web.resources import RETRY_AFTER, address_of, answer
+from txstathat.web import send_body
 
 __all__ = [
-    "DEFAULT_HEADERS",
     "KEY_PREFIX",
     "PIECE",
     "CappedRequest",
     "drop_body",
     "has_body",
+    "hold_answer",
+    "make_head",
     "trust_body",
 ]
 
@@ -36,16 +41,62 @@ KEY_PREFIX = 4096
 #: follow when the client has received those.
 PIECE = 32_768
 
-#: The headers of every answer for which its resource sets no others.
-DEFAULT_HEADERS = {
-    b"X-Content-Type-Options": b"nosniff",
-    b"Cache-Control": b"no-store",
-}
+# The headers of every answer for which its resource sets no others.
+_HEADERS = {b"X-Content-Type-Options": b"nosniff", b"Cache-Control": b"no-store"}
 
 # How the path of a request to the ingest begins: /ez, /ez? or /ez/.
 _INGEST_PATH = re.compile(
     rb"(?:%b)(?![^?/])" % b"|".join(path.encode() for path in PATHS)
 )
+
+
+def make_head(version: bytes, code: bytes, reason: bytes, headers: Headers) -> bytes:
+    """
+    Return the first line and the headers of an answer, each with its end of line.
+
+    :param version: the version of HTTP.
+    :param code: the status.
+    :param reason: the words for the status.
+    :param headers: the headers.
+    """
+    lines = [b"%b %b %b\r\n" % (version, code, reason)]
+    for name, values in headers.getAllRawHeaders():
+        lines += [b"%b: %b\r\n" % (name, value) for value in values]
+    for name, value in _HEADERS.items():
+        if not headers.hasHeader(name):
+            lines.append(b"%b: %b\r\n" % (name, value))
+    return b"".join(lines)
+
+
+class _HeldAnswer:
+    """
+    An answer that is delayed. It takes the place of its request in the channel, since a
+    request takes up ten times as much memory.
+    """
+
+    __slots__ = ("_body", "_channel", "_head")
+
+    def __init__(self, channel: Any, head: bytes, body: bytes) -> None:
+        self._channel = channel
+        self._head = head
+        self._body = body
+
+    def connectionLost(self, reason: Any) -> None:
+        self._channel = None
+
+    def send(self) -> None:
+        """
+        Send the answer, unless the client has disconnected.
+        """
+        channel = self._channel
+        if channel is None:
+            return
+        head = self._head
+        if channel.site.closing and channel.persistent:
+            channel.persistent = False
+            head += b"Connection: close\r\n"
+        channel.write(b"%b\r\n%b" % (head, self._body))
+        channel.requestDone(self)
 
 
 @implementer(IPushProducer)
@@ -225,7 +276,7 @@ class CappedRequest(Request):
         self._release_body()
         content = answer(status, msg)
         lines = {
-            **DEFAULT_HEADERS,
+            **_HEADERS,
             b"Content-Type": b"application/json",
             b"Content-Length": b"%d" % len(content),
             b"Connection": b"close",
@@ -244,6 +295,24 @@ class CappedRequest(Request):
         self.channel.loseConnection()
 
     # -- the answer
+
+    def hold(self, body: bytes) -> Callable[[], None]:
+        """
+        Let only the answer stay in memory. It is logged now.
+
+        :param body: the body of the answer.
+        :returns: sends the answer.
+        """
+        self.drop_body()
+        self.setHeader(b"Content-Length", b"%d" % len(body))
+        self.sentLength = len(body)
+        head = make_head(
+            self.clientproto, b"%d" % self.code, self.code_message, self.responseHeaders
+        )
+        held = _HeldAnswer(self.channel, head, body)
+        self.channel.requests[0] = held
+        self.channel.site.log(self)
+        return held.send
 
     def write(self, data: bytes) -> None:
         """
@@ -304,6 +373,19 @@ def drop_body(request: Request) -> None:
     """
     if isinstance(request, CappedRequest):
         request.drop_body()
+
+
+def hold_answer(request: Request, body: bytes) -> Callable[[], None]:
+    """
+    Let only the answer to a request stay in memory, until it is sent.
+
+    :param request: the request.
+    :param body: the body of the answer.
+    :returns: sends the answer, unless the client has disconnected.
+    """
+    if isinstance(request, CappedRequest) and request.channel is not None:
+        return request.hold(body)
+    return partial(send_body, request, body)
 
 
 def has_body(request: Request) -> bool:

@@ -146,7 +146,7 @@ class AsyncResource(CoroutineResource):
     #: wrong keys count.
     cancelled_methods: ClassVar[tuple[bytes, ...]] = ()
 
-    def failed(self, request: Request, failure: Failure) -> bytes | Failure:
+    def failed(self, request: Request, failure: Failure) -> bytes | Failure | None:
         """
         Refuse the request.
         """
