@@ -40,7 +40,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 # On a busy machine Redis may take a while.
 PATIENT = "?socket_timeout=30"
 # How many points each collector gets after its start, before anything is measured.
-WARM_POINTS = 5_000
+WARM_POINTS = 2_000
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
 
 
