@@ -7,6 +7,9 @@ and ``appendfsync always``) take turns within a round; 10 and 500 points a reque
 and 4 collectors. Each ratio is the median of the ratios of the rounds. The wall clock
 counts for little where collectors, servers and senders share a few cores.
 
+``--many COUNT`` measures something else: senders that post 10,000 new stats each, all
+at once, to a collector with its own time limit for Redis; then the same requests again.
+
 ``--before FOLDER`` also measures another checkout of this package with one collector on
 one Redis.
 
@@ -36,6 +39,8 @@ from typing import TypeAlias
 TICKS = os.sysconf("SC_CLK_TCK")
 # On a busy machine Redis may take a while.
 PATIENT = "?socket_timeout=30"
+# How many points each collector gets after its start, before anything is measured.
+WARM_POINTS = 2_000
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
 
 
@@ -106,7 +111,7 @@ class Setup:
     ports: list[int] = field(default_factory=list)
     key: str = ""
 
-    def start(self, count: int) -> None:
+    def start(self, count: int, *more: str) -> None:
         for _ in range(count):
             environment = dict(os.environ)
             if self.source:
@@ -114,7 +119,7 @@ class Setup:
             process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "txstathat", "serve", "--store", self.url),
-                    *("--listen", "tcp:0:interface=127.0.0.1"),
+                    *("--listen", "tcp:0:interface=127.0.0.1", *more),
                 ],
                 stdout=subprocess.PIPE,
                 text=True,
@@ -150,16 +155,21 @@ class Setup:
 def requests(key: str, count: int, size: int, stats: int) -> Iterator[bytes]:
     """Requests with ids, of counts of random stats."""
     for _ in range(count):
-        data = [
+        data: list[dict[str, object]] = [
             {"stat": f"stat.number.{random.randrange(stats)}", "count": 1}
             for _ in range(size)
         ]
-        body = json.dumps({"ezkey": key, "data": data}).encode()
-        yield (
-            b"POST /ez HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json"
-            b"\r\nIdempotency-Key: %b\r\nContent-Length: %d\r\n\r\n%b"
-            % (uuid.uuid4().hex.encode(), len(body), body)
-        )
+        yield post(key, data)
+
+
+def post(key: str, data: list[dict[str, object]]) -> bytes:
+    """A request with an id."""
+    body = json.dumps({"ezkey": key, "data": data}).encode()
+    return (
+        b"POST /ez HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json"
+        b"\r\nIdempotency-Key: %b\r\nContent-Length: %d\r\n\r\n%b"
+        % (uuid.uuid4().hex.encode(), len(body), body)
+    )
 
 
 async def send(ports: list[int], waiting: Iterator[bytes], connections: int) -> None:
@@ -179,13 +189,13 @@ async def send(ports: list[int], waiting: Iterator[bytes], connections: int) -> 
 
 
 def measure(
-    setup: Setup, size: int, options: argparse.Namespace
+    setup: Setup, size: int, options: argparse.Namespace, points: int
 ) -> tuple[float, float, float]:
     """
     Microseconds of CPU for each point: of all processes, and of the servers of the
     store; and points a second.
     """
-    count = options.points // size
+    count = points // size
     work = list(requests(setup.key, count, size, options.stats))
     before, began = setup.cpu(), time.perf_counter()
     asyncio.run(send(setup.ports, iter(work), options.connections))
@@ -207,6 +217,9 @@ def main() -> None:
     parser.add_argument("--collectors", type=int, nargs="*", default=[1, 2, 4])
     parser.add_argument("--sizes", type=int, nargs="*", default=[10, 500])
     parser.add_argument("--before", metavar="FOLDER")
+    parser.add_argument(
+        "--many", type=int, default=0, help="only this: so many new stats on one Redis"
+    )
     options = parser.parse_args()
     if shutil.which("redis-server") is None:
         raise SystemExit("redis-server is missing: apt-get install redis-server")
@@ -222,6 +235,11 @@ def main() -> None:
             ),
         }
         try:
+            if options.many:
+                # With the collector's own time limit.
+                url = setups["Redis"].url.removesuffix(PATIENT)
+                many(Setup("Redis", url, [redis]), options.many)
+                return
             if options.before:
                 old, old_port = start_redis(folder)
                 servers.append(old)
@@ -246,8 +264,10 @@ def run(setups: dict[str, Setup], options: argparse.Namespace) -> None:
                 if collectors > 1 and name in ("SQLite", "before"):
                     continue
                 setup.start(collectors)
+                # What a collector does once, after its start.
+                measure(setup, 10, options, WARM_POINTS * collectors)
                 for size in options.sizes:
-                    cost, server, rate = measure(setup, size, options)
+                    cost, server, rate = measure(setup, size, options, options.points)
                     if number:  # the first round warms up
                         key = (name, size, collectors)
                         costs.setdefault(key, []).append(cost)
@@ -255,6 +275,58 @@ def run(setups: dict[str, Setup], options: argparse.Namespace) -> None:
                         rates.setdefault(key, []).append(rate)
                 setup.stop()
     show(costs, servers, rates, options)
+
+
+# -- many stats
+
+# How many new stats a key may create in a day.
+STATS_OF_A_KEY = 10_000
+
+
+def memory(process: subprocess.Popen) -> float:
+    """MiB of memory of a process."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
+def new_stats(setup: Setup, size: int, count: int) -> list[bytes]:
+    """
+    Requests with new stats, a sender with a key of its own after the other.
+    """
+    sent = []
+    for sender in range(count // STATS_OF_A_KEY):
+        add = ("keys", "add", "ez", f"sender {sender}", "--store", setup.url)
+        command_line = [sys.executable, "-m", "txstathat", *add]
+        made = subprocess.run(command_line, capture_output=True, text=True, check=True)
+        key = made.stdout.split()[-1]
+        for begin in range(0, STATS_OF_A_KEY, size):
+            names = [f"stat {sender}.{begin + n}" for n in range(size)]
+            sent.append(post(key, [{"stat": name, "count": 1} for name in names]))
+    return sent
+
+
+def many(setup: Setup, count: int) -> None:
+    """
+    Ten and more senders post 10,000 new stats each, all at once; then the same again.
+    """
+    setup.start(1, "--max-stats", str(2 * count))
+    work = new_stats(setup, STATS_OF_A_KEY, count)
+    for what in ("new", "repeated"):
+        before, began = setup.cpu(), time.perf_counter()
+        asyncio.run(send(setup.ports, iter(work), len(work)))
+        seconds = time.perf_counter() - began
+        both, servers = (
+            now - then for now, then in zip(setup.cpu(), before, strict=True)
+        )
+        print(
+            f"{setup.name}: {count:,} {what} stats in {len(work)} requests at once: "
+            f"all answered 200; {both - servers:.1f} s of CPU of the collector, "
+            f"{servers:.1f} s of Redis; {seconds:.1f} s; memory of the collector "
+            f"{memory(setup.collectors[0]):.0f} MiB, of Redis "
+            f"{sum(map(memory, setup.servers)):.0f} MiB",
+            flush=True,
+        )
+    setup.stop()
 
 
 def show(

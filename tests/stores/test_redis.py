@@ -52,6 +52,7 @@ from txstathat.stores.redis.backend import RedisBackend
 from txstathat.stores.redis.connections import MAX_AGE, Connections
 from txstathat.stores.redis.dump import CHUNK, RedisDump
 from txstathat.stores.redis.keys import KeyNames, shard_of, unit_tag
+from txstathat.stores.redis.merging import MAX_CELLS, Batch, groups
 
 
 class UrlTests(SynchronousTestCase):
@@ -251,6 +252,39 @@ class ServerTests(TestCase):
             client.client_pause(1000, all=False)
             (result,) = yield store.add([WriteBatch("large", "", lambda: large)])
         self.assertEqual(result, ADDED)
+
+
+class GroupTests(SynchronousTestCase):
+    """Which batches are merged into one write."""
+
+    def groups(self, *names: range) -> list[int]:
+        """
+        Group batches, each of which changes ten cells of each of its names. Returns the
+        number of batches in each group.
+        """
+        buckets = [TimeBucket("year", str(n), None) for n in range(10)]
+        batches = []
+        for number, some in enumerate(names):
+            cells = {f"m{n}": {"k": Addition(1, 1, 1, 1)} for n in some}
+            amounts = Amounts(dict.fromkeys(cells, "d"), [Increment(buckets, cells)])
+            write = WriteBatch(str(number), "", lambda it=amounts: it)
+            batches.append(Batch(write, amounts))
+        return [len(group.batches) for group in groups(batches)]
+
+    def test_by_cells(self) -> None:
+        """As many as change few cells together: those in common count once."""
+        few = MAX_CELLS // 10
+        self.assertEqual(self.groups(*[range(few)] * 30), [30])
+        self.assertEqual(
+            self.groups(range(few), range(1, few + 1), range(1, 2)), [1, 2]
+        )
+        parts = [range(n, n + few // 4) for n in range(0, 2 * few, few // 4)]
+        self.assertEqual(self.groups(*parts), [4, 4])
+
+    def test_large(self) -> None:
+        """A batch with too many cells is written alone."""
+        few = MAX_CELLS // 10
+        self.assertEqual(self.groups(range(few + 1), range(1)), [1, 1])
 
 
 class DropTests(TestCase):

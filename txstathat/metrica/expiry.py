@@ -12,6 +12,7 @@ date).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 
 from txstathat.metrica.calendar import ALL, MAX_POINTS, coarsen
 from txstathat.metrica.cells import YEARS, cell_key
@@ -32,15 +33,18 @@ def coarser_buckets(
     :param schema: the schema of the Metrica.
     :param buckets: the scale and the label of each.
     """
+    labels: dict[str, set[str]] = {}
+    for scale, label in buckets:
+        labels.setdefault(scale, set()).add(label)
+    coarser: list[tuple[str, str]] = []
     scales = [ALL, *schema.retention]
-    found = {bucket: None for bucket in buckets if _can_expire(schema, bucket[0])}
-    coarser: dict[tuple[str, str], None] = {}
-    while found:
-        above = [(scales[scales.index(scale) - 1], label) for scale, label in found]
-        found = {(scale, coarsen(label, scale)): None for scale, label in above}
-        coarser.update(found)
-        found = {each: None for each in found if _can_expire(schema, each[0])}
-    return list(coarser)
+    for above, scale in reversed(list(pairwise(scales))):
+        if scale in labels and _can_expire(schema, scale):
+            known = labels.setdefault(above, set())
+            new = {coarsen(label, above) for label in labels[scale]} - known
+            known |= new
+            coarser += [(above, label) for label in sorted(new)]
+    return coarser
 
 
 def _can_expire(schema: Schema, scale: str) -> bool:

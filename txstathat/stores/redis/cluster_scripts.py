@@ -54,13 +54,21 @@ end
 
 -- Returns the ids of a unit in the fields of its batches, and what is known of these.
 local function known_ids(key, batches)
-    local ids, states, repeated = {}, {}, 0
+    local ids, fields, states, repeated = {}, {}, {}, 0
+    for _, number in ipairs(batches) do
+        local field = plan.batches[number].field
+        if not ids[field] then
+            ids[field] = ''
+            fields[#fields + 1] = field
+        end
+    end
+    for i, found in ipairs(redis.call('HMGET', key, unpack(fields))) do
+        ids[fields[i]] = found or ''
+    end
     for i, number in ipairs(batches) do
         local batch = plan.batches[number]
-        local field = batch.field
-        ids[field] = ids[field] or redis.call('HGET', key, field) or ''
         states[i] = 'n'
-        if has(ids[field], batch[1]) then
+        if has(ids[batch.field], batch[1]) then
             states[i] = 'r'
             repeated = repeated + 1
         end
