@@ -36,7 +36,7 @@ from txstathat.client.outcome import Outcome, Verdict
 from txstathat.delivery.batch import SealedBatch
 from txstathat.delivery.flush import FlushResult
 from txstathat.delivery.open_batch import OpenBatch
-from txstathat.delivery.sending.policy import (
+from txstathat.delivery.sending.retry_policy import (
     MAX_DELAY,
     MAX_RETRY_AFTER,
     MIN_DELAY,

@@ -26,7 +26,7 @@ from txstathat import (
     txStatHat,
     txStatHatClassic,
 )
-from txstathat.collector.alerts.webhooks import Webhooks
+from txstathat.collector.alerts.operator_webhooks import Webhooks
 from txstathat.http.servers import API_URL, EXPORT_URL, URL_SETTING
 from txstathat.migas import MigasClient
 from txstathat.testing import FakeStatHat

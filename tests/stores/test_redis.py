@@ -232,6 +232,26 @@ class ServerTests(TestCase):
                 left = client.pttl(f"{begin}minute:2026-11-29T14") / 1000
                 self.assertTrue(longest - 5 < left < 1.03 * longest, (n, left))
 
+    @inlineCallbacks
+    def test_a_large_write_may_take_longer(self) -> Any:
+        """
+        A server that is busy for a second fails a small write, but not one of many
+        cells, which takes it longer anyway.
+        """
+        here = RedisHost(self)
+        store = yield open_store(f"{here.url()}&socket_timeout=0.3")
+        self.addCleanup(store.close)
+        buckets = [TimeBucket("year", str(n), None) for n in range(2000)]
+        cells = {"m": {str(n): Addition(1, 1, 1, 1) for n in range(60)}}
+        large = Amounts({"m": "d"}, [Increment(buckets, cells)])
+        with closing(Redis(port=here.port)) as client:
+            client.client_pause(1000, all=False)
+            with self.assertRaises(StoreUnavailable):
+                yield store.add([batch("small", {"k": 1})])
+            client.client_pause(1000, all=False)
+            (result,) = yield store.add([WriteBatch("large", "", lambda: large)])
+        self.assertEqual(result, ADDED)
+
 
 class DropTests(TestCase):
     """Conditional drops, while others write."""

@@ -1,5 +1,6 @@
 """
-Points as the bodies of requests, without the key.
+Points as the bodies of requests, without the key: how many go into one, and in which
+format.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any
 
-from txstathat.collector.alerts.webhooks import check_webhook
+from txstathat.collector.alerts.operator_webhooks import check_webhook
 from txstathat.collector.archive.stats import RETENTION
 from txstathat.collector.channels.secret_files import SecretFiles
 from txstathat.collector.digest.schedule import Schedule

@@ -13,8 +13,8 @@ from twisted.internet.interfaces import IReactorTime
 from txstathat.collector.alerts.monitor import (
     AlertMonitor,
 )
+from txstathat.collector.alerts.operator_webhooks import Webhooks
 from txstathat.collector.alerts.records import AlertRecords
-from txstathat.collector.alerts.webhooks import Webhooks
 from txstathat.collector.api.alerts import AlertsApi
 from txstathat.collector.api.channels import ChannelsApi
 from txstathat.collector.api.export import CommandLineApi, ExportApi, Readers

@@ -19,8 +19,8 @@ from txstathat.collector.alerts.monitor import (
     EVALUATE_EVERY,
     NOTIFY_EVERY,
 )
+from txstathat.collector.alerts.operator_webhooks import Webhooks, check_webhook
 from txstathat.collector.alerts.outages import NOTE_EVERY
-from txstathat.collector.alerts.webhooks import Webhooks, check_webhook
 from txstathat.collector.archive.cardinality import MAX_STATS
 from txstathat.collector.archive.listing import CHECK_SECONDS
 from txstathat.collector.archive.listing import REFRESH_SECONDS as REFRESH_LIST_SECONDS

@@ -1,5 +1,5 @@
 """
-The settings of a service, checked.
+The settings of a service, checked. The service's constructor has their defaults.
 """
 
 from __future__ import annotations

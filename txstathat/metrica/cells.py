@@ -9,7 +9,7 @@ them. So different selections have different keys, for any text as a choice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from math import prod
 from typing import TypeAlias
 
@@ -30,6 +30,7 @@ __all__ = [
     "cell_key",
     "cells_of",
     "choice_group",
+    "distinct_choices",
     "increments",
     "keys_above",
     "seen_choices",
@@ -37,6 +38,9 @@ __all__ = [
 
 #: The choices of an event, one for each axis; ``None`` for an unknown choice.
 Event: TypeAlias = tuple[Choice | None, ...]
+
+# The part of a key for all choices of an axis.
+_EVERY_CHOICE = as_json(None)
 
 #: The group of choices for the years with events. No group of an axis has this name.
 YEARS = "years"
@@ -96,58 +100,74 @@ def increments(
         choices.
     """
     by_label: dict[str, dict[Key, Addition]] = {}
-    texts: dict[Choice | None, str] = {}
+    text_of = _Texts().__getitem__
     for (label, event), addition in additions.items():
-        for choice in event:
-            if choice not in texts:
-                texts[choice] = as_json(choice)
-        key = tuple([texts[choice] for choice in event])
-        by_label.setdefault(label, {})[key] = addition
+        cells = by_label.get(label)
+        if cells is None:
+            cells = by_label[label] = {}
+        cells[tuple(map(text_of, event))] = addition
     return [
         Increment(buckets_of(label, retention), {name: cells})
         for label, cells in by_label.items()
     ]
 
 
-def keys_above(axes: Sequence[Axis], events: Iterable[Event]) -> Above:
+class _Texts(dict[Choice | None, str]):
+    """
+    The JSON of choices, each encoded once.
+    """
+
+    def __missing__(self, choice: Choice | None) -> str:
+        text = self[choice] = as_json(choice)
+        return text
+
+
+def distinct_choices(events: Iterable[Event]) -> list[set[Choice]]:
+    """
+    Return the choices of some events, for each axis.
+    """
+    return [{*choices} - {None} for choices in zip(*events, strict=True)]
+
+
+def keys_above(axes: Sequence[Axis], choices: Sequence[Collection[Choice]]) -> Above:
     """
     Return, for each axis, the parts of keys above a choice: "all", and on a
     hierarchical axis the beginnings of its path.
 
     :param axes: the axes.
-    :param events: the events.
+    :param choices: the choices on each axis.
     """
     above: list[dict[str, list[str]]] = []
-    for axis, choices in zip(axes, zip(*events, strict=True), strict=True):
+    for axis, some in zip(axes, choices, strict=True):
         parts = {}
-        for choice in set(choices):
-            if choice is not None:
-                *higher, text = map(as_json, axis.prefixes(choice))
-                parts[text] = [as_json(None), *higher]
+        for choice in some:
+            *higher, text = map(as_json, axis.prefixes(choice))
+            parts[text] = [_EVERY_CHOICE, *higher]
         above.append(parts)
     return above
 
 
 def seen_choices(
     name: str,
-    axes: Sequence[tuple[str, Axis]],
-    additions: Mapping[tuple[str, Event], Addition],
+    axes: Mapping[str, Axis],
+    choices: Sequence[Collection[Choice]],
+    labels: Iterable[str],
 ) -> dict[tuple[str, str], list[str]]:
     """
     Return the choices of some events that the store should remember.
 
     :param name: the name of the Metrica.
-    :param axes: its axes with their keywords.
-    :param additions: the events, by label of the time bucket and by choices.
+    :param axes: its axes by keyword.
+    :param choices: the choices of the events on each axis.
+    :param labels: the labels of their time buckets.
     :returns: the choices as JSON, by name and group.
     """
     groups: dict[tuple[str, str], set[str]] = {
-        (name, YEARS): {label[:4] for label, _ in additions}
+        (name, YEARS): {label[:4] for label in labels}
     }
-    for n, (keyword, axis) in enumerate(axes):
-        for choice in {event[n] for _, event in additions}:
-            if choice is not None:
-                for path, text in axis.groups(choice):
-                    group = (name, choice_group(keyword, path))
-                    groups.setdefault(group, set()).add(as_json(text))
+    for (keyword, axis), some in zip(axes.items(), choices, strict=True):
+        for choice in some:
+            for path, text in axis.groups(choice):
+                group = (name, choice_group(keyword, path))
+                groups.setdefault(group, set()).add(as_json(text))
     return {group: sorted(texts) for group, texts in groups.items()}

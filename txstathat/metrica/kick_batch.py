@@ -114,8 +114,9 @@ class KickBatch:
         return self._batch
 
     def _batch_amounts(self) -> Amounts:
+        make = Addition._make  # faster than Addition(...)
         return self._amounts(
-            {key: Addition(*found[:_DEFERREDS]) for key, found in self.sums.items()}
+            {key: make(found[:_DEFERREDS]) for key, found in self.sums.items()}
         )
 
     def halves(self) -> list[KickBatch]:

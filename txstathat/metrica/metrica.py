@@ -20,6 +20,7 @@ from txstathat.metrica.calendar import SCALES, Date
 from txstathat.metrica.cells import (
     Event,
     cells_of,
+    distinct_choices,
     increments,
     keys_above,
     seen_choices,
@@ -203,11 +204,12 @@ class Metrica:
         axes: dict[str, Any],
         kicked: Deferred[None],
     ) -> None:
-        store = self.store
-        event = self.schema.event(axes)
-        amount = self.schema.amount(value)
-        now = self.clock.seconds()
-        label = self.schema.bucket_label(now, date)
+        reader, schema = self._reader, self.schema
+        store = reader.store
+        event = schema.event(axes)
+        amount = schema.amount(value)
+        now = reader.clock.seconds()
+        label = schema.bucket_label(now, date)
         batch = self._batch
         if batch is not None and self._takes_kicks(batch, now):
             batch.kick(label, event, amount, kicked)
@@ -229,11 +231,14 @@ class Metrica:
 
     def _amounts(self, additions: dict[tuple[str, Event], Addition]) -> Amounts:
         schema = self.schema
+        choices = distinct_choices(event for _, event in additions)
         return Amounts(
             {schema.name: schema.definition},
             increments(schema.name, schema.retention, additions),
-            seen_choices(schema.name, list(schema.axes.items()), additions),
-            {schema.name: keys_above(self._axes, [event for _, event in additions])},
+            seen_choices(
+                schema.name, schema.axes, choices, {label for label, _ in additions}
+            ),
+            {schema.name: keys_above(self._axes, choices)},
         )
 
     def _put(self, batch: KickBatch, store: IStore) -> None:

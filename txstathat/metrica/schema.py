@@ -57,6 +57,7 @@ class Schema:
     ) -> None:
         self.name = check_name(name, "name")
         self.axes = dict(_checked_axes(axes))
+        self._encoders = [(word, axis.encode) for word, axis in self.axes.items()]
         self.multiplier = _checked_multiplier(multiplier)
         self.calendar = Calendar(tz)
         self.tz = tz
@@ -79,22 +80,25 @@ class Schema:
         :raises TypeError: if a keyword is unknown.
         :raises ValueError: if an axis does not allow a choice.
         """
-        if not choices.keys() <= self.axes.keys():
+        encoded: list[Choice | None] = []
+        found = 0
+        for word, encode in self._encoders:
+            value = choices.get(word)
+            if value is None:
+                encoded.append(None)
+                found += word in choices
+                continue
+            found += 1
+            try:
+                encoded.append(encode(value))
+            except ValueError as error:
+                raise ValueError(f"axis {word!r}: {error}") from None
+        if found < len(choices):
             unknown = min(choices.keys() - self.axes.keys())
             raise TypeError(
                 f"{self.name!r} has no axis {unknown!r}; "
                 f"its axes are: {', '.join(self.axes) or 'none'}"
             )
-        encoded: list[Choice | None] = []
-        for word, axis in self.axes.items():
-            value = choices.get(word)
-            if value is None:
-                encoded.append(None)
-                continue
-            try:
-                encoded.append(axis.encode(value))
-            except ValueError as error:
-                raise ValueError(f"axis {word!r}: {error}") from None
         return tuple(encoded)
 
     def amount(self, value: Amount) -> int | float:

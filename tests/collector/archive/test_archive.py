@@ -51,6 +51,7 @@ from txstathat.collector.archive.trash import TRASH_SECONDS
 from txstathat.collector.archive.writer import MAX_WAITING_POINTS
 from txstathat.collector.errors import PointAhead, Refusal
 from txstathat.collector.ingest.parse import PostedBatch
+from txstathat.collector.service import limit_redis
 from txstathat.errors import (
     InvalidPoint,
     StoreBusy,
@@ -60,6 +61,7 @@ from txstathat.errors import (
 from txstathat.metrica import AveragedMetrica, Metrica
 from txstathat.points.amounts import MAX_INTEGER
 from txstathat.points.timeframe import MAX_BUCKETS, Span, Timeframe
+from txstathat.stores import open_store
 from txstathat.stores.interface import Amounts, CellKey, WriteOutcome, WriteResult
 
 
@@ -1112,6 +1114,27 @@ class RedisTests(OnStores, TestCase):
     """On Redis."""
 
     host = RedisHost
+
+    @inlineCallbacks
+    def test_many_stats_at_once(self) -> Any:
+        """
+        Ten senders with thousands of new stats each, all at once, are answered within
+        the collector's time limit for Redis; and repeated, nothing is added twice.
+        """
+        store = yield open_store(limit_redis(self.host(self).url()))
+        self.addCleanup(store.close)
+        archive = Archive(store)
+        each = MAX_SUMS // 4
+        requests = [
+            batch(*(Count(f"{k}/{n}", 3) for n in range(each)), id=f"x{k}", key=f"k{k}")
+            for k in range(10)
+        ]
+        yield gatherResults([archive.add(request) for request in requests])
+        added = yield gatherResults([archive.add(request) for request in requests])
+        self.assertEqual(added, [False] * 10)
+        totals = yield Deferred.fromCoroutine(archive.totals())
+        self.assertEqual(len(totals), 10 * each)
+        self.assertEqual({total.sum for total in totals.values()}, {3})
 
 
 class ClusterTests(OnStores, TestCase):

@@ -51,6 +51,7 @@ from txstathat.collector.alerts.notices import (
     AlertNotice,
     retry_delay,
 )
+from txstathat.collector.alerts.operator_webhooks import Webhooks, check_webhook
 from txstathat.collector.alerts.outages import (
     GAP_SECONDS,
     MAX_OUTAGES,
@@ -61,7 +62,6 @@ from txstathat.collector.alerts.outages import (
 )
 from txstathat.collector.alerts.records import MAX_ALERTS, AlertRecords
 from txstathat.collector.alerts.targets import KnownTargets, Targets
-from txstathat.collector.alerts.webhooks import Webhooks, check_webhook
 
 __all__ = [
     "ATTEMPTS",

@@ -21,7 +21,7 @@ from txstathat.collector.alerts.history import (
 )
 from txstathat.collector.alerts.model import AlertDefinition, check_definition
 from txstathat.collector.alerts.notices import FIRED, RECOVERED, AlertNotice
-from txstathat.collector.alerts.webhooks import check_webhook
+from txstathat.collector.alerts.operator_webhooks import check_webhook
 from txstathat.collector.errors import Refusal
 from txstathat.collector.records import (
     BadRecord,

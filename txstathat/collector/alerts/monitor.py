@@ -25,10 +25,10 @@ from txstathat.collector.alerts.evaluation import (
     windows_to_read,
 )
 from txstathat.collector.alerts.notices import FIRED, RECOVERED, AlertNotice
+from txstathat.collector.alerts.operator_webhooks import Webhooks
 from txstathat.collector.alerts.outages import OutageRecords, Outages
 from txstathat.collector.alerts.records import AlertRecords
 from txstathat.collector.alerts.targets import KnownTargets, Targets
-from txstathat.collector.alerts.webhooks import Webhooks
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.channels.channels import Channels

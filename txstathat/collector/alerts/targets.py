@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from txstathat.collector.alerts.history import WEBHOOK
 from txstathat.collector.alerts.model import AlertDefinition
-from txstathat.collector.alerts.webhooks import Webhooks
+from txstathat.collector.alerts.operator_webhooks import Webhooks
 from txstathat.collector.channels.channels import Channels
 from txstathat.collector.channels.hook_urls import origin_of
 from txstathat.collector.channels.message import ChannelMessage, DeliveryFailed

@@ -15,8 +15,8 @@ from txstathat.collector.alerts.alert_record import AlertRecord
 from txstathat.collector.alerts.delivery import NoticeDelivery
 from txstathat.collector.alerts.history import MAX_SILENCE, target_title
 from txstathat.collector.alerts.model import edit_alert, parse_alert
+from txstathat.collector.alerts.operator_webhooks import Webhooks
 from txstathat.collector.alerts.records import AlertRecords
-from txstathat.collector.alerts.webhooks import Webhooks
 from txstathat.collector.api.parameters import Parameters, path_of
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.errors import Refusal

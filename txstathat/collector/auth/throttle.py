@@ -1,5 +1,5 @@
 """
-Slows down addresses that try many wrong keys.
+Refuses wrong keys, and slows down addresses that try many of them.
 
 Requests with a right key are never slowed down: they may come through the same proxy.
 """

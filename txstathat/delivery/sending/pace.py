@@ -10,7 +10,7 @@ from collections.abc import Callable
 from txstathat.backoff import Jitter
 from txstathat.delivery.batch import SealedBatch
 from txstathat.delivery.bounded import put_bounded
-from txstathat.delivery.sending.policy import retry_delay, slowest_delay
+from txstathat.delivery.sending.retry_policy import retry_delay, slowest_delay
 
 __all__ = ["HeldStats", "Pace"]
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from txstathat.client.outcome import Outcome
 from txstathat.delivery.batch import SealedBatch
-from txstathat.delivery.sending.policy import MAX_NAMED, PROBES
+from txstathat.delivery.sending.retry_policy import MAX_NAMED, PROBES
 from txstathat.errors import StatHatAPIError
 from txstathat.points.model import Point
 

@@ -24,7 +24,12 @@ from txstathat.delivery.batch import DeliveryClient, SealedBatch, divide
 from txstathat.delivery.bounded import put_bounded
 from txstathat.delivery.ledger import Ledger
 from txstathat.delivery.sending.pace import HeldStats, Pace
-from txstathat.delivery.sending.policy import Action, decide, retry_delay, slowest_delay
+from txstathat.delivery.sending.retry_policy import (
+    Action,
+    decide,
+    retry_delay,
+    slowest_delay,
+)
 from txstathat.delivery.sending.search import (
     Probe,
     SearchState,

@@ -1,5 +1,7 @@
 """
-The spool folder: a file of this process, and those of processes that have ended.
+The spool folder: a file of this process, and those of processes that have ended. A
+process writes to one file, however large it is; beyond ``max_spool`` the oldest batches
+are dropped.
 
 Several processes share a folder. Each holds a lock beside every file that it uses, and
 adopts its account's files that nobody has locked. Everything here blocks, and runs in

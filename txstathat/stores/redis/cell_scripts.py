@@ -349,8 +349,9 @@ local function change_unit(unit, shape, numbers, from, begin)
     return created
 end
 
-local function note_ending(index, ending, expiry)
-    redis.call('HSET', index, ending, expiry)
+-- Notes when hashes of a unit expire: a list of endings and times.
+local function note_endings(index, endings)
+    redis.call('HSET', index, unpack(endings))
     local count = redis.call('HLEN', index)
     if count < 100 or count % 16 > 0 then
         return
@@ -378,7 +379,7 @@ local function set_expiry(key, change, left)
 end
 
 local function write_unit(unit, shape, begin)
-    local at, n = first_cells[unit], first_lasts[unit]
+    local at, n, endings = first_cells[unit], first_lasts[unit], nil
     for i = 1, #shape do
         local change = shape[i]
         local fields, key = change[3], begin .. change[1]
@@ -395,8 +396,13 @@ local function write_unit(unit, shape, begin)
         at = at + #fields
         local expiry = left and set_expiry(key, change, left)
         if expiry and change[1] ~= '' then
-            note_ending(begin .. '*', change[1], expiry)
+            endings = endings or {}
+            endings[#endings + 1] = change[1]
+            endings[#endings + 1] = expiry
         end
+    end
+    if endings then
+        note_endings(begin .. '*', endings)
     end
 end
 """

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from threading import Lock, local
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
@@ -74,15 +75,26 @@ class _Failover:
 
     :param on_failure: called when the connection fails, or does not lead to the
         primary.
+    :param more_seconds: returns how much longer than usual to wait for a reply.
     """
 
-    def __init__(self, *args: Any, on_failure: Callable[[], None], **options: Any):
+    def __init__(
+        self,
+        *args: Any,
+        on_failure: Callable[[], None],
+        more_seconds: Callable[[], float],
+        **options: Any,
+    ):
         self._on_failure = on_failure
+        self._more_seconds = more_seconds
         super().__init__(*args, **options)
 
     def read_response(self, *args: Any, **options: Any) -> Any:
         """Read a reply. ``redis.exceptions.ConnectionError`` means: try again."""
         try:
+            more = self._more_seconds()
+            if more:
+                self.can_read(more)  # type: ignore[attr-defined]
             return super().read_response(*args, **options)  # type: ignore[misc]
         except (exceptions.ConnectionError, exceptions.TimeoutError):
             self._on_failure()
@@ -236,6 +248,7 @@ class Connections:
         options = {
             "connection_class": _CLASSES[self._scheme],
             "on_failure": self._set_failed,
+            "more_seconds": lambda: getattr(self._local, "more_seconds", 0.0),
             "retry": retry,
         }
         if self._sentinel is None:
@@ -266,6 +279,19 @@ class Connections:
         self._opened_at = self._seconds()
         self._generation += 1
         self.client.connection_pool.disconnect(inuse_connections=False)
+
+    @contextmanager
+    def longer(self, seconds: float) -> Iterator[None]:
+        """
+        Let this thread wait longer than usual for each reply of a server.
+
+        :param seconds: how much longer.
+        """
+        self._local.more_seconds = seconds
+        try:
+            yield
+        finally:
+            self._local.more_seconds = 0.0
 
     def reader(self) -> Any:
         """

@@ -7,8 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from txstathat.collector.alerts.delivery import NoticeDelivery
+from txstathat.collector.alerts.operator_webhooks import Webhooks
 from txstathat.collector.alerts.records import AlertRecords
-from txstathat.collector.alerts.webhooks import Webhooks
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.channels.channels import Channels
 

@@ -1,5 +1,6 @@
 """
-What to do after an attempt to deliver a batch, and when to try again. Pure functions.
+What to do with a batch after an attempt, and how long to wait before the next one. Pure
+functions.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """
-The URLs that the operator names for alerts: notices are posted to them as JSON.
+The URLs of ``serve --webhooks``: notices of alerts are posted to them as JSON. For the
+web hooks that users add, see :mod:`txstathat.collector.channels.webhook`.
 
 Often the URL is the only secret that a receiver checks, so it appears nowhere: not in
 logs, errors or answers. An alert can name a URL of its own, only at a host that the
