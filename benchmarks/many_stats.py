@@ -208,14 +208,17 @@ class Steps:
         client = HonestClient(one) if honest else None
         time.sleep(0.2)
         before = [cpu(one.process), sum(map(cpu, one.servers)), time.perf_counter()]
-        yield
+        try:
+            yield
+        finally:
+            if client is not None:
+                client.end()
         after = [cpu(one.process), sum(map(cpu, one.servers)), time.perf_counter()]
         work, redis, took = (
             (now - then) / times for now, then in zip(after, before, strict=True)
         )
         slowest = ""
         if client is not None:
-            client.end()
             slowest = f"{client.slowest:7.2f} s"
         print(
             f"  {title:44} {took:7.3f} {work:6.3f} {redis:6.3f} "

@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail, inlineCallbacks
 from twisted.internet.task import Clock
+from twisted.python.components import proxyForInterface
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.fixtures.archives import ArchiveCase, batch
@@ -24,7 +25,7 @@ from txstathat.collector.archive.listing import (
 from txstathat.collector.archive.stats import DEFINITIONS, stat_id
 from txstathat.collector.errors import Refusal
 from txstathat.errors import StoreUnavailable
-from txstathat.stores import Amounts, ListedRow, ListQuery, WriteBatch
+from txstathat.stores import Amounts, IStore, ListedRow, ListQuery, WriteBatch
 
 HOUR = 3600
 
@@ -36,6 +37,21 @@ class SlowClock(Clock):
         """Unix seconds, later each time."""
         self.rightNow += 20
         return float(self.rightNow)
+
+
+class SlowNames(proxyForInterface(IStore)):  # type: ignore[misc]
+    """A store that takes a while to read the names of all stats."""
+
+    def __init__(self, store: IStore) -> None:
+        super().__init__(store)
+        self.definitions_read: Deferred[None] = Deferred()
+
+    def definitions(self, names: Any = None) -> Any:
+        """Wait, if all are read."""
+        found = self.original.definitions(names)
+        if names is not None:
+            return found
+        return self.definitions_read.addCallback(lambda _: found)
 
 
 class ListingCase(ArchiveCase):
@@ -133,6 +149,20 @@ class RowTests(ListingCase):
         for _ in range(20):
             timers.advance(REFRESH_SECONDS)
         self.assertEqual(self.rows(archive, limit=300)[249].total, 250)
+
+    def test_complete_later(self) -> None:
+        """
+        A list with many rows is shown at once after a start, while what a crash has
+        left out is added.
+        """
+        many = [ListedRow(f"n{n:04}", "count", 0, 0, 0, -1, 0) for n in range(2_001)]
+        self.keep(*(Count(row.name, 1, NOW) for row in many), Count("z", 1, NOW))
+        self.successResultOf(self.store.put_listed(many, ["z"]))
+        store = SlowNames(self.store)
+        archive = Archive(store, timers=self.clock)
+        self.assertEqual(self.names(archive, descending=True, limit=1), ["n2000"])
+        store.definitions_read.callback(None)
+        self.assertEqual(self.names(archive, descending=True, limit=1), ["z"])
 
 
 class ViewTests(ListingCase):

@@ -185,8 +185,13 @@ class StatListing:
         :raises StoreError: if the store fails.
         """
         if not self._complete:
-            await self._share(self._completing, self._add_missing)
-            await self._wait_if(self._stats <= _NAMES_AT_ONCE, self._compare())
+            adding = self._share(self._completing, self._add_missing)
+            page = await self._store.list_page(ListQuery(KINDS, limit=1))
+            # If there are many rows, the list lacks a few names of many at most.
+            few = page.total <= _NAMES_AT_ONCE
+            await self._wait_if(few, adding)
+            if few:
+                await self._wait_if(self._stats <= _NAMES_AT_ONCE, self._compare())
         if self._is_due() and self._changed and not self._refreshing:
             few = len(self._changed) <= _STATS_AT_ONCE
             await self._wait_if(few, self.refresh())
