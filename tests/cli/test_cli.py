@@ -36,6 +36,13 @@ from txstathat.testing import FakeStatHat
 KEY = "canary-key-of-the-shell"
 
 
+def web_server() -> TroubleServer:
+    """A server without TLS, which closes the connection of a client that tries it."""
+    server = TroubleServer()
+    server.refuses_tls = True
+    return server
+
+
 class CommandTests(TestCase):
     """
     ``count``, ``value`` and ``check``.
@@ -171,13 +178,11 @@ class CommandTests(TestCase):
             )
             self.assertIn("One point was accepted for 'a b' and 'a c'.", out)
             secure = TroubleServer(Authority().server_options("localhost"))
-            silent, broken, html = TroubleServer(), TroubleServer(), TroubleServer()
+            silent, broken, html, proxy, picky = (web_server() for _ in range(5))
             silent.script = [stall]
             broken.script = [abort]
             html.script = [reply(body=b"<html>")]
-            proxy = TroubleServer()
             proxy.script = [reply(403, b"<html>")]
-            picky = TroubleServer()
             picky.script = [reply(400, b'{"status": 400, "msg": "no monkey"}')]
             for step, words, *arguments in (
                 ("look-up", "not found", "http://nowhere.invalid"),
@@ -221,8 +226,8 @@ class CommandTests(TestCase):
         async def check() -> None:
             url = self.listen()
             secure = TroubleServer(Authority().server_options("localhost"))
-            plain, page, down = TroubleServer(), TroubleServer(), TroubleServer()
-            elsewhere, other, shell = (TroubleServer() for _ in range(3))
+            plain, page, down = (web_server() for _ in range(3))
+            elsewhere, other, shell = (web_server() for _ in range(3))
             other.script = [reply(body=b'{"ok": true}')]
             shell.script = [send(b"SSH-2.0-OpenSSH_9.2\r\n")]
             page.script = [reply(404, b"<html>Not here</html>")]
