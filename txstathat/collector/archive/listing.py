@@ -185,10 +185,10 @@ class StatListing:
         :raises StoreError: if the store fails.
         """
         if not self._complete:
-            adding = self._share(self._completing, self._add_missing)
             page = await self._store.list_page(ListQuery(KINDS, limit=1))
             # If there are many rows, the list lacks a few names of many at most.
             few = page.total <= _NAMES_AT_ONCE
+            adding = self._share(self._completing, self._add_missing)
             await self._wait_if(few, adding)
             if few:
                 await self._wait_if(self._stats <= _NAMES_AT_ONCE, self._compare())
