@@ -142,7 +142,7 @@ class OldClientTests(EveryLine, SynchronousTestCase):
         "``sh.count('a', '5')``, numbers as text": "test_text",
         "``sh.value('a', 0.42)``": "test_value",
         "``txStatHatApiException`` with ``.status`` and ``.message``": "test_exception",
-        "with ``ignore_errors`` an answer was not even read": "test_answer_read",
+        "with ``ignore_errors`` the client does not read the answer": "test_answer_read",
         "a connection for each call": "test_connections",
         "plain HTTP without pyOpenSSL": "test_https",
         "no time limit of its own": "test_timeout",
@@ -232,7 +232,7 @@ class OldClientTests(EveryLine, SynchronousTestCase):
 
     def test_answer_read(self) -> None:
         """The answer decides, also while errors are ignored."""
-        self.assertIn("decides between ``True`` and ``False``", self.right())
+        self.assertIn("fires with ``True`` or ``False``", self.right())
         self.fake.answer(200, '{"status": 500, "msg": "no"}')
         self.assertIs(self.successResultOf(self.client().count("a")), False)
 
