@@ -180,6 +180,16 @@ class RowTests(SynchronousTestCase):
         except ValueError:
             pass
 
+    def test_a_missing_part(self) -> None:
+        """A row whose key has a part that the row lacks is damaged."""
+        cells = {"s": {("a",): event(1), ("b",): event(2)}}
+        one = Amounts({}, [Increment([TimeBucket("all", "", None)], cells)])
+        row = encode([(section, {"s": 1}) for section in sections_of(one)])
+        missing = row.replace(b'["a","b"]', b'["a"]    ')
+        self.assertNotEqual(missing, row)
+        self.assertEqual(len(decode(row)), 1)
+        self.assertRaises(ValueError, decode, missing)
+
     def test_small(self) -> None:
         """A thousand counters, of one event each, take some ten bytes each."""
         cells = {f"s{n}": {(): event(n % 90 + 1)} for n in range(1000)}

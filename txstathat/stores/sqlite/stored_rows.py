@@ -141,6 +141,8 @@ def _decode(row: memoryview) -> Iterator[StoredSection]:
         owner_column = column(number, owners)
         part_columns = [(texts, column(number, numbers)) for texts, numbers in parts]
         columns = _with_repeated([column(number, one) for one in described], described)
+        for texts, places in part_columns:
+            _check_places(places, len(texts))
         has_one_key = number > 0 and all(numbers[0] == "=" for _, numbers in parts)
         yield StoredSection(
             [TimeBucket(*one) for one in buckets],
@@ -160,6 +162,12 @@ def _check_numbers(values: Iterable[Any]) -> None:
     for value in values:
         if value is not None and not isinstance(value, int | float):
             raise ValueError(f"{value!r} is not a number")
+
+
+def _check_places(places: Column, number: int) -> None:
+    for place in set(places):
+        if not isinstance(place, int) or not 0 <= place < number:
+            raise ValueError(f"a key has the part {place} of {number}")
 
 
 def _amounts(
