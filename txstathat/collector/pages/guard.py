@@ -66,21 +66,6 @@ class SessionGuard:
         """
         return await self._sessions.may_change(session_of(request))
 
-    async def check_changes(self, request: Request) -> None:
-        """
-        Check that the browser may change something.
-
-        :param request: a request of a browser that is signed in.
-        :raises Refusal: if it signed in with a read-only token.
-        :raises StoreError: if the sessions cannot be read.
-        """
-        if not await self.may_change(request):
-            raise Refusal(
-                403,
-                "you signed in with a read-only token; to change something, sign out, "
-                "and sign in with an access token",
-            )
-
 
 class GuardedPage(Page):
     """
@@ -115,9 +100,15 @@ class GuardedPage(Page):
         if await self._guard.allows(request):
             if request.method == b"POST":
                 check_origin(request)
-                await self._guard.check_changes(request)
+            may_change = await self._guard.may_change(request)
+            if request.method == b"POST" and not may_change:
+                raise Refusal(
+                    403,
+                    "you signed in with a read-only token; to change something, sign "
+                    "out, and sign in with an access token",
+                )
             page = await self.guarded(request)
-            if isinstance(page, bytes) or await self._guard.may_change(request):
+            if isinstance(page, bytes) or may_change:
                 return page
             return without_forms(page)
         url = request.uri.decode("ascii", "replace")
