@@ -313,6 +313,9 @@ class ChildTests(TestCase):
         """A second signal while the last breadcrumb is sent changes nothing."""
         child = self.start(_WAITING["react"])
         yield child.ready
+        # The program does not wait for the answer to its first breadcrumb.
+        while not self.server.crumbs:
+            yield _soon(0.02)
         self.server.held = held = []
         child.kill(signal.SIGTERM)
         while not held:
