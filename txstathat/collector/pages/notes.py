@@ -10,8 +10,7 @@ from twisted.web.template import Tag, tags
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.comments import GENERAL, MAX_TEXT, Comment
 from txstathat.collector.archive.stats import Stat
-from txstathat.collector.pages.boards.tiles import name_of
-from txstathat.collector.pages.formatting import minute
+from txstathat.collector.pages.formatting import isolated, minute
 from txstathat.collector.pages.forms import (
     Form,
     FormPage,
@@ -141,7 +140,7 @@ def _form(form: Form) -> Tag:
 def _row(stat: Stat | None, comment: Comment) -> Tag:
     where: Tag = tags.span("all stats")
     if stat is not None:
-        where = tags.a(name_of(stat.name), href=f"/stats/{stat.id}")
+        where = tags.a(isolated(stat.name), href=f"/stats/{stat.id}")
     button = tags.button(
         "Delete",
         type="submit",
@@ -159,7 +158,7 @@ def _row(stat: Stat | None, comment: Comment) -> Tag:
     )
     return tags.li(
         tags.div(
-            name_of(comment.text),
+            isolated(comment.text),
             tags.div(minute(comment.time), " · ", where, class_="hint"),
             class_="row-title",
         ),

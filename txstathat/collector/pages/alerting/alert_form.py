@@ -19,7 +19,7 @@ from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.alerting.parts import AlertParts
 from txstathat.collector.pages.alerting.words import WINDOW_TITLES
-from txstathat.collector.pages.boards.tiles import name_of
+from txstathat.collector.pages.formatting import isolated
 from txstathat.collector.pages.forms import (
     Form,
     FormPage,
@@ -242,7 +242,7 @@ class EditAlert(_AlertForm):
         alert = (await self._parts.records.get(self._id)).alert
         if not form.values:
             form = Form(_typed(alert))
-        name = name_of(alert.stat_name)
+        name = isolated(alert.stat_name)
         return frame(
             f"Edit the alert on {alert.stat_name}",
             tags.p(tags.a("← The alert", href=f"/alerts/{alert.id}"), class_="back"),

@@ -13,8 +13,7 @@ from txstathat.collector.pages.alerting.alert_form import EditAlert, NewAlert
 from txstathat.collector.pages.alerting.alert_page import AlertPage
 from txstathat.collector.pages.alerting.parts import AlertParts
 from txstathat.collector.pages.alerting.words import badge, condition, state_of
-from txstathat.collector.pages.boards.tiles import name_of
-from txstathat.collector.pages.formatting import ago, minute, plural
+from txstathat.collector.pages.formatting import ago, isolated, minute, plural
 from txstathat.collector.pages.guard import GuardedPage, SessionGuard
 from txstathat.collector.pages.layout import frame
 from txstathat.collector.pages.tending.style import TENDING_FILES
@@ -126,7 +125,7 @@ def _row(record: AlertRecord, now: float) -> Tag:
         last = tags.td(tags.span(ago(began, now), title=minute(began)), class_="wide")
     return tags.tr(
         tags.th(
-            tags.a(name_of(alert.stat_name), href=f"/alerts/{alert.id}"), scope="row"
+            tags.a(isolated(alert.stat_name), href=f"/alerts/{alert.id}"), scope="row"
         ),
         tags.td(condition(alert)),
         state,

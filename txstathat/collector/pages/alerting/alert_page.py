@@ -12,8 +12,7 @@ from txstathat.collector.alerts.history import MAX_EPISODES, Episode, target_tit
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.alerting.parts import AlertParts
 from txstathat.collector.pages.alerting.words import badge, condition, state_of
-from txstathat.collector.pages.boards.tiles import name_of
-from txstathat.collector.pages.formatting import ago, minute, number, sentence
+from txstathat.collector.pages.formatting import ago, isolated, minute, number, sentence
 from txstathat.collector.pages.forms import (
     Form,
     FormPage,
@@ -68,7 +67,7 @@ class AlertPage(FormPage):
         return frame(
             f"Alert on {alert.stat_name}",
             tags.p(tags.a("← Alerts", href="/alerts"), class_="back"),
-            tags.h1("Alert on ", name_of(alert.stat_name)),
+            tags.h1("Alert on ", isolated(alert.stat_name)),
             message,
             tags.div(
                 _state(record, now),

@@ -24,8 +24,9 @@ from txstathat.collector.boards.model import (
 )
 from txstathat.collector.boards.records import Documents
 from txstathat.collector.pages.boards.board_page import BOARD_FILES
-from txstathat.collector.pages.boards.tiles import name_of, tile_title
+from txstathat.collector.pages.boards.tiles import tile_title
 from txstathat.collector.pages.boards.titles import read_title
+from txstathat.collector.pages.formatting import isolated
 from txstathat.collector.pages.forms import (
     Form,
     FormPage,
@@ -72,7 +73,7 @@ class EditBoard(FormPage):
             form = Form({"title": board.title}, form.error)
         return frame(
             f"Edit {board.title}",
-            tags.p(tags.a("← ", name_of(board.title), href=path), class_="back"),
+            tags.p(tags.a("← ", isolated(board.title), href=path), class_="back"),
             tags.h1("Edit this board"),
             message_of(form),
             _rows(board, f"{path}/edit"),
@@ -152,7 +153,7 @@ def _row(tile: Tile, path: str, *, is_first: bool, is_last: bool) -> Tag:
     change = path.removesuffix("edit") + f"tile?tile={tile.id}"
     return tags.li(
         handle,
-        tags.div(name_of(title), " ", tags.small(about), class_="row-title"),
+        tags.div(isolated(title), " ", tags.small(about), class_="row-title"),
         tags.a("Change", href=change, **_label("Change", title)),
         tags.form(
             tags.input(type="hidden", name="tile", value=tile.id),

@@ -15,10 +15,9 @@ from txstathat.collector.boards.records import BoardRecords
 from txstathat.collector.pages.boards.board_edit import EditBoard
 from txstathat.collector.pages.boards.board_page import BoardPage
 from txstathat.collector.pages.boards.tile_page import AddTile, TilePage
-from txstathat.collector.pages.boards.tiles import name_of
 from txstathat.collector.pages.boards.titles import read_title
 from txstathat.collector.pages.boards.wall import Wall
-from txstathat.collector.pages.formatting import plural
+from txstathat.collector.pages.formatting import isolated, plural
 from txstathat.collector.pages.forms import Form, FormPage, labelled, message_of
 from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.layout import frame
@@ -107,7 +106,7 @@ class BoardPages(FormPage):
 
 def _row(id: str, board: Board) -> Tag:
     return tags.li(
-        tags.a(name_of(board.title), href=f"/boards/{id}"),
+        tags.a(isolated(board.title), href=f"/boards/{id}"),
         " ",
         tags.small(plural(len(board.tiles), "tile")),
     )

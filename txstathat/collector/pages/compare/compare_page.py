@@ -24,7 +24,6 @@ from txstathat.collector.pages.boards.tile_form import (
     read_stats,
     stat_fields,
 )
-from txstathat.collector.pages.boards.tiles import name_of
 from txstathat.collector.pages.boards.titles import read_title
 from txstathat.collector.pages.compare.compare_chart import (
     DEFAULT,
@@ -34,6 +33,7 @@ from txstathat.collector.pages.compare.compare_chart import (
     read_compared,
 )
 from txstathat.collector.pages.compare.saved import SavedPage
+from txstathat.collector.pages.formatting import isolated
 from txstathat.collector.pages.forms import (
     Form,
     FormPage,
@@ -155,7 +155,7 @@ class ComparePages(FormPage):
             return tags.transparent()
         rows = [
             tags.li(
-                tags.a(name_of(each.title), href=f"/compare/{id}"),
+                tags.a(isolated(each.title), href=f"/compare/{id}"),
                 " ",
                 tags.small(*_names(each)),
             )
@@ -271,5 +271,5 @@ def _names(comparison: Comparison) -> list[Tag | str]:
     names: list[Tag | str] = []
     for name in comparison.stats:
         names += [", "] if names else []
-        names.append(name_of(name))
+        names.append(isolated(name))
     return names

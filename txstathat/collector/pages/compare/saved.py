@@ -13,11 +13,11 @@ from txstathat.collector.archive.archive import Archive
 from txstathat.collector.boards.model import Comparison
 from txstathat.collector.boards.records import Documents
 from txstathat.collector.pages.boards.tile_form import STAT_FIELDS
-from txstathat.collector.pages.boards.tiles import name_of
 from txstathat.collector.pages.compare.compare_chart import (
     Compared,
     compared_fragment,
 )
+from txstathat.collector.pages.formatting import isolated
 from txstathat.collector.pages.forms import (
     Form,
     FormPage,
@@ -77,7 +77,7 @@ class SavedPage(FormPage):
             saved.title,
             tags.p(tags.a("← Compare stats", href="/compare"), class_="back"),
             tags.div(
-                tags.h1(name_of(saved.title)),
+                tags.h1(isolated(saved.title)),
                 self._actions(compared),
                 class_="headline",
             ),

@@ -13,8 +13,7 @@ from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.stats import stat_id
 from txstathat.collector.auth.shares import Share, Shares
 from txstathat.collector.boards.records import BoardRecords
-from txstathat.collector.pages.boards.tiles import name_of
-from txstathat.collector.pages.formatting import day
+from txstathat.collector.pages.formatting import day, isolated
 from txstathat.collector.pages.forms import (
     Form,
     FormPage,
@@ -120,7 +119,7 @@ class SharedLinks(FormPage):
 
 def _create_form(kind: str, id: str, title: str) -> Tag:
     return tags.form(
-        tags.p("Make a link that shows ", name_of(title), "."),
+        tags.p("Make a link that shows ", isolated(title), "."),
         tags.input(type="hidden", name="kind", value=kind),
         tags.input(type="hidden", name="id", value=id),
         tags.button("Make a link", type="submit", name="action", value="create"),
@@ -134,7 +133,7 @@ def _row(id: str, share: Share, titles: dict[str, str]) -> Tag:
     is_board = share.kind == "board"
     title = titles.get(share.target, "") if is_board else share.target
     path = f"/boards/{share.target}" if is_board else f"/stats/{stat_id(title)}"
-    name = tags.a(name_of(title), href=path) if title else "a board that is deleted"
+    name = tags.a(isolated(title), href=path) if title else "a board that is deleted"
     button = tags.button(
         "Revoke",
         type="submit",
@@ -164,7 +163,7 @@ def _made(url: str, title: str) -> Tag:
     return frame(
         "A shared link",
         tags.h1("A shared link"),
-        tags.p("This link shows ", name_of(title), " to everybody who has it:"),
+        tags.p("This link shows ", isolated(title), " to everybody who has it:"),
         tags.pre(tags.code(url, id="shared-link"), tabindex="0"),
         tags.p("To show it inside a page of another site:"),
         tags.pre(tags.code(embed, id="shared-embed"), tabindex="0"),

@@ -21,8 +21,8 @@ from txstathat.collector.boards.reading import read_board
 from txstathat.collector.boards.records import BoardRecords
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.boards.board_page import BOARD_FILES
-from txstathat.collector.pages.boards.tiles import board_of, name_of
-from txstathat.collector.pages.formatting import sentence
+from txstathat.collector.pages.boards.tiles import board_of
+from txstathat.collector.pages.formatting import isolated, sentence
 from txstathat.collector.pages.forms import argument
 from txstathat.collector.pages.layout import Page, bare, policy
 from txstathat.collector.pages.paths import base_path
@@ -179,7 +179,7 @@ class _SharedPage(Page):
         view = await view_at(self._pages.archive, stat, t)
         return bare(
             stat.name,
-            tags.h1(name_of(stat.name)),
+            tags.h1(isolated(stat.name)),
             self._ranges(t, TIMEFRAMES),
             chart_of(view, f"{self._path}/chart"),
             files=CHART_FILES,
@@ -190,7 +190,7 @@ class _SharedPage(Page):
         data = await read_board(self._pages.archive, board, notes=False)
         return bare(
             board.title,
-            tags.h1(name_of(board.title)),
+            tags.h1(isolated(board.title)),
             board_of(board, data, linked=False),
             files=BOARD_FILES,
         )
@@ -207,7 +207,7 @@ class _SharedPage(Page):
         data = await read_board(self._pages.archive, board, notes=False)
         return bare(
             stat.name,
-            tags.h1(name_of(stat.name), class_="unseen"),
+            tags.h1(isolated(stat.name), class_="unseen"),
             board_of(board, data, linked=False),
             self._ranges(t, TILE_TIMEFRAMES),
             files=BOARD_FILES,

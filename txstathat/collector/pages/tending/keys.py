@@ -10,8 +10,7 @@ from twisted.web.template import Tag, tags
 from txstathat.collector.auth.key_record import KINDS, Key, KeyRefused
 from txstathat.collector.auth.keys import MAX_KEYS, REFRESH_SECONDS, Keys
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.boards.tiles import name_of
-from txstathat.collector.pages.formatting import day, minute, plural
+from txstathat.collector.pages.formatting import day, isolated, minute, plural
 from txstathat.collector.pages.forms import (
     Form,
     FormPage,
@@ -121,10 +120,10 @@ def _table(keys: list[Key]) -> Tag:
 def _row(key: Key) -> Tag:
     kind: list[Tag | str] = [KINDS[key.kind]]
     if key.stat:
-        kind.append(tags.div("of ", name_of(key.stat), class_="hint"))
+        kind.append(tags.div("of ", isolated(key.stat), class_="hint"))
     made = tags.span(day(key.created_at), title=minute(key.created_at))
     return tags.tr(
-        tags.th(name_of(key.name), scope="row"),
+        tags.th(isolated(key.name), scope="row"),
         tags.td(*kind),
         tags.td(made, class_="wide"),
         tags.td(button_form(_KEYS, "revoke", "Revoke", key.name, key=key.name)),
@@ -174,7 +173,7 @@ def _made(kind: str, name: str, key: str, url: str) -> Tag:
         "A new key",
         tags.p(tags.a("← Keys", href=_KEYS), class_="back"),
         tags.h1("A new key"),
-        tags.p(f"The {KINDS[kind]} ", name_of(name), ":"),
+        tags.p(f"The {KINDS[kind]} ", isolated(name), ":"),
         tags.pre(tags.code(key, id="new-key"), tabindex="0"),
         tags.p(
             "Copy it now: the collector stores only its hash, and cannot show it "

@@ -22,8 +22,7 @@ from txstathat.collector.auth.sessions import (
     Sessions,
 )
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.boards.tiles import name_of
-from txstathat.collector.pages.formatting import ago, minute, plural, size
+from txstathat.collector.pages.formatting import ago, isolated, minute, plural, size
 from txstathat.collector.pages.forms import (
     Form,
     FormPage,
@@ -181,7 +180,7 @@ def _session_row(
 ) -> Tag:
     began = session.until - SESSION_SECONDS
     known = [names[token] for token in session.tokens if token in names]
-    cell = tags.td(name_of(known[0])) if known else tags.td("none")
+    cell = tags.td(isolated(known[0])) if known else tags.td("none")
     if len(known) > 1:
         # It began with a one-time link, and ends with the last of these tokens.
         cell(f" and {plural(len(known) - 1, 'other')}")

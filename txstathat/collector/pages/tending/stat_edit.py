@@ -17,7 +17,7 @@ from txstathat.collector.archive.details import (
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.archive.trash import TRASH_SECONDS
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.boards.tiles import name_of
+from txstathat.collector.pages.formatting import isolated
 from txstathat.collector.pages.forms import (
     Form,
     FormPage,
@@ -71,7 +71,7 @@ class StatEdit(FormPage):
         path = f"/stats/{stat.id}"
         return frame(
             f"Edit {stat.name}",
-            tags.p(tags.a("← ", name_of(stat.name), href=path), class_="back"),
+            tags.p(tags.a("← ", isolated(stat.name), href=path), class_="back"),
             tags.h1("Edit this stat"),
             message_of(form),
             _details_form(form, f"{path}/edit"),

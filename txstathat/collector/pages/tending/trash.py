@@ -11,8 +11,7 @@ from twisted.web.template import Tag, tags
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.trash import TRASH_SECONDS, DeletedStat
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.boards.tiles import name_of
-from txstathat.collector.pages.formatting import ago, minute
+from txstathat.collector.pages.formatting import ago, isolated, minute
 from txstathat.collector.pages.forms import (
     Form,
     FormPage,
@@ -119,7 +118,7 @@ class _Purge(FormPage):
         return frame(
             f"Delete {name} for good",
             tags.p(tags.a("← Trash", href=_TRASH), class_="back"),
-            tags.h1("Delete ", name_of(name), " for good?"),
+            tags.h1("Delete ", isolated(name), " for good?"),
             message_of(form),
             tags.p(
                 "Nothing of it stays in the store, nor in exports and backups that are "
@@ -160,7 +159,7 @@ def _row(stat: DeletedStat, now: float) -> Tag:
         **{"aria-label": f"Delete for good: {printable(stat.name)}"},
     )
     return tags.tr(
-        tags.th(name_of(stat.name), scope="row"),
+        tags.th(isolated(stat.name), scope="row"),
         tags.td(
             tags.span(ago(stat.deleted_at, now), title=minute(stat.deleted_at)),
             class_="when",
