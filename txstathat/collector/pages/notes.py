@@ -112,21 +112,13 @@ class NotesPage(FormPage):
 def _form(form: Form) -> Tag:
     return tags.form(
         message_of(form),
-        labelled(
-            form,
-            "text",
-            "Note",
-            maxlength=str(MAX_TEXT),
-            required="required",
-            autocomplete="off",
-        ),
+        labelled(form, "text", "Note", longest=MAX_TEXT, required=True),
         labelled(
             form,
             "stat",
             "Stat",
             hint="Optional. Without a stat the note is on all charts.",
-            maxlength=str(MAX_NAME),
-            autocomplete="off",
+            longest=MAX_NAME,
             spellcheck="false",
             list=SUGGESTIONS,
         ),

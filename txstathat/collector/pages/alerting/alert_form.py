@@ -101,28 +101,8 @@ class _AlertForm(FormPage):
                 hint="A counter is summed, a value averaged, over this time.",
             ),
             _only("value delta", choice(form, "operator", "It is", _OPERATORS)),
-            _only(
-                "value",
-                labelled(
-                    form,
-                    "threshold",
-                    "Limit",
-                    inputmode="decimal",
-                    autocomplete="off",
-                    class_="short",
-                ),
-            ),
-            _only(
-                "delta",
-                labelled(
-                    form,
-                    "percentage",
-                    "Change, in percent",
-                    inputmode="decimal",
-                    autocomplete="off",
-                    class_="short",
-                ),
-            ),
+            _only("value", _decimal(form, "threshold", "Limit")),
+            _only("delta", _decimal(form, "percentage", "Change, in percent")),
             _only(
                 "delta",
                 choice(form, "time_delta", "Compared with before", WINDOW_TITLES),
@@ -175,9 +155,8 @@ class NewAlert(_AlertForm):
                     form,
                     "stat",
                     "Stat",
-                    maxlength=str(MAX_NAME),
-                    required="required",
-                    autocomplete="off",
+                    longest=MAX_NAME,
+                    required=True,
                     spellcheck="false",
                 ),
                 *await self.fields(form),
@@ -297,6 +276,10 @@ def _only(kinds: str, field: Tag) -> Tag:
     A field that the style sheet shows for some kinds only.
     """
     return tags.div(field, class_=" ".join(f"for-{kind}" for kind in kinds.split()))
+
+
+def _decimal(form: Form, name: str, label: str) -> Tag:
+    return labelled(form, name, label, inputmode="decimal", class_="short")
 
 
 def _channel_boxes(form: Form, channels: list[str]) -> Tag:

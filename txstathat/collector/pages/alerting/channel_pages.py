@@ -26,7 +26,6 @@ from txstathat.collector.pages.forms import (
     choice,
     labelled,
     message_of,
-    text_area,
     unknown_form,
 )
 from txstathat.collector.pages.guard import SessionGuard
@@ -191,9 +190,8 @@ def _channel_form(form: Form, kind: str) -> Tag:
             "name",
             "Name",
             hint="Letters, digits, dots, hyphens and underscores.",
-            maxlength=str(MAX_NAME),
-            required="required",
-            autocomplete="off",
+            longest=MAX_NAME,
+            required=True,
             spellcheck="false",
         ),
         *(_channel_field(form, field) for field in FIELDS[kind]),
@@ -203,7 +201,6 @@ def _channel_form(form: Form, kind: str) -> Tag:
             "File of the secret",
             hint="The name of a file in the directory that the operator named with "
             "--secrets, in a folder with the name of the host. Empty without a secret.",
-            autocomplete="off",
             spellcheck="false",
         ),
         tags.button("Add the channel", type="submit"),
@@ -218,18 +215,16 @@ def _channel_field(form: Form, field: ChannelField) -> Tag:
     if field.choices:
         options = {each: each for each in field.choices}
         return choice(form, field.name, label, options, hint=field.help)
-    attributes: dict[str, Any] = {
-        "maxlength": str(field.longest),
-        "autocomplete": "off",
-        "spellcheck": "false",
-    }
-    if field.required:
-        attributes["required"] = "required"
-    if field.lines:
-        return text_area(
-            form, field.name, label, hint=field.help, rows="5", **attributes
-        )
-    return labelled(form, field.name, label, hint=field.help, **attributes)
+    return labelled(
+        form,
+        field.name,
+        label,
+        longest=field.longest,
+        required=field.required,
+        lines=5 if field.lines else 1,
+        hint=field.help,
+        spellcheck="false",
+    )
 
 
 def _table(found: list[dict[str, Any]]) -> Tag:

@@ -188,14 +188,7 @@ def _label(what: str, title: str) -> dict[str, str]:
 
 def _name_form(form: Form, path: str) -> Tag:
     return tags.form(
-        labelled(
-            form,
-            "title",
-            "Name of the board",
-            maxlength=str(MAX_TITLE),
-            required="required",
-            autocomplete="off",
-        ),
+        labelled(form, "title", "Name of the board", longest=MAX_TITLE, required=True),
         tags.button("Rename", type="submit", name="action", value="rename"),
         method="post",
         action=path,

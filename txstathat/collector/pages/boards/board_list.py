@@ -81,12 +81,7 @@ class BoardPages(FormPage):
         new = tags.form(
             message_of(form),
             labelled(
-                form,
-                "title",
-                "Name of a new board",
-                maxlength=str(MAX_TITLE),
-                required="required",
-                autocomplete="off",
+                form, "title", "Name of a new board", longest=MAX_TITLE, required=True
             ),
             tags.button("Make the board", type="submit"),
             method="post",

@@ -223,10 +223,9 @@ def _choose(form: Form, *, is_open: bool) -> Tag:
             form,
             "t",
             "Range and step, e.g. 2w6h",
-            maxlength="24",
+            longest=24,
             pattern="[0-9]+[mhdwMy][0-9]+[mhdwMy]",
             title="A range and a step, e.g. 2w6h. Units: m h d w M y",
-            autocomplete="off",
         ),
         choice(form, "scale", "Axes", SCALES),
         tags.button("Compare", type="submit"),
@@ -246,14 +245,7 @@ def _save(form: Form, compared: Compared) -> Tag:
     query = urlencode({**names, "t": compared.t, "scale": compared.scale})
     return tags.form(
         message_of(form),
-        labelled(
-            form,
-            "title",
-            "Save under a name",
-            maxlength=str(MAX_TITLE),
-            required="required",
-            autocomplete="off",
-        ),
+        labelled(form, "title", "Save under a name", longest=MAX_TITLE, required=True),
         *(
             tags.input(type="hidden", name=name, value=value)
             for name, value in hidden.items()
