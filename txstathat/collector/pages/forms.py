@@ -146,16 +146,17 @@ def labelled(
     :param hint: a line below it.
     :param attributes: other attributes of the element.
     """
-    attributes |= {"name": name, "id": name, "autocomplete": "off"}
+    attributes["autocomplete"] = "off"
     if longest is not None:
         attributes["maxlength"] = str(longest)
     if required:
         attributes["required"] = "required"
     if lines == 1:
-        box = tags.input(value=form[name], **attributes)
+        box = tags.input(name=name, id=name, value=form[name], **attributes)
     else:
         # A browser drops the first line feed.
-        box = tags.textarea("\n" + form[name], rows=str(lines), **attributes)
+        text, rows = "\n" + form[name], str(lines)
+        box = tags.textarea(text, name=name, id=name, rows=rows, **attributes)
     return _field(form, name, label, box, hint)
 
 

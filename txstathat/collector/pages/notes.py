@@ -16,6 +16,7 @@ from txstathat.collector.pages.forms import (
     FormPage,
     WrongField,
     argument,
+    button_form,
     labelled,
     message_of,
     unknown_form,
@@ -25,7 +26,6 @@ from txstathat.collector.pages.layout import frame
 from txstathat.collector.pages.suggestions import SUGGESTIONS, suggestions
 from txstathat.errors import InvalidPoint
 from txstathat.points.names import MAX_NAME
-from txstathat.printable import printable
 
 __all__ = ["PAGE", "NotesPage"]
 
@@ -133,26 +133,13 @@ def _row(stat: Stat | None, comment: Comment) -> Tag:
     where: Tag = tags.span("all stats")
     if stat is not None:
         where = tags.a(isolated(stat.name), href=f"/stats/{stat.id}")
-    button = tags.button(
-        "Delete",
-        type="submit",
-        name="action",
-        value="delete",
-        class_="quiet",
-        **{"aria-label": f"Delete the note {printable(comment.text)}"},
-    )
-    delete = tags.form(
-        tags.input(type="hidden", name="id", value="" if stat is None else stat.id),
-        tags.input(type="hidden", name="note", value=comment.id),
-        button,
-        method="post",
-        action="/notes",
-    )
+    id = "" if stat is None else stat.id
+    about = f"the note {comment.text}"
     return tags.li(
         tags.div(
             isolated(comment.text),
             tags.div(minute(comment.time), " · ", where, class_="hint"),
             class_="row-title",
         ),
-        delete,
+        button_form("/notes", "delete", "Delete", about, id=id, note=comment.id),
     )

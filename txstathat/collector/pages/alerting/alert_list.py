@@ -16,6 +16,7 @@ from txstathat.collector.pages.alerting.words import badge, condition, state_of
 from txstathat.collector.pages.formatting import ago, isolated, minute, plural
 from txstathat.collector.pages.guard import GuardedPage, SessionGuard
 from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.tables import table
 from txstathat.collector.pages.tending.style import TENDING_FILES
 
 __all__ = ["MAX_SHOWN", "AlertPages"]
@@ -88,7 +89,15 @@ def _content(records: list[AlertRecord], firing: int, now: float) -> list[Tag]:
                 "percentage, or gets no data. There is none yet."
             )
         ]
-    content = [_table(records[:MAX_SHOWN], now)]
+    content = [
+        table(
+            "Alerts",
+            ("Stat", "Fires when", "State", "Last fired"),
+            [_row(record, now) for record in records[:MAX_SHOWN]],
+            wide="Last fired",
+            kind="alerts",
+        )
+    ]
     if firing:
         line = f"{plural(firing, 'alert')} firing."
         content.insert(0, tags.p(line, class_="message"))
@@ -97,21 +106,6 @@ def _content(records: list[AlertRecord], firing: int, now: float) -> list[Tag]:
         line = f"{plural(more, 'more alert')}: txstathat alerts list shows all."
         content.append(tags.p(line, class_="hint"))
     return content
-
-
-def _table(records: list[AlertRecord], now: float) -> Tag:
-    heads = [
-        tags.th("Stat", scope="col"),
-        tags.th("Fires when", scope="col"),
-        tags.th("State", scope="col"),
-        tags.th("Last fired", scope="col", class_="wide"),
-    ]
-    return tags.table(
-        tags.caption("Alerts", class_="unseen"),
-        tags.thead(tags.tr(*heads)),
-        tags.tbody(*(_row(record, now) for record in records)),
-        class_="stats alerts",
-    )
 
 
 def _row(record: AlertRecord, now: float) -> Tag:

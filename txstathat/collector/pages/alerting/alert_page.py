@@ -22,6 +22,7 @@ from txstathat.collector.pages.forms import (
 )
 from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.tables import table
 from txstathat.collector.pages.tending.style import TENDING_FILES
 from txstathat.printable import printable
 
@@ -191,12 +192,6 @@ def _results(results: dict[str, str]) -> Tag:
 def _episodes(episodes: tuple[Episode, ...], now: float) -> Tag:
     if not episodes:
         return tags.p("It has not fired yet.", class_="hint")
-    heads = [
-        tags.th("Began", scope="col"),
-        tags.th("Ended", scope="col"),
-        tags.th("Number", scope="col"),
-        tags.th("Acknowledged", scope="col", class_="wide"),
-    ]
     rows = [
         tags.tr(
             tags.th(minute(each.began), scope="row"),
@@ -210,11 +205,11 @@ def _episodes(episodes: tuple[Episode, ...], now: float) -> Tag:
         for each in episodes
     ]
     return tags.div(
-        tags.table(
-            tags.caption("Episodes", class_="unseen"),
-            tags.thead(tags.tr(*heads)),
-            tags.tbody(*rows),
-            class_="stats",
+        table(
+            "Episodes",
+            ("Began", "Ended", "Number", "Acknowledged"),
+            rows,
+            wide="Acknowledged",
         ),
         tags.p(f"The last {MAX_EPISODES} are stored.", class_="hint"),
     )

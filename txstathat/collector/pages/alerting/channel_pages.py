@@ -30,6 +30,7 @@ from txstathat.collector.pages.forms import (
 )
 from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.tables import ACTIONS, table
 from txstathat.collector.pages.tending.style import TENDING_FILES
 from txstathat.printable import printable
 
@@ -83,7 +84,12 @@ class ChannelPages(FormPage):
                 "Notices of alerts are sent through channels: through those that the "
                 "alert names, otherwise through all."
             ),
-            _table(found)
+            table(
+                "Channels",
+                ("Name", "Goes to", ACTIONS),
+                map(_row, found),
+                kind="stacked",
+            )
             if found
             else tags.p("There is no channel yet.", class_="hint"),
             tags.p(tags.strong("Add a channel:"), *new, class_="actions"),
@@ -224,20 +230,6 @@ def _channel_field(form: Form, field: ChannelField) -> Tag:
         lines=5 if field.lines else 1,
         hint=field.help,
         spellcheck="false",
-    )
-
-
-def _table(found: list[dict[str, Any]]) -> Tag:
-    heads = [
-        tags.th("Name", scope="col"),
-        tags.th("Goes to", scope="col"),
-        tags.th(tags.span("Actions", class_="unseen"), scope="col"),
-    ]
-    return tags.table(
-        tags.caption("Channels", class_="unseen"),
-        tags.thead(tags.tr(*heads)),
-        tags.tbody(*map(_row, found)),
-        class_="stats stacked",
     )
 
 

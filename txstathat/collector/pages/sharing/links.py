@@ -18,12 +18,14 @@ from txstathat.collector.pages.forms import (
     Form,
     FormPage,
     argument,
+    button_form,
     message_of,
     unknown_form,
 )
 from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.layout import frame
 from txstathat.collector.pages.paths import public_url
+from txstathat.collector.pages.tables import ACTIONS, table
 from txstathat.printable import printable
 
 __all__ = ["SharedLinks"]
@@ -70,18 +72,6 @@ class SharedLinks(FormPage):
         boards = await self._boards.all() if shares else {}
         titles = {id: board.title for id, board in boards.items()}
         rows = [_row(id, share, titles) for id, share in shares.items()]
-        heads = [
-            tags.th("What it shows", scope="col"),
-            tags.th("Made", scope="col"),
-            tags.th(tags.span("Revoke", class_="unseen"), scope="col"),
-        ]
-        table = tags.table(
-            tags.caption("Shared links", class_="unseen"),
-            tags.thead(tags.tr(*heads)),
-            tags.tbody(*rows),
-            class_="stats",
-        )
-        none = tags.p("There are no shared links.", class_="hint")
         return frame(
             "Shared links",
             tags.h1("Shared links"),
@@ -91,7 +81,9 @@ class SharedLinks(FormPage):
             ),
             message_of(form),
             new,
-            table if rows else none,
+            table("Shared links", ("What it shows", "Made", ACTIONS), rows)
+            if rows
+            else tags.p("There are no shared links.", class_="hint"),
             section="/boards",
         )
 
@@ -134,24 +126,12 @@ def _row(id: str, share: Share, titles: dict[str, str]) -> Tag:
     title = titles.get(share.target, "") if is_board else share.target
     path = f"/boards/{share.target}" if is_board else f"/stats/{stat_id(title)}"
     name = tags.a(isolated(title), href=path) if title else "a board that is deleted"
-    button = tags.button(
-        "Revoke",
-        type="submit",
-        name="action",
-        value="revoke",
-        class_="quiet",
-        **{"aria-label": f"Revoke the link to {printable(title)}"},
-    )
-    revoke = tags.form(
-        tags.input(type="hidden", name="link", value=id),
-        button,
-        method="post",
-        action=_LINKS,
-    )
     return tags.tr(
         tags.th(name, " ", tags.small(share.kind), scope="row"),
         tags.td(day(share.created_at)),
-        tags.td(revoke),
+        tags.td(
+            button_form(_LINKS, "revoke", "Revoke", f"the link to {title}", link=id)
+        ),
     )
 
 

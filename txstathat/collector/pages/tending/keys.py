@@ -24,6 +24,7 @@ from txstathat.collector.pages.forms import (
 from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.layout import frame
 from txstathat.collector.pages.paths import public_url
+from txstathat.collector.pages.tables import ACTIONS, table
 from txstathat.collector.pages.tending.snippets import snippets
 from txstathat.collector.pages.tending.style import TENDING_FILES
 from txstathat.errors import InvalidPoint
@@ -103,18 +104,8 @@ class KeysPage(FormPage):
 def _table(keys: list[Key]) -> Tag:
     if not keys:
         return tags.p("There are no keys.", class_="hint")
-    heads = [
-        tags.th("Name", scope="col"),
-        tags.th("Kind", scope="col"),
-        tags.th("Made", scope="col", class_="wide"),
-        tags.th(tags.span("Actions", class_="unseen"), scope="col"),
-    ]
-    return tags.table(
-        tags.caption("Keys", class_="unseen"),
-        tags.thead(tags.tr(*heads)),
-        tags.tbody(*map(_row, keys)),
-        class_="stats",
-    )
+    heads = ("Name", "Kind", "Made", ACTIONS)
+    return table("Keys", heads, map(_row, keys), wide="Made")
 
 
 def _row(key: Key) -> Tag:

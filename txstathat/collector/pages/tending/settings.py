@@ -32,6 +32,7 @@ from txstathat.collector.pages.forms import (
 )
 from txstathat.collector.pages.guard import SessionGuard, session_of
 from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.tables import ACTIONS, table
 from txstathat.collector.pages.tending.style import TENDING_FILES
 from txstathat.stores.listing import ListQuery
 
@@ -119,22 +120,13 @@ class SettingsPage(FormPage):
         now = self._archive.store.clock.seconds()
         names = await self._keys.names()
         sessions = await self._sessions.all()
-        heads = [
-            tags.th("Signed in", scope="col"),
-            tags.th("Token", scope="col"),
-            tags.th("Ends", scope="col", class_="wide"),
-            tags.th(tags.span("Actions", class_="unseen"), scope="col"),
-        ]
         rows = [
             _session_row(id, each, names, now, is_own=id == own)
             for id, each in sessions.items()
         ]
         return tags.div(
-            tags.table(
-                tags.caption("Sessions", class_="unseen"),
-                tags.thead(tags.tr(*heads)),
-                tags.tbody(*rows),
-                class_="stats",
+            table(
+                "Sessions", ("Signed in", "Token", "Ends", ACTIONS), rows, wide="Ends"
             ),
             tags.div(
                 tags.p(

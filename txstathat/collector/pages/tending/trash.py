@@ -21,6 +21,7 @@ from txstathat.collector.pages.forms import (
 )
 from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.tables import ACTIONS, table
 from txstathat.collector.pages.tending.style import TENDING_FILES
 from txstathat.printable import printable
 
@@ -59,17 +60,12 @@ class TrashPage(FormPage):
         """
         now = self._archive.store.clock.seconds()
         rows = [_row(each, now) for each in await self._archive.trash()]
-        heads = [
-            tags.th("Name", scope="col"),
-            tags.th("Deleted", scope="col"),
-            tags.th("Gone for good", scope="col", class_="wide"),
-            tags.th(tags.span("Actions", class_="unseen"), scope="col"),
-        ]
-        table = tags.table(
-            tags.caption("Deleted stats", class_="unseen"),
-            tags.thead(tags.tr(*heads)),
-            tags.tbody(*rows),
-            class_="stats stacked",
+        deleted = table(
+            "Deleted stats",
+            ("Name", "Deleted", "Gone for good", ACTIONS),
+            rows,
+            wide="Gone for good",
+            kind="stacked",
         )
         return frame(
             "Trash",
@@ -79,7 +75,7 @@ class TrashPage(FormPage):
                 f"A deleted stat stays here for {TRASH_SECONDS // 3600} hours. A point "
                 "that is sent under its name restores it, with all its data."
             ),
-            table if rows else tags.p("The trash is empty.", class_="hint"),
+            deleted if rows else tags.p("The trash is empty.", class_="hint"),
             section=_TRASH,
             files=TENDING_FILES,
         )
