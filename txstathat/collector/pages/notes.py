@@ -41,7 +41,6 @@ class NotesPage(FormPage):
     :param archive: the stats and their notes.
     """
 
-    isLeaf = False
     error_title = "Can't show the notes"
 
     def __init__(self, guard: SessionGuard, archive: Archive) -> None:

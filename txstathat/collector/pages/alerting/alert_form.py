@@ -80,8 +80,6 @@ def field_error(
 
 
 class _AlertForm(FormPage):
-    isLeaf = False
-
     def __init__(self, guard: SessionGuard, parts: AlertParts) -> None:
         super().__init__(guard)
         self._parts = parts

@@ -36,7 +36,6 @@ class AlertPages(GuardedPage):
     :param parts: what they work with.
     """
 
-    isLeaf = False
     error_title = "Can't show the alerts"
 
     def __init__(self, guard: SessionGuard, parts: AlertParts) -> None:

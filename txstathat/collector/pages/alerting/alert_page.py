@@ -46,7 +46,6 @@ class AlertPage(FormPage):
     :param id: the id of the alert.
     """
 
-    isLeaf = False
     error_title = "Can't show this alert"
 
     def __init__(self, guard: SessionGuard, parts: AlertParts, id: str) -> None:

@@ -55,7 +55,6 @@ class ChannelPages(FormPage):
     :param channels: the channels.
     """
 
-    isLeaf = False
     error_title = "Can't show the channels"
 
     def __init__(self, guard: SessionGuard, channels: Channels) -> None:
@@ -133,7 +132,6 @@ class _NewChannel(FormPage):
     The page that adds a channel, at ``/channels/new``.
     """
 
-    isLeaf = False
     error_title = "Can't add a channel"
 
     def __init__(self, guard: SessionGuard, channels: Channels) -> None:

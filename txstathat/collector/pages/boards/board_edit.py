@@ -52,7 +52,6 @@ class EditBoard(FormPage):
     :param id: the id of the board.
     """
 
-    isLeaf = False
     error_title = "Can't change this board"
 
     def __init__(

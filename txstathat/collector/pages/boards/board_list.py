@@ -35,7 +35,6 @@ class BoardPages(FormPage):
     :param shares: the links to boards.
     """
 
-    isLeaf = False
     error_title = "Can't show the boards"
 
     def __init__(

@@ -35,7 +35,6 @@ class BoardPage(GuardedPage):
     :param id: the id of the board.
     """
 
-    isLeaf = False
     error_title = "Can't show this board"
 
     def __init__(

@@ -53,7 +53,6 @@ class TilePage(FormPage):
     :param id: the id of the board.
     """
 
-    isLeaf = False
     error_title = "Can't change this tile"
 
     def __init__(
@@ -116,7 +115,6 @@ class AddTile(FormPage):
     """
 
     error_title = "Can't add this tile"
-    isLeaf = False
 
     def __init__(
         self, guard: SessionGuard, archive: Archive, records: BoardRecords

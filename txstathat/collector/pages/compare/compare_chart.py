@@ -22,6 +22,7 @@ from txstathat.collector.archive.stats import Stat
 from txstathat.collector.boards.indexing import START, indexed
 from txstathat.collector.boards.model import MAX_COMPARED, SCALES
 from txstathat.collector.errors import Refusal
+from txstathat.collector.pages.boards.tile_form import STAT_FIELDS
 from txstathat.collector.pages.layout import ASSETS
 from txstathat.collector.pages.stat_chart import (
     REFRESH,
@@ -59,6 +60,25 @@ class Compared:
         """
         ids = [("s", stat.id) for stat in self.stats]
         return [*ids, ("t", self.t), ("scale", self.scale)]
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """
+        The fields of the form that chooses the stats.
+        """
+        names = [stat.name for stat in self.stats]
+        return {
+            **dict(zip(STAT_FIELDS, names, strict=False)),
+            "t": self.t,
+            "scale": self.scale,
+        }
+
+    @property
+    def board_path(self) -> str:
+        """
+        The address of the form that adds the comparison to a board.
+        """
+        return f"/boards/add?{urlencode(self.fields)}"
 
     @property
     def path(self) -> str:

@@ -43,7 +43,6 @@ class SharedLinks(FormPage):
     :param shares: the links.
     """
 
-    isLeaf = False
     error_title = "Can't show the shared links"
 
     def __init__(

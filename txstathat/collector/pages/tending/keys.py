@@ -52,7 +52,6 @@ class KeysPage(FormPage):
     :param keys: the keys.
     """
 
-    isLeaf = False
     error_title = "Can't show the keys"
 
     def __init__(self, guard: SessionGuard, keys: Keys) -> None:

@@ -52,7 +52,6 @@ class SettingsPage(FormPage):
     :param alerts: the alerts.
     """
 
-    isLeaf = False
     error_title = "Can't show the settings"
 
     def __init__(

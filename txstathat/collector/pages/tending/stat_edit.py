@@ -45,7 +45,6 @@ class StatEdit(FormPage):
     :param id: the id of the stat.
     """
 
-    isLeaf = False
     error_title = "Can't change this stat"
 
     def __init__(self, guard: SessionGuard, archive: Archive, id: str) -> None:

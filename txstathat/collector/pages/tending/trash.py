@@ -38,7 +38,6 @@ class TrashPage(FormPage):
     :param archive: the stats.
     """
 
-    isLeaf = False
     error_title = "Can't show the trash"
 
     def __init__(self, guard: SessionGuard, archive: Archive) -> None:
@@ -95,7 +94,6 @@ class _Purge(FormPage):
     The page that deletes a stat for good, at ``/trash/ID``.
     """
 
-    isLeaf = False
     error_title = "Can't delete this stat"
 
     def __init__(self, guard: SessionGuard, archive: Archive, id: str) -> None:
