@@ -9,15 +9,12 @@ from collections.abc import Mapping
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.alerts.alert_record import AlertRecord
 from txstathat.collector.alerts.model import (
     AlertDefinition,
-    edit_alert,
-    parse_alert,
 )
+from txstathat.collector.alerts.parts import AlertParts
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.alerting.parts import AlertParts
 from txstathat.collector.pages.alerting.words import WINDOW_TITLES
 from txstathat.collector.pages.formatting import isolated
 from txstathat.collector.pages.forms import (
@@ -173,13 +170,8 @@ class NewAlert(_AlertForm):
         """
         stat = await self._stat(form["stat"])
         values = {**self.values(form), "stat_id": stat.id}
-        parts = self._parts
         try:
-            alert = parse_alert(
-                values, stat, parts.archive.retention, parts.webhooks.check
-            )
-            await parts.delivery.check_channels(alert)
-            await parts.records.create(alert)
+            alert = await self._parts.create(values, stat)
         except Refusal as refusal:
             raise field_error(refusal, values) from None
         return f"/alerts/{alert.id}"
@@ -240,20 +232,9 @@ class EditAlert(_AlertForm):
         """
         Change the alert.
         """
-        parts, values = self._parts, self.values(form)
-        alert = (await parts.records.get(self._id)).alert
-        (stat,) = await parts.archive.find([alert.stat_id])
-
-        def changed(alert: AlertDefinition) -> AlertDefinition:
-            retention, check = parts.archive.retention, parts.webhooks.check
-            return edit_alert(alert, values, stat, retention, check)
-
-        def edited(record: AlertRecord) -> AlertRecord:
-            return record.with_definition(changed(record.alert))
-
+        values = self.values(form)
         try:
-            await parts.delivery.check_channels(changed(alert))
-            await parts.records.edit(self._id, edited)
+            await self._parts.edit(self._id, values)
         except Refusal as refusal:
             raise field_error(refusal, values) from None
         return f"/alerts/{self._id}"

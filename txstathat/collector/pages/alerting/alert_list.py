@@ -9,9 +9,9 @@ from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
 from txstathat.collector.alerts.alert_record import AlertRecord
+from txstathat.collector.alerts.parts import AlertParts
 from txstathat.collector.pages.alerting.alert_form import EditAlert, NewAlert
 from txstathat.collector.pages.alerting.alert_page import AlertPage
-from txstathat.collector.pages.alerting.parts import AlertParts
 from txstathat.collector.pages.alerting.words import badge, condition, state_of
 from txstathat.collector.pages.formatting import ago, isolated, minute, plural
 from txstathat.collector.pages.guard import GuardedPage, SessionGuard

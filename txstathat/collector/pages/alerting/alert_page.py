@@ -9,8 +9,8 @@ from twisted.web.template import Tag, tags
 
 from txstathat.collector.alerts.alert_record import AlertRecord
 from txstathat.collector.alerts.history import MAX_EPISODES, Episode, target_title
+from txstathat.collector.alerts.parts import AlertParts
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.alerting.parts import AlertParts
 from txstathat.collector.pages.alerting.words import badge, condition, state_of
 from txstathat.collector.pages.formatting import ago, isolated, minute, number, sentence
 from txstathat.collector.pages.forms import (
