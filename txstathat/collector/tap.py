@@ -19,12 +19,8 @@ from txstathat.collector.digest.schedule import DEFAULT_SCHEDULE
 from txstathat.collector.ingest.statsd import KEY
 from txstathat.collector.options import (
     STORE,
-    check_channel_options,
+    check_options,
     default_retention,
-    parse_public_url,
-    parse_retention,
-    parse_statsd,
-    read_webhooks,
     write_keys,
 )
 from txstathat.collector.service import LISTEN, CollectorParts, CollectorService
@@ -148,10 +144,6 @@ class Options(UsageOptions):
 
         :raises UsageError: if one is not valid.
         """
-        try:
-            self["retention"] = parse_retention(self["keep"])
-        except ValueError as error:
-            raise UsageError(f"--keep: {error}") from None
         if not (self["proxies"].isascii() and self["proxies"].isdigit()):
             raise UsageError(f"--proxies: {self['proxies']!r} must be a whole number")
         self["proxies"] = int(self["proxies"])
@@ -160,25 +152,17 @@ class Options(UsageOptions):
             raise UsageError(f"--max-stats: {stats!r} must be a positive whole number")
         self["max-stats"] = int(stats)
         try:
-            if self["public-url"]:
-                parse_public_url(self["public-url"])
-        except ValueError as error:
-            raise UsageError(f"--public-url: {error}") from None
-        try:
-            self["webhooks"] = read_webhooks(self["webhooks"])
-        except ValueError as error:
-            raise UsageError(f"--webhooks: {error}") from None
-        try:
-            check_channel_options(
-                self["secrets"], self["allow-private"], self["digest-at"]
+            self["retention"], self["webhooks"] = check_options(
+                keep=self["keep"],
+                public_url=self["public-url"],
+                webhooks=self["webhooks"],
+                secrets=self["secrets"],
+                allow_private=self["allow-private"],
+                digest_at=self["digest-at"],
+                statsd=self["statsd"],
             )
         except ValueError as error:
             raise UsageError(str(error)) from None
-        try:
-            if self["statsd"]:
-                parse_statsd(self["statsd"])
-        except ValueError as error:
-            raise UsageError(f"--statsd: {error}") from None
 
 
 def makeService(options: Options) -> CollectorService:
