@@ -78,9 +78,7 @@ def plot(
     begin = series.buckets[0].time
     end = series.timeframe.interval.end_of(series.buckets[-1].time)
     for mark in marks:
-        x = f"{_WIDTH * (mark.time - begin) / max(1, end - begin):.1f}"
-        stroke = _shape("line", "mark", x1=x, x2=x, y1="0", y2=f"{_HEIGHT:g}")
-        svg(stroke(Tag("title")(printable(mark.text))))
+        svg(_mark(mark, (mark.time - begin) / max(1, end - begin)))
     axis = tags.transparent()
     if shared_axis and lines:
         low, high = ranges[0]
@@ -102,6 +100,12 @@ def _range(lines: Sequence[Line]) -> tuple[float, float]:
     low, high = min(known, default=0.0), max(known, default=1.0)
     # A constant is in the middle.
     return (low, high) if high > low else (low - 1.0, high + 1.0)
+
+
+def _mark(mark: Comment, across: float) -> Tag:
+    x = f"{_WIDTH * across:.1f}"
+    stroke = _shape("line", "mark", x1=x, x2=x, y1="0", y2=f"{_HEIGHT:g}")
+    return stroke(Tag("title")(printable(mark.text)))
 
 
 def _shape(name: str, class_: str, **attributes: str) -> Tag:
