@@ -1,9 +1,11 @@
 """
-The base of every resource that answers asynchronously.
+What all resources share: their base, which answers asynchronously, and the policy of
+pages.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import ClassVar
 
@@ -14,7 +16,7 @@ from twisted.web.http import CACHED, NO_BODY_CODES, OK
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-__all__ = ["CoroutineResource", "is_unchanged", "send_body"]
+__all__ = ["CoroutineResource", "is_unchanged", "page_policy", "send_body"]
 
 _log = Logger()
 
@@ -32,6 +34,27 @@ def is_unchanged(request: Request, body: bytes) -> bool:
     # It is weak, since a proxy may compress the body.
     tag = f'W/"{sha256(body).hexdigest()[:32]}"'
     return request.setETag(tag.encode("ascii")) is CACHED
+
+
+def page_policy(ancestors: str, styles: Sequence[str] = ()) -> str:
+    """
+    The Content-Security-Policy of a page: files of this host only, and nothing inline.
+
+    :param ancestors: the sites that can show the page inside their own.
+    :param styles: hashes of the style elements to allow.
+    """
+    return "; ".join(
+        [
+            "default-src 'none'",
+            "script-src 'self'",
+            " ".join(["style-src 'self'", *styles]),
+            "img-src 'self' data:",
+            "connect-src 'self'",
+            "form-action 'self'",
+            "base-uri 'none'",
+            f"frame-ancestors {ancestors}",
+        ]
+    )
 
 
 class CoroutineResource(Resource):

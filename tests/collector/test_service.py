@@ -52,18 +52,17 @@ from txstathat.collector.service import (
     limit_redis,
 )
 from txstathat.collector.tap import Options
-from txstathat.collector.web.request import PIECE
-from txstathat.collector.web.resources import AsyncResource
-from txstathat.collector.web.site import (
+from txstathat.collector.web.channel import (
     ANSWER_SECONDS,
     BODY_SECONDS,
-    CLOSE_SECONDS,
     HEADER_SECONDS,
     IDLE_SECONDS,
     SEND_BUFFER,
     STALL_SECONDS,
-    CollectorSite,
 )
+from txstathat.collector.web.request import PIECE
+from txstathat.collector.web.resources import AsyncResource
+from txstathat.collector.web.site import CLOSE_SECONDS, CollectorSite
 from txstathat.errors import StoreError, StoreUnavailable
 from txstathat.stores import backup_store, open_store
 from txstathat.testing import FakeStatHat

@@ -41,7 +41,7 @@ from tests.fixtures.collectors import Collector
 from tests.fixtures.delivery import slack
 from tests.fixtures.holding_clients import HoldingClients, make_request
 from tests.fixtures.stores import NOW, RedisServer, wait_until
-from txstathat.collector.web.site import BODY_SECONDS, HEADER_SECONDS
+from txstathat.collector.web.channel import BODY_SECONDS, HEADER_SECONDS
 from txstathat.stores.sqlite.backend import MAX_LOG
 
 FULL = os.environ.get("TXSTATHAT_DRILLS") == "full"

@@ -16,6 +16,8 @@ from twisted.web.http import CACHED, NOT_ALLOWED, NOT_FOUND
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
+from txstathat.web import page_policy
+
 __all__ = ["ChartAssets", "StaticFile", "content_security_policy", "style_hashes"]
 
 _STATIC = Path(__file__).parent / "static"
@@ -62,18 +64,7 @@ def content_security_policy() -> str:
 
     :raises ImportError: if plotly is not installed.
     """
-    return "; ".join(
-        [
-            "default-src 'none'",
-            "script-src 'self'",
-            f"style-src 'self' {' '.join(style_hashes())}",
-            "img-src 'self' data:",
-            "connect-src 'self'",
-            "form-action 'self'",
-            "base-uri 'none'",
-            "frame-ancestors 'self'",
-        ]
-    )
+    return page_policy("'self'", style_hashes())
 
 
 @lru_cache(maxsize=16)

@@ -67,19 +67,7 @@ def fragment(table: Table, path: str, refresh: float) -> Tag:
     id = "chart-" + sha256(path.encode("utf-8")).hexdigest()[:8]
     title = printable(table.title)
     figure = tags.section(
-        tags.div(
-            tags.h2(tags.bdi(table.title), id=f"{id}-title"),
-            tags.p(
-                tags.a("CSV", href=_link(table, path, "csv")),
-                " ",
-                tags.a("JSON", href=_link(table, path, "json")),
-                # They need scripts, and are not seen without.
-                _save("png"),
-                _save("svg"),
-                class_="txstathat-forms",
-            ),
-            class_="txstathat-head",
-        ),
+        _heading(table, path, id),
         _controls(table, path, id),
         _trail(table, path),
         _total(table),
@@ -90,17 +78,7 @@ def fragment(table: Table, path: str, refresh: float) -> Tag:
             role="img",
             **{"aria-label": f"{title}: see the table below for the numbers"},
         ),
-        tags.details(
-            tags.summary("Show as table"),
-            # It can be scrolled with the keyboard.
-            tags.div(
-                _numbers(table, path),
-                class_="txstathat-scroll",
-                tabindex="0",
-                role="region",
-                **{"aria-labelledby": f"{id}-title"},
-            ),
-        ),
+        _numbers(table, path, id),
         class_="txstathat-chart",
         id=id,
     )
@@ -118,6 +96,22 @@ def fragment(table: Table, path: str, refresh: float) -> Tag:
         "data-figures": "short" if table.figure is not exact else "",
     }
     return figure
+
+
+def _heading(table: Table, path: str, id: str) -> Tag:
+    return tags.div(
+        tags.h2(tags.bdi(table.title), id=f"{id}-title"),
+        tags.p(
+            tags.a("CSV", href=_link(table, path, "csv")),
+            " ",
+            tags.a("JSON", href=_link(table, path, "json")),
+            # They need scripts, and are not seen without.
+            _save("png"),
+            _save("svg"),
+            class_="txstathat-forms",
+        ),
+        class_="txstathat-head",
+    )
 
 
 def _save(form: str) -> Tag:
@@ -207,7 +201,19 @@ def _note(table: Table) -> Tag:
     )
 
 
-def _numbers(table: Table, path: str) -> Tag:
+def _numbers(table: Table, path: str, id: str) -> Tag:
+    # It can be scrolled with the keyboard.
+    scrolled = tags.div(
+        _table(table, path),
+        class_="txstathat-scroll",
+        tabindex="0",
+        role="region",
+        **{"aria-labelledby": f"{id}-title"},
+    )
+    return tags.details(tags.summary("Show as table"), scrolled)
+
+
+def _table(table: Table, path: str) -> Tag:
     heads = [tags.th(tags.bdi(text), scope="col") for text in table.columns]
     marks = table.marks_by_row
     if marks:
@@ -229,11 +235,7 @@ def _numbers(table: Table, path: str) -> Tag:
     caption = tags.caption(tags.bdi(table.title))
     if table.scale and table.scale not in _WITH_OFFSET:
         caption(f". Times in {table.zone}")
-    return tags.table(
-        caption,
-        tags.thead(tags.tr(*heads)),
-        tags.tbody(*rows),
-    )
+    return tags.table(caption, tags.thead(tags.tr(*heads)), tags.tbody(*rows))
 
 
 def _cell(table: Table, value: Number) -> Tag:

@@ -19,7 +19,6 @@ __all__ = [
     "TIME",
     "NumberCommand",
     "add_options",
-    "timeout_option",
 ]
 
 
@@ -82,19 +81,6 @@ class NumberCommand(click.Command):
                 raise
         ctx.ignore_unknown_options = True
         return super().parse_args(ctx, args)
-
-
-def timeout_option(default: float) -> Callable[..., Any]:
-    """
-    The option that limits how long a request may take.
-    """
-    return click.option(
-        "--timeout",
-        default=default,
-        show_default=True,
-        metavar="SECONDS",
-        help="The time limit of one request.",
-    )
 
 
 def add_options(

@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import wraps
 from typing import Any
 
@@ -37,6 +38,7 @@ __all__ = [
     "show_rows",
     "size_text",
     "sparkline",
+    "time_text",
 ]
 
 #: The most characters of a sparkline.
@@ -82,6 +84,15 @@ def age_text(seconds: float) -> str:
         if seconds >= length:
             return f"{int(seconds // length):,} {unit} ago"
     return "now"
+
+
+def time_text(t: float) -> str:
+    """
+    Write a time in UTC, to the minute.
+
+    :param t: Unix seconds.
+    """
+    return f"{datetime.fromtimestamp(t, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def cut_middle(text: str, width: int) -> str:

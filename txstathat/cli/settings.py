@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from txstathat.cli.options import add_options, timeout_option
+from txstathat.cli.options import add_options
 from txstathat.client.stathat import txStatHat
 from txstathat.export.client import StatHatExport
 
@@ -285,48 +285,37 @@ def _no_secret_message(kind: _Secret, source: _Source) -> str:
     )
 
 
-def server_options(command: Callable[..., None]) -> Callable[..., None]:
-    """
-    Add the options for the server to send to, and its key.
-    """
+def _connection_options(
+    kind: _Secret, metavar: str, timeout: float
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     options = [
         click.option(
             "--url",
             metavar="URL",
-            help="The server. Needs --ezkey, unless the same URL is set elsewhere. "
-            "[default: TXSTATHAT_URL, then the settings file]",
+            help=f"The server. Needs {kind.flag}, unless the same URL is set "
+            "elsewhere. [default: TXSTATHAT_URL, then the settings file]",
         ),
         click.option(
-            "--ezkey",
-            metavar="KEY",
-            help="The EZ key for --url. Prefer TXSTATHAT_EZKEY: other users of "
+            kind.flag,
+            metavar=metavar,
+            help=f"The {kind.label} for --url. Prefer {kind.variable}: other users of "
             "this machine can see a command line.",
         ),
-        timeout_option(10.0),
+        click.option(
+            "--timeout",
+            default=timeout,
+            show_default=True,
+            metavar="SECONDS",
+            help="The time limit of one request.",
+        ),
     ]
-    return add_options(command, options)
+    return lambda command: add_options(command, options)
 
 
-def reader_options(command: Callable[..., None]) -> Callable[..., None]:
-    """
-    Add the options for the server to read from, and its token.
-    """
-    options = [
-        click.option(
-            "--url",
-            metavar="URL",
-            help="The server. Needs --token, unless the same URL is set elsewhere. "
-            "[default: TXSTATHAT_URL, then the settings file]",
-        ),
-        click.option(
-            "--token",
-            metavar="TOKEN",
-            help="The access token for --url. Prefer TXSTATHAT_TOKEN: other users of "
-            "this machine can see a command line.",
-        ),
-        timeout_option(30.0),
-    ]
-    return add_options(command, options)
+#: Adds the options for the server to send to, and its key.
+server_options = _connection_options(_EZKEY, "KEY", 10.0)
+#: Adds the options for the server to read from, and its token.
+reader_options = _connection_options(_TOKEN, "TOKEN", 30.0)
 
 
 def make_client(server: Server, timeout: float) -> txStatHat:

@@ -24,7 +24,7 @@ from txstathat.points.timeframe import Span
 __all__ = [
     "MAX_PUBLIC_URL",
     "STORE",
-    "check_channel_options",
+    "check_options",
     "default_retention",
     "listen_endpoint",
     "listen_url",
@@ -164,27 +164,39 @@ def read_webhooks(path: str) -> list[str]:
     return urls
 
 
-def check_channel_options(
-    secrets: str, allow_private: Iterable[str], digest_at: str
-) -> None:
+def check_options(
+    *,
+    keep: Iterable[str],
+    public_url: str,
+    webhooks: str,
+    secrets: str,
+    allow_private: Iterable[str],
+    digest_at: str,
+    statsd: str,
+) -> tuple[dict[str, float | None], list[str]]:
     """
-    Check the options for channels.
+    Check the options that are texts in a form of their own. Each parameter has the name
+    of its option.
 
-    :param secrets: ``--secrets``.
-    :param allow_private: ``--allow-private``.
-    :param digest_at: ``--digest-at``.
+    :returns: the retention of ``--keep``, and the URLs of ``--webhooks``.
     :raises ValueError: if one of them is not valid. The message begins with its name.
     """
-    checks: dict[str, Callable[[], object]] = {
+    checks: dict[str, Callable[[], Any]] = {
+        "--keep": lambda: parse_retention(keep),
+        "--public-url": lambda: public_url and parse_public_url(public_url),
+        "--webhooks": lambda: read_webhooks(webhooks),
         "--secrets": lambda: SecretFiles(secrets),
         "--allow-private": lambda: Networks(allow_private),
         "--digest-at": lambda: Schedule.parse(digest_at),
+        "--statsd": lambda: statsd and parse_statsd(statsd),
     }
+    found: dict[str, Any] = {}
     for name, check in checks.items():
         try:
-            check()
+            found[name] = check()
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
+    return found["--keep"], found["--webhooks"]
 
 
 def listen_endpoint(port: int | None = None, host: str | None = None) -> str:

@@ -14,12 +14,14 @@ from txstathat.collector.alerts.monitor import (
     AlertMonitor,
 )
 from txstathat.collector.alerts.operator_webhooks import Webhooks
+from txstathat.collector.alerts.parts import AlertParts
 from txstathat.collector.alerts.records import AlertRecords
 from txstathat.collector.api.alerts import AlertsApi
 from txstathat.collector.api.channels import ChannelsApi
-from txstathat.collector.api.export import CommandLineApi, ExportApi, Readers
+from txstathat.collector.api.export import CommandLineApi, ExportApi
 from txstathat.collector.api.graphite import GraphiteApi
 from txstathat.collector.api.monitoring import Healthz, Metrics
+from txstathat.collector.api.readers import Readers
 from txstathat.collector.api.trash import TrashApi
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.cardinality import MAX_STATS
@@ -32,7 +34,6 @@ from txstathat.collector.channels.channels import Channels
 from txstathat.collector.ingest.resource import IngestResource
 from txstathat.collector.metrics import CollectorMetrics
 from txstathat.collector.pages import add_pages
-from txstathat.collector.pages.alerting import AlertParts
 from txstathat.collector.records import RecordReader
 from txstathat.stores.interface import IStore
 
@@ -166,7 +167,10 @@ def _add_resources(parts: CollectorParts) -> None:
         b"metrics", Metrics(readers, parts.metrics, archive, parts.throttle, records)
     )
     delivery = parts.monitor.delivery
-    methods = AlertsApi(archive, parts.alerts, parts.webhooks, delivery).methods
+    alerting = AlertParts(
+        archive, parts.alerts, delivery, parts.channels, parts.webhooks
+    )
+    methods = AlertsApi(alerting).methods
     add_pages(
         root,
         archive,
@@ -176,7 +180,7 @@ def _add_resources(parts: CollectorParts) -> None:
         parts.boards,
         parts.shares,
         parts.keys,
-        AlertParts(archive, parts.alerts, delivery, parts.channels, parts.webhooks),
+        alerting,
     )
     parts.export.add("alerts", **methods)
     parts.command_line.add("alerts", **methods)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import atexit
 import os
+from functools import partial
 from typing import cast
 
 from twisted.internet.interfaces import IReactorCore
@@ -19,19 +20,21 @@ from txstathat.collector.digest.schedule import DEFAULT_SCHEDULE
 from txstathat.collector.ingest.statsd import KEY
 from txstathat.collector.options import (
     STORE,
-    check_channel_options,
+    check_options,
     default_retention,
-    parse_public_url,
-    parse_retention,
-    parse_statsd,
-    read_webhooks,
     write_keys,
 )
-from txstathat.collector.service import LISTEN, CollectorParts, CollectorService
+from txstathat.collector.service import LISTEN, CollectorService
 
 __all__ = ["Options", "makeService"]
 
 _log = Logger()
+
+# The options that the service takes as they are.
+_PASSED_ON = (
+    *("retention", "max-stats", "proxies", "public-url", "webhooks", "secrets"),
+    *("allow-private", "digest", "digest-at", "statsd", "statsd-key"),
+)
 
 
 class Options(UsageOptions):
@@ -148,10 +151,6 @@ class Options(UsageOptions):
 
         :raises UsageError: if one is not valid.
         """
-        try:
-            self["retention"] = parse_retention(self["keep"])
-        except ValueError as error:
-            raise UsageError(f"--keep: {error}") from None
         if not (self["proxies"].isascii() and self["proxies"].isdigit()):
             raise UsageError(f"--proxies: {self['proxies']!r} must be a whole number")
         self["proxies"] = int(self["proxies"])
@@ -160,25 +159,17 @@ class Options(UsageOptions):
             raise UsageError(f"--max-stats: {stats!r} must be a positive whole number")
         self["max-stats"] = int(stats)
         try:
-            if self["public-url"]:
-                parse_public_url(self["public-url"])
-        except ValueError as error:
-            raise UsageError(f"--public-url: {error}") from None
-        try:
-            self["webhooks"] = read_webhooks(self["webhooks"])
-        except ValueError as error:
-            raise UsageError(f"--webhooks: {error}") from None
-        try:
-            check_channel_options(
-                self["secrets"], self["allow-private"], self["digest-at"]
+            self["retention"], self["webhooks"] = check_options(
+                keep=self["keep"],
+                public_url=self["public-url"],
+                webhooks=self["webhooks"],
+                secrets=self["secrets"],
+                allow_private=self["allow-private"],
+                digest_at=self["digest-at"],
+                statsd=self["statsd"],
             )
         except ValueError as error:
             raise UsageError(str(error)) from None
-        try:
-            if self["statsd"]:
-                parse_statsd(self["statsd"])
-        except ValueError as error:
-            raise UsageError(f"--statsd: {error}") from None
 
 
 def makeService(options: Options) -> CollectorService:
@@ -186,53 +177,45 @@ def makeService(options: Options) -> CollectorService:
     Return a collector with these options. The process ends if it cannot start.
     """
 
-    def first_keys(keys: dict[str, str]) -> None:
-        path = os.path.abspath(options["keys-file"])
-        write_keys(path, keys)
-        _log.info(
-            "the first keys are in {path}: an EZ key and a user key to post with, and "
-            "an access token to read and to sign in with",
-            path=path,
-        )
-
     service = CollectorService(
         options["store"],
         options["listen"] or LISTEN,
-        retention=options["retention"],
-        max_stats=options["max-stats"],
         access_log=bool(options["access-log"]),
-        proxies=options["proxies"],
         stathat_statuses=bool(options["stathat-statuses"]),
-        public_url=options["public-url"],
-        webhooks=options["webhooks"],
-        secrets=options["secrets"],
-        allow_private=options["allow-private"],
-        digest=options["digest"],
-        digest_at=options["digest-at"],
-        statsd=options["statsd"],
-        statsd_key=options["statsd-key"],
-        first_keys=first_keys,
+        first_keys=partial(_write_first_keys, options["keys-file"]),
+        **{name.replace("-", "_"): options[name] for name in _PASSED_ON},
+    )
+    service.ready().addCallbacks(lambda _: _log_start(service), _end_process)
+    return service
+
+
+def _write_first_keys(file: str, keys: dict[str, str]) -> None:
+    path = os.path.abspath(file)
+    write_keys(path, keys)
+    _log.info(
+        "the first keys are in {path}: an EZ key and a user key to post with, and an "
+        "access token to read and to sign in with",
+        path=path,
     )
 
-    def started(parts: CollectorParts) -> None:
-        for url in service.urls:
-            _log.info("listening on {url}", url=url)
-        if service.statsd_address is not None:
-            _log.info("receiving statsd at {at}", at=service.statsd_address)
-        _log.info(
-            "open it in a browser to see the stats: sign in with an access token; to "
-            "create another one: txstathat keys add access NAME"
-        )
 
-    def failed(failure: Failure) -> None:
-        from twisted.internet import reactor
+def _log_start(service: CollectorService) -> None:
+    for url in service.urls:
+        _log.info("listening on {url}", url=url)
+    if service.statsd_address is not None:
+        _log.info("receiving statsd at {at}", at=service.statsd_address)
+    _log.info(
+        "open it in a browser to see the stats: sign in with an access token; to "
+        "create another one: txstathat keys add access NAME"
+    )
 
-        core = cast(IReactorCore, reactor)
-        _log.critical("cannot start: {error}", error=failure.getErrorMessage())
-        # twist exits with status 0 in any case. The log is flushed before atexit runs.
-        atexit.register(os._exit, 1)
-        # The reactor may not be running yet.
-        core.callWhenRunning(core.stop)
 
-    service.ready().addCallbacks(started, failed)
-    return service
+def _end_process(failure: Failure) -> None:
+    from twisted.internet import reactor
+
+    core = cast(IReactorCore, reactor)
+    _log.critical("cannot start: {error}", error=failure.getErrorMessage())
+    # twist exits with status 0 in any case. The log is flushed before atexit runs.
+    atexit.register(os._exit, 1)
+    # The reactor may not be running yet.
+    core.callWhenRunning(core.stop)

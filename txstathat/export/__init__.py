@@ -20,17 +20,6 @@ from txstathat.export.models import (
     FullPoint,
     StatInfo,
     TrashedStat,
-    Unreadable,
-    parse_json,
-    read_alert,
-    read_channel,
-    read_dataset,
-    read_delivery,
-    read_episode,
-    read_full_dataset,
-    read_list,
-    read_stat,
-    read_trashed,
 )
 
 __all__ = [
@@ -49,15 +38,4 @@ __all__ = [
     "StatHatExport",
     "StatInfo",
     "TrashedStat",
-    "Unreadable",
-    "parse_json",
-    "read_alert",
-    "read_channel",
-    "read_dataset",
-    "read_delivery",
-    "read_episode",
-    "read_full_dataset",
-    "read_list",
-    "read_stat",
-    "read_trashed",
 ]

@@ -5,20 +5,14 @@ all of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred, fail
 
 from txstathat.errors import InvalidPoint
-from txstathat.export.models import (
-    Alert,
-    AlertEpisode,
-    DeliveryResult,
-    read_alert,
-    read_delivery,
-    read_episode,
-)
-from txstathat.export.requests import ExportCalls, each_of, path_segment
+from txstathat.export.answers import each_of, read_alert, read_delivery, read_episode
+from txstathat.export.models import Alert, AlertEpisode, DeliveryResult
+from txstathat.export.requests import ExportCalls
 from txstathat.points.amounts import Amount, amount_text
 from txstathat.points.names import check_name
 
@@ -37,7 +31,7 @@ class AlertCalls(ExportCalls):
         :returns: a Deferred that fires with a list of
             :class:`~txstathat.export.models.Alert`.
         """
-        return self._get(each_of(read_alert), "alerts").addCallback(list)
+        return self._get(each_of(read_alert), "alerts")
 
     def alert(self, id: str) -> Deferred[Alert]:
         """
@@ -47,10 +41,7 @@ class AlertCalls(ExportCalls):
         :returns: a Deferred that fires with its
             :class:`~txstathat.export.models.Alert`.
         """
-        try:
-            return self._get(read_alert, f"alerts/{path_segment(id)}")
-        except InvalidPoint:
-            return fail()
+        return self._get(read_alert, "alerts", id)
 
     def create_alert(
         self,
@@ -85,7 +76,6 @@ class AlertCalls(ExportCalls):
             the request when its answer is lost: list the alerts to see whether it was
             created.
         """
-
         try:
             fields = {
                 "stat_id": check_name(stat_id, "stat_id"),
@@ -97,7 +87,7 @@ class AlertCalls(ExportCalls):
             }
         except InvalidPoint:
             return fail()
-        return self._post(read_alert, "alerts", fields)
+        return self._post(read_alert, fields, "alerts")
 
     def edit_alert(
         self,
@@ -130,7 +120,7 @@ class AlertCalls(ExportCalls):
                 fields["time_window"] = check_name(time_window, "time_window")
         except InvalidPoint:
             return fail()
-        return self._change(id, "", fields)
+        return self._post(read_alert, fields, "alerts", id)
 
     def silence_alert(self, id: str, seconds: int) -> Deferred[Alert]:
         """
@@ -141,7 +131,8 @@ class AlertCalls(ExportCalls):
         :returns: a Deferred that fires with the
             :class:`~txstathat.export.models.Alert`.
         """
-        return self._change(id, "/silence", {"seconds": str(seconds)})
+        fields = {"seconds": str(seconds)}
+        return self._post(read_alert, fields, "alerts", id, "silence")
 
     def acknowledge_alert(self, id: str) -> Deferred[Alert]:
         """
@@ -151,7 +142,7 @@ class AlertCalls(ExportCalls):
         :returns: a Deferred that fires with the
             :class:`~txstathat.export.models.Alert`.
         """
-        return self._change(id, "/acknowledge", {})
+        return self._post(read_alert, {}, "alerts", id, "acknowledge")
 
     def test_alert(self, id: str) -> Deferred[list[DeliveryResult]]:
         """
@@ -162,11 +153,7 @@ class AlertCalls(ExportCalls):
             :class:`~txstathat.export.models.DeliveryResult`; it is empty if they go
             nowhere.
         """
-        try:
-            path = f"alerts/{path_segment(id)}/test"
-        except InvalidPoint:
-            return fail()
-        return self._post(each_of(read_delivery), path, {}).addCallback(list)
+        return self._post(each_of(read_delivery), {}, "alerts", id, "test")
 
     def alert_history(self, id: str) -> Deferred[list[AlertEpisode]]:
         """
@@ -176,11 +163,7 @@ class AlertCalls(ExportCalls):
         :returns: a Deferred that fires with a list of
             :class:`~txstathat.export.models.AlertEpisode`.
         """
-        try:
-            path = f"alerts/{path_segment(id)}/history"
-        except InvalidPoint:
-            return fail()
-        return self._get(each_of(read_episode), path).addCallback(list)
+        return self._get(each_of(read_episode), "alerts", id, "history")
 
     def delete_alert(self, id: str) -> Deferred[None]:
         """
@@ -190,13 +173,6 @@ class AlertCalls(ExportCalls):
         :returns: a Deferred that fires with ``None``.
         """
         return self._delete("alerts", id)
-
-    def _change(self, id: str, verb: str, fields: Mapping[str, str]) -> Deferred[Alert]:
-        try:
-            path = f"alerts/{path_segment(id)}{verb}"
-        except InvalidPoint:
-            return fail()
-        return self._post(read_alert, path, fields)
 
 
 def _fields(

@@ -6,16 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred
 
-from txstathat.errors import InvalidPoint
-from txstathat.export.models import (
-    ChannelInfo,
-    DeliveryResult,
-    read_channel,
-    read_delivery,
-)
-from txstathat.export.requests import ExportCalls, each_of, path_segment
+from txstathat.export.answers import each_of, read_channel, read_delivery
+from txstathat.export.models import ChannelInfo, DeliveryResult
+from txstathat.export.requests import ExportCalls
 
 __all__ = ["ChannelCalls"]
 
@@ -32,7 +27,7 @@ class ChannelCalls(ExportCalls):
         :returns: a Deferred that fires with a list of
             :class:`~txstathat.export.models.ChannelInfo`.
         """
-        return self._get(each_of(read_channel), "channels").addCallback(list)
+        return self._get(each_of(read_channel), "channels")
 
     def create_channel(
         self, name: str, kind: str, settings: Mapping[str, str], secret: str = ""
@@ -49,7 +44,7 @@ class ChannelCalls(ExportCalls):
             :class:`~txstathat.export.models.ChannelInfo`.
         """
         fields = {**settings, "name": name, "kind": kind, "secret": secret}
-        return self._post(read_channel, "channels", fields)
+        return self._post(read_channel, fields, "channels")
 
     def test_channel(self, name: str) -> Deferred[DeliveryResult]:
         """
@@ -59,11 +54,7 @@ class ChannelCalls(ExportCalls):
         :returns: a Deferred that fires with the
             :class:`~txstathat.export.models.DeliveryResult`.
         """
-        try:
-            path = f"channels/{path_segment(name)}/test"
-        except InvalidPoint:
-            return fail()
-        return self._post(read_delivery, path, {})
+        return self._post(read_delivery, {}, "channels", name, "test")
 
     def delete_channel(self, name: str) -> Deferred[None]:
         """

@@ -9,23 +9,23 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote, quote_plus, urlencode
 
 from twisted.internet.defer import Deferred
 
 from txstathat.errors import InvalidPoint, InvalidTimeframe, StatHatAPIError
 from txstathat.export.alert_calls import AlertCalls
-from txstathat.export.channel_calls import ChannelCalls
-from txstathat.export.models import (
-    Dataset,
-    FullDataset,
-    StatInfo,
+from txstathat.export.answers import (
+    each_of,
     read_dataset,
     read_full_dataset,
+    read_nothing,
     read_stat,
 )
-from txstathat.export.requests import ExportRequests, each_of, path_segment
+from txstathat.export.channel_calls import ChannelCalls
+from txstathat.export.models import Dataset, FullDataset, StatInfo
+from txstathat.export.requests import ExportRequests, path_segment
 from txstathat.export.tending_calls import TendingCalls
 from txstathat.http.exchange import Transport
 from txstathat.http.servers import EXPORT_URL, server_url
@@ -56,8 +56,6 @@ MAX_STATS = 1_000_000
 
 #: The fewest stats of a full page: older accounts at StatHat have such pages.
 _SMALLEST_PAGE = 3_000
-
-Read = TypeVar("Read")
 
 
 class StatHatExport(AlertCalls, ChannelCalls, TendingCalls):
@@ -256,7 +254,7 @@ class StatHatExport(AlertCalls, ChannelCalls, TendingCalls):
             if stat_id is not None:
                 fields["id"] = check_name(stat_id, "stat_id")
             await self._requests.call(
-                lambda answer: None,
+                read_nothing,
                 "POST",
                 "/a1/comments",
                 headers={

@@ -5,7 +5,7 @@ its answer or refusal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -14,13 +14,13 @@ from twisted.internet.task import deferLater
 
 from txstathat.client.outcome import NO_ANSWER, one_line
 from txstathat.errors import InvalidPoint, StatHatAPIError, StatHatClosed
-from txstathat.export.models import Unreadable, parse_json, read_list
+from txstathat.export.answers import Unreadable, parse_json, read_nothing
 from txstathat.http.closing import AsyncClosing
 from txstathat.http.exchange import Transport
 from txstathat.http.responses import BadReply, Reply
 from txstathat.points.names import check_name
 
-__all__ = ["RETRY_DELAYS", "ExportCalls", "ExportRequests", "each_of", "path_segment"]
+__all__ = ["RETRY_DELAYS", "ExportCalls", "ExportRequests", "path_segment"]
 
 #: The delays, in seconds, before each retry of a request that StatHat refused as one
 #: too many.
@@ -52,7 +52,7 @@ class ExportRequests:
         many is repeated after each of :data:`RETRY_DELAYS`.
 
         :param read: turns the decoded answer into the result; raises
-            :class:`~txstathat.export.models.Unreadable` if it cannot.
+            :class:`~txstathat.export.answers.Unreadable` if it cannot.
         :param method: the HTTP method.
         :param path: what to add to the server's URL.
         :param options: ``headers`` and ``body``.
@@ -156,15 +156,6 @@ def _unreadable(status: int, error: Unreadable) -> StatHatAPIError:
     return StatHatAPIError(status, f"{NO_ANSWER} (HTTP status {status}): {error}")
 
 
-def each_of(read: Callable[[Any], Read]) -> Callable[[Any], tuple[Read, ...]]:
-    """
-    Return a function that reads a list.
-
-    :param read: reads one element.
-    """
-    return lambda answer: read_list(read, answer)
-
-
 def path_segment(id: object) -> str:
     """
     An id as a part of a path. ``.`` and ``..`` would lead to another path.
@@ -185,11 +176,11 @@ class ExportCalls(AsyncClosing):
     _requests: ExportRequests
     _path: str
 
-    def _get(self, read: Callable[[Any], Read], path: str) -> Deferred[Read]:
+    def _get(self, read: Callable[[Any], Read], *path: str) -> Deferred[Read]:
         return self._call(read, "GET", path, {})
 
     def _post(
-        self, read: Callable[[Any], Read], path: str, fields: Mapping[str, str]
+        self, read: Callable[[Any], Read], fields: Mapping[str, str], *path: str
     ) -> Deferred[Read]:
         options = {
             "headers": {"Content-Type": "application/x-www-form-urlencoded"},
@@ -197,23 +188,18 @@ class ExportCalls(AsyncClosing):
         }
         return self._call(read, "POST", path, options)
 
-    def _delete(self, kind: str, id: str) -> Deferred[None]:
-        async def delete() -> None:
-            path = f"{self._path}/{kind}/{path_segment(id)}"
-            await self._requests.call(lambda answer: None, "DELETE", path)
-
-        return Deferred.fromCoroutine(delete())
+    def _delete(self, *path: str) -> Deferred[None]:
+        return self._call(read_nothing, "DELETE", path, {})
 
     def _call(
         self,
         read: Callable[[Any], Read],
         method: str,
-        path: str,
+        path: Sequence[str],
         options: Mapping[str, Any],
     ) -> Deferred[Read]:
         async def call() -> Read:
-            return await self._requests.call(
-                read, method, f"{self._path}/{path}", **options
-            )
+            at = "/".join([self._path, *map(path_segment, path)])
+            return await self._requests.call(read, method, at, **options)
 
         return Deferred.fromCoroutine(call())

@@ -8,8 +8,9 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred, fail
 
 from txstathat.errors import InvalidPoint
-from txstathat.export.models import StatInfo, TrashedStat, read_stat, read_trashed
-from txstathat.export.requests import ExportCalls, each_of, path_segment
+from txstathat.export.answers import each_of, read_nothing, read_stat, read_trashed
+from txstathat.export.models import StatInfo, TrashedStat
+from txstathat.export.requests import ExportCalls
 from txstathat.points.names import check_name
 
 __all__ = ["TendingCalls"]
@@ -40,13 +41,12 @@ class TendingCalls(ExportCalls):
         """
         fields = {"name": name, "unit": unit, "description": description}
         try:
-            path = f"stats/{path_segment(id)}"
             if name is not None:
                 check_name(name, "name")
         except InvalidPoint:
             return fail()
         given = {key: text for key, text in fields.items() if text is not None}
-        return self._post(read_stat, path, given)
+        return self._post(read_stat, given, "stats", id)
 
     def trash(self) -> Deferred[list[TrashedStat]]:
         """
@@ -55,7 +55,7 @@ class TendingCalls(ExportCalls):
         :returns: a Deferred that fires with a list of
             :class:`~txstathat.export.models.TrashedStat`.
         """
-        return self._get(each_of(read_trashed), "trash").addCallback(list)
+        return self._get(each_of(read_trashed), "trash")
 
     def restore(self, id: str) -> Deferred[None]:
         """
@@ -64,11 +64,7 @@ class TendingCalls(ExportCalls):
         :param id: the stat's id.
         :returns: a Deferred that fires with ``None``.
         """
-        try:
-            path = f"trash/{path_segment(id)}"
-        except InvalidPoint:
-            return fail()
-        return self._post(lambda answer: None, path, {})
+        return self._post(read_nothing, {}, "trash", id)
 
     def purge(self, id: str) -> Deferred[None]:
         """

@@ -115,6 +115,22 @@ class Span:
             return self._origin + bucket * self.longest
         return _month_start(bucket * self.number * _MONTHS[self.unit])
 
+    def start_of(self, t: int) -> int:
+        """
+        When the bucket that contains a time starts, in Unix seconds.
+
+        :param t: Unix seconds.
+        """
+        return self.start(self.bucket(t))
+
+    def end_of(self, t: int) -> int:
+        """
+        When the bucket that contains a time ends, in Unix seconds.
+
+        :param t: Unix seconds.
+        """
+        return self.start(self.bucket(t) + 1)
+
     def before(self, t: int) -> int:
         """
         The time that is this span before another. If the month has no such day, it is
@@ -217,7 +233,7 @@ class Timeframe:
         :returns: like :meth:`edges`.
         :raises InvalidTimeframe: like :meth:`edges`.
         """
-        begin = max(0, self.interval.start(self.interval.bucket(start)))
+        begin = max(0, self.interval.start_of(start))
         last = self.interval.bucket(min(now, self.duration.after(begin) - 1))
         return self._edges(start, last)
 

@@ -32,30 +32,27 @@ from tests.fixtures.python_programs import run_python
 from tests.fixtures.stores import NOW, RedisHost, SqliteHost, Turns
 from tests.fixtures.support import Authority, logged, reactor
 from txstathat import Count, Value
-from txstathat.collector.alerts import (
-    LEASE,
-    MARGIN,
-    MAX_ALERTS,
-    MAX_NOTICES,
-    MAX_UNDER_WAY,
+from txstathat.collector.alerts.alert_record import MAX_NOTICES, AlertRecord
+from txstathat.collector.alerts.delivery import MAX_UNDER_WAY
+from txstathat.collector.alerts.evaluation import (
     RECOVERY_SECONDS,
-    WINDOWS,
-    AlertDefinition,
-    AlertMonitor,
-    AlertNotice,
-    AlertRecord,
-    AlertRecords,
     AlertState,
     Evaluation,
-    Webhooks,
     WindowReading,
-    check_webhook,
-    choose_step,
     evaluate,
     next_state,
-    retry_delay,
     windows_to_read,
 )
+from txstathat.collector.alerts.model import (
+    MARGIN,
+    WINDOWS,
+    AlertDefinition,
+    choose_step,
+)
+from txstathat.collector.alerts.monitor import AlertMonitor
+from txstathat.collector.alerts.notices import LEASE, AlertNotice, retry_delay
+from txstathat.collector.alerts.operator_webhooks import Webhooks, check_webhook
+from txstathat.collector.alerts.records import MAX_ALERTS, AlertRecords
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.stats import RETENTION, Stat
 from txstathat.collector.channels.hook_urls import MAX_URL

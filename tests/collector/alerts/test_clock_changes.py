@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from tests.fixtures.alerts_cases import AlertCase
 from tests.fixtures.archives import START
 from txstathat import Count
-from txstathat.collector.alerts import MARGIN
+from txstathat.collector.alerts.model import MARGIN
 from txstathat.collector.pages.stat_chart import StatChart
 
 #: New York's clock goes from 2:00 back to 1:00 at 6:00 UTC.

@@ -17,14 +17,11 @@ from twisted.web.resource import Resource
 from tests.fixtures.alerts_cases import AlertCase
 from tests.fixtures.support import logged
 from txstathat import Count
-from txstathat.collector.alerts import (
-    LEASE,
-    MAX_EPISODES,
-    MAX_SILENCE,
-    AlertMonitor,
-    AlertRecord,
-    Webhooks,
-)
+from txstathat.collector.alerts.alert_record import AlertRecord
+from txstathat.collector.alerts.history import MAX_EPISODES, MAX_SILENCE
+from txstathat.collector.alerts.monitor import AlertMonitor
+from txstathat.collector.alerts.notices import LEASE
+from txstathat.collector.alerts.operator_webhooks import Webhooks
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.stats import CLOCK_SLACK
 from txstathat.collector.channels import Channels, Outgoing

@@ -12,17 +12,14 @@ from tests.fixtures.alerts_cases import AlertCase
 from tests.fixtures.archives import START, batch
 from tests.fixtures.stores import NOW
 from txstathat import Count
-from txstathat.collector.alerts import (
+from txstathat.collector.alerts.evaluation import Evaluation, WindowReading, evaluate
+from txstathat.collector.alerts.model import MARGIN, AlertDefinition
+from txstathat.collector.alerts.outages import (
     GAP_SECONDS,
-    MARGIN,
     MAX_OUTAGES,
     NOTE_EVERY,
     RETURN_SECONDS,
-    AlertDefinition,
-    Evaluation,
     Outages,
-    WindowReading,
-    evaluate,
 )
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.stats import Stat

@@ -11,15 +11,12 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fixtures.stores import NOW
-from txstathat.collector.alerts import (
-    LONGEST_DELAY,
-    AlertDefinition,
-    AlertNotice,
-    AlertRecord,
-    KnownTargets,
-    Webhooks,
-)
+from txstathat.collector.alerts.alert_record import AlertRecord
+from txstathat.collector.alerts.model import AlertDefinition
+from txstathat.collector.alerts.notices import LONGEST_DELAY, AlertNotice
+from txstathat.collector.alerts.operator_webhooks import Webhooks
 from txstathat.collector.alerts.queue import Failing, choose, queued
+from txstathat.collector.alerts.targets import KnownTargets
 from txstathat.collector.channels import parse_channel
 
 CHANNELS = {

@@ -14,7 +14,7 @@ from tests.fixtures.collector_services import ServiceCase
 from tests.fixtures.mail_server import LoopbackMailServer
 from tests.fixtures.support import logged
 from txstathat import Count
-from txstathat.collector.alerts import parse_alert
+from txstathat.collector.alerts.model import parse_alert
 from txstathat.collector.archive.stats import RETENTION
 
 

@@ -27,16 +27,14 @@ from txstathat.collector.channels import (
     Outgoing,
     parse_channel,
 )
-from txstathat.collector.digest import (
+from txstathat.collector.digest.digest import (
     DIGEST_EVERY,
     DIGEST_LEASE,
-    MAX_DIGEST_STATS,
     DigestState,
-    Schedule,
     WeeklyDigest,
-    WeekTotal,
-    digest_text,
 )
+from txstathat.collector.digest.schedule import Schedule
+from txstathat.collector.digest.totals import MAX_DIGEST_STATS, WeekTotal, digest_text
 from txstathat.collector.records import BadRecord
 from txstathat.http.allowed import Networks
 

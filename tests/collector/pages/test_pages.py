@@ -33,9 +33,9 @@ from txstathat.collector.auth.throttle import HOLD_SECONDS, MAX_WRONG
 from txstathat.collector.pages.formatting import ago, day, minute, number, plural
 from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.listing import StatList
+from txstathat.collector.pages.ranges import PRESETS
 from txstathat.collector.pages.sparkline import sparkline
 from txstathat.collector.pages.stat_chart import StatChart
-from txstathat.collector.pages.stat_page import TIMEFRAMES
 from txstathat.errors import StoreUnavailable
 
 
@@ -706,7 +706,7 @@ class StatTests(PageCase):
         cannot be shown is an error beside its field, which keeps its text.
         """
         page = self.visitor.see(f"/stats/{stat_id('hits')}")
-        for t in TIMEFRAMES:
+        for t in PRESETS:
             self.assertIn(f"?t={t}", page)
             self.assertEqual(self.facts("hits", f"?t={t}")["Total"], "6")
         current = r'\?t=(\w+)"[^>]*aria-current|aria-current[^>]*\?t=(\w+)"'

@@ -21,9 +21,10 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from tests.fixtures.archives import DAY, batch
 from tests.fixtures.stores import NOW, ClusterHost, MemoryHost, RedisHost, SqliteHost
 from txstathat import Count, Value
-from txstathat.collector.alerts import AlertNotice, DeliveryError, Episode, Silence
 from txstathat.collector.alerts.evaluation import AlertState
+from txstathat.collector.alerts.history import DeliveryError, Episode, Silence
 from txstathat.collector.alerts.model import AlertDefinition
+from txstathat.collector.alerts.notices import AlertNotice
 from txstathat.collector.alerts.records import AlertRecord, AlertRecords
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.trash import TRASH_SECONDS

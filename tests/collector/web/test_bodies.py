@@ -22,7 +22,8 @@ from txstathat.collector.auth.throttle import HOLD_SECONDS, MAX_WRONG
 from txstathat.collector.metrics import CollectorMetrics
 from txstathat.collector.service import build_collector
 from txstathat.collector.web.bodies import Body, BodyBudget
-from txstathat.collector.web.site import BODY_SECONDS, HEADER_SECONDS, CollectorSite
+from txstathat.collector.web.channel import BODY_SECONDS, HEADER_SECONDS
+from txstathat.collector.web.site import CollectorSite
 from txstathat.stores import open_store
 
 

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -134,11 +133,12 @@ async def _run(
 
 
 def _print_urls(server: _Server, address: str, seconds: float) -> None:
-    _print("A sample bookshop is open, and sends stats to its own server.")
-    _print(f"Its stats:  {server.sign_in_url}")
-    _print(f"Its board:  {server.board_url}")
-    _print(f"Its charts: {address}/charts/")
-    _print(f"It closes in {seconds:g} seconds (--seconds), or with Ctrl-C.")
+    # Not through rich, which would break a URL into two lines.
+    click.echo("A sample bookshop is open, and sends stats to its own server.")
+    click.echo(f"Its stats:  {server.sign_in_url}")
+    click.echo(f"Its board:  {server.board_url}")
+    click.echo(f"Its charts: {address}/charts/")
+    click.echo(f"It closes in {seconds:g} seconds (--seconds), or with Ctrl-C.")
 
 
 async def _compare_metricas(shop: _Shop) -> list[Comparison]:
@@ -284,9 +284,3 @@ async def _show_progress(
         while (elapsed := reactor.seconds() - began) < seconds:
             progress.update(task, completed=elapsed, points=len(stats.sent.points))
             await deferLater(reactor, min(PROGRESS_INTERVAL, seconds - elapsed))
-
-
-def _print(line: str) -> None:
-    # Not through rich, which would break a URL into two lines.
-    click.echo(line)
-    sys.stdout.flush()

@@ -5,12 +5,13 @@ The commands below ``txstathat alerts`` that a collector has and StatHat has not
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from typing import Any
 
 import click
 
-from txstathat.cli.options import AMOUNT
+from txstathat.cli.options import AMOUNT, add_options
 from txstathat.cli.output import format_options, number_text, show_rows
 from txstathat.cli.read.alert_output import OPERATORS, WINDOWS, moment, show_alert
 from txstathat.cli.read.stats import with_client
@@ -23,7 +24,7 @@ from txstathat.printable import printable
 
 __all__ = [
     "acknowledge",
-    "channel_option",
+    "limit_options",
     "edit",
     "history",
     "show_results",
@@ -31,13 +32,38 @@ __all__ = [
     "test",
 ]
 
-channel_option = click.option(
-    "--channel",
-    "channels",
-    multiple=True,
-    metavar="NAME",
-    help="Notify only through this channel. May be repeated.",
-)
+
+def limit_options(command: Callable[..., None]) -> Callable[..., None]:
+    """
+    Add the options for the limit of an alert, and for its channels.
+    """
+    return add_options(
+        command,
+        [
+            click.option(
+                "--threshold",
+                type=AMOUNT,
+                help="For kind value: the number's limit.",
+            ),
+            click.option(
+                "--percentage",
+                type=AMOUNT,
+                help="For kind delta: by how much it must change.",
+            ),
+            click.option(
+                "--time-delta",
+                type=WINDOWS,
+                help="For kind delta: how long ago to compare with.",
+            ),
+            click.option(
+                "--channel",
+                "channels",
+                multiple=True,
+                metavar="NAME",
+                help="Notify only through this channel. May be repeated.",
+            ),
+        ],
+    )
 
 
 class _Seconds(click.ParamType):  # type: ignore[type-arg]
@@ -101,14 +127,7 @@ def acknowledge(id: str, output: str | None, **server: Any) -> None:
 @click.argument("id")
 @click.option("--time-window", type=WINDOWS, help="The time that it evaluates.")
 @click.option("--operator", type=click.Choice(list(OPERATORS)), help="The comparison.")
-@click.option("--threshold", type=AMOUNT, help="For kind value: the number's limit.")
-@click.option(
-    "--percentage", type=AMOUNT, help="For kind delta: by how much it must change."
-)
-@click.option(
-    "--time-delta", type=WINDOWS, help="For kind delta: how long ago to compare with."
-)
-@channel_option
+@limit_options
 @click.option("--all-channels", is_flag=True, help="Notify through all channels.")
 @format_options
 @reader_options

@@ -8,13 +8,12 @@ from typing import Any
 
 import click
 
-from txstathat.cli.options import AMOUNT
 from txstathat.cli.output import confirm, format_options, show_rows
 from txstathat.cli.read.alert_changes import (
     acknowledge,
-    channel_option,
     edit,
     history,
+    limit_options,
     silence,
     test,
 )
@@ -105,14 +104,7 @@ def show(id: str, output: str | None, **server: Any) -> None:
     help="For kinds value and delta: greater than, less than; for delta also "
     "different than.",
 )
-@click.option("--threshold", type=AMOUNT, help="For kind value: the number's limit.")
-@click.option(
-    "--percentage", type=AMOUNT, help="For kind delta: by how much it must change."
-)
-@click.option(
-    "--time-delta", type=WINDOWS, help="For kind delta: how long ago to compare with."
-)
-@channel_option
+@limit_options
 @format_options
 @reader_options
 def create(

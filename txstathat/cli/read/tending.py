@@ -5,12 +5,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
 import click
 
-from txstathat.cli.output import confirm, format_options, name_text, show_rows
+from txstathat.cli.output import (
+    confirm,
+    format_options,
+    name_text,
+    show_rows,
+    time_text,
+)
 from txstathat.cli.read.stats import StatNotFound, find_stat, named, with_client
 from txstathat.cli.settings import reader_options
 from txstathat.export.client import StatHatExport
@@ -90,8 +95,8 @@ def list_trash(output: str | None, **server: Any) -> None:
                 (
                     each.id,
                     name_text(each.name),
-                    _time(each.deleted_at),
-                    _time(each.until),
+                    time_text(each.deleted_at),
+                    time_text(each.until),
                 )
                 for each in found
             ],
@@ -146,7 +151,3 @@ async def _find(client: StatHatExport, wanted: str) -> TrashedStat:
             "list"
         )
     return found
-
-
-def _time(t: int) -> str:
-    return f"{datetime.fromtimestamp(t, UTC):%Y-%m-%d %H:%M} UTC"

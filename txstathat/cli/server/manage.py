@@ -4,21 +4,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from shlex import quote
 
 import click
-from rich.console import Console
-from rich.table import Table
 
-from txstathat.cli.output import name_text
+from txstathat.cli.output import name_text, show_rows, time_text
 from txstathat.cli.server.store import store_option, with_store
 from txstathat.cli.suggestions import SuggestingGroup
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.auth.key_record import KINDS, KeyRefused
 from txstathat.collector.auth.keys import Keys
 from txstathat.points.names import MAX_NAME
-from txstathat.printable import printable
 from txstathat.stores import IStore
 
 __all__ = ["keys", "stats"]
@@ -60,19 +56,15 @@ def list_keys(store: str) -> None:
     """
 
     async def work(opened: IStore) -> None:
-        table = Table("name", "kind", "created", "stat")
-        for key in await Keys(opened).all():
-            created = datetime.fromtimestamp(key.created_at, UTC)
-            table.add_row(
-                printable(key.name),
-                KINDS[key.kind],
-                f"{created:%Y-%m-%d %H:%M} UTC",
-                printable(key.stat),
-            )
-        if table.rows:
-            Console(markup=False, highlight=False).print(table)
-        else:
-            click.echo("There are no keys.")
+        show_rows(
+            None,
+            ("name", "kind", "created", "stat"),
+            [
+                (key.name, KINDS[key.kind], time_text(key.created_at), key.stat)
+                for key in await Keys(opened).all()
+            ],
+            none="There are no keys.",
+        )
 
     with_store(store, work)
 

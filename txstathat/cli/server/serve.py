@@ -7,8 +7,8 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -29,13 +29,9 @@ from txstathat.collector.archive.cardinality import MAX_STATS
 from txstathat.collector.digest.schedule import DEFAULT_SCHEDULE
 from txstathat.collector.ingest.statsd import KEY
 from txstathat.collector.options import (
-    check_channel_options,
+    check_options,
     default_retention,
     listen_endpoint,
-    parse_public_url,
-    parse_retention,
-    parse_statsd,
-    read_webhooks,
 )
 from txstathat.collector.service import (
     LISTEN,
@@ -219,7 +215,7 @@ def serve(
         _print_addresses(service)
         _collect_garbage_less()
         await _print_settings(service, parts, new_keys, write_settings)
-        _print(
+        click.echo(
             "Open this to sign in (works once, for one hour): "
             f"{service.public_url}/sign-in/{link}"
         )
@@ -238,29 +234,14 @@ def _check(keep: tuple[str, ...], webhooks: str, **options: Any) -> dict[str, An
 
     :raises click.UsageError: if one is not valid.
     """
-    with _usage_error("--keep: "):
-        options["retention"] = parse_retention(keep)
-    with _usage_error("--public-url: "):
-        if options["public_url"]:
-            parse_public_url(options["public_url"])
-    with _usage_error("--webhooks: "):
-        options["webhooks"] = read_webhooks(webhooks)
-    with _usage_error(""):
-        check_channel_options(
-            options["secrets"], options["allow_private"], options["digest_at"]
-        )
-    with _usage_error("--statsd: "):
-        if options["statsd"]:
-            parse_statsd(options["statsd"])
-    return options
-
-
-@contextmanager
-def _usage_error(option: str) -> Iterator[None]:
+    texts = ("public_url", "secrets", "allow_private", "digest_at", "statsd")
     try:
-        yield
+        options["retention"], options["webhooks"] = check_options(
+            keep=keep, webhooks=webhooks, **{name: options[name] for name in texts}
+        )
     except ValueError as error:
-        raise click.UsageError(f"{option}{error}") from None
+        raise click.UsageError(str(error)) from None
+    return options
 
 
 def _endpoints(
@@ -273,8 +254,10 @@ def _endpoints(
         return [*listen] or [LISTEN]
     if listen:
         raise click.UsageError("give --listen, or --port and --host, not both")
-    with _usage_error("--host: "):
+    try:
         return [listen_endpoint(port, host)]
+    except ValueError as error:
+        raise click.UsageError(f"--host: {error}") from None
 
 
 def _collect_garbage_less() -> None:
@@ -287,25 +270,20 @@ def _collect_garbage_less() -> None:
     gc.set_threshold(GC_OBJECTS, 20, 50)
 
 
-def _print(line: str) -> None:
-    click.echo(line)
-    sys.stdout.flush()
-
-
 def _print_addresses(service: CollectorService) -> None:
     for url, address in zip(service.urls, service.addresses, strict=True):
         everywhere = getattr(address, "host", None) in ("0.0.0.0", "::")
         more = ", and on this computer's other addresses" if everywhere else ""
-        _print(f"Listening on {url}{more}")
+        click.echo(f"Listening on {url}{more}")
     at = service.statsd_address
     if at is not None:
-        _print(f"Receiving statsd at {at.host}, UDP port {at.port}")
+        click.echo(f"Receiving statsd at {at.host}, UDP port {at.port}")
 
 
 def _print_keys(keys: dict[str, str]) -> None:
-    _print("New keys, which are shown only now:")
+    click.echo("New keys, which are shown only now:")
     for what, key in keys.items():
-        _print(f"{what}: {key}")
+        click.echo(f"{what}: {key}")
 
 
 async def _print_settings(
@@ -325,7 +303,7 @@ async def _print_settings(
         requested,
     )
     if message:
-        _print(message)
+        click.echo(message)
 
 
 def _log_to_stderr(level: Any) -> None:

@@ -4,16 +4,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import click
-from rich.console import Console
-from rich.table import Table
 
+from txstathat.cli.output import show_rows, time_text
 from txstathat.cli.server.store import store_option, with_store
 from txstathat.collector.auth.keys import Keys
 from txstathat.collector.auth.sessions import SESSION_SECONDS, Sessions
-from txstathat.printable import printable
 from txstathat.stores import IStore
 
 __all__ = ["sessions"]
@@ -39,19 +35,17 @@ def list_sessions(store: str) -> None:
     async def work(opened: IStore) -> None:
         keys = Keys(opened)
         names = await keys.names()
-        table = Table("id", "signed in", "ends", "token")
-        for id, session in (await Sessions(opened, keys).all()).items():
-            tokens = [names[token] for token in session.tokens if token in names]
-            table.add_row(
+        rows = [
+            (
                 id[:_SHOWN],
-                _time(session.until - SESSION_SECONDS),
-                _time(session.until),
-                ", ".join(map(printable, tokens)),
+                time_text(session.until - SESSION_SECONDS),
+                time_text(session.until),
+                ", ".join(names[each] for each in session.tokens if each in names),
             )
-        if table.rows:
-            Console(markup=False, highlight=False).print(table)
-        else:
-            click.echo("There are no sessions.")
+            for id, session in (await Sessions(opened, keys).all()).items()
+        ]
+        columns = ("id", "signed in", "ends", "token")
+        show_rows(None, columns, rows, none="There are no sessions.")
 
     with_store(store, work)
 
@@ -86,7 +80,3 @@ def end_session(id: str | None, every: bool, store: str) -> None:
         click.echo("The session is ended.")
 
     with_store(store, work)
-
-
-def _time(t: float) -> str:
-    return f"{datetime.fromtimestamp(t, UTC):%Y-%m-%d %H:%M} UTC"

@@ -18,6 +18,7 @@ from txstathat.collector.alerts.history import (
     DeliveryError,
     Episode,
     Silence,
+    is_compared,
 )
 from txstathat.collector.alerts.model import AlertDefinition, check_definition
 from txstathat.collector.alerts.notices import FIRED, RECOVERED, AlertNotice
@@ -129,15 +130,6 @@ class AlertRecord:
             history = (*(each for each in history if each.number != current.number),)
             history = (*history, replace(current, ended=now))
         return replace(self, state=state, history=history[-MAX_EPISODES:])
-
-    def with_definition(self, alert: AlertDefinition) -> AlertRecord:
-        """
-        Return the record with another definition. An episode that goes on ends as
-        usual, when the new condition has been clear for long enough.
-
-        :param alert: the definition, with the same id and stat.
-        """
-        return replace(self, alert=alert)
 
     def acknowledged(self, now: float) -> AlertRecord:
         """
@@ -287,19 +279,12 @@ def _check_state(state: AlertState) -> None:
         raise BadRecord("is not valid: its state has a field of the wrong type")
 
 
-def _is_compared(number: object) -> bool:
-    # A change from 0 to something else is infinite.
-    if number is None or (isinstance(number, float) and math.isinf(number)):
-        return True
-    return is_number(number, math.inf)
-
-
 def _check_notice(notice: AlertNotice) -> None:
     if not (
         notice.event in (FIRED, RECOVERED)
         and is_integer(notice.episode)
         and is_number(notice.at, math.inf)
-        and _is_compared(notice.number)
+        and (notice.number is None or is_compared(notice.number))
         and is_integer(notice.attempts)
         and is_number(notice.next_at, math.inf)
         and isinstance(notice.channel, str)

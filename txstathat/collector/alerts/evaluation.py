@@ -182,7 +182,7 @@ def windows_to_read(
         return []
     step = choose_step(alert.time_window, alert.time_delta, retention)
     frame = Timeframe(WINDOWS[alert.time_window], step)
-    end = step.start(step.bucket(int(now) - MARGIN))
+    end = step.start_of(int(now) - MARGIN)
     if alert.kind == "data":
         current = step.after(end)
         return [AlertWindow(frame, end), AlertWindow(Timeframe(step, step), current)]

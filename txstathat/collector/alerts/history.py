@@ -19,6 +19,7 @@ __all__ = [
     "DeliveryError",
     "Episode",
     "Silence",
+    "is_compared",
     "target_title",
 ]
 
@@ -72,7 +73,7 @@ class Episode:
         if not (
             is_integer(number)
             and is_number(began, math.inf)
-            and all(each is None or _is_float(each) for each in others)
+            and all(each is None or is_compared(each) for each in others)
         ):
             raise BadRecord("is not valid: an episode has a value of the wrong type")
         return cls(*fields)
@@ -105,7 +106,11 @@ class Episode:
         }
 
 
-def _is_float(thing: object) -> bool:
+def is_compared(thing: object) -> bool:
+    """
+    Return whether a thing can be what an alert compared: a number. A change from 0 to
+    something else is infinite.
+    """
     infinite = isinstance(thing, float) and math.isinf(thing)
     return infinite or is_number(thing, math.inf)
 

@@ -147,18 +147,11 @@ def parse_alert(
     window = _choice(fields, "time_window", WINDOWS)
     operator = threshold = percentage = delta = None
     if kind != "data":
-        given = {
-            name: _SHORT.get(text, text)
-            for name, text in fields.items()
-            if name == "operator"
-        }
-        operator = _choice(given, "operator", KINDS[kind])
+        operator = _operator(fields, kind)
     if kind == "value":
         threshold = _number(fields, "threshold")
     if kind == "delta":
-        percentage = _number(fields, "percentage")
-        if percentage <= 0:
-            raise Refusal(400, f"percentage: must be above 0, not {percentage}")
+        percentage = _percentage(fields)
         delta = _choice(fields, "time_delta", WINDOWS)
     if kind != "data":
         choose_step(window, delta, retention)
@@ -176,6 +169,22 @@ def parse_alert(
         check_webhook(webhook) if webhook else "",
         _channel_names(fields.get("channels", "")),
     )
+
+
+def _operator(fields: Mapping[str, str], kind: str) -> str:
+    given = {
+        name: _SHORT.get(text, text)
+        for name, text in fields.items()
+        if name == "operator"
+    }
+    return _choice(given, "operator", KINDS[kind])
+
+
+def _percentage(fields: Mapping[str, str]) -> int | float:
+    percentage = _number(fields, "percentage")
+    if percentage <= 0:
+        raise Refusal(400, f"percentage: must be above 0, not {percentage}")
+    return percentage
 
 
 def edit_alert(

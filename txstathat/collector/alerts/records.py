@@ -195,7 +195,7 @@ class AlertRecords:
 
         def renamed(record: AlertRecord) -> AlertRecord:
             alert = replace(record.alert, stat_id=stat_id(new), stat_name=new)
-            return record.with_definition(alert)
+            return replace(record, alert=alert)
 
         for record in (await self.all()).values():
             if record.alert.stat_name == old:

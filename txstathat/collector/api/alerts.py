@@ -12,13 +12,9 @@ from typing import Any
 from twisted.web.server import Request
 
 from txstathat.collector.alerts.alert_record import AlertRecord
-from txstathat.collector.alerts.delivery import NoticeDelivery
 from txstathat.collector.alerts.history import MAX_SILENCE, target_title
-from txstathat.collector.alerts.model import edit_alert, parse_alert
-from txstathat.collector.alerts.operator_webhooks import Webhooks
-from txstathat.collector.alerts.records import AlertRecords
-from txstathat.collector.api.parameters import Parameters, path_of
-from txstathat.collector.archive.archive import Archive
+from txstathat.collector.alerts.parts import AlertParts
+from txstathat.collector.api.parameters import Parameters, one_part, path_of
 from txstathat.collector.errors import Refusal
 
 __all__ = ["NO_TARGET", "AlertsApi"]
@@ -34,25 +30,16 @@ class AlertsApi:
     """
     The calls at ``alerts``.
 
-    :param archive: the stats.
-    :param records: the alerts.
-    :param webhooks: checks the webhooks of new alerts.
-    :param delivery: sends test messages, and knows where notices go.
+    :param parts: the stats, the alerts, and where their notices go.
 
     :ivar methods: for :meth:`txstathat.collector.api.export.ExportApi.add`.
     """
 
-    def __init__(
-        self,
-        archive: Archive,
-        records: AlertRecords,
-        webhooks: Webhooks,
-        delivery: NoticeDelivery,
-    ) -> None:
-        self._archive = archive
-        self._records = records
-        self._webhooks = webhooks
-        self._delivery = delivery
+    def __init__(self, parts: AlertParts) -> None:
+        self._parts = parts
+        self._archive = parts.archive
+        self._records = parts.records
+        self._delivery = parts.delivery
         self.methods = {"GET": self._get, "POST": self._post, "DELETE": self._delete}
         self._verbs: dict[str, Callable[[Request, str], Awaitable[Any]]] = {
             "silence": self._silence,
@@ -67,7 +54,7 @@ class AlertsApi:
             record = await self._records.get(path[0])
             return [episode.to_json() for episode in record.episodes]
         if path:
-            return self._to_json(await self._records.get(_only(path)))
+            return self._to_json(await self._records.get(_id(request)))
         found = (await self._records.all()).values()
         return [self._to_json(record) for record in found]
 
@@ -90,25 +77,12 @@ class AlertsApi:
         if "stat_id" not in fields:
             raise Refusal(400, "stat_id: is missing; send the fields as a form")
         (stat,) = await self._archive.find([fields["stat_id"]])
-        alert = parse_alert(fields, stat, self._archive.retention, self._webhooks.check)
-        await self._delivery.check_channels(alert)
-        await self._records.create(alert)
+        alert = await self._parts.create(fields, stat)
         return await self._warned(AlertRecord(alert))
 
     async def _edit(self, request: Request, id: str) -> Any:
         fields = Parameters(request, None).fields
-        alert = (await self._records.get(id)).alert
-        (stat,) = await self._archive.find([alert.stat_id])
-        retention, check = self._archive.retention, self._webhooks.check
-
-        def edited(record: AlertRecord) -> AlertRecord:
-            changed = edit_alert(record.alert, fields, stat, retention, check)
-            return record.with_definition(changed)
-
-        await self._delivery.check_channels(
-            edit_alert(alert, fields, stat, retention, check)
-        )
-        return await self._warned(await self._records.edit(id, edited))
+        return await self._warned(await self._parts.edit(id, fields))
 
     async def _warned(self, record: AlertRecord) -> dict[str, Any]:
         answer = self._to_json(record)
@@ -138,7 +112,7 @@ class AlertsApi:
 
     async def _delete(self, request: Request) -> Any:
         Parameters(request, ())
-        await self._records.delete(_only(path_of(request)))
+        await self._records.delete(_id(request))
         return {"msg": "alert deleted."}
 
     def _to_json(self, record: AlertRecord) -> dict[str, Any]:
@@ -153,7 +127,5 @@ class AlertsApi:
         }
 
 
-def _only(path: list[str]) -> str:
-    if len(path) != 1:
-        raise Refusal(404, "an alert is at /alerts/ID")
-    return path[0]
+def _id(request: Request) -> str:
+    return one_part(request, "an alert is at /alerts/ID")

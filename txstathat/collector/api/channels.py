@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.web.server import Request
 
-from txstathat.collector.api.parameters import Parameters, path_of
+from txstathat.collector.api.parameters import Parameters, one_part, path_of
 from txstathat.collector.channels.channels import Channels
 from txstathat.collector.channels.message import DeliveryFailed
 from txstathat.collector.errors import Refusal
@@ -31,10 +31,9 @@ class ChannelsApi:
 
     async def _get(self, request: Request) -> Any:
         Parameters(request, ())
-        path = path_of(request)
-        if not path:
+        if not path_of(request):
             return await self._channels.list()
-        return await self._channels.show(_only(path))
+        return await self._channels.show(_name(request))
 
     async def _post(self, request: Request) -> Any:
         path = path_of(request)
@@ -56,11 +55,9 @@ class ChannelsApi:
 
     async def _delete(self, request: Request) -> Any:
         Parameters(request, ())
-        await self._channels.delete(_only(path_of(request)))
+        await self._channels.delete(_name(request))
         return {"msg": "channel deleted."}
 
 
-def _only(path: list[str]) -> str:
-    if len(path) != 1:
-        raise Refusal(404, "a channel is at /channels/NAME")
-    return path[0]
+def _name(request: Request) -> str:
+    return one_part(request, "a channel is at /channels/NAME")

@@ -9,146 +9,39 @@ Below ``/a1`` every step is there, because the command line combines stats by ro
 
 from __future__ import annotations
 
-import json
-from base64 import b64decode
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from twisted.internet.task import deferLater
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
-from txstathat.collector.api.parameters import Parameters, path_of
+from txstathat.collector.api.calls import (
+    Answer,
+    Call,
+    encode_pieces,
+    is_change,
+)
+from txstathat.collector.api.parameters import Parameters, no_path, one_part, path_of
+from txstathat.collector.api.readers import Readers
 from txstathat.collector.api.stat_pages import StatPages
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.details import NO_DETAILS, Details
 from txstathat.collector.archive.series import Series
 from txstathat.collector.archive.stats import Stat
-from txstathat.collector.auth.keys import Keys
-from txstathat.collector.auth.throttle import KeyThrottle
 from txstathat.collector.errors import Refusal
-from txstathat.collector.web.request import drop_body, trust_body
 from txstathat.collector.web.resources import (
-    AsyncResource,
     Branch,
     NotFound,
-    address_of,
-    is_same_origin,
 )
 from txstathat.errors import InvalidPoint
 
-__all__ = ["MAX_IDS", "Call", "CommandLineApi", "ExportApi", "Readers"]
+__all__ = ["MAX_IDS", "CommandLineApi", "ExportApi"]
 
 #: The largest number of stats in a request for data (StatHat's rule).
 MAX_IDS = 5
 
-# An answer: JSON text, or what to encode as JSON.
-Answer = Awaitable[Any]
-# How many points are encoded at once. More would block the reactor for long.
-_POINTS_AT_ONCE = 10_000
 # Of how many stats the newest points are read at once.
 _STATS_AT_ONCE = 500
-
-
-class Readers:
-    """
-    Checks access tokens.
-
-    :param keys: knows the tokens.
-    :param throttle: slows down clients with wrong tokens.
-    """
-
-    def __init__(self, keys: Keys, throttle: KeyThrottle) -> None:
-        self._keys = keys
-        self._throttle = throttle
-
-    async def check(
-        self, request: Request, token: str, *, changes: bool = False
-    ) -> None:
-        """
-        Check an access token.
-
-        :param request: the request.
-        :param token: the token.
-        :param changes: whether the request changes something.
-        :raises Refusal: 403 or 429 if the token is not known; 403 if the request
-            changes something, and the token can only read.
-        """
-        if not self._keys.may_read(token):
-            await self._keys.refresh()
-            if not self._keys.may_read(token):
-                # The refusal may be delayed: nothing large waits with it.
-                drop_body(request)
-                raise await self._throttle.refuse(address_of(request), "access token")
-        if changes and not self._keys.may_change(token):
-            drop_body(request)
-            raise Refusal(403, "this access token can only read")
-        trust_body(request)
-
-    async def check_header(self, request: Request, *, changes: bool = False) -> None:
-        """
-        Check the access token in the ``Authorization`` header: the user name of HTTP
-        Basic, with an empty password, or a Bearer token.
-
-        :param request: the request.
-        :param changes: as for :meth:`check`.
-        :raises Refusal: 401 without a token; 403 or 429 as :meth:`check`. 403 also if a
-            page of another site made the request, since browsers may add a user name
-            that they have stored.
-        """
-        scheme, _, given = (request.getHeader("authorization") or "").partition(" ")
-        token = given.strip()
-        if scheme.lower() == "basic":
-            reads = request.method in (b"GET", b"HEAD")
-            if not reads and is_same_origin(request) is False:
-                raise Refusal(403, "this was sent by a page of another site")
-            try:
-                token = b64decode(token, validate=True).decode("utf-8")
-            except ValueError:
-                token = ""
-            token = token.partition(":")[0]
-        elif scheme.lower() != "bearer":
-            token = ""
-        if not token:
-            request.setHeader("WWW-Authenticate", 'Basic realm="txStatHat"')
-            raise Refusal(
-                401, "pass an access token as HTTP Basic user name, or as Bearer token"
-            )
-        await self.check(request, token, changes=changes)
-
-
-def _changes(request: Request) -> bool:
-    return request.method not in (b"GET", b"HEAD")
-
-
-class Call(AsyncResource):
-    """
-    A call: a path, with a function for each HTTP method.
-
-    :param enter: called first; raises the refusal if the client has no access.
-    """
-
-    def __init__(
-        self,
-        enter: Callable[[Request], Awaitable[None]],
-        **methods: Callable[[Request], Answer],
-    ) -> None:
-        super().__init__()
-        self._enter = enter
-        self._methods = methods
-
-    async def respond(self, request: Request) -> bytes:
-        # Caches must not store what only the holder of a secret can read.
-        request.setHeader("Cache-Control", "no-store")
-        request.setHeader("Referrer-Policy", "no-referrer")
-        await self._enter(request)
-        method = self._methods.get(request.method.decode("ascii", "replace"))
-        if method is None:
-            raise Refusal(405, f"use {' or '.join(self._methods)}")
-        content = await method(request)
-        request.setHeader("Content-Type", "application/json")
-        text = content if isinstance(content, str) else _json(content)
-        return text.encode("ascii")
 
 
 class _Api(Branch):
@@ -160,10 +53,7 @@ class _Api(Branch):
 
     async def _delete(self, request: Request) -> Any:
         Parameters(request, ())
-        path = path_of(request)
-        if len(path) != 1:
-            raise Refusal(404, "delete /stats/ID")
-        await self._archive.delete(path[0])
+        await self._archive.delete(one_part(request, "delete /stats/ID"))
         return {"msg": "stat deleted."}
 
     async def _to_json(self, stats: Sequence[Stat]) -> list[dict[str, Any]]:
@@ -175,10 +65,8 @@ class _Api(Branch):
         Rename a stat, or change its details.
         """
         fields = Parameters(request, ("name", "unit", "description")).fields
-        path = path_of(request)
-        if len(path) != 1:
-            raise Refusal(404, "post to /stats/ID")
-        (stat,) = await self._archive.find(path)
+        id = one_part(request, "post to /stats/ID")
+        (stat,) = await self._archive.find([id])
         name = fields.pop("name", stat.name)
         try:
             if fields:
@@ -238,7 +126,7 @@ class ExportApi(_Api):
         methods = self._calls.get(call.decode("ascii", "replace"))
 
         async def enter(request: Request) -> None:
-            await self._readers.check(request, token, changes=_changes(request))
+            await self._readers.check(request, token, changes=is_change(request))
             if methods is None:
                 raise Refusal(404, f"after the token comes {' or '.join(self._calls)}")
 
@@ -248,8 +136,7 @@ class ExportApi(_Api):
         parameters = Parameters(request, ("offset", "latest"))
         offset = parameters.number("offset") or 0
         latest = parameters.number("latest", 2)
-        if path_of(request):
-            raise Refusal(404, "read /statlist")
+        no_path(request, "read /statlist")
         stats = await self.pages.page(offset)
         listed = await self._to_json(stats)
         if latest:
@@ -276,8 +163,7 @@ class ExportApi(_Api):
 
     async def _stat(self, request: Request) -> Any:
         name = Parameters(request, ("name",)).text("name")
-        if path_of(request):
-            raise Refusal(404, "read /stat?name=NAME")
+        no_path(request, "read /stat?name=NAME")
         stat = await self._archive.stat(name)
         if stat is None:
             raise Refusal(404, "there is no stat with this name")
@@ -291,15 +177,10 @@ class ExportApi(_Api):
         timeframe, start = parameters.timeframe, parameters.start
         stats = await self._archive.find(ids)
         series = await self._archive.data(stats, timeframe, start=start)
-        texts = []
-        waiting = 0
-        for one in series:
-            if waiting > _POINTS_AT_ONCE:
-                waiting = 0
-                await deferLater(self._archive.timers, 0)
-            waiting += len(one.buckets)
-            texts.append(_json(_data(one)))
-        return f"[{', '.join(texts)}]"
+        return await encode_pieces(
+            self._archive.timers,
+            ((_data(one), len(one.buckets)) for one in series),
+        )
 
 
 class CommandLineApi(_Api):
@@ -328,7 +209,7 @@ class CommandLineApi(_Api):
         """
 
         async def enter(request: Request) -> None:
-            await self._readers.check_header(request, changes=_changes(request))
+            await self._readers.check_header(request, changes=is_change(request))
 
         self.putChild(path.encode(), Call(enter, **methods))
 
@@ -340,8 +221,7 @@ class CommandLineApi(_Api):
 
     async def _comment(self, request: Request) -> Any:
         parameters = Parameters(request, ("id", "text"))
-        if path_of(request):
-            raise Refusal(404, "post to /a1/comments")
+        no_path(request, "post to /a1/comments")
         stat = await self._stat_of(parameters)
         try:
             await self._archive.comment(stat, parameters.text("text"))
@@ -357,8 +237,7 @@ class CommandLineApi(_Api):
 
     async def _comments(self, request: Request) -> Any:
         parameters = Parameters(request, ("id",))
-        if path_of(request):
-            raise Refusal(404, "read /a1/comments?id=ID")
+        no_path(request, "read /a1/comments?id=ID")
         stat = await self._stat_of(parameters)
         stats = [] if stat is None else [stat]
         comments = await self._archive.notes.by_stat(stats)
@@ -369,11 +248,9 @@ class CommandLineApi(_Api):
 
     async def _delete_comment(self, request: Request) -> Any:
         parameters = Parameters(request, ("id",))
-        path = path_of(request)
-        if len(path) != 1:
-            raise Refusal(404, "delete /a1/comments/COMMENT?id=ID")
+        comment = one_part(request, "delete /a1/comments/COMMENT?id=ID")
         stat = await self._stat_of(parameters)
-        await self._archive.notes.delete(stat, path[0])
+        await self._archive.notes.delete(stat, comment)
         return {"Message": "comment deleted"}
 
     async def _stats(self, request: Request) -> Any:
@@ -390,10 +267,6 @@ class CommandLineApi(_Api):
             timeframe = await self._archive.all_time(stat)
         (series,) = await self._archive.data([stat], timeframe)
         return _dataset(series)
-
-
-def _json(content: Any) -> str:
-    return json.dumps(content, allow_nan=False)
 
 
 def _data(series: Series) -> dict[str, Any]:

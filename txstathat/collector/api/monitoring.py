@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.web.server import Request
 
-from txstathat.collector.api.export import Readers
+from txstathat.collector.api.readers import Readers
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.auth.throttle import KeyThrottle
 from txstathat.collector.errors import Refusal

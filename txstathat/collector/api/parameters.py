@@ -33,6 +33,32 @@ def path_of(request: Request) -> list[str]:
     return path[:-1] if path and not path[-1] else path
 
 
+def no_path(request: Request, msg: str) -> None:
+    """
+    Check that nothing follows the path of a call.
+
+    :param request: the request.
+    :param msg: the message otherwise.
+    :raises Refusal: 404 if something does.
+    """
+    if path_of(request):
+        raise Refusal(404, msg)
+
+
+def one_part(request: Request, msg: str) -> str:
+    """
+    Return the one part, such as an id, that follows the path of a call.
+
+    :param request: the request.
+    :param msg: the message if there is none, or more than one.
+    :raises Refusal: 404 in that case.
+    """
+    path = path_of(request)
+    if len(path) != 1:
+        raise Refusal(404, msg)
+    return path[0]
+
+
 def _utf_8(name: str, value: bytes) -> str:
     try:
         return str(value, "utf-8")

@@ -10,9 +10,8 @@ from typing import Any
 
 from twisted.web.server import Request
 
-from txstathat.collector.api.parameters import Parameters, path_of
+from txstathat.collector.api.parameters import Parameters, no_path, one_part
 from txstathat.collector.archive.archive import Archive
-from txstathat.collector.errors import Refusal
 
 __all__ = ["TrashApi"]
 
@@ -32,8 +31,7 @@ class TrashApi:
 
     async def _get(self, request: Request) -> Any:
         Parameters(request, ())
-        if path_of(request):
-            raise Refusal(404, "read /trash")
+        no_path(request, "read /trash")
         return [
             {
                 "id": each.id,
@@ -55,7 +53,4 @@ class TrashApi:
 
 def _only(request: Request) -> str:
     Parameters(request, ())
-    path = path_of(request)
-    if len(path) != 1:
-        raise Refusal(404, "a stat in the trash is at /trash/ID")
-    return path[0]
+    return one_part(request, "a stat in the trash is at /trash/ID")

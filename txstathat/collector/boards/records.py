@@ -38,6 +38,7 @@ MAX_COMPARISONS = 500
 BOARDS, COMPARISONS = "board", "comparison"
 
 _T = TypeVar("_T", Board, Comparison)
+_ChangeStats = Callable[[tuple[str, ...]], tuple[str, ...]]
 
 
 class Documents(Generic[_T]):
@@ -162,23 +163,12 @@ class BoardRecords:
         :param new: its new name.
         """
 
-        def names(stats: tuple[str, ...]) -> tuple[str, ...]:
-            renamed = [new if name == old else name for name in stats]
+        def renamed(stats: tuple[str, ...]) -> tuple[str, ...]:
+            names = [new if name == old else name for name in stats]
             # Where both were compared, they are one stat now.
-            return tuple(dict.fromkeys(renamed))
+            return tuple(dict.fromkeys(names))
 
-        def in_board(board: Board) -> Board:
-            tiles = [replace(tile, stats=names(tile.stats)) for tile in board.tiles]
-            return replace(board, tiles=tuple(tiles))
-
-        for id, board in (await self.boards.all()).items():
-            if old in board.stats:
-                await self.boards.change(id, in_board)
-        for id, comparison in (await self.comparisons.all()).items():
-            if old in comparison.stats:
-                await self.comparisons.change(
-                    id, lambda each: replace(each, stats=names(each.stats))
-                )
+        await self._change_stats(old, renamed)
 
     async def forget_stat(self, name: str) -> None:
         """
@@ -191,17 +181,21 @@ class BoardRecords:
         def without(stats: tuple[str, ...]) -> tuple[str, ...]:
             return tuple(each for each in stats if each != name)
 
+        await self._change_stats(name, without)
+
+    async def _change_stats(self, name: str, change: _ChangeStats) -> None:
         def in_board(board: Board) -> Board:
-            tiles = [replace(tile, stats=without(tile.stats)) for tile in board.tiles]
+            tiles = [replace(tile, stats=change(tile.stats)) for tile in board.tiles]
             return replace(board, tiles=tuple(tile for tile in tiles if tile.stats))
+
+        def in_comparison(comparison: Comparison) -> Comparison:
+            return replace(comparison, stats=change(comparison.stats))
 
         for id, board in (await self.boards.all()).items():
             if name in board.stats:
                 await self.boards.change(id, in_board)
         for id, comparison in (await self.comparisons.all()).items():
-            if comparison.stats == (name,):
+            if not change(comparison.stats):
                 await self.comparisons.delete(id)
             elif name in comparison.stats:
-                await self.comparisons.change(
-                    id, lambda each: replace(each, stats=without(each.stats))
-                )
+                await self.comparisons.change(id, in_comparison)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from txstathat.collector.archive.archive import Archive
-from txstathat.collector.archive.series import Bucket, Series, scale_of
+from txstathat.collector.archive.series import Series, scale_of
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.ranges import Range
 from txstathat.collector.pages.stat_summary import mean_of, whole_of
@@ -68,7 +68,7 @@ async def read_earlier(
     if start < 0:
         return None
     for step in _steps(series.timeframe):
-        if archive.stored_since(scale_of(step)) > step.start(step.bucket(start)):
+        if archive.stored_since(scale_of(step)) > step.start_of(start):
             continue
         timeframe = Timeframe(duration, step)
         try:
@@ -101,7 +101,7 @@ def _steps(timeframe: Timeframe) -> list[Span]:
 
 def _compare(before: Series, same: Series, series: Series, now: int) -> Earlier:
     step, counter = before.timeframe.interval, series.stat.counter
-    finished = sum(_end(bucket, step) <= now for bucket in same.buckets)
+    finished = sum(step.end_of(bucket.time) <= now for bucket in same.buckets)
     steps = min(finished, len(before.buckets), len(same.buckets))
     return Earlier(
         f"{series.timeframe.duration.title} earlier",
@@ -109,10 +109,6 @@ def _compare(before: Series, same: Series, series: Series, now: int) -> Earlier:
         whole_of(before.buckets[:steps], counter),
         whole_of(same.buckets[:steps], counter),
     )
-
-
-def _end(bucket: Bucket, step: Span) -> int:
-    return step.start(step.bucket(bucket.time) + 1)
 
 
 def _line(before: Series, series: Series) -> list[float | None]:

@@ -8,9 +8,14 @@ import unicodedata
 from datetime import UTC, datetime
 from math import isfinite
 
+from twisted.web.template import Tag, tags
+
+from txstathat.printable import printable
+
 __all__ = [
     "ago",
     "day",
+    "isolated",
     "minute",
     "number",
     "percent",
@@ -129,3 +134,12 @@ def visible_name(name: str) -> str:
     if any(unicodedata.category(character)[0] not in "MZC" for character in name):
         return name
     return " ".join(f"U+{ord(character):04X}" for character in name)
+
+
+def isolated(text: str) -> Tag:
+    """
+    Write a name or a note so that it neither hides nor changes its neighbours.
+
+    :param text: the text, from outside.
+    """
+    return tags.bdi(printable(visible_name(text)))

@@ -28,7 +28,6 @@ __all__ = [
     "button_form",
     "choice",
     "delete_form",
-    "text_area",
     "unknown_form",
     "labelled",
     "message_of",
@@ -124,18 +123,40 @@ class FormPage(GuardedPage):
 
 
 def labelled(
-    form: Form, name: str, label: str, *, hint: str = "", **attributes: Any
+    form: Form,
+    name: str,
+    label: str,
+    *,
+    longest: int | None = None,
+    required: bool = False,
+    lines: int = 1,
+    hint: str = "",
+    **attributes: Any,
 ) -> Tag:
     """
-    Make a text field with its label, its hint and its error.
+    Make a text field with its label, its hint and its error. Browsers do not suggest
+    what was typed before.
 
     :param form: what it holds.
     :param name: the name of the field.
     :param label: its label.
+    :param longest: how many characters it takes at most; ``None`` for any number.
+    :param required: whether it has to be filled in.
+    :param lines: how many lines it shows.
     :param hint: a line below it.
-    :param attributes: attributes of the ``input`` element.
+    :param attributes: other attributes of the element.
     """
-    box = tags.input(name=name, id=name, value=form[name], **attributes)
+    attributes["autocomplete"] = "off"
+    if longest is not None:
+        attributes["maxlength"] = str(longest)
+    if required:
+        attributes["required"] = "required"
+    if lines == 1:
+        box = tags.input(name=name, id=name, value=form[name], **attributes)
+    else:
+        # A browser drops the first line feed.
+        text, rows = "\n" + form[name], str(lines)
+        box = tags.textarea(text, name=name, id=name, rows=rows, **attributes)
     return _field(form, name, label, box, hint)
 
 
@@ -157,23 +178,6 @@ def choice(
         if value == form[name]:
             option.attributes["selected"] = "selected"
         box(option)
-    return _field(form, name, label, box, hint)
-
-
-def text_area(
-    form: Form, name: str, label: str, *, hint: str = "", **attributes: Any
-) -> Tag:
-    """
-    Make a field for several lines, with its label, its hint and its error.
-
-    :param form: what it holds.
-    :param name: the name of the field.
-    :param label: its label.
-    :param hint: a line below it.
-    :param attributes: attributes of the ``textarea`` element.
-    """
-    # A browser drops the first line feed.
-    box = tags.textarea("\n" + form[name], name=name, id=name, **attributes)
     return _field(form, name, label, box, hint)
 
 

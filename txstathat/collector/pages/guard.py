@@ -74,6 +74,8 @@ class GuardedPage(Page):
     :param guard: checks the session.
     """
 
+    isLeaf = False
+
     def __init__(self, guard: SessionGuard) -> None:
         super().__init__()
         self._guard = guard

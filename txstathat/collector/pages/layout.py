@@ -17,7 +17,7 @@ from txstathat.collector.pages.formatting import sentence
 from txstathat.collector.pages.paths import base_path, rebase
 from txstathat.collector.web.resources import AsyncResource, refusal_of
 from txstathat.printable import printable
-from txstathat.web import is_unchanged
+from txstathat.web import is_unchanged, page_policy
 
 __all__ = [
     "ASSETS",
@@ -58,18 +58,7 @@ def policy(style_hashes: Sequence[str] = (), *, framed: bool = False) -> str:
     :param style_hashes: hashes of the style elements to allow.
     :param framed: whether any other site can show the page inside its own.
     """
-    return "; ".join(
-        [
-            "default-src 'none'",
-            "script-src 'self'",
-            " ".join(["style-src 'self'", *style_hashes]),
-            "img-src 'self' data:",
-            "connect-src 'self'",
-            "form-action 'self'",
-            "base-uri 'none'",
-            "frame-ancestors *" if framed else "frame-ancestors 'none'",
-        ]
-    )
+    return page_policy("*" if framed else "'none'", style_hashes)
 
 
 def frame(

@@ -10,13 +10,13 @@ from twisted.web.template import Tag, tags
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.comments import GENERAL, MAX_TEXT, Comment
 from txstathat.collector.archive.stats import Stat
-from txstathat.collector.pages.boards.tiles import name_of
-from txstathat.collector.pages.formatting import minute
+from txstathat.collector.pages.formatting import isolated, minute
 from txstathat.collector.pages.forms import (
     Form,
     FormPage,
     WrongField,
     argument,
+    button_form,
     labelled,
     message_of,
     unknown_form,
@@ -26,7 +26,6 @@ from txstathat.collector.pages.layout import frame
 from txstathat.collector.pages.suggestions import SUGGESTIONS, suggestions
 from txstathat.errors import InvalidPoint
 from txstathat.points.names import MAX_NAME
-from txstathat.printable import printable
 
 __all__ = ["PAGE", "NotesPage"]
 
@@ -42,7 +41,6 @@ class NotesPage(FormPage):
     :param archive: the stats and their notes.
     """
 
-    isLeaf = False
     error_title = "Can't show the notes"
 
     def __init__(self, guard: SessionGuard, archive: Archive) -> None:
@@ -113,21 +111,13 @@ class NotesPage(FormPage):
 def _form(form: Form) -> Tag:
     return tags.form(
         message_of(form),
-        labelled(
-            form,
-            "text",
-            "Note",
-            maxlength=str(MAX_TEXT),
-            required="required",
-            autocomplete="off",
-        ),
+        labelled(form, "text", "Note", longest=MAX_TEXT, required=True),
         labelled(
             form,
             "stat",
             "Stat",
             hint="Optional. Without a stat the note is on all charts.",
-            maxlength=str(MAX_NAME),
-            autocomplete="off",
+            longest=MAX_NAME,
             spellcheck="false",
             list=SUGGESTIONS,
         ),
@@ -141,27 +131,14 @@ def _form(form: Form) -> Tag:
 def _row(stat: Stat | None, comment: Comment) -> Tag:
     where: Tag = tags.span("all stats")
     if stat is not None:
-        where = tags.a(name_of(stat.name), href=f"/stats/{stat.id}")
-    button = tags.button(
-        "Delete",
-        type="submit",
-        name="action",
-        value="delete",
-        class_="quiet",
-        **{"aria-label": f"Delete the note {printable(comment.text)}"},
-    )
-    delete = tags.form(
-        tags.input(type="hidden", name="id", value="" if stat is None else stat.id),
-        tags.input(type="hidden", name="note", value=comment.id),
-        button,
-        method="post",
-        action="/notes",
-    )
+        where = tags.a(isolated(stat.name), href=f"/stats/{stat.id}")
+    id = "" if stat is None else stat.id
+    about = f"the note {comment.text}"
     return tags.li(
         tags.div(
-            name_of(comment.text),
+            isolated(comment.text),
             tags.div(minute(comment.time), " · ", where, class_="hint"),
             class_="row-title",
         ),
-        delete,
+        button_form("/notes", "delete", "Delete", about, id=id, note=comment.id),
     )

@@ -97,9 +97,9 @@ class Range:
         duration, interval = self.timeframe.duration, self.timeframe.interval
         since = self.start
         if since is None:
-            end = interval.start(interval.bucket(now) + 1)
+            end = interval.end_of(now)
             since = max(0, duration.before(end))
-        return max(0, interval.start(interval.bucket(since)))
+        return max(0, interval.start_of(since))
 
     def title(self, now: int) -> str:
         """
@@ -132,9 +132,9 @@ class Range:
             return None
         if since(scale_of(interval)) > start:
             interval = pick_step(duration, start, since)
-        if direction > 0 and interval.start(interval.bucket(start)) <= begin:
+        if direction > 0 and interval.start_of(start) <= begin:
             # Its only step is longer than it.
-            start = interval.start(interval.bucket(start) + 1)
+            start = interval.end_of(start)
         if duration.after(start) > now:
             usual = duration.before(now)
             return Range(Timeframe(duration, pick_step(duration, usual, since)))
@@ -151,7 +151,7 @@ def pick_step(duration: Span, begin: int, since: StoredSince) -> Span:
     :param since: returns since when a scale is stored, in Unix seconds.
     """
     for step in _STEPS:
-        first = max(0, step.start(step.bucket(max(0, begin))))
+        first = max(0, step.start_of(max(0, begin)))
         if duration.longest / step.longest <= _MAX_PICKED and first >= since(
             scale_of(step)
         ):

@@ -4,7 +4,8 @@ The paths of the pages.
 
 from __future__ import annotations
 
-from txstathat.collector.api.export import Readers
+from txstathat.collector.alerts.parts import AlertParts
+from txstathat.collector.api.readers import Readers
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.auth.keys import Keys
 from txstathat.collector.auth.sessions import Sessions
@@ -12,7 +13,7 @@ from txstathat.collector.auth.shares import Shares
 from txstathat.collector.auth.throttle import KeyThrottle
 from txstathat.collector.boards.records import BoardRecords
 from txstathat.collector.ingest.resource import IngestResource
-from txstathat.collector.pages.alerting import AlertPages, AlertParts, ChannelPages
+from txstathat.collector.pages.alerting import AlertPages, ChannelPages
 from txstathat.collector.pages.assets import PageAssets
 from txstathat.collector.pages.boards import BoardPages
 from txstathat.collector.pages.compare import ComparePages

@@ -11,7 +11,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.api.export import Readers
+from txstathat.collector.api.readers import Readers
 from txstathat.collector.auth.sessions import LINK_SECONDS, Sessions
 from txstathat.collector.auth.throttle import KeyThrottle
 from txstathat.collector.errors import Refusal

@@ -4,12 +4,12 @@ Sparklines: line charts of the size of a word.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from twisted.web.template import Tag
 
-__all__ = ["runs", "sparkline"]
+__all__ = ["sparkline", "strokes"]
 
 _WIDTH, _HEIGHT, _EDGE = 120, 28, 2
 
@@ -37,30 +37,46 @@ def sparkline(values: Sequence[float | None]) -> Tag:
             "focusable": "false",
         },
     )
-    last = len(values) - 1
-    for run in runs(values):
-        points = []
-        for at, value in run:
-            up = (value / 2 - low) / (high - low or 1) * (_HEIGHT - 2 * _EDGE)
-            points.append(f"{_EDGE + at * across:.1f},{_HEIGHT - _EDGE - up:.1f}")
-        if len(points) == 1:
-            # A line of length 0 with round ends is a dot.
-            _draw(svg, points * 2, "dot")
-        elif run[-1][0] == last:
-            if len(points) > 2:
-                _draw(svg, points[:-1])
-            _draw(svg, points[-2:], "part")
-        else:
-            _draw(svg, points)
+
+    def place(at: int, value: float) -> str:
+        up = (value / 2 - low) / (high - low or 1) * (_HEIGHT - 2 * _EDGE)
+        return f"{_EDGE + at * across:.1f},{_HEIGHT - _EDGE - up:.1f}"
+
+    for kind, points in strokes(values, place):
+        attributes: dict[Any, Any] = {"points": points}
+        if kind != "whole":
+            attributes["class"] = kind
+        svg(Tag("polyline", attributes=attributes))
     return svg
 
 
-def _draw(svg: Tag, points: Sequence[str], kind: str = "") -> None:
-    line = {"points": " ".join(points), **({"class": kind} if kind else {})}
-    svg(Tag("polyline", attributes=dict[Any, Any](line)))
+def strokes(
+    values: Sequence[float | None], place: Callable[[int, float], str]
+) -> Iterator[tuple[str, str]]:
+    """
+    Divide a line where values are missing, and before the last step, which is not over.
+
+    :param values: one for each step; ``None`` for a step without data.
+    :param place: returns the coordinates of a step's value.
+    :returns: the strokes, each as its kind and its points. The kinds are ``'whole'``,
+        ``'part'`` for the stroke to the last step, and ``'dot'`` for a value alone.
+    """
+    last = len(values) - 1
+    for run in _runs(values):
+        points = [place(at, value) for at, value in run]
+        if len(points) == 1:
+            # A line of length 0 with round ends is a dot.
+            yield "dot", " ".join(points * 2)
+            continue
+        is_last = run[-1][0] == last
+        whole = points[:-1] if is_last else points
+        if len(whole) > 1:
+            yield "whole", " ".join(whole)
+        if is_last:
+            yield "part", " ".join(points[-2:])
 
 
-def runs(values: Sequence[float | None]) -> list[list[tuple[int, float]]]:
+def _runs(values: Sequence[float | None]) -> list[list[tuple[int, float]]]:
     """
     Return the runs of steps with data: their indexes and values.
 

@@ -39,6 +39,7 @@ __all__ = [
     "StatView",
     "chart_of",
     "figure",
+    "read_marks",
     "read_view",
     "scale_of_steps",
     "series_of_all",
@@ -91,7 +92,7 @@ class StatView:
         """
         interval = self.series.timeframe.interval
         last = self.series.buckets[-1].time
-        return interval.start(interval.bucket(last) + 1) > self.now
+        return interval.end_of(last) > self.now
 
 
 async def read_view(
@@ -115,22 +116,27 @@ async def read_view(
     now = int(archive.store.clock.seconds())
     (series,) = await archive.data([stat], range.timeframe, start=range.start)
     interval, begin = range.timeframe.interval, series.buckets[0].time
-    end = interval.start(interval.bucket(series.buckets[-1].time) + 1)
+    end = interval.end_of(series.buckets[-1].time)
     return StatView(
         range,
         series,
         now,
         await archive.details.read(stat),
         await read_earlier(archive, range, series, now),
-        await _marks(archive, stat, begin, end) if notes else (),
+        await read_marks(archive, [stat], begin, end) if notes else (),
         await levels(series) if levels is not None else (),
     )
 
 
-async def _marks(archive: Archive, stat: Stat, begin: int, end: int) -> list[Mark]:
+async def read_marks(
+    archive: Archive, stats: Sequence[Stat], begin: float, end: float
+) -> list[Mark]:
+    """
+    Read the notes on stats between two times, as marks of a chart.
+    """
     return [
         Mark(datetime.fromtimestamp(comment.time, UTC), comment.text)
-        for comment in await archive.notes.marks([stat], begin, end)
+        for comment in await archive.notes.marks(stats, begin, end)
     ]
 
 

@@ -18,15 +18,14 @@ from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.alerting.on_stat import alert_lines, limits_of
+from txstathat.collector.pages.chart_page import CHART_FILES, ChartPage
 from txstathat.collector.pages.formatting import visible_name
 from txstathat.collector.pages.forms import Form, WrongField, argument
 from txstathat.collector.pages.guard import GuardedPage, SessionGuard
-from txstathat.collector.pages.layout import ASSETS, frame, see_other, set_status
+from txstathat.collector.pages.layout import frame, see_other, set_status
 from txstathat.collector.pages.newest import Newest, opening_range, read_newest
-from txstathat.collector.pages.paths import base_path
-from txstathat.collector.pages.ranges import PRESETS, Range, read_range
+from txstathat.collector.pages.ranges import read_range
 from txstathat.collector.pages.stat_chart import (
-    LevelsOf,
     StatChart,
     StatView,
     chart_of,
@@ -42,16 +41,7 @@ from txstathat.collector.pages.stat_summary import summary_of
 from txstathat.collector.pages.tending.stat_edit import StatEdit
 from txstathat.collector.pages.tending.style import TENDING_FILES
 
-__all__ = ["CHART_FILES", "TIMEFRAMES", "StatPages"]
-
-#: The timeframes with a link of their own, and the texts of these links.
-TIMEFRAMES = PRESETS
-#: The style sheet and the scripts of pages with charts.
-CHART_FILES = (
-    tags.link(rel="stylesheet", href=f"{ASSETS}/charts.css"),
-    tags.script(src=f"{ASSETS}/plotly.js", defer="defer"),
-    tags.script(src=f"{ASSETS}/charts.js", defer="defer"),
-)
+__all__ = ["StatPages"]
 
 _FIELDS = ("t", "start", "from", "to")
 
@@ -66,8 +56,6 @@ class StatPages(GuardedPage):
         show no charts.
     :param alerts: the alerts, of which the page shows those of the stat.
     """
-
-    isLeaf = False
 
     def __init__(
         self,
@@ -100,7 +88,6 @@ class StatPages(GuardedPage):
 
 
 class _StatPage(GuardedPage):
-    isLeaf = False
     error_title: ClassVar[str] = "Can't show this stat"
 
     def __init__(
@@ -118,8 +105,12 @@ class _StatPage(GuardedPage):
         self._levels = limits_of(alerts)
         self._id = id
         if chart_policy is not None:
-            chart = _GuardedChart(guard, archive, chart_policy, self._levels, id)
+            chart = ChartPage(guard, chart_policy, self._chart_alone)
             self.putChild(b"chart", chart)
+
+    async def _chart_alone(self, base: str) -> StatChart:
+        (stat,) = await self._archive.find([self._id])
+        return StatChart(self._archive, stat, base, notes=True, levels=self._levels)
 
     async def guarded(self, request: Request) -> Tag:
         stats = await self._archive.known([self._id])
@@ -138,7 +129,9 @@ class _StatPage(GuardedPage):
             # The page is shown with its usual range, and the error beside the field.
             view = await self._view(stat, newest, Form())
             set_status(request, refusal)
-            form = replace(form, error=_about_range(refusal))
+            if not isinstance(refusal, WrongField):
+                refusal = WrongField("t", refusal.msg)
+            form = replace(form, error=refusal)
         if self._chart_policy is not None:
             request.setHeader("Content-Security-Policy", self._chart_policy)
         alerts = alert_lines(await self._alerts.of_stat(stat.name), newest.now)
@@ -147,9 +140,6 @@ class _StatPage(GuardedPage):
     async def _view(self, stat: Stat, newest: Newest, form: Form) -> StatView:
         since = self._archive.stored_since
         shown = read_range(form, newest.now, since) or opening_range(stat, newest)
-        return await self._read(stat, shown)
-
-    async def _read(self, stat: Stat, shown: Range) -> StatView:
         view = await read_view(
             self._archive, stat, shown, notes=True, levels=self._levels
         )
@@ -188,46 +178,6 @@ class _StatPage(GuardedPage):
             tags.code("pip install 'txStatHat[charts]'"),
             class_="hint",
         )
-
-
-class _GuardedChart(GuardedPage):
-    """
-    The chart by itself, as a page, fragment, JSON or CSV.
-    """
-
-    isLeaf = True
-
-    def __init__(
-        self,
-        guard: SessionGuard,
-        archive: Archive,
-        chart_policy: str,
-        levels: LevelsOf,
-        id: str,
-    ) -> None:
-        super().__init__(guard)
-        self._archive = archive
-        self._chart_policy = chart_policy
-        self._levels = levels
-        self._id = id
-
-    async def guarded(self, request: Request) -> bytes:
-        if request.postpath:
-            raise Refusal(404, "no such page")
-        (stat,) = await self._archive.find([self._id])
-        chart = StatChart(
-            self._archive, stat, base_path(request), notes=True, levels=self._levels
-        )
-        body = await chart.respond(request)
-        request.setHeader("Content-Security-Policy", self._chart_policy)
-        return body
-
-
-def _about_range(refusal: Refusal) -> WrongField:
-    """
-    The error of a range, beside the field that it belongs to.
-    """
-    return refusal if isinstance(refusal, WrongField) else WrongField("t", refusal.msg)
 
 
 def _heading(view: StatView, address: StatAddress) -> Sequence[Tag]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import urlencode
 
 from twisted.web.server import Request
@@ -149,12 +150,11 @@ def _length(shown: Range, address: StatAddress, form: Form) -> Tag:
         given,
         "t",
         "Length and step",
-        maxlength="24",
+        longest=24,
         size="7",
-        required="required",
+        required=True,
         title="A length such as 5d, or with a step such as 2w6h. Units: m h d w M y",
         placeholder="2w6h",
-        autocomplete="off",
     )
     button = tags.button("Apply", type="submit")
     return address.form(field, button, class_="length")
@@ -165,10 +165,10 @@ def _dates(view: StatView, address: StatAddress, form: Form) -> Tag:
     if not (_is_wrong(form, "from") or _is_wrong(form, "to")):
         first, last = _days(view)
         given = Form({"from": first, "to": last})
-    options = {"type": "date", "required": "required", "max": _date(view.now)}
+    limits: dict[str, Any] = {"min": "1970-01-01", "max": _date(view.now)}
     return address.form(
-        labelled(given, "from", "From", min="1970-01-01", **options),
-        labelled(given, "to", "To (UTC)", min="1970-01-01", **options),
+        labelled(given, "from", "From", required=True, type="date", **limits),
+        labelled(given, "to", "To (UTC)", required=True, type="date", **limits),
         tags.button("Show", type="submit", class_="quiet"),
         class_="dates",
     )

@@ -12,10 +12,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from twisted.internet.task import deferLater
 from twisted.web.server import Request
 
-from txstathat.collector.api.export import Call, Readers
+from txstathat.collector.api.calls import Call, encode_pieces
 from txstathat.collector.api.graphite.arguments import Range
 from txstathat.collector.api.graphite.evaluation import Evaluation
 from txstathat.collector.api.graphite.functions import FUNCTIONS
@@ -24,7 +23,8 @@ from txstathat.collector.api.graphite.series import TimeSeries, consolidate
 from txstathat.collector.api.graphite.stats import StatFinder
 from txstathat.collector.api.graphite.targets import MAX_TARGET, parse
 from txstathat.collector.api.graphite.times import parse_time
-from txstathat.collector.api.parameters import Parameters, path_of
+from txstathat.collector.api.parameters import Parameters, no_path, path_of
+from txstathat.collector.api.readers import Readers
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.errors import Refusal
 from txstathat.collector.web.resources import Branch
@@ -43,8 +43,6 @@ _RENDER = (
 )
 _FIND = ("query", "from", "until", "format", "local")
 _TAGS = ("tag", "tagPrefix", "valuePrefix", "limit", "filter", "from", "until")
-# How many points are encoded at once. More would block the reactor for long.
-_POINTS_AT_ONCE = 10_000
 
 
 class GraphiteApi(Branch):
@@ -73,7 +71,7 @@ class GraphiteApi(Branch):
     async def _render(self, request: Request) -> str:
         parameters = Parameters(request, _RENDER, "target")
         texts = parameters.repeated
-        _only(request, "/graphite/render")
+        no_path(request, "read /graphite/render")
         form = parameters.fields.get("format", "json")
         if form != "json":
             raise Refusal(400, f"format: {form[:20]!r} is not known; use json")
@@ -88,7 +86,10 @@ class GraphiteApi(Branch):
         found: list[TimeSeries] = []
         for target in targets:
             found += await evaluation.evaluate(target, range)
-        return await self._encode(found, range, most)
+        return await encode_pieces(
+            self._archive.timers,
+            ((_series_json(one, range, most), len(one.values)) for one in found),
+        )
 
     def _range(self, parameters: Parameters) -> Range:
         now = int(self._archive.store.clock.seconds())
@@ -99,22 +100,9 @@ class GraphiteApi(Branch):
             raise Refusal(400, f"from, until: {start} is not before {end}")
         return Range(start, end)
 
-    async def _encode(
-        self, found: list[TimeSeries], range: Range, most: int | None
-    ) -> str:
-        texts = []
-        waiting = 0
-        for one in found:
-            if waiting > _POINTS_AT_ONCE:
-                waiting = 0
-                await deferLater(self._archive.timers, 0)
-            waiting += len(one.values)
-            texts.append(json.dumps(_series_json(one, range, most), allow_nan=False))
-        return f"[{', '.join(texts)}]"
-
     async def _find(self, request: Request) -> Any:
         parameters = Parameters(request, _FIND)
-        _only(request, "/graphite/metrics/find")
+        no_path(request, "read /graphite/metrics/find")
         form = parameters.fields.get("format", "treejson")
         if form != "treejson":
             raise Refusal(400, f"format: {form[:20]!r} is not known; use treejson")
@@ -127,7 +115,7 @@ class GraphiteApi(Branch):
 
     async def _version(self, request: Request) -> str:
         Parameters(request, ())
-        _only(request, "/graphite/version")
+        no_path(request, "read /graphite/version")
         return json.dumps(VERSION)
 
     async def _functions(self, request: Request) -> Any:
@@ -155,11 +143,6 @@ class GraphiteApi(Branch):
         if len(path) == 1:
             return {"tag": path[0], "values": []}
         raise Refusal(404, "read /graphite/tags")
-
-
-def _only(request: Request, path: str) -> None:
-    if path_of(request):
-        raise Refusal(404, f"read {path}")
 
 
 def _series_json(one: TimeSeries, range: Range, most: int | None) -> dict[str, Any]:

@@ -4,6 +4,5 @@ The pages for alerts, and for the channels through which they reach people.
 
 from txstathat.collector.pages.alerting.alert_list import AlertPages
 from txstathat.collector.pages.alerting.channel_pages import ChannelPages
-from txstathat.collector.pages.alerting.parts import AlertParts
 
-__all__ = ["AlertPages", "AlertParts", "ChannelPages"]
+__all__ = ["AlertPages", "ChannelPages"]

@@ -9,17 +9,14 @@ from collections.abc import Mapping
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.alerts.alert_record import AlertRecord
 from txstathat.collector.alerts.model import (
     AlertDefinition,
-    edit_alert,
-    parse_alert,
 )
+from txstathat.collector.alerts.parts import AlertParts
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.alerting.parts import AlertParts
 from txstathat.collector.pages.alerting.words import WINDOW_TITLES
-from txstathat.collector.pages.boards.tiles import name_of
+from txstathat.collector.pages.formatting import isolated
 from txstathat.collector.pages.forms import (
     Form,
     FormPage,
@@ -80,8 +77,6 @@ def field_error(
 
 
 class _AlertForm(FormPage):
-    isLeaf = False
-
     def __init__(self, guard: SessionGuard, parts: AlertParts) -> None:
         super().__init__(guard)
         self._parts = parts
@@ -101,28 +96,8 @@ class _AlertForm(FormPage):
                 hint="A counter is summed, a value averaged, over this time.",
             ),
             _only("value delta", choice(form, "operator", "It is", _OPERATORS)),
-            _only(
-                "value",
-                labelled(
-                    form,
-                    "threshold",
-                    "Limit",
-                    inputmode="decimal",
-                    autocomplete="off",
-                    class_="short",
-                ),
-            ),
-            _only(
-                "delta",
-                labelled(
-                    form,
-                    "percentage",
-                    "Change, in percent",
-                    inputmode="decimal",
-                    autocomplete="off",
-                    class_="short",
-                ),
-            ),
+            _only("value", _decimal(form, "threshold", "Limit")),
+            _only("delta", _decimal(form, "percentage", "Change, in percent")),
             _only(
                 "delta",
                 choice(form, "time_delta", "Compared with before", WINDOW_TITLES),
@@ -175,9 +150,8 @@ class NewAlert(_AlertForm):
                     form,
                     "stat",
                     "Stat",
-                    maxlength=str(MAX_NAME),
-                    required="required",
-                    autocomplete="off",
+                    longest=MAX_NAME,
+                    required=True,
                     spellcheck="false",
                 ),
                 *await self.fields(form),
@@ -196,13 +170,8 @@ class NewAlert(_AlertForm):
         """
         stat = await self._stat(form["stat"])
         values = {**self.values(form), "stat_id": stat.id}
-        parts = self._parts
         try:
-            alert = parse_alert(
-                values, stat, parts.archive.retention, parts.webhooks.check
-            )
-            await parts.delivery.check_channels(alert)
-            await parts.records.create(alert)
+            alert = await self._parts.create(values, stat)
         except Refusal as refusal:
             raise field_error(refusal, values) from None
         return f"/alerts/{alert.id}"
@@ -242,7 +211,7 @@ class EditAlert(_AlertForm):
         alert = (await self._parts.records.get(self._id)).alert
         if not form.values:
             form = Form(_typed(alert))
-        name = name_of(alert.stat_name)
+        name = isolated(alert.stat_name)
         return frame(
             f"Edit the alert on {alert.stat_name}",
             tags.p(tags.a("← The alert", href=f"/alerts/{alert.id}"), class_="back"),
@@ -263,20 +232,9 @@ class EditAlert(_AlertForm):
         """
         Change the alert.
         """
-        parts, values = self._parts, self.values(form)
-        alert = (await parts.records.get(self._id)).alert
-        (stat,) = await parts.archive.find([alert.stat_id])
-
-        def changed(alert: AlertDefinition) -> AlertDefinition:
-            retention, check = parts.archive.retention, parts.webhooks.check
-            return edit_alert(alert, values, stat, retention, check)
-
-        def edited(record: AlertRecord) -> AlertRecord:
-            return record.with_definition(changed(record.alert))
-
+        values = self.values(form)
         try:
-            await parts.delivery.check_channels(changed(alert))
-            await parts.records.edit(self._id, edited)
+            await self._parts.edit(self._id, values)
         except Refusal as refusal:
             raise field_error(refusal, values) from None
         return f"/alerts/{self._id}"
@@ -297,6 +255,10 @@ def _only(kinds: str, field: Tag) -> Tag:
     A field that the style sheet shows for some kinds only.
     """
     return tags.div(field, class_=" ".join(f"for-{kind}" for kind in kinds.split()))
+
+
+def _decimal(form: Form, name: str, label: str) -> Tag:
+    return labelled(form, name, label, inputmode="decimal", class_="short")
 
 
 def _channel_boxes(form: Form, channels: list[str]) -> Tag:

@@ -9,14 +9,14 @@ from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
 from txstathat.collector.alerts.alert_record import AlertRecord
+from txstathat.collector.alerts.parts import AlertParts
 from txstathat.collector.pages.alerting.alert_form import EditAlert, NewAlert
 from txstathat.collector.pages.alerting.alert_page import AlertPage
-from txstathat.collector.pages.alerting.parts import AlertParts
 from txstathat.collector.pages.alerting.words import badge, condition, state_of
-from txstathat.collector.pages.boards.tiles import name_of
-from txstathat.collector.pages.formatting import ago, minute, plural
+from txstathat.collector.pages.formatting import ago, isolated, minute, plural
 from txstathat.collector.pages.guard import GuardedPage, SessionGuard
 from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.tables import table
 from txstathat.collector.pages.tending.style import TENDING_FILES
 
 __all__ = ["MAX_SHOWN", "AlertPages"]
@@ -36,7 +36,6 @@ class AlertPages(GuardedPage):
     :param parts: what they work with.
     """
 
-    isLeaf = False
     error_title = "Can't show the alerts"
 
     def __init__(self, guard: SessionGuard, parts: AlertParts) -> None:
@@ -89,7 +88,15 @@ def _content(records: list[AlertRecord], firing: int, now: float) -> list[Tag]:
                 "percentage, or gets no data. There is none yet."
             )
         ]
-    content = [_table(records[:MAX_SHOWN], now)]
+    content = [
+        table(
+            "Alerts",
+            ("Stat", "Fires when", "State", "Last fired"),
+            [_row(record, now) for record in records[:MAX_SHOWN]],
+            wide="Last fired",
+            kind="alerts",
+        )
+    ]
     if firing:
         line = f"{plural(firing, 'alert')} firing."
         content.insert(0, tags.p(line, class_="message"))
@@ -98,21 +105,6 @@ def _content(records: list[AlertRecord], firing: int, now: float) -> list[Tag]:
         line = f"{plural(more, 'more alert')}: txstathat alerts list shows all."
         content.append(tags.p(line, class_="hint"))
     return content
-
-
-def _table(records: list[AlertRecord], now: float) -> Tag:
-    heads = [
-        tags.th("Stat", scope="col"),
-        tags.th("Fires when", scope="col"),
-        tags.th("State", scope="col"),
-        tags.th("Last fired", scope="col", class_="wide"),
-    ]
-    return tags.table(
-        tags.caption("Alerts", class_="unseen"),
-        tags.thead(tags.tr(*heads)),
-        tags.tbody(*(_row(record, now) for record in records)),
-        class_="stats alerts",
-    )
 
 
 def _row(record: AlertRecord, now: float) -> Tag:
@@ -126,7 +118,7 @@ def _row(record: AlertRecord, now: float) -> Tag:
         last = tags.td(tags.span(ago(began, now), title=minute(began)), class_="wide")
     return tags.tr(
         tags.th(
-            tags.a(name_of(alert.stat_name), href=f"/alerts/{alert.id}"), scope="row"
+            tags.a(isolated(alert.stat_name), href=f"/alerts/{alert.id}"), scope="row"
         ),
         tags.td(condition(alert)),
         state,

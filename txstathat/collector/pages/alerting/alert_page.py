@@ -9,11 +9,10 @@ from twisted.web.template import Tag, tags
 
 from txstathat.collector.alerts.alert_record import AlertRecord
 from txstathat.collector.alerts.history import MAX_EPISODES, Episode, target_title
+from txstathat.collector.alerts.parts import AlertParts
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.alerting.parts import AlertParts
 from txstathat.collector.pages.alerting.words import badge, condition, state_of
-from txstathat.collector.pages.boards.tiles import name_of
-from txstathat.collector.pages.formatting import ago, minute, number, sentence
+from txstathat.collector.pages.formatting import ago, isolated, minute, number, sentence
 from txstathat.collector.pages.forms import (
     Form,
     FormPage,
@@ -23,6 +22,7 @@ from txstathat.collector.pages.forms import (
 )
 from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.tables import table
 from txstathat.collector.pages.tending.style import TENDING_FILES
 from txstathat.printable import printable
 
@@ -46,7 +46,6 @@ class AlertPage(FormPage):
     :param id: the id of the alert.
     """
 
-    isLeaf = False
     error_title = "Can't show this alert"
 
     def __init__(self, guard: SessionGuard, parts: AlertParts, id: str) -> None:
@@ -68,7 +67,7 @@ class AlertPage(FormPage):
         return frame(
             f"Alert on {alert.stat_name}",
             tags.p(tags.a("← Alerts", href="/alerts"), class_="back"),
-            tags.h1("Alert on ", name_of(alert.stat_name)),
+            tags.h1("Alert on ", isolated(alert.stat_name)),
             message,
             tags.div(
                 _state(record, now),
@@ -192,12 +191,6 @@ def _results(results: dict[str, str]) -> Tag:
 def _episodes(episodes: tuple[Episode, ...], now: float) -> Tag:
     if not episodes:
         return tags.p("It has not fired yet.", class_="hint")
-    heads = [
-        tags.th("Began", scope="col"),
-        tags.th("Ended", scope="col"),
-        tags.th("Number", scope="col"),
-        tags.th("Acknowledged", scope="col", class_="wide"),
-    ]
     rows = [
         tags.tr(
             tags.th(minute(each.began), scope="row"),
@@ -211,11 +204,11 @@ def _episodes(episodes: tuple[Episode, ...], now: float) -> Tag:
         for each in episodes
     ]
     return tags.div(
-        tags.table(
-            tags.caption("Episodes", class_="unseen"),
-            tags.thead(tags.tr(*heads)),
-            tags.tbody(*rows),
-            class_="stats",
+        table(
+            "Episodes",
+            ("Began", "Ended", "Number", "Acknowledged"),
+            rows,
+            wide="Acknowledged",
         ),
         tags.p(f"The last {MAX_EPISODES} are stored.", class_="hint"),
     )

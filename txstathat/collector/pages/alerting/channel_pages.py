@@ -26,11 +26,11 @@ from txstathat.collector.pages.forms import (
     choice,
     labelled,
     message_of,
-    text_area,
     unknown_form,
 )
 from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.tables import ACTIONS, table
 from txstathat.collector.pages.tending.style import TENDING_FILES
 from txstathat.printable import printable
 
@@ -55,7 +55,6 @@ class ChannelPages(FormPage):
     :param channels: the channels.
     """
 
-    isLeaf = False
     error_title = "Can't show the channels"
 
     def __init__(self, guard: SessionGuard, channels: Channels) -> None:
@@ -84,7 +83,12 @@ class ChannelPages(FormPage):
                 "Notices of alerts are sent through channels: through those that the "
                 "alert names, otherwise through all."
             ),
-            _table(found)
+            table(
+                "Channels",
+                ("Name", "Goes to", ACTIONS),
+                map(_row, found),
+                kind="stacked",
+            )
             if found
             else tags.p("There is no channel yet.", class_="hint"),
             tags.p(tags.strong("Add a channel:"), *new, class_="actions"),
@@ -128,7 +132,6 @@ class _NewChannel(FormPage):
     The page that adds a channel, at ``/channels/new``.
     """
 
-    isLeaf = False
     error_title = "Can't add a channel"
 
     def __init__(self, guard: SessionGuard, channels: Channels) -> None:
@@ -191,9 +194,8 @@ def _channel_form(form: Form, kind: str) -> Tag:
             "name",
             "Name",
             hint="Letters, digits, dots, hyphens and underscores.",
-            maxlength=str(MAX_NAME),
-            required="required",
-            autocomplete="off",
+            longest=MAX_NAME,
+            required=True,
             spellcheck="false",
         ),
         *(_channel_field(form, field) for field in FIELDS[kind]),
@@ -203,7 +205,6 @@ def _channel_form(form: Form, kind: str) -> Tag:
             "File of the secret",
             hint="The name of a file in the directory that the operator named with "
             "--secrets, in a folder with the name of the host. Empty without a secret.",
-            autocomplete="off",
             spellcheck="false",
         ),
         tags.button("Add the channel", type="submit"),
@@ -218,31 +219,15 @@ def _channel_field(form: Form, field: ChannelField) -> Tag:
     if field.choices:
         options = {each: each for each in field.choices}
         return choice(form, field.name, label, options, hint=field.help)
-    attributes: dict[str, Any] = {
-        "maxlength": str(field.longest),
-        "autocomplete": "off",
-        "spellcheck": "false",
-    }
-    if field.required:
-        attributes["required"] = "required"
-    if field.lines:
-        return text_area(
-            form, field.name, label, hint=field.help, rows="5", **attributes
-        )
-    return labelled(form, field.name, label, hint=field.help, **attributes)
-
-
-def _table(found: list[dict[str, Any]]) -> Tag:
-    heads = [
-        tags.th("Name", scope="col"),
-        tags.th("Goes to", scope="col"),
-        tags.th(tags.span("Actions", class_="unseen"), scope="col"),
-    ]
-    return tags.table(
-        tags.caption("Channels", class_="unseen"),
-        tags.thead(tags.tr(*heads)),
-        tags.tbody(*map(_row, found)),
-        class_="stats stacked",
+    return labelled(
+        form,
+        field.name,
+        label,
+        longest=field.longest,
+        required=field.required,
+        lines=5 if field.lines else 1,
+        hint=field.help,
+        spellcheck="false",
     )
 
 

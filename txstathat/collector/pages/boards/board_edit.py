@@ -24,8 +24,9 @@ from txstathat.collector.boards.model import (
 )
 from txstathat.collector.boards.records import Documents
 from txstathat.collector.pages.boards.board_page import BOARD_FILES
-from txstathat.collector.pages.boards.tiles import name_of, tile_title
+from txstathat.collector.pages.boards.tiles import tile_title
 from txstathat.collector.pages.boards.titles import read_title
+from txstathat.collector.pages.formatting import isolated
 from txstathat.collector.pages.forms import (
     Form,
     FormPage,
@@ -51,7 +52,6 @@ class EditBoard(FormPage):
     :param id: the id of the board.
     """
 
-    isLeaf = False
     error_title = "Can't change this board"
 
     def __init__(
@@ -72,7 +72,7 @@ class EditBoard(FormPage):
             form = Form({"title": board.title}, form.error)
         return frame(
             f"Edit {board.title}",
-            tags.p(tags.a("← ", name_of(board.title), href=path), class_="back"),
+            tags.p(tags.a("← ", isolated(board.title), href=path), class_="back"),
             tags.h1("Edit this board"),
             message_of(form),
             _rows(board, f"{path}/edit"),
@@ -152,7 +152,7 @@ def _row(tile: Tile, path: str, *, is_first: bool, is_last: bool) -> Tag:
     change = path.removesuffix("edit") + f"tile?tile={tile.id}"
     return tags.li(
         handle,
-        tags.div(name_of(title), " ", tags.small(about), class_="row-title"),
+        tags.div(isolated(title), " ", tags.small(about), class_="row-title"),
         tags.a("Change", href=change, **_label("Change", title)),
         tags.form(
             tags.input(type="hidden", name="tile", value=tile.id),
@@ -187,14 +187,7 @@ def _label(what: str, title: str) -> dict[str, str]:
 
 def _name_form(form: Form, path: str) -> Tag:
     return tags.form(
-        labelled(
-            form,
-            "title",
-            "Name of the board",
-            maxlength=str(MAX_TITLE),
-            required="required",
-            autocomplete="off",
-        ),
+        labelled(form, "title", "Name of the board", longest=MAX_TITLE, required=True),
         tags.button("Rename", type="submit", name="action", value="rename"),
         method="post",
         action=path,

@@ -15,10 +15,9 @@ from txstathat.collector.boards.records import BoardRecords
 from txstathat.collector.pages.boards.board_edit import EditBoard
 from txstathat.collector.pages.boards.board_page import BoardPage
 from txstathat.collector.pages.boards.tile_page import AddTile, TilePage
-from txstathat.collector.pages.boards.tiles import name_of
 from txstathat.collector.pages.boards.titles import read_title
 from txstathat.collector.pages.boards.wall import Wall
-from txstathat.collector.pages.formatting import plural
+from txstathat.collector.pages.formatting import isolated, plural
 from txstathat.collector.pages.forms import Form, FormPage, labelled, message_of
 from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.layout import frame
@@ -36,7 +35,6 @@ class BoardPages(FormPage):
     :param shares: the links to boards.
     """
 
-    isLeaf = False
     error_title = "Can't show the boards"
 
     def __init__(
@@ -82,12 +80,7 @@ class BoardPages(FormPage):
         new = tags.form(
             message_of(form),
             labelled(
-                form,
-                "title",
-                "Name of a new board",
-                maxlength=str(MAX_TITLE),
-                required="required",
-                autocomplete="off",
+                form, "title", "Name of a new board", longest=MAX_TITLE, required=True
             ),
             tags.button("Make the board", type="submit"),
             method="post",
@@ -107,7 +100,7 @@ class BoardPages(FormPage):
 
 def _row(id: str, board: Board) -> Tag:
     return tags.li(
-        tags.a(name_of(board.title), href=f"/boards/{id}"),
+        tags.a(isolated(board.title), href=f"/boards/{id}"),
         " ",
         tags.small(plural(len(board.tiles), "tile")),
     )

@@ -11,7 +11,8 @@ from txstathat.collector.archive.archive import Archive
 from txstathat.collector.boards.model import Board
 from txstathat.collector.boards.reading import read_board
 from txstathat.collector.boards.records import Documents
-from txstathat.collector.pages.boards.tiles import board_of, name_of
+from txstathat.collector.pages.boards.tiles import board_of
+from txstathat.collector.pages.formatting import isolated
 from txstathat.collector.pages.guard import GuardedPage, SessionGuard
 from txstathat.collector.pages.layout import ASSETS, frame
 
@@ -34,7 +35,6 @@ class BoardPage(GuardedPage):
     :param id: the id of the board.
     """
 
-    isLeaf = False
     error_title = "Can't show this board"
 
     def __init__(
@@ -61,7 +61,7 @@ class BoardPage(GuardedPage):
         )
         return frame(
             board.title,
-            tags.div(tags.h1(name_of(board.title)), actions, class_="headline"),
+            tags.div(tags.h1(isolated(board.title)), actions, class_="headline"),
             board_of(board, data, linked=True),
             section="/boards",
             files=BOARD_FILES,

@@ -14,7 +14,7 @@ from twisted.web.template import Tag, tags
 from txstathat.collector.archive.comments import Comment
 from txstathat.collector.archive.series import Series
 from txstathat.collector.pages.formatting import number
-from txstathat.collector.pages.sparkline import runs
+from txstathat.collector.pages.sparkline import strokes
 from txstathat.printable import printable
 
 __all__ = ["Line", "plot"]
@@ -75,11 +75,10 @@ def plot(
         svg(_shape("line", "grid", x1="0", x2=f"{_WIDTH:g}", y1=y, y2=y))
     for n, (line, (low, high)) in enumerate(zip(lines, ranges, strict=True)):
         svg(_bars(line, n, low, high) if line.bars else _polylines(line, n, low, high))
-    begin, end = series.buckets[0].time, _end(series)
+    begin = series.buckets[0].time
+    end = series.timeframe.interval.end_of(series.buckets[-1].time)
     for mark in marks:
-        x = f"{_WIDTH * (mark.time - begin) / max(1, end - begin):.1f}"
-        stroke = _shape("line", "mark", x1=x, x2=x, y1="0", y2=f"{_HEIGHT:g}")
-        svg(stroke(Tag("title")(printable(mark.text))))
+        svg(_mark(mark, (mark.time - begin) / max(1, end - begin)))
     axis = tags.transparent()
     if shared_axis and lines:
         low, high = ranges[0]
@@ -93,11 +92,6 @@ def plot(
     )
 
 
-def _end(series: Series) -> int:
-    last = series.buckets[-1].time
-    return series.timeframe.interval.after(last)
-
-
 def _range(lines: Sequence[Line]) -> tuple[float, float]:
     known: list[float] = []
     for line in lines:
@@ -106,6 +100,12 @@ def _range(lines: Sequence[Line]) -> tuple[float, float]:
     low, high = min(known, default=0.0), max(known, default=1.0)
     # A constant is in the middle.
     return (low, high) if high > low else (low - 1.0, high + 1.0)
+
+
+def _mark(mark: Comment, across: float) -> Tag:
+    x = f"{_WIDTH * across:.1f}"
+    stroke = _shape("line", "mark", x1=x, x2=x, y1="0", y2=f"{_HEIGHT:g}")
+    return stroke(Tag("title")(printable(mark.text)))
 
 
 def _shape(name: str, class_: str, **attributes: str) -> Tag:
@@ -142,22 +142,12 @@ def _bars(line: Line, n: int, low: float, high: float) -> Tag:
 def _polylines(line: Line, n: int, low: float, high: float) -> Tag:
     group = _shape("g", f"lines c{n}")
     step = _WIDTH / max(1, len(line.values))
-    last = len(line.values) - 1
-    for run in runs(line.values):
-        points = [
-            f"{(at + 0.5) * step:.1f},{_HEIGHT - _height(value, low, high):.1f}"
-            for at, value in run
-        ]
-        if len(points) == 1:
-            # A line of length 0 with round ends is a dot.
-            group(_shape("polyline", "dot", points=" ".join(points * 2)))
-        elif run[-1][0] == last:
-            # The last step is not over: its part of the line is dotted.
-            if len(points) > 2:
-                group(_shape("polyline", "whole", points=" ".join(points[:-1])))
-            group(_shape("polyline", "part", points=" ".join(points[-2:])))
-        else:
-            group(_shape("polyline", "whole", points=" ".join(points)))
+
+    def place(at: int, value: float) -> str:
+        return f"{(at + 0.5) * step:.1f},{_HEIGHT - _height(value, low, high):.1f}"
+
+    for kind, points in strokes(line.values, place):
+        group(_shape("polyline", kind, points=points))
     return group
 
 

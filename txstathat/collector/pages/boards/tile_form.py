@@ -55,8 +55,7 @@ def tile_fields(form: Form) -> list[Tag]:
             "title",
             "Title",
             hint="Optional; otherwise the name of the stat.",
-            maxlength=str(MAX_TITLE),
-            autocomplete="off",
+            longest=MAX_TITLE,
         ),
     ]
 
@@ -72,11 +71,10 @@ def stat_fields(form: Form) -> list[Tag]:
             form,
             name,
             "Stat" if n == 0 else f"Stat {n + 1}",
-            maxlength=str(MAX_NAME),
-            autocomplete="off",
+            longest=MAX_NAME,
             spellcheck="false",
             list=SUGGESTIONS,
-            **({"required": "required"} if n == 0 else {}),
+            required=n == 0,
         )
         for n, name in enumerate(STAT_FIELDS)
     ]

@@ -20,7 +20,7 @@ from txstathat.collector.pages.boards.tile_form import (
     read_tile,
     tile_fields,
 )
-from txstathat.collector.pages.boards.tiles import name_of
+from txstathat.collector.pages.formatting import isolated
 from txstathat.collector.pages.forms import (
     Form,
     FormPage,
@@ -53,7 +53,6 @@ class TilePage(FormPage):
     :param id: the id of the board.
     """
 
-    isLeaf = False
     error_title = "Can't change this tile"
 
     def __init__(
@@ -76,7 +75,7 @@ class TilePage(FormPage):
         title = "Change a tile" if tile_id else "Add a tile"
         return frame(
             title,
-            tags.p(tags.a("← ", name_of(board.title), href=path), class_="back"),
+            tags.p(tags.a("← ", isolated(board.title), href=path), class_="back"),
             tags.h1(title),
             tags.form(
                 message_of(form),
@@ -116,7 +115,6 @@ class AddTile(FormPage):
     """
 
     error_title = "Can't add this tile"
-    isLeaf = False
 
     def __init__(
         self, guard: SessionGuard, archive: Archive, records: BoardRecords

@@ -15,20 +15,11 @@ from txstathat.collector.boards.model import TIMEFRAMES, Board, Tile
 from txstathat.collector.boards.reading import BoardData
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.boards.plot import Line, plot
-from txstathat.collector.pages.formatting import number, sentence, visible_name
+from txstathat.collector.pages.formatting import isolated, number, sentence
 from txstathat.collector.pages.sparkline import sparkline
 from txstathat.printable import printable
 
-__all__ = ["board_of", "name_of", "tile_title"]
-
-
-def name_of(name: str) -> Tag:
-    """
-    Write a name from outside, so that it neither hides nor changes its neighbours.
-
-    :param name: the name.
-    """
-    return tags.bdi(printable(visible_name(name)))
+__all__ = ["board_of", "tile_title"]
 
 
 def tile_title(tile: Tile) -> str:
@@ -56,7 +47,7 @@ def board_of(board: Board, data: BoardData, *, linked: bool) -> Tag:
 
 
 def _tile(tile: Tile, data: BoardData, *, linked: bool) -> Tag:
-    title = name_of(tile_title(tile))
+    title = isolated(tile_title(tile))
     if linked:
         ids = [stat_id(name) for name in tile.stats]
         query = "&".join(f"s={id}" for id in ids)
@@ -137,7 +128,7 @@ def _missing(tile: Tile, found: Sequence[Series]) -> list[Tag]:
         return []
     line = tags.p("Not there: ", class_="hint")
     for n, name in enumerate(gone):
-        line(", " if n else "", name_of(name))
+        line(", " if n else "", isolated(name))
     return [line]
 
 
@@ -154,7 +145,7 @@ def _comparison(tile: Tile, found: Sequence[Series], data: BoardData) -> list[Ta
         lines.append(Line(values, base=START if is_indexed else 0.0))
         swatch = tags.span(class_=f"swatch c{n}")
         small = tags.small("index" if is_indexed else _kind(series))
-        name = name_of(series.stat.name)
+        name = isolated(series.stat.name)
         legend(tags.li(swatch, " ", name, " ", tags.strong(figure), " ", small))
     marks = data.marks_of(tile.stats, found[0].buckets[0].time)
     text = "; ".join(map(_described, found))

@@ -9,7 +9,8 @@ from twisted.web.template import Tag, tags
 
 from txstathat.collector.boards.reading import read_board
 from txstathat.collector.pages.boards.board_page import BOARD_FILES, BoardPage
-from txstathat.collector.pages.boards.tiles import board_of, name_of
+from txstathat.collector.pages.boards.tiles import board_of
+from txstathat.collector.pages.formatting import isolated
 from txstathat.collector.pages.layout import bare
 
 __all__ = ["Wall"]
@@ -37,7 +38,7 @@ class Wall(BoardPage):
         )
         return bare(
             board.title,
-            tags.h1(name_of(board.title)),
+            tags.h1(isolated(board.title)),
             board_of(board, data, linked=False),
             controls,
             class_="bare wall",

@@ -15,17 +15,18 @@ from twisted.web.template import Tag
 from txstathat.charts.chart import Chart
 from txstathat.charts.html import fragment
 from txstathat.charts.query import BadQuery, Query
-from txstathat.charts.table import Mark, Table
+from txstathat.charts.table import Table
 from txstathat.collector.archive.archive import Archive
-from txstathat.collector.archive.series import Series
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.boards.indexing import START, indexed
 from txstathat.collector.boards.model import MAX_COMPARED, SCALES
 from txstathat.collector.errors import Refusal
+from txstathat.collector.pages.boards.tile_form import STAT_FIELDS
 from txstathat.collector.pages.layout import ASSETS
 from txstathat.collector.pages.stat_chart import (
     REFRESH,
     figure,
+    read_marks,
     scale_of_steps,
     series_of_all,
 )
@@ -59,6 +60,25 @@ class Compared:
         """
         ids = [("s", stat.id) for stat in self.stats]
         return [*ids, ("t", self.t), ("scale", self.scale)]
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """
+        The fields of the form that chooses the stats.
+        """
+        names = [stat.name for stat in self.stats]
+        return {
+            **dict(zip(STAT_FIELDS, names, strict=False)),
+            "t": self.t,
+            "scale": self.scale,
+        }
+
+    @property
+    def board_path(self) -> str:
+        """
+        The address of the form that adds the comparison to a board.
+        """
+        return f"/boards/add?{urlencode(self.fields)}"
 
     @property
     def path(self) -> str:
@@ -141,7 +161,7 @@ async def _table(archive: Archive, compared: Compared) -> Table:
     series = await series_of_all(archive, compared.stats, compared.t)
     timeframe, buckets = series[0].timeframe, series[0].buckets
     is_indexed = compared.scale == "indexed"
-    columns = [_values(one, is_indexed=is_indexed) for one in series]
+    columns = [indexed(one.values) if is_indexed else one.values for one in series]
     title = f"{timeframe.duration.title}, in steps of {timeframe.interval.title}"
     scale = scale_of_steps(timeframe)
     return Table(
@@ -149,26 +169,13 @@ async def _table(archive: Archive, compared: Compared) -> Table:
         title + (f"; the start is {START:g}" if is_indexed else ""),
         [scale, *(one.stat.name for one in series)],
         [
-            (_utc(bucket.time), [column[n] for column in columns])
-            for n, bucket in enumerate(buckets)
+            (datetime.fromtimestamp(bucket.time, UTC), numbers)
+            for bucket, *numbers in zip(buckets, *columns, strict=True)
         ],
         scale=scale,
         hidden=compared.query,
         # It ends now.
         unfinished=True,
-        marks=[
-            Mark(_utc(mark.time), mark.text)
-            for mark in await archive.notes.marks(
-                compared.stats, buckets[0].time, now + 1
-            )
-        ],
+        marks=await read_marks(archive, compared.stats, buckets[0].time, now + 1),
         figure=figure,
     )
-
-
-def _utc(t: float) -> datetime:
-    return datetime.fromtimestamp(t, UTC)
-
-
-def _values(series: Series, *, is_indexed: bool) -> Sequence[int | float | None]:
-    return indexed(series.values) if is_indexed else series.values

@@ -4,8 +4,6 @@ The page that compares stats. Its address names them, and can be passed on.
 
 from __future__ import annotations
 
-from urllib.parse import urlencode
-
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
@@ -24,8 +22,8 @@ from txstathat.collector.pages.boards.tile_form import (
     read_stats,
     stat_fields,
 )
-from txstathat.collector.pages.boards.tiles import name_of
 from txstathat.collector.pages.boards.titles import read_title
+from txstathat.collector.pages.chart_page import CHART_FILES, ChartPage
 from txstathat.collector.pages.compare.compare_chart import (
     DEFAULT,
     CompareChart,
@@ -34,6 +32,7 @@ from txstathat.collector.pages.compare.compare_chart import (
     read_compared,
 )
 from txstathat.collector.pages.compare.saved import SavedPage
+from txstathat.collector.pages.formatting import isolated
 from txstathat.collector.pages.forms import (
     Form,
     FormPage,
@@ -43,10 +42,8 @@ from txstathat.collector.pages.forms import (
     labelled,
     message_of,
 )
-from txstathat.collector.pages.guard import GuardedPage, SessionGuard
+from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.layout import frame, see_other, set_status
-from txstathat.collector.pages.paths import base_path
-from txstathat.collector.pages.stat_page import CHART_FILES
 from txstathat.collector.pages.suggestions import suggestions
 
 __all__ = ["ComparePages"]
@@ -63,7 +60,6 @@ class ComparePages(FormPage):
         show no charts.
     """
 
-    isLeaf = False
     error_title = "Can't compare these stats"
 
     def __init__(
@@ -78,7 +74,11 @@ class ComparePages(FormPage):
         self._saved: Documents[Comparison] = records.comparisons
         self._chart_policy = chart_policy
         if chart_policy is not None:
-            self.putChild(b"chart", _GuardedChart(guard, archive, chart_policy))
+            chart = ChartPage(guard, chart_policy, self._chart_alone)
+            self.putChild(b"chart", chart)
+
+    async def _chart_alone(self, base: str) -> CompareChart:
+        return CompareChart(self._archive, base)
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         """
@@ -122,9 +122,7 @@ class ComparePages(FormPage):
             t, scale = argument(request, "t"), argument(request, "scale")
             compared = await read_compared(self._archive, ids, t, scale)
             content = await self._compared(request, form, compared)
-            names = [stat.name for stat in compared.stats]
-            values = dict(zip(STAT_FIELDS, names, strict=False))
-            choose = Form({**values, "t": compared.t, "scale": compared.scale})
+            choose = Form(compared.fields)
         else:
             choose = form if form.values else Form({"t": DEFAULT, "scale": "own"})
         return frame(
@@ -155,7 +153,7 @@ class ComparePages(FormPage):
             return tags.transparent()
         rows = [
             tags.li(
-                tags.a(name_of(each.title), href=f"/compare/{id}"),
+                tags.a(isolated(each.title), href=f"/compare/{id}"),
                 " ",
                 tags.small(*_names(each)),
             )
@@ -183,27 +181,6 @@ class ComparePages(FormPage):
         return f"/compare/{await self._saved.create(comparison)}"
 
 
-class _GuardedChart(GuardedPage):
-    """
-    The chart by itself, as a page, fragment, JSON or CSV.
-    """
-
-    isLeaf = False
-
-    def __init__(
-        self, guard: SessionGuard, archive: Archive, chart_policy: str
-    ) -> None:
-        super().__init__(guard)
-        self._archive = archive
-        self._chart_policy = chart_policy
-
-    async def guarded(self, request: Request) -> bytes:
-        chart = CompareChart(self._archive, base_path(request))
-        body = await chart.respond(request)
-        request.setHeader("Content-Security-Policy", self._chart_policy)
-        return body
-
-
 def _ids(request: Request, form: Form) -> list[str]:
     """
     The ids of the stats in the query, or in the form that saves them.
@@ -223,10 +200,9 @@ def _choose(form: Form, *, is_open: bool) -> Tag:
             form,
             "t",
             "Range and step, e.g. 2w6h",
-            maxlength="24",
+            longest=24,
             pattern="[0-9]+[mhdwMy][0-9]+[mhdwMy]",
             title="A range and a step, e.g. 2w6h. Units: m h d w M y",
-            autocomplete="off",
         ),
         choice(form, "scale", "Axes", SCALES),
         tags.button("Compare", type="submit"),
@@ -242,25 +218,16 @@ def _choose(form: Form, *, is_open: bool) -> Tag:
 def _save(form: Form, compared: Compared) -> Tag:
     ids = ",".join(stat.id for stat in compared.stats)
     hidden = {"stats": ids, "t": compared.t, "scale": compared.scale}
-    names = dict(zip(STAT_FIELDS, (stat.name for stat in compared.stats), strict=False))
-    query = urlencode({**names, "t": compared.t, "scale": compared.scale})
     return tags.form(
         message_of(form),
-        labelled(
-            form,
-            "title",
-            "Save under a name",
-            maxlength=str(MAX_TITLE),
-            required="required",
-            autocomplete="off",
-        ),
+        labelled(form, "title", "Save under a name", longest=MAX_TITLE, required=True),
         *(
             tags.input(type="hidden", name=name, value=value)
             for name, value in hidden.items()
         ),
         tags.button("Save", type="submit"),
         " ",
-        tags.a("Add to a board", href=f"/boards/add?{query}"),
+        tags.a("Add to a board", href=compared.board_path),
         method="post",
         action="/compare",
         class_="panel",
@@ -271,5 +238,5 @@ def _names(comparison: Comparison) -> list[Tag | str]:
     names: list[Tag | str] = []
     for name in comparison.stats:
         names += [", "] if names else []
-        names.append(name_of(name))
+        names.append(isolated(name))
     return names

@@ -4,20 +4,18 @@ The page of a saved comparison.
 
 from __future__ import annotations
 
-from urllib.parse import urlencode
-
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.boards.model import Comparison
 from txstathat.collector.boards.records import Documents
-from txstathat.collector.pages.boards.tile_form import STAT_FIELDS
-from txstathat.collector.pages.boards.tiles import name_of
+from txstathat.collector.pages.chart_page import CHART_FILES
 from txstathat.collector.pages.compare.compare_chart import (
     Compared,
     compared_fragment,
 )
+from txstathat.collector.pages.formatting import isolated
 from txstathat.collector.pages.forms import (
     Form,
     FormPage,
@@ -27,7 +25,6 @@ from txstathat.collector.pages.forms import (
 )
 from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.layout import frame
-from txstathat.collector.pages.stat_page import CHART_FILES
 
 __all__ = ["SavedPage"]
 
@@ -44,7 +41,6 @@ class SavedPage(FormPage):
     :param id: its id.
     """
 
-    isLeaf = False
     error_title = "Can't show this comparison"
 
     def __init__(
@@ -77,7 +73,7 @@ class SavedPage(FormPage):
             saved.title,
             tags.p(tags.a("← Compare stats", href="/compare"), class_="back"),
             tags.div(
-                tags.h1(name_of(saved.title)),
+                tags.h1(isolated(saved.title)),
                 self._actions(compared),
                 class_="headline",
             ),
@@ -93,12 +89,9 @@ class SavedPage(FormPage):
         )
 
     def _actions(self, compared: Compared) -> Tag:
-        names = [stat.name for stat in compared.stats]
-        fields = dict(zip(STAT_FIELDS, names, strict=False))
-        query = urlencode({**fields, "t": compared.t, "scale": compared.scale})
         return tags.nav(
             tags.a("Change", href=compared.path),
-            tags.a("Add to a board", href=f"/boards/add?{query}"),
+            tags.a("Add to a board", href=compared.board_path),
             class_="actions",
             **{"aria-label": "This comparison"},
         )

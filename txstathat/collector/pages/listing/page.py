@@ -72,6 +72,7 @@ class StatList(GuardedPage):
     :param alerts: the alerts, of which those that fire are shown; by default none.
     """
 
+    isLeaf = True
     takes_body = False
 
     wrong_method = (404, "post to /ez, /c or /v")

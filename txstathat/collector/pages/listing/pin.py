@@ -11,9 +11,9 @@ from twisted.web.server import Request
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.forms import argument
-from txstathat.collector.pages.guard import GuardedPage, SessionGuard, check_origin
+from txstathat.collector.pages.guard import GuardedPage, SessionGuard
 from txstathat.collector.pages.layout import see_other
-from txstathat.collector.pages.listing.address import LIST, ListAddress
+from txstathat.collector.pages.listing.address import back_to_list
 
 __all__ = ["Pin"]
 
@@ -26,6 +26,7 @@ class Pin(GuardedPage):
     :param archive: the stats.
     """
 
+    isLeaf = True
     methods: ClassVar[tuple[bytes, ...]] = (b"POST",)
     wrong_method: ClassVar[tuple[int, str]] = (405, "use POST")
     error_title = "Can't pin this stat"
@@ -38,10 +39,9 @@ class Pin(GuardedPage):
         """
         Pin or unpin a stat, and lead back to the list.
         """
-        check_origin(request)
         if request.postpath:
             raise Refusal(404, "no such page")
         pinned = argument(request, "pin")
         (stat,) = await self._archive.find([pinned or argument(request, "unpin")])
         await self._archive.details.change(stat, pinned=bool(pinned))
-        return see_other(request, ListAddress.parse(argument(request, LIST)).path)
+        return see_other(request, back_to_list(request))

@@ -13,18 +13,19 @@ from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.stats import stat_id
 from txstathat.collector.auth.shares import Share, Shares
 from txstathat.collector.boards.records import BoardRecords
-from txstathat.collector.pages.boards.tiles import name_of
-from txstathat.collector.pages.formatting import day
+from txstathat.collector.pages.formatting import day, isolated
 from txstathat.collector.pages.forms import (
     Form,
     FormPage,
     argument,
+    button_form,
     message_of,
     unknown_form,
 )
 from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.layout import frame
 from txstathat.collector.pages.paths import public_url
+from txstathat.collector.pages.tables import ACTIONS, table
 from txstathat.printable import printable
 
 __all__ = ["SharedLinks"]
@@ -42,7 +43,6 @@ class SharedLinks(FormPage):
     :param shares: the links.
     """
 
-    isLeaf = False
     error_title = "Can't show the shared links"
 
     def __init__(
@@ -71,18 +71,6 @@ class SharedLinks(FormPage):
         boards = await self._boards.all() if shares else {}
         titles = {id: board.title for id, board in boards.items()}
         rows = [_row(id, share, titles) for id, share in shares.items()]
-        heads = [
-            tags.th("What it shows", scope="col"),
-            tags.th("Made", scope="col"),
-            tags.th(tags.span("Revoke", class_="unseen"), scope="col"),
-        ]
-        table = tags.table(
-            tags.caption("Shared links", class_="unseen"),
-            tags.thead(tags.tr(*heads)),
-            tags.tbody(*rows),
-            class_="stats",
-        )
-        none = tags.p("There are no shared links.", class_="hint")
         return frame(
             "Shared links",
             tags.h1("Shared links"),
@@ -92,7 +80,9 @@ class SharedLinks(FormPage):
             ),
             message_of(form),
             new,
-            table if rows else none,
+            table("Shared links", ("What it shows", "Made", ACTIONS), rows)
+            if rows
+            else tags.p("There are no shared links.", class_="hint"),
             section="/boards",
         )
 
@@ -120,7 +110,7 @@ class SharedLinks(FormPage):
 
 def _create_form(kind: str, id: str, title: str) -> Tag:
     return tags.form(
-        tags.p("Make a link that shows ", name_of(title), "."),
+        tags.p("Make a link that shows ", isolated(title), "."),
         tags.input(type="hidden", name="kind", value=kind),
         tags.input(type="hidden", name="id", value=id),
         tags.button("Make a link", type="submit", name="action", value="create"),
@@ -134,25 +124,13 @@ def _row(id: str, share: Share, titles: dict[str, str]) -> Tag:
     is_board = share.kind == "board"
     title = titles.get(share.target, "") if is_board else share.target
     path = f"/boards/{share.target}" if is_board else f"/stats/{stat_id(title)}"
-    name = tags.a(name_of(title), href=path) if title else "a board that is deleted"
-    button = tags.button(
-        "Revoke",
-        type="submit",
-        name="action",
-        value="revoke",
-        class_="quiet",
-        **{"aria-label": f"Revoke the link to {printable(title)}"},
-    )
-    revoke = tags.form(
-        tags.input(type="hidden", name="link", value=id),
-        button,
-        method="post",
-        action=_LINKS,
-    )
+    name = tags.a(isolated(title), href=path) if title else "a board that is deleted"
     return tags.tr(
         tags.th(name, " ", tags.small(share.kind), scope="row"),
         tags.td(day(share.created_at)),
-        tags.td(revoke),
+        tags.td(
+            button_form(_LINKS, "revoke", "Revoke", f"the link to {title}", link=id)
+        ),
     )
 
 
@@ -164,7 +142,7 @@ def _made(url: str, title: str) -> Tag:
     return frame(
         "A shared link",
         tags.h1("A shared link"),
-        tags.p("This link shows ", name_of(title), " to everybody who has it:"),
+        tags.p("This link shows ", isolated(title), " to everybody who has it:"),
         tags.pre(tags.code(url, id="shared-link"), tabindex="0"),
         tags.p("To show it inside a page of another site:"),
         tags.pre(tags.code(embed, id="shared-embed"), tabindex="0"),

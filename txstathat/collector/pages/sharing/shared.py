@@ -21,18 +21,19 @@ from txstathat.collector.boards.reading import read_board
 from txstathat.collector.boards.records import BoardRecords
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.boards.board_page import BOARD_FILES
-from txstathat.collector.pages.boards.tiles import board_of, name_of
-from txstathat.collector.pages.formatting import sentence
+from txstathat.collector.pages.boards.tiles import board_of
+from txstathat.collector.pages.chart_page import CHART_FILES, respond_with
+from txstathat.collector.pages.formatting import isolated, sentence
 from txstathat.collector.pages.forms import argument
 from txstathat.collector.pages.layout import Page, bare, policy
 from txstathat.collector.pages.paths import base_path
+from txstathat.collector.pages.ranges import PRESETS
 from txstathat.collector.pages.stat_chart import (
     DEFAULT,
     StatChart,
     chart_of,
     view_at,
 )
-from txstathat.collector.pages.stat_page import CHART_FILES, TIMEFRAMES
 from txstathat.collector.web.resources import address_of
 
 __all__ = ["SharedPages"]
@@ -179,8 +180,8 @@ class _SharedPage(Page):
         view = await view_at(self._pages.archive, stat, t)
         return bare(
             stat.name,
-            tags.h1(name_of(stat.name)),
-            self._ranges(t, TIMEFRAMES),
+            tags.h1(isolated(stat.name)),
+            self._ranges(t, PRESETS),
             chart_of(view, f"{self._path}/chart"),
             files=CHART_FILES,
         )
@@ -190,7 +191,7 @@ class _SharedPage(Page):
         data = await read_board(self._pages.archive, board, notes=False)
         return bare(
             board.title,
-            tags.h1(name_of(board.title)),
+            tags.h1(isolated(board.title)),
             board_of(board, data, linked=False),
             files=BOARD_FILES,
         )
@@ -207,7 +208,7 @@ class _SharedPage(Page):
         data = await read_board(self._pages.archive, board, notes=False)
         return bare(
             stat.name,
-            tags.h1(name_of(stat.name), class_="unseen"),
+            tags.h1(isolated(stat.name), class_="unseen"),
             board_of(board, data, linked=False),
             self._ranges(t, TILE_TIMEFRAMES),
             files=BOARD_FILES,
@@ -247,8 +248,7 @@ class _SharedChart(_SharedPage):
             raise Refusal(404, "no such page")
         base = base_path(request)
         chart = StatChart(self._pages.archive, stat, base, f"{self._path}/chart")
-        body = await chart.respond(request)
-        request.setHeader("Content-Security-Policy", chart_policy)
+        body = await respond_with(chart, request, chart_policy)
         request.setHeader("Referrer-Policy", "no-referrer")
         return body
 

@@ -10,8 +10,7 @@ from twisted.web.template import Tag, tags
 from txstathat.collector.auth.key_record import KINDS, Key, KeyRefused
 from txstathat.collector.auth.keys import MAX_KEYS, REFRESH_SECONDS, Keys
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.boards.tiles import name_of
-from txstathat.collector.pages.formatting import day, minute, plural
+from txstathat.collector.pages.formatting import day, isolated, minute, plural
 from txstathat.collector.pages.forms import (
     Form,
     FormPage,
@@ -25,6 +24,7 @@ from txstathat.collector.pages.forms import (
 from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.layout import frame
 from txstathat.collector.pages.paths import public_url
+from txstathat.collector.pages.tables import ACTIONS, table
 from txstathat.collector.pages.tending.snippets import snippets
 from txstathat.collector.pages.tending.style import TENDING_FILES
 from txstathat.errors import InvalidPoint
@@ -52,7 +52,6 @@ class KeysPage(FormPage):
     :param keys: the keys.
     """
 
-    isLeaf = False
     error_title = "Can't show the keys"
 
     def __init__(self, guard: SessionGuard, keys: Keys) -> None:
@@ -104,27 +103,17 @@ class KeysPage(FormPage):
 def _table(keys: list[Key]) -> Tag:
     if not keys:
         return tags.p("There are no keys.", class_="hint")
-    heads = [
-        tags.th("Name", scope="col"),
-        tags.th("Kind", scope="col"),
-        tags.th("Made", scope="col", class_="wide"),
-        tags.th(tags.span("Actions", class_="unseen"), scope="col"),
-    ]
-    return tags.table(
-        tags.caption("Keys", class_="unseen"),
-        tags.thead(tags.tr(*heads)),
-        tags.tbody(*map(_row, keys)),
-        class_="stats",
-    )
+    heads = ("Name", "Kind", "Made", ACTIONS)
+    return table("Keys", heads, map(_row, keys), wide="Made")
 
 
 def _row(key: Key) -> Tag:
     kind: list[Tag | str] = [KINDS[key.kind]]
     if key.stat:
-        kind.append(tags.div("of ", name_of(key.stat), class_="hint"))
+        kind.append(tags.div("of ", isolated(key.stat), class_="hint"))
     made = tags.span(day(key.created_at), title=minute(key.created_at))
     return tags.tr(
-        tags.th(name_of(key.name), scope="row"),
+        tags.th(isolated(key.name), scope="row"),
         tags.td(*kind),
         tags.td(made, class_="wide"),
         tags.td(button_form(_KEYS, "revoke", "Revoke", key.name, key=key.name)),
@@ -155,9 +144,8 @@ def _new_form(form: Form) -> Tag:
             "name",
             "Name",
             hint="Who or what uses it, such as web servers.",
-            maxlength=str(MAX_NAME),
-            required="required",
-            autocomplete="off",
+            longest=MAX_NAME,
+            required=True,
         ),
         tags.button("Make the key", type="submit", name="action", value="create"),
         method="post",
@@ -174,7 +162,7 @@ def _made(kind: str, name: str, key: str, url: str) -> Tag:
         "A new key",
         tags.p(tags.a("← Keys", href=_KEYS), class_="back"),
         tags.h1("A new key"),
-        tags.p(f"The {KINDS[kind]} ", name_of(name), ":"),
+        tags.p(f"The {KINDS[kind]} ", isolated(name), ":"),
         tags.pre(tags.code(key, id="new-key"), tabindex="0"),
         tags.p(
             "Copy it now: the collector stores only its hash, and cannot show it "

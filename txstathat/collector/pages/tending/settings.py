@@ -22,8 +22,7 @@ from txstathat.collector.auth.sessions import (
     Sessions,
 )
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.boards.tiles import name_of
-from txstathat.collector.pages.formatting import ago, minute, plural, size
+from txstathat.collector.pages.formatting import ago, isolated, minute, plural, size
 from txstathat.collector.pages.forms import (
     Form,
     FormPage,
@@ -33,6 +32,7 @@ from txstathat.collector.pages.forms import (
 )
 from txstathat.collector.pages.guard import SessionGuard, session_of
 from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.tables import ACTIONS, table
 from txstathat.collector.pages.tending.style import TENDING_FILES
 from txstathat.stores.listing import ListQuery
 
@@ -52,7 +52,6 @@ class SettingsPage(FormPage):
     :param alerts: the alerts.
     """
 
-    isLeaf = False
     error_title = "Can't show the settings"
 
     def __init__(
@@ -120,22 +119,13 @@ class SettingsPage(FormPage):
         now = self._archive.store.clock.seconds()
         names = await self._keys.names()
         sessions = await self._sessions.all()
-        heads = [
-            tags.th("Signed in", scope="col"),
-            tags.th("Token", scope="col"),
-            tags.th("Ends", scope="col", class_="wide"),
-            tags.th(tags.span("Actions", class_="unseen"), scope="col"),
-        ]
         rows = [
             _session_row(id, each, names, now, is_own=id == own)
             for id, each in sessions.items()
         ]
         return tags.div(
-            tags.table(
-                tags.caption("Sessions", class_="unseen"),
-                tags.thead(tags.tr(*heads)),
-                tags.tbody(*rows),
-                class_="stats",
+            table(
+                "Sessions", ("Signed in", "Token", "Ends", ACTIONS), rows, wide="Ends"
             ),
             tags.div(
                 tags.p(
@@ -181,7 +171,7 @@ def _session_row(
 ) -> Tag:
     began = session.until - SESSION_SECONDS
     known = [names[token] for token in session.tokens if token in names]
-    cell = tags.td(name_of(known[0])) if known else tags.td("none")
+    cell = tags.td(isolated(known[0])) if known else tags.td("none")
     if len(known) > 1:
         # It began with a one-time link, and ends with the last of these tokens.
         cell(f" and {plural(len(known) - 1, 'other')}")

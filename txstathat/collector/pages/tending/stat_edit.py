@@ -17,7 +17,7 @@ from txstathat.collector.archive.details import (
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.archive.trash import TRASH_SECONDS
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.boards.tiles import name_of
+from txstathat.collector.pages.formatting import isolated
 from txstathat.collector.pages.forms import (
     Form,
     FormPage,
@@ -45,7 +45,6 @@ class StatEdit(FormPage):
     :param id: the id of the stat.
     """
 
-    isLeaf = False
     error_title = "Can't change this stat"
 
     def __init__(self, guard: SessionGuard, archive: Archive, id: str) -> None:
@@ -71,7 +70,7 @@ class StatEdit(FormPage):
         path = f"/stats/{stat.id}"
         return frame(
             f"Edit {stat.name}",
-            tags.p(tags.a("← ", name_of(stat.name), href=path), class_="back"),
+            tags.p(tags.a("← ", isolated(stat.name), href=path), class_="back"),
             tags.h1("Edit this stat"),
             message_of(form),
             _details_form(form, f"{path}/edit"),
@@ -116,9 +115,8 @@ def _details_form(form: Form, path: str) -> Tag:
             "Name",
             hint="A point that is sent under the old name makes a new stat. Boards, "
             "alerts, notes and links show the new name.",
-            maxlength=str(MAX_NAME),
-            required="required",
-            autocomplete="off",
+            longest=MAX_NAME,
+            required=True,
             spellcheck="false",
         ),
         labelled(
@@ -126,8 +124,7 @@ def _details_form(form: Form, path: str) -> Tag:
             "unit",
             "Unit",
             hint="Such as ms, GB or EUR.",
-            maxlength=str(MAX_UNIT),
-            autocomplete="off",
+            longest=MAX_UNIT,
             spellcheck="false",
             class_="short",
         ),
@@ -136,8 +133,7 @@ def _details_form(form: Form, path: str) -> Tag:
             "description",
             "Description",
             hint="What it counts or measures.",
-            maxlength=str(MAX_DESCRIPTION),
-            autocomplete="off",
+            longest=MAX_DESCRIPTION,
         ),
         tags.button("Save", type="submit", name="action", value="save"),
         method="post",

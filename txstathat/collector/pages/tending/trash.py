@@ -11,8 +11,7 @@ from twisted.web.template import Tag, tags
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.trash import TRASH_SECONDS, DeletedStat
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.boards.tiles import name_of
-from txstathat.collector.pages.formatting import ago, minute
+from txstathat.collector.pages.formatting import ago, isolated, minute
 from txstathat.collector.pages.forms import (
     Form,
     FormPage,
@@ -22,6 +21,7 @@ from txstathat.collector.pages.forms import (
 )
 from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.tables import ACTIONS, table
 from txstathat.collector.pages.tending.style import TENDING_FILES
 from txstathat.printable import printable
 
@@ -38,7 +38,6 @@ class TrashPage(FormPage):
     :param archive: the stats.
     """
 
-    isLeaf = False
     error_title = "Can't show the trash"
 
     def __init__(self, guard: SessionGuard, archive: Archive) -> None:
@@ -60,17 +59,12 @@ class TrashPage(FormPage):
         """
         now = self._archive.store.clock.seconds()
         rows = [_row(each, now) for each in await self._archive.trash()]
-        heads = [
-            tags.th("Name", scope="col"),
-            tags.th("Deleted", scope="col"),
-            tags.th("Gone for good", scope="col", class_="wide"),
-            tags.th(tags.span("Actions", class_="unseen"), scope="col"),
-        ]
-        table = tags.table(
-            tags.caption("Deleted stats", class_="unseen"),
-            tags.thead(tags.tr(*heads)),
-            tags.tbody(*rows),
-            class_="stats stacked",
+        deleted = table(
+            "Deleted stats",
+            ("Name", "Deleted", "Gone for good", ACTIONS),
+            rows,
+            wide="Gone for good",
+            kind="stacked",
         )
         return frame(
             "Trash",
@@ -80,7 +74,7 @@ class TrashPage(FormPage):
                 f"A deleted stat stays here for {TRASH_SECONDS // 3600} hours. A point "
                 "that is sent under its name restores it, with all its data."
             ),
-            table if rows else tags.p("The trash is empty.", class_="hint"),
+            deleted if rows else tags.p("The trash is empty.", class_="hint"),
             section=_TRASH,
             files=TENDING_FILES,
         )
@@ -100,7 +94,6 @@ class _Purge(FormPage):
     The page that deletes a stat for good, at ``/trash/ID``.
     """
 
-    isLeaf = False
     error_title = "Can't delete this stat"
 
     def __init__(self, guard: SessionGuard, archive: Archive, id: str) -> None:
@@ -119,7 +112,7 @@ class _Purge(FormPage):
         return frame(
             f"Delete {name} for good",
             tags.p(tags.a("← Trash", href=_TRASH), class_="back"),
-            tags.h1("Delete ", name_of(name), " for good?"),
+            tags.h1("Delete ", isolated(name), " for good?"),
             message_of(form),
             tags.p(
                 "Nothing of it stays in the store, nor in exports and backups that are "
@@ -160,7 +153,7 @@ def _row(stat: DeletedStat, now: float) -> Tag:
         **{"aria-label": f"Delete for good: {printable(stat.name)}"},
     )
     return tags.tr(
-        tags.th(name_of(stat.name), scope="row"),
+        tags.th(isolated(stat.name), scope="row"),
         tags.td(
             tags.span(ago(stat.deleted_at, now), title=minute(stat.deleted_at)),
             class_="when",

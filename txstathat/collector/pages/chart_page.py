@@ -1,0 +1,65 @@
+"""
+Charts that are pages of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from twisted.web.server import Request
+from twisted.web.template import tags
+
+from txstathat.charts.chart import Chart
+from txstathat.collector.pages.guard import GuardedPage, SessionGuard
+from txstathat.collector.pages.layout import ASSETS
+from txstathat.collector.pages.paths import base_path
+
+__all__ = ["CHART_FILES", "ChartPage", "respond_with"]
+
+#: The style sheet and the scripts of pages with charts.
+CHART_FILES = (
+    tags.link(rel="stylesheet", href=f"{ASSETS}/charts.css"),
+    tags.script(src=f"{ASSETS}/plotly.js", defer="defer"),
+    tags.script(src=f"{ASSETS}/charts.js", defer="defer"),
+)
+
+
+class ChartPage(GuardedPage):
+    """
+    A chart by itself, as a page, fragment, JSON or CSV.
+
+    :param guard: checks the session.
+    :param policy: the Content-Security-Policy of pages with a chart.
+    :param make: makes the chart, for the path below which browsers reach the collector.
+    """
+
+    def __init__(
+        self,
+        guard: SessionGuard,
+        policy: str,
+        make: Callable[[str], Awaitable[Chart]],
+    ) -> None:
+        super().__init__(guard)
+        self._policy = policy
+        self._make = make
+
+    async def guarded(self, request: Request) -> bytes:
+        """
+        Answer with the chart.
+        """
+        return await respond_with(
+            await self._make(base_path(request)), request, self._policy
+        )
+
+
+async def respond_with(chart: Chart, request: Request, policy: str) -> bytes:
+    """
+    Answer with a chart.
+
+    :param chart: the chart.
+    :param request: the request.
+    :param policy: the Content-Security-Policy of pages with a chart.
+    """
+    body = await chart.respond(request)
+    request.setHeader("Content-Security-Policy", policy)
+    return body
