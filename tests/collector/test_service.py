@@ -52,8 +52,8 @@ from txstathat.collector.service import (
     limit_redis,
 )
 from txstathat.collector.tap import Options
+from txstathat.collector.web.async_resource import AsyncResource
 from txstathat.collector.web.request import PIECE
-from txstathat.collector.web.resources import AsyncResource
 from txstathat.collector.web.site import (
     ANSWER_SECONDS,
     BODY_SECONDS,

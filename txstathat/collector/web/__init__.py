@@ -2,9 +2,9 @@
 The HTTP server of the collector: its limits, and what all its resources share.
 """
 
+from txstathat.collector.web.async_resource import AsyncResource
 from txstathat.collector.web.request import PIECE, CappedRequest
 from txstathat.collector.web.resources import (
-    AsyncResource,
     Branch,
     NotFound,
     address_of,
