@@ -176,6 +176,8 @@ class Alert:
     :ivar channels: the names of the channels that its notices go through; empty for all
         of them.
     :ivar last_error: why the last notice could not be delivered; ``None`` if it was.
+    :ivar webhook: the scheme, host and port of its own webhook, whose URL is a secret;
+        ``None`` if it has no webhook of its own.
     :ivar warning: what is wrong with a new or changed alert; ``None`` if nothing is.
     """
 
@@ -193,6 +195,7 @@ class Alert:
     silenced_until: int | None = None
     channels: tuple[str, ...] = ()
     last_error: str | None = None
+    webhook: str | None = None
     warning: str | None = None
 
 
@@ -379,6 +382,7 @@ def read_alert(answer: Any) -> Alert:
         silenced_until=_time(answer, "silenced_until", None),
         channels=tuple(map(str, _member(answer, "channels", list, []))),
         last_error=_member(answer, "last_error", str, None),
+        webhook=_member(answer, "webhook", str, None),
         warning=_member(answer, "warning", str, None),
     )
 
