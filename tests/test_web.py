@@ -61,7 +61,7 @@ class CoroutineResourceTests(SynchronousTestCase):
         """A subclass can turn a failure into a response."""
 
         class Recovering(Waiting):
-            def failed(self, request: Any, failure: Any) -> bytes:
+            async def failed(self, request: Any, failure: Any) -> bytes:
                 request.setResponseCode(418)
                 return str(failure.value).encode()
 

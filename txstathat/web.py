@@ -76,7 +76,9 @@ class CoroutineResource(Resource):
         """
         raise NotImplementedError
 
-    def failed(self, request: Request, failure: Failure) -> bytes | Failure | None:
+    async def failed(
+        self, request: Request, failure: Failure
+    ) -> bytes | Failure | None:
         """
         Turn a failure of :meth:`respond` into a response.
 
@@ -122,7 +124,7 @@ class CoroutineResource(Resource):
         except Exception as error:
             if _has_left(request) and isinstance(error, CancelledError):
                 raise
-            body = self.failed(request, Failure())
+            body = await self.failed(request, Failure())
         if isinstance(body, Failure):
             body.raiseException()
         return body

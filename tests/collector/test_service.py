@@ -52,6 +52,7 @@ from txstathat.collector.service import (
     limit_redis,
 )
 from txstathat.collector.tap import Options
+from txstathat.collector.web.async_resource import AsyncResource
 from txstathat.collector.web.channel import (
     ANSWER_SECONDS,
     BODY_SECONDS,
@@ -61,7 +62,6 @@ from txstathat.collector.web.channel import (
     STALL_SECONDS,
 )
 from txstathat.collector.web.request import PIECE
-from txstathat.collector.web.resources import AsyncResource
 from txstathat.collector.web.site import CLOSE_SECONDS, CollectorSite
 from txstathat.errors import StoreError, StoreUnavailable
 from txstathat.stores import backup_store, open_store

@@ -7,11 +7,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from twisted.internet.interfaces import IDelayedCall
-
 from txstathat.errors import StatHatError
 
-__all__ = ["PointAhead", "Refusal", "clock_doubt", "utc"]
+__all__ = ["Hold", "PointAhead", "Refusal", "WrongKey", "clock_doubt", "utc"]
+
+#: Begins a delay. It calls its argument at the end, and returns what ends the delay
+#: without that call.
+Hold = Callable[[Callable[[], object]], Callable[[], None]]
 
 
 class Refusal(StatHatError):
@@ -24,8 +26,6 @@ class Refusal(StatHatError):
     :ivar retry_after: the seconds after which to try again; ``None`` if that would not
         help.
     :ivar closes: whether the connection is closed after the answer.
-    :ivar hold: begins the delay of the answer, and calls its argument at the end;
-        ``None`` if the answer is not delayed.
     """
 
     def __init__(
@@ -36,7 +36,6 @@ class Refusal(StatHatError):
         retry_after: int | None = None,
         *,
         closes: bool = False,
-        hold: Callable[[Callable[[], object]], IDelayedCall] | None = None,
     ) -> None:
         super().__init__(status, msg)
         self.retry_after = retry_after
@@ -44,10 +43,19 @@ class Refusal(StatHatError):
         self.msg = msg
         self.http_status = status if http_status is None else http_status
         self.closes = closes
-        self.hold = hold
 
     def __str__(self) -> str:
         return self.msg
+
+
+class WrongKey(Refusal):
+    """
+    A key, a token or a link is unknown.
+
+    :ivar hold: begins the delay of the answer; ``None`` if it is not delayed.
+    """
+
+    hold: Hold | None = None
 
 
 class PointAhead(Refusal):

@@ -186,6 +186,7 @@ def read_alert(answer: Any) -> Alert:
         silenced_until=_time(answer, "silenced_until", None),
         channels=tuple(map(str, _member(answer, "channels", list, []))),
         last_error=_member(answer, "last_error", str, None),
+        webhook=_member(answer, "webhook", str, None),
         warning=_member(answer, "warning", str, None),
     )
 

@@ -148,6 +148,8 @@ class Alert:
     :ivar channels: the names of the channels that its notices go through; empty for all
         of them.
     :ivar last_error: why the last notice could not be delivered; ``None`` if it was.
+    :ivar webhook: the scheme, host and port of its own webhook, whose URL is a secret;
+        ``None`` if it has no webhook of its own.
     :ivar warning: what is wrong with a new or changed alert; ``None`` if nothing is.
     """
 
@@ -165,6 +167,7 @@ class Alert:
     silenced_until: int | None = None
     channels: tuple[str, ...] = ()
     last_error: str | None = None
+    webhook: str | None = None
     warning: str | None = None
 
 

@@ -31,6 +31,7 @@ from tests.fixtures.collectors import in_memory
 from tests.fixtures.python_programs import run_python
 from tests.fixtures.stores import NOW, RedisHost, SqliteHost, Turns
 from tests.fixtures.support import Authority, logged, reactor
+from tests.fixtures.visitors import Visitor
 from txstathat import Count, Value
 from txstathat.collector.alerts.alert_record import MAX_NOTICES, AlertRecord
 from txstathat.collector.alerts.delivery import MAX_UNDER_WAY
@@ -96,6 +97,7 @@ class ApiTests(AlertCase):
                 "silenced_until": None,
                 "channels": [],
                 "last_error": None,
+                "webhook": None,
             }
             self.assertEqual(answer, {**fields, **own})
             self.assertGreaterEqual(len(answer["id"]), 6)
@@ -235,16 +237,28 @@ class ApiTests(AlertCase):
         self.assertIn(f"{MAX_ALERTS} alerts, which is the limit", answer["msg"])
 
     def test_the_url_of_a_webhook_is_secret(self) -> None:
-        """It is in no answer, repr or message, and the notice goes there."""
+        """
+        It is in no answer, page, repr or message, and the notice goes there. Its host
+        is shown.
+        """
         own = "https://hooks.example.com/own/canary"
         id = self.create_many_errors(webhook=own)
         self.assertEqual(self.record(id).alert.webhook, own)
+        visitor = Visitor(self.here)
+        visitor.sign_in()
+        page = visitor.see(f"/alerts/{id}")
         for shown in (
+            page,
+            visitor.see("/alerts"),
+            visitor.see(f"/alerts/{id}/edit"),
             json.dumps(self.here.get("/alerts")),
             json.dumps(self.here.get(f"/alerts/{id}")),
             repr(self.record(id)),
         ):
             self.assertNotIn("canary", shown)
+        host = "https://hooks.example.com/…"
+        self.assertEqual(self.here.get(f"/alerts/{id}")["webhook"], host)
+        self.assertIn(f"Notices go to: webhook ({host}).", page)
         self.store_points(Count("errors", 11))
         self.tick(60)
         self.assertEqual(self.receiver.requests[0][0], b"/own/canary")

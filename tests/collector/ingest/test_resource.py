@@ -571,7 +571,7 @@ class IngestResourceTests(SynchronousTestCase):
         """When there are too many, the oldest are forgotten."""
         throttle = KeyThrottle(self.clock, spread=float)
         for number in range(MAX_ADDRESSES + 5):
-            self.here.now(throttle.refuse(f"10.{number}", "key"))
+            throttle.refuse(f"10.{number}", "key")
         self.assertEqual(throttle.addresses, MAX_ADDRESSES)
 
     def test_networks(self) -> None:
@@ -591,9 +591,9 @@ class IngestResourceTests(SynchronousTestCase):
         ):
             throttle = KeyThrottle(self.clock, spread=float)
             for address in tried:
-                self.here.now(throttle.refuse(address, "key"))
-            self.assertEqual(self.here.now(throttle.refuse(other, "key")).status, 403)
-            held = Deferred.fromCoroutine(throttle.refuse(same, "key"))
+                throttle.refuse(address, "key")
+            self.assertEqual(throttle.refuse(other, "key").status, 403)
+            held = delayed(throttle, same)
             self.assertNoResult(held)
             self.clock.advance(HOLD_SECONDS)
             self.assertEqual(self.successResultOf(held).status, 429)
@@ -601,10 +601,8 @@ class IngestResourceTests(SynchronousTestCase):
     def test_too_many_delayed_answers(self) -> None:
         """A further one is sent at once, and closes its connection."""
         throttle = KeyThrottle(self.clock, max_wrong=0, spread=float)
-        held = [
-            Deferred.fromCoroutine(throttle.refuse("", "key")) for _ in range(MAX_HELD)
-        ]
-        refusal = self.here.now(throttle.refuse("", "key"))
+        held = [delayed(throttle, "") for _ in range(MAX_HELD)]
+        refusal = throttle.refuse("", "key")
         self.assertEqual((refusal.closes, refusal.status), (True, 429))
         for one in held:
             self.assertNoResult(one)
@@ -612,7 +610,7 @@ class IngestResourceTests(SynchronousTestCase):
         for one in held:
             refusal = self.successResultOf(one)
             self.assertEqual((refusal.closes, refusal.status), (False, 429))
-        one = Deferred.fromCoroutine(throttle.refuse("", "key"))
+        one = delayed(throttle, "")
         self.assertNoResult(one)
         self.clock.advance(HOLD_SECONDS)
         self.successResultOf(one)
@@ -624,7 +622,7 @@ class IngestResourceTests(SynchronousTestCase):
         let_go = [0]
         for _ in range(20):
             for _ in range(MAX_HELD - len(held) + let_go[-1]):
-                held.append(Deferred.fromCoroutine(throttle.refuse("", "key")))
+                held.append(delayed(throttle, ""))
             self.clock.advance(1)
             let_go.append(sum(one.called for one in held))
         self.assertEqual(let_go[1], HELD_PER_SECOND)
@@ -634,12 +632,19 @@ class IngestResourceTests(SynchronousTestCase):
         """Each answer has its own delay, from once to twice the shortest."""
         shares = iter([0.0, 0.5, 1.0])
         throttle = KeyThrottle(self.clock, max_wrong=0, spread=lambda: next(shares))
-        held = [
-            Deferred.fromCoroutine(throttle.refuse("10.0.0.1", "key")) for _ in range(3)
-        ]
+        held = [delayed(throttle, "10.0.0.1") for _ in range(3)]
         for done in (1, 2, 3):
             self.clock.advance(HOLD_SECONDS if done == 1 else HOLD_SECONDS / 2)
             self.assertEqual([one.called for one in held].count(True), done)
+
+
+def delayed(throttle: KeyThrottle, address: str) -> Deferred[Refusal]:
+    """The refusal of a wrong key, at the end of its delay."""
+    refusal = throttle.refuse(address, "key")
+    assert refusal.hold is not None
+    answered: Deferred[Refusal] = Deferred()
+    refusal.hold(lambda: answered.callback(refusal))
+    return answered
 
 
 class _Raw(Protocol):

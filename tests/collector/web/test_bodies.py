@@ -4,7 +4,9 @@ The memory for the bodies of requests, and the time to send them.
 
 from __future__ import annotations
 
+import gc
 import json
+import tracemalloc
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -25,6 +27,19 @@ from txstathat.collector.web.bodies import Body, BodyBudget
 from txstathat.collector.web.channel import BODY_SECONDS, HEADER_SECONDS
 from txstathat.collector.web.site import CollectorSite
 from txstathat.stores import open_store
+
+FORM = b"Sec-Fetch-Site: same-origin\r\nContent-Length: 11\r\n\r\ntoken=wrong"
+#: Requests with wrong keys, tokens and links, and words of their delayed refusals.
+WRONG = {
+    b"GET /ez?ezkey=wrong&stat=a&count=1 HTTP/1.1\r\n\r\n": b'"msg": "invalid keys',
+    b"GET /x/wrong/statlist HTTP/1.1\r\n\r\n": b'"msg": "invalid keys',
+    b"POST /x/wrong/alerts HTTP/1.1\r\n\r\n": b'"msg": "invalid keys',
+    b"GET /metrics HTTP/1.1\r\nAuthorization: Bearer wrong\r\n\r\n": b"invalid keys",
+    b"POST /sign-in HTTP/1.1\r\n" + FORM: b"Too many wrong access tokens",
+    b"POST /sign-in/wrong HTTP/1.1\r\n" + FORM: b"no longer works",
+    b"GET /shared/wrong HTTP/1.1\r\n\r\n": b"This link does not work",
+    b"GET /shared/wrong/chart HTTP/1.1\r\n\r\n": b"This link does not work",
+}
 
 
 class BudgetTests(SynchronousTestCase):
@@ -225,22 +240,20 @@ class RequestTests(SynchronousTestCase):
         self.clock.pump([0.1] * 11)
         held = [one.requests[-1] for one in waiting if not one.transport.value()]
         self.assertGreater(len(held), 20)
-        requests = [one for one in held if isinstance(one, Request)]
-        for one in requests:
-            self.assertTrue(one.content.closed)
-            self.assertEqual(one.args, {})
-        # Of the posts to /ez only the answers are left.
-        self.assertLess(abs(len(held) - 2 * len(requests)), 3)
+        # Only the answers are left.
+        self.assertEqual([one for one in held if isinstance(one, Request)], [])
         self.assertEqual(self.site.bodies.used, 0)
 
     def hold(self, headers: bytes = b"") -> tuple[Any, Any]:
         """A connection on which a refusal is delayed."""
         form = b"ezkey=wrong&stat=a&count=1"
-        request = b"POST /ez HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n%b" % (
-            headers,
-            len(form),
-            form,
+        return self.hold_request(
+            b"POST /ez HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n%b"
+            % (headers, len(form), form)
         )
+
+    def hold_request(self, request: bytes) -> tuple[Any, Any]:
+        """A connection on which the refusal of a request is delayed."""
         for _ in range(MAX_WRONG):
             self.send(request)
         channel, transport = self.connect()
@@ -248,6 +261,71 @@ class RequestTests(SynchronousTestCase):
         self.clock.advance(0.1)
         self.assertEqual(transport.value(), b"")
         return channel, transport
+
+    def test_all_delayed_refusals(self) -> None:
+        """
+        Of a request with a wrong token or link only the answer stays in memory too, and
+        it is the one that is not delayed, but for its status and what it says of both.
+        """
+        for start, words in WRONG.items():
+            self.clock.advance(60)
+            first = self.send(start).partition(b"\r\n\r\n")[0]
+            channel, transport = self.hold_request(start)
+            self.assertNotIsInstance(channel.requests[0], Request)
+            self.clock.advance(2 * HOLD_SECONDS)
+            head, _, body = transport.value().partition(b"\r\n\r\n")
+            self.assertIn(words, body)
+            self.assertEqual(self.lasting(head), self.lasting(first))
+            self.assertEqual(head.count(b"\r\nContent-Length: %d" % len(body)), 1)
+
+    def test_memory(self) -> None:
+        """Requests that wait for a refusal take up little memory."""
+        for request in WRONG:
+            self.clock.advance(60)
+            self.hold_request(request)
+            channels = [self.connect()[0] for _ in range(100)]
+            gc.collect()
+            tracemalloc.start()
+            for channel in channels:
+                channel.dataReceived(request)
+            # The access log has written them.
+            self.clock.advance(0.1)
+            gc.collect()
+            used = tracemalloc.get_traced_memory()[0]
+            tracemalloc.stop()
+            self.assertEqual([one.transport.value() for one in channels], [b""] * 100)
+            self.assertLess(used / 100, 5_000, request)
+
+    def lasting(self, head: bytes) -> list[bytes]:
+        """The headers of a refusal that are the same whether it is delayed or not."""
+        others = (b"HTTP/1.1 ", b"Content-Length", b"Date", b"Retry-After")
+        return sorted(one for one in head.split(b"\r\n") if not one.startswith(others))
+
+    def test_a_delayed_refusal_without_a_body(self) -> None:
+        """HEAD is answered with the headers alone, and the connection goes on."""
+        request = b"HEAD /shared/wrong HTTP/1.1\r\n\r\n"
+        channel, transport = self.hold_request(request)
+        channel.dataReceived(b"GET /none HTTP/1.1\r\n\r\n")
+        self.clock.advance(2 * HOLD_SECONDS)
+        head, _, rest = transport.value().partition(b"\r\n\r\n")
+        self.assertTrue(head.startswith(b"HTTP/1.1 429 "), head)
+        self.assertNotIn(b"Content-Length: 0", head)
+        self.assertTrue(rest.startswith(b"HTTP/1.1 404 "), rest)
+
+    def test_places_of_those_who_left(self) -> None:
+        """A client that leaves frees the place of its delayed refusal, once."""
+        channel, _ = self.hold()
+        self.parts.throttle.max_held = 1
+        for left in (True, False):
+            other, transport = self.connect()
+            other.dataReceived(b"GET /x/wrong/statlist HTTP/1.1\r\n\r\n")
+            self.clock.advance(0.1)
+            closed = b"\r\nConnection: close\r\n" in transport.value()
+            self.assertEqual(closed, left)
+            channel.connectionLost(Failure(ConnectionLost()))
+            channel = other
+        self.clock.advance(2 * HOLD_SECONDS)
+        self.assertIn(b"HTTP/1.1 429 ", transport.value())
 
     def test_a_delayed_refusal(self) -> None:
         """It is whole, and the connection takes further requests after it."""

@@ -15,6 +15,7 @@ from types import NoneType
 from typing import Any
 
 from txstathat.collector.archive.stats import Stat
+from txstathat.collector.channels.hook_urls import mask_url
 from txstathat.collector.channels.model import BadField, check_channel_name
 from txstathat.collector.errors import Refusal
 from txstathat.collector.records import BadRecord, is_number
@@ -111,6 +112,13 @@ class AlertDefinition:
     time_delta: str | None = None
     webhook: str = field(default="", repr=False)
     channels: tuple[str, ...] = ()
+
+    @property
+    def webhook_host(self) -> str:
+        """
+        What can be shown of the webhook: its scheme, host and port; empty without one.
+        """
+        return mask_url(self.webhook) if self.webhook else ""
 
     def to_json(self) -> dict[str, Any]:
         """

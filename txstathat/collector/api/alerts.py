@@ -124,6 +124,7 @@ class AlertsApi:
             "silenced_until": None if until is None else int(until),
             "channels": list(record.alert.channels),
             "last_error": None if error is None else str(error),
+            "webhook": record.alert.webhook_host or None,
         }
 
 

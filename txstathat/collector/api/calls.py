@@ -13,7 +13,7 @@ from twisted.internet.task import deferLater
 from twisted.web.server import Request
 
 from txstathat.collector.errors import Refusal
-from txstathat.collector.web.resources import AsyncResource
+from txstathat.collector.web.async_resource import AsyncResource
 
 __all__ = ["Answer", "Call", "encode_json", "encode_pieces", "is_change"]
 

@@ -16,7 +16,8 @@ from txstathat.collector.auth.throttle import KeyThrottle
 from txstathat.collector.errors import Refusal
 from txstathat.collector.metrics import BUCKETS, CollectorMetrics
 from txstathat.collector.records import RecordReader, count_unreadable
-from txstathat.collector.web.resources import AsyncResource, answer
+from txstathat.collector.web.async_resource import AsyncResource
+from txstathat.collector.web.resources import answer
 from txstathat.errors import StoreError
 
 __all__ = ["Healthz", "Metrics"]

@@ -11,7 +11,7 @@ from twisted.web.server import Request
 from txstathat.collector.auth.keys import Keys
 from txstathat.collector.auth.throttle import KeyThrottle
 from txstathat.collector.errors import Refusal
-from txstathat.collector.web.request import drop_body, trust_body
+from txstathat.collector.web.request import trust_body
 from txstathat.collector.web.resources import address_of, is_same_origin
 
 __all__ = ["Readers"]
@@ -44,11 +44,8 @@ class Readers:
         if not self._keys.may_read(token):
             await self._keys.refresh()
             if not self._keys.may_read(token):
-                # The refusal may be delayed: nothing large waits with it.
-                drop_body(request)
-                raise await self._throttle.refuse(address_of(request), "access token")
+                raise self._throttle.refuse(address_of(request), "access token")
         if changes and not self._keys.may_change(token):
-            drop_body(request)
             raise Refusal(403, "this access token can only read")
         trust_body(request)
 

@@ -10,11 +10,10 @@ import random
 from collections.abc import Callable
 from functools import partial
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from txstathat.collector.addresses import network_of
-from txstathat.collector.errors import Refusal
+from txstathat.collector.errors import WrongKey
 
 __all__ = [
     "HELD_PER_SECOND",
@@ -81,7 +80,7 @@ class KeyThrottle:
         """
         return len(self._tried)
 
-    def judge(self, address: str, kind: str) -> Refusal:
+    def refuse(self, address: str, kind: str) -> WrongKey:
         """
         Count a wrong key.
 
@@ -95,50 +94,37 @@ class KeyThrottle:
         self.wrong += 1
         since, tried = self._count(network_of(address))
         if tried <= self._max_wrong:
-            return Refusal(403, unknown)
+            return WrongKey(403, unknown)
         all_held = self._held >= self.max_held
         delay = 0.0
         if not all_held:
             shortest = max(HOLD_SECONDS, (self._held + 1) / HELD_PER_SECOND)
             delay = shortest * (1 + self._spread())
         left = max(1, int(since + _MINUTE - self._clock.seconds() - delay))
-        return Refusal(
+        refusal = WrongKey(
             429,
             f"{unknown}, and too many wrong ones have come from your address: "
             "wait for a minute",
             retry_after=left,
             closes=all_held,
-            hold=None if all_held else partial(self._hold, delay),
         )
-
-    async def refuse(self, address: str, kind: str) -> Refusal:
-        """
-        Count a wrong key, and wait if its address has tried too many.
-
-        :param address: as for :meth:`judge`.
-        :param kind: as for :meth:`judge`.
-        :returns: the refusal to answer with.
-        """
-        refusal = self.judge(address, kind)
-        if refusal.hold is not None:
-            released: Deferred[None] = Deferred()
-            call = refusal.hold(lambda: released.callback(None))
-            try:
-                await released
-            finally:
-                # Also if the client has left.
-                if call.active():
-                    call.cancel()
-                    self._held -= 1
+        if not all_held:
+            refusal.hold = partial(self._hold, delay)
         return refusal
 
-    def _hold(self, delay: float, release: Callable[[], object]) -> IDelayedCall:
+    def _hold(self, delay: float, release: Callable[[], object]) -> Callable[[], None]:
         self._held += 1
-        return self._clock.callLater(delay, self._release, release)
+        call = self._clock.callLater(delay, self._release, release)
+        return partial(self._cancel, call)
 
     def _release(self, release: Callable[[], object]) -> None:
         self._held -= 1
         release()
+
+    def _cancel(self, call: IDelayedCall) -> None:
+        if call.active():
+            call.cancel()
+            self._held -= 1
 
     def _count(self, address: str) -> tuple[float, int]:
         """

@@ -12,7 +12,6 @@ from email.utils import parsedate_to_datetime
 from typing import Protocol
 from urllib.parse import unquote_plus
 
-from twisted.python.failure import Failure
 from twisted.web.http import BAD_REQUEST, FORBIDDEN, OK
 from twisted.web.resource import Resource
 from twisted.web.server import Request
@@ -22,20 +21,9 @@ from txstathat.collector.errors import PointAhead, Refusal, clock_doubt, utc
 from txstathat.collector.ingest.parse import PostedBatch, entry_of_point, read_request
 from txstathat.collector.limits import MAX_AHEAD, MAX_FORM, PATHS
 from txstathat.collector.metrics import CollectorMetrics
-from txstathat.collector.web.request import (
-    drop_body,
-    has_body,
-    hold_answer,
-    trust_body,
-)
-from txstathat.collector.web.resources import (
-    AsyncResource,
-    NotFound,
-    accepts_html,
-    address_of,
-    refusal_of,
-    refuse,
-)
+from txstathat.collector.web.async_resource import AsyncResource
+from txstathat.collector.web.request import has_body, trust_body
+from txstathat.collector.web.resources import NotFound, accepts_html, address_of
 
 __all__ = ["CLOCK_DIFFERENCE", "IngestResource", "KeyChecker"]
 
@@ -129,19 +117,19 @@ class _Posts(AsyncResource):
         self._throttle = throttle
         self._metrics = metrics
 
-    def failed(self, request: Request, failure: Failure) -> bytes | Failure | None:
+    async def refuse(self, request: Request, refusal: Refusal) -> bytes:
         """
         Refuse the request. If the site's ``stathat_statuses`` is true, what the sender
         did wrong has HTTP status 200, and its status only in the JSON, as with StatHat.
         """
-        body = refuse(request, refusal_of(failure))
+        body = await super().refuse(request, refusal)
         if getattr(request.site, "stathat_statuses", False) and request.code in (
             BAD_REQUEST,
             FORBIDDEN,
             _TOO_MANY_REQUESTS,
         ):
             request.setResponseCode(OK)
-        return _hold(request, failure.value, body)
+        return body
 
     async def respond(self, request: Request) -> bytes:
         metrics = self._metrics
@@ -196,9 +184,7 @@ class _Posts(AsyncResource):
             await self._keys.refresh()
             batch = self._parse(request)
         if isinstance(batch, _UnknownKey):
-            # The refusal may be delayed: nothing large waits with it.
-            drop_body(request)
-            raise self._throttle.judge(address_of(request), batch.kind)
+            raise self._throttle.refuse(address_of(request), batch.kind)
         trust_body(request)
         return batch
 
@@ -255,18 +241,6 @@ class _UnknownKey:
     """
 
     kind: str
-
-
-def _hold(request: Request, error: object, body: bytes) -> bytes | None:
-    """
-    Delay the answer to a request, if its refusal says so.
-
-    :returns: the body; ``None`` if it is sent later.
-    """
-    if not isinstance(error, Refusal) or error.hold is None:
-        return body
-    error.hold(hold_answer(request, body))
-    return None
 
 
 def _time_of(date: str | None) -> float | None:

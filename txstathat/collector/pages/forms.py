@@ -17,7 +17,8 @@ from twisted.web.template import Tag, tags
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.formatting import sentence
 from txstathat.collector.pages.guard import GuardedPage
-from txstathat.collector.pages.layout import see_other, set_status
+from txstathat.collector.pages.layout import see_other
+from txstathat.collector.web.resources import set_status
 from txstathat.printable import printable
 
 __all__ = [

@@ -7,15 +7,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from twisted.internet.defer import CancelledError
-from twisted.python.failure import Failure
 from twisted.web.server import Request
 from twisted.web.template import Tag, flattenString, tags
 
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.formatting import sentence
 from txstathat.collector.pages.paths import base_path, rebase
-from txstathat.collector.web.resources import AsyncResource, refusal_of
+from txstathat.collector.web.async_resource import AsyncResource
+from txstathat.collector.web.resources import set_status
 from txstathat.printable import printable
 from txstathat.web import is_unchanged, page_policy
 
@@ -28,7 +27,6 @@ __all__ = [
     "frame",
     "policy",
     "see_other",
-    "set_status",
 ]
 
 #: The path of the style sheets and scripts.
@@ -220,14 +218,14 @@ class Page(AsyncResource):
         """
         return "Page not found" if refusal.http_status == 404 else self.error_title
 
-    def error_page(self, title: str, refusal: Refusal) -> Tag:
+    def error_page(self, request: Request, refusal: Refusal) -> Tag:
         """
         Make the page for an error.
 
-        :param title: its heading.
+        :param request: the request.
         :param refusal: the error.
         """
-        return _error_page(title, refusal)
+        return _error_page(self.title_of(refusal), refusal)
 
     async def respond(self, request: Request) -> bytes:
         """
@@ -243,17 +241,18 @@ class Page(AsyncResource):
             request.setHeader(name, value)
         if request.method not in self.methods:
             raise Refusal(*self.wrong_method)
-        try:
-            page = await self.page(request)
-        except CancelledError:
-            # The browser has left.
-            raise
-        except Exception:
-            refusal = refusal_of(Failure())
-            set_status(request, refusal)
-            page = self.error_page(self.title_of(refusal), refusal)
+        page = await self.page(request)
         body = page if isinstance(page, bytes) else await _html(request, page)
         return b"" if is_unchanged(request, body) else body
+
+    async def refuse(self, request: Request, refusal: Refusal) -> bytes:
+        """
+        Answer with the page for an error.
+        """
+        if request.method not in self.methods:
+            return await super().refuse(request, refusal)
+        set_status(request, refusal)
+        return await _html(request, self.error_page(request, refusal))
 
 
 class UnknownPage(Page):
@@ -272,20 +271,6 @@ async def _html(request: Request, page: Tag) -> bytes:
     base = base_path(request)
     html: bytes = await flattenString(None, rebase(page, base) if base else page)
     return b"<!DOCTYPE html>" + html
-
-
-def set_status(request: Request, refusal: Refusal) -> None:
-    """
-    Set the status of a response, and its other headers, to those of a refusal.
-
-    :param request: the request.
-    :param refusal: the refusal.
-    """
-    request.setResponseCode(refusal.http_status)
-    if refusal.retry_after is not None:
-        request.setHeader("Retry-After", str(refusal.retry_after))
-    if refusal.closes:
-        request.setHeader("Connection", "close")
 
 
 def see_other(request: Request, path: str) -> bytes:

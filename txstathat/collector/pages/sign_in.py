@@ -14,7 +14,7 @@ from twisted.web.template import Tag, tags
 from txstathat.collector.api.readers import Readers
 from txstathat.collector.auth.sessions import LINK_SECONDS, Sessions
 from txstathat.collector.auth.throttle import KeyThrottle
-from txstathat.collector.errors import Refusal
+from txstathat.collector.errors import Refusal, WrongKey
 from txstathat.collector.pages.forms import argument
 from txstathat.collector.pages.guard import (
     GuardedPage,
@@ -22,8 +22,7 @@ from txstathat.collector.pages.guard import (
     session_of,
     set_session,
 )
-from txstathat.collector.pages.layout import Page, frame, see_other, set_status
-from txstathat.collector.web.request import drop_body
+from txstathat.collector.pages.layout import Page, frame, see_other
 from txstathat.collector.web.resources import address_of
 
 __all__ = ["SignIn", "SignOut"]
@@ -75,13 +74,17 @@ class SignIn(Page):
             return _form(next_path)
         check_origin(request)
         token = argument(request, "token").strip()
-        try:
-            await self._readers.check(request, token)
-        except Refusal as refusal:
-            set_status(request, refusal)
-            return _form(next_path, _MESSAGES.get(refusal.http_status, refusal.msg))
+        await self._readers.check(request, token)
         set_session(request, await self._sessions.open(token))
         return see_other(request, next_path)
+
+    def error_page(self, request: Request, refusal: Refusal) -> Tag:
+        """
+        Show the form again if its access token is wrong.
+        """
+        if isinstance(refusal, WrongKey):
+            return _form(_next_path(request), _MESSAGES[refusal.http_status])
+        return super().error_page(request, refusal)
 
 
 class _Link(Page):
@@ -118,15 +121,12 @@ class _Link(Page):
                 ),
                 tags.form(button, method="post"),
             )
-        return await self._used(request)
+        # Guesses of links are slowed down.
+        raise self._throttle.refuse(address_of(request), "link")
 
-    async def _used(self, request: Request) -> Tag:
-        """
-        Say that the link does not work. Guesses of links are slowed down.
-        """
-        drop_body(request)
-        refusal = await self._throttle.refuse(address_of(request), "link")
-        set_status(request, refusal)
+    def error_page(self, request: Request, refusal: Refusal) -> Tag:
+        if not isinstance(refusal, WrongKey):
+            return super().error_page(request, refusal)
         return _card(
             "This link no longer works",
             tags.p(

@@ -22,7 +22,7 @@ from txstathat.collector.pages.chart_page import CHART_FILES, ChartPage
 from txstathat.collector.pages.formatting import visible_name
 from txstathat.collector.pages.forms import Form, WrongField, argument
 from txstathat.collector.pages.guard import GuardedPage, SessionGuard
-from txstathat.collector.pages.layout import frame, see_other, set_status
+from txstathat.collector.pages.layout import frame, see_other
 from txstathat.collector.pages.newest import Newest, opening_range, read_newest
 from txstathat.collector.pages.ranges import read_range
 from txstathat.collector.pages.stat_chart import (
@@ -40,6 +40,7 @@ from txstathat.collector.pages.stat_parts import (
 from txstathat.collector.pages.stat_summary import summary_of
 from txstathat.collector.pages.tending.stat_edit import StatEdit
 from txstathat.collector.pages.tending.style import TENDING_FILES
+from txstathat.collector.web.resources import set_status
 
 __all__ = ["StatPages"]
 

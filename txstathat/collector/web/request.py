@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable
-from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -18,18 +16,16 @@ from twisted.web.server import Request
 from zope.interface import implementer
 
 from txstathat.collector.addresses import network_of
+from txstathat.collector.errors import Hold
 from txstathat.collector.limits import MAX_BODY, MAX_FORM, PATHS
 from txstathat.collector.web.bodies import Body
 from txstathat.collector.web.resources import RETRY_AFTER, address_of, answer
-from txstathat.web import send_body
 
 __all__ = [
     "KEY_PREFIX",
     "PIECE",
     "CappedRequest",
-    "drop_body",
     "has_body",
-    "hold_answer",
     "make_head",
     "trust_body",
 ]
@@ -74,24 +70,19 @@ class _HeldAnswer:
     request takes up ten times as much memory.
     """
 
-    __slots__ = ("_body", "_channel", "_head")
+    __slots__ = ("_body", "_cancel", "_channel", "_head")
 
-    def __init__(self, channel: Any, head: bytes, body: bytes) -> None:
+    def __init__(self, channel: Any, head: bytes, body: bytes, hold: Hold) -> None:
         self._channel = channel
         self._head = head
         self._body = body
+        self._cancel = hold(self._send)
 
     def connectionLost(self, reason: Any) -> None:
-        self._channel = None
+        self._cancel()
 
-    def send(self) -> None:
-        """
-        Send the answer, unless the client has disconnected.
-        """
-        channel = self._channel
-        if channel is None:
-            return
-        head = self._head
+    def _send(self) -> None:
+        channel, head = self._channel, self._head
         if channel.site.closing and channel.persistent:
             channel.persistent = False
             head += b"Connection: close\r\n"
@@ -242,15 +233,6 @@ class CappedRequest(Request):
         """
         return self.content is not None and not self.content.closed
 
-    def drop_body(self) -> None:
-        """
-        Free the memory of the body, and of the form that was parsed from it.
-        """
-        self.args = {}
-        if self.content is not None:
-            self.content.close()
-        self._release_body()
-
     def _release_body(self) -> None:
         body, self._body = self._body, None
         if body is not None and self.channel is not None:
@@ -296,23 +278,23 @@ class CappedRequest(Request):
 
     # -- the answer
 
-    def hold(self, body: bytes) -> Callable[[], None]:
+    def delay(self, body: bytes, hold: Hold) -> None:
         """
-        Let only the answer stay in memory. It is logged now.
+        Delay the answer, and let only the answer stay in memory. It is logged now.
 
         :param body: the body of the answer.
-        :returns: sends the answer.
+        :param hold: begins the delay.
         """
-        self.drop_body()
+        self._release_body()
         self.setHeader(b"Content-Length", b"%d" % len(body))
+        if self.method == b"HEAD":
+            body = b""
         self.sentLength = len(body)
         head = make_head(
             self.clientproto, b"%d" % self.code, self.code_message, self.responseHeaders
         )
-        held = _HeldAnswer(self.channel, head, body)
-        self.channel.requests[0] = held
+        self.channel.requests[0] = _HeldAnswer(self.channel, head, body, hold)
         self.channel.site.log(self)
-        return held.send
 
     def write(self, data: bytes) -> None:
         """
@@ -365,27 +347,6 @@ def trust_body(request: Request) -> None:
     """
     if isinstance(request, CappedRequest):
         request.trust_body()
-
-
-def drop_body(request: Request) -> None:
-    """
-    Free the memory of a request's body, before its refusal is delayed.
-    """
-    if isinstance(request, CappedRequest):
-        request.drop_body()
-
-
-def hold_answer(request: Request, body: bytes) -> Callable[[], None]:
-    """
-    Let only the answer to a request stay in memory, until it is sent.
-
-    :param request: the request.
-    :param body: the body of the answer.
-    :returns: sends the answer, unless the client has disconnected.
-    """
-    if isinstance(request, CappedRequest) and request.channel is not None:
-        return request.hold(body)
-    return partial(send_body, request, body)
 
 
 def has_body(request: Request) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from ipaddress import ip_address
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import urlsplit
 
 from twisted.logger import Logger
@@ -18,11 +18,9 @@ from twisted.web.server import Request
 from txstathat.collector.errors import Refusal
 from txstathat.errors import StoreBusy, StoreError
 from txstathat.printable import printable
-from txstathat.web import CoroutineResource
 
 __all__ = [
     "RETRY_AFTER",
-    "AsyncResource",
     "Branch",
     "NotFound",
     "accepts_html",
@@ -31,6 +29,7 @@ __all__ = [
     "is_same_origin",
     "refusal_of",
     "refuse",
+    "set_status",
 ]
 
 #: The ``Retry-After`` header when the store is busy or fails, in seconds.
@@ -51,16 +50,26 @@ def answer(status: int, msg: str, **more: Any) -> bytes:
     return json.dumps(fields, allow_nan=False).encode("ascii")
 
 
-def refuse(request: Request, refusal: Refusal) -> bytes:
+def set_status(request: Request, refusal: Refusal) -> None:
     """
-    Set the status and headers of a refusal, and return its body.
+    Set the status of a response, and its other headers, to those of a refusal.
+
+    :param request: the request.
+    :param refusal: the refusal.
     """
-    request.setHeader("Content-Type", "application/json")
     request.setResponseCode(refusal.http_status)
     if refusal.retry_after is not None:
         request.setHeader("Retry-After", str(refusal.retry_after))
     if refusal.closes:
         request.setHeader("Connection", "close")
+
+
+def refuse(request: Request, refusal: Refusal) -> bytes:
+    """
+    Set the status and headers of a refusal, and return its body.
+    """
+    request.setHeader("Content-Type", "application/json")
+    set_status(request, refusal)
     return answer(refusal.status, refusal.msg)
 
 
@@ -134,23 +143,6 @@ def is_same_origin(request: Request) -> bool | None:
     except ValueError:
         return False
     return bool(host) and host == request.getHeader("host")
-
-
-class AsyncResource(CoroutineResource):
-    """
-    A resource that answers a failure with a refusal in JSON.
-    """
-
-    isLeaf = True
-    #: Nothing is cancelled: the points of a client that disconnects are stored, and its
-    #: wrong keys count.
-    cancelled_methods: ClassVar[tuple[bytes, ...]] = ()
-
-    def failed(self, request: Request, failure: Failure) -> bytes | Failure | None:
-        """
-        Refuse the request.
-        """
-        return refuse(request, refusal_of(failure))
 
 
 class NotFound(Resource):

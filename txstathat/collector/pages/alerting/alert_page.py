@@ -8,7 +8,13 @@ from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
 from txstathat.collector.alerts.alert_record import AlertRecord
-from txstathat.collector.alerts.history import MAX_EPISODES, Episode, target_title
+from txstathat.collector.alerts.history import (
+    MAX_EPISODES,
+    WEBHOOK,
+    Episode,
+    target_title,
+)
+from txstathat.collector.alerts.model import AlertDefinition
 from txstathat.collector.alerts.parts import AlertParts
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.alerting.words import badge, condition, state_of
@@ -71,7 +77,7 @@ class AlertPage(FormPage):
             message,
             tags.div(
                 _state(record, now),
-                _targets(names),
+                _targets(alert, names),
                 _last_error(record, now),
                 id="alert-state",
                 class_="live",
@@ -127,14 +133,20 @@ def _state(record: AlertRecord, now: float) -> Tag:
     return line
 
 
-def _targets(names: tuple[str, ...]) -> Tag:
+def _targets(alert: AlertDefinition, names: tuple[str, ...]) -> Tag:
     if not names:
         return tags.p(
             "Nobody will be notified: no channel is set up for this alert. ",
             tags.a("Add a channel", href="/channels/new"),
             class_="message",
         )
-    return tags.p("Notices go to: ", ", ".join(map(target_title, names)), ".")
+    titles = [
+        f"{target_title(name)} ({alert.webhook_host})"
+        if name == WEBHOOK and alert.webhook_host
+        else target_title(name)
+        for name in names
+    ]
+    return tags.p("Notices go to: ", ", ".join(titles), ".")
 
 
 def _last_error(record: AlertRecord, now: float) -> Tag:

@@ -43,8 +43,9 @@ from txstathat.collector.pages.forms import (
     message_of,
 )
 from txstathat.collector.pages.guard import SessionGuard
-from txstathat.collector.pages.layout import frame, see_other, set_status
+from txstathat.collector.pages.layout import frame, see_other
 from txstathat.collector.pages.suggestions import suggestions
+from txstathat.collector.web.resources import set_status
 
 __all__ = ["ComparePages"]
 

@@ -19,7 +19,7 @@ from txstathat.collector.boards.model import TIMEFRAMES as TILE_TIMEFRAMES
 from txstathat.collector.boards.model import Board, Tile
 from txstathat.collector.boards.reading import read_board
 from txstathat.collector.boards.records import BoardRecords
-from txstathat.collector.errors import Refusal
+from txstathat.collector.errors import Refusal, WrongKey
 from txstathat.collector.pages.boards.board_page import BOARD_FILES
 from txstathat.collector.pages.boards.tiles import board_of
 from txstathat.collector.pages.chart_page import CHART_FILES, respond_with
@@ -37,6 +37,8 @@ from txstathat.collector.pages.stat_chart import (
 from txstathat.collector.web.resources import address_of
 
 __all__ = ["SharedPages"]
+
+_UNKNOWN = "this link does not work: it was revoked, or a part of it is missing"
 
 
 class SharedPages(Page):
@@ -86,11 +88,11 @@ class SharedPages(Page):
         """
         raise Refusal(404, "no such page")
 
-    def error_page(self, title: str, refusal: Refusal) -> Tag:
+    def error_page(self, request: Request, refusal: Refusal) -> Tag:
         """
         See :meth:`.Page.error_page`.
         """
-        return _message(title, refusal)
+        return _message(self.title_of(refusal), refusal.msg)
 
     async def find(self, request: Request, secret: str) -> Share:
         """
@@ -102,14 +104,7 @@ class SharedPages(Page):
         """
         share = await self._shares.find(secret)
         if share is None:
-            refusal = await self._throttle.refuse(address_of(request), "link")
-            # The same words whatever is wrong with the link.
-            raise Refusal(
-                refusal.http_status,
-                "this link does not work: it was revoked, or a part of it is missing",
-                retry_after=refusal.retry_after,
-                closes=refusal.closes,
-            )
+            raise self._throttle.refuse(address_of(request), "link")
         return share
 
     async def stat(self, share: Share) -> Stat:
@@ -153,8 +148,10 @@ class _SharedPage(Page):
     def _path(self) -> str:
         return f"/shared/{self._secret}"
 
-    def error_page(self, title: str, refusal: Refusal) -> Tag:
-        return _message(title, refusal)
+    def error_page(self, request: Request, refusal: Refusal) -> Tag:
+        # The same words whatever is wrong with the link.
+        words = _UNKNOWN if isinstance(refusal, WrongKey) else refusal.msg
+        return _message(self.title_of(refusal), words)
 
     async def page(self, request: Request) -> Tag | bytes:
         # The address has the secret: no other site learns it, and no search engine.
@@ -264,6 +261,6 @@ class _Nothing(_SharedPage):
         raise Refusal(404, "no such page")
 
 
-def _message(title: str, refusal: Refusal) -> Tag:
-    message = tags.p(tags.bdi(sentence(refusal.msg)), role="alert", class_="message")
+def _message(title: str, words: str) -> Tag:
+    message = tags.p(tags.bdi(sentence(words)), role="alert", class_="message")
     return bare(title, tags.h1(title), message)
