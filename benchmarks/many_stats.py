@@ -161,13 +161,13 @@ class HonestClient(threading.Thread):
     """
     Counts one stat every 20 milliseconds, and waits for each answer.
 
-    :ivar slowest: the longest time until an answer.
+    :ivar waits: the seconds until each answer.
     """
 
     def __init__(self, collector: Collector) -> None:
         super().__init__(daemon=True)
         self._collector, self._over = collector, threading.Event()
-        self.slowest = 0.0
+        self.waits: list[float] = []
         self.start()
 
     def run(self) -> None:
@@ -182,7 +182,7 @@ class HonestClient(threading.Thread):
             response.read()
             if response.status != 200:
                 print(f"    the honest client got {response.status}")
-            self.slowest = max(self.slowest, time.perf_counter() - began)
+            self.waits.append(time.perf_counter() - began)
         connection.close()
 
     def end(self) -> None:
@@ -194,10 +194,15 @@ class HonestClient(threading.Thread):
 class Steps:
     """
     Prints what each step costs.
+
+    :param collector: the collector.
+
+    :ivar waits: for how many seconds the honest client waited for each answer so far.
     """
 
     def __init__(self, collector: Collector) -> None:
         self.collector = collector
+        self.waits: list[float] = []
         print(f"  {'':44} seconds  CPU  of Redis  peak MiB  honest client's slowest")
 
     @contextmanager
@@ -219,7 +224,8 @@ class Steps:
         )
         slowest = ""
         if client is not None:
-            slowest = f"{client.slowest:7.2f} s"
+            slowest = f"{max(client.waits):7.2f} s"
+            self.waits += client.waits
         print(
             f"  {title:44} {took:7.3f} {work:6.3f} {redis:6.3f} "
             f"{one.status('VmHWM'):9.0f} {slowest}",
@@ -276,6 +282,12 @@ def post(steps: Steps, keys: list[str], stats: int, senders: int) -> None:
         )
         with steps.step(f"post {first:,} to {last:,}, all new"):
             asyncio.run(send([collector.port], requests, senders))
+    waits = sorted(steps.waits)
+    p99 = waits[len(waits) * 99 // 100]
+    print(
+        f"  the honest client's answers: median {statistics.median(waits):.3f} s, "
+        f"p99 {p99:.3f} s, most {waits[-1]:.3f} s"
+    )
     print(f"  memory of the collector: {collector.status('VmRSS'):.0f} MiB")
     again = itertools.cycle(range(0, stats - AT_ONCE, max(1, stats // 37)))
 

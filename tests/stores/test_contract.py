@@ -249,6 +249,19 @@ class Contract:
         self.assertEqual((yield self.store.definitions([])), {})
 
     @inlineCallbacks
+    def test_count_definitions(self: Any) -> Any:
+        """The number of Metricas, and of those without some, follows what is stored."""
+        self.assertEqual((yield self.store.count_definitions()), 0)
+        names = [f"{number} é" for number in range(200)]
+        yield self.store.add([batch(name, {"k": 1}, name=name) for name in names])
+        self.assertEqual((yield self.store.count_definitions()), 200)
+        some = yield self.store.count_definitions([*names[:7], "nothing"])
+        self.assertEqual(some, 193)
+        yield self.store.drop(names[0])
+        yield self.store.rename(names[1], "new")
+        self.assertEqual((yield self.store.count_definitions()), 199)
+
+    @inlineCallbacks
     def test_choices(self: Any) -> Any:
         """Choices are read by name and group, sorted, each once."""
         choices = {("m", "g"): ["b", "a"], ("m", "h"): ["c"]}

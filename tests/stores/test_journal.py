@@ -319,7 +319,9 @@ class ModelTests(SynchronousTestCase):
                 self.assertEqual(one, other)
                 if one is not None and other is not None:
                     self.assertEqual(type(one.sum), type(other.sum))
-            self.assertEqual(backend.definitions(None), memory.definitions(None))
+            self.assertEqual(
+                backend.definitions_after(None), memory.definitions_after(None)
+            )
         some = EVERY_KEY[7]
         self.assertEqual(both[0].read([some]), memory.read([some]))
         with open_sqlite_dump(path, lambda: self.now) as dump:

@@ -37,6 +37,7 @@ from txstathat.stores import (
 )
 from txstathat.stores.sqlite import backend as sqlite
 from txstathat.stores.sqlite.backend import SqliteBackend
+from txstathat.stores.sqlite.definitions import AT_ONCE
 from txstathat.stores.sqlite.schema import MIGRATIONS, migrate
 from txstathat.stores.store import Inline, Store, Threads
 from txstathat.stores.sums import event
@@ -580,6 +581,40 @@ class StoreTests(TestCase):
         metrica = Metrica("m", [], store)
         self.successResultOf(metrica.kick(5))
         self.assertEqual(self.successResultOf(metrica.total()), 5)
+        self.successResultOf(store.close())
+
+    def test_reads_beside_all_names(self) -> None:
+        """While all names are read, other reads have their turn."""
+
+        class OneReader(Inline):
+            """Runs each function that reads when the test says so."""
+
+            def __init__(self) -> None:
+                self.waiting: list[tuple[Deferred[Any], Any]] = []
+
+            def read(self, function: Any, *args: Any) -> Deferred[Any]:
+                self.waiting.append((Deferred(), lambda: function(*args)))
+                return self.waiting[-1][0]
+
+            def step(self) -> None:
+                result, function = self.waiting.pop(0)
+                result.callback(function())
+
+        runner = OneReader()
+        store = Store(SqliteBackend(":memory:", lambda: NOW), runner, Clock())
+        self.successResultOf(store.open())
+        names = [f"s{number:05d}" for number in range(2 * AT_ONCE + 1)]
+        amounts = Amounts(dict.fromkeys(reversed(names), "d"), [])
+        self.successResultOf(store.add([WriteBatch("b", "", lambda: amounts)]))
+        everything = store.definitions()
+        some = store.definitions(names[:2])
+        runner.step()
+        runner.step()
+        self.assertEqual(self.successResultOf(some), dict.fromkeys(names[:2], "d"))
+        self.assertNoResult(everything)
+        while runner.waiting:
+            runner.step()
+        self.assertEqual(list(self.successResultOf(everything)), names)
         self.successResultOf(store.close())
 
     def test_wall_clock_set_back(self) -> None:

@@ -306,8 +306,19 @@ class IStore(Interface):
         """
         Read the definitions of Metricas.
 
-        :param names: the names to look up; by default all.
-        :returns: fires with the definitions by name. An unknown name is left out.
+        :param names: the names to look up; by default all. Of all, those that are
+            created, deleted or renamed meanwhile may be missing.
+        :returns: fires with the definitions by name. An unknown name is left out. All
+            of them are sorted by name.
+        """
+
+    def count_definitions(apart_from: Sequence[str] = ()) -> Deferred[int]:
+        """
+        Count the Metricas. This is much faster than reading their names.
+
+        :param apart_from: names that do not count.
+        :returns: fires with the number. (In a Redis Cluster, a Metrica that is renamed
+            at the moment may count twice.)
         """
 
     def drop(

@@ -107,8 +107,21 @@ class IBackend(Interface):
     def choices(name: str, group: str) -> list[str]:
         """See :meth:`.IStore.choices`."""
 
-    def definitions(names: Sequence[str] | None) -> dict[str, str]:
-        """See :meth:`.IStore.definitions`."""
+    def definitions(names: Sequence[str]) -> dict[str, str]:
+        """Return the definitions of some Metricas; an unknown name is left out."""
+
+    def definitions_after(name: str | None) -> tuple[dict[str, str], str | None]:
+        """
+        Return the next of all definitions: as many as take a few hundredths of a
+        second, if other reads wait meanwhile.
+
+        :param name: what the last call returned; ``None`` at first.
+        :returns: definitions by name; and what to pass to the next call, ``None`` if
+            there are no more.
+        """
+
+    def count_definitions(apart_from: Sequence[str]) -> int:
+        """See :meth:`.IStore.count_definitions`."""
 
     def records(kind: str) -> dict[str, str]:
         """See :meth:`.IStore.records`."""
@@ -331,7 +344,27 @@ class Store:
         self, names: Sequence[str] | None = None
     ) -> Deferred[dict[str, str]]:
         """See :meth:`.IStore.definitions`."""
+        if names is None:
+            return Deferred.fromCoroutine(self._all_definitions())
         return self._call(self._runner.read, self._backend.definitions, names)
+
+    async def _all_definitions(self) -> dict[str, str]:
+        # Other reads have their turn between two pieces.
+        found: dict[str, str] = {}
+        last: str | None = None
+        while True:
+            some, last = await self._call(
+                self._runner.read, self._backend.definitions_after, last
+            )
+            found.update(some)
+            if last is None:
+                return found
+
+    def count_definitions(self, apart_from: Sequence[str] = ()) -> Deferred[int]:
+        """See :meth:`.IStore.count_definitions`."""
+        return self._call(
+            self._runner.read, self._backend.count_definitions, list(apart_from)
+        )
 
     def drop(
         self, name: str, unchanged: tuple[CellKey, Cell] | None = None

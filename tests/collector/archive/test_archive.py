@@ -279,56 +279,95 @@ class KeepTests(ArchiveCase):
                 self.successResultOf(one.add(batch(Count(name))))
         self.archive, emptier = other, self.archive
         self.assertIn("there are 3 stats", self.refused(Count("d")))
-        asked: list[Any] = []
-        definitions = self.store.definitions
-        self.store.definitions = lambda names=None: (
-            asked.append(names) or definitions(names)
+        counts: list[Any] = []
+        count = self.store.count_definitions
+        self.store.count_definitions = lambda names: (
+            counts.append(names) or count(names)
         )
         for name in ("a", "b"):
             self.now(emptier.delete(stat_id(name)))
         self.clock.advance(TRASH_SECONDS + 1)
         self.now(emptier.empty_trash())
-        asked.clear()
         self.keep(Count("d"), Count("e"))
-        self.assertEqual(asked.count(None), 1)
+        self.assertEqual(len(counts), 1)
         for _ in range(3):
             self.assertIn("there are 3 stats", self.refused(Count("f")))
-        self.assertEqual(asked.count(None), 1)
+        self.assertEqual(len(counts), 1)
         self.clock.advance(cardinality.RECOUNT)
         self.refused(Count("f"))
-        self.assertEqual(asked.count(None), 2)
+        self.assertEqual(len(counts), 2)
 
-    def test_old_stats_do_not_wait_for_all(self) -> None:
-        """After a restart all stats are learned only for a new one, and only once."""
+    def test_what_another_collector_created(self) -> None:
+        """It counts too, some seconds later, although nothing is refused before."""
+        other = Archive(self.store, max_stats=3)
+        self.archive, mine = other, self.archive
+        self.keep(Count("a"))
+        self.successResultOf(mine.add(batch(Count("b"), Count("c"))))
+        self.clock.advance(cardinality.RECOUNT)
+        self.assertIn("there are 3 stats", self.refused(Count("d")))
+
+    def test_new_stats_do_not_wait_for_all_names(self) -> None:
+        """
+        After a restart the stats are counted only for a new one, and only once; the
+        names of all are not read.
+        """
         self.keep(*[Count(f"s{number}") for number in range(9)])
-        self.archive = Archive(self.store)
+        self.archive = Archive(self.store, max_stats=13)
         asked: list[Any] = []
-        waiting: list[Any] = []
-        definitions = self.store.definitions
+        waiting: list[Deferred[int]] = []
+        definitions, count = self.store.definitions, self.store.count_definitions
 
-        def slow(names: Any = None) -> Any:
-            asked.append(names)
-            if names is not None:
-                return definitions(names)
+        def slow(apart_from: Any) -> Deferred[int]:
             waiting.append(Deferred())
             return waiting[-1]
 
-        self.store.definitions = slow
+        self.store.count_definitions = slow
+        self.store.definitions = lambda names=None: (
+            asked.append(names) or definitions(names)
+        )
         self.keep(Count("s1"))
-        self.assertEqual(asked, [["s1"]])
+        self.assertEqual((asked, waiting), ([["s1"]], []))
         new = [self.archive.add(batch(Count(name))) for name in ("a", "b", "c")]
         self.keep(Count("s2"))
-        self.assertEqual(asked.count(None), 1)
-        # A reading that fails fails for all that wait for it, and is made again.
+        self.assertEqual(len(waiting), 1)
+        # A count that fails fails for all that wait for it, and is made again.
         waiting.pop().errback(StoreUnavailable("away"))
         for each in new:
             self.failureResultOf(each, StoreUnavailable)
         new = [self.archive.add(batch(Count(name))) for name in ("a", "b", "c")]
-        self.assertEqual(asked.count(None), 2)
-        waiting[0].callback(self.successResultOf(definitions()))
+        self.assertEqual(len(waiting), 1)
+        waiting[0].callback(self.successResultOf(count()))
         self.assertEqual([self.successResultOf(each) for each in new], [True] * 3)
         self.keep(Count("d"))
-        self.assertEqual(asked.count(None), 2)
+        self.assertIn("there are 13 stats", self.refused(Count("e")))
+        self.assertEqual(len(waiting), 1)
+        self.assertNotIn(None, asked)
+
+    def test_stats_under_way_count_once(self) -> None:
+        """A stat that is written while the stats are counted counts once."""
+        self.archive = Archive(self.store, max_stats=4)
+        self.keep(Count("a"))
+        add = self.store.add
+        held: list[Deferred[None]] = []
+
+        def answer_later(batches: Any) -> Deferred[Any]:
+            held.append(Deferred())
+            return add(batches).addCallback(
+                lambda results: held[-1].addCallback(lambda _: results)
+            )
+
+        self.store.add = answer_later
+        under_way = self.archive.add(batch(Count("b")))
+        self.store.add = add
+        # "b" is in the store, and the next new stat makes the archive count again.
+        self.clock.advance(cardinality.RECOUNT)
+        next_one = self.archive.add(batch(Count("c")))
+        held[0].callback(None)
+        self.assertTrue(self.successResultOf(under_way))
+        self.clock.advance(cardinality.RECOUNT / 2)  # the batcher waits for more
+        self.assertTrue(self.successResultOf(next_one))
+        self.keep(Count("d"))
+        self.assertIn("there are 4 stats", self.refused(Count("e")))
 
     def test_many_stats_are_learned_in_parts(self) -> None:
         """So that the ids of many hold up nobody; nor do their cells."""

@@ -164,6 +164,18 @@ class RowTests(ListingCase):
         store.definitions_read.callback(None)
         self.assertEqual(self.names(archive, descending=True, limit=1), ["z"])
 
+    def test_created_meanwhile(self) -> None:
+        """A stat that another collector creates while all names are read keeps its row."""
+        self.keep(Count("a", 1, NOW))
+        store = SlowNames(self.store)
+        archive = Archive(store, timers=self.clock)
+        checking = Deferred.fromCoroutine(archive.listing.check())
+        self.keep(Count("b", 1, NOW))
+        store.definitions_read.callback(None)
+        self.successResultOf(checking)
+        page = self.successResultOf(self.store.list_page(ListQuery(KINDS)))
+        self.assertEqual([row.name for row in page.rows], ["a", "b"])
+
 
 class ViewTests(ListingCase):
     """

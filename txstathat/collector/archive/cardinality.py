@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
-from twisted.python.failure import Failure
 
 from txstathat.collector.archive.allowance import Allowances
+from txstathat.collector.archive.shared_work import share_work
 from txstathat.collector.archive.stats import stat_id
 from txstathat.collector.errors import Refusal
 from txstathat.stores.interface import IStore
@@ -32,8 +32,8 @@ __all__ = [
 MAX_STATS = 100_000
 #: The largest number of stats that a key can create in a day.
 MAX_NEW_STATS = 10_000
-#: For how many seconds new stats are refused without counting all again. Another
-#: collector may have emptied the trash.
+#: The shortest interval, in seconds, at which all stats are counted because new ones
+#: come. Another collector may have created some, or emptied the trash.
 RECOUNT = 10.0
 #: The shortest interval, in seconds, at which all stats are read because an id is
 #: unknown. Another collector may have created its stat.
@@ -60,10 +60,11 @@ class Reservation:
 
 class CardinalityLimiter:
     """
-    Knows the names of the stats, and limits how many new ones are created.
+    Knows names of stats, and limits how many new ones are created.
 
     The names are a cache. A name that is not in it is looked up in the store, so
-    several collectors can share a store.
+    several collectors can share a store. The store counts its stats; the names of all
+    are only read to find the stat with an id.
 
     :param store: the store.
     :param max_stats: the largest number of stats.
@@ -91,9 +92,16 @@ class CardinalityLimiter:
         self._at_once = at_once
         self._names: dict[str, str] = {}  # by id
         self._known: set[str] = set()
-        # When the names of all stats were read; None before that.
+        # When the names of all stats were read, and when the stats were counted; None
+        # before that.
         self._read_at: float | None = None
-        self._waiting: list[Deferred[None]] = []
+        self._counted_at: float | None = None
+        self._reading: list[Deferred[None]] = []
+        self._counting: list[Deferred[None]] = []
+        # How many stats were created through this object; and how many others are in
+        # the store, apart from the stats with a reservation.
+        self._created = 0
+        self._others = 0
         # The stats with a reservation, and their number by sender.
         self._reserved: set[str] = set()
         self._reserved_by: Counter[str] = Counter()
@@ -115,19 +123,17 @@ class CardinalityLimiter:
         """
         wanted = [name for name in names if name not in self._known]
         self.learn(await self._store.definitions(wanted))
-        if self._read_at is None and not self._known.issuperset(wanted):
-            # Only requests with new stats wait until all are read.
-            await self._read_all()
         await self._allowances.load(sender)
-        if self._missing_room(wanted) > 0 and self._seconds_since_read() >= RECOUNT:
-            await self._read_all()
-        if self._missing_room(wanted) > 0:
+        if self._new(wanted):
+            await self._count_if_due()
+        new = self._new(wanted)
+        stats = self._others + self._created
+        if new and stats + len(self._reserved) + len(new) > self._max_stats:
             raise Refusal(
                 429,
-                f"there are {len(self._known)} stats and {self._max_stats} is the "
-                "limit: delete some, use fewer names, or raise it with --max-stats",
+                f"there are {stats} stats and {self._max_stats} is the limit: delete "
+                "some, use fewer names, or raise it with --max-stats",
             )
-        new = self._new(wanted)
         used = self._allowances.usage(sender).stats + self._reserved_by[sender]
         if new and used + len(new) > self._max_new_stats:
             raise Refusal(
@@ -157,6 +163,7 @@ class CardinalityLimiter:
             created = [name for name in reservation.names if name not in self._known]
             if created:
                 self._allowances.add(sender, stats=len(created))
+                self._created += len(created)
             self.learn(created)
 
     def _new(self, names: Iterable[str]) -> list[str]:
@@ -166,37 +173,20 @@ class CardinalityLimiter:
             if name not in self._known and name not in self._reserved
         ]
 
-    def _missing_room(self, names: Iterable[str]) -> int:
-        """
-        Return by how many stats some names would exceed the limit; 0 or less if there
-        is room.
-        """
-        new = len(self._new(names))
-        if not new:
-            return 0
-        return len(self._known) + len(self._reserved) + new - self._max_stats
+    def _is_over(self, since: float | None, seconds: float) -> bool:
+        return since is None or self._timers.seconds() - since >= seconds
 
-    def _seconds_since_read(self) -> float:
-        if self._read_at is None:
-            return float("inf")
-        return self._timers.seconds() - self._read_at
+    async def _count_if_due(self) -> None:
+        # Whoever comes during a count waits for it, so that it is known which stats
+        # have a reservation and are not in the number.
+        if self._counting or self._is_over(self._counted_at, RECOUNT):
+            await share_work(self._counting, self._count)
 
-    def _read_all(self) -> Deferred[None]:
-        """
-        Read the names of all stats. Callers that wait at the same time share a read.
-        """
-        waiting: Deferred[None] = Deferred()
-        self._waiting.append(waiting)
-        if len(self._waiting) == 1:
-            Deferred.fromCoroutine(self._learn_all()).addBoth(self._end_read)
-        return waiting
-
-    def _end_read(self, result: Failure | None) -> None:
-        if result is None:
-            self._read_at = self._timers.seconds()
-        waiting, self._waiting = self._waiting, []
-        for one in waiting:
-            one.callback(result)
+    async def _count(self) -> None:
+        created = self._created
+        stats = await self._store.count_definitions([*self._reserved])
+        self._others = stats - created
+        self._counted_at = self._timers.seconds()
 
     async def _learn_all(self) -> None:
         before = self._known.copy()
@@ -206,6 +196,7 @@ class CardinalityLimiter:
                 await deferLater(self._timers, 0)
             self.learn(names[start : start + self._at_once])
         self.forget(before.difference(names))
+        self._read_at = self._timers.seconds()
 
     def learn(self, names: Iterable[str]) -> None:
         """
@@ -223,12 +214,13 @@ class CardinalityLimiter:
         for name in names:
             self._known.discard(name)
             self._names.pop(stat_id(name), None)
+            self._counted_at = None
 
     async def names(self, ids: Sequence[str]) -> list[str]:
         """
         Return the names of the stats with these ids, as far as they exist.
         """
         unknown = any(id not in self._names for id in ids)
-        if unknown and self._seconds_since_read() >= LOOKUP_SECONDS:
-            await self._read_all()
+        if unknown and self._is_over(self._read_at, LOOKUP_SECONDS):
+            await share_work(self._reading, self._learn_all)
         return [self._names[id] for id in ids if id in self._names]

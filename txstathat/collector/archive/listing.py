@@ -19,10 +19,8 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from txstathat.collector.archive.stats import (
-    DEFINITIONS,
-    Stat,
-)
+from txstathat.collector.archive.shared_work import share_work
+from txstathat.collector.archive.stats import DEFINITIONS, Stat
 from txstathat.collector.archive.summary_rows import no_total, summary_rows
 from txstathat.errors import StoreError
 from txstathat.stores.interface import IStore
@@ -188,7 +186,7 @@ class StatListing:
             page = await self._store.list_page(ListQuery(KINDS, limit=1))
             # If there are many rows, the list lacks a few names of many at most.
             few = page.total <= _NAMES_AT_ONCE
-            adding = self._share(self._completing, self._add_missing)
+            adding = share_work(self._completing, self._add_missing)
             await self._wait_if(few, adding)
             if few:
                 await self._wait_if(self._stats <= _NAMES_AT_ONCE, self._compare())
@@ -232,7 +230,7 @@ class StatListing:
             with :class:`~txstathat.errors.StoreError` if the store fails; then the rest
             is left for the next call.
         """
-        return self._share(self._refreshing, self._refresh)
+        return share_work(self._refreshing, self._refresh)
 
     async def refresh_if_viewed(self) -> None:
         """
@@ -281,7 +279,7 @@ class StatListing:
 
         :raises StoreError: if the store fails.
         """
-        await self._share(self._completing, self._add_missing)
+        await share_work(self._completing, self._add_missing)
         await self._compare()
         await self.refresh()
 
@@ -292,7 +290,10 @@ class StatListing:
         left = await self._names()
         number = len(left)
         async for rows in self._rows():
-            await self.remove([row.name for row in rows if row.name not in left])
+            gone = [row.name for row in rows if row.name not in left]
+            if gone:
+                # Some may have been created since the names were read.
+                await self.make(gone)
             left.difference_update(row.name for row in rows)
         missing = sorted(left)
         for start in range(0, len(missing), _NAMES_AT_ONCE):
@@ -305,7 +306,7 @@ class StatListing:
         Find the rows that are out of date. Several calls at the same time share the
         work.
         """
-        return self._share(self._comparing, self._compare_all)
+        return share_work(self._comparing, self._compare_all)
 
     async def _compare_all(self) -> None:
         now = self._store.clock.seconds()
@@ -342,28 +343,6 @@ class StatListing:
             after = (0.0, page.rows[-1].name)
 
     # -- in the background
-
-    def _share(
-        self, waiting: list[Deferred[None]], work: Callable[[], Awaitable[None]]
-    ) -> Deferred[None]:
-        """
-        Do work, of which calls at the same time share one.
-        """
-
-        async def do() -> None:
-            await work()
-
-        def end(result: Failure | None) -> None:
-            waiters = waiting.copy()
-            waiting.clear()
-            for one in waiters:
-                one.callback(result)
-
-        mine: Deferred[None] = Deferred()
-        waiting.append(mine)
-        if len(waiting) == 1:
-            Deferred.fromCoroutine(do()).addBoth(end)
-        return mine
 
     def _in_background(self, work: Awaitable[None]) -> None:
         async def do() -> None:

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.python.failure import Failure
 
+from txstathat.collector.archive.shared_work import share_work
 from txstathat.collector.archive.stats import CLOCK_SLACK, DEFINITIONS, received_key
 from txstathat.stores.interface import IStore
 
@@ -57,16 +57,8 @@ class NewestReceipt:
             self._read_at is None
             or self._timers.seconds() - self._read_at >= READ_SECONDS
         ):
-            await self._read()
+            await share_work(self._waiting, self._read_all)
         return self._newest if self._newest > now + CLOCK_SLACK else None
-
-    def _read(self) -> Deferred[None]:
-        # Callers that wait at the same time share a read.
-        waiting: Deferred[None] = Deferred()
-        self._waiting.append(waiting)
-        if len(self._waiting) == 1:
-            Deferred.fromCoroutine(self._read_all()).addBoth(self._end_read)
-        return waiting
 
     async def _read_all(self) -> None:
         definitions = await self._store.definitions()
@@ -79,10 +71,4 @@ class NewestReceipt:
             for cell in await self._store.read(keys[start : start + _AT_ONCE]):
                 if cell is not None:
                     self.note(cell.max / 1000)
-
-    def _end_read(self, result: Failure | None) -> None:
-        if result is None:
-            self._read_at = self._timers.seconds()
-        waiting, self._waiting = self._waiting, []
-        for one in waiting:
-            one.callback(result)
+        self._read_at = self._timers.seconds()

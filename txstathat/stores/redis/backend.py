@@ -264,12 +264,8 @@ class RedisBackend:
             seen = self._client.smembers(self._keys.choices(name, group))
         return sorted(map(_text, seen))
 
-    def definitions(self, names: Sequence[str] | None) -> dict[str, str]:
-        """See :meth:`.IStore.definitions`."""
-        if names is None:
-            with self._session():
-                found = self._all_definitions()
-            return {name: found[name] for name in sorted(found)}
+    def definitions(self, names: Sequence[str]) -> dict[str, str]:
+        """See :meth:`.IBackend.definitions`."""
         if not names:
             return {}
         shards: dict[int, list[str]] = {}
@@ -290,6 +286,12 @@ class RedisBackend:
         }
         return {name: known[name] for name in names if name in known}
 
+    def definitions_after(self, name: str | None) -> tuple[dict[str, str], str | None]:
+        """Return all definitions: other threads read meanwhile."""
+        with self._session():
+            found = self._all_definitions()
+        return {name: found[name] for name in sorted(found)}, None
+
     def _all_definitions(self) -> dict[str, str]:
         found: dict[str, str] = {}
         # Many have the same definition: one text of it is enough.
@@ -303,6 +305,14 @@ class RedisBackend:
                     if not is_mark(text):
                         found[_text(name)] = texts.setdefault(text, _text(text))
         return found
+
+    def count_definitions(self, apart_from: Sequence[str]) -> int:
+        """See :meth:`.IStore.count_definitions`."""
+        with self._session():
+            counts = self._cells.call(
+                [("HLEN", self._keys.names(shard)) for shard in range(SHARDS)]
+            )
+        return sum(map(int, counts)) - len(self.definitions(apart_from))
 
     def size(self) -> int:
         """See :meth:`.IStore.size`."""

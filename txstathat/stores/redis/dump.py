@@ -56,7 +56,9 @@ class RedisDump(RedisBackend):
                 raise StoreUnavailable(
                     "a stat is being renamed in this store; try again in a moment"
                 )
-        return super().definitions(names)
+        if names is not None:
+            return super().definitions(names)
+        return self.definitions_after(None)[0]
 
     def cells(self) -> Iterator[StoredCell]:
         """

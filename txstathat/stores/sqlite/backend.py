@@ -14,7 +14,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from zope.interface import implementer
@@ -25,6 +25,11 @@ from txstathat.stores.listing import Group, ListedRow, ListPage, ListQuery
 from txstathat.stores.sqlite import listing
 from txstathat.stores.sqlite.adder import MAX_JOURNAL, Adder, Prepared
 from txstathat.stores.sqlite.cells import read_cells
+from txstathat.stores.sqlite.definitions import (
+    count_definitions,
+    definitions_after,
+    read_definitions,
+)
 from txstathat.stores.sqlite.due import FOLD_AT, FoldDue
 from txstathat.stores.sqlite.erase import erase_deleted
 from txstathat.stores.sqlite.expiry import drop_expired
@@ -366,24 +371,20 @@ class SqliteBackend:
             ).fetchall()
         return [choice for (choice,) in rows]
 
-    def definitions(self, names: Sequence[str] | None) -> dict[str, str]:
-        """See :meth:`.IStore.definitions`."""
+    def definitions(self, names: Sequence[str]) -> dict[str, str]:
+        """See :meth:`.IBackend.definitions`."""
         with _translate_errors():
-            if names is None:
-                rows: Iterable[tuple[str, str]] = self._reader.execute(
-                    "SELECT name, definition FROM metrica ORDER BY name"
-                )
-            else:
-                rows = (
-                    row
-                    for name in names
-                    for row in self._reader.execute(
-                        "SELECT name, definition FROM metrica WHERE name = ?", (name,)
-                    )
-                )
-            # Many have the same definition: one text of it is enough.
-            texts: dict[str, str] = {}
-            return {name: texts.setdefault(text, text) for name, text in rows}
+            return read_definitions(self._reader, names)
+
+    def definitions_after(self, name: str | None) -> tuple[dict[str, str], str | None]:
+        """See :meth:`.IBackend.definitions_after`."""
+        with _translate_errors():
+            return definitions_after(self._reader, name)
+
+    def count_definitions(self, apart_from: Sequence[str]) -> int:
+        """See :meth:`.IStore.count_definitions`."""
+        with _translate_errors(), transaction(self._reader, "DEFERRED"):
+            return count_definitions(self._reader, apart_from)
 
     def size(self) -> int:
         """See :meth:`.IStore.size`."""
