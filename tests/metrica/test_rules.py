@@ -4,9 +4,11 @@ The Metrica's rules: what it accepts, what it refuses, and with which words.
 
 from __future__ import annotations
 
+import gc
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from weakref import ref
 from zoneinfo import ZoneInfo
 
 from hypothesis import given, settings
@@ -184,7 +186,18 @@ class KickTests(MetricaCase):
         kicks.kick("t", (), MAX, Deferred())
         self.assertRaises(AmountOverflow, kicks.kick, "t", (), 1, Deferred())
         kicks.kick("t", (), -5, Deferred())
-        self.assertEqual(kicks.sums["t", ()][:4], [MAX - 5, 2, -5, MAX])
+        self.assertEqual(kicks.sums["t"][()][:4], [MAX - 5, 2, -5, MAX])
+
+    def test_freed(self) -> None:
+        """A batch is freed when it is no longer used, not by the garbage collector."""
+        gc.disable()
+        self.addCleanup(gc.enable)
+        kicks = KickBatch(lambda additions: self.fail("not written"), NOW)
+        kicks.kick("t", (), 1, Deferred())
+        kicks.encode()
+        batch = ref(kicks)
+        del kicks
+        self.assertIsNone(batch())
 
     def test_busy(self) -> None:
         """One kick too many is refused at once, and counted."""

@@ -8,8 +8,9 @@ It takes no more kicks once it has been encoded for a write.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from itertools import islice
+from typing import Any, TypeAlias, cast
 from uuid import uuid4
 
 from twisted.internet.defer import Deferred
@@ -29,14 +30,21 @@ from txstathat.stores.interface import (
 )
 from txstathat.stores.sums import add_floats
 
-__all__ = ["KICKS_ID_TTL", "KickBatch", "refusal"]
+__all__ = ["KICKS_ID_TTL", "Additions", "KickBatch", "refusal"]
 
 #: For how many seconds a store remembers the id of a batch of kicks. Only this process
 #: repeats it, and stops long before (``txstathat.stores.batching.ENTRY_TIMEOUT``).
 KICKS_ID_TTL = 600.0
 
-# A sum is a list: the six fields of Addition; then the Deferreds of its kicks.
+# A sum is a list: the six fields of Addition, then the Deferreds of its kicks. (A list
+# of their own would be one more for Python's garbage collector to look at.)
 _WHOLE, _EVENTS, _LEAST, _MOST, _REAL, _REST, _DEFERREDS = range(7)
+
+# Several times as fast as Addition(...).
+_new = tuple.__new__
+
+#: What is to be added, by label of the time bucket and distinct event.
+Additions: TypeAlias = Mapping[str, Mapping[Event, Addition]]
 
 
 @implementer(IEntry)
@@ -48,24 +56,19 @@ class KickBatch:
     :param begun: the time of the first kick, in seconds.
 
     :ivar encoded: whether it takes no more kicks.
+    :ivar kicks: the number of kicks.
     :ivar sums: the sums, by label of the time bucket and distinct event.
+    :ivar distinct: the number of sums.
     """
 
-    def __init__(
-        self,
-        amounts: Callable[[dict[tuple[str, Event], Addition]], Amounts],
-        begun: float,
-    ) -> None:
+    def __init__(self, amounts: Callable[[Additions], Amounts], begun: float) -> None:
         self._amounts = amounts
+        self._id = uuid4().hex
         self.begun = begun
-        self.sums: dict[tuple[str, Event], list[Any]] = {}
         self.encoded = False
-        self._batch: WriteBatch | None = None
-
-    @property
-    def kicks(self) -> int:
-        """The number of kicks."""
-        return sum(len(found[_DEFERREDS]) for found in self.sums.values())
+        self.kicks = 0
+        self.distinct = 0
+        self.sums: dict[str, dict[Event, list[Any]]] = {}
 
     def kick(
         self, label: str, event: Event, amount: int | float, kicked: Deferred[None]
@@ -79,13 +82,17 @@ class KickBatch:
         :param kicked: :meth:`settle` fires this Deferred.
         :raises AmountOverflow: if the sum becomes too large; the kick is not added.
         """
-        found = self.sums.get((label, event))
+        sums = self.sums.get(label)
+        if sums is None:
+            sums = self.sums[label] = {}
+        found = sums.get(event)
         if found is None:
             if type(amount) is int:
-                new = [amount, 1, amount, amount, None, 0.0, [kicked]]
+                sums[event] = [amount, 1, amount, amount, None, 0.0, kicked]
             else:
-                new = [0, 1, amount, amount, amount, 0.0, [kicked]]
-            self.sums[label, event] = new
+                sums[event] = [0, 1, amount, amount, amount, 0.0, kicked]
+            self.kicks += 1
+            self.distinct += 1
             return
         if type(amount) is int:
             whole = found[_WHOLE] + amount
@@ -101,22 +108,27 @@ class KickBatch:
             found[_LEAST] = amount
         elif amount > found[_MOST]:
             found[_MOST] = amount
-        found[_DEFERREDS].append(kicked)
+        found.append(kicked)
+        self.kicks += 1
 
     def encode(self) -> WriteBatch:
         """
         See :meth:`txstathat.stores.interface.IEntry.encode`.
         """
-        if self._batch is None:
-            # Only this batch has this id, so no digest is needed.
-            self.encoded = True
-            self._batch = WriteBatch(uuid4().hex, "", self._batch_amounts, KICKS_ID_TTL)
-        return self._batch
+        self.encoded = True
+        # Only this batch has this id, so no digest is needed. The result is not stored
+        # here: it refers to this batch, and a cycle would be freed much later.
+        return WriteBatch(self._id, "", self._batch_amounts, KICKS_ID_TTL)
 
     def _batch_amounts(self) -> Amounts:
-        make = Addition._make  # faster than Addition(...)
         return self._amounts(
-            {key: make(found[:_DEFERREDS]) for key, found in self.sums.items()}
+            {
+                label: {
+                    event: _new(Addition, found[:_DEFERREDS])
+                    for event, found in sums.items()
+                }
+                for label, sums in self.sums.items()
+            }
         )
 
     def halves(self) -> list[KickBatch]:
@@ -124,13 +136,13 @@ class KickBatch:
         Split the kicks into two batches. If a batch overflows, repeated splitting finds
         the kick that is too large in a few steps.
         """
-        sums = list(self.sums.items())
-        middle = len(sums) // 2
-        halves = []
-        for part in (sums[:middle], sums[middle:]):
-            half = KickBatch(self._amounts, self.begun)
-            half.sums.update(part)
-            halves.append(half)
+        halves = [KickBatch(self._amounts, self.begun) for _ in range(2)]
+        places = ((label, event) for label, sums in self.sums.items() for event in sums)
+        for number, (label, event) in enumerate(places):
+            half = halves[2 * number >= self.distinct]
+            found = half.sums.setdefault(label, {})[event] = self.sums[label][event]
+            half.distinct += 1
+            half.kicks += found[_EVENTS]
         return halves
 
     def settle(self, result: Failure | None) -> None:
@@ -139,9 +151,10 @@ class KickBatch:
 
         :param result: ``None``, or the failure with which they fail.
         """
-        for found in self.sums.values():
-            for kicked in found[_DEFERREDS]:
-                kicked.callback(cast(None, result))
+        for sums in self.sums.values():
+            for found in sums.values():
+                for kicked in islice(found, _DEFERREDS, None):
+                    kicked.callback(cast(None, result))
 
 
 def refusal(result: WriteResult) -> StoreError | None:
