@@ -14,6 +14,8 @@ import sys
 import textwrap
 import time
 from dataclasses import replace
+from fractions import Fraction
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +27,62 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.fixtures import ROOT
 from tests.fixtures.support import reactor, require_program
-from txstathat import Count, Value
+from txstathat import Count, StatHatService, Value, txStatHat, txStatHatClassic
 from txstathat.collector.archive.series import Plan
 from txstathat.collector.archive.stats import RETENTION
 from txstathat.collector.service import CollectorService
 from txstathat.collector.web.site import CollectorSite
+from txstathat.export import StatHatExport
+from txstathat.export.requests import RETRY_DELAYS
 from txstathat.points.timeframe import Timeframe
+from txstathat.stores.redis.pipelines import PAUSES
 from txstathat.testing import FakeStatHat
 
 EXAMPLES = ROOT / "examples"
+# How many seconds or bytes are in a unit of the page about bounds.
+UNITS = {
+    "µs": 1e-6,
+    "min": 60,
+    "h": 3600,
+    "hour": 3600,
+    "hours": 3600,
+    "day": 86_400,
+    "days": 86_400,
+    "years": 365 * 86_400,
+    "%": 0.01,
+    "KiB": 2**10,
+    "MiB": 2**20,
+}
+# Those whose value is not one number.
+OTHER_DEFAULTS = {
+    "collector.archive.stats.RETENTION",
+    "export.requests.RETRY_DELAYS",
+    "stores.redis.pipelines.PAUSES",
+}
+
+
+def bounds(table: int | None = None) -> list[tuple[str, str]]:
+    """The name and the default of each bound on its page, or in one of its tables."""
+    page = (ROOT / "docs" / "bounds.rst").read_text()
+    if table is not None:
+        page = page.split(".. list-table::")[table + 1]
+    found = []
+    for names, defaults in re.findall(r"^   \* - (``.*)\n     - (.*)$", page, re.M):
+        # A parameter of something else has its name behind its own.
+        plain = re.fullmatch(r"``(\w+)``", names)
+        each = plain.groups() if plain else re.findall(r"``([\w.]+\.\w+)``", names)
+        found += list(zip(each, defaults.split(", "), strict=False))
+    return found
+
+
+def number_of(default: str) -> float:
+    """The number that a default means, such as ``2 min`` or ``10\\ :sup:`3```."""
+    pattern = r"([\d/.]+)(?:\\ :sup:`(\d+)`)?(?: - (\d))?(?: ([^\s;:]+))?"
+    found = re.match(pattern, default.replace(",", ""))
+    assert found, default
+    number, power, less, unit = found.groups()
+    plain = Fraction(number) ** int(power or 1) - int(less or 0)
+    return float(plain * Fraction(UNITS.get(unit, 1)))
 
 
 class DoctestTests(SynchronousTestCase):
@@ -51,12 +100,30 @@ class DoctestTests(SynchronousTestCase):
 
     def test_bounds(self) -> None:
         """Each bound with a dotted name exists under this name in the package."""
-        page = (ROOT / "docs" / "bounds.rst").read_text()
-        cells = "".join(re.findall(r"^   \* - (.*)$", page, re.M))
-        found = re.findall(r"``([\w.]+\.\w+)``", cells)
+        found = [name for name, _ in bounds() if "." in name]
         self.assertGreater(len(found), 100)
         for name in found:
             namedAny(f"txstathat.{name}")
+
+    def test_defaults(self) -> None:
+        """The defaults of the bounds are those of the package."""
+        for name, default in bounds():
+            if "." in name and name not in OTHER_DEFAULTS:
+                value = float(namedAny(f"txstathat.{name}"))
+                self.assertAlmostEqual(value, number_of(default), msg=name)
+        self.assertEqual(RETRY_DELAYS, (1, 2, 4, 8))
+        self.assertEqual(len(PAUSES), 5)
+
+    def test_parameters(self) -> None:
+        """So are those of the bounds that are parameters of a constructor."""
+        kinds = [(0, txStatHat), (0, txStatHatClassic)]
+        kinds += [(1, StatHatExport), (2, StatHatService)]
+        for number, kind in kinds:
+            parameters = signature(kind).parameters
+            found = [row for row in bounds(number) if "." not in row[0]]
+            self.assertGreater(len(found), 2)
+            for name, default in found:
+                self.assertEqual(parameters[name].default, number_of(default), name)
 
     def test_modules(self) -> None:
         """Each file that the page about the architecture names exists."""

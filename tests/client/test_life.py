@@ -10,7 +10,7 @@ import subprocess
 import sys
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.task import Clock, LoopingCall
 from twisted.internet.testing import MemoryReactorClock
@@ -31,6 +31,7 @@ from txstathat import (
     txStatHat,
     txStatHatClassic,
 )
+from txstathat.http.early import EarlyCalls
 from txstathat.http.shutdown import ShutdownWait
 from txstathat.testing import FakeStatHat
 
@@ -238,6 +239,21 @@ class ShutdownWaitTests(SynchronousTestCase):
         """A clock does not stop: there is nothing to wait for."""
         self.wait.begin(Clock())
         self.wait.end()
+
+
+class EarlyCallTests(SynchronousTestCase):
+    """Calls that are held until there is a reactor."""
+
+    def test_cancelled_when_made(self) -> None:
+        """Cancelling a call that was held ends it too once it is made."""
+        cancelled: list[Any] = []
+        made: Deferred[None] = Deferred(cancelled.append)
+        early: EarlyCalls[None] = EarlyCalls("http://localhost")
+        held = early.hold(lambda: made)
+        early.release()
+        held.cancel()
+        self.failureResultOf(held, CancelledError)
+        self.assertEqual(cancelled, [made])
 
 
 class TableTests(ServerTestCase):

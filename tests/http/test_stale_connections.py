@@ -27,6 +27,7 @@ from zope.interface import implementer
 from tests.fixtures.support import Authority, reactor
 from tests.fixtures.trouble import TroubleServer
 from txstathat import txStatHat
+from txstathat.http.clock import monotonic_clock
 from txstathat.http.connections import IDLE_TIMEOUT, MAX_AGE, PooledAgent
 from txstathat.http.resolver import MAX_LOOKUPS, DaemonResolver
 from txstathat.http.tls import REREAD_DELAY
@@ -120,6 +121,22 @@ class AgeTests(AgentCase):
             time.sleep(0.04)
             self.assertTrue((yield client.count("a")))
         self.assertEqual(server.requests, 40)
+
+
+class ClockTests(SynchronousTestCase):
+    """The clock of the ages of connections."""
+
+    def test_a_real_reactor(self) -> None:
+        """It does not follow the wall clock, as a reactor's own clock does."""
+        now = monotonic_clock(reactor)()
+        self.assertLess(abs(now - time.monotonic()), 60)
+
+    def test_a_clock(self) -> None:
+        """A clock that a program passes in is used."""
+        clock = Clock()
+        now = monotonic_clock(clock)
+        clock.advance(5)
+        self.assertEqual(now(), 5)
 
 
 class _ClosingServer:

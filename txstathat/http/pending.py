@@ -29,11 +29,11 @@ def may_have_arrived(error: BaseException) -> bool:
     :returns: ``False`` when it is certain that no server read the request.
     """
     # The cause of an exchange that was given up is how its request ended.
-    if isinstance(error, (StatHatClosed, TimeoutError)) and error.__cause__ is not None:
-        error = error.__cause__
-    if isinstance(error, HandshakeFailed):
+    given_up = isinstance(error, (StatHatClosed, TimeoutError))
+    end = error.__cause__ if given_up else error
+    if isinstance(end, HandshakeFailed):
         return False
-    return isinstance(error, (ResponseFailed, BadReply))
+    return isinstance(end, (ResponseFailed, BadReply))
 
 
 class PendingExchange:

@@ -131,7 +131,8 @@ class _Connection(ProtocolWrapper):
 
     factory: _ConnectionFactory
     wrappedProtocol: Any
-    opened_at = used_at = 0.0
+    opened_at: float
+    used_at: float
     _received = 0
     _has_requested = False
     _cut_timer: IDelayedCall | None = None
@@ -183,7 +184,6 @@ class _Connection(ProtocolWrapper):
 
     def connectionMade(self) -> None:
         self.opened_at = self.used_at = self.factory.connections.monotonic()
-        super().connectionMade()
 
     def handshakeCompleted(self) -> None:
         self._ready = True
