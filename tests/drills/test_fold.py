@@ -23,25 +23,29 @@ from txstathat.stores.sqlite.backend import SqliteBackend
 from txstathat.stores.sqlite.check import check_file
 
 #: A child that adds batches, says so, and folds them; a signal kills it right before one
-#: of the statements of its fold.
+#: of the statements of its fold or, with a small journal, of its commits.
 CHILD = """
 import itertools, os, signal, sys
 from tests.drills.test_fold import some
 from txstathat.stores.sqlite.backend import SqliteBackend
 
-path, round, last = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-backend = SqliteBackend(
-    path, lambda: 1.4e9, chunk=100, monotonic=map(float, itertools.count()).__next__
-)
+path, round, last, small = sys.argv[1], *map(int, sys.argv[2:])
+options = {"max_journal": 100, "fold_at": 200, "chunk": 20} if small else {"chunk": 100}
+ticks = map(float, itertools.count()).__next__
+backend = SqliteBackend(path, lambda: 1.4e9, monotonic=ticks, **options)
 backend.open()
-for n in range(3):
-    backend.add([some(round, n)])
 statements = itertools.count(1)
 
 def trace(statement):
     if next(statements) == last:
         os.kill(os.getpid(), signal.SIGKILL)
 
+if small:
+    backend._writer.set_trace_callback(trace)
+for n in range(3):
+    backend.add([some(round, n)])
+    (cells,) = backend._writer.execute("SELECT count(*) FROM cell").fetchone()
+    print("added, with", cells, "cells", flush=True)
 backend._writer.set_trace_callback(trace)
 while backend.fold():
     pass
@@ -63,10 +67,13 @@ class FoldDrills(SynchronousTestCase):
     def setUp(self) -> None:
         self.path = self.mktemp()
 
-    def child(self, round: int, last: int) -> subprocess.CompletedProcess[bytes]:
+    def child(
+        self, round: int, last: int, small: bool = False
+    ) -> subprocess.CompletedProcess[bytes]:
         """Run a child; it is killed before a certain statement."""
+        numbers = [str(int(number)) for number in (round, last, small)]
         return run_python(
-            [sys.executable, "-c", CHILD, self.path, str(round), str(last)],
+            [sys.executable, "-c", CHILD, self.path, *numbers],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             capture_output=True,
             timeout=300,
@@ -103,7 +110,7 @@ class FoldDrills(SynchronousTestCase):
             self.assertEqual((whole.returncode, whole.stderr), (0, b""))
             self.check(round + 1)
         # Those of the second fold: the first one had to create the time buckets too.
-        statements = int(whole.stdout)
+        statements = int(whole.stdout.split()[-1])
         rounds = 200 if FULL else 5
         for round in range(2, rounds + 2):
             # Spread over all statements; with 200 rounds each has its turn.
@@ -115,4 +122,36 @@ class FoldDrills(SynchronousTestCase):
             19,
             f"{rounds} x kill -9 before one of the {statements} statements of a fold: "
             f"{3 * rounds} batches, lost 0, counted twice 0",
+        )
+
+    def test_killed_in_a_commit(self) -> None:
+        """
+        kill -9 right before each statement of commits that fold a part of a full
+        journal: what was acknowledged is there, and what is repeated counts once.
+        """
+        rounds = 100 if FULL else 6
+        acknowledged = 0
+        for round in range(2):
+            whole = self.child(round, 0, small=True)
+            self.assertEqual((whole.returncode, whole.stderr), (0, b""))
+            # The first commit does not fold, the others do.
+            self.assertEqual(whole.stdout.count(b"with 0 cells"), 1 - round)
+            self.check(round + 1)
+        statements = int(whole.stdout.split()[-1])
+        for round in range(2, rounds + 2):
+            last = 1 + round * (statements // rounds) % statements
+            killed = self.child(round, last, small=True)
+            self.assertEqual((killed.returncode, killed.stderr), (-signal.SIGKILL, b""))
+            added = killed.stdout.count(b"added")
+            acknowledged += added
+            backend = SqliteBackend(self.path, lambda: 1.4e9)
+            backend.open()
+            repeated = [backend.add([some(round, n)])[0].outcome for n in range(3)]
+            backend.close()
+            self.assertEqual(repeated[:added], [WriteOutcome.REPEATED] * added)
+            self.check(round + 1)
+        report(
+            19,
+            f"{rounds} x kill -9 before one of the {statements} statements of commits "
+            f"and folds: {acknowledged} batches acknowledged, lost 0, counted twice 0",
         )

@@ -5,7 +5,9 @@ The journal of a SQLite store: whatever waits in it is read, and is added once.
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,9 @@ from txstathat.stores.interface import IncrementLike, Key
 from txstathat.stores.spread import key_parts, spread
 from txstathat.stores.sqlite import open_sqlite_dump, restore_store
 from txstathat.stores.sqlite.backend import SqliteBackend
-from txstathat.stores.sqlite.due import FOLD_SECONDS
+from txstathat.stores.sqlite.due import FOLD_SECONDS, FoldDue
+from txstathat.stores.sqlite.fold_runner import FoldRunner
+from txstathat.stores.sqlite.id_cache import Tables
 from txstathat.stores.sqlite.rows import SUMMED_FROM, encode, sections_of
 from txstathat.stores.sqlite.schema import MIGRATIONS, migrate
 from txstathat.stores.sqlite.stored_rows import decode
@@ -248,9 +252,11 @@ class ModelTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.now = NOW
 
-    def backend(self, path: str) -> SqliteBackend:
+    def backend(self, path: str, **options: int) -> SqliteBackend:
         """A backend that folds cell by cell."""
-        backend = SqliteBackend(path, lambda: self.now, chunk=1, monotonic=Steps())
+        backend = SqliteBackend(
+            path, lambda: self.now, chunk=1, monotonic=Steps(), **options
+        )
         backend.open()
         return backend
 
@@ -263,12 +269,14 @@ class ModelTests(SynchronousTestCase):
     def test_same_as_without(self, steps: list[Any]) -> None:
         """
         Whatever two processes add, fold in part, drop and read in turn: the cells are
-        the same as without a journal; so is a dump.
+        the same as without a journal; so is a dump. The second process has a small
+        journal, so that its commits fold.
         """
         self.now = NOW
         path = self.mktemp()
         memory = self.backend(":memory:")
-        both = [self.backend(path), self.backend(path)]
+        options = [{}, {"max_journal": 8, "fold_at": 3}]
+        both = [self.backend(path, **each) for each in options]
         added: list[list[WriteBatch]] = []
         for (what, how), which in steps:
             backend = both[which]
@@ -295,7 +303,7 @@ class ModelTests(SynchronousTestCase):
                 memory.drop_expired(1000)
             elif what == "reopen":
                 backend.close()
-                both[which] = self.backend(path)
+                both[which] = self.backend(path, **options[which])
             elif what == "read":
                 self.compare(both, memory, path)
         self.compare(both, memory, path)
@@ -448,6 +456,74 @@ class JournalTests(SynchronousTestCase):
             most = max(most, self.rows(backend))
         self.assertLessEqual(most, 5)
         self.assertEqual(backend.read([key("k")]), [Cell(20, 20, 1, 1)])
+
+    def test_a_full_journal(self) -> None:
+        """
+        A commit that finds a full journal folds at most twice as much as it adds: it
+        does not wait until all is folded, and the journal does not grow.
+        """
+        backend = self.backend(
+            max_journal=1000, fold_at=500, chunk=10, monotonic=Steps()
+        )
+        folded = [0]
+        for n in range(60):
+            more = {f"k{n} {m}": events([1, m]) for m in range(100)}
+            backend.add([batch(f"a{n}", more)])
+            folded.append(self.rows(backend, "cell"))
+            self.assertLessEqual(folded[-1] - folded[-2], 210)
+            self.assertLessEqual(100 * (n + 1) - folded[-1], 1200)
+            self.assertLessEqual(self.rows(backend), 16)
+        self.assertEqual(folded[11], 0)
+        cells = backend.read([key(f"k{n} {m}") for n in range(60) for m in range(100)])
+        sums = [cell and (cell.sum, cell.count) for cell in cells]
+        self.assertEqual(sums, [(1 + m, 2) for m in range(100)] * 60)
+
+    def test_refused(self) -> None:
+        """
+        If another process adds much more than this one allows, and has not folded it,
+        commits are refused until it is folded.
+        """
+        one, other = self.backend(max_journal=10), self.backend()
+        for n in range(5):
+            more = {f"k{m}": events([1, m]) for m in range(10)}
+            other.add([batch(f"a{n}", more)])
+        error = self.assertRaises(StoreUnavailable, one.add, [batch("b", {"k0": 1})])
+        self.assertIn("journal of the SQLite store is full", str(error))
+        self.assertIsNotNone(one.fold_due())
+        self.assertEqual(one.add([batch("b", {"k0": 1})]), [ADDED])
+        self.assertEqual(one.read([key("k0")]), [Cell(6, 11, 0, 1)])
+
+    def test_no_wait_for_a_preparation(self) -> None:
+        """A commit does not wait while another thread prepares a fold."""
+        prepares, ends = threading.Event(), threading.Event()
+
+        @contextmanager
+        def slow_read() -> Iterator[sqlite3.Connection]:
+            prepares.set()
+            ends.wait(60)
+            raise StoreUnavailable("closed")
+            yield
+
+        due = FoldDue(10, 10, lambda: 0.0)
+        runner = FoldRunner(
+            *(slow_read, slow_read, Tables(sqlite3.connect(":memory:")), due),
+            fold_at=10,
+            chunk=1,
+            monotonic=lambda: 0.0,
+        )
+        due.note_added(100)
+        folds = threading.Thread(
+            target=lambda: self.assertRaises(StoreUnavailable, runner.run_slice)
+        )
+        folds.start()
+        prepares.wait(60)
+        commits = threading.Thread(target=runner.make_room, args=(1,), daemon=True)
+        commits.start()
+        commits.join(10)
+        is_waiting = commits.is_alive()
+        ends.set()
+        folds.join(60)
+        self.assertFalse(is_waiting)
 
     def test_slices(self) -> None:
         """

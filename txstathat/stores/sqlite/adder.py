@@ -7,6 +7,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence, Set
 
+from txstathat.errors import StoreUnavailable
 from txstathat.stores.interface import WriteBatch, WriteOutcome, WriteResult
 from txstathat.stores.sqlite.fold import add_all, fold_all, measure_loads
 from txstathat.stores.sqlite.id_cache import BatchRefused, Tables
@@ -15,11 +16,8 @@ from txstathat.stores.sqlite.pending import Pending
 from txstathat.stores.sqlite.rows import Section, TooLarge, encode, sections_of
 from txstathat.stores.sqlite.stored_rows import decode
 
-__all__ = ["MAX_JOURNAL", "MAX_LOAD", "Adder", "Prepared"]
+__all__ = ["MAX_LOAD", "Adder", "Prepared"]
 
-#: How many additions the journal has before a commit at most, by default. With more,
-#: the commit first folds all of them. Four single events count as one addition.
-MAX_JOURNAL = 200_000
 #: How much the journal adds to a sum at most, as a share of the largest sum. Beyond
 #: that, a commit first folds all, or adds its batch to the cells at once.
 MAX_LOAD = 0.25
@@ -59,8 +57,10 @@ class Adder:
 
     :param db: the connection that writes.
     :param tables: finds or creates the rows of Metricas.
-    :param max_journal: how many additions the journal has before a commit at most; 0
-        to add all batches to the cells at once.
+    :param max_journal: with how many additions in the journal a commit is refused; 0 to
+        add all batches to the cells at once.
+
+    :ivar usage: the size of the journal at the last commit, with what that added.
     """
 
     def __init__(
@@ -70,34 +70,34 @@ class Adder:
         self._tables = tables
         self._max_journal = max_journal
         self._now = 0.0
-        # The size of the journal, with the row that is not written yet.
-        self._usage = Usage(0.0, 0)
+        self.usage = Usage(0.0, 0)
         self._row: list[tuple[Section, dict[str, int]]] = []
         self._row_usage = Usage(0.0, 0)
         # The Metricas with sums near the largest one.
         self._heavy: set[str] = set()
 
-    def add(
-        self, prepared: Sequence[Prepared], now: float
-    ) -> tuple[list[WriteResult], int]:
+    def add(self, prepared: Sequence[Prepared], now: float) -> list[WriteResult]:
         """
         Add batches, each whole or not at all.
 
         :param prepared: the batches.
         :param now: the time, in Unix seconds.
-        :returns: the results; and how many additions are in the journal now.
+        :returns: the results.
+        :raises StoreUnavailable: if the journal is full.
         """
         self._now = now
         self._row, self._row_usage = [], Usage(0.0, 0)
         self._look_at_store()
-        if self._usage.additions > self._max_journal:
-            self._fold()
+        if self.usage.additions > self._max_journal > 0:
+            raise StoreUnavailable(
+                "the journal of the SQLite store is full: writes are faster than folds"
+            )
         results = [self._add_once(one) for one in prepared]
         self._write_row()
-        return results, self._usage.additions
+        return results
 
     def _look_at_store(self) -> None:
-        self._usage = usage(self._db)
+        self.usage = usage(self._db)
         heavy = self._db.execute("SELECT name FROM metrica WHERE load > 0.5")
         self._heavy = {name for (name,) in heavy}
 
@@ -139,12 +139,12 @@ class Adder:
             or not self._heavy.isdisjoint(one.amounts.definitions)
         ):
             return False
-        if self._usage.load + one.usage.load > MAX_LOAD:
+        if self.usage.load + one.usage.load > MAX_LOAD:
             self._fold()
         ids = self._save_names(one)
         self._row += [(section, ids) for section in one.sections]
         self._row_usage = _sum(self._row_usage, one.usage)
-        self._usage = _sum(self._usage, one.usage)
+        self.usage = _sum(self.usage, one.usage)
         return True
 
     def _save_names(self, one: Prepared) -> dict[str, int]:

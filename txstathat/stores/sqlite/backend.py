@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 
 from zope.interface import implementer
 
@@ -23,20 +24,20 @@ from txstathat.errors import StoreError, StoreUnavailable
 from txstathat.stores.interface import ANY, Cell, CellKey, WriteBatch, WriteResult
 from txstathat.stores.listing import Group, ListedRow, ListPage, ListQuery
 from txstathat.stores.sqlite import listing
-from txstathat.stores.sqlite.adder import MAX_JOURNAL, Adder, Prepared
+from txstathat.stores.sqlite.adder import Adder, Prepared
 from txstathat.stores.sqlite.cells import read_cells
 from txstathat.stores.sqlite.definitions import (
     count_definitions,
     definitions_after,
     read_definitions,
 )
-from txstathat.stores.sqlite.due import FOLD_AT, FoldDue
+from txstathat.stores.sqlite.due import FOLD_AT, MAX_JOURNAL, REFUSE_AT, FoldDue
 from txstathat.stores.sqlite.erase import erase_deleted
 from txstathat.stores.sqlite.expiry import drop_expired
 from txstathat.stores.sqlite.files import check_folder
-from txstathat.stores.sqlite.fold import CHUNK, Fold, fold_all
+from txstathat.stores.sqlite.fold import CHUNK, fold_all
+from txstathat.stores.sqlite.fold_runner import FoldRunner
 from txstathat.stores.sqlite.id_cache import MAX_KNOWN, Tables
-from txstathat.stores.sqlite.journal import Journal, read_journal, usage
 from txstathat.stores.sqlite.schema import (
     MIGRATIONS,
     migrate,
@@ -51,7 +52,6 @@ __all__ = [
     "CLOSE_SECONDS",
     "MAX_LOG",
     "OPEN_SECONDS",
-    "SLICE_SECONDS",
     "SWEEP_EVERY",
     "SWEEP_ROWS",
     "SqliteBackend",
@@ -59,8 +59,6 @@ __all__ = [
 
 #: For how many seconds a write waits while another process writes, before it fails.
 BUSY_SECONDS = 3.0
-#: For how many seconds a slice of a fold takes about: commits wait for it.
-SLICE_SECONDS = 0.015
 #: For how many seconds opening folds at most. The rest is folded later.
 OPEN_SECONDS = 2.0
 #: For how many seconds closing folds at most. The rest is folded at the next opening.
@@ -89,8 +87,10 @@ class SqliteBackend:
     :param sweep_rows: how many rows one sweep deletes at most, after a small write.
     :param max_known: how many time buckets and choices to remember
         (:class:`~txstathat.stores.sqlite.id_cache.Tables`).
-    :param max_journal: how many additions the journal has before a commit at most.
-    :param fold_at: with how many additions the journal is folded at once.
+    :param max_journal: how many additions wait to be folded before a commit at most; 0
+        to add all batches to the cells at once.
+    :param fold_at: with how many additions the journal is folded at once; and about how
+        many a fold has at most.
     :param chunk: how many cells a fold adds between two looks at the clock.
     :param monotonic: a monotonic clock, in seconds.
     """
@@ -117,15 +117,13 @@ class SqliteBackend:
         self._max_journal = 0 if self._is_memory else max_journal
         self._monotonic = monotonic
         self._chunk = chunk
-        self._due = FoldDue(fold_at, monotonic)
+        self._fold_at = fold_at
+        self._due = FoldDue(fold_at, max_journal, monotonic)
         self._next_sweep = 0.0
         self._to_sweep = 0
         # How many rows were changed since the last sweep.
         self._changes = 0
-        # One thread may fold while another adds: they take turns with slices.
         self._write_lock = threading.Lock()
-        self._fold_lock = threading.Lock()
-        self._fold: Fold | None = None
 
     def open(self) -> None:
         """
@@ -154,10 +152,21 @@ class SqliteBackend:
             except StoreError as error:
                 raise type(error)(f"{self._path}: {error}") from None
             self._tables = Tables(self._writer, self._max_known)
-            self._adder = Adder(self._writer, self._tables, self._max_journal)
+            self._adder = Adder(
+                self._writer, self._tables, REFUSE_AT * self._max_journal
+            )
+            self._folds = FoldRunner(
+                self._reading_journal,
+                partial(self._adding, sync=False),
+                self._tables,
+                self._due,
+                fold_at=self._fold_at,
+                chunk=self._chunk,
+                monotonic=self._monotonic,
+            )
             self._reader = self._writer if self._is_memory else self._connect()
         with suppress(StoreError):
-            self._fold_most(OPEN_SECONDS)
+            self._folds.run_most(OPEN_SECONDS)
 
     def _connect(self) -> sqlite3.Connection:
         # Several threads use a connection, but never two at the same time.
@@ -178,7 +187,7 @@ class SqliteBackend:
         """Fold as much as there is time for, and disconnect."""
         if hasattr(self, "_reader"):
             with suppress(StoreError):
-                self._fold_most(CLOSE_SECONDS)
+                self._folds.run_most(CLOSE_SECONDS)
         for name in ("_reader", "_writer"):
             connection = getattr(self, name, None)
             if connection is not None:
@@ -208,16 +217,37 @@ class SqliteBackend:
                 if not sync:
                     self._writer.execute(f"PRAGMA synchronous = {synchronous}")
 
+    @contextmanager
+    def _adding(self, sync: bool) -> Iterator[sqlite3.Connection]:
+        """
+        Run the body in a transaction that adds, and count the rows that it changes.
+        """
+        with self._writing(sync) as db:
+            changes = db.total_changes
+            yield db
+            self._changes += db.total_changes - changes
+
+    @contextmanager
+    def _reading_journal(self) -> Iterator[sqlite3.Connection]:
+        """
+        Run the body in a transaction that reads, and sees all commits.
+        """
+        db = self._writer
+        with self._write_lock, _translate_errors(), transaction(db, "DEFERRED"):
+            yield db
+
     # -- writing
 
     def add(self, batches: Sequence[WriteBatch]) -> list[WriteResult]:
         """See :meth:`.IStore.add`."""
         prepared = [Prepared(batch) for batch in batches]
-        with self._writing() as db:
-            changes = db.total_changes
-            results, unfolded = self._adder.add(prepared, self._seconds())
-            self._changes += db.total_changes - changes
-        self._due.note_added(unfolded)
+        if self._max_journal:
+            self._folds.make_room(sum(one.usage.additions for one in prepared))
+        try:
+            with self._adding(sync=True):
+                results = self._adder.add(prepared, self._seconds())
+        finally:
+            self._due.note_added(self._adder.usage.additions)
         if self._is_memory:
             while self._sweep():
                 pass
@@ -225,7 +255,7 @@ class SqliteBackend:
 
     def drop(self, name: str, unchanged: tuple[CellKey, Cell] | None = None) -> bool:
         """See :meth:`.IStore.drop`."""
-        self._fold_most()
+        self._folds.run_most()
         with self._writing() as db:
             fold_all(db, self._tables)
             if unchanged is not None:
@@ -257,13 +287,13 @@ class SqliteBackend:
 
     def erase_deleted(self) -> None:
         """See :meth:`.IStore.erase_deleted`."""
-        self._fold_most()
+        self._folds.run_most()
         with self._write_lock, _translate_errors():
             erase_deleted(self._writer)
 
     def drop_expired(self, limit: int) -> int:
         """See :meth:`.IStore.drop_expired`."""
-        self._fold_most()
+        self._folds.run_most()
         with self._writing() as db:
             expired, rows = drop_expired(db, self._seconds(), limit)
             if expired:
@@ -274,55 +304,11 @@ class SqliteBackend:
 
     def fold(self) -> bool:
         """See :meth:`.IBackend.fold`."""
-        with self._fold_lock:
-            return self._fold_slice() or self._sweep()
+        return self._folds.run_slice() or self._sweep()
 
     def fold_due(self) -> float | None:
         """See :meth:`.IBackend.fold_due`."""
         return None if self._is_memory else self._due.seconds()
-
-    def _fold_slice(self) -> bool:
-        fold, self._fold = self._fold, None
-        if fold is None:
-            journal = self._read_journal()
-            if journal.first is None:
-                self._due.note_folded(0)
-                return False
-            fold = Fold(journal, self._chunk)
-        fold.prepare()
-        # A slice that is lost before the next commit is not in the cells, and its rows
-        # are still in the journal.
-        with self._writing(sync=False) as db:
-            end = self._monotonic() + SLICE_SECONDS
-            changes = db.total_changes
-            more = fold.step(db, self._tables, lambda: self._monotonic() < end)
-            self._changes += db.total_changes - changes
-            left = usage(db).additions
-        if more:
-            self._fold = fold
-            return True
-        # If another process goes on with this fold, look again later.
-        self._due.note_folded(min(left, 1) if more is None else left)
-        return False
-
-    def _read_journal(self) -> Journal:
-        db = self._writer
-        with self._write_lock, _translate_errors(), transaction(db, "DEFERRED"):
-            return read_journal(db)
-
-    def _fold_most(self, seconds: float | None = None) -> None:
-        """
-        Fold what is in the journal now.
-
-        :param seconds: for how many seconds at most.
-        """
-        if self._is_memory:
-            return
-        end = None if seconds is None else self._monotonic() + seconds
-        with self._fold_lock:
-            while self._fold_slice():
-                if end is not None and self._monotonic() > end:
-                    break
 
     def _sweep(self) -> bool:
         """

@@ -6,10 +6,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["FOLD_AT", "FOLD_SECONDS", "READ_SECONDS", "FoldDue"]
+__all__ = [
+    "FOLD_AT",
+    "FOLD_SECONDS",
+    "MAX_JOURNAL",
+    "READ_SECONDS",
+    "REFUSE_AT",
+    "FoldDue",
+]
 
-#: With how many additions the journal is folded at once, by default.
+#: With how many additions the journal is folded at once, by default; and about how many
+#: a fold has at most. Four single events count as one addition.
 FOLD_AT = 50_000
+#: How many additions wait to be folded before a commit at most, by default. With more,
+#: a commit first folds some, but not more than twice as many as it adds.
+MAX_JOURNAL = 200_000
+#: With how many times as many additions in the journal a commit is refused. That is so
+#: if one process adds and another one folds.
+REFUSE_AT = 4
 #: After how many seconds the journal is folded, however few additions it has.
 FOLD_SECONDS = 2.0
 #: After how many seconds it is folded if it is read meanwhile: reading it takes longer
@@ -22,17 +36,36 @@ class FoldDue:
     Notes what happens to the journal, in any thread.
 
     :param fold_at: with how many additions it is folded at once.
+    :param max_journal: how many additions wait to be folded before a commit at most.
     :param monotonic: a monotonic clock, in seconds.
     """
 
-    def __init__(self, fold_at: int, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, fold_at: int, max_journal: int, monotonic: Callable[[], float]
+    ) -> None:
         self._fold_at = fold_at
+        self._max_journal = max_journal
         self._monotonic = monotonic
         # When the last fold ended, or, if that is later, the next row was written.
         self._since = monotonic()
-        # How many additions the journal has.
+        # How many additions the journal has, and how many of them are in the cells.
         self._additions = 0
+        self._folded = 0.0
         self._was_read = False
+
+    @property
+    def unfolded(self) -> float:
+        """About how many additions wait to be folded."""
+        return self._additions - self._folded
+
+    def goal(self, additions: int) -> float:
+        """
+        Return how many additions may wait before a commit. To get there, it folds at
+        most twice as many as it adds.
+
+        :param additions: how many additions it has.
+        """
+        return max(self._max_journal, self.unfolded - 2 * additions)
 
     def note_added(self, additions: int) -> None:
         """
@@ -44,6 +77,15 @@ class FoldDue:
             self._since = self._monotonic()
         self._additions = additions
 
+    def note_slice(self, additions: int, folded: float) -> None:
+        """
+        Note a slice of a fold, which is not at its end.
+
+        :param additions: how many additions the journal has now.
+        :param folded: how many of them the fold has added to the cells so far.
+        """
+        self._additions, self._folded = additions, folded
+
     def note_folded(self, additions: int) -> None:
         """
         Note the end of a fold.
@@ -53,6 +95,7 @@ class FoldDue:
         self._since = self._monotonic()
         self._was_read = False
         self._additions = additions
+        self._folded = 0.0
 
     def note_read(self) -> None:
         """

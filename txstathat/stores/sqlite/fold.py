@@ -7,6 +7,7 @@ from __future__ import annotations
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
 
 from twisted.logger import Logger
 
@@ -44,9 +45,12 @@ class Fold:
 
     :param journal: the rows.
     :param chunk: how many cells are added between two looks at the clock.
+
+    :ivar is_last: whether no rows were left out.
     """
 
     def __init__(self, journal: Journal, chunk: int = CHUNK) -> None:
+        self.is_last = journal.is_whole
         self._chunk = chunk
         self._first = journal.first
         self._damaged = journal.damaged
@@ -60,8 +64,20 @@ class Fold:
             if id <= self._upto:
                 self._pending.add(id, at, sections)
         self._groups = deque(self._pending.groups())
+        self._loads = _noted(self._pending)
+        self._additions = journal.additions
+        # About how many cells it adds to, and how many it has added to.
+        self._cells = sum(group.cost * len(group.buckets) for group in self._groups)
+        self._done = 0
         self._chunks: Iterator[tuple[Change, Cells]] = iter(())
         self._is_prepared = False
+
+    @property
+    def folded(self) -> float:
+        """
+        About how many additions it has added, as the journal counts them.
+        """
+        return self._additions * min(1.0, self._done / max(1, self._cells))
 
     def prepare(self) -> None:
         """
@@ -77,7 +93,9 @@ class Fold:
             self._groups.popleft()
         if self._groups:
             changes = self._pending.changes_of(self._groups.popleft(), after)
-            self._chunks = _chunks(changes, self._chunk)
+            chunks = _chunks(changes, self._chunk)
+            # The first one takes the time.
+            self._chunks = chain(list(islice(chunks, 1)), chunks)
             self._is_prepared = True
 
     def step(
@@ -99,6 +117,7 @@ class Fold:
             for change, cells in self._chunks:
                 _add(db, tables, change, cells)
                 self._position = Position(change.number, *cells[-1][0])
+                self._done += len(cells)
                 if not may_go_on():
                     return self._pause(db)
             self._is_prepared = False
@@ -107,7 +126,7 @@ class Fold:
             if self._groups[0].cost > _PREPARE_AT_ONCE:
                 return self._pause(db)
             self.prepare()
-        _note_loads(db, self._pending.loads())
+        _note_loads(db, self._loads)
         finish(db, self._upto, self._damaged)
         return False
 
@@ -183,20 +202,18 @@ def add_all(db: sqlite3.Connection, tables: Tables, pending: Pending) -> None:
     """
     for change, cells in _chunks(pending.changes()):
         add_cells(db, tables, change, cells)
-    _note_loads(db, pending.loads())
+    _note_loads(db, _noted(pending))
 
 
-def _note_loads(db: sqlite3.Connection, loads: Iterator[tuple[int, float]]) -> None:
+def _noted(pending: Pending) -> list[tuple[float, int]]:
     """
-    Add to the loads of Metricas.
-
-    :param loads: ids of Metricas, with what was added to a cell at most, as a share of
-        the largest sum.
+    Return the loads of Metricas that are to be noted, with their ids.
     """
-    db.executemany(
-        "UPDATE metrica SET load = load + ? WHERE id = ?",
-        [(load, id) for id, load in loads if not load <= LOAD_NOTED],
-    )
+    return [(load, id) for id, load in pending.loads() if not load <= LOAD_NOTED]
+
+
+def _note_loads(db: sqlite3.Connection, loads: Iterable[tuple[float, int]]) -> None:
+    db.executemany("UPDATE metrica SET load = load + ? WHERE id = ?", loads)
 
 
 def measure_loads(db: sqlite3.Connection, ids: Iterable[int]) -> None:

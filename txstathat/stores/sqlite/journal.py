@@ -66,12 +66,16 @@ class Journal(NamedTuple):
     :ivar rows: id, time and sections of each row that can be read, in order.
     :ivar damaged: the ids of the others.
     :ivar progress: how far a fold of them is; ``None`` if none has begun.
+    :ivar additions: about how many additions these rows have.
+    :ivar is_whole: whether these are all rows.
     """
 
     first: int | None
     rows: Sequence[tuple[int, float, Sequence[StoredSection]]]
     damaged: Sequence[int]
     progress: Progress | None
+    additions: int
+    is_whole: bool
 
     def pending(self, wanted: Wanted | None = None) -> Iterator[Change]:
         """
@@ -91,19 +95,27 @@ class Journal(NamedTuple):
                 yield from pending.changes_of(group, after)
 
 
-def read_journal(db: sqlite3.Connection) -> Journal:
+def read_journal(db: sqlite3.Connection, most: int | None = None) -> Journal:
     """
     Read the journal. Call this within a transaction.
 
     :param db: a connection.
+    :param most: read only the rows of the fold that has begun or, if none has, the
+        first rows with about so many additions.
     """
+    progress = read_progress(db)
     rows, damaged = [], []
-    found = db.execute(
-        "SELECT id, at, additions FROM journal WHERE NOT damaged ORDER BY id"
-    )
-    first = None
-    for id, at, row in found.fetchall():
+    first, additions, is_whole = None, 0, True
+    for id, at, size, row in db.execute(
+        "SELECT id, at, size, additions FROM journal WHERE NOT damaged ORDER BY id"
+    ):
+        if most is not None and (
+            additions >= most if progress is None else id > progress.upto
+        ):
+            is_whole = False
+            break
         first = first or id
+        additions += size
         try:
             rows.append((id, at, decode(row)))
         except ValueError as error:
@@ -113,7 +125,9 @@ def read_journal(db: sqlite3.Connection) -> Journal:
                 error=str(error),
             )
             damaged.append(id)
-    return Journal(first, rows, damaged, read_progress(db) if first else None)
+    return Journal(
+        first, rows, damaged, progress if first else None, additions, is_whole
+    )
 
 
 def read_progress(db: sqlite3.Connection) -> Progress | None:
