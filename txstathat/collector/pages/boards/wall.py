@@ -25,7 +25,7 @@ class Wall(BoardPage):
         """
         Show the board.
         """
-        board = await self._boards.get(self._id)
+        board = await self._parts.boards.get(self._id)
         data = await read_board(self._archive, board)
         controls = tags.nav(
             # The script shows it where the browser has a full screen.

@@ -7,7 +7,6 @@ from __future__ import annotations
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.details import (
     MAX_DESCRIPTION,
     MAX_UNIT,
@@ -27,7 +26,6 @@ from txstathat.collector.pages.forms import (
     message_of,
     unknown_form,
 )
-from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.layout import frame
 from txstathat.collector.pages.tending.style import TENDING_FILES
 from txstathat.errors import InvalidPoint
@@ -39,18 +37,9 @@ __all__ = ["StatEdit"]
 class StatEdit(FormPage):
     """
     The page at ``/stats/ID/edit``.
-
-    :param guard: checks the session.
-    :param archive: the stats.
-    :param id: the id of the stat.
     """
 
     error_title = "Can't change this stat"
-
-    def __init__(self, guard: SessionGuard, archive: Archive, id: str) -> None:
-        super().__init__(guard)
-        self._archive = archive
-        self._id = id
 
     async def show(self, request: Request, form: Form) -> Tag:
         """

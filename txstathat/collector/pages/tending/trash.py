@@ -8,7 +8,6 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.trash import TRASH_SECONDS, DeletedStat
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.formatting import ago, isolated, minute
@@ -19,7 +18,6 @@ from txstathat.collector.pages.forms import (
     message_of,
     unknown_form,
 )
-from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.layout import frame
 from txstathat.collector.pages.tables import ACTIONS, table
 from txstathat.collector.pages.tending.style import TENDING_FILES
@@ -33,16 +31,9 @@ _TRASH = "/trash"
 class TrashPage(FormPage):
     """
     The page at ``/trash``.
-
-    :param guard: checks the session.
-    :param archive: the stats.
     """
 
     error_title = "Can't show the trash"
-
-    def __init__(self, guard: SessionGuard, archive: Archive) -> None:
-        super().__init__(guard)
-        self._archive = archive
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         """
@@ -50,7 +41,7 @@ class TrashPage(FormPage):
         """
         if path:
             id = path.decode("ascii", "replace")
-            return _Purge(self._guard, self._archive, id)
+            return _Purge(self._parts, id)
         return super().getChild(path, request)
 
     async def show(self, request: Request, form: Form) -> Tag:
@@ -95,11 +86,6 @@ class _Purge(FormPage):
     """
 
     error_title = "Can't delete this stat"
-
-    def __init__(self, guard: SessionGuard, archive: Archive, id: str) -> None:
-        super().__init__(guard)
-        self._archive = archive
-        self._id = id
 
     async def show(self, request: Request, form: Form) -> Tag:
         """
