@@ -45,9 +45,6 @@ class ChartPage(GuardedPage):
         self._make = make
 
     async def guarded(self, request: Request) -> bytes:
-        """
-        Answer with the chart.
-        """
         return await respond_with(
             await self._make(base_path(request)), request, self._policy
         )

@@ -98,9 +98,6 @@ class MissingPage(GuardedPage):
     """
 
     async def guarded(self, request: Request) -> Tag:
-        """
-        Say that there is none.
-        """
         raise Refusal(404, "no such page")
 
 

@@ -230,9 +230,6 @@ class Page(AsyncResource):
         return _error_page(title, refusal)
 
     async def respond(self, request: Request) -> bytes:
-        """
-        Answer with the page.
-        """
         for name, value in (
             ("Content-Type", "text/html; charset=utf-8"),
             ("Content-Security-Policy", policy()),
@@ -262,9 +259,6 @@ class UnknownPage(Page):
     """
 
     async def page(self, request: Request) -> Tag:
-        """
-        Say that there is none.
-        """
         raise Refusal(404, "there is no page at this address")
 
 

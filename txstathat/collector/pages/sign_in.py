@@ -53,9 +53,6 @@ class SignIn(Page):
         self._parts = parts
 
     def getChild(self, path: bytes, request: Request) -> Resource:
-        """
-        Find a one-time link.
-        """
         link = path.decode("ascii", "replace")
         return _Link(self._parts, link)
 
@@ -149,9 +146,6 @@ class SignOut(Page):
         self._sessions = parts.sessions
 
     async def page(self, request: Request) -> Tag | bytes:
-        """
-        Close the session.
-        """
         check_origin(request)
         await self._sessions.close(session_of(request))
         set_session(request, "")

@@ -230,9 +230,6 @@ class StatChart(Chart):
         self._levels = levels
 
     async def read(self, query: Query) -> Table:
-        """
-        See :meth:`.Chart.read`.
-        """
         now = int(self._archive.store.clock.seconds())
         fields = {"t": DEFAULT, **dict(query.pairs("format"))}
         try:

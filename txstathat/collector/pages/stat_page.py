@@ -51,9 +51,6 @@ class StatPages(GuardedPage):
     """
 
     def getChild(self, path: bytes, request: Request) -> Resource:
-        """
-        Find the page of a stat, by the stat's id.
-        """
         id = path.decode("ascii", "replace")
         page = _StatPage(self._parts, id)
         page.putChild(b"edit", StatEdit(self._parts, id))
@@ -63,9 +60,6 @@ class StatPages(GuardedPage):
         return page
 
     async def guarded(self, request: Request) -> bytes:
-        """
-        Redirect to the list of stats.
-        """
         return see_other(request, "/")
 
 

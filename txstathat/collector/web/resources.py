@@ -147,9 +147,6 @@ class AsyncResource(CoroutineResource):
     cancelled_methods: ClassVar[tuple[bytes, ...]] = ()
 
     def failed(self, request: Request, failure: Failure) -> bytes | Failure | None:
-        """
-        Refuse the request.
-        """
         return refuse(request, refusal_of(failure))
 
 
@@ -167,9 +164,6 @@ class NotFound(Resource):
         self._msg = msg
 
     def render(self, request: Request) -> bytes:
-        """
-        Answer 404.
-        """
         return refuse(request, Refusal(404, self._msg))
 
 
@@ -185,7 +179,4 @@ class Branch(Resource):
         return NotFound("there is nothing here")
 
     def render(self, request: Request) -> bytes:
-        """
-        Answer 404.
-        """
         return NotFound("there is nothing here").render(request)

@@ -156,9 +156,6 @@ class NewAlert(_AlertForm):
         )
 
     async def take(self, request: Request, form: Form) -> str:
-        """
-        Make the alert.
-        """
         stat = await self._stat(form["stat"])
         values = {**self.values(form), "stat_id": stat.id}
         try:
@@ -188,9 +185,6 @@ class EditAlert(_AlertForm):
     error_title = "Can't edit this alert"
 
     async def show(self, request: Request, form: Form) -> Tag:
-        """
-        Show the form.
-        """
         alert = (await self._parts.alerting.records.get(self._id)).alert
         if not form.values:
             form = Form(_typed(alert))
@@ -212,9 +206,6 @@ class EditAlert(_AlertForm):
         )
 
     async def take(self, request: Request, form: Form) -> str:
-        """
-        Change the alert.
-        """
         values = self.values(form)
         try:
             await self._parts.alerting.edit(self._id, values)

@@ -42,9 +42,6 @@ class AlertPages(GuardedPage):
         self.putChild(b"new", NewAlert(parts))
 
     def getChild(self, path: bytes, request: Request) -> Resource:
-        """
-        Find an alert by its id.
-        """
         if not path:
             return super().getChild(path, request)
         id = path.decode("ascii", "replace")

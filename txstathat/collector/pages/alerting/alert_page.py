@@ -43,9 +43,6 @@ class AlertPage(FormPage):
     error_title = "Can't show this alert"
 
     async def show(self, request: Request, form: Form) -> Tag:
-        """
-        Show the alert.
-        """
         record = await self._parts.alerting.records.get(self._id)
         return await self._page(record, message_of(form))
 

@@ -60,9 +60,6 @@ class ChannelPages(FormPage):
         self.putChild(b"new", _NewChannel(parts))
 
     async def show(self, request: Request, form: Form) -> Tag:
-        """
-        List the channels.
-        """
         return await self._page(message_of(form))
 
     async def _page(self, message: Tag) -> Tag:
@@ -154,9 +151,6 @@ class _NewChannel(FormPage):
         )
 
     async def take(self, request: Request, form: Form) -> str:
-        """
-        Add the channel.
-        """
         kind = form["kind"]
         if kind not in FIELDS:
             raise Refusal(400, "choose a kind of channel")

@@ -36,9 +36,6 @@ class BoardPages(FormPage):
         self.putChild(b"add", AddTile(parts))
 
     def getChild(self, path: bytes, request: Request) -> Resource:
-        """
-        Find a board by its id.
-        """
         id = path.decode("ascii", "replace")
         if not is_id(id):
             return super().getChild(path, request)
@@ -49,9 +46,6 @@ class BoardPages(FormPage):
         return page
 
     async def show(self, request: Request, form: Form) -> Tag:
-        """
-        List the boards.
-        """
         boards = await self._parts.boards.all()
         content = [tags.h1("Boards")]
         if boards:
@@ -75,9 +69,6 @@ class BoardPages(FormPage):
         return frame("Boards", *content, new, links, section="/boards")
 
     async def take(self, request: Request, form: Form) -> str:
-        """
-        Make a board.
-        """
         id = await self._parts.boards.create(Board(read_title(form, "title")))
         return f"/boards/{id}/edit"
 

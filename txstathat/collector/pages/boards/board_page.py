@@ -30,9 +30,6 @@ class BoardPage(GuardedPage):
     error_title = "Can't show this board"
 
     async def guarded(self, request: Request) -> Tag:
-        """
-        Show the board.
-        """
         board = await self._parts.boards.get(self._id)
         data = await read_board(self._archive, board)
         path = f"/boards/{self._id}"

@@ -48,9 +48,6 @@ class TilePage(FormPage):
     error_title = "Can't change this tile"
 
     async def show(self, request: Request, form: Form) -> Tag:
-        """
-        Show the form.
-        """
         board = await self._parts.boards.get(self._id)
         tile_id = argument(request, "tile")
         if not form.values:
@@ -97,9 +94,6 @@ class AddTile(FormPage):
     error_title = "Can't add this tile"
 
     async def show(self, request: Request, form: Form) -> Tag:
-        """
-        Show the form.
-        """
         boards = await self._parts.boards.all()
         heading = tags.h1("Add to a board")
         if not boards:
@@ -131,9 +125,6 @@ class AddTile(FormPage):
         )
 
     async def take(self, request: Request, form: Form) -> str:
-        """
-        Add the tile.
-        """
         tile = await read_tile(self._archive, form, new_tile_id())
         try:
             await self._parts.boards.change(

@@ -22,9 +22,6 @@ class Wall(BoardPage):
     """
 
     async def guarded(self, request: Request) -> Tag:
-        """
-        Show the board.
-        """
         board = await self._parts.boards.get(self._id)
         data = await read_board(self._archive, board)
         controls = tags.nav(

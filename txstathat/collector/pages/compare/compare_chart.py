@@ -142,9 +142,6 @@ class CompareChart(Chart):
         self._archive = archive
 
     async def read(self, query: Query) -> Table:
-        """
-        See :meth:`.Chart.read`.
-        """
         pairs = query.pairs("format")
         ids = [value for name, value in pairs if name == "s"]
         others = {name: value for name, value in pairs if name != "s"}

@@ -66,9 +66,6 @@ class ComparePages(FormPage):
         return CompareChart(self._archive, base)
 
     def getChild(self, path: bytes, request: Request) -> Resource:
-        """
-        Find a saved comparison by its id.
-        """
         id = path.decode("ascii", "replace")
         if not is_id(id):
             return super().getChild(path, request)
@@ -147,9 +144,6 @@ class ComparePages(FormPage):
         )
 
     async def take(self, request: Request, form: Form) -> str:
-        """
-        Save a comparison under a name.
-        """
         ids = _ids(request, form)
         compared = await read_compared(self._archive, ids, form["t"], form["scale"])
         title = read_title(form, "title")

@@ -33,9 +33,6 @@ class SavedPage(FormPage):
     error_title = "Can't show this comparison"
 
     async def show(self, request: Request, form: Form) -> Tag:
-        """
-        Show the chart.
-        """
         saved = await self._parts.comparisons.get(self._id)
         known = {stat.name: stat for stat in await self._archive.stats(saved.stats)}
         stats = [known[name] for name in saved.stats if name in known]
@@ -72,9 +69,6 @@ class SavedPage(FormPage):
         )
 
     async def take(self, request: Request, form: Form) -> str:
-        """
-        Delete it.
-        """
         if form["action"] != "delete":
             raise unknown_form()
         await self._parts.comparisons.delete(self._id)

@@ -79,9 +79,6 @@ class StatList(GuardedPage):
         self._page_size = page_size
 
     async def guarded(self, request: Request) -> Tag:
-        """
-        Show a page of the list.
-        """
         if request.postpath:
             raise Refusal(404, "no such page")
         address = ListAddress.of(request)

@@ -56,9 +56,6 @@ class SharedPages(Page):
         self._throttle = parts.throttle
 
     def getChild(self, path: bytes, request: Request) -> Resource:
-        """
-        Find a link by its secret.
-        """
         secret = path.decode("ascii", "replace")
         page = _SharedPage(self, secret)
         page.putChild(b"embed", _Embed(self, secret))
@@ -72,9 +69,6 @@ class SharedPages(Page):
         raise Refusal(404, "no such page")
 
     def error_page(self, title: str, refusal: Refusal) -> Tag:
-        """
-        See :meth:`.Page.error_page`.
-        """
         return _message(title, refusal)
 
     async def find(self, request: Request, secret: str) -> Share:

@@ -47,9 +47,6 @@ class SettingsPage(FormPage):
     error_title = "Can't show the settings"
 
     async def show(self, request: Request, form: Form) -> Tag:
-        """
-        Show everything.
-        """
         return frame(
             "Settings",
             tags.h1("Settings"),

@@ -42,9 +42,6 @@ class StatEdit(FormPage):
     error_title = "Can't change this stat"
 
     async def show(self, request: Request, form: Form) -> Tag:
-        """
-        Show what can be changed.
-        """
         (stat,) = await self._archive.find([self._id])
         if "name" not in form.values:
             details = await self._archive.details.read(stat)

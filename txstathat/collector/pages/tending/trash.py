@@ -45,9 +45,6 @@ class TrashPage(FormPage):
         return super().getChild(path, request)
 
     async def show(self, request: Request, form: Form) -> Tag:
-        """
-        List what is in the trash.
-        """
         now = self._archive.store.clock.seconds()
         rows = [_row(each, now) for each in await self._archive.trash()]
         deleted = table(
@@ -71,9 +68,6 @@ class TrashPage(FormPage):
         )
 
     async def take(self, request: Request, form: Form) -> str:
-        """
-        Restore a stat.
-        """
         if form["action"] != "restore":
             raise unknown_form()
         stat = await self._archive.restore_id(form["id"])
@@ -88,9 +82,6 @@ class _Purge(FormPage):
     error_title = "Can't delete this stat"
 
     async def show(self, request: Request, form: Form) -> Tag:
-        """
-        Ask whether to delete it.
-        """
         found = [each for each in await self._archive.trash() if each.id == self._id]
         if not found:
             raise form.error or Refusal(404, "this stat is not in the trash")
@@ -123,9 +114,6 @@ class _Purge(FormPage):
         )
 
     async def take(self, request: Request, form: Form) -> str:
-        """
-        Delete it.
-        """
         if form["action"] != "purge":
             raise unknown_form()
         await self._archive.purge(self._id)
