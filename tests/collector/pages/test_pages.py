@@ -32,9 +32,9 @@ from txstathat.collector.auth.sessions import (
 from txstathat.collector.auth.throttle import HOLD_SECONDS, MAX_WRONG
 from txstathat.collector.pages.formatting import ago, day, minute, number, plural
 from txstathat.collector.pages.listing import StatList
-from txstathat.collector.pages.ranges import PRESETS
 from txstathat.collector.pages.sparkline import sparkline
-from txstathat.collector.pages.stat_chart import StatChart
+from txstathat.collector.pages.stat.chart import StatChart
+from txstathat.collector.pages.stat.ranges import PRESETS
 from txstathat.errors import StoreUnavailable
 
 

@@ -15,7 +15,7 @@ from txstathat.collector.pages.notes import NotesPage
 from txstathat.collector.pages.parts import PageParts
 from txstathat.collector.pages.sharing import SharedLinks, SharedPages
 from txstathat.collector.pages.sign_in import SignIn, SignOut
-from txstathat.collector.pages.stat_page import StatPages
+from txstathat.collector.pages.stat import StatPages
 from txstathat.collector.pages.tending import KeysPage, SettingsPage, TrashPage
 
 __all__ = ["add_pages"]

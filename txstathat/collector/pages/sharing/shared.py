@@ -25,13 +25,13 @@ from txstathat.collector.pages.forms import argument
 from txstathat.collector.pages.layout import Page, bare, policy
 from txstathat.collector.pages.parts import PageParts
 from txstathat.collector.pages.paths import base_path
-from txstathat.collector.pages.ranges import PRESETS
-from txstathat.collector.pages.stat_chart import (
+from txstathat.collector.pages.stat.chart import (
     DEFAULT,
     StatChart,
     chart_of,
     view_at,
 )
+from txstathat.collector.pages.stat.ranges import PRESETS
 from txstathat.collector.web.resources import address_of
 
 __all__ = ["SharedPages"]

@@ -15,28 +15,28 @@ from twisted.web.template import Tag, tags
 
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.alerting.on_stat import alert_lines, limits_of
 from txstathat.collector.pages.chart_page import CHART_FILES, ChartPage
 from txstathat.collector.pages.formatting import visible_name
 from txstathat.collector.pages.forms import Form, WrongField, argument
 from txstathat.collector.pages.guard import GuardedPage
 from txstathat.collector.pages.layout import frame, see_other, set_status
-from txstathat.collector.pages.newest import Newest, opening_range, read_newest
-from txstathat.collector.pages.ranges import read_range
-from txstathat.collector.pages.stat_chart import (
+from txstathat.collector.pages.stat.alerts import alert_lines, limits_of
+from txstathat.collector.pages.stat.chart import (
     LevelsOf,
     StatChart,
     StatView,
     chart_of,
     read_view,
 )
-from txstathat.collector.pages.stat_parts import (
+from txstathat.collector.pages.stat.newest import Newest, opening_range, read_newest
+from txstathat.collector.pages.stat.page_parts import (
     StatAddress,
     facts_of,
     figure_of,
     ranges_of,
 )
-from txstathat.collector.pages.stat_summary import summary_of
+from txstathat.collector.pages.stat.ranges import read_range
+from txstathat.collector.pages.stat.summary import summary_of
 from txstathat.collector.pages.tending.stat_edit import StatEdit
 from txstathat.collector.pages.tending.style import TENDING_FILES
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.series import Series, scale_of
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.ranges import Range
-from txstathat.collector.pages.stat_summary import mean_of, whole_of
+from txstathat.collector.pages.stat.ranges import Range
+from txstathat.collector.pages.stat.summary import mean_of, whole_of
 from txstathat.points.timeframe import Span, Timeframe
 
 __all__ = ["Earlier", "read_earlier"]
