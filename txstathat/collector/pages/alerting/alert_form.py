@@ -77,7 +77,7 @@ def field_error(
 class _AlertForm(FormPage):
     async def fields(self, form: Form) -> list[Tag]:
         """
-        Make the fields that a new alert and another one have.
+        Make the fields that the forms of alerts share.
         """
         channels = list(await self._parts.alerting.channels.records.all())
         return [

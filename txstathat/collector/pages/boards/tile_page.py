@@ -137,7 +137,7 @@ class AddTile(FormPage):
 
 def _first(request: Request) -> Mapping[str, str]:
     """
-    What the form of a new tile holds first: what the query says.
+    Return what the form of a new tile begins with: what the query says.
     """
     names = (*STAT_FIELDS, "kind", "size", "title", "scale")
     fields = {name: argument(request, name) for name in names}

@@ -18,7 +18,7 @@ __all__ = ["Wall"]
 
 class Wall(BoardPage):
     """
-    A board on a wall. Its parameters are those of :class:`.BoardPage`.
+    A board on a wall.
     """
 
     async def guarded(self, request: Request) -> Tag:

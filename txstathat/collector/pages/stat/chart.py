@@ -72,7 +72,7 @@ class StatView:
     :ivar series: the stat over the range.
     :ivar now: when it was read, in Unix seconds.
     :ivar details: the unit and the description of the stat.
-    :ivar earlier: the same stretch one period earlier; ``None`` if there is none.
+    :ivar earlier: the range before it; ``None`` if there is none.
     :ivar marks: the notes in the range.
     :ivar levels: the horizontal lines.
     """
