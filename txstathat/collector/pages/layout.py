@@ -22,6 +22,7 @@ from txstathat.web import is_unchanged, page_policy
 __all__ = [
     "ASSETS",
     "SECTIONS",
+    "TENDING_FILES",
     "Page",
     "UnknownPage",
     "bare",
@@ -33,6 +34,9 @@ __all__ = [
 
 #: The path of the style sheets and scripts.
 ASSETS = "/assets"
+
+#: The style sheet of the pages for tending a collector, and of badges of alerts.
+TENDING_FILES = (tags.link(rel="stylesheet", href=f"{ASSETS}/tending.css"),)
 
 #: The themes to choose from; the first one follows the system.
 THEMES = ("system", "light", "dark")

@@ -14,10 +14,9 @@ from txstathat.collector.pages.alerting.alert_page import AlertPage
 from txstathat.collector.pages.alerting.words import badge, condition, state_of
 from txstathat.collector.pages.formatting import ago, isolated, minute, plural
 from txstathat.collector.pages.guard import GuardedPage
-from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.layout import TENDING_FILES, frame
 from txstathat.collector.pages.parts import PageParts
 from txstathat.collector.pages.tables import table
-from txstathat.collector.pages.tending.style import TENDING_FILES
 
 __all__ = ["MAX_SHOWN", "AlertPages"]
 

@@ -19,9 +19,8 @@ from txstathat.collector.pages.forms import (
     message_of,
     unknown_form,
 )
-from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.layout import TENDING_FILES, frame
 from txstathat.collector.pages.tables import table
-from txstathat.collector.pages.tending.style import TENDING_FILES
 from txstathat.printable import printable
 
 __all__ = ["SILENCES", "AlertPage"]

@@ -12,7 +12,7 @@ from twisted.web.template import Tag, tags
 
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.guard import GuardedPage
-from txstathat.collector.pages.layout import ASSETS, frame
+from txstathat.collector.pages.layout import ASSETS, TENDING_FILES, frame
 from txstathat.collector.pages.listing.address import ListAddress
 from txstathat.collector.pages.listing.controls import (
     choices,
@@ -26,7 +26,6 @@ from txstathat.collector.pages.listing.rows import StatRow, pinned_stats, read_r
 from txstathat.collector.pages.listing.table import stat_table
 from txstathat.collector.pages.parts import PageParts
 from txstathat.collector.pages.paths import public_url
-from txstathat.collector.pages.tending.style import TENDING_FILES
 from txstathat.stores.listing import Group, ListPage, ListQuery, first_part, sort_key
 
 __all__ = ["PAGE", "StatList"]

@@ -19,7 +19,7 @@ from txstathat.collector.pages.chart_page import CHART_FILES, ChartPage
 from txstathat.collector.pages.formatting import visible_name
 from txstathat.collector.pages.forms import Form, WrongField, argument
 from txstathat.collector.pages.guard import GuardedPage
-from txstathat.collector.pages.layout import frame, see_other, set_status
+from txstathat.collector.pages.layout import TENDING_FILES, frame, see_other, set_status
 from txstathat.collector.pages.stat.alerts import alert_lines, limits_of
 from txstathat.collector.pages.stat.chart import (
     LevelsOf,
@@ -38,7 +38,6 @@ from txstathat.collector.pages.stat.page_parts import (
 from txstathat.collector.pages.stat.ranges import read_range
 from txstathat.collector.pages.stat.summary import summary_of
 from txstathat.collector.pages.tending.stat_edit import StatEdit
-from txstathat.collector.pages.tending.style import TENDING_FILES
 
 __all__ = ["StatPages"]
 

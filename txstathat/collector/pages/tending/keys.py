@@ -21,11 +21,10 @@ from txstathat.collector.pages.forms import (
     message_of,
     unknown_form,
 )
-from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.layout import TENDING_FILES, frame
 from txstathat.collector.pages.paths import public_url
 from txstathat.collector.pages.tables import ACTIONS, table
 from txstathat.collector.pages.tending.snippets import snippets
-from txstathat.collector.pages.tending.style import TENDING_FILES
 from txstathat.errors import InvalidPoint
 from txstathat.points.names import MAX_NAME
 

@@ -29,9 +29,8 @@ from txstathat.collector.pages.forms import (
     unknown_form,
 )
 from txstathat.collector.pages.guard import session_of
-from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.layout import TENDING_FILES, frame
 from txstathat.collector.pages.tables import ACTIONS, table
-from txstathat.collector.pages.tending.style import TENDING_FILES
 from txstathat.stores.listing import ListQuery
 
 __all__ = ["SettingsPage"]

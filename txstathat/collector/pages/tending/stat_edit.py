@@ -26,8 +26,7 @@ from txstathat.collector.pages.forms import (
     message_of,
     unknown_form,
 )
-from txstathat.collector.pages.layout import frame
-from txstathat.collector.pages.tending.style import TENDING_FILES
+from txstathat.collector.pages.layout import TENDING_FILES, frame
 from txstathat.errors import InvalidPoint
 from txstathat.points.names import MAX_NAME, check_name
 

@@ -18,9 +18,8 @@ from txstathat.collector.pages.forms import (
     message_of,
     unknown_form,
 )
-from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.layout import TENDING_FILES, frame
 from txstathat.collector.pages.tables import ACTIONS, table
-from txstathat.collector.pages.tending.style import TENDING_FILES
 from txstathat.printable import printable
 
 __all__ = ["TrashPage"]
