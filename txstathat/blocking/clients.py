@@ -9,6 +9,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -44,15 +45,24 @@ class _Client(Counting):
     What the two clients share: a client on the thread's reactor, made when it is first
     used.
 
-    :param make: makes the client, for a reactor.
+    :param client: the class of that client.
+    :param key: its key.
+    :param settings: its other settings.
     """
 
     def __init__(
-        self, make: Callable[[Any], _EZ | _Classic], ignore_errors: bool, timeout: float
+        self,
+        client: type[_EZ | _Classic],
+        key: str,
+        ignore_errors: bool,
+        timeout: float,
+        **settings: Any,
     ) -> None:
-        self._make = make
+        self._make: Callable[..., _EZ | _Classic] = partial(
+            client, key, ignore_errors, timeout=timeout, **settings
+        )
         # Made once without a reactor, to check the settings here.
-        self._repr = repr(make(None)).replace("<", "<blocking ", 1)
+        self._repr = repr(self._make()).replace("<", "<blocking ", 1)
         self._ignore_errors = ignore_errors
         self._timeout = timeout
         self._lock = threading.RLock()
@@ -151,7 +161,7 @@ class _Client(Counting):
                 raise StatHatClosed
             if self._made is None:
                 thread = reactor_thread()
-                client = self._make(thread.reactor)
+                client = self._make(reactor=thread.reactor)
                 thread.at_exit(self, client.close)
                 self._pid = os.getpid()
                 self._made = client, thread
@@ -200,18 +210,15 @@ class txStatHat(_Client):
         max_connections: int = 8,
         max_waiting: int = 10_000,
     ) -> None:
-        def make(reactor: Any) -> _EZ:
-            return _EZ(
-                ezkey,
-                ignore_errors,
-                url=url,
-                timeout=timeout,
-                max_connections=max_connections,
-                max_waiting=max_waiting,
-                reactor=reactor,
-            )
-
-        super().__init__(make, ignore_errors, timeout)
+        super().__init__(
+            _EZ,
+            ezkey,
+            ignore_errors,
+            timeout,
+            url=url,
+            max_connections=max_connections,
+            max_waiting=max_waiting,
+        )
 
 
 class txStatHatClassic(_Client):
@@ -233,18 +240,15 @@ class txStatHatClassic(_Client):
         max_connections: int = 8,
         max_waiting: int = 10_000,
     ) -> None:
-        def make(reactor: Any) -> _Classic:
-            return _Classic(
-                ukey,
-                ignore_errors,
-                url=url,
-                timeout=timeout,
-                max_connections=max_connections,
-                max_waiting=max_waiting,
-                reactor=reactor,
-            )
-
-        super().__init__(make, ignore_errors, timeout)
+        super().__init__(
+            _Classic,
+            ukey,
+            ignore_errors,
+            timeout,
+            url=url,
+            max_connections=max_connections,
+            max_waiting=max_waiting,
+        )
 
 
 #: The clients there are, for :func:`_after_fork`.

@@ -55,7 +55,6 @@ class ReactorThread:
 
     def __init__(self) -> None:
         self.reactor = _make_reactor()
-        self.pid = os.getpid()
         self._under_way: dict[Future[Any], float] = {}
         # Weak: who drops a client without closing it does not keep it by this.
         self._closers: weakref.WeakKeyDictionary[

@@ -18,7 +18,13 @@ from twisted.web.server import Request
 
 from txstathat.web import page_policy
 
-__all__ = ["ChartAssets", "StaticFile", "content_security_policy", "style_hashes"]
+__all__ = [
+    "ChartAssets",
+    "StaticFile",
+    "content_security_policy",
+    "plotly_js",
+    "style_hashes",
+]
 
 _STATIC = Path(__file__).parent / "static"
 # plotly.js always adds the style sheet of its maps to the page.

@@ -14,14 +14,14 @@ __all__ = ["has_ca_certificates", "speaks_http", "speaks_tls"]
 #: The time limit in seconds for finding out what a port speaks.
 _PROBE_SECONDS = 3.0
 #: Where systems store the certificates of trusted authorities.
-_CA_FILES = (
+_CA_FILES: tuple[str, ...] = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
-_CA_FOLDERS = ("/etc/ssl/certs", "/etc/pki/tls/certs")
+_CA_FOLDERS: tuple[str, ...] = ("/etc/ssl/certs", "/etc/pki/tls/certs")
 
 
 def speaks_tls(host: str, port: int) -> bool:
@@ -55,17 +55,13 @@ def speaks_http(host: str, port: int) -> bool:
         return False
 
 
-def has_ca_certificates(
-    files: tuple[str, ...] = _CA_FILES, folders: tuple[str, ...] = _CA_FOLDERS
-) -> bool:
+def has_ca_certificates() -> bool:
     """
     Whether this computer has certificates of trusted authorities.
 
     ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` replace the usual paths, as in OpenSSL.
-
-    :param files: files to look for.
-    :param folders: folders to look into.
     """
+    files, folders = _CA_FILES, _CA_FOLDERS
     if os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR"):
         files = (os.environ.get("SSL_CERT_FILE", ""),)
         folders = (os.environ.get("SSL_CERT_DIR", ""),)

@@ -34,6 +34,8 @@ from txstathat.collector.channels.channels import Channels
 from txstathat.collector.ingest.resource import IngestResource
 from txstathat.collector.metrics import CollectorMetrics
 from txstathat.collector.pages import add_pages
+from txstathat.collector.pages.assets import chart_policy
+from txstathat.collector.pages.parts import PageParts
 from txstathat.collector.records import RecordReader
 from txstathat.stores.interface import IStore
 
@@ -60,6 +62,7 @@ class CollectorParts:
     :ivar webhooks: delivers their notices to the operator's URLs.
     :ivar channels: the channels, which deliver them to people.
     :ivar monitor: evaluates them.
+    :ivar pages: what the pages work with.
     """
 
     root: IngestResource
@@ -77,6 +80,7 @@ class CollectorParts:
     webhooks: Webhooks
     channels: Channels
     monitor: AlertMonitor
+    pages: PageParts
 
     @property
     def record_readers(self) -> list[RecordReader[Any]]:
@@ -135,6 +139,19 @@ def build_collector(
     for follower in (keys, alerts, boards, shares):
         archive.followers.add(follower)
     readers, webhooks = Readers(keys, throttle), webhooks or Webhooks()
+    monitor = AlertMonitor(archive, alerts, webhooks, metrics, channels=channels)
+    pages = PageParts(
+        archive,
+        keys,
+        sessions,
+        readers,
+        throttle,
+        boards.boards,
+        boards.comparisons,
+        shares,
+        AlertParts(archive, alerts, monitor.delivery, channels, webhooks),
+        chart_policy(),
+    )
     parts = CollectorParts(
         root=IngestResource(archive.write, keys, throttle, metrics),
         archive=archive,
@@ -150,7 +167,8 @@ def build_collector(
         alerts=alerts,
         webhooks=webhooks,
         channels=channels,
-        monitor=AlertMonitor(archive, alerts, webhooks, metrics, channels=channels),
+        monitor=monitor,
+        pages=pages,
     )
     _add_resources(parts)
     return parts
@@ -166,22 +184,8 @@ def _add_resources(parts: CollectorParts) -> None:
     root.putChild(
         b"metrics", Metrics(readers, parts.metrics, archive, parts.throttle, records)
     )
-    delivery = parts.monitor.delivery
-    alerting = AlertParts(
-        archive, parts.alerts, delivery, parts.channels, parts.webhooks
-    )
-    methods = AlertsApi(alerting).methods
-    add_pages(
-        root,
-        archive,
-        parts.sessions,
-        readers,
-        parts.throttle,
-        parts.boards,
-        parts.shares,
-        parts.keys,
-        alerting,
-    )
+    add_pages(root, parts.pages)
+    methods = AlertsApi(parts.pages.alerting).methods
     parts.export.add("alerts", **methods)
     parts.command_line.add("alerts", **methods)
     trash = TrashApi(archive).methods

@@ -279,15 +279,14 @@ class MigasClient:
         """
         return breadcrumb_request(self._all_fields(project, version, fields))
 
-    def post_breadcrumb(self, body: bytes, wait: bool = False) -> Deferred[Answer]:
+    def post_breadcrumb(self, body: bytes) -> Deferred[Answer]:
         """
         Send the body of a breadcrumb's request.
 
         :param body: what :meth:`breadcrumb_body` returned.
-        :param wait: as for :meth:`add_breadcrumb`.
         :returns: as :meth:`add_breadcrumb`.
         """
-        return self._call(self._post_breadcrumb, body, wait)
+        return self._call(self._post_breadcrumb, body, False)
 
     async def _add_breadcrumb(
         self, project: object, version: object, fields: Mapping[str, Any], wait: bool

@@ -106,20 +106,17 @@ COLLECTED = (
 )
 
 
-def environment_fields(
-    environ: Mapping[str, str], root: str = "/"
-) -> dict[str, str | bool | None]:
+def environment_fields(environ: Mapping[str, str]) -> dict[str, str | bool | None]:
     """
     Collect the fields that describe where the program runs.
 
     :param environ: the environment variables.
-    :param root: the root folder, which has marker files in a container.
     """
     return {
         "language": "python",
         "language_version": platform.python_version(),
         "platform": sys.platform,
-        "container": in_container(root),
+        "container": in_container(),
         "is_ci": in_ci(environ),
     }
 
@@ -129,7 +126,7 @@ def in_container(root: str = "/") -> str:
     The kind of container that the program runs in: ``'docker'``, ``'apptainer'`` or
     ``'unknown'``, which also means none.
 
-    :param root: the root folder.
+    :param root: the root folder, which has marker files in a container.
     """
     if os.path.exists(os.path.join(root, ".dockerenv")):
         return "docker"

@@ -17,7 +17,7 @@ from tests.fixtures.alerts_cases import AlertCase
 from tests.fixtures.archives import START
 from txstathat import Count
 from txstathat.collector.alerts.model import MARGIN
-from txstathat.collector.pages.stat_chart import StatChart
+from txstathat.collector.pages.stat.chart import StatChart
 
 #: New York's clock goes from 2:00 back to 1:00 at 6:00 UTC.
 CHANGE = datetime(2026, 11, 1, 6, tzinfo=UTC)

@@ -18,7 +18,6 @@ from tests.fixtures.visitors import OWN_FORM, PageCase
 from txstathat import Count, Value
 from txstathat.collector.archive.stats import stat_id
 from txstathat.collector.pages.formatting import visible_name
-from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.listing import StatList
 from txstathat.collector.pages.listing.address import ListAddress
 from txstathat.stores.listing import ORDERS
@@ -185,8 +184,7 @@ class GroupTests(ListCase):
     def test_pages(self) -> None:
         """Many groups have pages; each is on one of them."""
         parts = self.here.parts
-        guard = SessionGuard(parts.sessions)
-        parts.root.putChild(b"", StatList(guard, parts.archive, page_size=2))
+        parts.root.putChild(b"", StatList(parts.pages, page_size=2))
         path, seen = "/?view=groups", []
         while path:
             seen += self.names(path)
@@ -231,8 +229,7 @@ class PinTests(ListCase):
     def test_further_pages(self) -> None:
         """Only the first page has the pinned stats, and no other repeats them."""
         parts = self.here.parts
-        guard = SessionGuard(parts.sessions)
-        parts.root.putChild(b"", StatList(guard, parts.archive, page_size=2))
+        parts.root.putChild(b"", StatList(parts.pages, page_size=2))
         self.keep(*(Count(f"n{n}") for n in range(5)))
         self.pin("pin", "n3")
         self.assertEqual(self.names("/"), ["n3", "n0", "n1"])

@@ -31,11 +31,10 @@ from txstathat.collector.auth.sessions import (
 )
 from txstathat.collector.auth.throttle import HOLD_SECONDS, MAX_WRONG
 from txstathat.collector.pages.formatting import ago, day, minute, number, plural
-from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.listing import StatList
-from txstathat.collector.pages.ranges import PRESETS
 from txstathat.collector.pages.sparkline import sparkline
-from txstathat.collector.pages.stat_chart import StatChart
+from txstathat.collector.pages.stat.chart import StatChart
+from txstathat.collector.pages.stat.ranges import PRESETS
 from txstathat.errors import StoreUnavailable
 
 
@@ -436,8 +435,7 @@ class ListTests(PageCase):
     def test_pages(self) -> None:
         """A long list has pages, which preserve the search."""
         parts = self.here.parts
-        guard = SessionGuard(parts.sessions)
-        parts.root.putChild(b"", StatList(guard, parts.archive, page_size=2))
+        parts.root.putChild(b"", StatList(parts.pages, page_size=2))
         self.keep(*(Count(f"n{n}") for n in range(5)), Count("other"))
         path, seen = "/?q=n", []
         for turn in range(3):

@@ -15,7 +15,7 @@ from tests.fixtures.stores import NOW
 from txstathat.collector.archive.series import scale_of
 from txstathat.collector.archive.stats import RETENTION
 from txstathat.collector.pages.forms import Form, WrongField
-from txstathat.collector.pages.ranges import (
+from txstathat.collector.pages.stat.ranges import (
     MAX_STEPS,
     PRESETS,
     Range,

@@ -15,9 +15,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txstathat.collector.archive.series import Bucket, Series
 from txstathat.collector.archive.stats import Stat
-from txstathat.collector.pages.earlier import Earlier
 from txstathat.collector.pages.formatting import percent
-from txstathat.collector.pages.stat_summary import summary_of, whole_of
+from txstathat.collector.pages.stat.earlier import Earlier
+from txstathat.collector.pages.stat.summary import summary_of, whole_of
 from txstathat.points.timeframe import Timeframe
 
 _AMOUNTS = st.integers(-(10**9), 10**9) | st.floats(-1e9, 1e9).map(float)

@@ -13,9 +13,10 @@ from rich.table import Table
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from txstathat.client.wrappable import Wrappable
 from txstathat.export.client import StatHatExport
 from txstathat.export.models import FullDataset
-from txstathat.interfaces import IKick, IKickProvider, IStatHat, IStatHatProvider
+from txstathat.interfaces import IKick, IKickProvider, IStatHat
 from txstathat.points.amounts import Amount, Time
 from txstathat.testing import MemoryStatHat
 
@@ -31,8 +32,7 @@ __all__ = [
 TIMEFRAME = "2d1h"
 
 
-@implementer(IStatHatProvider)
-class RecordingStatHat:
+class RecordingStatHat(Wrappable):
     """
     Records each call, and passes it on to another client.
 
@@ -71,18 +71,6 @@ class RecordingStatHat:
         """
         self.sent.value(stat, value, t=t)
         return self._stats.value(stat, value, t=t, ignore_errors=ignore_errors)
-
-    def tick(
-        self,
-        stat: str,
-        *,
-        t: Time | None = None,
-        ignore_errors: bool | None = None,
-    ) -> Deferred[bool]:
-        """
-        See :meth:`~txstathat.interfaces.IStatHat.tick`.
-        """
-        return self.count(stat, t=t, ignore_errors=ignore_errors)
 
 
 @implementer(IKickProvider)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import click
 from rich.cells import cell_len
@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.measure import Measurement
 from rich.table import Column, Table
 from rich.text import Text
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from txstathat.cli.output import cut_middle, name_text, number_text, sparkline
@@ -73,20 +74,24 @@ def top(
     """
     console = Console(markup=False, highlight=False, emoji=False)
 
+    async def read(client: StatHatExport, clock: IReactorTime) -> Table | str:
+        found = with_name_containing(text, await client.stats())
+        if not found:
+            return no_match_text(text)
+        some = found[:MAX_TOP]
+        datasets = await client.data([stat.id for stat in some], timeframe)
+        now = int(clock.seconds())
+        table = _table(some, datasets, rows, timeframe, now, console.width)
+        if len(found) > len(some):
+            table.caption = f"not read: {len(found) - len(some):,} more"
+        return table
+
     async def work(client: StatHatExport) -> None:
         from twisted.internet import reactor
 
         with Live(console=console, auto_refresh=False, transient=False) as live:
             while True:
-                found = with_name_containing(text, await client.stats())
-                read = found[:MAX_TOP]
-                datasets = await client.data([stat.id for stat in read], timeframe)
-                shown: Table | str = no_match_text(text)
-                if found:
-                    now = int(reactor.seconds())
-                    shown = _table(read, datasets, rows, timeframe, now, console.width)
-                    if len(found) > len(read):
-                        shown.caption = f"not read: {len(found) - len(read):,} more"
+                shown = await read(client, cast(IReactorTime, reactor))
                 if console.is_terminal:
                     live.update(shown, refresh=True)
                 else:

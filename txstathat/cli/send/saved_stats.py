@@ -108,20 +108,23 @@ def _read_stat(
         for number, line in enumerate(read_lines(stream), 1):
             text = line.strip()
             if text.startswith("#"):
-                key, colon, what = text[1:].partition(":")
-                if colon and key.strip() in about:
-                    about[key.strip()] = what.strip()
+                about |= _comment(text, about)
                 continue
-            if not text:
+            cells = next(csv.reader([text]), [])
+            if not cells:
                 continue
-            cells = next(csv.reader([text]))
             if "timestamp" in cells:
                 header = cells
-            else:
-                row = dict(zip(header, cells, strict=False))
-                point = _row_point(number, about, row)
-                if point is not None:
-                    yield number, point
+                continue
+            row = dict(zip(header, cells, strict=False))
+            point = _row_point(number, about, row)
+            if point is not None:
+                yield number, point
+
+
+def _comment(text: str, known: Mapping[str, str]) -> dict[str, str]:
+    key, colon, what = text[1:].partition(":")
+    return {key.strip(): what.strip()} if colon and key.strip() in known else {}
 
 
 def _row_point(

@@ -214,9 +214,6 @@ class CommandLineApi(_Api):
         self.putChild(path.encode(), Call(enter, **methods))
 
     def getChild(self, path: bytes, request: Request) -> Resource:
-        """
-        Return the resource for an unknown path.
-        """
         return NotFound("there is no such call")
 
     async def _comment(self, request: Request) -> Any:

@@ -90,9 +90,6 @@ class Metrics(AsyncResource):
         self._records = records
 
     async def respond(self, request: Request) -> bytes:
-        """
-        Return the metrics.
-        """
         await self._readers.check_header(request)
         try:
             from prometheus_client import exposition

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from txstathat.charts.assets import ChartAssets, StaticFile, style_hashes
+from txstathat.charts.assets import ChartAssets, StaticFile, plotly_js, style_hashes
 from txstathat.collector.pages.layout import policy
 from txstathat.collector.web.resources import Branch
 
-__all__ = ["PageAssets"]
+__all__ = ["PageAssets", "chart_policy"]
 
 _STATIC = Path(__file__).parent / "static"
 _TYPES = {
@@ -23,25 +23,29 @@ _TYPES = {
 
 class PageAssets(Branch):
     """
-    The resource at ``/assets``. It is made once for all pages.
-
-    :ivar chart_policy: the Content-Security-Policy of a page with a chart; ``None`` if
-        plotly is not installed, and so no chart can be drawn.
+    The resource at ``/assets``.
     """
 
     takes_body = False
 
     def __init__(self) -> None:
         super().__init__()
-        self.chart_policy: str | None = None
         for path in sorted(_STATIC.iterdir()):
             kind = _TYPES.get(path.suffix)
             if kind is not None:
                 self.putChild(path.name.encode("ascii"), StaticFile(path, kind))
-        try:
-            charts = ChartAssets()
-        except ImportError:
-            return
-        self.chart_policy = policy(style_hashes())
-        for path, file in charts.children.items():
-            self.putChild(path, file)
+        if chart_policy() is not None:
+            for path, file in ChartAssets().children.items():
+                self.putChild(path, file)
+
+
+def chart_policy() -> str | None:
+    """
+    Return the Content-Security-Policy of a page with a chart; ``None`` if plotly is not
+    installed, and so no chart can be drawn.
+    """
+    try:
+        plotly_js()
+    except ImportError:
+        return None
+    return policy(style_hashes())

@@ -10,8 +10,9 @@ from twisted.web.server import Request
 from twisted.web.template import tags
 
 from txstathat.charts.chart import Chart
-from txstathat.collector.pages.guard import GuardedPage, SessionGuard
+from txstathat.collector.pages.guard import GuardedPage
 from txstathat.collector.pages.layout import ASSETS
+from txstathat.collector.pages.parts import PageParts
 from txstathat.collector.pages.paths import base_path
 
 __all__ = ["CHART_FILES", "ChartPage", "respond_with"]
@@ -28,25 +29,22 @@ class ChartPage(GuardedPage):
     """
     A chart by itself, as a page, fragment, JSON or CSV.
 
-    :param guard: checks the session.
+    :param parts: what the page works with.
     :param policy: the Content-Security-Policy of pages with a chart.
     :param make: makes the chart, for the path below which browsers reach the collector.
     """
 
     def __init__(
         self,
-        guard: SessionGuard,
+        parts: PageParts,
         policy: str,
         make: Callable[[str], Awaitable[Chart]],
     ) -> None:
-        super().__init__(guard)
+        super().__init__(parts)
         self._policy = policy
         self._make = make
 
     async def guarded(self, request: Request) -> bytes:
-        """
-        Answer with the chart.
-        """
         return await respond_with(
             await self._make(base_path(request)), request, self._policy
         )

@@ -15,9 +15,10 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 from twisted.web.template import Tag
 
-from txstathat.collector.auth.sessions import SESSION_SECONDS, Sessions
+from txstathat.collector.auth.sessions import SESSION_SECONDS
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.layout import Page, see_other
+from txstathat.collector.pages.parts import PageParts
 from txstathat.collector.pages.paths import base_path, is_https
 from txstathat.collector.pages.read_only import without_forms
 from txstathat.collector.web.resources import is_same_origin
@@ -26,7 +27,6 @@ __all__ = [
     "COOKIE",
     "GuardedPage",
     "MissingPage",
-    "SessionGuard",
     "check_origin",
     "cookie_name",
     "session_of",
@@ -37,48 +37,21 @@ __all__ = [
 COOKIE = "txstathat"
 
 
-class SessionGuard:
-    """
-    Checks the sessions of requests.
-
-    :param sessions: the known sessions.
-    """
-
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
-
-    async def allows(self, request: Request) -> bool:
-        """
-        Whether the browser is signed in.
-
-        :param request: a request of the browser.
-        :raises StoreError: if the sessions cannot be read.
-        """
-        session = session_of(request)
-        return bool(session) and await self._sessions.knows(session)
-
-    async def may_change(self, request: Request) -> bool:
-        """
-        Whether the browser signed in with a token that is not read-only.
-
-        :param request: a request of a browser that is signed in.
-        :raises StoreError: if the sessions cannot be read.
-        """
-        return await self._sessions.may_change(session_of(request))
-
-
 class GuardedPage(Page):
     """
     A page for signed-in browsers. Others are redirected to the sign-in form.
 
-    :param guard: checks the session.
+    :param parts: what the page works with.
+    :param id: the id of what it shows, if there is a page for each.
     """
 
     isLeaf = False
 
-    def __init__(self, guard: SessionGuard) -> None:
+    def __init__(self, parts: PageParts, id: str = "") -> None:
         super().__init__()
-        self._guard = guard
+        self._parts = parts
+        self._archive = parts.archive
+        self._id = id
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         """
@@ -87,7 +60,7 @@ class GuardedPage(Page):
         """
         if not path and not request.postpath:
             return self
-        return MissingPage(self._guard)
+        return MissingPage(self._parts)
 
     async def guarded(self, request: Request) -> Tag | bytes:
         """
@@ -99,10 +72,11 @@ class GuardedPage(Page):
         """
         Check the session first, and whether a form was sent from a page of this host.
         """
-        if await self._guard.allows(request):
+        session, sessions = session_of(request), self._parts.sessions
+        if session and await sessions.knows(session):
             if request.method == b"POST":
                 check_origin(request)
-            may_change = await self._guard.may_change(request)
+            may_change = await sessions.may_change(session)
             if request.method == b"POST" and not may_change:
                 raise Refusal(
                     403,
@@ -124,9 +98,6 @@ class MissingPage(GuardedPage):
     """
 
     async def guarded(self, request: Request) -> Tag:
-        """
-        Say that there is none.
-        """
         raise Refusal(404, "no such page")
 
 

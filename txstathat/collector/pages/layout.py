@@ -21,6 +21,7 @@ from txstathat.web import is_unchanged, page_policy
 __all__ = [
     "ASSETS",
     "SECTIONS",
+    "TENDING_FILES",
     "Page",
     "UnknownPage",
     "bare",
@@ -31,6 +32,9 @@ __all__ = [
 
 #: The path of the style sheets and scripts.
 ASSETS = "/assets"
+
+#: The style sheet of the pages for tending a collector, and of badges of alerts.
+TENDING_FILES = (tags.link(rel="stylesheet", href=f"{ASSETS}/tending.css"),)
 
 #: The themes to choose from; the first one follows the system.
 THEMES = ("system", "light", "dark")
@@ -228,9 +232,6 @@ class Page(AsyncResource):
         return _error_page(self.title_of(refusal), refusal)
 
     async def respond(self, request: Request) -> bytes:
-        """
-        Answer with the page.
-        """
         for name, value in (
             ("Content-Type", "text/html; charset=utf-8"),
             ("Content-Security-Policy", policy()),
@@ -261,9 +262,6 @@ class UnknownPage(Page):
     """
 
     async def page(self, request: Request) -> Tag:
-        """
-        Say that there is none.
-        """
         raise Refusal(404, "there is no page at this address")
 
 

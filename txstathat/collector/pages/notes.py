@@ -7,7 +7,6 @@ from __future__ import annotations
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.comments import GENERAL, MAX_TEXT, Comment
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.pages.formatting import isolated, minute
@@ -21,7 +20,6 @@ from txstathat.collector.pages.forms import (
     message_of,
     unknown_form,
 )
-from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.layout import frame
 from txstathat.collector.pages.suggestions import SUGGESTIONS, suggestions
 from txstathat.errors import InvalidPoint
@@ -36,16 +34,9 @@ PAGE = 200
 class NotesPage(FormPage):
     """
     The page at ``/notes``.
-
-    :param guard: checks the session.
-    :param archive: the stats and their notes.
     """
 
     error_title = "Can't show the notes"
-
-    def __init__(self, guard: SessionGuard, archive: Archive) -> None:
-        super().__init__(guard)
-        self._archive = archive
 
     async def show(self, request: Request, form: Form) -> Tag:
         """

@@ -11,9 +11,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.api.readers import Readers
-from txstathat.collector.auth.sessions import LINK_SECONDS, Sessions
-from txstathat.collector.auth.throttle import KeyThrottle
+from txstathat.collector.auth.sessions import LINK_SECONDS
 from txstathat.collector.errors import Refusal, WrongKey
 from txstathat.collector.pages.forms import argument
 from txstathat.collector.pages.guard import (
@@ -23,6 +21,7 @@ from txstathat.collector.pages.guard import (
     set_session,
 )
 from txstathat.collector.pages.layout import Page, frame, see_other
+from txstathat.collector.pages.parts import PageParts
 from txstathat.collector.web.resources import address_of
 
 __all__ = ["SignIn", "SignOut"]
@@ -41,29 +40,20 @@ class SignIn(Page):
     """
     The form at ``/sign-in``, and the one-time links below it.
 
-    :param sessions: opens a session.
-    :param readers: checks access tokens.
-    :param throttle: delays the answers to wrong links.
+    :param parts: what the pages work with.
     """
 
     isLeaf = False
     methods: ClassVar[tuple[bytes, ...]] = _METHODS
     error_title: ClassVar[str] = "Can't sign in"
 
-    def __init__(
-        self, sessions: Sessions, readers: Readers, throttle: KeyThrottle
-    ) -> None:
+    def __init__(self, parts: PageParts) -> None:
         super().__init__()
-        self._sessions = sessions
-        self._readers = readers
-        self._throttle = throttle
+        self._parts = parts
 
     def getChild(self, path: bytes, request: Request) -> Resource:
-        """
-        Find a one-time link.
-        """
         link = path.decode("ascii", "replace")
-        return _Link(link, self._sessions, self._throttle)
+        return _Link(self._parts, link)
 
     async def page(self, request: Request) -> Tag | bytes:
         """
@@ -74,8 +64,8 @@ class SignIn(Page):
             return _form(next_path)
         check_origin(request)
         token = argument(request, "token").strip()
-        await self._readers.check(request, token)
-        set_session(request, await self._sessions.open(token))
+        await self._parts.readers.check(request, token)
+        set_session(request, await self._parts.sessions.open(token))
         return see_other(request, next_path)
 
     def error_page(self, request: Request, refusal: Refusal) -> Tag:
@@ -96,11 +86,11 @@ class _Link(Page):
     methods: ClassVar[tuple[bytes, ...]] = _METHODS
     error_title: ClassVar[str] = "Can't sign in"
 
-    def __init__(self, link: str, sessions: Sessions, throttle: KeyThrottle) -> None:
+    def __init__(self, parts: PageParts, link: str) -> None:
         super().__init__()
         self._link = link
-        self._sessions = sessions
-        self._throttle = throttle
+        self._sessions = parts.sessions
+        self._throttle = parts.throttle
 
     async def page(self, request: Request) -> Tag | bytes:
         if request.postpath:
@@ -144,21 +134,18 @@ class SignOut(Page):
     """
     The target of the button that signs out, at ``/sign-out``.
 
-    :param sessions: closes the session.
+    :param parts: what the pages work with.
     """
 
     methods: ClassVar[tuple[bytes, ...]] = (b"POST",)
     wrong_method: ClassVar[tuple[int, str]] = (405, "use POST")
     error_title: ClassVar[str] = "Can't sign out"
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, parts: PageParts) -> None:
         super().__init__()
-        self._sessions = sessions
+        self._sessions = parts.sessions
 
     async def page(self, request: Request) -> Tag | bytes:
-        """
-        Close the session.
-        """
         check_origin(request)
         await self._sessions.close(session_of(request))
         set_session(request, "")

@@ -159,9 +159,6 @@ class NotFound(Resource):
         self._msg = msg
 
     def render(self, request: Request) -> bytes:
-        """
-        Answer 404.
-        """
         return refuse(request, Refusal(404, self._msg))
 
 
@@ -177,7 +174,4 @@ class Branch(Resource):
         return NotFound("there is nothing here")
 
     def render(self, request: Request) -> bytes:
-        """
-        Answer 404.
-        """
         return NotFound("there is nothing here").render(request)

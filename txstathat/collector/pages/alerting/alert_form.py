@@ -12,7 +12,6 @@ from twisted.web.template import Tag, tags
 from txstathat.collector.alerts.model import (
     AlertDefinition,
 )
-from txstathat.collector.alerts.parts import AlertParts
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.alerting.words import WINDOW_TITLES
@@ -26,9 +25,7 @@ from txstathat.collector.pages.forms import (
     labelled,
     message_of,
 )
-from txstathat.collector.pages.guard import SessionGuard
-from txstathat.collector.pages.layout import frame
-from txstathat.collector.pages.tending.style import TENDING_FILES
+from txstathat.collector.pages.layout import TENDING_FILES, frame
 from txstathat.errors import InvalidPoint
 from txstathat.points.names import MAX_NAME, check_name
 
@@ -77,15 +74,11 @@ def field_error(
 
 
 class _AlertForm(FormPage):
-    def __init__(self, guard: SessionGuard, parts: AlertParts) -> None:
-        super().__init__(guard)
-        self._parts = parts
-
     async def fields(self, form: Form) -> list[Tag]:
         """
-        Make the fields that a new alert and another one have.
+        Make the fields that the forms of alerts share.
         """
-        channels = list(await self._parts.channels.records.all())
+        channels = list(await self._parts.alerting.channels.records.all())
         return [
             choice(form, "kind", "Fires when", _KINDS),
             choice(
@@ -127,9 +120,6 @@ class _AlertForm(FormPage):
 class NewAlert(_AlertForm):
     """
     The page that makes an alert, at ``/alerts/new``.
-
-    :param guard: checks the session.
-    :param parts: what it works with.
     """
 
     error_title = "Can't make an alert"
@@ -165,20 +155,17 @@ class NewAlert(_AlertForm):
         )
 
     async def take(self, request: Request, form: Form) -> str:
-        """
-        Make the alert.
-        """
         stat = await self._stat(form["stat"])
         values = {**self.values(form), "stat_id": stat.id}
         try:
-            alert = await self._parts.create(values, stat)
+            alert = await self._parts.alerting.create(values, stat)
         except Refusal as refusal:
             raise field_error(refusal, values) from None
         return f"/alerts/{alert.id}"
 
     async def _stat(self, name: str) -> Stat:
         try:
-            stat = await self._parts.archive.stat(check_name(name, "stat"))
+            stat = await self._archive.stat(check_name(name, "stat"))
         except InvalidPoint as error:
             raise WrongField("stat", error.problem) from None
         if stat is None:
@@ -192,23 +179,12 @@ class NewAlert(_AlertForm):
 class EditAlert(_AlertForm):
     """
     The page that edits an alert, at ``/alerts/ID/edit``.
-
-    :param guard: checks the session.
-    :param parts: what it works with.
-    :param id: the id of the alert.
     """
 
     error_title = "Can't edit this alert"
 
-    def __init__(self, guard: SessionGuard, parts: AlertParts, id: str) -> None:
-        super().__init__(guard, parts)
-        self._id = id
-
     async def show(self, request: Request, form: Form) -> Tag:
-        """
-        Show the form.
-        """
-        alert = (await self._parts.records.get(self._id)).alert
+        alert = (await self._parts.alerting.records.get(self._id)).alert
         if not form.values:
             form = Form(_typed(alert))
         name = isolated(alert.stat_name)
@@ -229,12 +205,9 @@ class EditAlert(_AlertForm):
         )
 
     async def take(self, request: Request, form: Form) -> str:
-        """
-        Change the alert.
-        """
         values = self.values(form)
         try:
-            await self._parts.edit(self._id, values)
+            await self._parts.alerting.edit(self._id, values)
         except Refusal as refusal:
             raise field_error(refusal, values) from None
         return f"/alerts/{self._id}"

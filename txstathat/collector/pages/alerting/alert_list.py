@@ -9,15 +9,14 @@ from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
 from txstathat.collector.alerts.alert_record import AlertRecord
-from txstathat.collector.alerts.parts import AlertParts
 from txstathat.collector.pages.alerting.alert_form import EditAlert, NewAlert
 from txstathat.collector.pages.alerting.alert_page import AlertPage
 from txstathat.collector.pages.alerting.words import badge, condition, state_of
 from txstathat.collector.pages.formatting import ago, isolated, minute, plural
-from txstathat.collector.pages.guard import GuardedPage, SessionGuard
-from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.guard import GuardedPage
+from txstathat.collector.pages.layout import TENDING_FILES, frame
+from txstathat.collector.pages.parts import PageParts
 from txstathat.collector.pages.tables import table
-from txstathat.collector.pages.tending.style import TENDING_FILES
 
 __all__ = ["MAX_SHOWN", "AlertPages"]
 
@@ -32,34 +31,29 @@ class AlertPages(GuardedPage):
     """
     All alerts, at ``/alerts``, and below it the pages of each.
 
-    :param guard: checks the session.
-    :param parts: what they work with.
+    :param parts: what the pages work with.
     """
 
     error_title = "Can't show the alerts"
 
-    def __init__(self, guard: SessionGuard, parts: AlertParts) -> None:
-        super().__init__(guard)
-        self._parts = parts
-        self.putChild(b"new", NewAlert(guard, parts))
+    def __init__(self, parts: PageParts) -> None:
+        super().__init__(parts)
+        self.putChild(b"new", NewAlert(parts))
 
     def getChild(self, path: bytes, request: Request) -> Resource:
-        """
-        Find an alert by its id.
-        """
         if not path:
             return super().getChild(path, request)
         id = path.decode("ascii", "replace")
-        page = AlertPage(self._guard, self._parts, id)
-        page.putChild(b"edit", EditAlert(self._guard, self._parts, id))
+        page = AlertPage(self._parts, id)
+        page.putChild(b"edit", EditAlert(self._parts, id))
         return page
 
     async def guarded(self, request: Request) -> Tag:
         """
         List the alerts, those that fire first.
         """
-        records = list((await self._parts.records.all()).values())
-        now = self._parts.records.now()
+        records = list((await self._parts.alerting.records.all()).values())
+        now = self._parts.alerting.records.now()
         records.sort(key=lambda record: _ORDER.index(state_of(record, now)))
         firing = sum(record.state.firing for record in records)
         return frame(

@@ -15,7 +15,6 @@ from txstathat.collector.alerts.history import (
     target_title,
 )
 from txstathat.collector.alerts.model import AlertDefinition
-from txstathat.collector.alerts.parts import AlertParts
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.alerting.words import badge, condition, state_of
 from txstathat.collector.pages.formatting import ago, isolated, minute, number, sentence
@@ -26,10 +25,8 @@ from txstathat.collector.pages.forms import (
     message_of,
     unknown_form,
 )
-from txstathat.collector.pages.guard import SessionGuard
-from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.layout import TENDING_FILES, frame
 from txstathat.collector.pages.tables import table
-from txstathat.collector.pages.tending.style import TENDING_FILES
 from txstathat.printable import printable
 
 __all__ = ["SILENCES", "AlertPage"]
@@ -46,29 +43,17 @@ SILENCES = {
 class AlertPage(FormPage):
     """
     The page at ``/alerts/ID``.
-
-    :param guard: checks the session.
-    :param parts: what it works with.
-    :param id: the id of the alert.
     """
 
     error_title = "Can't show this alert"
 
-    def __init__(self, guard: SessionGuard, parts: AlertParts, id: str) -> None:
-        super().__init__(guard)
-        self._parts = parts
-        self._id = id
-
     async def show(self, request: Request, form: Form) -> Tag:
-        """
-        Show the alert.
-        """
-        record = await self._parts.records.get(self._id)
+        record = await self._parts.alerting.records.get(self._id)
         return await self._page(record, message_of(form))
 
     async def _page(self, record: AlertRecord, message: Tag) -> Tag:
-        alert, now = record.alert, self._parts.records.now()
-        names = await self._parts.delivery.target_names(alert)
+        alert, now = record.alert, self._parts.alerting.records.now()
+        names = await self._parts.alerting.delivery.target_names(alert)
         path = f"/alerts/{alert.id}"
         return frame(
             f"Alert on {alert.stat_name}",
@@ -98,7 +83,7 @@ class AlertPage(FormPage):
         """
         Silence, acknowledge, test or delete the alert.
         """
-        records, action = self._parts.records, form["action"]
+        records, action = self._parts.alerting.records, form["action"]
         if action == "silence":
             if form["seconds"] not in SILENCES:
                 raise Refusal(400, "choose from the list for how long to silence it")
@@ -117,8 +102,8 @@ class AlertPage(FormPage):
         return f"/alerts/{self._id}"
 
     async def _test(self) -> Tag:
-        results = await self._parts.delivery.test(self._id)
-        record = await self._parts.records.get(self._id)
+        results = await self._parts.alerting.delivery.test(self._id)
+        record = await self._parts.alerting.records.get(self._id)
         return await self._page(record, _results(results))
 
 

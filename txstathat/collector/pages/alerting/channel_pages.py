@@ -9,7 +9,6 @@ from typing import Any
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.channels.channels import Channels
 from txstathat.collector.channels.kinds import FIELDS
 from txstathat.collector.channels.message import DeliveryFailed
 from txstathat.collector.channels.model import MAX_NAME, ChannelField
@@ -28,10 +27,9 @@ from txstathat.collector.pages.forms import (
     message_of,
     unknown_form,
 )
-from txstathat.collector.pages.guard import SessionGuard
-from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.layout import TENDING_FILES, frame
+from txstathat.collector.pages.parts import PageParts
 from txstathat.collector.pages.tables import ACTIONS, table
-from txstathat.collector.pages.tending.style import TENDING_FILES
 from txstathat.printable import printable
 
 __all__ = ["ChannelPages"]
@@ -51,25 +49,20 @@ class ChannelPages(FormPage):
     """
     All channels, at ``/channels``.
 
-    :param guard: checks the session.
-    :param channels: the channels.
+    :param parts: what the pages work with.
     """
 
     error_title = "Can't show the channels"
 
-    def __init__(self, guard: SessionGuard, channels: Channels) -> None:
-        super().__init__(guard)
-        self._channels = channels
-        self.putChild(b"new", _NewChannel(guard, channels))
+    def __init__(self, parts: PageParts) -> None:
+        super().__init__(parts)
+        self.putChild(b"new", _NewChannel(parts))
 
     async def show(self, request: Request, form: Form) -> Tag:
-        """
-        List the channels.
-        """
         return await self._page(message_of(form))
 
     async def _page(self, message: Tag) -> Tag:
-        found = await self._channels.list()
+        found = await self._parts.alerting.channels.list()
         new = [
             tags.a(title, href=f"{_CHANNELS}/new?kind={kind}")
             for kind, title in _TITLES.items()
@@ -103,12 +96,12 @@ class ChannelPages(FormPage):
         """
         action, name = form["action"], form["channel"]
         if action == "delete":
-            await self._channels.delete(name)
+            await self._parts.alerting.channels.delete(name)
             return _CHANNELS
         if action != "test":
             raise unknown_form()
         try:
-            await self._channels.test(name)
+            await self._parts.alerting.channels.test(name)
         except DeliveryFailed as error:
             why = sentence(printable(str(error)))
             message = tags.p(
@@ -134,10 +127,6 @@ class _NewChannel(FormPage):
 
     error_title = "Can't add a channel"
 
-    def __init__(self, guard: SessionGuard, channels: Channels) -> None:
-        super().__init__(guard)
-        self._channels = channels
-
     async def show(self, request: Request, form: Form) -> Tag:
         """
         Show the form of a kind, or the kinds to choose from.
@@ -161,15 +150,14 @@ class _NewChannel(FormPage):
         )
 
     async def take(self, request: Request, form: Form) -> str:
-        """
-        Add the channel.
-        """
         kind = form["kind"]
         if kind not in FIELDS:
             raise Refusal(400, "choose a kind of channel")
         names = ("name", "kind", "secret", *(field.name for field in FIELDS[kind]))
         try:
-            await self._channels.create({name: form[name] for name in names})
+            await self._parts.alerting.channels.create(
+                {name: form[name] for name in names}
+            )
         except Refusal as refusal:
             if refusal.status == 409:
                 raise WrongField("name", refusal.msg) from None

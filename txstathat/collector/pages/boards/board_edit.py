@@ -13,7 +13,6 @@ from dataclasses import replace
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.auth.shares import Shares
 from txstathat.collector.boards.model import (
     KINDS,
     MAX_TITLE,
@@ -22,7 +21,6 @@ from txstathat.collector.boards.model import (
     Board,
     Tile,
 )
-from txstathat.collector.boards.records import Documents
 from txstathat.collector.pages.boards.board_page import BOARD_FILES
 from txstathat.collector.pages.boards.tiles import tile_title
 from txstathat.collector.pages.boards.titles import read_title
@@ -35,7 +33,6 @@ from txstathat.collector.pages.forms import (
     message_of,
     unknown_form,
 )
-from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.layout import frame
 from txstathat.printable import printable
 
@@ -45,28 +42,15 @@ __all__ = ["EditBoard"]
 class EditBoard(FormPage):
     """
     The page that changes a board.
-
-    :param guard: checks the session.
-    :param boards: the boards.
-    :param shares: the links to boards.
-    :param id: the id of the board.
     """
 
     error_title = "Can't change this board"
-
-    def __init__(
-        self, guard: SessionGuard, boards: Documents[Board], shares: Shares, id: str
-    ) -> None:
-        super().__init__(guard)
-        self._boards = boards
-        self._shares = shares
-        self._id = id
 
     async def show(self, request: Request, form: Form) -> Tag:
         """
         Show the tiles, each with its buttons.
         """
-        board = await self._boards.get(self._id)
+        board = await self._parts.boards.get(self._id)
         path = f"/boards/{self._id}"
         if "title" not in form.values:
             form = Form({"title": board.title}, form.error)
@@ -93,8 +77,8 @@ class EditBoard(FormPage):
         """
         action, tile = form["action"], form["tile"]
         if action == "delete":
-            await self._boards.delete(self._id)
-            await self._shares.revoke_all("board", self._id)
+            await self._parts.boards.delete(self._id)
+            await self._parts.shares.revoke_all("board", self._id)
             return "/boards"
         changes: dict[str, Callable[[Board], Board]] = {
             "up": lambda board: board.moved(tile, -1),
@@ -104,13 +88,13 @@ class EditBoard(FormPage):
         }
         if action == "rename":
             title = read_title(form, "title")
-            await self._boards.change(
+            await self._parts.boards.change(
                 self._id, lambda board: replace(board, title=title)
             )
             return f"/boards/{self._id}"
         if action not in changes:
             raise unknown_form()
-        await self._boards.change(self._id, changes[action])
+        await self._parts.boards.change(self._id, changes[action])
         where = f"#tile-{tile}" if action in ("up", "down") else ""
         return f"/boards/{self._id}/edit{where}"
 

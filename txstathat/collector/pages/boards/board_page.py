@@ -7,13 +7,10 @@ from __future__ import annotations
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.archive.archive import Archive
-from txstathat.collector.boards.model import Board
 from txstathat.collector.boards.reading import read_board
-from txstathat.collector.boards.records import Documents
 from txstathat.collector.pages.boards.tiles import board_of
 from txstathat.collector.pages.formatting import isolated
-from txstathat.collector.pages.guard import GuardedPage, SessionGuard
+from txstathat.collector.pages.guard import GuardedPage
 from txstathat.collector.pages.layout import ASSETS, frame
 
 __all__ = ["BOARD_FILES", "BoardPage"]
@@ -28,28 +25,12 @@ BOARD_FILES = (
 class BoardPage(GuardedPage):
     """
     A board.
-
-    :param guard: checks the session.
-    :param archive: the stats.
-    :param boards: the boards.
-    :param id: the id of the board.
     """
 
     error_title = "Can't show this board"
 
-    def __init__(
-        self, guard: SessionGuard, archive: Archive, boards: Documents[Board], id: str
-    ) -> None:
-        super().__init__(guard)
-        self._archive = archive
-        self._boards = boards
-        self._id = id
-
     async def guarded(self, request: Request) -> Tag:
-        """
-        Show the board.
-        """
-        board = await self._boards.get(self._id)
+        board = await self._parts.boards.get(self._id)
         data = await read_board(self._archive, board)
         path = f"/boards/{self._id}"
         actions = tags.nav(

@@ -10,9 +10,7 @@ from collections.abc import Mapping
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.archive.archive import Archive
 from txstathat.collector.boards.model import TIMEFRAMES, Board
-from txstathat.collector.boards.records import BoardRecords, Documents
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.boards.tile_form import (
     STAT_FIELDS,
@@ -29,7 +27,6 @@ from txstathat.collector.pages.forms import (
     choice,
     message_of,
 )
-from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.layout import frame
 from txstathat.collector.pages.suggestions import suggestions
 
@@ -46,28 +43,12 @@ def new_tile_id() -> str:
 class TilePage(FormPage):
     """
     The form of a tile of one board: a new one, or the one that the query names.
-
-    :param guard: checks the session.
-    :param archive: the stats.
-    :param boards: the boards.
-    :param id: the id of the board.
     """
 
     error_title = "Can't change this tile"
 
-    def __init__(
-        self, guard: SessionGuard, archive: Archive, boards: Documents[Board], id: str
-    ) -> None:
-        super().__init__(guard)
-        self._archive = archive
-        self._boards = boards
-        self._id = id
-
     async def show(self, request: Request, form: Form) -> Tag:
-        """
-        Show the form.
-        """
-        board = await self._boards.get(self._id)
+        board = await self._parts.boards.get(self._id)
         tile_id = argument(request, "tile")
         if not form.values:
             form = Form(fields_of(board.tile(tile_id)) if tile_id else _first(request))
@@ -101,33 +82,19 @@ class TilePage(FormPage):
                 board.tile(form["tile"])  # it may be removed
             return board.with_tile(tile)
 
-        await self._boards.change(self._id, change)
+        await self._parts.boards.change(self._id, change)
         return f"/boards/{self._id}/edit"
 
 
 class AddTile(FormPage):
     """
     The form that adds a tile with the stats that the query names to any board.
-
-    :param guard: checks the session.
-    :param archive: the stats.
-    :param records: the boards.
     """
 
     error_title = "Can't add this tile"
 
-    def __init__(
-        self, guard: SessionGuard, archive: Archive, records: BoardRecords
-    ) -> None:
-        super().__init__(guard)
-        self._archive = archive
-        self._boards = records.boards
-
     async def show(self, request: Request, form: Form) -> Tag:
-        """
-        Show the form.
-        """
-        boards = await self._boards.all()
+        boards = await self._parts.boards.all()
         heading = tags.h1("Add to a board")
         if not boards:
             return frame(
@@ -158,12 +125,9 @@ class AddTile(FormPage):
         )
 
     async def take(self, request: Request, form: Form) -> str:
-        """
-        Add the tile.
-        """
         tile = await read_tile(self._archive, form, new_tile_id())
         try:
-            await self._boards.change(
+            await self._parts.boards.change(
                 form["board"], lambda board: board.with_tile(tile)
             )
         except Refusal as refusal:
@@ -173,7 +137,7 @@ class AddTile(FormPage):
 
 def _first(request: Request) -> Mapping[str, str]:
     """
-    What the form of a new tile holds first: what the query says.
+    Return what the form of a new tile begins with: what the query says.
     """
     names = (*STAT_FIELDS, "kind", "size", "title", "scale")
     fields = {name: argument(request, name) for name in names}

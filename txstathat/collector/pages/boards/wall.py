@@ -18,14 +18,11 @@ __all__ = ["Wall"]
 
 class Wall(BoardPage):
     """
-    A board on a wall. Its parameters are those of :class:`.BoardPage`.
+    A board on a wall.
     """
 
     async def guarded(self, request: Request) -> Tag:
-        """
-        Show the board.
-        """
-        board = await self._boards.get(self._id)
+        board = await self._parts.boards.get(self._id)
         data = await read_board(self._archive, board)
         controls = tags.nav(
             # The script shows it where the browser has a full screen.

@@ -23,7 +23,7 @@ from txstathat.collector.boards.model import MAX_COMPARED, SCALES
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.boards.tile_form import STAT_FIELDS
 from txstathat.collector.pages.layout import ASSETS
-from txstathat.collector.pages.stat_chart import (
+from txstathat.collector.pages.stat.chart import (
     REFRESH,
     figure,
     read_marks,
@@ -142,9 +142,6 @@ class CompareChart(Chart):
         self._archive = archive
 
     async def read(self, query: Query) -> Table:
-        """
-        See :meth:`.Chart.read`.
-        """
         pairs = query.pairs("format")
         ids = [value for name, value in pairs if name == "s"]
         others = {name: value for name, value in pairs if name != "s"}

@@ -8,14 +8,12 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.archive.archive import Archive
 from txstathat.collector.boards.model import (
     MAX_TITLE,
     SCALES,
     Comparison,
     is_id,
 )
-from txstathat.collector.boards.records import BoardRecords, Documents
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.boards.tile_form import (
     STAT_FIELDS,
@@ -42,8 +40,8 @@ from txstathat.collector.pages.forms import (
     labelled,
     message_of,
 )
-from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.layout import frame, see_other
+from txstathat.collector.pages.parts import PageParts
 from txstathat.collector.pages.suggestions import suggestions
 from txstathat.collector.web.resources import set_status
 
@@ -54,43 +52,25 @@ class ComparePages(FormPage):
     """
     The form that chooses stats, and their chart, at ``/compare``.
 
-    :param guard: checks the session.
-    :param archive: the stats.
-    :param records: the saved comparisons.
-    :param chart_policy: the Content-Security-Policy of pages with a chart; ``None`` to
-        show no charts.
+    :param parts: what the pages work with.
     """
 
     error_title = "Can't compare these stats"
 
-    def __init__(
-        self,
-        guard: SessionGuard,
-        archive: Archive,
-        records: BoardRecords,
-        chart_policy: str | None,
-    ) -> None:
-        super().__init__(guard)
-        self._archive = archive
-        self._saved: Documents[Comparison] = records.comparisons
-        self._chart_policy = chart_policy
-        if chart_policy is not None:
-            chart = ChartPage(guard, chart_policy, self._chart_alone)
+    def __init__(self, parts: PageParts) -> None:
+        super().__init__(parts)
+        if parts.chart_policy is not None:
+            chart = ChartPage(parts, parts.chart_policy, self._chart_alone)
             self.putChild(b"chart", chart)
 
     async def _chart_alone(self, base: str) -> CompareChart:
         return CompareChart(self._archive, base)
 
     def getChild(self, path: bytes, request: Request) -> Resource:
-        """
-        Find a saved comparison by its id.
-        """
         id = path.decode("ascii", "replace")
         if not is_id(id):
             return super().getChild(path, request)
-        return SavedPage(
-            self._guard, self._archive, self._saved, self._chart_policy, id
-        )
+        return SavedPage(self._parts, id)
 
     async def guarded(self, request: Request) -> Tag | bytes:
         """
@@ -140,16 +120,16 @@ class ComparePages(FormPage):
     async def _compared(
         self, request: Request, form: Form, compared: Compared
     ) -> list[Tag]:
-        if self._chart_policy is None:
+        if self._parts.chart_policy is None:
             raise Refusal(
                 400, "charts need plotly on the server: pip install 'txStatHat[charts]'"
             )
         chart = await compared_fragment(self._archive, compared)
-        request.setHeader("Content-Security-Policy", self._chart_policy)
+        request.setHeader("Content-Security-Policy", self._parts.chart_policy)
         return [chart, _save(form, compared)]
 
     async def _list(self) -> Tag:
-        saved = await self._saved.all()
+        saved = await self._parts.comparisons.all()
         if not saved:
             return tags.transparent()
         rows = [
@@ -165,13 +145,11 @@ class ComparePages(FormPage):
         )
 
     async def take(self, request: Request, form: Form) -> str:
-        """
-        Save a comparison under a name.
-        """
         ids = _ids(request, form)
         compared = await read_compared(self._archive, ids, form["t"], form["scale"])
         title = read_title(form, "title")
-        if any(each.title == title for each in (await self._saved.all()).values()):
+        saved = self._parts.comparisons
+        if any(each.title == title for each in (await saved.all()).values()):
             raise WrongField(
                 "title", f"there is a comparison named {title!r}: choose another name"
             )
@@ -179,7 +157,7 @@ class ComparePages(FormPage):
         comparison = Comparison(title, names, compared.t, compared.scale)
         # Checks that the timeframe can be read.
         await compared_fragment(self._archive, compared)
-        return f"/compare/{await self._saved.create(comparison)}"
+        return f"/compare/{await saved.create(comparison)}"
 
 
 def _ids(request: Request, form: Form) -> list[str]:

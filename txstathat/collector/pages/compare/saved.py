@@ -7,9 +7,6 @@ from __future__ import annotations
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.archive.archive import Archive
-from txstathat.collector.boards.model import Comparison
-from txstathat.collector.boards.records import Documents
 from txstathat.collector.pages.chart_page import CHART_FILES
 from txstathat.collector.pages.compare.compare_chart import (
     Compared,
@@ -23,7 +20,6 @@ from txstathat.collector.pages.forms import (
     message_of,
     unknown_form,
 )
-from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.layout import frame
 
 __all__ = ["SavedPage"]
@@ -32,43 +28,19 @@ __all__ = ["SavedPage"]
 class SavedPage(FormPage):
     """
     A saved comparison.
-
-    :param guard: checks the session.
-    :param archive: the stats.
-    :param saved: the saved comparisons.
-    :param chart_policy: the Content-Security-Policy of pages with a chart; ``None`` to
-        show no charts.
-    :param id: its id.
     """
 
     error_title = "Can't show this comparison"
 
-    def __init__(
-        self,
-        guard: SessionGuard,
-        archive: Archive,
-        saved: Documents[Comparison],
-        chart_policy: str | None,
-        id: str,
-    ) -> None:
-        super().__init__(guard)
-        self._archive = archive
-        self._saved = saved
-        self._chart_policy = chart_policy
-        self._id = id
-
     async def show(self, request: Request, form: Form) -> Tag:
-        """
-        Show the chart.
-        """
-        saved = await self._saved.get(self._id)
+        saved = await self._parts.comparisons.get(self._id)
         known = {stat.name: stat for stat in await self._archive.stats(saved.stats)}
         stats = [known[name] for name in saved.stats if name in known]
         compared = Compared(stats, saved.timeframe, saved.scale)
         chart = tags.p("None of its stats is there any more.", class_="hint")
-        if stats and self._chart_policy is not None:
+        if stats and self._parts.chart_policy is not None:
             chart = await compared_fragment(self._archive, compared)
-            request.setHeader("Content-Security-Policy", self._chart_policy)
+            request.setHeader("Content-Security-Policy", self._parts.chart_policy)
         return frame(
             saved.title,
             tags.p(tags.a("← Compare stats", href="/compare"), class_="back"),
@@ -85,7 +57,7 @@ class SavedPage(FormPage):
                 f"/compare/{self._id}",
             ),
             section="/compare",
-            files=CHART_FILES if stats and self._chart_policy is not None else (),
+            files=CHART_FILES if stats and self._parts.chart_policy is not None else (),
         )
 
     def _actions(self, compared: Compared) -> Tag:
@@ -97,10 +69,7 @@ class SavedPage(FormPage):
         )
 
     async def take(self, request: Request, form: Form) -> str:
-        """
-        Delete it.
-        """
         if form["action"] != "delete":
             raise unknown_form()
-        await self._saved.delete(self._id)
+        await self._parts.comparisons.delete(self._id)
         return "/compare"

@@ -10,11 +10,9 @@ from dataclasses import dataclass, replace
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.alerts.records import AlertRecords
-from txstathat.collector.archive.archive import Archive
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.guard import GuardedPage, SessionGuard
-from txstathat.collector.pages.layout import ASSETS, frame
+from txstathat.collector.pages.guard import GuardedPage
+from txstathat.collector.pages.layout import ASSETS, TENDING_FILES, frame
 from txstathat.collector.pages.listing.address import ListAddress
 from txstathat.collector.pages.listing.controls import (
     choices,
@@ -26,8 +24,8 @@ from txstathat.collector.pages.listing.controls import (
 from txstathat.collector.pages.listing.empty import empty_page
 from txstathat.collector.pages.listing.rows import StatRow, pinned_stats, read_rows
 from txstathat.collector.pages.listing.table import stat_table
+from txstathat.collector.pages.parts import PageParts
 from txstathat.collector.pages.paths import public_url
-from txstathat.collector.pages.tending.style import TENDING_FILES
 from txstathat.stores.listing import Group, ListPage, ListQuery, first_part, sort_key
 
 __all__ = ["PAGE", "StatList"]
@@ -66,34 +64,20 @@ class StatList(GuardedPage):
     """
     The list of stats.
 
-    :param guard: checks the session.
-    :param archive: the stats.
+    :param parts: what the pages work with.
     :param page_size: how many stats one page shows.
-    :param alerts: the alerts, of which those that fire are shown; by default none.
     """
 
     isLeaf = True
     takes_body = False
-
     wrong_method = (404, "post to /ez, /c or /v")
     error_title = "Can't show the stats"
 
-    def __init__(
-        self,
-        guard: SessionGuard,
-        archive: Archive,
-        page_size: int = PAGE,
-        alerts: AlertRecords | None = None,
-    ) -> None:
-        super().__init__(guard)
-        self._archive = archive
+    def __init__(self, parts: PageParts, page_size: int = PAGE) -> None:
+        super().__init__(parts)
         self._page_size = page_size
-        self._alerts = alerts
 
     async def guarded(self, request: Request) -> Tag:
-        """
-        Show a page of the list.
-        """
         if request.postpath:
             raise Refusal(404, "no such page")
         address = ListAddress.of(request)
@@ -191,7 +175,7 @@ class StatList(GuardedPage):
         others = await archive.stats([name for name in names if name not in on_top])
         listed = content.counts.rows
         found = await read_rows(archive, [*pinned, *others], details, listed)
-        firing = set() if self._alerts is None else await self._alerts.firing_stats()
+        firing = await self._parts.alerting.records.firing_stats()
         rows = [replace(row, firing=row.stat.name in firing) for row in found]
         by_name = {row.stat.name: row for row in rows[len(pinned) :]}
         entries = [

@@ -8,10 +8,9 @@ from typing import ClassVar
 
 from twisted.web.server import Request
 
-from txstathat.collector.archive.archive import Archive
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.forms import argument
-from txstathat.collector.pages.guard import GuardedPage, SessionGuard
+from txstathat.collector.pages.guard import GuardedPage
 from txstathat.collector.pages.layout import see_other
 from txstathat.collector.pages.listing.address import back_to_list
 
@@ -21,19 +20,12 @@ __all__ = ["Pin"]
 class Pin(GuardedPage):
     """
     The resource at ``/pin``.
-
-    :param guard: checks the session.
-    :param archive: the stats.
     """
 
     isLeaf = True
     methods: ClassVar[tuple[bytes, ...]] = (b"POST",)
     wrong_method: ClassVar[tuple[int, str]] = (405, "use POST")
     error_title = "Can't pin this stat"
-
-    def __init__(self, guard: SessionGuard, archive: Archive) -> None:
-        super().__init__(guard)
-        self._archive = archive
 
     async def guarded(self, request: Request) -> bytes:
         """

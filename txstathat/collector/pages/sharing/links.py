@@ -9,10 +9,8 @@ from html import escape
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.stats import stat_id
-from txstathat.collector.auth.shares import Share, Shares
-from txstathat.collector.boards.records import BoardRecords
+from txstathat.collector.auth.shares import Share
 from txstathat.collector.pages.formatting import day, isolated
 from txstathat.collector.pages.forms import (
     Form,
@@ -22,7 +20,6 @@ from txstathat.collector.pages.forms import (
     message_of,
     unknown_form,
 )
-from txstathat.collector.pages.guard import SessionGuard
 from txstathat.collector.pages.layout import frame
 from txstathat.collector.pages.paths import public_url
 from txstathat.collector.pages.tables import ACTIONS, table
@@ -36,26 +33,9 @@ _LINKS = "/links"
 class SharedLinks(FormPage):
     """
     The page at ``/links``.
-
-    :param guard: checks the session.
-    :param archive: the stats.
-    :param records: the boards.
-    :param shares: the links.
     """
 
     error_title = "Can't show the shared links"
-
-    def __init__(
-        self,
-        guard: SessionGuard,
-        archive: Archive,
-        records: BoardRecords,
-        shares: Shares,
-    ) -> None:
-        super().__init__(guard)
-        self._archive = archive
-        self._boards = records.boards
-        self._shares = shares
 
     async def show(self, request: Request, form: Form) -> Tag:
         """
@@ -67,8 +47,8 @@ class SharedLinks(FormPage):
         new = tags.transparent()
         if id:
             new = _create_form(kind, id, await self._title(kind, id))
-        shares = await self._shares.all()
-        boards = await self._boards.all() if shares else {}
+        shares = await self._parts.shares.all()
+        boards = await self._parts.boards.all() if shares else {}
         titles = {id: board.title for id, board in boards.items()}
         rows = [_row(id, share, titles) for id, share in shares.items()]
         return frame(
@@ -91,19 +71,19 @@ class SharedLinks(FormPage):
         Make a link, and show it this once; or revoke one.
         """
         if form["action"] == "revoke":
-            await self._shares.revoke(form["link"])
+            await self._parts.shares.revoke(form["link"])
             return _LINKS
         kind, id = form["kind"], form["id"]
         if form["action"] != "create" or kind not in ("stat", "board"):
             raise unknown_form()
         title = await self._title(kind, id)
         # A stat is named, since its id says nothing to people who read the store.
-        secret = await self._shares.create(kind, title if kind == "stat" else id)
+        secret = await self._parts.shares.create(kind, title if kind == "stat" else id)
         return _made(f"{public_url(request)}/shared/{secret}", title)
 
     async def _title(self, kind: str, id: str) -> str:
         if kind == "board":
-            return (await self._boards.get(id)).title
+            return (await self._parts.boards.get(id)).title
         (stat,) = await self._archive.find([id])
         return stat.name
 

@@ -11,14 +11,11 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.stats import Stat
-from txstathat.collector.auth.shares import Share, Shares
-from txstathat.collector.auth.throttle import KeyThrottle
+from txstathat.collector.auth.shares import Share
 from txstathat.collector.boards.model import TIMEFRAMES as TILE_TIMEFRAMES
 from txstathat.collector.boards.model import Board, Tile
 from txstathat.collector.boards.reading import read_board
-from txstathat.collector.boards.records import BoardRecords
 from txstathat.collector.errors import Refusal, WrongKey
 from txstathat.collector.pages.boards.board_page import BOARD_FILES
 from txstathat.collector.pages.boards.tiles import board_of
@@ -26,14 +23,15 @@ from txstathat.collector.pages.chart_page import CHART_FILES, respond_with
 from txstathat.collector.pages.formatting import isolated, sentence
 from txstathat.collector.pages.forms import argument
 from txstathat.collector.pages.layout import Page, bare, policy
+from txstathat.collector.pages.parts import PageParts
 from txstathat.collector.pages.paths import base_path
-from txstathat.collector.pages.ranges import PRESETS
-from txstathat.collector.pages.stat_chart import (
+from txstathat.collector.pages.stat.chart import (
     DEFAULT,
     StatChart,
     chart_of,
     view_at,
 )
+from txstathat.collector.pages.stat.ranges import PRESETS
 from txstathat.collector.web.resources import address_of
 
 __all__ = ["SharedPages"]
@@ -45,37 +43,21 @@ class SharedPages(Page):
     """
     The parent of all shared links, at ``/shared``.
 
-    :param archive: the stats.
-    :param records: the boards.
-    :param shares: the links.
-    :param throttle: delays the answers to wrong links.
-    :param chart_policy: the Content-Security-Policy of pages with a chart of a stat;
-        ``None`` to show no such charts.
+    :param parts: what the pages work with.
     """
 
     takes_body = False
-
     isLeaf = False
 
-    def __init__(
-        self,
-        archive: Archive,
-        records: BoardRecords,
-        shares: Shares,
-        throttle: KeyThrottle,
-        chart_policy: str | None,
-    ) -> None:
+    def __init__(self, parts: PageParts) -> None:
         super().__init__()
-        self.archive = archive
-        self.boards = records.boards
-        self.chart_policy = chart_policy
-        self._shares = shares
-        self._throttle = throttle
+        self.archive = parts.archive
+        self.boards = parts.boards
+        self.chart_policy = parts.chart_policy
+        self._shares = parts.shares
+        self._throttle = parts.throttle
 
     def getChild(self, path: bytes, request: Request) -> Resource:
-        """
-        Find a link by its secret.
-        """
         secret = path.decode("ascii", "replace")
         page = _SharedPage(self, secret)
         page.putChild(b"embed", _Embed(self, secret))
@@ -89,9 +71,6 @@ class SharedPages(Page):
         raise Refusal(404, "no such page")
 
     def error_page(self, request: Request, refusal: Refusal) -> Tag:
-        """
-        See :meth:`.Page.error_page`.
-        """
         return _message(self.title_of(refusal), refusal.msg)
 
     async def find(self, request: Request, secret: str) -> Share:

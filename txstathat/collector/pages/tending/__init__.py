@@ -5,7 +5,6 @@ settings.
 
 from txstathat.collector.pages.tending.keys import KeysPage
 from txstathat.collector.pages.tending.settings import SettingsPage
-from txstathat.collector.pages.tending.stat_edit import StatEdit
 from txstathat.collector.pages.tending.trash import TrashPage
 
-__all__ = ["KeysPage", "SettingsPage", "StatEdit", "TrashPage"]
+__all__ = ["KeysPage", "SettingsPage", "TrashPage"]

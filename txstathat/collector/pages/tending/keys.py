@@ -8,7 +8,7 @@ from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
 from txstathat.collector.auth.key_record import KINDS, Key, KeyRefused
-from txstathat.collector.auth.keys import MAX_KEYS, REFRESH_SECONDS, Keys
+from txstathat.collector.auth.keys import MAX_KEYS, REFRESH_SECONDS
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.formatting import day, isolated, minute, plural
 from txstathat.collector.pages.forms import (
@@ -21,12 +21,10 @@ from txstathat.collector.pages.forms import (
     message_of,
     unknown_form,
 )
-from txstathat.collector.pages.guard import SessionGuard
-from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.layout import TENDING_FILES, frame
 from txstathat.collector.pages.paths import public_url
 from txstathat.collector.pages.tables import ACTIONS, table
 from txstathat.collector.pages.tending.snippets import snippets
-from txstathat.collector.pages.tending.style import TENDING_FILES
 from txstathat.errors import InvalidPoint
 from txstathat.points.names import MAX_NAME
 
@@ -47,22 +45,15 @@ _USES = {
 class KeysPage(FormPage):
     """
     The page at ``/keys``.
-
-    :param guard: checks the session.
-    :param keys: the keys.
     """
 
     error_title = "Can't show the keys"
-
-    def __init__(self, guard: SessionGuard, keys: Keys) -> None:
-        super().__init__(guard)
-        self._keys = keys
 
     async def show(self, request: Request, form: Form) -> Tag:
         """
         List the keys, and show the form that makes one.
         """
-        found = await self._keys.all()
+        found = await self._parts.keys.all()
         return frame(
             "Keys",
             tags.h1("Keys"),
@@ -84,7 +75,7 @@ class KeysPage(FormPage):
         """
         if form["action"] == "revoke":
             try:
-                await self._keys.revoke(form["key"])
+                await self._parts.keys.revoke(form["key"])
             except KeyRefused as error:
                 raise Refusal(404, str(error)) from None
             return _KEYS
@@ -94,7 +85,7 @@ class KeysPage(FormPage):
         if kind not in _USES:
             raise WrongField("kind", "choose a kind from the list")
         try:
-            key = await self._keys.add(kind, name)
+            key = await self._parts.keys.add(kind, name)
         except (KeyRefused, InvalidPoint) as error:
             raise WrongField("name", str(error)) from None
         return _made(kind, name, key, public_url(request))

@@ -10,16 +10,14 @@ from importlib.metadata import PackageNotFoundError, version
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.alerts.records import MAX_ALERTS, AlertRecords
-from txstathat.collector.archive.archive import Archive
+from txstathat.collector.alerts.records import MAX_ALERTS
 from txstathat.collector.archive.listing import KINDS
 from txstathat.collector.auth.key_record import hash_key
-from txstathat.collector.auth.keys import MAX_KEYS, Keys
+from txstathat.collector.auth.keys import MAX_KEYS
 from txstathat.collector.auth.sessions import (
     MAX_SESSIONS,
     SESSION_SECONDS,
     Session,
-    Sessions,
 )
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.formatting import ago, isolated, minute, plural, size
@@ -30,10 +28,9 @@ from txstathat.collector.pages.forms import (
     message_of,
     unknown_form,
 )
-from txstathat.collector.pages.guard import SessionGuard, session_of
-from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.guard import session_of
+from txstathat.collector.pages.layout import TENDING_FILES, frame
 from txstathat.collector.pages.tables import ACTIONS, table
-from txstathat.collector.pages.tending.style import TENDING_FILES
 from txstathat.stores.listing import ListQuery
 
 __all__ = ["SettingsPage"]
@@ -44,34 +41,11 @@ _SETTINGS = "/settings"
 class SettingsPage(FormPage):
     """
     The page at ``/settings``.
-
-    :param guard: checks the session.
-    :param archive: the stats.
-    :param keys: the keys.
-    :param sessions: the sessions.
-    :param alerts: the alerts.
     """
 
     error_title = "Can't show the settings"
 
-    def __init__(
-        self,
-        guard: SessionGuard,
-        archive: Archive,
-        keys: Keys,
-        sessions: Sessions,
-        alerts: AlertRecords,
-    ) -> None:
-        super().__init__(guard)
-        self._archive = archive
-        self._keys = keys
-        self._sessions = sessions
-        self._alerts = alerts
-
     async def show(self, request: Request, form: Form) -> Tag:
-        """
-        Show everything.
-        """
         return frame(
             "Settings",
             tags.h1("Settings"),
@@ -96,18 +70,21 @@ class SettingsPage(FormPage):
         End a session, or all of them.
         """
         if form["action"] == "end-all":
-            await self._sessions.end_all()
+            await self._parts.sessions.end_all()
             return "/sign-in"
         if form["action"] != "end":
             raise unknown_form()
-        if not await self._sessions.end(form["session"]):
+        if not await self._parts.sessions.end(form["session"]):
             raise Refusal(404, "there is no such session: it may have ended")
         return _SETTINGS
 
     async def _sizes(self) -> dict[str, str]:
         store = self._archive.store
         page = await self._archive.listing.page(ListQuery(KINDS, limit=1))
-        keys, alerts = await self._keys.all(), await self._alerts.all()
+        keys, alerts = (
+            await self._parts.keys.all(),
+            await self._parts.alerting.records.all(),
+        )
         return {
             "Store": size(await store.size()),
             "Stats": f"{page.total:,} of {self._archive.max_stats:,}",
@@ -117,8 +94,8 @@ class SettingsPage(FormPage):
 
     async def _session_table(self, own: str) -> Tag:
         now = self._archive.store.clock.seconds()
-        names = await self._keys.names()
-        sessions = await self._sessions.all()
+        names = await self._parts.keys.names()
+        sessions = await self._parts.sessions.all()
         rows = [
             _session_row(id, each, names, now, is_own=id == own)
             for id, each in sessions.items()

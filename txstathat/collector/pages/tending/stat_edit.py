@@ -7,7 +7,6 @@ from __future__ import annotations
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.details import (
     MAX_DESCRIPTION,
     MAX_UNIT,
@@ -27,9 +26,7 @@ from txstathat.collector.pages.forms import (
     message_of,
     unknown_form,
 )
-from txstathat.collector.pages.guard import SessionGuard
-from txstathat.collector.pages.layout import frame
-from txstathat.collector.pages.tending.style import TENDING_FILES
+from txstathat.collector.pages.layout import TENDING_FILES, frame
 from txstathat.errors import InvalidPoint
 from txstathat.points.names import MAX_NAME, check_name
 
@@ -39,23 +36,11 @@ __all__ = ["StatEdit"]
 class StatEdit(FormPage):
     """
     The page at ``/stats/ID/edit``.
-
-    :param guard: checks the session.
-    :param archive: the stats.
-    :param id: the id of the stat.
     """
 
     error_title = "Can't change this stat"
 
-    def __init__(self, guard: SessionGuard, archive: Archive, id: str) -> None:
-        super().__init__(guard)
-        self._archive = archive
-        self._id = id
-
     async def show(self, request: Request, form: Form) -> Tag:
-        """
-        Show what can be changed.
-        """
         (stat,) = await self._archive.find([self._id])
         if "name" not in form.values:
             details = await self._archive.details.read(stat)

@@ -8,7 +8,6 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.trash import TRASH_SECONDS, DeletedStat
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.formatting import ago, isolated, minute
@@ -19,10 +18,8 @@ from txstathat.collector.pages.forms import (
     message_of,
     unknown_form,
 )
-from txstathat.collector.pages.guard import SessionGuard
-from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.layout import TENDING_FILES, frame
 from txstathat.collector.pages.tables import ACTIONS, table
-from txstathat.collector.pages.tending.style import TENDING_FILES
 from txstathat.printable import printable
 
 __all__ = ["TrashPage"]
@@ -33,16 +30,9 @@ _TRASH = "/trash"
 class TrashPage(FormPage):
     """
     The page at ``/trash``.
-
-    :param guard: checks the session.
-    :param archive: the stats.
     """
 
     error_title = "Can't show the trash"
-
-    def __init__(self, guard: SessionGuard, archive: Archive) -> None:
-        super().__init__(guard)
-        self._archive = archive
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         """
@@ -50,13 +40,10 @@ class TrashPage(FormPage):
         """
         if path:
             id = path.decode("ascii", "replace")
-            return _Purge(self._guard, self._archive, id)
+            return _Purge(self._parts, id)
         return super().getChild(path, request)
 
     async def show(self, request: Request, form: Form) -> Tag:
-        """
-        List what is in the trash.
-        """
         now = self._archive.store.clock.seconds()
         rows = [_row(each, now) for each in await self._archive.trash()]
         deleted = table(
@@ -80,9 +67,6 @@ class TrashPage(FormPage):
         )
 
     async def take(self, request: Request, form: Form) -> str:
-        """
-        Restore a stat.
-        """
         if form["action"] != "restore":
             raise unknown_form()
         stat = await self._archive.restore_id(form["id"])
@@ -96,15 +80,7 @@ class _Purge(FormPage):
 
     error_title = "Can't delete this stat"
 
-    def __init__(self, guard: SessionGuard, archive: Archive, id: str) -> None:
-        super().__init__(guard)
-        self._archive = archive
-        self._id = id
-
     async def show(self, request: Request, form: Form) -> Tag:
-        """
-        Ask whether to delete it.
-        """
         found = [each for each in await self._archive.trash() if each.id == self._id]
         if not found:
             raise form.error or Refusal(404, "this stat is not in the trash")
@@ -137,9 +113,6 @@ class _Purge(FormPage):
         )
 
     async def take(self, request: Request, form: Form) -> str:
-        """
-        Delete it.
-        """
         if form["action"] != "purge":
             raise unknown_form()
         await self._archive.purge(self._id)

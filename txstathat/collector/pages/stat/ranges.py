@@ -1,5 +1,5 @@
 """
-Ranges: the stretch of time that the page of a stat shows, and its steps.
+Ranges: the time that the page of a stat shows, and its steps.
 
 A range is a timeframe of the export API that ends now, or one that begins at a given
 time. In an address it is ``t=1d5m``, and ``start=2026-07-04`` or
@@ -64,7 +64,7 @@ StoredSince = Callable[[str], float]
 @dataclass(frozen=True)
 class Range:
     """
-    A stretch of time, in steps.
+    A time from a beginning to an end, in steps.
 
     :ivar timeframe: its length, and the length of its steps.
     :ivar start: a time in its first step, in Unix seconds; ``None`` if it ends now.

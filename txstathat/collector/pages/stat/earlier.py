@@ -1,8 +1,8 @@
 """
-The same stretch of time one period earlier, for comparison.
+The range before the one that is shown, for comparison.
 
 If there is no detail for the steps of the range, it is read in longer steps. Then the
-line shows the mean of a step, and the change compares both stretches in these longer
+line shows the mean of a step, and the change compares both ranges in these longer
 steps.
 """
 
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.series import Series, scale_of
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.ranges import Range
-from txstathat.collector.pages.stat_summary import mean_of, whole_of
+from txstathat.collector.pages.stat.ranges import Range
+from txstathat.collector.pages.stat.summary import mean_of, whole_of
 from txstathat.points.timeframe import Span, Timeframe
 
 __all__ = ["Earlier", "read_earlier"]
@@ -27,12 +27,12 @@ _LONGER = tuple(Span(1, unit) for unit in "hdM")
 @dataclass(frozen=True)
 class Earlier:
     """
-    The same stretch of time one period earlier.
+    The range of the same length before the one that is shown.
 
     :ivar title: when it was, such as ``'1 day earlier'``.
     :ivar line: its values, one for each step of the range; ``None`` for a gap.
-    :ivar whole: its sum or mean, over the part that is finished in the range.
-    :ivar now: the sum or mean of the same part of the range.
+    :ivar whole: its sum or mean, over the part that is over in the range that is shown.
+    :ivar now: the sum or mean of the same part of the range that is shown.
     """
 
     title: str
@@ -55,7 +55,7 @@ async def read_earlier(
     archive: Archive, shown: Range, series: Series, now: int
 ) -> Earlier | None:
     """
-    Read the same stretch of time one period earlier.
+    Read the range of the same length before the one that is shown.
 
     :param archive: has the stat.
     :param shown: the range.

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.pages.formatting import ago, day, minute
-from txstathat.collector.pages.ranges import DEFAULT, Range, StoredSince, pick_step
+from txstathat.collector.pages.stat.ranges import DEFAULT, Range, StoredSince, pick_step
 from txstathat.points.timeframe import Span, Timeframe
 
 __all__ = ["Newest", "nearest_range", "opening_range", "read_newest"]

@@ -13,33 +13,31 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.alerts.records import AlertRecords
-from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.alerting.on_stat import alert_lines, limits_of
 from txstathat.collector.pages.chart_page import CHART_FILES, ChartPage
 from txstathat.collector.pages.formatting import visible_name
 from txstathat.collector.pages.forms import Form, WrongField, argument
-from txstathat.collector.pages.guard import GuardedPage, SessionGuard
-from txstathat.collector.pages.layout import frame, see_other
-from txstathat.collector.pages.newest import Newest, opening_range, read_newest
-from txstathat.collector.pages.ranges import read_range
-from txstathat.collector.pages.stat_chart import (
+from txstathat.collector.pages.guard import GuardedPage
+from txstathat.collector.pages.layout import TENDING_FILES, frame, see_other
+from txstathat.collector.pages.stat.alerts import alert_lines, limits_of
+from txstathat.collector.pages.stat.chart import (
+    LevelsOf,
     StatChart,
     StatView,
     chart_of,
     read_view,
 )
-from txstathat.collector.pages.stat_parts import (
+from txstathat.collector.pages.stat.newest import Newest, opening_range, read_newest
+from txstathat.collector.pages.stat.page_parts import (
     StatAddress,
     facts_of,
     figure_of,
     ranges_of,
 )
-from txstathat.collector.pages.stat_summary import summary_of
+from txstathat.collector.pages.stat.ranges import read_range
+from txstathat.collector.pages.stat.summary import summary_of
 from txstathat.collector.pages.tending.stat_edit import StatEdit
-from txstathat.collector.pages.tending.style import TENDING_FILES
 from txstathat.collector.web.resources import set_status
 
 __all__ = ["StatPages"]
@@ -50,66 +48,29 @@ _FIELDS = ("t", "start", "from", "to")
 class StatPages(GuardedPage):
     """
     The parent of the page of each stat, at ``/stats``.
-
-    :param guard: checks the session.
-    :param archive: the stats.
-    :param chart_policy: the Content-Security-Policy of pages with a chart; ``None`` to
-        show no charts.
-    :param alerts: the alerts, of which the page shows those of the stat.
     """
 
-    def __init__(
-        self,
-        guard: SessionGuard,
-        archive: Archive,
-        chart_policy: str | None,
-        alerts: AlertRecords,
-    ) -> None:
-        super().__init__(guard)
-        self._archive = archive
-        self._chart_policy = chart_policy
-        self._alerts = alerts
-
     def getChild(self, path: bytes, request: Request) -> Resource:
-        """
-        Find the page of a stat, by the stat's id.
-        """
         id = path.decode("ascii", "replace")
-        page = _StatPage(
-            self._guard, self._archive, self._chart_policy, self._alerts, id
-        )
-        page.putChild(b"edit", StatEdit(self._guard, self._archive, id))
+        page = _StatPage(self._parts, id)
+        page.putChild(b"edit", StatEdit(self._parts, id))
+        policy = self._parts.chart_policy
+        if policy is not None:
+            page.putChild(b"chart", ChartPage(self._parts, policy, page.chart_alone))
         return page
 
     async def guarded(self, request: Request) -> bytes:
-        """
-        Redirect to the list of stats.
-        """
         return see_other(request, "/")
 
 
 class _StatPage(GuardedPage):
     error_title: ClassVar[str] = "Can't show this stat"
 
-    def __init__(
-        self,
-        guard: SessionGuard,
-        archive: Archive,
-        chart_policy: str | None,
-        alerts: AlertRecords,
-        id: str,
-    ) -> None:
-        super().__init__(guard)
-        self._archive = archive
-        self._chart_policy = chart_policy
-        self._alerts = alerts
-        self._levels = limits_of(alerts)
-        self._id = id
-        if chart_policy is not None:
-            chart = ChartPage(guard, chart_policy, self._chart_alone)
-            self.putChild(b"chart", chart)
+    @property
+    def _levels(self) -> LevelsOf:
+        return limits_of(self._parts.alerting.records)
 
-    async def _chart_alone(self, base: str) -> StatChart:
+    async def chart_alone(self, base: str) -> StatChart:
         (stat,) = await self._archive.find([self._id])
         return StatChart(self._archive, stat, base, notes=True, levels=self._levels)
 
@@ -133,9 +94,11 @@ class _StatPage(GuardedPage):
             if not isinstance(refusal, WrongField):
                 refusal = WrongField("t", refusal.msg)
             form = replace(form, error=refusal)
-        if self._chart_policy is not None:
-            request.setHeader("Content-Security-Policy", self._chart_policy)
-        alerts = alert_lines(await self._alerts.of_stat(stat.name), newest.now)
+        if self._parts.chart_policy is not None:
+            request.setHeader("Content-Security-Policy", self._parts.chart_policy)
+        alerts = alert_lines(
+            await self._parts.alerting.records.of_stat(stat.name), newest.now
+        )
         return self._page(view, newest, form, StatAddress.of(request, stat), alerts)
 
     async def _view(self, stat: Stat, newest: Newest, form: Form) -> StatView:
@@ -156,7 +119,7 @@ class _StatPage(GuardedPage):
         address: StatAddress,
         alerts: Tag,
     ) -> Tag:
-        stat, charts = view.series.stat, self._chart_policy is not None
+        stat, charts = view.series.stat, self._parts.chart_policy is not None
         since = self._archive.stored_since
         summary = summary_of(view.series, view.unfinished)
         return frame(
@@ -172,7 +135,7 @@ class _StatPage(GuardedPage):
         )
 
     def _chart(self, view: StatView) -> Tag:
-        if self._chart_policy is not None:
+        if self._parts.chart_policy is not None:
             return chart_of(view, f"/stats/{view.series.stat.id}/chart")
         return tags.p(
             "Charts need plotly. Install it on the server: ",

@@ -13,14 +13,14 @@ from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
 from txstathat.collector.archive.stats import Stat
-from txstathat.collector.pages.earlier import Earlier
 from txstathat.collector.pages.formatting import day, minute, number, percent, plural
 from txstathat.collector.pages.forms import Form, WrongField, argument, labelled
 from txstathat.collector.pages.listing.address import LIST, back_to_list
-from txstathat.collector.pages.newest import Newest, nearest_range
-from txstathat.collector.pages.ranges import PRESETS, Range, StoredSince
-from txstathat.collector.pages.stat_chart import StatView
-from txstathat.collector.pages.stat_summary import StatSummary
+from txstathat.collector.pages.stat.chart import StatView
+from txstathat.collector.pages.stat.earlier import Earlier
+from txstathat.collector.pages.stat.newest import Newest, nearest_range
+from txstathat.collector.pages.stat.ranges import PRESETS, Range, StoredSince
+from txstathat.collector.pages.stat.summary import StatSummary
 
 __all__ = ["StatAddress", "facts_of", "figure_of", "ranges_of"]
 

@@ -20,7 +20,7 @@ from txstathat.collector.pages.alerting.words import (
     state_of,
 )
 from txstathat.collector.pages.formatting import number
-from txstathat.collector.pages.stat_chart import LevelsOf
+from txstathat.collector.pages.stat.chart import LevelsOf
 
 __all__ = ["MAX_LEVELS", "alert_lines", "levels_of", "limits_of"]
 

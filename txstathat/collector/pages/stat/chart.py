@@ -20,11 +20,11 @@ from txstathat.collector.archive.details import Details
 from txstathat.collector.archive.series import Series
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.earlier import Earlier, read_earlier
 from txstathat.collector.pages.formatting import number
 from txstathat.collector.pages.forms import Form
 from txstathat.collector.pages.layout import ASSETS
-from txstathat.collector.pages.ranges import (
+from txstathat.collector.pages.stat.earlier import Earlier, read_earlier
+from txstathat.collector.pages.stat.ranges import (
     DEFAULT,
     Range,
     read_range,
@@ -72,7 +72,7 @@ class StatView:
     :ivar series: the stat over the range.
     :ivar now: when it was read, in Unix seconds.
     :ivar details: the unit and the description of the stat.
-    :ivar earlier: the same stretch one period earlier; ``None`` if there is none.
+    :ivar earlier: the range before it; ``None`` if there is none.
     :ivar marks: the notes in the range.
     :ivar levels: the horizontal lines.
     """
@@ -230,9 +230,6 @@ class StatChart(Chart):
         self._levels = levels
 
     async def read(self, query: Query) -> Table:
-        """
-        See :meth:`.Chart.read`.
-        """
         now = int(self._archive.store.clock.seconds())
         fields = {"t": DEFAULT, **dict(query.pairs("format"))}
         try:
