@@ -1,55 +1,43 @@
 """
-The pages for channels: a list, and a form for each kind.
+The list of channels.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from twisted.web.resource import Resource
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
 from txstathat.collector.channels.channels import Channels
-from txstathat.collector.channels.kinds import FIELDS
 from txstathat.collector.channels.message import DeliveryFailed
-from txstathat.collector.channels.model import MAX_NAME, ChannelField
 from txstathat.collector.channels.records import MAX_CHANNELS
-from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.alerting.alert_form import field_error
+from txstathat.collector.pages.alerting.channel_form import (
+    CHANNELS,
+    KIND_TITLES,
+    EditChannel,
+    NewChannel,
+)
 from txstathat.collector.pages.formatting import minute, sentence
 from txstathat.collector.pages.forms import (
     Form,
     FormPage,
-    WrongField,
-    argument,
     button_form,
-    choice,
-    labelled,
     message_of,
-    text_area,
     unknown_form,
 )
-from txstathat.collector.pages.guard import SessionGuard
+from txstathat.collector.pages.guard import MissingPage, SessionGuard
 from txstathat.collector.pages.layout import frame
 from txstathat.collector.pages.tending.style import TENDING_FILES
 from txstathat.printable import printable
 
 __all__ = ["ChannelPages"]
 
-_CHANNELS = "/channels"
-_TITLES = {
-    "webhook": "Web hook",
-    "email": "E-mail",
-    "ntfy": "ntfy",
-    "pagerduty": "PagerDuty",
-}
-
-_LABELS = {"url": "URL", "to": "Recipients", "from": "Sender"}
-
 
 class ChannelPages(FormPage):
     """
-    All channels, at ``/channels``.
+    All channels, at ``/channels``, and below it the forms.
 
     :param guard: checks the session.
     :param channels: the channels.
@@ -61,7 +49,21 @@ class ChannelPages(FormPage):
     def __init__(self, guard: SessionGuard, channels: Channels) -> None:
         super().__init__(guard)
         self._channels = channels
-        self.putChild(b"new", _NewChannel(guard, channels))
+        new = NewChannel(guard, channels)
+        # A channel can have this name too.
+        new.putChild(b"edit", EditChannel(guard, channels, "new"))
+        self.putChild(b"new", new)
+
+    def getChild(self, path: bytes, request: Request) -> Resource:
+        """
+        Find the form of a channel by its name.
+        """
+        if not path:
+            return super().getChild(path, request)
+        name = path.decode("ascii", "replace")
+        below = _BelowChannel(self._guard)
+        below.putChild(b"edit", EditChannel(self._guard, self._channels, name))
+        return below
 
     async def show(self, request: Request, form: Form) -> Tag:
         """
@@ -72,8 +74,8 @@ class ChannelPages(FormPage):
     async def _page(self, message: Tag) -> Tag:
         found = await self._channels.list()
         new = [
-            tags.a(title, href=f"{_CHANNELS}/new?kind={kind}")
-            for kind, title in _TITLES.items()
+            tags.a(title, href=f"{CHANNELS}/new?kind={kind}")
+            for kind, title in KIND_TITLES.items()
         ]
         return frame(
             "Channels",
@@ -100,7 +102,7 @@ class ChannelPages(FormPage):
         action, name = form["action"], form["channel"]
         if action == "delete":
             await self._channels.delete(name)
-            return _CHANNELS
+            return CHANNELS
         if action != "test":
             raise unknown_form()
         try:
@@ -123,113 +125,12 @@ class ChannelPages(FormPage):
         )
 
 
-class _NewChannel(FormPage):
+class _BelowChannel(MissingPage):
     """
-    The page that adds a channel, at ``/channels/new``.
+    The place of a channel's form. A channel has no page of its own.
     """
 
     isLeaf = False
-    error_title = "Can't add a channel"
-
-    def __init__(self, guard: SessionGuard, channels: Channels) -> None:
-        super().__init__(guard)
-        self._channels = channels
-
-    async def show(self, request: Request, form: Form) -> Tag:
-        """
-        Show the form of a kind, or the kinds to choose from.
-        """
-        kind = form["kind"] or argument(request, "kind")
-        if kind not in FIELDS:
-            content = _kinds()
-        else:
-            if not form.values:
-                usual = {field.name: field.default for field in FIELDS[kind]}
-                form = Form({**usual, "kind": kind})
-            content = _channel_form(form, kind)
-        return frame(
-            "New channel",
-            tags.p(tags.a("← Channels", href=_CHANNELS), class_="back"),
-            tags.h1("New channel"),
-            message_of(form),
-            content,
-            section="/alerts",
-            files=TENDING_FILES,
-        )
-
-    async def take(self, request: Request, form: Form) -> str:
-        """
-        Add the channel.
-        """
-        kind = form["kind"]
-        if kind not in FIELDS:
-            raise Refusal(400, "choose a kind of channel")
-        names = ("name", "kind", "secret", *(field.name for field in FIELDS[kind]))
-        try:
-            await self._channels.create({name: form[name] for name in names})
-        except Refusal as refusal:
-            if refusal.status == 409:
-                raise WrongField("name", refusal.msg) from None
-            raise field_error(refusal, names) from None
-        return _CHANNELS
-
-
-def _kinds() -> Tag:
-    items = [
-        tags.li(tags.a(title, href=f"{_CHANNELS}/new?kind={kind}"))
-        for kind, title in _TITLES.items()
-    ]
-    return tags.ul(*items, class_="cards")
-
-
-def _channel_form(form: Form, kind: str) -> Tag:
-    return tags.form(
-        tags.h2(_TITLES[kind]),
-        tags.input(type="hidden", name="kind", value=kind),
-        labelled(
-            form,
-            "name",
-            "Name",
-            hint="Letters, digits, dots, hyphens and underscores.",
-            maxlength=str(MAX_NAME),
-            required="required",
-            autocomplete="off",
-            spellcheck="false",
-        ),
-        *(_channel_field(form, field) for field in FIELDS[kind]),
-        labelled(
-            form,
-            "secret",
-            "File of the secret",
-            hint="The name of a file in the directory that the operator named with "
-            "--secrets, in a folder with the name of the host. Empty without a secret.",
-            autocomplete="off",
-            spellcheck="false",
-        ),
-        tags.button("Add the channel", type="submit"),
-        method="post",
-        action=f"{_CHANNELS}/new",
-        class_="panel",
-    )
-
-
-def _channel_field(form: Form, field: ChannelField) -> Tag:
-    label = _LABELS.get(field.name, field.name.capitalize())
-    if field.choices:
-        options = {each: each for each in field.choices}
-        return choice(form, field.name, label, options, hint=field.help)
-    attributes: dict[str, Any] = {
-        "maxlength": str(field.longest),
-        "autocomplete": "off",
-        "spellcheck": "false",
-    }
-    if field.required:
-        attributes["required"] = "required"
-    if field.lines:
-        return text_area(
-            form, field.name, label, hint=field.help, rows="5", **attributes
-        )
-    return labelled(form, field.name, label, hint=field.help, **attributes)
 
 
 def _table(found: list[dict[str, Any]]) -> Tag:
@@ -254,12 +155,17 @@ def _row(channel: dict[str, Any]) -> Tag:
         why = sentence(printable(str(channel["last_error"])))
         where(tags.div(f"Failed {at}: ", tags.bdi(why), class_="wrong"))
     return tags.tr(
-        tags.th(name, " ", tags.small(_TITLES[channel["kind"]]), scope="row"),
+        tags.th(name, " ", tags.small(KIND_TITLES[channel["kind"]]), scope="row"),
         where,
         tags.td(
             tags.div(
-                button_form(_CHANNELS, "test", "Test", name, channel=name),
-                button_form(_CHANNELS, "delete", "Delete", name, channel=name),
+                tags.a(
+                    "Edit",
+                    href=f"{CHANNELS}/{name}/edit",
+                    **{"aria-label": f"Edit: {name}"},
+                ),
+                button_form(CHANNELS, "test", "Test", name, channel=name),
+                button_form(CHANNELS, "delete", "Delete", name, channel=name),
                 class_="row-actions",
             )
         ),
