@@ -41,8 +41,8 @@ from txstathat.delivery.sending.retry_policy import (
     MAX_RETRY_AFTER,
     MIN_DELAY,
     Action,
+    batch_retry_delay,
     decide,
-    retry_delay,
     slowest_delay,
 )
 from txstathat.delivery.spool.file import COLUMNS, unpack
@@ -426,7 +426,7 @@ class PolicyTests(SynchronousTestCase):
         @examples(100)
         @given(st.integers(1, 10_000), given_after, st.randoms())
         def check(tries: int, after: float | None, random: Any) -> None:
-            delay = retry_delay(tries, random.uniform, after)
+            delay = batch_retry_delay(tries, random.uniform, after)
             least = min(after or 0, MAX_RETRY_AFTER)
             ceiling = min(MAX_DELAY, 2.0 ** min(tries, 30))
             self.assertTrue(least + MIN_DELAY <= delay <= least + ceiling)
@@ -442,8 +442,12 @@ class PolicyTests(SynchronousTestCase):
             (10_000, None, 1, 300), (1, 7.5, 8.5, 9.5), (1, 0, 1, 2), (1, -5, 1, 2),
             (1, 3600, 3601, 3602), (1, 86_400, 3601, 3602),
         ):  # fmt: skip
-            self.assertEqual(retry_delay(tries, lambda low, high: low, after), low)
-            self.assertEqual(retry_delay(tries, lambda low, high: high, after), high)
+            self.assertEqual(
+                batch_retry_delay(tries, lambda low, high: low, after), low
+            )
+            self.assertEqual(
+                batch_retry_delay(tries, lambda low, high: high, after), high
+            )
         for after, low, high in (
             (None, 240, 300), (0, 240, 300), (-5, 240, 300), (7.5, 247.5, 307.5),
             (86_400, 3840, 3900),
@@ -454,7 +458,7 @@ class PolicyTests(SynchronousTestCase):
     def test_full_jitter(self) -> None:
         """The whole range is used, evenly."""
         random = Random(1)
-        delays = sorted(retry_delay(6, random.uniform) for _ in range(1000))
+        delays = sorted(batch_retry_delay(6, random.uniform) for _ in range(1000))
         for tenth in range(1, 10):
             expected = MIN_DELAY + (64 - MIN_DELAY) * tenth / 10
             self.assertLess(abs(delays[tenth * 100] - expected), 5)

@@ -49,7 +49,7 @@ from txstathat.collector.alerts.notices import (
     LONGEST_DELAY,
     RECOVERED,
     AlertNotice,
-    retry_delay,
+    notice_retry_delay,
 )
 from txstathat.collector.alerts.operator_webhooks import Webhooks, check_webhook
 from txstathat.collector.alerts.outages import (
@@ -115,6 +115,6 @@ __all__ = [
     "evaluate",
     "next_state",
     "parse_alert",
-    "retry_delay",
+    "notice_retry_delay",
     "windows_to_read",
 ]
