@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from txstathat.errors import StoreBusy, StoreUnavailable
-from txstathat.stores.batching import WriteBatcher, retry_delay
+from txstathat.stores.batching import WriteBatcher, write_retry_delay
 
 
 class WriteBatcherTests(SynchronousTestCase):
@@ -294,6 +294,8 @@ class WriteBatcherTests(SynchronousTestCase):
 
     def test_delays(self) -> None:
         """Delays double up to two seconds; the jitter draws between half and all of them."""
-        longest = [retry_delay(n, lambda low, high: high) for n in (1, 2, 3, 7, 1000)]
+        longest = [
+            write_retry_delay(n, lambda low, high: high) for n in (1, 2, 3, 7, 1000)
+        ]
         self.assertEqual(longest, [0.05, 0.1, 0.2, 2.0, 2.0])
-        self.assertEqual(retry_delay(1, lambda low, high: low), 0.025)
+        self.assertEqual(write_retry_delay(1, lambda low, high: low), 0.025)

@@ -4,6 +4,7 @@ The listing of a store, tested on every kind of store, against a model.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given, settings
@@ -21,7 +22,13 @@ from tests.fixtures.stores import (
     ValkeyHost,
 )
 from txstathat.stores import Group, ListedRow, ListPage, ListQuery, open_store
-from txstathat.stores.listing import ORDERS, end_of_prefix, first_part, sort_key
+from txstathat.stores.listing import (
+    ORDERS,
+    end_of_prefix,
+    first_part,
+    group_key,
+    sort_key,
+)
 
 KINDS = ("count", "value")
 NAMES = [
@@ -220,6 +227,23 @@ class ListingContract:
                 self.assertEqual(seen, expected, prefix)
 
     @inlineCallbacks
+    def test_groups_backwards(self: Any) -> Any:
+        """The pages of groups are the same when they are read from the end."""
+        rows = rows_of(NAMES)
+        yield self.store.put_listed(rows)
+        for kinds in (KINDS, ("value",)):
+            for prefix in ("", "a.", "a.b.", "web1 ", "no"):
+                query = ListQuery(kinds, prefix=prefix, limit=2, descending=True)
+                expected = expected_groups(rows, query)
+                groups = yield self.store.list_groups(query)
+                self.assertEqual(groups, expected[::-1][:2])
+                for at, group in enumerate(expected):
+                    groups = yield self.store.list_groups(
+                        replace(query, after=group_key(group, prefix))
+                    )
+                    self.assertEqual(groups, expected[:at][::-1][:2], group)
+
+    @inlineCallbacks
     def test_many(self: Any) -> Any:
         """There may be more rows than one command writes or reads."""
         rows = rows_of([f"n{n:04}" for n in range(5_200)])
@@ -305,6 +329,9 @@ class AnyListingTests(SynchronousTestCase):
         query = ListQuery(KINDS, prefix=prefix, limit=100)
         groups = self.successResultOf(store.list_groups(query))
         self.assertEqual(groups, expected_groups(rows, query))
+        backwards = replace(query, descending=True)
+        found = self.successResultOf(store.list_groups(backwards))
+        self.assertEqual(found, groups[::-1])
         self.successResultOf(store.close())
 
     @given(TEXTS, TEXTS)

@@ -31,7 +31,7 @@ __all__ = [
     "MAX_ENTRIES",
     "MAX_WRITE",
     "WriteBatcher",
-    "retry_delay",
+    "write_retry_delay",
 ]
 
 #: How many entries may wait, by default; the batcher refuses one more.
@@ -49,7 +49,7 @@ Entry = TypeVar("Entry")
 Result = TypeVar("Result")
 
 
-def retry_delay(attempts: int, jitter: Jitter = random.uniform) -> float:
+def write_retry_delay(attempts: int, jitter: Jitter = random.uniform) -> float:
     """
     Return the delay before a store is tried again: it doubles from 0.05 s to 2 s, each
     time between half of that and all of it (:func:`txstathat.backoff.backoff_delay`).
@@ -107,7 +107,7 @@ class WriteBatcher(Generic[Entry, Result]):
         max_write: int = MAX_WRITE,
         room: Callable[[], Callable[[Entry], bool]] | None = None,
         timeout: float = ENTRY_TIMEOUT,
-        delay: Callable[[int], float] = retry_delay,
+        delay: Callable[[int], float] = write_retry_delay,
         linger: float = 0.0,
     ) -> None:
         self._write = write

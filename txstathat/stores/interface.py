@@ -412,7 +412,7 @@ class IStore(Interface):
         Read the groups into which separators divide the names of the listing.
 
         :param query: which names to list, of which this uses the kinds, the prefix, the
-            limit and ``after``.
+            limit, ``after`` and ``descending``.
         :returns: fires with the groups, sorted by name. A name that has no separator
             after the prefix is a group of its own.
         """

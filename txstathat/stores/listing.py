@@ -22,6 +22,7 @@ __all__ = [
     "ListedRow",
     "end_of_prefix",
     "first_part",
+    "group_key",
     "merge_pages",
     "sort_key",
 ]
@@ -67,8 +68,7 @@ class ListQuery:
     :ivar words: texts that a name must contain, in upper or lower case.
     :ivar prefix: what a name must begin with.
     :ivar after: the sort key of the row after which to list; ``None`` to begin with the
-        first row. For groups it is ``(0.0, name)`` after a name without a group, or
-        ``(1.0, part)`` after a group.
+        first row. For groups it is :func:`group_key`.
     :ivar limit: how many rows to return at most.
     :ivar counted: whether to count what else there is; otherwise the counts are 0.
     """
@@ -132,6 +132,17 @@ def sort_key(row: ListedRow, order: str) -> tuple[float, str]:
     :param order: one of :data:`ORDERS`. The number is 0 for the order by name.
     """
     return (0.0 if order == NAME else float(getattr(row, order)), row.name)
+
+
+def group_key(group: Group, prefix: str) -> tuple[float, str]:
+    """
+    Return the place of a group among the others below a prefix: 1 and its part, or 0
+    and the name if it is a name without a group.
+
+    :param group: the group.
+    :param prefix: the prefix.
+    """
+    return (float(first_part(group.first, prefix) is not None), group.part)
 
 
 def first_part(name: str, prefix: str = "") -> str | None:

@@ -51,7 +51,7 @@ from txstathat.collector.alerts.model import (
     choose_step,
 )
 from txstathat.collector.alerts.monitor import AlertMonitor
-from txstathat.collector.alerts.notices import LEASE, AlertNotice, retry_delay
+from txstathat.collector.alerts.notices import LEASE, AlertNotice, notice_retry_delay
 from txstathat.collector.alerts.operator_webhooks import Webhooks, check_webhook
 from txstathat.collector.alerts.records import MAX_ALERTS, AlertRecords
 from txstathat.collector.archive.archive import Archive
@@ -470,12 +470,12 @@ class EvaluationTests(SynchronousTestCase):
     def test_delays(self) -> None:
         """The delays double up to five minutes, and vary by half either way."""
         even = [
-            retry_delay(attempts, lambda low, high: (low + high) / 2)
+            notice_retry_delay(attempts, lambda low, high: (low + high) / 2)
             for attempts in range(1, 8)
         ]
         self.assertEqual(even, [15, 30, 60, 120, 240, 300, 300])
-        self.assertEqual(retry_delay(1, lambda low, high: low), 7.5)
-        self.assertEqual(retry_delay(1, lambda low, high: high), 22.5)
+        self.assertEqual(notice_retry_delay(1, lambda low, high: low), 7.5)
+        self.assertEqual(notice_retry_delay(1, lambda low, high: high), 22.5)
 
 
 class MonitorTests(AlertCase):

@@ -4,6 +4,7 @@ What the collector tells: StatHat's export API, /a1, /metrics and /healthz.
 
 from __future__ import annotations
 
+import gc
 from base64 import b64encode
 from typing import Any
 from urllib.parse import urlencode
@@ -109,6 +110,25 @@ class ExportTests(ApiCase):
         self.assertEqual(page(0), ["a", "load/é <b>"])
         self.assertEqual(page(4), ["z2", "z3"])
         self.assertEqual(page(6), ["z4"])
+
+    def test_names_are_released(self) -> None:
+        """The names of a list that nobody reads to its end are held for a minute."""
+        self.here.parts.export.pages.page_size = 2
+        self.keep(*(Count(f"z{n}") for n in range(5)))
+        names = sorted(self.here.totals)
+
+        def held() -> int:
+            gc.collect()
+            return sum(type(one) is list and one == names for one in gc.get_objects())
+
+        before = held()
+        self.get("/statlist")
+        self.assertEqual(held(), before + 1)
+        self.clock.advance(NAMES_SECONDS)
+        self.assertEqual(held(), before)
+        for offset in range(0, 7, 2):
+            self.get(f"/statlist?offset={offset}")
+        self.assertEqual(held(), before)
 
     def test_latest(self) -> None:
         """A list has the newest points and their numbers, if these are requested."""

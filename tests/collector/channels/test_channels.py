@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from treq.testing import RequestTraversalAgent
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fixtures.archives import START
@@ -28,8 +29,11 @@ from txstathat.collector.channels import (
     Outgoing,
     SecretFiles,
 )
+from txstathat.collector.channels.kinds import edit_channel
+from txstathat.collector.channels.model import ChannelDefinition
 from txstathat.collector.channels.records import read_channel
 from txstathat.collector.channels.secret_files import MAX_SECRET
+from txstathat.collector.errors import Refusal
 from txstathat.collector.records import BadRecord
 from txstathat.http.allowed import Networks
 
@@ -171,6 +175,80 @@ class ChannelsTests(SynchronousTestCase):
             status, _ = self.here.ask(method, f"/x/{token}/channels{path}")
             self.assertEqual(status, expected, (method, path))
         self.assertEqual(self.inbox.requests, [])
+
+    def edit(self, channel: str = "ops", /, **fields: str) -> str:
+        """Change a channel; why it is refused, empty if it is not."""
+        edited = Deferred.fromCoroutine(self.channels.edit(channel, fields))
+        if isinstance(edited.result, Failure):
+            return str(self.failureResultOf(edited, Refusal).value)
+        self.successResultOf(edited)
+        return ""
+
+    def settings(self) -> dict[str, str]:
+        """The settings of the channel, and the name of the file of its secret."""
+        channel = self.here.now(self.channels.records.get("ops"))
+        return {**channel.settings, "secret": channel.secret}
+
+    def test_edit(self) -> None:
+        """What is given changes, and the rest stays."""
+        self.create(headers="Authorization: Bearer ${secret}", secret="ops")
+        before = self.settings()
+        self.assertEqual(self.edit(body='{"text": "$text"}'), "")
+        self.assertEqual(self.settings(), {**before, "body": '{"text": "$text"}'})
+        self.assertEqual(self.edit(headers="", secret="", url=HOOK + "/2"), "")
+        expected = {**before, "body": '{"text": "$text"}', "headers": "", "secret": ""}
+        self.assertEqual(self.settings(), {**expected, "url": HOOK + "/2"})
+
+    def test_edit_to_another_host(self) -> None:
+        """Nothing that may be a secret of one host goes to another one."""
+        self.create(headers="Authorization: Bearer canary", body='{"a": "canary"}')
+        before = self.settings()
+        other = "https://other.example/x"
+        for fields, field in (
+            ({}, "body"),
+            ({"body": ""}, "headers"),
+            ({"headers": "A: b"}, "body"),
+        ):
+            words = self.edit(url=other, **fields)
+            self.assertTrue(words.startswith(f"{field}: type it again"), words)
+            self.assertEqual(self.settings(), before)
+        self.assertEqual(self.edit(url=other, body="", headers="A: b"), "")
+        self.assertEqual(self.settings()["url"], other)
+        topic = {"name": "phone", "kind": "ntfy", "topic": "canary"}
+        self.here.now(self.channels.create(topic))
+        self.assertIn("topic: type", self.edit("phone", server="https://n.example"))
+        self.assertEqual(self.edit("phone", priority="5"), "")
+
+    def test_edit_refused(self) -> None:
+        """A wrong field is refused as for a new channel, and the kind stays."""
+        self.create()
+        before = self.settings()
+        for words, fields in (
+            ("url: the URL must have no fragment", {"url": HOOK + "#x"}),
+            ("url: must be encrypted", {"url": "http://h.example/"}),
+            ("secret: the secret 'no' for h.example: No such", {"secret": "no"}),
+            ("kind: cannot be changed", {"kind": "ntfy"}),
+            ("name: cannot be changed", {"name": "other"}),
+            ("topic: a channel of kind webhook has no such", {"topic": "x"}),
+        ):
+            self.assertIn(words, self.edit(**fields))
+            self.assertEqual(self.settings(), before)
+        self.assertIn("there is no channel", self.edit("none", url=HOOK))
+
+    def test_edit_at_once(self) -> None:
+        """A change of another collector meanwhile is not lost."""
+        self.create()
+        records = self.channels.records
+        others = iter(["A: b"])
+
+        def change(channel: ChannelDefinition) -> ChannelDefinition:
+            for headers in others:
+                self.assertEqual(self.edit(headers=headers), "")
+            return edit_channel(channel, {"body": "{}"})
+
+        self.here.now(records.edit("ops", change))
+        settings = self.settings()
+        self.assertEqual((settings["headers"], settings["body"]), ("A: b", "{}"))
 
     def test_limit(self) -> None:
         """There is a largest number of channels."""

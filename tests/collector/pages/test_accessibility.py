@@ -43,6 +43,7 @@ PATHS = (
     "/channels",
     "/channels/new?kind=webhook",
     "/channels/new?kind=email",
+    "/channels/chat/edit",
     "/keys",
     "/trash",
     "/trash/{gone}",
@@ -84,6 +85,8 @@ class AccessibilityTests(PagesCase):
         await parts.archive.notes.add(stat, "version 2")
         await parts.archive.details.change(stat, description="of the shop", pinned=True)
         await parts.archive.details.change(other, unit="ms")
+        hook = {"kind": "webhook", "name": "chat", "url": "https://h.example/x"}
+        await parts.channels.create({**hook, "headers": "A: b"})
         gone = stat_id("mails sent")
         await parts.archive.delete(gone)
         return {

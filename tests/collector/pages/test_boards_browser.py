@@ -83,6 +83,15 @@ class BoardCase(PagesCase):
         yield self.do("prefer", "light")
         yield self.do("size", 1000, 700)
 
+    @inlineCallbacks
+    def tab_to(self, condition: str) -> Any:
+        """Press the tab key until the focus is where a condition is true."""
+        for _ in range(60):
+            if (yield self.do("run", f"return Boolean({condition})")):
+                return
+            yield self.do("key", "Tab")
+        self.fail(f"the tab key does not lead to: {condition}")
+
 
 class BoardTests(BoardCase):
     """Making, changing and watching boards."""
@@ -235,15 +244,6 @@ class BoardTests(BoardCase):
         yield self.silent()
 
     @inlineCallbacks
-    def tab_to(self, condition: str) -> Any:
-        """Press the tab key until the focus is where a condition is true."""
-        for _ in range(60):
-            if (yield self.do("run", f"return Boolean({condition})")):
-                return
-            yield self.do("key", "Tab")
-        self.fail(f"the tab key does not lead to: {condition}")
-
-    @inlineCallbacks
     def test_nine_tabs(self) -> Any:
         """While eight tabs show boards and refresh them, a ninth loads at once."""
         id = yield self.make_board(*some_tiles())
@@ -323,6 +323,26 @@ class CompareTests(BoardCase):
         yield self.silent()
 
     @inlineCallbacks
+    def test_keyboard_alone(self) -> Any:
+        """Stats are compared, saved under a name, and deleted without a mouse."""
+        yield self.look("/compare")
+        yield self.tab_to("document.activeElement.id === 'stat1'")
+        yield self.do("key", *"signups", "Tab", *"page views", "Enter")
+        yield self.arrive(DRAWN)
+        yield self.tab_to("document.activeElement.id === 'title'")
+        yield self.do("key", *"Both", "Enter")
+        yield self.arrive("document.querySelector('h1').innerText === 'Both'")
+        (saved,) = (yield self.now(self.parts.boards.comparisons.all())).values()
+        self.assertEqual(saved.stats, ("signups", "page views"))
+        yield self.tab_to("document.activeElement.closest('.danger summary')")
+        yield self.do("key", "Enter")
+        yield self.tab_to("document.activeElement.value === 'delete'")
+        yield self.do("key", "Enter")
+        yield self.arrive("location.pathname === '/compare'")
+        self.assertEqual((yield self.now(self.parts.boards.comparisons.all())), {})
+        yield self.silent()
+
+    @inlineCallbacks
     def test_six(self) -> Any:
         """Six stats have six axes, and their chart fits a phone."""
         names = ("page views", "mails sent", "orders eu", "signups", "errors 5xx")
@@ -377,6 +397,23 @@ class NoteTests(BoardCase):
         self.assertEqual(
             sum(map(len, (yield self.now(self.parts.archive.notes.all())).values())), 1
         )
+        yield self.silent()
+
+    @inlineCallbacks
+    def test_keyboard_alone(self) -> Any:
+        """A note is added to a stat and deleted without a mouse."""
+        yield self.look("/notes")
+        yield self.tab_to("document.activeElement.id === 'text'")
+        yield self.do("key", *"version 2", "Tab", *"signups", "Enter")
+        yield self.arrive("document.querySelector('.notes li')")
+        text = yield self.do("run", TEXT)
+        self.assertRegex(text, r"version 2\s.* · signups")
+        (notes,) = (yield self.now(self.parts.archive.notes.all())).values()
+        self.assertEqual([note.text for note in notes], ["version 2"])
+        yield self.tab_to("document.activeElement.value === 'delete'")
+        yield self.do("key", "Enter")
+        yield self.arrive("!document.querySelector('.notes li')")
+        self.assertIn("There are no notes yet.", (yield self.do("run", TEXT)))
         yield self.silent()
 
 
@@ -447,6 +484,28 @@ class SharingTests(BoardCase):
                 )
             )
         return found
+
+    @inlineCallbacks
+    def test_keyboard_alone(self) -> Any:
+        """A link is made, reached to be copied, and revoked without a mouse."""
+        yield self.look(f"/stats/{stat_id('signups')}")
+        yield self.tab_to("document.activeElement.matches('a[href^=\"/links?\"]')")
+        yield self.do("key", "Enter")
+        yield self.arrive("document.querySelector('button[value=create]')")
+        yield self.tab_to("document.activeElement.value === 'create'")
+        yield self.do("key", "Enter")
+        yield self.arrive("document.querySelector('#shared-link')")
+        yield self.tab_to("document.activeElement.querySelector('#shared-link')")
+        yield self.tab_to("document.activeElement.querySelector('#shared-embed')")
+        yield self.tab_to("document.activeElement.matches('a[href=\"/links\"]')")
+        yield self.do("key", "Enter")
+        yield self.arrive("document.querySelector('button[value=revoke]')")
+        yield self.tab_to("document.activeElement.value === 'revoke'")
+        yield self.do("key", "Enter")
+        yield self.arrive("!document.querySelector('button[value=revoke]')")
+        self.assertIn("no shared links", (yield self.do("run", TEXT)))
+        self.assertEqual((yield self.now(self.parts.shares.all())), {})
+        yield self.silent()
 
     @inlineCallbacks
     def test_a_stat(self) -> Any:

@@ -188,8 +188,16 @@ class GroupTests(ListCase):
         path, seen = "/?view=groups", []
         while path:
             seen += self.names(path)
-            path = self.links(path).get("Next →", "")
+            last, path = path, self.links(path).get("Next →", "")
         self.assertEqual(seen, ["a.…", "alone", "web1 …", "web2 load"])
+        self.keep(Count("about"))
+        path = self.links(last)["← Previous"]
+        self.assertEqual(self.names(path), ["about", "alone"])
+        path = self.links(path)["← Previous"]
+        # There are too few before it: this is the first page.
+        self.assertEqual(self.names(path), ["a.…", "about"])
+        self.assertNotIn("← Previous", self.links(path))
+        self.assertNotIn("← Previous", self.links("/?view=groups"))
 
     def test_no_such_group(self) -> None:
         """A group that is not there any more has no stats."""

@@ -27,6 +27,12 @@ MAIL = {
     "server": "mail.example.com",
     "security": "starttls",
 }
+HOOK = {
+    "kind": "webhook",
+    "name": "ops",
+    "url": "https://hooks.example/canary",
+    "headers": "Authorization: Bearer canary",
+}
 EDIT = {"action": "save", "name": "a", "unit": "", "description": ""}
 #: The fields in which nothing is typed.
 LISTS = ("action", "kind", "time_window", "time_delta", "operator", "security")
@@ -88,6 +94,9 @@ WRONG: tuple[tuple[str, dict[str, str], str, str], ...] = (
         "encrypted",
     ),
     ("/channels/new", {"kind": "webhook", "name": "w", "url": "x"}, "url", ""),
+    ("/channels/ops/edit", {"url": "x"}, "url", ""),
+    ("/channels/ops/edit", {"url": "https://h.example/"}, "headers", "type it again"),
+    ("/channels/ops/edit", {"secret": "../../passwd"}, "secret", ""),
     ("/channels/new", {"kind": "ntfy", "name": "n", "topic": "a b"}, "topic", ""),
 )
 
@@ -106,6 +115,7 @@ class FormTests(PageCase):
         fields = {**ALERT, "threshold": "5"}
         alert = parse_alert(fields, stat, archive.retention, str)
         self.now(self.here.parts.alerts.create(alert))
+        self.now(self.here.parts.channels.create(HOOK))
         self.paths = {"a": stat.id, "alert": alert.id, "gone": stat_id("gone")}
         self.visitor.sign_in()
 
@@ -219,6 +229,7 @@ class FormTests(PageCase):
             ("/alerts/{alert}/edit", True),
             ("/channels", False),
             ("/channels/new?kind=email", True),
+            ("/channels/ops/edit", True),
             ("/keys", True),
             ("/trash", False),
             ("/trash/{gone}", True),
@@ -235,6 +246,36 @@ class FormTests(PageCase):
                     response = self.post(path, EDIT, **OWN_FORM)
                     self.assertEqual(response.code, 403)
         self.assertEqual(self.stored(), before)
+
+    def test_edit_a_channel(self) -> None:
+        """
+        What may be a secret is not shown. It stays unless something is typed, or its
+        box is ticked.
+        """
+        path, records = "/channels/ops/edit", self.here.parts.channels.records
+        self.assertNotIn("canary", self.visitor.see(path))
+        before = self.now(records.get("ops")).settings
+        for form, changed in (
+            ({"url": "", "body": "", "headers": ""}, {}),
+            ({"body": "{}"}, {"body": "{}"}),
+            ({"remove-body": "on"}, {"body": ""}),
+            ({"remove-headers": "on", "headers": "A: b"}, {"headers": ""}),
+            ({"url": "https://hooks.example/2"}, {"url": "https://hooks.example/2"}),
+        ):
+            self.leads_to(self.post(path, form, **OWN_FORM), "/channels")
+            before = {**before, **changed}
+            self.assertEqual(self.now(records.get("ops")).settings, before)
+        page = self.visitor.see(path)
+        self.assertNotIn("remove-headers", page)
+        self.visitor.see("/channels/none/edit", 404)
+        self.visitor.see("/channels/ops", 404)
+
+    def test_a_channel_named_as_the_form(self) -> None:
+        """A channel can be named like the page for a new one."""
+        self.now(self.here.parts.channels.create({**HOOK, "name": "new"}))
+        self.assertIn("Edit the channel new", self.visitor.see("/channels/new/edit"))
+        form = {"url": "https://hooks.example/new"}
+        self.leads_to(self.post("/channels/new/edit", form, **OWN_FORM), "/channels")
 
     def test_sessions(self) -> None:
         """Nobody can sign in with what the page of settings shows."""

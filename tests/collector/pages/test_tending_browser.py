@@ -435,6 +435,24 @@ class AlertTests(TendingCase):
         self.assertIn("Failed 2026-07-05", text)
         self.assertNotIn("SECRET-PART", text)
         yield self.shown("channels")
+        yield self.do("click", "a[href='/channels/chat/edit']")
+        yield self.arrive("location.pathname === '/channels/chat/edit'")
+        self.assertNotIn(
+            "SECRET-PART",
+            (yield self.do("run", "return document.documentElement.outerHTML")),
+        )
+        yield self.fill(headers="no header")
+        yield self.do("click", "main button")
+        yield self.arrive("document.querySelector('#headers-error')")
+        yield self.fill(headers="X-Team: shop")
+        yield self.do("click", "main button")
+        yield self.arrive("location.pathname === '/channels'")
+        yield self.look("/channels/chat/edit")
+        yield self.shown("channel-edit")
+        channel = yield self.then(self.parts.channels.records.get("chat"))
+        self.assertEqual(channel.settings["headers"], "X-Team: shop")
+        self.assertEqual(channel.settings["url"], secret)
+        yield self.look("/channels")
         yield self.do("click", "button[value=delete]")
         yield self.arrive(
             "document.querySelector('.hint')?.innerText.includes('no channel')"

@@ -77,6 +77,8 @@ TABLE: dict[str, dict[str, frozenset[str]]] = {
     "/alerts/{alert}/edit": {"GET": READERS, "POST": TOKEN},
     "/channels": {"GET": READERS, "POST": TOKEN},
     "/channels/new": {"GET": READERS, "POST": TOKEN},
+    "/channels/new/edit": {"GET": READERS, "POST": TOKEN},
+    "/channels/{channel}/edit": {"GET": READERS, "POST": TOKEN},
     "/keys": {"GET": READERS, "POST": TOKEN},
     "/trash": {"GET": READERS, "POST": TOKEN},
     "/trash/{stat}": {"GET": READERS, "POST": TOKEN},
@@ -121,6 +123,7 @@ VARIABLE = {
     "/stats": "{stat}",
     "/trash": "{stat}",
     "/alerts": "{alert}",
+    "/channels": "{channel}",
     "/boards": "{board}",
     "/compare": "{comparison}",
     "/sign-in": "{secret}",
@@ -139,6 +142,7 @@ FOLDERS = {
     "CommandLineApi",
     "GraphiteApi",
     "SharedPages",
+    "_BelowChannel",
 }
 
 
@@ -223,7 +227,10 @@ class RouteTests(SynchronousTestCase):
         fields = {"kind": "data", "time_window": "1h"}
         alert = parse_alert(fields, stat, self.parts.archive.retention, str)
         self.now(self.parts.alerts.create(alert))
+        hook = {"kind": "webhook", "name": "hook", "url": "https://h.example/"}
+        self.now(self.parts.channels.create(hook))
         self.ids = {
+            "channel": "hook",
             "stat": stat_id(SECRET_STAT),
             "alert": alert.id,
             "board": board,

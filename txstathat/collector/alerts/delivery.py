@@ -23,7 +23,7 @@ from txstathat.backoff import Jitter
 from txstathat.collector.alerts.alert_record import AlertRecord
 from txstathat.collector.alerts.history import WEBHOOK
 from txstathat.collector.alerts.model import AlertDefinition
-from txstathat.collector.alerts.notices import LEASE, AlertNotice, retry_delay
+from txstathat.collector.alerts.notices import LEASE, AlertNotice, notice_retry_delay
 from txstathat.collector.alerts.queue import Failing, QueuedNotice, choose, queued
 from txstathat.collector.alerts.records import AlertRecords
 from txstathat.collector.alerts.targets import KnownTargets, Targets
@@ -252,7 +252,7 @@ class NoticeDelivery:
         if error.permanent or begun.is_over(now):
             await self._give_up(record, begun, why)
         else:
-            next_at = now + retry_delay(begun.attempts, self._jitter)
+            next_at = now + notice_retry_delay(begun.attempts, self._jitter)
             after = replace(begun, next_at=next_at, failed=True)
             await self._settle(record, begun, after, why)
         await self._note(begun.channel, why, now)

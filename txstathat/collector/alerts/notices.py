@@ -21,7 +21,7 @@ __all__ = [
     "LONGEST_DELAY",
     "RECOVERED",
     "AlertNotice",
-    "retry_delay",
+    "notice_retry_delay",
 ]
 
 #: How many times a collector tries at least to deliver a notice.
@@ -147,7 +147,7 @@ def _format(number: int | float | None) -> str:
     return str(number) if isinstance(number, int) else f"{number or 0.0:.6g}"
 
 
-def retry_delay(attempts: int, jitter: Jitter) -> float:
+def notice_retry_delay(attempts: int, jitter: Jitter) -> float:
     """
     Return how long to wait after a failed attempt. The delay doubles with each attempt,
     up to five minutes, and varies by half of it either way.

@@ -17,7 +17,7 @@ from txstathat.collector.alerts.alert_record import AlertRecord
 from txstathat.collector.alerts.notices import (
     LONGEST_DELAY,
     AlertNotice,
-    retry_delay,
+    notice_retry_delay,
 )
 from txstathat.collector.alerts.targets import KnownTargets
 
@@ -80,12 +80,12 @@ class Failing:
 
         :param now: Unix seconds.
         :param jitter: as for
-            :func:`~txstathat.collector.alerts.notices.retry_delay`.
+            :func:`~txstathat.collector.alerts.notices.notice_retry_delay`.
         """
         if self.is_back:
             self.failures, self.is_back = 0, False
         self.failures += 1
-        self.next_at = now + retry_delay(self.failures, jitter)
+        self.next_at = now + notice_retry_delay(self.failures, jitter)
 
     def is_due(self, now: float) -> bool:
         """

@@ -4,6 +4,8 @@ The list of all stats, by pages, without reading all of it at once.
 
 from __future__ import annotations
 
+from twisted.internet.interfaces import IDelayedCall
+
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal
@@ -36,8 +38,9 @@ class StatPages:
         self.page_size = PAGE
         self.max_listed = MAX_LISTED
         self._archive = archive
+        # The names, until they are too old.
         self._names: list[str] = []
-        self._read_at: float | None = None
+        self._timer: IDelayedCall | None = None
 
     async def page(self, offset: int) -> list[Stat]:
         """
@@ -46,11 +49,11 @@ class StatPages:
 
         :param offset: how many stats to pass over.
         """
-        timers = self._archive.timers
-        old = self._read_at is None or timers.seconds() - self._read_at >= NAMES_SECONDS
-        if old or not offset:
-            self._read_at = timers.seconds()
-            self._names = await self._archive.names()
+        if not offset or not self._names:
+            names = await self._archive.names()
+            self._forget()
+            self._names = names
+            self._timer = self._archive.timers.callLater(NAMES_SECONDS, self._forget)
         names, at = self._names, offset
         stats: list[Stat] = []
         # Some may have been deleted meanwhile.
@@ -59,8 +62,13 @@ class StatPages:
             stats += await self._archive.stats(more)
             at += len(more)
         if at >= len(names) and names is self._names:
-            self._names, self._read_at = [], None
+            self._forget()
         return stats
+
+    def _forget(self) -> None:
+        self._names, timer, self._timer = [], self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
 
     async def all(self) -> list[Stat]:
         """

@@ -15,7 +15,7 @@ from twisted.internet.task import deferLater
 
 from txstathat.collector.archive.delta import BatchDelta, NotMergeable
 from txstathat.errors import StoreInterrupted, StoreUnavailable
-from txstathat.stores.batching import retry_delay
+from txstathat.stores.batching import write_retry_delay
 from txstathat.stores.interface import (
     BATCH_ID_TTL,
     Amounts,
@@ -157,7 +157,7 @@ async def _add(
                 raise
             if interrupted_at is None and isinstance(error, StoreInterrupted):
                 interrupted_at = now
-            delay = retry_delay(attempt)
+            delay = write_retry_delay(attempt)
             if interrupted_at is None or now + delay > interrupted_at + FINISH_SECONDS:
                 raise
         await deferLater(timers, delay)

@@ -5,13 +5,17 @@ Channels, for whatever manages them or sends through them.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from txstathat.collector.channels.kinds import make_channel, parse_channel
+from txstathat.collector.channels.kinds import (
+    edit_channel,
+    make_channel,
+    parse_channel,
+)
 from txstathat.collector.channels.message import TEST, ChannelMessage, DeliveryFailed
 from txstathat.collector.channels.model import BadField, ChannelDefinition, IChannel
 from txstathat.collector.channels.outgoing import Outgoing
@@ -105,14 +109,35 @@ class Channels:
             field's name. 409 if the name is in use, 429 if there are too many.
         :raises StoreError: if the store fails.
         """
+        definition = self._checked(lambda: parse_channel(fields))
+        await self.records.create(definition)
+        return definition
+
+    async def edit(self, name: str, fields: Mapping[str, str]) -> None:
+        """
+        Change some settings of a channel.
+
+        :param name: the channel.
+        :param fields: the fields to change, as for :meth:`create`. A hidden one is not
+            shown anywhere, so if the host changes it must be given too.
+        :raises Refusal: 404 if the channel does not exist; 400 as for :meth:`create`.
+        :raises StoreError: if the store fails.
+        """
+        await self.records.edit(
+            name, lambda channel: self._checked(lambda: edit_channel(channel, fields))
+        )
+
+    def _checked(self, make: Callable[[], ChannelDefinition]) -> ChannelDefinition:
+        """
+        Return what a function makes of a form, if this collector can send there.
+        """
         try:
-            definition = parse_channel(fields)
+            definition = make()
             self._check_reach(make_channel(definition))
         except BadField as error:
             raise Refusal(400, str(error)) from None
         if definition.secret:
             self._check_secret(definition)
-        await self.records.create(definition)
         return definition
 
     def _check_reach(self, channel: IChannel) -> None:

@@ -1,5 +1,5 @@
 """
-The kinds of channels, and how a form becomes a channel.
+The kinds of channels, and how a form becomes a channel or changes it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from txstathat.collector.channels.pagerduty import PagerDutyChannel
 from txstathat.collector.channels.secret_files import check_secret_name
 from txstathat.collector.channels.webhook import WebhookChannel
 
-__all__ = ["FIELDS", "KINDS", "make_channel", "parse_channel"]
+__all__ = ["FIELDS", "KINDS", "edit_channel", "make_channel", "parse_channel"]
 
 #: The class of each kind.
 KINDS: dict[str, Any] = {
@@ -78,6 +78,36 @@ def parse_channel(given: Mapping[str, str]) -> ChannelDefinition:
     )
     make_channel(definition)
     return definition
+
+
+def edit_channel(
+    channel: ChannelDefinition, given: Mapping[str, str]
+) -> ChannelDefinition:
+    """
+    Return a channel with some of its settings changed. Its name and its kind stay the
+    same.
+
+    :param channel: the channel.
+    :param given: the fields to change, as for :func:`parse_channel`.
+    :raises BadField: as for :func:`parse_channel`. Also if the host changes, and a
+        hidden setting does not: it may be a secret, which is not for another host.
+    """
+    same = {"name": channel.name, "kind": channel.kind}
+    for name, value in same.items():
+        if given.get(name, value) != value:
+            raise BadField(name, "cannot be changed; add another channel")
+    stored = {**channel.settings, "secret": channel.secret}
+    edited = parse_channel({**stored, **given, **same})
+    if make_channel(edited).host == make_channel(channel).host:
+        return edited
+    for field in FIELDS[channel.kind]:
+        if field.hidden and field.name not in given and channel.settings[field.name]:
+            raise BadField(
+                field.name,
+                "type it again, or remove it: it may be a secret, and the host is "
+                "another one now",
+            )
+    return edited
 
 
 def _check_text(field: ChannelField, text: str) -> None:

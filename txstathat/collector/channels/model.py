@@ -53,6 +53,7 @@ class ChannelField:
     :ivar longest: the largest number of characters.
     :ivar choices: the possible values; empty if it can be any text.
     :ivar lines: whether it can have several lines.
+    :ivar hidden: whether it may hold a secret: it is not shown after it was stored.
     """
 
     name: str
@@ -62,6 +63,7 @@ class ChannelField:
     longest: int = 255
     choices: tuple[str, ...] = ()
     lines: bool = False
+    hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ class NtfyChannel:
     """
 
     fields = (
-        ChannelField("topic", "The topic.", required=True, longest=64),
+        ChannelField("topic", "The topic.", required=True, longest=64, hidden=True),
         ChannelField(
             "server", "The server.", default="https://ntfy.sh", longest=MAX_URL
         ),

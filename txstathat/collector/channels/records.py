@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from txstathat.collector.channels.kinds import FIELDS, KINDS, make_channel
@@ -163,19 +164,34 @@ class ChannelRecords:
         if len(await self._store.records(RECORDS)) >= MAX_CHANNELS:
             raise Refusal(429, f"there are {MAX_CHANNELS} channels, which is the limit")
         check_channel_name(channel.name)
-        text = json.dumps(
-            {
-                "kind": channel.kind,
-                "settings": dict(channel.settings),
-                "secret": channel.secret,
-            }
-        )
+        text = _text_of(channel)
         if not await self._store.put_record(RECORDS, channel.name, text, was=None):
             raise Refusal(
                 409,
                 f"name: there is a channel {channel.name!r} already; remove it first, "
                 "or choose another name",
             )
+
+    async def edit(
+        self, name: str, change: Callable[[ChannelDefinition], ChannelDefinition]
+    ) -> None:
+        """
+        Change a channel.
+
+        :param name: its name.
+        :param change: takes what is stored and returns what to store, or raises
+            :class:`~txstathat.collector.errors.Refusal`. It is called again if another
+            collector changes the channel meanwhile.
+        :raises Refusal: 404 if it does not exist, or its record cannot be read.
+        """
+        while True:
+            was = await self._store.record(RECORDS, name)
+            channel = None if was is None else self._channels.parse(name, was)
+            if channel is None:
+                raise _unknown(name)
+            text = _text_of(change(channel))
+            if await self._store.put_record(RECORDS, name, text, was=was):
+                return
 
     async def delete(self, name: str) -> None:
         """
@@ -214,6 +230,16 @@ class ChannelRecords:
         else:
             return
         await self._store.put_record(_STATUS, name, after.text)
+
+
+def _text_of(channel: ChannelDefinition) -> str:
+    return json.dumps(
+        {
+            "kind": channel.kind,
+            "settings": dict(channel.settings),
+            "secret": channel.secret,
+        }
+    )
 
 
 def _unknown(name: str) -> Refusal:

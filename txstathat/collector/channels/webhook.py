@@ -99,6 +99,7 @@ class WebhookChannel:
             "The URL to post to. ${secret} stands for the secret.",
             required=True,
             longest=MAX_URL,
+            hidden=True,
         ),
         ChannelField(
             "body",
@@ -106,12 +107,14 @@ class WebhookChannel:
             "of the message as JSON.",
             longest=MAX_BODY,
             lines=True,
+            hidden=True,
         ),
         ChannelField(
             "headers",
             "Headers, one on each line, such as Authorization: Bearer ${secret}.",
             longest=4_000,
             lines=True,
+            hidden=True,
         ),
     )
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from twisted.logger import Logger
 
 from txstathat.backoff import Jitter
-from txstathat.collector.alerts.notices import GIVE_UP_SECONDS, retry_delay
+from txstathat.collector.alerts.notices import GIVE_UP_SECONDS, notice_retry_delay
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.channels.channels import Channels
 from txstathat.collector.channels.message import (
@@ -206,7 +206,7 @@ class WeeklyDigest:
                 what="is given up" if over else "is tried again",
                 error=str(error),
             )
-        next_at = now + retry_delay(begun.attempts, self._jitter)
+        next_at = now + notice_retry_delay(begun.attempts, self._jitter)
         await self._finish(begun, replace(begun, done=over, next_at=next_at))
         await self._channels.records.note(self._channel, str(error), now)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from txstathat.backoff import Jitter
 from txstathat.delivery.batch import SealedBatch
 from txstathat.delivery.bounded import put_bounded
-from txstathat.delivery.sending.retry_policy import retry_delay, slowest_delay
+from txstathat.delivery.sending.retry_policy import batch_retry_delay, slowest_delay
 
 __all__ = ["HeldStats", "Pace"]
 
@@ -67,7 +67,7 @@ class Pace:
         if needs_person:
             delay = slowest_delay(self._jitter, retry_after)
         else:
-            delay = retry_delay(max(1, self.failures), self._jitter, retry_after)
+            delay = batch_retry_delay(max(1, self.failures), self._jitter, retry_after)
         if is_new or retry_after:
             self.resume_at = max(self.resume_at, self._monotonic() + delay)
             self._server_asked = bool(retry_after)

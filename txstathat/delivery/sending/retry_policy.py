@@ -19,7 +19,7 @@ __all__ = [
     "PROBES",
     "Action",
     "decide",
-    "retry_delay",
+    "batch_retry_delay",
     "slowest_delay",
 ]
 
@@ -99,7 +99,9 @@ def _decide_ambiguous(outcome: Outcome, resend: bool, resent: int) -> Action:
     return Action.RESEND if resent < MAX_RESENDS else Action.DROP
 
 
-def retry_delay(tries: int, jitter: Jitter, retry_after: float | None = None) -> float:
+def batch_retry_delay(
+    tries: int, jitter: Jitter, retry_after: float | None = None
+) -> float:
     """
     Return the delay before the next attempt: exponential backoff with full jitter.
 
@@ -120,8 +122,9 @@ def retry_delay(tries: int, jitter: Jitter, retry_after: float | None = None) ->
 
 def slowest_delay(jitter: Jitter, retry_after: float | None = None) -> float:
     """
-    Return the delay where a person has to correct something; as :func:`retry_delay`,
-    but always between 80 % of :data:`MAX_DELAY` and all of it.
+    Return the delay where a person has to correct something; as
+    :func:`batch_retry_delay`, but always between 80 % of :data:`MAX_DELAY` and all of
+    it.
     """
     return _asked_for(retry_after) + backoff_delay(
         1, jitter, first=MAX_DELAY, longest=MAX_DELAY, spread=(0.8, 1.0)

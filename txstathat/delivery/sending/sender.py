@@ -26,8 +26,8 @@ from txstathat.delivery.ledger import Ledger
 from txstathat.delivery.sending.pace import HeldStats, Pace
 from txstathat.delivery.sending.retry_policy import (
     Action,
+    batch_retry_delay,
     decide,
-    retry_delay,
     slowest_delay,
 )
 from txstathat.delivery.sending.search import (
@@ -236,7 +236,7 @@ class Sender:
             batch.resent += 1
             self._backlog.retry(batch, slow, waiting=True)
         else:
-            delay = retry_delay(batch.tries, self._jitter, after)
+            delay = batch_retry_delay(batch.tries, self._jitter, after)
             self._backlog.retry(batch, now + delay)
 
     def _concerns_one_stat(self, outcome: Outcome, batch: SealedBatch) -> bool:

@@ -173,17 +173,23 @@ class RedisListing:
         """
         Read the groups of names below a prefix.
 
-        :param query: its kinds, prefix, limit and ``after``.
+        :param query: its kinds, prefix, limit, ``after`` and ``descending``.
         """
         low, high = _bounds(query.prefix)
         if query.after is not None:
             is_group, text = query.after
-            low = _bounds(text)[1] if is_group else _beyond(text)
-            low = b"[" + low[1:]
+            if query.descending:
+                high = f"({text}".encode()
+            else:
+                low = _bounds(text)[1] if is_group else _beyond(text)
+                low = b"[" + low[1:]
         length = len(query.prefix.encode("utf-8"))
         reply = self._groups(
             keys=[self._set(kind, NAME) for kind in query.kinds],
-            args=[low, high, length, query.limit, f"[{SEPARATORS}]"],
+            args=[
+                *(low, high, length, query.limit, f"[{SEPARATORS}]"),
+                int(query.descending),
+            ],
         )
         return [
             Group(str(part, "utf-8"), int(count), str(first, "utf-8"))

@@ -177,36 +177,51 @@ return reply
 #: and so on.
 #:
 #: ``KEYS``: the sorted sets of the names. ``ARGV``: two bounds of the names; the length
-#: of the prefix; how many groups; and the separators, as a set of a pattern.
+#: of the prefix; how many groups; the separators, as a set of a pattern; and 1 to begin
+#: with the last group.
 GROUPS = (
     _LESS
     + """
-local bound, last, length = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local groups = {}
-while #groups < 3 * tonumber(ARGV[4]) do
+local low, high, length = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local descending = ARGV[6] == '1'
+local function outermost(low, high, last)
     local name
     for _, key in ipairs(KEYS) do
-        local found = redis.call('ZRANGEBYLEX', key, bound, last, 'LIMIT', 0, 1)[1]
+        local command, from, to = 'ZRANGEBYLEX', low, high
+        if last then
+            command, from, to = 'ZREVRANGEBYLEX', high, low
+        end
+        local found = redis.call(command, key, from, to, 'LIMIT', 0, 1)[1]
         found = found and found:match('^%Z+')
-        if found and (not name or less(found, name)) then
+        if found and (not name or less(found, name) ~= last) then
             name = found
         end
     end
+    return name
+end
+local groups = {}
+while #groups < 3 * tonumber(ARGV[4]) do
+    local name = outermost(low, high, descending)
     if not name then
         break
     end
     local at = name:find(ARGV[5], length + 1)
-    local part, count = name, 1
+    local part, count, beyond = name, 1, name .. string.char(1)
     if at then
         part, count = name:sub(1, at), 0
-        local beyond = name:sub(1, at - 1) .. string.char(name:byte(at) + 1)
+        beyond = name:sub(1, at - 1) .. string.char(name:byte(at) + 1)
         for _, key in ipairs(KEYS) do
             local from, till = '[' .. part, '(' .. beyond
             count = count + redis.call('ZLEXCOUNT', key, from, till)
         end
-        bound = '[' .. beyond
+        if descending then
+            name = outermost('[' .. part, '(' .. beyond, false)
+        end
+    end
+    if descending then
+        high = '(' .. part
     else
-        bound = '[' .. name .. string.char(1)
+        low = '[' .. beyond
     end
     groups[#groups + 1] = part
     groups[#groups + 1] = count

@@ -6,7 +6,8 @@ for each order.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from txstathat.stores.listing import (
@@ -156,56 +157,82 @@ def _rows(
 def list_groups(db: sqlite3.Connection, query: ListQuery) -> list[Group]:
     """
     Read the groups of names below a prefix, within a transaction of the caller. It
-    reads one name of each group.
+    reads one or two names of each group.
 
     :param db: a connection.
-    :param query: its kinds, prefix, limit and ``after``.
+    :param query: its kinds, prefix, limit, ``after`` and ``descending``.
     """
     groups: list[Group] = []
-    # Where to go on, and whether that itself may be a name.
-    start: str | None = query.prefix
-    inclusive = True
+    names = _Names(query.prefix, end_of_prefix(query.prefix))
     if query.after is not None:
         is_group, text = query.after
-        start, inclusive = (end_of_prefix(text), True) if is_group else (text, False)
-    end = end_of_prefix(query.prefix)
-    while start is not None and len(groups) < query.limit:
-        name = min(_next_names(db, query.kinds, start, inclusive, end), default=None)
+        names = names.without(text, query.descending, is_group=bool(is_group))
+    while names.low is not None and len(groups) < query.limit:
+        name = names.outermost(db, query.kinds, last=query.descending)
         if name is None:
             break
         part = first_part(name, query.prefix)
         if part is None:
             groups.append(Group(name, 1, name))
-            start, inclusive = name, False
         else:
-            start, inclusive = end_of_prefix(part), True
-            groups.append(Group(part, _count(db, query.kinds, part, start), name))
+            group = _Names(part, end_of_prefix(part))
+            first = group.outermost(db, query.kinds) if query.descending else name
+            groups.append(Group(part, _count(db, query.kinds, group), first or name))
+        names = names.without(part or name, query.descending, is_group=part is not None)
     return groups
 
 
-def _next_names(
-    db: sqlite3.Connection,
-    kinds: Sequence[str],
-    start: str,
-    inclusive: bool,
-    end: str | None,
-) -> Iterator[str]:
-    compare = ">=" if inclusive else ">"
-    for kind in kinds:
-        row = db.execute(
-            f"SELECT min(name) FROM listing WHERE kind = ? AND name {compare} ?",
-            (kind, start),
-        ).fetchone()
-        if row[0] is not None and (end is None or row[0] < end):
-            yield row[0]
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """
+    A range of names.
+
+    :ivar low: its lower bound; ``None`` if nothing is in it.
+    :ivar high: what is greater than all of it; ``None`` without a bound.
+    :ivar inclusive: whether the lower bound is in it.
+    """
+
+    low: str | None
+    high: str | None
+    inclusive: bool = True
+
+    def without(self, text: str, descending: bool, *, is_group: bool) -> _Names:
+        """
+        Return what is before or after a group or a name.
+        """
+        if descending:
+            return replace(self, high=text)
+        if is_group:
+            return _Names(end_of_prefix(text), self.high)
+        return _Names(text, self.high, inclusive=False)
+
+    def outermost(
+        self, db: sqlite3.Connection, kinds: Sequence[str], *, last: bool = False
+    ) -> str | None:
+        """
+        Return the first or the last name of some kinds; ``None`` if there is none.
+        """
+        which = max if last else min
+        where, values = self.condition
+        select = (
+            f"SELECT {which.__name__}(name) FROM listing WHERE kind = ? AND {where}"
+        )
+        found = [db.execute(select, (kind, *values)).fetchone()[0] for kind in kinds]
+        return which((name for name in found if name is not None), default=None)
+
+    @property
+    def condition(self) -> tuple[str, list[str | None]]:
+        """
+        The condition of a statement, and its values.
+        """
+        low = f"name {'>=' if self.inclusive else '>'} ?"
+        if self.high is None:
+            return low, [self.low]
+        return f"{low} AND name < ?", [self.low, self.high]
 
 
-def _count(
-    db: sqlite3.Connection, kinds: Sequence[str], first: str, end: str | None
-) -> int:
-    where, values = "name >= ?", [first]
-    if end is not None:
-        where, values = "name >= ? AND name < ?", [first, end]
+def _count(db: sqlite3.Connection, kinds: Sequence[str], names: _Names) -> int:
+    where, values = names.condition
     return sum(
         _number(
             db,

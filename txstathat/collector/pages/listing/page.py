@@ -26,7 +26,7 @@ from txstathat.collector.pages.listing.rows import StatRow, pinned_stats, read_r
 from txstathat.collector.pages.listing.table import stat_table
 from txstathat.collector.pages.parts import PageParts
 from txstathat.collector.pages.paths import public_url
-from txstathat.stores.listing import Group, ListPage, ListQuery, first_part, sort_key
+from txstathat.stores.listing import Group, ListPage, ListQuery, group_key, sort_key
 
 __all__ = ["PAGE", "StatList"]
 
@@ -124,37 +124,59 @@ class StatList(GuardedPage):
             # The first page; or the rows after this place are gone.
             return await self._stats(address.at_first())
         rows = page.rows[::-1] if backwards else page.rows
-        previous = following = None
-        if rows and not address.is_first:
-            previous = replace(
-                address.at_first(),
-                before=sort_key(rows[0], address.order),
-                first=max(1, address.first - self._page_size),
-            )
-        if rows and (backwards or page.more):
-            following = replace(
-                address.at_first(),
-                after=sort_key(rows[-1], address.order),
-                first=address.first + len(rows),
-            )
+        places = [sort_key(row, address.order) for row in rows]
         names = [row.name for row in rows]
-        return _Content(address, page, names, previous, following)
+        around = self._around(address, places, more=page.more)
+        return _Content(address, page, names, *around)
 
     async def _groups(self, address: ListAddress) -> _Content:
+        backwards = address.before is not None
         query = ListQuery(address.kinds, prefix=address.group, limit=1)
         counts = await self._archive.listing.page(query)
         groups = await self._archive.store.list_groups(
-            replace(query, after=address.after, limit=self._page_size + 1)
+            replace(
+                query,
+                descending=backwards,
+                after=address.before if backwards else address.after,
+                limit=self._page_size + 1,
+            )
         )
-        following = None
-        if len(groups) > self._page_size:
-            groups = groups[: self._page_size]
-            last = groups[-1]
-            is_group = first_part(last.first, address.group) is not None
-            place = (float(is_group), last.part)
-            following = replace(address.at_first(), after=place)
+        more = len(groups) > self._page_size
+        if (backwards and not more) or (address.after and not groups):
+            # As for stats.
+            return await self._groups(address.at_first())
+        groups = groups[: self._page_size]
+        if backwards:
+            groups.reverse()
+        places = [group_key(group, address.group) for group in groups]
         entries = [one if one.size > 1 else one.first for one in groups]
-        return _Content(address, counts, entries, None, following)
+        around = self._around(address, places, more=more)
+        return _Content(address, counts, entries, *around)
+
+    def _around(
+        self, address: ListAddress, places: Sequence[tuple[float, str]], *, more: bool
+    ) -> tuple[ListAddress | None, ListAddress | None]:
+        """
+        Return the addresses of the pages before and after one.
+
+        :param address: the page's address.
+        :param places: the places of its entries.
+        :param more: whether there are more in the direction in which it was read.
+        """
+        previous = following = None
+        if places and not address.is_first:
+            previous = replace(
+                address.at_first(),
+                before=places[0],
+                first=max(1, address.first - self._page_size),
+            )
+        if places and (address.before is not None or more):
+            following = replace(
+                address.at_first(),
+                after=places[-1],
+                first=address.first + len(places),
+            )
+        return previous, following
 
     async def _rows(
         self, content: _Content
