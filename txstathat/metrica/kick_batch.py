@@ -8,6 +8,7 @@ It takes no more kicks once it has been encoded for a write.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any, TypeAlias, cast
@@ -68,7 +69,7 @@ class KickBatch:
         self.encoded = False
         self.kicks = 0
         self.distinct = 0
-        self.sums: dict[str, dict[Event, list[Any]]] = {}
+        self.sums: dict[str, dict[Event, list[Any]]] = defaultdict(dict)
 
     def kick(
         self, label: str, event: Event, amount: int | float, kicked: Deferred[None]
@@ -82,18 +83,11 @@ class KickBatch:
         :param kicked: :meth:`settle` fires this Deferred.
         :raises AmountOverflow: if the sum becomes too large; the kick is not added.
         """
-        sums = self.sums.get(label)
-        if sums is None:
-            sums = self.sums[label] = {}
+        sums = self.sums[label]
         found = sums.get(event)
         if found is None:
-            if type(amount) is int:
-                sums[event] = [amount, 1, amount, amount, None, 0.0, kicked]
-            else:
-                sums[event] = [0, 1, amount, amount, amount, 0.0, kicked]
-            self.kicks += 1
+            found = sums[event] = [0, 0, amount, amount, None, 0.0]
             self.distinct += 1
-            return
         if type(amount) is int:
             whole = found[_WHOLE] + amount
             if not -MAX_INTEGER <= whole <= MAX_INTEGER:
@@ -137,12 +131,14 @@ class KickBatch:
         the kick that is too large in a few steps.
         """
         halves = [KickBatch(self._amounts, self.begun) for _ in range(2)]
-        places = ((label, event) for label, sums in self.sums.items() for event in sums)
-        for number, (label, event) in enumerate(places):
-            half = halves[2 * number >= self.distinct]
-            found = half.sums.setdefault(label, {})[event] = self.sums[label][event]
-            half.distinct += 1
-            half.kicks += found[_EVENTS]
+        number = 0
+        for label, sums in self.sums.items():
+            for event, found in sums.items():
+                half = halves[2 * number >= self.distinct]
+                half.sums[label][event] = found
+                half.kicks += found[_EVENTS]
+                half.distinct += 1
+                number += 1
         return halves
 
     def settle(self, result: Failure | None) -> None:

@@ -204,17 +204,16 @@ class Metrica:
         amount = schema.amount(value)
         now = reader.clock.seconds()
         label = schema.bucket_label(now, date)
-        batch = self._batch
-        if batch is not None and self._takes_kicks(batch, now):
-            batch.kick(label, event, amount, kicked)
-            self._waiting += 1
-            return
-        batch = self._batch = KickBatch(self._amounts, now)
+        batch, is_new = self._batch, False
+        if batch is None or not self._takes_kicks(batch, now):
+            batch = self._batch = KickBatch(self._amounts, now)
+            is_new = True
+            cells = cells_of(self._axes, event) * (len(schema.retention) + 1)
+            self._max_sums = max(1, MAX_CELLS // cells)
         batch.kick(label, event, amount, kicked)
         self._waiting += 1
-        cells_per_sum = cells_of(self._axes, event) * (len(self.schema.retention) + 1)
-        self._max_sums = max(1, MAX_CELLS // cells_per_sum)
-        self._put(batch, store)
+        if is_new:
+            self._put(batch, store)
 
     def _takes_kicks(self, batch: KickBatch, now: float) -> bool:
         return (
