@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from itertools import chain
 from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred, fail
@@ -19,18 +18,25 @@ from txstathat.interfaces import IKickProvider
 from txstathat.metrica.axes import Axis
 from txstathat.metrica.calendar import SCALES, Date
 from txstathat.metrica.cells import (
+    Event,
     cells_of,
     distinct_choices,
     increments,
     keys_above,
     seen_choices,
 )
-from txstathat.metrica.kick_batch import Additions, KickBatch, refusal
+from txstathat.metrica.kick_batch import KickBatch, refusal
 from txstathat.metrica.reader import Reader
 from txstathat.metrica.schema import Schema
 from txstathat.metrica.selection import AveragedSelection, Selection
 from txstathat.points.amounts import Amount
-from txstathat.stores.interface import Amounts, IStore, WriteOutcome, WriteResult
+from txstathat.stores.interface import (
+    Addition,
+    Amounts,
+    IStore,
+    WriteOutcome,
+    WriteResult,
+)
 
 __all__ = ["MAX_AGE", "MAX_CELLS", "MAX_WAITING", "AveragedMetrica", "Metrica"]
 
@@ -218,17 +224,18 @@ class Metrica:
     def _takes_kicks(self, batch: KickBatch, now: float) -> bool:
         return (
             not batch.encoded
-            and batch.distinct < self._max_sums
+            and len(batch.sums) < self._max_sums
             and now - batch.begun < MAX_AGE
         )
 
-    def _amounts(self, additions: Additions) -> Amounts:
+    def _amounts(self, additions: dict[tuple[str, Event], Addition]) -> Amounts:
         schema = self.schema
-        choices = distinct_choices(chain.from_iterable(additions.values()))
+        labels, events = zip(*additions, strict=True)
+        choices = distinct_choices(events)
         return Amounts(
             {schema.name: schema.definition},
             increments(schema.name, schema.retention, additions),
-            seen_choices(schema.name, schema.axes, choices, additions),
+            seen_choices(schema.name, schema.axes, choices, {*labels}),
             {schema.name: keys_above(self._axes, choices)},
         )
 
@@ -238,7 +245,7 @@ class Metrica:
         )
 
     def _wrote(self, result: WriteResult, batch: KickBatch, store: IStore) -> None:
-        if result.outcome is WriteOutcome.OVERFLOW and batch.distinct > 1:
+        if result.outcome is WriteOutcome.OVERFLOW and len(batch.sums) > 1:
             for half in batch.halves():
                 self._put(half, store)
             return
