@@ -186,7 +186,7 @@ class KickTests(MetricaCase):
         kicks.kick("t", (), MAX, Deferred())
         self.assertRaises(AmountOverflow, kicks.kick, "t", (), 1, Deferred())
         kicks.kick("t", (), -5, Deferred())
-        self.assertEqual(kicks.sums["t"][()][:4], [MAX - 5, 2, -5, MAX])
+        self.assertEqual(kicks.sums["t", ()][:4], [MAX - 5, 2, -5, MAX])
 
     def test_freed(self) -> None:
         """A batch is freed when it is no longer used, not by the garbage collector."""

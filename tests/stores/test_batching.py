@@ -117,6 +117,25 @@ class WriteBatcherTests(SynchronousTestCase):
         batcher.put(0).addCallback(more)
         self.assertEqual(seen, [0, 1, 2, 3])
 
+    def test_put_from_callbacks(self) -> None:
+        """Entries that the callbacks of a write put are one write, after all of them."""
+        batcher = self.batcher()
+        batcher.put("a")
+        for entry in "bc":
+            batcher.put(entry).addCallback(batcher.put)
+        self.writes[0][1].callback(["A"])
+        self.writes[1][1].callback(["B", "C"])
+        self.assertEqual(self.writes[2][0], ["B", "C"])
+
+    def test_put_from_errbacks(self) -> None:
+        """An entry that an errback puts, even of an abandoned one, is written too."""
+        batcher = self.batcher()
+        result = batcher.put("a").addErrback(lambda _: batcher.put("b"))
+        batcher.abandon(StoreUnavailable("closed"))
+        self.assertEqual(self.writes[1][0], ["b"])
+        self.writes[1][1].callback(["B"])
+        self.assertEqual(self.successResultOf(result), "B")
+
     def lingering_batcher(self) -> WriteBatcher[str, str]:
         """A batcher that lingers, and has just written three entries in a second."""
         batcher = self.batcher(linger=0.1)

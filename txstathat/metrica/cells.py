@@ -20,6 +20,7 @@ from txstathat.stores.interface import (
     Above,
     Addition,
     Increment,
+    Key,
     TimeBucket,
 )
 
@@ -89,23 +90,26 @@ def buckets_of(label: str, retention: Mapping[str, float | None]) -> list[TimeBu
 def increments(
     name: str,
     retention: Mapping[str, float | None],
-    additions: Mapping[str, Mapping[Event, Addition]],
+    additions: Mapping[tuple[str, Event], Addition],
 ) -> list[Increment]:
     """
     Return what to add to the store for some events.
 
     :param name: the name of the Metrica.
     :param retention: its stored scales, finest last, and for how many seconds.
-    :param additions: the events, by label of the time bucket in the finest scale, then
-        by choices.
+    :param additions: the events, by label of the time bucket in the finest scale and by
+        choices.
     """
+    by_label: dict[str, dict[Key, Addition]] = {}
     text_of = _Texts().__getitem__
+    for (label, event), addition in additions.items():
+        cells = by_label.get(label)
+        if cells is None:
+            cells = by_label[label] = {}
+        cells[tuple(map(text_of, event))] = addition
     return [
-        Increment(
-            buckets_of(label, retention),
-            {name: {tuple(map(text_of, event)): one for event, one in events.items()}},
-        )
-        for label, events in additions.items()
+        Increment(buckets_of(label, retention), {name: cells})
+        for label, cells in by_label.items()
     ]
 
 

@@ -8,9 +8,9 @@ It takes no more kicks once it has been encoded for a write.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import islice
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 from uuid import uuid4
 
 from twisted.internet.defer import Deferred
@@ -30,7 +30,7 @@ from txstathat.stores.interface import (
 )
 from txstathat.stores.sums import add_floats
 
-__all__ = ["KICKS_ID_TTL", "Additions", "KickBatch", "refusal"]
+__all__ = ["KICKS_ID_TTL", "KickBatch", "refusal"]
 
 #: For how many seconds a store remembers the id of a batch of kicks. Only this process
 #: repeats it, and stops long before (``txstathat.stores.batching.ENTRY_TIMEOUT``).
@@ -39,12 +39,6 @@ KICKS_ID_TTL = 600.0
 # A sum is a list: the six fields of Addition, then the Deferreds of its kicks. (A list
 # of their own would be one more for Python's garbage collector to look at.)
 _WHOLE, _EVENTS, _LEAST, _MOST, _REAL, _REST, _DEFERREDS = range(7)
-
-# Several times as fast as Addition(...).
-_new = tuple.__new__
-
-#: What is to be added, by label of the time bucket and distinct event.
-Additions: TypeAlias = Mapping[str, Mapping[Event, Addition]]
 
 
 @implementer(IEntry)
@@ -58,17 +52,19 @@ class KickBatch:
     :ivar encoded: whether it takes no more kicks.
     :ivar kicks: the number of kicks.
     :ivar sums: the sums, by label of the time bucket and distinct event.
-    :ivar distinct: the number of sums.
     """
 
-    def __init__(self, amounts: Callable[[Additions], Amounts], begun: float) -> None:
+    def __init__(
+        self,
+        amounts: Callable[[dict[tuple[str, Event], Addition]], Amounts],
+        begun: float,
+    ) -> None:
         self._amounts = amounts
         self._id = uuid4().hex
         self.begun = begun
         self.encoded = False
         self.kicks = 0
-        self.distinct = 0
-        self.sums: dict[str, dict[Event, list[Any]]] = {}
+        self.sums: dict[tuple[str, Event], list[Any]] = {}
 
     def kick(
         self, label: str, event: Event, amount: int | float, kicked: Deferred[None]
@@ -82,18 +78,10 @@ class KickBatch:
         :param kicked: :meth:`settle` fires this Deferred.
         :raises AmountOverflow: if the sum becomes too large; the kick is not added.
         """
-        sums = self.sums.get(label)
-        if sums is None:
-            sums = self.sums[label] = {}
-        found = sums.get(event)
+        key = label, event
+        found = self.sums.get(key)
         if found is None:
-            if type(amount) is int:
-                sums[event] = [amount, 1, amount, amount, None, 0.0, kicked]
-            else:
-                sums[event] = [0, 1, amount, amount, amount, 0.0, kicked]
-            self.kicks += 1
-            self.distinct += 1
-            return
+            found = self.sums[key] = [0, 0, amount, amount, None, 0.0]
         if type(amount) is int:
             whole = found[_WHOLE] + amount
             if not -MAX_INTEGER <= whole <= MAX_INTEGER:
@@ -121,14 +109,9 @@ class KickBatch:
         return WriteBatch(self._id, "", self._batch_amounts, KICKS_ID_TTL)
 
     def _batch_amounts(self) -> Amounts:
+        new, fields = tuple.__new__, _DEFERREDS  # faster than Addition(...)
         return self._amounts(
-            {
-                label: {
-                    event: _new(Addition, found[:_DEFERREDS])
-                    for event, found in sums.items()
-                }
-                for label, sums in self.sums.items()
-            }
+            {key: new(Addition, found[:fields]) for key, found in self.sums.items()}
         )
 
     def halves(self) -> list[KickBatch]:
@@ -136,13 +119,14 @@ class KickBatch:
         Split the kicks into two batches. If a batch overflows, repeated splitting finds
         the kick that is too large in a few steps.
         """
-        halves = [KickBatch(self._amounts, self.begun) for _ in range(2)]
-        places = ((label, event) for label, sums in self.sums.items() for event in sums)
-        for number, (label, event) in enumerate(places):
-            half = halves[2 * number >= self.distinct]
-            found = half.sums.setdefault(label, {})[event] = self.sums[label][event]
-            half.distinct += 1
-            half.kicks += found[_EVENTS]
+        sums = list(self.sums.items())
+        middle = len(sums) // 2
+        halves = []
+        for part in (sums[:middle], sums[middle:]):
+            half = KickBatch(self._amounts, self.begun)
+            half.sums.update(part)
+            half.kicks = sum(found[_EVENTS] for _, found in part)
+            halves.append(half)
         return halves
 
     def settle(self, result: Failure | None) -> None:
@@ -151,10 +135,9 @@ class KickBatch:
 
         :param result: ``None``, or the failure with which they fail.
         """
-        for sums in self.sums.values():
-            for found in sums.values():
-                for kicked in islice(found, _DEFERREDS, None):
-                    kicked.callback(cast(None, result))
+        for found in self.sums.values():
+            for kicked in islice(found, _DEFERREDS, None):
+                kicked.callback(cast(None, result))
 
 
 def refusal(result: WriteResult) -> StoreError | None:

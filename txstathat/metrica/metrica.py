@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from itertools import chain
 from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred, fail
@@ -19,18 +18,25 @@ from txstathat.interfaces import IKickProvider
 from txstathat.metrica.axes import Axis
 from txstathat.metrica.calendar import SCALES, Date
 from txstathat.metrica.cells import (
+    Event,
     cells_of,
     distinct_choices,
     increments,
     keys_above,
     seen_choices,
 )
-from txstathat.metrica.kick_batch import Additions, KickBatch, refusal
+from txstathat.metrica.kick_batch import KickBatch, refusal
 from txstathat.metrica.reader import Reader
 from txstathat.metrica.schema import Schema
 from txstathat.metrica.selection import AveragedSelection, Selection
 from txstathat.points.amounts import Amount
-from txstathat.stores.interface import Amounts, IStore, WriteOutcome, WriteResult
+from txstathat.stores.interface import (
+    Addition,
+    Amounts,
+    IStore,
+    WriteOutcome,
+    WriteResult,
+)
 
 __all__ = ["MAX_AGE", "MAX_CELLS", "MAX_WAITING", "AveragedMetrica", "Metrica"]
 
@@ -204,32 +210,32 @@ class Metrica:
         amount = schema.amount(value)
         now = reader.clock.seconds()
         label = schema.bucket_label(now, date)
-        batch = self._batch
-        if batch is not None and self._takes_kicks(batch, now):
-            batch.kick(label, event, amount, kicked)
-            self._waiting += 1
-            return
-        batch = self._batch = KickBatch(self._amounts, now)
+        batch, is_new = self._batch, False
+        if batch is None or not self._takes_kicks(batch, now):
+            batch = self._batch = KickBatch(self._amounts, now)
+            is_new = True
+            cells = cells_of(self._axes, event) * (len(schema.retention) + 1)
+            self._max_sums = max(1, MAX_CELLS // cells)
         batch.kick(label, event, amount, kicked)
         self._waiting += 1
-        cells_per_sum = cells_of(self._axes, event) * (len(self.schema.retention) + 1)
-        self._max_sums = max(1, MAX_CELLS // cells_per_sum)
-        self._put(batch, store)
+        if is_new:
+            self._put(batch, store)
 
     def _takes_kicks(self, batch: KickBatch, now: float) -> bool:
         return (
             not batch.encoded
-            and batch.distinct < self._max_sums
+            and len(batch.sums) < self._max_sums
             and now - batch.begun < MAX_AGE
         )
 
-    def _amounts(self, additions: Additions) -> Amounts:
+    def _amounts(self, additions: dict[tuple[str, Event], Addition]) -> Amounts:
         schema = self.schema
-        choices = distinct_choices(chain.from_iterable(additions.values()))
+        labels, events = zip(*additions, strict=True)
+        choices = distinct_choices(events)
         return Amounts(
             {schema.name: schema.definition},
             increments(schema.name, schema.retention, additions),
-            seen_choices(schema.name, schema.axes, choices, additions),
+            seen_choices(schema.name, schema.axes, choices, {*labels}),
             {schema.name: keys_above(self._axes, choices)},
         )
 
@@ -239,7 +245,7 @@ class Metrica:
         )
 
     def _wrote(self, result: WriteResult, batch: KickBatch, store: IStore) -> None:
-        if result.outcome is WriteOutcome.OVERFLOW and batch.distinct > 1:
+        if result.outcome is WriteOutcome.OVERFLOW and len(batch.sums) > 1:
             for half in batch.halves():
                 self._put(half, store)
             return

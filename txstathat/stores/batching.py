@@ -4,10 +4,11 @@ Combines many small writes into few large ones.
 An idle :class:`WriteBatcher` writes at once. Entries that arrive during a write form
 the next one: the higher the load, the larger (and cheaper) the writes.
 
-Callers that receive their results together tend to call again together. So that the
-first of them is not written alone, a batcher can linger: wait for as many entries as
-the last write had, for a share of the time that a write takes. After a write of a
-single entry the next entry does not wait.
+Callers that receive their results together tend to call again together. What they put
+in their callbacks is one write. So that the first of those that call a little later is
+not written alone, a batcher can linger: wait for as many entries as the last write had,
+for a share of the time that a write takes. After a write of a single entry the next
+entry does not wait.
 """
 
 from __future__ import annotations
@@ -190,8 +191,8 @@ class WriteBatcher(Generic[Entry, Result]):
         self._finish([(one, failure) for one in pending], given_up=len(pending))
 
     def _run(self, lingered: bool = False) -> None:
-        # The flag prevents recursion: a write may end before it returns, and its
-        # callbacks may put more entries. The loop takes those up.
+        # The flag prevents recursion: a write may end before it returns, and callbacks
+        # may put more entries.
         if self._running:
             return
         self._running = True
@@ -262,7 +263,6 @@ class WriteBatcher(Generic[Entry, Result]):
         self._last_duration = self._clock.seconds() - self._started_at
         self._last_entries = min(len(pairs) + len(self._queue), self._max_write)
         self._finish(pairs)
-        self._run()
 
     def _write_failed(
         self, failure: Failure, pending: list[_Pending[Entry, Result]]
@@ -278,7 +278,6 @@ class WriteBatcher(Generic[Entry, Result]):
             self.retries += 1
             self._retry_call = self._clock.callLater(delay, self._attempt)
         self._finish([(one, failure) for one in expired], given_up=len(expired))
-        self._run()
         return None
 
     def _take_expired(self, before: float) -> list[_Pending[Entry, Result]]:
@@ -297,7 +296,6 @@ class WriteBatcher(Generic[Entry, Result]):
             return
         self._in_flight = []
         self._finish([(one, failure) for one in pending], given_up=len(pending))
-        self._run()
 
     def _finish(
         self,
@@ -306,8 +304,16 @@ class WriteBatcher(Generic[Entry, Result]):
     ) -> None:
         self.given_up += given_up
         self._done_count += len(results)
-        for one, result in results:
-            one.result.callback(result)
-        # Entries finish in the order in which they were put.
-        while self._settle_waiters and self._settle_waiters[0][0] <= self._done_count:
-            self._settle_waiters.popleft()[1].callback(None)
+        # What callbacks put waits until all of them have run, for one write.
+        was_running, self._running = self._running, True
+        try:
+            for one, result in results:
+                one.result.callback(result)
+            # Entries finish in the order in which they were put.
+            while (
+                self._settle_waiters and self._settle_waiters[0][0] <= self._done_count
+            ):
+                self._settle_waiters.popleft()[1].callback(None)
+        finally:
+            self._running = was_running
+        self._run()

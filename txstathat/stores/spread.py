@@ -6,6 +6,7 @@ increments have in common, and over the keys above a key.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain
 from json import JSONDecoder
 from typing import TypeVar
 
@@ -25,6 +26,7 @@ __all__ = [
     "key_parts",
     "key_text",
     "lists_of",
+    "longest_lasting",
     "merge_amounts",
     "roll_up",
     "spread",
@@ -152,6 +154,23 @@ def merge_amounts(several: Sequence[Amounts]) -> Amounts:
     )
 
 
+def longest_lasting(
+    increments: Iterable[IncrementLike],
+) -> dict[tuple[str, str], TimeBucket]:
+    """
+    Return the time buckets of a batch, by scale and label: of those that differ only in
+    when they expire, the one that lasts longest.
+
+    :param increments: what the batch adds.
+    """
+    found: dict[tuple[str, str], TimeBucket] = {}
+    for bucket in chain.from_iterable(one.buckets for one in increments):
+        old = found.setdefault(bucket[:2], bucket).ttl
+        if old is not None and (bucket.ttl is None or bucket.ttl > old):
+            found[bucket[:2]] = bucket
+    return found
+
+
 def spread(amounts: Amounts) -> list[Increment]:
     """
     Return the increments of a batch so that each time bucket is in one of them, and all
@@ -159,12 +178,7 @@ def spread(amounts: Amounts) -> list[Increment]:
 
     :param amounts: what the batch adds.
     """
-    ttls: dict[tuple[str, str], TimeBucket] = {}
-    for increment in amounts.increments:
-        for bucket in increment.buckets:
-            old = ttls.get(bucket[:2])
-            if old is None or _lasts_longer(bucket.ttl, old.ttl):
-                ttls[bucket[:2]] = bucket
+    ttls = longest_lasting(amounts.increments)
     lists = [[one[:2] for one in each.buckets] for each in amounts.increments]
     found: dict[tuple[int, ...], list[TimeBucket]] = {}
     for place, numbers in lists_of(lists).items():
@@ -200,12 +214,5 @@ def _texts(
     texts: dict[Key, Addition] = {}
     rolled = additions if above is None else roll_up(additions, above)
     # A text and a tuple may be the same key.
-    for key, one in rolled.items():
-        text = key_text(key)
-        old = texts.get(text)
-        texts[text] = one if old is None else merge(old, one)
+    add_up(texts, ((key_text(key), one) for key, one in rolled.items()))
     return texts
-
-
-def _lasts_longer(ttl: float | None, other: float | None) -> bool:
-    return other is not None and (ttl is None or ttl > other)

@@ -1124,7 +1124,8 @@ class SqliteTests(OnStores, TestCase):
                 + [archive.add(batch(*minutes[minute])) for minute in requests]
             )
         self.assertLessEqual(max(sizes), MAX_SUMS)
-        self.assertEqual(sizes, [few, 1, 2 * few, 2 * few, 1, few])
+        # The second time they come in a callback of the first, so they are one write.
+        self.assertEqual(sizes, [few, 1, 2 * few, 2 * few, few + 1])
         totals = yield Deferred.fromCoroutine(archive.totals())
         self.assertEqual(totals["s1"].sum, 10)
 

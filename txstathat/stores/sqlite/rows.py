@@ -22,10 +22,10 @@ from txstathat.stores.interface import (
     Above,
     Addition,
     Amounts,
-    IncrementLike,
     Key,
     TimeBucket,
 )
+from txstathat.stores.spread import longest_lasting
 from txstathat.stores.sums import Events
 
 __all__ = [
@@ -92,10 +92,10 @@ def sections_of(amounts: Amounts) -> list[Section]:
 
     :raises TooLarge: if an addition is beyond the range of exact sums.
     """
-    ttls = _longest(amounts.increments)
+    lasting = longest_lasting(amounts.increments)
     sections: list[Section] = []
     for increment in amounts.increments:
-        buckets = [TimeBucket(*one[:2], ttls[one[:2]]) for one in increment.buckets]
+        buckets = [lasting[one[:2]] for one in increment.buckets]
         if isinstance(increment, Events) and _are_few(increment):
             sections += _event_sections(buckets, increment)
             continue
@@ -106,18 +106,6 @@ def sections_of(amounts: Amounts) -> list[Section]:
             above = amounts.above[name]
             sections += _sections(buckets, {name: cells[name]}, above)
     return sections
-
-
-def _longest(
-    increments: Iterable[IncrementLike],
-) -> dict[tuple[str, str], float | None]:
-    ttls: dict[tuple[str, str], float | None] = {}
-    for increment in increments:
-        for scale, label, ttl in increment.buckets:
-            old = ttls.get((scale, label), 0.0)
-            if old is not None and (ttl is None or ttl > old):
-                ttls[scale, label] = ttl
-    return ttls
 
 
 def _are_few(events: Events) -> bool:
