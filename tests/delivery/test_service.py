@@ -733,6 +733,17 @@ class StopTests(DeliveryTestCase):
             self.assertLessEqual(self.clock.seconds() - before, 3.5)
             self.assertEqual(service.health.dropped, {"shutdown": 1})
 
+    def test_nearly_all_of_the_time(self) -> None:
+        """It waits for a reply nearly until shutdown_timeout."""
+        service = self.make(shutdown_timeout=9)
+        self.server.mood = lambda: HANG
+        service.count("a")
+        stopped = service.stopService()
+        self.clock.pump([0.1] * 87)
+        self.assertNoResult(stopped)
+        self.clock.pump([0.1] * 5)
+        self.successResultOf(stopped)
+
     def test_wrong_key(self) -> None:
         """It ends early only once the server has said that the key is wrong."""
         for status, late in ((401, False), (403, False), (401, True)):
