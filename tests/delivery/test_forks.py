@@ -213,6 +213,26 @@ print("fine")
 """
 
 
+#: A child that is told of the fork, for each of several objects.
+NOTIFIED = """
+import os
+from txstathat.delivery.process.forks import notify_in_child
+
+class Aware:
+    calls = 0
+    def after_fork(self):
+        self.calls += 1
+
+objects = [Aware() for _ in range(3)]
+for each in objects:
+    notify_in_child(each)
+if os.fork():
+    os.wait()
+else:
+    print([each.calls for each in objects])
+"""
+
+
 class ExitTests(DeliveryTestCase):
     """
     Services at the end of a process, or on another system.
@@ -248,6 +268,11 @@ class ExitTests(DeliveryTestCase):
         with logged() as log:
             service.report_exit()
         self.assertEqual(log.text, "")
+
+    def test_notified_once(self) -> None:
+        """A child notifies each object once, however many there are."""
+        out, _ = self.python(NOTIFIED)
+        self.assertEqual(out, "[1, 1, 1]\n")
 
     def test_without_posix(self) -> None:
         """Without fcntl and forks it can be imported and used; a spool is refused."""

@@ -177,6 +177,14 @@ class WindowTests(DeliveryTestCase):
         starts = [1_000_000, 1_000_010, 1_000_020]
         self.assertEqual(self.points(), [Count("a", 1, t) for t in starts])
 
+    def test_recording_all_the_time(self) -> None:
+        """Further points do not put off the end of a window."""
+        service = self.make()
+        for amount in range(20):
+            service.value("v", amount)
+            self.clock.advance(0.5)
+        self.assertIn(len(self.server.times), (2, 3, 4))
+
     def test_timed_counts(self) -> None:
         """Counts with a time are summed by second."""
         service = self.make()
@@ -216,6 +224,7 @@ class WindowTests(DeliveryTestCase):
         service = self.make()
         for _ in range(3):
             service.count("a", MAX_INTEGER)
+            service.count("less", -MAX_INTEGER)
             service.count("b", 1e308)
             service.count("c", Decimal("1e40"))
             service.count("c", Decimal("1e-20"))
@@ -226,11 +235,12 @@ class WindowTests(DeliveryTestCase):
         for point in sent:
             sums[point["stat"]] = sums.get(point["stat"], Decimal(0)) + point["count"]
         self.assertEqual(sums["a"], 3 * MAX_INTEGER - 5)
+        self.assertEqual(sums["less"], -3 * MAX_INTEGER)
         self.assertEqual(sums["b"], 3 * Decimal("1e308"))
         # The collector takes no sum as large as that: what it refuses is accounted for.
         run(self.clock, 60)
         self.assertEqual(service.health.pending, 0)
-        self.assertEqual(accounted(service.health), 13)
+        self.assertEqual(accounted(service.health), 16)
 
     def test_names_of_several_stats(self) -> None:
         """A name with ~ counts each of its stats."""
@@ -722,6 +732,17 @@ class StopTests(DeliveryTestCase):
                 self.clock.advance(0.1)
             self.assertLessEqual(self.clock.seconds() - before, 3.5)
             self.assertEqual(service.health.dropped, {"shutdown": 1})
+
+    def test_nearly_all_of_the_time(self) -> None:
+        """It waits for a reply nearly until shutdown_timeout."""
+        service = self.make(shutdown_timeout=9)
+        self.server.mood = lambda: HANG
+        service.count("a")
+        stopped = service.stopService()
+        self.clock.pump([0.1] * 87)
+        self.assertNoResult(stopped)
+        self.clock.pump([0.1] * 5)
+        self.successResultOf(stopped)
 
     def test_wrong_key(self) -> None:
         """It ends early only once the server has said that the key is wrong."""

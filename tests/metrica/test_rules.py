@@ -267,6 +267,19 @@ class KickTests(MetricaCase):
         self.assertEqual(written, [10] * 6)
         self.assertEqual(self.ok(metrica.total()), 1001)
 
+    def test_floats_in_one_batch(self) -> None:
+        """Floats that wait for the same write are summed up as precisely as others."""
+        metrica = self.metrica()
+        gate: Deferred[None] = Deferred()
+        add = self.store.add
+        self.store.add = lambda batches: gate.addCallback(lambda _: add(batches))
+        metrica.kick(0.1)
+        for amount in [1e16, *[0.1] * 9, -1e16]:
+            metrica.kick(amount)
+        self.store.add = add
+        gate.callback(None)
+        self.assertAlmostEqual(self.ok(metrica.total()), 1.0, places=14)
+
     def test_multiplier(self) -> None:
         """Amounts are exact to a fraction; smaller fractions are rounded half to even."""
         metrica = self.metrica([("a", StoredChoiceAxis())], multiplier=100)

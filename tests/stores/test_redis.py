@@ -17,6 +17,7 @@ from uuid import uuid4
 import trustme
 from redis import Redis
 from redis.crc import key_slot
+from redis.exceptions import ConnectionError as RedisConnectionError
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults, inlineCallbacks
 from twisted.internet.task import Clock, deferLater
@@ -48,6 +49,7 @@ from txstathat.stores import (
     WriteResult,
     open_store,
 )
+from txstathat.stores.redis import needs_redis
 from txstathat.stores.redis.backend import RedisBackend
 from txstathat.stores.redis.connections import MAX_AGE, Connections
 from txstathat.stores.redis.dump import CHUNK, RedisDump
@@ -56,7 +58,7 @@ from txstathat.stores.redis.merging import MAX_CELLS, Batch, groups
 
 
 class UrlTests(SynchronousTestCase):
-    """Invalid URLs."""
+    """URLs, and what is missing for them."""
 
     def test_prefix(self) -> None:
         """A prefix with braces, or other special characters, is refused."""
@@ -64,6 +66,25 @@ class UrlTests(SynchronousTestCase):
             url = f"redis://:secret@localhost/0?prefix={prefix}"
             error = self.assertRaises(ValueError, RedisBackend, url)
             self.assertNotIn("secret", str(error))
+
+    def test_port_of_sentinels(self) -> None:
+        """Sentinels are asked at their usual port, unless the URL has another one."""
+        connections = Connections("redis+sentinel://127.0.0.1,127.0.0.1:1/none/0")
+        connections.open()
+        self.addCleanup(connections.close)
+        with self.assertRaises(RedisConnectionError) as raised:
+            connections.client.ping()
+        self.assertRegex(str(raised.exception), "127.0.0.1:26379: .*; 127.0.0.1:1: ")
+
+    def test_what_is_missing(self) -> None:
+        """Only where redis itself is missing, the error says to install it."""
+        for name, kind in (
+            ("redis", StoreError),
+            ("OpenSSL", ModuleNotFoundError),
+            ("zlib", ModuleNotFoundError),
+        ):
+            with self.assertRaises(kind), needs_redis():
+                raise ModuleNotFoundError(name=name)
 
 
 class AgeTests(SynchronousTestCase):
@@ -358,6 +379,20 @@ class SlotTests(TestCase):
 
 class DumpTests(TestCase):
     """Reading the whole store."""
+
+    @inlineCallbacks
+    def test_expired(self) -> Any:
+        """What has expired is not exported, even before it is deleted."""
+        here = RedisHost(self)
+        store = yield here.open()
+        short = batch("a", {"k": 1}, label="2014-01-01", ttl=0.05)
+        yield store.add([short, batch("b", {"k": 1}, label="2014-01-02")])
+        while (yield store.read([key("k", label="2014-01-01")]))[0] is not None:
+            yield deferLater(reactor, 0.01, lambda: None)
+        with closing(RedisDump(here.url(), time.time)) as dump:
+            dump.open()
+            labels = [cell.label for cell in dump.cells()]
+        self.assertEqual(labels, ["2014-01-02"])
 
     @inlineCallbacks
     def test_memory(self) -> Any:

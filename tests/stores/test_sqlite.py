@@ -37,6 +37,7 @@ from txstathat.stores import (
 )
 from txstathat.stores.sqlite import backend as sqlite
 from txstathat.stores.sqlite.backend import SqliteBackend
+from txstathat.stores.sqlite.check import check_file
 from txstathat.stores.sqlite.definitions import AT_ONCE
 from txstathat.stores.sqlite.schema import MIGRATIONS, migrate
 from txstathat.stores.store import Inline, Store, Threads
@@ -61,6 +62,21 @@ class BackendTests(SynchronousTestCase):
         """Fold all of the journal, and delete what has expired, as a store does."""
         while backend.fold():
             pass
+
+    def test_check_ends_in_time(self) -> None:
+        """Of a file that is too large to be checked in the time, a part is checked."""
+        backend = self.backend()
+        cells = {f"k{n}": 1 for n in range(20_000)}
+        backend.add([batch("b", cells)])
+        self.fold(backend)
+        for step, is_whole in ((0.0, True), (3.0, False)):
+            clock = Clock()
+
+            def monotonic(clock: Clock = clock, step: float = step) -> float:
+                clock.advance(step)
+                return clock.seconds()
+
+            self.assertEqual(check_file(self.path, 5.0, monotonic), is_whole)
 
     def test_durable(self) -> None:
         """Commits are synced, in a write-ahead log of bounded size."""

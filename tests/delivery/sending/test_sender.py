@@ -297,8 +297,10 @@ class WaitingTests(AnswersTestCase):
             self.assertEqual(self.successResultOf(flushed), FlushResult(queued=5))
             self.assertIsNotNone(service.health.blocked)
             self.server.mood = lambda: OK
-            run(self.clock, 310)
+            with logged() as log:
+                run(self.clock, 310)
             self.assertEqual(service.health.delivered, 5)
+            self.assertEqual(log.at_level("warn"), ["batches are accepted again"])
 
     def test_one_wrong_stat_key(self) -> None:
         """With the Classic API a wrong stat key slows the points of its stat only."""

@@ -241,6 +241,17 @@ class FileTests(FolderTestCase):
         assert held is not None
         self.assertIsNone(FileLock.acquire(path))
         held.release()
+        self.assertTrue(os.path.exists(path))
+
+    def test_a_lock_of_a_parent(self) -> None:
+        """A forked child, which does not have the lock, does not remove its file."""
+        os.mkdir(self.path, 0o700)
+        path = os.path.join(self.path, "a.lock")
+        lock = FileLock.acquire(path)
+        assert lock is not None
+        lock.after_fork()
+        lock.release(remove=True)
+        self.assertTrue(os.path.exists(path))
 
     def test_damage_in_use_reads_nothing_twice(self) -> None:
         """After a file is damaged in use, no batch that was read is read again."""
@@ -254,8 +265,10 @@ class FileTests(FolderTestCase):
         damage(path)
         while folder.unread:
             loaded += folder.load(64)
-        dropped = sum(each.batches for each in folder.take_dropped())
+        lost = folder.take_dropped()
+        dropped = sum(each.batches for each in lost)
         self.assertGreater(dropped, 0)
+        self.assertEqual(sum(each.calls for each in lost), 100 * dropped)
         self.assertGreater(len(loaded), 64)
         self.assertEqual(len({each.id for each in loaded}), len(loaded))
         self.assertEqual(len(loaded) + dropped, len(batches))

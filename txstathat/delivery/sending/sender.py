@@ -313,9 +313,6 @@ class Sender:
         self._backlog.split(batch, [*more, *parts], results or {})
 
     def _send_probe(self, probe: Probe) -> None:
-        if self._stopped:
-            self._backlog.retry(probe.batch, 0.0)
-            return
         (payload,) = self._client.encode([probe.points[probe.index]])
         attempt = maybeDeferred(self._client.send_payload, payload, probe.id)
         failures = self._pace.failures

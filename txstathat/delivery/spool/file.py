@@ -142,7 +142,6 @@ class SpoolFile:
     :param exclusive: whether it must not exist.
     :raises sqlite3.Error: if it cannot be opened; here and in every method.
     :ivar rows: how many batches it holds.
-    :ivar calls: how many recorded calls are in them.
     :ivar bytes: about how many bytes they take.
     :ivar unread: how many of them :meth:`read` has not returned yet.
     :ivar unread_calls: how many recorded calls are in those.
@@ -151,7 +150,7 @@ class SpoolFile:
 
     def __init__(self, path: str, exclusive: bool = False) -> None:
         self.path = path
-        self.rows = self.calls = self.bytes = self.unread = self.unread_calls = 0
+        self.rows = self.bytes = self.unread = self.unread_calls = 0
         self.cursor = 0
         # Created here and not by SQLite, for its mode; SQLite gives its other files
         # the same mode. It stays open: closing it would release SQLite's locks.
@@ -172,11 +171,11 @@ class SpoolFile:
                 "SELECT count(*), coalesce(sum(total), 0), coalesce(sum(size), 0),"
                 " coalesce(max(seq), 0) FROM batches"
             ).fetchone()
-            self.rows, self.calls, self.bytes, self._last = found
+            self.rows, self.unread_calls, self.bytes, self._last = found
         except BaseException:
             self.close()
             raise
-        self.unread, self.unread_calls = self.rows, self.calls
+        self.unread = self.rows
 
     def _prepare(self) -> None:
         execute = self._db.execute
@@ -217,7 +216,7 @@ class SpoolFile:
         """
         Apply all changes made inside, or none if an exception is raised.
         """
-        before = self.rows, self.calls, self.bytes, self.unread, self.unread_calls
+        before = self.rows, self.bytes, self.unread, self.unread_calls
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -225,7 +224,7 @@ class SpoolFile:
         except BaseException:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            self.rows, self.calls, self.bytes, self.unread, self.unread_calls = before
+            self.rows, self.bytes, self.unread, self.unread_calls = before
             raise
         self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
@@ -253,17 +252,15 @@ class SpoolFile:
             )
             self.rows += 1
             self.unread += 1
-            self.calls += batch.total
             self.unread_calls += batch.total
             self.bytes += batch.size
 
-    def remove(self, seq: int, total: int, size: int) -> None:
+    def remove(self, seq: int, size: int) -> None:
         """
         Remove a batch that was read; call it inside a :meth:`transaction`.
         """
         gone = self._db.execute("DELETE FROM batches WHERE seq = ?", (seq,)).rowcount
         self.rows -= gone
-        self.calls -= gone * total
         self.bytes -= gone * size
 
     def oldest_unread(self) -> SpoolRow | None:
@@ -281,7 +278,7 @@ class SpoolFile:
         """
         Remove a batch that was not read; call it inside a :meth:`transaction`.
         """
-        self.remove(row.seq, row.total, row.size)
+        self.remove(row.seq, row.size)
         self.unread -= 1
         self.unread_calls -= row.total
 

@@ -187,7 +187,7 @@ class SpoolFolder:
             return
         number = self._add(spool, lock)
         found.batches += spool.rows
-        found.calls += spool.calls
+        found.calls += spool.unread_calls
         if not spool.rows:
             self._close_one(number)
         assert self._own is not None
@@ -273,7 +273,7 @@ class SpoolFolder:
         with spool.transaction():
             for batch in finished:
                 assert batch.place is not None
-                spool.remove(batch.place[1], batch.total, batch.size)
+                spool.remove(batch.place[1], batch.size)
             spool.add(new)
 
     def take_dropped(self) -> list[Dropped]:
@@ -369,7 +369,7 @@ class SpoolFolder:
             ours = row.number if number == self._own else 0
             if batch is None or (sent and self._at_most_once):
                 with spool.transaction():
-                    spool.remove(row.seq, row.total, row.size)
+                    spool.remove(row.seq, row.size)
                 reason = "damaged" if batch is None else "ambiguous"
                 self._dropped.append(Dropped(ours, row.total, reason))
                 continue

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import closing
 
 from txstathat.errors import StoreError, StoreUnavailable
@@ -20,23 +21,28 @@ CHECK_SECONDS = 5.0
 _STEPS = 10_000
 
 
-def check_file(path: str, seconds: float = CHECK_SECONDS) -> bool:
+def check_file(
+    path: str,
+    seconds: float = CHECK_SECONDS,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> bool:
     """
     Check the file of a store, as far as the time allows. This blocks.
 
     :param path: the file.
     :param seconds: for how many seconds at most.
+    :param monotonic: the clock, in seconds.
     :returns: whether all of it was checked.
     :raises StoreError: if it is damaged.
     :raises StoreUnavailable: if it cannot be opened.
     """
-    end = time.monotonic() + seconds
+    end = monotonic() + seconds
     try:
         with closing(open_read_only(path)) as db:
-            db.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
+            db.set_progress_handler(lambda: monotonic() > end, _STEPS)
             (result,) = db.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.OperationalError as error:
-        if time.monotonic() > end:
+        if monotonic() > end:
             return False
         raise StoreUnavailable(f"cannot check {path}: {error}") from error
     except sqlite3.DatabaseError as error:
