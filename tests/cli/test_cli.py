@@ -424,7 +424,6 @@ class ServerTests(SynchronousTestCase):
             ("keys", "list", "--store", "sqlite:txstathat.sqlite"),
             ("keys", "revoke", "web"),
             ("stats", "add", "a"),
-            ("stats", "restore", "a"),
         ):
             done = run_python(
                 [sys.executable, "-m", "txstathat", *arguments],

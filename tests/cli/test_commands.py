@@ -33,7 +33,7 @@ class CommandTests(SynchronousTestCase):
             (["lst"], "Did you mean list"),
             (["COUNT"], "Did you mean count"),
             (["keys", "revok"], "Did you mean revoke?"),
-            (["stats", "restor"], "Did you mean restore?"),
+            (["stats", "ad"], "Did you mean add?"),
             (["alerts", "lists"], "Did you mean list"),
             (["qqqq"], "See txstathat --help."),
         ):

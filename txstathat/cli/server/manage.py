@@ -8,7 +8,7 @@ from shlex import quote
 
 import click
 
-from txstathat.cli.output import name_text, show_rows, time_text
+from txstathat.cli.output import show_rows, time_text
 from txstathat.cli.server.store import store_option, with_store
 from txstathat.cli.suggestions import SuggestingGroup
 from txstathat.collector.archive.archive import Archive
@@ -89,7 +89,7 @@ def revoke_key(name: str, store: str) -> None:
 @click.group(cls=SuggestingGroup)
 def stats() -> None:
     """
-    Create stats on your own server, or restore deleted ones.
+    Create stats on your own server, for the Classic API.
     """
 
 
@@ -134,22 +134,5 @@ def add_stat(name: str, kind: str, store: str) -> None:
             f"Send points to {'/c' if stat.counter else '/v'} with this key and a user "
             "key."
         )
-
-    with_store(store, work)
-
-
-@stats.command("restore")
-@click.argument("name")
-@store_option
-def restore_stat(name: str, store: str) -> None:
-    """
-    Restore the stat NAME from the trash.
-
-    It stays there for 48 hours after "txstathat delete".
-    """
-
-    async def work(opened: IStore) -> None:
-        await Archive(opened).restore(name)
-        click.echo(f"{name_text(name)} is restored.")
 
     with_store(store, work)
