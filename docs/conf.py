@@ -29,7 +29,7 @@ nitpick_ignore_regex = [
     (
         r"py:.*",
         r"txstathat\.collector"
-        r"\.(alerts|api|archive|auth|boards|errors|ingest|metrics|records|web)\..*",
+        r"\.(alerts|api|archive|auth|boards|errors|ingest|metrics|pages|records|web)\..*",
     ),
     (
         r"py:.*",

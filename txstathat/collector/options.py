@@ -9,13 +9,15 @@ import re
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
 from txstathat.collector.alerts.operator_webhooks import check_webhook
 from txstathat.collector.archive.stats import RETENTION
 from txstathat.collector.channels.secret_files import SecretFiles
-from txstathat.collector.digest.schedule import Schedule
+from txstathat.collector.digest.schedule import DEFAULT_SCHEDULE, Schedule
+from txstathat.collector.ingest.statsd import KEY
 from txstathat.errors import InvalidTimeframe
 from txstathat.http.allowed import Networks
 from txstathat.metrica.calendar import SCALES
@@ -23,7 +25,9 @@ from txstathat.points.timeframe import Span
 
 __all__ = [
     "MAX_PUBLIC_URL",
+    "SERVER_OPTIONS",
     "STORE",
+    "ServerOption",
     "check_options",
     "default_retention",
     "listen_endpoint",
@@ -37,6 +41,69 @@ __all__ = [
 
 #: The URL of the default store.
 STORE = "sqlite:txstathat.sqlite"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOption:
+    """
+    An option whose value is a text.
+
+    :ivar name: its name.
+    :ivar metavar: what its value is.
+    :ivar help: what it is for.
+    :ivar default: its value by default.
+    """
+
+    name: str
+    metavar: str
+    help: str
+    default: str = ""
+
+
+#: The options whose values are texts.
+SERVER_OPTIONS = (
+    ServerOption(
+        "public-url",
+        "URL",
+        "The URL at which browsers reach this server, such as "
+        "https://example.com/stats behind a proxy that removes /stats.",
+    ),
+    ServerOption(
+        "webhooks",
+        "FILE",
+        "A file of URLs to which alerts are posted, one on each line; the first is the "
+        "default.",
+    ),
+    ServerOption(
+        "secrets",
+        "DIRECTORY",
+        "A directory with the secrets of channels: DIRECTORY/HOST/NAME.",
+    ),
+    ServerOption(
+        "digest",
+        "CHANNEL",
+        "The e-mail channel for a weekly digest. By default none is sent.",
+    ),
+    ServerOption(
+        "digest-at",
+        "TIME",
+        "When the digest is sent, such as 'fri 17:30 Europe/Berlin'.",
+        DEFAULT_SCHEDULE,
+    ),
+    ServerOption(
+        "statsd",
+        "udp:PORT",
+        "Where to receive statsd's datagrams, such as udp:8125 (on loopback) or "
+        "udp:8125:interface=10.0.0.1. They have no key: whoever can reach the port can "
+        "add points.",
+    ),
+    ServerOption(
+        "statsd-key",
+        "NAME",
+        "The EZ key whose limits apply to these points.",
+        KEY,
+    ),
+)
 
 _DAY = 86_400
 #: The most characters of the URL at which browsers reach a collector.

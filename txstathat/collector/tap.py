@@ -16,9 +16,8 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from txstathat.collector.archive.cardinality import MAX_STATS
-from txstathat.collector.digest.schedule import DEFAULT_SCHEDULE
-from txstathat.collector.ingest.statsd import KEY
 from txstathat.collector.options import (
+    SERVER_OPTIONS,
     STORE,
     check_options,
     default_retention,
@@ -32,8 +31,8 @@ _log = Logger()
 
 # The options that the service takes as they are.
 _PASSED_ON = (
-    *("retention", "max-stats", "proxies", "public-url", "webhooks", "secrets"),
-    *("allow-private", "digest", "digest-at", "statsd", "statsd-key"),
+    *("retention", "max-stats", "proxies", "allow-private"),
+    *(each.name for each in SERVER_OPTIONS),
 )
 
 
@@ -63,47 +62,8 @@ class Options(UsageOptions):
             "How many reverse proxies in front are trusted to name the client "
             "(X-Forwarded-For).",
         ],
-        [
-            "public-url",
-            None,
-            "",
-            "The URL at which browsers reach this server, such as "
-            "https://example.com/stats behind a proxy that removes /stats.",
-        ],
         ["max-stats", None, str(MAX_STATS), "The largest number of stats."],
-        [
-            "webhooks",
-            None,
-            "",
-            "A file with the URLs to which alerts can be posted, one on each line. The "
-            "first one is for alerts that name no other.",
-        ],
-        [
-            "secrets",
-            None,
-            "",
-            "A directory with the secrets of channels: DIRECTORY/HOST/NAME.",
-        ],
-        [
-            "digest",
-            None,
-            "",
-            "The e-mail channel for a weekly digest. By default none is sent.",
-        ],
-        [
-            "digest-at",
-            None,
-            DEFAULT_SCHEDULE,
-            "When the digest is sent, such as 'fri 17:30 Europe/Berlin'.",
-        ],
-        [
-            "statsd",
-            None,
-            "",
-            "Where to receive statsd's datagrams, such as udp:8125 (on loopback). They "
-            "have no key: whoever can reach the port can add points.",
-        ],
-        ["statsd-key", None, KEY, "The EZ key whose limits apply to these points."],
+        *([each.name, None, each.default, each.help] for each in SERVER_OPTIONS),
     ]
     optFlags = [
         ["access-log", None, "Log requests, without the secrets in them."],

@@ -26,9 +26,8 @@ from txstathat.cli.reactor import ICommandReactor, run
 from txstathat.cli.server.store import any_store_option
 from txstathat.cli.server.write_settings import offer_settings, own_url
 from txstathat.collector.archive.cardinality import MAX_STATS
-from txstathat.collector.digest.schedule import DEFAULT_SCHEDULE
-from txstathat.collector.ingest.statsd import KEY
 from txstathat.collector.options import (
+    SERVER_OPTIONS,
     check_options,
     default_retention,
     listen_endpoint,
@@ -47,47 +46,18 @@ __all__ = ["GC_OBJECTS", "serve"]
 GC_OBJECTS = 50_000
 
 
-def _alerting_options(command: Callable[..., None]) -> Callable[..., None]:
-    """
-    Add the options for alerts and channels.
-    """
+def _text_options(command: Callable[..., None]) -> Callable[..., None]:
     return add_options(
         command,
         [
             click.option(
-                "--webhooks",
-                default="",
-                metavar="FILE",
-                help="A file of URLs to which alerts are posted, one on each line; the "
-                "first is the default.",
-            ),
-            click.option(
-                "--secrets",
-                default="",
-                metavar="DIRECTORY",
-                help="A directory with the secrets of channels: DIRECTORY/HOST/NAME.",
-            ),
-            click.option(
-                "--allow-private",
-                multiple=True,
-                metavar="NETWORK",
-                help="A private address or network, such as 127.0.0.1 or 10.0.0.0/8, "
-                "to which channels may connect, also without encryption. May be "
-                "repeated.",
-            ),
-            click.option(
-                "--digest",
-                default="",
-                metavar="CHANNEL",
-                help="The e-mail channel for a weekly digest. By default none is sent.",
-            ),
-            click.option(
-                "--digest-at",
-                default=DEFAULT_SCHEDULE,
-                show_default=True,
-                metavar="TIME",
-                help="When the digest is sent, such as 'fri 17:30 Europe/Berlin'.",
-            ),
+                f"--{each.name}",
+                default=each.default,
+                show_default=bool(each.default),
+                metavar=each.metavar,
+                help=each.help,
+            )
+            for each in SERVER_OPTIONS
         ],
     )
 
@@ -146,28 +116,13 @@ def _alerting_options(command: Callable[..., None]) -> Callable[..., None]:
     "only, as StatHat did.",
 )
 @click.option(
-    "--public-url",
-    default="",
-    metavar="URL",
-    help="The URL at which browsers reach this server, such as "
-    "https://example.com/stats behind a proxy that removes /stats.",
+    "--allow-private",
+    multiple=True,
+    metavar="NETWORK",
+    help="A private address or network, such as 127.0.0.1 or 10.0.0.0/8, to which "
+    "channels may connect, also without encryption. May be repeated.",
 )
-@_alerting_options
-@click.option(
-    "--statsd",
-    default="",
-    metavar="udp:PORT",
-    help="Where to receive statsd's datagrams, such as udp:8125 (on loopback) or "
-    "udp:8125:interface=10.0.0.1. They have no key: whoever can reach the port can "
-    "add points.",
-)
-@click.option(
-    "--statsd-key",
-    default=KEY,
-    show_default=True,
-    metavar="NAME",
-    help="The EZ key whose limits apply to these points.",
-)
+@_text_options
 @click.option(
     "--write-settings",
     is_flag=True,
