@@ -541,6 +541,18 @@ class JournalTests(SynchronousTestCase):
         self.assertEqual(self.rows(backend, "folding"), 0)
         self.assertEqual(self.rows(backend), 10)
 
+    def test_closing_takes_no_longer(self) -> None:
+        """Closing and opening fold for a limited time; what is left is not lost."""
+        backend = self.backend(chunk=1, monotonic=Steps())
+        backend.add([batch("a", {f"k{n}": 1 for n in range(100)})])
+        backend.close()
+        backend = self.backend(chunk=1, monotonic=Steps())
+        self.assertEqual(self.rows(backend, "folding"), 1)
+        while backend.fold():
+            pass
+        cells = backend.read([key(f"k{n}") for n in range(100)])
+        self.assertEqual(cells, [Cell(1, 1, 1, 1)] * 100)
+
     def test_the_other_process_goes_on(self) -> None:
         """A process goes on with the fold of another one that ended amid it."""
         first = self.backend(chunk=10, monotonic=Steps())

@@ -51,10 +51,13 @@ from txstathat.stores import (
 )
 from txstathat.stores.redis import needs_redis
 from txstathat.stores.redis.backend import RedisBackend
+from txstathat.stores.redis.cells import pack_cell, read_addition
 from txstathat.stores.redis.connections import MAX_AGE, Connections
 from txstathat.stores.redis.dump import CHUNK, RedisDump
 from txstathat.stores.redis.keys import KeyNames, shard_of, unit_tag
 from txstathat.stores.redis.merging import MAX_CELLS, Batch, groups
+from txstathat.stores.redis.server import ServerStore
+from txstathat.stores.sums import event, merge
 
 
 class UrlTests(SynchronousTestCase):
@@ -85,6 +88,30 @@ class UrlTests(SynchronousTestCase):
         ):
             with self.assertRaises(kind), needs_redis():
                 raise ModuleNotFoundError(name=name)
+
+
+class CellTests(SynchronousTestCase):
+    """How Redis stores the sums of a cell."""
+
+    def test_round_trip(self) -> None:
+        """What is written is read: small and large, whole and not, with an expiry."""
+        amounts = [1, -(2**31), 2**31, 0.5, 2**53 - 1, 2**53, -(2**63) + 1, 1e300]
+        additions = [event(amount) for amount in amounts]
+        additions += [merge(one, event(0.1)) for one in additions]
+        for addition in additions:
+            for expiry in (None, 1_800_000_000_000):
+                cell = pack_cell(addition, expiry)
+                self.assertEqual(read_addition(cell), (addition, expiry))
+
+    def test_time(self) -> None:
+        """Cells expire by the clock of the server, in milliseconds."""
+        client = Redis(port=shared(RedisServer).port)
+        self.addCleanup(client.close)
+        store = ServerStore(KeyNames("p"), client)
+        for _ in range(50):
+            before, now, after = client.time(), store.now(), client.time()
+            self.assertLessEqual(before[0] * 1000 + before[1] // 1000, now)
+            self.assertLessEqual(now, after[0] * 1000 + after[1] // 1000)
 
 
 class AgeTests(SynchronousTestCase):

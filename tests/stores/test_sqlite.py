@@ -63,6 +63,18 @@ class BackendTests(SynchronousTestCase):
         while backend.fold():
             pass
 
+    def test_opened_twice(self) -> None:
+        """A second backend of this process does not release the locks of the first."""
+        self.backend()
+        self.backend()
+        program = (
+            "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]);"
+            "db.execute('SELECT * FROM batch'); db.close()"
+        )
+        subprocess.run([sys.executable, "-c", program, self.path], check=True)
+        # It is deleted when the last process that has the file open closes it.
+        self.assertTrue(os.path.exists(f"{self.path}-wal"))
+
     def test_check_ends_in_time(self) -> None:
         """Of a file that is too large to be checked in the time, a part is checked."""
         backend = self.backend()
@@ -632,6 +644,25 @@ class StoreTests(TestCase):
             runner.step()
         self.assertEqual(list(self.successResultOf(everything)), names)
         self.successResultOf(store.close())
+
+    def test_closed_before_the_reactor(self) -> None:
+        """A store that is closed leaves nothing to do when the reactor stops."""
+        phases: list[str] = []
+
+        class Reactor(Clock):
+            def addSystemEventTrigger(self, phase: str, *event: Any) -> str:
+                phases.append(phase)
+                return phase
+
+            def removeSystemEventTrigger(self, phase: str) -> None:
+                phases.remove(phase)
+
+        clock: Any = Reactor()
+        store = Store(SqliteBackend(":memory:", clock.seconds), Inline(), clock, clock)
+        self.successResultOf(store.open())
+        self.assertEqual(phases, ["before", "during"])
+        self.successResultOf(store.close())
+        self.assertEqual(phases, [])
 
     def test_wall_clock_set_back(self) -> None:
         """A write that is tried again does not wait for the wall clock."""
