@@ -37,7 +37,7 @@ from txstathat.stores import (
     WriteOutcome,
     WriteResult,
 )
-from txstathat.stores.sums import event, events, merge
+from txstathat.stores.sums import Events, event, events, merge
 
 MAX = 2**63 - 1
 AMOUNTS = (
@@ -234,6 +234,38 @@ class Contract:
         self.assertEqual(answers, [WriteResult(WriteOutcome.OVERFLOW, "m")])
         self.assertEqual((yield self.one()), Cell(1.5e308, 1, 1.5e308, 1.5e308))
         self.assertIsNone((yield self.one("a")))
+
+    @inlineCallbacks
+    def test_events(self: Any) -> Any:
+        """
+        Single events count as their sums do. If those of several batches are too large
+        together, the batches that fit are added.
+        """
+
+        def of(id: str, names: str, amounts: list[int | float]) -> WriteBatch:
+            bucket = TimeBucket("year", "2014", None)
+            increment = Events([bucket], [*names], amounts)
+            return WriteBatch(
+                id, "", lambda: Amounts(dict.fromkeys(names, "d"), [increment])
+            )
+
+        answers = yield self.store.add(
+            [of("a", "mnm", [1, 2.5, 3]), of("b", "m", [0.5]), of("c", "n", [-7])]
+        )
+        self.assertEqual(answers, [ADDED] * 3)
+        large = [of(id, "o", [1.5e308]) for id in "de"]
+        answers = yield self.store.add([*large, of("f", "m", [2])])
+        overflow = WriteResult(WriteOutcome.OVERFLOW, "o")
+        self.assertEqual(answers, [ADDED, overflow, ADDED])
+        cells = yield self.store.read([key("[]", name=name) for name in "mno"])
+        self.assertEqual(
+            cells,
+            [
+                Cell(6.5, 4, 0.5, 3),
+                Cell(-4.5, 2, -7, 2.5),
+                Cell(1.5e308, 1, 1.5e308, 1.5e308),
+            ],
+        )
 
     @inlineCallbacks
     def test_definitions(self: Any) -> Any:

@@ -535,6 +535,25 @@ class PartTests(TestCase):
             self.assertEqual([cell.sum for cell in cells], [101, 1010, 0.5])
 
     @inlineCallbacks
+    def test_many_ids(self) -> Any:
+        """
+        Each of many batches of a stat is added once, in whatever groups they are
+        written.
+        """
+        for host in (RedisHost, ClusterHost):
+            store = yield host(self).open()
+            batches = [batch(str(number), {"k": 1}) for number in range(1500)]
+            for first in range(0, 1000, 50):
+                answers = yield store.add(batches[first : first + 50])
+                self.assertEqual(answers, [ADDED] * 50)
+            # Every third one, among them old and new ones.
+            answers = yield store.add(batches[::3][::-1])
+            repeated = WriteResult(WriteOutcome.REPEATED)
+            self.assertEqual(answers.count(repeated), 334)
+            self.assertEqual(answers.count(ADDED), 166)
+            self.assertEqual((yield store.read([key("k")]))[0].sum, 1166)
+
+    @inlineCallbacks
     def test_one_of_many_refused(self) -> Any:
         """A batch that cannot be added does not keep others from being added with it."""
         for host in (RedisHost, ClusterHost):

@@ -10,7 +10,7 @@ calendars.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -167,6 +167,10 @@ class IncrementLike(Protocol):
     def cells(self) -> Mapping[str, Mapping[Key, Addition]]:
         """See :attr:`Increment.cells`."""
 
+    @property
+    def names(self) -> Collection[str]:
+        """The names of the Metricas; some may be in it several times."""
+
 
 class Increment(NamedTuple):
     """
@@ -179,6 +183,11 @@ class Increment(NamedTuple):
 
     buckets: Sequence[TimeBucket]
     cells: Mapping[str, Mapping[Key, Addition]]
+
+    @property
+    def names(self) -> Collection[str]:
+        """The names of the Metricas."""
+        return self.cells.keys()
 
 
 @dataclass(frozen=True, slots=True)

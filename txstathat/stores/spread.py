@@ -8,18 +8,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from json import JSONDecoder
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from txstathat.stores.interface import (
     Above,
     Addition,
     Amounts,
     Increment,
-    IncrementLike,
     Key,
     TimeBucket,
 )
-from txstathat.stores.sums import merge
+from txstathat.stores.sums import Events, merge
 
 __all__ = [
     "add_up",
@@ -34,6 +33,8 @@ __all__ = [
 
 Kind = TypeVar("Kind")
 Bucket = TypeVar("Bucket")
+
+_Cells: TypeAlias = Mapping[str, Mapping[Key, Addition]]
 
 _DECODER = JSONDecoder()
 
@@ -127,19 +128,21 @@ def merge_amounts(several: Sequence[Amounts]) -> Amounts:
     if len(several) == 1:
         return several[0]
     definitions: dict[str, str] = {}
-    sums: dict[tuple[TimeBucket, ...], dict[str, dict[Key, Addition]]] = {}
+    cells: dict[tuple[TimeBucket, ...], list[_Cells]] = {}
+    events: dict[tuple[TimeBucket, ...], tuple[list[str], list[int | float]]] = {}
     choices: dict[tuple[str, str], dict[str, None]] = {}
     above: dict[str, list[dict[str, Sequence[str]]]] = {}
     for amounts in several:
         definitions.update(amounts.definitions)
         for increment in amounts.increments:
-            cells = sums.setdefault(tuple(increment.buckets), {})
-            for name, additions in increment.cells.items():
-                known = cells.get(name)
-                if known is None:
-                    cells[name] = dict(additions)
-                else:
-                    add_up(known, additions.items())
+            buckets = tuple(increment.buckets)
+            if isinstance(increment, Events):
+                # It is faster to sum up all of them together.
+                names, values = events.setdefault(buckets, ([], []))
+                names += increment.names
+                values += increment.amounts
+            else:
+                cells.setdefault(buckets, []).append(increment.cells)
         for group, texts in amounts.choices.items():
             choices.setdefault(group, {}).update(dict.fromkeys(texts))
         for name, places in amounts.above.items():
@@ -148,7 +151,13 @@ def merge_amounts(several: Sequence[Amounts]) -> Amounts:
                 parts.update(more)
     return Amounts(
         definitions,
-        [Increment(buckets, cells) for buckets, cells in sums.items()],
+        [
+            *(Events(buckets, *columns) for buckets, columns in events.items()),
+            *(
+                Increment(buckets, _merge_cells(some))
+                for buckets, some in cells.items()
+            ),
+        ],
         {group: list(texts) for group, texts in choices.items()},
         above,
     )
@@ -180,32 +189,34 @@ def spread(amounts: Amounts) -> list[Increment]:
     """
     ttls = longest_lasting(amounts.increments)
     lists = [[one[:2] for one in each.buckets] for each in amounts.increments]
+    cells = [increment.cells for increment in amounts.increments]
     found: dict[tuple[int, ...], list[TimeBucket]] = {}
     for place, numbers in lists_of(lists).items():
         found.setdefault(numbers, []).append(ttls[place])
-    return [
-        Increment(buckets, _joined([amounts.increments[n] for n in numbers], amounts))
-        for numbers, buckets in found.items()
-    ]
+    increments = []
+    for numbers, buckets in found.items():
+        merged = _merge_cells([cells[n] for n in numbers])
+        texts = {
+            name: _texts(additions, amounts.above.get(name))
+            for name, additions in merged.items()
+        }
+        increments.append(Increment(buckets, texts))
+    return increments
 
 
-def _joined(
-    increments: Sequence[IncrementLike], amounts: Amounts
-) -> dict[str, dict[Key, Addition]]:
-    cells: dict[str, Mapping[Key, Addition]] = dict(increments[0].cells)
+def _merge_cells(several: Sequence[_Cells]) -> dict[str, Mapping[Key, Addition]]:
+    merged = dict(several[0])
     totals: dict[str, dict[Key, Addition]] = {}
-    for increment in increments[1:]:
-        for name, additions in increment.cells.items():
-            if name not in cells:
-                cells[name] = additions
+    for cells in several[1:]:
+        for name, additions in cells.items():
+            if name not in merged:
+                merged[name] = additions
                 continue
-            if name not in totals:
-                cells[name] = totals[name] = dict(cells[name])
-            add_up(totals[name], additions.items())
-    return {
-        name: _texts(additions, amounts.above.get(name))
-        for name, additions in cells.items()
-    }
+            total = totals.get(name)
+            if total is None:
+                merged[name] = total = totals[name] = dict(merged[name])
+            add_up(total, additions.items())
+    return merged
 
 
 def _texts(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import reduce
 from typing import NamedTuple, TypeVar
 
 from txstathat.errors import AmountOverflow
@@ -21,6 +22,7 @@ __all__ = [
     "events",
     "group_amounts",
     "merge",
+    "sum_up",
 ]
 
 Owner = TypeVar("Owner")
@@ -81,6 +83,19 @@ def events(amounts: Sequence[int | float]) -> Addition:
     return _new(Addition, (whole, len(amounts), min(amounts), max(amounts), real, rest))
 
 
+def sum_up(amounts: Sequence[int | float]) -> Addition:
+    """
+    Return the addition of events. A sum beyond the largest float is infinite or not a
+    number; a store refuses it.
+
+    :param amounts: their amounts; at least one.
+    """
+    try:
+        return events(amounts)
+    except (OverflowError, ValueError):
+        return reduce(merge, map(event, amounts))
+
+
 def group_amounts(
     groups: dict[Owner, list[int | float]],
     owners: Iterable[Owner],
@@ -118,10 +133,10 @@ class Events(NamedTuple):
 
     @property
     def cells(self) -> dict[str, dict[Key, Addition]]:
-        """The sums of the events, by name of the Metrica."""
+        """The sums of the events, by name of the Metrica. They are computed anew."""
         groups: dict[str, list[int | float]] = {}
         group_amounts(groups, self.names, self.amounts)
-        return {name: {(): events(amounts)} for name, amounts in groups.items()}
+        return {name: {(): sum_up(amounts)} for name, amounts in groups.items()}
 
 
 def merge(a: Addition, b: Addition) -> Addition:

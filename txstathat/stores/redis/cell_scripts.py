@@ -318,10 +318,11 @@ end
 local cells, lasts, first_cells, first_lasts = {}, {}, {}, {}
 local last_cell, last_hash = 0, 0
 
--- Computes the new cells of a unit, and returns whether the unit is new; nil if a sum
--- would be too large. The numbers of the additions begin in a list after ``from``.
+-- Computes the new cells of a unit. Returns whether the unit is new, nil if a sum would
+-- be too large; and whether endings of its keys may have to be noted. The numbers of
+-- the additions begin in a list after ``from``.
 local function change_unit(unit, shape, numbers, from, begin)
-    local sums, created = shape.sums, true
+    local sums, created, has_new_endings = shape.sums, true, false
     first_cells[unit], first_lasts[unit] = last_cell, last_hash
     for n = 1, #shape do
         local change = shape[n]
@@ -345,8 +346,9 @@ local function change_unit(unit, shape, numbers, from, begin)
         end
         last_hash = last_hash + 1
         lasts[last_hash] = enough
+        has_new_endings = has_new_endings or not (enough or change[1] == '')
     end
-    return created
+    return created, has_new_endings
 end
 
 -- Notes when hashes of a unit expire: a list of endings and times.

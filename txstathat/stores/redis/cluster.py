@@ -107,7 +107,7 @@ class ClusterStore:
             for n in range(len(batches))
         ]
 
-    def _begin(self, write: MergedWrite) -> tuple[list[str], NameReplies]:
+    def _begin(self, write: PartWrite) -> tuple[list[str], NameReplies]:
         """
         Reserve the ids, and compare the definitions.
 
@@ -128,7 +128,7 @@ class ClusterStore:
             claims[n] = reply.decode("ascii")
         return claims, NameReplies(write, names, replies[len(claimed) :])
 
-    def _names(self, write: MergedWrite, mode: str) -> NameReplies:
+    def _names(self, write: PartWrite, mode: str) -> NameReplies:
         commands = names_commands(self._keys, write, mode)
         return NameReplies(
             write, commands, self._pipelines.run(list(commands.values()))

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha1
+from itertools import chain, repeat
 from typing import Any
 
 from txstathat.errors import StoreInterrupted
@@ -35,6 +36,7 @@ from txstathat.stores.redis.merging import (
 )
 from txstathat.stores.redis.pipelines import Command, evaluate
 from txstathat.stores.spread import key_text, roll_up
+from txstathat.stores.sums import Events
 
 __all__ = [
     "NameReplies",
@@ -86,6 +88,16 @@ class PartWrite(MergedWrite):
     ) -> None:
         super().__init__(batches, buckets)
         self._rests: dict[frozenset[int], PartWrite] = {}
+        self._shards: dict[int, list[str]] = {}
+
+    def shards(self) -> dict[int, list[str]]:
+        """
+        Return the names of the Metricas, by number of the slot of the definition.
+        """
+        if not self._shards:
+            for name in self.definitions:
+                self._shards.setdefault(shard_of(name), []).append(name)
+        return self._shards
 
     def parts(self) -> list[Part]:
         """
@@ -113,12 +125,20 @@ class PartWrite(MergedWrite):
 
 
 def _units_of(amounts: Amounts) -> Iterable[tuple[str, str]]:
-    units: dict[tuple[str, str], None] = {}
+    units: set[tuple[str, str]] = set()
     for increment in amounts.increments:
-        for name, cells in increment.cells.items():
-            above = amounts.above.get(name)
-            keys = cells if above is None else roll_up(cells, above)
-            units.update({(name, key_text(key)): None for key in keys})
+        if isinstance(increment, Events):
+            units.update(zip(increment.names, repeat(key_text(()))))
+            continue
+        rolled = increment.cells
+        if amounts.above:
+            rolled = {
+                name: roll_up(cells, amounts.above.get(name, ()))
+                for name, cells in rolled.items()
+            }
+        units.update(
+            [(name, key_text(key)) for name, cells in rolled.items() for key in cells]
+        )
     return units
 
 
@@ -195,7 +215,7 @@ class PartCommands:
         )
 
 
-def names_commands(keys: KeyNames, write: MergedWrite, mode: str) -> dict[int, Command]:
+def names_commands(keys: KeyNames, write: PartWrite, mode: str) -> dict[int, Command]:
     """
     Return the commands that compare or save the definitions of a write, by number of
     the slot.
@@ -209,9 +229,9 @@ def names_commands(keys: KeyNames, write: MergedWrite, mode: str) -> dict[int, C
             _NAMES,
             [keys.names(shard), keys.large(shard)],
             mode,
-            *(text for pair in definitions for text in pair),
+            *chain.from_iterable((name, write.definitions[name]) for name in names),
         )
-        for shard, definitions in _by_shard(write).items()
+        for shard, names in write.shards().items()
     }
 
 
@@ -225,14 +245,13 @@ class NameReplies:
     """
 
     def __init__(
-        self, write: MergedWrite, shards: Iterable[int], replies: Iterable[Any]
+        self, write: PartWrite, shards: Iterable[int], replies: Iterable[Any]
     ) -> None:
         self.refusal: WriteResult | None = None
         self.new = 0
         self.large: set[str] = set()
-        by_shard = _by_shard(write)
         for shard, (wrong, new, *large) in zip(shards, replies, strict=True):
-            names = [name for name, _ in by_shard[shard]]
+            names = write.shards()[shard]
             if wrong:
                 name = names[int(wrong) - 1]
                 if new < 0:
@@ -241,10 +260,3 @@ class NameReplies:
                 self.refusal = WriteResult(WriteOutcome.MISMATCH, name)
             self.new += int(new)
             self.large.update(names[int(number) - 1] for number in large)
-
-
-def _by_shard(write: MergedWrite) -> dict[int, list[tuple[str, str]]]:
-    shards: dict[int, list[tuple[str, str]]] = {}
-    for name, text in write.definitions.items():
-        shards.setdefault(shard_of(name), []).append((name, text))
-    return shards

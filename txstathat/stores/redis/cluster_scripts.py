@@ -14,26 +14,29 @@ _PARTS = (
     + ADDING
     + """
 local BYTES, HASH = 18, 12
+local find = string.find
 local plan = cjson.decode(ARGV[1])
 
 local function expiry_of(ids, from)
-    return (struct.unpack('>I6', ids, from + HASH))
+    return (unpack_bytes('>I6', ids, from + HASH))
 end
 
 local function has(ids, hash)
-    local from = ids:find(hash, 1, true)
+    local from = find(ids, hash, 1, true)
     while from do
         if (from - 1) % BYTES == 0 then
             return expiry_of(ids, from) > now
         end
-        from = ids:find(hash, from + 1, true)
+        from = find(ids, hash, from + 1, true)
     end
     return false
 end
 
--- Ids expire about in the order in which they were added.
+-- Ids expire about in the order in which they were added: so look at the first one, and
+-- at all of them less often.
 local function without_expired(ids)
-    if #ids == 0 or (expiry_of(ids, 1) > now and #ids % (32 * BYTES) > 0) then
+    local count = #ids / BYTES
+    if count % 4 > 0 or (count % 32 > 0 and expiry_of(ids, 1) > now) then
         return ids
     end
     local left = {}
@@ -45,57 +48,62 @@ local function without_expired(ids)
     return table.concat(left)
 end
 
-for _, batch in ipairs(plan.batches) do
-    local hash = batch[1]
-    batch.field = hash:sub(1, 1) .. hash:byte(2) % 16
-    batch.ttl = tonumber(batch[2])
-    batch.id = hash .. struct.pack('>I6', now + batch.ttl)
+-- Of each batch: the hash of its id, the field of that, what is stored, for how long.
+local hashes, fields_of, stored, ttls = {}, {}, {}, {}
+for n, batch in ipairs(plan.batches) do
+    local hash, ttl = batch[1], tonumber(batch[2])
+    hashes[n], ttls[n] = hash, ttl
+    fields_of[n] = hash:sub(1, 1) .. hash:byte(2) % 16
+    stored[n] = hash .. pack('>I6', now + ttl)
 end
 
--- Returns the ids of a unit in the fields of its batches, and what is known of these.
+-- Returns the ids in the fields of batches; and what is known of these, or nil.
 local function known_ids(key, batches)
-    local ids, fields, states, repeated = {}, {}, {}, 0
-    for _, number in ipairs(batches) do
-        local field = plan.batches[number].field
-        if not ids[field] then
-            ids[field] = ''
-            fields[#fields + 1] = field
-        end
+    local fields, repeated, states = {}, 0, {}
+    for i = 1, #batches do
+        fields[i] = fields_of[batches[i]]
     end
-    for i, found in ipairs(redis.call('HMGET', key, unpack(fields))) do
-        ids[fields[i]] = found or ''
-    end
-    for i, number in ipairs(batches) do
-        local batch = plan.batches[number]
-        states[i] = 'n'
-        if has(ids[batch.field], batch[1]) then
-            states[i] = 'r'
+    local found = call('HMGET', key, unpack(fields))
+    for i = 1, #batches do
+        local ids = found[i]
+        if ids and has(ids, hashes[batches[i]]) then
             repeated = repeated + 1
+            states[i] = 'r'
         end
     end
-    if repeated == #batches then
-        return ids, 'repeated'
-    elseif repeated > 0 then
-        return ids, 'known:' .. table.concat(states)
+    if repeated == 0 then
+        return found, nil
+    elseif repeated == #batches then
+        return found, 'repeated'
     end
-    return ids, nil
+    for i = 1, #batches do
+        states[i] = states[i] or 'n'
+    end
+    return found, 'known:' .. table.concat(states)
 end
 
-local function remember(key, batches, ids)
-    local longest, args = 0, {}
-    for _, number in ipairs(batches) do
-        local batch = plan.batches[number]
-        ids[batch.field] = without_expired(ids[batch.field]) .. batch.id
-        longest = math.max(longest, batch.ttl)
+local function remember(key, batches, found)
+    local longest, args, places, last = 0, {}, {}, 0
+    for i = 1, #batches do
+        local number, ids = batches[i], found[i]
+        local field, id = fields_of[number], stored[number]
+        local place = places[field]
+        if place then
+            args[place] = args[place] .. id
+        else
+            args[last + 1] = field
+            args[last + 2] = ids and without_expired(ids) .. id or id
+            last = last + 2
+            places[field] = last
+        end
+        if ttls[number] > longest then
+            longest = ttls[number]
+        end
     end
-    for field, text in pairs(ids) do
-        args[#args + 1] = field
-        args[#args + 1] = text
-    end
-    local left = redis.call('PTTL', key)
-    redis.call('HSET', key, unpack(args))
+    local left = call('PTTL', key)
+    call('HSET', key, unpack(args))
     if left < longest then
-        redis.call('PEXPIRE', key, string.format('%.0f', longest * 1.02 + 1000))
+        call('PEXPIRE', key, string.format('%.0f', longest * 1.02 + 1000))
     end
 end
 
@@ -111,14 +119,17 @@ for begin in ARGV[3]:gmatch('[^\\n]+') do
     ids[n], replies[n] = known_ids(begin .. '#', unit[2])
     if not replies[n] then
         large = false
-        local created = change_unit(n, plan.shapes[unit[1]], unit, 2, begin)
+        local created, has_new_endings =
+            change_unit(n, plan.shapes[unit[1]], unit, 2, begin)
         if created == nil then
             replies[n] = 'overflow'
         elseif ARGV[2] == 'check' then
             replies[n] = 'fine'
         end
         flags[n] = (created and '+' or '') .. (large and '!' or '')
-        redis.call('HLEN', begin .. '*')
+        if has_new_endings then
+            call('HLEN', begin .. '*')
+        end
     end
 end
 

@@ -22,6 +22,7 @@ from txstathat.stores.interface import (
 from txstathat.stores.redis.cells import plan_of
 from txstathat.stores.redis.keys import as_json, place
 from txstathat.stores.spread import key_text, merge_amounts, spread
+from txstathat.stores.sums import Events
 
 __all__ = [
     "MAX_CELLS",
@@ -72,31 +73,30 @@ class Group:
         self._definitions: dict[str, str] = {}
         self._names: dict[tuple[TimeBucket, ...], set[str]] = {}
 
-    def takes(self, batch: Batch) -> bool:
+    def add(self, batch: Batch) -> bool:
         """
-        Return whether a batch can be merged with those of the group.
-        """
-        known = self._definitions
-        return (
-            self.cells + self._new_cells(batch.amounts) <= MAX_CELLS
-            and batch.write.id not in self._ids
-            and all(
-                known.get(name, text) == text
-                for name, text in batch.amounts.definitions.items()
-            )
-        )
+        Add a batch, if it is the first one or can be merged with the others.
 
-    def add(self, batch: Batch) -> None:
+        :returns: whether it was added.
         """
-        Add a batch.
-        """
-        self.cells += self._new_cells(batch.amounts)
+        cells = self.cells + self._new_cells(batch.amounts)
+        if self.batches and (cells > MAX_CELLS or not self._matches(batch)):
+            return False
+        self.cells = cells
         for increment in batch.amounts.increments:
             names = self._names.setdefault(tuple(increment.buckets), set())
-            names.update(increment.cells)
+            names.update(increment.names)
         self.batches.append(batch)
         self._ids.add(batch.write.id)
         self._definitions.update(batch.amounts.definitions)
+        return True
+
+    def _matches(self, batch: Batch) -> bool:
+        known = self._definitions
+        return batch.write.id not in self._ids and all(
+            known.get(name, text) == text
+            for name, text in batch.amounts.definitions.items()
+        )
 
     def _new_cells(self, amounts: Amounts) -> int:
         cells = 0
@@ -107,10 +107,12 @@ class Group:
                     for name, keys in increment.cells.items()
                 )
             else:
-                # Most names have one cell in a time bucket.
+                # Most names have one cell in a time bucket, those of events always.
                 known = self._names.get(tuple(increment.buckets), set())
-                new = len(increment.cells.keys() - known)
-                new += sum(map(len, increment.cells.values())) - len(increment.cells)
+                new = len({*increment.names} - known)
+                if not isinstance(increment, Events):
+                    cells_of = increment.cells.values()
+                    new += sum(map(len, cells_of)) - len(cells_of)
             cells += len(increment.buckets) * new
         return cells
 
@@ -135,10 +137,10 @@ def groups(batches: Iterable[Batch]) -> Iterator[Group]:
     """
     group = Group()
     for batch in batches:
-        if group.batches and not group.takes(batch):
+        if not group.add(batch):
             yield group
             group = Group()
-        group.add(batch)
+            group.add(batch)
     if group.batches:
         yield group
 

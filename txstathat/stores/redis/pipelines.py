@@ -218,7 +218,10 @@ class Pipelines:
             if node is not None:
                 return node
         slot = key_slot(key.encode("utf-8"))
-        return self._client.nodes_manager.get_node_from_slot(slot)
+        nodes = self._client.nodes_manager
+        known = nodes.slots_cache.get(slot)
+        # get_node_from_slot is slow, and raises the error for an unknown node.
+        return known[0] if known else nodes.get_node_from_slot(slot)
 
     def _send(
         self,
@@ -232,12 +235,11 @@ class Pipelines:
         connection = None
         try:
             connection = pool.get_connection()
-            connection.send_packed_command(
-                [
-                    (_ASKING if n in targets else b"") + commands[n].packed
-                    for n in numbers
-                ]
-            )
+            # In one piece: else the node wakes up, and syncs its log, for each command.
+            packed = [
+                (_ASKING if n in targets else b"") + commands[n].packed for n in numbers
+            ]
+            connection.send_packed_command([b"".join(packed)])
         except (*CLIENT_ERRORS, OSError) as error:
             _give_up(pool, connection)
             _set(replies, numbers, error)

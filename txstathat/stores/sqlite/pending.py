@@ -7,7 +7,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from functools import reduce
 from itertools import groupby
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ from txstathat.stores.interface import Above, Addition, Key, TimeBucket
 from txstathat.stores.spread import add_up, key_parts, key_text, lists_of, roll_up
 from txstathat.stores.sqlite.rows import LARGEST_FLOAT
 from txstathat.stores.sqlite.stored_rows import StoredSection
-from txstathat.stores.sums import event, events, group_amounts, merge
+from txstathat.stores.sums import group_amounts, merge, sum_up
 
 __all__ = ["Cells", "Change", "Group", "Leaf", "Pending", "Position", "Wanted"]
 
@@ -111,7 +110,7 @@ class Leaf:
         """
         for key, groups in self._events.items():
             sums = (
-                ((owner, key), _sum_up(amounts)) for owner, amounts in groups.items()
+                ((owner, key), sum_up(amounts)) for owner, amounts in groups.items()
             )
             add_up(self.cells, sums)
         for (owners, key), addition in self._uniform.items():
@@ -282,14 +281,6 @@ class Pending:
                     for place, part in zip(wanted, parts, strict=True):
                         place.add(part)
         return wanted
-
-
-def _sum_up(amounts: Sequence[int | float]) -> Addition:
-    try:
-        return events(amounts)
-    except (OverflowError, ValueError):
-        # The cell will refuse the sum.
-        return reduce(merge, map(event, amounts))
 
 
 def _add_above(
