@@ -15,6 +15,7 @@ from txstathat.stores.interface import (
     Addition,
     Amounts,
     Increment,
+    IncrementLike,
     Key,
     TimeBucket,
 )
