@@ -89,8 +89,8 @@ class SqliteBackend:
         (:class:`~txstathat.stores.sqlite.id_cache.Tables`).
     :param max_journal: how many additions wait to be folded before a commit at most; 0
         to add all batches to the cells at once.
-    :param fold_at: with how many additions the journal is folded at once; and about how
-        many a fold has at most.
+    :param fold_at: with how many additions the journal is folded at once; and how many
+        a fold has if there are more than twice as many.
     :param chunk: how many cells a fold adds between two looks at the clock.
     :param monotonic: a monotonic clock, in seconds.
     """

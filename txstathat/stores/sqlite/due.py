@@ -15,8 +15,8 @@ __all__ = [
     "FoldDue",
 ]
 
-#: With how many additions the journal is folded at once, by default; and about how many
-#: a fold has at most. Four single events count as one addition.
+#: With how many additions the journal is folded at once, by default; and how many a
+#: fold has if there are more than twice as many. Four single events count as one.
 FOLD_AT = 50_000
 #: How many additions wait to be folded before a commit at most, by default. With more,
 #: a commit first folds some, but not more than twice as many as it adds.

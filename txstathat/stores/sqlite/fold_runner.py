@@ -32,7 +32,7 @@ class FoldRunner:
         lost as a whole if the machine crashes before the next commit.
     :param tables: finds or creates the time buckets.
     :param due: notes what happens to the journal.
-    :param fold_at: about how many additions a fold has at most.
+    :param fold_at: how many additions a fold has if there are more than twice as many.
     :param chunk: how many cells a fold adds between two looks at the clock.
     :param monotonic: a monotonic clock, in seconds.
     """
@@ -113,7 +113,10 @@ class FoldRunner:
 
     def _begin(self) -> Fold | None:
         with self._reading() as db:
-            journal = read_journal(db, self._fold_at)
+            most = usage(db).additions
+            if most > 2 * self._fold_at:  # a small rest is not worth a fold of its own
+                most = self._fold_at
+            journal = read_journal(db, most)
         if journal.first is None:
             self._due.note_folded(0)
             return None
