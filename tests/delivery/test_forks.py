@@ -232,6 +232,21 @@ else:
     print([each.calls for each in objects])
 """
 
+#: A program that counts in threads, and forks before it starts the service.
+THREADS_OF_A_FORK = """
+import os
+from txstathat import StatHatService, txStatHat
+
+stats = StatHatService(txStatHat("canary-key", url="http://127.0.0.1:1"))
+threads = stats.from_threads()
+assert threads.count("a")
+if os.fork():
+    os.wait()
+else:
+    print(threads.count("a"), flush=True)
+    os._exit(0)
+"""
+
 
 class ExitTests(DeliveryTestCase):
     """
@@ -273,6 +288,11 @@ class ExitTests(DeliveryTestCase):
         """A child notifies each object once, however many there are."""
         out, _ = self.python(NOTIFIED)
         self.assertEqual(out, "[1, 1, 1]\n")
+
+    def test_threads_of_a_fork(self) -> None:
+        """In a child that is forked before the start, threads count on."""
+        out, _ = self.python(THREADS_OF_A_FORK)
+        self.assertEqual(out, "True\n")
 
     def test_without_posix(self) -> None:
         """Without fcntl and forks it can be imported and used; a spool is refused."""

@@ -221,6 +221,22 @@ class FileTests(FolderTestCase):
         (level,) = spool._db.execute("PRAGMA synchronous").fetchone()
         self.assertEqual(level, 2, "2 is FULL")
 
+    def test_all_or_nothing(self) -> None:
+        """A transaction that fails changes nothing, and the next one is made."""
+        os.mkdir(self.path, 0o700)
+        spool = SpoolFile(os.path.join(self.path, "a.sqlite"))
+        self.addCleanup(spool.close)
+        with self.assertRaises(OSError), spool.transaction():
+            spool.add([batch(1)])
+            raise OSError("the disk fails")
+        self.assertEqual((spool.rows, spool.unread, spool.bytes), (0, 0, 0))
+        with spool.transaction():
+            spool.add([batch(2)])
+        found = spool.read()
+        assert found is not None
+        self.assertEqual(found[0].number, 2)
+        self.assertIsNone(spool.read())
+
     def test_a_lock_that_is_removed(self) -> None:
         """A lock whose file was removed, or replaced, while it was taken is not held."""
         os.mkdir(self.path, 0o700)
