@@ -58,8 +58,7 @@ class ChannelPages(FormPage):
         if not path:
             return super().getChild(path, request)
         name = path.decode("ascii", "replace")
-        # A channel has no page of its own.
-        below = MissingPage(self._parts)
+        below = _BelowChannel(self._parts)
         below.putChild(b"edit", EditChannel(self._parts, name))
         return below
 
@@ -123,6 +122,12 @@ class ChannelPages(FormPage):
                 class_="message good",
             )
         )
+
+
+class _BelowChannel(MissingPage):
+    """
+    The place of a channel's form. A channel has no page of its own.
+    """
 
 
 def _row(channel: dict[str, Any]) -> Tag:
