@@ -68,7 +68,7 @@ class ListQuery:
     :ivar words: texts that a name must contain, in upper or lower case.
     :ivar prefix: what a name must begin with.
     :ivar after: the sort key of the row after which to list; ``None`` to begin with the
-        first row. For groups it is :func:`group_key`.
+        first row. For groups it is ``group_key``.
     :ivar limit: how many rows to return at most.
     :ivar counted: whether to count what else there is; otherwise the counts are 0.
     """
