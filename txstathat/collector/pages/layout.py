@@ -27,7 +27,6 @@ __all__ = [
     "UnknownPage",
     "bare",
     "frame",
-    "policy",
     "see_other",
     "set_status",
 ]
@@ -52,17 +51,6 @@ SECTIONS = (
     ("Trash", "/trash"),
     ("Settings", "/settings"),
 )
-
-
-def policy(style_hashes: Sequence[str] = (), *, framed: bool = False) -> str:
-    """
-    The Content-Security-Policy of a page: files of this host only, nothing inline, and
-    never inside another page.
-
-    :param style_hashes: hashes of the style elements to allow.
-    :param framed: whether any other site can show the page inside its own.
-    """
-    return page_policy("*" if framed else "'none'", style_hashes)
 
 
 def frame(
@@ -236,7 +224,7 @@ class Page(AsyncResource):
     async def respond(self, request: Request) -> bytes:
         for name, value in (
             ("Content-Type", "text/html; charset=utf-8"),
-            ("Content-Security-Policy", policy()),
+            ("Content-Security-Policy", page_policy()),
             ("Cache-Control", "no-store"),
             ("X-Content-Type-Options", "nosniff"),
             ("Referrer-Policy", "same-origin"),
