@@ -204,14 +204,6 @@ class Page(AsyncResource):
         """
         raise NotImplementedError
 
-    def title_of(self, refusal: Refusal) -> str:
-        """
-        The heading of the page for an error.
-
-        :param refusal: the error.
-        """
-        return "Page not found" if refusal.http_status == 404 else self.error_title
-
     def error_page(self, title: str, refusal: Refusal) -> Tag:
         """
         Make the page for an error.
@@ -219,7 +211,11 @@ class Page(AsyncResource):
         :param title: its heading.
         :param refusal: the error.
         """
-        return _error_page(title, refusal)
+        text = tags.bdi(sentence(refusal.msg))
+        message = tags.p(text, role="alert", class_="message")
+        back = tags.p(tags.a("All stats", href="/"))
+        # The browser may not be signed in.
+        return frame(title, tags.h1(title), message, back, signed_in=False)
 
     async def respond(self, request: Request) -> bytes:
         for name, value in (
@@ -240,7 +236,9 @@ class Page(AsyncResource):
         except Exception:
             refusal = refusal_of(Failure())
             set_status(request, refusal)
-            page = self.error_page(self.title_of(refusal), refusal)
+            is_missing = refusal.http_status == 404
+            title = "Page not found" if is_missing else self.error_title
+            page = self.error_page(title, refusal)
         body = page if isinstance(page, bytes) else await _html(request, page)
         return b"" if is_unchanged(request, body) else body
 
@@ -285,10 +283,3 @@ def see_other(request: Request, path: str) -> bytes:
     request.setResponseCode(303)
     request.setHeader("Location", base_path(request) + path)
     return b""
-
-
-def _error_page(title: str, refusal: Refusal) -> Tag:
-    message = tags.p(tags.bdi(sentence(refusal.msg)), role="alert", class_="message")
-    back = tags.p(tags.a("All stats", href="/"))
-    # The browser may not be signed in.
-    return frame(title, tags.h1(title), message, back, signed_in=False)
