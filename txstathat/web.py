@@ -36,12 +36,13 @@ def is_unchanged(request: Request, body: bytes) -> bool:
     return request.setETag(tag.encode("ascii")) is CACHED
 
 
-def page_policy(ancestors: str, styles: Sequence[str] = ()) -> str:
+def page_policy(styles: Sequence[str] = (), *, ancestors: str = "'none'") -> str:
     """
     The Content-Security-Policy of a page: files of this host only, and nothing inline.
 
-    :param ancestors: the sites that can show the page inside their own.
     :param styles: hashes of the style elements to allow.
+    :param ancestors: the sites that can show the page inside their own; by default
+        none.
     """
     return "; ".join(
         [

@@ -70,7 +70,7 @@ def content_security_policy() -> str:
 
     :raises ImportError: if plotly is not installed.
     """
-    return page_policy("'self'", style_hashes())
+    return page_policy(style_hashes(), ancestors="'self'")
 
 
 @lru_cache(maxsize=16)

@@ -62,7 +62,6 @@ class CollectorParts:
     :ivar webhooks: delivers their notices to the operator's URLs.
     :ivar channels: the channels, which deliver them to people.
     :ivar monitor: evaluates them.
-    :ivar pages: what the pages work with.
     """
 
     root: IngestResource
@@ -80,7 +79,6 @@ class CollectorParts:
     webhooks: Webhooks
     channels: Channels
     monitor: AlertMonitor
-    pages: PageParts
 
     @property
     def record_readers(self) -> list[RecordReader[Any]]:
@@ -99,6 +97,27 @@ class CollectorParts:
             self.archive,
         )
         return [reader for owner in owners for reader in owner.record_readers]
+
+    @property
+    def pages(self) -> PageParts:
+        """
+        What the pages work with.
+        """
+        delivery = self.monitor.delivery
+        return PageParts(
+            archive=self.archive,
+            keys=self.keys,
+            sessions=self.sessions,
+            readers=self.readers,
+            throttle=self.throttle,
+            boards=self.boards.boards,
+            comparisons=self.boards.comparisons,
+            shares=self.shares,
+            alerting=AlertParts(
+                self.archive, self.alerts, delivery, self.channels, self.webhooks
+            ),
+            chart_policy=chart_policy(),
+        )
 
     async def check_records(self) -> None:
         """
@@ -139,19 +158,6 @@ def build_collector(
     for follower in (keys, alerts, boards, shares):
         archive.followers.add(follower)
     readers, webhooks = Readers(keys, throttle), webhooks or Webhooks()
-    monitor = AlertMonitor(archive, alerts, webhooks, metrics, channels=channels)
-    pages = PageParts(
-        archive,
-        keys,
-        sessions,
-        readers,
-        throttle,
-        boards.boards,
-        boards.comparisons,
-        shares,
-        AlertParts(archive, alerts, monitor.delivery, channels, webhooks),
-        chart_policy(),
-    )
     parts = CollectorParts(
         root=IngestResource(archive.write, keys, throttle, metrics),
         archive=archive,
@@ -167,8 +173,7 @@ def build_collector(
         alerts=alerts,
         webhooks=webhooks,
         channels=channels,
-        monitor=monitor,
-        pages=pages,
+        monitor=AlertMonitor(archive, alerts, webhooks, metrics, channels=channels),
     )
     _add_resources(parts)
     return parts
@@ -184,8 +189,9 @@ def _add_resources(parts: CollectorParts) -> None:
     root.putChild(
         b"metrics", Metrics(readers, parts.metrics, archive, parts.throttle, records)
     )
-    add_pages(root, parts.pages)
-    methods = AlertsApi(parts.pages.alerting).methods
+    pages = parts.pages
+    add_pages(root, pages)
+    methods = AlertsApi(pages.alerting).methods
     parts.export.add("alerts", **methods)
     parts.command_line.add("alerts", **methods)
     trash = TrashApi(archive).methods

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from twisted.internet.defer import CancelledError, Deferred
 
@@ -35,19 +35,17 @@ class FlushResult:
         return not (self.rejected or self.dropped or self.queued)
 
 
+@dataclass(eq=False, slots=True)
 class _Waiter:
     """
     A flush that waits until all batches up to a number are settled.
     """
 
-    def __init__(
-        self, last: float, batches: int, calls: int, results: Mapping[str, int]
-    ) -> None:
-        self.last = last
-        self.batches = batches
-        self.calls = calls
-        self.results = Counter(results)
-        self.done: Deferred[FlushResult] = Deferred()
+    last: float
+    batches: int
+    calls: int
+    results: Counter[str]
+    done: Deferred[FlushResult] = field(init=False)
 
 
 class Waiters:
@@ -71,7 +69,7 @@ class Waiters:
         :returns: a new Deferred, which fires with a :class:`FlushResult`. It may be
             cancelled.
         """
-        waiter = _Waiter(last, batches, calls, results)
+        waiter = _Waiter(last, batches, calls, Counter(results))
         waiter.done = Deferred(lambda _: self._cancel(waiter))
         self._waiters.append(waiter)
         return waiter.done

@@ -30,6 +30,7 @@ from txstathat.collector.auth.sessions import (
     Sessions,
 )
 from txstathat.collector.auth.throttle import HOLD_SECONDS, MAX_WRONG
+from txstathat.collector.boards.model import Comparison
 from txstathat.collector.pages.formatting import ago, day, minute, number, plural
 from txstathat.collector.pages.listing import StatList
 from txstathat.collector.pages.sparkline import sparkline
@@ -938,7 +939,7 @@ class StatTests(PageCase):
         self.assertNotIn("hits", self.visitor.see("/"))
 
     def test_without_plotly(self) -> None:
-        """Only the chart is missing, and the page says how to get it."""
+        """Only the chart is missing, and the pages say how to get it."""
         kept = sys.modules.get("plotly")
         self.addCleanup(
             sys.modules.update if kept else sys.modules.pop,
@@ -956,6 +957,11 @@ class StatTests(PageCase):
         self.assertIn("<dt>Total</dt><dd>6</dd>", page)
         self.visitor.see(f"/stats/{id}/chart", 404)
         self.visitor.see("/assets/plotly.js", 404)
+        saved = Comparison("Load", ("hits",), "1w3h")
+        path = self.here.now(self.here.parts.boards.comparisons.create(saved))
+        page = unescape(self.visitor.see(f"/compare/{path}"))
+        self.assertIn("pip install 'txStatHat[charts]'", page)
+        self.assertNotIn("plotly.js", page)
 
 
 class TextTests(SynchronousTestCase):

@@ -37,7 +37,6 @@ class AlertsApi:
 
     def __init__(self, parts: AlertParts) -> None:
         self._parts = parts
-        self._archive = parts.archive
         self._records = parts.records
         self._delivery = parts.delivery
         self.methods = {"GET": self._get, "POST": self._post, "DELETE": self._delete}
@@ -76,7 +75,7 @@ class AlertsApi:
         fields = Parameters(request, None).fields
         if "stat_id" not in fields:
             raise Refusal(400, "stat_id: is missing; send the fields as a form")
-        (stat,) = await self._archive.find([fields["stat_id"]])
+        (stat,) = await self._parts.archive.find([fields["stat_id"]])
         alert = await self._parts.create(fields, stat)
         return await self._warned(AlertRecord(alert))
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from txstathat.charts.assets import ChartAssets, StaticFile, plotly_js, style_hashes
-from txstathat.collector.pages.layout import policy
 from txstathat.collector.web.resources import Branch
+from txstathat.web import page_policy
 
 __all__ = ["PageAssets", "chart_policy"]
 
@@ -48,4 +48,4 @@ def chart_policy() -> str | None:
         plotly_js()
     except ImportError:
         return None
-    return policy(style_hashes())
+    return page_policy(style_hashes())

@@ -15,13 +15,20 @@ from txstathat.collector.pages.layout import ASSETS
 from txstathat.collector.pages.parts import PageParts
 from txstathat.collector.pages.paths import base_path
 
-__all__ = ["CHART_FILES", "ChartPage", "respond_with"]
+__all__ = ["CHART_FILES", "NO_CHARTS", "ChartPage", "respond_with"]
 
 #: The style sheet and the scripts of pages with charts.
 CHART_FILES = (
     tags.link(rel="stylesheet", href=f"{ASSETS}/charts.css"),
     tags.script(src=f"{ASSETS}/plotly.js", defer="defer"),
     tags.script(src=f"{ASSETS}/charts.js", defer="defer"),
+)
+
+#: What stands in the place of a chart if plotly is not installed.
+NO_CHARTS = tags.p(
+    "Charts need plotly. Install it on the server: ",
+    tags.code("pip install 'txStatHat[charts]'"),
+    class_="hint",
 )
 
 

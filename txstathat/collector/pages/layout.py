@@ -26,7 +26,6 @@ __all__ = [
     "UnknownPage",
     "bare",
     "frame",
-    "policy",
     "see_other",
 ]
 
@@ -50,17 +49,6 @@ SECTIONS = (
     ("Trash", "/trash"),
     ("Settings", "/settings"),
 )
-
-
-def policy(style_hashes: Sequence[str] = (), *, framed: bool = False) -> str:
-    """
-    The Content-Security-Policy of a page: files of this host only, nothing inline, and
-    never inside another page.
-
-    :param style_hashes: hashes of the style elements to allow.
-    :param framed: whether any other site can show the page inside its own.
-    """
-    return page_policy("*" if framed else "'none'", style_hashes)
 
 
 def frame(
@@ -229,12 +217,17 @@ class Page(AsyncResource):
         :param request: the request.
         :param refusal: the error.
         """
-        return _error_page(self.title_of(refusal), refusal)
+        title = self.title_of(refusal)
+        text = tags.bdi(sentence(refusal.msg))
+        message = tags.p(text, role="alert", class_="message")
+        back = tags.p(tags.a("All stats", href="/"))
+        # The browser may not be signed in.
+        return frame(title, tags.h1(title), message, back, signed_in=False)
 
     async def respond(self, request: Request) -> bytes:
         for name, value in (
             ("Content-Type", "text/html; charset=utf-8"),
-            ("Content-Security-Policy", policy()),
+            ("Content-Security-Policy", page_policy()),
             ("Cache-Control", "no-store"),
             ("X-Content-Type-Options", "nosniff"),
             ("Referrer-Policy", "same-origin"),
@@ -282,10 +275,3 @@ def see_other(request: Request, path: str) -> bytes:
     request.setResponseCode(303)
     request.setHeader("Location", base_path(request) + path)
     return b""
-
-
-def _error_page(title: str, refusal: Refusal) -> Tag:
-    message = tags.p(tags.bdi(sentence(refusal.msg)), role="alert", class_="message")
-    back = tags.p(tags.a("All stats", href="/"))
-    # The browser may not be signed in.
-    return frame(title, tags.h1(title), message, back, signed_in=False)

@@ -87,7 +87,7 @@ class EditBoard(FormPage):
             "order": lambda board: board.in_order(form["order"].split(",")),
         }
         if action == "rename":
-            title = read_title(form, "title")
+            title = read_title(form)
             await self._parts.boards.change(
                 self._id, lambda board: replace(board, title=title)
             )

@@ -69,7 +69,7 @@ class BoardPages(FormPage):
         return frame("Boards", *content, new, links, section="/boards")
 
     async def take(self, request: Request, form: Form) -> str:
-        id = await self._parts.boards.create(Board(read_title(form, "title")))
+        id = await self._parts.boards.create(Board(read_title(form)))
         return f"/boards/{id}/edit"
 
 

@@ -147,7 +147,7 @@ class ComparePages(FormPage):
     async def take(self, request: Request, form: Form) -> str:
         ids = _ids(request, form)
         compared = await read_compared(self._archive, ids, form["t"], form["scale"])
-        title = read_title(form, "title")
+        title = read_title(form)
         saved = self._parts.comparisons
         if any(each.title == title for each in (await saved.all()).values()):
             raise WrongField(

@@ -4,10 +4,12 @@ The page of a saved comparison.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.pages.chart_page import CHART_FILES
+from txstathat.collector.pages.chart_page import CHART_FILES, NO_CHARTS
 from txstathat.collector.pages.compare.compare_chart import (
     Compared,
     compared_fragment,
@@ -37,10 +39,15 @@ class SavedPage(FormPage):
         known = {stat.name: stat for stat in await self._archive.stats(saved.stats)}
         stats = [known[name] for name in saved.stats if name in known]
         compared = Compared(stats, saved.timeframe, saved.scale)
-        chart = tags.p("None of its stats is there any more.", class_="hint")
-        if stats and self._parts.chart_policy is not None:
-            chart = await compared_fragment(self._archive, compared)
-            request.setHeader("Content-Security-Policy", self._parts.chart_policy)
+        policy = self._parts.chart_policy
+        files: Sequence[Tag] = ()
+        if not stats:
+            chart = tags.p("None of its stats is there any more.", class_="hint")
+        elif policy is None:
+            chart = NO_CHARTS
+        else:
+            chart, files = await compared_fragment(self._archive, compared), CHART_FILES
+            request.setHeader("Content-Security-Policy", policy)
         return frame(
             saved.title,
             tags.p(tags.a("← Compare stats", href="/compare"), class_="back"),
@@ -57,7 +64,7 @@ class SavedPage(FormPage):
                 f"/compare/{self._id}",
             ),
             section="/compare",
-            files=CHART_FILES if stats and self._parts.chart_policy is not None else (),
+            files=files,
         )
 
     def _actions(self, compared: Compared) -> Tag:

@@ -22,7 +22,7 @@ from txstathat.collector.pages.boards.tiles import board_of
 from txstathat.collector.pages.chart_page import CHART_FILES, respond_with
 from txstathat.collector.pages.formatting import isolated, sentence
 from txstathat.collector.pages.forms import argument
-from txstathat.collector.pages.layout import Page, bare, policy
+from txstathat.collector.pages.layout import Page, bare
 from txstathat.collector.pages.parts import PageParts
 from txstathat.collector.pages.paths import base_path
 from txstathat.collector.pages.stat.chart import (
@@ -33,6 +33,7 @@ from txstathat.collector.pages.stat.chart import (
 )
 from txstathat.collector.pages.stat.ranges import PRESETS
 from txstathat.collector.web.resources import address_of
+from txstathat.web import page_policy
 
 __all__ = ["SharedPages"]
 
@@ -105,8 +106,8 @@ class _SharedPage(Page):
 
     isLeaf = False
     error_title: ClassVar[str] = "This link shows nothing"
-    #: Whether any other site can show it inside a page.
-    framed: ClassVar[bool] = False
+    #: The sites that can show it inside a page.
+    ancestors: ClassVar[str] = "'none'"
 
     def __init__(self, pages: SharedPages, secret: str) -> None:
         super().__init__()
@@ -137,7 +138,8 @@ class _SharedPage(Page):
         request.setHeader("Referrer-Policy", "no-referrer")
         request.setHeader("X-Robots-Tag", "noindex")
         share = await self._pages.find(request, self._secret)
-        request.setHeader("Content-Security-Policy", policy(framed=self.framed))
+        policy = page_policy(ancestors=self.ancestors)
+        request.setHeader("Content-Security-Policy", policy)
         return await self.shared(request, share)
 
     async def shared(self, request: Request, share: Share) -> Tag | bytes:
@@ -204,7 +206,7 @@ class _Embed(_SharedPage):
     The page that other sites can show inside their own.
     """
 
-    framed = True
+    ancestors = "*"
 
     async def shared(self, request: Request, share: Share) -> Tag | bytes:
         if share.kind == "board":

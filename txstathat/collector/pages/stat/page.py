@@ -15,7 +15,7 @@ from twisted.web.template import Tag, tags
 
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.chart_page import CHART_FILES, ChartPage
+from txstathat.collector.pages.chart_page import CHART_FILES, NO_CHARTS, ChartPage
 from txstathat.collector.pages.formatting import visible_name
 from txstathat.collector.pages.forms import Form, WrongField, argument
 from txstathat.collector.pages.guard import GuardedPage
@@ -135,13 +135,9 @@ class _StatPage(GuardedPage):
         )
 
     def _chart(self, view: StatView) -> Tag:
-        if self._parts.chart_policy is not None:
-            return chart_of(view, f"/stats/{view.series.stat.id}/chart")
-        return tags.p(
-            "Charts need plotly. Install it on the server: ",
-            tags.code("pip install 'txStatHat[charts]'"),
-            class_="hint",
-        )
+        if self._parts.chart_policy is None:
+            return NO_CHARTS
+        return chart_of(view, f"/stats/{view.series.stat.id}/chart")
 
 
 def _heading(view: StatView, address: StatAddress) -> Sequence[Tag]:
