@@ -287,6 +287,7 @@ class Contract:
         names = [f"{number} é" for number in range(200)]
         yield self.store.add([batch(name, {"k": 1}, name=name) for name in names])
         self.assertEqual((yield self.store.count_definitions()), 200)
+        self.assertEqual([*(yield self.store.definitions())], sorted(names))
         some = yield self.store.count_definitions([*names[:7], "nothing"])
         self.assertEqual(some, 193)
         yield self.store.drop(names[0])

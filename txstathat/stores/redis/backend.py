@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from heapq import merge
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -288,12 +289,16 @@ class RedisBackend:
 
     def definitions_after(self, name: str | None) -> tuple[dict[str, str], str | None]:
         """Return all definitions: other threads read meanwhile."""
-        with self._session():
-            found = self._all_definitions()
-        return {name: found[name] for name in sorted(found)}, None
-
-    def _all_definitions(self) -> dict[str, str]:
         found: dict[str, str] = {}
+        # Sorting all at once would hold up the other threads.
+        names: list[list[str]] = []
+        with self._session():
+            for shard in self._shards():
+                found.update(shard)
+                names.append(sorted(shard))
+        return {name: found[name] for name in merge(*names)}, None
+
+    def _shards(self) -> Iterator[dict[str, str]]:
         # Many have the same definition: one text of it is enough.
         texts: dict[bytes, str] = {}
         for first in range(0, SHARDS, _SHARDS_AT_ONCE):
@@ -301,10 +306,11 @@ class RedisBackend:
             for reply in self._cells.call(
                 [("HGETALL", self._keys.names(shard)) for shard in shards]
             ):
-                for name, text in pairs(reply):
-                    if not is_mark(text):
-                        found[_text(name)] = texts.setdefault(text, _text(text))
-        return found
+                yield {
+                    _text(name): texts.setdefault(text, _text(text))
+                    for name, text in pairs(reply)
+                    if not is_mark(text)
+                }
 
     def count_definitions(self, apart_from: Sequence[str]) -> int:
         """See :meth:`.IStore.count_definitions`."""
