@@ -112,13 +112,13 @@ class AgeTests(AgentCase):
         While the program is blocked, a server closes the idle connection: the next
         request uses a new one (20 of 20).
         """
-        server = _ClosingServer(0.01)
+        server = _ClosingServer()
         self.addCleanup(server.stop)
         client = self.client(server.url, idle_timeout=60, monotonic=None)
         for _ in range(20):
             self.assertTrue((yield client.count("a")))
-            # Blocking is the point here: the reactor sees the end too late.
-            time.sleep(0.04)
+            # The reactor, which does not run meanwhile, has not seen the end.
+            server.close_connection()
             self.assertTrue((yield client.count("a")))
         self.assertEqual(server.requests, 40)
 
@@ -141,12 +141,12 @@ class ClockTests(SynchronousTestCase):
 
 class _ClosingServer:
     """
-    A server in threads, which closes a connection after some idle seconds.
+    A server in a thread, which serves one connection at a time.
     """
 
-    def __init__(self, idle: float) -> None:
+    def __init__(self) -> None:
         self.requests = 0
-        self._idle = idle
+        self._connection: socket.socket | None = None
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self._thread = threading.Thread(target=self._accept)
@@ -161,14 +161,16 @@ class _ClosingServer:
             self._serve(connection)
 
     def _serve(self, connection: socket.socket) -> None:
-        connection.settimeout(self._idle)
+        self._connection = connection
         with connection:
-            try:
-                while connection.recv(65_536):
-                    self.requests += 1
-                    connection.sendall(OK)
-            except TimeoutError:
-                pass
+            while connection.recv(65_536):
+                self.requests += 1
+                connection.sendall(OK)
+
+    def close_connection(self) -> None:
+        """Close the connection that was used last; its other end is told at once."""
+        assert self._connection is not None
+        self._connection.shutdown(socket.SHUT_RDWR)
 
     def stop(self) -> None:
         self._socket.shutdown(socket.SHUT_RDWR)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import redis.cluster
 import trustme
 from redis import Redis
 from redis.crc import key_slot
@@ -56,6 +57,7 @@ from txstathat.stores.redis.connections import MAX_AGE, Connections
 from txstathat.stores.redis.dump import CHUNK, RedisDump
 from txstathat.stores.redis.keys import KeyNames, shard_of, unit_tag
 from txstathat.stores.redis.merging import MAX_CELLS, Batch, groups
+from txstathat.stores.redis.pipelines import CLIENT_ERRORS, Command, Pipelines
 from txstathat.stores.redis.server import ServerStore
 from txstathat.stores.sums import event, merge
 
@@ -141,6 +143,22 @@ class AgeTests(SynchronousTestCase):
             clock.advance(MAX_AGE - 0.1)
             self.assertEqual(ids(), second)
             first = second
+
+
+class PipelineTests(SynchronousTestCase):
+    """Commands that are sent to the nodes of a cluster."""
+
+    def test_a_slot_without_a_node(self) -> None:
+        """A command that no node takes fails, after the others were sent."""
+        port = shared(RedisCluster).servers[0].port
+        client: Any = redis.cluster.RedisCluster(host="127.0.0.1", port=port)
+        self.addCleanup(client.close)
+        lost, other = uuid4().hex, uuid4().hex
+        del client.nodes_manager.slots_cache[key_slot(lost.encode())]
+        commands = [Command.of("SET", each, "1") for each in (lost, other)]
+        with self.assertRaises(CLIENT_ERRORS):
+            Pipelines(client).run(commands)
+        self.assertEqual(client.get(other), b"1")
 
 
 class SeedTests(TestCase):
