@@ -27,7 +27,7 @@ from twisted.internet.task import react
 from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
 
 from txstathat import txStatHat
-from txstathat.http.connections import PooledAgent
+from txstathat.http.connections.pool import PooledAgent
 
 FORM = {"ezkey": "key", "stat": "signups", "count": "1"}
 

@@ -42,7 +42,7 @@ from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.internet.task import cooperate, react
 
 from txstathat import StatHatService, txStatHat
-from txstathat.http.connections import PooledAgent
+from txstathat.http.connections.pool import PooledAgent
 
 
 def serve(pem: str) -> None:

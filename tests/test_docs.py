@@ -35,7 +35,7 @@ from txstathat.collector.web.site import CollectorSite
 from txstathat.export import StatHatExport
 from txstathat.export.requests import RETRY_DELAYS
 from txstathat.points.timeframe import Timeframe
-from txstathat.stores.redis.pipelines import PAUSES
+from txstathat.stores.redis.cluster.pipelines import PAUSES
 from txstathat.testing import FakeStatHat
 
 EXAMPLES = ROOT / "examples"
@@ -57,7 +57,7 @@ UNITS = {
 OTHER_DEFAULTS = {
     "collector.archive.stats.RETENTION",
     "export.requests.RETRY_DELAYS",
-    "stores.redis.pipelines.PAUSES",
+    "stores.redis.cluster.pipelines.PAUSES",
 }
 
 

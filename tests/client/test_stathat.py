@@ -44,7 +44,7 @@ from txstathat import (
 )
 from txstathat.client.health import MAX_BAD_STATS
 from txstathat.client.outcome import Verdict
-from txstathat.http.tracking import HandshakeFailed
+from txstathat.http.connections.tracking import HandshakeFailed
 from txstathat.interfaces import IStatHatProvider
 from txstathat.testing import FakeStatHat, MemoryStatHat
 

@@ -37,7 +37,7 @@ from txstathat import (
     txStatHat,
     txStatHatClassic,
 )
-from txstathat.http.connections import IDLE_TIMEOUT
+from txstathat.http.connections.pool import IDLE_TIMEOUT
 from txstathat.interfaces import IStatHatProvider
 from txstathat.points.amounts import MAX_INTEGER
 

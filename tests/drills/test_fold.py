@@ -20,7 +20,7 @@ from tests.fixtures.python_programs import run_python
 from tests.fixtures.store_contract import batch
 from txstathat.stores import CellKey, WriteOutcome
 from txstathat.stores.sqlite.backend import SqliteBackend
-from txstathat.stores.sqlite.check import check_file
+from txstathat.stores.sqlite.file.check import check_file
 
 #: A child that adds batches, says so, and folds them; a signal kills it right before one
 #: of the statements of its fold or, with a small journal, of its commits.

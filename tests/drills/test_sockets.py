@@ -31,8 +31,8 @@ from txstathat import FlushResult, StatHatService, txStatHat
 from txstathat.collector.ingest.resource import IngestResource
 from txstathat.collector.web.site import CollectorSite
 from txstathat.delivery.sending.sender import MAX_IN_FLIGHT
-from txstathat.http.connections import PooledAgent
-from txstathat.http.resolver import DaemonResolver
+from txstathat.http.connections.pool import PooledAgent
+from txstathat.http.connections.resolver import DaemonResolver
 from txstathat.testing import FakeStatHat
 
 

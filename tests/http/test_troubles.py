@@ -38,7 +38,7 @@ from txstathat import (
     Value,
     txStatHat,
 )
-from txstathat.http.connections import MAX_HEADERS, PooledAgent
+from txstathat.http.connections.pool import MAX_HEADERS, PooledAgent
 from txstathat.http.responses import MAX_REPLY
 
 CANARY = "canary-93c1e0f4-key"

@@ -21,7 +21,7 @@ from txstathat.client.outcome import NO_ANSWER, is_key_message
 from txstathat.client.stathat import txStatHat
 from txstathat.errors import InvalidPoint, StatHatAPIError
 from txstathat.export.client import StatHatExport
-from txstathat.http.tracking import HandshakeFailed
+from txstathat.http.connections.tracking import HandshakeFailed
 from txstathat.printable import printable
 
 __all__ = [

@@ -43,7 +43,7 @@ class txStatHat(BaseClient):
     :param max_waiting: how many more may wait in line.
     :param reactor: by default the global reactor, imported when first needed.
     :param agent: sends the requests; by default a
-        :class:`~txstathat.http.connections.PooledAgent` of the client's own.
+        :class:`~txstathat.http.connections.pool.PooledAgent` of the client's own.
     :raises ValueError: if the key, the URL or a limit is not valid, or if the agent
         does not encrypt (see :func:`~txstathat.http.exchange.check_agent`). Nothing is
         sent here.

@@ -19,7 +19,7 @@ from txstathat.collector.channels.secret_files import SecretFiles
 from txstathat.collector.digest.schedule import DEFAULT_SCHEDULE, Schedule
 from txstathat.collector.ingest.statsd import KEY
 from txstathat.errors import InvalidTimeframe
-from txstathat.http.allowed import Networks
+from txstathat.http.connections.allowed import Networks
 from txstathat.metrica.calendar import SCALES
 from txstathat.points.timeframe import Span
 

@@ -24,7 +24,7 @@ from txstathat.collector.api.monitoring import Healthz, Metrics
 from txstathat.collector.api.readers import Readers
 from txstathat.collector.api.trash import TrashApi
 from txstathat.collector.archive.archive import Archive
-from txstathat.collector.archive.cardinality import MAX_STATS
+from txstathat.collector.archive.writing.cardinality import MAX_STATS
 from txstathat.collector.auth.keys import Keys
 from txstathat.collector.auth.sessions import Sessions
 from txstathat.collector.auth.shares import Shares

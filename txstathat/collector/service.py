@@ -21,9 +21,9 @@ from txstathat.collector.alerts.monitor import (
 )
 from txstathat.collector.alerts.operator_webhooks import Webhooks, check_webhook
 from txstathat.collector.alerts.outages import NOTE_EVERY
-from txstathat.collector.archive.cardinality import MAX_STATS
 from txstathat.collector.archive.listing import CHECK_SECONDS
 from txstathat.collector.archive.listing import REFRESH_SECONDS as REFRESH_LIST_SECONDS
+from txstathat.collector.archive.writing.cardinality import MAX_STATS
 from txstathat.collector.auth.keys import REFRESH_SECONDS
 from txstathat.collector.channels.channels import Channels
 from txstathat.collector.channels.outgoing import Outgoing
@@ -43,10 +43,10 @@ from txstathat.collector.parts import CollectorParts, build_collector
 from txstathat.collector.timers import MonotonicTimers, make_timers
 from txstathat.collector.web.site import MAX_CONNECTIONS, CollectorSite
 from txstathat.errors import StatHatError
-from txstathat.http.allowed import Networks
+from txstathat.http.connections.allowed import Networks
 from txstathat.stores.interface import IStore
 from txstathat.stores.schemes import sqlite_path
-from txstathat.stores.sqlite.check import check_file
+from txstathat.stores.sqlite.file.check import check_file
 from txstathat.stores.store import IStoreReactor
 from txstathat.stores.url import open_store
 

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
-from txstathat.collector.archive.cardinality import MAX_STATS
+from txstathat.collector.archive.writing.cardinality import MAX_STATS
 from txstathat.collector.options import (
     SERVER_OPTIONS,
     STORE,

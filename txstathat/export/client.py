@@ -88,7 +88,7 @@ class StatHatExport(AlertCalls, ChannelCalls, TendingCalls):
     :param max_stats: the largest number of stats that :meth:`stats` lists.
     :param reactor: by default the global reactor, imported when first needed.
     :param agent: sends the requests; by default a
-        :class:`~txstathat.http.connections.PooledAgent` of the client's own.
+        :class:`~txstathat.http.connections.pool.PooledAgent` of the client's own.
     :raises ValueError: if the token, the URL or a limit is not valid, or if the agent
         does not encrypt (see :func:`~txstathat.http.exchange.check_agent`). Nothing is
         sent here.

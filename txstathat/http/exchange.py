@@ -29,7 +29,7 @@ from zope.interface import implementer
 
 from txstathat.errors import StatHatBusy, StatHatClosed
 from txstathat.http.clock import IHTTPReactor, installed_reactor
-from txstathat.http.connections import MAX_HEADERS, PooledAgent
+from txstathat.http.connections.pool import MAX_HEADERS, PooledAgent
 from txstathat.http.early import EarlyCalls
 from txstathat.http.limit import ConcurrencyLimit
 from txstathat.http.pending import PendingExchange
@@ -122,10 +122,10 @@ class Transport:
     :param max_waiting: how many more may wait in line; 0 or more.
     :param max_reply: the largest body of a reply, in bytes; 1 or more.
     :param reactor: provides :class:`~twisted.internet.interfaces.IReactorTime`, and
-        what :class:`~txstathat.http.connections.PooledAgent` needs; by default the
+        what :class:`~txstathat.http.connections.pool.PooledAgent` needs; by default the
         global reactor, imported when first needed.
     :param agent: sends the requests; by default a
-        :class:`~txstathat.http.connections.PooledAgent`, made when first needed.
+        :class:`~txstathat.http.connections.pool.PooledAgent`, made when first needed.
         :meth:`close` does not close an agent that is passed in.
     :raises ValueError: if a parameter is out of range, or if the agent does not encrypt
         requests for an ``https://`` URL; see :func:`check_agent`.

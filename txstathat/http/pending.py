@@ -14,9 +14,9 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseFailed, ResponseNeverReceived
 
 from txstathat.errors import StatHatClosed
+from txstathat.http.connections.tracking import HandshakeFailed
 from txstathat.http.responses import BadReply, Reply
 from txstathat.http.result import CallDeferred
-from txstathat.http.tracking import HandshakeFailed
 
 __all__ = ["PendingExchange", "may_have_arrived"]
 

@@ -76,7 +76,7 @@ class MigasClient:
         :class:`~twisted.internet.error.TimeoutError` or a network error.
     :param reactor: the reactor; by default the global one, imported at the first use.
     :param agent: sends the requests; by default a new
-        :class:`~txstathat.http.connections.PooledAgent`.
+        :class:`~txstathat.http.connections.pool.PooledAgent`.
     :param environ: the environment; ``os.environ`` by default.
     :raises ValueError: for a bad endpoint, id or user type.
 

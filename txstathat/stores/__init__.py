@@ -21,7 +21,7 @@ from txstathat.stores.interface import (
     WriteResult,
 )
 from txstathat.stores.listing import Group, ListedRow, ListPage, ListQuery
-from txstathat.stores.sqlite.backup import backup_store
+from txstathat.stores.sqlite.file.backup import backup_store
 from txstathat.stores.url import open_store
 
 __all__ = [

@@ -10,7 +10,7 @@ from twisted.internet.defer import ensureDeferred
 
 from tests.fixtures.shells import HOSTILE, ShellCase
 from txstathat import Count
-from txstathat.collector.archive.comments import GENERAL
+from txstathat.collector.archive.records.comments import GENERAL
 from txstathat.collector.archive.stats import stat_id
 
 

@@ -63,7 +63,7 @@ from txstathat.collector.errors import Refusal
 from txstathat.collector.metrics import CollectorMetrics
 from txstathat.collector.service import CollectorService
 from txstathat.errors import StatHatClosed, StoreUnavailable
-from txstathat.http.connections import PooledAgent
+from txstathat.http.connections.pool import PooledAgent
 
 
 class ApiTests(AlertCase):

@@ -21,7 +21,7 @@ from tests.fixtures.collectors import Collector
 from tests.fixtures.stores import NOW
 from txstathat import Count, Value
 from txstathat.collector.api.stat_pages import NAMES_SECONDS
-from txstathat.collector.archive.comments import Comment
+from txstathat.collector.archive.records.comments import Comment
 from txstathat.collector.archive.stats import stat_id
 from txstathat.errors import StoreUnavailable
 from txstathat.points.timeframe import Timeframe

@@ -31,12 +31,10 @@ from tests.fixtures.stores import (
 )
 from tests.fixtures.support import logged
 from txstathat import Count, Value
-from txstathat.collector.archive import cardinality as cardinality
 from txstathat.collector.archive.all_time import INTERVALS
 from txstathat.collector.archive.archive import Archive
-from txstathat.collector.archive.commit import FINISH_SECONDS, MAX_SUMS
-from txstathat.collector.archive.delta import BatchDelta
 from txstathat.collector.archive.health import FAILURE_SECONDS, PROBE_SECONDS
+from txstathat.collector.archive.records.trash import TRASH_SECONDS
 from txstathat.collector.archive.series import Plan
 from txstathat.collector.archive.stats import (
     EVERYTHING,
@@ -47,8 +45,10 @@ from txstathat.collector.archive.stats import (
     stat_id,
     total_key,
 )
-from txstathat.collector.archive.trash import TRASH_SECONDS
-from txstathat.collector.archive.writer import MAX_WAITING_POINTS
+from txstathat.collector.archive.writing import cardinality as cardinality
+from txstathat.collector.archive.writing.commit import FINISH_SECONDS, MAX_SUMS
+from txstathat.collector.archive.writing.delta import BatchDelta
+from txstathat.collector.archive.writing.writer import MAX_WAITING_POINTS
 from txstathat.collector.errors import PointAhead, Refusal
 from txstathat.collector.ingest.parse import PostedBatch
 from txstathat.collector.service import limit_redis

@@ -22,17 +22,17 @@ from tests.fixtures.support import logged, reactor
 from txstathat import Count, InvalidPoint, Value
 from txstathat.collector.alerts.model import parse_alert
 from txstathat.collector.archive.archive import Archive
-from txstathat.collector.archive.comments import Comment
-from txstathat.collector.archive.renames import Renaming
+from txstathat.collector.archive.records.comments import Comment
+from txstathat.collector.archive.records.renames import Renaming
+from txstathat.collector.archive.records.trash import TRASH_SECONDS
 from txstathat.collector.archive.stats import Total, stat_id
-from txstathat.collector.archive.trash import TRASH_SECONDS
 from txstathat.collector.boards.model import Board, Comparison, Tile
 from txstathat.collector.errors import Refusal
 from txstathat.collector.service import build_collector
 from txstathat.collector.transfer.dump_format import dump_lines
 from txstathat.errors import StoreUnavailable
 from txstathat.stores.dump import open_dump
-from txstathat.stores.sqlite.backup import backup_store
+from txstathat.stores.sqlite.file.backup import backup_store
 
 FRAMES = ("1h1m", "1d5m", "1w3h", "1M1h", "1y1d", "3y1M")
 

@@ -35,7 +35,7 @@ from txstathat.collector.channels.records import read_channel
 from txstathat.collector.channels.secret_files import MAX_SECRET
 from txstathat.collector.errors import Refusal
 from txstathat.collector.records import BadRecord
-from txstathat.http.allowed import Networks
+from txstathat.http.connections.allowed import Networks
 
 HOOK = "https://h.example/canary"
 

@@ -29,7 +29,7 @@ from txstathat.collector.channels.mail_server import SMTP_TIMEOUT
 from txstathat.collector.channels.model import BadField
 from txstathat.collector.channels.smtp import MAX_REASON
 from txstathat.errors import StatHatClosed
-from txstathat.http.allowed import Networks
+from txstathat.http.connections.allowed import Networks
 
 FIELDS = {
     "name": "mail",

@@ -36,7 +36,7 @@ from txstathat.collector.digest.digest import (
 from txstathat.collector.digest.schedule import Schedule
 from txstathat.collector.digest.totals import MAX_DIGEST_STATS, WeekTotal, digest_text
 from txstathat.collector.records import BadRecord
-from txstathat.http.allowed import Networks
+from txstathat.http.connections.allowed import Networks
 
 #: Monday, 2026-11-30, 08:00 UTC.
 DUE = datetime(2026, 11, 30, 8, tzinfo=UTC).timestamp()

@@ -11,8 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from txstathat.collector.archive.delta import BatchDelta
 from txstathat.collector.archive.stats import RETENTION
+from txstathat.collector.archive.writing.delta import BatchDelta
 from txstathat.collector.errors import Refusal
 from txstathat.collector.ingest import parse
 from txstathat.collector.ingest.typed import read_typed

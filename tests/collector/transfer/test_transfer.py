@@ -27,7 +27,7 @@ from txstathat.collector.alerts.model import AlertDefinition
 from txstathat.collector.alerts.notices import AlertNotice
 from txstathat.collector.alerts.records import AlertRecord, AlertRecords
 from txstathat.collector.archive.archive import Archive
-from txstathat.collector.archive.trash import TRASH_SECONDS
+from txstathat.collector.archive.records.trash import TRASH_SECONDS
 from txstathat.collector.auth.keys import Keys
 from txstathat.collector.auth.shares import Shares
 from txstathat.collector.boards.model import Board, Comparison, Tile

@@ -16,7 +16,7 @@ from txstathat.collector.records import BadRecord
 from txstathat.collector.transfer.dump_format import dump_lines
 from txstathat.errors import StoreError
 from txstathat.stores.dump import open_dump
-from txstathat.stores.sqlite.files import new_file
+from txstathat.stores.sqlite.file.private import new_file
 
 __all__ = ["export"]
 

@@ -25,7 +25,7 @@ from txstathat.cli.options import add_options
 from txstathat.cli.reactor import ICommandReactor, run
 from txstathat.cli.server.store import any_store_option
 from txstathat.cli.server.write_settings import offer_settings, own_url
-from txstathat.collector.archive.cardinality import MAX_STATS
+from txstathat.collector.archive.writing.cardinality import MAX_STATS
 from txstathat.collector.options import (
     SERVER_OPTIONS,
     check_options,

@@ -25,7 +25,7 @@ from txstathat.collector.api.parameters import Parameters, no_path, one_part, pa
 from txstathat.collector.api.readers import Readers
 from txstathat.collector.api.stat_pages import StatPages
 from txstathat.collector.archive.archive import Archive
-from txstathat.collector.archive.details import NO_DETAILS, Details
+from txstathat.collector.archive.records.details import NO_DETAILS, Details
 from txstathat.collector.archive.series import Series
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal

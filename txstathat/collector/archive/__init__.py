@@ -3,7 +3,7 @@ The stored stats: points become one commit, and cells become series.
 """
 
 from txstathat.collector.archive.archive import Archive
-from txstathat.collector.archive.comments import Comment
+from txstathat.collector.archive.records.comments import Comment
 from txstathat.collector.archive.series import Bucket, Series
 from txstathat.collector.archive.stats import (
     DEFINITIONS,

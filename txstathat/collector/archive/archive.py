@@ -17,20 +17,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from txstathat.collector.archive.allowance import MAX_PAST
-from txstathat.collector.archive.cardinality import (
-    MAX_NEW_STATS,
-    MAX_STATS,
-    STATS_AT_ONCE,
-)
-from txstathat.collector.archive.comments import Comment, Comments
-from txstathat.collector.archive.commit import OWN_ID_TTL, PendingWrite
-from txstathat.collector.archive.delta import other_kind, overflow
-from txstathat.collector.archive.details import StatDetails
 from txstathat.collector.archive.health import StoreHealth
 from txstathat.collector.archive.listing import StatListing
 from txstathat.collector.archive.receipts import NewestReceipt
-from txstathat.collector.archive.renames import Renames
+from txstathat.collector.archive.records.comments import Comment, Comments
+from txstathat.collector.archive.records.details import StatDetails
+from txstathat.collector.archive.records.renames import Renames
+from txstathat.collector.archive.records.trash import DeletedStat
 from txstathat.collector.archive.stats import (
     DEFINITIONS,
     Stat,
@@ -38,8 +31,15 @@ from txstathat.collector.archive.stats import (
     stat_id,
 )
 from txstathat.collector.archive.stored import CELLS_AT_ONCE, StoredStats
-from txstathat.collector.archive.trash import DeletedStat
-from txstathat.collector.archive.writer import PointWriter
+from txstathat.collector.archive.writing.allowance import MAX_PAST
+from txstathat.collector.archive.writing.cardinality import (
+    MAX_NEW_STATS,
+    MAX_STATS,
+    STATS_AT_ONCE,
+)
+from txstathat.collector.archive.writing.commit import OWN_ID_TTL, PendingWrite
+from txstathat.collector.archive.writing.delta import other_kind, overflow
+from txstathat.collector.archive.writing.writer import PointWriter
 from txstathat.collector.errors import PointAhead, Refusal, clock_doubt, utc
 from txstathat.collector.ingest.parse import PostedBatch
 from txstathat.collector.limits import MAX_AHEAD
@@ -257,8 +257,8 @@ class Archive(StoredStats):
     async def delete(self, id: str) -> Stat:
         """
         Put a stat in the trash for
-        :data:`~txstathat.collector.archive.trash.TRASH_SECONDS`. There it is in no
-        list and has no data. Its next point restores it, with all its data.
+        :data:`~txstathat.collector.archive.records.trash.TRASH_SECONDS`. There it is in
+        no list and has no data. Its next point restores it, with all its data.
 
         :param id: the stat's id.
         :raises Refusal: 404 if the stat does not exist.

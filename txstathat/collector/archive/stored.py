@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 from twisted.internet.interfaces import IReactorTime
 
 from txstathat.collector.archive.all_time import all_time_of, first_time
-from txstathat.collector.archive.allowance import Allowances
-from txstathat.collector.archive.cardinality import CardinalityLimiter
-from txstathat.collector.archive.followers import Followers, OwnRecords
 from txstathat.collector.archive.latest import Latest, find_latest
+from txstathat.collector.archive.records.followers import Followers, OwnRecords
+from txstathat.collector.archive.records.trash import Trash
 from txstathat.collector.archive.retention import Retention
 from txstathat.collector.archive.series import Plan, Series
 from txstathat.collector.archive.stats import (
@@ -23,7 +22,8 @@ from txstathat.collector.archive.stats import (
     received_key,
     total_key,
 )
-from txstathat.collector.archive.trash import Trash
+from txstathat.collector.archive.writing.allowance import Allowances
+from txstathat.collector.archive.writing.cardinality import CardinalityLimiter
 from txstathat.collector.errors import Refusal
 from txstathat.errors import InvalidTimeframe
 from txstathat.metrica.calendar import MAX_POINTS, SCALES

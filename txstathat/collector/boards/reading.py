@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from twisted.internet.task import deferLater
 
 from txstathat.collector.archive.archive import Archive
-from txstathat.collector.archive.comments import Comment
+from txstathat.collector.archive.records.comments import Comment
 from txstathat.collector.archive.series import Plan, Series
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.boards.model import Board

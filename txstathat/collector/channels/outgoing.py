@@ -21,12 +21,12 @@ from twisted.web.iweb import IAgent
 from txstathat.collector.channels.hook_urls import origin_of, split_url
 from txstathat.collector.channels.message import DeliveryFailed
 from txstathat.errors import StatHatClosed
-from txstathat.http.allowed import AllowedResolver, Networks
-from txstathat.http.connections import MAX_HEADERS, PooledAgent
+from txstathat.http.connections.allowed import AllowedResolver, Networks
+from txstathat.http.connections.pool import MAX_HEADERS, PooledAgent
+from txstathat.http.connections.resolver import resolver_of
+from txstathat.http.connections.tracking import HandshakeFailed
 from txstathat.http.exchange import CLOSE_TIMEOUT, Transport
-from txstathat.http.resolver import resolver_of
 from txstathat.http.responses import BadReply
-from txstathat.http.tracking import HandshakeFailed
 
 __all__ = [
     "MAX_ANSWER",
@@ -100,7 +100,7 @@ class Outgoing:
         reactor.
     :param agent: sends the requests; by default each has a connection of its own, over
         verified TLS, to an allowed address.
-    :param trust_root: as for :class:`~txstathat.http.connections.PooledAgent`.
+    :param trust_root: as for :class:`~txstathat.http.connections.pool.PooledAgent`.
     :param timers: runs the time limits; by default the reactor, with timers that are
         late when the wall clock is set back.
     """

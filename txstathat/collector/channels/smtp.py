@@ -23,8 +23,8 @@ from txstathat.collector.channels.mail_server import SMTP_TIMEOUT, MailServer
 from txstathat.collector.channels.message import DeliveryFailed
 from txstathat.collector.channels.outgoing import NOT_ALLOWED, Outgoing, reason_of
 from txstathat.errors import StatHatClosed
-from txstathat.http.hostname import HostEndpoint
-from txstathat.http.tls import HostVerifier, Trust
+from txstathat.http.connections.hostname import HostEndpoint
+from txstathat.http.connections.tls import HostVerifier, Trust
 from txstathat.printable import printable
 
 __all__ = ["MAX_REASON", "send_mail"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.archive.comments import GENERAL, MAX_TEXT, Comment
+from txstathat.collector.archive.records.comments import GENERAL, MAX_TEXT, Comment
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.pages.formatting import isolated, minute
 from txstathat.collector.pages.forms import (

@@ -20,13 +20,13 @@ from itertools import chain, groupby, islice
 from typing import Any
 
 from txstathat.collector.alerts.alert_record import AlertRecord
-from txstathat.collector.archive.comments import RECORDS as COMMENTS
-from txstathat.collector.archive.comments import read_comments
-from txstathat.collector.archive.details import RECORDS as DETAILS
-from txstathat.collector.archive.details import parse_details
+from txstathat.collector.archive.records.comments import RECORDS as COMMENTS
+from txstathat.collector.archive.records.comments import read_comments
+from txstathat.collector.archive.records.details import RECORDS as DETAILS
+from txstathat.collector.archive.records.details import parse_details
+from txstathat.collector.archive.records.trash import parse_deleted
 from txstathat.collector.archive.retention import read_history
 from txstathat.collector.archive.stats import DEFINITIONS
-from txstathat.collector.archive.trash import parse_deleted
 from txstathat.collector.auth.key_record import RECORDS as KEYS
 from txstathat.collector.auth.key_record import parse_key
 from txstathat.collector.boards.model import parse_board, parse_comparison

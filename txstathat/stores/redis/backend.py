@@ -34,7 +34,8 @@ from txstathat.stores.interface import (
 )
 from txstathat.stores.listing import Group, ListedRow, ListPage, ListQuery
 from txstathat.stores.redis.cells import read_addition, read_cell
-from txstathat.stores.redis.cluster import ClusterStore
+from txstathat.stores.redis.cluster.rename import is_mark
+from txstathat.stores.redis.cluster.writer import ClusterStore
 from txstathat.stores.redis.connections import Connections
 from txstathat.stores.redis.keys import (
     PREFIX,
@@ -48,7 +49,6 @@ from txstathat.stores.redis.keys import (
 from txstathat.stores.redis.listing import RedisListing
 from txstathat.stores.redis.merging import Batch, groups
 from txstathat.stores.redis.migration import MIGRATIONS, migrate
-from txstathat.stores.redis.rename import is_mark
 from txstathat.stores.redis.scripts import PUT_RECORD
 from txstathat.stores.redis.server import ServerStore
 from txstathat.stores.store import IBackend

@@ -13,8 +13,8 @@ from txstathat.errors import StoreError, StoreUnavailable
 from txstathat.stores.interface import StoredCell
 from txstathat.stores.redis.backend import RedisBackend, pairs
 from txstathat.stores.redis.cells import read_addition
+from txstathat.stores.redis.cluster.rename import is_mark
 from txstathat.stores.redis.keys import COARSE, INDEX, SHARDS, scale_and_label
-from txstathat.stores.redis.rename import is_mark
 
 __all__ = ["CHUNK", "RedisDump"]
 

@@ -31,13 +31,13 @@ from txstathat.stores.sqlite.definitions import (
     definitions_after,
     read_definitions,
 )
-from txstathat.stores.sqlite.due import FOLD_AT, MAX_JOURNAL, REFUSE_AT, FoldDue
-from txstathat.stores.sqlite.erase import erase_deleted
 from txstathat.stores.sqlite.expiry import drop_expired
-from txstathat.stores.sqlite.files import check_folder
+from txstathat.stores.sqlite.file.erase import erase_deleted
+from txstathat.stores.sqlite.file.private import check_folder
 from txstathat.stores.sqlite.fold import CHUNK, fold_all
 from txstathat.stores.sqlite.fold_runner import FoldRunner
 from txstathat.stores.sqlite.id_cache import MAX_KNOWN, Tables
+from txstathat.stores.sqlite.journal.due import FOLD_AT, MAX_JOURNAL, REFUSE_AT, FoldDue
 from txstathat.stores.sqlite.schema import (
     MIGRATIONS,
     migrate,

@@ -13,7 +13,8 @@ from twisted.logger import Logger
 
 from txstathat.stores.sqlite.cells import add_cells
 from txstathat.stores.sqlite.id_cache import Tables
-from txstathat.stores.sqlite.journal import (
+from txstathat.stores.sqlite.journal.pending import Cells, Change, Pending, Position
+from txstathat.stores.sqlite.journal.table import (
     Journal,
     Progress,
     finish,
@@ -22,7 +23,6 @@ from txstathat.stores.sqlite.journal import (
     read_progress,
     save_progress,
 )
-from txstathat.stores.sqlite.pending import Cells, Change, Pending, Position
 from txstathat.stores.sqlite.schema import MEASURE_LOAD
 
 __all__ = ["CHUNK", "LOAD_NOTED", "Fold", "add_all", "fold_all", "measure_loads"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.archive.comments import Comment
+from txstathat.collector.archive.records.comments import Comment
 from txstathat.collector.archive.series import Series
 from txstathat.collector.pages.formatting import number
 from txstathat.collector.pages.sparkline import strokes

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from txstathat.collector.archive.archive import Archive
-from txstathat.collector.archive.details import Details
 from txstathat.collector.archive.latest import Latest
+from txstathat.collector.archive.records.details import Details
 from txstathat.collector.archive.series import Series
 from txstathat.collector.archive.stats import Stat, Total
 from txstathat.collector.errors import Refusal

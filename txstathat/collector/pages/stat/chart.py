@@ -16,7 +16,7 @@ from txstathat.charts.html import fragment
 from txstathat.charts.query import BadQuery, Query
 from txstathat.charts.table import Level, Mark, Number, Table
 from txstathat.collector.archive.archive import Archive
-from txstathat.collector.archive.details import Details
+from txstathat.collector.archive.records.details import Details
 from txstathat.collector.archive.series import Series
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal

@@ -7,14 +7,14 @@ from __future__ import annotations
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.archive.details import (
+from txstathat.collector.archive.records.details import (
     MAX_DESCRIPTION,
     MAX_UNIT,
     Details,
     check_details,
 )
+from txstathat.collector.archive.records.trash import TRASH_SECONDS
 from txstathat.collector.archive.stats import Stat
-from txstathat.collector.archive.trash import TRASH_SECONDS
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.formatting import isolated
 from txstathat.collector.pages.forms import (

@@ -8,7 +8,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.archive.trash import TRASH_SECONDS, DeletedStat
+from txstathat.collector.archive.records.trash import TRASH_SECONDS, DeletedStat
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.formatting import ago, isolated, minute
 from txstathat.collector.pages.forms import (

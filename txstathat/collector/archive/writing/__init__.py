@@ -1,0 +1,3 @@
+"""
+Posted points become one commit, within limits.
+"""

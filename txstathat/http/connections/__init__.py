@@ -1,0 +1,3 @@
+"""
+The connections below an exchange: looked up, verified, pooled and closed.
+"""
