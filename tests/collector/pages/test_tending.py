@@ -267,6 +267,10 @@ class FormTests(PageCase):
             self.assertEqual(self.now(records.get("ops")).settings, before)
         page = self.visitor.see(path)
         self.assertNotIn("remove-headers", page)
+        self.now(self.here.parts.channels.create({**MAIL, "name": "mail"}))
+        nothing = self.post("/channels/mail/edit", {}, **OWN_FORM)
+        self.assertEqual(nothing.code, 400)
+        self.assertIn('role="alert"', self.successResultOf(nothing.text()))
         self.visitor.see("/channels/none/edit", 404)
         self.visitor.see("/channels/ops", 404)
 

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 import tracemalloc
+from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -351,6 +352,27 @@ class GroupTests(SynchronousTestCase):
         """A batch with too many cells is written alone."""
         few = MAX_CELLS // 10
         self.assertEqual(self.groups(range(few + 1), range(1)), [1, 1])
+
+
+class CountTests(SynchronousTestCase):
+    """How many definitions there are, while others write."""
+
+    def test_created_meanwhile(self) -> None:
+        """What is created during a count, and is not to be counted, is not missing."""
+
+        class Meanwhile(RedisBackend):
+            """Others create definitions before those that do not count are looked up."""
+
+            def definitions(self, names: Sequence[str] | None) -> dict[str, str]:
+                self.add([batch("later", {"k": 1}, name="later")])
+                return super().definitions(names)
+
+        port = shared(RedisServer).port
+        backend = Meanwhile(f"redis://127.0.0.1:{port}/0?prefix={uuid4().hex}")
+        backend.open()
+        self.addCleanup(backend.close)
+        backend.add([batch("first", {"k": 1}, name="first")])
+        self.assertEqual(backend.count_definitions(["later"]), 1)
 
 
 class DropTests(TestCase):

@@ -4,6 +4,7 @@ The journal of a SQLite store: whatever waits in it is read, and is added once.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -494,7 +495,15 @@ class JournalTests(SynchronousTestCase):
         self.assertEqual(one.read([key("k0")]), [Cell(6, 11, 0, 1)])
 
     def test_no_wait_for_a_preparation(self) -> None:
-        """A commit does not wait while another thread prepares a fold."""
+        """
+        A commit does not wait while another thread prepares a fold, unless the journal
+        has become twice as large as it should be.
+        """
+        for unfolded, waits in ((15, False), (25, True)):
+            self.assertEqual(self.waits_for_a_preparation(unfolded), waits, unfolded)
+
+    def waits_for_a_preparation(self, unfolded: int) -> bool:
+        """Whether a commit waits, with a limit of ten additions."""
         prepares, ends = threading.Event(), threading.Event()
 
         @contextmanager
@@ -511,19 +520,25 @@ class JournalTests(SynchronousTestCase):
             chunk=1,
             monotonic=lambda: 0.0,
         )
-        due.note_added(100)
+        due.note_added(unfolded)
+
+        def commit() -> None:
+            with contextlib.suppress(StoreUnavailable):
+                runner.make_room(1)
+
         folds = threading.Thread(
             target=lambda: self.assertRaises(StoreUnavailable, runner.run_slice)
         )
         folds.start()
         prepares.wait(60)
-        commits = threading.Thread(target=runner.make_room, args=(1,), daemon=True)
+        commits = threading.Thread(target=commit, daemon=True)
         commits.start()
-        commits.join(10)
+        commits.join(1)
         is_waiting = commits.is_alive()
         ends.set()
         folds.join(60)
-        self.assertFalse(is_waiting)
+        commits.join(60)
+        return is_waiting
 
     def test_slices(self) -> None:
         """
@@ -577,6 +592,22 @@ class JournalTests(SynchronousTestCase):
                 backend.fold()
         self.assertEqual(self.rows(backend), 1)
         self.assertEqual([one["id"] for one in logged], [2, 2])
+
+    def test_damaged_and_expired(self) -> None:
+        """What expires is deleted, whether or not a damaged row is left."""
+        now = [NOW]
+        backend = SqliteBackend(self.path, lambda: now[0])
+        self.addCleanup(backend.close)
+        backend.open()
+        hours = [Increment([TimeBucket("hour", "x", 60.0)], {"m": {"k": event(1)}})]
+        backend.add([WriteBatch("a", "", lambda: Amounts({"m": "d"}, hours))])
+        backend.fold()
+        backend.add([WriteBatch("b", "", lambda: Amounts({"m": "d"}, hours))])
+        backend._writer.execute("UPDATE journal SET additions = x'00'")
+        backend.fold()
+        now[0] += 3600
+        self.assertEqual(backend.drop_expired(1000), 1)
+        self.assertEqual((self.rows(backend), self.rows(backend, "cell")), (1, 0))
 
     def test_a_sum_that_cannot_be(self) -> None:
         """Should an addition not fit, it is logged, and all others are folded."""

@@ -22,7 +22,7 @@ def drop_expired(
         deleted. That number is less than ``limit`` only if none are left.
     """
     # A row of the journal may have been written to a time bucket before it expired.
-    (oldest,) = db.execute("SELECT min(at) FROM journal").fetchone()
+    (oldest,) = db.execute("SELECT min(at) FROM journal WHERE NOT damaged").fetchone()
     before = now if oldest is None else min(now, oldest)
     expired = db.execute(
         "SELECT id FROM stretch WHERE expires <= ? LIMIT ?", (before, limit)

@@ -90,8 +90,11 @@ class FoldRunner:
         :param additions: how many additions are to be added.
         """
         goal = self._due.goal(additions)
-        # While another thread prepares a fold, the journal grows only a little.
-        if self._due.unfolded <= goal or self._preparing:
+        if self._due.unfolded <= goal:
+            return
+        # Do not wait for a thread that prepares a fold, unless the journal grows much
+        # meanwhile: with many axes that takes seconds.
+        if self._preparing and not self._due.is_far_behind:
             return
         with self._lock:
             while self._due.unfolded > goal:

@@ -128,7 +128,7 @@ class CardinalityLimiter:
             await self._count_if_due()
         new = self._new(wanted)
         stats = self._others + self._created
-        if new and stats + len(self._reserved) + len(new) > self._max_stats:
+        if new and stats + len(self._under_way()) + len(new) > self._max_stats:
             raise Refusal(
                 429,
                 f"there are {stats} stats and {self._max_stats} is the limit: delete "
@@ -166,6 +166,12 @@ class CardinalityLimiter:
                 self._created += len(created)
             self.learn(created)
 
+    def _under_way(self) -> set[str]:
+        """
+        The stats with a reservation that no other request has created meanwhile.
+        """
+        return self._reserved - self._known
+
     def _new(self, names: Iterable[str]) -> list[str]:
         return [
             name
@@ -184,7 +190,7 @@ class CardinalityLimiter:
 
     async def _count(self) -> None:
         created = self._created
-        stats = await self._store.count_definitions([*self._reserved])
+        stats = await self._store.count_definitions([*self._under_way()])
         self._others = stats - created
         self._counted_at = self._timers.seconds()
 

@@ -133,7 +133,8 @@ class EditChannel(_ChannelForm):
     async def show(self, request: Request, form: Form) -> Tag:
         channel = await self._parts.alerting.channels.records.get(self._id)
         if not form.values:
-            form = Form({**_shown(channel), "secret": channel.secret})
+            shown = {**_shown(channel), "secret": channel.secret}
+            form = Form(shown, form.error)
         address = printable(describe(channel)["address"])
         content = tags.form(
             tags.h2(KIND_TITLES[channel.kind]),

@@ -12,6 +12,7 @@ __all__ = [
     "MAX_JOURNAL",
     "READ_SECONDS",
     "REFUSE_AT",
+    "WAIT_AT",
     "FoldDue",
 ]
 
@@ -21,8 +22,10 @@ FOLD_AT = 50_000
 #: How many additions wait to be folded before a commit at most, by default. With more,
 #: a commit first folds some, but not more than twice as many as it adds.
 MAX_JOURNAL = 200_000
+#: With how many times as many a commit also waits while a thread prepares a fold.
+WAIT_AT = 2
 #: With how many times as many additions in the journal a commit is refused. That is so
-#: if one process adds and another one folds.
+#: if one process adds and another one folds, or after a huge batch.
 REFUSE_AT = 4
 #: After how many seconds the journal is folded, however few additions it has.
 FOLD_SECONDS = 2.0
@@ -57,6 +60,11 @@ class FoldDue:
     def unfolded(self) -> float:
         """About how many additions wait to be folded."""
         return self._additions - self._folded
+
+    @property
+    def is_far_behind(self) -> bool:
+        """Whether a commit waits for whatever folds."""
+        return self.unfolded > WAIT_AT * self._max_journal
 
     def goal(self, additions: int) -> float:
         """
