@@ -32,6 +32,11 @@ from txstathat.migas.redaction import (
 from txstathat.migas.settings import DEFAULT_TIMEOUT, Settings
 from txstathat.migas.userid import clear_user_id, load_user_id, user_id_path
 
+#: Any but white space, and often those that separate the parts of URLs and texts.
+CHARACTERS = st.characters(exclude_categories=["Z", "C"]) | st.sampled_from(
+    ":/@'\"`<>()[]{},;=&?"
+)
+
 
 class SettingsTests(SynchronousTestCase):
     """
@@ -333,6 +338,8 @@ class RedactionTests(SynchronousTestCase):
             ("sent Bearer abc.def there", f"sent Bearer {gone} there"),
             ("--token abc next", f"--token {gone} next"),
             ("ezkey=abc&stat=a", f"ezkey={gone}"),
+            ("at u:abc://def@h there", f"at {gone} there"),
+            ("at cause:http://h/a there", f"at cause:http:{gone} there"),
             ("key=abc", f"key={gone}"),
             ("missing key: foo", "missing key: foo"),
             ("the monkey = 3, keyboard: 4", "the monkey = 3, keyboard: 4"),
@@ -342,7 +349,7 @@ class RedactionTests(SynchronousTestCase):
             self.assertEqual(redact(text), expected)
 
     @given(
-        st.text(st.characters(exclude_categories=["Z", "C"]), min_size=1, max_size=20),
+        st.text(CHARACTERS, min_size=1, max_size=20),
         st.sampled_from(
             ["x://u:{}@h/", "'x://u:{}@h'", "u:{}@h", "{{'u:{}@h'}}", "(x://{}@h)"]
         ),
@@ -356,7 +363,7 @@ class RedactionTests(SynchronousTestCase):
         self.assertTrue(text.startswith("error ") and text.endswith(" there"))
 
     @given(
-        st.text(st.characters(exclude_categories=["Z", "C"]), max_size=20),
+        st.text(CHARACTERS, max_size=20),
         st.sampled_from(["password", "api-key", "X-Auth-Token", "client_secret"]),
         st.sampled_from(["{}={}", "{}: {}", "'{}': '{}'", '"{}":"{}"', "--{} {}"]),
     )

@@ -124,7 +124,8 @@ def _find_value(text: str, name: str, at: int) -> re.Match[str] | None:
 def _redact_run(match: re.Match[str]) -> str:
     run = match[0]
     scheme, separator, rest = run.partition("://")
-    if separator:
+    # In u:a://b@h it is in the password.
+    if separator and not (":" in scheme and _last_at(rest) >= 0):
         # A password may hold any character but white space.
         end = _URL_END.search(rest, _last_at(rest) + 1)
         stop = len(rest.rstrip(_AROUND)) if end is None else end.start()
