@@ -1,7 +1,7 @@
 """
 A spider whose stats are sent to StatHat while it runs.
 
-    pip install 'txStatHat[scrapy]'
+    pip install '.[scrapy]'
     TXSTATHAT_EZKEY=... python examples/crawl.py https://example.com/
 """
 
