@@ -2,7 +2,8 @@
 A spider whose stats are sent to StatHat while it runs.
 
     pip install '.[scrapy]'
-    TXSTATHAT_EZKEY=... python examples/crawl.py https://example.com/
+    export TXSTATHAT_URL=http://127.0.0.1:8080 TXSTATHAT_EZKEY=...
+    python examples/crawl.py https://example.com/
 """
 
 import sys
