@@ -1,8 +1,9 @@
 """
 A spider whose stats are sent to StatHat while it runs.
 
-    pip install 'txStatHat[scrapy]'
-    TXSTATHAT_EZKEY=... python examples/crawl.py https://example.com/
+    pip install '.[scrapy]'
+    export TXSTATHAT_URL=http://127.0.0.1:8080 TXSTATHAT_EZKEY=...
+    python examples/crawl.py https://example.com/
 """
 
 import sys

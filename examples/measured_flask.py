@@ -1,7 +1,7 @@
 """
 A Flask application on Twisted's server, measured by view.
 
-    pip install 'txStatHat[prometheus]' flask
+    pip install '.[prometheus]' flask
     python examples/measured_flask.py [port]
 """
 

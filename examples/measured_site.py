@@ -1,7 +1,7 @@
 """
 A small site that measures its requests, and shows charts of them.
 
-    pip install 'txStatHat[charts,reactor]' klein
+    pip install '.[charts,reactor]' klein
     python examples/measured_site.py [port]
 
 Then open the address that it prints. The program visits its own pages, so that the

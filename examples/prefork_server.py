@@ -1,8 +1,9 @@
 """
 A web server of two processes that share a port. Each counts with a service of its own.
 
-Run it with ``PYTHONPATH=. python prefork_server.py``, with the EZ key in
-``TXSTATHAT_EZKEY`` and, if you like, a spool folder in ``STATS_FOLDER``.
+Run it with ``PYTHONPATH=. python prefork_server.py``, with the server in
+``TXSTATHAT_URL``, the EZ key in ``TXSTATHAT_EZKEY`` and, if you like, a spool folder in
+``STATS_FOLDER``.
 """
 
 import os

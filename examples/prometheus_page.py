@@ -1,7 +1,7 @@
 """
 A site whose counts Prometheus reads.
 
-    pip install 'txStatHat[prometheus]'
+    pip install '.[prometheus]'
     METRICS_TOKEN=secret python examples/prometheus_page.py [port]
     curl -H 'Authorization: Bearer secret' http://127.0.0.1:PORT/metrics
 """

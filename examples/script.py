@@ -1,5 +1,6 @@
 """
-Count from a script that knows nothing of Twisted; TXSTATHAT_EZKEY holds the key.
+Count from a script that knows nothing of Twisted; TXSTATHAT_URL names the server, and
+TXSTATHAT_EZKEY holds the key.
 """
 
 from txstathat import blocking

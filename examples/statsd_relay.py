@@ -1,7 +1,8 @@
 """
 Receives statsd's datagrams, and sends them to StatHat.
 
-    TXSTATHAT_EZKEY=... python examples/statsd_relay.py
+    export TXSTATHAT_URL=http://127.0.0.1:8080 TXSTATHAT_EZKEY=...
+    python examples/statsd_relay.py
 """
 
 import os

@@ -10,6 +10,7 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from hypothesis import given, settings
@@ -31,7 +32,7 @@ from txstathat.charts import (
     content_security_policy,
     timeserie,
 )
-from txstathat.charts.assets import plotly_js
+from txstathat.charts.assets import StaticFile, plotly_js
 from txstathat.charts.html import fragment
 from txstathat.charts.query import BadQuery
 from txstathat.charts.table import Level, Mark, Table
@@ -806,6 +807,22 @@ class FormTests(ChartCase):
             self.assertIn(status, line)
             self.assertEqual(headers["X-Content-Type-Options"], "nosniff")
             self.assertEqual(body, "")
+
+    def test_file_vanishes(self) -> None:
+        """A file is read when its resource is made, and may vanish afterwards."""
+        path = Path(self.mktemp())
+        path.write_bytes(b"let a = 1;")
+        root = Resource()
+        root.putChild(b"a.js", StaticFile(path, "text/javascript"))
+        path.unlink()
+        answer = WebClient(root).request("/a.js")
+        self.assertTrue(answer.startswith(b"HTTP/1.1 200 "), answer)
+        self.assertTrue(answer.endswith(b"\r\n\r\nlet a = 1;"), answer)
+
+    def test_file_is_missing(self) -> None:
+        """A file that cannot be read is an error at the start, not at a request."""
+        missing = Path(self.mktemp())
+        self.assertRaises(FileNotFoundError, StaticFile, missing, "text/css")
 
     def test_shared_assets(self) -> None:
         """Charts of a site can share assets, and then have none of their own."""

@@ -107,6 +107,8 @@ class CommandTests(TestCase):
             self.assertEqual((status, out), (1, ""))
             self.assertIn("txstathat: connection: Connection was refused", err)
             self.assertIn("Check that the server runs", err)
+            self.assertIn("refused by 127.0.0.1:1\n", err)
+            self.assertIn("txstathat serve", err)
 
         return ensureDeferred(check())
 
@@ -384,7 +386,8 @@ class ServerTests(SynchronousTestCase):
                 self.assertTrue(listening.startswith("Listening on "), listening)
                 url = listening.split()[-1]
                 self.assertIn("--write-settings", server.stdout.readline())
-                link = server.stdout.readline().split()[-1]
+                self.assertIn("Open this to sign in", server.stdout.readline())
+                link = server.stdout.readline().removesuffix("\n")
                 self.assertEqual(link.rpartition("/")[0], f"{url}/sign-in")
                 with urlopen(link, timeout=120) as page:
                     self.assertIn(

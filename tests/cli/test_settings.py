@@ -445,7 +445,7 @@ class ServeTests(FolderCase):
         self.assertNotIn("ettings", self.serve(*everywhere, terminal=True))
         said = self.serve(*everywhere, "--write-settings", terminal=True)
         self.assertIn("this computer's other addresses", said)
-        self.assertRegex(said, r"http://127\.0\.0\.1:[0-9]+/sign-in/")
+        self.assertRegex(said, r"(?m)^http://127\.0\.0\.1:[0-9]+/sign-in/\S+\r$")
         self.assertIn("No settings were written", said)
         self.assertFalse(self.folder.exists())
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from functools import lru_cache
+from functools import cache
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -46,7 +46,7 @@ def plotly_js() -> Path:
     return Path(spec.origin).parent / "package_data" / "plotly.min.js"
 
 
-@lru_cache(maxsize=1)
+@cache
 def style_hashes() -> tuple[str, ...]:
     """
     The hashes that ``style-src`` of a Content-Security-Policy must allow for plotly.js:
@@ -73,7 +73,8 @@ def content_security_policy() -> str:
     return page_policy(style_hashes(), ancestors="'self'")
 
 
-@lru_cache(maxsize=16)
+# Charts that have assets of their own share one copy in memory.
+@cache
 def _content(path: Path) -> tuple[bytes, bytes]:
     content = path.read_bytes()
     return content, b'"%b"' % sha256(content).hexdigest().encode("ascii")
@@ -81,18 +82,19 @@ def _content(path: Path) -> tuple[bytes, bytes]:
 
 class StaticFile(Resource):
     """
-    A file that the browser caches and revalidates. The process reads it once, at the
-    first request, and then serves it from memory.
+    A file that the browser caches and revalidates. It is read now, and then served
+    from memory: a new version of the package may replace it while the process runs.
 
     :param path: the file.
     :param content_type: its content type.
+    :raises OSError: if the file cannot be read.
     """
 
     isLeaf = True
 
     def __init__(self, path: Path, content_type: str) -> None:
         super().__init__()
-        self._path = path
+        self._content, self._tag = _content(path)
         self._content_type = content_type
 
     def render(self, request: Request) -> bytes:
@@ -108,11 +110,10 @@ class StaticFile(Resource):
             request.setResponseCode(NOT_ALLOWED)
             request.setHeader("Allow", "GET, HEAD")
             return b""
-        content, tag = _content(self._path)
-        if request.setETag(tag) is CACHED:
+        if request.setETag(self._tag) is CACHED:
             return b""
         request.setHeader("Content-Type", self._content_type)
-        return content
+        return self._content
 
 
 class ChartAssets(Resource):

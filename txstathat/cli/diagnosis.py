@@ -5,18 +5,26 @@ Find out which step of an exchange failed, and what to do about it.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import NoReturn
 from urllib.parse import urlsplit
 
 import click
 from twisted.internet.defer import CancelledError
-from twisted.internet.error import ConnectError, DNSLookupError, TimeoutError
+from twisted.internet.error import (
+    ConnectError,
+    ConnectionRefusedError,
+    DNSLookupError,
+    TimeoutError,
+)
 from twisted.internet.threads import deferToThread
 from twisted.web.client import ResponseFailed
 
 from txstathat.cli.probes import has_ca_certificates, speaks_http, speaks_tls
 from txstathat.cli.reactor import ICommandReactor, run
+from txstathat.cli.settings import host_of
 from txstathat.client.outcome import NO_ANSWER, is_key_message
 from txstathat.client.stathat import txStatHat
 from txstathat.errors import InvalidPoint, StatHatAPIError
@@ -42,6 +50,11 @@ STEPS = ("point", "look-up", "connection", "TLS", "answer", "key")
 CLOSED = (
     "StatHat.com appears to have closed in April 2026. Run a server of your own: "
     "txstathat serve"
+)
+
+#: The advice if a server on this machine accepts no connection.
+_START_IT = (
+    "Check that the server runs (txstathat serve starts one), and the port in the URL."
 )
 
 #: Paths of StatHat's API. The URL of a server must not end in one of them.
@@ -93,8 +106,9 @@ def diagnose(error: BaseException, url: str) -> Diagnosis:
     if isinstance(error, StatHatAPIError):
         found = _diagnose_answer(error, url)
     else:
-        step, problem = _step(error)
-        found = Diagnosis(step, problem, _ADVICE[step])
+        step, problem = _step(error, url)
+        is_here = step == "connection" and _is_this_machine(url)
+        found = Diagnosis(step, problem, _START_IT if is_here else _ADVICE[step])
     if is_stathat_com(url) and found.step != "key":
         return Diagnosis(found.step, found.problem, CLOSED)
     return found
@@ -252,11 +266,19 @@ def _page_advice(status: int) -> str:
     )
 
 
-def _step(error: BaseException) -> tuple[str, str]:
+def _is_this_machine(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    with suppress(ValueError):
+        return ip_address(host).is_loopback
+    return host == "localhost"
+
+
+def _step(error: BaseException, url: str) -> tuple[str, str]:
     if isinstance(error, TimeoutError) and error.__cause__ is not None:
-        return _step(error.__cause__)[0], "no answer within the time limit (--timeout)"
+        step, _ = _step(error.__cause__, url)
+        return step, f"{host_of(url)}: no answer within the time limit (--timeout)"
     if isinstance(error, DNSLookupError):
-        return "look-up", "the host name was not found"
+        return "look-up", f"the host name {urlsplit(url).hostname} was not found"
     if isinstance(error, HandshakeFailed):
         return "TLS", f"no secure connection: {_text(error)}"
     if isinstance(error, ResponseFailed):
@@ -264,8 +286,10 @@ def _step(error: BaseException) -> tuple[str, str]:
         if any(reason.type.__name__ == "ParseError" for reason in error.reasons):
             return "answer", "this port does not speak HTTP"
         return "answer", f"the connection was lost before the answer: {_text(error)}"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection", f"Connection was refused by {host_of(url)}"
     if isinstance(error, (ConnectError, CancelledError)):
-        return "connection", str(error)
+        return "connection", f"{host_of(url)}: {error}"
     return "answer", f"{type(error).__name__}: {error}"
 
 

@@ -160,6 +160,7 @@ class SignInTests(PageCase):
             "javascript:alert(1)",
         ):
             self.leads_to(self.visitor.sign_in(next=wrong), "/")
+            self.leads_to(self.follow_link(next=wrong), "/")
         for right in (
             "/",
             "/?q=a%20b&page=2",
@@ -167,6 +168,13 @@ class SignInTests(PageCase):
             "/stats/abcdefghij234567?since=2026-01-01&until=2026-02-01",
         ):
             self.leads_to(self.visitor.sign_in(next=right), right)
+            self.leads_to(self.follow_link(next=right), right)
+
+    def follow_link(self, **query: str) -> Any:
+        """Press the button of a new one-time link with a query."""
+        link = self.now(self.here.parts.sessions.link())
+        path = f"/sign-in/{link}?{urlencode(query)}"
+        return self.visitor.ask("POST", path, **OWN_FORM)
 
     def test_the_link(self) -> None:
         """The button of a one-time link signs in, once."""

@@ -6,17 +6,29 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from html import unescape
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from twisted.internet.defer import ensureDeferred
+from twisted.internet.utils import getProcessOutputAndValue
+from twisted.trial.unittest import TestCase
+from twisted.web.resource import Resource
+
+from tests.fixtures import ROOT
+from tests.fixtures.support import reactor
 from tests.fixtures.visitors import HOSTILE, OWN_FORM, PageCase, Visitor
-from txstathat import Count
+from txstathat import Count, Value
 from txstathat.collector.alerts.model import parse_alert
 from txstathat.collector.archive.stats import stat_id
 from txstathat.collector.boards.model import Board
 from txstathat.collector.pages.formatting import size
 from txstathat.collector.pages.tending.snippets import snippets
+from txstathat.collector.service import CollectorService
+from txstathat.collector.web.site import CollectorSite
+from txstathat.testing import FakeStatHat
 
 ALERT = {"kind": "value", "time_window": "1h", "operator": "greater than"}
 MAIL = {
@@ -303,6 +315,69 @@ class FormTests(PageCase):
                 without = re.sub(r"'[^']*'", "", made[title])
                 self.assertNotIn("$(", without)
             compile(made["Python"], kind, "exec")
+
+
+class ExampleTests(TestCase):
+    """
+    The programs that the page of a new key shows, pasted into a file and run.
+    """
+
+    timeout = 60
+
+    def setUp(self) -> None:
+        self.received = FakeStatHat(lambda api, key: key == "KEY")
+        self.url = self.listen(self.received.resource)
+
+    def listen(self, root: Resource) -> str:
+        """Serve a site; its URL."""
+        port = reactor.listenTCP(0, CollectorSite(root, reactor), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        return f"http://127.0.0.1:{port.getHost().port}"
+
+    async def run_program(self, kind: str, key: str, url: str) -> str:
+        """Run the example for a kind of key; what it printed."""
+        program = Path(self.mktemp()).absolute()
+        program.write_text(snippets(kind, key, url)["Python"])
+        out, err, status = await getProcessOutputAndValue(
+            sys.executable, [str(program)], env={"PYTHONPATH": str(ROOT)}
+        )
+        self.assertEqual((status, err), (0, b""))
+        return out.decode()
+
+    def test_sends(self) -> Any:
+        """The example for an EZ key or a user key sends its points."""
+
+        async def check() -> None:
+            await self.run_program("ez", "KEY", self.url)
+            sent = [Count("first light"), Value("response time ms", 12.5)]
+            self.assertEqual(self.received.points, sent)
+            await self.run_program("user", "KEY", self.url)
+            self.assertEqual(self.received.points, [*sent, Count("YOUR-STAT-KEY")])
+
+        return ensureDeferred(check())
+
+    def test_reads(self) -> Any:
+        """The example for an access token or a read-only token lists the stats."""
+
+        async def check() -> None:
+            keys: dict[str, str] = {}
+            service = CollectorService(
+                "memory:", "tcp:0:interface=127.0.0.1", first_keys=keys.update
+            )
+            ready = service.ready()
+            service.startService()
+            self.addCleanup(service.stopService)
+            parts = await ready
+            (url,) = service.urls
+            await self.run_program("ez", keys["EZ key"], url)
+            read_key = await parts.keys.add("read", "grafana")
+            for kind, key in (("access", keys["access token"]), ("read", read_key)):
+                self.assertEqual(
+                    await self.run_program(kind, key, url),
+                    "first light\nresponse time ms\n",
+                )
+
+        return ensureDeferred(check())
 
 
 class CallTests(PageCase):

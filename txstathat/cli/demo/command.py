@@ -135,8 +135,9 @@ async def _run(
 def _print_urls(server: _Server, address: str, seconds: float) -> None:
     # Not through rich, which would break a URL into two lines.
     click.echo("A sample bookshop is open, and sends stats to its own server.")
-    click.echo(f"Its stats:  {server.sign_in_url}")
-    click.echo(f"Its board:  {server.board_url}")
+    click.echo("Open this and press the button, to sign in and see its board:")
+    click.echo(server.sign_in_url)
+    click.echo(f"Then see its stats: {server.url}/")
     click.echo(f"Its charts: {address}/charts/")
     click.echo(f"It closes in {seconds:g} seconds (--seconds), or with Ctrl-C.")
 
@@ -152,15 +153,14 @@ async def _compare_metricas(shop: _Shop) -> list[Comparison]:
 @dataclass(frozen=True, slots=True)
 class _Server:
     """
-    The demo's own server: its URL, its keys, a link that signs a browser in, and the
-    shop's board.
+    The demo's own server: its URL, its keys, and a link that signs a browser in and
+    leads to the shop's board.
     """
 
     url: str
     ezkey: str
     token: str
     sign_in_url: str
-    board_url: str
 
 
 async def _start_server(
@@ -183,8 +183,7 @@ async def _start_server(
         url,
         keys["EZ key"],
         keys["access token"],
-        f"{url}/sign-in/{link}",
-        url + await make_board(parts),
+        f"{url}/sign-in/{link}?next={await make_board(parts)}",
     )
 
 

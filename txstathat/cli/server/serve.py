@@ -170,10 +170,8 @@ def serve(
         _print_addresses(service)
         _collect_garbage_less()
         await _print_settings(service, parts, new_keys, write_settings)
-        click.echo(
-            "Open this to sign in (works once, for one hour): "
-            f"{service.public_url}/sign-in/{link}"
-        )
+        click.echo("Open this to sign in (works once, for one hour):")
+        click.echo(f"{service.public_url}/sign-in/{link}")
         with suppress(CancelledError):
             await Deferred()
         await service.stopService()

@@ -80,7 +80,8 @@ class SignIn(Page):
 class _Link(Page):
     """
     A one-time link. The button on its page uses it up. Showing the page does not,
-    because programs such as mail filters open links before people do.
+    because programs such as mail filters open links before people do. With ``?next=``
+    it leads to another page than the list of stats.
     """
 
     methods: ClassVar[tuple[bytes, ...]] = _METHODS
@@ -100,7 +101,7 @@ class _Link(Page):
             session = await self._sessions.redeem(self._link)
             if session is not None:
                 set_session(request, session)
-                return see_other(request, "/")
+                return see_other(request, _next_path(request))
         elif await self._sessions.can_redeem(self._link):
             # A form without an action is sent to the address of its page.
             button = tags.button("Sign in", type="submit")

@@ -93,7 +93,7 @@ class _AlertForm(FormPage):
             _only("delta", _decimal(form, "percentage", "Change, in percent")),
             _only(
                 "delta",
-                choice(form, "time_delta", "Compared with before", WINDOW_TITLES),
+                choice(form, "time_delta", "Compare with how long ago", WINDOW_TITLES),
             ),
             _channel_boxes(form, channels),
         ]

@@ -193,7 +193,8 @@ def _secret_field(form: Form) -> Tag:
         "secret",
         "File of the secret",
         hint="The name of a file in the directory that the operator named with "
-        "--secrets, in a folder with the name of the host. Empty without a secret.",
+        "--secrets, in a folder with the name of the host. Leave it empty if there is "
+        "no secret.",
         spellcheck="false",
     )
 

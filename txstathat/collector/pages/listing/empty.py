@@ -7,6 +7,7 @@ from __future__ import annotations
 from twisted.web.template import Tag, tags
 
 from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.tending.snippets import snippets
 
 __all__ = ["empty_page"]
 
@@ -18,11 +19,7 @@ def empty_page(url: str) -> Tag:
     :param url: the URL of this server.
     """
     shell = f"curl {url}/ez -d ezkey=YOUR-EZ-KEY -d stat='first light' -d count=1"
-    python = (
-        "from txstathat import txStatHat\n\n"
-        f'stats = txStatHat("YOUR-EZ-KEY", url="{url}")\n'
-        'stats.count("first light")'
-    )
+    python = snippets("ez", "YOUR-EZ-KEY", url)["Python"]
     return frame(
         "No stats yet",
         tags.section(
@@ -33,7 +30,7 @@ def empty_page(url: str) -> Tag:
             ),
             tags.h2("From a shell"),
             tags.pre(tags.code(shell), tabindex="0"),
-            tags.h2("From a Twisted program"),
+            tags.h2("From Python"),
             tags.pre(tags.code(python), tabindex="0"),
             tags.p(
                 "The collector printed an EZ key, or wrote it to a file, when it first "

@@ -4,6 +4,7 @@ How to use a new key: the commands and the programs that a page shows with it.
 
 from __future__ import annotations
 
+from json import dumps
 from shlex import quote
 
 __all__ = ["snippets"]
@@ -25,8 +26,9 @@ def snippets(kind: str, key: str, url: str) -> dict[str, str]:
 def _ez(key: str, url: str) -> dict[str, str]:
     return {
         "Python": (
-            "from txstathat import txStatHat\n\n"
-            f"stats = txStatHat({key!r}, url={url!r})\n"
+            "from txstathat.blocking import txStatHat\n"
+            "# In a Twisted program: from txstathat import txStatHat\n\n"
+            f"stats = txStatHat({dumps(key)}, url={dumps(url)})\n"
             'stats.count("first light")\n'
             'stats.value("response time ms", 12.5)'
         ),
@@ -45,8 +47,9 @@ def _ez(key: str, url: str) -> dict[str, str]:
 def _user(key: str, url: str) -> dict[str, str]:
     return {
         "Python": (
-            "from txstathat import txStatHatClassic\n\n"
-            f"stats = txStatHatClassic({key!r}, url={url!r})\n"
+            "from txstathat.blocking import txStatHatClassic\n"
+            "# In a Twisted program: from txstathat import txStatHatClassic\n\n"
+            f"stats = txStatHatClassic({dumps(key)}, url={dumps(url)})\n"
             'stats.count("YOUR-STAT-KEY")'
         ),
         "curl": (
@@ -63,9 +66,13 @@ def _user(key: str, url: str) -> dict[str, str]:
 def _reading(key: str, url: str) -> dict[str, str]:
     return {
         "Python": (
-            "from txstathat import StatHatExport\n\n"
-            f"export = StatHatExport({key!r}, url={url!r})\n"
-            "stats = export.stats()  # a Deferred"
+            "from twisted.internet.task import react\n"
+            "from txstathat import StatHatExport\n\n\n"
+            "async def main(reactor):\n"
+            f"    async with StatHatExport({dumps(key)}, url={dumps(url)}) as export:\n"
+            "        for stat in await export.stats():\n"
+            "            print(stat.name)\n\n\n"
+            "react(main)"
         ),
         "curl": f"curl {quote(f'{url}/x/{key}/statlist')}",
         "Shell": (
