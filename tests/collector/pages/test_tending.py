@@ -14,6 +14,7 @@ from tests.fixtures.visitors import HOSTILE, OWN_FORM, PageCase, Visitor
 from txstathat import Count
 from txstathat.collector.alerts.model import parse_alert
 from txstathat.collector.archive.stats import stat_id
+from txstathat.collector.auth.key_record import hash_key
 from txstathat.collector.boards.model import Board
 from txstathat.collector.pages.formatting import size
 from txstathat.collector.pages.tending.snippets import snippets
@@ -197,6 +198,36 @@ class FormTests(PageCase):
             self.assertEqual(response.code, 404, path)
             self.assertIn('role="alert"', self.successResultOf(response.text()))
 
+    def test_confirmations(self) -> None:
+        """
+        What cannot be undone is asked about on a page of its own, and looking at that
+        page changes nothing. About what is gone, nothing is asked.
+        """
+        share = self.now(self.here.parts.shares.create("stat", "a"))
+        self.paths["link"] = hash_key(share)
+        before = self.stored()
+        for page, path, question, action in (
+            ("/keys", "/keys?revoke=first+EZ+key", "first EZ key", "revoke"),
+            ("/links", "/links?revoke={link}", "Revoke the link to", "revoke"),
+            ("/channels", "/channels?delete=ops", "the channel ops", "delete"),
+            ("/alerts/{alert}", "/alerts/{alert}?delete=yes", "alert on", "delete"),
+            ("/settings", "/settings?end=all", "End all sessions", "end-all"),
+        ):
+            with self.subTest(path=path):
+                path = path.format(**self.paths)
+                listed = self.visitor.see(page.format(**self.paths))
+                self.assertIn(f'href="{path}"', listed)
+                self.assertNotIn(f'value="{action}"', listed)
+                asked = self.visitor.see(path)
+                heading = re.search("<h1>(.*?)</h1>", asked)
+                assert heading is not None
+                self.assertIn(question, heading[1])
+                self.assertEqual(asked.count(f'value="{action}"'), 1)
+        for path in ("/keys?revoke=x", "/links?revoke=x", "/channels?delete=x"):
+            self.visitor.see(path, 404)
+        self.assertEqual(self.stored(), before)
+        self.assertTrue(self.is_signed_in())
+
     def test_a_point_while_deleting(self) -> None:
         """A stat that received a point meanwhile is not deleted for good."""
         self.keep(Count("gone"))
@@ -234,7 +265,7 @@ class FormTests(PageCase):
             ("/trash", False),
             ("/trash/{gone}", True),
             ("/links", False),
-            ("/settings", True),
+            ("/settings", False),
         ):
             with self.subTest(path=path):
                 page = self.visitor.see(path.format(**self.paths))
