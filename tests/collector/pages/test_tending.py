@@ -82,6 +82,27 @@ WRONG: tuple[tuple[str, dict[str, str], str, str], ...] = (
         "time_window",
         "must be one of",
     ),
+    (
+        "/alerts/new",
+        {**ALERT, "stat": "a", "threshold": "1h"},
+        "threshold",
+        "'1h' is not",
+    ),
+    (
+        "/alerts/new",
+        {
+            "kind": "delta",
+            "time_window": "5m",
+            "time_delta": "1M",
+            "operator": "different than",
+            "stat": "a",
+            "percentage": "5",
+        },
+        "time_window",
+        "5 minutes compared with 1 month before needs finer detail than is stored for "
+        "that long: choose a longer time for “Over”, or a shorter one for “Compared "
+        "with before”",
+    ),
     ("/alerts/{alert}/edit", {**ALERT, "threshold": "x"}, "threshold", "number"),
     ("/channels/new", {**MAIL, "name": "no name!"}, "name", "letters, digits"),
     ("/channels/new", {**MAIL, "to": "nobody"}, "to", "is not an e-mail address"),
@@ -99,6 +120,12 @@ WRONG: tuple[tuple[str, dict[str, str], str, str], ...] = (
     ("/channels/ops/edit", {"url": "https://h.example/"}, "headers", "type it again"),
     ("/channels/ops/edit", {"secret": "../../passwd"}, "secret", ""),
     ("/channels/new", {"kind": "ntfy", "name": "n", "topic": "a b"}, "topic", ""),
+    (
+        "/channels/new",
+        {"kind": "ntfy", "name": "n", "topic": "a", "server": "http://10.0.0.1"},
+        "server",
+        "encrypted",
+    ),
 )
 
 
@@ -157,6 +184,14 @@ class FormTests(PageCase):
                     else:
                         self.assertIn(name, LISTS)
                 self.assertEqual(self.stored(), before)
+
+    def test_a_channel_that_is_gone(self) -> None:
+        """What is wrong with no field of the form stands above it."""
+        form = {**ALERT, "stat": "a", "threshold": "5", "channel-gone": "on"}
+        response = self.post("/alerts/new", form, **OWN_FORM)
+        self.assertEqual(response.code, 400)
+        page = unescape(self.successResultOf(response.text()))
+        self.assertIn("there is no channel 'gone'", page)
 
     def test_other_sites(self) -> None:
         """A form that another site sent changes nothing."""
@@ -300,6 +335,32 @@ class FormTests(PageCase):
         self.assertNotIn("remove-headers", page)
         self.visitor.see("/channels/none/edit", 404)
         self.visitor.see("/channels/ops", 404)
+
+    def test_a_channel_to_another_host(self) -> None:
+        """
+        All that has to be typed again is marked; what is required cannot be removed.
+        """
+        ntfy = {"kind": "ntfy", "name": "phones", "topic": "canary"}
+        self.now(self.here.parts.channels.create(ntfy))
+        body = {"body": '{"a": "canary"}'}
+        self.now(self.here.parts.channels.edit("ops", body))
+        for name, form, problems in (
+            (
+                "ops",
+                {"url": "https://h.example/"},
+                {"body": ", or remove it", "headers": ", or remove it"},
+            ),
+            ("phones", {"server": "https://h.example"}, {"topic": ""}),
+        ):
+            response = self.post(f"/channels/{name}/edit", form, **OWN_FORM)
+            self.assertEqual(response.code, 400)
+            page = self.successResultOf(response.text())
+            found = dict(re.findall(r'id="(\w+)-error"[^>]*><bdi>([^<]*)', page))
+            self.assertEqual(list(found), list(problems))
+            for field, words in problems.items():
+                self.assertTrue(found[field].startswith(f"Type it again{words}:"))
+            self.assertEqual(page.count('autofocus="'), 1)
+            self.assertIn("to keep it, unless the host changes", page)
 
     def test_a_channel_named_as_the_form(self) -> None:
         """A channel can be named like the page for a new one."""
