@@ -693,6 +693,21 @@ class FormTests(ChartCase):
         rows = list(csv.reader(io.StringIO(body)))
         self.assertEqual(rows, [["n", "total"], [HOSTILE, "2"], ["'=1+1", "2"]])
 
+    def test_file_names(self) -> None:
+        """JSON and CSV are saved under the title, of which only words stay."""
+        for form in ("json", "csv"):
+            _, headers, _ = self.ask(f"/pie?format={form}")
+            name = headers["Content-Disposition"]
+            self.assertRegex(name, rf'^attachment; filename="[A-Za-z0-9-]+\.{form}"$')
+        self.assertNotIn("Content-Disposition", self.ask("/pie")[1])
+        self.assertNotIn("Content-Disposition", self.ask("/pie?format=json&x=y")[1])
+        self.chart.title = "Größe: \ud800 \r\n"
+        _, headers, _ = self.ask("/pie?format=csv")
+        self.assertEqual(
+            headers["Content-Disposition"],
+            "attachment; filename*=UTF-8''Gr%C3%B6%C3%9Fe.csv",
+        )
+
     def test_accept(self) -> None:
         """Without format= the Accept header chooses, by its weights."""
         for accept, kind in (

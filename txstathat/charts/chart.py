@@ -169,6 +169,9 @@ class Chart(CoroutineResource):
             form = _form(request)
             table = await self._table(request.args or {})
             body = await self._body(form, table, path, assets)
+            if form in ("csv", "json"):
+                name = _as_file(f"{table.file_name}.{form}")
+                request.setHeader("Content-Disposition", name)
         except (AmountOverflow, BadQuery, StoreError) as error:
             status, text = _explain(error)
             request.setResponseCode(status)
@@ -208,6 +211,12 @@ class Chart(CoroutineResource):
             html = page(self.title, tags.div(html, back), assets, drawn=False)
         body: bytes = await flattenString(None, html)
         return body
+
+
+def _as_file(name: str) -> str:
+    if name.isascii():
+        return f'attachment; filename="{name}"'
+    return f"attachment; filename*=UTF-8''{quote(name)}"
 
 
 def _explain(error: AmountOverflow | BadQuery | StoreError) -> tuple[int, str]:

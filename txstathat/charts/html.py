@@ -85,6 +85,7 @@ def fragment(table: Table, path: str, refresh: float) -> Tag:
     figure.attributes |= {
         "aria-labelledby": f"{id}-title",
         "data-path": path,
+        "data-file": table.file_name,
         "data-query": urlencode(_query(table)),
         "data-refresh": f"{refresh:g}",
         "data-kind": table.kind,

@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from typing import Any, TypeAlias
 from txstathat.points.spreadsheet import safe_cell
 
 __all__ = ["Choice", "Level", "Mark", "Number", "Table", "exact", "gaps"]
+
+_NO_WORD = re.compile(r"[\W_]+")
 
 Number: TypeAlias = int | float | None
 
@@ -105,6 +108,8 @@ class Table:
         They need time buckets.
     :ivar levels: horizontal lines.
     :ivar figure: writes a number for people.
+    :ivar subject: what the numbers are of, for names of files; empty if the title says
+        it.
     """
 
     kind: str
@@ -126,6 +131,16 @@ class Table:
     marks: Sequence[Mark] = ()
     levels: Sequence[Level] = ()
     figure: Callable[[Number], str] = exact
+    subject: str = ""
+
+    @property
+    def file_name(self) -> str:
+        """
+        The name of a file with the chart, without its ending: letters, digits and
+        hyphens.
+        """
+        words = _NO_WORD.sub("-", f"{self.subject} {self.title}").strip("-")
+        return words[:100] or "chart"
 
     def label(self, row: int) -> str:
         """

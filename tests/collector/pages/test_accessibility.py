@@ -14,6 +14,7 @@ from tests.fixtures.pages import NOW, PagesCase
 from txstathat.collector.alerts.evaluation import AlertState
 from txstathat.collector.alerts.model import parse_alert
 from txstathat.collector.archive.stats import stat_id
+from txstathat.collector.auth.key_record import hash_key
 from txstathat.collector.boards.model import Board, Tile
 
 #: The paths of pages. ``{stat}`` is the id of a stat, ``{board}`` that of a board, and
@@ -45,6 +46,11 @@ PATHS = (
     "/channels/new?kind=email",
     "/channels/chat/edit",
     "/keys",
+    "/keys?revoke=first+EZ+key",
+    "/links?revoke={shown_id}",
+    "/alerts/{alert}?delete=yes",
+    "/channels?delete=chat",
+    "/settings?end=all",
     "/trash",
     "/trash/{gone}",
     "/settings",
@@ -96,7 +102,8 @@ class AccessibilityTests(PagesCase):
             "other": other.id,
             "board": board,
             "secret": await parts.shares.create("stat", stat.name),
-            "shown": await parts.shares.create("board", board),
+            "shown": (shown := await parts.shares.create("board", board)),
+            "shown_id": hash_key(shown),
         }
 
     @inlineCallbacks

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from html import unescape
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -167,6 +167,32 @@ class GroupTests(ListCase):
         self.assertEqual(self.names(self.links(path)["a."]), ["a.b.…", "a.e"])
         self.assertEqual(len(self.names(self.links(path)["All groups"])), 4)
 
+    def current(self, path: str) -> list[str]:
+        """The choices that a page says it shows."""
+        return re.findall('aria-current="true">([^<]*)', self.visitor.see(path))
+
+    def test_what_is_shown(self) -> None:
+        """
+        The results of a search are a list, and are called so; the order of a list is
+        not carried into the groups, which have only one.
+        """
+        self.assertIn("Groups", self.current("/?view=groups"))
+        path = "/?view=groups&q=web&sort=total"
+        self.assertIn("List", self.current(path))
+        self.assertNotIn("Groups", self.current(path))
+        self.assertEqual(self.links(path)["Groups"], "/?view=groups")
+        path = "/?view=groups&sort=total&dir=asc"
+        for link in self.links(path).values():
+            if "view=groups" in link:
+                self.assertNotIn("sort=", link)
+                self.assertNotIn("dir=", link)
+
+    def test_the_end_of_a_sentence(self) -> None:
+        """A name of a group that ends with a full stop ends the sentence."""
+        for group, end in (("a.", "</bdi> <a"), ("web1 ", "</bdi>. <a")):
+            path = f"/?{urlencode({'view': 'groups', 'group': group})}"
+            self.assertIn(f"<bdi>{group.strip()}{end}", self.visitor.see(path))
+
     def test_as_a_list(self) -> None:
         """A group is shown as a list too, which is sorted and searched."""
         path = self.links("/?view=groups&group=a.")["List"]
@@ -187,7 +213,10 @@ class GroupTests(ListCase):
         parts.root.putChild(b"", StatList(parts.pages, page_size=2))
         path, seen = "/?view=groups", []
         while path:
+            first = len(seen) + 1
             seen += self.names(path)
+            shown = f"7 stats. Showing {first} to {len(seen)}. "
+            self.assertIn(shown, self.visitor.see(path))
             last, path = path, self.links(path).get("Next →", "")
         self.assertEqual(seen, ["a.…", "alone", "web1 …", "web2 load"])
         self.keep(Count("about"))

@@ -23,6 +23,7 @@ from tests.fixtures.visitors import HOSTILE, OWN_FORM, PageCase, Visitor
 from txstathat import Count, Value
 from txstathat.collector.alerts.model import parse_alert
 from txstathat.collector.archive.stats import stat_id
+from txstathat.collector.auth.key_record import hash_key
 from txstathat.collector.boards.model import Board
 from txstathat.collector.pages.formatting import size
 from txstathat.collector.pages.tending.snippets import snippets
@@ -93,6 +94,27 @@ WRONG: tuple[tuple[str, dict[str, str], str, str], ...] = (
         "time_window",
         "must be one of",
     ),
+    (
+        "/alerts/new",
+        {**ALERT, "stat": "a", "threshold": "1h"},
+        "threshold",
+        "'1h' is not",
+    ),
+    (
+        "/alerts/new",
+        {
+            "kind": "delta",
+            "time_window": "5m",
+            "time_delta": "1M",
+            "operator": "different than",
+            "stat": "a",
+            "percentage": "5",
+        },
+        "time_window",
+        "5 minutes compared with 1 month before needs finer detail than is stored for "
+        "that long: choose a longer time for “Over”, or a shorter one for “Compared "
+        "with before”",
+    ),
     ("/alerts/{alert}/edit", {**ALERT, "threshold": "x"}, "threshold", "number"),
     ("/channels/new", {**MAIL, "name": "no name!"}, "name", "letters, digits"),
     ("/channels/new", {**MAIL, "to": "nobody"}, "to", "is not an e-mail address"),
@@ -110,6 +132,12 @@ WRONG: tuple[tuple[str, dict[str, str], str, str], ...] = (
     ("/channels/ops/edit", {"url": "https://h.example/"}, "headers", "type it again"),
     ("/channels/ops/edit", {"secret": "../../passwd"}, "secret", ""),
     ("/channels/new", {"kind": "ntfy", "name": "n", "topic": "a b"}, "topic", ""),
+    (
+        "/channels/new",
+        {"kind": "ntfy", "name": "n", "topic": "a", "server": "http://10.0.0.1"},
+        "server",
+        "encrypted",
+    ),
 )
 
 
@@ -169,6 +197,14 @@ class FormTests(PageCase):
                         self.assertIn(name, LISTS)
                 self.assertEqual(self.stored(), before)
 
+    def test_a_channel_that_is_gone(self) -> None:
+        """What is wrong with no field of the form stands above it."""
+        form = {**ALERT, "stat": "a", "threshold": "5", "channel-gone": "on"}
+        response = self.post("/alerts/new", form, **OWN_FORM)
+        self.assertEqual(response.code, 400)
+        page = unescape(self.successResultOf(response.text()))
+        self.assertIn("there is no channel 'gone'", page)
+
     def test_other_sites(self) -> None:
         """A form that another site sent changes nothing."""
         before = self.stored()
@@ -209,6 +245,36 @@ class FormTests(PageCase):
             self.assertEqual(response.code, 404, path)
             self.assertIn('role="alert"', self.successResultOf(response.text()))
 
+    def test_confirmations(self) -> None:
+        """
+        What cannot be undone is asked about on a page of its own, and looking at that
+        page changes nothing. About what is gone, nothing is asked.
+        """
+        share = self.now(self.here.parts.shares.create("stat", "a"))
+        self.paths["link"] = hash_key(share)
+        before = self.stored()
+        for page, path, question, action in (
+            ("/keys", "/keys?revoke=first+EZ+key", "first EZ key", "revoke"),
+            ("/links", "/links?revoke={link}", "Revoke the link to", "revoke"),
+            ("/channels", "/channels?delete=ops", "the channel ops", "delete"),
+            ("/alerts/{alert}", "/alerts/{alert}?delete=yes", "alert on", "delete"),
+            ("/settings", "/settings?end=all", "End all sessions", "end-all"),
+        ):
+            with self.subTest(path=path):
+                path = path.format(**self.paths)
+                listed = self.visitor.see(page.format(**self.paths))
+                self.assertIn(f'href="{path}"', listed)
+                self.assertNotIn(f'value="{action}"', listed)
+                asked = self.visitor.see(path)
+                heading = re.search("<h1>(.*?)</h1>", asked)
+                assert heading is not None
+                self.assertIn(question, heading[1])
+                self.assertEqual(asked.count(f'value="{action}"'), 1)
+        for path in ("/keys?revoke=x", "/links?revoke=x", "/channels?delete=x"):
+            self.visitor.see(path, 404)
+        self.assertEqual(self.stored(), before)
+        self.assertTrue(self.is_signed_in())
+
     def test_a_point_while_deleting(self) -> None:
         """A stat that received a point meanwhile is not deleted for good."""
         self.keep(Count("gone"))
@@ -246,7 +312,7 @@ class FormTests(PageCase):
             ("/trash", False),
             ("/trash/{gone}", True),
             ("/links", False),
-            ("/settings", True),
+            ("/settings", False),
         ):
             with self.subTest(path=path):
                 page = self.visitor.see(path.format(**self.paths))
@@ -285,6 +351,32 @@ class FormTests(PageCase):
         self.assertIn('role="alert"', self.successResultOf(nothing.text()))
         self.visitor.see("/channels/none/edit", 404)
         self.visitor.see("/channels/ops", 404)
+
+    def test_a_channel_to_another_host(self) -> None:
+        """
+        All that has to be typed again is marked; what is required cannot be removed.
+        """
+        ntfy = {"kind": "ntfy", "name": "phones", "topic": "canary"}
+        self.now(self.here.parts.channels.create(ntfy))
+        body = {"body": '{"a": "canary"}'}
+        self.now(self.here.parts.channels.edit("ops", body))
+        for name, form, problems in (
+            (
+                "ops",
+                {"url": "https://h.example/"},
+                {"body": ", or remove it", "headers": ", or remove it"},
+            ),
+            ("phones", {"server": "https://h.example"}, {"topic": ""}),
+        ):
+            response = self.post(f"/channels/{name}/edit", form, **OWN_FORM)
+            self.assertEqual(response.code, 400)
+            page = self.successResultOf(response.text())
+            found = dict(re.findall(r'id="(\w+)-error"[^>]*><bdi>([^<]*)', page))
+            self.assertEqual(list(found), list(problems))
+            for field, words in problems.items():
+                self.assertTrue(found[field].startswith(f"Type it again{words}:"))
+            self.assertEqual(page.count('autofocus="'), 1)
+            self.assertIn("to keep it, unless the host changes", page)
 
     def test_a_channel_named_as_the_form(self) -> None:
         """A channel can be named like the page for a new one."""

@@ -205,10 +205,15 @@ class KeyTests(TendingCase):
             "run",
             "const row = [...document.querySelectorAll('tbody tr')]"
             ".find(row => row.innerText.includes('<script>'));"
-            "row.querySelector('button').focus(); return row.innerText",
+            "row.querySelector('a').focus(); return row.innerText",
         )
         self.assertIn("EZ key", rows)
         yield self.do("run", "document.activeElement.click()")
+        yield self.arrive("document.querySelector('.danger')")
+        yield self.shown("key-revoke")
+        self.assertIn(HOSTILE, (yield self.text()))
+        self.assertTrue(self.parts.keys.allow("ez", key))
+        yield self.do("click", "button[value=revoke]")
         yield self.arrive(
             "!document.querySelector('main').innerText.includes('<script>')"
         )
@@ -266,6 +271,9 @@ class KeyTests(TendingCase):
         )
         yield self.arrive("document.querySelectorAll('tbody tr').length === 1")
         self.assertFalse((yield self.then(self.parts.sessions.knows(other))))
+        yield self.do("click", "a[href$='?end=all']")
+        yield self.arrive("document.querySelector('.danger')")
+        yield self.shown("settings-end")
         yield self.do("click", "button[value=end-all]")
         yield self.arrive("location.pathname === '/sign-in'")
         self.assertEqual((yield self.then(self.parts.sessions.all())), {})
@@ -389,6 +397,9 @@ class AlertTests(TendingCase):
         yield self.do("click", "button[value=test]")
         yield self.arrive("document.querySelector('[role=alert]')")
         self.assertIn("nowhere to send a test", (yield self.text()))
+        yield self.do("click", "a[href*='?delete=']")
+        yield self.arrive("document.querySelector('.danger')")
+        yield self.shown("alert-delete")
         yield self.do("click", "button[value=delete]")
         yield self.arrive("location.pathname === '/alerts'")
         self.assertEqual((yield self.then(self.parts.alerts.all())), {})
@@ -453,6 +464,9 @@ class AlertTests(TendingCase):
         self.assertEqual(channel.settings["headers"], "X-Team: shop")
         self.assertEqual(channel.settings["url"], secret)
         yield self.look("/channels")
+        yield self.do("click", "a[href*='?delete=']")
+        yield self.arrive("document.querySelector('.danger')")
+        yield self.shown("channel-delete")
         yield self.do("click", "button[value=delete]")
         yield self.arrive(
             "document.querySelector('.hint')?.innerText.includes('no channel')"

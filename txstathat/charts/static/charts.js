@@ -530,9 +530,7 @@
   }
 
   function nameOf(chart, form) {
-    const title = `${document.querySelector("h1")?.innerText || ""} ` +
-      chart.querySelector("h2").textContent;
-    return `${title.trim().replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 100)}.${form}`;
+    return `${chart.dataset.file}.${form}`;
   }
 
   // The picture as SVG, in the colors of the page.

@@ -295,10 +295,11 @@ def choose_step(
     ]
     if not fitting:
         compared = f" compared with {delta} before" if delta else ""
+        shorter = ", or a shorter one for time_delta" if delta else ""
         raise Refusal(
             400,
             f"time_window: {window}{compared} needs finer detail than is stored for "
-            "that long: use a longer time_window, or a shorter time_delta",
+            f"that long: choose a longer time for time_window{shorter}",
         )
     preferred = _BY_LENGTH.index(_STEPS[window][0])
     coarse = [unit for unit in fitting if _BY_LENGTH.index(unit) >= preferred]

@@ -2,7 +2,12 @@
 Channels: web hooks, e-mail, ntfy and PagerDuty, through which alerts reach people.
 """
 
-from txstathat.collector.channels.channels import Channels, describe, make_test
+from txstathat.collector.channels.channels import (
+    BadSettings,
+    Channels,
+    describe,
+    make_test,
+)
 from txstathat.collector.channels.kinds import (
     FIELDS,
     KINDS,
@@ -40,6 +45,7 @@ __all__ = [
     "RECOVERED",
     "TEST",
     "BadField",
+    "BadSettings",
     "ChannelDefinition",
     "ChannelField",
     "ChannelMessage",

@@ -17,7 +17,7 @@ from txstathat.collector.channels.kinds import (
     parse_channel,
 )
 from txstathat.collector.channels.message import TEST, ChannelMessage, DeliveryFailed
-from txstathat.collector.channels.model import BadField, ChannelDefinition, IChannel
+from txstathat.collector.channels.model import BadField, ChannelDefinition
 from txstathat.collector.channels.outgoing import Outgoing
 from txstathat.collector.channels.records import ChannelRecords, ChannelStatus
 from txstathat.collector.channels.secret_files import SecretFiles
@@ -49,6 +49,20 @@ def describe(
         "last_error": status.error or None,
         "last_error_at": int(status.error_at) if status.error else None,
     }
+
+
+class BadSettings(Refusal):
+    """
+    Settings of a channel are not valid. The message begins with the name of the first.
+
+    :param error: what is not valid.
+
+    :ivar problems: why each field is not valid, by its name.
+    """
+
+    def __init__(self, error: BadField) -> None:
+        super().__init__(400, str(error))
+        self.problems = error.problems
 
 
 class Channels:
@@ -105,8 +119,8 @@ class Channels:
 
         :param fields: the fields of a form: ``name``, ``kind``, ``secret`` and the
             fields of the kind (:data:`~txstathat.collector.channels.kinds.FIELDS`).
-        :raises Refusal: 400 if a field is not valid: the message begins with the
-            field's name. 409 if the name is in use, 429 if there are too many.
+        :raises BadSettings: if a field is not valid.
+        :raises Refusal: 409 if the name is in use, 429 if there are too many.
         :raises StoreError: if the store fails.
         """
         definition = self._checked(lambda: parse_channel(fields))
@@ -120,7 +134,8 @@ class Channels:
         :param name: the channel.
         :param fields: the fields to change, as for :meth:`create`. A hidden one is not
             shown anywhere, so if the host changes it must be given too.
-        :raises Refusal: 404 if the channel does not exist; 400 as for :meth:`create`.
+        :raises BadSettings: as for :meth:`create`.
+        :raises Refusal: 404 if the channel does not exist.
         :raises StoreError: if the store fails.
         """
         await self.records.edit(
@@ -133,17 +148,19 @@ class Channels:
         """
         try:
             definition = make()
-            self._check_reach(make_channel(definition))
+            self._check_reach(definition)
         except BadField as error:
-            raise Refusal(400, str(error)) from None
+            raise BadSettings(error) from None
         if definition.secret:
             self._check_secret(definition)
         return definition
 
-    def _check_reach(self, channel: IChannel) -> None:
+    def _check_reach(self, definition: ChannelDefinition) -> None:
+        channel = make_channel(definition)
         if not channel.encrypted and not self.outgoing.networks:
+            names = ("security", "url", "server")
             raise BadField(
-                "security" if "@" in channel.address else "url",
+                next(name for name in names if name in definition.settings),
                 "must be encrypted (https://, starttls or tls), except to private "
                 "addresses that the operator allows with --allow-private",
             )
@@ -152,7 +169,7 @@ class Channels:
         try:
             self.secret_files.read(make_channel(definition).host, definition.secret)
         except DeliveryFailed as error:
-            raise Refusal(400, f"secret: {error}") from None
+            raise BadSettings(BadField("secret", str(error))) from None
 
     async def delete(self, name: str) -> None:
         """

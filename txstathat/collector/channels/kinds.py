@@ -100,13 +100,16 @@ def edit_channel(
     edited = parse_channel({**stored, **given, **same})
     if make_channel(edited).host == make_channel(channel).host:
         return edited
-    for field in FIELDS[channel.kind]:
-        if field.hidden and field.name not in given and channel.settings[field.name]:
-            raise BadField(
-                field.name,
-                "type it again, or remove it: it may be a secret, and the host is "
-                "another one now",
-            )
+    problems = {
+        field.name: "type it again"
+        + ("" if field.required else ", or remove it")
+        + ": it may be a secret, and the host is another one now"
+        for field in FIELDS[channel.kind]
+        if field.hidden and field.name not in given and channel.settings[field.name]
+    }
+    if problems:
+        (first, why), *others = problems.items()
+        raise BadField(first, why, **dict(others))
     return edited
 
 

@@ -31,14 +31,21 @@ _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME - 1}}}")
 
 class BadField(ValueError):
     """
-    A field of a channel is not valid. The message says why, without a secret.
+    A field of a channel is not valid, or several are. The message says why, without a
+    secret.
 
-    :ivar field: the name of the field.
+    :param field: the name of the field.
+    :param why: why it is not valid.
+    :param others: the same of more fields, by their names.
+
+    :ivar field: the same as the parameter.
+    :ivar problems: why each field is not valid, by its name.
     """
 
-    def __init__(self, field: str, why: str) -> None:
+    def __init__(self, field: str, why: str, **others: str) -> None:
         super().__init__(f"{field}: {why}")
         self.field = field
+        self.problems = {field: why, **others}
 
 
 @dataclass(frozen=True, slots=True)

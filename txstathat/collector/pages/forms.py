@@ -49,15 +49,19 @@ def argument(request: Request, name: str) -> str:
 
 class WrongField(Refusal):
     """
-    A field of a form is wrong.
+    A field of a form is wrong, or several are.
 
     :param field: the name of the field.
     :param msg: what is wrong, and what to do.
+    :param others: the same of more fields, by their names.
+
+    :ivar problems: what is wrong with each field, by its name.
     """
 
-    def __init__(self, field: str, msg: str) -> None:
+    def __init__(self, field: str, msg: str, **others: str) -> None:
         super().__init__(400, msg)
         self.field = field
+        self.problems = {field: msg, **others}
 
 
 @dataclass(frozen=True)
@@ -219,11 +223,14 @@ def _field(form: Form, name: str, label: str, box: Tag, hint: str) -> Tag:
     if hint:
         whole(tags.p(hint, class_="hint", id=f"{name}-hint"))
         described.append(f"{name}-hint")
-    if isinstance(form.error, WrongField) and form.error.field == name:
-        text = sentence(printable(form.error.msg))
+    error = form.error
+    if isinstance(error, WrongField) and name in error.problems:
+        text = sentence(printable(error.problems[name]))
         whole(tags.p(tags.bdi(text), class_="wrong", id=f"{name}-error", role="alert"))
         described.append(f"{name}-error")
-        box.attributes |= {"aria-invalid": "true", "autofocus": "autofocus"}
+        box.attributes["aria-invalid"] = "true"
+        if name == error.field:
+            box.attributes["autofocus"] = "autofocus"
     if described:
         box.attributes["aria-describedby"] = " ".join(described)
     return whole

@@ -212,16 +212,17 @@ class ChartTests(StatPageCase):
             path = folder / f"{name}.{form}"
             yield deferToThread(wait_until, path.exists)
             self.assertTrue(path.read_bytes().startswith(begin))
-        for number, words in ((1, "hour,sum"), (2, '"kind": "bars"')):
-            yield self.see("page views", "?t=1d1h")
-            link = f".txstathat-forms a:nth-of-type({number})"
-            text = yield self.do(
-                "run",
-                "return fetch(document.querySelector(arguments[0]).href)"
-                ".then((answer) => answer.text())",
-                link,
-            )
-            self.assertIn(words, text)
+        yield self.see("page views", "?t=1d1h")
+        for number, form, words in (
+            (1, "csv", "hour,sum"),
+            (2, "json", '"kind": "bars"'),
+        ):
+            yield self.do("click", f".txstathat-forms a:nth-of-type({number})")
+            path = folder / f"{name}.{form}"
+            yield deferToThread(wait_until, path.exists)
+            self.assertIn(words, path.read_text())
+        address = yield self.do("run", "return location.pathname")
+        self.assertEqual(address, f"/stats/{stat_id('page views')}")
         yield self.silent()
 
 

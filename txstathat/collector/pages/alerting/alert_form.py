@@ -4,7 +4,7 @@ The form of an alert: for a new one, and to edit one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
 
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
@@ -29,7 +29,7 @@ from txstathat.collector.pages.layout import TENDING_FILES, frame
 from txstathat.errors import InvalidPoint
 from txstathat.points.names import MAX_NAME, check_name
 
-__all__ = ["EditAlert", "NewAlert", "field_error"]
+__all__ = ["EditAlert", "NewAlert"]
 
 _KINDS = {
     "value": "The number is above or below a limit",
@@ -47,6 +47,21 @@ _FIELDS = {
     "delta": ("operator", "percentage", "time_delta"),
     "data": (),
 }
+_LABELS = {
+    "stat": "Stat",
+    "kind": "Fires when",
+    "time_window": "Over",
+    "operator": "It is",
+    "threshold": "Limit",
+    "percentage": "Change, in percent",
+    "time_delta": "Compare with how long ago",
+}
+# The words of the page for those of the API, except where they are quoted: then
+# somebody typed them.
+_WORDS = WINDOW_TITLES | {
+    name: f"“{_LABELS[name]}”" for name in ("time_window", "time_delta")
+}
+_WORD = re.compile(rf"(?<!')\b({'|'.join(_WORDS)})\b(?!')")
 _USUAL = {
     "kind": "value",
     "time_window": "1h",
@@ -56,21 +71,18 @@ _USUAL = {
 _CHANNEL = "channel-"
 
 
-def field_error(
-    refusal: Refusal, fields: Mapping[str, str] | tuple[str, ...]
-) -> Refusal:
+def _field_error(refusal: Refusal) -> Refusal:
     """
     Turn a refusal that begins with the name of a field into one that is shown beside
-    it.
+    it, with the words of the page.
 
     :param refusal: the refusal, such as ``'threshold: is missing'``.
-    :param fields: the names of the fields.
     :returns: a :class:`.WrongField`; the same refusal if it names no field.
     """
     name, colon, reason = refusal.msg.partition(": ")
-    if colon and name in fields and not isinstance(refusal, WrongField):
-        return WrongField(name, reason)
-    return refusal
+    if not colon or name not in _LABELS or isinstance(refusal, WrongField):
+        return refusal
+    return WrongField(name, _WORD.sub(lambda found: _WORDS[found[0]], reason))
 
 
 class _AlertForm(FormPage):
@@ -80,20 +92,22 @@ class _AlertForm(FormPage):
         """
         channels = list(await self._parts.alerting.channels.records.all())
         return [
-            choice(form, "kind", "Fires when", _KINDS),
+            choice(form, "kind", _LABELS["kind"], _KINDS),
             choice(
                 form,
                 "time_window",
-                "Over",
+                _LABELS["time_window"],
                 WINDOW_TITLES,
                 hint="A counter is summed, a value averaged, over this time.",
             ),
-            _only("value delta", choice(form, "operator", "It is", _OPERATORS)),
-            _only("value", _decimal(form, "threshold", "Limit")),
-            _only("delta", _decimal(form, "percentage", "Change, in percent")),
+            _only(
+                "value delta", choice(form, "operator", _LABELS["operator"], _OPERATORS)
+            ),
+            _only("value", _decimal(form, "threshold")),
+            _only("delta", _decimal(form, "percentage")),
             _only(
                 "delta",
-                choice(form, "time_delta", "Compare with how long ago", WINDOW_TITLES),
+                choice(form, "time_delta", _LABELS["time_delta"], WINDOW_TITLES),
             ),
             _channel_boxes(form, channels),
         ]
@@ -139,7 +153,7 @@ class NewAlert(_AlertForm):
                 labelled(
                     form,
                     "stat",
-                    "Stat",
+                    _LABELS["stat"],
                     longest=MAX_NAME,
                     required=True,
                     spellcheck="false",
@@ -160,7 +174,7 @@ class NewAlert(_AlertForm):
         try:
             alert = await self._parts.alerting.create(values, stat)
         except Refusal as refusal:
-            raise field_error(refusal, values) from None
+            raise _field_error(refusal) from None
         return f"/alerts/{alert.id}"
 
     async def _stat(self, name: str) -> Stat:
@@ -209,7 +223,7 @@ class EditAlert(_AlertForm):
         try:
             await self._parts.alerting.edit(self._id, values)
         except Refusal as refusal:
-            raise field_error(refusal, values) from None
+            raise _field_error(refusal) from None
         return f"/alerts/{self._id}"
 
 
@@ -230,8 +244,8 @@ def _only(kinds: str, field: Tag) -> Tag:
     return tags.div(field, class_=" ".join(f"for-{kind}" for kind in kinds.split()))
 
 
-def _decimal(form: Form, name: str, label: str) -> Tag:
-    return labelled(form, name, label, inputmode="decimal", class_="short")
+def _decimal(form: Form, name: str) -> Tag:
+    return labelled(form, name, _LABELS[name], inputmode="decimal", class_="short")
 
 
 def _channel_boxes(form: Form, channels: list[str]) -> Tag:

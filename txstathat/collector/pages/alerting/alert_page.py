@@ -17,10 +17,12 @@ from txstathat.collector.alerts.history import (
 from txstathat.collector.alerts.model import AlertDefinition
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.alerting.words import badge, condition, state_of
+from txstathat.collector.pages.confirmation import confirmation, confirmation_link
 from txstathat.collector.pages.formatting import ago, isolated, minute, number, sentence
 from txstathat.collector.pages.forms import (
     Form,
     FormPage,
+    argument,
     button_form,
     message_of,
     unknown_form,
@@ -48,7 +50,12 @@ class AlertPage(FormPage):
     error_title = "Can't show this alert"
 
     async def show(self, request: Request, form: Form) -> Tag:
+        """
+        Show the alert; or ask whether to delete it, if the query says so.
+        """
         record = await self._parts.alerting.records.get(self._id)
+        if argument(request, "delete"):
+            return _ask(form, record.alert)
         return await self._page(record, message_of(form))
 
     async def _page(self, record: AlertRecord, message: Tag) -> Tag:
@@ -107,6 +114,20 @@ class AlertPage(FormPage):
         return await self._page(record, _results(results))
 
 
+def _ask(form: Form, alert: AlertDefinition) -> Tag:
+    path = f"/alerts/{alert.id}"
+    return confirmation(
+        form,
+        ("Delete the alert on ", isolated(alert.stat_name)),
+        "Its episodes are deleted too; the stat stays. This cannot be undone.",
+        "Delete the alert",
+        "delete",
+        path=path,
+        back=("The alert", path),
+        section="/alerts",
+    )
+
+
 def _state(record: AlertRecord, now: float) -> Tag:
     line = tags.p(badge(state_of(record, now)), " Fires ", condition(record.alert), ".")
     until = record.silenced_until(now)
@@ -154,7 +175,7 @@ def _buttons(record: AlertRecord, path: str, now: float) -> Tag:
     else:
         row(_silence_form(path))
     row(button_form(path, "test", "Send a test"))
-    return row(button_form(path, "delete", "Delete"))
+    return row(confirmation_link("Delete", path, delete="yes"))
 
 
 def _silence_form(path: str) -> Tag:

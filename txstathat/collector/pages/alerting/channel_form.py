@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.channels.channels import describe
+from txstathat.collector.channels.channels import BadSettings, describe
 from txstathat.collector.channels.kinds import FIELDS
 from txstathat.collector.channels.model import (
     MAX_NAME,
@@ -17,7 +17,6 @@ from txstathat.collector.channels.model import (
     ChannelField,
 )
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.alerting.alert_form import field_error
 from txstathat.collector.pages.forms import (
     Form,
     FormPage,
@@ -112,10 +111,12 @@ class NewChannel(_ChannelForm):
             await self._parts.alerting.channels.create(
                 {name: form[name] for name in names}
             )
+        except BadSettings as refusal:
+            raise _wrong_fields(refusal) from None
         except Refusal as refusal:
             if refusal.status == 409:
                 raise WrongField("name", refusal.msg) from None
-            raise field_error(refusal, names) from None
+            raise
         return CHANNELS
 
 
@@ -160,12 +161,16 @@ class EditChannel(_ChannelForm):
             text = "" if form[_REMOVE + field.name] else form[field.name]
             if text or not field.hidden or form[_REMOVE + field.name]:
                 given[field.name] = text
-        names = ("secret", *(field.name for field in FIELDS[channel.kind]))
         try:
             await self._parts.alerting.channels.edit(self._id, given)
-        except Refusal as refusal:
-            raise field_error(refusal, names) from None
+        except BadSettings as refusal:
+            raise _wrong_fields(refusal) from None
         return CHANNELS
+
+
+def _wrong_fields(refusal: BadSettings) -> WrongField:
+    (first, why), *others = refusal.problems.items()
+    return WrongField(first, why, **dict(others))
 
 
 def _kinds() -> Tag:
@@ -205,7 +210,10 @@ def _hidden_field(form: Form, field: ChannelField, stored: Mapping[str, str]) ->
     """
     if not stored[field.name]:
         return _field(form, field)
-    hint = "What is stored is not shown. Leave this empty to keep it."
+    hint = (
+        "What is stored is not shown. Leave this empty to keep it, unless the host "
+        "changes."
+    )
     box = _field(form, field, hint=hint, required=False)
     if field.required:
         return box

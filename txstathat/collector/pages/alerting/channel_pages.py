@@ -18,10 +18,12 @@ from txstathat.collector.pages.alerting.channel_form import (
     EditChannel,
     NewChannel,
 )
+from txstathat.collector.pages.confirmation import confirmation, confirmation_link
 from txstathat.collector.pages.formatting import minute, sentence
 from txstathat.collector.pages.forms import (
     Form,
     FormPage,
+    argument,
     button_form,
     message_of,
     unknown_form,
@@ -63,7 +65,26 @@ class ChannelPages(FormPage):
         return below
 
     async def show(self, request: Request, form: Form) -> Tag:
+        """
+        List the channels. If the query names one, ask whether to delete it.
+        """
+        if deleted := argument(request, "delete"):
+            return await self._ask(form, deleted)
         return await self._page(message_of(form))
+
+    async def _ask(self, form: Form, name: str) -> Tag:
+        await self._parts.alerting.channels.records.get(name)
+        return confirmation(
+            form,
+            (f"Delete the channel {name}",),
+            "No notices are sent through it from then on. This cannot be undone.",
+            "Delete the channel",
+            "delete",
+            path=CHANNELS,
+            back=("Channels", CHANNELS),
+            section="/alerts",
+            channel=name,
+        )
 
     async def _page(self, message: Tag) -> Tag:
         found = await self._parts.alerting.channels.list()
@@ -148,7 +169,7 @@ def _row(channel: dict[str, Any]) -> Tag:
                     **{"aria-label": f"Edit: {name}"},
                 ),
                 button_form(CHANNELS, "test", "Test", name, channel=name),
-                button_form(CHANNELS, "delete", "Delete", name, channel=name),
+                confirmation_link("Delete", CHANNELS, name, delete=name),
                 class_="row-actions",
             )
         ),

@@ -175,4 +175,5 @@ async def _table(archive: Archive, compared: Compared) -> Table:
         unfinished=True,
         marks=await read_marks(archive, compared.stats, buckets[0].time, now + 1),
         figure=figure,
+        subject=" ".join(one.name for one in compared.stats),
     )

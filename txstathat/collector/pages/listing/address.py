@@ -166,6 +166,15 @@ class ListAddress:
         """
         return replace(self, after=None, before=None, first=1)
 
+    def as_groups(self) -> ListAddress:
+        """
+        Return the address of the first page of the groups, which have no search and
+        only one order.
+        """
+        return replace(
+            self.at_first(), grouped=True, search="", order=NAME, descending=False
+        )
+
     def stat_path(self, id: str) -> str:
         """
         Return the address of a stat's page, which leads back here.

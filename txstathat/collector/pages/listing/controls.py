@@ -88,8 +88,8 @@ def choices(address: ListAddress) -> Tag:
         _choice(
             "View",
             [
-                (title, replace(first, grouped=grouped), grouped == address.grouped)
-                for title, grouped in (("List", False), ("Groups", True))
+                ("List", replace(first, grouped=False), not address.shows_groups),
+                ("Groups", first.as_groups(), address.shows_groups),
             ],
         ),
         class_="choices",
@@ -127,13 +127,14 @@ def _choice(label: str, links: list[tuple[str, ListAddress, bool]]) -> Tag:
     return nav
 
 
-def count_line(address: ListAddress, page: ListPage, shown: int) -> Tag:
+def count_line(address: ListAddress, page: ListPage, shown: int, *, more: bool) -> Tag:
     """
     Make the line that says how many stats there are, and which of them are shown.
 
     :param address: the page's address.
     :param page: the page, or an empty one with its counts.
-    :param shown: how many rows are shown; 0 if that is all.
+    :param shown: how many rows are shown.
+    :param more: whether there are more on the next page.
     """
     line = tags.p(class_="hint", role="status")
     words, where = tags.transparent(), tags.transparent()
@@ -141,15 +142,17 @@ def count_line(address: ListAddress, page: ListPage, shown: int) -> Tag:
         words(" match “", tags.bdi(address.search), "”")
     if address.group:
         where(" in the group ", tags.bdi(address.group.rstrip()))
+    # The name of a group can end the sentence.
+    end = " " if address.group.endswith(".") else ". "
     filtered = bool(address.search or address.kind or address.group)
     if not page.found:
         kind = address.kind or "stats"
-        line(f"No {kind}", words, where, ". ")
+        line(f"No {kind}", words, where, end)
     elif filtered:
-        line(f"{page.found:,} of {plural(page.total, 'stat')}", words, where, ". ")
+        line(f"{page.found:,} of {plural(page.total, 'stat')}", words, where, end)
     else:
         line(f"{plural(page.total, 'stat')}. ")
-    if shown and (page.more or not address.is_first):
+    if shown and (more or not address.is_first):
         line(f"Showing {address.first:,} to {address.first + shown - 1:,}. ")
     if filtered:
         line(tags.a("Show all", href=ListAddress(grouped=address.grouped).path))

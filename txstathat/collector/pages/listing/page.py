@@ -26,7 +26,14 @@ from txstathat.collector.pages.listing.rows import StatRow, pinned_stats, read_r
 from txstathat.collector.pages.listing.table import stat_table
 from txstathat.collector.pages.parts import PageParts
 from txstathat.collector.pages.paths import public_url
-from txstathat.stores.listing import Group, ListPage, ListQuery, group_key, sort_key
+from txstathat.stores.listing import (
+    NAME,
+    Group,
+    ListPage,
+    ListQuery,
+    group_key,
+    sort_key,
+)
 
 __all__ = ["PAGE", "StatList"]
 
@@ -82,6 +89,7 @@ class StatList(GuardedPage):
             raise Refusal(404, "no such page")
         address = ListAddress.of(request)
         if address.shows_groups:
+            address = replace(address, order=NAME, descending=False)
             content = await self._groups(address)
         else:
             content = await self._stats(address)
@@ -90,7 +98,6 @@ class StatList(GuardedPage):
         address = content.address
         pinned, entries = await self._rows(content)
         now = self._archive.store.clock.seconds()
-        shown = 0 if address.shows_groups else len(content.entries)
         return frame(
             "Stats",
             tags.h1("Stats"),
@@ -98,7 +105,12 @@ class StatList(GuardedPage):
             choices(address),
             path_of_group(address),
             tags.div(
-                count_line(address, content.counts, shown),
+                count_line(
+                    address,
+                    content.counts,
+                    len(content.entries),
+                    more=content.following is not None,
+                ),
                 stat_table(address, pinned, entries, now),
                 pager(address, content.previous, content.following),
                 id="stats",

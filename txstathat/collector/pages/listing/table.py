@@ -172,9 +172,10 @@ def _newest(row: StatRow, now: float) -> Tag:
 def _group(address: ListAddress, group: Group) -> Tag:
     opened = replace(address.at_first(), group=group.part)
     name = visible_name(group.part)
+    rest = tags.span("…", class_="more")
     return tags.tr(
         tags.td(),
-        tags.th(tags.a(tags.bdi(name), "…", href=opened.path), scope="row"),
+        tags.th(tags.a(tags.bdi(name), rest, href=opened.path), scope="row"),
         tags.td(),
         tags.td(),
         tags.td(plural(group.size, "stat")),

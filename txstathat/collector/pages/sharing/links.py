@@ -11,12 +11,13 @@ from twisted.web.template import Tag, tags
 
 from txstathat.collector.archive.stats import stat_id
 from txstathat.collector.auth.shares import Share
+from txstathat.collector.errors import Refusal
+from txstathat.collector.pages.confirmation import confirmation, confirmation_link
 from txstathat.collector.pages.formatting import day, isolated
 from txstathat.collector.pages.forms import (
     Form,
     FormPage,
     argument,
-    button_form,
     message_of,
     unknown_form,
 )
@@ -40,8 +41,10 @@ class SharedLinks(FormPage):
     async def show(self, request: Request, form: Form) -> Tag:
         """
         List the links. If the query names a stat or a board, show a button that makes a
-        link to it.
+        link to it; if it names a link, ask whether to revoke that.
         """
+        if revoked := argument(request, "revoke"):
+            return await self._ask(form, revoked)
         kind = "board" if argument(request, "board") else "stat"
         id = argument(request, kind)
         new = tags.transparent()
@@ -81,6 +84,26 @@ class SharedLinks(FormPage):
         secret = await self._parts.shares.create(kind, title if kind == "stat" else id)
         return _made(f"{public_url(request)}/shared/{secret}", title)
 
+    async def _ask(self, form: Form, id: str) -> Tag:
+        share = (await self._parts.shares.all()).get(id)
+        if share is None:
+            raise Refusal(404, "there is no such link: it may have been revoked")
+        title = share.target
+        if share.kind == "board":
+            board = (await self._parts.boards.all()).get(title)
+            title = "a board that is deleted" if board is None else board.title
+        return confirmation(
+            form,
+            ("Revoke the link to ", isolated(title)),
+            "Whoever opens it from then on sees nothing. This cannot be undone.",
+            "Revoke the link",
+            "revoke",
+            path=_LINKS,
+            back=("Shared links", _LINKS),
+            section="/boards",
+            link=id,
+        )
+
     async def _title(self, kind: str, id: str) -> str:
         if kind == "board":
             return (await self._parts.boards.get(id)).title
@@ -108,9 +131,7 @@ def _row(id: str, share: Share, titles: dict[str, str]) -> Tag:
     return tags.tr(
         tags.th(name, " ", tags.small(share.kind), scope="row"),
         tags.td(day(share.created_at)),
-        tags.td(
-            button_form(_LINKS, "revoke", "Revoke", f"the link to {title}", link=id)
-        ),
+        tags.td(confirmation_link("Revoke", _LINKS, f"the link to {title}", revoke=id)),
     )
 
 

@@ -283,4 +283,5 @@ def _table(view: StatView) -> Table:
         marks=view.marks,
         levels=view.levels,
         figure=figure,
+        subject=f"{series.stat.name} {'counter' if series.stat.counter else 'value'}",
     )

@@ -10,12 +10,13 @@ from twisted.web.template import Tag, tags
 from txstathat.collector.auth.key_record import KINDS, Key, KeyRefused
 from txstathat.collector.auth.keys import MAX_KEYS, REFRESH_SECONDS
 from txstathat.collector.errors import Refusal
+from txstathat.collector.pages.confirmation import confirmation, confirmation_link
 from txstathat.collector.pages.formatting import day, isolated, minute, plural
 from txstathat.collector.pages.forms import (
     Form,
     FormPage,
     WrongField,
-    button_form,
+    argument,
     choice,
     labelled,
     message_of,
@@ -51,9 +52,13 @@ class KeysPage(FormPage):
 
     async def show(self, request: Request, form: Form) -> Tag:
         """
-        List the keys, and show the form that makes one.
+        List the keys, and show the form that makes one. If the query names a key, ask
+        whether to revoke it.
         """
         found = await self._parts.keys.all()
+        revoked = argument(request, "revoke")
+        if revoked:
+            return _ask(form, revoked, found)
         return frame(
             "Keys",
             tags.h1("Keys"),
@@ -91,6 +96,23 @@ class KeysPage(FormPage):
         return _made(kind, name, key, public_url(request))
 
 
+def _ask(form: Form, name: str, keys: list[Key]) -> Tag:
+    if name not in {key.name for key in keys}:
+        raise Refusal(404, "there is no such key: it may have been revoked")
+    return confirmation(
+        form,
+        ("Revoke the key ", isolated(name)),
+        "Programs that use it are refused from then on, and sessions that began with "
+        "it end. This cannot be undone.",
+        "Revoke the key",
+        "revoke",
+        path=_KEYS,
+        back=("Keys", _KEYS),
+        section=_KEYS,
+        key=name,
+    )
+
+
 def _table(keys: list[Key]) -> Tag:
     if not keys:
         return tags.p("There are no keys.", class_="hint")
@@ -107,7 +129,7 @@ def _row(key: Key) -> Tag:
         tags.th(isolated(key.name), scope="row"),
         tags.td(*kind),
         tags.td(made, class_="wide"),
-        tags.td(button_form(_KEYS, "revoke", "Revoke", key.name, key=key.name)),
+        tags.td(confirmation_link("Revoke", _KEYS, key.name, revoke=key.name)),
     )
 
 

@@ -20,10 +20,12 @@ from txstathat.collector.auth.sessions import (
     Session,
 )
 from txstathat.collector.errors import Refusal
+from txstathat.collector.pages.confirmation import confirmation, confirmation_link
 from txstathat.collector.pages.formatting import ago, isolated, minute, plural, size
 from txstathat.collector.pages.forms import (
     Form,
     FormPage,
+    argument,
     button_form,
     message_of,
     unknown_form,
@@ -46,6 +48,11 @@ class SettingsPage(FormPage):
     error_title = "Can't show the settings"
 
     async def show(self, request: Request, form: Form) -> Tag:
+        """
+        Show the settings; or ask whether to end all sessions, if the query says so.
+        """
+        if argument(request, "end"):
+            return _ask(form)
         return frame(
             "Settings",
             tags.h1("Settings"),
@@ -111,10 +118,24 @@ class SettingsPage(FormPage):
                     "that were not used yet.",
                     class_="hint",
                 ),
-                button_form(_SETTINGS, "end-all", "End all sessions"),
+                confirmation_link("End all sessions", _SETTINGS, end="all"),
                 class_="below-table",
             ),
         )
+
+
+def _ask(form: Form) -> Tag:
+    return confirmation(
+        form,
+        ("End all sessions",),
+        "Everybody has to sign in again, you too, and links that were not used yet do "
+        "not work any more.",
+        "End all sessions",
+        "end-all",
+        path=_SETTINGS,
+        back=("Settings", _SETTINGS),
+        section=_SETTINGS,
+    )
 
 
 def _version() -> str:

@@ -10,6 +10,7 @@ from twisted.web.template import Tag, tags
 
 from txstathat.collector.archive.records.trash import TRASH_SECONDS, DeletedStat
 from txstathat.collector.errors import Refusal
+from txstathat.collector.pages.confirmation import confirmation, confirmation_link
 from txstathat.collector.pages.formatting import ago, isolated, minute
 from txstathat.collector.pages.forms import (
     Form,
@@ -20,7 +21,6 @@ from txstathat.collector.pages.forms import (
 )
 from txstathat.collector.pages.layout import TENDING_FILES, frame
 from txstathat.collector.pages.tables import ACTIONS, table
-from txstathat.printable import printable
 
 __all__ = ["TrashPage"]
 
@@ -85,31 +85,17 @@ class _Purge(FormPage):
         if not found:
             raise form.error or Refusal(404, "this stat is not in the trash")
         name = found[0].name
-        return frame(
-            f"Delete {name} for good",
-            tags.p(tags.a("← Trash", href=_TRASH), class_="back"),
-            tags.h1("Delete ", isolated(name), " for good?"),
-            message_of(form),
-            tags.p(
-                "Nothing of it stays in the store, nor in exports and backups that are "
-                "made from then on: no data, notes, alerts, tiles or stat keys. A new "
-                "stat with its name may be of another kind."
-            ),
-            tags.form(
-                tags.button(
-                    "Delete for good",
-                    type="submit",
-                    name="action",
-                    value="purge",
-                    class_="danger",
-                ),
-                " ",
-                tags.a("Cancel", href=_TRASH),
-                method="post",
-                action=f"{_TRASH}/{self._id}",
-            ),
+        return confirmation(
+            form,
+            ("Delete ", isolated(name), " for good"),
+            "Nothing of it stays in the store, nor in exports and backups that are "
+            "made from then on: no data, notes, alerts, tiles or stat keys. A new "
+            "stat with its name may be of another kind.",
+            "Delete for good",
+            "purge",
+            path=f"{_TRASH}/{self._id}",
+            back=("Trash", _TRASH),
             section=_TRASH,
-            files=TENDING_FILES,
         )
 
     async def take(self, request: Request, form: Form) -> str:
@@ -120,11 +106,7 @@ class _Purge(FormPage):
 
 
 def _row(stat: DeletedStat, now: float) -> Tag:
-    purge = tags.a(
-        "Delete for good",
-        href=f"{_TRASH}/{stat.id}",
-        **{"aria-label": f"Delete for good: {printable(stat.name)}"},
-    )
+    purge = confirmation_link("Delete for good", f"{_TRASH}/{stat.id}", stat.name)
     return tags.tr(
         tags.th(isolated(stat.name), scope="row"),
         tags.td(
