@@ -131,9 +131,13 @@ class ReadTests(ShellCase):
             self.assertIn("txstathat trash restore c", err)
             (left,) = json.loads(await self.succeed("list", "--json"))
             self.assertEqual(left["name"], "d")
-            status, out, err = await self.shell("delete", "c", "--yes")
-            self.assertEqual((status, out), (1, ""))
-            self.assertIn("there is no stat with the name or id 'c'", err)
+            for answer in ((), ("--yes",)):
+                status, out, err = await self.shell("delete", "c", *answer)
+                self.assertEqual((status, out), (1, ""))
+                self.assertIn("there is no stat with the name or id 'c'", err)
+                self.assertNotIn("?", err)
+            status, out, err = await self.shell("delete", "d", stdin="y\n")
+            self.assertEqual((status, out), (0, "d is deleted.\n"))
 
         return ensureDeferred(check())
 

@@ -34,7 +34,7 @@ from txstathat.points.timeframe import MAX_BUCKETS, Timeframe
 from txstathat.printable import printable
 
 __all__ = [
-    "StatNotFound",
+    "CommandFailed",
     "WIDE",
     "dataset",
     "delete",
@@ -57,9 +57,9 @@ _Named = TypeVar("_Named", StatInfo, TrashedStat)
 WIDE = 100
 
 
-class StatNotFound(Exception):
+class CommandFailed(Exception):
     """
-    The server has no such stat. The text says which.
+    A command cannot do its work, such as for want of a stat. The text says why.
     """
 
 
@@ -188,11 +188,11 @@ def delete(stat: str, yes: bool, **server: Any) -> None:
     On your own server it stays in the trash for 48 hours; "txstathat trash restore"
     brings it back.
     """
-    if not yes:
-        confirm(f"Delete {name_text(stat)}?")
 
     async def work(client: StatHatExport) -> None:
         found = await find_stat(client, stat)
+        if not yes:
+            confirm(f"Delete {name_text(found.name)}?")
         await client.delete(found.id)
         click.echo(f"{name_text(found.name)} is deleted.")
         click.echo(
@@ -215,7 +215,7 @@ def with_client(
     """
     server = find_reader(options["url"], options["token"])
     client = make_export(server, options["timeout"])
-    run_client(client, server.url, lambda: work(client), (InvalidPoint, StatNotFound))
+    run_client(client, server.url, lambda: work(client), (InvalidPoint, CommandFailed))
 
 
 def with_name_containing(text: str, stats: list[StatInfo]) -> list[StatInfo]:
@@ -241,11 +241,11 @@ async def find_stat(client: StatHatExport, wanted: str) -> StatInfo:
     """
     Find a stat by its name, or else by its id.
 
-    :raises StatNotFound: if there is none. :func:`with_client` shows the message.
+    :raises CommandFailed: if there is none. :func:`with_client` shows the message.
     """
     found = named(wanted, await client.stats())
     if found is None:
-        raise StatNotFound(
+        raise CommandFailed(
             f"there is no stat with the name or id {wanted!r}; see txstathat list"
         )
     return found
