@@ -63,20 +63,20 @@ class ReadTests(ShellCase):
         return ensureDeferred(check())
 
     def test_dataset(self) -> Any:
-        """Points by name or by id, with their receipts."""
+        """Steps by name or by id, with the numbers of their points."""
 
         async def check() -> None:
             await self.start()
             await self.post(Value(HOSTILE, 2), Value(HOSTILE, 5), Count("c", 7))
             data = json.loads(await self.succeed("dataset", HOSTILE, "--json"))
             self.assertEqual((data["name"], data["timeframe"]), (HOSTILE, "1w3h"))
-            (point,) = data["points"]
-            self.assertEqual((point["value"], point["receipts"]), (3.5, 2))
+            (step,) = data["steps"]
+            self.assertEqual((step["value"], step["points"]), (3.5, 2))
             out = await self.succeed("dataset", data["id"], "-t", "2d1d", "--csv")
-            self.assertEqual(out.splitlines()[0], "time,value,receipts")
+            self.assertEqual(out.splitlines()[0], "time,value,points")
             self.assertEqual(out.splitlines()[1].split(",")[1:], ["3.5", "2"])
             table = await self.succeed("dataset", "c", "--timeframe", "3h1h")
-            self.assertIn("receipts", table)
+            self.assertRegex(table, r"┃ time \(UTC\) +┃ c ┃ points ┃")
             self.assertEqual(table.count("│ 0 "), 4)
             self.assertEqual(table.count("│ 7 "), 1)
 
@@ -93,14 +93,29 @@ class ReadTests(ShellCase):
                 await self.succeed("summary", "c", "-t", "6h1h", "--json")
             )
             self.assertEqual(
-                [data[name] for name in ("points", "latest", "min", "max", "total")],
+                [data[name] for name in ("steps", "latest", "min", "max", "total")],
                 [3, 1, 1, 3, 6],
             )
             self.assertEqual((data["mean"], data["deviation"]), (2, 1))
             self.assertEqual(len(data["confidence_95"]), 2)
             table = await self.succeed("summary", "c", "-t", "6h1h")
             self.assertIn("confidence 95 low", table)
+            self.assertRegex(table, r"│ steps +│ 3 ")
+            self.assertEqual(
+                table.splitlines()[-2],
+                "These are of the sums of 3 steps of 1 hour with points (3 points).",
+            )
             self.assertIn("█▆▃▁", table.splitlines()[-1])
+            await self.post(Value("v", 1), Value("v", 3))
+            self.assertIn(
+                "of the averages of 1 step of 1 day with points (2 points).",
+                await self.succeed("summary", "v", "-t", "2d1d"),
+            )
+            await self.post(Value("old", 1, now - 3 * 3600))
+            self.assertEqual(
+                await self.succeed("dataset", "old", "-t", "1h1m"),
+                "old has no points in this time.\n",
+            )
             rows = list(
                 csv.DictReader(
                     (

@@ -96,8 +96,9 @@ def list_stats(output: str | None, **server: Any) -> None:
     List all stats.
 
     It shows the sum of a counter, or the mean of a value, in the newest minute (or
-    longer interval) that has points, when that was, and the number of all points. In a
-    narrow terminal the ids are left out.
+    longer interval) that has points, when that was, and the number of all points. A
+    program may send the sum of many events as one point. In a narrow terminal the ids
+    are left out.
     """
 
     async def work(client: StatHatExport) -> None:
@@ -132,13 +133,21 @@ def summary(stat: str, timeframe: str, output: str | None, **server: Any) -> Non
     Summarize STAT, a name or an id.
 
     Shows the latest, smallest and largest number, mean, total (of a counter), standard
-    deviation, and the 95 and 99 % confidence ranges of the mean, over the steps that
-    have data.
+    deviation, and the 95 and 99 % confidence ranges of the mean. All are of the sums
+    (of a counter) or averages (of a value) of the steps that have points. The page of a
+    value shows the smallest and largest of the points themselves, and their mean.
     """
 
     async def work(client: StatHatExport) -> None:
         found, full = await _read(client, stat, timeframe)
         _show_summary(output, found, full, summarize(full.values, full.counter))
+        if output is None:
+            click.echo(_basis(full, timeframe))
+            values = {
+                point.time: point.value if full.counter or point.receipts else None
+                for point in full.points
+            }
+            click.echo(sparkline(fill_gaps(values, full.timeframe)))
 
     with_client(server, work)
 
@@ -150,28 +159,38 @@ def summary(stat: str, timeframe: str, output: str | None, **server: Any) -> Non
 @reader_options
 def dataset(stat: str, timeframe: str, output: str | None, **server: Any) -> None:
     """
-    Show the points of STAT, a name or an id.
+    Show the steps of STAT, a name or an id.
 
-    Times are in UTC; in JSON and CSV they are Unix seconds. Receipts is the number of
-    points that a step received.
+    Each row is a step: when it begins, the sum of a counter or the average of a value,
+    and how many points it received. Times are in UTC; in JSON and CSV they are Unix
+    seconds. The steps of a value without points are left out.
     """
 
     async def work(client: StatHatExport) -> None:
         found, full = await _read(client, stat, timeframe)
+        columns = ("time", "value", "points")
         # The value of a step without points is absent, not 0.
-        points = [p for p in full.points if full.counter or p.receipts]
+        steps = [
+            (step.time, step.value, step.receipts)
+            for step in full.points
+            if full.counter or step.receipts
+        ]
         show_rows(
             output,
-            ("time", "value", "receipts"),
-            [(p.time, p.value, p.receipts) for p in points],
+            ("time (UTC)", name_text(found.name), "points")
+            if output is None
+            else columns,
+            steps,
             as_json={
                 **_to_json(found),
                 "timeframe": full.timeframe,
-                "points": [asdict(point) for point in points],
+                "steps": [dict(zip(columns, step, strict=True)) for step in steps],
             },
             as_table=[
-                (_time(p.time), number_text(p.value), p.receipts) for p in points
+                (_time(time), number_text(value), f"{points:,}")
+                for time, value, points in steps
             ],
+            none=f"{name_text(found.name)} has no points in this time.",
         )
 
     with_client(server, work)
@@ -346,12 +365,19 @@ def _show_summary(
         as_json={**_to_json(stat), "timeframe": full.timeframe, **fields},
         as_table=[row for row in rows if row[1]],
     )
-    if output is None:
-        values = {
-            point.time: point.value if full.counter or point.receipts else None
-            for point in full.points
-        }
-        click.echo(sparkline(fill_gaps(values, full.timeframe)))
+
+
+def _basis(full: FullDataset, timeframe: str) -> str:
+    """
+    Say what the numbers of a summary are of.
+    """
+    points = sum(point.receipts for point in full.points)
+    steps, step = len(full.values), Timeframe.parse(timeframe).interval.title
+    return (
+        f"These are of the {'sums' if full.counter else 'averages'} of {steps:,} "
+        f"step{'' if steps == 1 else 's'} of {step} with points ({points:,} "
+        f"point{'' if points == 1 else 's'})."
+    )
 
 
 def fill_gaps(
