@@ -106,6 +106,15 @@ class ReadTests(ShellCase):
                 "These are of the sums of 3 steps of 1 hour with points (3 points).",
             )
             self.assertIn("█▆▃▁", table.splitlines()[-1])
+            for duration, timeframe in (
+                ("2h", "2h1m"),
+                ("26h", "26h1h"),
+                ("5d", "5d1h"),
+                ("90d", "90d1d"),
+                ("2y", "2y1M"),
+            ):
+                data = await self.succeed("summary", "c", "-t", duration, "--json")
+                self.assertEqual(json.loads(data)["timeframe"], timeframe)
             await self.post(Value("v", 1), Value("v", 3))
             self.assertIn(
                 "of the averages of 1 step of 1 day with points (2 points).",
@@ -176,7 +185,8 @@ class ReadTests(ShellCase):
                     {"TXSTATHAT_TOKEN": ""},
                 ),
                 (2, "must begin with https://", ("list",), {"TXSTATHAT_URL": "x"}),
-                (2, "such as 1w3h", ("summary", "c", "-t", "1w"), {}),
+                (2, "such as 1w3h", ("summary", "c", "-t", "1x"), {}),
+                (2, "101y is longer than", ("summary", "c", "-t", "101y"), {}),
             ):
                 status, out, err = await self.shell(*arguments, **environ)
                 self.assertEqual((status, out), (expected, ""), err)

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from shlex import quote
@@ -25,12 +25,13 @@ from txstathat.cli.output import (
     show_rows,
     sparkline,
 )
+from txstathat.cli.read.timeframes import fill_gaps, timeframe_option
 from txstathat.cli.settings import find_reader, make_export, reader_options
-from txstathat.errors import InvalidPoint, InvalidTimeframe, StatHatAPIError
+from txstathat.errors import InvalidPoint, StatHatAPIError
 from txstathat.export.client import StatHatExport
 from txstathat.export.models import FullDataset, StatInfo, TrashedStat
 from txstathat.points.summary import Summary, summarize
-from txstathat.points.timeframe import MAX_BUCKETS, Timeframe
+from txstathat.points.timeframe import Timeframe
 from txstathat.printable import printable
 
 __all__ = [
@@ -44,10 +45,8 @@ __all__ = [
     "list_stats",
     "no_match_text",
     "read_latest",
-    "fill_gaps",
     "search",
     "summary",
-    "timeframe_option",
     "with_client",
 ]
 
@@ -61,31 +60,6 @@ class CommandFailed(Exception):
     """
     A command cannot do its work, such as for want of a stat. The text says why.
     """
-
-
-def _check_timeframe(context: Any, option: Any, text: str) -> str:
-    try:
-        return str(Timeframe.parse(text))
-    except InvalidTimeframe as error:
-        raise click.BadParameter(error.problem) from None
-
-
-def timeframe_option(default: str) -> Callable[..., Any]:
-    """
-    The option that sets how far to look back, and in which steps.
-
-    :param default: the default timeframe.
-    """
-    return click.option(
-        "--timeframe",
-        "-t",
-        default=default,
-        show_default=True,
-        metavar="TIMEFRAME",
-        callback=_check_timeframe,
-        help="Duration and step: 1w3h is one week in steps of three hours. Units: "
-        "m h d w M y.",
-    )
 
 
 @click.command("list")
@@ -378,29 +352,6 @@ def _basis(full: FullDataset, timeframe: str) -> str:
         f"step{'' if steps == 1 else 's'} of {step} with points ({points:,} "
         f"point{'' if points == 1 else 's'})."
     )
-
-
-def fill_gaps(
-    values: Mapping[int, float | None], timeframe: str, until: int = 0
-) -> list[float | None]:
-    """
-    The values of a dataset in order, with ``None`` for intervals without data.
-
-    :param values: the values, by the beginnings of their intervals in Unix seconds.
-    :param timeframe: the dataset's timeframe.
-    :param until: a time that the result must reach, in Unix seconds.
-    """
-    try:
-        interval = Timeframe.parse(timeframe).interval
-    except InvalidTimeframe:
-        return list(values.values())
-    by_bucket = {interval.bucket(time): value for time, value in values.items()}
-    if not by_bucket:
-        return []
-    first, last = min(by_bucket), max(*by_bucket, interval.bucket(until))
-    if last - first > MAX_BUCKETS:
-        return list(values.values())
-    return [by_bucket.get(bucket) for bucket in range(first, last + 1)]
 
 
 def _time(t: int) -> str:
