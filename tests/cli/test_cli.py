@@ -481,24 +481,29 @@ class ServerTests(SynchronousTestCase):
 
     def test_port_in_use(self) -> None:
         """No keys are created; the error says it once, and suggests another port."""
+        store = f"sqlite:{Path(self.mktemp()).absolute()}"
         with socket.create_server(("127.0.0.1", 0)) as other:
-            endpoint = f"tcp:{other.getsockname()[1]}:interface=127.0.0.1"
-            store = f"sqlite:{Path(self.mktemp()).absolute()}"
-            done = run_python(
-                [
-                    *(sys.executable, "-m", "txstathat", "serve"),
-                    *("--listen", endpoint, "--store", store),
-                ],
-                capture_output=True,
-                text=True,
-                cwd=ROOT,
-            )
-        self.assertEqual((done.returncode, done.stdout), (1, ""))
-        self.assertEqual(
-            done.stderr,
-            f"txstathat: cannot listen on '{endpoint}': Address already in use; use "
-            "another port, such as --listen tcp:8081:interface=127.0.0.1\n",
-        )
+            port = str(other.getsockname()[1])
+            endpoint = f"tcp:{port}:interface=127.0.0.1"
+            for arguments, advice in (
+                (("--listen", endpoint), "--listen tcp:8081:interface=127.0.0.1"),
+                (("--port", port), "--port 8081"),
+            ):
+                done = run_python(
+                    [
+                        *(sys.executable, "-m", "txstathat", "serve"),
+                        *(*arguments, "--store", store),
+                    ],
+                    capture_output=True,
+                    text=True,
+                    cwd=ROOT,
+                )
+                self.assertEqual((done.returncode, done.stdout), (1, ""))
+                self.assertEqual(
+                    done.stderr,
+                    f"txstathat: cannot listen on '{endpoint}': Address already in "
+                    f"use; use another port, such as {advice}\n",
+                )
         listed = run_python(
             [sys.executable, "-m", "txstathat", "keys", "list", "--store", store],
             capture_output=True,

@@ -221,9 +221,9 @@ class CollectorCase(SynchronousTestCase):
         """Only points that have data are summed up."""
         _, views = self.ids()
         result = self.successResultOf(self.client.summary(views, "1w3h"))
-        self.assertEqual((result.points, result.latest, result.total), (1, 7, 7))
+        self.assertEqual((result.steps, result.latest, result.total), (1, 7, 7))
         result = self.successResultOf(self.client.summary(views, "1d1h"))
-        self.assertEqual((result.points, result.latest, result.total), (2, 4, 7))
+        self.assertEqual((result.steps, result.latest, result.total), (2, 4, 7))
         self.assertEqual((result.min, result.max, result.mean), (3, 4, 3.5))
 
     def test_delete(self) -> None:
@@ -867,7 +867,7 @@ class SummaryTests(SynchronousTestCase):
         result = summarize([2, 4, 4, 4, 5, 5, 7, 9], True)
         self.assertEqual(
             (
-                result.points,
+                result.steps,
                 result.latest,
                 result.min,
                 result.max,

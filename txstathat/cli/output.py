@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -139,19 +140,24 @@ def size_text(size: int) -> str:
     return f"{number:,.1f} {unit}"
 
 
-def confirm(question: str) -> None:
+def confirm(question: str, done: str = "deleted") -> None:
     """
-    Ask a yes-or-no question before the reactor runs, so that Ctrl-C aborts; exit unless
-    the answer is yes.
+    Ask a yes-or-no question, and exit unless the answer is yes. If the reactor runs, it
+    waits for the answer.
+
+    :param question: the question.
+    :param done: what happens after a yes, for the message after another answer.
     """
+    # The handler of a running reactor would not end the question.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         if click.confirm(question, err=True):
             return
     except click.Abort:
         click.echo(err=True)
-    click.echo(
-        "Nothing was deleted. To delete without a question, add --yes.", err=True
-    )
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    click.echo(f"Nothing was {done}. To go on without a question, add --yes.", err=True)
     sys.exit(1)
 
 

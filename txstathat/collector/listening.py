@@ -23,19 +23,27 @@ from txstathat.datagrams import MAX_DATAGRAM
 from txstathat.errors import StatHatError
 from txstathat.stores.store import IStoreReactor
 
-__all__ = ["LISTEN", "CannotListen", "listen_http", "listen_statsd", "parse_endpoint"]
+__all__ = [
+    "LISTEN",
+    "CannotListen",
+    "PortInUse",
+    "listen_http",
+    "listen_statsd",
+    "parse_endpoint",
+]
 
 #: The default endpoint to listen on.
 LISTEN = "tcp:8080:interface=127.0.0.1"
-
-# An endpoint to suggest if the default one is in use.
-_OTHER_PORT = "tcp:8081:interface=127.0.0.1"
 
 _log = Logger()
 
 
 class CannotListen(StatHatError):
     """An endpoint is not valid, in use, or not allowed."""
+
+
+class PortInUse(CannotListen):
+    """Another program listens there."""
 
 
 def parse_endpoint(reactor: IStoreReactor, text: str) -> IStreamServerEndpoint:
@@ -61,7 +69,8 @@ async def listen_http(
     Serve the site at an endpoint.
 
     :param text: the endpoint's string, for the message.
-    :raises CannotListen: if it is in use or not allowed.
+    :raises PortInUse: if it is in use.
+    :raises CannotListen: if it is not allowed.
     """
     try:
         port: IListeningPort = await endpoint.listen(site)
@@ -70,9 +79,10 @@ async def listen_http(
         # Twisted's own words repeat that it cannot listen, and where.
         cause = getattr(error, "socketError", error)
         why = str(getattr(cause, "strerror", None) or cause)
+        message = f"cannot listen on {text!r}: {why}"
         if getattr(cause, "errno", None) == errno.EADDRINUSE:
-            why += "; use another port, such as --listen " + _OTHER_PORT
-        raise CannotListen(f"cannot listen on {text!r}: {why}") from error
+            raise PortInUse(f"{message}; use another port") from error
+        raise CannotListen(message) from error
 
 
 def listen_statsd(

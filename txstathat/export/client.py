@@ -212,7 +212,7 @@ class StatHatExport(AlertCalls, ChannelCalls, TendingCalls):
 
     def summary(self, id: str, timeframe: str) -> Deferred[Summary]:
         """
-        Summarize the data of a stat, over the points with data.
+        Summarize the steps of a stat that have points.
 
         :param id: the stat's id.
         :param timeframe: such as ``'1w3h'``.

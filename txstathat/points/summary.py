@@ -1,5 +1,5 @@
 """
-Summaries of a stat's points, as StatHat shows them.
+Summaries of a stat's steps of time, as StatHat shows them.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _Z99 = NormalDist().inv_cdf(0.995)
 @dataclass(frozen=True, slots=True)
 class Summary:
     """
-    The summary of a stat over a timeframe. It covers only the points with data; without
-    any, everything except ``points`` and ``total`` is ``None``. A number beyond the
-    largest float is ``None`` too.
+    The summary of a stat over a timeframe. It is of the sums (of a counter) or averages
+    (of a value) of the steps with points; without any, everything except ``steps`` and
+    ``total`` is ``None``. A number beyond the largest float is ``None`` too.
 
-    :ivar points: how many points have data.
-    :ivar latest: the last of them.
+    :ivar steps: how many steps have points.
+    :ivar latest: the last of their sums or averages.
     :ivar min: the smallest.
     :ivar max: the largest.
     :ivar mean: their mean.
@@ -38,7 +38,7 @@ class Summary:
     :ivar confidence_99: the same for 99 %.
     """
 
-    points: int
+    steps: int
     latest: float | None
     min: float | None
     max: float | None
@@ -51,15 +51,15 @@ class Summary:
 
 def summarize(values: Sequence[float], counter: bool) -> Summary:
     """
-    Summarize the points of a stat.
+    Summarize the steps of a stat.
 
     The deviation is that of a sample (divided by n - 1). A confidence range is the mean
     plus and minus z * deviation / sqrt(n), with z the quantile of the normal
     distribution: NIST/SEMATECH e-Handbook of Statistical Methods, section 1.3.5.2, for
     large n. StatHat's own command line does the same with rounded quantiles. With few
-    points the ranges are too narrow.
+    steps the ranges are too narrow.
 
-    :param values: the values of the points with data, oldest first.
+    :param values: the values of the steps with points, oldest first.
     :param counter: whether the stat is a counter, which has a total.
     """
     count = len(values)
@@ -79,7 +79,7 @@ def summarize(values: Sequence[float], counter: bool) -> Summary:
             low_high_95 = _range(mean, _Z95 * spread / sqrt(count))
             low_high_99 = _range(mean, _Z99 * spread / sqrt(count))
     return Summary(
-        points=count,
+        steps=count,
         latest=values[-1],
         min=min(values),
         max=max(values),

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import re
 from calendar import monthrange
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from txstathat.errors import InvalidTimeframe
 
-__all__ = ["MAX_BUCKETS", "MAX_YEARS", "Span", "Timeframe"]
+__all__ = ["MAX_BUCKETS", "MAX_YEARS", "Span", "Timeframe", "pick_interval"]
 
 #: The most buckets that a timeframe may have.
 MAX_BUCKETS = 10_000
@@ -160,6 +161,15 @@ class Span:
         return _MONDAY if self.unit == "w" else 0
 
 
+# The intervals from which one is picked, and how many buckets it may then give.
+_INTERVALS = (
+    *(Span(number, "m") for number in (1, 2, 5, 10, 15, 30)),
+    *(Span(number, "h") for number in (1, 2, 3, 6, 12)),
+    *(Span(1, unit) for unit in "dwMy"),
+)
+_MAX_PICKED = 370
+
+
 @dataclass(frozen=True, slots=True)
 class Timeframe:
     """
@@ -173,19 +183,28 @@ class Timeframe:
     interval: Span
 
     @classmethod
-    def parse(cls, text: object) -> Timeframe:
+    def parse(
+        cls, text: object, pick: Callable[[Span], Span] | None = None
+    ) -> Timeframe:
         """
         Read a timeframe such as ``1w3h``; upper and lower case differ. A third part is
         ignored.
 
+        :param text: the timeframe.
+        :param pick: returns the interval for a text that is only a duration, such as
+            ``5d``; ``None`` refuses such a text.
         :raises InvalidTimeframe: if it is not a timeframe, or is too long.
         """
+        if pick is not None and isinstance(text, str) and _SPAN.fullmatch(text):
+            duration = Span.parse(text)
+            return cls(duration, pick(duration))
         match = _TIMEFRAME.fullmatch(text) if isinstance(text, str) else None
         if match is None:
+            also = "" if pick is None else ", or only a duration, such as 5d"
             raise InvalidTimeframe(
                 text,
                 "must be a duration and an interval, each a number and one of "
-                "m h d w M y, such as 1w3h",
+                f"m h d w M y, such as 1w3h{also}",
             )
         # A third part is ignored, but must be a valid span.
         spans = [Span(int(match[at]), match[at + 1]) for at in (1, 3, 5) if match[at]]
@@ -251,6 +270,20 @@ class Timeframe:
             )
         starts = [self.interval.start(bucket) for bucket in range(first, last + 2)]
         return [max(0, starts[0]), *starts[1:]]
+
+
+def pick_interval(duration: Span, fits: Callable[[Span], bool]) -> Span:
+    """
+    Pick the interval of a duration: the shortest that gives not too many buckets, and
+    that fits.
+
+    :param duration: the duration.
+    :param fits: whether an interval can be used.
+    """
+    for interval in _INTERVALS:
+        if duration.longest / interval.longest <= _MAX_PICKED and fits(interval):
+            return interval
+    return _INTERVALS[-1]
 
 
 def _month(t: int) -> int:

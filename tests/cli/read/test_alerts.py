@@ -78,7 +78,7 @@ class AlertsTests(ShellCase):
                 "alerts", "delete", value["id"], stdin="n\n"
             )
             self.assertEqual(status, 1)
-            self.assertIn(f"Delete the alert {value['id']}?", err)
+            self.assertIn(f"Delete the alert {value['id']} on errors?", err)
             out = await self.succeed("alerts", "delete", value["id"], "--yes")
             self.assertEqual(out, f"The alert {value['id']} is deleted.\n")
             left = json.loads(await self.succeed("alerts", "list", "--json"))
@@ -106,6 +106,7 @@ class AlertsTests(ShellCase):
                 ),
                 (1, "no alert with the id 'x'", "show", "x"),
                 (1, "no alert with the id 'x'", "delete", "x", "--yes"),
+                (1, "no alert with the id 'x'", "delete", "x"),
                 (2, "--time-window", "create", "errors", "--kind", "data"),
                 (2, "is not one of", "create", "errors", "--kind", "z", *window),
             ):

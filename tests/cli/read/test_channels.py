@@ -65,8 +65,29 @@ class ChannelsTests(ShellCase):
             )
             self.assertEqual(status, 1)
             self.assertIn("topic: must be of 1 to 64", err)
+            status, _, err = await self.shell("channels", "remove", "no")
+            self.assertEqual(status, 1)
+            self.assertEqual(
+                err,
+                "txstathat: there is no channel 'no'; see txstathat channels list\n",
+            )
+            status, _, err = await self.shell("channels", "remove", "ops", stdin="n\n")
+            self.assertEqual(status, 1)
+            self.assertIn("Remove the channel ops?", err)
             out = await self.succeed("channels", "remove", "ops", "--yes")
             self.assertEqual(out, "The channel ops is removed.\n")
+            await self.post(Count("a"))
+            _, out, _ = await self.shell(
+                *("alerts", "create", "a", "--kind", "data", "--time-window", "1h"),
+                "--json",
+            )
+            status, _, err = await self.shell("alerts", "test", json.loads(out)["id"])
+            self.assertEqual(status, 1)
+            self.assertEqual(
+                err,
+                "txstathat: nobody would be notified: add a channel with txstathat "
+                "channels add\n",
+            )
 
         return ensureDeferred(check())
 

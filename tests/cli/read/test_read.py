@@ -63,20 +63,20 @@ class ReadTests(ShellCase):
         return ensureDeferred(check())
 
     def test_dataset(self) -> Any:
-        """Points by name or by id, with their receipts."""
+        """Steps by name or by id, with the numbers of their points."""
 
         async def check() -> None:
             await self.start()
             await self.post(Value(HOSTILE, 2), Value(HOSTILE, 5), Count("c", 7))
             data = json.loads(await self.succeed("dataset", HOSTILE, "--json"))
             self.assertEqual((data["name"], data["timeframe"]), (HOSTILE, "1w3h"))
-            (point,) = data["points"]
-            self.assertEqual((point["value"], point["receipts"]), (3.5, 2))
+            (step,) = data["steps"]
+            self.assertEqual((step["value"], step["points"]), (3.5, 2))
             out = await self.succeed("dataset", data["id"], "-t", "2d1d", "--csv")
-            self.assertEqual(out.splitlines()[0], "time,value,receipts")
+            self.assertEqual(out.splitlines()[0], "time,value,points")
             self.assertEqual(out.splitlines()[1].split(",")[1:], ["3.5", "2"])
             table = await self.succeed("dataset", "c", "--timeframe", "3h1h")
-            self.assertIn("receipts", table)
+            self.assertRegex(table, r"┃ time \(UTC\) +┃ c ┃ points ┃")
             self.assertEqual(table.count("│ 0 "), 4)
             self.assertEqual(table.count("│ 7 "), 1)
 
@@ -93,14 +93,38 @@ class ReadTests(ShellCase):
                 await self.succeed("summary", "c", "-t", "6h1h", "--json")
             )
             self.assertEqual(
-                [data[name] for name in ("points", "latest", "min", "max", "total")],
+                [data[name] for name in ("steps", "latest", "min", "max", "total")],
                 [3, 1, 1, 3, 6],
             )
             self.assertEqual((data["mean"], data["deviation"]), (2, 1))
             self.assertEqual(len(data["confidence_95"]), 2)
             table = await self.succeed("summary", "c", "-t", "6h1h")
             self.assertIn("confidence 95 low", table)
+            self.assertRegex(table, r"│ steps +│ 3 ")
+            self.assertEqual(
+                table.splitlines()[-2],
+                "These are of the sums of 3 steps of 1 hour with points (3 points).",
+            )
             self.assertIn("█▆▃▁", table.splitlines()[-1])
+            for duration, timeframe in (
+                ("2h", "2h1m"),
+                ("26h", "26h1h"),
+                ("5d", "5d1h"),
+                ("90d", "90d1d"),
+                ("2y", "2y1M"),
+            ):
+                data = await self.succeed("summary", "c", "-t", duration, "--json")
+                self.assertEqual(json.loads(data)["timeframe"], timeframe)
+            await self.post(Value("v", 1), Value("v", 3))
+            self.assertIn(
+                "of the averages of 1 step of 1 day with points (2 points).",
+                await self.succeed("summary", "v", "-t", "2d1d"),
+            )
+            await self.post(Value("old", 1, now - 3 * 3600))
+            self.assertEqual(
+                await self.succeed("dataset", "old", "-t", "1h1m"),
+                "old has no points in this time.\n",
+            )
             rows = list(
                 csv.DictReader(
                     (
@@ -131,9 +155,13 @@ class ReadTests(ShellCase):
             self.assertIn("txstathat trash restore c", err)
             (left,) = json.loads(await self.succeed("list", "--json"))
             self.assertEqual(left["name"], "d")
-            status, out, err = await self.shell("delete", "c", "--yes")
-            self.assertEqual((status, out), (1, ""))
-            self.assertIn("there is no stat with the name or id 'c'", err)
+            for answer in ((), ("--yes",)):
+                status, out, err = await self.shell("delete", "c", *answer)
+                self.assertEqual((status, out), (1, ""))
+                self.assertIn("there is no stat with the name or id 'c'", err)
+                self.assertNotIn("?", err)
+            status, out, err = await self.shell("delete", "d", stdin="y\n")
+            self.assertEqual((status, out), (0, "d is deleted.\n"))
 
         return ensureDeferred(check())
 
@@ -157,7 +185,8 @@ class ReadTests(ShellCase):
                     {"TXSTATHAT_TOKEN": ""},
                 ),
                 (2, "must begin with https://", ("list",), {"TXSTATHAT_URL": "x"}),
-                (2, "such as 1w3h", ("summary", "c", "-t", "1w"), {}),
+                (2, "such as 1w3h", ("summary", "c", "-t", "1x"), {}),
+                (2, "101y is longer than", ("summary", "c", "-t", "101y"), {}),
             ):
                 status, out, err = await self.shell(*arguments, **environ)
                 self.assertEqual((status, out), (expected, ""), err)

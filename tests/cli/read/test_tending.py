@@ -67,10 +67,15 @@ class TendingTests(ShellCase):
             self.assertEqual(found["until"] - found["deleted_at"], 48 * 3600)
             await self.succeed("trash", "restore", HOSTILE)
             self.assertIsNotNone(await self.parts.archive.stat(HOSTILE))
-            for arguments in (("restore", "b"), ("delete", "--yes", "b")):
+            for arguments in (
+                ("restore", "b"),
+                ("delete", "--yes", "b"),
+                ("delete", "b"),
+            ):
                 status, _, err = await self.shell("trash", *arguments)
                 self.assertEqual(status, 1)
                 self.assertIn("no stat in the trash", err)
+                self.assertNotIn("?", err)
             await self.shell("delete", "--yes", HOSTILE)
             out = await self.succeed("trash", "delete", "--yes", found["id"])
             self.assertEqual(out, f"{HOSTILE} is deleted for good.\n")

@@ -25,10 +25,15 @@ class BackupTests(ServiceCase):
     ``backup``, of a collector that runs.
     """
 
-    def run_backup(self, store: str, file: str, command: str = "backup") -> Any:
-        """Run the command."""
+    def run_backup(
+        self, store: str, file: str, *command: str, stdin: bytes = b""
+    ) -> Any:
+        """Run the command, by default ``backup``."""
         return run_txstathat(
-            [command, file, "--store", store], os.environ, folder=os.getcwd()
+            [*(command or ["backup"]), file, "--store", store],
+            os.environ,
+            stdin=stdin,
+            folder=os.getcwd(),
         )
 
     @inlineCallbacks
@@ -69,7 +74,10 @@ class BackupTests(ServiceCase):
 
     @inlineCallbacks
     def test_restore(self) -> Any:
-        """A running collector refuses it; a stopped one then has what the backup has."""
+        """
+        A running collector refuses it; a stopped one then has what the backup has, and
+        what it had before is in a file.
+        """
         yield self.start()
         yield self.parts.archive.add(batch(Count("a", 2)))
         path = Path(self.path).absolute()
@@ -84,14 +92,50 @@ class BackupTests(ServiceCase):
         self.assertIn(b"a program uses the store", err)
         self.assertEqual((yield self.totals())["a"].sum, 5)
         yield self.service.stopService()
-        out, err, status = yield self.run_backup(store, copy, "restore")
+        out, err, status = yield self.run_backup(store, copy, "restore", "--yes")
         self.assertEqual((err, status), (b"", 0))
         size = size_text(path.stat().st_size)
-        self.assertEqual(out.decode(), f"Restored {path} from {copy} ({size}).\n")
-        opened = yield open_store(store)
-        self.addCleanup(opened.close)
-        totals = yield Deferred.fromCoroutine(Archive(opened).totals())
-        self.assertEqual(totals, {"a": Total("count", 1, 2)})
+        (before,) = path.parent.glob(f"{path.name}.replaced-*")
+        self.assertEqual(
+            out.decode(),
+            f"Restored {path} from {copy} ({size}).\n"
+            f"What it had before is now in {before}.\n",
+        )
+        self.assertEqual(before.stat().st_mode & 0o777, 0o600)
+        for url, total in ((store, 2), (f"sqlite:{before}", 5)):
+            opened = yield open_store(url)
+            self.addCleanup(opened.close)
+            totals = yield Deferred.fromCoroutine(Archive(opened).totals())
+            self.assertEqual(totals["a"].sum, total)
+
+    @inlineCallbacks
+    def test_restore_asks(self) -> Any:
+        """It asks, with the ages of both files; without a yes nothing changes."""
+        yield self.start()
+        yield self.parts.archive.add(batch(Count("a", 2)))
+        path = Path(self.path).absolute()
+        store = f"sqlite:{path}"
+        copy = str(Path(self.mktemp()).absolute())
+        yield self.run_backup(store, copy)
+        yield self.service.stopService()
+        os.utime(copy, (1_772_355_600, 1_772_355_600))
+        for answer in (b"n\n", b""):
+            os.utime(path, (1_772_359_200, 1_772_359_200))
+            out, err, status = yield self.run_backup(
+                store, copy, "restore", stdin=answer
+            )
+            self.assertEqual((out, status), (b"", 1))
+            for words in (
+                f"{path} was last written to at 2026-03-01 10:00 UTC",
+                f"{copy} at 2026-03-01 09:00 UTC",
+                "Nothing was replaced.",
+                "add --yes",
+            ):
+                self.assertIn(words, err.decode())
+            self.assertEqual([*path.parent.glob(f"{path.name}?*")], [])
+        out, _, status = yield self.run_backup(store, copy, "restore", stdin=b"y\n")
+        self.assertEqual(status, 0)
+        self.assertIn(b"What it had before is now in", out)
 
     @inlineCallbacks
     def test_restore_refused(self) -> Any:

@@ -14,7 +14,7 @@ import click
 from txstathat.cli.options import AMOUNT, add_options
 from txstathat.cli.output import format_options, number_text, show_rows
 from txstathat.cli.read.alert_output import OPERATORS, WINDOWS, moment, show_alert
-from txstathat.cli.read.stats import with_client
+from txstathat.cli.read.stats import CommandFailed, with_client
 from txstathat.cli.settings import reader_options
 from txstathat.errors import InvalidTimeframe
 from txstathat.export.client import StatHatExport
@@ -208,7 +208,7 @@ def test(id: str, **server: Any) -> None:
     async def work(client: StatHatExport) -> None:
         results = await client.test_alert(id)
         if not results:
-            raise click.ClickException(
+            raise CommandFailed(
                 "nobody would be notified: add a channel with txstathat channels add"
             )
         show_results(results)

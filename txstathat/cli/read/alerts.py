@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from txstathat.cli.output import confirm, format_options, show_rows
+from txstathat.cli.output import confirm, format_options, name_text, show_rows
 from txstathat.cli.read.alert_changes import (
     acknowledge,
     edit,
@@ -170,10 +170,13 @@ def delete_alert(id: str, yes: bool, **server: Any) -> None:
     """
     Delete the alert that has this ID.
     """
-    if not yes:
-        confirm(f"Delete the alert {printable(id)}?")
 
     async def work(client: StatHatExport) -> None:
+        if not yes:
+            alert = await client.alert(id)
+            confirm(
+                f"Delete the alert {printable(id)} on {name_text(alert.stat_name)}?"
+            )
         await client.delete_alert(id)
         click.echo(f"The alert {printable(id)} is deleted.")
 

@@ -13,7 +13,7 @@ import click
 from txstathat.cli.output import confirm, format_options, show_rows
 from txstathat.cli.read.alert_changes import show_results
 from txstathat.cli.read.alert_output import moment
-from txstathat.cli.read.stats import with_client
+from txstathat.cli.read.stats import CommandFailed, with_client
 from txstathat.cli.settings import reader_options
 from txstathat.collector.channels.kinds import FIELDS
 from txstathat.collector.channels.model import ChannelField
@@ -153,14 +153,22 @@ def remove(name: str, yes: bool, **server: Any) -> None:
     """
     Remove the channel NAME. Notices that wait for it are dropped.
     """
-    if not yes:
-        confirm(f"Remove the channel {printable(name)}?")
 
     async def work(client: StatHatExport) -> None:
+        if not yes:
+            await _find(client, name)
+            confirm(f"Remove the channel {printable(name)}?", "removed")
         await client.delete_channel(name)
         click.echo(f"The channel {printable(name)} is removed.")
 
     with_client(server, work)
+
+
+async def _find(client: StatHatExport, name: str) -> ChannelInfo:
+    for channel in await client.channels():
+        if channel.name == name:
+            return channel
+    raise CommandFailed(f"there is no channel {name!r}; see txstathat channels list")
 
 
 @channels.command("test")

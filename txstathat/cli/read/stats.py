@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from shlex import quote
@@ -25,16 +25,17 @@ from txstathat.cli.output import (
     show_rows,
     sparkline,
 )
+from txstathat.cli.read.timeframes import fill_gaps, timeframe_option
 from txstathat.cli.settings import find_reader, make_export, reader_options
-from txstathat.errors import InvalidPoint, InvalidTimeframe, StatHatAPIError
+from txstathat.errors import InvalidPoint, StatHatAPIError
 from txstathat.export.client import StatHatExport
 from txstathat.export.models import FullDataset, StatInfo, TrashedStat
 from txstathat.points.summary import Summary, summarize
-from txstathat.points.timeframe import MAX_BUCKETS, Timeframe
+from txstathat.points.timeframe import Timeframe
 from txstathat.printable import printable
 
 __all__ = [
-    "StatNotFound",
+    "CommandFailed",
     "WIDE",
     "dataset",
     "delete",
@@ -44,10 +45,8 @@ __all__ = [
     "list_stats",
     "no_match_text",
     "read_latest",
-    "fill_gaps",
     "search",
     "summary",
-    "timeframe_option",
     "with_client",
 ]
 
@@ -57,35 +56,10 @@ _Named = TypeVar("_Named", StatInfo, TrashedStat)
 WIDE = 100
 
 
-class StatNotFound(Exception):
+class CommandFailed(Exception):
     """
-    The server has no such stat. The text says which.
+    A command cannot do its work, such as for want of a stat. The text says why.
     """
-
-
-def _check_timeframe(context: Any, option: Any, text: str) -> str:
-    try:
-        return str(Timeframe.parse(text))
-    except InvalidTimeframe as error:
-        raise click.BadParameter(error.problem) from None
-
-
-def timeframe_option(default: str) -> Callable[..., Any]:
-    """
-    The option that sets how far to look back, and in which steps.
-
-    :param default: the default timeframe.
-    """
-    return click.option(
-        "--timeframe",
-        "-t",
-        default=default,
-        show_default=True,
-        metavar="TIMEFRAME",
-        callback=_check_timeframe,
-        help="Duration and step: 1w3h is one week in steps of three hours. Units: "
-        "m h d w M y.",
-    )
 
 
 @click.command("list")
@@ -96,8 +70,9 @@ def list_stats(output: str | None, **server: Any) -> None:
     List all stats.
 
     It shows the sum of a counter, or the mean of a value, in the newest minute (or
-    longer interval) that has points, when that was, and the number of all points. In a
-    narrow terminal the ids are left out.
+    longer interval) that has points, when that was, and the number of all points. A
+    program may send the sum of many events as one point. In a narrow terminal the ids
+    are left out.
     """
 
     async def work(client: StatHatExport) -> None:
@@ -132,13 +107,21 @@ def summary(stat: str, timeframe: str, output: str | None, **server: Any) -> Non
     Summarize STAT, a name or an id.
 
     Shows the latest, smallest and largest number, mean, total (of a counter), standard
-    deviation, and the 95 and 99 % confidence ranges of the mean, over the steps that
-    have data.
+    deviation, and the 95 and 99 % confidence ranges of the mean. All are of the sums
+    (of a counter) or averages (of a value) of the steps that have points. The page of a
+    value shows the smallest and largest of the points themselves, and their mean.
     """
 
     async def work(client: StatHatExport) -> None:
         found, full = await _read(client, stat, timeframe)
         _show_summary(output, found, full, summarize(full.values, full.counter))
+        if output is None:
+            click.echo(_basis(full, timeframe))
+            values = {
+                point.time: point.value if full.counter or point.receipts else None
+                for point in full.points
+            }
+            click.echo(sparkline(fill_gaps(values, full.timeframe)))
 
     with_client(server, work)
 
@@ -150,28 +133,38 @@ def summary(stat: str, timeframe: str, output: str | None, **server: Any) -> Non
 @reader_options
 def dataset(stat: str, timeframe: str, output: str | None, **server: Any) -> None:
     """
-    Show the points of STAT, a name or an id.
+    Show the steps of STAT, a name or an id.
 
-    Times are in UTC; in JSON and CSV they are Unix seconds. Receipts is the number of
-    points that a step received.
+    Each row is a step: when it begins, the sum of a counter or the average of a value,
+    and how many points it received. Times are in UTC; in JSON and CSV they are Unix
+    seconds. The steps of a value without points are left out.
     """
 
     async def work(client: StatHatExport) -> None:
         found, full = await _read(client, stat, timeframe)
+        columns = ("time", "value", "points")
         # The value of a step without points is absent, not 0.
-        points = [p for p in full.points if full.counter or p.receipts]
+        steps = [
+            (step.time, step.value, step.receipts)
+            for step in full.points
+            if full.counter or step.receipts
+        ]
         show_rows(
             output,
-            ("time", "value", "receipts"),
-            [(p.time, p.value, p.receipts) for p in points],
+            ("time (UTC)", name_text(found.name), "points")
+            if output is None
+            else columns,
+            steps,
             as_json={
                 **_to_json(found),
                 "timeframe": full.timeframe,
-                "points": [asdict(point) for point in points],
+                "steps": [dict(zip(columns, step, strict=True)) for step in steps],
             },
             as_table=[
-                (_time(p.time), number_text(p.value), p.receipts) for p in points
+                (_time(time), number_text(value), f"{points:,}")
+                for time, value, points in steps
             ],
+            none=f"{name_text(found.name)} has no points in this time.",
         )
 
     with_client(server, work)
@@ -188,11 +181,11 @@ def delete(stat: str, yes: bool, **server: Any) -> None:
     On your own server it stays in the trash for 48 hours; "txstathat trash restore"
     brings it back.
     """
-    if not yes:
-        confirm(f"Delete {name_text(stat)}?")
 
     async def work(client: StatHatExport) -> None:
         found = await find_stat(client, stat)
+        if not yes:
+            confirm(f"Delete {name_text(found.name)}?")
         await client.delete(found.id)
         click.echo(f"{name_text(found.name)} is deleted.")
         click.echo(
@@ -215,7 +208,7 @@ def with_client(
     """
     server = find_reader(options["url"], options["token"])
     client = make_export(server, options["timeout"])
-    run_client(client, server.url, lambda: work(client), (InvalidPoint, StatNotFound))
+    run_client(client, server.url, lambda: work(client), (InvalidPoint, CommandFailed))
 
 
 def with_name_containing(text: str, stats: list[StatInfo]) -> list[StatInfo]:
@@ -241,11 +234,11 @@ async def find_stat(client: StatHatExport, wanted: str) -> StatInfo:
     """
     Find a stat by its name, or else by its id.
 
-    :raises StatNotFound: if there is none. :func:`with_client` shows the message.
+    :raises CommandFailed: if there is none. :func:`with_client` shows the message.
     """
     found = named(wanted, await client.stats())
     if found is None:
-        raise StatNotFound(
+        raise CommandFailed(
             f"there is no stat with the name or id {wanted!r}; see txstathat list"
         )
     return found
@@ -346,35 +339,19 @@ def _show_summary(
         as_json={**_to_json(stat), "timeframe": full.timeframe, **fields},
         as_table=[row for row in rows if row[1]],
     )
-    if output is None:
-        values = {
-            point.time: point.value if full.counter or point.receipts else None
-            for point in full.points
-        }
-        click.echo(sparkline(fill_gaps(values, full.timeframe)))
 
 
-def fill_gaps(
-    values: Mapping[int, float | None], timeframe: str, until: int = 0
-) -> list[float | None]:
+def _basis(full: FullDataset, timeframe: str) -> str:
     """
-    The values of a dataset in order, with ``None`` for intervals without data.
-
-    :param values: the values, by the beginnings of their intervals in Unix seconds.
-    :param timeframe: the dataset's timeframe.
-    :param until: a time that the result must reach, in Unix seconds.
+    Say what the numbers of a summary are of.
     """
-    try:
-        interval = Timeframe.parse(timeframe).interval
-    except InvalidTimeframe:
-        return list(values.values())
-    by_bucket = {interval.bucket(time): value for time, value in values.items()}
-    if not by_bucket:
-        return []
-    first, last = min(by_bucket), max(*by_bucket, interval.bucket(until))
-    if last - first > MAX_BUCKETS:
-        return list(values.values())
-    return [by_bucket.get(bucket) for bucket in range(first, last + 1)]
+    points = sum(point.receipts for point in full.points)
+    steps, step = len(full.values), Timeframe.parse(timeframe).interval.title
+    return (
+        f"These are of the {'sums' if full.counter else 'averages'} of {steps:,} "
+        f"step{'' if steps == 1 else 's'} of {step} with points ({points:,} "
+        f"point{'' if points == 1 else 's'})."
+    )
 
 
 def _time(t: int) -> str:

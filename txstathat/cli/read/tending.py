@@ -16,7 +16,7 @@ from txstathat.cli.output import (
     show_rows,
     time_text,
 )
-from txstathat.cli.read.stats import StatNotFound, find_stat, named, with_client
+from txstathat.cli.read.stats import CommandFailed, find_stat, named, with_client
 from txstathat.cli.settings import reader_options
 from txstathat.export.client import StatHatExport
 from txstathat.export.models import TrashedStat
@@ -132,11 +132,11 @@ def purge(stat: str, yes: bool, **server: Any) -> None:
 
     Nothing of it stays in the store. A new stat with its name may be of another kind.
     """
-    if not yes:
-        confirm(f"Delete {name_text(stat)} for good?")
 
     async def work(client: StatHatExport) -> None:
         found = await _find(client, stat)
+        if not yes:
+            confirm(f"Delete {name_text(found.name)} for good?")
         await client.purge(found.id)
         click.echo(f"{name_text(found.name)} is deleted for good.")
 
@@ -146,7 +146,7 @@ def purge(stat: str, yes: bool, **server: Any) -> None:
 async def _find(client: StatHatExport, wanted: str) -> TrashedStat:
     found = named(wanted, await client.trash())
     if found is None:
-        raise StatNotFound(
+        raise CommandFailed(
             f"no stat in the trash has the name or id {wanted!r}; see txstathat trash "
             "list"
         )

@@ -18,12 +18,11 @@ from twisted.internet.task import deferLater
 
 from txstathat.cli.output import cut_middle, name_text, number_text, sparkline
 from txstathat.cli.read.stats import (
-    fill_gaps,
     no_match_text,
-    timeframe_option,
     with_client,
     with_name_containing,
 )
+from txstathat.cli.read.timeframes import fill_gaps, timeframe_option
 from txstathat.cli.settings import reader_options
 from txstathat.export.client import StatHatExport
 from txstathat.export.models import Dataset, StatInfo

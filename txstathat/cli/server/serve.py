@@ -26,6 +26,7 @@ from txstathat.cli.reactor import ICommandReactor, run
 from txstathat.cli.server.store import any_store_option
 from txstathat.cli.server.write_settings import offer_settings, own_url
 from txstathat.collector.archive.writing.cardinality import MAX_STATS
+from txstathat.collector.listening import PortInUse
 from txstathat.collector.options import (
     SERVER_OPTIONS,
     check_options,
@@ -161,6 +162,10 @@ def serve(
         try:
             parts = await ready
             link = await parts.sessions.link()
+        except PortInUse as error:
+            other = _other_port(port, by_endpoint=bool(listen))
+            click.echo(f"txstathat: {printable(error)}, such as {other}", err=True)
+            return 1
         except CannotListen as error:
             click.echo(f"txstathat: {printable(error)}", err=True)
             return 1
@@ -211,6 +216,16 @@ def _endpoints(
         return [listen_endpoint(port, host)]
     except ValueError as error:
         raise click.UsageError(f"--host: {error}") from None
+
+
+def _other_port(port: int | None, by_endpoint: bool) -> str:
+    """
+    The option to suggest if a port is in use.
+    """
+    other = 8082 if port == 8081 else 8081
+    if by_endpoint:
+        return f"--listen tcp:{other}:interface=127.0.0.1"
+    return f"--port {other}"
 
 
 def _collect_garbage_less() -> None:

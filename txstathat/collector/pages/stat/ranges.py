@@ -8,7 +8,6 @@ time. In an address it is ``t=1d5m``, and ``start=2026-07-04`` or
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
@@ -18,7 +17,7 @@ from txstathat.collector.archive.series import scale_of
 from txstathat.collector.pages.formatting import day
 from txstathat.collector.pages.forms import Form, WrongField
 from txstathat.errors import InvalidTimeframe
-from txstathat.points.timeframe import Span, Timeframe
+from txstathat.points.timeframe import Span, Timeframe, pick_interval
 
 __all__ = [
     "DEFAULT",
@@ -47,15 +46,7 @@ PRESETS = {
 #: How many steps a page shows: about as many as a screen. The export API gives more.
 MAX_STEPS = 1_000
 
-# The steps from which one is picked, and how many of them a range may then have.
-_STEPS = (
-    *(Span(number, "m") for number in (1, 2, 5, 10, 15, 30)),
-    *(Span(number, "h") for number in (1, 2, 3, 6, 12)),
-    *(Span(1, unit) for unit in "dwMy"),
-)
-_MAX_PICKED = 370
 _DAY = 86_400
-_SPAN = re.compile(r"[0-9]{1,9}[mhdwMy]")
 
 #: Returns since when all detail of a scale is stored, in Unix seconds.
 StoredSince = Callable[[str], float]
@@ -150,13 +141,11 @@ def pick_step(duration: Span, begin: int, since: StoredSince) -> Span:
     :param begin: when it begins, in Unix seconds.
     :param since: returns since when a scale is stored, in Unix seconds.
     """
-    for step in _STEPS:
-        first = max(0, step.start_of(max(0, begin)))
-        if duration.longest / step.longest <= _MAX_PICKED and first >= since(
-            scale_of(step)
-        ):
-            return step
-    return _STEPS[-1]
+
+    def fits(step: Span) -> bool:
+        return max(0, step.start_of(max(0, begin))) >= since(scale_of(step))
+
+    return pick_interval(duration, fits)
 
 
 def check_steps(timeframe: Timeframe, text: str = "") -> Timeframe:
@@ -193,13 +182,13 @@ def read_range(form: Form, now: int, since: StoredSince) -> Range | None:
         return None
     start = _read_start(form["start"], now) if form["start"] else None
     text = form["t"].strip()
+
+    def pick(duration: Span) -> Span:
+        begin = max(0, duration.before(now)) if start is None else start
+        return pick_step(duration, begin, since)
+
     try:
-        if _SPAN.fullmatch(text):
-            duration = Span.parse(text)
-            begin = max(0, duration.before(now)) if start is None else start
-            timeframe = Timeframe(duration, pick_step(duration, begin, since))
-        else:
-            timeframe = Timeframe.parse(text)
+        timeframe = Timeframe.parse(text, pick)
     except InvalidTimeframe:
         raise WrongField(
             "t",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 
 from txstathat.errors import StoreError, StoreUnavailable
@@ -29,7 +29,13 @@ __all__ = ["restore_store"]
 _LOCK_AT, _LOCK_BYTES = 0x40000000, 512
 
 
-def restore_store(url: str, path: str) -> str | None:
+def restore_store(
+    url: str,
+    path: str,
+    *,
+    copy: str | None = None,
+    confirm: Callable[[], None] = lambda: None,
+) -> str | None:
     """
     Replace the contents of a SQLite store with those of a backup. The store, with its
     write-ahead log, then has exactly the contents of the backup; if this fails or is
@@ -41,14 +47,18 @@ def restore_store(url: str, path: str) -> str | None:
         be missing.
     :param path: the backup: a copy by :func:`~.backup_store`, or another store that
         nobody uses.
+    :param copy: a new file, to which the contents from before are copied, for its owner
+        only; ``None`` for no copy. A store that is missing or damaged is not copied.
+    :param confirm: called before the contents of a store are replaced, when all is
+        checked. If it raises, they stay.
     :returns: the new path of the damaged store; ``None`` if there was none.
     :raises ValueError: if the URL does not name a SQLite file, or the store itself is
         the backup.
     :raises StoreError: if the backup is damaged, or one of them is not a store of this
         package.
     :raises StoreTooNew: if a newer version of this package wrote the backup.
-    :raises StoreUnavailable: if a program uses the store, or one of them cannot be read
-        or written.
+    :raises StoreUnavailable: if a program uses the store, or one of the files cannot be
+        read or written.
     """
     target = sqlite_path(url)
     if target is None:
@@ -62,14 +72,12 @@ def restore_store(url: str, path: str) -> str | None:
     try:
         check_folder(target)
         with _open_backup(path) as backup:
-            if os.path.exists(target) and _replace_contents(backup, target):
+            if os.path.exists(target) and _replace_contents(
+                backup, target, copy, confirm
+            ):
                 return None
             aside = _move_aside(target)
-            with (
-                new_file(target) as unfinished,
-                closing(sqlite3.connect(unfinished)) as new,
-            ):
-                backup.backup(new)
+            _copy(backup, target)
             return aside
     except (sqlite3.Error, OSError) as error:
         raise StoreUnavailable(f"cannot restore {path} to {target}: {error}") from error
@@ -112,7 +120,12 @@ def _connect(path: str) -> sqlite3.Connection:
     return open_file(path, "ro&immutable=1")
 
 
-def _replace_contents(backup: sqlite3.Connection, target: str) -> bool:
+def _replace_contents(
+    backup: sqlite3.Connection,
+    target: str,
+    copy: str | None,
+    confirm: Callable[[], None],
+) -> bool:
     """
     Copy a backup into a store, in one transaction.
 
@@ -120,32 +133,58 @@ def _replace_contents(backup: sqlite3.Connection, target: str) -> bool:
     """
     with closing(open_file(target, "rw", timeout=0.5)) as store:
         store.isolation_level = None
-        try:
-            check_is_store(store)
-            # Write the log into the file and delete it. SQLite does this only if no
-            # other connection is open.
-            (mode,) = store.execute("PRAGMA journal_mode = DELETE").fetchone()
-            if mode != "delete":
-                raise _in_use(target)
-            # Lock the others out until the copy is complete.
-            store.execute("PRAGMA locking_mode = EXCLUSIVE")
-            store.execute("BEGIN EXCLUSIVE")
-            store.execute("COMMIT")
-        except StoreUnavailable:
-            raise
-        except StoreError as error:
-            raise StoreError(f"{target}: {error}") from None
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF in (
-                sqlite3.SQLITE_BUSY,
-                sqlite3.SQLITE_LOCKED,
-            ):
-                raise _in_use(target) from error
-            raise
-        except sqlite3.DatabaseError:
+        if not _lock(store, target):
             return False
-        backup.backup(store)
+        confirm()
+        if copy is not None:
+            _copy(store, copy)
+        try:
+            backup.backup(store)
+        except BaseException:
+            if copy is not None:
+                os.unlink(copy)  # the store still has these contents
+            raise
         return True
+
+
+def _lock(store: sqlite3.Connection, target: str) -> bool:
+    """
+    Lock all other connections to a store out.
+
+    :returns: whether that was possible; if not, the store is damaged.
+    """
+    try:
+        check_is_store(store)
+        # Write the log into the file and delete it. SQLite does this only if no
+        # other connection is open.
+        (mode,) = store.execute("PRAGMA journal_mode = DELETE").fetchone()
+        if mode != "delete":
+            raise _in_use(target)
+        store.execute("PRAGMA locking_mode = EXCLUSIVE")
+        store.execute("BEGIN EXCLUSIVE")
+        store.execute("COMMIT")
+    except StoreUnavailable:
+        raise
+    except StoreError as error:
+        raise StoreError(f"{target}: {error}") from None
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF in (
+            sqlite3.SQLITE_BUSY,
+            sqlite3.SQLITE_LOCKED,
+        ):
+            raise _in_use(target) from error
+        raise
+    except sqlite3.DatabaseError:
+        return False
+    return True
+
+
+def _copy(source: sqlite3.Connection, path: str) -> None:
+    with (
+        new_file(path) as unfinished,
+        closing(sqlite3.connect(unfinished)) as new,
+    ):
+        source.backup(new)
 
 
 def _in_use(target: str) -> StoreUnavailable:
