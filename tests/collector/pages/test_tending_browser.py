@@ -192,7 +192,7 @@ class KeyTests(TendingCase):
         )
         text = yield self.text()
         self.assertIn(f"curl {self.url}/ez -d ezkey={key}", text)
-        self.assertIn(f"txStatHat('{key}', url='{self.url}')", text)
+        self.assertIn(f'txStatHat("{key}", url="{self.url}")', text)
         self.assertIn(f"TXSTATHAT_EZKEY={key}", text)
         self.assertIn(HOSTILE, text)
         yield self.shown("key-made")
