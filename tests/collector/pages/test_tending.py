@@ -10,6 +10,7 @@ from html import unescape
 from typing import Any
 from urllib.parse import urlencode
 
+from tests.fixtures.stores import NOW
 from tests.fixtures.visitors import HOSTILE, OWN_FORM, PageCase, Visitor
 from txstathat import Count
 from txstathat.collector.alerts.model import parse_alert
@@ -184,6 +185,38 @@ class FormTests(PageCase):
                     else:
                         self.assertIn(name, LISTS)
                 self.assertEqual(self.stored(), before)
+
+    def test_alerts_in_words(self) -> None:
+        """A page says in a sentence when an alert fires, and why a notice failed."""
+        change = {"percentage": "50", "time_delta": "1d"}
+        for fields, words in (
+            ({"kind": "data"}, "there is no data for 1 hour"),
+            ({"threshold": "5"}, "it is greater than 5 over 1 hour"),
+            *(
+                (
+                    {"kind": "delta", "operator": operator, **change},
+                    f"it {verb} by more than 50% over 1 hour, compared with 1 day "
+                    "before",
+                )
+                for operator, verb in (
+                    ("gt", "rises"),
+                    ("lt", "falls"),
+                    ("dt", "changes"),
+                )
+            ),
+        ):
+            given = {"kind": "value", "time_window": "1h", "operator": "gt", **fields}
+            if given["kind"] == "data":
+                del given["operator"]
+            archive, alerts = self.here.parts.archive, self.here.parts.alerts
+            stat = self.now(archive.stat("b"))
+            alert = parse_alert(given, stat, archive.retention, str)
+            self.now(alerts.create(alert))
+            record = self.now(alerts.get(alert.id))
+            self.now(alerts.change(record, record.with_error("phones", "no", NOW)))
+            page = self.visitor.see(f"/alerts/{alert.id}")
+            self.assertIn(f"</span> Fires when {words}.", page)
+            self.assertIn("The last notice to phones was not delivered", page)
 
     def test_a_channel_that_is_gone(self) -> None:
         """What is wrong with no field of the form stands above it."""
