@@ -346,6 +346,42 @@ class FormTests(PageCase):
                     self.assertEqual(response.code, 403)
         self.assertEqual(self.stored(), before)
 
+    def test_read_only_links(self) -> None:
+        """
+        Who signed in with a read-only token finds no link to a page that is only for a
+        form, and no heading above a form that is left out.
+        """
+        form_page = re.compile(
+            "/(edit|new|add|tile)([?]|$)|^/trash/|^/(links|notes)[?]|[?](delete|revoke|end)="
+        )
+        board = self.now(self.here.parts.boards.boards.create(Board("b")))
+        self.now(self.here.parts.shares.create("stat", "a"))
+        reader = Visitor(self.here)
+        reader.sign_in(self.now(self.here.parts.keys.add("read", "wall")))
+        a, alert = f"/stats/{self.paths['a']}", f"/alerts/{self.paths['alert']}"
+        for path, others in (
+            (a, {f"/compare?s={self.paths['a']}"}),
+            (f"/boards/{board}", {f"/boards/{board}/wall"}),
+            ("/alerts", {"/channels", alert}),
+            (alert, {a, "/alerts"}),
+            ("/channels", {"/alerts"}),
+            ("/trash", set()),
+            ("/keys", set()),
+            ("/links", {a}),
+            ("/settings", set()),
+        ):
+            with self.subTest(path=path):
+                usual, found = (
+                    re.findall('<a[^>]* href="([^"]*)"', visitor.see(path))
+                    for visitor in (self.visitor, reader)
+                )
+                self.assertTrue(any(map(form_page.search, usual)))
+                self.assertEqual(list(filter(form_page.search, found)), [])
+                self.assertLessEqual(others, {*found})
+        edit = reader.see(f"{a}/edit")
+        self.assertNotIn("<h2>Delete</h2>", edit)
+        self.assertNotIn("Add a channel:", reader.see("/channels"))
+
     def test_edit_a_channel(self) -> None:
         """
         What may be a secret is not shown. It stays unless something is typed, or its
