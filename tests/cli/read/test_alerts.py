@@ -61,7 +61,7 @@ class AlertsTests(ShellCase):
                 value["id"],
             ):
                 self.assertIn(words, table)
-            self.assertEqual(len(re.findall("│ quiet +│", table)), 3)
+            self.assertEqual(len(re.findall("│ clear +│", table)), 3)
             out = await self.succeed("alerts", "list", "--csv")
             rows = list(csv.DictReader(out.splitlines()))
             self.assertEqual({row["id"] for row in rows}, {one["id"] for one in made})

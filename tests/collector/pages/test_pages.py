@@ -880,7 +880,7 @@ class StatTests(PageCase):
         )
         path = f"/stats/{stat_id('signups')}/chart?t=1d5m&format=json"
         shown = json.loads(self.visitor.see(path))
-        words = "alert over 1 hour: greater than 1,500, which in 5 minutes is"
+        words = "alert: more than 1,500 in 1 hour; in 5 minutes that is"
         self.assertEqual(shown["levels"], [[125.0, words]])
         path = f"/stats/{stat_id('signups')}/chart?t=1d1h&format=json"
         (level,) = json.loads(self.visitor.see(path))["levels"]

@@ -18,6 +18,7 @@ from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 
 from tests.fixtures import ROOT
+from tests.fixtures.stores import NOW
 from tests.fixtures.support import reactor
 from tests.fixtures.visitors import HOSTILE, OWN_FORM, PageCase, Visitor
 from txstathat import Count, Value
@@ -197,6 +198,38 @@ class FormTests(PageCase):
                         self.assertIn(name, LISTS)
                 self.assertEqual(self.stored(), before)
 
+    def test_alerts_in_words(self) -> None:
+        """A page says in a sentence when an alert fires, and why a notice failed."""
+        change = {"percentage": "50", "time_delta": "1d"}
+        for fields, words in (
+            ({"kind": "data"}, "there is no data for 1 hour"),
+            ({"threshold": "5"}, "it is greater than 5 over 1 hour"),
+            *(
+                (
+                    {"kind": "delta", "operator": operator, **change},
+                    f"it {verb} by more than 50% over 1 hour, compared with 1 day "
+                    "before",
+                )
+                for operator, verb in (
+                    ("gt", "rises"),
+                    ("lt", "falls"),
+                    ("dt", "changes"),
+                )
+            ),
+        ):
+            given = {"kind": "value", "time_window": "1h", "operator": "gt", **fields}
+            if given["kind"] == "data":
+                del given["operator"]
+            archive, alerts = self.here.parts.archive, self.here.parts.alerts
+            stat = self.now(archive.stat("b"))
+            alert = parse_alert(given, stat, archive.retention, str)
+            self.now(alerts.create(alert))
+            record = self.now(alerts.get(alert.id))
+            self.now(alerts.change(record, record.with_error("phones", "no", NOW)))
+            page = self.visitor.see(f"/alerts/{alert.id}")
+            self.assertIn(f"</span> Fires when {words}.", page)
+            self.assertIn("The last notice to phones was not delivered", page)
+
     def test_a_channel_that_is_gone(self) -> None:
         """What is wrong with no field of the form stands above it."""
         form = {**ALERT, "stat": "a", "threshold": "5", "channel-gone": "on"}
@@ -324,6 +357,42 @@ class FormTests(PageCase):
                     response = self.post(path, EDIT, **OWN_FORM)
                     self.assertEqual(response.code, 403)
         self.assertEqual(self.stored(), before)
+
+    def test_read_only_links(self) -> None:
+        """
+        Who signed in with a read-only token finds no link to a page that is only for a
+        form, and no heading above a form that is left out.
+        """
+        form_page = re.compile(
+            "/(edit|new|add|tile)([?]|$)|^/trash/|^/(links|notes)[?]|[?](delete|revoke|end)="
+        )
+        board = self.now(self.here.parts.boards.boards.create(Board("b")))
+        self.now(self.here.parts.shares.create("stat", "a"))
+        reader = Visitor(self.here)
+        reader.sign_in(self.now(self.here.parts.keys.add("read", "wall")))
+        a, alert = f"/stats/{self.paths['a']}", f"/alerts/{self.paths['alert']}"
+        for path, others in (
+            (a, {f"/compare?s={self.paths['a']}"}),
+            (f"/boards/{board}", {f"/boards/{board}/wall"}),
+            ("/alerts", {"/channels", alert}),
+            (alert, {a, "/alerts"}),
+            ("/channels", {"/alerts"}),
+            ("/trash", set()),
+            ("/keys", set()),
+            ("/links", {a}),
+            ("/settings", set()),
+        ):
+            with self.subTest(path=path):
+                usual, found = (
+                    re.findall('<a[^>]* href="([^"]*)"', visitor.see(path))
+                    for visitor in (self.visitor, reader)
+                )
+                self.assertTrue(any(map(form_page.search, usual)))
+                self.assertEqual(list(filter(form_page.search, found)), [])
+                self.assertLessEqual(others, {*found})
+        edit = reader.see(f"{a}/edit")
+        self.assertNotIn("<h2>Delete</h2>", edit)
+        self.assertNotIn("Add a channel:", reader.see("/channels"))
 
     def test_edit_a_channel(self) -> None:
         """

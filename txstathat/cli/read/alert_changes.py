@@ -179,7 +179,9 @@ def history(id: str, output: str | None, **server: Any) -> None:
         columns = tuple(field.name for field in fields(AlertEpisode))
         show_rows(
             output,
-            columns if output else ("episode", "began", "ended", "number", "noticed"),
+            columns
+            if output
+            else ("episode", "began", "ended", "number", "acknowledged"),
             [tuple(asdict(each).values()) for each in found],
             as_table=[
                 (

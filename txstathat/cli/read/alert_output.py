@@ -76,7 +76,7 @@ def state(alert: Alert) -> str:
         words.append("silenced")
     if alert.last_error is not None:
         words.append("not delivered")
-    return ", ".join(words) or "quiet"
+    return ", ".join(words) or "clear"
 
 
 def _cell_text(name: str, value: Any) -> str:

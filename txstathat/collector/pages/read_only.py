@@ -1,10 +1,11 @@
 """
 Pages for browsers that signed in with a read-only token: without forms that change
-something.
+something, and without links to pages that are only for such a form.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,12 +15,16 @@ __all__ = ["without_forms"]
 
 #: The forms that change only the browser's own session.
 _OWN = frozenset({"/sign-out"})
+# The addresses of pages that are only for a form, or that ask before something is done.
+_FORM_PAGE = re.compile(
+    r"/(edit|new|add|tile)(\?|$)|^/(links|notes)\?|\?(delete|end|revoke)=|^/trash/."
+)
 
 
 def without_forms(page: Tag) -> Tag:
     """
-    Leave out the forms that change something. A line stands in the place of the first
-    one. A table inside a form stays, without its buttons.
+    Leave out the forms that change something, and the links to them. A line stands in
+    the place of the first form. A table inside a form stays, without its buttons.
 
     :param page: a page.
     :returns: a copy. What is shared between pages stays as it is.
@@ -41,6 +46,8 @@ def _copy(tag: Tag, notices: list[Tag]) -> Tag:
     for child in _flat(tag.children):
         if not isinstance(child, Tag):
             children.append(child)
+        elif _leads_to_form(child):
+            continue
         elif _changes(child):
             children += _instead(child, notices)
         elif not _is_empty_without_forms(child):
@@ -79,13 +86,29 @@ def _changes(tag: Tag) -> bool:
     )
 
 
+def _leads_to_form(tag: Tag) -> bool:
+    """
+    Whether this is a link to a form that changes something, or a line of such links.
+    """
+    if tag.tagName == "a":
+        return _FORM_PAGE.search(str(tag.attributes.get("href", ""))) is not None
+    links = [each for each in _flat(tag.children) if isinstance(each, Tag)]
+    return tag.attributes.get("class") == "actions" and all(
+        each.tagName != "a" or _leads_to_form(each) for each in links
+    )
+
+
 def _is_empty_without_forms(tag: Tag) -> bool:
     """
-    Whether this unfolds nothing but forms that change something.
+    Whether this is nothing but forms that change something, and words about them.
     """
     inside = [each for each in _flat(tag.children) if isinstance(each, Tag)]
-    return tag.tagName == "details" and all(
-        each.tagName == "summary" or _changes(each) for each in inside
+    return (
+        tag.tagName in ("details", "section")
+        and any(_changes(each) for each in inside)
+        and all(
+            each.tagName in ("summary", "h2", "p") or _changes(each) for each in inside
+        )
     )
 
 

@@ -129,7 +129,8 @@ def _ask(form: Form, alert: AlertDefinition) -> Tag:
 
 
 def _state(record: AlertRecord, now: float) -> Tag:
-    line = tags.p(badge(state_of(record, now)), " Fires ", condition(record.alert), ".")
+    fires = f" Fires when {condition(record.alert)}."
+    line = tags.p(badge(state_of(record, now)), fires)
     until = record.silenced_until(now)
     if until is not None:
         line(f" Silenced until {minute(until)}.")
@@ -160,8 +161,9 @@ def _last_error(record: AlertRecord, now: float) -> Tag:
     if error is None:
         return tags.transparent()
     return tags.p(
-        f"The last notice was not delivered {ago(error.at, now)}: ",
-        tags.bdi(sentence(printable(str(error)))),
+        f"The last notice to {target_title(error.channel)} was not delivered "
+        f"{ago(error.at, now)}: ",
+        tags.bdi(sentence(printable(error.why))),
         class_="message",
     )
 

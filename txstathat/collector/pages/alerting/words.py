@@ -22,6 +22,11 @@ WINDOW_TITLES = {
     "1M": "1 month",
     "1y": "1 year",
 }
+_VERBS = {
+    "greater than": "rises",
+    "less than": "falls",
+    "different than": "changes",
+}
 _STATES = {
     "firing": "Firing",
     "acknowledged": "Acknowledged",
@@ -32,18 +37,20 @@ _STATES = {
 
 def condition(alert: AlertDefinition) -> str:
     """
-    Return when an alert fires, such as ``'over 1 hour, greater than 500'``.
+    Return when an alert fires, such as ``'it is greater than 500 over 1 hour'``.
 
     :param alert: the alert.
     """
     window = WINDOW_TITLES[alert.time_window]
     if alert.kind == "data":
-        return f"no data for {window}"
+        return f"there is no data for {window}"
     if alert.kind == "value":
-        return f"over {window}, {alert.operator} {number(alert.threshold)}"
+        return f"it is {alert.operator} {number(alert.threshold)} over {window}"
+    verb = _VERBS[alert.operator or "different than"]
     earlier = WINDOW_TITLES[alert.time_delta or "1d"]
     return (
-        f"over {window}, {number(alert.percentage)}% {alert.operator} {earlier} before"
+        f"it {verb} by more than {number(alert.percentage)}% over {window}, compared "
+        f"with {earlier} before"
     )
 
 

@@ -40,7 +40,7 @@ def alert_lines(alerts: Sequence[AlertRecord], now: float) -> Tag:
             badge(state_of(record, now)),
             " ",
             tags.a("Alert", href=f"/alerts/{record.alert.id}"),
-            f": {condition(record.alert)}",
+            f" when {condition(record.alert)}",
         )
         for record in alerts
     ]
@@ -81,6 +81,10 @@ def levels_of(alerts: Sequence[AlertRecord], series: Series) -> list[Level]:
         text = f"alert over {title}: {alert.operator}"
         if series.stat.counter and step != window:
             limit = limit * step.longest / window.longest
-            text += f" {number(alert.threshold)}, which in {step.title} is"
+            operator = "more than" if alert.operator == "greater than" else "less than"
+            text = (
+                f"alert: {operator} {number(alert.threshold)} in {title}; in "
+                f"{step.title} that is"
+            )
         levels.append(Level(limit, text))
     return levels[:MAX_LEVELS]
