@@ -108,6 +108,7 @@ READ: dict[str, tuple[str, Any]] = {
     "delete_alert": ("None", {}),
     "delete_channel": ("None", {}),
     "edit_alert": ("Alert", ALERT),
+    "edit_channel": ("ChannelInfo", CHANNEL),
     "full_data": ("FullDataset", FULL),
     "purge": ("None", {}),
     "restore": ("None", {}),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import inlineCallbacks
+from twisted.internet.error import DNSLookupError
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
@@ -18,6 +19,8 @@ from tests.fixtures import ROOT
 from tests.fixtures.migas_server import FLAGGED, LATEST, PROJECT, MigasServer
 from tests.fixtures.python_programs import PythonReactor
 from tests.fixtures.support import reactor
+from txstathat.cli.migas import failure_text
+from txstathat.migas.answers import DISABLED, explain
 
 
 class ShellTests(TestCase):
@@ -76,6 +79,17 @@ class ShellTests(TestCase):
         [crumb] = self.server.crumbs
         self.assertEqual((crumb["status"], crumb["user_type"]), ("C", "ci"))
 
+    def test_unknown_server(self) -> None:
+        """If the server's name is not found, the message has the name."""
+        endpoint = "https://migas.invalid/api"
+        not_found = explain(DNSLookupError(), 5.0)
+        self.assertEqual(
+            failure_text(not_found, endpoint),
+            "the server's name was not found: migas.invalid",
+        )
+        for message, text in ((DISABLED, DISABLED), (None, "the server refused")):
+            self.assertEqual(failure_text(message, endpoint), text)
+
     @inlineCallbacks
     def test_failures(self) -> Any:
         """A failure is on standard error, with exit status 1; misuse has status 2."""
@@ -88,6 +102,10 @@ class ShellTests(TestCase):
         code, out, err = yield self.migas("check", "a/b", "1", "--endpoint", "x")
         self.assertEqual((code, out), (2, ""))
         self.assertIn("the URL must begin with https://", err)
+        for project in ("txstathat", "a/", "/b"):
+            code, out, err = yield self.migas("check", project, "1")
+            self.assertEqual((code, out), (2, ""))
+            self.assertIn(f"'{project}' is not OWNER/REPO", err)
 
     @inlineCallbacks
     def test_opted_out(self) -> Any:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 import click
 from twisted.internet.defer import Deferred
@@ -13,11 +14,12 @@ from twisted.internet.defer import Deferred
 from txstathat.cli.output import json_text
 from txstathat.cli.reactor import ICommandReactor, run
 from txstathat.cli.suggestions import SuggestingGroup
+from txstathat.migas.answers import NAME_NOT_FOUND
 from txstathat.migas.breadcrumb import CHOICES
 from txstathat.migas.client import ENDPOINT, MigasClient
 from txstathat.printable import printable
 
-__all__ = ["migas"]
+__all__ = ["failure_text", "migas"]
 
 endpoint_option = click.option(
     "--endpoint",
@@ -27,7 +29,18 @@ endpoint_option = click.option(
     metavar="URL",
     help="The server's URL (or TXSTATHAT_MIGAS_ENDPOINT).",
 )
-project_argument = click.argument("project", metavar="OWNER/REPO")
+
+
+def _check_project(context: Any, argument: Any, text: str) -> str:
+    owner, _, repo = text.partition("/")
+    if not owner or not repo:
+        raise click.BadParameter(f"{text!r} is not OWNER/REPO, such as mgxd/migas-py")
+    return text
+
+
+project_argument = click.argument(
+    "project", metavar="OWNER/REPO", callback=_check_project
+)
 
 
 @click.group(cls=SuggestingGroup)
@@ -115,6 +128,18 @@ def forget(endpoint: str) -> None:
     click.echo("Removed the user id." if removed else "There was no user id to remove.")
 
 
+def failure_text(message: str | None, endpoint: str) -> str:
+    """
+    Say why a call failed.
+
+    :param message: the client's message, if it has one.
+    :param endpoint: the server's URL.
+    """
+    if message == NAME_NOT_FOUND:
+        return f"{message}: {urlsplit(endpoint).hostname}"
+    return message or "the server refused"
+
+
 def _make_client(endpoint: str) -> MigasClient:
     try:
         return MigasClient(endpoint)
@@ -133,7 +158,7 @@ def _call(
         finally:
             await client.close()
         if not answer["success"]:
-            message = answer.get("message") or "the server refused"
+            message = failure_text(answer.get("message"), endpoint)
             click.echo(f"txstathat: {printable(message)}", err=True)
             return 1
         click.echo(json_text(answer))

@@ -36,6 +36,7 @@ __all__ = [
     "number_text",
     "points_text",
     "progress_bar",
+    "quoted",
     "show_rows",
     "size_text",
     "sparkline",
@@ -73,6 +74,13 @@ def name_text(name: str) -> str:
     The name of a stat for people: in quotes if it begins or ends with white space.
     """
     return printable(name if name == name.strip() else repr(name))
+
+
+def quoted(name: str) -> str:
+    """
+    The name of a stat in a sentence: in quotes if it contains white space.
+    """
+    return printable(repr(name) if any(map(str.isspace, name)) else name)
 
 
 def age_text(seconds: float) -> str:

@@ -46,6 +46,23 @@ class ChannelCalls(ExportCalls):
         fields = {**settings, "name": name, "kind": kind, "secret": secret}
         return self._post(read_channel, fields, "channels")
 
+    def edit_channel(
+        self, name: str, settings: Mapping[str, str], secret: str | None = None
+    ) -> Deferred[ChannelInfo]:
+        """
+        Change a channel of a collector. Its name and its kind stay the same.
+
+        :param name: its name.
+        :param settings: the settings to change. If the host changes, the URL, headers,
+            body or topic, which may be secrets, must be among them.
+        :param secret: the name of the file with its secret; ``''`` for no secret,
+            ``None`` to change nothing.
+        :returns: a Deferred that fires with the changed
+            :class:`~txstathat.export.models.ChannelInfo`.
+        """
+        fields = dict(settings) if secret is None else {**settings, "secret": secret}
+        return self._post(read_channel, fields, "channels", name)
+
     def test_channel(self, name: str) -> Deferred[DeliveryResult]:
         """
         Send a test message through a channel of a collector.

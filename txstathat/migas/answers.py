@@ -19,6 +19,7 @@ from txstathat.migas.redaction import one_line
 
 __all__ = [
     "DISABLED",
+    "NAME_NOT_FOUND",
     "REFUSED",
     "Answer",
     "UnknownOperation",
@@ -32,6 +33,9 @@ Answer: TypeAlias = dict[str, Any]
 
 #: The message if the user has opted out.
 DISABLED = "telemetry is disabled"
+
+#: The message if the server's name could not be looked up.
+NAME_NOT_FOUND = "the server's name was not found"
 
 #: The message if the server refused and gave no reason.
 REFUSED = "the server refused, and gave no reason; is the project registered with it?"
@@ -69,7 +73,7 @@ def explain(error: Exception, timeout: float) -> str:
     if isinstance(error, StatHatError):
         return _text(error)
     if isinstance(error, DNSLookupError):
-        return "the server's name was not found"
+        return NAME_NOT_FOUND
     if isinstance(error, ResponseNeverReceived) and error.reasons:
         error = error.reasons[0].value
     return "the server was not reached: " + _text(f"{type(error).__name__}: {error}")

@@ -65,6 +65,19 @@ class ChannelsTests(ShellCase):
             )
             self.assertEqual(status, 1)
             self.assertIn("topic: must be of 1 to 64", err)
+            out = await self.succeed("channels", "edit", "ops", "--hook", f"{hook}/2")
+            self.assertEqual(out, "The channel ops is changed.\n")
+            self.assertEqual(
+                await self.succeed("channels", "test", "ops"), "ops: sent\n"
+            )
+            self.assertEqual(self.receiver.requests[-1][0], b"/hook/canary-secret/2")
+            for words, *arguments in (
+                ("topic: a channel of kind webhook has no", "ops", "--topic", "t"),
+                ("no channel", "none", "--topic", "t"),
+            ):
+                status, _, err = await self.shell("channels", "edit", *arguments)
+                self.assertEqual(status, 1)
+                self.assertIn(words, err)
             status, _, err = await self.shell("channels", "remove", "no")
             self.assertEqual(status, 1)
             self.assertEqual(
@@ -146,6 +159,7 @@ class UsageTests(SynchronousTestCase):
                 *("alerts", "edit", "x", "--channel", "c", "--all-channels"),
             ),
             ("Missing option '--hook'", "channels", "add", "webhook", "x"),
+            ("pass what to change", "channels", "edit", "x"),
             (
                 "'9' is not one of",
                 *("channels", "add", "ntfy", "x", "--topic", "t", "--priority", "9"),

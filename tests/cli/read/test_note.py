@@ -27,7 +27,7 @@ class NoteTests(ShellCase):
             await self.start()
             await self.post(Count(HOSTILE))
             out = await self.succeed("note", "version 2 deployed")
-            self.assertEqual(out, "Noted on all stats: version 2 deployed\n")
+            self.assertEqual(out, "Noted on all charts: version 2 deployed\n")
             for name in (HOSTILE, stat_id(HOSTILE)):
                 out = await self.succeed("note", "[red]robots[/]", "--stat", name)
                 self.assertEqual(out, f"Noted on {HOSTILE}: [red]robots[/]\n")

@@ -26,7 +26,7 @@ class TendingTests(ShellCase):
             await self.start()
             await self.post(Count("old", 3), Value("other", 2))
             out = await self.succeed("rename", "old", HOSTILE)
-            self.assertIn(f"old is renamed to {HOSTILE}. Points under the old", out)
+            self.assertIn(f"old is renamed to '{HOSTILE}'. Points under the old", out)
             total = (await self.parts.archive.totals())[HOSTILE]
             self.assertEqual(total.sum, 3)
             id = stat_id(HOSTILE)

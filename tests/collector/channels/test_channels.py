@@ -159,16 +159,21 @@ class ChannelsTests(SynchronousTestCase):
             self.assertEqual(code, status, answer)
             self.assertIn(words, answer["msg"])
             self.assertNotIn("canary", answer["msg"])
-        self.assertEqual(self.ask("POST", "/ops", x="y")[0], 404)
+        status, answer = self.ask("POST", "/ops", x="y")
+        self.assertEqual(status, 400)
+        self.assertIn("x: a channel of kind webhook has no such field", answer["msg"])
+        self.assertEqual(self.ask("POST", "/ops/other", x="y")[0], 404)
+        self.assertEqual(self.ask("POST", "/none", url=HOOK)[0], 404)
 
     def test_a_read_only_token(self) -> None:
-        """It lists channels, and cannot add, test or delete one."""
+        """It lists channels, and cannot add, change, test or delete one."""
         self.create()
         token = self.here.now(self.here.parts.keys.add("read", "screen"))
         for method, path, expected in (
             ("GET", "", 200),
             ("GET", "/ops", 200),
             ("POST", "", 403),
+            ("POST", "/ops", 403),
             ("POST", "/ops/test", 403),
             ("DELETE", "/ops", 403),
         ):
@@ -198,6 +203,18 @@ class ChannelsTests(SynchronousTestCase):
         self.assertEqual(self.edit(headers="", secret="", url=HOOK + "/2"), "")
         expected = {**before, "body": '{"text": "$text"}', "headers": "", "secret": ""}
         self.assertEqual(self.settings(), {**expected, "url": HOOK + "/2"})
+
+    def test_edit_by_the_api(self) -> None:
+        """The answer is the changed channel, without what may be a secret."""
+        self.create(headers="Authorization: Bearer canary")
+        _, before = self.ask("GET", "/ops")
+        status, answer = self.ask("POST", "/ops", url=HOOK + "/canary")
+        self.assertEqual((status, answer), (200, before))
+        self.assertNotIn("canary", str(answer))
+        self.assertEqual(self.settings()["url"], HOOK + "/canary")
+        status, answer = self.ask("POST", "/ops", url="https://other.example/x")
+        self.assertEqual(status, 400)
+        self.assertIn("headers: type it again", answer["msg"])
 
     def test_edit_to_another_host(self) -> None:
         """Nothing that may be a secret of one host goes to another one."""

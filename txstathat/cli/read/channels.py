@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from txstathat.cli.options import add_options
 from txstathat.cli.output import confirm, format_options, show_rows
 from txstathat.cli.read.alert_changes import show_results
 from txstathat.cli.read.alert_output import moment
@@ -32,6 +33,8 @@ _WORDS = {
 }
 # Where another option has the name of the setting.
 _FLAGS = {"url": "hook"}
+# The settings of all kinds, by their names.
+_SETTINGS = {field.name: field for of_kind in FIELDS.values() for field in of_kind}
 
 
 @click.group()
@@ -143,6 +146,60 @@ def _add_kind(kind: str) -> None:
 
 for _kind in FIELDS:
     _add_kind(_kind)
+
+
+def _edit_options(command: Callable[..., None]) -> Callable[..., None]:
+    """
+    Add an option for each setting of any kind.
+    """
+    kinds: dict[str, list[str]] = {}
+    for kind, of_kind in FIELDS.items():
+        for field in of_kind:
+            kinds.setdefault(field.name, []).append(kind)
+    return add_options(
+        command,
+        [
+            click.option(
+                f"--{_FLAGS.get(name, name)}",
+                _parameter(field),
+                type=click.File() if field.lines else None,
+                help=f"For {' and '.join(kinds[name])}: {field.help}"
+                + (" Give a file; - for standard input." * field.lines),
+            )
+            for name, field in _SETTINGS.items()
+        ],
+    )
+
+
+@channels.command("edit")
+@click.argument("name")
+@_edit_options
+@click.option(
+    "--secret",
+    metavar="NAME",
+    help="The name of the file with the secret; '' for none.",
+)
+@reader_options
+def edit(name: str, secret: str | None, **options: Any) -> None:
+    """
+    Change the channel NAME. What is not given stays as it is.
+
+    If the host changes, what may be a secret must be given again, or as '' or an empty
+    file: the hook, the headers, the body, the topic.
+    """
+    settings = {}
+    for field in _SETTINGS.values():
+        given = options.pop(_parameter(field))
+        if given is not None:
+            settings[field.name] = given.read() if field.lines else given
+    if not settings and secret is None:
+        raise click.UsageError("pass what to change, such as --secret NAME")
+
+    async def work(client: StatHatExport) -> None:
+        await client.edit_channel(name, settings, secret)
+        click.echo(f"The channel {printable(name)} is changed.")
+
+    with_client(options, work)
 
 
 @channels.command("remove")

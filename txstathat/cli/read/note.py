@@ -35,7 +35,7 @@ def note(text: str, stat: str | None, **server: Any) -> None:
     async def work(client: StatHatExport) -> None:
         found = None if stat is None else await find_stat(client, stat)
         await client.add_note(text, None if found is None else found.id)
-        where = "all stats" if found is None else name_text(found.name)
+        where = "all charts" if found is None else name_text(found.name)
         click.echo(f"Noted on {where}: {printable(text)}")
 
     with_client(server, work)

@@ -13,6 +13,7 @@ from txstathat.cli.output import (
     confirm,
     format_options,
     name_text,
+    quoted,
     show_rows,
     time_text,
 )
@@ -39,8 +40,8 @@ def rename(stat: str, new: str, **server: Any) -> None:
         found = await find_stat(client, stat)
         renamed = await client.change_stat(found.id, name=new)
         click.echo(
-            f"{name_text(found.name)} is renamed to {name_text(renamed.name)}. Points "
-            "under the old name make a new stat."
+            f"{quoted(found.name)} is renamed to {quoted(renamed.name)}. Points under "
+            "the old name make a new stat."
         )
 
     with_client(server, work)

@@ -40,9 +40,12 @@ class ChannelsApi:
         if len(path) == 2 and path[1] == "test":
             Parameters(request, ())
             return await self._test(path[0])
-        if path:
-            raise Refusal(404, "post to /channels or /channels/NAME/test")
+        if len(path) > 1:
+            raise Refusal(404, "post to /channels, /channels/NAME or its /test")
         fields = Parameters(request, None).fields
+        if path:
+            await self._channels.edit(path[0], fields)
+            return await self._channels.show(path[0])
         made = await self._channels.create(fields)
         return await self._channels.show(made.name)
 
