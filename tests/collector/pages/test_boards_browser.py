@@ -343,6 +343,20 @@ class CompareTests(BoardCase):
         yield self.silent()
 
     @inlineCallbacks
+    def test_one(self) -> Any:
+        """With one stat the form that chooses others is open, above the chart."""
+        yield self.look(f"/compare?s={stat_id('signups')}")
+        yield self.arrive(DRAWN)
+        yield self.fits("compare-one")
+        shown = yield self.do(
+            "run",
+            "const box = document.querySelector('#stat2');"
+            "return box.checkVisibility() && box.getBoundingClientRect().bottom;",
+        )
+        self.assertTrue(0 < shown < 700, shown)
+        yield self.silent()
+
+    @inlineCallbacks
     def test_six(self) -> Any:
         """Six stats have six axes, and their chart fits a phone."""
         names = ("page views", "mails sent", "orders eu", "signups", "errors 5xx")
@@ -362,6 +376,12 @@ class CompareTests(BoardCase):
         yield self.do("open", f"{self.url}/compare?{query}")
         yield self.arrive(DRAWN)
         yield self.do("screenshot", "compare-six-375")
+        numbers = yield self.do(
+            "run",
+            "return ['ytick', 'y2tick', 'y3tick'].map("
+            "(axis) => document.querySelectorAll(`.${axis} text`).length > 1)",
+        )
+        self.assertEqual(numbers, [True, True, False])
         self.assertEqual((yield self.do("run", TOO_WIDE)), 0)
         yield self.silent()
 

@@ -621,7 +621,10 @@ class StatTests(PageCase):
             self.assertIn("</span>. Created 13 May 2014.", page)
         page = self.visitor.see(f"/stats/{stat_id('load')}?t=1h1m")
         self.assertIn(
-            "2 of 60 steps of 1 minute have points. The mean is that of 3 points.", page
+            "2 of 60 steps of 1 minute have points. The mean is that of 3 points. Min "
+            "and max are those of points too; the deviation is that of the averages of "
+            "the steps.",
+            page,
         )
         self.now(self.here.parts.archive.create("none", "count"))
         page = self.visitor.see(f"/stats/{stat_id('none')}")

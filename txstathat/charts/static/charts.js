@@ -316,14 +316,14 @@
   }
 
   // An axis for each line, in its color; in turn on the left and on the right. Where
-  // there is no room for them, hovering and the table show the numbers.
+  // there is no room for more than two, hovering and the table show the other numbers.
   function addAxes(shared, data, isNarrow) {
     data.columns.forEach((_, n) => {
       const color = COLORS[n % COLORS.length];
       shared[n ? `yaxis${n + 1}` : "yaxis"] = {
         color, gridcolor: "rgba(128, 128, 128, 0.3)", showgrid: n === 0,
         rangemode: "tozero", side: n % 2 ? "right" : "left", nticks: 6,
-        showticklabels: !isNarrow, automargin: true, zeroline: n === 0,
+        showticklabels: !isNarrow || n < 2, automargin: true, zeroline: n === 0,
         ...(n ? { overlaying: "y" } : {}),
         ...(n > 1 && !isNarrow
           ? { anchor: "free", autoshift: true, ticks: "outside" } : {}),

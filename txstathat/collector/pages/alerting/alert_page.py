@@ -78,6 +78,7 @@ class AlertPage(FormPage):
             tags.p(
                 tags.a("The stat", href=f"/stats/{alert.stat_id}"),
                 tags.a("Edit this alert", href=f"{path}/edit"),
+                confirmation_link("Delete this alert", path, delete="yes"),
                 class_="actions",
             ),
             tags.h2("Episodes"),
@@ -176,8 +177,7 @@ def _buttons(record: AlertRecord, path: str, now: float) -> Tag:
         row(button_form(path, "end-silence", "End the silence"))
     else:
         row(_silence_form(path))
-    row(button_form(path, "test", "Send a test"))
-    return row(confirmation_link("Delete", path, delete="yes"))
+    return row(button_form(path, "test", "Send a test"))
 
 
 def _silence_form(path: str) -> Tag:

@@ -106,11 +106,14 @@ class ComparePages(FormPage):
             choose = Form(compared.fields)
         else:
             choose = form if form.values else Form({"t": DEFAULT, "scale": "own"})
+        is_open = len(ids) < 2
+        chooser = _choose(choose, is_open=is_open)
+        # Who came with one stat chooses the others next.
+        content = [chooser, *content] if is_open else [*content, chooser]
         return frame(
             "Compare",
             tags.h1("Compare stats"),
             *content,
-            _choose(choose, is_open=len(ids) < 2),
             await suggestions(self._archive),
             await self._list(),
             section="/compare",

@@ -282,7 +282,10 @@ def _basis(view: StatView) -> str:
     line = f"{active:,} of {plural(len(buckets), 'step')} of {step} have points."
     if not view.series.stat.counter:
         points = sum(bucket.count for bucket in buckets)
-        return f"{line} The mean is that of {plural(points, 'point')}."
+        return (
+            f"{line} The mean is that of {plural(points, 'point')}. Min and max are "
+            "those of points too; the deviation is that of the averages of the steps."
+        )
     rest = "Min, mean and deviation count the others as 0"
     if view.unfinished and len(buckets) > 1:
         return f"{line} {rest}, and leave out the current step."
