@@ -11,7 +11,8 @@ from rich.cells import cell_len
 from twisted.trial.unittest import SynchronousTestCase
 
 from txstathat.cli.commands import txstathat
-from txstathat.cli.output import age_text, cut_middle
+from txstathat.cli.output import age_text
+from txstathat.cli.tables import cut_middle
 from txstathat.collector.options import listen_endpoint
 
 

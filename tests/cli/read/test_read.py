@@ -21,7 +21,8 @@ from tests.fixtures import ROOT
 from tests.fixtures.python_programs import PythonPopen
 from tests.fixtures.shells import HOSTILE, ShellCase
 from txstathat import Count, Value
-from txstathat.cli.output import SPARK_WIDTH, json_text, show_rows, sparkline
+from txstathat.cli.output import SPARK_WIDTH, json_text, sparkline
+from txstathat.cli.tables import show_rows
 
 
 class ReadTests(ShellCase):

@@ -12,10 +12,11 @@ from typing import Any
 import click
 
 from txstathat.cli.options import AMOUNT, add_options
-from txstathat.cli.output import format_options, number_text, show_rows
+from txstathat.cli.output import number_text
 from txstathat.cli.read.alert_output import OPERATORS, WINDOWS, moment, show_alert
 from txstathat.cli.read.stats import CommandFailed, with_client
 from txstathat.cli.settings import reader_options
+from txstathat.cli.tables import format_options, show_rows
 from txstathat.errors import InvalidTimeframe
 from txstathat.export.client import StatHatExport
 from txstathat.export.models import AlertEpisode, DeliveryResult

@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from txstathat.cli.output import number_text, show_rows
+from txstathat.cli.output import number_text
+from txstathat.cli.tables import show_rows
 from txstathat.export.models import Alert
 from txstathat.printable import printable
 

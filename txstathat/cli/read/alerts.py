@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from txstathat.cli.output import confirm, format_options, name_text, show_rows
+from txstathat.cli.output import confirm, name_text
 from txstathat.cli.read.alert_changes import (
     acknowledge,
     edit,
@@ -29,6 +29,7 @@ from txstathat.cli.read.alert_output import (
 from txstathat.cli.read.stats import find_stat, with_client
 from txstathat.cli.settings import reader_options
 from txstathat.cli.suggestions import SuggestingGroup
+from txstathat.cli.tables import format_options, show_rows
 from txstathat.export.client import StatHatExport
 from txstathat.printable import printable
 

@@ -11,11 +11,12 @@ from typing import Any
 import click
 
 from txstathat.cli.options import add_options
-from txstathat.cli.output import confirm, format_options, show_rows
+from txstathat.cli.output import confirm
 from txstathat.cli.read.alert_changes import show_results
 from txstathat.cli.read.alert_output import moment
 from txstathat.cli.read.stats import CommandFailed, with_client
 from txstathat.cli.settings import reader_options
+from txstathat.cli.tables import format_options, show_rows
 from txstathat.collector.channels.kinds import FIELDS
 from txstathat.collector.channels.model import ChannelField
 from txstathat.export.client import StatHatExport

@@ -19,14 +19,13 @@ from txstathat.cli.diagnosis import run_client
 from txstathat.cli.output import (
     age_text,
     confirm,
-    format_options,
     name_text,
     number_text,
-    show_rows,
     sparkline,
 )
 from txstathat.cli.read.timeframes import fill_gaps, timeframe_option
 from txstathat.cli.settings import find_reader, make_export, reader_options
+from txstathat.cli.tables import format_options, show_rows
 from txstathat.errors import InvalidPoint, StatHatAPIError
 from txstathat.export.client import StatHatExport
 from txstathat.export.models import FullDataset, StatInfo, TrashedStat

@@ -9,16 +9,10 @@ from typing import Any
 
 import click
 
-from txstathat.cli.output import (
-    confirm,
-    format_options,
-    name_text,
-    quoted,
-    show_rows,
-    time_text,
-)
+from txstathat.cli.output import confirm, name_text, quoted, time_text
 from txstathat.cli.read.stats import CommandFailed, find_stat, named, with_client
 from txstathat.cli.settings import reader_options
+from txstathat.cli.tables import format_options, show_rows
 from txstathat.export.client import StatHatExport
 from txstathat.export.models import TrashedStat
 

@@ -16,7 +16,7 @@ from rich.text import Text
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from txstathat.cli.output import cut_middle, name_text, number_text, sparkline
+from txstathat.cli.output import name_text, number_text, sparkline
 from txstathat.cli.read.stats import (
     no_match_text,
     with_client,
@@ -24,6 +24,7 @@ from txstathat.cli.read.stats import (
 )
 from txstathat.cli.read.timeframes import fill_gaps, timeframe_option
 from txstathat.cli.settings import reader_options
+from txstathat.cli.tables import cut_middle
 from txstathat.export.client import StatHatExport
 from txstathat.export.models import Dataset, StatInfo
 from txstathat.points.summary import summarize

@@ -15,7 +15,7 @@ import click
 from twisted.internet.defer import CancelledError
 
 from txstathat.cli.diagnosis import show_failure
-from txstathat.cli.output import points_text, progress_bar
+from txstathat.cli.output import points_text
 from txstathat.cli.reactor import ICommandReactor, exit_on_interrupt, run
 from txstathat.cli.send.import_progress import ImportProgress, ProgressUnreadable
 from txstathat.cli.send.import_sender import (
@@ -32,6 +32,7 @@ from txstathat.cli.send.point_formats import BadLine
 from txstathat.cli.send.saved_stats import is_folder
 from txstathat.cli.server.store import store_option
 from txstathat.cli.settings import Server, find_sender, make_client, server_options
+from txstathat.cli.tables import progress_bar
 from txstathat.client.stathat import txStatHat
 from txstathat.delivery.spool.locks import FileLock
 from txstathat.printable import printable

@@ -11,10 +11,10 @@ from typing import NoReturn
 
 import click
 
-from txstathat.cli.output import progress_bar
 from txstathat.cli.reactor import exit_on_interrupt
 from txstathat.cli.send.point_formats import BadLine, open_text, read_lines
 from txstathat.cli.server.store import with_store
+from txstathat.cli.tables import progress_bar
 from txstathat.collector.transfer.dump_format import is_dump
 from txstathat.collector.transfer.load_dump import (
     CannotLoad,

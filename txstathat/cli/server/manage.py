@@ -8,9 +8,10 @@ from shlex import quote
 
 import click
 
-from txstathat.cli.output import show_rows, time_text
+from txstathat.cli.output import time_text
 from txstathat.cli.server.store import store_option, with_store
 from txstathat.cli.suggestions import SuggestingGroup
+from txstathat.cli.tables import show_rows
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.auth.key_record import KINDS, KeyRefused
 from txstathat.collector.auth.keys import Keys

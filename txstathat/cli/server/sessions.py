@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import click
 
-from txstathat.cli.output import show_rows, time_text
+from txstathat.cli.output import time_text
 from txstathat.cli.server.store import store_option, with_store
+from txstathat.cli.tables import show_rows
 from txstathat.collector.auth.keys import Keys
 from txstathat.collector.auth.sessions import SESSION_SECONDS, Sessions
 from txstathat.stores import IStore
