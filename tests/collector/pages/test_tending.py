@@ -113,8 +113,8 @@ WRONG: tuple[tuple[str, dict[str, str], str, str], ...] = (
         },
         "time_window",
         "5 minutes compared with 1 month before needs finer detail than is stored for "
-        "that long: choose a longer time for “Over”, or a shorter one for “Compared "
-        "with before”",
+        "that long: choose a longer time for “Over”, or a shorter one for “Compare "
+        "with how long ago”",
     ),
     ("/alerts/{alert}/edit", {**ALERT, "threshold": "x"}, "threshold", "number"),
     ("/channels/new", {**MAIL, "name": "no name!"}, "name", "letters, digits"),
