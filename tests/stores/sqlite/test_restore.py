@@ -162,6 +162,36 @@ class RestoreTests(StoreFiles, SynchronousTestCase):
         error = self.assertRaises(ValueError, restore_store, "redis://h", whole)
         self.assertIn("only a SQLite store", str(error))
 
+    def test_copy(self) -> None:
+        """The contents from before are copied, with the log of a crashed program."""
+        path, backup, copy = self.make(k=1), self.make(k=2), self.mktemp()
+        self.crash(path)
+        with open_dump(f"sqlite:{path}", lambda: NOW) as dump:
+            before = [*dump.cells()]
+        self.assertIsNone(restore_store(f"sqlite:{path}", backup, copy=copy))
+        self.assertEqual(self.rows(path), self.rows(backup))
+        with open_dump(f"sqlite:{copy}", lambda: NOW) as dump:
+            self.assertEqual([*dump.cells()], before)
+        self.assertEqual(stat.S_IMODE(os.stat(copy).st_mode), 0o600)
+
+    def test_nothing_replaced(self) -> None:
+        """If the copy cannot be written, or nobody confirms, the store is as before."""
+        path, backup, taken = self.make(k=1), self.make(k=2), Path(self.mktemp())
+        before = self.contents(path)
+        taken.write_text("mine")
+
+        def refuse() -> None:
+            raise KeyboardInterrupt
+
+        for kind, arguments in (
+            (StoreUnavailable, {"copy": str(taken)}),
+            (KeyboardInterrupt, {"copy": self.mktemp(), "confirm": refuse}),
+        ):
+            with self.assertRaises(kind):
+                restore_store(f"sqlite:{path}", backup, **arguments)  # type: ignore
+            self.assertEqual(self.contents(path), before)
+        self.assertEqual(taken.read_text(), "mine")
+
     def test_no_trace(self) -> None:
         """Nothing is left beside the backup."""
         whole, path = Path(self.make(k=2)), self.make(k=1)
