@@ -8,6 +8,7 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from datetime import UTC, datetime
 
 import click
@@ -123,8 +124,10 @@ def confirm(question: str, done: str = "deleted") -> None:
     # The handler of a running reactor would not end the question.
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        if click.confirm(question, err=True):
-            return
+        # Click before 8.2 writes a space to standard output.
+        with redirect_stdout(sys.stderr):
+            if click.confirm(question, err=True):
+                return
     except click.Abort:
         click.echo(err=True)
     finally:
