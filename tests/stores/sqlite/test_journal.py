@@ -38,14 +38,14 @@ from txstathat.stores import (
     backup_store,
 )
 from txstathat.stores.interface import IncrementLike, Key
+from txstathat.stores.journal.due import FOLD_SECONDS, FoldDue
+from txstathat.stores.journal.rows import SUMMED_FROM, encode, sections_of
+from txstathat.stores.journal.stored_rows import decode
 from txstathat.stores.spread import key_parts, spread
 from txstathat.stores.sqlite import open_sqlite_dump, restore_store
 from txstathat.stores.sqlite.backend import SqliteBackend
 from txstathat.stores.sqlite.fold_runner import FoldRunner
 from txstathat.stores.sqlite.id_cache import Tables
-from txstathat.stores.sqlite.journal.due import FOLD_SECONDS, FoldDue
-from txstathat.stores.sqlite.journal.rows import SUMMED_FROM, encode, sections_of
-from txstathat.stores.sqlite.journal.stored_rows import decode
 from txstathat.stores.sqlite.schema import MIGRATIONS, migrate
 from txstathat.stores.store import Inline, Store
 from txstathat.stores.sums import Events, event, events

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence, Set
 
 from txstathat.errors import StoreUnavailable
 from txstathat.stores.interface import WriteBatch, WriteOutcome, WriteResult
+from txstathat.stores.journal.pending import Pending
+from txstathat.stores.journal.rows import Section, TooLarge, encode, sections_of
+from txstathat.stores.journal.stored_rows import decode
 from txstathat.stores.sqlite.fold import add_all, fold_all, measure_loads
 from txstathat.stores.sqlite.id_cache import BatchRefused, Tables
-from txstathat.stores.sqlite.journal.pending import Pending
-from txstathat.stores.sqlite.journal.rows import Section, TooLarge, encode, sections_of
-from txstathat.stores.sqlite.journal.stored_rows import decode
-from txstathat.stores.sqlite.journal.table import Usage, append, usage
+from txstathat.stores.sqlite.journal import Usage, append, usage
 
 __all__ = ["MAX_LOAD", "Adder", "Prepared"]
 

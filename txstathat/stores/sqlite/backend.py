@@ -22,6 +22,7 @@ from zope.interface import implementer
 
 from txstathat.errors import StoreError, StoreUnavailable
 from txstathat.stores.interface import ANY, Cell, CellKey, WriteBatch, WriteResult
+from txstathat.stores.journal.due import FOLD_AT, MAX_JOURNAL, REFUSE_AT, FoldDue
 from txstathat.stores.listing import Group, ListedRow, ListPage, ListQuery
 from txstathat.stores.sqlite import listing
 from txstathat.stores.sqlite.adder import Adder, Prepared
@@ -37,7 +38,6 @@ from txstathat.stores.sqlite.file.private import check_folder
 from txstathat.stores.sqlite.fold import CHUNK, fold_all
 from txstathat.stores.sqlite.fold_runner import FoldRunner
 from txstathat.stores.sqlite.id_cache import MAX_KNOWN, Tables
-from txstathat.stores.sqlite.journal.due import FOLD_AT, MAX_JOURNAL, REFUSE_AT, FoldDue
 from txstathat.stores.sqlite.schema import (
     MIGRATIONS,
     migrate,

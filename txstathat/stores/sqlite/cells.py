@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from txstathat.stores.interface import Addition, Cell, CellKey
+from txstathat.stores.journal.pending import Change
 from txstathat.stores.sqlite.id_cache import Tables, expiry, in_bulk
-from txstathat.stores.sqlite.journal.pending import Change
-from txstathat.stores.sqlite.journal.table import Journal, read_journal
+from txstathat.stores.sqlite.journal import Journal, read_journal
 from txstathat.stores.sums import as_cell, merge
 
 __all__ = ["add_cells", "read_cells"]

@@ -14,7 +14,7 @@ from txstathat.errors import StoreError, StoreUnavailable
 from txstathat.stores.interface import Addition, StoredCell
 from txstathat.stores.spread import add_up
 from txstathat.stores.sqlite.id_cache import expiry
-from txstathat.stores.sqlite.journal.table import read_journal
+from txstathat.stores.sqlite.journal import read_journal
 from txstathat.stores.sqlite.schema import (
     check_version,
     read_records,

@@ -11,10 +11,10 @@ from itertools import chain, islice
 
 from twisted.logger import Logger
 
+from txstathat.stores.journal.pending import Cells, Change, Pending, Position
 from txstathat.stores.sqlite.cells import add_cells
 from txstathat.stores.sqlite.id_cache import Tables
-from txstathat.stores.sqlite.journal.pending import Cells, Change, Pending, Position
-from txstathat.stores.sqlite.journal.table import (
+from txstathat.stores.sqlite.journal import (
     Journal,
     Progress,
     finish,

@@ -9,10 +9,10 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+from txstathat.stores.journal.due import FoldDue
 from txstathat.stores.sqlite.fold import Fold
 from txstathat.stores.sqlite.id_cache import Tables
-from txstathat.stores.sqlite.journal.due import FoldDue
-from txstathat.stores.sqlite.journal.table import read_journal, usage
+from txstathat.stores.sqlite.journal import read_journal, usage
 
 __all__ = ["SLICE_SECONDS", "FoldRunner"]
 

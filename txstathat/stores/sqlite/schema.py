@@ -59,7 +59,7 @@ _CREATE_RECORDS = """
 #: stay unreachable.
 #:
 #: The tables ``journal`` and ``folding`` are explained in
-#: :mod:`txstathat.stores.sqlite.journal.table`. The ``load`` of a Metrica is an upper
+#: :mod:`txstathat.stores.sqlite.journal`. The ``load`` of a Metrica is an upper
 #: bound of the sums in its cells, as a share of the largest sum.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (

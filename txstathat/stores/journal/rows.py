@@ -1,5 +1,5 @@
 """
-The rows of a SQLite store's journal: what one commit adds, in a compact form.
+The rows of a store's journal: what one commit adds, in a compact form.
 
 A row is a list of sections. The additions of a section go to the same time buckets, and
 are stored by column: a column of equal values is one value, one of numbers an array.

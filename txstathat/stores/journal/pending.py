@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from txstathat.points.amounts import MAX_INTEGER
 from txstathat.stores.interface import Above, Addition, Key, TimeBucket
+from txstathat.stores.journal.rows import LARGEST_FLOAT
+from txstathat.stores.journal.stored_rows import StoredSection
 from txstathat.stores.spread import add_up, key_parts, key_text, lists_of, roll_up
-from txstathat.stores.sqlite.journal.rows import LARGEST_FLOAT
-from txstathat.stores.sqlite.journal.stored_rows import StoredSection
 from txstathat.stores.sums import group_amounts, merge, sum_up
 
 __all__ = ["Cells", "Change", "Group", "Leaf", "Pending", "Position", "Wanted"]

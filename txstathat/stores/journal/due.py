@@ -1,5 +1,5 @@
 """
-When the journal of a SQLite store is to be folded.
+When the journal of a store is to be folded.
 """
 
 from __future__ import annotations

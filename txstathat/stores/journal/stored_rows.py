@@ -1,5 +1,5 @@
 """
-Reads the rows of a SQLite store's journal (:mod:`.journal.rows` writes them).
+Reads the rows of a store's journal (:mod:`.journal.rows` writes them).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from itertools import repeat
 from typing import Any, cast
 
 from txstathat.stores.interface import Above, Addition, Key, TimeBucket
-from txstathat.stores.sqlite.journal.rows import Column, event_columns
+from txstathat.stores.journal.rows import Column, event_columns
 
 __all__ = ["StoredSection", "decode"]
 

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from twisted.logger import Logger
 
-from txstathat.stores.sqlite.journal.pending import Change, Pending, Position, Wanted
-from txstathat.stores.sqlite.journal.stored_rows import StoredSection, decode
+from txstathat.stores.journal.pending import Change, Pending, Position, Wanted
+from txstathat.stores.journal.stored_rows import StoredSection, decode
 
 __all__ = [
     "Journal",
