@@ -26,8 +26,8 @@ from txstathat.collector.archive.listing import REFRESH_SECONDS as REFRESH_LIST_
 from txstathat.collector.archive.writing.cardinality import MAX_STATS
 from txstathat.collector.auth.keys import REFRESH_SECONDS
 from txstathat.collector.channels.channels import Channels
-from txstathat.collector.channels.outgoing import Outgoing
 from txstathat.collector.channels.secret_files import SecretFiles
+from txstathat.collector.channels.sending.outgoing import Outgoing
 from txstathat.collector.digest.digest import DIGEST_EVERY, WeeklyDigest
 from txstathat.collector.digest.schedule import DEFAULT_SCHEDULE, Schedule
 from txstathat.collector.ingest.statsd import KEY, StatsDIngest

@@ -56,9 +56,9 @@ from txstathat.collector.alerts.operator_webhooks import Webhooks, check_webhook
 from txstathat.collector.alerts.records import MAX_ALERTS, AlertRecords
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.stats import RETENTION, Stat
-from txstathat.collector.channels.hook_urls import MAX_URL
 from txstathat.collector.channels.message import ChannelMessage, DeliveryFailed
-from txstathat.collector.channels.outgoing import TIMEOUT
+from txstathat.collector.channels.sending.hook_urls import MAX_URL
+from txstathat.collector.channels.sending.outgoing import TIMEOUT
 from txstathat.collector.errors import Refusal
 from txstathat.collector.metrics import CollectorMetrics
 from txstathat.collector.service import CollectorService

@@ -24,10 +24,10 @@ from txstathat.collector.channels import (
     make_channel,
     parse_channel,
 )
-from txstathat.collector.channels.mail import MAX_RECIPIENTS, make_mail
-from txstathat.collector.channels.mail_server import SMTP_TIMEOUT
 from txstathat.collector.channels.model import BadField
-from txstathat.collector.channels.smtp import MAX_REASON
+from txstathat.collector.channels.sending.mail_server import SMTP_TIMEOUT
+from txstathat.collector.channels.sending.smtp import MAX_REASON
+from txstathat.collector.channels.services.mail import MAX_RECIPIENTS, make_mail
 from txstathat.errors import StatHatClosed
 from txstathat.http.connections.allowed import Networks
 

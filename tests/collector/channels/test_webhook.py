@@ -25,10 +25,14 @@ from txstathat.collector.channels import (
     make_channel,
     parse_channel,
 )
-from txstathat.collector.channels.hook_urls import host_of, mask_url
 from txstathat.collector.channels.model import BadField
-from txstathat.collector.channels.outgoing import TIMEOUT, is_permanent
-from txstathat.collector.channels.template import fill_json, fill_line, values_of
+from txstathat.collector.channels.sending.hook_urls import host_of, mask_url
+from txstathat.collector.channels.sending.outgoing import TIMEOUT, is_permanent
+from txstathat.collector.channels.services.template import (
+    fill_json,
+    fill_line,
+    values_of,
+)
 from txstathat.http.connections.allowed import Networks
 
 HOOK = "https://h.example/hook"

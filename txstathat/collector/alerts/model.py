@@ -15,8 +15,8 @@ from types import NoneType
 from typing import Any
 
 from txstathat.collector.archive.stats import Stat
-from txstathat.collector.channels.hook_urls import mask_url
 from txstathat.collector.channels.model import BadField, check_channel_name
+from txstathat.collector.channels.sending.hook_urls import mask_url
 from txstathat.collector.errors import Refusal
 from txstathat.collector.records import BadRecord, is_number
 from txstathat.errors import InvalidPoint

@@ -1,6 +1,6 @@
 """
 The URLs of ``serve --webhooks``: notices of alerts are posted to them as JSON. For the
-web hooks that users add, see :mod:`txstathat.collector.channels.webhook`.
+web hooks that users add, see :mod:`txstathat.collector.channels.services.webhook`.
 
 Often the URL is the only secret that a receiver checks, so it appears nowhere: not in
 logs, errors or answers. An alert can name a URL of its own, only at a host that the
@@ -17,10 +17,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.iweb import IAgent
 
-from txstathat.collector.channels.hook_urls import check_hook_url, origin_of
 from txstathat.collector.channels.message import ChannelMessage
-from txstathat.collector.channels.outgoing import Outgoing
-from txstathat.collector.channels.webhook import post_details
+from txstathat.collector.channels.sending.hook_urls import check_hook_url, origin_of
+from txstathat.collector.channels.sending.outgoing import Outgoing
+from txstathat.collector.channels.services.webhook import post_details
 from txstathat.collector.errors import Refusal
 from txstathat.http.exchange import check_agent
 
@@ -56,7 +56,7 @@ class Webhooks:
         agent; by default the global reactor.
     :param agent: sends the requests; by default each has a connection of its own, over
         verified TLS.
-    :param timers: as for :class:`~txstathat.collector.channels.outgoing.Outgoing`.
+    :param timers: as for :class:`.Outgoing`.
     :raises ValueError: if one of the URLs is not valid, or the agent does not encrypt
         what goes there (see :func:`~txstathat.http.exchange.check_agent`).
     """

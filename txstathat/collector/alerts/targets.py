@@ -11,9 +11,9 @@ from txstathat.collector.alerts.history import WEBHOOK
 from txstathat.collector.alerts.model import AlertDefinition
 from txstathat.collector.alerts.operator_webhooks import Webhooks
 from txstathat.collector.channels.channels import Channels
-from txstathat.collector.channels.hook_urls import origin_of
 from txstathat.collector.channels.message import ChannelMessage, DeliveryFailed
 from txstathat.collector.channels.model import ChannelDefinition
+from txstathat.collector.channels.sending.hook_urls import origin_of
 
 __all__ = ["KnownTargets", "Targets"]
 

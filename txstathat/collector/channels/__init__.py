@@ -28,13 +28,13 @@ from txstathat.collector.channels.model import (
     ChannelField,
     IChannel,
 )
-from txstathat.collector.channels.outgoing import Outgoing
 from txstathat.collector.channels.records import (
     MAX_CHANNELS,
     ChannelRecords,
     ChannelStatus,
 )
 from txstathat.collector.channels.secret_files import SecretFiles
+from txstathat.collector.channels.sending.outgoing import Outgoing
 
 __all__ = [
     "DIGEST",

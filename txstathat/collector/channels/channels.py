@@ -18,9 +18,9 @@ from txstathat.collector.channels.kinds import (
 )
 from txstathat.collector.channels.message import TEST, ChannelMessage, DeliveryFailed
 from txstathat.collector.channels.model import BadField, ChannelDefinition
-from txstathat.collector.channels.outgoing import Outgoing
 from txstathat.collector.channels.records import ChannelRecords, ChannelStatus
 from txstathat.collector.channels.secret_files import SecretFiles
+from txstathat.collector.channels.sending.outgoing import Outgoing
 from txstathat.collector.errors import Refusal
 from txstathat.stores.interface import IStore
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from txstathat.collector.channels.mail import EmailChannel
 from txstathat.collector.channels.model import (
     BadField,
     ChannelDefinition,
@@ -16,10 +15,11 @@ from txstathat.collector.channels.model import (
     check_channel_name,
     one_of,
 )
-from txstathat.collector.channels.ntfy import NtfyChannel
-from txstathat.collector.channels.pagerduty import PagerDutyChannel
 from txstathat.collector.channels.secret_files import check_secret_name
-from txstathat.collector.channels.webhook import WebhookChannel
+from txstathat.collector.channels.services.mail import EmailChannel
+from txstathat.collector.channels.services.ntfy import NtfyChannel
+from txstathat.collector.channels.services.pagerduty import PagerDutyChannel
+from txstathat.collector.channels.services.webhook import WebhookChannel
 
 __all__ = ["FIELDS", "KINDS", "edit_channel", "make_channel", "parse_channel"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from zope.interface import Attribute, Interface
 
 from txstathat.collector.channels.message import ChannelMessage
-from txstathat.collector.channels.outgoing import Outgoing
+from txstathat.collector.channels.sending.outgoing import Outgoing
 
 __all__ = [
     "MAX_NAME",

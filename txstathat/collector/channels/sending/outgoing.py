@@ -18,8 +18,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.client import ResponseFailed
 from twisted.web.iweb import IAgent
 
-from txstathat.collector.channels.hook_urls import origin_of, split_url
 from txstathat.collector.channels.message import DeliveryFailed
+from txstathat.collector.channels.sending.hook_urls import origin_of, split_url
 from txstathat.errors import StatHatClosed
 from txstathat.http.connections.allowed import AllowedResolver, Networks
 from txstathat.http.connections.pool import MAX_HEADERS, PooledAgent
@@ -165,7 +165,7 @@ class Outgoing:
         Make one attempt to post a request. Redirects are not followed.
 
         :param url: where to; see
-            :func:`~txstathat.collector.channels.hook_urls.check_hook_url`.
+            :func:`~txstathat.collector.channels.sending.hook_urls.check_hook_url`.
         :param body: the body.
         :param headers: the headers.
         :param trusted: whether the operator named the host, so that its address is not

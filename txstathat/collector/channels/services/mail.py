@@ -15,7 +15,6 @@ from email.utils import format_datetime
 
 from zope.interface import implementer
 
-from txstathat.collector.channels.mail_server import SECURITY, MailServer
 from txstathat.collector.channels.message import ChannelMessage
 from txstathat.collector.channels.model import (
     BadField,
@@ -24,8 +23,9 @@ from txstathat.collector.channels.model import (
     IChannel,
     one_of,
 )
-from txstathat.collector.channels.outgoing import Outgoing
-from txstathat.collector.channels.smtp import send_mail
+from txstathat.collector.channels.sending.mail_server import SECURITY, MailServer
+from txstathat.collector.channels.sending.outgoing import Outgoing
+from txstathat.collector.channels.sending.smtp import send_mail
 from txstathat.http.urls import check_url
 from txstathat.printable import printable
 

@@ -9,13 +9,6 @@ import re
 
 from zope.interface import implementer
 
-from txstathat.collector.channels.hook_urls import (
-    MAX_URL,
-    check_hook_url,
-    host_of,
-    mask_url,
-    split_url,
-)
 from txstathat.collector.channels.message import FIRED, RECOVERED, ChannelMessage
 from txstathat.collector.channels.model import (
     BadField,
@@ -24,7 +17,14 @@ from txstathat.collector.channels.model import (
     IChannel,
     one_of,
 )
-from txstathat.collector.channels.outgoing import Outgoing
+from txstathat.collector.channels.sending.hook_urls import (
+    MAX_URL,
+    check_hook_url,
+    host_of,
+    mask_url,
+    split_url,
+)
+from txstathat.collector.channels.sending.outgoing import Outgoing
 
 __all__ = ["NtfyChannel"]
 

@@ -9,12 +9,6 @@ import re
 
 from zope.interface import implementer
 
-from txstathat.collector.channels.hook_urls import (
-    MAX_URL,
-    check_hook_url,
-    host_of,
-    mask_url,
-)
 from txstathat.collector.channels.message import ChannelMessage
 from txstathat.collector.channels.model import (
     BadField,
@@ -22,8 +16,14 @@ from txstathat.collector.channels.model import (
     ChannelField,
     IChannel,
 )
-from txstathat.collector.channels.outgoing import Outgoing
-from txstathat.collector.channels.template import (
+from txstathat.collector.channels.sending.hook_urls import (
+    MAX_URL,
+    check_hook_url,
+    host_of,
+    mask_url,
+)
+from txstathat.collector.channels.sending.outgoing import Outgoing
+from txstathat.collector.channels.services.template import (
     check_template,
     fill_json,
     fill_line,
@@ -78,7 +78,7 @@ async def post_details(
     :param url: where to.
     :param message: the message.
     :param trusted: as for
-        :meth:`~txstathat.collector.channels.outgoing.Outgoing.post`.
+        :meth:`~txstathat.collector.channels.sending.outgoing.Outgoing.post`.
     """
     headers = {"Content-Type": _JSON, "Idempotency-Key": message.id}
     body = json.dumps(message.details, allow_nan=False).encode("ascii")

@@ -19,9 +19,13 @@ from twisted.internet.error import ConnectionDone, DNSLookupError, TimeoutError
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
-from txstathat.collector.channels.mail_server import SMTP_TIMEOUT, MailServer
 from txstathat.collector.channels.message import DeliveryFailed
-from txstathat.collector.channels.outgoing import NOT_ALLOWED, Outgoing, reason_of
+from txstathat.collector.channels.sending.mail_server import SMTP_TIMEOUT, MailServer
+from txstathat.collector.channels.sending.outgoing import (
+    NOT_ALLOWED,
+    Outgoing,
+    reason_of,
+)
 from txstathat.errors import StatHatClosed
 from txstathat.http.connections.hostname import HostEndpoint
 from txstathat.http.connections.tls import HostVerifier, Trust

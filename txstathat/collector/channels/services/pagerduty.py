@@ -24,7 +24,7 @@ from txstathat.collector.channels.model import (
     IChannel,
     one_of,
 )
-from txstathat.collector.channels.outgoing import Outgoing
+from txstathat.collector.channels.sending.outgoing import Outgoing
 
 __all__ = ["PagerDutyChannel"]
 

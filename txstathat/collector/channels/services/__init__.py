@@ -1,0 +1,3 @@
+"""
+The kinds of channels: a web hook, e-mail, ntfy and PagerDuty, each in its module.
+"""
