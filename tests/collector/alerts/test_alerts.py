@@ -34,7 +34,6 @@ from tests.fixtures.support import Authority, logged, reactor
 from tests.fixtures.visitors import Visitor
 from txstathat import Count, Value
 from txstathat.collector.alerts.alert_record import MAX_NOTICES, AlertRecord
-from txstathat.collector.alerts.delivery import MAX_UNDER_WAY
 from txstathat.collector.alerts.evaluation import (
     RECOVERY_SECONDS,
     AlertState,
@@ -54,6 +53,7 @@ from txstathat.collector.alerts.monitor import AlertMonitor
 from txstathat.collector.alerts.notices import LEASE, AlertNotice, notice_retry_delay
 from txstathat.collector.alerts.operator_webhooks import Webhooks, check_webhook
 from txstathat.collector.alerts.records import MAX_ALERTS, AlertRecords
+from txstathat.collector.alerts.sending.delivery import MAX_UNDER_WAY
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.stats import RETENTION, Stat
 from txstathat.collector.channels.message import ChannelMessage, DeliveryFailed

@@ -15,8 +15,8 @@ from txstathat.collector.alerts.alert_record import AlertRecord
 from txstathat.collector.alerts.model import AlertDefinition
 from txstathat.collector.alerts.notices import LONGEST_DELAY, AlertNotice
 from txstathat.collector.alerts.operator_webhooks import Webhooks
-from txstathat.collector.alerts.queue import Failing, choose, queued
-from txstathat.collector.alerts.targets import KnownTargets
+from txstathat.collector.alerts.sending.queue import Failing, choose, queued
+from txstathat.collector.alerts.sending.targets import KnownTargets
 from txstathat.collector.channels import parse_channel
 
 CHANNELS = {

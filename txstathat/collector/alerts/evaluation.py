@@ -129,7 +129,7 @@ class AlertState:
     :ivar clear_since: since when the condition has been clear during the current
         episode, in Unix seconds; ``None`` if it is not clear.
     :ivar notified: the targets that were sent a notice of the current episode; see
-        :mod:`txstathat.collector.alerts.targets`.
+        :mod:`txstathat.collector.alerts.sending.targets`.
     :ivar acknowledged_at: when somebody acknowledged the current episode, in Unix
         seconds; ``None`` if nobody has.
     """

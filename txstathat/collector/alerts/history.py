@@ -161,7 +161,7 @@ class DeliveryError:
 
     :ivar at: when it was, in Unix seconds.
     :ivar channel: where the notice was to go; see
-        :mod:`txstathat.collector.alerts.targets`.
+        :mod:`txstathat.collector.alerts.sending.targets`.
     :ivar why: the reason.
     """
 

@@ -14,7 +14,6 @@ from twisted.logger import Logger
 
 from txstathat.backoff import Jitter
 from txstathat.collector.alerts.alert_record import AlertRecord
-from txstathat.collector.alerts.delivery import NoticeDelivery
 from txstathat.collector.alerts.evaluation import (
     AlertState,
     AlertWindow,
@@ -28,7 +27,8 @@ from txstathat.collector.alerts.notices import FIRED, RECOVERED, AlertNotice
 from txstathat.collector.alerts.operator_webhooks import Webhooks
 from txstathat.collector.alerts.outages import OutageRecords, Outages
 from txstathat.collector.alerts.records import AlertRecords
-from txstathat.collector.alerts.targets import KnownTargets, Targets
+from txstathat.collector.alerts.sending.delivery import NoticeDelivery
+from txstathat.collector.alerts.sending.targets import KnownTargets, Targets
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.channels.channels import Channels

@@ -52,7 +52,7 @@ class AlertNotice:
     :ivar attempts: how many attempts to deliver it have begun.
     :ivar next_at: the earliest time of the next attempt, in Unix seconds.
     :ivar channel: where it goes: the name of a channel, or ``''``; see
-        :mod:`txstathat.collector.alerts.targets`.
+        :mod:`txstathat.collector.alerts.sending.targets`.
     :ivar failed: whether the last attempt has failed; otherwise ``next_at`` is the end
         of the time that a collector has for it.
     """

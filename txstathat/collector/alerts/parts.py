@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from txstathat.collector.alerts.alert_record import AlertRecord
-from txstathat.collector.alerts.delivery import NoticeDelivery
 from txstathat.collector.alerts.model import AlertDefinition, edit_alert, parse_alert
 from txstathat.collector.alerts.operator_webhooks import Webhooks
 from txstathat.collector.alerts.records import AlertRecords
+from txstathat.collector.alerts.sending.delivery import NoticeDelivery
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.channels.channels import Channels

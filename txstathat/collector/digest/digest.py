@@ -105,7 +105,7 @@ class WeeklyDigest:
     :param channel: the name of the channel.
     :param schedule: when it is due.
     :param jitter: as for
-        :class:`~txstathat.collector.alerts.delivery.NoticeDelivery`.
+        :class:`~txstathat.collector.alerts.sending.delivery.NoticeDelivery`.
 
     :ivar record_readers: the readers of the records.
     """

@@ -5,7 +5,7 @@ Every collector on a store does so. An attempt is recorded before it is made, so
 one of them makes it. If a collector dies during an attempt, another collector makes the
 next one; the receiver recognizes the notice by its id.
 
-:mod:`txstathat.collector.alerts.queue` decides which notices are tried.
+:mod:`txstathat.collector.alerts.sending.queue` decides which notices are tried.
 """
 
 from __future__ import annotations
@@ -24,9 +24,14 @@ from txstathat.collector.alerts.alert_record import AlertRecord
 from txstathat.collector.alerts.history import WEBHOOK
 from txstathat.collector.alerts.model import AlertDefinition
 from txstathat.collector.alerts.notices import LEASE, AlertNotice, notice_retry_delay
-from txstathat.collector.alerts.queue import Failing, QueuedNotice, choose, queued
 from txstathat.collector.alerts.records import AlertRecords
-from txstathat.collector.alerts.targets import KnownTargets, Targets
+from txstathat.collector.alerts.sending.queue import (
+    Failing,
+    QueuedNotice,
+    choose,
+    queued,
+)
+from txstathat.collector.alerts.sending.targets import KnownTargets, Targets
 from txstathat.collector.channels.channels import make_test
 from txstathat.collector.channels.message import DeliveryFailed
 from txstathat.collector.errors import Refusal

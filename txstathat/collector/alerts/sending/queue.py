@@ -19,7 +19,7 @@ from txstathat.collector.alerts.notices import (
     AlertNotice,
     notice_retry_delay,
 )
-from txstathat.collector.alerts.targets import KnownTargets
+from txstathat.collector.alerts.sending.targets import KnownTargets
 
 __all__ = ["Failing", "QueuedNotice", "choose", "queued"]
 
@@ -35,7 +35,7 @@ class QueuedNotice:
     :ivar record: the alert.
     :ivar notice: the notice.
     :ivar key: the receiver; see
-        :meth:`~txstathat.collector.alerts.targets.KnownTargets.key`.
+        :meth:`~txstathat.collector.alerts.sending.targets.KnownTargets.key`.
     :ivar is_first: whether no older notice of the alert waits for this target.
     """
 

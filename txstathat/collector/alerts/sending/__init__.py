@@ -1,0 +1,3 @@
+"""
+Notices on their way: which go where, which are tried next, and their delivery.
+"""
