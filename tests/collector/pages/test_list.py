@@ -17,7 +17,7 @@ from tests.fixtures.stores import NOW
 from tests.fixtures.visitors import OWN_FORM, PageCase
 from txstathat import Count, Value
 from txstathat.collector.archive.stats import stat_id
-from txstathat.collector.pages.formatting import visible_name
+from txstathat.collector.pages.frame.formatting import visible_name
 from txstathat.collector.pages.listing import StatList
 from txstathat.collector.pages.listing.address import ListAddress
 from txstathat.stores.listing import ORDERS

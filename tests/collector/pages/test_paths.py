@@ -23,7 +23,7 @@ from tests.fixtures.support import reactor, require_program
 from txstathat import Count
 from txstathat.collector.archive.stats import stat_id
 from txstathat.collector.options import parse_public_url
-from txstathat.collector.pages.paths import rebase
+from txstathat.collector.pages.frame.paths import rebase
 from txstathat.collector.service import build_collector
 from txstathat.stores import open_store
 

@@ -26,7 +26,7 @@ from txstathat.collector.alerts.model import parse_alert
 from txstathat.collector.archive.stats import stat_id
 from txstathat.collector.auth.key_record import hash_key
 from txstathat.collector.boards.model import Board
-from txstathat.collector.pages.formatting import size
+from txstathat.collector.pages.frame.formatting import size
 from txstathat.collector.pages.tending.snippets import snippets
 from txstathat.collector.service import CollectorService
 from txstathat.collector.web.site import CollectorSite

@@ -10,10 +10,10 @@ from twisted.web.server import Request
 from twisted.web.template import tags
 
 from txstathat.charts.chart import Chart
-from txstathat.collector.pages.guard import GuardedPage
-from txstathat.collector.pages.layout import ASSETS
+from txstathat.collector.pages.access.guard import GuardedPage
+from txstathat.collector.pages.frame.layout import ASSETS
+from txstathat.collector.pages.frame.paths import base_path
 from txstathat.collector.pages.parts import PageParts
-from txstathat.collector.pages.paths import base_path
 
 __all__ = ["CHART_FILES", "NO_CHARTS", "ChartPage", "respond_with"]
 

@@ -9,19 +9,19 @@ from twisted.web.template import Tag, tags
 
 from txstathat.collector.archive.records.comments import GENERAL, MAX_TEXT, Comment
 from txstathat.collector.archive.stats import Stat
-from txstathat.collector.pages.formatting import isolated, minute
-from txstathat.collector.pages.forms import (
+from txstathat.collector.pages.forms.forms import (
     Form,
     FormPage,
     WrongField,
-    argument,
     button_form,
     labelled,
     message_of,
     unknown_form,
 )
-from txstathat.collector.pages.layout import frame
-from txstathat.collector.pages.suggestions import SUGGESTIONS, suggestions
+from txstathat.collector.pages.forms.suggestions import SUGGESTIONS, suggestions
+from txstathat.collector.pages.frame.arguments import argument
+from txstathat.collector.pages.frame.formatting import isolated, minute
+from txstathat.collector.pages.frame.layout import frame
 from txstathat.errors import InvalidPoint
 from txstathat.points.names import MAX_NAME
 

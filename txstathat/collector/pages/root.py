@@ -5,16 +5,16 @@ The paths of the pages.
 from __future__ import annotations
 
 from txstathat.collector.ingest.resource import IngestResource
+from txstathat.collector.pages.access.sign_in import SignIn, SignOut
 from txstathat.collector.pages.alerting import AlertPages, ChannelPages
 from txstathat.collector.pages.assets import PageAssets
 from txstathat.collector.pages.boards import BoardPages
 from txstathat.collector.pages.compare import ComparePages
-from txstathat.collector.pages.layout import UnknownPage
+from txstathat.collector.pages.frame.layout import UnknownPage
 from txstathat.collector.pages.listing import Pin, StatList
 from txstathat.collector.pages.notes import NotesPage
 from txstathat.collector.pages.parts import PageParts
 from txstathat.collector.pages.sharing import SharedLinks, SharedPages
-from txstathat.collector.pages.sign_in import SignIn, SignOut
 from txstathat.collector.pages.stat import StatPages
 from txstathat.collector.pages.tending import KeysPage, SettingsPage, TrashPage
 

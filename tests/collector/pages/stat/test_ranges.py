@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.fixtures.stores import NOW
 from txstathat.collector.archive.series import scale_of
 from txstathat.collector.archive.stats import RETENTION
-from txstathat.collector.pages.forms import Form, WrongField
+from txstathat.collector.pages.forms.forms import Form, WrongField
 from txstathat.collector.pages.stat.ranges import (
     MAX_STEPS,
     PRESETS,

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txstathat.collector.archive.series import Bucket, Series
 from txstathat.collector.archive.stats import Stat
-from txstathat.collector.pages.formatting import percent
+from txstathat.collector.pages.frame.formatting import percent
 from txstathat.collector.pages.stat.earlier import Earlier
 from txstathat.collector.pages.stat.summary import summary_of, whole_of
 from txstathat.points.timeframe import Timeframe

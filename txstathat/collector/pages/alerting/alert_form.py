@@ -15,17 +15,17 @@ from txstathat.collector.alerts.model import (
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.alerting.words import WINDOW_TITLES
-from txstathat.collector.pages.formatting import isolated
-from txstathat.collector.pages.forms import (
+from txstathat.collector.pages.forms.forms import (
     Form,
     FormPage,
     WrongField,
-    argument,
     choice,
     labelled,
     message_of,
 )
-from txstathat.collector.pages.layout import TENDING_FILES, frame
+from txstathat.collector.pages.frame.arguments import argument
+from txstathat.collector.pages.frame.formatting import isolated
+from txstathat.collector.pages.frame.layout import TENDING_FILES, frame
 from txstathat.errors import InvalidPoint
 from txstathat.points.names import MAX_NAME, check_name
 

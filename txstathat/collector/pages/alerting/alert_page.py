@@ -17,18 +17,24 @@ from txstathat.collector.alerts.history import (
 from txstathat.collector.alerts.model import AlertDefinition
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.alerting.words import badge, condition, state_of
-from txstathat.collector.pages.confirmation import confirmation, confirmation_link
-from txstathat.collector.pages.formatting import ago, isolated, minute, number, sentence
-from txstathat.collector.pages.forms import (
+from txstathat.collector.pages.forms.confirmation import confirmation, confirmation_link
+from txstathat.collector.pages.forms.forms import (
     Form,
     FormPage,
-    argument,
     button_form,
     message_of,
     unknown_form,
 )
-from txstathat.collector.pages.layout import TENDING_FILES, frame
-from txstathat.collector.pages.tables import table
+from txstathat.collector.pages.frame.arguments import argument
+from txstathat.collector.pages.frame.formatting import (
+    ago,
+    isolated,
+    minute,
+    number,
+    sentence,
+)
+from txstathat.collector.pages.frame.layout import TENDING_FILES, frame
+from txstathat.collector.pages.frame.tables import table
 from txstathat.printable import printable
 
 __all__ = ["SILENCES", "AlertPage"]

@@ -17,16 +17,16 @@ from txstathat.collector.channels.model import (
     ChannelField,
 )
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.forms import (
+from txstathat.collector.pages.forms.forms import (
     Form,
     FormPage,
     WrongField,
-    argument,
     choice,
     labelled,
     message_of,
 )
-from txstathat.collector.pages.layout import TENDING_FILES, frame
+from txstathat.collector.pages.frame.arguments import argument
+from txstathat.collector.pages.frame.layout import TENDING_FILES, frame
 from txstathat.printable import printable
 
 __all__ = ["CHANNELS", "KIND_TITLES", "EditChannel", "NewChannel"]

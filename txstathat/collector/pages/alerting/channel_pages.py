@@ -12,26 +12,26 @@ from twisted.web.template import Tag, tags
 
 from txstathat.collector.channels.message import DeliveryFailed
 from txstathat.collector.channels.records import MAX_CHANNELS
+from txstathat.collector.pages.access.guard import MissingPage
 from txstathat.collector.pages.alerting.channel_form import (
     CHANNELS,
     KIND_TITLES,
     EditChannel,
     NewChannel,
 )
-from txstathat.collector.pages.confirmation import confirmation, confirmation_link
-from txstathat.collector.pages.formatting import minute, sentence
-from txstathat.collector.pages.forms import (
+from txstathat.collector.pages.forms.confirmation import confirmation, confirmation_link
+from txstathat.collector.pages.forms.forms import (
     Form,
     FormPage,
-    argument,
     button_form,
     message_of,
     unknown_form,
 )
-from txstathat.collector.pages.guard import MissingPage
-from txstathat.collector.pages.layout import TENDING_FILES, frame
+from txstathat.collector.pages.frame.arguments import argument
+from txstathat.collector.pages.frame.formatting import minute, sentence
+from txstathat.collector.pages.frame.layout import TENDING_FILES, frame
+from txstathat.collector.pages.frame.tables import ACTIONS, table
 from txstathat.collector.pages.parts import PageParts
-from txstathat.collector.pages.tables import ACTIONS, table
 from txstathat.printable import printable
 
 __all__ = ["ChannelPages"]

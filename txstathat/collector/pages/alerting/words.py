@@ -8,7 +8,7 @@ from twisted.web.template import Tag, tags
 
 from txstathat.collector.alerts.alert_record import AlertRecord
 from txstathat.collector.alerts.model import AlertDefinition
-from txstathat.collector.pages.formatting import number
+from txstathat.collector.pages.frame.formatting import number
 
 __all__ = ["WINDOW_TITLES", "badge", "condition", "state_of"]
 

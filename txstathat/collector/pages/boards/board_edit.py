@@ -24,8 +24,7 @@ from txstathat.collector.boards.model import (
 from txstathat.collector.pages.boards.board_page import BOARD_FILES
 from txstathat.collector.pages.boards.tiles import tile_title
 from txstathat.collector.pages.boards.titles import read_title
-from txstathat.collector.pages.formatting import isolated
-from txstathat.collector.pages.forms import (
+from txstathat.collector.pages.forms.forms import (
     Form,
     FormPage,
     delete_form,
@@ -33,7 +32,8 @@ from txstathat.collector.pages.forms import (
     message_of,
     unknown_form,
 )
-from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.frame.formatting import isolated
+from txstathat.collector.pages.frame.layout import frame
 from txstathat.printable import printable
 
 __all__ = ["EditBoard"]

@@ -14,9 +14,9 @@ from txstathat.collector.pages.boards.board_page import BoardPage
 from txstathat.collector.pages.boards.tile_page import AddTile, TilePage
 from txstathat.collector.pages.boards.titles import read_title
 from txstathat.collector.pages.boards.wall import Wall
-from txstathat.collector.pages.formatting import isolated, plural
-from txstathat.collector.pages.forms import Form, FormPage, labelled, message_of
-from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.forms.forms import Form, FormPage, labelled, message_of
+from txstathat.collector.pages.frame.formatting import isolated, plural
+from txstathat.collector.pages.frame.layout import frame
 from txstathat.collector.pages.parts import PageParts
 
 __all__ = ["BoardPages"]

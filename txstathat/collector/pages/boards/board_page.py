@@ -8,10 +8,10 @@ from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
 from txstathat.collector.boards.reading import read_board
+from txstathat.collector.pages.access.guard import GuardedPage
 from txstathat.collector.pages.boards.tiles import board_of
-from txstathat.collector.pages.formatting import isolated
-from txstathat.collector.pages.guard import GuardedPage
-from txstathat.collector.pages.layout import ASSETS, frame
+from txstathat.collector.pages.frame.formatting import isolated
+from txstathat.collector.pages.frame.layout import ASSETS, frame
 
 __all__ = ["BOARD_FILES", "BoardPage"]
 

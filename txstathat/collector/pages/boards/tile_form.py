@@ -19,8 +19,8 @@ from txstathat.collector.boards.model import (
     Tile,
     check_tile,
 )
-from txstathat.collector.pages.forms import Form, WrongField, choice, labelled
-from txstathat.collector.pages.suggestions import SUGGESTIONS
+from txstathat.collector.pages.forms.forms import Form, WrongField, choice, labelled
+from txstathat.collector.pages.forms.suggestions import SUGGESTIONS
 from txstathat.collector.records import BadRecord
 from txstathat.errors import InvalidPoint
 from txstathat.points.names import MAX_NAME, check_name

@@ -18,17 +18,17 @@ from txstathat.collector.pages.boards.tile_form import (
     read_tile,
     tile_fields,
 )
-from txstathat.collector.pages.formatting import isolated
-from txstathat.collector.pages.forms import (
+from txstathat.collector.pages.forms.forms import (
     Form,
     FormPage,
     WrongField,
-    argument,
     choice,
     message_of,
 )
-from txstathat.collector.pages.layout import frame
-from txstathat.collector.pages.suggestions import suggestions
+from txstathat.collector.pages.forms.suggestions import suggestions
+from txstathat.collector.pages.frame.arguments import argument
+from txstathat.collector.pages.frame.formatting import isolated
+from txstathat.collector.pages.frame.layout import frame
 
 __all__ = ["AddTile", "TilePage"]
 

@@ -15,7 +15,7 @@ from txstathat.collector.boards.model import TIMEFRAMES, Board, Tile
 from txstathat.collector.boards.reading import BoardData
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.boards.plot import Line, plot
-from txstathat.collector.pages.formatting import isolated, number, sentence
+from txstathat.collector.pages.frame.formatting import isolated, number, sentence
 from txstathat.collector.pages.sparkline import sparkline
 from txstathat.printable import printable
 

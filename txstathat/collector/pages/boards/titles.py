@@ -5,7 +5,7 @@ The titles of boards and comparisons in forms.
 from __future__ import annotations
 
 from txstathat.collector.boards.model import MAX_TITLE
-from txstathat.collector.pages.forms import Form, WrongField
+from txstathat.collector.pages.forms.forms import Form, WrongField
 from txstathat.errors import InvalidPoint
 from txstathat.points.names import check_name
 

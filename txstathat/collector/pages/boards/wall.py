@@ -10,8 +10,8 @@ from twisted.web.template import Tag, tags
 from txstathat.collector.boards.reading import read_board
 from txstathat.collector.pages.boards.board_page import BOARD_FILES, BoardPage
 from txstathat.collector.pages.boards.tiles import board_of
-from txstathat.collector.pages.formatting import isolated
-from txstathat.collector.pages.layout import bare
+from txstathat.collector.pages.frame.formatting import isolated
+from txstathat.collector.pages.frame.layout import bare
 
 __all__ = ["Wall"]
 

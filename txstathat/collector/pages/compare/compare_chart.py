@@ -22,7 +22,7 @@ from txstathat.collector.boards.indexing import START, indexed
 from txstathat.collector.boards.model import MAX_COMPARED, SCALES
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.boards.tile_form import STAT_FIELDS
-from txstathat.collector.pages.layout import ASSETS
+from txstathat.collector.pages.frame.layout import ASSETS
 from txstathat.collector.pages.stat.chart import (
     REFRESH,
     figure,

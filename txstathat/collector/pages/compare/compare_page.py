@@ -30,19 +30,19 @@ from txstathat.collector.pages.compare.compare_chart import (
     read_compared,
 )
 from txstathat.collector.pages.compare.saved import SavedPage
-from txstathat.collector.pages.formatting import isolated
-from txstathat.collector.pages.forms import (
+from txstathat.collector.pages.forms.forms import (
     Form,
     FormPage,
     WrongField,
-    argument,
     choice,
     labelled,
     message_of,
 )
-from txstathat.collector.pages.layout import frame, see_other
+from txstathat.collector.pages.forms.suggestions import suggestions
+from txstathat.collector.pages.frame.arguments import argument
+from txstathat.collector.pages.frame.formatting import isolated
+from txstathat.collector.pages.frame.layout import frame, see_other
 from txstathat.collector.pages.parts import PageParts
-from txstathat.collector.pages.suggestions import suggestions
 from txstathat.collector.web.resources import set_status
 
 __all__ = ["ComparePages"]

@@ -14,15 +14,15 @@ from txstathat.collector.pages.compare.compare_chart import (
     Compared,
     compared_fragment,
 )
-from txstathat.collector.pages.formatting import isolated
-from txstathat.collector.pages.forms import (
+from txstathat.collector.pages.forms.forms import (
     Form,
     FormPage,
     delete_form,
     message_of,
     unknown_form,
 )
-from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.frame.formatting import isolated
+from txstathat.collector.pages.frame.layout import frame
 
 __all__ = ["SavedPage"]
 

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlencode
 from twisted.web.server import Request
 
 from txstathat.collector.archive.listing import KINDS
-from txstathat.collector.pages.forms import argument
+from txstathat.collector.pages.frame.arguments import argument
 from txstathat.stores.listing import NAME, ORDERS, SEPARATORS
 
 __all__ = ["DESCENDING", "LIST", "MAX_SEARCH", "ListAddress", "back_to_list"]

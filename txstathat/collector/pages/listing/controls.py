@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.pages.formatting import plural
+from txstathat.collector.pages.frame.formatting import plural
 from txstathat.collector.pages.listing.address import (
     DESCENDING,
     MAX_SEARCH,

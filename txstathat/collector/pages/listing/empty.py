@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.pages.layout import frame
+from txstathat.collector.pages.frame.layout import frame
 from txstathat.collector.pages.tending.snippets import snippets
 
 __all__ = ["empty_page"]

@@ -11,8 +11,9 @@ from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.guard import GuardedPage
-from txstathat.collector.pages.layout import ASSETS, TENDING_FILES, frame
+from txstathat.collector.pages.access.guard import GuardedPage
+from txstathat.collector.pages.frame.layout import ASSETS, TENDING_FILES, frame
+from txstathat.collector.pages.frame.paths import public_url
 from txstathat.collector.pages.listing.address import ListAddress
 from txstathat.collector.pages.listing.controls import (
     choices,
@@ -25,7 +26,6 @@ from txstathat.collector.pages.listing.empty import empty_page
 from txstathat.collector.pages.listing.rows import StatRow, pinned_stats, read_rows
 from txstathat.collector.pages.listing.table import stat_table
 from txstathat.collector.pages.parts import PageParts
-from txstathat.collector.pages.paths import public_url
 from txstathat.stores.listing import (
     NAME,
     Group,

@@ -9,9 +9,9 @@ from typing import ClassVar
 from twisted.web.server import Request
 
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.forms import argument
-from txstathat.collector.pages.guard import GuardedPage
-from txstathat.collector.pages.layout import see_other
+from txstathat.collector.pages.access.guard import GuardedPage
+from txstathat.collector.pages.frame.arguments import argument
+from txstathat.collector.pages.frame.layout import see_other
 from txstathat.collector.pages.listing.address import back_to_list
 
 __all__ = ["Pin"]

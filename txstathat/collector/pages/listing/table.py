@@ -12,7 +12,7 @@ from twisted.web.template import Tag, tags
 
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.alerting.words import badge
-from txstathat.collector.pages.formatting import (
+from txstathat.collector.pages.frame.formatting import (
     ago,
     minute,
     number,

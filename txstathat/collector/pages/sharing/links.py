@@ -12,18 +12,18 @@ from twisted.web.template import Tag, tags
 from txstathat.collector.archive.stats import stat_id
 from txstathat.collector.auth.shares import Share
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.confirmation import confirmation, confirmation_link
-from txstathat.collector.pages.formatting import day, isolated
-from txstathat.collector.pages.forms import (
+from txstathat.collector.pages.forms.confirmation import confirmation, confirmation_link
+from txstathat.collector.pages.forms.forms import (
     Form,
     FormPage,
-    argument,
     message_of,
     unknown_form,
 )
-from txstathat.collector.pages.layout import frame
-from txstathat.collector.pages.paths import public_url
-from txstathat.collector.pages.tables import ACTIONS, table
+from txstathat.collector.pages.frame.arguments import argument
+from txstathat.collector.pages.frame.formatting import day, isolated
+from txstathat.collector.pages.frame.layout import frame
+from txstathat.collector.pages.frame.paths import public_url
+from txstathat.collector.pages.frame.tables import ACTIONS, table
 from txstathat.printable import printable
 
 __all__ = ["SharedLinks"]

@@ -20,11 +20,11 @@ from txstathat.collector.errors import Refusal, WrongKey
 from txstathat.collector.pages.boards.board_page import BOARD_FILES
 from txstathat.collector.pages.boards.tiles import board_of
 from txstathat.collector.pages.chart_page import CHART_FILES, respond_with
-from txstathat.collector.pages.formatting import isolated, sentence
-from txstathat.collector.pages.forms import argument
-from txstathat.collector.pages.layout import Page, bare
+from txstathat.collector.pages.frame.arguments import argument
+from txstathat.collector.pages.frame.formatting import isolated, sentence
+from txstathat.collector.pages.frame.layout import Page, bare
+from txstathat.collector.pages.frame.paths import base_path
 from txstathat.collector.pages.parts import PageParts
-from txstathat.collector.pages.paths import base_path
 from txstathat.collector.pages.stat.chart import (
     DEFAULT,
     StatChart,

@@ -19,7 +19,7 @@ from txstathat.collector.pages.alerting.words import (
     condition,
     state_of,
 )
-from txstathat.collector.pages.formatting import number
+from txstathat.collector.pages.frame.formatting import number
 from txstathat.collector.pages.stat.chart import LevelsOf
 
 __all__ = ["MAX_LEVELS", "alert_lines", "levels_of", "limits_of"]

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.stats import Stat
-from txstathat.collector.pages.formatting import ago, day, minute
+from txstathat.collector.pages.frame.formatting import ago, day, minute
 from txstathat.collector.pages.stat.ranges import DEFAULT, Range, StoredSince, pick_step
 from txstathat.points.timeframe import Span, Timeframe
 

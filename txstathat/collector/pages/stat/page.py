@@ -15,11 +15,12 @@ from twisted.web.template import Tag, tags
 
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal
+from txstathat.collector.pages.access.guard import GuardedPage
 from txstathat.collector.pages.chart_page import CHART_FILES, NO_CHARTS, ChartPage
-from txstathat.collector.pages.formatting import visible_name
-from txstathat.collector.pages.forms import Form, WrongField, argument
-from txstathat.collector.pages.guard import GuardedPage
-from txstathat.collector.pages.layout import TENDING_FILES, frame, see_other
+from txstathat.collector.pages.forms.forms import Form, WrongField
+from txstathat.collector.pages.frame.arguments import argument
+from txstathat.collector.pages.frame.formatting import visible_name
+from txstathat.collector.pages.frame.layout import TENDING_FILES, frame, see_other
 from txstathat.collector.pages.stat.alerts import alert_lines, limits_of
 from txstathat.collector.pages.stat.chart import (
     LevelsOf,

@@ -14,8 +14,8 @@ from datetime import UTC, date, datetime, time
 from urllib.parse import urlencode
 
 from txstathat.collector.archive.series import scale_of
-from txstathat.collector.pages.formatting import day
-from txstathat.collector.pages.forms import Form, WrongField
+from txstathat.collector.pages.forms.forms import Form, WrongField
+from txstathat.collector.pages.frame.formatting import day
 from txstathat.errors import InvalidTimeframe
 from txstathat.points.timeframe import Span, Timeframe, pick_interval
 

@@ -10,21 +10,21 @@ from twisted.web.template import Tag, tags
 from txstathat.collector.auth.key_record import KINDS, Key, KeyRefused
 from txstathat.collector.auth.keys import MAX_KEYS, REFRESH_SECONDS
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.confirmation import confirmation, confirmation_link
-from txstathat.collector.pages.formatting import day, isolated, minute, plural
-from txstathat.collector.pages.forms import (
+from txstathat.collector.pages.forms.confirmation import confirmation, confirmation_link
+from txstathat.collector.pages.forms.forms import (
     Form,
     FormPage,
     WrongField,
-    argument,
     choice,
     labelled,
     message_of,
     unknown_form,
 )
-from txstathat.collector.pages.layout import TENDING_FILES, frame
-from txstathat.collector.pages.paths import public_url
-from txstathat.collector.pages.tables import ACTIONS, table
+from txstathat.collector.pages.frame.arguments import argument
+from txstathat.collector.pages.frame.formatting import day, isolated, minute, plural
+from txstathat.collector.pages.frame.layout import TENDING_FILES, frame
+from txstathat.collector.pages.frame.paths import public_url
+from txstathat.collector.pages.frame.tables import ACTIONS, table
 from txstathat.collector.pages.tending.snippets import snippets
 from txstathat.errors import InvalidPoint
 from txstathat.points.names import MAX_NAME

@@ -20,19 +20,25 @@ from txstathat.collector.auth.sessions import (
     Session,
 )
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.confirmation import confirmation, confirmation_link
-from txstathat.collector.pages.formatting import ago, isolated, minute, plural, size
-from txstathat.collector.pages.forms import (
+from txstathat.collector.pages.access.guard import session_of
+from txstathat.collector.pages.forms.confirmation import confirmation, confirmation_link
+from txstathat.collector.pages.forms.forms import (
     Form,
     FormPage,
-    argument,
     button_form,
     message_of,
     unknown_form,
 )
-from txstathat.collector.pages.guard import session_of
-from txstathat.collector.pages.layout import TENDING_FILES, frame
-from txstathat.collector.pages.tables import ACTIONS, table
+from txstathat.collector.pages.frame.arguments import argument
+from txstathat.collector.pages.frame.formatting import (
+    ago,
+    isolated,
+    minute,
+    plural,
+    size,
+)
+from txstathat.collector.pages.frame.layout import TENDING_FILES, frame
+from txstathat.collector.pages.frame.tables import ACTIONS, table
 from txstathat.stores.listing import ListQuery
 
 __all__ = ["SettingsPage"]

@@ -16,8 +16,7 @@ from txstathat.collector.archive.records.details import (
 from txstathat.collector.archive.records.trash import TRASH_SECONDS
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.formatting import isolated
-from txstathat.collector.pages.forms import (
+from txstathat.collector.pages.forms.forms import (
     Form,
     FormPage,
     WrongField,
@@ -26,7 +25,8 @@ from txstathat.collector.pages.forms import (
     message_of,
     unknown_form,
 )
-from txstathat.collector.pages.layout import TENDING_FILES, frame
+from txstathat.collector.pages.frame.formatting import isolated
+from txstathat.collector.pages.frame.layout import TENDING_FILES, frame
 from txstathat.errors import InvalidPoint
 from txstathat.points.names import MAX_NAME, check_name
 

@@ -10,17 +10,17 @@ from twisted.web.template import Tag, tags
 
 from txstathat.collector.archive.records.trash import TRASH_SECONDS, DeletedStat
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.confirmation import confirmation, confirmation_link
-from txstathat.collector.pages.formatting import ago, isolated, minute
-from txstathat.collector.pages.forms import (
+from txstathat.collector.pages.forms.confirmation import confirmation, confirmation_link
+from txstathat.collector.pages.forms.forms import (
     Form,
     FormPage,
     button_form,
     message_of,
     unknown_form,
 )
-from txstathat.collector.pages.layout import TENDING_FILES, frame
-from txstathat.collector.pages.tables import ACTIONS, table
+from txstathat.collector.pages.frame.formatting import ago, isolated, minute
+from txstathat.collector.pages.frame.layout import TENDING_FILES, frame
+from txstathat.collector.pages.frame.tables import ACTIONS, table
 
 __all__ = ["TrashPage"]
 

@@ -15,9 +15,10 @@ from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.formatting import sentence
-from txstathat.collector.pages.guard import GuardedPage
-from txstathat.collector.pages.layout import see_other
+from txstathat.collector.pages.access.guard import GuardedPage
+from txstathat.collector.pages.frame.arguments import argument
+from txstathat.collector.pages.frame.formatting import sentence
+from txstathat.collector.pages.frame.layout import see_other
 from txstathat.collector.web.resources import set_status
 from txstathat.printable import printable
 
@@ -25,7 +26,6 @@ __all__ = [
     "Form",
     "FormPage",
     "WrongField",
-    "argument",
     "button_form",
     "choice",
     "delete_form",
@@ -33,18 +33,6 @@ __all__ = [
     "labelled",
     "message_of",
 ]
-
-
-def argument(request: Request, name: str) -> str:
-    """
-    Return the last value of an argument in the query or the form of a request.
-
-    :param request: the request.
-    :param name: the name of the argument.
-    :returns: its text; empty if the request does not have it.
-    """
-    values = (request.args or {}).get(name.encode("ascii"), [b""])
-    return str(values[-1], "utf-8", "replace")
 
 
 class WrongField(Refusal):

@@ -13,14 +13,14 @@ from twisted.web.template import Tag, tags
 
 from txstathat.collector.auth.sessions import LINK_SECONDS
 from txstathat.collector.errors import Refusal, WrongKey
-from txstathat.collector.pages.forms import argument
-from txstathat.collector.pages.guard import (
+from txstathat.collector.pages.access.guard import (
     GuardedPage,
     check_origin,
     session_of,
     set_session,
 )
-from txstathat.collector.pages.layout import Page, frame, see_other
+from txstathat.collector.pages.frame.arguments import argument
+from txstathat.collector.pages.frame.layout import Page, frame, see_other
 from txstathat.collector.pages.parts import PageParts
 from txstathat.collector.web.resources import address_of
 

@@ -11,8 +11,8 @@ from twisted.web.server import Request
 from twisted.web.template import Tag, flattenString, tags
 
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.formatting import sentence
-from txstathat.collector.pages.paths import base_path, rebase
+from txstathat.collector.pages.frame.formatting import sentence
+from txstathat.collector.pages.frame.paths import base_path, rebase
 from txstathat.collector.web.async_resource import AsyncResource
 from txstathat.collector.web.resources import set_status
 from txstathat.printable import printable

@@ -9,8 +9,8 @@ from urllib.parse import urlencode
 
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.pages.forms import Form, message_of
-from txstathat.collector.pages.layout import TENDING_FILES, frame
+from txstathat.collector.pages.forms.forms import Form, message_of
+from txstathat.collector.pages.frame.layout import TENDING_FILES, frame
 from txstathat.printable import printable
 
 __all__ = ["confirmation", "confirmation_link"]

@@ -17,10 +17,10 @@ from twisted.web.template import Tag
 
 from txstathat.collector.auth.sessions import SESSION_SECONDS
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.layout import Page, see_other
+from txstathat.collector.pages.access.read_only import without_forms
+from txstathat.collector.pages.frame.layout import Page, see_other
+from txstathat.collector.pages.frame.paths import base_path, is_https
 from txstathat.collector.pages.parts import PageParts
-from txstathat.collector.pages.paths import base_path, is_https
-from txstathat.collector.pages.read_only import without_forms
 from txstathat.collector.web.resources import is_same_origin
 
 __all__ = [

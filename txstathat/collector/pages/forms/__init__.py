@@ -1,0 +1,3 @@
+"""
+Forms: their fields, the pages that take them, and the page that asks before.
+"""
