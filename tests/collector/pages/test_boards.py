@@ -61,6 +61,7 @@ class BoardFormTests(FormCase):
         self.assertEqual(self.send(edit, action="delete"), "/boards")
         self.visitor.see(path, 404)
         self.visitor.see(f"/shared/{secret}", 403)
+        self.assertIn("Deleted the board “<bdi>Till", self.visitor.see("/boards"))
         self.assertNotIn("Till", self.visitor.see("/boards"))
 
     def test_wrong_titles(self) -> None:

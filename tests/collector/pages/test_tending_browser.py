@@ -215,8 +215,9 @@ class KeyTests(TendingCase):
         self.assertTrue(self.parts.keys.allow("ez", key))
         yield self.do("click", "button[value=revoke]")
         yield self.arrive(
-            "!document.querySelector('main').innerText.includes('<script>')"
+            "!document.querySelector('tbody').innerText.includes('<script>')"
         )
+        self.assertIn(f"Revoked the key “{HOSTILE}”.", (yield self.text()))
         self.assertFalse(self.parts.keys.allow("ez", key))
         yield self.silent(WRONG)
 

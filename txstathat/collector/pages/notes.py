@@ -20,6 +20,7 @@ from txstathat.collector.pages.forms.forms import (
 )
 from txstathat.collector.pages.forms.suggestions import SUGGESTIONS, suggestions
 from txstathat.collector.pages.frame.arguments import argument
+from txstathat.collector.pages.frame.flash import Done
 from txstathat.collector.pages.frame.formatting import isolated, minute
 from txstathat.collector.pages.frame.layout import frame
 from txstathat.errors import InvalidPoint
@@ -77,7 +78,7 @@ class NotesPage(FormPage):
         found.sort(key=lambda one: one[1].time, reverse=True)
         return found[:PAGE]
 
-    async def take(self, request: Request, form: Form) -> str:
+    async def take(self, request: Request, form: Form) -> Done:
         """
         Add a note, or delete one.
         """
@@ -86,7 +87,7 @@ class NotesPage(FormPage):
             if form["id"]:
                 (stat,) = await self._archive.find([form["id"]])
             await self._archive.notes.delete(stat, form["note"])
-            return "/notes"
+            return Done("/notes", "Deleted the note")
         if form["action"] != "add":
             raise unknown_form()
         stat = await self._archive.stat(form["stat"]) if form["stat"] else None
@@ -96,7 +97,7 @@ class NotesPage(FormPage):
             await self._archive.comment(stat, form["text"].strip())
         except InvalidPoint as error:
             raise WrongField("text", str(error)) from None
-        return "/notes"
+        return Done("/notes", "Added the note")
 
 
 def _form(form: Form) -> Tag:

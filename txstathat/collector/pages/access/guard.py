@@ -8,33 +8,25 @@ is a POST, and must come from a page of this host.
 
 from __future__ import annotations
 
-import re
 from urllib.parse import quote
 
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 from twisted.web.template import Tag
 
-from txstathat.collector.auth.sessions import SESSION_SECONDS
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.access.read_only import without_forms
+from txstathat.collector.pages.frame.cookies import session_of
+from txstathat.collector.pages.frame.flash import Done, take_flash
 from txstathat.collector.pages.frame.layout import Page, see_other
-from txstathat.collector.pages.frame.paths import base_path, is_https
 from txstathat.collector.pages.parts import PageParts
 from txstathat.collector.web.resources import is_same_origin
 
 __all__ = [
-    "COOKIE",
     "GuardedPage",
     "MissingPage",
     "check_origin",
-    "cookie_name",
-    "session_of",
-    "set_session",
 ]
-
-#: The beginning of the cookie's name; see :func:`cookie_name`.
-COOKIE = "txstathat"
 
 
 class GuardedPage(Page):
@@ -68,6 +60,12 @@ class GuardedPage(Page):
         """
         raise NotImplementedError
 
+    def done_before(self, request: Request) -> Done | None:
+        """
+        Take what the form before this page has done.
+        """
+        return take_flash(request)
+
     async def page(self, request: Request) -> Tag | bytes:
         """
         Check the session first, and whether a form was sent from a page of this host.
@@ -99,49 +97,6 @@ class MissingPage(GuardedPage):
 
     async def guarded(self, request: Request) -> Tag:
         raise Refusal(404, "no such page")
-
-
-def cookie_name(request: Request) -> str:
-    """
-    The name of the cookie, such as ``txstathat-8080`` or ``txstathat-443+stats``.
-    Browsers send a cookie to all ports of a host, and to all paths below its own. With
-    the port and the path in its name, each collector on a host has its own cookie.
-
-    :param request: a request of the browser.
-    """
-    host = request.getHeader("host") or ""
-    port = re.search(r":([0-9]{1,5})$", host)
-    number = port[1] if port else "443" if is_https(request) else "80"
-    return f"{COOKIE}-{number}{base_path(request).replace('/', '+')}"
-
-
-def session_of(request: Request) -> str:
-    """
-    Read the session from the cookie of a request.
-
-    :param request: the request.
-    :returns: the session; empty if the request has no such cookie.
-    """
-    cookie: bytes | None = request.getCookie(cookie_name(request).encode("ascii"))
-    return (cookie or b"").decode("ascii", "replace")
-
-
-def set_session(request: Request, session: str) -> None:
-    """
-    Set the cookie of a browser.
-
-    :param request: a request of the browser.
-    :param session: the session; an empty one deletes the cookie.
-    """
-    request.addCookie(
-        cookie_name(request),
-        session,
-        path=f"{base_path(request)}/",
-        max_age=str(SESSION_SECONDS if session else 0),
-        secure=is_https(request),
-        httpOnly=True,
-        sameSite="strict",
-    )
 
 
 def check_origin(request: Request) -> None:

@@ -13,18 +13,20 @@ from twisted.web.template import Tag, tags
 
 from txstathat.collector.auth.sessions import LINK_SECONDS
 from txstathat.collector.errors import Refusal, WrongKey
-from txstathat.collector.pages.access.guard import (
-    GuardedPage,
-    check_origin,
-    session_of,
-    set_session,
-)
+from txstathat.collector.pages.access.guard import GuardedPage, check_origin
 from txstathat.collector.pages.frame.arguments import argument
+from txstathat.collector.pages.frame.cookies import session_of, set_session
+from txstathat.collector.pages.frame.flash import Done, set_flash, take_known_flash
 from txstathat.collector.pages.frame.layout import Page, frame, see_other
 from txstathat.collector.pages.parts import PageParts
 from txstathat.collector.web.resources import address_of
 
-__all__ = ["SignIn", "SignOut"]
+__all__ = ["ALL_ENDED", "OWN_ENDED", "SignIn", "SignOut"]
+
+#: What was done before a browser has to sign in again.
+ALL_ENDED = Done("/sign-in", "Ended all sessions")
+OWN_ENDED = Done("/sign-in", "Ended the session of this browser")
+SIGNED_OUT = Done("/sign-in", "Signed out")
 
 _METHODS = (b"GET", b"HEAD", b"POST")
 # The messages of the form, by the status of the refusal.
@@ -67,6 +69,12 @@ class SignIn(Page):
         await self._parts.readers.check(request, token)
         set_session(request, await self._parts.sessions.open(token))
         return see_other(request, next_path)
+
+    def done_before(self, request: Request) -> Done | None:
+        """
+        Take how the session has ended.
+        """
+        return take_known_flash(request, (SIGNED_OUT, ALL_ENDED, OWN_ENDED))
 
     def error_page(self, request: Request, refusal: Refusal) -> Tag:
         """
@@ -150,7 +158,8 @@ class SignOut(Page):
         check_origin(request)
         await self._sessions.close(session_of(request))
         set_session(request, "")
-        return see_other(request, "/sign-in")
+        set_flash(request, SIGNED_OUT, session="")
+        return see_other(request, SIGNED_OUT.path)
 
 
 def _next_path(request: Request) -> str:

@@ -24,6 +24,7 @@ from txstathat.collector.pages.forms.forms import (
     message_of,
 )
 from txstathat.collector.pages.frame.arguments import argument
+from txstathat.collector.pages.frame.flash import Done
 from txstathat.collector.pages.frame.formatting import isolated
 from txstathat.collector.pages.frame.layout import TENDING_FILES, frame
 from txstathat.errors import InvalidPoint
@@ -168,14 +169,14 @@ class NewAlert(_AlertForm):
             files=TENDING_FILES,
         )
 
-    async def take(self, request: Request, form: Form) -> str:
+    async def take(self, request: Request, form: Form) -> Done:
         stat = await self._stat(form["stat"])
         values = {**self.values(form), "stat_id": stat.id}
         try:
             alert = await self._parts.alerting.create(values, stat)
         except Refusal as refusal:
             raise _field_error(refusal) from None
-        return f"/alerts/{alert.id}"
+        return Done(f"/alerts/{alert.id}", "Made the alert on", stat.name)
 
     async def _stat(self, name: str) -> Stat:
         try:
@@ -218,13 +219,14 @@ class EditAlert(_AlertForm):
             files=TENDING_FILES,
         )
 
-    async def take(self, request: Request, form: Form) -> str:
+    async def take(self, request: Request, form: Form) -> Done:
         values = self.values(form)
         try:
-            await self._parts.alerting.edit(self._id, values)
+            record = await self._parts.alerting.edit(self._id, values)
         except Refusal as refusal:
             raise _field_error(refusal) from None
-        return f"/alerts/{self._id}"
+        name = record.alert.stat_name
+        return Done(f"/alerts/{self._id}", "Saved the alert on", name)
 
 
 def _typed(alert: AlertDefinition) -> dict[str, str]:

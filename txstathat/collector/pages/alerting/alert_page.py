@@ -26,6 +26,7 @@ from txstathat.collector.pages.forms.forms import (
     unknown_form,
 )
 from txstathat.collector.pages.frame.arguments import argument
+from txstathat.collector.pages.frame.flash import Done
 from txstathat.collector.pages.frame.formatting import (
     ago,
     isolated,
@@ -93,27 +94,30 @@ class AlertPage(FormPage):
             files=TENDING_FILES,
         )
 
-    async def take(self, request: Request, form: Form) -> str | Tag:
+    async def take(self, request: Request, form: Form) -> Done | Tag:
         """
         Silence, acknowledge, test or delete the alert.
         """
         records, action = self._parts.alerting.records, form["action"]
+        path = f"/alerts/{self._id}"
         if action == "silence":
             if form["seconds"] not in SILENCES:
                 raise Refusal(400, "choose from the list for how long to silence it")
             await records.silence(self._id, float(form["seconds"]))
-        elif action == "end-silence":
+            return Done(path, f"Silenced the alert for {SILENCES[form['seconds']]}")
+        if action == "end-silence":
             await records.silence(self._id, None)
-        elif action == "acknowledge":
+            return Done(path, "Ended the silence")
+        if action == "acknowledge":
             await records.acknowledge(self._id)
-        elif action == "delete":
+            return Done(path, "Acknowledged the alert")
+        if action == "delete":
+            name = (await records.get(self._id)).alert.stat_name
             await records.delete(self._id)
-            return "/alerts"
-        elif action == "test":
-            return await self._test()
-        else:
+            return Done("/alerts", "Deleted the alert on", name)
+        if action != "test":
             raise unknown_form()
-        return f"/alerts/{self._id}"
+        return await self._test()
 
     async def _test(self) -> Tag:
         results = await self._parts.alerting.delivery.test(self._id)

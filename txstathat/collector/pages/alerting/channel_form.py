@@ -26,6 +26,7 @@ from txstathat.collector.pages.forms.forms import (
     message_of,
 )
 from txstathat.collector.pages.frame.arguments import argument
+from txstathat.collector.pages.frame.flash import Done
 from txstathat.collector.pages.frame.layout import TENDING_FILES, frame
 from txstathat.printable import printable
 
@@ -102,7 +103,7 @@ class NewChannel(_ChannelForm):
         )
         return self.page_of("New channel", form, content)
 
-    async def take(self, request: Request, form: Form) -> str:
+    async def take(self, request: Request, form: Form) -> Done:
         kind = form["kind"]
         if kind not in FIELDS:
             raise Refusal(400, "choose a kind of channel")
@@ -117,7 +118,7 @@ class NewChannel(_ChannelForm):
             if refusal.status == 409:
                 raise WrongField("name", refusal.msg) from None
             raise
-        return CHANNELS
+        return Done(CHANNELS, "Added the channel", form["name"])
 
 
 class EditChannel(_ChannelForm):
@@ -154,7 +155,7 @@ class EditChannel(_ChannelForm):
         )
         return self.page_of(f"Edit the channel {channel.name}", form, content)
 
-    async def take(self, request: Request, form: Form) -> str:
+    async def take(self, request: Request, form: Form) -> Done:
         channel = await self._parts.alerting.channels.records.get(self._id)
         given = {"secret": form["secret"]}
         for field in FIELDS[channel.kind]:
@@ -165,7 +166,7 @@ class EditChannel(_ChannelForm):
             await self._parts.alerting.channels.edit(self._id, given)
         except BadSettings as refusal:
             raise _wrong_fields(refusal) from None
-        return CHANNELS
+        return Done(CHANNELS, "Saved the channel", self._id)
 
 
 def _wrong_fields(refusal: BadSettings) -> WrongField:

@@ -28,6 +28,7 @@ from txstathat.collector.pages.forms.forms import (
     unknown_form,
 )
 from txstathat.collector.pages.frame.arguments import argument
+from txstathat.collector.pages.frame.flash import Done
 from txstathat.collector.pages.frame.formatting import minute, sentence
 from txstathat.collector.pages.frame.layout import TENDING_FILES, frame
 from txstathat.collector.pages.frame.tables import ACTIONS, table
@@ -115,14 +116,14 @@ class ChannelPages(FormPage):
             files=TENDING_FILES,
         )
 
-    async def take(self, request: Request, form: Form) -> str | Tag:
+    async def take(self, request: Request, form: Form) -> Done | Tag:
         """
         Test or delete a channel.
         """
         action, name = form["action"], form["channel"]
         if action == "delete":
             await self._parts.alerting.channels.delete(name)
-            return CHANNELS
+            return Done(CHANNELS, "Deleted the channel", name)
         if action != "test":
             raise unknown_form()
         try:

@@ -32,6 +32,7 @@ from txstathat.collector.pages.forms.forms import (
     message_of,
     unknown_form,
 )
+from txstathat.collector.pages.frame.flash import Done
 from txstathat.collector.pages.frame.formatting import isolated
 from txstathat.collector.pages.frame.layout import frame
 from txstathat.printable import printable
@@ -71,15 +72,16 @@ class EditBoard(FormPage):
             files=BOARD_FILES,
         )
 
-    async def take(self, request: Request, form: Form) -> str:
+    async def take(self, request: Request, form: Form) -> Done:
         """
         Make one change.
         """
         action, tile = form["action"], form["tile"]
+        board = await self._parts.boards.get(self._id)
         if action == "delete":
             await self._parts.boards.delete(self._id)
             await self._parts.shares.revoke_all("board", self._id)
-            return "/boards"
+            return Done("/boards", "Deleted the board", board.title)
         changes: dict[str, Callable[[Board], Board]] = {
             "up": lambda board: board.moved(tile, -1),
             "down": lambda board: board.moved(tile, 1),
@@ -91,12 +93,17 @@ class EditBoard(FormPage):
             await self._parts.boards.change(
                 self._id, lambda board: replace(board, title=title)
             )
-            return f"/boards/{self._id}"
+            return Done(f"/boards/{self._id}", "Renamed the board to", title)
         if action not in changes:
             raise unknown_form()
         await self._parts.boards.change(self._id, changes[action])
-        where = f"#tile-{tile}" if action in ("up", "down") else ""
-        return f"/boards/{self._id}/edit{where}"
+        path = f"/boards/{self._id}/edit"
+        if action == "order":
+            return Done(path, "Saved the order of the tiles")
+        name = tile_title(board.tile(tile))
+        if action == "remove":
+            return Done(path, "Removed the tile", name)
+        return Done(f"{path}#tile-{tile}", "Moved the tile", name, f" {action}.")
 
 
 def _rows(board: Board, path: str) -> Tag:

@@ -15,6 +15,7 @@ from txstathat.collector.pages.boards.tile_page import AddTile, TilePage
 from txstathat.collector.pages.boards.titles import read_title
 from txstathat.collector.pages.boards.wall import Wall
 from txstathat.collector.pages.forms.forms import Form, FormPage, labelled, message_of
+from txstathat.collector.pages.frame.flash import Done
 from txstathat.collector.pages.frame.formatting import isolated, plural
 from txstathat.collector.pages.frame.layout import frame
 from txstathat.collector.pages.parts import PageParts
@@ -68,9 +69,10 @@ class BoardPages(FormPage):
         links = tags.p(tags.a("Shared links", href="/links"), class_="hint")
         return frame("Boards", *content, new, links, section="/boards")
 
-    async def take(self, request: Request, form: Form) -> str:
-        id = await self._parts.boards.create(Board(read_title(form)))
-        return f"/boards/{id}/edit"
+    async def take(self, request: Request, form: Form) -> Done:
+        title = read_title(form)
+        id = await self._parts.boards.create(Board(title))
+        return Done(f"/boards/{id}/edit", "Made the board", title)
 
 
 def _row(id: str, board: Board) -> Tag:

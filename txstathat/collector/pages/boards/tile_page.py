@@ -18,6 +18,7 @@ from txstathat.collector.pages.boards.tile_form import (
     read_tile,
     tile_fields,
 )
+from txstathat.collector.pages.boards.tiles import tile_title
 from txstathat.collector.pages.forms.forms import (
     Form,
     FormPage,
@@ -27,6 +28,7 @@ from txstathat.collector.pages.forms.forms import (
 )
 from txstathat.collector.pages.forms.suggestions import suggestions
 from txstathat.collector.pages.frame.arguments import argument
+from txstathat.collector.pages.frame.flash import Done
 from txstathat.collector.pages.frame.formatting import isolated
 from txstathat.collector.pages.frame.layout import frame
 
@@ -71,7 +73,7 @@ class TilePage(FormPage):
             section="/boards",
         )
 
-    async def take(self, request: Request, form: Form) -> str:
+    async def take(self, request: Request, form: Form) -> Done:
         """
         Add the tile, or change it.
         """
@@ -83,7 +85,8 @@ class TilePage(FormPage):
             return board.with_tile(tile)
 
         await self._parts.boards.change(self._id, change)
-        return f"/boards/{self._id}/edit"
+        what = "Saved the tile" if form["tile"] else "Added the tile"
+        return Done(f"/boards/{self._id}/edit", what, tile_title(tile))
 
 
 class AddTile(FormPage):
@@ -124,7 +127,7 @@ class AddTile(FormPage):
             section="/boards",
         )
 
-    async def take(self, request: Request, form: Form) -> str:
+    async def take(self, request: Request, form: Form) -> Done:
         tile = await read_tile(self._archive, form, new_tile_id())
         try:
             await self._parts.boards.change(
@@ -132,7 +135,7 @@ class AddTile(FormPage):
             )
         except Refusal as refusal:
             raise WrongField("board", refusal.msg) from None
-        return f"/boards/{form['board']}"
+        return Done(f"/boards/{form['board']}", "Added the tile", tile_title(tile))
 
 
 def _first(request: Request) -> Mapping[str, str]:

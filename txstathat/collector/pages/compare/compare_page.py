@@ -40,6 +40,7 @@ from txstathat.collector.pages.forms.forms import (
 )
 from txstathat.collector.pages.forms.suggestions import suggestions
 from txstathat.collector.pages.frame.arguments import argument
+from txstathat.collector.pages.frame.flash import Done
 from txstathat.collector.pages.frame.formatting import isolated
 from txstathat.collector.pages.frame.layout import frame, see_other
 from txstathat.collector.pages.parts import PageParts
@@ -147,7 +148,7 @@ class ComparePages(FormPage):
             tags.h2("Saved comparisons"), tags.ul(*rows, class_="cards")
         )
 
-    async def take(self, request: Request, form: Form) -> str:
+    async def take(self, request: Request, form: Form) -> Done:
         ids = _ids(request, form)
         compared = await read_compared(self._archive, ids, form["t"], form["scale"])
         title = read_title(form)
@@ -160,7 +161,8 @@ class ComparePages(FormPage):
         comparison = Comparison(title, names, compared.t, compared.scale)
         # Checks that the timeframe can be read.
         await compared_fragment(self._archive, compared)
-        return f"/compare/{await saved.create(comparison)}"
+        id = await saved.create(comparison)
+        return Done(f"/compare/{id}", "Saved the comparison", title)
 
 
 def _ids(request: Request, form: Form) -> list[str]:

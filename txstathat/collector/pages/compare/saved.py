@@ -21,6 +21,7 @@ from txstathat.collector.pages.forms.forms import (
     message_of,
     unknown_form,
 )
+from txstathat.collector.pages.frame.flash import Done
 from txstathat.collector.pages.frame.formatting import isolated
 from txstathat.collector.pages.frame.layout import frame
 
@@ -75,8 +76,9 @@ class SavedPage(FormPage):
             **{"aria-label": "This comparison"},
         )
 
-    async def take(self, request: Request, form: Form) -> str:
+    async def take(self, request: Request, form: Form) -> Done:
         if form["action"] != "delete":
             raise unknown_form()
+        title = (await self._parts.comparisons.get(self._id)).title
         await self._parts.comparisons.delete(self._id)
-        return "/compare"
+        return Done("/compare", "Deleted the comparison", title)

@@ -17,6 +17,7 @@ from twisted.web.template import Tag, tags
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.access.guard import GuardedPage
 from txstathat.collector.pages.frame.arguments import argument
+from txstathat.collector.pages.frame.flash import Done, set_flash
 from txstathat.collector.pages.frame.formatting import sentence
 from txstathat.collector.pages.frame.layout import see_other
 from txstathat.collector.web.resources import set_status
@@ -86,14 +87,14 @@ class FormPage(GuardedPage):
         """
         raise NotImplementedError
 
-    async def take(self, request: Request, form: Form) -> str | Tag:
+    async def take(self, request: Request, form: Form) -> Done | Tag:
         """
         Do what the form is for.
 
         :param request: the request.
         :param form: what was typed.
-        :returns: the path of the page to show next; or a page to show only now, such as
-            one with a secret.
+        :returns: what was done, which the next page says; or a page to show only now,
+            such as one with a secret.
         :raises WrongField: if a field is wrong. Nothing has changed.
         :raises Refusal: if it cannot be done. Nothing has changed.
         """
@@ -112,7 +113,10 @@ class FormPage(GuardedPage):
         except Refusal as refusal:
             set_status(request, refusal)
             return await self.show(request, Form(values, refusal))
-        return see_other(request, result) if isinstance(result, str) else result
+        if isinstance(result, Tag):
+            return result
+        set_flash(request, result)
+        return see_other(request, result.path)
 
 
 def labelled(

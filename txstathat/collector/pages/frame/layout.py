@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from twisted.web.server import Request
-from twisted.web.template import Tag, flattenString, tags
+from twisted.web.template import Tag, flattenString, slot, tags
 
 from txstathat.collector.errors import Refusal
+from txstathat.collector.pages.frame.flash import Done, flash_line
 from txstathat.collector.pages.frame.formatting import sentence
 from txstathat.collector.pages.frame.paths import base_path, rebase
 from txstathat.collector.web.async_resource import AsyncResource
@@ -35,6 +36,8 @@ ASSETS = "/assets"
 #: The style sheet of the pages for tending a collector, and of badges of alerts.
 TENDING_FILES = (tags.link(rel="stylesheet", href=f"{ASSETS}/tending.css"),)
 
+#: The place in a page for what the form before it has done.
+_DONE = "done"
 #: The themes to choose from; the first one follows the system.
 THEMES = ("system", "light", "dark")
 
@@ -79,6 +82,7 @@ def frame(
         leave = tags.button("Sign out", type="submit", class_="quiet")
         top(tags.form(leave, method="post", action="/sign-out"))
     skip = tags.a("Skip to content", href="#main", class_="skip")
+    content = (slot(_DONE, default=""), *content)
     body = tags.body(skip, top, _main(title, content), _foot())
     return tags.html(_head(title, files, latest), body, lang="en")
 
@@ -202,6 +206,14 @@ class Page(AsyncResource):
         """
         raise NotImplementedError
 
+    def done_before(self, request: Request) -> Done | None:
+        """
+        Return what the form before this page has done, if this page shows it.
+
+        :param request: the request.
+        """
+        return None
+
     def title_of(self, refusal: Refusal) -> str:
         """
         The heading of the page for an error.
@@ -236,7 +248,10 @@ class Page(AsyncResource):
         if request.method not in self.methods:
             raise Refusal(*self.wrong_method)
         page = await self.page(request)
-        body = page if isinstance(page, bytes) else await _html(request, page)
+        if isinstance(page, bytes):
+            body = page
+        else:
+            body = await _html(request, page, self.done_before(request))
         return b"" if is_unchanged(request, body) else body
 
     async def refuse(self, request: Request, refusal: Refusal) -> bytes:
@@ -258,9 +273,12 @@ class UnknownPage(Page):
         raise Refusal(404, "there is no page at this address")
 
 
-async def _html(request: Request, page: Tag) -> bytes:
+async def _html(request: Request, page: Tag, done: Done | None = None) -> bytes:
     base = base_path(request)
-    html: bytes = await flattenString(None, rebase(page, base) if base else page)
+    page = rebase(page, base) if base else page
+    if done is not None:
+        page.fillSlots(**{_DONE: flash_line(done)})
+    html: bytes = await flattenString(None, page)
     return b"<!DOCTYPE html>" + html
 
 

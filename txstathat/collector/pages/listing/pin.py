@@ -11,6 +11,7 @@ from twisted.web.server import Request
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.access.guard import GuardedPage
 from txstathat.collector.pages.frame.arguments import argument
+from txstathat.collector.pages.frame.flash import Done, set_flash
 from txstathat.collector.pages.frame.layout import see_other
 from txstathat.collector.pages.listing.address import back_to_list
 
@@ -36,4 +37,8 @@ class Pin(GuardedPage):
         pinned = argument(request, "pin")
         (stat,) = await self._archive.find([pinned or argument(request, "unpin")])
         await self._archive.details.change(stat, pinned=bool(pinned))
-        return see_other(request, back_to_list(request))
+        done = Done(
+            back_to_list(request), "Pinned" if pinned else "Unpinned", stat.name
+        )
+        set_flash(request, done)
+        return see_other(request, done.path)

@@ -20,6 +20,7 @@ from txstathat.collector.pages.forms.forms import (
     unknown_form,
 )
 from txstathat.collector.pages.frame.arguments import argument
+from txstathat.collector.pages.frame.flash import Done
 from txstathat.collector.pages.frame.formatting import day, isolated
 from txstathat.collector.pages.frame.layout import frame
 from txstathat.collector.pages.frame.paths import public_url
@@ -69,13 +70,14 @@ class SharedLinks(FormPage):
             section="/boards",
         )
 
-    async def take(self, request: Request, form: Form) -> str | Tag:
+    async def take(self, request: Request, form: Form) -> Done | Tag:
         """
         Make a link, and show it this once; or revoke one.
         """
         if form["action"] == "revoke":
+            title = await self._shared_title(form["link"])
             await self._parts.shares.revoke(form["link"])
-            return _LINKS
+            return Done(_LINKS, "Revoked the link to", title)
         kind, id = form["kind"], form["id"]
         if form["action"] != "create" or kind not in ("stat", "board"):
             raise unknown_form()
@@ -85,16 +87,9 @@ class SharedLinks(FormPage):
         return _made(f"{public_url(request)}/shared/{secret}", title)
 
     async def _ask(self, form: Form, id: str) -> Tag:
-        share = (await self._parts.shares.all()).get(id)
-        if share is None:
-            raise Refusal(404, "there is no such link: it may have been revoked")
-        title = share.target
-        if share.kind == "board":
-            board = (await self._parts.boards.all()).get(title)
-            title = "a board that is deleted" if board is None else board.title
         return confirmation(
             form,
-            ("Revoke the link to ", isolated(title)),
+            ("Revoke the link to ", isolated(await self._shared_title(id))),
             "Whoever opens it from then on sees nothing. This cannot be undone.",
             "Revoke the link",
             "revoke",
@@ -103,6 +98,18 @@ class SharedLinks(FormPage):
             section="/boards",
             link=id,
         )
+
+    async def _shared_title(self, id: str) -> str:
+        """
+        Return the title of what a link shows.
+        """
+        share = (await self._parts.shares.all()).get(id)
+        if share is None:
+            raise Refusal(404, "there is no such link: it may have been revoked")
+        if share.kind != "board":
+            return share.target
+        board = (await self._parts.boards.all()).get(share.target)
+        return "a board that is deleted" if board is None else board.title
 
     async def _title(self, kind: str, id: str) -> str:
         if kind == "board":

@@ -139,6 +139,12 @@
     timer = setTimeout(refresh, delay * 1000);
   }
 
+  // Screen readers announce a status that changes, not one that was there from the start.
+  const flash = document.querySelector(".flash");
+  if (flash) {
+    setTimeout(() => flash.replaceChildren(...flash.childNodes), 500);
+  }
+
   // A page with an error of a form stays as it is until the form is sent again.
   if (live.length > 0 && !document.querySelector("[aria-invalid]")) {
     bar?.removeAttribute("hidden");

@@ -21,6 +21,7 @@ from txstathat.collector.pages.forms.forms import (
     unknown_form,
 )
 from txstathat.collector.pages.frame.arguments import argument
+from txstathat.collector.pages.frame.flash import Done
 from txstathat.collector.pages.frame.formatting import day, isolated, minute, plural
 from txstathat.collector.pages.frame.layout import TENDING_FILES, frame
 from txstathat.collector.pages.frame.paths import public_url
@@ -74,7 +75,7 @@ class KeysPage(FormPage):
             files=TENDING_FILES,
         )
 
-    async def take(self, request: Request, form: Form) -> str | Tag:
+    async def take(self, request: Request, form: Form) -> Done | Tag:
         """
         Make a key, and show it this once; or revoke one.
         """
@@ -83,7 +84,7 @@ class KeysPage(FormPage):
                 await self._parts.keys.revoke(form["key"])
             except KeyRefused as error:
                 raise Refusal(404, str(error)) from None
-            return _KEYS
+            return Done(_KEYS, "Revoked the key", form["key"])
         if form["action"] != "create":
             raise unknown_form()
         kind, name = form["kind"], form["name"].strip()

@@ -20,7 +20,7 @@ from txstathat.collector.auth.sessions import (
     Session,
 )
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.access.guard import session_of
+from txstathat.collector.pages.access.sign_in import ALL_ENDED, OWN_ENDED
 from txstathat.collector.pages.forms.confirmation import confirmation, confirmation_link
 from txstathat.collector.pages.forms.forms import (
     Form,
@@ -30,6 +30,8 @@ from txstathat.collector.pages.forms.forms import (
     unknown_form,
 )
 from txstathat.collector.pages.frame.arguments import argument
+from txstathat.collector.pages.frame.cookies import session_of
+from txstathat.collector.pages.frame.flash import Done
 from txstathat.collector.pages.frame.formatting import (
     ago,
     isolated,
@@ -78,18 +80,20 @@ class SettingsPage(FormPage):
             files=TENDING_FILES,
         )
 
-    async def take(self, request: Request, form: Form) -> str:
+    async def take(self, request: Request, form: Form) -> Done:
         """
         End a session, or all of them.
         """
         if form["action"] == "end-all":
             await self._parts.sessions.end_all()
-            return "/sign-in"
+            return ALL_ENDED
         if form["action"] != "end":
             raise unknown_form()
         if not await self._parts.sessions.end(form["session"]):
             raise Refusal(404, "there is no such session: it may have ended")
-        return _SETTINGS
+        if form["session"] == hash_key(session_of(request)):
+            return OWN_ENDED
+        return Done(_SETTINGS, "Ended the session")
 
     async def _sizes(self) -> dict[str, str]:
         store = self._archive.store

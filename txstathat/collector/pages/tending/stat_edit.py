@@ -25,6 +25,7 @@ from txstathat.collector.pages.forms.forms import (
     message_of,
     unknown_form,
 )
+from txstathat.collector.pages.frame.flash import Done
 from txstathat.collector.pages.frame.formatting import isolated
 from txstathat.collector.pages.frame.layout import TENDING_FILES, frame
 from txstathat.errors import InvalidPoint
@@ -64,13 +65,13 @@ class StatEdit(FormPage):
             files=TENDING_FILES,
         )
 
-    async def take(self, request: Request, form: Form) -> str:
+    async def take(self, request: Request, form: Form) -> Done:
         """
         Change the stat, or put it in the trash.
         """
         if form["action"] == "delete":
-            await self._archive.delete(self._id)
-            return "/trash"
+            stat = await self._archive.delete(self._id)
+            return Done("/trash", "Moved", stat.name, " to the trash.")
         if form["action"] != "save":
             raise unknown_form()
         (stat,) = await self._archive.find([self._id])
@@ -89,7 +90,7 @@ class StatEdit(FormPage):
         await self._archive.details.change(
             stat, unit=details.unit, description=details.description
         )
-        return f"/stats/{stat.id}"
+        return Done(f"/stats/{stat.id}", "Saved", stat.name)
 
 
 def _details_form(form: Form, path: str) -> Tag:

@@ -18,6 +18,7 @@ from txstathat.collector.pages.forms.forms import (
     message_of,
     unknown_form,
 )
+from txstathat.collector.pages.frame.flash import Done
 from txstathat.collector.pages.frame.formatting import ago, isolated, minute
 from txstathat.collector.pages.frame.layout import TENDING_FILES, frame
 from txstathat.collector.pages.frame.tables import ACTIONS, table
@@ -66,11 +67,11 @@ class TrashPage(FormPage):
             files=TENDING_FILES,
         )
 
-    async def take(self, request: Request, form: Form) -> str:
+    async def take(self, request: Request, form: Form) -> Done:
         if form["action"] != "restore":
             raise unknown_form()
         stat = await self._archive.restore_id(form["id"])
-        return f"/stats/{stat.id}"
+        return Done(f"/stats/{stat.id}", "Restored", stat.name)
 
 
 class _Purge(FormPage):
@@ -98,11 +99,11 @@ class _Purge(FormPage):
             section=_TRASH,
         )
 
-    async def take(self, request: Request, form: Form) -> str:
+    async def take(self, request: Request, form: Form) -> Done:
         if form["action"] != "purge":
             raise unknown_form()
-        await self._archive.purge(self._id)
-        return _TRASH
+        name = await self._archive.purge(self._id)
+        return Done(_TRASH, "Deleted", name, " for good.")
 
 
 def _row(stat: DeletedStat, now: float) -> Tag:
