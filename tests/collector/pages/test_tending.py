@@ -18,11 +18,13 @@ from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 
 from tests.fixtures import ROOT
+from tests.fixtures.collectors import Collector
 from tests.fixtures.stores import NOW
 from tests.fixtures.support import reactor
 from tests.fixtures.visitors import HOSTILE, OWN_FORM, PageCase, Visitor
 from txstathat import Count, Value
 from txstathat.collector.alerts.model import parse_alert
+from txstathat.collector.alerts.operator_webhooks import Webhooks
 from txstathat.collector.archive.stats import stat_id
 from txstathat.collector.auth.key_record import hash_key
 from txstathat.collector.boards.model import Board
@@ -393,6 +395,57 @@ class FormTests(PageCase):
         edit = reader.see(f"{a}/edit")
         self.assertNotIn("<h2>Delete</h2>", edit)
         self.assertNotIn("Add a channel:", reader.see("/channels"))
+
+    def test_webhook_of_an_alert(self) -> None:
+        """
+        An alert can have a URL at a host that the operator allows. Only its host is
+        shown; it stays unless something is typed, or its box is ticked.
+        """
+        allowed = Webhooks(["https://hooks.example/default", "https://b.example"])
+        self.here = Collector(self, webhooks=allowed)
+        self.visitor = Visitor(self.here)
+        self.visitor.sign_in()
+        self.keep(Count("a"))
+        records, form = self.here.parts.alerts, {**ALERT, "threshold": "5"}
+        url = "https://hooks.example/canary"
+        page = self.visitor.see("/alerts/new")
+        self.assertIn("https://b.example, https://hooks.example", page)
+        self.assertNotIn("Nobody will be notified", page)
+        made = self.post(
+            "/alerts/new", {**form, "stat": "a", "webhook": f" {url} "}, **OWN_FORM
+        )
+        (path,) = made.headers.getRawHeaders("location")
+        id = path.rpartition("/")[2]
+        for given, stored in (
+            ({}, url),
+            ({"webhook": ""}, url),
+            ({"webhook": "https://b.example/2"}, "https://b.example/2"),
+            ({"webhook": url, "remove-webhook": "on"}, ""),
+            ({"webhook": url}, url),
+        ):
+            self.leads_to(
+                self.post(f"{path}/edit", {**form, **given}, **OWN_FORM), path
+            )
+            self.assertEqual(self.now(records.get(id)).alert.webhook, stored)
+        for shown in (path, f"{path}/edit", "/alerts"):
+            self.assertNotIn("canary", self.visitor.see(shown))
+        self.assertIn("https://hooks.example/…", self.visitor.see(f"{path}/edit"))
+        self.assertIn("remove-webhook", self.visitor.see(f"{path}/edit"))
+        for wrong, words in (
+            ("https://elsewhere.example/x", "may not post to that host"),
+            ("http://hooks.example/x", "must begin with https://"),
+        ):
+            refused = self.post(f"{path}/edit", {**form, "webhook": wrong}, **OWN_FORM)
+            self.assertEqual(refused.code, 400)
+            text = self.successResultOf(refused.text())
+            self.assertIn(words, text.partition('id="webhook-error"')[2])
+            self.assertIn(f'value="{wrong}"', text)
+            self.assertEqual(self.now(records.get(id)).alert.webhook, url)
+
+    def test_no_webhooks(self) -> None:
+        """Where the operator allows no URLs, the form has no field for one."""
+        for path in ("/alerts/new", f"/alerts/{self.paths['alert']}/edit"):
+            self.assertNotIn("webhook", self.visitor.see(path))
 
     def test_edit_a_channel(self) -> None:
         """

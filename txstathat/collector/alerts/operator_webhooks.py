@@ -75,6 +75,13 @@ class Webhooks:
             check_agent(agent, origin)
         self._outgoing = Outgoing(reactor=reactor, agent=agent, timers=timers)
 
+    @property
+    def origins(self) -> list[str]:
+        """
+        The schemes, hosts and ports of URLs that an alert can name.
+        """
+        return sorted(self._origins)
+
     def check(self, url: str) -> str:
         """
         Check the URL that an alert names.

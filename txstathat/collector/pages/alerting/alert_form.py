@@ -14,6 +14,11 @@ from txstathat.collector.alerts.model import (
 )
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal
+from txstathat.collector.pages.alerting.webhook_field import (
+    LABEL,
+    read_webhook,
+    webhook_field,
+)
 from txstathat.collector.pages.alerting.words import WINDOW_TITLES
 from txstathat.collector.pages.forms.forms import (
     Form,
@@ -56,6 +61,7 @@ _LABELS = {
     "threshold": "Limit",
     "percentage": "Change, in percent",
     "time_delta": "Compare with how long ago",
+    "webhook": LABEL,
 }
 # The words of the page for those of the API, except where they are quoted: then
 # somebody typed them.
@@ -87,11 +93,15 @@ def _field_error(refusal: Refusal) -> Refusal:
 
 
 class _AlertForm(FormPage):
-    async def fields(self, form: Form) -> list[Tag]:
+    async def fields(self, form: Form, webhook: str = "") -> list[Tag]:
         """
         Make the fields that the forms of alerts share.
+
+        :param form: what they hold.
+        :param webhook: what can be shown of the alert's own URL.
         """
         channels = list(await self._parts.alerting.channels.records.all())
+        origins = self._parts.alerting.webhooks.origins
         return [
             choice(form, "kind", _LABELS["kind"], _KINDS),
             choice(
@@ -110,7 +120,8 @@ class _AlertForm(FormPage):
                 "delta",
                 choice(form, "time_delta", _LABELS["time_delta"], WINDOW_TITLES),
             ),
-            _channel_boxes(form, channels),
+            _channel_boxes(form, channels, has_webhook=bool(origins)),
+            webhook_field(form, origins, webhook),
         ]
 
     def values(self, form: Form) -> dict[str, str]:
@@ -129,6 +140,7 @@ class _AlertForm(FormPage):
         return {
             **{name: form[name].strip() for name in names},
             "channels": ",".join(chosen),
+            **read_webhook(form),
         }
 
 
@@ -209,7 +221,7 @@ class EditAlert(_AlertForm):
             tags.h1("Edit the alert on ", name),
             message_of(form),
             tags.form(
-                *await self.fields(form),
+                *await self.fields(form, alert.webhook_host),
                 tags.button("Save", type="submit"),
                 method="post",
                 action=f"/alerts/{alert.id}/edit",
@@ -250,7 +262,12 @@ def _decimal(form: Form, name: str) -> Tag:
     return labelled(form, name, _LABELS[name], inputmode="decimal", class_="short")
 
 
-def _channel_boxes(form: Form, channels: list[str]) -> Tag:
+def _channel_boxes(form: Form, channels: list[str], *, has_webhook: bool) -> Tag:
+    if not channels and has_webhook:
+        return tags.p(
+            "No channel is set up: notices go to the operator's web hook.",
+            class_="hint",
+        )
     if not channels:
         return tags.p(
             "Nobody will be notified: no channel is set up. ",

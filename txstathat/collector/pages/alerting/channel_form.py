@@ -22,8 +22,10 @@ from txstathat.collector.pages.forms.forms import (
     FormPage,
     WrongField,
     choice,
+    is_removed,
     labelled,
     message_of,
+    removal_box,
 )
 from txstathat.collector.pages.frame.arguments import argument
 from txstathat.collector.pages.frame.flash import Done
@@ -43,8 +45,6 @@ KIND_TITLES = {
 }
 
 _LABELS = {"url": "URL", "to": "Recipients", "from": "Sender"}
-# The name of the box that removes a hidden setting begins with it.
-_REMOVE = "remove-"
 
 
 class _ChannelForm(FormPage):
@@ -159,8 +159,9 @@ class EditChannel(_ChannelForm):
         channel = await self._parts.alerting.channels.records.get(self._id)
         given = {"secret": form["secret"]}
         for field in FIELDS[channel.kind]:
-            text = "" if form[_REMOVE + field.name] else form[field.name]
-            if text or not field.hidden or form[_REMOVE + field.name]:
+            removed = is_removed(form, field.name)
+            text = "" if removed else form[field.name]
+            if text or removed or not field.hidden:
                 given[field.name] = text
         try:
             await self._parts.alerting.channels.edit(self._id, given)
@@ -218,12 +219,7 @@ def _hidden_field(form: Form, field: ChannelField, stored: Mapping[str, str]) ->
     box = _field(form, field, hint=hint, required=False)
     if field.required:
         return box
-    name = f"{_REMOVE}{field.name}"
-    remove = tags.input(type="checkbox", name=name, id=name)
-    if form[name]:
-        remove.attributes["checked"] = "checked"
-    words = f" Remove the stored {field.name}"
-    return tags.div(box, tags.p(tags.label(remove, words, **{"for": name})))
+    return tags.div(box, removal_box(form, field.name, field.name))
 
 
 def _field(

@@ -30,10 +30,15 @@ __all__ = [
     "button_form",
     "choice",
     "delete_form",
+    "is_removed",
     "unknown_form",
     "labelled",
     "message_of",
+    "removal_box",
 ]
+
+# The name of the box that removes a stored setting begins with it.
+_REMOVE = "remove-"
 
 
 class WrongField(Refusal):
@@ -176,6 +181,31 @@ def choice(
             option.attributes["selected"] = "selected"
         box(option)
     return _field(form, name, label, box, hint)
+
+
+def removal_box(form: Form, name: str, what: str) -> Tag:
+    """
+    Make the box that removes a stored setting which is not shown.
+
+    :param form: what was sent.
+    :param name: the name of the setting's field.
+    :param what: the setting, in a word or two.
+    """
+    name = f"{_REMOVE}{name}"
+    box = tags.input(type="checkbox", name=name, id=name)
+    if form[name]:
+        box.attributes["checked"] = "checked"
+    return tags.p(tags.label(box, f" Remove the stored {what}", **{"for": name}))
+
+
+def is_removed(form: Form, name: str) -> bool:
+    """
+    Return whether the box of :func:`removal_box` is ticked.
+
+    :param form: what was sent.
+    :param name: the name of the setting's field.
+    """
+    return bool(form[f"{_REMOVE}{name}"])
 
 
 def button_form(
