@@ -52,11 +52,11 @@ class AlertsTests(ShellCase):
             self.assertEqual(delta["stat_name"], HOSTILE)
             self.assertEqual((delta["percentage"], delta["time_delta"]), (50, "1w"))
             self.assertIsNone(data["operator"])
-            table = await self.succeed("alerts", "list", COLUMNS="120")
+            table = await self.succeed("alerts", "list", COLUMNS="160")
             for words in (
-                "over 1h, less than -0.5",
-                "over 1d, 50 % different than 1w before",
-                "no data over 5m",
+                "it is less than -0.5 over 1 hour",
+                "it changes by more than 50% over 1 day, compared with 1 week before",
+                "there is no data for 5 minutes",
                 HOSTILE,
                 value["id"],
             ):

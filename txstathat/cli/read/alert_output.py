@@ -19,7 +19,6 @@ __all__ = [
     "COLUMNS",
     "OPERATORS",
     "WINDOWS",
-    "condition",
     "moment",
     "row",
     "show_alert",
@@ -97,18 +96,3 @@ def moment(time: int | None) -> str:
     if time is None:
         return ""
     return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def condition(alert: Alert) -> str:
-    """
-    The condition of an alert, in words.
-    """
-    over = f"over {alert.time_window}"
-    if alert.kind == "data":
-        return f"no data {over}"
-    if alert.kind == "value":
-        return f"{over}, {alert.operator} {number_text(alert.threshold)}"
-    return (
-        f"{over}, {number_text(alert.percentage)} % {alert.operator} "
-        f"{alert.time_delta} before"
-    )

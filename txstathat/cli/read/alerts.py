@@ -21,7 +21,6 @@ from txstathat.cli.read.alert_output import (
     COLUMNS,
     OPERATORS,
     WINDOWS,
-    condition,
     row,
     show_alert,
     state,
@@ -30,6 +29,7 @@ from txstathat.cli.read.stats import find_stat, with_client
 from txstathat.cli.settings import reader_options
 from txstathat.cli.suggestions import SuggestingGroup
 from txstathat.cli.tables import format_options, show_rows
+from txstathat.collector.alerts.words import condition
 from txstathat.export.client import StatHatExport
 from txstathat.printable import printable
 

@@ -12,6 +12,7 @@ from twisted.web.template import Tag, tags
 from txstathat.collector.alerts.model import (
     AlertDefinition,
 )
+from txstathat.collector.alerts.words import WINDOW_TITLES
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.alerting.webhook_field import (
@@ -19,7 +20,6 @@ from txstathat.collector.pages.alerting.webhook_field import (
     read_webhook,
     webhook_field,
 )
-from txstathat.collector.pages.alerting.words import WINDOW_TITLES
 from txstathat.collector.pages.forms.forms import (
     Form,
     FormPage,

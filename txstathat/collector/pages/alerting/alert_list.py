@@ -9,10 +9,11 @@ from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
 from txstathat.collector.alerts.alert_record import AlertRecord
+from txstathat.collector.alerts.words import condition
 from txstathat.collector.pages.access.guard import GuardedPage
 from txstathat.collector.pages.alerting.alert_form import EditAlert, NewAlert
 from txstathat.collector.pages.alerting.alert_page import AlertPage
-from txstathat.collector.pages.alerting.words import badge, condition, state_of
+from txstathat.collector.pages.alerting.words import badge, state_of
 from txstathat.collector.pages.frame.formatting import ago, isolated, minute, plural
 from txstathat.collector.pages.frame.layout import TENDING_FILES, frame
 from txstathat.collector.pages.frame.tables import table

@@ -15,8 +15,10 @@ from txstathat.collector.alerts.history import (
     target_title,
 )
 from txstathat.collector.alerts.model import AlertDefinition
+from txstathat.collector.alerts.words import condition
 from txstathat.collector.errors import Refusal
-from txstathat.collector.pages.alerting.words import badge, condition, state_of
+from txstathat.collector.numbers import number
+from txstathat.collector.pages.alerting.words import badge, state_of
 from txstathat.collector.pages.forms.confirmation import confirmation, confirmation_link
 from txstathat.collector.pages.forms.forms import (
     Form,
@@ -27,13 +29,7 @@ from txstathat.collector.pages.forms.forms import (
 )
 from txstathat.collector.pages.frame.arguments import argument
 from txstathat.collector.pages.frame.flash import Done
-from txstathat.collector.pages.frame.formatting import (
-    ago,
-    isolated,
-    minute,
-    number,
-    sentence,
-)
+from txstathat.collector.pages.frame.formatting import ago, isolated, minute, sentence
 from txstathat.collector.pages.frame.layout import TENDING_FILES, frame
 from txstathat.collector.pages.frame.tables import table
 from txstathat.printable import printable

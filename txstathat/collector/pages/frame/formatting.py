@@ -10,6 +10,7 @@ from math import isfinite
 
 from twisted.web.template import Tag, tags
 
+from txstathat.collector.numbers import number
 from txstathat.printable import printable
 
 __all__ = [
@@ -17,30 +18,12 @@ __all__ = [
     "day",
     "isolated",
     "minute",
-    "number",
     "percent",
     "plural",
     "sentence",
     "size",
     "visible_name",
 ]
-
-
-def number(value: float | None) -> str:
-    """
-    Write a number: whole numbers with all their digits, others with about five.
-
-    :param value: the number; ``None`` gives a dash.
-    """
-    if value is None:
-        return "–"  # noqa: RUF001
-    if isinstance(value, int) or (value.is_integer() and abs(value) < 2**53):
-        return f"{int(value):,}"
-    if 1000 <= abs(value) < 1e9:
-        return f"{value:,.1f}"
-    if 1e9 <= abs(value) < 1e15:
-        return f"{value:,.0f}"
-    return f"{value:.5g}"
 
 
 def percent(value: float | None) -> str:

@@ -12,14 +12,10 @@ from txstathat.charts.table import Level
 from txstathat.collector.alerts.alert_record import AlertRecord
 from txstathat.collector.alerts.model import WINDOWS
 from txstathat.collector.alerts.records import AlertRecords
+from txstathat.collector.alerts.words import WINDOW_TITLES, condition
 from txstathat.collector.archive.series import Series
-from txstathat.collector.pages.alerting.words import (
-    WINDOW_TITLES,
-    badge,
-    condition,
-    state_of,
-)
-from txstathat.collector.pages.frame.formatting import number
+from txstathat.collector.numbers import number
+from txstathat.collector.pages.alerting.words import badge, state_of
 from txstathat.collector.pages.stat.chart import LevelsOf
 
 __all__ = ["MAX_LEVELS", "alert_lines", "levels_of", "limits_of"]

@@ -13,15 +13,10 @@ from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
 from txstathat.collector.archive.stats import Stat
+from txstathat.collector.numbers import number
 from txstathat.collector.pages.forms.forms import Form, WrongField, labelled
 from txstathat.collector.pages.frame.arguments import argument
-from txstathat.collector.pages.frame.formatting import (
-    day,
-    minute,
-    number,
-    percent,
-    plural,
-)
+from txstathat.collector.pages.frame.formatting import day, minute, percent, plural
 from txstathat.collector.pages.listing.address import LIST, back_to_list
 from txstathat.collector.pages.stat.chart import StatView
 from txstathat.collector.pages.stat.earlier import Earlier
