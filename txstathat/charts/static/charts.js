@@ -82,7 +82,8 @@
 
   function levelsIn(chart) {
     return [...chart.querySelectorAll(".txstathat-levels [data-value]")].map((level) =>
-      ({ value: number(level), text: level.parentElement.textContent }));
+      ({ value: number(level), figure: level.textContent,
+        text: level.parentElement.textContent }));
   }
 
   // The table as columns: the picture is drawn from it.
@@ -286,14 +287,30 @@
     ];
   }
 
-  function levelTexts(data, style) {
-    return data.levels.map((level) => ({ x: 1, xref: "paper", xanchor: "right",
-      y: level.value, yanchor: "bottom", text: plain(level.text), showarrow: false,
-      font: { size: 12, color: style.color } }));
+  // The heights of levels, in the margin at the right: there they cover nothing. The list
+  // above the picture says what they mean.
+  function addLevelFigures(shared, data) {
+    shared.annotations = data.levels.map((level) => ({ x: 1, xref: "paper",
+      xanchor: "left", xshift: 2, y: level.value, text: plain(level.figure),
+      showarrow: false, font: { size: 12 } }));
+    const longest = Math.max(0, ...data.levels.map((level) => level.figure.length));
+    shared.margin.r += 8 * longest;
+  }
+
+  // A picture that leaves the page has no list: so the words stand above it.
+  function withLevelTexts(shown, data) {
+    if (data.levels.length === 0) {
+      return shown;
+    }
+    const texts = data.levels.map((level, n) => ({ x: 0, xref: "paper", xanchor: "left",
+      y: 1, yref: "paper", yanchor: "bottom", yshift: 4 + 18 * n, text: plain(level.text),
+      showarrow: false, font: { size: 12 } }));
+    return { ...shown, annotations: [...shown.annotations, ...texts],
+      margin: { ...shown.margin, t: shown.margin.t + 18 * texts.length } };
   }
 
   // Axes with thousands separators, a unit, and room for levels.
-  function refine(shared, data, style) {
+  function refine(shared, data) {
     Object.assign(shared.yaxis, { separatethousands: true, exponentformat: "none" });
     if (data.unit) {
       shared.yaxis.title = { text: plain(data.unit) };
@@ -304,7 +321,7 @@
         [...data.columns.flat(), ...data.levels.map((level) => level.value)]);
       shared.hovermode = "x unified";
     }
-    shared.annotations = levelTexts(data, style);
+    addLevelFigures(shared, data);
     addMarks(shared, data);
   }
 
@@ -360,7 +377,7 @@
       }
     }
     if (kind === "lines" || kind === "bars") {
-      refine(shared, data, style);
+      refine(shared, data);
     }
     if (kind === "pair") {
       shared.yaxis.title = { text: plain(data.heads[1]) };
@@ -539,7 +556,8 @@
     const { width, height } = picture.getBoundingClientRect();
     const { data, layout: shown } = picture;
     return { width, height, address: await Plotly.toImage(
-      { data, layout: { ...shown, paper_bgcolor: raised(chart) } },
+      { data, layout: withLevelTexts({ ...shown, paper_bgcolor: raised(chart) },
+        read(chart)) },
       { format: "svg", width, height }) };
   }
 

@@ -178,6 +178,49 @@ class ChartTests(StatPageCase):
         yield self.silent()
 
     @inlineCallbacks
+    def test_place_of_levels(self) -> Any:
+        """
+        The heights of levels are beside the picture, where no point can be; a saved
+        picture says what they mean, too.
+        """
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        yield self.do(
+            "devtools_of",
+            "Browser.setDownloadBehavior",
+            {"behavior": "allow", "downloadPath": str(folder)},
+        )
+        for name, threshold in (("response time ms", "50"), ("page views", "900")):
+            stat = yield Deferred.fromCoroutine(self.stat(name))
+            fields = {"kind": "value", "time_window": "1h", "operator": "gt"}
+            fields["threshold"] = threshold
+            alert = parse_alert(fields, stat, self.parts.archive.retention, str)
+            yield Deferred.fromCoroutine(self.parts.alerts.create(alert))
+            for width in (1000, 375):
+                yield self.do("size", width, 700)
+                yield self.see(name, "?t=1d1h")
+                inside, text, outside, figure = yield self.do(
+                    "run",
+                    "const edge = (query, side) => document.querySelector(query)"
+                    ".getBoundingClientRect()[side];"
+                    "return [edge('.plotly .bglayer, .nsewdrag', 'right'),"
+                    "edge('.annotation-text', 'left'),"
+                    "edge('.txstathat-picture', 'right')"
+                    " - edge('.annotation-text', 'right'),"
+                    "document.querySelector('.annotation-text').textContent]",
+                )
+                self.assertGreaterEqual(text, inside)
+                self.assertGreaterEqual(outside, 0)
+                self.assertEqual(figure, threshold)
+            yield self.do("click", ".txstathat-forms button:nth-of-type(2)")
+            yield deferToThread(wait_until, lambda: any(folder.glob("*.svg")))
+            (path,) = folder.glob("*.svg")
+            words = f"alert over 1 hour: greater than {threshold}"
+            self.assertIn(words, path.read_text("utf-8"))
+            path.unlink()
+        yield self.silent()
+
+    @inlineCallbacks
     def test_hour_that_comes_twice(self) -> Any:
         """The line never runs back, and no two labels of the table are equal."""
         after = datetime(2026, 11, 1, 9, 59, tzinfo=UTC).timestamp()
