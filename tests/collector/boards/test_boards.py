@@ -64,7 +64,7 @@ BOARDS = st.builds(
 
 def tile(id: str, *stats: str, **more: Any) -> Tile:
     """A tile."""
-    kind = "comparison" if len(stats) > 1 else "number"
+    kind = "comparison" if len(stats) > 1 else "sparkline"
     return Tile(id, kind, stats or ("a",), **more)
 
 
@@ -292,6 +292,25 @@ class ReadingTests(ArchiveCase):
             self.reads.clear()
             self.now(read_board(self.archive, Board("x", tuple(tiles))))
             self.assertEqual(self.reads, [count, 24 * count])
+
+    def test_the_time_before(self) -> None:
+        """
+        For a number the time before is read too, together with the rest, as the archive
+        returns it; not where its detail is not stored any more.
+        """
+        self.keep(*(Count("a", n, NOW - n * 3600) for n in range(1, 60)))
+        number = Tile("1", "number", ("a",))
+        self.reads.clear()
+        data = self.now(read_board(self.archive, Board("x", (number, tile("2", "a")))))
+        self.assertEqual(self.reads, [1, 48])
+        stats = self.now(self.archive.stats(["a"]))
+        begin = data.series["a", "1d1h"].buckets[0].time
+        (before,) = self.now(self.archive.data(stats, "1d1h", start=begin - 86_400))
+        self.assertEqual(data.before["a", "1d1h"].points, before.points)
+        self.archive.retention["hour"] = 30 * 3600.0
+        data = self.now(read_board(self.archive, Board("x", (number,))))
+        self.assertEqual(data.before, {})
+        self.assertGreater(data.series["a", "1d1h"].whole, 0)
 
     def test_in_parts(self) -> None:
         """A board with very much data is read in parts, between which others read."""

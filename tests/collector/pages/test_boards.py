@@ -206,6 +206,26 @@ class BoardPageTests(FormCase):
             ):
                 self.assertIn(expected, words)
 
+    def test_changes(self) -> None:
+        """
+        A number says by how much it differs from the time before, without the current
+        step; nothing where there was nothing, or where the other was 0.
+        """
+        hour = 3600
+        self.keep(Count("up", 6, NOW - 2 * hour), Count("up", 4, NOW - 26 * hour))
+        self.keep(Count("up", 100, NOW), Count("up", 9, NOW - 24 * hour))
+        self.keep(Value("down", 1, NOW - 2 * hour), Value("down", 2, NOW - 26 * hour))
+        self.keep(Count("zero", 1, NOW - hour), Count("zero", 0, NOW - 26 * hour))
+        self.keep(Count("new", 1234567.5, NOW - hour))
+        names = ("up", "down", "zero", "new")
+        tiles = (Tile(f"{n}", "number", (name,)) for n, name in enumerate(names))
+        page = self.visitor.see(self.make(*tiles, Tile("9", "sparkline", ("up",))))
+        self.assertEqual(page.count("against 1 day earlier"), 2)
+        self.assertIn("+50.0 % against 1 day earlier", page)
+        self.assertIn("6 now, without the current step", page)
+        self.assertIn("-50.0 % against 1 day earlier", page)
+        self.assertIn('class="big long">1,234,567.5<', page)
+
     def test_large_sums(self) -> None:
         """A sum beyond the largest float is a message in its tile; others are shown."""
         for days, amount in ((12, -1.7e308), (7, 1.7e308), (6, 1.7e308)):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from twisted.internet.task import deferLater
 
@@ -17,10 +18,21 @@ from txstathat.collector.boards.model import Board
 from txstathat.collector.errors import Refusal
 from txstathat.points.timeframe import Timeframe
 
-__all__ = ["CELLS_AT_ONCE", "BoardData", "read_board", "read_series"]
+__all__ = ["CELLS_AT_ONCE", "BoardData", "read_board"]
 
 #: How many cells are read at once. More would block the reactor for long.
 CELLS_AT_ONCE = 10_000
+
+
+class _Wanted(NamedTuple):
+    """
+    A series to read: a stat over a timeframe, or over the time of the same length
+    before it.
+    """
+
+    name: str
+    t: str
+    before: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +42,8 @@ class BoardData:
 
     :ivar series: the series, by the stat's name and the timeframe; or why one cannot be
         shown. Stats that do not exist are left out.
+    :ivar before: for tiles with a number, the series of the time of the same length
+        before; without those whose detail is not stored.
     :ivar marks: the comments on these stats, by the stat's name, and under ``''`` those
         on no stat; oldest first.
     :ivar units: the units of the stats that have one, by the stat's name.
@@ -37,6 +51,7 @@ class BoardData:
     """
 
     series: Mapping[tuple[str, str], Series | Refusal]
+    before: Mapping[tuple[str, str], Series] = field(default_factory=dict)
     marks: Mapping[str, list[Comment]] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
     now: float = 0.0
@@ -68,68 +83,89 @@ async def read_board(
     now = archive.store.clock.seconds()
     stats = {stat.name: stat for stat in await archive.stats(board.stats)}
     wanted = [
-        (stats[name], tile.timeframe)
+        _Wanted(name, tile.timeframe, before)
         for tile in board.tiles
         for name in tile.stats
+        for before in ((False, True) if tile.kind == "number" else (False,))
         if name in stats
     ]
-    series = await read_series(archive, wanted, now)
+    found = await _read_series(archive, stats, wanted, now)
     marks = await archive.notes.by_stat(list(stats.values())) if notes else {}
     details = await archive.details.read_some(list(stats.values()))
-    units = {name: each.unit for name, each in details.items()}
-    return BoardData(series, marks, units, now)
+    return BoardData(
+        {(name, t): each for (name, t, before), each in found.items() if not before},
+        {
+            (name, t): each
+            for (name, t, before), each in found.items()
+            if before and not isinstance(each, Refusal)
+        },
+        marks,
+        {name: each.unit for name, each in details.items()},
+        now,
+    )
 
 
-async def read_series(
-    archive: Archive, wanted: Iterable[tuple[Stat, str]], now: float
-) -> dict[tuple[str, str], Series | Refusal]:
+async def _read_series(
+    archive: Archive,
+    stats: Mapping[str, Stat],
+    wanted: Iterable[_Wanted],
+    now: float,
+) -> dict[_Wanted, Series | Refusal]:
     """
-    Read series of several stats and timeframes together.
+    Read several series together.
 
     :param archive: the stats.
-    :param wanted: the stats, each with a timeframe. What is there twice is read once.
+    :param stats: the stats by their names.
+    :param wanted: the series. What is there twice is read once.
     :param now: Unix seconds.
-    :returns: the series, by the stat's name and the timeframe; or why there is none,
-        such as that so much detail is not stored.
+    :returns: the series; or why there is none, such as that so much detail is not
+        stored.
     :raises StoreError: if the store fails.
     """
-    found: dict[tuple[str, str], Series | Refusal] = {}
-    plans: dict[str, Plan | Refusal] = {}
-    waiting: list[tuple[Stat, str, Plan]] = []
+    found: dict[_Wanted, Series | Refusal] = {}
+    plans: dict[tuple[str, bool], Plan | Refusal] = {}
+    waiting: list[tuple[_Wanted, Plan]] = []
     cells = 0
-    for stat, t in dict.fromkeys(wanted):
-        if t not in plans:
-            plans[t] = _plan(archive, t, now)
-        plan = plans[t]
+    for one in dict.fromkeys(wanted):
+        span = (one.t, one.before)
+        if span not in plans:
+            plans[span] = _plan(archive, *span, now)
+        plan = plans[span]
         if isinstance(plan, Refusal):
-            found[stat.name, t] = plan
+            found[one] = plan
             continue
         if waiting and cells + len(plan.buckets) > CELLS_AT_ONCE:
-            found |= await _read(archive, waiting)
+            found |= await _read(archive, stats, waiting)
             # Other requests have a turn between two reads.
             await deferLater(archive.timers, 0)
             waiting, cells = [], 0
-        waiting.append((stat, t, plan))
+        waiting.append((one, plan))
         cells += len(plan.buckets)
-    return found | await _read(archive, waiting)
+    return found | await _read(archive, stats, waiting)
 
 
-def _plan(archive: Archive, t: str, now: float) -> Plan | Refusal:
+def _plan(archive: Archive, t: str, before: bool, now: float) -> Plan | Refusal:
+    timeframe = Timeframe.parse(t)
+    limits = (archive.retention, archive.stored_since)
     try:
-        return Plan(Timeframe.parse(t), now, archive.retention, archive.stored_since)
+        plan = Plan(timeframe, now, *limits)
+        if not before:
+            return plan
+        start = timeframe.duration.before(plan.edges[0])
+        return Plan(timeframe, now, *limits, start=start)
     except Refusal as refusal:
         return refusal
 
 
 async def _read(
-    archive: Archive, waiting: list[tuple[Stat, str, Plan]]
-) -> dict[tuple[str, str], Series | Refusal]:
-    keys = [key for stat, _, plan in waiting for key in plan.keys(stat.name)]
+    archive: Archive, stats: Mapping[str, Stat], waiting: list[tuple[_Wanted, Plan]]
+) -> dict[_Wanted, Series | Refusal]:
+    keys = [key for one, plan in waiting for key in plan.keys(one.name)]
     cells = await archive.store.read(keys) if keys else []
-    found: dict[tuple[str, str], Series | Refusal] = {}
+    found: dict[_Wanted, Series | Refusal] = {}
     at = 0
-    for stat, t, plan in waiting:
+    for one, plan in waiting:
         width = len(plan.buckets)
-        found[stat.name, t] = plan.series(stat, cells[at : at + width])
+        found[one] = plan.series(stats[one.name], cells[at : at + width])
         at += width
     return found

@@ -16,11 +16,15 @@ from txstathat.collector.boards.reading import BoardData
 from txstathat.collector.errors import Refusal
 from txstathat.collector.numbers import number
 from txstathat.collector.pages.boards.plot import Line, plot
-from txstathat.collector.pages.frame.formatting import isolated, sentence
+from txstathat.collector.pages.frame.formatting import isolated, percent, sentence
 from txstathat.collector.pages.sparkline import sparkline
+from txstathat.collector.pages.stat.earlier import compare_with
 from txstathat.printable import printable
 
 __all__ = ["board_of", "tile_title"]
+
+# A number with more characters is written smaller, so that it fits into a small tile.
+_LONG = 8
 
 
 def tile_title(tile: Tile) -> str:
@@ -84,6 +88,8 @@ def _content(tile: Tile, data: BoardData) -> list[Tag]:
         return [*_missing(tile, found), *_comparison(tile, found, data)]
     (series,) = found
     content = [_figure(series, tile, data)]
+    if tile.kind == "number":
+        content.append(_change(series, tile, data))
     if tile.kind == "sparkline":
         content.append(sparkline(series.values))
     if tile.kind == "chart":
@@ -94,13 +100,33 @@ def _content(tile: Tile, data: BoardData) -> list[Tag]:
 
 
 def _figure(series: Series, tile: Tile, data: BoardData) -> Tag:
-    unit = data.units.get(series.stat.name, "")
+    unit, figure = data.units.get(series.stat.name, ""), number(series.whole)
+    long = " long" if len(figure) > _LONG else ""
     return tags.p(
-        tags.strong(number(series.whole), class_="big"),
+        tags.strong(figure, class_=f"big{long}"),
         " ",
         tags.bdi(printable(unit), " ") if unit else "",
         tags.small(f"{_kind(series)}, {_range(tile)}"),
         class_="figure",
+    )
+
+
+def _change(series: Series, tile: Tile, data: BoardData) -> Tag:
+    """
+    By how much the number differs from that of the time before, if that is known.
+    """
+    before = data.before.get((series.stat.name, tile.timeframe))
+    if before is None or not before.received:
+        return tags.transparent()
+    earlier = compare_with(before, series, series, data.now)
+    if earlier.change is None:
+        return tags.transparent()
+    words = f"{number(earlier.whole)} then, {number(earlier.now)} now"
+    return tags.p(
+        percent(earlier.change),
+        f" against {earlier.title}",
+        class_="change",
+        title=f"{words}, without the current step",
     )
 
 

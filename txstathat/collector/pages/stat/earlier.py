@@ -19,7 +19,7 @@ from txstathat.collector.pages.stat.ranges import Range
 from txstathat.collector.pages.stat.summary import mean_of, whole_of
 from txstathat.points.timeframe import Span, Timeframe
 
-__all__ = ["Earlier", "read_earlier"]
+__all__ = ["Earlier", "compare_with", "read_earlier"]
 
 _LONGER = tuple(Span(1, unit) for unit in "hdM")
 
@@ -83,7 +83,7 @@ async def read_earlier(
             continue
         if not any(bucket.count for bucket in before.buckets):
             return None
-        return _compare(before, same, series, now)
+        return compare_with(before, same, series, now)
     return None
 
 
@@ -99,7 +99,15 @@ def _steps(timeframe: Timeframe) -> list[Span]:
     ]
 
 
-def _compare(before: Series, same: Series, series: Series, now: int) -> Earlier:
+def compare_with(before: Series, same: Series, series: Series, now: float) -> Earlier:
+    """
+    Compare a range with that before.
+
+    :param before: the stat over the range before.
+    :param same: the stat over the range, in steps of the same length as those before.
+    :param series: the stat over the range, in its own steps.
+    :param now: the current time, in Unix seconds.
+    """
     step, counter = before.timeframe.interval, series.stat.counter
     finished = sum(step.end_of(bucket.time) <= now for bucket in same.buckets)
     steps = min(finished, len(before.buckets), len(same.buckets))
