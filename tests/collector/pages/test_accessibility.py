@@ -121,6 +121,16 @@ class AccessibilityTests(PagesCase):
             yield self.do("size", width, 800)
             for path in PATHS:
                 yield self.check(path.format(**things), *rules)
+            yield self.check_done(*rules)
+
+    @inlineCallbacks
+    def check_done(self, *rules: str) -> Any:
+        """Look at a page that says what a form has done."""
+        yield self.do("open", f"{self.url}/notes")
+        yield self.do("type", "#text", "version 3\n")
+        yield self.arrive("document.querySelector('.flash')")
+        found = yield deferToThread(violations, self.browser, rules)
+        self.assertEqual(found, [])
 
     async def firing(self, stat: Any) -> str:
         """The id of an alert that fires, and of which a notice was not delivered."""

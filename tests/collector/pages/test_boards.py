@@ -149,6 +149,12 @@ class BoardFormTests(FormCase):
         """A page of a stat or a comparison leads to a form that adds it to a board."""
         page = self.visitor.see("/boards/add?stat1=orders")
         self.assertIn("There is no board yet", page)
+        refused = self.send("/boards/add", 400, stat1="orders", **{"first-board": ""})
+        self.assertIn('id="first-board-error"', refused)
+        first = self.send("/boards/add", stat1="orders", **{"first-board": "Shop"})
+        self.assertEqual(self.board(first).stats, ["orders"])
+        self.assertEqual(self.board(first).title, "Shop")
+        self.assertNotIn("no board yet", self.visitor.see("/boards/add?stat1=orders"))
         path = self.make()
         page = self.visitor.see("/boards/add?stat1=orders&t=90d1d")
         self.assertIn('value="orders"', page)

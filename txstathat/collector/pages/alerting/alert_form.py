@@ -28,6 +28,7 @@ from txstathat.collector.pages.forms.forms import (
     labelled,
     message_of,
 )
+from txstathat.collector.pages.forms.suggestions import SUGGESTIONS, suggestions
 from txstathat.collector.pages.frame.arguments import argument
 from txstathat.collector.pages.frame.flash import Done
 from txstathat.collector.pages.frame.formatting import isolated
@@ -170,6 +171,7 @@ class NewAlert(_AlertForm):
                     longest=MAX_NAME,
                     required=True,
                     spellcheck="false",
+                    list=SUGGESTIONS,
                 ),
                 *await self.fields(form),
                 tags.button("Make the alert", type="submit"),
@@ -177,6 +179,7 @@ class NewAlert(_AlertForm):
                 action="/alerts/new",
                 class_="panel alert-form",
             ),
+            await suggestions(self._archive),
             section="/alerts",
             files=TENDING_FILES,
         )

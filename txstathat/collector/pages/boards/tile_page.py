@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.boards.model import TIMEFRAMES, Board
+from txstathat.collector.boards.model import MAX_TITLE, TIMEFRAMES, Board
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.boards.tile_form import (
     STAT_FIELDS,
@@ -19,11 +19,13 @@ from txstathat.collector.pages.boards.tile_form import (
     tile_fields,
 )
 from txstathat.collector.pages.boards.tiles import tile_title
+from txstathat.collector.pages.boards.titles import read_title
 from txstathat.collector.pages.forms.forms import (
     Form,
     FormPage,
     WrongField,
     choice,
+    labelled,
     message_of,
 )
 from txstathat.collector.pages.forms.suggestions import suggestions
@@ -33,6 +35,9 @@ from txstathat.collector.pages.frame.formatting import isolated
 from txstathat.collector.pages.frame.layout import frame
 
 __all__ = ["AddTile", "TilePage"]
+
+# The field for the name of the first board.
+_FIRST_BOARD = "first-board"
 
 
 def new_tile_id() -> str:
@@ -91,32 +96,21 @@ class TilePage(FormPage):
 
 class AddTile(FormPage):
     """
-    The form that adds a tile with the stats that the query names to any board.
+    The form that adds a tile with the stats that the query names to any board, or to
+    the first one, which it makes.
     """
 
     error_title = "Can't add this tile"
 
     async def show(self, request: Request, form: Form) -> Tag:
-        boards = await self._parts.boards.all()
-        heading = tags.h1("Add to a board")
-        if not boards:
-            return frame(
-                "Add to a board",
-                heading,
-                tags.p(
-                    "There is no board yet. ", tags.a("Make one", href="/boards"), "."
-                ),
-                section="/boards",
-            )
         if not form.values:
             form = Form(_first(request))
-        titles = {id: board.title for id, board in boards.items()}
         return frame(
             "Add to a board",
-            heading,
+            tags.h1("Add to a board"),
             tags.form(
                 message_of(form),
-                choice(form, "board", "Board", titles),
+                await self._board_field(form),
                 *tile_fields(form),
                 tags.button("Add", type="submit"),
                 method="post",
@@ -129,13 +123,31 @@ class AddTile(FormPage):
 
     async def take(self, request: Request, form: Form) -> Done:
         tile = await read_tile(self._archive, form, new_tile_id())
-        try:
-            await self._parts.boards.change(
-                form["board"], lambda board: board.with_tile(tile)
+        boards, id = self._parts.boards, form["board"]
+        if _FIRST_BOARD in form.values:
+            id = await boards.create(Board(read_title(form, _FIRST_BOARD), (tile,)))
+            return Done(
+                f"/boards/{id}", "Made the board with the tile", tile_title(tile)
             )
+        try:
+            await boards.change(id, lambda board: board.with_tile(tile))
         except Refusal as refusal:
             raise WrongField("board", refusal.msg) from None
-        return Done(f"/boards/{form['board']}", "Added the tile", tile_title(tile))
+        return Done(f"/boards/{id}", "Added the tile", tile_title(tile))
+
+    async def _board_field(self, form: Form) -> Tag:
+        boards = await self._parts.boards.all()
+        if boards:
+            titles = {id: board.title for id, board in boards.items()}
+            return choice(form, "board", "Board", titles)
+        return labelled(
+            form,
+            _FIRST_BOARD,
+            "Name of a new board",
+            longest=MAX_TITLE,
+            required=True,
+            hint="There is no board yet: this makes the first one.",
+        )
 
 
 def _first(request: Request) -> Mapping[str, str]:

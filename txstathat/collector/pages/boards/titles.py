@@ -12,14 +12,15 @@ from txstathat.points.names import check_name
 __all__ = ["read_title"]
 
 
-def read_title(form: Form) -> str:
+def read_title(form: Form, field: str = "title") -> str:
     """
     Read the title of a board or a comparison in a form.
 
     :param form: what was typed.
+    :param field: the name of the field.
     :raises WrongField: if it is not valid.
     """
     try:
-        return check_name(form["title"].strip(), "name", MAX_TITLE)
+        return check_name(form[field].strip(), "name", MAX_TITLE)
     except InvalidPoint as error:
-        raise WrongField("title", str(error)) from None
+        raise WrongField(field, str(error)) from None

@@ -34,8 +34,9 @@ def empty_page(url: str) -> Tag:
             tags.pre(tags.code(python), tabindex="0"),
             tags.p(
                 "The collector printed an EZ key, or wrote it to a file, when it first "
-                "started. To make another: ",
-                tags.code("txstathat keys add ez NAME"),
+                "started. The page ",
+                tags.a("Keys", href="/keys"),
+                " makes another, and shows these examples with it.",
                 class_="hint",
             ),
             id="stats",

@@ -66,7 +66,12 @@ class SharedLinks(FormPage):
             new,
             table("Shared links", ("What it shows", "Made", ACTIONS), rows)
             if rows
-            else tags.p("There are no shared links.", class_="hint"),
+            else tags.p(
+                "There are no shared links. ",
+                tags.em("Share"),
+                " on the page of a stat or a board makes one.",
+                class_="hint",
+            ),
             section="/boards",
         )
 
