@@ -138,6 +138,22 @@ class BoardTests(BoardCase):
         yield self.silent("the server responded with a status of 400")
 
     @inlineCallbacks
+    def test_clicked_twice(self) -> Any:
+        """A second click on a button does not send the form again."""
+        yield self.look("/boards")
+        yield self.do("type", "#title", "The shop")
+        prevented = yield self.do(
+            "run",
+            "const prevented = [];"
+            "addEventListener('submit', (event) => {"
+            "  prevented.push(event.defaultPrevented); event.preventDefault();"
+            "});"
+            "const button = document.querySelector('.panel button');"
+            "button.click(); button.click(); return prevented;",
+        )
+        self.assertEqual(prevented, [False, True])
+
+    @inlineCallbacks
     def test_looks(self) -> Any:
         """Boards fit wide screens and phones, light and dark; a wall has no chrome."""
         yield self.now(self.parts.archive.comment(None, "version 2 deployed"))
