@@ -944,6 +944,17 @@ class StatTests(PageCase):
             self.assertIn("Page not found", page)
             self.assertNotIn("<b>", page)
 
+    def test_ways_out(self) -> None:
+        """
+        The page for an error has the links to the sections for who is signed in, and
+        for nobody else.
+        """
+        for path in ("/stats/aaaaaaaaaaaaaaaa", "/boards/none", "/nowhere"):
+            page = self.visitor.see(path, 404, Accept="text/html")
+            self.assertIn('href="/alerts"', page)
+        stranger = Visitor(self.here).see("/nowhere", 404, Accept="text/html")
+        self.assertNotIn('href="/alerts"', stranger)
+
     def test_trash(self) -> None:
         """A stat in the trash has no page and is not in the list."""
         self.now(self.here.parts.archive.delete(stat_id("hits")))

@@ -11,6 +11,7 @@ from twisted.web.server import Request
 from twisted.web.template import Tag, flattenString, slot, tags
 
 from txstathat.collector.errors import Refusal
+from txstathat.collector.pages.frame.cookies import session_of
 from txstathat.collector.pages.frame.flash import Done, flash_line
 from txstathat.collector.pages.frame.formatting import sentence
 from txstathat.collector.pages.frame.paths import base_path, rebase
@@ -233,8 +234,9 @@ class Page(AsyncResource):
         text = tags.bdi(sentence(refusal.msg))
         message = tags.p(text, role="alert", class_="message")
         back = tags.p(tags.a("All stats", href="/"))
-        # The browser may not be signed in.
-        return frame(title, tags.h1(title), message, back, signed_in=False)
+        content = (tags.h1(title), message, back)
+        # The session may have ended: then the links lead to the sign-in form.
+        return frame(title, *content, signed_in=bool(session_of(request)))
 
     async def respond(self, request: Request) -> bytes:
         for name, value in (
