@@ -109,6 +109,7 @@ TABLE: dict[str, dict[str, frozenset[str]]] = {
     "/assets/boards.js": {"GET": EVERYBODY},
     "/assets/tending.css": {"GET": EVERYBODY},
     "/assets/theme.js": {"GET": EVERYBODY},
+    "/assets/forms.js": {"GET": EVERYBODY},
     "/assets/keyboard.js": {"GET": EVERYBODY},
     "/assets/icon.svg": {"GET": EVERYBODY},
     "/assets/plotly.js": {"GET": EVERYBODY},

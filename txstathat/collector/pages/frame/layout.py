@@ -121,6 +121,7 @@ def _head(title: str, files: Sequence[Tag], latest: str = "") -> Tag:
         tags.script(src=f"{ASSETS}/theme.js"),
         tags.link(rel="stylesheet", href=f"{ASSETS}/pages.css"),
         tags.script(src=f"{ASSETS}/pages.js", defer="defer"),
+        tags.script(src=f"{ASSETS}/forms.js", defer="defer"),
         tags.script(src=f"{ASSETS}/keyboard.js", defer="defer"),
         *files,
     )
