@@ -15,12 +15,12 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from txstathat.collector.alerts.conditions.outages import NOTE_EVERY
 from txstathat.collector.alerts.monitor import (
     EVALUATE_EVERY,
     NOTIFY_EVERY,
 )
 from txstathat.collector.alerts.operator_webhooks import Webhooks, check_webhook
-from txstathat.collector.alerts.outages import NOTE_EVERY
 from txstathat.collector.archive.listing import CHECK_SECONDS
 from txstathat.collector.archive.listing import REFRESH_SECONDS as REFRESH_LIST_SECONDS
 from txstathat.collector.archive.writing.cardinality import MAX_STATS

@@ -34,7 +34,7 @@ from tests.fixtures.support import Authority, logged, reactor
 from tests.fixtures.visitors import Visitor
 from txstathat import Count, Value
 from txstathat.collector.alerts.alert_record import MAX_NOTICES, AlertRecord
-from txstathat.collector.alerts.evaluation import (
+from txstathat.collector.alerts.conditions.evaluation import (
     RECOVERY_SECONDS,
     AlertState,
     Evaluation,

@@ -12,15 +12,19 @@ from tests.fixtures.alerts_cases import AlertCase
 from tests.fixtures.archives import START, batch
 from tests.fixtures.stores import NOW
 from txstathat import Count
-from txstathat.collector.alerts.evaluation import Evaluation, WindowReading, evaluate
-from txstathat.collector.alerts.model import MARGIN, AlertDefinition
-from txstathat.collector.alerts.outages import (
+from txstathat.collector.alerts.conditions.evaluation import (
+    Evaluation,
+    WindowReading,
+    evaluate,
+)
+from txstathat.collector.alerts.conditions.outages import (
     GAP_SECONDS,
     MAX_OUTAGES,
     NOTE_EVERY,
     RETURN_SECONDS,
     Outages,
 )
+from txstathat.collector.alerts.model import MARGIN, AlertDefinition
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.records import BadRecord

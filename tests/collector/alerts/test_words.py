@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from txstathat.collector.alerts.conditions.words import condition
 from txstathat.collector.alerts.model import AlertDefinition
-from txstathat.collector.alerts.words import condition
 from txstathat.export.models import Alert
 
 

@@ -11,7 +11,7 @@ from twisted.internet.threads import deferToThread
 
 from tests.fixtures.accessibility import violations
 from tests.fixtures.pages import NOW, PagesCase
-from txstathat.collector.alerts.evaluation import AlertState
+from txstathat.collector.alerts.conditions.evaluation import AlertState
 from txstathat.collector.alerts.model import parse_alert
 from txstathat.collector.archive.stats import stat_id
 from txstathat.collector.auth.key_record import hash_key

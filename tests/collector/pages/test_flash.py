@@ -14,7 +14,7 @@ from html import unescape
 from tests.fixtures.stores import NOW
 from tests.fixtures.visitors import HOSTILE, OWN_FORM, PageCase, Visitor
 from txstathat import Count
-from txstathat.collector.alerts.evaluation import AlertState
+from txstathat.collector.alerts.conditions.evaluation import AlertState
 from txstathat.collector.alerts.model import parse_alert
 from txstathat.collector.archive.stats import stat_id
 from txstathat.collector.auth.key_record import hash_key

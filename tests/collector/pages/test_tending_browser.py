@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 
 from tests.fixtures.pages import DRAWN, NOW, TEXT, TOO_WIDE, PagesCase
 from txstathat import Count, Value, txStatHat
-from txstathat.collector.alerts.evaluation import AlertState
+from txstathat.collector.alerts.conditions.evaluation import AlertState
 from txstathat.collector.alerts.model import parse_alert
 from txstathat.collector.archive.stats import stat_id
 

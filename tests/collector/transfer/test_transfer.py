@@ -21,7 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from tests.fixtures.archives import DAY, batch
 from tests.fixtures.stores import NOW, ClusterHost, MemoryHost, RedisHost, SqliteHost
 from txstathat import Count, Value
-from txstathat.collector.alerts.evaluation import AlertState
+from txstathat.collector.alerts.conditions.evaluation import AlertState
 from txstathat.collector.alerts.history import DeliveryError, Episode, Silence
 from txstathat.collector.alerts.model import AlertDefinition
 from txstathat.collector.alerts.notices import AlertNotice

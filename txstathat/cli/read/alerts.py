@@ -29,7 +29,7 @@ from txstathat.cli.read.stats import find_stat, with_client
 from txstathat.cli.settings import reader_options
 from txstathat.cli.suggestions import SuggestingGroup
 from txstathat.cli.tables import format_options, show_rows
-from txstathat.collector.alerts.words import condition
+from txstathat.collector.alerts.conditions.words import condition
 from txstathat.export.client import StatHatExport
 from txstathat.printable import printable
 

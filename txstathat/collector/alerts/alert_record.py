@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from txstathat.collector.alerts.evaluation import AlertState
+from txstathat.collector.alerts.conditions.evaluation import AlertState
 from txstathat.collector.alerts.history import (
     MAX_EPISODES,
     WEBHOOK,

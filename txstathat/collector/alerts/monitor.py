@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from txstathat.backoff import Jitter
 from txstathat.collector.alerts.alert_record import AlertRecord
-from txstathat.collector.alerts.evaluation import (
+from txstathat.collector.alerts.conditions.evaluation import (
     AlertState,
     AlertWindow,
     Evaluation,
@@ -23,9 +23,9 @@ from txstathat.collector.alerts.evaluation import (
     next_state,
     windows_to_read,
 )
+from txstathat.collector.alerts.conditions.outages import OutageRecords, Outages
 from txstathat.collector.alerts.notices import FIRED, RECOVERED, AlertNotice
 from txstathat.collector.alerts.operator_webhooks import Webhooks
-from txstathat.collector.alerts.outages import OutageRecords, Outages
 from txstathat.collector.alerts.records import AlertRecords
 from txstathat.collector.alerts.sending.delivery import NoticeDelivery
 from txstathat.collector.alerts.sending.targets import KnownTargets, Targets

@@ -48,7 +48,7 @@ class AlertNotice:
     :ivar episode: the number of the episode.
     :ivar at: when that was, in Unix seconds.
     :ivar number: what was compared; see
-        :class:`~txstathat.collector.alerts.evaluation.Evaluation`.
+        :class:`~txstathat.collector.alerts.conditions.evaluation.Evaluation`.
     :ivar attempts: how many attempts to deliver it have begun.
     :ivar next_at: the earliest time of the next attempt, in Unix seconds.
     :ivar channel: where it goes: the name of a channel, or ``''``; see

@@ -9,10 +9,10 @@ import re
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
+from txstathat.collector.alerts.conditions.words import WINDOW_TITLES
 from txstathat.collector.alerts.model import (
     AlertDefinition,
 )
-from txstathat.collector.alerts.words import WINDOW_TITLES
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal
 from txstathat.collector.pages.alerting.webhook_field import (

@@ -9,7 +9,7 @@ from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
 from txstathat.collector.alerts.alert_record import AlertRecord
-from txstathat.collector.alerts.words import condition
+from txstathat.collector.alerts.conditions.words import condition
 from txstathat.collector.pages.access.guard import GuardedPage
 from txstathat.collector.pages.alerting.alert_form import EditAlert, NewAlert
 from txstathat.collector.pages.alerting.alert_page import AlertPage

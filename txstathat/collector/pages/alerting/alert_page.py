@@ -8,6 +8,7 @@ from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
 from txstathat.collector.alerts.alert_record import AlertRecord
+from txstathat.collector.alerts.conditions.words import condition
 from txstathat.collector.alerts.history import (
     MAX_EPISODES,
     WEBHOOK,
@@ -15,7 +16,6 @@ from txstathat.collector.alerts.history import (
     target_title,
 )
 from txstathat.collector.alerts.model import AlertDefinition
-from txstathat.collector.alerts.words import condition
 from txstathat.collector.errors import Refusal
 from txstathat.collector.numbers import number
 from txstathat.collector.pages.alerting.words import badge, state_of

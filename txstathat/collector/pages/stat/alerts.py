@@ -10,9 +10,9 @@ from twisted.web.template import Tag, tags
 
 from txstathat.charts.table import Level
 from txstathat.collector.alerts.alert_record import AlertRecord
+from txstathat.collector.alerts.conditions.words import WINDOW_TITLES, condition
 from txstathat.collector.alerts.model import WINDOWS
 from txstathat.collector.alerts.records import AlertRecords
-from txstathat.collector.alerts.words import WINDOW_TITLES, condition
 from txstathat.collector.archive.series import Series
 from txstathat.collector.numbers import number
 from txstathat.collector.pages.alerting.words import badge, state_of
