@@ -232,6 +232,39 @@ class FormTests(PageCase):
             self.assertIn(f"</span> Fires when {words}.", page)
             self.assertIn("The last notice to phones was not delivered", page)
 
+    def test_what_an_alert_compares_now(self) -> None:
+        """
+        The page of an alert says what it compares now: the steps that are over. It says
+        nothing where there is nothing to compare, as for a stat in the trash.
+        """
+        archive, alerts = self.here.parts.archive, self.here.parts.alerts
+        minutes = [NOW - 60 * n for n in (2, 3, 62, 63, 64)]
+        self.keep(*(Count("n", 10, t) for t in minutes), Count("n", 1000))
+        self.keep(Value("v", 2.5, minutes[0]), Value("v", 5, minutes[3]))
+        self.clock.advance(180)
+        delta = {"percentage": "50", "time_delta": "1h"}
+        for name, fields, words in (
+            ("n", {"threshold": "5"}, "Now it is 1,020."),
+            ("v", {"threshold": "5"}, "Now it is 2.5."),
+            ("v", {"kind": "delta", **delta}, "Now the change is -50.0 %."),
+            # It did not exist two hours ago.
+            ("n", {"kind": "delta", **delta}, ""),
+            ("n", {"kind": "data"}, "The last point came 3 minutes ago."),
+        ):
+            given = {"kind": "value", "time_window": "1h", "operator": "gt", **fields}
+            if given["kind"] == "data":
+                del given["operator"]
+            stat = self.now(archive.stat(name))
+            alert = parse_alert(given, stat, archive.retention, str)
+            self.now(alerts.create(alert))
+            page = self.visitor.see(f"/alerts/{alert.id}")
+            self.assertEqual(
+                re.findall("(?:Now|The last point) [^<]*?[.](?=<| Sil)", page),
+                [words] if words else [],
+            )
+        self.now(archive.delete(stat.id))
+        self.assertNotIn("The last point", self.visitor.see(f"/alerts/{alert.id}"))
+
     def test_a_channel_that_is_gone(self) -> None:
         """What is wrong with no field of the form stands above it."""
         form = {**ALERT, "stat": "a", "threshold": "5", "channel-gone": "on"}

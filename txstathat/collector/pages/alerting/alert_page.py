@@ -4,10 +4,13 @@ The page of one alert: its state, its episodes, and what can be done about it.
 
 from __future__ import annotations
 
+from math import isfinite
+
 from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
 from txstathat.collector.alerts.alert_record import AlertRecord
+from txstathat.collector.alerts.conditions.current import read_current
 from txstathat.collector.alerts.conditions.words import condition
 from txstathat.collector.alerts.history import (
     MAX_EPISODES,
@@ -29,7 +32,13 @@ from txstathat.collector.pages.forms.forms import (
 )
 from txstathat.collector.pages.frame.arguments import argument
 from txstathat.collector.pages.frame.flash import Done
-from txstathat.collector.pages.frame.formatting import ago, isolated, minute, sentence
+from txstathat.collector.pages.frame.formatting import (
+    ago,
+    isolated,
+    minute,
+    percent,
+    sentence,
+)
 from txstathat.collector.pages.frame.layout import TENDING_FILES, frame
 from txstathat.collector.pages.frame.tables import table
 from txstathat.printable import printable
@@ -64,6 +73,7 @@ class AlertPage(FormPage):
     async def _page(self, record: AlertRecord, message: Tag) -> Tag:
         alert, now = record.alert, self._parts.alerting.records.now()
         names = await self._parts.alerting.delivery.target_names(alert)
+        current = await read_current(self._archive, alert, now)
         path = f"/alerts/{alert.id}"
         return frame(
             f"Alert on {alert.stat_name}",
@@ -71,7 +81,7 @@ class AlertPage(FormPage):
             tags.h1("Alert on ", isolated(alert.stat_name)),
             message,
             tags.div(
-                _state(record, now),
+                _state(record, now)(_current(alert, current, now)),
                 _targets(alert, names),
                 _last_error(record, now),
                 id="alert-state",
@@ -145,6 +155,19 @@ def _state(record: AlertRecord, now: float) -> Tag:
     if record.is_acknowledged and acknowledged_at is not None:
         line(f" Acknowledged {ago(acknowledged_at, now)}.")
     return line
+
+
+def _current(alert: AlertDefinition, compared: float | None, now: float) -> str:
+    """
+    What the alert compares now, as a sentence.
+    """
+    if compared is None or not isfinite(compared):
+        return ""
+    if alert.kind == "data":
+        return f" The last point came {ago(now - compared, now)}."
+    if alert.kind == "value":
+        return f" Now it is {number(compared)}."
+    return f" Now the change is {percent(compared)}."
 
 
 def _targets(alert: AlertDefinition, names: tuple[str, ...]) -> Tag:
