@@ -22,15 +22,15 @@ from tests.fixtures import ROOT
 from tests.fixtures.support import logged
 from txstathat.migas import MigasClient
 from txstathat.migas.collected import CI_VARIABLES, COLLECTED, in_ci, in_container
-from txstathat.migas.redaction import (
+from txstathat.migas.settings import DEFAULT_TIMEOUT, Settings
+from txstathat.migas.userid import clear_user_id, load_user_id, user_id_path
+from txstathat.migas.wire.redaction import (
     MAX_RAW_TEXT,
     REDACTED,
     describe_error,
     one_line,
     redact,
 )
-from txstathat.migas.settings import DEFAULT_TIMEOUT, Settings
-from txstathat.migas.userid import clear_user_id, load_user_id, user_id_path
 
 #: Any but white space, and often those that separate the parts of URLs and texts.
 CHARACTERS = st.characters(exclude_categories=["Z", "C"]) | st.sampled_from(

@@ -25,8 +25,9 @@ from tests.fixtures import ROOT
 from tests.fixtures.migas_server import FLAGGED, LATEST, PROJECT, MigasServer
 from txstathat.errors import InvalidTelemetry, MigasError
 from txstathat.migas import MigasClient, process
-from txstathat.migas.answers import DISABLED
-from txstathat.migas.breadcrumb import (
+from txstathat.migas.collected import COLLECTED
+from txstathat.migas.wire.answers import DISABLED
+from txstathat.migas.wire.breadcrumb import (
     MAX_REQUEST,
     MAX_TEXT,
     add_project_request,
@@ -35,8 +36,7 @@ from txstathat.migas.breadcrumb import (
     check_project_request,
     usage_request,
 )
-from txstathat.migas.collected import COLLECTED
-from txstathat.migas.graphql import EnumValue, operation
+from txstathat.migas.wire.graphql import EnumValue, operation
 
 USER = "6d8f6d6b-3f0d-4c43-9d3e-0a7b8a1d1a11"
 SESSION = "0e2dfb0d-5f33-4f9f-9a6b-6a7f4c3f2b22"

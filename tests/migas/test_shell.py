@@ -20,7 +20,7 @@ from tests.fixtures.migas_server import FLAGGED, LATEST, PROJECT, MigasServer
 from tests.fixtures.python_programs import PythonReactor
 from tests.fixtures.support import reactor
 from txstathat.cli.migas import failure_text
-from txstathat.migas.answers import DISABLED, explain
+from txstathat.migas.wire.answers import DISABLED, explain
 
 
 class ShellTests(TestCase):

@@ -14,9 +14,9 @@ from twisted.internet.defer import Deferred
 from txstathat.cli.output import json_text
 from txstathat.cli.reactor import ICommandReactor, run
 from txstathat.cli.suggestions import SuggestingGroup
-from txstathat.migas.answers import NAME_NOT_FOUND
-from txstathat.migas.breadcrumb import CHOICES
 from txstathat.migas.client import ENDPOINT, MigasClient
+from txstathat.migas.wire.answers import NAME_NOT_FOUND
+from txstathat.migas.wire.breadcrumb import CHOICES
 from txstathat.printable import printable
 
 __all__ = ["failure_text", "migas"]

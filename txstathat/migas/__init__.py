@@ -14,7 +14,7 @@ from txstathat.migas.process import (
     track,
     track_exit,
 )
-from txstathat.migas.tracking import Tracker
+from txstathat.migas.runs.tracking import Tracker
 
 __all__ = [
     "MigasClient",

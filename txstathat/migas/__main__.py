@@ -1,6 +1,6 @@
 """
 Sends the breadcrumb on standard input to the server named on the command line.
-:mod:`txstathat.migas.exit_report` runs this; it is not for people.
+:mod:`txstathat.migas.runs.exit_report` runs this; it is not for people.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
-from txstathat.migas.breadcrumb import MAX_REQUEST
 from txstathat.migas.client import MigasClient
+from txstathat.migas.wire.breadcrumb import MAX_REQUEST
 
 
 def _send(reactor: Any, endpoint: str) -> Deferred[Any]:

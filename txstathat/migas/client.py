@@ -1,8 +1,8 @@
 """
 The client of a migas server.
 
-:mod:`~txstathat.migas.breadcrumb` checks and encodes a call, which becomes one HTTP
-exchange; :mod:`~txstathat.migas.answers` reads the reply. Only
+:mod:`~txstathat.migas.wire.breadcrumb` checks and encodes a call, which becomes one
+HTTP exchange; :mod:`~txstathat.migas.wire.answers` reads the reply. Only
 :meth:`MigasClient._report` turns failures into answers.
 """
 
@@ -20,7 +20,12 @@ from txstathat.http.exchange import Transport
 from txstathat.http.responses import Reply
 from txstathat.http.urls import check_url
 from txstathat.interfaces import HTTPAgent
-from txstathat.migas.answers import (
+from txstathat.migas.collected import COLLECTED, environment_fields
+from txstathat.migas.runs.runs import Runs
+from txstathat.migas.runs.tracking import ErrorHandlers, Tracker
+from txstathat.migas.settings import DEFAULT_TIMEOUT, Settings
+from txstathat.migas.userid import clear_user_id, load_user_id, user_id_path
+from txstathat.migas.wire.answers import (
     DISABLED,
     REFUSED,
     Answer,
@@ -30,18 +35,13 @@ from txstathat.migas.answers import (
     read_breadcrumb_answer,
     read_graphql_answer,
 )
-from txstathat.migas.breadcrumb import (
+from txstathat.migas.wire.breadcrumb import (
     add_project_request,
     breadcrumb_request,
     check_fields,
     check_project_request,
     usage_request,
 )
-from txstathat.migas.collected import COLLECTED, environment_fields
-from txstathat.migas.runs import Runs
-from txstathat.migas.settings import DEFAULT_TIMEOUT, Settings
-from txstathat.migas.tracking import ErrorHandlers, Tracker
-from txstathat.migas.userid import clear_user_id, load_user_id, user_id_path
 
 __all__ = ["ENDPOINT", "MigasClient"]
 
@@ -62,8 +62,8 @@ class MigasClient:
 
     Its methods raise nothing. The answer to a failed call is ``{'success': False,
     'message': ...}``. If the user has opted out, every call has such an answer, with
-    :data:`~txstathat.migas.answers.DISABLED` as the message, and nothing is collected,
-    read, written or sent.
+    :data:`~txstathat.migas.wire.answers.DISABLED` as the message, and nothing is
+    collected, read, written or sent.
 
     :param endpoint: the server's URL, with or without ``/graphql`` at its end; by
         default that of the hosted server.
@@ -227,7 +227,7 @@ class MigasClient:
     ) -> Tracker:
         """
         Report the beginning and the end of a run; see
-        :class:`~txstathat.migas.tracking.Tracker`.
+        :class:`~txstathat.migas.runs.tracking.Tracker`.
 
         :param project: as for :meth:`add_breadcrumb`.
         :param version: as for :meth:`add_breadcrumb`.

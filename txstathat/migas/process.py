@@ -12,10 +12,10 @@ from typing import Any, TextIO
 
 from twisted.internet.defer import Deferred, succeed
 
-from txstathat.migas.answers import DISABLED, Answer, failed
 from txstathat.migas.client import MigasClient
+from txstathat.migas.runs.tracking import ErrorHandlers, Tracker, handlers_by_name
 from txstathat.migas.settings import Settings
-from txstathat.migas.tracking import ErrorHandlers, Tracker, handlers_by_name
+from txstathat.migas.wire.answers import DISABLED, Answer, failed
 
 __all__ = [
     "add_breadcrumb",
@@ -126,8 +126,8 @@ def track(
 ) -> Tracker:
     """
     Report the beginning and the end of a run; see
-    :class:`~txstathat.migas.tracking.Tracker`. :func:`setup` can be called later, but
-    before the run begins.
+    :class:`~txstathat.migas.runs.tracking.Tracker`. :func:`setup` can be called later,
+    but before the run begins.
 
     A call alone, without a use of what it returns, reports the whole process; see
     :meth:`.Tracker.report_exit`.

@@ -5,7 +5,7 @@ A run lasts from the first entry into something tracked to the last exit from it
 each project and version. While the reactor runs, it sends the breadcrumbs, and a
 shutdown trigger makes it wait for the last one. If the reactor does not run when a run
 ends (a script without one, code after ``reactor.run()``),
-:mod:`~txstathat.migas.exit_report` sends the last one.
+:mod:`~txstathat.migas.runs.exit_report` sends the last one.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from twisted.python import threadable
 from twisted.python.failure import Failure
 
 from txstathat.http.clock import installed_reactor
-from txstathat.migas.breadcrumb import MAX_TEXT, check_fields
-from txstathat.migas.exit_report import send_in_child
-from txstathat.migas.redaction import describe_error
-from txstathat.migas.runs import COMPLETED, SUSPENDED, Run, Runs, was_signalled
-from txstathat.migas.sender import BreadcrumbSender
+from txstathat.migas.runs.exit_report import send_in_child
+from txstathat.migas.runs.runs import COMPLETED, SUSPENDED, Run, Runs, was_signalled
+from txstathat.migas.runs.sender import BreadcrumbSender
 from txstathat.migas.settings import Settings
+from txstathat.migas.wire.breadcrumb import MAX_TEXT, check_fields
+from txstathat.migas.wire.redaction import describe_error
 
 __all__ = ["ErrorHandlers", "TrackedClient", "Tracker", "handlers_by_name"]
 

@@ -15,8 +15,8 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from txstathat.errors import InvalidTelemetry
-from txstathat.migas.graphql import EnumValue, GraphQLValue, operation
-from txstathat.migas.redaction import one_line, redact
+from txstathat.migas.wire.graphql import EnumValue, GraphQLValue, operation
+from txstathat.migas.wire.redaction import one_line, redact
 
 __all__ = [
     "CHOICES",

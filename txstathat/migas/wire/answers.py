@@ -15,7 +15,7 @@ from twisted.web.client import ResponseNeverReceived
 from txstathat.client.outcome import MAX_MESSAGE
 from txstathat.errors import MigasError, StatHatError
 from txstathat.http.responses import Reply
-from txstathat.migas.redaction import one_line
+from txstathat.migas.wire.redaction import one_line
 
 __all__ = [
     "DISABLED",

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from typing import Any
 
-from txstathat.migas.sender import BreadcrumbSender
+from txstathat.migas.runs.sender import BreadcrumbSender
 
 __all__ = ["send_in_child"]
 

@@ -10,8 +10,8 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import deferLater
 
-from txstathat.migas.exit_report import send_in_child
-from txstathat.migas.sender import BreadcrumbSender
+from txstathat.migas.runs.exit_report import send_in_child
+from txstathat.migas.runs.sender import BreadcrumbSender
 
 __all__ = ["COMPLETED", "STARTED", "SUSPENDED", "Run", "Runs", "was_signalled"]
 
