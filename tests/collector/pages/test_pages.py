@@ -31,7 +31,7 @@ from txstathat.collector.auth.sessions import (
 )
 from txstathat.collector.auth.throttle import HOLD_SECONDS, MAX_WRONG
 from txstathat.collector.boards.model import Comparison
-from txstathat.collector.numbers import number
+from txstathat.collector.number_text import number
 from txstathat.collector.pages.frame.formatting import ago, day, minute, plural
 from txstathat.collector.pages.listing import StatList
 from txstathat.collector.pages.sparkline import sparkline

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from txstathat.collector.numbers import number
+from txstathat.collector.number_text import number
 
 __all__ = ["WINDOW_TITLES", "Condition", "condition"]
 

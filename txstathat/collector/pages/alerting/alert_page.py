@@ -20,7 +20,7 @@ from txstathat.collector.alerts.history import (
 )
 from txstathat.collector.alerts.model import AlertDefinition
 from txstathat.collector.errors import Refusal
-from txstathat.collector.numbers import number
+from txstathat.collector.number_text import number
 from txstathat.collector.pages.alerting.words import badge, state_of
 from txstathat.collector.pages.forms.confirmation import confirmation, confirmation_link
 from txstathat.collector.pages.forms.forms import (

@@ -13,7 +13,7 @@ from twisted.web.template import Tag, tags
 
 from txstathat.collector.archive.records.comments import Comment
 from txstathat.collector.archive.series import Series
-from txstathat.collector.numbers import number
+from txstathat.collector.number_text import number
 from txstathat.collector.pages.sparkline import strokes
 from txstathat.printable import printable
 

@@ -14,7 +14,7 @@ from txstathat.collector.boards.indexing import START, indexed
 from txstathat.collector.boards.model import TIMEFRAMES, Board, Tile
 from txstathat.collector.boards.reading import BoardData
 from txstathat.collector.errors import Refusal
-from txstathat.collector.numbers import number
+from txstathat.collector.number_text import number
 from txstathat.collector.pages.boards.plot import Line, plot
 from txstathat.collector.pages.frame.formatting import isolated, percent, sentence
 from txstathat.collector.pages.sparkline import sparkline

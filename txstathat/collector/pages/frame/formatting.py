@@ -10,7 +10,7 @@ from math import isfinite
 
 from twisted.web.template import Tag, tags
 
-from txstathat.collector.numbers import number
+from txstathat.collector.number_text import number
 from txstathat.printable import printable
 
 __all__ = [

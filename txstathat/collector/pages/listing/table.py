@@ -11,7 +11,7 @@ from dataclasses import replace
 from twisted.web.template import Tag, tags
 
 from txstathat.collector.errors import Refusal
-from txstathat.collector.numbers import number
+from txstathat.collector.number_text import number
 from txstathat.collector.pages.alerting.words import badge
 from txstathat.collector.pages.frame.formatting import ago, minute, plural, visible_name
 from txstathat.collector.pages.listing.address import LIST, ListAddress

@@ -14,7 +14,7 @@ from txstathat.collector.alerts.conditions.words import WINDOW_TITLES, condition
 from txstathat.collector.alerts.model import WINDOWS
 from txstathat.collector.alerts.records import AlertRecords
 from txstathat.collector.archive.series import Series
-from txstathat.collector.numbers import number
+from txstathat.collector.number_text import number
 from txstathat.collector.pages.alerting.words import badge, state_of
 from txstathat.collector.pages.stat.chart import LevelsOf
 

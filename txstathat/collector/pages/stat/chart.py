@@ -20,7 +20,7 @@ from txstathat.collector.archive.records.details import Details
 from txstathat.collector.archive.series import Series
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal
-from txstathat.collector.numbers import number
+from txstathat.collector.number_text import number
 from txstathat.collector.pages.forms.forms import Form
 from txstathat.collector.pages.frame.layout import ASSETS
 from txstathat.collector.pages.stat.earlier import Earlier, read_earlier

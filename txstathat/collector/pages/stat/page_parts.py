@@ -13,7 +13,7 @@ from twisted.web.server import Request
 from twisted.web.template import Tag, tags
 
 from txstathat.collector.archive.stats import Stat
-from txstathat.collector.numbers import number
+from txstathat.collector.number_text import number
 from txstathat.collector.pages.forms.forms import Form, WrongField, labelled
 from txstathat.collector.pages.frame.arguments import argument
 from txstathat.collector.pages.frame.formatting import day, minute, percent, plural
