@@ -41,8 +41,8 @@ def webhook_field(form: Form, origins: Sequence[str], stored: str) -> Tag:
         hint = "The operator allows no URLs any more, so that no notices go there."
     if stored:
         hint += (
-            f" Stored is one at {printable(stored)}. It is not shown. Leave this empty "
-            "to keep it."
+            f" What is stored ({printable(stored)}) is not shown. Leave this empty to "
+            "keep it."
         )
     box = labelled(
         form, _WEBHOOK, LABEL, longest=MAX_URL, hint=hint, spellcheck="false"
