@@ -133,6 +133,9 @@ class ProxyTests(PagesCase):
             if each["path"] == "/stats/"
         ]
         self.assertEqual(cookie["name"], f"txstathat-{self.port}+stats")
+        yield self.do("open", f"{self.below}/notes")
+        yield self.do("type", "#text", "version 2\n")
+        yield self.arrive("document.querySelector('.flash')")
         # The other collector of this host has not signed this browser out.
         self.assertIn("at the root", (yield self.look("/")))
         yield self.references()
