@@ -13,7 +13,7 @@ from txstathat.collector.alerts.conditions.words import condition
 from txstathat.collector.pages.access.guard import GuardedPage
 from txstathat.collector.pages.alerting.alert_form import EditAlert, NewAlert
 from txstathat.collector.pages.alerting.alert_page import AlertPage
-from txstathat.collector.pages.alerting.words import badge, state_of
+from txstathat.collector.pages.alerting.states import badge, state_of
 from txstathat.collector.pages.frame.formatting import ago, isolated, minute, plural
 from txstathat.collector.pages.frame.layout import TENDING_FILES, frame
 from txstathat.collector.pages.frame.tables import table

@@ -21,7 +21,7 @@ from txstathat.collector.alerts.history import (
 from txstathat.collector.alerts.model import AlertDefinition
 from txstathat.collector.errors import Refusal
 from txstathat.collector.number_text import number
-from txstathat.collector.pages.alerting.words import badge, state_of
+from txstathat.collector.pages.alerting.states import badge, state_of
 from txstathat.collector.pages.forms.confirmation import confirmation, confirmation_link
 from txstathat.collector.pages.forms.forms import (
     Form,

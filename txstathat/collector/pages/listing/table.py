@@ -12,7 +12,7 @@ from twisted.web.template import Tag, tags
 
 from txstathat.collector.errors import Refusal
 from txstathat.collector.number_text import number
-from txstathat.collector.pages.alerting.words import badge
+from txstathat.collector.pages.alerting.states import badge
 from txstathat.collector.pages.frame.formatting import ago, minute, plural, visible_name
 from txstathat.collector.pages.listing.address import LIST, ListAddress
 from txstathat.collector.pages.listing.controls import TITLES, by_order

@@ -15,7 +15,7 @@ from txstathat.collector.alerts.model import WINDOWS
 from txstathat.collector.alerts.records import AlertRecords
 from txstathat.collector.archive.series import Series
 from txstathat.collector.number_text import number
-from txstathat.collector.pages.alerting.words import badge, state_of
+from txstathat.collector.pages.alerting.states import badge, state_of
 from txstathat.collector.pages.stat.chart import LevelsOf
 
 __all__ = ["MAX_LEVELS", "alert_lines", "levels_of", "limits_of"]
