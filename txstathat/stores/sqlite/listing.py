@@ -22,7 +22,14 @@ from txstathat.stores.listing import (
     sort_key,
 )
 
-__all__ = ["CREATE_LISTING", "list_groups", "list_page", "put_listed"]
+__all__ = [
+    "ADD_IDS",
+    "CREATE_LISTING",
+    "list_groups",
+    "list_page",
+    "listed_names",
+    "put_listed",
+]
 
 #: The statements that create the table.
 CREATE_LISTING = (
@@ -41,8 +48,13 @@ CREATE_LISTING = (
     "CREATE INDEX listing_newest ON listing (kind, newest, name)",
     "CREATE INDEX listing_activity ON listing (kind, activity, name)",
 )
+#: The statements that add the ids to the table.
+ADD_IDS = (
+    "ALTER TABLE listing ADD COLUMN id TEXT NOT NULL DEFAULT ''",
+    "CREATE INDEX listing_id ON listing (id)",
+)
 
-_COLUMNS = "name, kind, total, newest, activity, receipts, refreshed"
+_COLUMNS = "name, kind, total, newest, activity, receipts, refreshed, id"
 # If no more rows match, they are read and sorted; otherwise the index of the order
 # finds a page sooner.
 _FEW = 2_000
@@ -63,9 +75,27 @@ def put_listed(
     db.executemany("DELETE FROM listing WHERE name = ?", ((name,) for name in gone))
     db.executemany(
         f"INSERT OR REPLACE INTO listing ({_COLUMNS}, folded) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         ((*row, row.name.casefold()) for row in rows),
     )
+
+
+def listed_names(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, str]:
+    """
+    Read the names of rows by their ids, within a transaction of the caller.
+
+    :param db: a connection.
+    :param ids: the ids; those that no row has are left out.
+    """
+    found: dict[str, str] = {}
+    for start in range(0, len(ids), _NAMES_AT_ONCE):
+        some = ids[start : start + _NAMES_AT_ONCE]
+        marks = ", ".join("?" * len(some))
+        found.update(
+            db.execute(f"SELECT id, name FROM listing WHERE id IN ({marks})", some)
+        )
+    found.pop("", None)
+    return found
 
 
 def list_page(db: sqlite3.Connection, query: ListQuery) -> ListPage:

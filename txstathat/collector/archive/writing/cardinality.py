@@ -10,20 +10,16 @@ from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 
 from txstathat.collector.archive.shared_work import share_work
-from txstathat.collector.archive.stats import stat_id
 from txstathat.collector.archive.writing.allowance import Allowances
 from txstathat.collector.errors import Refusal
 from txstathat.stores.interface import IStore
 
 __all__ = [
-    "LOOKUP_SECONDS",
     "MAX_NEW_STATS",
     "MAX_STATS",
     "RECOUNT",
-    "STATS_AT_ONCE",
     "CardinalityLimiter",
     "Reservation",
 ]
@@ -35,12 +31,6 @@ MAX_NEW_STATS = 10_000
 #: The shortest interval, in seconds, at which all stats are counted because new ones
 #: come. Another collector may have created some, or emptied the trash.
 RECOUNT = 10.0
-#: The shortest interval, in seconds, at which all stats are read because an id is
-#: unknown. Another collector may have created its stat.
-LOOKUP_SECONDS = 1.0
-
-#: How many names are learned at once. More would block the reactor for long.
-STATS_AT_ONCE = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +53,13 @@ class CardinalityLimiter:
     Knows names of stats, and limits how many new ones are created.
 
     The names are a cache. A name that is not in it is looked up in the store, so
-    several collectors can share a store. The store counts its stats; the names of all
-    are only read to find the stat with an id.
+    several collectors can share a store. The store counts its stats.
 
     :param store: the store.
     :param max_stats: the largest number of stats.
     :param timers: schedules what waits.
     :param allowances: counts the new stats of each key.
     :param max_new_stats: the largest number of stats that a key can create in a day.
-    :param at_once: how many names are learned at once.
     """
 
     def __init__(
@@ -82,21 +70,15 @@ class CardinalityLimiter:
         allowances: Allowances,
         *,
         max_new_stats: int = MAX_NEW_STATS,
-        at_once: int = STATS_AT_ONCE,
     ) -> None:
         self._store = store
         self._max_stats = max_stats
         self._timers = timers
         self._allowances = allowances
         self._max_new_stats = max_new_stats
-        self._at_once = at_once
-        self._names: dict[str, str] = {}  # by id
         self._known: set[str] = set()
-        # When the names of all stats were read, and when the stats were counted; None
-        # before that.
-        self._read_at: float | None = None
+        # When the stats were counted; None before that.
         self._counted_at: float | None = None
-        self._reading: list[Deferred[None]] = []
         self._counting: list[Deferred[None]] = []
         # How many stats were created through this object; and how many others are in
         # the store, apart from the stats with a reservation.
@@ -179,13 +161,12 @@ class CardinalityLimiter:
             if name not in self._known and name not in self._reserved
         ]
 
-    def _is_over(self, since: float | None, seconds: float) -> bool:
-        return since is None or self._timers.seconds() - since >= seconds
-
     async def _count_if_due(self) -> None:
         # Whoever comes during a count waits for it, so that it is known which stats
         # have a reservation and are not in the number.
-        if self._counting or self._is_over(self._counted_at, RECOUNT):
+        last = self._counted_at
+        due = last is None or self._timers.seconds() - last >= RECOUNT
+        if self._counting or due:
             await share_work(self._counting, self._count)
 
     async def _count(self) -> None:
@@ -194,39 +175,16 @@ class CardinalityLimiter:
         self._others = stats - created
         self._counted_at = self._timers.seconds()
 
-    async def _learn_all(self) -> None:
-        before = self._known.copy()
-        names = list(await self._store.definitions())
-        for start in range(0, len(names), self._at_once):
-            if start:
-                await deferLater(self._timers, 0)
-            self.learn(names[start : start + self._at_once])
-        self.forget(before.difference(names))
-        self._read_at = self._timers.seconds()
-
     def learn(self, names: Iterable[str]) -> None:
         """
         Add names of existing stats.
         """
-        for name in names:
-            if name not in self._known:
-                self._known.add(name)
-                self._names[stat_id(name)] = name
+        self._known.update(names)
 
-    def forget(self, names: Iterable[str]) -> None:
+    def forget(self, names: Sequence[str]) -> None:
         """
         Remove the names of deleted stats.
         """
-        for name in names:
-            self._known.discard(name)
-            self._names.pop(stat_id(name), None)
+        if names:
+            self._known.difference_update(names)
             self._counted_at = None
-
-    async def names(self, ids: Sequence[str]) -> list[str]:
-        """
-        Return the names of the stats with these ids, as far as they exist.
-        """
-        unknown = any(id not in self._names for id in ids)
-        if unknown and self._is_over(self._read_at, LOOKUP_SECONDS):
-            await share_work(self._reading, self._learn_all)
-        return [self._names[id] for id in ids if id in self._names]
