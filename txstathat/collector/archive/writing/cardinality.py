@@ -39,13 +39,11 @@ class Reservation:
     Permission to create some stats.
 
     :ivar sender: identifies the key of the request.
-    :ivar names: the stats that are not known to exist.
-    :ivar reserved: those of them for which this reservation takes up room.
+    :ivar names: the stats, which are not known to exist.
     """
 
     sender: str
     names: Sequence[str]
-    reserved: Sequence[str]
 
 
 class CardinalityLimiter:
@@ -84,9 +82,9 @@ class CardinalityLimiter:
         # the store, apart from the stats with a reservation.
         self._created = 0
         self._others = 0
-        # The stats with a reservation, and their number by sender.
-        self._reserved: set[str] = set()
-        self._reserved_by: Counter[str] = Counter()
+        # How many reservations each stat has; and how many of each sender.
+        self._reserved: Counter[str] = Counter()
+        self._reserved_by: dict[str, Counter[str]] = {}
 
     def all_known(self, names: Iterable[str]) -> bool:
         """
@@ -103,63 +101,69 @@ class CardinalityLimiter:
         :returns: the reservation. Pass it to :meth:`settled` later.
         :raises Refusal: 429 if there would be too many stats.
         """
-        wanted = [name for name in names if name not in self._known]
+        wanted = self._unknown(names)
         self.learn(await self._store.definitions(wanted))
         await self._allowances.load(sender)
-        if self._new(wanted):
+        if self._unknown(wanted):
             await self._count_if_due()
-        new = self._new(wanted)
+        new = self._unknown(wanted)
+        own = self._reserved_by.get(sender, Counter())
+        self._check_room(new)
+        self._check_allowance(sender, new, own)
+        # A stat that another request has reserved is reserved once more: the other one
+        # may fail.
+        self._reserved.update(new)
+        own.update(new)
+        self._reserved_by[sender] = own
+        return Reservation(sender, new)
+
+    def _check_room(self, new: Iterable[str]) -> None:
         stats = self._others + self._created
-        if new and stats + len(self._under_way()) + len(new) > self._max_stats:
+        under_way = self._unknown(self._reserved)
+        more = set(new).difference(under_way)
+        if more and stats + len(under_way) + len(more) > self._max_stats:
             raise Refusal(
                 429,
                 f"there are {stats} stats and {self._max_stats} is the limit: delete "
                 "some, use fewer names, or raise it with --max-stats",
             )
-        used = self._allowances.usage(sender).stats + self._reserved_by[sender]
-        if new and used + len(new) > self._max_new_stats:
+
+    def _check_allowance(
+        self, sender: str, new: Iterable[str], own: Counter[str]
+    ) -> None:
+        used = self._allowances.usage(sender).stats + len(self._unknown(own))
+        more = set(new).difference(own)
+        if more and used + len(more) > self._max_new_stats:
             raise Refusal(
                 429,
                 f"this key has created {used} new stats today and "
                 f"{self._max_new_stats} is the limit: use fewer names, or go on "
                 "tomorrow",
             )
-        self._reserved.update(new)
-        self._reserved_by[sender] += len(new)
-        return Reservation(sender, wanted, new)
 
-    def settled(self, reservation: Reservation, written: bool) -> None:
+    def settled(self, reservation: Reservation, written: bool) -> list[str]:
         """
         End a reservation.
 
         :param reservation: the reservation.
         :param written: whether the points of its stats were written.
+        :returns: the stats that were created.
         """
-        sender = reservation.sender
-        self._reserved.difference_update(reservation.reserved)
-        self._reserved_by[sender] -= len(reservation.reserved)
+        sender, names = reservation.sender, reservation.names
+        _take(self._reserved, names)
+        _take(self._reserved_by[sender], names)
         if not self._reserved_by[sender]:
             del self._reserved_by[sender]
-        if written:
-            # Another request may have created some of them first.
-            created = [name for name in reservation.names if name not in self._known]
-            if created:
-                self._allowances.add(sender, stats=len(created))
-                self._created += len(created)
+        # Another request may have created some of them first.
+        created = self._unknown(names) if written else []
+        if created:
+            self._allowances.add(sender, stats=len(created))
+            self._created += len(created)
             self.learn(created)
+        return created
 
-    def _under_way(self) -> set[str]:
-        """
-        The stats with a reservation that no other request has created meanwhile.
-        """
-        return self._reserved - self._known
-
-    def _new(self, names: Iterable[str]) -> list[str]:
-        return [
-            name
-            for name in names
-            if name not in self._known and name not in self._reserved
-        ]
+    def _unknown(self, names: Iterable[str]) -> list[str]:
+        return [name for name in names if name not in self._known]
 
     async def _count_if_due(self) -> None:
         # Whoever comes during a count waits for it, so that it is known which stats
@@ -171,7 +175,7 @@ class CardinalityLimiter:
 
     async def _count(self) -> None:
         created = self._created
-        stats = await self._store.count_definitions([*self._under_way()])
+        stats = await self._store.count_definitions(self._unknown(self._reserved))
         self._others = stats - created
         self._counted_at = self._timers.seconds()
 
@@ -188,3 +192,10 @@ class CardinalityLimiter:
         if names:
             self._known.difference_update(names)
             self._counted_at = None
+
+
+def _take(numbers: Counter[str], names: Iterable[str]) -> None:
+    numbers.subtract(names)
+    for name in names:
+        if not numbers[name]:
+            del numbers[name]
