@@ -214,12 +214,28 @@ class StatListing:
         self._note_view()
         return await self._store.list_page(query)
 
+    async def names(self, query: ListQuery) -> ListPage:
+        """
+        Return a page of the list for the names in it: its numbers may be old.
+
+        :param query: which rows to list, in the order of the names.
+        :raises StoreError: if the store fails.
+        """
+        await self._complete_names()
+        return await self._store.list_page(query)
+
     async def catch_up(self) -> None:
         """
         Begin to make what rows are due, and wait for them if they are few.
 
         :raises StoreError: if the store fails.
         """
+        await self._complete_names()
+        if self._is_due() and self._changed and not self._refreshing:
+            few = len(self._changed) <= _STATS_AT_ONCE
+            await self._wait_if(few, self.refresh())
+
+    async def _complete_names(self) -> None:
         if not self._complete:
             page = await self._store.list_page(ListQuery(KINDS, limit=1))
             # If there are many rows, the list lacks a few names of many at most.
@@ -227,9 +243,6 @@ class StatListing:
             await self._wait_if(few, self._add_missing())
             if few:
                 await self._wait_if(self._stats <= _NAMES_AT_ONCE, self._compare())
-        if self._is_due() and self._changed and not self._refreshing:
-            few = len(self._changed) <= _STATS_AT_ONCE
-            await self._wait_if(few, self.refresh())
 
     async def _wait_if(self, few: bool, work: Deferred[None]) -> None:
         if few:

@@ -92,6 +92,13 @@ class StoredStats:
             if definition in kinds and name not in trashed
         ]
 
+    async def restored_names(self) -> list[str]:
+        """
+        Return the names of the stats that points have taken out of the trash lately, so
+        that :attr:`listing` may lack them. Some may have been deleted for good.
+        """
+        return await self._trash.restored()
+
     async def stats(self, names: Sequence[str] | None = None) -> list[Stat]:
         """
         Return the stats, sorted by name, without those in the trash.

@@ -141,6 +141,13 @@ class Trash:
         notes = await self._reader.all()
         return {id: notes[id].name for id in ids if id in notes}
 
+    async def restored(self) -> list[str]:
+        """
+        Return the names of the stats that points have taken out of the trash lately.
+        """
+        names = {note.name for note in (await self._reader.all()).values()}
+        return sorted(names.difference(note.name for note in await self.all()))
+
     async def without(self, stats: Sequence[Stat]) -> list[Stat]:
         """
         Return those of some stats that are not in the trash.
