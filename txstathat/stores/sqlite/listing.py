@@ -111,8 +111,9 @@ def list_page(db: sqlite3.Connection, query: ListQuery) -> ListPage:
 
 
 def _page_of_kind(db: sqlite3.Connection, kind: str, query: ListQuery) -> ListPage:
-    where, values = _conditions(kind, query)
-    if query.words or query.prefix:
+    low, high = query.prefix, end_of_prefix(query.prefix)
+    where, values = _conditions(kind, query, low, high)
+    if query.words or (query.prefix and query.order != NAME):
         select = f"SELECT name FROM listing WHERE {where} LIMIT ?"
         names = [name for (name,) in db.execute(select, [*values, _FEW + 1])]
         if len(names) <= _FEW:
@@ -120,6 +121,14 @@ def _page_of_kind(db: sqlite3.Connection, kind: str, query: ListQuery) -> ListPa
     found = 0
     if query.counted:
         found = _number(db, f"SELECT count(*) FROM listing WHERE {where}", values)
+    if query.order == NAME and query.after is not None:
+        # Otherwise SQLite would read all names from the beginning of the prefix.
+        name = query.after[1]
+        if query.descending:
+            high = name if high is None else min(high, name)
+        else:
+            low = max(low, name)
+        where, values = _conditions(kind, query, low, high)
     rows = _rows(db, query, where, values)
     return ListPage(rows[: query.limit], len(rows) > query.limit, found)
 
@@ -150,15 +159,16 @@ def _sorted_page(rows: list[ListedRow], query: ListQuery) -> ListPage:
     return page._replace(found=found)
 
 
-def _conditions(kind: str, query: ListQuery) -> tuple[str, list[Any]]:
+def _conditions(
+    kind: str, query: ListQuery, low: str, high: str | None
+) -> tuple[str, list[Any]]:
     where, values = ["kind = ?"], [kind]
-    if query.prefix:
+    if low:
         where.append("name >= ?")
-        values.append(query.prefix)
-        end = end_of_prefix(query.prefix)
-        if end is not None:
-            where.append("name < ?")
-            values.append(end)
+        values.append(low)
+    if high is not None:
+        where.append("name < ?")
+        values.append(high)
     for word in query.folded:
         where.append("instr(folded, ?)")
         values.append(word)

@@ -39,7 +39,7 @@ class StatFinder:
     """
 
     def __init__(
-        self, archive: Archive, few: int = 20, max_names: int = MAX_NAMES
+        self, archive: Archive, few: int = 50, max_names: int = MAX_NAMES
     ) -> None:
         self._archive = archive
         self._few = few
