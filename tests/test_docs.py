@@ -26,11 +26,11 @@ from twisted.python.reflect import namedAny
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.fixtures import ROOT
+from tests.fixtures.collectors import start_service
 from tests.fixtures.support import reactor, require_program
 from txstathat import Count, StatHatService, Value, txStatHat, txStatHatClassic
 from txstathat.collector.archive.series import Plan
 from txstathat.collector.archive.stats import RETENTION
-from txstathat.collector.service import CollectorService
 from txstathat.collector.web.site import CollectorSite
 from txstathat.export import StatHatExport
 from txstathat.export.requests import RETRY_DELAYS
@@ -205,21 +205,14 @@ class ExampleTests(TestCase):
         """The variables that it sets are those that its commands read."""
 
         async def check() -> None:
-            keys: dict[str, str] = {}
-            service = CollectorService(
-                "memory:", "tcp:0:interface=127.0.0.1", first_keys=keys.update
-            )
-            ready = service.ready()
-            service.startService()
-            self.addCleanup(service.stopService)
-            await ready
+            _, url, keys = await start_service(self)
             text = (ROOT / "docs" / "tutorial.rst").read_text()
             environ = {k: v for k, v in os.environ.items() if "TXSTATHAT" not in k}
             environ |= {"PYTHONPATH": str(ROOT), "COLUMNS": "80"}
             for name, value, what in re.findall(
                 r"export (\w+)=(\S+)(?: +# the (.*))?\n", text
             ):
-                environ[name] = keys[what] if what else service.urls[0]
+                environ[name] = keys[what] if what else url
                 self.assertEqual(value, "..." if what else "http://127.0.0.1:8080")
             _, commands = text.split("A program that counts\n", 1)
             commands, _ = commands.split("A server that is down\n", 1)

@@ -82,6 +82,25 @@ class PackageTests(SynchronousTestCase):
         )
         for name in txstathat.__all__:
             self.assertTrue(hasattr(txstathat, name), name)
+            self.assertIn(name, dir(txstathat))
+        with self.assertRaises(AttributeError):
+            txstathat.nothing  # type: ignore[attr-defined]  # noqa: B018
+
+    def test_imports_what_is_used(self) -> None:
+        """The package alone imports nothing, and a name only what it needs."""
+        code = (
+            "import sys, txstathat; "
+            "assert not any(name.startswith('twisted') for name in sys.modules); "
+            "assert txstathat.Count.__module__ == 'txstathat.points.model'; "
+            "assert 'treq' not in sys.modules; "
+            "assert callable(txstathat.tee) and txstathat.StatHatService; "
+            "from txstathat import *; "
+            "print(set(txstathat.__all__) <= {*globals()})"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
+        )
+        self.assertEqual((done.stdout, done.stderr), ("True\n", ""))
 
     def test_interfaces_agree(self) -> None:
         """A protocol and its zope interface have the same methods and parameters."""

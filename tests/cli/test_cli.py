@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -339,6 +340,10 @@ class HelpTests(SynchronousTestCase):
             if isinstance(command, click.Group):
                 self.assertNotRegex(done.output, r"(?m)^  .*\.\.\.$", name)
                 for each in command.list_commands(CONTEXT):
+                    found = command.get_command(CONTEXT, each)
+                    assert found is not None
+                    help = re.escape(found.get_short_help_str(100))
+                    self.assertRegex(done.output, rf"(?m)^  {each} +{help}$")
                     self.assertRegex(done.output, rf"(?m)^  {each} +[A-Z].*\.$")
 
     def test_order(self) -> None:
@@ -547,11 +552,11 @@ class ServerTests(SynchronousTestCase):
             self.assertEqual((done.returncode, done.stderr), (0, ""))
             self.assertRegex(done.stdout, r"^stat key: \S{32}\n")
 
-    def test_little_is_imported(self) -> None:
-        """A count from the shell imports only what it needs."""
+    def imported(self, *arguments: str) -> str:
+        """What a command prints, and the modules that it imports."""
         code = (
             "import sys\n"
-            "sys.argv = ['txstathat', 'count', '--help']\n"
+            f"sys.argv = ['txstathat', *{arguments}]\n"
             "from txstathat.cli import main\n"
             "try: main()\n"
             "except SystemExit: pass\n"
@@ -560,9 +565,24 @@ class ServerTests(SynchronousTestCase):
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
         )
-        self.assertIn("'txstathat.client'", done.stdout)
+        self.assertEqual(done.stderr, "")
+        return done.stdout
+
+    def test_little_is_imported(self) -> None:
+        """A count from the shell imports only what it needs."""
+        output = self.imported("count", "--help")
+        self.assertIn("'txstathat.client'", output)
         for module in ("txstathat.collector", "txstathat.metrica", "txstathat.charts"):
-            self.assertNotIn(f"'{module}'", done.stdout)
+            self.assertNotIn(f"'{module}'", output)
+
+    def test_help_imports_no_command(self) -> None:
+        """The version and the help need neither Twisted nor any command."""
+        for option, words in (("--version", "txstathat, version"), ("--help", "Begin")):
+            output = self.imported(option)
+            self.assertIn(words, output)
+            self.assertIn("'txstathat.cli.commands'", output)
+            for module in ("twisted", "treq", "txstathat.client", "txstathat.cli.send"):
+                self.assertNotIn(f"'{module}", output)
 
     def test_without_its_libraries(self) -> None:
         """The command says what to install."""

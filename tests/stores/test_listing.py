@@ -50,6 +50,7 @@ def rows_of(names: list[str]) -> list[ListedRow]:
             float(n % 4),
             n,
             NOW,
+            f"id {name}",
         )
         for n, name in enumerate(names)
     ]
@@ -177,6 +178,25 @@ class ListingContract:
         self.assertEqual(
             (yield self.store.list_page(ListQuery(KINDS))), ListPage([], False)
         )
+
+    @inlineCallbacks
+    def test_ids(self: Any) -> Any:
+        """A name is found by the id of its row, until the row is deleted."""
+        one, two, three = rows_of(["one", "zwei é", "three"])
+        yield self.store.put_listed([one, two, three._replace(id="")])
+        ids = ["", "nothing", one.id, two.id, three.id]
+        both = {one.id: "one", two.id: "zwei é"}
+        self.assertEqual((yield self.store.listed_names(ids)), both)
+        self.assertEqual((yield self.store.listed_names([])), {})
+        many = [f"unknown {n}" for n in range(1_200)]
+        self.assertEqual((yield self.store.listed_names([*many, *ids])), both)
+        # A row that has no id yet gets it.
+        yield self.store.put_listed([three, one._replace(total=9.0)])
+        self.assertEqual(
+            (yield self.store.listed_names(ids)), {**both, three.id: "three"}
+        )
+        yield self.store.put_listed([], ["one", "three", "nothing"])
+        self.assertEqual((yield self.store.listed_names(ids)), {two.id: "zwei é"})
 
     @inlineCallbacks
     def test_after_what_has_moved(self: Any) -> Any:

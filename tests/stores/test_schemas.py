@@ -231,6 +231,16 @@ class FileSchemas(SynchronousTestCase):
         """So does one of version 3, with rows of its journal that are not folded."""
         self.check("3")
 
+    def test_sqlite_4(self) -> None:
+        """So does one of version 4, whose listing has ids."""
+        self.check("4")
+        path, _ = self.load("4")
+        backend = SqliteBackend(path, Clock().seconds)
+        backend.open()
+        self.addCleanup(backend.close)
+        ids = ["quhx3rbzcd7ysd4i", "unknown"]
+        self.assertEqual(backend.listed_names(ids), {ids[0]: "café"})
+
     def test_all(self) -> None:
         """Each version of the schema has a file."""
         names = [path.name for path in FOLDER.glob("sqlite-*.sql")]

@@ -416,6 +416,14 @@ class IStore(Interface):
         :returns: fires with the page.
         """
 
+    def listed_names(ids: Sequence[str]) -> Deferred[dict[str, str]]:
+        """
+        Read the names of the rows of the listing that have some ids.
+
+        :param ids: the ids.
+        :returns: fires with the names by id. An unknown id is left out.
+        """
+
     def list_groups(query: ListQuery) -> Deferred[list[Group]]:
         """
         Read the groups into which separators divide the names of the listing.

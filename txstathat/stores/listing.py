@@ -46,6 +46,8 @@ class ListedRow(NamedTuple):
     :ivar activity: the number for the order ``activity``.
     :ivar receipts: any whole number; tells whether the row is up to date.
     :ivar refreshed: when the numbers were computed, in Unix seconds.
+    :ivar id: a text by which the name is found. No other row has it. It may be empty:
+        then the name cannot be found by it.
     """
 
     name: str
@@ -55,6 +57,7 @@ class ListedRow(NamedTuple):
     activity: float
     receipts: int
     refreshed: float
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,6 +138,9 @@ class IBackend(Interface):
     def list_page(query: ListQuery) -> ListPage:
         """See :meth:`.IStore.list_page`."""
 
+    def listed_names(ids: Sequence[str]) -> dict[str, str]:
+        """See :meth:`.IStore.listed_names`."""
+
     def list_groups(query: ListQuery) -> list[Group]:
         """See :meth:`.IStore.list_groups`."""
 
@@ -411,6 +414,10 @@ class Store:
     def list_page(self, query: ListQuery) -> Deferred[ListPage]:
         """See :meth:`.IStore.list_page`."""
         return self._call(self._runner.read, self._backend.list_page, query)
+
+    def listed_names(self, ids: Sequence[str]) -> Deferred[dict[str, str]]:
+        """See :meth:`.IStore.listed_names`."""
+        return self._call(self._runner.read, self._backend.listed_names, list(ids))
 
     def list_groups(self, query: ListQuery) -> Deferred[list[Group]]:
         """See :meth:`.IStore.list_groups`."""

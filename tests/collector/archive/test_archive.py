@@ -34,6 +34,7 @@ from txstathat import Count, Value
 from txstathat.collector.archive.all_time import INTERVALS
 from txstathat.collector.archive.archive import Archive
 from txstathat.collector.archive.health import FAILURE_SECONDS, PROBE_SECONDS
+from txstathat.collector.archive.listing import LOOKUP_SECONDS
 from txstathat.collector.archive.records.trash import TRASH_SECONDS
 from txstathat.collector.archive.series import Plan
 from txstathat.collector.archive.stats import (
@@ -369,23 +370,11 @@ class KeepTests(ArchiveCase):
         self.keep(Count("d"))
         self.assertIn("there are 4 stats", self.refused(Count("e")))
 
-    def test_many_stats_are_learned_in_parts(self) -> None:
-        """So that the ids of many hold up nobody; nor do their cells."""
+    def test_many_stats_are_read_in_parts(self) -> None:
+        """So that the cells of many hold up nobody."""
         names = [f"s{number}" for number in range(9)]
         self.keep(*map(Count, names))
         self.archive = Archive(self.store, stats_at_once=4)
-        learned: list[int] = []
-        learn = self.archive._cardinality.learn
-        self.archive._cardinality.learn = lambda names: (
-            learned.append(len(names)) or learn(names)
-        )
-        found = Deferred.fromCoroutine(self.archive.find([stat_id("s8")]))
-        self.assertEqual(learned, [4])
-        self.assertNoResult(found)
-        # Each part is a call of its own; the clock makes them one after the other.
-        self.clock.advance(0)
-        self.assertEqual(learned, [4, 4, 1])
-        self.assertEqual([stat.name for stat in self.successResultOf(found)], ["s8"])
         reads: list[int] = []
         read = self.store.read
         self.store.read = lambda keys: reads.append(len(keys)) or read(keys)
@@ -393,24 +382,43 @@ class KeepTests(ArchiveCase):
         self.assertEqual([stat.name for stat in stats], names)
         self.assertEqual(reads, [4, 4, 1])
 
+    def test_a_known_id_does_not_read_all_stats(self) -> None:
+        """After a start the stat with an id is found, and nothing else is read."""
+        self.keep(Count("a"), Count("b"))
+        archive = Archive(self.store)
+        asked = self.asked_definitions()
+        (stat,) = self.now(archive.find([stat_id("b")]))
+        self.assertEqual((stat.name, asked), ("b", [["b"]]))
+        # So is one that another collector creates.
+        self.keep(Count("c"))
+        (stat,) = self.now(archive.find([stat_id("c")]))
+        self.assertEqual(stat.name, "c")
+        self.assertNotIn(None, asked)
+
     def test_unknown_ids_do_not_read_all_stats_again(self) -> None:
-        """Requests for unknown ids share one read of all stats in a second."""
+        """Requests for unknown ids share one read of all stats in a minute."""
         self.keep(Count("a"))
         archive = Archive(self.store)
+        asked = self.asked_definitions()
+        for number in range(5):
+            self.fails(archive.find([f"x{number}", f"y{number}"]), Refusal)
+        self.assertEqual(asked.count(None), 1)
+        # Another collector creates a stat, and dies before it writes the row.
+        self.keep(Count("b"))
+        self.successResultOf(self.store.put_listed([], ["b"]))
+        self.clock.advance(LOOKUP_SECONDS)
+        (stat,) = self.now(archive.find([stat_id("b")]))
+        self.assertEqual(stat.name, "b")
+        self.assertEqual(asked.count(None), 2)
+
+    def asked_definitions(self) -> list[Any]:
+        """Note which definitions are read from the store, from now on."""
         asked: list[Any] = []
         definitions = self.store.definitions
         self.store.definitions = lambda names=None: (
             asked.append(names) or definitions(names)
         )
-        for number in range(5):
-            self.fails(archive.find([f"x{number}", f"y{number}"]), Refusal)
-        self.assertEqual(asked.count(None), 1)
-        # A stat that another collector creates is found a second later.
-        self.keep(Count("b"))
-        self.clock.advance(cardinality.LOOKUP_SECONDS)
-        (stat,) = self.now(archive.find([stat_id("b")]))
-        self.assertEqual(stat.name, "b")
-        self.assertEqual(asked.count(None), 2)
+        return asked
 
     def test_waiting_points_are_limited(self) -> None:
         """More than so many may not wait; who waits no more makes room."""

@@ -276,6 +276,43 @@ class ChangeTests(ListingCase):
             [(row.name, row.total) for row in self.rows(after)], [("a", 2), ("b", 1)]
         )
 
+    def test_rows_of_an_older_version(self) -> None:
+        """
+        Rows without ids are no hindrance: their stats are found by id, also by several
+        requests at once. So is a stat whose row could not be written.
+        """
+        self.keep(*(Count(name, 1, NOW) for name in "abc"))
+        rows = self.rows()
+        old = [row._replace(id="") for row in rows]
+        self.successResultOf(self.store.put_listed([], ["a", "b", "c"]))
+        self.successResultOf(self.store.put_listed(old[:2]))
+        after = Archive(self.store)
+        asked = [Deferred.fromCoroutine(after.find([stat_id(name)])) for name in "abc"]
+        found = [self.successResultOf(one)[0].name for one in asked]
+        self.assertEqual(found, ["a", "b", "c"])
+        self.assertEqual(self.rows(after), rows)
+
+    def test_found_by_id(self) -> None:
+        """
+        A new stat is found by id before it has a row; so is one that a point has taken
+        out of the trash, by any collector.
+        """
+        self.keep(Count("a", 1, NOW))
+        other = Archive(self.store)
+        self.rows()
+        self.rows(other)
+        self.now(self.archive.delete(stat_id("a")))
+        for archive in (self.archive, other):
+            self.fails(archive.find([stat_id("a")]), Refusal)
+        self.keep(Count("a", 1, NOW))
+        for archive in (self.archive, other):
+            self.assertEqual(self.now(archive.find([stat_id("a")]))[0].name, "a")
+        put, held = self.store.put_listed, Deferred()
+        self.store.put_listed = lambda *rows: held.addCallback(lambda _: put(*rows))
+        self.keep(Count("b", 1, NOW))
+        self.assertEqual(self.now(self.archive.find([stat_id("b")]))[0].name, "b")
+        held.callback(None)
+
     def test_points_of_an_older_version(self) -> None:
         """A check finds stats that a collector without this list has written."""
         self.keep(Count("a", 1, NOW))

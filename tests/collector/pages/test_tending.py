@@ -18,7 +18,7 @@ from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 
 from tests.fixtures import ROOT
-from tests.fixtures.collectors import Collector
+from tests.fixtures.collectors import Collector, start_service
 from tests.fixtures.stores import NOW
 from tests.fixtures.support import reactor
 from tests.fixtures.visitors import HOSTILE, OWN_FORM, PageCase, Visitor
@@ -30,7 +30,6 @@ from txstathat.collector.auth.key_record import hash_key
 from txstathat.collector.boards.model import Board
 from txstathat.collector.pages.frame.formatting import size
 from txstathat.collector.pages.tending.snippets import snippets
-from txstathat.collector.service import CollectorService
 from txstathat.collector.web.site import CollectorSite
 from txstathat.testing import FakeStatHat
 
@@ -607,15 +606,7 @@ class ExampleTests(TestCase):
         """The example for an access token or a read-only token lists the stats."""
 
         async def check() -> None:
-            keys: dict[str, str] = {}
-            service = CollectorService(
-                "memory:", "tcp:0:interface=127.0.0.1", first_keys=keys.update
-            )
-            ready = service.ready()
-            service.startService()
-            self.addCleanup(service.stopService)
-            parts = await ready
-            (url,) = service.urls
+            parts, url, keys = await start_service(self)
             await self.run_program("ez", keys["EZ key"], url)
             read_key = await parts.keys.add("read", "grafana")
             for kind, key in (("access", keys["access token"]), ("read", read_key)):

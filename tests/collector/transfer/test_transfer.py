@@ -441,6 +441,18 @@ class RoundTripTests(SynchronousTestCase):
         self.assertIn("has changed since", new.refusal(changed))
         self.assert_same(new, old)
 
+    def test_two_kinds(self) -> None:
+        """A file with two kinds of a stat is not loaded."""
+        old = Place(self, self.clock)
+        old.do(("count", "a", 2, 0))
+        lines = old.export()
+        (number,) = (n for n, line in enumerate(lines) if '"scale":"all"' in line)
+        lines[number] = lines[number].replace('"count"', '"value"')
+        self.assertEqual(check_dump(lines), len(lines))
+        new = Place(self, self.clock)
+        self.assertIn("the export has two kinds of 'a'", new.refusal(lines))
+        self.assertEqual(new.cells(), [])
+
     def test_damaged_lines(self) -> None:
         """The number of a damaged line is reported before anything is loaded."""
         place = Place(self, self.clock)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import random
-import secrets
 import shutil
 import signal
 import sqlite3
@@ -330,13 +329,13 @@ class PlantedTests(StoreFiles, TestCase):
 
     def test_guessed_name(self) -> None:
         """Not even a file with the right temporary name is written to."""
-        self.patch(secrets, "token_hex", lambda size: "guessed")
         path, victim = self.mktemp(), Path(self.mktemp())
         victim.write_text("precious")
         planted = Path(f"{path}.guessed.unfinished")
         for plant in (planted.hardlink_to, planted.symlink_to):
             plant(victim.absolute())
-            with self.assertRaises(OSError), new_file(path) as unfinished:
+            opened = new_file(path, lambda size: "guessed")
+            with self.assertRaises(OSError), opened as unfinished:
                 Path(unfinished).write_text("ours")
             self.assertEqual(victim.read_text(), "precious")
             planted.unlink()

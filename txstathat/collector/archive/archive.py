@@ -18,7 +18,6 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from txstathat.collector.archive.health import StoreHealth
-from txstathat.collector.archive.listing import StatListing
 from txstathat.collector.archive.receipts import NewestReceipt
 from txstathat.collector.archive.records.comments import Comment, Comments
 from txstathat.collector.archive.records.details import StatDetails
@@ -30,12 +29,11 @@ from txstathat.collector.archive.stats import (
     received,
     stat_id,
 )
-from txstathat.collector.archive.stored import CELLS_AT_ONCE, StoredStats
+from txstathat.collector.archive.stored import CELLS_AT_ONCE, STATS_AT_ONCE, StoredStats
 from txstathat.collector.archive.writing.allowance import MAX_PAST
 from txstathat.collector.archive.writing.cardinality import (
     MAX_NEW_STATS,
     MAX_STATS,
-    STATS_AT_ONCE,
 )
 from txstathat.collector.archive.writing.commit import OWN_ID_TTL, PendingWrite
 from txstathat.collector.archive.writing.delta import other_kind, overflow
@@ -106,7 +104,6 @@ class Archive(StoredStats):
             stats_at_once=stats_at_once,
             cells_at_once=cells_at_once,
         )
-        self.listing = StatListing(store, self.timers, self.stats)
         self.health = StoreHealth(store, self.timers)
         self._writer = PointWriter(
             store,

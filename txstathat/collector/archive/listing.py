@@ -1,5 +1,5 @@
 """
-The summary rows from which the list of stats is sorted.
+The summary rows from which the list of stats is sorted, and stats are found by id.
 
 Each collector notes which stats it has written, without any work of its own for it.
 While somebody looks at the list, it makes new rows for these once a minute, otherwise
@@ -11,7 +11,14 @@ rows with the stats' receipts, at the start and once an hour, finds these.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -20,7 +27,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txstathat.collector.archive.shared_work import share_work
-from txstathat.collector.archive.stats import DEFINITIONS, Stat
+from txstathat.collector.archive.stats import DEFINITIONS, Stat, stat_id
 from txstathat.collector.archive.summary_rows import no_total, summary_rows
 from txstathat.errors import StoreError
 from txstathat.stores.interface import IStore
@@ -29,6 +36,7 @@ from txstathat.stores.listing import ListedRow, ListPage, ListQuery
 __all__ = [
     "CHECK_SECONDS",
     "KINDS",
+    "LOOKUP_SECONDS",
     "MAX_SHARE",
     "REFRESH_SECONDS",
     "VIEWED_SECONDS",
@@ -44,6 +52,9 @@ CHECK_SECONDS = 3600.0
 VIEWED_SECONDS = 600.0
 #: The largest part of the time that is spent on making rows, when there are many.
 MAX_SHARE = 0.2
+#: The shortest interval, in seconds, at which all stats are compared with the rows
+#: because an id is unknown. Another collector may have died before it wrote a row.
+LOOKUP_SECONDS = 60.0
 #: The kinds of stats.
 KINDS = ("count", "value")
 
@@ -86,9 +97,10 @@ class StatListing:
         self._refreshed_at: float | None = None
         self._view_noted_at: float | None = None
         self._refreshing: list[Deferred[None]] = []
-        # Whether every stat of the store has a row; and how many there were then.
+        # Whether every stat of the store has a row; how many there were, and when.
         self._complete = False
         self._stats = 0
+        self._completed_at = 0.0
         self._completing: list[Deferred[None]] = []
         self._comparing: list[Deferred[None]] = []
 
@@ -157,12 +169,38 @@ class StatListing:
         """
         await self._store.put_listed(
             [
-                ListedRow(name, kind, no_total(kind), 0.0, 0.0, -1, 0.0)
+                ListedRow(name, kind, no_total(kind), 0.0, 0.0, -1, 0.0, stat_id(name))
                 for name, kind in kinds.items()
             ]
         )
 
     # -- reading
+
+    async def find_names(self, ids: Iterable[str]) -> set[str]:
+        """
+        Return the names of the stats with some ids, as far as they exist and are not in
+        the trash. If no row has an id, missing rows are added first, at most once in
+        :data:`LOOKUP_SECONDS`.
+
+        :param ids: the ids.
+        :raises StoreError: if the store fails.
+        """
+        left = set(ids)
+        found = await self._take_found(left)
+        if left and self._new:
+            new = {stat_id(name): name for name in self._new}
+            found.update(new[id] for id in left & new.keys())
+            left -= new.keys()
+        passed = self._timers.seconds() - self._completed_at
+        if left and (not self._complete or passed >= LOOKUP_SECONDS):
+            await self._add_missing()
+            found |= await self._take_found(left)
+        return found
+
+    async def _take_found(self, ids: set[str]) -> set[str]:
+        names = await self._store.listed_names(sorted(ids))
+        ids.difference_update(names)
+        return set(names.values())
 
     async def page(self, query: ListQuery) -> ListPage:
         """
@@ -176,23 +214,35 @@ class StatListing:
         self._note_view()
         return await self._store.list_page(query)
 
+    async def names(self, query: ListQuery) -> ListPage:
+        """
+        Return a page of the list for the names in it: its numbers may be old.
+
+        :param query: which rows to list, in the order of the names.
+        :raises StoreError: if the store fails.
+        """
+        await self._complete_names()
+        return await self._store.list_page(query)
+
     async def catch_up(self) -> None:
         """
         Begin to make what rows are due, and wait for them if they are few.
 
         :raises StoreError: if the store fails.
         """
+        await self._complete_names()
+        if self._is_due() and self._changed and not self._refreshing:
+            few = len(self._changed) <= _STATS_AT_ONCE
+            await self._wait_if(few, self.refresh())
+
+    async def _complete_names(self) -> None:
         if not self._complete:
             page = await self._store.list_page(ListQuery(KINDS, limit=1))
             # If there are many rows, the list lacks a few names of many at most.
             few = page.total <= _NAMES_AT_ONCE
-            adding = share_work(self._completing, self._add_missing)
-            await self._wait_if(few, adding)
+            await self._wait_if(few, self._add_missing())
             if few:
                 await self._wait_if(self._stats <= _NAMES_AT_ONCE, self._compare())
-        if self._is_due() and self._changed and not self._refreshing:
-            few = len(self._changed) <= _STATS_AT_ONCE
-            await self._wait_if(few, self.refresh())
 
     async def _wait_if(self, few: bool, work: Deferred[None]) -> None:
         if few:
@@ -279,14 +329,18 @@ class StatListing:
 
         :raises StoreError: if the store fails.
         """
-        await share_work(self._completing, self._add_missing)
+        await self._add_missing()
         await self._compare()
         await self.refresh()
 
-    async def _add_missing(self) -> None:
+    def _add_missing(self) -> Deferred[None]:
         """
-        Give every stat a row, so that the list has all names.
+        Give every stat a row, so that the list has all names and ids. Several calls at
+        the same time share the work.
         """
+        return share_work(self._completing, self._add_all_missing)
+
+    async def _add_all_missing(self) -> None:
         left = await self._names()
         number = len(left)
         async for rows in self._rows():
@@ -294,12 +348,21 @@ class StatListing:
             if gone:
                 # Some may have been created since the names were read.
                 await self.make(gone)
+            # Older versions wrote rows without ids.
+            without_id = [row for row in rows if not row.id and row.name in left]
+            if without_id:
+                await self._store.put_listed(
+                    [row._replace(id=stat_id(row.name)) for row in without_id]
+                )
             left.difference_update(row.name for row in rows)
         missing = sorted(left)
         for start in range(0, len(missing), _NAMES_AT_ONCE):
             stats = await self._find(missing[start : start + _NAMES_AT_ONCE])
-            await self._put_names({stat.name: stat.kind for stat in stats})
+            kinds = {stat.name: stat.kind for stat in stats}
+            await self._put_names(kinds)
+            self.note(kinds)
         self._complete, self._stats = True, number
+        self._completed_at = self._timers.seconds()
 
     def _compare(self) -> Deferred[None]:
         """

@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from txstathat.collector.archive.all_time import all_time_of, first_time
 from txstathat.collector.archive.latest import Latest, find_latest
+from txstathat.collector.archive.listing import StatListing
 from txstathat.collector.archive.records.followers import Followers, OwnRecords
 from txstathat.collector.archive.records.trash import Trash
 from txstathat.collector.archive.retention import Retention
@@ -30,10 +31,12 @@ from txstathat.metrica.calendar import MAX_POINTS, SCALES
 from txstathat.points.timeframe import Timeframe
 from txstathat.stores.interface import IStore
 
-__all__ = ["CELLS_AT_ONCE", "MAX_CELLS", "StoredStats"]
+__all__ = ["CELLS_AT_ONCE", "MAX_CELLS", "STATS_AT_ONCE", "StoredStats"]
 
 #: How many cells one request can read.
 MAX_CELLS = 200_000
+#: How many stats are read at once. More would block the reactor for long.
+STATS_AT_ONCE = 2_000
 #: How many cells are read at once for series. More would block the reactor for long.
 CELLS_AT_ONCE = 10_000
 
@@ -72,9 +75,9 @@ class StoredStats:
             self.timers,
             self._allowances,
             max_new_stats=max_new_stats,
-            at_once=stats_at_once,
         )
         self._trash = Trash(store, self.followers)
+        self.listing = StatListing(store, self.timers, self.stats)
 
     async def names(self) -> list[str]:
         """
@@ -88,6 +91,13 @@ class StoredStats:
             for name, definition in definitions.items()
             if definition in kinds and name not in trashed
         ]
+
+    async def restored_names(self) -> list[str]:
+        """
+        Return the names of the stats that points have taken out of the trash lately, so
+        that :attr:`listing` may lack them. Some may have been deleted for good.
+        """
+        return await self._trash.restored()
 
     async def stats(self, names: Sequence[str] | None = None) -> list[Stat]:
         """
@@ -149,8 +159,10 @@ class StoredStats:
         """
         Return those of the stats with some ids that exist, sorted by name.
         """
-        names = await self._cardinality.names(ids)
-        return await self.stats(sorted(set(names)))
+        # A stat that a point takes out of the trash has no row at first.
+        deleted = await self._trash.names(ids)
+        listed = await self.listing.find_names(set(ids).difference(deleted))
+        return await self.stats(sorted({*deleted.values(), *listed}))
 
     async def data(
         self,

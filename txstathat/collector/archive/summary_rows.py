@@ -59,6 +59,7 @@ async def summary_rows(
             *(stat.name, stat.kind, _total(stat, total)),
             float(latest[stat.name].time) if stat.name in latest else 0.0,
             *(float(activity[stat.name]), stat.receipts, now),
+            id=stat.id,
         )
         for stat, total in zip(stats, totals, strict=True)
     ]

@@ -1,17 +1,19 @@
 """
 Loads what ``txstathat export`` wrote into a store without stats.
 
-A line with cells becomes one batch of the store, and the id of the batch consists of
-the id of the export and the number of the line. So an interrupted load can be started
-again, and adds nothing twice.
+The lines of a stat in a commit become one batch of the store. Its id consists of the id
+of the export and the number of the first line, and its digest is that of the lines. So
+an interrupted load can be started again, and adds nothing twice.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import groupby
+from typing import TypeAlias
 
 from txstathat.collector.archive.stats import DEFINITIONS, EVERYTHING
 from txstathat.collector.transfer.dump_format import (
@@ -35,12 +37,16 @@ from txstathat.stores.interface import (
 
 __all__ = ["REMEMBER_LINES", "CannotLoad", "check_dump", "load_dump"]
 
-#: How long a store remembers a loaded line, in seconds: ten years.
+#: How long a store remembers loaded lines, in seconds: ten years.
 REMEMBER_LINES = 10 * 365 * 86_400.0
 
-# From how many cells on a commit is made. A line has at least one.
+# From how many cells on a commit is made. A line has at least one. (A load that began
+# with another number cannot be continued: its batches are others.)
 _CELLS_PER_COMMIT = 1_000
 _KIND, _ID = "import", "export"
+
+# The number of a line, its text, and what it means.
+_Line: TypeAlias = tuple[int, str, DumpCells]
 
 
 class CannotLoad(StatHatError):
@@ -86,7 +92,7 @@ async def load_dump(
     :raises StoreUnavailable: if the store fails.
     """
     export = ""
-    waiting: list[tuple[int, str, DumpCells]] = []
+    waiting: list[_Line] = []
     cells = 0
     for number, line in enumerate(lines, 1):
         parsed = _parse(number, line)
@@ -140,21 +146,21 @@ async def _claim(store: IStore, export: str) -> bool:
     return True
 
 
-async def _add(
-    store: IStore, export: str, lines: Iterable[tuple[int, str, DumpCells]]
-) -> None:
+async def _add(store: IStore, export: str, lines: Iterable[_Line]) -> None:
     """
     Add the cells of some lines in one commit.
     """
     now = store.clock.seconds()
     numbers, batches = [], []
-    for number, line, cells in lines:
-        numbers.append(number)
+    for _, some in groupby(lines, key=lambda line: line[2].stat):
+        of_stat = [*some]
+        text = "".join(line for _, line, _ in of_stat)
+        numbers.append(of_stat[0][0])
         batches.append(
             WriteBatch(
-                f"export-{export}-{number}",
-                hashlib.sha256(line.encode("utf-8")).hexdigest(),
-                partial(_amounts, cells, now),
+                f"export-{export}-{numbers[-1]}",
+                hashlib.sha256(text.encode("utf-8")).hexdigest(),
+                partial(_amounts, [cells for _, _, cells in of_stat], now),
                 REMEMBER_LINES,
             )
         )
@@ -164,7 +170,8 @@ async def _add(
     for number, answer in zip(numbers, answers, strict=True):
         if answer.outcome is WriteOutcome.CONFLICT:
             raise CannotLoad(
-                f"line {number}: has changed since a part of the export was loaded"
+                f"line {number}: it, or one of the next lines of its stat, has changed "
+                "since a part of the export was loaded"
             )
         if answer.outcome not in (WriteOutcome.ADDED, WriteOutcome.REPEATED):
             raise CannotLoad(
@@ -173,22 +180,24 @@ async def _add(
             )
 
 
-def _amounts(cells: DumpCells, now: float) -> Amounts:
+def _amounts(lines: Sequence[DumpCells], now: float) -> Amounts:
     """
-    Return what the store adds: the cells that have not expired.
+    Return what the store adds: the cells of a stat that have not expired.
+
+    :raises CannotLoad: if the stat has two kinds.
     """
+    name, kind = lines[0].stat, lines[0].kind
+    if any(line.kind != kind for line in lines):
+        raise CannotLoad(f"the export has two kinds of {name!r}")
     return Amounts(
-        {cells.stat: DEFINITIONS[cells.kind]},
+        {name: DEFINITIONS[kind]},
         [
             Increment(
-                [
-                    TimeBucket(
-                        cells.scale, label, None if until is None else until - now
-                    )
-                ],
-                {cells.stat: {EVERYTHING: sums}},
+                [TimeBucket(line.scale, label, None if until is None else until - now)],
+                {name: {EVERYTHING: sums}},
             )
-            for label, until, sums in cells.cells
+            for line in lines
+            for label, until, sums in line.cells
             if until is None or until > now
         ],
     )

@@ -369,6 +369,11 @@ class RedisBackend:
         with self._session():
             return self._listing.page(query)
 
+    def listed_names(self, ids: Sequence[str]) -> dict[str, str]:
+        """See :meth:`.IStore.listed_names`."""
+        with self._session():
+            return self._listing.names(ids)
+
     def list_groups(self, query: ListQuery) -> list[Group]:
         """See :meth:`.IStore.list_groups`."""
         with self._session():

@@ -1,9 +1,10 @@
 """
 The listing of a Redis store (:mod:`txstathat.stores.listing`).
 
-A hash has the rows. For each kind there is a sorted set for each order: of the names
-with equal scores, which Redis sorts by their bytes; and of the names with the numbers
-of the order. All these keys are in one slot of a cluster.
+A hash has the rows, and another one their names by id. For each kind there is a sorted
+set for each order: of the names with equal scores, which Redis sorts by their bytes;
+and of the names with the numbers of the order. All these keys are in one slot of a
+cluster.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class RedisListing:
     def __init__(self, client: Any, keys: KeyNames) -> None:
         self._client = client
         self._rows = keys.key("names", "listing")
+        self._ids = f"{self._rows}:ids"
         self._put = client.register_script(PUT)
         self._page = client.register_script(PAGE)
         self._search = client.register_script(SEARCH)
@@ -68,18 +70,21 @@ class RedisListing:
         names = [one if isinstance(one, str) else one.name for one in changes]
         kinds = {one.kind for one in changes if not isinstance(one, str)}
         # A name may have had another kind.
-        kinds |= {row.kind for row in self._read(names)}
+        old = self._read(names)
+        kinds |= {row.kind for row in old}
+        ids = {row.name: row.id for row in old}
         first: dict[str, int] = {}
-        keys = [self._rows]
+        keys = [self._rows, self._ids]
         for kind in sorted(kinds):
             first[kind] = len(keys) + 1
             keys += [self._set(kind, order) for order in ORDERS]
         plan = [
-            [one, _member(one)]
+            [one, _member(one), ids.get(one, "")]
             if isinstance(one, str)
             else [
                 one.name,
                 _member(one.name),
+                one.id,
                 first[one.kind],
                 *(repr(float(number)) for number in one[2:5]),
                 as_json(one[1:]),
@@ -98,6 +103,19 @@ class RedisListing:
                 if text is not None:
                     rows.append(ListedRow(name, *json.loads(text)))
         return rows
+
+    def names(self, ids: Sequence[str]) -> dict[str, str]:
+        """
+        Read the names of rows by their ids.
+
+        :param ids: the ids; those that no row has are left out.
+        """
+        found = self._client.hmget(self._ids, ids) if ids else []
+        return {
+            id: name.decode("utf-8")
+            for id, name in zip(ids, found, strict=True)
+            if name is not None
+        }
 
     def page(self, query: ListQuery) -> ListPage:
         """

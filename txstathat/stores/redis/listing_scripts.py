@@ -23,14 +23,15 @@ end
 
 #: Writes rows and deletes others.
 #:
-#: ``KEYS``: the hash of the rows; then for each kind its sorted sets, in the order of
-#: :data:`~txstathat.stores.listing.ORDERS`. ``ARGV``: as JSON, lists of: the name; the
-#: member of the set of names; and, unless the row is to be deleted, the index of the
-#: first key of its kind, three scores, and the text of the row.
+#: ``KEYS``: the hash of the rows; the hash of the ids; then for each kind its sorted
+#: sets, in the order of :data:`~txstathat.stores.listing.ORDERS`. ``ARGV``: as JSON,
+#: lists of: the name; the member of the set of names; the id, which may be empty; and,
+#: unless the row is to be deleted, the index of the first key of its kind, three
+#: scores, and the text of the row.
 PUT = """
 for _, row in ipairs(cjson.decode(ARGV[1])) do
-    local name, member, kind = row[1], row[2], row[3]
-    for first = 2, #KEYS, 4 do
+    local name, member, id, kind = row[1], row[2], row[3], row[4]
+    for first = 3, #KEYS, 4 do
         if first ~= kind then
             redis.call('ZREM', KEYS[first], member)
             for order = 1, 3 do
@@ -41,11 +42,15 @@ for _, row in ipairs(cjson.decode(ARGV[1])) do
     if kind then
         redis.call('ZADD', KEYS[kind], 0, member)
         for order = 1, 3 do
-            redis.call('ZADD', KEYS[kind + order], row[3 + order], name)
+            redis.call('ZADD', KEYS[kind + order], row[4 + order], name)
         end
-        redis.call('HSET', KEYS[1], name, row[7])
+        redis.call('HSET', KEYS[1], name, row[8])
+        if id ~= '' then
+            redis.call('HSET', KEYS[2], id, name)
+        end
     else
         redis.call('HDEL', KEYS[1], name)
+        redis.call('HDEL', KEYS[2], id)
     end
 end
 """

@@ -420,6 +420,11 @@ class SqliteBackend:
         with _translate_errors(), transaction(self._reader, "DEFERRED"):
             return listing.list_page(self._reader, query)
 
+    def listed_names(self, ids: Sequence[str]) -> dict[str, str]:
+        """See :meth:`.IStore.listed_names`."""
+        with _translate_errors(), transaction(self._reader, "DEFERRED"):
+            return listing.listed_names(self._reader, ids)
+
     def list_groups(self, query: ListQuery) -> list[Group]:
         """See :meth:`.IStore.list_groups`."""
         with _translate_errors(), transaction(self._reader, "DEFERRED"):

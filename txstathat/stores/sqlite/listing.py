@@ -22,7 +22,14 @@ from txstathat.stores.listing import (
     sort_key,
 )
 
-__all__ = ["CREATE_LISTING", "list_groups", "list_page", "put_listed"]
+__all__ = [
+    "ADD_IDS",
+    "CREATE_LISTING",
+    "list_groups",
+    "list_page",
+    "listed_names",
+    "put_listed",
+]
 
 #: The statements that create the table.
 CREATE_LISTING = (
@@ -41,8 +48,13 @@ CREATE_LISTING = (
     "CREATE INDEX listing_newest ON listing (kind, newest, name)",
     "CREATE INDEX listing_activity ON listing (kind, activity, name)",
 )
+#: The statements that add the ids to the table.
+ADD_IDS = (
+    "ALTER TABLE listing ADD COLUMN id TEXT NOT NULL DEFAULT ''",
+    "CREATE INDEX listing_id ON listing (id)",
+)
 
-_COLUMNS = "name, kind, total, newest, activity, receipts, refreshed"
+_COLUMNS = "name, kind, total, newest, activity, receipts, refreshed, id"
 # If no more rows match, they are read and sorted; otherwise the index of the order
 # finds a page sooner.
 _FEW = 2_000
@@ -63,9 +75,27 @@ def put_listed(
     db.executemany("DELETE FROM listing WHERE name = ?", ((name,) for name in gone))
     db.executemany(
         f"INSERT OR REPLACE INTO listing ({_COLUMNS}, folded) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         ((*row, row.name.casefold()) for row in rows),
     )
+
+
+def listed_names(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, str]:
+    """
+    Read the names of rows by their ids, within a transaction of the caller.
+
+    :param db: a connection.
+    :param ids: the ids; those that no row has are left out.
+    """
+    found: dict[str, str] = {}
+    for start in range(0, len(ids), _NAMES_AT_ONCE):
+        some = ids[start : start + _NAMES_AT_ONCE]
+        marks = ", ".join("?" * len(some))
+        found.update(
+            db.execute(f"SELECT id, name FROM listing WHERE id IN ({marks})", some)
+        )
+    found.pop("", None)
+    return found
 
 
 def list_page(db: sqlite3.Connection, query: ListQuery) -> ListPage:
@@ -81,8 +111,9 @@ def list_page(db: sqlite3.Connection, query: ListQuery) -> ListPage:
 
 
 def _page_of_kind(db: sqlite3.Connection, kind: str, query: ListQuery) -> ListPage:
-    where, values = _conditions(kind, query)
-    if query.words or query.prefix:
+    low, high = query.prefix, end_of_prefix(query.prefix)
+    where, values = _conditions(kind, query, low, high)
+    if query.words or (query.prefix and query.order != NAME):
         select = f"SELECT name FROM listing WHERE {where} LIMIT ?"
         names = [name for (name,) in db.execute(select, [*values, _FEW + 1])]
         if len(names) <= _FEW:
@@ -90,6 +121,14 @@ def _page_of_kind(db: sqlite3.Connection, kind: str, query: ListQuery) -> ListPa
     found = 0
     if query.counted:
         found = _number(db, f"SELECT count(*) FROM listing WHERE {where}", values)
+    if query.order == NAME and query.after is not None:
+        # Otherwise SQLite would read all names from the beginning of the prefix.
+        name = query.after[1]
+        if query.descending:
+            high = name if high is None else min(high, name)
+        else:
+            low = max(low, name)
+        where, values = _conditions(kind, query, low, high)
     rows = _rows(db, query, where, values)
     return ListPage(rows[: query.limit], len(rows) > query.limit, found)
 
@@ -120,15 +159,16 @@ def _sorted_page(rows: list[ListedRow], query: ListQuery) -> ListPage:
     return page._replace(found=found)
 
 
-def _conditions(kind: str, query: ListQuery) -> tuple[str, list[Any]]:
+def _conditions(
+    kind: str, query: ListQuery, low: str, high: str | None
+) -> tuple[str, list[Any]]:
     where, values = ["kind = ?"], [kind]
-    if query.prefix:
+    if low:
         where.append("name >= ?")
-        values.append(query.prefix)
-        end = end_of_prefix(query.prefix)
-        if end is not None:
-            where.append("name < ?")
-            values.append(end)
+        values.append(low)
+    if high is not None:
+        where.append("name < ?")
+        values.append(high)
     for word in query.folded:
         where.append("instr(folded, ?)")
         values.append(word)

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager, suppress
 from urllib.parse import quote
 
 from txstathat.errors import StoreError, StoreTooNew
-from txstathat.stores.sqlite.listing import CREATE_LISTING
+from txstathat.stores.sqlite.listing import ADD_IDS, CREATE_LISTING
 
 __all__ = [
     "APPLICATION",
@@ -116,6 +116,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         MEASURE_LOAD.partition("WHERE id = ?")[0],
         "CREATE INDEX metrica_load ON metrica (id) WHERE load > 0.5",
     ),
+    ADD_IDS,
 )
 
 

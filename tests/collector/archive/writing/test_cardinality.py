@@ -39,3 +39,41 @@ class SharedNameTests(ArchiveCase):
         limiter.settled(first, True)
         refusal = self.fails(limiter.admit("A", ["z"]), Refusal)
         self.assertIn("there are 2 stats and 2 is the limit", str(refusal))
+
+    def test_the_first_one_fails(self) -> None:
+        """A stat of two requests has its room until both of them have ended."""
+        limiter = CardinalityLimiter(self.store, 1, self.clock, Allowances(self.store))
+        first = self.now(limiter.admit("A", ["x"]))
+        second = self.now(limiter.admit("B", ["x"]))
+        limiter.settled(first, False)
+        refusal = self.fails(limiter.admit("C", ["y"]), Refusal)
+        self.assertIn("there are 0 stats and 1 is the limit", str(refusal))
+        self.create("x")
+        self.assertEqual(limiter.settled(second, True), ["x"])
+        self.fails(limiter.admit("C", ["y"]), Refusal)
+        # Without the second one there is room.
+        limiter = CardinalityLimiter(self.store, 2, self.clock, Allowances(self.store))
+        for name in "AB":
+            limiter.settled(self.now(limiter.admit(name, ["z"])), False)
+        self.now(limiter.admit("C", ["y"]))
+
+    def test_the_allowance_of_the_other_one(self) -> None:
+        """
+        A stat counts for the key that creates it, also if the request of another key
+        has reserved it first; and once for several requests of a key.
+        """
+        allowances = Allowances(self.store)
+        limiter = CardinalityLimiter(
+            self.store, 9, self.clock, allowances, max_new_stats=2
+        )
+        first = self.now(limiter.admit("A", ["x"]))
+        second = [self.now(limiter.admit("B", ["x", "y"])) for _ in range(2)]
+        refusal = self.fails(limiter.admit("B", ["z"]), Refusal)
+        self.assertIn("created 2 new stats today and 2 is the limit", str(refusal))
+        limiter.settled(first, False)
+        self.fails(limiter.admit("B", ["z"]), Refusal)
+        self.create("x", "y")
+        self.assertEqual(limiter.settled(second[0], True), ["x", "y"])
+        self.assertEqual(limiter.settled(second[1], True), [])
+        self.assertEqual(allowances.usage("B").stats, 2)
+        self.now(limiter.admit("A", ["z"]))

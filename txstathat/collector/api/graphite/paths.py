@@ -18,7 +18,8 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import translate
-from urllib.parse import unquote
+from itertools import islice, product
+from urllib.parse import unquote, unquote_to_bytes
 
 from txstathat.collector.errors import Refusal
 from txstathat.points.names import MAX_NAME
@@ -33,6 +34,7 @@ _MAX_NODE = MAX_NAME * 12
 _ESCAPED = re.compile(r"[^A-Za-z0-9_.-]|^\.|\.$|(?<=\.)\.|\.(?=\.)", re.ASCII)
 _WILD = re.compile(r"[*?\[{]")
 _BRACES = re.compile(r"\{([^{}]*)\}")
+_CUT_ESCAPE = re.compile(r"%[0-9A-F]?\Z")
 
 
 def path_of_name(name: str) -> str:
@@ -95,6 +97,40 @@ class Pattern:
         """
         return _WILD.search(self.text) is None
 
+    @property
+    def prefixes(self) -> list[str]:
+        """
+        With what the names of matching paths, and of those below them, begin: one of
+        these texts. None of them begins with another one.
+        """
+        nodes = [[*_expand(node)] for node in self.text.split(".")]
+        texts = [
+            ".".join(some) for some in islice(product(*nodes), MAX_ALTERNATIVES + 1)
+        ]
+        if len(texts) > MAX_ALTERNATIVES:
+            texts = [self.text]
+        found: list[str] = []
+        for prefix in sorted(map(_fixed_part, texts)):
+            if not found or not prefix.startswith(found[-1]):
+                found.append(prefix)
+        return found
+
+    def end_of_search(self, path: str) -> str | None:
+        """
+        Return which names need not be searched, now that a path is known: a prefix of
+        its name. Names with this prefix match no better than the path. ``None`` if
+        others than the path may match.
+        """
+        nodes = path.split(".")
+        for number, (node, compiled) in enumerate(
+            zip(nodes, self._nodes, strict=False), 1
+        ):
+            if number == len(nodes):
+                break
+            if number == len(self._nodes) or not compiled.match(node):
+                return unquote(".".join(nodes[:number])) + "."
+        return None
+
     def matches(self, path: str) -> bool:
         """
         Return whether a path matches.
@@ -143,6 +179,19 @@ def _compile(node: str) -> re.Pattern[str]:
         return re.compile("|".join(map(translate, alternatives)))
     except re.error:
         raise Refusal(400, f"{node[:40]!r} is not a valid pattern") from None
+
+
+def _fixed_part(pattern: str) -> str:
+    """
+    Return with what all names begin that match a pattern without braces.
+    """
+    text = _CUT_ESCAPE.sub("", _WILD.split(pattern, maxsplit=1)[0])
+    raw = unquote_to_bytes(text)
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        # The rest of a character is behind the wildcard, or no path matches.
+        return raw[: error.start].decode("utf-8")
 
 
 def _expand(node: str) -> Iterator[str]:

@@ -4,11 +4,8 @@ The search for stats by Graphite's paths.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
-from itertools import islice
-from typing import TypeVar
-
-from twisted.internet.task import deferLater
+from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from txstathat.collector.api.graphite.paths import (
     Node,
@@ -17,30 +14,37 @@ from txstathat.collector.api.graphite.paths import (
     path_of_name,
 )
 from txstathat.collector.archive.archive import Archive
+from txstathat.collector.archive.listing import KINDS
 from txstathat.collector.archive.stats import Stat
 from txstathat.collector.errors import Refusal
+from txstathat.stores.listing import ListQuery
 
-__all__ = ["MAX_NODES", "StatFinder"]
+__all__ = ["MAX_NAMES", "MAX_NODES", "StatFinder"]
 
 #: The largest number of nodes that a search can return.
 MAX_NODES = 10_000
-# How many paths are compared at once. More would block the reactor for long.
-_PATHS_AT_ONCE = 2_000
-
-
-_T = TypeVar("_T")
+#: The largest number of names that a request can compare with its patterns.
+MAX_NAMES = 2_000_000
+# How many names are read at once, at most. More would block the reactor for long.
+_MANY = 2_000
 
 
 class StatFinder:
     """
-    Finds stats for one request. It reads the names of all stats at most once.
+    Finds stats for one request.
 
     :param archive: the stats.
+    :param few: how many names are read at once, when others may be left out afterwards.
+    :param max_names: the largest number of names to compare.
     """
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(
+        self, archive: Archive, few: int = 50, max_names: int = MAX_NAMES
+    ) -> None:
         self._archive = archive
-        self._paths: dict[str, str] | None = None
+        self._few = few
+        self._max_names = max_names
+        self._compared = 0
 
     async def find(self, pattern: Pattern, limit: int) -> list[Stat]:
         """
@@ -53,16 +57,16 @@ class StatFinder:
         if pattern.exact:
             name = name_of(pattern.text)
             return [] if name is None else await self._archive.stats([name])
-        found: list[str] = []
-        async for some in self._some_paths():
-            found += [name for path, name in some.items() if pattern.matches(path)]
+        found: set[str] = set()
+        async for some in self._some_paths(pattern):
+            found.update(name for path, name in some.items() if pattern.matches(path))
             if len(found) > limit:
                 raise Refusal(
                     400,
                     f"{pattern.text[:80]!r} matches more than {limit} stats; a request "
                     "can have no more: narrow the pattern",
                 )
-        return await self._archive.stats(found)
+        return await self._archive.stats(sorted(found))
 
     async def nodes(self, pattern: Pattern) -> list[Node]:
         """
@@ -71,7 +75,7 @@ class StatFinder:
         :raises Refusal: 400 if there are more than :data:`MAX_NODES`.
         """
         found: dict[str, Node] = {}
-        async for some in self._some_paths():
+        async for some in self._some_paths(pattern):
             for node in pattern.nodes(some):
                 other = found.get(node.text, node)
                 found[node.text] = Node(
@@ -81,28 +85,46 @@ class StatFinder:
                 raise Refusal(400, f"more than {MAX_NODES} nodes match: narrow it")
         return sorted(found.values(), key=lambda node: (not node.branch, node.text))
 
-    async def _some_paths(self) -> AsyncIterator[dict[str, str]]:
+    async def _some_paths(self, pattern: Pattern) -> AsyncIterator[dict[str, str]]:
         """
-        Return all paths with the names of their stats, in pieces. Other requests are
-        answered between them.
+        Return the paths that may match or be below those that do, with the names of
+        their stats, in pieces. Other requests are answered between them.
+
+        :raises Refusal: 400 if they are too many.
         """
-        if self._paths is None:
-            paths: dict[str, str] = {}
-            for names in _pieces(await self._archive.names()):
-                paths |= {path_of_name(name): name for name in names}
-                await self._pause(len(names))
-            self._paths = paths
-        for piece in _pieces(self._paths.items()):
-            yield dict(piece)
-            await self._pause(len(piece))
+        restored = await self._archive.stats(await self._archive.restored_names())
+        yield {path_of_name(stat.name): stat.name for stat in restored}
+        for prefix in pattern.prefixes:
+            query: ListQuery | None = ListQuery(
+                KINDS, prefix=prefix, limit=self._few, counted=False
+            )
+            while query is not None:
+                page = await self._archive.listing.names(query)
+                names = [row.name for row in page.rows]
+                self._count(len(names))
+                yield {path_of_name(name): name for name in names}
+                query = self._next(query, pattern, names[-1]) if page.more else None
 
-    async def _pause(self, done: int) -> None:
-        # The last piece needs none.
-        if done == _PATHS_AT_ONCE:
-            await deferLater(self._archive.timers, 0)
+    def _count(self, names: int) -> None:
+        self._compared += names
+        if self._compared > self._max_names:
+            raise Refusal(
+                400,
+                f"a request can compare at most {self._max_names} names with patterns: "
+                "begin them with fixed text",
+            )
 
+    def _next(self, query: ListQuery, pattern: Pattern, last: str) -> ListQuery:
+        """
+        Return the query for the names after a page.
 
-def _pieces(things: Iterable[_T]) -> Iterator[list[_T]]:
-    rest = iter(things)
-    while piece := list(islice(rest, _PATHS_AT_ONCE)):
-        yield piece
+        :param last: the last name on the page.
+        """
+        prefix = pattern.end_of_search(path_of_name(last))
+        if prefix is None:
+            limit = min(2 * query.limit, _MANY)
+            return replace(query, after=(0.0, last), limit=limit)
+        # A dot beside another dot is no separator, so such names may match.
+        end = prefix + ("-" if last < f"{prefix}." else "")
+        after = max(last, f"{end}\U0010ffff")
+        return replace(query, after=(0.0, after), limit=self._few)

@@ -8,7 +8,7 @@ until it receives one more, so the code that stores points need not know the tra
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from txstathat.collector.archive.records.followers import StatFollower
@@ -132,6 +132,21 @@ class Trash:
             for note, cell in zip(notes, cells, strict=True)
             if cell is not None and cell.count == note.receipts
         ]
+
+    async def names(self, ids: Iterable[str]) -> dict[str, str]:
+        """
+        Return the names of the stats with some ids that were deleted, by id. Points may
+        have taken them out of the trash.
+        """
+        notes = await self._reader.all()
+        return {id: notes[id].name for id in ids if id in notes}
+
+    async def restored(self) -> list[str]:
+        """
+        Return the names of the stats that points have taken out of the trash lately.
+        """
+        names = {note.name for note in (await self._reader.all()).values()}
+        return sorted(names.difference(note.name for note in await self.all()))
 
     async def without(self, stats: Sequence[Stat]) -> list[Stat]:
         """

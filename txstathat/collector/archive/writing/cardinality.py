@@ -10,20 +10,16 @@ from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 
 from txstathat.collector.archive.shared_work import share_work
-from txstathat.collector.archive.stats import stat_id
 from txstathat.collector.archive.writing.allowance import Allowances
 from txstathat.collector.errors import Refusal
 from txstathat.stores.interface import IStore
 
 __all__ = [
-    "LOOKUP_SECONDS",
     "MAX_NEW_STATS",
     "MAX_STATS",
     "RECOUNT",
-    "STATS_AT_ONCE",
     "CardinalityLimiter",
     "Reservation",
 ]
@@ -35,12 +31,6 @@ MAX_NEW_STATS = 10_000
 #: The shortest interval, in seconds, at which all stats are counted because new ones
 #: come. Another collector may have created some, or emptied the trash.
 RECOUNT = 10.0
-#: The shortest interval, in seconds, at which all stats are read because an id is
-#: unknown. Another collector may have created its stat.
-LOOKUP_SECONDS = 1.0
-
-#: How many names are learned at once. More would block the reactor for long.
-STATS_AT_ONCE = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +39,11 @@ class Reservation:
     Permission to create some stats.
 
     :ivar sender: identifies the key of the request.
-    :ivar names: the stats that are not known to exist.
-    :ivar reserved: those of them for which this reservation takes up room.
+    :ivar names: the stats, which are not known to exist.
     """
 
     sender: str
     names: Sequence[str]
-    reserved: Sequence[str]
 
 
 class CardinalityLimiter:
@@ -63,15 +51,13 @@ class CardinalityLimiter:
     Knows names of stats, and limits how many new ones are created.
 
     The names are a cache. A name that is not in it is looked up in the store, so
-    several collectors can share a store. The store counts its stats; the names of all
-    are only read to find the stat with an id.
+    several collectors can share a store. The store counts its stats.
 
     :param store: the store.
     :param max_stats: the largest number of stats.
     :param timers: schedules what waits.
     :param allowances: counts the new stats of each key.
     :param max_new_stats: the largest number of stats that a key can create in a day.
-    :param at_once: how many names are learned at once.
     """
 
     def __init__(
@@ -82,29 +68,23 @@ class CardinalityLimiter:
         allowances: Allowances,
         *,
         max_new_stats: int = MAX_NEW_STATS,
-        at_once: int = STATS_AT_ONCE,
     ) -> None:
         self._store = store
         self._max_stats = max_stats
         self._timers = timers
         self._allowances = allowances
         self._max_new_stats = max_new_stats
-        self._at_once = at_once
-        self._names: dict[str, str] = {}  # by id
         self._known: set[str] = set()
-        # When the names of all stats were read, and when the stats were counted; None
-        # before that.
-        self._read_at: float | None = None
+        # When the stats were counted; None before that.
         self._counted_at: float | None = None
-        self._reading: list[Deferred[None]] = []
         self._counting: list[Deferred[None]] = []
         # How many stats were created through this object; and how many others are in
         # the store, apart from the stats with a reservation.
         self._created = 0
         self._others = 0
-        # The stats with a reservation, and their number by sender.
-        self._reserved: set[str] = set()
-        self._reserved_by: Counter[str] = Counter()
+        # How many reservations each stat has; and how many of each sender.
+        self._reserved: Counter[str] = Counter()
+        self._reserved_by: dict[str, Counter[str]] = {}
 
     def all_known(self, names: Iterable[str]) -> bool:
         """
@@ -121,112 +101,101 @@ class CardinalityLimiter:
         :returns: the reservation. Pass it to :meth:`settled` later.
         :raises Refusal: 429 if there would be too many stats.
         """
-        wanted = [name for name in names if name not in self._known]
+        wanted = self._unknown(names)
         self.learn(await self._store.definitions(wanted))
         await self._allowances.load(sender)
-        if self._new(wanted):
+        if self._unknown(wanted):
             await self._count_if_due()
-        new = self._new(wanted)
+        new = self._unknown(wanted)
+        own = self._reserved_by.get(sender, Counter())
+        self._check_room(new)
+        self._check_allowance(sender, new, own)
+        # A stat that another request has reserved is reserved once more: the other one
+        # may fail.
+        self._reserved.update(new)
+        own.update(new)
+        self._reserved_by[sender] = own
+        return Reservation(sender, new)
+
+    def _check_room(self, new: Iterable[str]) -> None:
         stats = self._others + self._created
-        if new and stats + len(self._under_way()) + len(new) > self._max_stats:
+        under_way = self._unknown(self._reserved)
+        more = set(new).difference(under_way)
+        if more and stats + len(under_way) + len(more) > self._max_stats:
             raise Refusal(
                 429,
                 f"there are {stats} stats and {self._max_stats} is the limit: delete "
                 "some, use fewer names, or raise it with --max-stats",
             )
-        used = self._allowances.usage(sender).stats + self._reserved_by[sender]
-        if new and used + len(new) > self._max_new_stats:
+
+    def _check_allowance(
+        self, sender: str, new: Iterable[str], own: Counter[str]
+    ) -> None:
+        used = self._allowances.usage(sender).stats + len(self._unknown(own))
+        more = set(new).difference(own)
+        if more and used + len(more) > self._max_new_stats:
             raise Refusal(
                 429,
                 f"this key has created {used} new stats today and "
                 f"{self._max_new_stats} is the limit: use fewer names, or go on "
                 "tomorrow",
             )
-        self._reserved.update(new)
-        self._reserved_by[sender] += len(new)
-        return Reservation(sender, wanted, new)
 
-    def settled(self, reservation: Reservation, written: bool) -> None:
+    def settled(self, reservation: Reservation, written: bool) -> list[str]:
         """
         End a reservation.
 
         :param reservation: the reservation.
         :param written: whether the points of its stats were written.
+        :returns: the stats that were created.
         """
-        sender = reservation.sender
-        self._reserved.difference_update(reservation.reserved)
-        self._reserved_by[sender] -= len(reservation.reserved)
+        sender, names = reservation.sender, reservation.names
+        _take(self._reserved, names)
+        _take(self._reserved_by[sender], names)
         if not self._reserved_by[sender]:
             del self._reserved_by[sender]
-        if written:
-            # Another request may have created some of them first.
-            created = [name for name in reservation.names if name not in self._known]
-            if created:
-                self._allowances.add(sender, stats=len(created))
-                self._created += len(created)
+        # Another request may have created some of them first.
+        created = self._unknown(names) if written else []
+        if created:
+            self._allowances.add(sender, stats=len(created))
+            self._created += len(created)
             self.learn(created)
+        return created
 
-    def _under_way(self) -> set[str]:
-        """
-        The stats with a reservation that no other request has created meanwhile.
-        """
-        return self._reserved - self._known
-
-    def _new(self, names: Iterable[str]) -> list[str]:
-        return [
-            name
-            for name in names
-            if name not in self._known and name not in self._reserved
-        ]
-
-    def _is_over(self, since: float | None, seconds: float) -> bool:
-        return since is None or self._timers.seconds() - since >= seconds
+    def _unknown(self, names: Iterable[str]) -> list[str]:
+        return [name for name in names if name not in self._known]
 
     async def _count_if_due(self) -> None:
         # Whoever comes during a count waits for it, so that it is known which stats
         # have a reservation and are not in the number.
-        if self._counting or self._is_over(self._counted_at, RECOUNT):
+        last = self._counted_at
+        due = last is None or self._timers.seconds() - last >= RECOUNT
+        if self._counting or due:
             await share_work(self._counting, self._count)
 
     async def _count(self) -> None:
         created = self._created
-        stats = await self._store.count_definitions([*self._under_way()])
+        stats = await self._store.count_definitions(self._unknown(self._reserved))
         self._others = stats - created
         self._counted_at = self._timers.seconds()
-
-    async def _learn_all(self) -> None:
-        before = self._known.copy()
-        names = list(await self._store.definitions())
-        for start in range(0, len(names), self._at_once):
-            if start:
-                await deferLater(self._timers, 0)
-            self.learn(names[start : start + self._at_once])
-        self.forget(before.difference(names))
-        self._read_at = self._timers.seconds()
 
     def learn(self, names: Iterable[str]) -> None:
         """
         Add names of existing stats.
         """
-        for name in names:
-            if name not in self._known:
-                self._known.add(name)
-                self._names[stat_id(name)] = name
+        self._known.update(names)
 
-    def forget(self, names: Iterable[str]) -> None:
+    def forget(self, names: Sequence[str]) -> None:
         """
         Remove the names of deleted stats.
         """
-        for name in names:
-            self._known.discard(name)
-            self._names.pop(stat_id(name), None)
+        if names:
+            self._known.difference_update(names)
             self._counted_at = None
 
-    async def names(self, ids: Sequence[str]) -> list[str]:
-        """
-        Return the names of the stats with these ids, as far as they exist.
-        """
-        unknown = any(id not in self._names for id in ids)
-        if unknown and self._is_over(self._read_at, LOOKUP_SECONDS):
-            await share_work(self._reading, self._learn_all)
-        return [self._names[id] for id in ids if id in self._names]
+
+def _take(numbers: Counter[str], names: Iterable[str]) -> None:
+    numbers.subtract(names)
+    for name in names:
+        if not numbers[name]:
+            del numbers[name]

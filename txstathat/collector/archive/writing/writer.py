@@ -113,10 +113,9 @@ class PointWriter:
             result = await self.batcher.put(request)
             added = result.outcome is WriteOutcome.ADDED
         finally:
-            self._cardinality.settled(reservation, added)
-            if added:
-                kinds = request.delta.kinds
-                self._listing.add({name: kinds[name] for name in reservation.reserved})
+            created = self._cardinality.settled(reservation, added)
+            kinds = request.delta.kinds
+            self._listing.add({name: kinds[name] for name in created})
         # Otherwise the next write would wait for that.
         await self._allowances.saved_for(sender)
         return result

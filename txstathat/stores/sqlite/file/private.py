@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 __all__ = ["check_folder", "new_file"]
@@ -46,11 +46,14 @@ def check_folder(path: str) -> None:
 
 
 @contextmanager
-def new_file(path: str) -> Iterator[str]:
+def new_file(
+    path: str, random_text: Callable[[int], str] = secrets.token_hex
+) -> Iterator[str]:
     """
     Create a file that appears only when it is complete. Only its owner can read it.
 
     :param path: the file.
+    :param random_text: returns text of some random bytes.
     :returns: a context manager that gives the path of a temporary file. Write and close
         that file in the body. If the body succeeds, the file is synced to disk and gets
         its final name; else it is removed.
@@ -62,7 +65,7 @@ def new_file(path: str) -> Iterator[str]:
         raise FileExistsError(f"{path} exists already")
     check_folder(path)
     # Nobody can guess the name, and so nobody can plant a link there.
-    unfinished = f"{path}.{secrets.token_hex(8)}.unfinished"
+    unfinished = f"{path}.{random_text(8)}.unfinished"
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
     os.close(os.open(unfinished, flags, 0o600))
     try:
