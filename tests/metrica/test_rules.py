@@ -386,8 +386,8 @@ class KickTests(MetricaCase):
             metrica.kick(a=n % 10)
 
         def counted(batches: Any) -> Any:
-            for stretches, cells in batches[0].amounts().increments:
-                written.extend([len(cells["m"])] * len(stretches))
+            for one in batches[0].amounts().increments:
+                written.extend([len(one.cells["m"])] * len(one.buckets))
             return add(batches)
 
         self.store.add = counted

@@ -18,11 +18,9 @@ from txstathat.metrica.axes import Axis, Choice, as_json
 from txstathat.metrica.calendar import ALL, coarsen
 from txstathat.stores.interface import (
     Above,
-    Addition,
-    Increment,
-    Key,
     TimeBucket,
 )
+from txstathat.stores.sums import SumColumns
 
 __all__ = [
     "YEARS",
@@ -91,7 +89,7 @@ def increments(
     name: str,
     retention: Mapping[str, float | None],
     sums: Mapping[str, Mapping[Event, Iterable[Any]]],
-) -> list[Increment]:
+) -> list[SumColumns]:
     """
     Return what to add to the store for some events.
 
@@ -100,16 +98,16 @@ def increments(
     :param sums: the fields of an addition for each event, by label of the time bucket
         in the finest scale and by choices.
     """
-    increments = []
     text_of = _Texts().__getitem__
-    new = tuple.__new__  # faster than Addition(...)
-    for label, some in sums.items():
-        cells: dict[Key, Addition] = {
-            tuple(map(text_of, event)): new(Addition, fields)
-            for event, fields in some.items()
-        }
-        increments.append(Increment(buckets_of(label, retention), {name: cells}))
-    return increments
+    return [
+        SumColumns(
+            buckets_of(label, retention),
+            name,
+            [list(map(text_of, choices)) for choices in zip(*some, strict=True)],
+            list(zip(*some.values(), strict=True)),
+        )
+        for label, some in sums.items()
+    ]
 
 
 class _Texts(dict[Choice | None, str]):
