@@ -9,7 +9,7 @@ It takes no more kicks once it has been encoded for a write.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 from uuid import uuid4
 
 from twisted.internet.defer import Deferred
@@ -103,7 +103,7 @@ class KickBatch:
             found = self._add_sum(label, event, [0, 0, amount, amount, None, 0.0])
         if type(amount) is int:
             whole = found[_WHOLE] + amount
-            if not -MAX_INTEGER <= whole <= MAX_INTEGER:
+            if abs(whole) > MAX_INTEGER:
                 raise AmountOverflow(f"the sum would exceed {MAX_INTEGER}")
             found[_WHOLE] = whole
         elif found[_REAL] is None:
@@ -164,7 +164,7 @@ class KickBatch:
         :param result: ``None``, or the failure with which they fail.
         """
         for kicked in self._kicked:
-            kicked.callback(cast(None, result))
+            kicked.callback(result)
 
 
 def refusal(result: WriteResult) -> StoreError | None:
