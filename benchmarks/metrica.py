@@ -12,6 +12,7 @@ Run it from the project's folder::
     python -m benchmarks.metrica                       # a few minutes
     python -m benchmarks.metrica --axes 5 --growth 0   # a part of it
     python -m benchmarks.metrica --growth 10000000     # ten million kicks
+    python -m benchmarks.metrica --freeze              # after gc.freeze()
 
 It starts a Redis server of its own (Debian: ``apt-get install redis-server``), which
 writes nothing to disk, for the baseline and the Metrica alike. SQLite syncs each
@@ -23,6 +24,7 @@ until it is in the cells too. Each ratio is the median of the ratios of the roun
 from __future__ import annotations
 
 import argparse
+import gc
 import itertools
 import os
 import random
@@ -366,6 +368,9 @@ def spread_size(folder: Path) -> Any:
 @inlineCallbacks
 def main(_: Any, options: argparse.Namespace) -> Any:
     """Everything."""
+    if options.freeze:
+        gc.collect()
+        gc.freeze()
     server = RedisServer()
     try:
         with tempfile.TemporaryDirectory() as name:
@@ -388,5 +393,10 @@ if __name__ == "__main__":
     )
     parser.add_argument(
         "--size", action="store_true", help="the size of a file, for which it is filled"
+    )
+    parser.add_argument(
+        "--freeze",
+        action="store_true",
+        help="call gc.freeze() first, as a program may when it has started",
     )
     task.react(main, [parser.parse_args()])

@@ -5,6 +5,8 @@ The Metrica's rules: what it accepts, what it refuses, and with which words.
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -38,6 +40,8 @@ from txstathat.metrica import (
 )
 from txstathat.metrica.cells import cell_key, choice_group
 from txstathat.metrica.kick_batch import KickBatch
+from txstathat.metrica.metrica import MAX_CELLS
+from txstathat.points.amounts import amount_text, parse_amount
 from txstathat.stores import open_store
 from txstathat.stores.sqlite.backend import SqliteBackend
 from txstathat.stores.store import Inline, Store
@@ -58,6 +62,23 @@ class MetricaCase(SynchronousTestCase):
         """Create a Metrica."""
         name = options.pop("name", "m")
         return AveragedMetrica(name, axes, self.store, **options)
+
+    @contextmanager
+    def writes_held(self) -> Iterator[list[str]]:
+        """Hold writes back in a block. The list gets the id of each batch."""
+        gate: Deferred[None] = Deferred()
+        add, ids = self.store.add, []
+
+        def held(batches: Any) -> Any:
+            ids.extend(batch.id for batch in batches)
+            if gate.called:
+                return add(batches)
+            return gate.addCallback(lambda _: add(batches))
+
+        self.store.add = held
+        yield ids
+        gate.callback(None)
+        self.store.add = add
 
     def ok(self, result: Deferred[Any]) -> Any:
         """The result of a Deferred that has fired."""
@@ -119,6 +140,107 @@ class KickTests(MetricaCase):
         expected = [("", 1), ("0", 2), ("False", 1)]
         self.assertEqual(self.ok(metrica.values().iterate("a")), expected)
         self.assertEqual(self.ok(metrica.filter(a=0).total()), 2)
+
+    def test_equal_values(self) -> None:
+        """Values that are equal, and differ as texts, are different choices."""
+        metrica = self.metrica([("a", StoredChoiceAxis()), ("p", HierarchicalAxis())])
+
+        class Shouted(str):
+            def __str__(self) -> str:
+                return self.upper()
+
+        values = [1, 1.0, True, Decimal("1.00"), 0.0, -0.0, "x", Shouted("x")]
+        with self.writes_held():
+            first = metrica.kick()
+            kicks = [metrica.kick(a=one, p=("up", one)) for one in values]
+            kicks.append(metrica.kick(a=["x"], p=["up", "x"]))  # not hashable
+        for kick in [first, *kicks]:
+            self.ok(kick)
+        texts = ["-0.0", "0.0", "1", "1.0", "1.00", "True", "X", "['x']", "x"]
+        self.assertEqual(
+            self.ok(metrica.values().iterate("a")), [(text, 1) for text in texts]
+        )
+        under = self.ok(metrica.filter(p="up").iterate("p"))
+        self.assertEqual(dict(under)["up", "1.00"], 1)
+        self.assertEqual(dict(under)["up", "x"], 2)
+
+    def test_own_axis(self) -> None:
+        """The method of an axis of a program's own decides about its choices."""
+
+        class Lower(StoredChoiceAxis):
+            def encode(self, value: Any) -> Any:
+                return super().encode(value.lower())
+
+        metrica = self.metrica([("a", Lower())])
+        for choice in ("x", "X"):
+            self.ok(metrica.kick(a=choice))
+        self.assertEqual(self.ok(metrica.values().iterate("a")), [("x", 2)])
+
+    @given(
+        st.integers(-MAX, MAX)
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.decimals(allow_nan=False, allow_infinity=False, places=3)
+    )
+    def test_amounts(self, amount: Any) -> None:
+        """An amount is stored as the number that its decimal text means."""
+        expected = parse_amount(amount_text(amount))
+        found = self.metrica().schema.amount(amount)
+        self.assertEqual((found, type(found)), (expected, type(expected)))
+
+    def test_fired_in_order(self) -> None:
+        """Kicks of one write fire in the order in which they were made."""
+        metrica = self.metrica([("a", StoredChoiceAxis())])
+        fired: list[int] = []
+        with self.writes_held():
+            metrica.kick()
+            for n in range(10):
+                metrica.kick(a=n % 3).addCallback(lambda _, n=n: fired.append(n))
+        self.assertEqual(fired, list(range(10)))
+
+    def test_next_second(self) -> None:
+        """Kicks of one second share a batch; those of the next have another one."""
+        metrica = self.metrica()
+        with self.writes_held() as ids:
+            metrica.kick()
+            self.clock.advance(0.5)
+            metrica.kick()
+            metrica.kick(date=date(2010, 1, 1))
+            self.clock.advance(0.5)
+            metrica.kick()
+        self.assertEqual(len({*ids}), 3)
+        self.assertEqual(self.ok(metrica.count()), 4)
+
+    def test_few_sums(self) -> None:
+        """A batch has so many distinct events at most; equal ones are not more."""
+        axes = [(f"a{n}", StoredChoiceAxis()) for n in range(9)]
+        metrica = self.metrica(axes)
+        event = {word: "x" for word, _ in axes}
+        most = MAX_CELLS // (2**9 * 6)
+        with self.writes_held() as ids:
+            metrica.kick(**event)
+            for n in range(2 * most):
+                metrica.kick(**event | {"a0": n // most * most})
+                metrica.kick(**event | {"a0": n})
+        self.assertEqual(len({*ids}), 3)
+
+    def test_overflow_in_another_minute(self) -> None:
+        """Of kicks in several minutes, only those in the sum that overflows fail."""
+        metrica = self.metrica([("a", StoredChoiceAxis())], scales=["minute"])
+        minutes = [datetime(2010, 1, 1, 0, n) for n in range(5)]
+        self.ok(metrica.kick(MAX - 10, a="x"))
+        self.ok(metrica.kick(10 - MAX, a="y"))
+        with self.writes_held():
+            metrica.kick()
+            kicks = [
+                metrica.kick(6 if (n, a) == (2, "x") else 1, date=minutes[n], a=a)
+                for n in (*range(5), *range(5))
+                for a in "yx"
+            ]
+        for n in (5, 15):
+            self.failureResultOf(kicks[n], AmountOverflow)
+        for kick in kicks[:5] + kicks[6:15] + kicks[16:]:
+            self.ok(kick)
+        self.assertEqual((metrica.written, metrica.lost, metrica.waiting), (21, 2, 0))
 
     def test_overflow_takes_only_its_own(self) -> None:
         """A kick that overflows fails alone, although others share its batch."""
@@ -182,17 +304,23 @@ class KickTests(MetricaCase):
 
     def test_overflow_before_the_store(self) -> None:
         """A kick that makes a waiting sum overflow is refused."""
-        kicks = KickBatch(lambda additions: self.fail("not written"), NOW)
+        kicks = self.batch()
         kicks.kick("t", (), MAX, Deferred())
         self.assertRaises(AmountOverflow, kicks.kick, "t", (), 1, Deferred())
         kicks.kick("t", (), -5, Deferred())
-        self.assertEqual(kicks.sums["t", ()][:4], [MAX - 5, 2, -5, MAX])
+        self.assertEqual(kicks.sums["t"][()][:4], [MAX - 5, 2, -5, MAX])
+
+    def batch(self) -> KickBatch:
+        """Create a batch that is not written."""
+        return KickBatch(
+            self.store, lambda sums: self.fail("written"), int(NOW), "t", 9
+        )
 
     def test_freed(self) -> None:
         """A batch is freed when it is no longer used, not by the garbage collector."""
         gc.disable()
         self.addCleanup(gc.enable)
-        kicks = KickBatch(lambda additions: self.fail("not written"), NOW)
+        kicks = self.batch()
         kicks.kick("t", (), 1, Deferred())
         kicks.encode()
         batch = ref(kicks)
@@ -258,8 +386,8 @@ class KickTests(MetricaCase):
             metrica.kick(a=n % 10)
 
         def counted(batches: Any) -> Any:
-            for stretches, cells in batches[0].amounts().increments:
-                written.extend([len(cells["m"])] * len(stretches))
+            for one in batches[0].amounts().increments:
+                written.extend([len(one.cells["m"])] * len(one.buckets))
             return add(batches)
 
         self.store.add = counted

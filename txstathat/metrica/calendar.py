@@ -136,7 +136,8 @@ class Calendar:
                 f"{tz!r} is not a time zone; pass a name such as 'Europe/Berlin'"
             ) from None
         self._is_utc = tz == "UTC"
-        self._last: tuple[int, str] = (0, self.minute(0))
+        # The last minute that was found: most events happen now.
+        self._last = (-1, "")
 
     def seconds(self, when: Date) -> int:
         """
@@ -164,17 +165,12 @@ class Calendar:
         :param seconds: whole Unix seconds.
         :raises ValueError: if it is out of range.
         """
-        local = self._local(seconds)
-        return f"{local.isoformat()[:16]}{_offset(local):+d}"
-
-    def now(self, seconds: float) -> str:
-        """
-        Like :meth:`minute`, but fast for repeated calls in the same second.
-        """
-        second = int(seconds)
-        if self._last[0] != second:
-            self._last = (second, self.minute(second))
-        return self._last[1]
+        last, label = self._last
+        if last != seconds:
+            local = self._local(seconds)
+            label = f"{local.isoformat()[:16]}{_offset(local):+d}"
+            self._last = seconds, label
+        return label
 
     def labels(self, span: tuple[int, ...]) -> list[str]:
         """

@@ -12,17 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from math import prod
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from txstathat.metrica.axes import Axis, Choice, as_json
 from txstathat.metrica.calendar import ALL, coarsen
 from txstathat.stores.interface import (
     Above,
-    Addition,
-    Increment,
-    Key,
     TimeBucket,
 )
+from txstathat.stores.sums import SumColumns
 
 __all__ = [
     "YEARS",
@@ -90,26 +88,25 @@ def buckets_of(label: str, retention: Mapping[str, float | None]) -> list[TimeBu
 def increments(
     name: str,
     retention: Mapping[str, float | None],
-    additions: Mapping[tuple[str, Event], Addition],
-) -> list[Increment]:
+    sums: Mapping[str, Mapping[Event, Iterable[Any]]],
+) -> list[SumColumns]:
     """
     Return what to add to the store for some events.
 
     :param name: the name of the Metrica.
     :param retention: its stored scales, finest last, and for how many seconds.
-    :param additions: the events, by label of the time bucket in the finest scale and by
-        choices.
+    :param sums: the fields of an addition for each event, by label of the time bucket
+        in the finest scale and by choices.
     """
-    by_label: dict[str, dict[Key, Addition]] = {}
     text_of = _Texts().__getitem__
-    for (label, event), addition in additions.items():
-        cells = by_label.get(label)
-        if cells is None:
-            cells = by_label[label] = {}
-        cells[tuple(map(text_of, event))] = addition
     return [
-        Increment(buckets_of(label, retention), {name: cells})
-        for label, cells in by_label.items()
+        SumColumns(
+            buckets_of(label, retention),
+            name,
+            [list(map(text_of, choices)) for choices in zip(*some, strict=True)],
+            list(zip(*some.values(), strict=True)),
+        )
+        for label, some in sums.items()
     ]
 
 

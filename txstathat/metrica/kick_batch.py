@@ -9,8 +9,7 @@ It takes no more kicks once it has been encoded for a write.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import islice
-from typing import Any, cast
+from typing import Any, TypeAlias
 from uuid import uuid4
 
 from twisted.internet.defer import Deferred
@@ -21,24 +20,26 @@ from txstathat.errors import AmountOverflow, DefinitionMismatch, StoreError
 from txstathat.metrica.cells import Event
 from txstathat.points.amounts import MAX_INTEGER
 from txstathat.stores.interface import (
-    Addition,
     Amounts,
     IEntry,
+    IStore,
     WriteBatch,
     WriteOutcome,
     WriteResult,
 )
 from txstathat.stores.sums import add_floats
 
-__all__ = ["KICKS_ID_TTL", "KickBatch", "refusal"]
+__all__ = ["KICKS_ID_TTL", "KickBatch", "Sums", "refusal"]
 
 #: For how many seconds a store remembers the id of a batch of kicks. Only this process
 #: repeats it, and stops long before (``txstathat.stores.batching.ENTRY_TIMEOUT``).
 KICKS_ID_TTL = 600.0
 
-# A sum is a list: the six fields of Addition, then the Deferreds of its kicks. (A list
-# of their own would be one more for Python's garbage collector to look at.)
-_WHOLE, _EVENTS, _LEAST, _MOST, _REAL, _REST, _DEFERREDS = range(7)
+#: Sums by label of the time bucket and by distinct event: lists of the fields of
+#: :class:`~txstathat.stores.interface.Addition`.
+Sums: TypeAlias = dict[str, dict[Event, list[Any]]]
+
+_WHOLE, _EVENTS, _LEAST, _MOST, _REAL, _REST = range(6)
 
 
 @implementer(IEntry)
@@ -46,25 +47,43 @@ class KickBatch:
     """
     Kicks of one Metrica that are written together.
 
-    :param amounts: converts the additions to the amounts of a batch.
-    :param begun: the time of the first kick, in seconds.
+    :param store: the store.
+    :param amounts: converts the sums to the amounts of a batch.
+    :param second: the second in which it takes kicks, in Unix seconds.
+    :param label: the label of the time bucket of that second, in the finest scale.
+    :param max_sums: how many sums it may have.
 
-    :ivar encoded: whether it takes no more kicks.
-    :ivar kicks: the number of kicks.
-    :ivar sums: the sums, by label of the time bucket and distinct event.
+    :ivar store: the store.
+    :ivar second: the same; ``None`` if it takes no more kicks.
+    :ivar label: the label.
+    :ivar sums: the sums.
+    :ivar distinct: the number of sums.
     """
 
     def __init__(
         self,
-        amounts: Callable[[dict[tuple[str, Event], Addition]], Amounts],
-        begun: float,
+        store: IStore,
+        amounts: Callable[[Sums], Amounts],
+        second: int | None,
+        label: str,
+        max_sums: int,
     ) -> None:
+        self.store = store
         self._amounts = amounts
         self._id = uuid4().hex
-        self.begun = begun
-        self.encoded = False
-        self.kicks = 0
-        self.sums: dict[tuple[str, Event], list[Any]] = {}
+        self.second = second
+        self.label = label
+        self._max_sums = max_sums
+        self.sums: Sums = {}
+        self.distinct = 0
+        # The Deferred of each kick in their order, and beside it the sum that it is in.
+        self._kicked: list[Deferred[None]] = []
+        self._sum_of: list[list[Any]] = []
+
+    @property
+    def kicks(self) -> int:
+        """The number of kicks."""
+        return len(self._kicked)
 
     def kick(
         self, label: str, event: Event, amount: int | float, kicked: Deferred[None]
@@ -78,13 +97,13 @@ class KickBatch:
         :param kicked: :meth:`settle` fires this Deferred.
         :raises AmountOverflow: if the sum becomes too large; the kick is not added.
         """
-        key = label, event
-        found = self.sums.get(key)
+        sums = self.sums.get(label)
+        found = None if sums is None else sums.get(event)
         if found is None:
-            found = self.sums[key] = [0, 0, amount, amount, None, 0.0]
+            found = self._add_sum(label, event, [0, 0, amount, amount, None, 0.0])
         if type(amount) is int:
             whole = found[_WHOLE] + amount
-            if not -MAX_INTEGER <= whole <= MAX_INTEGER:
+            if abs(whole) > MAX_INTEGER:
                 raise AmountOverflow(f"the sum would exceed {MAX_INTEGER}")
             found[_WHOLE] = whole
         elif found[_REAL] is None:
@@ -96,37 +115,46 @@ class KickBatch:
             found[_LEAST] = amount
         elif amount > found[_MOST]:
             found[_MOST] = amount
-        found.append(kicked)
-        self.kicks += 1
+        self._kicked.append(kicked)
+        self._sum_of.append(found)
+
+    def _add_sum(self, label: str, event: Event, found: list[Any]) -> list[Any]:
+        self.sums.setdefault(label, {})[event] = found
+        self.distinct += 1
+        if self.distinct >= self._max_sums:
+            self.second = None
+        return found
 
     def encode(self) -> WriteBatch:
         """
         See :meth:`txstathat.stores.interface.IEntry.encode`.
         """
-        self.encoded = True
+        self.second = None
         # Only this batch has this id, so no digest is needed. The result is not stored
         # here: it refers to this batch, and a cycle would be freed much later.
-        return WriteBatch(self._id, "", self._batch_amounts, KICKS_ID_TTL)
-
-    def _batch_amounts(self) -> Amounts:
-        new, fields = tuple.__new__, _DEFERREDS  # faster than Addition(...)
-        return self._amounts(
-            {key: new(Addition, found[:fields]) for key, found in self.sums.items()}
-        )
+        return WriteBatch(self._id, "", lambda: self._amounts(self.sums), KICKS_ID_TTL)
 
     def halves(self) -> list[KickBatch]:
         """
         Split the kicks into two batches. If a batch overflows, repeated splitting finds
         the kick that is too large in a few steps.
         """
-        sums = list(self.sums.items())
-        middle = len(sums) // 2
-        halves = []
-        for part in (sums[:middle], sums[middle:]):
-            half = KickBatch(self._amounts, self.begun)
-            half.sums.update(part)
-            half.kicks = sum(found[_EVENTS] for _, found in part)
-            halves.append(half)
+        halves = [
+            KickBatch(self.store, self._amounts, None, self.label, self._max_sums)
+            for _ in range(2)
+        ]
+        half_of = {}
+        number = 0
+        for label, sums in self.sums.items():
+            for event, found in sums.items():
+                half = halves[2 * number >= self.distinct]
+                half._add_sum(label, event, found)
+                half_of[id(found)] = half
+                number += 1
+        for kicked, found in zip(self._kicked, self._sum_of, strict=True):
+            half = half_of[id(found)]
+            half._kicked.append(kicked)
+            half._sum_of.append(found)
         return halves
 
     def settle(self, result: Failure | None) -> None:
@@ -135,9 +163,8 @@ class KickBatch:
 
         :param result: ``None``, or the failure with which they fail.
         """
-        for found in self.sums.values():
-            for kicked in islice(found, _DEFERREDS, None):
-                kicked.callback(cast(None, result))
+        for kicked in self._kicked:
+            kicked.callback(result)
 
 
 def refusal(result: WriteResult) -> StoreError | None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred, fail
@@ -25,28 +26,25 @@ from txstathat.metrica.cells import (
     keys_above,
     seen_choices,
 )
-from txstathat.metrica.kick_batch import KickBatch, refusal
+from txstathat.metrica.kick_batch import KickBatch, Sums, refusal
 from txstathat.metrica.reader import Reader
 from txstathat.metrica.schema import Schema
 from txstathat.metrica.selection import AveragedSelection, Selection
 from txstathat.points.amounts import Amount
 from txstathat.stores.interface import (
-    Addition,
     Amounts,
     IStore,
     WriteOutcome,
     WriteResult,
 )
 
-__all__ = ["MAX_AGE", "MAX_CELLS", "MAX_WAITING", "AveragedMetrica", "Metrica"]
+__all__ = ["MAX_CELLS", "MAX_WAITING", "AveragedMetrica", "Metrica"]
 
 #: How many kicks may wait to be written, by default; one more is refused.
 MAX_WAITING = 100_000
-#: About how many cells one batch may change. Further kicks go to another batch.
+#: About how many cells one batch may change. Further kicks go to another batch. So do
+#: kicks of another second: all of a batch time out together.
 MAX_CELLS = 50_000
-#: For how many seconds a waiting batch takes kicks. All kicks of a batch time out
-#: together, so their ages must not differ much.
-MAX_AGE = 1.0
 
 
 @implementer(IKickProvider)
@@ -113,8 +111,6 @@ class Metrica:
         self._reader = Reader(self.schema, store, clock)
         self._axes = list(self.axes.values())
         self._batch: KickBatch | None = None
-        # How many sums the batch may have.
-        self._max_sums = 1
         self._max_waiting = max_waiting
         self._waiting = 0
         self.written = 0
@@ -191,63 +187,58 @@ class Metrica:
             return fail(StoreBusy(self._max_waiting))
         kicked: Deferred[None] = Deferred()
         try:
-            self._add_kick(value, date, axes, kicked)
+            second = int(self._reader.clock.seconds())
+            event = self.schema.event(axes)
+            amount = self.schema.amount(value)
+            label = None if date is None else self._label(date)
+            batch = self._batch
+            if batch is None or batch.second != second:
+                batch = self._begin_batch(second, event)
+            batch.kick(label or batch.label, event, amount, kicked)
         except Exception:
             # The methods of a value may raise anything.
             return fail()
+        self._waiting += 1
+        if batch is not self._batch:
+            self._batch = batch
+            self._put(batch)
         return kicked
 
-    def _add_kick(
-        self,
-        value: Amount,
-        date: Date | None,
-        axes: dict[str, Any],
-        kicked: Deferred[None],
-    ) -> None:
-        reader, schema = self._reader, self.schema
-        store = reader.store
-        event = schema.event(axes)
-        amount = schema.amount(value)
-        now = reader.clock.seconds()
-        label = schema.bucket_label(now, date)
-        batch, is_new = self._batch, False
-        if batch is None or not self._takes_kicks(batch, now):
-            batch = self._batch = KickBatch(self._amounts, now)
-            is_new = True
-            cells = cells_of(self._axes, event) * (len(schema.retention) + 1)
-            self._max_sums = max(1, MAX_CELLS // cells)
-        batch.kick(label, event, amount, kicked)
-        self._waiting += 1
-        if is_new:
-            self._put(batch, store)
+    def _label(self, date: Date) -> str:
+        return self.schema.bucket_label(self.calendar.seconds(date))
 
-    def _takes_kicks(self, batch: KickBatch, now: float) -> bool:
-        return (
-            not batch.encoded
-            and len(batch.sums) < self._max_sums
-            and now - batch.begun < MAX_AGE
-        )
+    def _begin_batch(self, second: int, event: Event) -> KickBatch:
+        """
+        Return a new batch.
 
-    def _amounts(self, additions: dict[tuple[str, Event], Addition]) -> Amounts:
+        :param second: the second in which it takes kicks.
+        :param event: the choices of its first event.
+        """
         schema = self.schema
-        labels, events = zip(*additions, strict=True)
-        choices = distinct_choices(events)
+        label = schema.bucket_label(second)
+        cells = cells_of(self._axes, event) * (len(schema.retention) + 1)
+        max_sums = max(1, MAX_CELLS // cells)
+        return KickBatch(self._reader.store, self._amounts, second, label, max_sums)
+
+    def _amounts(self, sums: Sums) -> Amounts:
+        schema = self.schema
+        choices = distinct_choices(chain.from_iterable(sums.values()))
         return Amounts(
             {schema.name: schema.definition},
-            increments(schema.name, schema.retention, additions),
-            seen_choices(schema.name, schema.axes, choices, {*labels}),
+            increments(schema.name, schema.retention, sums),
+            seen_choices(schema.name, schema.axes, choices, sums),
             {schema.name: keys_above(self._axes, choices)},
         )
 
-    def _put(self, batch: KickBatch, store: IStore) -> None:
-        store.batcher.put(batch).addCallbacks(
-            self._wrote, self._settle, callbackArgs=(batch, store), errbackArgs=(batch,)
+    def _put(self, batch: KickBatch) -> None:
+        batch.store.batcher.put(batch).addCallbacks(
+            self._wrote, self._settle, callbackArgs=(batch,), errbackArgs=(batch,)
         )
 
-    def _wrote(self, result: WriteResult, batch: KickBatch, store: IStore) -> None:
-        if result.outcome is WriteOutcome.OVERFLOW and len(batch.sums) > 1:
+    def _wrote(self, result: WriteResult, batch: KickBatch) -> None:
+        if result.outcome is WriteOutcome.OVERFLOW and batch.distinct > 1:
             for half in batch.halves():
-                self._put(half, store)
+                self._put(half)
             return
         error = refusal(result)
         # A batch may have thousands of kicks: they share one failure.

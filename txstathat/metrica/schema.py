@@ -10,9 +10,15 @@ from typing import Any
 
 from txstathat.errors import InvalidPoint
 from txstathat.metrica.axes import Axis, Choice, as_json
-from txstathat.metrica.calendar import RETENTION, SCALES, Calendar, Date, coarsen
+from txstathat.metrica.calendar import RETENTION, SCALES, Calendar, coarsen
 from txstathat.metrica.cells import Event
-from txstathat.points.amounts import MAX_INTEGER, Amount, amount_text, parse_amount
+from txstathat.points.amounts import (
+    MAX_INTEGER,
+    Amount,
+    amount_text,
+    parse_amount,
+    plain_amount,
+)
 from txstathat.points.names import check_name
 
 __all__ = ["MAX_MULTIPLIER", "Schema"]
@@ -57,7 +63,7 @@ class Schema:
     ) -> None:
         self.name = check_name(name, "name")
         self.axes = dict(_checked_axes(axes))
-        self._encoders = [(word, axis.encode) for word, axis in self.axes.items()]
+        self._encoders = [(word, axis.encoder) for word, axis in self.axes.items()]
         self.multiplier = _checked_multiplier(multiplier)
         self.calendar = Calendar(tz)
         self.tz = tz
@@ -81,19 +87,14 @@ class Schema:
         :raises ValueError: if an axis does not allow a choice.
         """
         encoded: list[Choice | None] = []
-        found = 0
-        for word, encode in self._encoders:
-            value = choices.get(word)
-            if value is None:
-                encoded.append(None)
-                found += word in choices
-                continue
-            found += 1
-            try:
-                encoded.append(encode(value))
-            except ValueError as error:
-                raise ValueError(f"axis {word!r}: {error}") from None
-        if found < len(choices):
+        word = ""
+        try:
+            for word, encode in self._encoders:
+                value = choices.get(word)
+                encoded.append(None if value is None else encode(value))
+        except ValueError as error:
+            raise ValueError(f"axis {word!r}: {error}") from None
+        if not choices.keys() <= self.axes.keys():
             unknown = min(choices.keys() - self.axes.keys())
             raise TypeError(
                 f"{self.name!r} has no axis {unknown!r}; "
@@ -107,11 +108,12 @@ class Schema:
 
         :raises InvalidPoint: if it is not a finite number, or too large.
         """
-        if type(value) is int and self.multiplier is None and abs(value) <= MAX_INTEGER:
-            return value
-        text = amount_text(value)
         if self.multiplier is None:
-            return parse_amount(text)
+            if type(value) is int and abs(value) <= MAX_INTEGER:
+                return value
+            plain = plain_amount(value)
+            return parse_amount(str(plain)) if isinstance(plain, Decimal) else plain
+        text = amount_text(value)
         # Decimal is exact: 0.285 is 28.5 hundredths, not 28.499999999999996.
         exact = _EXACT.multiply(Decimal(text), Decimal(self.multiplier))
         if abs(exact) > MAX_INTEGER:
@@ -127,19 +129,14 @@ class Schema:
         """
         return total if self.multiplier is None else total / self.multiplier
 
-    def bucket_label(self, now: float, date: Date | None) -> str:
+    def bucket_label(self, seconds: int) -> str:
         """
-        Return the label of the time bucket, in the finest stored scale, of an event.
+        Return the label of the time bucket of a time, in the finest stored scale.
 
-        :param now: the time, in Unix seconds.
-        :param date: when the event happened; ``None`` for now.
-        :raises ValueError: if the date is not a date, or is out of range.
+        :param seconds: whole Unix seconds.
+        :raises ValueError: if it is out of range.
         """
-        if date is None:
-            label = self.calendar.now(now)
-        else:
-            label = self.calendar.minute(self.calendar.seconds(date))
-        return label if self.resolution == "minute" else coarsen(label, self.resolution)
+        return coarsen(self.calendar.minute(seconds), self.resolution)
 
 
 def _checked_axes(axes: Iterable[tuple[str, Axis]]) -> Iterator[tuple[str, Axis]]:

@@ -155,8 +155,9 @@ Above: TypeAlias = Sequence[Mapping[str, Sequence[str]]]
 
 class IncrementLike(Protocol):
     """
-    The same additions to several time buckets: an :class:`Increment`, or
-    :class:`~txstathat.stores.sums.Events`.
+    The same additions to several time buckets: an :class:`Increment`,
+    :class:`~txstathat.stores.sums.Events` or
+    :class:`~txstathat.stores.sums.SumColumns`.
     """
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from functools import reduce
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from txstathat.errors import AmountOverflow
 from txstathat.points.exact import add_up
@@ -16,6 +16,7 @@ from txstathat.stores.interface import Addition, Cell, Key, TimeBucket
 
 __all__ = [
     "Events",
+    "SumColumns",
     "add_floats",
     "as_cell",
     "event",
@@ -137,6 +138,36 @@ class Events(NamedTuple):
         groups: dict[str, list[int | float]] = {}
         group_amounts(groups, self.names, self.amounts)
         return {name: {(): sum_up(amounts)} for name, amounts in groups.items()}
+
+
+class SumColumns(NamedTuple):
+    """
+    An increment (:class:`~txstathat.stores.interface.Increment`) to one Metrica by
+    columns. So there is no object for each sum, at which Python's garbage collector
+    would look.
+
+    :ivar buckets: the time buckets, each once.
+    :ivar name: the name of the Metrica.
+    :ivar parts: each part of the keys, for all sums.
+    :ivar fields: each field of the additions, for all sums.
+    """
+
+    buckets: Sequence[TimeBucket]
+    name: str
+    parts: Sequence[Sequence[str]]
+    fields: Sequence[Sequence[Any]]
+
+    @property
+    def names(self) -> tuple[str]:
+        """The name of the Metrica."""
+        return (self.name,)
+
+    @property
+    def cells(self) -> dict[str, dict[Key, Addition]]:
+        """The sums by key, by name of the Metrica. They are made anew."""
+        keys = zip(*self.parts, strict=True) if self.parts else [()]
+        sums = [_new(Addition, one) for one in zip(*self.fields, strict=True)]
+        return {self.name: dict(zip(keys, sums, strict=True))}
 
 
 def merge(a: Addition, b: Addition) -> Addition:

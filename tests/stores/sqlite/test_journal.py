@@ -48,7 +48,7 @@ from txstathat.stores.sqlite.fold_runner import FoldRunner
 from txstathat.stores.sqlite.id_cache import Tables
 from txstathat.stores.sqlite.schema import MIGRATIONS, migrate
 from txstathat.stores.store import Inline, Store
-from txstathat.stores.sums import Events, event, events
+from txstathat.stores.sums import Events, SumColumns, event, events
 
 MAX = 2**63 - 1
 NAMES = ["m", "n", "é"]
@@ -85,7 +85,11 @@ def amounts(draw: Any) -> Amounts:
     increment: Any = st.builds(
         Increment, BUCKETS, st.fixed_dictionaries(dict.fromkeys(names, cells))
     )
-    if not rolls:
+    if rolls:
+        increment |= st.builds(columns, BUCKETS, st.sampled_from(names), cells)
+    else:
+        one = st.dictionaries(st.just(()), ADDITIONS, min_size=1)
+        increment |= st.builds(columns, BUCKETS, st.sampled_from(names), one)
         single = st.lists(st.tuples(st.sampled_from(names), AMOUNTS), max_size=4)
         increment |= st.builds(
             lambda buckets, events: Events(
@@ -97,6 +101,14 @@ def amounts(draw: Any) -> Amounts:
     increments = draw(st.lists(increment, min_size=1, max_size=3))
     above = dict.fromkeys(names, ABOVE) if rolls else {}
     return Amounts(dict.fromkeys(names, "d"), increments, {}, above)
+
+
+def columns(
+    buckets: list[TimeBucket], name: str, cells: dict[tuple[str, ...], Addition]
+) -> SumColumns:
+    """Additions to one Metrica by columns."""
+    parts = list(zip(*cells, strict=True))
+    return SumColumns(buckets, name, parts, list(zip(*cells.values(), strict=True)))
 
 
 def additions_of(increment: IncrementLike) -> list[tuple[str, Key, Addition]]:

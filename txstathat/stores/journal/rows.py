@@ -26,7 +26,7 @@ from txstathat.stores.interface import (
     TimeBucket,
 )
 from txstathat.stores.spread import longest_lasting
-from txstathat.stores.sums import Events
+from txstathat.stores.sums import Events, SumColumns
 
 __all__ = [
     "Column",
@@ -99,6 +99,12 @@ def sections_of(amounts: Amounts) -> list[Section]:
         if isinstance(increment, Events) and _are_few(increment):
             sections += _event_sections(buckets, increment)
             continue
+        if isinstance(increment, SumColumns) and _has_one_kind(increment.fields):
+            _, name, parts, fields = increment
+            owners = [name] * len(fields[0])
+            above = amounts.above.get(name, ())
+            sections.append(_section(buckets, owners, False, parts, fields, above))
+            continue
         cells = increment.cells
         plain = {name: one for name, one in cells.items() if name not in amounts.above}
         sections += _sections(buckets, plain, ())
@@ -106,6 +112,13 @@ def sections_of(amounts: Amounts) -> list[Section]:
             above = amounts.above[name]
             sections += _sections(buckets, {name: cells[name]}, above)
     return sections
+
+
+def _has_one_kind(fields: Sequence[Column]) -> bool:
+    """
+    Return whether all additions have a sum of floats, or none has.
+    """
+    return len({*map(type, fields[4])}) == 1
 
 
 def _are_few(events: Events) -> bool:
@@ -195,8 +208,8 @@ def _sections(
     # Nearly always all keys have one shape, and all additions have floats or none.
     kinds = {*map(type, keys)}
     lengths = {0} if kinds == {str} else {*map(len, keys)}
-    if len(kinds) == len(lengths) == len({*map(type, columns[4])}) == 1:
-        yield _section(buckets, owners, keys, columns, above)
+    if len(kinds) == len(lengths) == 1 and _has_one_kind(columns):
+        yield _section(buckets, owners, *_parts(keys), columns, above)
         return
     shaped: dict[tuple[int, bool], list[Any]] = {}
     for owner, key, one in zip(owners, keys, sums, strict=True):
@@ -205,18 +218,22 @@ def _sections(
     for rows in shaped.values():
         some_owners, some_keys, some = zip(*rows, strict=True)
         some_columns = list(zip(*some, strict=True))
-        yield _section(buckets, some_owners, some_keys, some_columns, above)
+        yield _section(buckets, some_owners, *_parts(some_keys), some_columns, above)
+
+
+def _parts(keys: Sequence[Key]) -> tuple[bool, Sequence[Column]]:
+    is_text = isinstance(keys[0], str)
+    return is_text, [keys] if is_text else list(zip(*keys, strict=True))
 
 
 def _section(
     buckets: Sequence[TimeBucket],
     owners: Column,
-    keys: Sequence[Key],
+    is_text: bool,
+    parts: Sequence[Column],
     columns: Sequence[Column],
     above: Above,
 ) -> Section:
-    is_text = isinstance(keys[0], str)
-    parts = [keys] if is_text else list(zip(*keys, strict=True))
     data: list[bytes] = []
     texts = [_encode_texts(part, data) for part in parts]
     with _name_too_large(owners):
