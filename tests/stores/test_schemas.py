@@ -231,6 +231,13 @@ class FileSchemas(SynchronousTestCase):
         """So does one of version 3, with rows of its journal that are not folded."""
         self.check("3")
 
+    def test_sqlite_3_folding(self) -> None:
+        """
+        So does one of version 3 in the midst of a fold, with cells that were dropped or
+        have expired and are not deleted yet.
+        """
+        self.check("3-folding")
+
     def test_all(self) -> None:
         """Each version of the schema has a file."""
         names = [path.name for path in FOLDER.glob("sqlite-*.sql")]
