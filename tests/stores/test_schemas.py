@@ -12,6 +12,7 @@ import json
 import sqlite3
 import time
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -19,6 +20,7 @@ from redis import Redis
 from redis import RedisCluster as ClusterClient
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.fixtures import ROOT
@@ -32,7 +34,7 @@ from txstathat.stores.listing import ListedRow, ListQuery
 from txstathat.stores.redis.dump import RedisDump
 from txstathat.stores.sqlite.backend import SqliteBackend
 from txstathat.stores.sqlite.dump import open_sqlite_dump
-from txstathat.stores.sqlite.schema import MIGRATIONS
+from txstathat.stores.sqlite.schema import MIGRATIONS, migrate
 from txstathat.stores.store import Inline, Store
 
 FOLDER = ROOT / "tests" / "fixtures" / "schemas"
@@ -237,6 +239,32 @@ class FileSchemas(SynchronousTestCase):
         have expired and are not deleted yet.
         """
         self.check("3-folding")
+
+    def test_sqlite_4(self) -> None:
+        """So does one of version 4, with the same."""
+        self.check("4")
+
+    def test_migrated_whole(self) -> None:
+        """
+        A migration that fails, at whatever statement, does not change the file. One that
+        succeeds says so in the log, and copies nothing that was dropped.
+        """
+        path, _ = self.load("3-folding")
+        with closing(sqlite3.connect(path, isolation_level=None)) as db:
+            before = list(db.iterdump())
+            for number in range(len(MIGRATIONS[3]) + 1):
+                bad = (*MIGRATIONS[:3], (*MIGRATIONS[3][:number], "nonsense"))
+                self.assertRaises(sqlite3.OperationalError, migrate, db, bad)
+                self.assertEqual(list(db.iterdump()), before)
+        self.assertIn(b'["dropped"]', Path(path).read_bytes())
+        clock = Clock()
+        clock.advance(WRITTEN)
+        backend = SqliteBackend(path, clock.seconds)
+        with capturedLogs() as logged:
+            backend.open()
+        backend.close()
+        self.assertIn("migrating the SQLite store", logged[0]["log_format"])
+        self.assertNotIn(b'["dropped"]', Path(path).read_bytes())
 
     def test_all(self) -> None:
         """Each version of the schema has a file."""
