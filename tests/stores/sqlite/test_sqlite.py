@@ -291,8 +291,11 @@ class BackendTests(SynchronousTestCase):
             )
             backend.add([WriteBatch(name, "", lambda it=amounts: it)])
         left = names[::5]
-        for name in set(names) - {*left}:
+        for name in sorted(set(names) - {*left}):
             backend.drop(name)
+            if name.endswith("7"):
+                # The others are not as far as this one then.
+                backend.drop_expired(5)
         expected = {
             (name, label): 2
             for number, name in zip(range(0, 50, 5), left, strict=True)
@@ -300,7 +303,7 @@ class BackendTests(SynchronousTestCase):
         }
         with open_sqlite_dump(self.path, lambda: self.now) as dump:
             self.assertEqual({cell[0:3:2] for cell in dump.cells()}, expected.keys())
-        self.assertGreater(self.drop_all_expired(backend, 5), 40)
+        self.assertGreater(self.drop_all_expired(backend, 5), 30)
         labels = ["all", *map(str, range(9))]
         places = [(name, label) for name in names for label in labels]
         found = backend.read(
