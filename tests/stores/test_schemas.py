@@ -12,6 +12,7 @@ import json
 import sqlite3
 import time
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -19,6 +20,7 @@ from redis import Redis
 from redis import RedisCluster as ClusterClient
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.fixtures import ROOT
@@ -32,7 +34,7 @@ from txstathat.stores.listing import ListedRow, ListQuery
 from txstathat.stores.redis.dump import RedisDump
 from txstathat.stores.sqlite.backend import SqliteBackend
 from txstathat.stores.sqlite.dump import open_sqlite_dump
-from txstathat.stores.sqlite.schema import MIGRATIONS
+from txstathat.stores.sqlite.schema import MIGRATIONS, migrate
 from txstathat.stores.store import Inline, Store
 
 FOLDER = ROOT / "tests" / "fixtures" / "schemas"
@@ -240,6 +242,39 @@ class FileSchemas(SynchronousTestCase):
         self.addCleanup(backend.close)
         ids = ["quhx3rbzcd7ysd4i", "unknown"]
         self.assertEqual(backend.listed_names(ids), {ids[0]: "café"})
+
+    def test_sqlite_3_folding(self) -> None:
+        """
+        So does one of version 3 in the midst of a fold, with cells that were dropped or
+        have expired and are not deleted yet.
+        """
+        self.check("3-folding")
+
+    def test_sqlite_5(self) -> None:
+        """So does one of version 5, with the same."""
+        self.check("5")
+
+    def test_migrated_whole(self) -> None:
+        """
+        A migration that fails, at whatever statement, does not change the file. One that
+        succeeds says so in the log, and copies nothing that was dropped.
+        """
+        path, _ = self.load("3-folding")
+        with closing(sqlite3.connect(path, isolation_level=None)) as db:
+            before = list(db.iterdump())
+            for number in range(len(MIGRATIONS[4]) + 1):
+                bad = (*MIGRATIONS[:4], (*MIGRATIONS[4][:number], "nonsense"))
+                self.assertRaises(sqlite3.OperationalError, migrate, db, bad)
+                self.assertEqual(list(db.iterdump()), before)
+        self.assertIn(b'["dropped"]', Path(path).read_bytes())
+        clock = Clock()
+        clock.advance(WRITTEN)
+        backend = SqliteBackend(path, clock.seconds)
+        with capturedLogs() as logged:
+            backend.open()
+        backend.close()
+        self.assertIn("migrating the SQLite store", logged[0]["log_format"])
+        self.assertNotIn(b'["dropped"]', Path(path).read_bytes())
 
     def test_all(self) -> None:
         """Each version of the schema has a file."""

@@ -49,7 +49,6 @@ class Change:
     :ivar bucket: the time bucket.
     :ivar begin: when the first of the rows was written, in Unix seconds.
     :ivar end: when the last of them was written.
-    :ivar owners: the ids of the Metricas, as far as they are of interest.
     :ivar cells: the sums, sorted by id of the Metrica and key.
     :ivar number: its number in the order of the fold.
     """
@@ -57,7 +56,6 @@ class Change:
     bucket: TimeBucket
     begin: float
     end: float
-    owners: Set[int]
     cells: Cells
     number: int
 
@@ -220,7 +218,6 @@ class Pending:
         :param after: leave out what is before this position.
         """
         cells = sorted(self._spread(group.leaves).items())
-        owners = {owner for leaf in group.leaves for owner, _ in leaf.cells}
         begin = min(leaf.begin for leaf in group.leaves)
         end = max(leaf.end for leaf in group.leaves)
         for number, bucket in group.buckets:
@@ -228,7 +225,7 @@ class Pending:
             if after is not None and number == after.bucket:
                 left = cells[bisect_right(cells, after[1:], key=lambda one: one[0]) :]
             if after is None or number >= after.bucket:
-                yield Change(bucket, begin, end, owners, left, number)
+                yield Change(bucket, begin, end, left, number)
 
     def loads(self) -> Iterator[tuple[int, float]]:
         """

@@ -32,7 +32,7 @@ from txstathat.stores.sqlite.definitions import (
     definitions_after,
     read_definitions,
 )
-from txstathat.stores.sqlite.expiry import drop_expired
+from txstathat.stores.sqlite.expiry import drop_expired, drop_metrica
 from txstathat.stores.sqlite.file.erase import erase_deleted
 from txstathat.stores.sqlite.file.private import check_folder
 from txstathat.stores.sqlite.fold import CHUNK, fold_all
@@ -65,7 +65,7 @@ OPEN_SECONDS = 2.0
 CLOSE_SECONDS = 2.0
 #: While there are writes: after how many seconds the next sweep deletes expired rows.
 SWEEP_EVERY = 60.0
-#: How many rows one sweep deletes at most, or twice as many as the write before it
+#: How many rows one sweep looks at, at most, or twice as many as the writes before it
 #: changed. If more are left, the next write sweeps again.
 SWEEP_ROWS = 2000
 #: The size in bytes to which SQLite truncates the write-ahead log after a checkpoint.
@@ -84,7 +84,7 @@ class SqliteBackend:
     :param seconds: returns the time, in Unix seconds.
     :param busy_seconds: for how many seconds a write waits while another process
         writes.
-    :param sweep_rows: how many rows one sweep deletes at most, after a small write.
+    :param sweep_rows: how many rows one sweep looks at, at most, after a small write.
     :param max_known: how many time buckets and choices to remember
         (:class:`~txstathat.stores.sqlite.id_cache.Tables`).
     :param max_journal: how many additions wait to be folded before a commit at most; 0
@@ -267,10 +267,7 @@ class SqliteBackend:
             ).fetchone()
             if row is None:
                 return False
-            db.execute("INSERT INTO dead SELECT id FROM stretch WHERE metrica = ?", row)
-            db.execute("DELETE FROM stretch WHERE metrica = ?", row)
-            db.execute("DELETE FROM choice WHERE metrica = ?", row)
-            db.execute("DELETE FROM metrica WHERE id = ?", row)
+            drop_metrica(db, *row)
             self._tables.forget()
             return True
 
@@ -295,10 +292,8 @@ class SqliteBackend:
         """See :meth:`.IStore.drop_expired`."""
         self._folds.run_most()
         with self._writing() as db:
-            expired, rows = drop_expired(db, self._seconds(), limit)
-            if expired:
-                self._tables.forget()
-            return rows
+            self._tables.forget_buckets()
+            return drop_expired(db, self._seconds(), limit)
 
     # -- folding
 
@@ -318,8 +313,9 @@ class SqliteBackend:
         """
         now = self._seconds()
         if now >= self._next_sweep:
-            # Each row expires at most once. So a sweep that deletes more rows than the
-            # writes before it changed catches up, however many rows expire.
+            # A write adds far more to cells than it adds cells, and a cell is looked at
+            # a few times. So a sweep that looks at more rows than the writes before it
+            # changed catches up, however many rows expire.
             self._to_sweep = max(self._sweep_rows, 2 * self._changes)
             self._next_sweep = now + SWEEP_EVERY
             self._changes = 0
@@ -327,9 +323,8 @@ class SqliteBackend:
             return False
         limit = min(self._to_sweep, self._sweep_rows)
         with self._writing(sync=False) as db:
-            expired, rows = drop_expired(db, now, limit)
-            if expired:
-                self._tables.forget()
+            self._tables.forget_buckets()
+            rows = drop_expired(db, now, limit)
         self._to_sweep -= rows
         if rows < limit:
             self._to_sweep = 0
