@@ -44,6 +44,8 @@ TICKS = os.sysconf("SC_CLK_TCK")
 PATIENT = "?socket_timeout=30"
 # How many points each collector gets after its start, before anything is measured.
 WARM_POINTS = 2_000
+# How many requests each connection sends at least.
+MIN_REQUESTS = 10
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
 
 
@@ -198,11 +200,10 @@ def measure(
     Microseconds of CPU for each point: of all processes, and of the servers of the
     store; and points a second.
     """
-    count = points // size
+    connections = options.connections * (1 if options.shared else len(setup.ports))
+    count = max(points // size, MIN_REQUESTS * connections)
     work = list(requests(setup.key, count, size, options.stats))
     before, began = setup.cpu(), time.perf_counter()
-    collectors = 1 if options.shared else len(setup.ports)
-    connections = options.connections * collectors
     asyncio.run(send(setup.ports, iter(work), connections))
     seconds = time.perf_counter() - began
     points = count * size
@@ -216,7 +217,9 @@ def measure(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--points", type=int, default=60_000, help="in each round")
+    parser.add_argument(
+        "--points", type=int, default=60_000, help="in each round, at least"
+    )
     parser.add_argument("--stats", type=int, default=1_000)
     parser.add_argument("--connections", type=int, default=64, help="to each collector")
     parser.add_argument(
@@ -346,7 +349,7 @@ def show(
     options: argparse.Namespace,
 ) -> None:
     print(
-        f"\n{options.rounds} rounds of {options.points:,} points over "
+        f"\n{options.rounds} rounds of {options.points:,} points and more over "
         f"{options.stats:,} stats, with ids, {options.connections} connections to "
         f"{'all collectors together' if options.shared else 'each collector'}\n"
         "store    points a request  collectors  µs of CPU a point  of Redis"
