@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -406,20 +406,28 @@ class DropTests(TestCase):
 class SlotTests(TestCase):
     """Slots that move between the nodes of a cluster."""
 
-    @inlineCallbacks
     def test_half_moved(self) -> Any:
         """
         While a part of a stat's keys is on another node, a kick waits; then it is added
         once.
         """
+        return self.half_moved(lambda keys: keys.key(unit_tag("m", "[]"), ""))
+
+    def test_definitions_half_moved(self) -> Any:
+        """The same for the keys with its definition."""
+        return self.half_moved(lambda keys: keys.names(shard_of("m")))
+
+    @inlineCallbacks
+    def half_moved(self, key_of: Callable[[KeyNames], str]) -> Any:
+        """Kick while only this key of a slot has been moved."""
         here, cluster = ClusterHost(self), shared(RedisCluster)
         store = yield open_store(here.url())
         self.addCleanup(store.close)
         metrica = Metrica("m", [], store)
         yield metrica.kick()
-        begin = KeyNames(here.prefix).key(unit_tag("m", "[]"), "")
-        slot = key_slot(begin.encode())
-        source = cluster.server_of(begin)
+        first = key_of(KeyNames(here.prefix))
+        slot = key_slot(first.encode())
+        source = cluster.server_of(first)
         to = next(one for one in cluster.servers if one is not source)
         old, new = (Redis(port=one.port, decode_responses=True) for one in (source, to))
         self.addCleanup(old.close)
@@ -431,7 +439,7 @@ class SlotTests(TestCase):
         def move(key: str) -> None:
             old.execute_command("MIGRATE", "127.0.0.1", to.port, key, 0, 5000)
 
-        move(begin)
+        move(first)
         kicked = metrica.kick()
         yield deferLater(reactor, 1.0)
         self.assertNoResult(kicked)

@@ -104,7 +104,7 @@ class RedisBackend:
             the server is of a cluster.
         :raises ValueError: if an option in the URL is not valid.
         """
-        with _translate_errors():
+        with _translate_errors(self._clustered):
             self._connections.open()
             self._client = self._connections.client
             kind = ClusterStore if self._clustered else ServerStore
@@ -151,7 +151,7 @@ class RedisBackend:
     @contextmanager
     def _session(self) -> Iterator[None]:
         self._connections.refresh()
-        with _translate_errors():
+        with _translate_errors(self._clustered):
             yield
 
     # -- writing
@@ -399,12 +399,14 @@ def _text(reply: bytes | None) -> str:
 
 
 @contextmanager
-def _translate_errors() -> Iterator[None]:
+def _translate_errors(clustered: bool) -> Iterator[None]:
     try:
         yield
     except exceptions.AuthenticationError as error:
         raise StoreError(f"Redis refused the password: {error}") from error
     except exceptions.MovedError as error:
+        if clustered:
+            raise StoreUnavailable(f"Redis: {error}") from error
         raise StoreError(
             "Redis: this is a node of a cluster; use redis+cluster:// in the URL"
         ) from error

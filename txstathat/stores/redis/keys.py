@@ -25,12 +25,14 @@ from __future__ import annotations
 import json
 import re
 from base64 import urlsafe_b64encode
+from functools import lru_cache
 from hashlib import sha256
 from json.encoder import encode_basestring_ascii as quote
 from typing import Any
 from zlib import crc32
 
 __all__ = [
+    "CACHED_NAMES",
     "COARSE",
     "IDS",
     "INDEX",
@@ -51,6 +53,8 @@ __all__ = [
 PREFIX = "txstathat"
 #: Over how many slots the definitions are spread.
 SHARDS = 64
+#: How many names to remember the keys and slots of.
+CACHED_NAMES = 10_000
 
 #: The ending of the key of the coarse cells of a unit.
 COARSE = ""
@@ -129,6 +133,7 @@ class KeyNames:
         return self.key("names", f"records:{as_json(kind)}")
 
 
+@lru_cache(CACHED_NAMES)
 def shard_of(name: str) -> int:
     """
     Return the number of the slot with the definition of a Metrica.
@@ -136,6 +141,7 @@ def shard_of(name: str) -> int:
     return crc32(quote(name).encode("ascii")) % SHARDS
 
 
+@lru_cache(CACHED_NAMES)
 def unit_tag(name: str, key: str) -> str:
     """
     Return the tag of a unit.
