@@ -39,12 +39,13 @@ from txstathat.stores import (
 )
 from txstathat.stores.interface import IncrementLike, Key
 from txstathat.stores.journal.due import FOLD_SECONDS, FoldDue
+from txstathat.stores.journal.fold_runner import FoldRunner
 from txstathat.stores.journal.rows import SUMMED_FROM, encode, sections_of
 from txstathat.stores.journal.stored_rows import decode
 from txstathat.stores.spread import key_parts, spread
 from txstathat.stores.sqlite import open_sqlite_dump, restore_store
 from txstathat.stores.sqlite.backend import SqliteBackend
-from txstathat.stores.sqlite.fold_runner import FoldRunner
+from txstathat.stores.sqlite.folding import SqliteFolding
 from txstathat.stores.sqlite.id_cache import Tables
 from txstathat.stores.sqlite.schema import MIGRATIONS, migrate
 from txstathat.stores.store import Inline, Store
@@ -514,12 +515,13 @@ class JournalTests(SynchronousTestCase):
             yield
 
         due = FoldDue(10, 10, lambda: 0.0)
-        runner = FoldRunner(
-            *(slow_read, slow_read, Tables(sqlite3.connect(":memory:")), due),
+        folding = SqliteFolding(
+            *(slow_read, slow_read, Tables(sqlite3.connect(":memory:"))),
             fold_at=10,
             chunk=1,
             monotonic=lambda: 0.0,
         )
+        runner = FoldRunner(folding, due, lambda: 0.0)
         due.note_added(unfolded)
 
         def commit() -> None:
