@@ -116,7 +116,7 @@ class RedisSchemas(TestCase):
             self.assertEqual(answer.outcome, outcome)
         self.check(url, stored)
         self.assertEqual(list(client.scan_iter(match=f"{self.prefix}:{{??}}:*")), [])
-        self.assertEqual(client.get(f"{self.prefix}:{{names}}:version"), b"2")
+        self.assertEqual(client.get(f"{self.prefix}:{{names}}:version"), b"3")
         # All of it goes with its name.
         yield store.drop("odd ] name")
         self.assertEqual(list(client.scan_iter(match=f"{self.prefix}:*odd*")), [])

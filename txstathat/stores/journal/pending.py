@@ -131,6 +131,16 @@ class Group(NamedTuple):
     leaves: Sequence[Leaf]
 
     @property
+    def begin(self) -> float:
+        """When the first of the rows was written."""
+        return min(leaf.begin for leaf in self.leaves)
+
+    @property
+    def end(self) -> float:
+        """When the last of them was written."""
+        return max(leaf.end for leaf in self.leaves)
+
+    @property
     def cost(self) -> int:
         """About how many sums have to be spread over the keys above them."""
         return sum(
@@ -221,8 +231,7 @@ class Pending:
         """
         cells = sorted(self.sums_of(group).items())
         owners = {owner for leaf in group.leaves for owner, _ in leaf.cells}
-        begin = min(leaf.begin for leaf in group.leaves)
-        end = max(leaf.end for leaf in group.leaves)
+        begin, end = group.begin, group.end
         for number, bucket in group.buckets:
             left: Cells = cells
             if after is not None and number == after.bucket:

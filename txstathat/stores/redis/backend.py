@@ -1,6 +1,10 @@
 """
 The Redis backend: for many processes and machines. It works with Valkey too.
 
+On one server a commit appends what it adds to a journal; later many commits are folded
+into the cells at once (:mod:`txstathat.stores.redis.journal`), and readers add up both.
+On a cluster it adds to the cells at once.
+
 :mod:`txstathat.stores.redis` describes the URLs, :mod:`txstathat.stores.redis.keys` the
 keys.
 """
@@ -10,7 +14,8 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from heapq import merge
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -32,11 +37,27 @@ from txstathat.stores.interface import (
     WriteBatch,
     WriteResult,
 )
+from txstathat.stores.journal.due import (
+    CLOSE_SECONDS,
+    FOLD_AT,
+    MAX_JOURNAL,
+    OPEN_SECONDS,
+    FoldDue,
+)
+from txstathat.stores.journal.fold_runner import FoldRunner
 from txstathat.stores.listing import Group, ListedRow, ListPage, ListQuery
-from txstathat.stores.redis.cells import read_addition, read_cell
+from txstathat.stores.redis.adder import JournalAdder
+from txstathat.stores.redis.cells import (
+    Found,
+    as_unexpired_cell,
+    read_addition,
+    read_cell,
+)
 from txstathat.stores.redis.cluster.rename import is_mark
 from txstathat.stores.redis.cluster.writer import ClusterStore
 from txstathat.stores.redis.connections import Connections
+from txstathat.stores.redis.fold import SLICE_CELLS, RedisFold, RedisFolding
+from txstathat.stores.redis.journal import Journal
 from txstathat.stores.redis.keys import (
     PREFIX,
     SHARDS,
@@ -78,12 +99,23 @@ class RedisBackend:
     A Redis server, or a Redis Cluster.
 
     :param url: see :mod:`txstathat.stores.redis`.
+    :param max_journal: on one server, how many additions wait to be folded before a
+        commit at most.
+    :param fold_at: with how many additions the journal is folded at once; and how many
+        a fold has if there are more than twice as many.
+    :param slice_cells: how many cells the first slice of a fold changes.
     :param monotonic: a monotonic clock, in seconds.
     :raises ValueError: if the URL is not valid.
     """
 
     def __init__(
-        self, url: str, *, monotonic: Callable[[], float] = time.monotonic
+        self,
+        url: str,
+        *,
+        max_journal: int = MAX_JOURNAL,
+        fold_at: int = FOLD_AT,
+        slice_cells: int = SLICE_CELLS,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         parts = urlsplit(url)
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
@@ -93,6 +125,12 @@ class RedisBackend:
         )
         self._clustered = self._connections.clustered
         self._client: Any = None
+        self._max_journal = max_journal
+        self._fold_at = fold_at
+        self._slice_cells = slice_cells
+        self._monotonic = monotonic
+        self._due = FoldDue(fold_at, max_journal, monotonic)
+        self._folds: FoldRunner[RedisFold] | None = None
 
     def open(self) -> None:
         """
@@ -107,8 +145,7 @@ class RedisBackend:
         with _translate_errors():
             self._connections.open()
             self._client = self._connections.client
-            kind = ClusterStore if self._clustered else ServerStore
-            self._cells = kind(self._keys, self._client)
+            self._cells: Any = self._open_cells()
             self._put_script = self._client.register_script(PUT_RECORD)
             self._listing = RedisListing(self._client, self._keys)
             self._client.set(self._keys.version, _VERSION, nx=True)
@@ -121,6 +158,32 @@ class RedisBackend:
                 f"to {_VERSION}; use the newer txStatHat that wrote it"
             )
         self._check_eviction()
+        if not self._clustered:
+            self._open_journal()
+
+    def _open_cells(self) -> ClusterStore | ServerStore:
+        if self._clustered:
+            return ClusterStore(self._keys, self._client)
+        return ServerStore(self._keys, self._client, self._longer)
+
+    def _longer(self, cells: int) -> AbstractContextManager[None]:
+        return self._connections.longer(CELL_SECONDS * cells)
+
+    def _open_journal(self) -> None:
+        folding = RedisFolding(
+            self._keys,
+            self._client,
+            self._session,
+            fold_at=self._fold_at,
+            slice_cells=self._slice_cells,
+            monotonic=self._monotonic,
+        )
+        self._folds = FoldRunner(folding, self._due, self._monotonic)
+        self._adder = JournalAdder(
+            self._cells, self._folds, self._due, self._max_journal
+        )
+        with suppress(StoreError):
+            self._folds.run_most(OPEN_SECONDS)
 
     def _migrate(self, version: int) -> None:
         migrate(self._keys, self._client, version, time.time)
@@ -145,7 +208,10 @@ class RedisBackend:
                 return
 
     def close(self) -> None:
-        """Disconnect."""
+        """Fold as much as there is time for, and disconnect."""
+        if self._folds is not None and self._due.seconds() is not None:
+            with suppress(StoreError):
+                self._folds.run_most(CLOSE_SECONDS)
         self._connections.close()
 
     @contextmanager
@@ -158,11 +224,14 @@ class RedisBackend:
 
     def add(self, batches: Sequence[WriteBatch]) -> list[WriteResult]:
         """See :meth:`.IStore.add`."""
+        if self._folds is not None:
+            with self._session():
+                return self._adder.add(batches)
         waiting = [Batch(batch, batch.amounts()) for batch in batches]
         results = []
         with self._session():
             for group in groups(waiting):
-                with self._connections.longer(CELL_SECONDS * group.cells):
+                with self._longer(group.cells):
                     results += self._add_group(group.batches)
         return results
 
@@ -183,13 +252,26 @@ class RedisBackend:
     def drop(self, name: str, unchanged: tuple[CellKey, Cell] | None = None) -> bool:
         """See :meth:`.IStore.drop`."""
         with self._session():
-            condition = None
-            if unchanged is not None:
-                found = self._unchanged(*unchanged)
-                if found is None:
-                    return False
-                condition = found
-            return self._cells.drop(name, condition)
+            return self._settled(name, partial(self._drop, name, unchanged))
+
+    def _settled(self, name: str, change: Callable[..., bool | None]) -> bool:
+        """
+        Change a Metrica, after what the journal has of it was folded.
+        """
+        if self._folds is None:
+            return bool(change())
+        return self._adder.settled([name], change)
+
+    def _drop(
+        self, name: str, unchanged: tuple[CellKey, Cell] | None, *last: int
+    ) -> bool | None:
+        condition = None
+        if unchanged is not None:
+            condition = self._unchanged(*unchanged)
+            if condition is None:
+                return False
+        found: bool | None = self._cells.drop(name, condition, *last)
+        return found
 
     def _unchanged(self, key: CellKey, cell: Cell) -> tuple[str, str, str, str] | None:
         """
@@ -207,7 +289,7 @@ class RedisBackend:
     def rename(self, name: str, new: str) -> bool:
         """See :meth:`.IStore.rename`."""
         with self._session():
-            return self._cells.rename(name, new)
+            return self._settled(name, partial(self._cells.rename, name, new))
 
     def erase_deleted(self) -> None:
         """Do nothing: Redis stores only what there is."""
@@ -217,12 +299,18 @@ class RedisBackend:
         return 0
 
     def fold(self) -> bool:
-        """Return ``False``: what is added is in its cells at once."""
-        return False
+        """See :meth:`.IBackend.fold`."""
+        return self._folds is not None and self._folds.run_slice()
+
+    def _fold_all(self) -> None:
+        """Fold what is in the journal now."""
+        if self._folds is not None:
+            with self._session():
+                self._adder.fold_all()
 
     def fold_due(self) -> float | None:
-        """Return ``None``: there is never anything to fold."""
-        return None
+        """See :meth:`.IBackend.fold_due`."""
+        return None if self._clustered else self._due.seconds()
 
     # -- reading
 
@@ -232,16 +320,19 @@ class RedisBackend:
         with self._session():
             if len(places) == 1 and not self._clustered:
                 # The fast way for the most common read, a total.
-                found = self._connections.reader().hget(*places[0])
-                if found is None or read_addition(found)[1] is None:
+                reader = self._connections.reader()
+                found, complete = self._cells.total(reader, *places[0])
+                if complete and (found is None or read_addition(found)[1] is None):
                     return [read_cell(found, 0)]
-            return self._read(places)
+            return self._read(keys, places)
 
     def _place(self, key: CellKey) -> tuple[str, str]:
         ending, field = place(key.scale, key.label)
         return self._keys.key(unit_tag(key.name, key.key), ending), field
 
-    def _read(self, places: Sequence[tuple[str, str]]) -> list[Cell | None]:
+    def _read(
+        self, keys: Sequence[CellKey], places: Sequence[tuple[str, str]]
+    ) -> list[Cell | None]:
         # For each key: the fields to read, and the indexes of their cells in the
         # result.
         wanted: dict[str, tuple[list[str], list[int]]] = {}
@@ -249,15 +340,22 @@ class RedisBackend:
             fields, indexes = wanted.setdefault(key, ([], []))
             fields.append(field)
             indexes.append(index)
-        now, read = self._cells.read(
-            self._connections.reader(),
-            {key: fields for key, (fields, _) in wanted.items()},
-        )
-        cells: list[Cell | None] = [None] * len(places)
-        for (_, indexes), found in zip(wanted.values(), read, strict=True):
-            for index, cell in zip(indexes, found, strict=True):
-                cells[index] = read_cell(cell, now)
-        return cells
+        reader = self._connections.reader()
+        fields_of = {key: fields for key, (fields, _) in wanted.items()}
+        journal: Journal | None = None
+        if self._clustered:
+            now, read = self._cells.read(reader, fields_of)
+        else:
+            names = {key.name for key in keys}
+            now, read, journal = self._cells.read_all(reader, fields_of, names)
+        found: list[Found | None] = [None] * len(places)
+        for (_, indexes), cells in zip(wanted.values(), read, strict=True):
+            for index, cell in zip(indexes, cells, strict=True):
+                found[index] = read_addition(cell) if cell else None
+        if journal is not None:
+            self._due.note_read()
+            journal.add_to(keys, found)
+        return [as_unexpired_cell(one, now) for one in found]
 
     def choices(self, name: str, group: str) -> list[str]:
         """See :meth:`.IStore.choices`."""

@@ -62,8 +62,10 @@ class RedisDump(RedisBackend):
 
     def cells(self) -> Iterator[StoredCell]:
         """
-        See :meth:`.Dump.cells`. It holds :data:`CHUNK` units in memory.
+        See :meth:`.Dump.cells`. It holds :data:`CHUNK` units in memory. What the
+        journal of a server has is folded first.
         """
+        self._fold_all()
         try:
             for shard in range(SHARDS):
                 key = self._keys.units(shard)

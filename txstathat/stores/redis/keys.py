@@ -17,7 +17,8 @@ that different names never make the same key. After it comes:
     in a cluster: a hash of the ids of the batches that added to the unit.
 
 The definitions, and a sorted set of all units, are spread over :data:`SHARDS` slots by
-the name of the Metrica. Records and the version have a slot of their own.
+the name of the Metrica. Records, the version and the journal of a server
+(:mod:`txstathat.stores.redis.journal`) have a slot of their own.
 """
 
 from __future__ import annotations
@@ -109,6 +110,20 @@ class KeyNames:
         Return the key of a set of names with very large sums, in a cluster.
         """
         return self.key(f"n{shard:02x}", "large")
+
+    def journal(self) -> list[str]:
+        """
+        Return the keys of the journal, on one server: the list of its rows, the hash of
+        its state, and the set of the names of Metricas with very large sums.
+        """
+        endings = ("journal", "journal:state", "journal:large")
+        return [self.key("names", ending) for ending in endings]
+
+    def damaged(self) -> str:
+        """
+        Return the key of the list of damaged rows of the journal.
+        """
+        return self.key("names", "journal:damaged")
 
     def choices(self, name: str, group: str) -> str:
         """

@@ -7,36 +7,83 @@ from __future__ import annotations
 
 from txstathat.stores.redis.cell_scripts import ADDING, UNCHANGED
 
-__all__ = ["ADD", "DROP", "PUT_RECORD", "READ", "RENAME"]
+__all__ = ["ADD", "APPEND", "DROP", "JOURNAL", "PUT_RECORD", "RENAME", "UNITS"]
 
-#: Adds batches to a server, all or none.
-#:
-#: ``KEYS``: the keys of the batches' digests; for each group of names the hash of the
-#: definitions and the sorted set of tags; the sets of choices. (The keys of units
-#: are not among them: one server needs no list.) ``ARGV``: the plan, as JSON; and for
-#: each unit the beginning of its keys, in lines. The plan:
-#:
-#: - ``batches``: lists of: digest, for how many milliseconds to remember it
-#: - ``names``: lists of: name, definition, name, definition, ...
-#: - ``choices``: lists of: number of the group of names; choice, choice, ...
-#: - ``shapes``: see ``prepare``
-#: - ``sums``: additions
-#: - ``units``: for each its numbers: of the shape, of the group of names, of the
-#:   additions; one after the other
-#:
-#: Returns ``added``; ``known:`` and a letter for each batch: ``n`` new, ``r``
-#: repeated, ``c`` conflict; ``mismatch:`` and the name; or ``overflow:`` and the number
-#: of the unit. Only the first of these changes anything.
-ADD = (
-    "local SCRATCH = KEYS[1] .. 'scratch'"
-    + ADDING
-    + """
+#: The first keys of each script that needs the journal: its rows, its state, and the
+#: names of Metricas with very large sums (:mod:`txstathat.stores.redis.journal`).
+JOURNAL = """
+local JOURNAL, STATE, LARGE = KEYS[1], KEYS[2], KEYS[3]
+
+-- Returns the number of the last row that was written.
+local function last_row()
+    local folded = redis.call('HGET', STATE, 'folded') or 0
+    return tonumber(folded) + redis.call('LLEN', JOURNAL)
+end
+"""
+
+#: How units are changed: those of ``plan.units``, whose keys begin with the lines of
+#: ``ARGV[2]``. ``plan.units`` has for each unit its numbers: of the shape, of the group
+#: of names, of the additions; one after the other.
+UNITS = """
+local begins, created, are_large = {}, {}, {}
+
+-- Computes the new cells of all units. Returns the numbers of the units with a sum that
+-- would be too large.
+local function change_units(plan)
+    local too_large, at = {}, 1
+    prepare(plan)
+    for begin in ARGV[2]:gmatch('[^\\n]+') do
+        local n, shape = #begins + 1, plan.shapes[plan.units[at]]
+        begins[n], large = begin, false
+        created[n] = change_unit(n, shape, plan.units, at + 1, begin)
+        are_large[n] = large
+        if created[n] == nil then
+            created[n] = false
+            too_large[#too_large + 1] = n
+        end
+        at = at + 2 + shape.additions
+    end
+    return too_large
+end
+
+-- Writes all units except some, a set of their numbers. ``tags`` returns the sorted set
+-- of the tags of a group of names.
+local function write_units(plan, except, tags)
+    local at = 1
+    for n, begin in ipairs(begins) do
+        local shape = plan.shapes[plan.units[at]]
+        if not except[n] then
+            write_unit(n, shape, begin)
+            local tag = begin:match('{(.*)}:$')
+            if created[n] then
+                redis.call('ZADD', tags(plan.units[at + 1]), 0, tag)
+            end
+            if are_large[n] then
+                redis.call('SADD', LARGE, cjson.decode(tag)[1])
+            end
+        end
+        at = at + 2 + shape.additions
+    end
+end
+"""
+
+# What must hold before batches are added. ``KEYS``: those of the journal; the keys of
+# the batches' digests; for each group of names the hash of the definitions and the
+# sorted set of tags; the sets of choices. ``ARGV[1]`` is the plan, as JSON:
+#
+# - ``batches``: lists of: digest, for how many milliseconds to remember it
+# - ``names``: lists of: name, definition, name, definition, ...
+# - ``choices``: lists of: number of the group of names; choice, choice, ...
+_CHECKS = """
 local CHUNK = 1000
 local plan = cjson.decode(ARGV[1])
+local first_batches = 3
+local first_names = first_batches + #plan.batches
+local first_choices = first_names + 2 * #plan.names
 
 local states, any = {}, false
 for i, batch in ipairs(plan.batches) do
-    local known = redis.call('GET', KEYS[i])
+    local known = redis.call('GET', KEYS[first_batches + i])
     states[i] = 'n'
     if known then
         any = true
@@ -46,9 +93,6 @@ end
 if any then
     return 'known:' .. table.concat(states)
 end
-
-local first_names = #plan.batches
-local first_choices = first_names + 2 * #plan.names
 
 for n, names in ipairs(plan.names) do
     local key, new = KEYS[first_names + 2 * n - 1], {}
@@ -69,29 +113,10 @@ for n, names in ipairs(plan.names) do
     end
     names.new = new
 end
+"""
 
-prepare(plan)
-local units, begins, created, at = plan.units, {}, {}, 1
-for begin in ARGV[2]:gmatch('[^\\n]+') do
-    local n, shape = #begins + 1, plan.shapes[units[at]]
-    begins[n] = begin
-    created[n] = change_unit(n, shape, units, at + 1, begin)
-    if created[n] == nil then
-        return 'overflow:' .. n
-    end
-    at = at + 2 + shape.additions
-end
-
-at = 1
-for n, begin in ipairs(begins) do
-    local shape = plan.shapes[units[at]]
-    write_unit(n, shape, begin)
-    if created[n] then
-        local tag = begin:match('{(.*)}:$')
-        redis.call('ZADD', KEYS[first_names + 2 * units[at + 1]], 0, tag)
-    end
-    at = at + 2 + shape.additions
-end
+# Saves what is new: definitions, choices, and the ids of the batches.
+_SAVING = """
 for n, names in ipairs(plan.names) do
     for from = 1, #names.new, 2 * CHUNK do
         local upto = math.min(from + 2 * CHUNK - 1, #names.new)
@@ -109,70 +134,136 @@ for n, choices in ipairs(plan.choices) do
     redis.call('ZADD', KEYS[first_names + 2 * choices[1]], 0, tag)
 end
 for i, batch in ipairs(plan.batches) do
-    redis.call('SET', KEYS[i], batch[1], 'PX', batch[2])
+    redis.call('SET', KEYS[first_batches + i], batch[1], 'PX', batch[2])
 end
-return 'added'
 """
-)
 
-#: Reads cells as one string: the time in milliseconds, 6 bytes; then for each cell its
-#: length, 1 byte, and the cell.
+#: Appends batches to the journal of a server, all or none.
 #:
-#: ``KEYS``: the hashes. ``ARGV``: as JSON, a list of the fields for each.
-READ = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local parts = {struct.pack('<I6', now)}
-for n, fields in ipairs(cjson.decode(ARGV[1])) do
-    for from = 1, #fields, 1000 do
-        local upto = math.min(from + 999, #fields)
-        local found = redis.call('HMGET', KEYS[n], unpack(fields, from, upto))
-        for i = 1, #found do
-            local cell = found[i] or ''
-            parts[#parts + 1] = string.char(#cell)
-            parts[#parts + 1] = cell
+#: ``ARGV``: the plan; and the row without its time. In the plan are also ``load`` and
+#: ``additions``, the size of the row; and ``max_load`` and ``max_additions``, those of
+#: the journal.
+#:
+#: Returns ``added:`` and how many additions the journal has; ``known:`` and a letter
+#: for each batch: ``n`` new, ``r`` repeated, ``c`` conflict; ``mismatch:`` and the
+#: name; ``large:`` and the name of a Metrica with very large sums; ``full`` if the
+#: journal has too many additions; or ``load`` if its sums could become too large. Only
+#: the first of these changes anything.
+APPEND = (
+    JOURNAL
+    + _CHECKS
+    + """
+if redis.call('EXISTS', LARGE) == 1 then
+    for _, names in ipairs(plan.names) do
+        for i = 1, #names, 2 do
+            if redis.call('SISMEMBER', LARGE, names[i]) == 1 then
+                return 'large:' .. names[i]
+            end
         end
     end
 end
-return table.concat(parts)
+local size = redis.call('HMGET', STATE, 'additions', 'load')
+local additions, load = tonumber(size[1] or 0), tonumber(size[2] or 0)
+if additions > plan.max_additions then
+    return 'full'
+elseif load + plan.load > plan.max_load then
+    return 'load'
+end
+additions = string.format('%.0f', additions + plan.additions)
+load = string.format('%.17g', load + plan.load)
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('RPUSH', JOURNAL, struct.pack('<I6', now) .. ARGV[2])
+redis.call('HSET', STATE, 'additions', additions, 'load', load)
 """
+    + _SAVING
+    + "return 'added:' .. additions"
+)
 
-#: On one server: deletes a Metrica, if a cell is unchanged.
+#: Adds batches to the cells of a server at once, all or none. No row of the journal may
+#: have one of their names.
 #:
-#: ``KEYS``: the hash of its definition; the sorted set of its tags; and the hash of the
-#: cell, if one must be unchanged. ``ARGV``: its name; the limits of its tags; the
-#: beginning of all keys; and if a cell must be unchanged, its field, and its bytes in
-#: hexadecimal digits. Returns 1 if there was something to delete and it was unchanged,
-#: else 0.
-DROP = (
-    UNCHANGED
+#: ``ARGV``: the plan; and the beginnings of the keys of the units, in lines. (The keys
+#: of units are not among ``KEYS``: one server needs no list.) In the plan are also:
+#:
+#: - ``last``: the last row that was looked at
+#: - ``shapes``: see ``prepare``
+#: - ``sums``: additions
+#: - ``units``: see :data:`UNITS`
+#:
+#: Returns ``added``; ``known:`` or ``mismatch:`` as :data:`APPEND`; ``again`` if there
+#: is another row; or ``overflow:`` and the number of the unit. Only the first of these
+#: changes anything.
+ADD = (
+    JOURNAL
+    + "local SCRATCH = KEYS[1] .. 'scratch'"
+    + ADDING
+    + UNITS
+    + _CHECKS
     + """
-if KEYS[3] and not is_unchanged(KEYS[3], ARGV[5], ARGV[6]) then
+if last_row() ~= plan.last then
+    return 'again'
+end
+local too_large = change_units(plan)
+if too_large[1] then
+    return 'overflow:' .. too_large[1]
+end
+write_units(plan, {}, function(group) return KEYS[first_names + 2 * group] end)
+"""
+    + _SAVING
+    + "return 'added'"
+)
+
+#: On one server: deletes a Metrica, if a cell is unchanged. No row of the journal may
+#: have its name.
+#:
+#: ``KEYS``: those of the journal; the hash of its definition; the sorted set of its
+#: tags; and the hash of the cell, if one must be unchanged. ``ARGV``: its name; the
+#: limits of its tags; the beginning of all keys; the last row that was looked at; and
+#: if a cell must be unchanged, its field, and its bytes in hexadecimal digits. Returns
+#: 1 if there was something to delete and it was unchanged, else 0; nothing if there is
+#: another row.
+DROP = (
+    JOURNAL
+    + UNCHANGED
+    + """
+if last_row() ~= tonumber(ARGV[5]) then
+    return false
+end
+if KEYS[6] and not is_unchanged(KEYS[6], ARGV[6], ARGV[7]) then
     return 0
 end
-local tags = redis.call('ZRANGEBYLEX', KEYS[2], ARGV[2], ARGV[3])
+local tags = redis.call('ZRANGEBYLEX', KEYS[5], ARGV[2], ARGV[3])
 for _, tag in ipairs(tags) do
     local begin = ARGV[4] .. ':{' .. tag .. '}:'
     for _, ending in ipairs(redis.call('HKEYS', begin .. '*')) do
         redis.call('UNLINK', begin .. ending)
     end
     redis.call('UNLINK', begin, begin .. '*')
-    redis.call('ZREM', KEYS[2], tag)
+    redis.call('ZREM', KEYS[5], tag)
 end
-local existed = redis.call('HDEL', KEYS[1], ARGV[1]) == 1
+redis.call('SREM', LARGE, ARGV[1])
+local existed = redis.call('HDEL', KEYS[4], ARGV[1]) == 1
 return (existed or #tags > 0) and 1 or 0
 """
 )
 
-#: On one server: gives a Metrica another name.
+#: On one server: gives a Metrica another name. No row of the journal may have its
+#: name.
 #:
-#: ``KEYS``: the hash of its definition and the sorted set of its tags; the same for the
-#: new name. ``ARGV``: the name; the new name; both as JSON; the limits of its tags; the
-#: beginning of all keys. Returns 1, or 0 if there is no such Metrica or the new name is
-#: in use.
-RENAME = """
-local definition = redis.call('HGET', KEYS[1], ARGV[1])
-if not definition or redis.call('HEXISTS', KEYS[3], ARGV[2]) == 1 then
+#: ``KEYS``: those of the journal; the hash of its definition and the sorted set of its
+#: tags; the same for the new name. ``ARGV``: the name; the new name; both as JSON; the
+#: limits of its tags; the beginning of all keys; the last row that was looked at.
+#: Returns 1, or 0 if there is no such Metrica or the new name is in use; nothing if
+#: there is another row.
+RENAME = (
+    JOURNAL
+    + """
+if last_row() ~= tonumber(ARGV[8]) then
+    return false
+end
+local definition = redis.call('HGET', KEYS[4], ARGV[1])
+if not definition or redis.call('HEXISTS', KEYS[6], ARGV[2]) == 1 then
     return 0
 end
 local function move(old, new, ending)
@@ -180,7 +271,7 @@ local function move(old, new, ending)
         redis.call('RENAME', old .. ending, new .. ending)
     end
 end
-for _, tag in ipairs(redis.call('ZRANGEBYLEX', KEYS[2], ARGV[5], ARGV[6])) do
+for _, tag in ipairs(redis.call('ZRANGEBYLEX', KEYS[5], ARGV[5], ARGV[6])) do
     local new_tag = '[' .. ARGV[4] .. tag:sub(2 + #ARGV[3])
     local old = ARGV[7] .. ':{' .. tag .. '}:'
     local new = ARGV[7] .. ':{' .. new_tag .. '}:'
@@ -189,13 +280,17 @@ for _, tag in ipairs(redis.call('ZRANGEBYLEX', KEYS[2], ARGV[5], ARGV[6])) do
     end
     move(old, new, '*')
     move(old, new, '')
-    redis.call('ZREM', KEYS[2], tag)
-    redis.call('ZADD', KEYS[4], 0, new_tag)
+    redis.call('ZREM', KEYS[5], tag)
+    redis.call('ZADD', KEYS[7], 0, new_tag)
 end
-redis.call('HSET', KEYS[3], ARGV[2], definition)
-redis.call('HDEL', KEYS[1], ARGV[1])
+if redis.call('SREM', LARGE, ARGV[1]) == 1 then
+    redis.call('SADD', LARGE, ARGV[2])
+end
+redis.call('HSET', KEYS[6], ARGV[2], definition)
+redis.call('HDEL', KEYS[4], ARGV[1])
 return 1
 """
+)
 
 #: Writes or deletes a record if its present text is the expected one. Returns 1 if it
 #: did, else 0.

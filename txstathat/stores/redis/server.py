@@ -1,34 +1,34 @@
 """
-Writes to one Redis server: each group of batches with one script, all or none.
+The scripts of one Redis server, as methods.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from txstathat.stores.interface import WriteOutcome, WriteResult
+from txstathat.stores.journal.prepared import MAX_LOAD, Prepared
 from txstathat.stores.redis.cells import split_cells
+from txstathat.stores.redis.journal import Journal, encode_row, progress_of
+from txstathat.stores.redis.journal_scripts import READ, TOTAL
 from txstathat.stores.redis.keys import (
     KeyNames,
     as_json,
     shard_of,
-    short_hash,
     tags_of,
-    unit_tag,
 )
-from txstathat.stores.redis.merging import (
-    Batch,
-    MergedWrite,
-    PlannedSums,
-    milliseconds,
+from txstathat.stores.redis.merging import Batch, MergedWrite
+from txstathat.stores.redis.plans import (
+    UnitPlan,
+    WritePlan,
+    plan_text,
+    tags_of_units,
 )
-from txstathat.stores.redis.scripts import ADD, DROP, READ, RENAME
+from txstathat.stores.redis.scripts import ADD, APPEND, DROP, RENAME
 
-__all__ = ["DIGEST_BYTES", "ServerStore"]
-
-#: How many bytes of the hash of a digest are stored.
-DIGEST_BYTES = 9
+__all__ = ["ServerStore"]
 
 _STATES = {
     "r": WriteResult(WriteOutcome.REPEATED),
@@ -38,61 +38,161 @@ _STATES = {
 
 class ServerStore:
     """
-    The cells in one server.
+    The cells and the journal in one server.
 
     :param keys: the names of the keys.
     :param client: the client.
+    :param longer: returns a context in which to wait longer than usual for a reply,
+        for the number of cells that a script changes.
     """
 
-    def __init__(self, keys: KeyNames, client: Any) -> None:
+    def __init__(
+        self,
+        keys: KeyNames,
+        client: Any,
+        longer: Callable[[int], AbstractContextManager[None]] = lambda _: nullcontext(),
+    ) -> None:
         self._keys = keys
+        self._longer = longer
         self._client = client
+        self._journal = keys.journal()
+        self._append = client.register_script(APPEND)
         self._add = client.register_script(ADD)
         self._read = client.register_script(READ)
+        self._total = client.register_script(TOTAL)
         self._drop = client.register_script(DROP)
         self._rename = client.register_script(RENAME)
 
-    def write(self, batches: Sequence[Batch]) -> list[WriteResult | None]:
-        """
-        Write batches that can be merged.
+    # -- writing
 
-        :returns: a result for each of them; ``None`` for those that must be written
-            again: alone if all of them are ``None``.
+    def append(self, prepared: Sequence[Prepared], max_additions: int) -> str:
         """
-        write = MergedWrite(batches)
-        again: list[WriteResult | None] = [None] * len(batches)
-        if write.overflow is not None:
-            return _refused(batches, WriteOutcome.OVERFLOW, write.overflow)
-        plan = _Plan(self._keys, write)
-        arguments = [plan.text(), "\n".join(plan.begins)]
-        reply = str(self._add(keys=plan.keys, args=arguments), "utf-8")
+        Append batches to the journal as one row. They have different ids, and the same
+        definition of each name.
+
+        :param max_additions: with how many additions in the journal to refuse them.
+        :returns: what the script :data:`.scripts.APPEND` replies.
+        """
+        row, usage = encode_row(prepared)
+        definitions: dict[str, str] = {}
+        choices: dict[tuple[str, str], dict[str, None]] = {}
+        for one in prepared:
+            definitions.update(one.amounts.definitions)
+            for group, texts in one.amounts.choices.items():
+                choices.setdefault(group, {}).update(dict.fromkeys(texts))
+        batches = [one.batch for one in prepared]
+        plan = WritePlan(self._keys, batches, definitions, choices)
+        fields = {
+            **plan.fields,
+            "load": as_json(usage.load),
+            "additions": str(usage.additions),
+            "max_load": as_json(MAX_LOAD),
+            "max_additions": str(max_additions),
+        }
+        return str(self._append(keys=plan.keys, args=[plan_text(fields), row]), "utf-8")
+
+    def results(
+        self, prepared: Sequence[Prepared], reply: str
+    ) -> list[WriteResult | None]:
+        """
+        Return the results of batches after a reply: ``None`` for those that it does not
+        decide.
+
+        :param prepared: the batches.
+        :param reply: what a script that adds them replied.
+        """
         what, _, rest = reply.partition(":")
         if what == "added":
-            return [WriteResult(WriteOutcome.ADDED)] * len(batches)
+            return [WriteResult(WriteOutcome.ADDED)] * len(prepared)
         if what == "known":
             return [_STATES.get(letter) for letter in rest]
-        if len(batches) > 1:
-            return again
-        if what == "mismatch":
-            return [WriteResult(WriteOutcome.MISMATCH, rest)]
-        name = list(write.units.values())[int(rest) - 1].name
-        return [WriteResult(WriteOutcome.OVERFLOW, name)]
+        refused = (
+            WriteResult(WriteOutcome.MISMATCH, rest) if what == "mismatch" else None
+        )
+        return [
+            refused if rest in one.amounts.definitions else None for one in prepared
+        ]
+
+    def add(self, one: Prepared, last: int) -> WriteResult | None:
+        """
+        Add a batch to the cells at once.
+
+        :param last: the number of the last row of the journal; no row has one of its
+            names.
+        :returns: the result; ``None`` if there is another row.
+        """
+        write = MergedWrite([Batch(one.batch, one.amounts)])
+        if write.overflow is not None:
+            return WriteResult(WriteOutcome.OVERFLOW, write.overflow)
+        plan = WritePlan(self._keys, [one.batch], write.definitions, write.choices)
+        unit_plan = UnitPlan(self._keys, write, plan.groups.number)
+        units = tags_of_units(write)
+        cells = sum(unit_plan.add(unit, tag) for tag, unit in units)
+        text = plan_text({**plan.fields, **unit_plan.fields(), "last": str(last)})
+        arguments = [text, "\n".join(unit_plan.begins)]
+        with self._longer(cells):
+            reply = str(self._add(keys=plan.keys, args=arguments), "utf-8")
+        what, _, rest = reply.partition(":")
+        if what == "overflow":
+            return WriteResult(WriteOutcome.OVERFLOW, units[int(rest) - 1][1].name)
+        return self.results([one], reply)[0]
+
+    # -- reading
 
     def read(
         self, client: Any, fields: dict[str, list[str]]
     ) -> tuple[float, list[list[bytes]]]:
         """
-        Read cells.
+        Read cells without what the journal adds to them; see :meth:`read_all`.
+        """
+        now, cells, _ = self.read_all(client, fields, ())
+        return now, cells
+
+    def read_all(
+        self, client: Any, fields: dict[str, list[str]], names: Collection[str]
+    ) -> tuple[float, list[list[bytes]], Journal | None]:
+        """
+        Read cells, and the journal.
 
         :param client: the client to use.
         :param fields: the fields of the cells, by key.
-        :returns: the time of the server in milliseconds; and the cells for each key,
-            ``b""`` for a missing one.
+        :param names: the names of their Metricas.
+        :returns: the time of the server in milliseconds; the cells for each key,
+            ``b""`` for a missing one; and the journal, if it is not empty.
         """
         reply = self._read(
-            keys=list(fields), args=[as_json(list(fields.values()))], client=client
+            keys=[*self._journal, *fields],
+            args=[as_json(list(fields.values()))],
+            client=client,
         )
-        return split_cells(reply, [len(names) for names in fields.values()])
+        journal = None
+        if isinstance(reply, list):
+            reply, *progress, rows = reply
+            journal = Journal(progress_of(progress), rows, names)
+        return *split_cells(reply, [len(some) for some in fields.values()]), journal
+
+    def total(self, client: Any, key: str, field: str) -> tuple[bytes | None, bool]:
+        """
+        Read a cell, if the journal is empty.
+
+        :param client: the client to use.
+        :returns: the cell, and whether the journal was empty.
+        """
+        found = self._total(keys=[self._journal[0], key], args=[field], client=client)
+        return (None, False) if isinstance(found, list) else (found, True)
+
+    def rows(self) -> tuple[int, list[bytes]]:
+        """
+        Read the journal.
+
+        :returns: the number of its last row, and its rows.
+        """
+        rows, state = self._journal[:2]
+        with self._client.pipeline(transaction=True) as pipeline:
+            pipeline.hget(state, "folded")
+            pipeline.lrange(rows, 0, -1)
+            folded, found = pipeline.execute()
+        return int(folded or 0) + len(found), found
 
     def now(self) -> float:
         """
@@ -112,29 +212,35 @@ class ServerStore:
                 pipeline.execute_command(*words)
             return list(pipeline.execute())
 
-    def drop(self, name: str, unchanged: tuple[str, str, str, str] | None) -> bool:
+    # -- changes of Metricas
+
+    def drop(
+        self, name: str, unchanged: tuple[str, str, str, str] | None, last: int
+    ) -> bool | None:
         """
         Delete a Metrica.
 
         :param name: its name.
         :param unchanged: a cell that must be unchanged: the tag of its unit, the ending
             of its key, its field and its bytes in hexadecimal digits.
-        :returns: whether this call deleted it.
+        :param last: the number of the last row of the journal; no row has its name.
+        :returns: whether this call deleted it; ``None`` if there is another row.
         """
         shard = shard_of(name)
-        keys = [self._keys.names(shard), self._keys.units(shard)]
-        arguments = [name, *tags_of(name), self._keys.prefix]
+        keys = [*self._journal, self._keys.names(shard), self._keys.units(shard)]
+        arguments = [name, *tags_of(name), self._keys.prefix, last]
         if unchanged is not None:
             tag, ending, field, digits = unchanged
             keys.append(self._keys.key(tag, ending))
             arguments += [field, digits]
-        return bool(self._drop(keys=keys, args=arguments))
+        return _as_bool(self._drop(keys=keys, args=arguments))
 
-    def rename(self, name: str, new: str) -> bool:
+    def rename(self, name: str, new: str, last: int) -> bool | None:
         """
         Give a Metrica another name.
 
-        :returns: whether this call renamed it.
+        :param last: the number of the last row of the journal; no row has its name.
+        :returns: whether this call renamed it; ``None`` if there is another row.
         """
         keys = [
             key
@@ -142,84 +248,9 @@ class ServerStore:
             for key in (self._keys.names(shard), self._keys.units(shard))
         ]
         quoted = [as_json(name), as_json(new)]
-        arguments = [name, new, *quoted, *tags_of(name), self._keys.prefix]
-        return bool(self._rename(keys=keys, args=arguments))
+        arguments = [name, new, *quoted, *tags_of(name), self._keys.prefix, last]
+        return _as_bool(self._rename(keys=[*self._journal, *keys], args=arguments))
 
 
-def _refused(
-    batches: Sequence[Batch], outcome: WriteOutcome, name: str
-) -> list[WriteResult | None]:
-    if len(batches) > 1:
-        return [None] * len(batches)
-    return [WriteResult(outcome, name)]
-
-
-class _Plan:
-    """
-    The arguments of the script :data:`.scripts.ADD`.
-
-    :ivar keys: its keys.
-    :ivar begins: the beginnings of the keys of the units.
-    """
-
-    def __init__(self, names: KeyNames, write: MergedWrite) -> None:
-        self._names = names
-        self.keys = [names.batch(batch.write.id) for batch in write.batches]
-        self.begins: list[str] = []
-        self._batches = [
-            [
-                short_hash(batch.write.digest, DIGEST_BYTES),
-                milliseconds(batch.write.id_ttl),
-            ]
-            for batch in write.batches
-        ]
-        # Groups of names: by number of the slot, and by name.
-        self._groups: dict[int, int] = {}
-        self._group_of: dict[str, int] = {}
-        self._definitions: list[list[str]] = []
-        for name, text in write.definitions.items():
-            self._definitions[self._group(name) - 1] += [name, text]
-        self._add_units(write)
-        choices = [
-            (names.choices(name, group), [self._group(name), *values])
-            for (name, group), values in write.choices.items()
-        ]
-        for shard in self._groups:
-            self.keys += [names.names(shard), names.units(shard)]
-        self.keys += [key for key, _ in choices]
-        self._choices = [numbers for _, numbers in choices]
-
-    def _group(self, name: str) -> int:
-        number = self._group_of.get(name)
-        if number is None:
-            number = self._groups.setdefault(shard_of(name), len(self._groups) + 1)
-            self._group_of[name] = number
-            if number > len(self._definitions):
-                self._definitions.append([])
-        return number
-
-    def _add_units(self, write: MergedWrite) -> None:
-        self._units: list[int] = []
-        self._shapes: list[str] = []
-        self._sums = PlannedSums()
-        shapes: dict[int, int] = {}
-        groups = self._group_of
-        for unit in write.units.values():
-            shape = write.shape(unit)
-            number = shapes.get(id(shape))
-            if number is None:
-                self._shapes.append(shape.plan)
-                number = shapes[id(shape)] = len(self._shapes)
-            group = groups.get(unit.name) or self._group(unit.name)
-            self._units += (number, group, *self._sums.numbers(unit))
-            self.begins.append(self._names.key(unit_tag(unit.name, unit.key), ""))
-
-    def text(self) -> str:
-        """
-        Return the plan.
-        """
-        return (
-            f'{{"batches":{as_json(self._batches)},"names":{as_json(self._definitions)}'
-            f',"choices":{as_json(self._choices)},"shapes":[{",".join(self._shapes)}]'
-            f',"sums":{self._sums.text()},"units":{as_json(self._units)}}}'
-        )
+def _as_bool(reply: int | None) -> bool | None:
+    return None if reply is None else bool(reply)

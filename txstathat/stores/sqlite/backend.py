@@ -22,7 +22,14 @@ from zope.interface import implementer
 
 from txstathat.errors import StoreError, StoreUnavailable
 from txstathat.stores.interface import ANY, Cell, CellKey, WriteBatch, WriteResult
-from txstathat.stores.journal.due import FOLD_AT, MAX_JOURNAL, REFUSE_AT, FoldDue
+from txstathat.stores.journal.due import (
+    CLOSE_SECONDS,
+    FOLD_AT,
+    MAX_JOURNAL,
+    OPEN_SECONDS,
+    REFUSE_AT,
+    FoldDue,
+)
 from txstathat.stores.journal.fold_runner import FoldRunner
 from txstathat.stores.journal.prepared import Prepared
 from txstathat.stores.listing import Group, ListedRow, ListPage, ListQuery
@@ -51,9 +58,7 @@ from txstathat.stores.store import IBackend
 
 __all__ = [
     "BUSY_SECONDS",
-    "CLOSE_SECONDS",
     "MAX_LOG",
-    "OPEN_SECONDS",
     "SWEEP_EVERY",
     "SWEEP_ROWS",
     "SqliteBackend",
@@ -61,10 +66,6 @@ __all__ = [
 
 #: For how many seconds a write waits while another process writes, before it fails.
 BUSY_SECONDS = 3.0
-#: For how many seconds opening folds at most. The rest is folded later.
-OPEN_SECONDS = 2.0
-#: For how many seconds closing folds at most. The rest is folded at the next opening.
-CLOSE_SECONDS = 2.0
 #: While there are writes: after how many seconds the next sweep deletes expired rows.
 SWEEP_EVERY = 60.0
 #: How many rows one sweep deletes at most, or twice as many as the write before it

@@ -13,7 +13,6 @@ from typing import Any
 from txstathat.errors import StoreInterrupted
 from txstathat.stores.interface import (
     Amounts,
-    TimeBucket,
     WriteOutcome,
     WriteResult,
 )
@@ -30,6 +29,7 @@ from txstathat.stores.redis.keys import (
 )
 from txstathat.stores.redis.merging import (
     Batch,
+    BucketSets,
     MergedWrite,
     PlannedSums,
     Unit,
@@ -78,15 +78,13 @@ class PartWrite(MergedWrite):
     Batches that are written together, and added to each unit by itself.
 
     :param batches: the batches.
-    :param buckets: see :class:`.MergedWrite`.
+    :param sets: see :class:`.MergedWrite`.
     """
 
     def __init__(
-        self,
-        batches: Sequence[Batch],
-        buckets: dict[tuple[TimeBucket, ...], int] | None = None,
+        self, batches: Sequence[Batch], sets: BucketSets | None = None
     ) -> None:
-        super().__init__(batches, buckets)
+        super().__init__(batches, sets)
         self._rests: dict[frozenset[int], PartWrite] = {}
         self._shards: dict[int, list[str]] = {}
 
@@ -119,7 +117,7 @@ class PartWrite(MergedWrite):
         left = [n for n in part.batches if n not in known]
         rest = self._rests.get(frozenset(left))
         if rest is None:
-            rest = PartWrite([self.batches[n] for n in left], self._buckets)
+            rest = PartWrite([self.batches[n] for n in left], self._sets)
             self._rests[frozenset(left)] = rest
         return Part(rest.units[part.unit.name, part.unit.key], left)
 

@@ -50,7 +50,7 @@ from txstathat.stores.redis.keys import (
     unit_tag,
 )
 from txstathat.stores.redis.merging import Batch, MergedWrite, Unit, milliseconds
-from txstathat.stores.redis.server import DIGEST_BYTES
+from txstathat.stores.redis.plans import DIGEST_BYTES
 
 __all__ = ["LARGE", "LARGE_FLOAT", "ClusterStore"]
 
