@@ -318,25 +318,30 @@ end
 
 -- The new cells of all units; for each change of a hash whether the hash lasts; and
 -- after which of them those of a unit begin.
-local cells, lasts, first_cells, first_lasts = {}, {}, {}, {}
+local cells, lasts, first_cells, first_lasts, are_new = {}, {}, {}, {}, {}
 local last_cell, last_hash = 0, 0
+
+local EMPTY = {}
 
 -- Computes the new cells of a unit. Returns whether the unit is new, nil if a sum would
 -- be too large; and whether endings of its keys may have to be noted. The numbers of
 -- the additions begin in a list after ``from``.
 local function change_unit(unit, shape, numbers, from, begin)
-    local sums, created, has_new_endings = shape.sums, true, false
+    local sums, created, has_new_endings, is_new = shape.sums, true, false, false
     first_cells[unit], first_lasts[unit] = last_cell, last_hash
     for n = 1, #shape do
         local change = shape[n]
         local fields, places = change[3], change[4]
         local begins, expiries = change.begins, change.expiries
         local key, count = begin .. change[1], #fields
-        local olds = count > 1 and call('HMGET', key, unpack(fields))
-        local enough = false
+        local olds, enough = EMPTY, false
+        if not is_new and count > 1 then
+            olds = call('HMGET', key, unpack(fields))
+        elseif not is_new then
+            olds = {call('HGET', key, fields[1])}
+        end
         for i = 1, count do
-            local old
-            if olds then old = olds[i] else old = call('HGET', key, fields[i]) end
+            local old = olds[i]
             if old then
                 created = created and change[1] ~= ''
                 enough = enough or lasting(old, change)
@@ -353,7 +358,12 @@ local function change_unit(unit, shape, numbers, from, begin)
         last_hash = last_hash + 1
         lasts[last_hash] = enough
         has_new_endings = has_new_endings or not (enough or change[1] == '')
+        if change[1] == '' and created and n == 1 then
+            -- Look whether it has any key, rather than read each.
+            is_new = call('EXISTS', key, key .. '*') == 0
+        end
     end
+    are_new[unit] = is_new
     return created, has_new_endings
 end
 
@@ -391,7 +401,7 @@ local function write_unit(unit, shape, begin)
     for i = 1, #shape do
         local change = shape[i]
         local fields, key = change[3], begin .. change[1]
-        local left = not lasts[n + i] and call('PTTL', key)
+        local left = not lasts[n + i] and (are_new[unit] and -2 or call('PTTL', key))
         if #fields == 1 then
             call('HSET', key, fields[1], cells[at + 1])
         else

@@ -4,8 +4,9 @@ Folds the journal of a Redis server into its cells.
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -16,13 +17,12 @@ from txstathat.stores.journal.fold_runner import SLICE_SECONDS
 from txstathat.stores.journal.pending import Pending
 from txstathat.stores.redis.journal import Journal, Progress, Row, progress_of, spans
 from txstathat.stores.redis.journal_scripts import BEGIN, SLICE
-from txstathat.stores.redis.keys import KeyNames, as_json
-from txstathat.stores.redis.merging import Unit, Units, fits
+from txstathat.stores.redis.keys import KeyNames, as_json, unit_tag
+from txstathat.stores.redis.merging import Shapes, fits
 from txstathat.stores.redis.plans import (
     NameGroups,
     UnitPlan,
     plan_text,
-    tags_of_units,
 )
 
 __all__ = ["LEASE_SECONDS", "SLICE_CELLS", "RedisFold", "RedisFolding"]
@@ -68,44 +68,48 @@ class RedisFold:
             if number <= self._upto
         ]
         self.is_last = self._count == rows
-        self._units: Units | None = None
-        self._tagged: list[tuple[str, Unit]] = []
+        self._shapes: Shapes | None = None
+        # The tags of all units, in order; their Metricas; and what is added to each, by
+        # number of the set of time buckets. (An object for each unit would cost as much
+        # as all the rest, since Python's garbage collector would look at it.)
+        self._tags: list[str] = []
+        self._name_of: dict[str, str] = {}
+        self._sums: list[dict[str, Addition]] = []
         self._place = self._done = 0
 
     @property
     def folded(self) -> float:
         """About how many additions it has added, as the journal counts them."""
         additions = sum(row.usage.additions for row in self._rows)
-        return additions * self._done / max(1, len(self._tagged))
+        return additions * self._done / max(1, len(self._tags))
 
     def prepare(self) -> None:
         """
         Spread the sums of the rows over all units, if that was not done before.
         """
-        if self._units is not None:
+        if self._shapes is not None:
             return
         pending = Pending()
         for row in self._rows:
             pending.add(row.number, row.at, row.sections)
-        self._units = Units()
+        self._shapes = Shapes()
         for group in pending.groups():
             times = int(group.begin), int(group.end)
-            buckets = [bucket for _, bucket in group.buckets]
-            self._units.add(buckets, times, self._sums(pending.sums_of(group)))
-        self._tagged = tags_of_units(self._units)
-        self._place = self._done = bisect_right(
-            self._tagged, self.progress.at, key=lambda one: one[0]
-        )
+            self._shapes.number([bucket for _, bucket in group.buckets], times)
+            self._sums.append(self._by_tag(pending.sums_of(group)))
+        self._tags = sorted(self._name_of)
+        self._place = self._done = bisect_right(self._tags, self.progress.at)
 
-    def _sums(
-        self, sums: Mapping[tuple[int, str], Addition]
-    ) -> Iterator[tuple[tuple[str, str], Addition]]:
-        names = self._names
+    def _by_tag(self, sums: Mapping[tuple[int, str], Addition]) -> dict[str, Addition]:
+        names, name_of, by_tag = self._names, self._name_of, {}
         for (id, key), addition in sums.items():
             if fits(addition):
-                yield (names[id], key), addition
+                tag = unit_tag(names[id], key)
+                by_tag[tag] = addition
+                name_of[tag] = names[id]
             else:
                 _warn(names[id], key)
+        return by_tag
 
     def plan(
         self, keys: KeyNames, cells: int
@@ -116,30 +120,31 @@ class RedisFold:
         :param keys: the names of the keys.
         :param cells: about how many cells it changes.
         """
-        assert self._units is not None
+        assert self._shapes is not None
         groups = NameGroups()
-        plan = UnitPlan(keys, self._units, groups.number)
+        plan = UnitPlan(keys, self._shapes, groups.number)
+        numbered = list(enumerate(self._sums))
         self._place = self._done
-        while cells > 0 and self._place < len(self._tagged):
-            tag, unit = self._tagged[self._place]
-            cells -= plan.add(unit, tag)
+        while cells > 0 and self._place < len(self._tags):
+            tag = self._tags[self._place]
+            additions = {n: sums[tag] for n, sums in numbered if tag in sums}
+            cells -= plan.add(self._name_of[tag], tag, additions)
             self._place += 1
         fields = {"state": as_json(self.progress), "damaged": as_json(self._damaged)}
         if self._is_end:
             usages = [row.usage for row in self._rows]
-            additions = sum(one.additions for one in usages)
-            load = sum(one.load for one in usages)
-            fields["done"] = as_json([self._count, additions, load])
+            size = sum(one.additions for one in usages), sum(one.load for one in usages)
+            fields["done"] = as_json([self._count, *size])
         else:
             fields["next"] = as_json(self._next()[1:])
         return fields, plan, groups
 
     @property
     def _is_end(self) -> bool:
-        return self._place == len(self._tagged)
+        return self._place == len(self._tags)
 
     def _next(self) -> Progress:
-        tag, _ = self._tagged[self._place - 1]
+        tag = self._tags[self._place - 1]
         return Progress(self.progress.folded, str(self._upto), tag)
 
     def note_slice(self, too_large: Sequence[int]) -> bool:
@@ -151,8 +156,7 @@ class RedisFold:
         :returns: whether more is left.
         """
         for number in too_large:
-            _, unit = self._tagged[self._done + number - 1]
-            _warn(unit.name, unit.key)
+            _warn(*json.loads(self._tags[self._done + number - 1]))
         self._done = self._place
         if self._is_end:
             return False

@@ -86,11 +86,19 @@ if (state[1] or '0') ~= plan.state[1] or (state[2] or '') ~= plan.state[2]
     return false
 end
 
-local reply, except = {0}, {}
-for i, n in ipairs(change_units(plan)) do
-    reply[i + 1], except[n] = n, true
-end
-write_units(plan, except, function(group) return plan.tags[group] end)
+local reply = {0}
+prepare(plan)
+for_units(plan, function(n, begin, shape, from)
+    -- Each unit is written at once, while the processor has it in its cache.
+    large, last_cell, last_hash = false, 0, 0
+    local created = change_unit(n, shape, plan.units, from, begin)
+    if created == nil then
+        reply[#reply + 1] = n
+    else
+        write_unit(n, shape, begin)
+        note_unit(begin, created, large, plan.tags[plan.units[from]])
+    end
+end)
 
 if plan.next then
     redis.call('HSET', STATE, 'upto', plan.next[1], 'at', plan.next[2],

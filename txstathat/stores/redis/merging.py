@@ -35,9 +35,9 @@ __all__ = [
     "MergedWrite",
     "PlannedSums",
     "Shape",
+    "Shapes",
     "Times",
     "Unit",
-    "Units",
     "fits",
     "groups",
     "milliseconds",
@@ -225,46 +225,32 @@ class Unit:
 BucketSets: TypeAlias = dict[tuple[tuple[TimeBucket, ...], Times | None], int]
 
 
-class Units:
+class Shapes:
     """
-    What is added to units.
+    The shapes of the units of a write.
 
     :param sets: numbers of sets of time buckets, to which this adds its own.
-
-    :ivar units: what is added to each unit, by name and key.
     """
 
     def __init__(self, sets: BucketSets | None = None) -> None:
-        self.units: dict[tuple[str, str], Unit] = {}
         self._sets: BucketSets = {} if sets is None else sets
         self._shapes: dict[tuple[int, ...], Shape] = {}
 
-    def add(
-        self,
-        buckets: Iterable[TimeBucket],
-        times: Times | None,
-        sums: Iterable[tuple[tuple[str, str], Addition]],
-    ) -> None:
+    def number(self, buckets: Iterable[TimeBucket], times: Times | None = None) -> int:
         """
-        Add the same to several time buckets.
+        Return the number of a set of time buckets.
 
-        :param buckets: the time buckets, which were not added to before.
-        :param times: when the addition began and ended, if not now.
-        :param sums: what to add, by name of the Metrica and key.
+        :param times: when its additions began and ended, if not now.
         """
-        number = self._sets.setdefault((tuple(buckets), times), len(self._sets))
-        units = self.units
-        for named, addition in sums:
-            unit = units.get(named)
-            if unit is None:
-                unit = units[named] = Unit(*named)
-            unit.additions[number] = addition
+        return self._sets.setdefault((tuple(buckets), times), len(self._sets))
 
-    def shape(self, unit: Unit) -> Shape:
+    def shape(self, sets: Iterable[int]) -> Shape:
         """
         Return the shape of a unit. It is the same object for all units of this shape.
+
+        :param sets: the numbers of the sets of time buckets to which it adds.
         """
-        numbers = tuple(unit.additions)
+        numbers = tuple(sets)
         shape = self._shapes.get(numbers)
         if shape is None:
             shape = self._shapes[numbers] = self._new_shape(numbers)
@@ -294,17 +280,18 @@ class Units:
         )
 
 
-class MergedWrite(Units):
+class MergedWrite(Shapes):
     """
     Batches that are written together. Their sums are merged before they are spread over
     cells, so a cell costs the same whatever the number of batches.
 
     :param batches: the batches, one of the :func:`groups`.
-    :param sets: see :class:`Units`.
+    :param sets: see :class:`Shapes`.
 
     :ivar batches: the same.
     :ivar definitions: the definitions of all of them, by name.
     :ivar choices: their choices, by name and group.
+    :ivar units: what they add to each unit, by name and key.
     :ivar overflow: the name of a Metrica of which a sum is too large, or ``None``.
     """
 
@@ -316,14 +303,21 @@ class MergedWrite(Units):
         self.batches = batches
         self.definitions = amounts.definitions
         self.choices = amounts.choices
+        self.units: dict[tuple[str, str], Unit] = {}
         self.overflow: str | None = None
         for increment in spread(amounts):
-            self.add(increment.buckets, None, self._sums(increment))
+            self._add(increment)
 
-    def _sums(self, increment: Increment) -> Iterator[tuple[tuple[str, str], Addition]]:
+    def _add(self, increment: Increment) -> None:
+        number = self.number(increment.buckets)
+        units = self.units
         for name, cells in increment.cells.items():
             for key, addition in cells.items():
-                yield (name, key_text(key)), addition
+                place = name, key_text(key)
+                unit = units.get(place)
+                if unit is None:
+                    unit = units[place] = Unit(*place)
+                unit.additions[number] = addition
                 if not fits(addition):
                     self.overflow = name
 
@@ -338,11 +332,11 @@ class PlannedSums:
         self._texts: list[str] = []
         self._numbers: dict[Addition, int] = {}
 
-    def numbers(self, unit: Unit) -> Iterator[int]:
+    def numbers(self, additions: Iterable[Addition]) -> Iterator[int]:
         """
-        Return the numbers of the additions of a unit.
+        Return the numbers of additions.
         """
-        for addition in unit.additions.values():
+        for addition in additions:
             # 1.0 is equal to 1, but only in a sum of floats.
             number = None if addition[4] is not None else self._numbers.get(addition)
             if number is None:

@@ -6,15 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from txstathat.stores.interface import WriteBatch
+from txstathat.stores.interface import Addition, WriteBatch
 from txstathat.stores.redis.keys import (
     KeyNames,
     as_json,
     shard_of,
     short_hash,
-    unit_tag,
 )
-from txstathat.stores.redis.merging import PlannedSums, Unit, Units, milliseconds
+from txstathat.stores.redis.merging import PlannedSums, Shapes, milliseconds
 
 __all__ = [
     "DIGEST_BYTES",
@@ -22,7 +21,6 @@ __all__ = [
     "UnitPlan",
     "WritePlan",
     "plan_text",
-    "tags_of_units",
 ]
 
 #: How many bytes of the hash of a digest are stored.
@@ -64,38 +62,40 @@ class UnitPlan:
     What a script does to units (:data:`.scripts.UNITS`).
 
     :param keys: the names of the keys.
-    :param units: all units.
+    :param shapes: the shapes of the units.
     :param group: returns the number of the group of a name.
 
     :ivar begins: the beginnings of the keys of the units.
     """
 
     def __init__(
-        self, keys: KeyNames, units: Units, group: Callable[[str], int]
+        self, keys: KeyNames, shapes: Shapes, group: Callable[[str], int]
     ) -> None:
         self.begins: list[str] = []
         self._keys = keys
-        self._units = units
+        self._shapes = shapes
         self._group = group
         self._numbers: list[int] = []
         self._plans: list[str] = []
-        self._shapes: dict[int, int] = {}
+        self._shape_numbers: dict[int, int] = {}
         self._sums = PlannedSums()
 
-    def add(self, unit: Unit, tag: str) -> int:
+    def add(self, name: str, tag: str, additions: Mapping[int, Addition]) -> int:
         """
         Add a unit.
 
+        :param name: the name of its Metrica.
         :param tag: its tag.
+        :param additions: what is added, by number of the set of time buckets.
         :returns: how many cells it has.
         """
-        shape = self._units.shape(unit)
-        number = self._shapes.get(id(shape))
+        shape = self._shapes.shape(additions)
+        number = self._shape_numbers.get(id(shape))
         if number is None:
             self._plans.append(shape.plan)
-            number = self._shapes[id(shape)] = len(self._plans)
-        group = self._group(unit.name)
-        self._numbers += (number, group, *self._sums.numbers(unit))
+            number = self._shape_numbers[id(shape)] = len(self._plans)
+        numbers = self._sums.numbers(additions.values())
+        self._numbers += (number, self._group(name), *numbers)
         self.begins.append(self._keys.key(tag, ""))
         return shape.cells
 
@@ -161,11 +161,3 @@ def plan_text(fields: Mapping[str, str]) -> str:
     :param fields: its fields, each as JSON.
     """
     return f"{{{','.join(f'{as_json(name)}:{text}' for name, text in fields.items())}}}"
-
-
-def tags_of_units(units: Units) -> list[tuple[str, Unit]]:
-    """
-    Return units with their tags, in the order of these.
-    """
-    tags = ((unit_tag(unit.name, unit.key), unit) for unit in units.units.values())
-    return sorted(tags, key=lambda one: one[0])

@@ -25,44 +25,31 @@ end
 #: ``ARGV[2]``. ``plan.units`` has for each unit its numbers: of the shape, of the group
 #: of names, of the additions; one after the other.
 UNITS = """
-local begins, created, are_large = {}, {}, {}
-
--- Computes the new cells of all units. Returns the numbers of the units with a sum that
--- would be too large.
-local function change_units(plan)
-    local too_large, at = {}, 1
-    prepare(plan)
+-- Calls a function for each unit, until it returns something: with the number of the
+-- unit, the beginning of its keys, its shape, and where its other numbers begin.
+local function for_units(plan, work)
+    local n, at = 0, 1
     for begin in ARGV[2]:gmatch('[^\\n]+') do
-        local n, shape = #begins + 1, plan.shapes[plan.units[at]]
-        begins[n], large = begin, false
-        created[n] = change_unit(n, shape, plan.units, at + 1, begin)
-        are_large[n] = large
-        if created[n] == nil then
-            created[n] = false
-            too_large[#too_large + 1] = n
+        n = n + 1
+        local shape = plan.shapes[plan.units[at]]
+        local result = work(n, begin, shape, at + 1)
+        if result then
+            return result
         end
         at = at + 2 + shape.additions
     end
-    return too_large
 end
 
--- Writes all units except some, a set of their numbers. ``tags`` returns the sorted set
--- of the tags of a group of names.
-local function write_units(plan, except, tags)
-    local at = 1
-    for n, begin in ipairs(begins) do
-        local shape = plan.shapes[plan.units[at]]
-        if not except[n] then
-            write_unit(n, shape, begin)
-            local tag = begin:match('{(.*)}:$')
-            if created[n] then
-                redis.call('ZADD', tags(plan.units[at + 1]), 0, tag)
-            end
-            if are_large[n] then
-                redis.call('SADD', LARGE, cjson.decode(tag)[1])
-            end
+-- Notes a unit that was written, if it is new, and its name, if a sum is very large.
+local function note_unit(begin, is_new, is_large, tags)
+    if is_new or is_large then
+        local tag = begin:match('{(.*)}:$')
+        if is_new then
+            redis.call('ZADD', tags, 0, tag)
         end
-        at = at + 2 + shape.additions
+        if is_large then
+            redis.call('SADD', LARGE, cjson.decode(tag)[1])
+        end
     end
 end
 """
@@ -204,11 +191,22 @@ ADD = (
 if last_row() ~= plan.last then
     return 'again'
 end
-local too_large = change_units(plan)
-if too_large[1] then
-    return 'overflow:' .. too_large[1]
+prepare(plan)
+local created, are_large = {}, {}
+local too_large = for_units(plan, function(n, begin, shape, from)
+    large = false
+    created[n] = change_unit(n, shape, plan.units, from, begin)
+    are_large[n] = large
+    return created[n] == nil and n
+end)
+if too_large then
+    return 'overflow:' .. too_large
 end
-write_units(plan, {}, function(group) return KEYS[first_names + 2 * group] end)
+for_units(plan, function(n, begin, shape, from)
+    local tags = KEYS[first_names + 2 * plan.units[from]]
+    write_unit(n, shape, begin)
+    note_unit(begin, created[n], are_large[n], tags)
+end)
 """
     + _SAVING
     + "return 'added'"

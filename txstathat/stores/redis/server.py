@@ -18,13 +18,13 @@ from txstathat.stores.redis.keys import (
     as_json,
     shard_of,
     tags_of,
+    unit_tag,
 )
 from txstathat.stores.redis.merging import Batch, MergedWrite
 from txstathat.stores.redis.plans import (
     UnitPlan,
     WritePlan,
     plan_text,
-    tags_of_units,
 )
 from txstathat.stores.redis.scripts import ADD, APPEND, DROP, RENAME
 
@@ -126,15 +126,18 @@ class ServerStore:
             return WriteResult(WriteOutcome.OVERFLOW, write.overflow)
         plan = WritePlan(self._keys, [one.batch], write.definitions, write.choices)
         unit_plan = UnitPlan(self._keys, write, plan.groups.number)
-        units = tags_of_units(write)
-        cells = sum(unit_plan.add(unit, tag) for tag, unit in units)
+        units = list(write.units.values())
+        cells = sum(
+            unit_plan.add(one.name, unit_tag(one.name, one.key), one.additions)
+            for one in units
+        )
         text = plan_text({**plan.fields, **unit_plan.fields(), "last": str(last)})
         arguments = [text, "\n".join(unit_plan.begins)]
         with self._longer(cells):
             reply = str(self._add(keys=plan.keys, args=arguments), "utf-8")
         what, _, rest = reply.partition(":")
         if what == "overflow":
-            return WriteResult(WriteOutcome.OVERFLOW, units[int(rest) - 1][1].name)
+            return WriteResult(WriteOutcome.OVERFLOW, units[int(rest) - 1].name)
         return self.results([one], reply)[0]
 
     # -- reading

@@ -174,7 +174,7 @@ class PartCommands:
         Return the command for one unit.
         """
         begin = self.begin(part.unit)
-        shape = self._write.shape(part.unit)
+        shape = self._write.shape(part.unit.additions)
         keys = [begin + ending for ending in (IDS, INDEX, *shape.endings)]
         return evaluate(_PART, keys, self._plan([part]), self._mode, begin)
 
@@ -198,12 +198,12 @@ class PartCommands:
         sums = PlannedSums()
         units = []
         for part in parts:
-            shape = self._write.shape(part.unit)
+            shape = self._write.shape(part.unit.additions)
             units.append(
                 [
                     shapes.setdefault(shape.plan, len(shapes) + 1),
                     [batches.setdefault(n, len(batches) + 1) for n in part.batches],
-                    *sums.numbers(part.unit),
+                    *sums.numbers(part.unit.additions.values()),
                 ]
             )
         ids = as_json([self._ids[n] for n in batches])
