@@ -76,14 +76,14 @@ class JournalAdder:
             return [self._add_to_cells(row[0])]
         reply = self._server.append(row, self._most)
         what, _, rest = reply.partition(":")
+        if what in ("added", "full"):
+            self._due.note_added(int(rest))
         if what == "full":
             raise StoreUnavailable(
                 "the journal of the Redis store is full: writes are faster than folds"
             )
         if what == "load":
             self._folds.run_most()
-        elif what == "added":
-            self._due.note_added(int(rest))
         elif what == "large":
             return [
                 self._add_to_cells(one) if rest in one.amounts.definitions else None

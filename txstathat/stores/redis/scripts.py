@@ -133,9 +133,9 @@ end
 #:
 #: Returns ``added:`` and how many additions the journal has; ``known:`` and a letter
 #: for each batch: ``n`` new, ``r`` repeated, ``c`` conflict; ``mismatch:`` and the
-#: name; ``large:`` and the name of a Metrica with very large sums; ``full`` if the
-#: journal has too many additions; or ``load`` if its sums could become too large. Only
-#: the first of these changes anything.
+#: name; ``large:`` and the name of a Metrica with very large sums; ``full:`` and how
+#: many additions the journal has, if these are too many; or ``load`` if its sums could
+#: become too large. Only the first of these changes anything.
 APPEND = (
     JOURNAL
     + _CHECKS
@@ -152,7 +152,7 @@ end
 local size = redis.call('HMGET', STATE, 'additions', 'load')
 local additions, load = tonumber(size[1] or 0), tonumber(size[2] or 0)
 if additions > plan.max_additions then
-    return 'full'
+    return string.format('full:%.0f', additions)
 elseif load + plan.load > plan.max_load then
     return 'load'
 end
