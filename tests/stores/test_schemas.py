@@ -3,7 +3,9 @@ Stores and exports that earlier versions of this package wrote.
 
 The files in ``tests/fixtures/schemas`` have what each of them contained, as the version
 that wrote them read it. Those of SQLite are what ``sqlite3.Connection.iterdump`` gives,
-after the two pragmas; a new version of the schema needs one more.
+after the two pragmas; a new version of the schema needs one more. Those of Redis have
+the keys of a store, each with its time to live; bytes that are not UTF-8 are lone
+surrogates.
 """
 
 from __future__ import annotations
@@ -54,6 +56,10 @@ def contents(dump: Dump) -> dict[str, Any]:
     }
 
 
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
 class RedisSchemas(TestCase):
     """Stores on Redis and on a cluster."""
 
@@ -82,11 +88,16 @@ class RedisSchemas(TestCase):
         """Write keys with their times to live."""
         for key, (ttl, value) in keys.items():
             if isinstance(value, str):
-                client.set(key, value)
+                client.set(key, _bytes(value))
             elif isinstance(value, list):
-                client.sadd(key, *value)
+                client.sadd(key, *map(_bytes, value))
+            elif "list" in value:
+                client.rpush(key, *map(_bytes, value["list"]))
+            elif "zset" in value:
+                client.zadd(key, {_bytes(one): 0 for one in value["zset"]})
             else:
-                client.hset(key, mapping=value)
+                pairs = {_bytes(name): _bytes(one) for name, one in value.items()}
+                client.hset(key, mapping=pairs)
             if ttl is not None:
                 client.expire(key, ttl)
 
@@ -129,6 +140,18 @@ class RedisSchemas(TestCase):
     def test_redis_cluster_1(self) -> Any:
         """A store of version 1 on a cluster is migrated when it is opened."""
         return self.migrate("redis-cluster-1")
+
+    def test_redis_2(self) -> Any:
+        """A store of version 2 on one server is migrated when it is opened."""
+        return self.migrate("redis-2")
+
+    def test_redis_cluster_2(self) -> Any:
+        """A store of version 2 on a cluster is migrated when it is opened."""
+        return self.migrate("redis-cluster-2")
+
+    def test_redis_3(self) -> Any:
+        """A store of version 3 on one server has what waits in its journal, too."""
+        return self.migrate("redis-3")
 
     @inlineCallbacks
     def test_interrupted(self) -> Any:
