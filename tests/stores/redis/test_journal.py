@@ -42,7 +42,7 @@ from txstathat.stores.redis.journal import Journal, Progress, encode_row, spans
 from txstathat.stores.redis.keys import KeyNames, unit_tag
 from txstathat.stores.sqlite.backend import SqliteBackend
 from txstathat.stores.store import Inline, Store
-from txstathat.stores.sums import event, events
+from txstathat.stores.sums import Events, event, events
 
 MAX = 2**63 - 1
 STEPS = st.one_of(
@@ -280,6 +280,18 @@ class JournalTests(JournalCase):
             backend.add([batch(f"b{name}", {"k": 1}, name="other")])
             self.assertEqual(self.rows(), 1)
             backend.fold()
+
+    def test_sums_that_are_no_number(self) -> None:
+        """A batch whose floats have no sum is refused; those beside it are added."""
+        backend = self.backend()
+        bucket = TimeBucket("year", "2014", None)
+        for n, some in enumerate([[1.5e308, 1.5e308], [1.5e308] * 20]):
+            many = Events([bucket], ["m"] * len(some), some)
+            one = WriteBatch(f"b{n}", "", lambda it=many: Amounts({"m": "d"}, [it]))
+            answers = backend.add([batch(f"a{n}", {"k": 1}), one])
+            overflow = WriteResult(WriteOutcome.OVERFLOW, "m")
+            self.assertEqual(answers, [ADDED, overflow])
+        self.assertEqual(backend.read([key("k"), key("[]")]), [Cell(2, 2, 1, 1), None])
 
     def test_a_new_name_keeps_its_limit(self) -> None:
         """A Metrica with large sums has them under a new name too, until it is dropped."""

@@ -72,7 +72,7 @@ class JournalAdder:
 
         :returns: the results; ``None`` for those that must be added again.
         """
-        if row[0].usage.load > MAX_LOAD:
+        if not row[0].usage.load <= MAX_LOAD:  # it may be no number
             return [self._add_to_cells(row[0])]
         reply = self._server.append(row, self._most)
         what, _, rest = reply.partition(":")
@@ -141,7 +141,7 @@ def _row(prepared: Sequence[Prepared], places: Sequence[int]) -> Iterator[int]:
     for place in places:
         one = prepared[place]
         load += one.usage.load
-        if ids and load > MAX_LOAD:
+        if ids and not load <= MAX_LOAD:
             return
         if one.batch.id in ids or any(
             definitions.get(name, text) != text
@@ -151,7 +151,7 @@ def _row(prepared: Sequence[Prepared], places: Sequence[int]) -> Iterator[int]:
         ids.add(one.batch.id)
         definitions.update(one.amounts.definitions)
         yield place
-        if load > MAX_LOAD:
+        if not load <= MAX_LOAD:
             return
 
 
