@@ -32,6 +32,7 @@ from txstathat.stores import WriteOutcome, open_store
 from txstathat.stores.interface import Dump
 from txstathat.stores.listing import ListedRow, ListQuery
 from txstathat.stores.redis.dump import RedisDump
+from txstathat.stores.redis.migration import MIGRATIONS as REDIS_MIGRATIONS
 from txstathat.stores.sqlite.backend import SqliteBackend
 from txstathat.stores.sqlite.dump import open_sqlite_dump
 from txstathat.stores.sqlite.schema import MIGRATIONS
@@ -152,6 +153,11 @@ class RedisSchemas(TestCase):
     def test_redis_3(self) -> Any:
         """A store of version 3 on one server has what waits in its journal, too."""
         return self.migrate("redis-3")
+
+    def test_all(self) -> None:
+        """Each version of the layout has a file."""
+        found = {int(path.stem[6:]) for path in FOLDER.glob("redis-[0-9]*.json")}
+        self.assertEqual(found, set(range(1, len(REDIS_MIGRATIONS) + 2)))
 
     @inlineCallbacks
     def test_interrupted(self) -> Any:

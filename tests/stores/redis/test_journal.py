@@ -35,11 +35,11 @@ from txstathat.stores import (
 )
 from txstathat.stores.journal.due import FOLD_SECONDS
 from txstathat.stores.journal.prepared import Prepared
-from txstathat.stores.redis.adder import JournalAdder
 from txstathat.stores.redis.backend import RedisBackend
 from txstathat.stores.redis.dump import RedisDump
-from txstathat.stores.redis.journal import Journal, Progress, encode_row, spans
 from txstathat.stores.redis.keys import KeyNames, unit_tag
+from txstathat.stores.redis.server.adder import JournalAdder
+from txstathat.stores.redis.server.journal import Journal, Progress, encode_row, spans
 from txstathat.stores.sqlite.backend import SqliteBackend
 from txstathat.stores.store import Inline, Store
 from txstathat.stores.sums import Events, event, events

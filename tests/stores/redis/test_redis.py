@@ -59,7 +59,7 @@ from txstathat.stores.redis.connections import MAX_AGE, Connections
 from txstathat.stores.redis.dump import CHUNK, RedisDump
 from txstathat.stores.redis.keys import KeyNames, shard_of, unit_tag
 from txstathat.stores.redis.merging import MAX_CELLS, Batch, groups
-from txstathat.stores.redis.server import ServerStore
+from txstathat.stores.redis.server.store import ServerStore
 from txstathat.stores.sums import event, merge
 
 

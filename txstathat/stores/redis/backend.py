@@ -2,8 +2,8 @@
 The Redis backend: for many processes and machines. It works with Valkey too.
 
 On one server a commit appends what it adds to a journal; later many commits are folded
-into the cells at once (:mod:`txstathat.stores.redis.journal`), and readers add up both.
-On a cluster it adds to the cells at once.
+into the cells at once (:mod:`txstathat.stores.redis.server.journal`), and readers add
+up both. On a cluster it adds to the cells at once.
 
 :mod:`txstathat.stores.redis` describes the URLs, :mod:`txstathat.stores.redis.keys` the
 keys.
@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
-from heapq import merge
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -31,7 +30,6 @@ from txstathat.errors import (
     StoreUnavailable,
 )
 from txstathat.stores.interface import (
-    ANY,
     Cell,
     CellKey,
     WriteBatch,
@@ -46,35 +44,33 @@ from txstathat.stores.journal.due import (
 )
 from txstathat.stores.journal.fold_runner import FoldRunner
 from txstathat.stores.listing import Group, ListedRow, ListPage, ListQuery
-from txstathat.stores.redis.adder import JournalAdder
 from txstathat.stores.redis.cells import (
     Found,
     as_unexpired_cell,
     read_addition,
     read_cell,
 )
-from txstathat.stores.redis.cluster.rename import is_mark
 from txstathat.stores.redis.cluster.writer import ClusterStore
 from txstathat.stores.redis.connections import Connections
-from txstathat.stores.redis.fold import SLICE_CELLS, RedisFold, RedisFolding
-from txstathat.stores.redis.journal import Journal
+from txstathat.stores.redis.definitions import all_definitions, read_definitions
 from txstathat.stores.redis.keys import (
     PREFIX,
     SHARDS,
     KeyNames,
-    as_json,
     place,
-    shard_of,
     unit_tag,
 )
 from txstathat.stores.redis.listing import RedisListing
 from txstathat.stores.redis.merging import Batch, groups
 from txstathat.stores.redis.migration import MIGRATIONS, migrate
-from txstathat.stores.redis.scripts import PUT_RECORD
-from txstathat.stores.redis.server import ServerStore
+from txstathat.stores.redis.records import Records
+from txstathat.stores.redis.server.adder import JournalAdder
+from txstathat.stores.redis.server.fold import SLICE_CELLS, RedisFold, RedisFolding
+from txstathat.stores.redis.server.journal import Journal
+from txstathat.stores.redis.server.store import ServerStore
 from txstathat.stores.store import IBackend
 
-__all__ = ["CELL_SECONDS", "RedisBackend", "pairs"]
+__all__ = ["CELL_SECONDS", "RedisBackend"]
 
 #: How much longer than usual to wait for the reply to a write, in seconds for each cell
 #: that it changes: a server that other programs use too is some times slower than one
@@ -84,8 +80,6 @@ CELL_SECONDS = 0.00002
 _log = Logger()
 
 _VERSION = len(MIGRATIONS) + 1
-# Of how many shards the definitions are read at once.
-_SHARDS_AT_ONCE = 8
 
 # The error codes of Redis for a temporary condition.
 _TEMPORARY = re.compile(
@@ -146,7 +140,7 @@ class RedisBackend:
             self._connections.open()
             self._client = self._connections.client
             self._cells: Any = self._open_cells()
-            self._put_script = self._client.register_script(PUT_RECORD)
+            self._records = Records(self._keys, self._client)
             self._listing = RedisListing(self._client, self._keys)
             self._client.set(self._keys.version, _VERSION, nx=True)
             found = int(self._client.get(self._keys.version))
@@ -361,54 +355,17 @@ class RedisBackend:
         """See :meth:`.IStore.choices`."""
         with self._session():
             seen = self._client.smembers(self._keys.choices(name, group))
-        return sorted(map(_text, seen))
+        return sorted(str(choice, "utf-8") for choice in seen)
 
     def definitions(self, names: Sequence[str]) -> dict[str, str]:
         """See :meth:`.IBackend.definitions`."""
-        if not names:
-            return {}
-        shards: dict[int, list[str]] = {}
-        for name in names:
-            shards.setdefault(shard_of(name), []).append(name)
         with self._session():
-            replies = self._cells.call(
-                [
-                    ("HMGET", self._keys.names(shard), *some)
-                    for shard, some in shards.items()
-                ]
-            )
-        known = {
-            name: _text(definition)
-            for some, reply in zip(shards.values(), replies, strict=True)
-            for name, definition in zip(some, reply, strict=True)
-            if definition is not None and not is_mark(definition)
-        }
-        return {name: known[name] for name in names if name in known}
+            return read_definitions(self._keys, self._cells.call, names)
 
     def definitions_after(self, name: str | None) -> tuple[dict[str, str], str | None]:
         """Return all definitions: other threads read meanwhile."""
-        found: dict[str, str] = {}
-        # Sorting all at once would hold up the other threads.
-        names: list[list[str]] = []
         with self._session():
-            for shard in self._shards():
-                found.update(shard)
-                names.append(sorted(shard))
-        return {name: found[name] for name in merge(*names)}, None
-
-    def _shards(self) -> Iterator[dict[str, str]]:
-        # Many have the same definition: one text of it is enough.
-        texts: dict[bytes, str] = {}
-        for first in range(0, SHARDS, _SHARDS_AT_ONCE):
-            shards = range(first, first + _SHARDS_AT_ONCE)
-            for reply in self._cells.call(
-                [("HGETALL", self._keys.names(shard)) for shard in shards]
-            ):
-                yield {
-                    _text(name): texts.setdefault(text, _text(text))
-                    for name, text in pairs(reply)
-                    if not is_mark(text)
-                }
+            return all_definitions(self._keys, self._cells.call), None
 
     def count_definitions(self, apart_from: Sequence[str]) -> int:
         """See :meth:`.IStore.count_definitions`."""
@@ -436,24 +393,17 @@ class RedisBackend:
     def records(self, kind: str) -> dict[str, str]:
         """See :meth:`.IStore.records`."""
         with self._session():
-            found = self._client.hgetall(self._keys.records(kind))
-        return {_record_text(id): _record_text(found[id]) for id in sorted(found)}
+            return self._records.all(kind)
 
     def record(self, kind: str, id: str) -> str | None:
         """See :meth:`.IStore.record`."""
         with self._session():
-            found = self._client.hget(self._keys.records(kind), id)
-        return None if found is None else _record_text(found)
+            return self._records.one(kind, id)
 
     def put_record(self, kind: str, id: str, text: str | None, was: str | None) -> bool:
         """See :meth:`.IStore.put_record`."""
-        now = [] if text is None else [text]
-        before = [] if was in (ANY, None) else [was]
-        arguments = [id, as_json([now, before, was == ANY])]
         with self._session():
-            return bool(
-                self._put_script(keys=[self._keys.records(kind)], args=arguments)
-            )
+            return self._records.put(kind, id, text, was)
 
     # -- the listing
 
@@ -471,24 +421,6 @@ class RedisBackend:
         """See :meth:`.IStore.list_groups`."""
         with self._session():
             return self._listing.groups(query)
-
-
-def pairs(reply: Any) -> Iterable[tuple[bytes, bytes]]:
-    """
-    Return the fields and values that the command ``HGETALL`` replied.
-    """
-    if isinstance(reply, dict):
-        return reply.items()
-    return zip(reply[::2], reply[1::2], strict=True)
-
-
-def _record_text(reply: bytes) -> str:
-    # A damaged record must not keep the others from being read.
-    return reply.decode("utf-8", "surrogateescape")
-
-
-def _text(reply: bytes | None) -> str:
-    return "" if reply is None else reply.decode("utf-8")
 
 
 @contextmanager

@@ -140,7 +140,7 @@ def as_unexpired_cell(found: Found | None, now: float) -> Cell | None:
 
 def split_cells(reply: bytes, counts: Sequence[int]) -> tuple[float, list[list[bytes]]]:
     """
-    Split the reply of the script :data:`.scripts.READ`.
+    Split the reply of the script :data:`.server.journal_scripts.READ`.
 
     :param reply: the reply.
     :param counts: the numbers of cells that were read from each hash.

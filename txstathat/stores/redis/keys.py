@@ -18,7 +18,7 @@ that different names never make the same key. After it comes:
 
 The definitions, and a sorted set of all units, are spread over :data:`SHARDS` slots by
 the name of the Metrica. Records, the version and the journal of a server
-(:mod:`txstathat.stores.redis.journal`) have a slot of their own.
+(:mod:`txstathat.stores.redis.server.journal`) have a slot of their own.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from zlib import crc32
 
 __all__ = [
     "COARSE",
+    "DIGEST_BYTES",
     "IDS",
     "INDEX",
     "PREFIX",
@@ -52,6 +53,9 @@ __all__ = [
 PREFIX = "txstathat"
 #: Over how many slots the definitions are spread.
 SHARDS = 64
+
+#: How many bytes of the hash of a digest are stored.
+DIGEST_BYTES = 9
 
 #: The ending of the key of the coarse cells of a unit.
 COARSE = ""

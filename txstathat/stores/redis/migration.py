@@ -19,6 +19,7 @@ from txstathat.errors import StoreUnavailable
 from txstathat.stores.redis.cells import pack_cell, read_text
 from txstathat.stores.redis.keys import (
     COARSE,
+    DIGEST_BYTES,
     INDEX,
     KeyNames,
     choices_tag,
@@ -27,7 +28,6 @@ from txstathat.stores.redis.keys import (
     short_hash,
     unit_tag,
 )
-from txstathat.stores.redis.plans import DIGEST_BYTES
 
 __all__ = ["LOCK_SECONDS", "MIGRATIONS", "migrate"]
 

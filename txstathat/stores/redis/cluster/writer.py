@@ -41,6 +41,7 @@ from txstathat.stores.redis.cluster.scripts import (
     PARTS,
 )
 from txstathat.stores.redis.keys import (
+    DIGEST_BYTES,
     INDEX,
     KeyNames,
     choices_tag,
@@ -50,7 +51,6 @@ from txstathat.stores.redis.keys import (
     unit_tag,
 )
 from txstathat.stores.redis.merging import Batch, MergedWrite, Unit, milliseconds
-from txstathat.stores.redis.plans import DIGEST_BYTES
 
 __all__ = ["LARGE", "LARGE_FLOAT", "ClusterStore"]
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from txstathat.stores.redis.cell_scripts import ADDING, UNCHANGED
 
-__all__ = ["ADD", "APPEND", "DROP", "JOURNAL", "PUT_RECORD", "RENAME", "UNITS"]
+__all__ = ["ADD", "APPEND", "DROP", "JOURNAL", "RENAME", "UNITS"]
 
 #: The first keys of each script that needs the journal: its rows, its state, and the
-#: names of Metricas with very large sums (:mod:`txstathat.stores.redis.journal`).
+#: names of Metricas with very large sums (:meth:`.KeyNames.journal`).
 JOURNAL = """
 local JOURNAL, STATE, LARGE = KEYS[1], KEYS[2], KEYS[3]
 
@@ -289,23 +289,3 @@ redis.call('HDEL', KEYS[4], ARGV[1])
 return 1
 """
 )
-
-#: Writes or deletes a record if its present text is the expected one. Returns 1 if it
-#: did, else 0.
-#:
-#: ``KEYS``: the hash of the records. ``ARGV``: the id of the record; and as JSON a list
-#: of: a list with the new text, empty to delete; a list with the expected text, empty
-#: for none; and whether any text is expected.
-PUT_RECORD = """
-local plan = cjson.decode(ARGV[2])
-local known = redis.call('HGET', KEYS[1], ARGV[1])
-if not plan[3] and (known or nil) ~= plan[2][1] then
-    return 0
-end
-if plan[1][1] then
-    redis.call('HSET', KEYS[1], ARGV[1], plan[1][1])
-else
-    redis.call('HDEL', KEYS[1], ARGV[1])
-end
-return 1
-"""

@@ -8,7 +8,7 @@ slice of a fold is in the cells if, and only if, the state of the journal says s
 from __future__ import annotations
 
 from txstathat.stores.redis.cell_scripts import ADDING
-from txstathat.stores.redis.scripts import JOURNAL, UNITS
+from txstathat.stores.redis.server.scripts import JOURNAL, UNITS
 
 __all__ = ["BEGIN", "READ", "SLICE", "TOTAL"]
 
@@ -69,7 +69,7 @@ return {additions, folded, upto or '', state[4] or '', rows, found}
 #: - ``damaged``: the places of the rows that could not be read
 #: - ``lease``: as for :data:`BEGIN`
 #: - ``tags``: the sorted set of tags for each group of names
-#: - ``shapes``, ``sums``, ``units``: as in :data:`.scripts.ADD`
+#: - ``shapes``, ``sums``, ``units``: as in :data:`.server.scripts.ADD`
 #:
 #: Returns how many additions the journal has, and the numbers of the units that were
 #: left out because a sum would be too large; nothing if another process has gone on.

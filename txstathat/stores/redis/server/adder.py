@@ -12,9 +12,9 @@ from txstathat.stores.interface import WriteBatch, WriteResult
 from txstathat.stores.journal.due import REFUSE_AT, FoldDue
 from txstathat.stores.journal.fold_runner import FoldRunner
 from txstathat.stores.journal.prepared import MAX_LOAD, Prepared
-from txstathat.stores.redis.fold import RedisFold
-from txstathat.stores.redis.journal import names_of
-from txstathat.stores.redis.server import ServerStore
+from txstathat.stores.redis.server.fold import RedisFold
+from txstathat.stores.redis.server.journal import names_of
+from txstathat.stores.redis.server.store import ServerStore
 
 __all__ = ["ATTEMPTS", "JournalAdder"]
 

@@ -13,8 +13,6 @@ from redis.exceptions import NoScriptError
 from txstathat.stores.interface import WriteOutcome, WriteResult
 from txstathat.stores.journal.prepared import MAX_LOAD, Prepared
 from txstathat.stores.redis.cells import split_cells
-from txstathat.stores.redis.journal import Journal, encode_row, progress_of
-from txstathat.stores.redis.journal_scripts import READ, TOTAL
 from txstathat.stores.redis.keys import (
     KeyNames,
     as_json,
@@ -23,12 +21,14 @@ from txstathat.stores.redis.keys import (
     unit_tag,
 )
 from txstathat.stores.redis.merging import Batch, MergedWrite
-from txstathat.stores.redis.plans import (
+from txstathat.stores.redis.server.journal import Journal, encode_row, progress_of
+from txstathat.stores.redis.server.journal_scripts import READ, TOTAL
+from txstathat.stores.redis.server.plans import (
     UnitPlan,
     WritePlan,
     plan_text,
 )
-from txstathat.stores.redis.scripts import ADD, APPEND, DROP, RENAME
+from txstathat.stores.redis.server.scripts import ADD, APPEND, DROP, RENAME
 
 __all__ = ["ServerStore"]
 

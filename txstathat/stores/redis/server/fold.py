@@ -15,11 +15,17 @@ from twisted.logger import Logger
 from txstathat.stores.interface import Addition
 from txstathat.stores.journal.fold_runner import SLICE_SECONDS
 from txstathat.stores.journal.pending import Pending
-from txstathat.stores.redis.journal import Journal, Progress, Row, progress_of, spans
-from txstathat.stores.redis.journal_scripts import BEGIN, SLICE
 from txstathat.stores.redis.keys import KeyNames, as_json, unit_tag
 from txstathat.stores.redis.merging import Shapes, fits
-from txstathat.stores.redis.plans import (
+from txstathat.stores.redis.server.journal import (
+    Journal,
+    Progress,
+    Row,
+    progress_of,
+    spans,
+)
+from txstathat.stores.redis.server.journal_scripts import BEGIN, SLICE
+from txstathat.stores.redis.server.plans import (
     NameGroups,
     UnitPlan,
     plan_text,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from txstathat.stores.interface import Addition, WriteBatch
 from txstathat.stores.redis.keys import (
+    DIGEST_BYTES,
     KeyNames,
     as_json,
     shard_of,
@@ -16,15 +17,11 @@ from txstathat.stores.redis.keys import (
 from txstathat.stores.redis.merging import PlannedSums, Shapes, milliseconds
 
 __all__ = [
-    "DIGEST_BYTES",
     "NameGroups",
     "UnitPlan",
     "WritePlan",
     "plan_text",
 ]
-
-#: How many bytes of the hash of a digest are stored.
-DIGEST_BYTES = 9
 
 
 class NameGroups:
