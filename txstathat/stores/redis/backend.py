@@ -257,14 +257,14 @@ class RedisBackend:
         return self._adder.settled([name], change)
 
     def _drop(
-        self, name: str, unchanged: tuple[CellKey, Cell] | None, *last: int
+        self, name: str, unchanged: tuple[CellKey, Cell] | None, *hold: str
     ) -> bool | None:
         condition = None
         if unchanged is not None:
             condition = self._unchanged(*unchanged)
             if condition is None:
                 return False
-        found: bool | None = self._cells.drop(name, condition, *last)
+        found: bool | None = self._cells.drop(name, condition, *hold)
         return found
 
     def _unchanged(self, key: CellKey, cell: Cell) -> tuple[str, str, str, str] | None:

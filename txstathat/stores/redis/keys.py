@@ -117,10 +117,11 @@ class KeyNames:
 
     def journal(self) -> list[str]:
         """
-        Return the keys of the journal, on one server: the list of its rows, the hash of
-        its state, and the set of the names of Metricas with very large sums.
+        Return the keys of the journal, on one server: the list of its rows; the hash of
+        its state; and the sets of the names of Metricas that stay out of it: those with
+        very large sums, and those that are changed just now.
         """
-        endings = ("journal", "journal:state", "journal:large")
+        endings = ("journal", "journal:state", "journal:large", "journal:held")
         return [self.key("names", ending) for ending in endings]
 
     def damaged(self) -> str:

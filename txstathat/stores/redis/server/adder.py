@@ -12,13 +12,14 @@ from txstathat.stores.interface import WriteBatch, WriteResult
 from txstathat.stores.journal.due import REFUSE_AT, FoldDue
 from txstathat.stores.journal.fold_runner import FoldRunner
 from txstathat.stores.journal.prepared import MAX_LOAD, Prepared
+from txstathat.stores.redis.merging import Batch, Group
 from txstathat.stores.redis.server.fold import RedisFold
 from txstathat.stores.redis.server.journal import names_of
 from txstathat.stores.redis.server.store import ServerStore
 
 __all__ = ["ATTEMPTS", "JournalAdder"]
 
-#: How often to try again when other processes add to the journal meanwhile.
+#: How often to try again when other processes fold the journal meanwhile.
 ATTEMPTS = 100
 
 T = TypeVar("T")
@@ -84,7 +85,7 @@ class JournalAdder:
             )
         if what == "load":
             self._folds.run_most()
-        elif what == "large":
+        elif what == "out":
             return [
                 self._add_to_cells(one) if rest in one.amounts.definitions else None
                 for one in row
@@ -92,8 +93,11 @@ class JournalAdder:
         return self._server.results(row, reply)
 
     def _add_to_cells(self, one: Prepared) -> WriteResult:
+        group = Group()
+        group.add(Batch(one.batch, one.amounts))
         names = one.amounts.definitions
-        return self.settled(names, lambda last: self._server.add(one, last))
+        with self._server.longer(group.cells):
+            return self.settled(names, lambda hold: self._server.add(one, hold))
 
     def fold_all(self) -> None:
         """
@@ -109,22 +113,24 @@ class JournalAdder:
             self._folds.run_most()
         raise _too_busy()
 
-    def settled(self, names: Collection[str], change: Callable[[int], T | None]) -> T:
+    def settled(self, names: Collection[str], change: Callable[[str], T | None]) -> T:
         """
-        Change something while no row of the journal has certain names.
+        Change something while no row of the journal has certain names. What is added to
+        these meanwhile is added to the cells at once, so this ends however much it is.
 
         :param names: the names.
-        :param change: called with the number of the last row; returns ``None`` if there
-            is another row, to be called again.
+        :param change: called with the number of the hold of the names; returns ``None``
+            if that has ended, to be called again.
         :returns: what it returns.
-        :raises StoreUnavailable: if other processes add to the journal all the time.
+        :raises StoreUnavailable: if other processes fold the journal all the time.
         """
         for _ in range(ATTEMPTS):
-            last, rows = self._server.rows()
+            hold = self._server.hold(names)
+            _, rows = self._server.rows()
             if any(not set(names).isdisjoint(names_of(row)) for row in rows):
                 self._folds.run_most()
                 continue
-            result = change(last)
+            result = change(hold)
             if result is not None:
                 return result
         raise _too_busy()
@@ -157,5 +163,5 @@ def _row(prepared: Sequence[Prepared], places: Sequence[int]) -> Iterator[int]:
 
 def _too_busy() -> StoreUnavailable:
     return StoreUnavailable(
-        "other processes add to the Redis store all the time; try again"
+        "other processes fold the journal of the Redis store; try again"
     )

@@ -107,7 +107,7 @@ if plan.next then
     return reply
 end
 for _, place in ipairs(plan.damaged) do
-    redis.call('RPUSH', KEYS[4], redis.call('LINDEX', JOURNAL, place))
+    redis.call('RPUSH', KEYS[5], redis.call('LINDEX', JOURNAL, place))
 end
 local rows, additions, load = unpack(plan.done)
 local size = redis.call('HMGET', STATE, 'additions', 'load')
@@ -141,7 +141,7 @@ local parts = {struct.pack('<I6', now)}
 for n, fields in ipairs(cjson.decode(ARGV[1])) do
     for from = 1, #fields, 1000 do
         local upto = math.min(from + 999, #fields)
-        local found = redis.call('HMGET', KEYS[3 + n], unpack(fields, from, upto))
+        local found = redis.call('HMGET', KEYS[4 + n], unpack(fields, from, upto))
         for i = 1, #found do
             local cell = found[i] or ''
             parts[#parts + 1] = string.char(#cell)

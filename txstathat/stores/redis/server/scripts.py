@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from txstathat.stores.redis.cell_scripts import ADDING, UNCHANGED
 
-__all__ = ["ADD", "APPEND", "DROP", "JOURNAL", "RENAME", "UNITS"]
+__all__ = ["ADD", "APPEND", "DROP", "HOLD", "JOURNAL", "RENAME", "UNITS"]
 
-#: The first keys of each script that needs the journal: its rows, its state, and the
-#: names of Metricas with very large sums (:meth:`.KeyNames.journal`).
+#: The first keys of each script that needs the journal (:meth:`.KeyNames.journal`).
+#: A name that is *held* is in no new row until the set of these names expires; each
+#: life of the set has a number.
 JOURNAL = """
-local JOURNAL, STATE, LARGE = KEYS[1], KEYS[2], KEYS[3]
+local JOURNAL, STATE, LARGE, HELD = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
--- Returns the number of the last row that was written.
-local function last_row()
-    local folded = redis.call('HGET', STATE, 'folded') or 0
-    return tonumber(folded) + redis.call('LLEN', JOURNAL)
+local function is_held(name, number)
+    return redis.call('SISMEMBER', HELD, name) == 1
+        and redis.call('HGET', STATE, 'holds') == number
 end
 """
 
@@ -64,7 +64,7 @@ end
 _CHECKS = """
 local CHUNK = 1000
 local plan = cjson.decode(ARGV[1])
-local first_batches = 3
+local first_batches = 4
 local first_names = first_batches + #plan.batches
 local first_choices = first_names + 2 * #plan.names
 
@@ -133,18 +133,20 @@ end
 #:
 #: Returns ``added:`` and how many additions the journal has; ``known:`` and a letter
 #: for each batch: ``n`` new, ``r`` repeated, ``c`` conflict; ``mismatch:`` and the
-#: name; ``large:`` and the name of a Metrica with very large sums; ``full:`` and how
-#: many additions the journal has, if these are too many; or ``load`` if its sums could
-#: become too large. Only the first of these changes anything.
+#: name; ``out:`` and the name of a Metrica that stays out of the journal; ``full:`` and
+#: how many additions the journal has, if these are too many; or ``load`` if its sums
+#: could become too large. Only the first of these changes anything.
 APPEND = (
     JOURNAL
     + _CHECKS
     + """
-if redis.call('EXISTS', LARGE) == 1 then
-    for _, names in ipairs(plan.names) do
-        for i = 1, #names, 2 do
-            if redis.call('SISMEMBER', LARGE, names[i]) == 1 then
-                return 'large:' .. names[i]
+for _, kept_out in ipairs({LARGE, HELD}) do
+    if redis.call('EXISTS', kept_out) == 1 then
+        for _, names in ipairs(plan.names) do
+            for i = 1, #names, 2 do
+                if redis.call('SISMEMBER', kept_out, names[i]) == 1 then
+                    return 'out:' .. names[i]
+                end
             end
         end
     end
@@ -167,20 +169,20 @@ redis.call('HSET', STATE, 'additions', additions, 'load', load)
     + "return 'added:' .. additions"
 )
 
-#: Adds batches to the cells of a server at once, all or none. No row of the journal may
-#: have one of their names.
+#: Adds batches to the cells of a server at once, all or none. Their names are held, and
+#: no row of the journal has one of them.
 #:
 #: ``ARGV``: the plan; and the beginnings of the keys of the units, in lines. (The keys
 #: of units are not among ``KEYS``: one server needs no list.) In the plan are also:
 #:
-#: - ``last``: the last row that was looked at
+#: - ``hold``: the number of the hold
 #: - ``shapes``: see ``prepare``
 #: - ``sums``: additions
 #: - ``units``: see :data:`UNITS`
 #:
-#: Returns ``added``; ``known:`` or ``mismatch:`` as :data:`APPEND`; ``again`` if there
-#: is another row; or ``overflow:`` and the number of the unit. Only the first of these
-#: changes anything.
+#: Returns ``added``; ``known:`` or ``mismatch:`` as :data:`APPEND`; ``again`` if a
+#: name is not held any more; or ``overflow:`` and the number of the unit. Only the
+#: first of these changes anything.
 ADD = (
     JOURNAL
     + "local SCRATCH = KEYS[1] .. 'scratch'"
@@ -188,8 +190,12 @@ ADD = (
     + UNITS
     + _CHECKS
     + """
-if last_row() ~= plan.last then
-    return 'again'
+for _, names in ipairs(plan.names) do
+    for i = 1, #names, 2 do
+        if not is_held(names[i], plan.hold) then
+            return 'again'
+        end
+    end
 end
 prepare(plan)
 local created, are_large = {}, {}
@@ -212,56 +218,72 @@ end)
     + "return 'added'"
 )
 
-#: On one server: deletes a Metrica, if a cell is unchanged. No row of the journal may
-#: have its name.
+#: Holds names. ``KEYS``: those of the journal. ``ARGV``: for how many milliseconds at
+#: least; and the names. Returns the number of the hold.
+HOLD = (
+    JOURNAL
+    + """
+if redis.call('EXISTS', HELD) == 0 then
+    redis.call('HINCRBY', STATE, 'holds', 1)
+end
+for i = 2, #ARGV do
+    redis.call('SADD', HELD, ARGV[i])
+end
+redis.call('PEXPIRE', HELD, ARGV[1])
+return redis.call('HGET', STATE, 'holds')
+"""
+)
+
+#: On one server: deletes a Metrica, if a cell is unchanged. Its name is held, and no
+#: row of the journal has it.
 #:
 #: ``KEYS``: those of the journal; the hash of its definition; the sorted set of its
 #: tags; and the hash of the cell, if one must be unchanged. ``ARGV``: its name; the
-#: limits of its tags; the beginning of all keys; the last row that was looked at; and
-#: if a cell must be unchanged, its field, and its bytes in hexadecimal digits. Returns
-#: 1 if there was something to delete and it was unchanged, else 0; nothing if there is
-#: another row.
+#: limits of its tags; the beginning of all keys; the number of the hold; and if a cell
+#: must be unchanged, its field, and its bytes in hexadecimal digits. Returns 1 if there
+#: was something to delete and it was unchanged, else 0; nothing if the name is not held
+#: any more.
 DROP = (
     JOURNAL
     + UNCHANGED
     + """
-if last_row() ~= tonumber(ARGV[5]) then
+if not is_held(ARGV[1], ARGV[5]) then
     return false
 end
-if KEYS[6] and not is_unchanged(KEYS[6], ARGV[6], ARGV[7]) then
+if KEYS[7] and not is_unchanged(KEYS[7], ARGV[6], ARGV[7]) then
     return 0
 end
-local tags = redis.call('ZRANGEBYLEX', KEYS[5], ARGV[2], ARGV[3])
+local tags = redis.call('ZRANGEBYLEX', KEYS[6], ARGV[2], ARGV[3])
 for _, tag in ipairs(tags) do
     local begin = ARGV[4] .. ':{' .. tag .. '}:'
     for _, ending in ipairs(redis.call('HKEYS', begin .. '*')) do
         redis.call('UNLINK', begin .. ending)
     end
     redis.call('UNLINK', begin, begin .. '*')
-    redis.call('ZREM', KEYS[5], tag)
+    redis.call('ZREM', KEYS[6], tag)
 end
 redis.call('SREM', LARGE, ARGV[1])
-local existed = redis.call('HDEL', KEYS[4], ARGV[1]) == 1
+local existed = redis.call('HDEL', KEYS[5], ARGV[1]) == 1
 return (existed or #tags > 0) and 1 or 0
 """
 )
 
-#: On one server: gives a Metrica another name. No row of the journal may have its
-#: name.
+#: On one server: gives a Metrica another name. Its name is held, and no row of the
+#: journal has it.
 #:
 #: ``KEYS``: those of the journal; the hash of its definition and the sorted set of its
 #: tags; the same for the new name. ``ARGV``: the name; the new name; both as JSON; the
-#: limits of its tags; the beginning of all keys; the last row that was looked at.
-#: Returns 1, or 0 if there is no such Metrica or the new name is in use; nothing if
-#: there is another row.
+#: limits of its tags; the beginning of all keys; the number of the hold. Returns 1,
+#: or 0 if there is no such Metrica or the new name is in use; nothing if the name is
+#: not held any more.
 RENAME = (
     JOURNAL
     + """
-if last_row() ~= tonumber(ARGV[8]) then
+if not is_held(ARGV[1], ARGV[8]) then
     return false
 end
-local definition = redis.call('HGET', KEYS[4], ARGV[1])
-if not definition or redis.call('HEXISTS', KEYS[6], ARGV[2]) == 1 then
+local definition = redis.call('HGET', KEYS[5], ARGV[1])
+if not definition or redis.call('HEXISTS', KEYS[7], ARGV[2]) == 1 then
     return 0
 end
 local function move(old, new, ending)
@@ -269,7 +291,7 @@ local function move(old, new, ending)
         redis.call('RENAME', old .. ending, new .. ending)
     end
 end
-for _, tag in ipairs(redis.call('ZRANGEBYLEX', KEYS[5], ARGV[5], ARGV[6])) do
+for _, tag in ipairs(redis.call('ZRANGEBYLEX', KEYS[6], ARGV[5], ARGV[6])) do
     local new_tag = '[' .. ARGV[4] .. tag:sub(2 + #ARGV[3])
     local old = ARGV[7] .. ':{' .. tag .. '}:'
     local new = ARGV[7] .. ':{' .. new_tag .. '}:'
@@ -278,14 +300,14 @@ for _, tag in ipairs(redis.call('ZRANGEBYLEX', KEYS[5], ARGV[5], ARGV[6])) do
     end
     move(old, new, '*')
     move(old, new, '')
-    redis.call('ZREM', KEYS[5], tag)
-    redis.call('ZADD', KEYS[7], 0, new_tag)
+    redis.call('ZREM', KEYS[6], tag)
+    redis.call('ZADD', KEYS[8], 0, new_tag)
 end
 if redis.call('SREM', LARGE, ARGV[1]) == 1 then
     redis.call('SADD', LARGE, ARGV[2])
 end
-redis.call('HSET', KEYS[6], ARGV[2], definition)
-redis.call('HDEL', KEYS[4], ARGV[1])
+redis.call('HSET', KEYS[7], ARGV[2], definition)
+redis.call('HDEL', KEYS[5], ARGV[1])
 return 1
 """
 )

@@ -4,7 +4,7 @@ The scripts of one Redis server, as methods.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -28,9 +28,12 @@ from txstathat.stores.redis.server.plans import (
     WritePlan,
     plan_text,
 )
-from txstathat.stores.redis.server.scripts import ADD, APPEND, DROP, RENAME
+from txstathat.stores.redis.server.scripts import ADD, APPEND, DROP, HOLD, RENAME
 
-__all__ = ["ServerStore"]
+__all__ = ["HOLD_SECONDS", "ServerStore"]
+
+#: For how many seconds names stay out of the journal, while their Metricas are changed.
+HOLD_SECONDS = 10.0
 
 _STATES = {
     "r": WriteResult(WriteOutcome.REPEATED),
@@ -55,13 +58,15 @@ class ServerStore:
         longer: Callable[[int], AbstractContextManager[None]] = lambda _: nullcontext(),
     ) -> None:
         self._keys = keys
-        self._longer = longer
+        #: See above.
+        self.longer = longer
         self._client = client
         self._journal = keys.journal()
         self._append = client.register_script(APPEND)
         self._add = client.register_script(ADD)
         self._read = client.register_script(READ)
         self._total = client.register_script(TOTAL)
+        self._hold = client.register_script(HOLD)
         self._drop = client.register_script(DROP)
         self._rename = client.register_script(RENAME)
 
@@ -115,13 +120,21 @@ class ServerStore:
             refused if rest in one.amounts.definitions else None for one in prepared
         ]
 
-    def add(self, one: Prepared, last: int) -> WriteResult | None:
+    def hold(self, names: Iterable[str]) -> str:
         """
-        Add a batch to the cells at once.
+        Keep names out of new rows of the journal for :data:`HOLD_SECONDS`.
 
-        :param last: the number of the last row of the journal; no row has one of its
-            names.
-        :returns: the result; ``None`` if there is another row.
+        :returns: the number of the hold.
+        """
+        arguments = [int(1000 * HOLD_SECONDS), *names]
+        return str(self._hold(keys=self._journal, args=arguments), "ascii")
+
+    def add(self, one: Prepared, hold: str) -> WriteResult | None:
+        """
+        Add a batch to the cells at once. No row of the journal has one of its names.
+
+        :param hold: the number of the hold of its names.
+        :returns: the result; ``None`` if it is not held any more.
         """
         write = MergedWrite([Batch(one.batch, one.amounts)])
         if write.overflow is not None:
@@ -129,14 +142,11 @@ class ServerStore:
         plan = WritePlan(self._keys, [one.batch], write.definitions, write.choices)
         unit_plan = UnitPlan(self._keys, write, plan.groups.number)
         units = list(write.units.values())
-        cells = sum(
-            unit_plan.add(one.name, unit_tag(one.name, one.key), one.additions)
-            for one in units
-        )
-        text = plan_text({**plan.fields, **unit_plan.fields(), "last": str(last)})
+        for unit in units:
+            unit_plan.add(unit.name, unit_tag(unit.name, unit.key), unit.additions)
+        text = plan_text({**plan.fields, **unit_plan.fields(), "hold": as_json(hold)})
         arguments = [text, "\n".join(unit_plan.begins)]
-        with self._longer(cells):
-            reply = str(self._add(keys=plan.keys, args=arguments), "utf-8")
+        reply = str(self._add(keys=plan.keys, args=arguments), "utf-8")
         what, _, rest = reply.partition(":")
         if what == "overflow":
             return WriteResult(WriteOutcome.OVERFLOW, units[int(rest) - 1].name)
@@ -225,32 +235,32 @@ class ServerStore:
     # -- changes of Metricas
 
     def drop(
-        self, name: str, unchanged: tuple[str, str, str, str] | None, last: int
+        self, name: str, unchanged: tuple[str, str, str, str] | None, hold: str
     ) -> bool | None:
         """
-        Delete a Metrica.
+        Delete a Metrica. No row of the journal has its name.
 
         :param name: its name.
         :param unchanged: a cell that must be unchanged: the tag of its unit, the ending
             of its key, its field and its bytes in hexadecimal digits.
-        :param last: the number of the last row of the journal; no row has its name.
-        :returns: whether this call deleted it; ``None`` if there is another row.
+        :param hold: the number of the hold of its name.
+        :returns: whether this call deleted it; ``None`` if it is not held any more.
         """
         shard = shard_of(name)
         keys = [*self._journal, self._keys.names(shard), self._keys.units(shard)]
-        arguments = [name, *tags_of(name), self._keys.prefix, last]
+        arguments = [name, *tags_of(name), self._keys.prefix, hold]
         if unchanged is not None:
             tag, ending, field, digits = unchanged
             keys.append(self._keys.key(tag, ending))
             arguments += [field, digits]
         return _as_bool(self._drop(keys=keys, args=arguments))
 
-    def rename(self, name: str, new: str, last: int) -> bool | None:
+    def rename(self, name: str, new: str, hold: str) -> bool | None:
         """
-        Give a Metrica another name.
+        Give a Metrica another name. No row of the journal has its name.
 
-        :param last: the number of the last row of the journal; no row has its name.
-        :returns: whether this call renamed it; ``None`` if there is another row.
+        :param hold: the number of the hold of its name.
+        :returns: whether this call renamed it; ``None`` if it is not held any more.
         """
         keys = [
             key
@@ -258,7 +268,7 @@ class ServerStore:
             for key in (self._keys.names(shard), self._keys.units(shard))
         ]
         quoted = [as_json(name), as_json(new)]
-        arguments = [name, new, *quoted, *tags_of(name), self._keys.prefix, last]
+        arguments = [name, new, *quoted, *tags_of(name), self._keys.prefix, hold]
         return _as_bool(self._rename(keys=[*self._journal, *keys], args=arguments))
 
 
