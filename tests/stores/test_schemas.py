@@ -3,7 +3,9 @@ Stores and exports that earlier versions of this package wrote.
 
 The files in ``tests/fixtures/schemas`` have what each of them contained, as the version
 that wrote them read it. Those of SQLite are what ``sqlite3.Connection.iterdump`` gives,
-after the two pragmas; a new version of the schema needs one more.
+after the two pragmas; a new version of the schema needs one more. Those of Redis have
+the keys of a store, each with its time to live; bytes that are not UTF-8 are lone
+surrogates.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from txstathat.stores import WriteOutcome, open_store
 from txstathat.stores.interface import Dump
 from txstathat.stores.listing import ListedRow, ListQuery
 from txstathat.stores.redis.dump import RedisDump
+from txstathat.stores.redis.migration import MIGRATIONS as REDIS_MIGRATIONS
 from txstathat.stores.sqlite.backend import SqliteBackend
 from txstathat.stores.sqlite.dump import open_sqlite_dump
 from txstathat.stores.sqlite.schema import MIGRATIONS, migrate
@@ -54,6 +57,10 @@ def contents(dump: Dump) -> dict[str, Any]:
             kind: dump.records(kind) for kind in ("comment", "comments", "retention")
         },
     }
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 class RedisSchemas(TestCase):
@@ -84,11 +91,16 @@ class RedisSchemas(TestCase):
         """Write keys with their times to live."""
         for key, (ttl, value) in keys.items():
             if isinstance(value, str):
-                client.set(key, value)
+                client.set(key, _bytes(value))
             elif isinstance(value, list):
-                client.sadd(key, *value)
+                client.sadd(key, *map(_bytes, value))
+            elif "list" in value:
+                client.rpush(key, *map(_bytes, value["list"]))
+            elif "zset" in value:
+                client.zadd(key, {_bytes(one): 0 for one in value["zset"]})
             else:
-                client.hset(key, mapping=value)
+                pairs = {_bytes(name): _bytes(one) for name, one in value.items()}
+                client.hset(key, mapping=pairs)
             if ttl is not None:
                 client.expire(key, ttl)
 
@@ -118,7 +130,7 @@ class RedisSchemas(TestCase):
             self.assertEqual(answer.outcome, outcome)
         self.check(url, stored)
         self.assertEqual(list(client.scan_iter(match=f"{self.prefix}:{{??}}:*")), [])
-        self.assertEqual(client.get(f"{self.prefix}:{{names}}:version"), b"2")
+        self.assertEqual(client.get(f"{self.prefix}:{{names}}:version"), b"3")
         # All of it goes with its name.
         yield store.drop("odd ] name")
         self.assertEqual(list(client.scan_iter(match=f"{self.prefix}:*odd*")), [])
@@ -131,6 +143,23 @@ class RedisSchemas(TestCase):
     def test_redis_cluster_1(self) -> Any:
         """A store of version 1 on a cluster is migrated when it is opened."""
         return self.migrate("redis-cluster-1")
+
+    def test_redis_2(self) -> Any:
+        """A store of version 2 on one server is migrated when it is opened."""
+        return self.migrate("redis-2")
+
+    def test_redis_cluster_2(self) -> Any:
+        """A store of version 2 on a cluster is migrated when it is opened."""
+        return self.migrate("redis-cluster-2")
+
+    def test_redis_3(self) -> Any:
+        """A store of version 3 on one server has what waits in its journal, too."""
+        return self.migrate("redis-3")
+
+    def test_all(self) -> None:
+        """Each version of the layout has a file."""
+        found = {int(path.stem[6:]) for path in FOLDER.glob("redis-[0-9]*.json")}
+        self.assertEqual(found, set(range(1, len(REDIS_MIGRATIONS) + 2)))
 
     @inlineCallbacks
     def test_interrupted(self) -> Any:

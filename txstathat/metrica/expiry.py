@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from txstathat.metrica.calendar import ALL, MAX_POINTS, coarsen
-from txstathat.metrica.cells import YEARS, cell_key
+from txstathat.metrica.cells import YEARS
 from txstathat.metrica.reader import Reader
 from txstathat.metrica.schema import Schema
 from txstathat.stores.interface import Cell, CellKey

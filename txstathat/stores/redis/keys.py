@@ -17,7 +17,8 @@ that different names never make the same key. After it comes:
     in a cluster: a hash of the ids of the batches that added to the unit.
 
 The definitions, and a sorted set of all units, are spread over :data:`SHARDS` slots by
-the name of the Metrica. Records and the version have a slot of their own.
+the name of the Metrica. Records, the version and the journal of a server
+(:mod:`txstathat.stores.redis.server.journal`) have a slot of their own.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from zlib import crc32
 __all__ = [
     "CACHED_NAMES",
     "COARSE",
+    "DIGEST_BYTES",
     "IDS",
     "INDEX",
     "PREFIX",
@@ -55,6 +57,9 @@ PREFIX = "txstathat"
 SHARDS = 64
 #: How many names to remember the keys and slots of.
 CACHED_NAMES = 10_000
+
+#: How many bytes of the hash of a digest are stored.
+DIGEST_BYTES = 9
 
 #: The ending of the key of the coarse cells of a unit.
 COARSE = ""
@@ -113,6 +118,21 @@ class KeyNames:
         Return the key of a set of names with very large sums, in a cluster.
         """
         return self.key(f"n{shard:02x}", "large")
+
+    def journal(self) -> list[str]:
+        """
+        Return the keys of the journal, on one server: the list of its rows; the hash of
+        its state; and the sets of the names of Metricas that stay out of it: those with
+        very large sums, and those that are changed just now.
+        """
+        endings = ("journal", "journal:state", "journal:large", "journal:held")
+        return [self.key("names", ending) for ending in endings]
+
+    def damaged(self) -> str:
+        """
+        Return the key of the list of damaged rows of the journal.
+        """
+        return self.key("names", "journal:damaged")
 
     def choices(self, name: str, group: str) -> str:
         """

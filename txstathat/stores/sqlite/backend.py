@@ -22,10 +22,19 @@ from zope.interface import implementer
 
 from txstathat.errors import StoreError, StoreUnavailable
 from txstathat.stores.interface import ANY, Cell, CellKey, WriteBatch, WriteResult
-from txstathat.stores.journal.due import FOLD_AT, MAX_JOURNAL, REFUSE_AT, FoldDue
+from txstathat.stores.journal.due import (
+    CLOSE_SECONDS,
+    FOLD_AT,
+    MAX_JOURNAL,
+    OPEN_SECONDS,
+    REFUSE_AT,
+    FoldDue,
+)
+from txstathat.stores.journal.fold_runner import FoldRunner
+from txstathat.stores.journal.prepared import Prepared
 from txstathat.stores.listing import Group, ListedRow, ListPage, ListQuery
 from txstathat.stores.sqlite import listing
-from txstathat.stores.sqlite.adder import Adder, Prepared
+from txstathat.stores.sqlite.adder import Adder
 from txstathat.stores.sqlite.cells import read_cells
 from txstathat.stores.sqlite.definitions import (
     count_definitions,
@@ -36,7 +45,7 @@ from txstathat.stores.sqlite.expiry import drop_expired, drop_metrica
 from txstathat.stores.sqlite.file.erase import erase_deleted
 from txstathat.stores.sqlite.file.private import check_folder
 from txstathat.stores.sqlite.fold import CHUNK, fold_all
-from txstathat.stores.sqlite.fold_runner import FoldRunner
+from txstathat.stores.sqlite.folding import SqliteFolding
 from txstathat.stores.sqlite.id_cache import MAX_KNOWN, Tables
 from txstathat.stores.sqlite.schema import (
     MIGRATIONS,
@@ -49,9 +58,7 @@ from txstathat.stores.store import IBackend
 
 __all__ = [
     "BUSY_SECONDS",
-    "CLOSE_SECONDS",
     "MAX_LOG",
-    "OPEN_SECONDS",
     "SWEEP_EVERY",
     "SWEEP_ROWS",
     "SqliteBackend",
@@ -59,10 +66,6 @@ __all__ = [
 
 #: For how many seconds a write waits while another process writes, before it fails.
 BUSY_SECONDS = 3.0
-#: For how many seconds opening folds at most. The rest is folded later.
-OPEN_SECONDS = 2.0
-#: For how many seconds closing folds at most. The rest is folded at the next opening.
-CLOSE_SECONDS = 2.0
 #: While there are writes: after how many seconds the next sweep deletes expired rows.
 SWEEP_EVERY = 60.0
 #: How many rows one sweep looks at, at most, or twice as many as the writes before it
@@ -155,15 +158,15 @@ class SqliteBackend:
             self._adder = Adder(
                 self._writer, self._tables, REFUSE_AT * self._max_journal
             )
-            self._folds = FoldRunner(
+            folding = SqliteFolding(
                 self._reading_journal,
                 partial(self._adding, sync=False),
                 self._tables,
-                self._due,
                 fold_at=self._fold_at,
                 chunk=self._chunk,
                 monotonic=self._monotonic,
             )
+            self._folds = FoldRunner(folding, self._due, self._monotonic)
             self._reader = self._writer if self._is_memory else self._connect()
         with suppress(StoreError):
             self._folds.run_most(OPEN_SECONDS)

@@ -12,7 +12,6 @@ from itertools import repeat
 from txstathat.errors import StoreInterrupted
 from txstathat.stores.interface import (
     Amounts,
-    TimeBucket,
     WriteOutcome,
     WriteResult,
 )
@@ -24,6 +23,7 @@ from txstathat.stores.redis.cluster.scripts import (
     PREPARE_NODE,
 )
 from txstathat.stores.redis.keys import (
+    DIGEST_BYTES,
     IDS,
     INDEX,
     KeyNames,
@@ -34,12 +34,12 @@ from txstathat.stores.redis.keys import (
 )
 from txstathat.stores.redis.merging import (
     Batch,
+    BucketSets,
     MergedWrite,
     PlannedSums,
     Unit,
     milliseconds,
 )
-from txstathat.stores.redis.server import DIGEST_BYTES
 from txstathat.stores.spread import key_text, roll_up
 from txstathat.stores.sums import Events
 
@@ -84,15 +84,13 @@ class PartWrite(MergedWrite):
     Batches that are written together, and added to each unit by itself.
 
     :param batches: the batches.
-    :param buckets: see :class:`.MergedWrite`.
+    :param sets: see :class:`.MergedWrite`.
     """
 
     def __init__(
-        self,
-        batches: Sequence[Batch],
-        buckets: dict[tuple[TimeBucket, ...], int] | None = None,
+        self, batches: Sequence[Batch], sets: BucketSets | None = None
     ) -> None:
-        super().__init__(batches, buckets)
+        super().__init__(batches, sets)
         self._rests: dict[frozenset[int], PartWrite] = {}
         self._shards: dict[int, list[str]] = {}
 
@@ -125,7 +123,7 @@ class PartWrite(MergedWrite):
         left = [n for n in part.batches if n not in known]
         rest = self._rests.get(frozenset(left))
         if rest is None:
-            rest = PartWrite([self.batches[n] for n in left], self._buckets)
+            rest = PartWrite([self.batches[n] for n in left], self._sets)
             self._rests[frozenset(left)] = rest
         return Part(rest.units[part.unit.name, part.unit.key], left)
 
@@ -182,7 +180,7 @@ class PartCommands:
         Return the command for one unit.
         """
         begin = self.begin(part.unit)
-        shape = self._write.shape(part.unit)
+        shape = self._write.shape(part.unit.additions)
         keys = [begin + ending for ending in (IDS, INDEX, *shape.endings)]
         return evaluate(_PART, keys, self._plan([part]), self._mode, begin)
 
@@ -206,12 +204,12 @@ class PartCommands:
         sums = PlannedSums()
         units = []
         for part in parts:
-            shape = self._write.shape(part.unit)
+            shape = self._write.shape(part.unit.additions)
             units.append(
                 [
                     shapes.setdefault(shape.plan, len(shapes) + 1),
                     [batches.setdefault(n, len(batches) + 1) for n in part.batches],
-                    *sums.numbers(part.unit),
+                    *sums.numbers(part.unit.additions.values()),
                 ]
             )
         ids = as_json([self._ids[n] for n in batches])

@@ -157,7 +157,7 @@ return table.concat(replies, '\\n')
 #:
 #: - ``batches``: lists of: hash of the id, 12 characters; for how many milliseconds to
 #:   remember it
-#: - ``shapes``, ``sums``: as in :data:`.scripts.ADD`
+#: - ``shapes``, ``sums``: as in :data:`.server.scripts.ADD`
 #: - ``units``: lists of: number of the shape; a list of the numbers of the batches;
 #:   numbers of the additions
 #:
