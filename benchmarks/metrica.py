@@ -35,7 +35,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -122,13 +122,19 @@ class Baseline:
         return [(at, int(one or 0)) for at, one in zip(points, found, strict=True)]
 
 
+@cache
+def random_events(axes: int) -> list[dict[str, str]]:
+    """Random events, as many as there are different ones with five axes."""
+    random.seed(axes)
+    return [
+        {f"axis{n}": random.choice(CHOICES) for n in range(axes)}
+        for _ in range(100_000)
+    ]
+
+
 def events(axes: int) -> Iterator[dict[str, str]]:
     """Random events, for ever."""
-    random.seed(axes)
-    some = [
-        {f"axis{n}": random.choice(CHOICES) for n in range(axes)} for _ in range(20_000)
-    ]
-    return itertools.cycle(some)
+    return itertools.cycle(random_events(axes))
 
 
 @dataclass
@@ -226,12 +232,12 @@ def compare(axes: int, server: RedisServer, folder: Path, rounds: int) -> Any:
         "SQLite": f"sqlite:{folder}/{axes}.sqlite",
         "Redis": f"redis://127.0.0.1:{server.port}/1",
     }
-    free, waited = (20_000, 5_000) if axes == 5 else (100_000, 20_000)
+    random_events(axes)
     for name, url in stores.items():
         found: dict[str, list[tuple[Cost, Cost]]] = {}
         for _ in range(rounds):
             base = baseline_cost(baseline, server.pid, 250 if axes == 5 else 1000)
-            costs = yield kick_costs(axes, url, server.pid, free, waited)
+            costs = yield kick_costs(axes, url, server.pid)
             for way, cost in costs.items():
                 found.setdefault(way, []).append((base, cost))
         for way, pairs in found.items():
@@ -248,12 +254,12 @@ def new_metrica(axes: int, store: IStore) -> Metrica:
 
 
 @inlineCallbacks
-def kick_costs(axes: int, url: str, server: int, free: int, waited: int) -> Any:
+def kick_costs(axes: int, url: str, server: int) -> Any:
     """Return what a kick costs, by way to kick."""
     costs = {}
     for way, kick, kicks in (
-        ("unawaited", unawaited, free),
-        ("1,000 in flight", in_flight, waited),
+        ("unawaited", unawaited, 100_000),
+        ("1,000 in flight", in_flight, 20_000),
     ):
         store = yield open_store(url)
         metrica = new_metrica(axes, store)
