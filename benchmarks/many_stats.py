@@ -108,7 +108,7 @@ class Collector:
                 self.token = value
             if what.startswith("Listening"):
                 self.port = int(what.rpartition(":")[2])
-            if what.startswith("Open this"):
+            if "/sign-in/" in line:
                 self.link = line.partition("http://")[2].strip()
                 return
         raise RuntimeError("the collector did not start")

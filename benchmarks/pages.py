@@ -52,7 +52,7 @@ class Collector:
         )
         link = ""
         for line in self._process.stdout:
-            if line.startswith("Open this"):
+            if "/sign-in/" in line:
                 link = line.partition("http://")[2].strip()
                 break
         host, _, path = link.partition("/")

@@ -98,6 +98,7 @@ class DemoTests(SynchronousTestCase):
         self.assertEqual(marks, 3)
         browser.size(1120, 920)
         browser.screenshot("demo-board")
+        browser.size(1000, 1180)
         browser.open(charts)
         browser.wait(DRAWN % 4)
         browser.screenshot("demo-charts")

@@ -47,7 +47,12 @@ from txstathat.collector.archive.stats import (
     total_key,
 )
 from txstathat.collector.archive.writing import cardinality as cardinality
-from txstathat.collector.archive.writing.commit import FINISH_SECONDS, MAX_SUMS
+from txstathat.collector.archive.writing.commit import (
+    FINISH_SECONDS,
+    MAX_SUMS,
+    PendingWrite,
+    write_requests,
+)
 from txstathat.collector.archive.writing.delta import BatchDelta
 from txstathat.collector.archive.writing.writer import MAX_WAITING_POINTS
 from txstathat.collector.errors import PointAhead, Refusal
@@ -1140,21 +1145,23 @@ class SqliteTests(OnStores, TestCase):
     @inlineCallbacks
     def test_requests_are_merged_in_the_stores_thread(self) -> Any:
         """What requests add together is not worked out where the reactor runs."""
-        archive = Archive((yield self.host(self).open()))
+        store = yield self.host(self).open()
         threads: list[int] = []
-        together = BatchDelta.merge
 
-        def noted(several: Any) -> Any:
+        def noted(several: Any) -> BatchDelta:
             threads.append(get_ident())
-            return together(several)
+            return BatchDelta.merge(several)
 
-        self.patch(BatchDelta, "merge", noted)
-        yield gatherResults(
-            [archive.add(batch(Count("a"), Count(f"s{n}"))) for n in range(9)]
+        deltas = [
+            BatchDelta(batch(Count("a"), Count(f"s{n}")).points, NOW) for n in range(9)
+        ]
+        requests = [PendingWrite(delta, None, "") for delta in deltas]
+        yield Deferred.fromCoroutine(
+            write_requests(store, requests, RETENTION, store.clock, merge=noted)
         )
         self.assertEqual(len(threads), 1)
         self.assertNotEqual(threads[0], get_ident())
-        totals = yield Deferred.fromCoroutine(archive.totals())
+        totals = yield Deferred.fromCoroutine(Archive(store).totals())
         self.assertEqual(totals["a"].sum, 9)
 
 

@@ -12,7 +12,7 @@ from tests.fixtures.delivery import LOSE_REPLY, OK, DeliveryTestCase, MemoryServ
 from tests.fixtures.support import logged
 from txstathat import Count, FlushResult, StatHatService, txStatHatClassic
 from txstathat.client.payload import Payload
-from txstathat.delivery import backlog
+from txstathat.delivery.backlog import MAX_WAITING
 from txstathat.delivery.batch import SealedBatch
 from txstathat.points.wire import json_points
 
@@ -353,7 +353,6 @@ class WaitingTests(AnswersTestCase):
 
     def test_held_batches_are_bounded(self) -> None:
         """Batches that wait for a stat's key are dropped when there are too many."""
-        self.patch_limit(20)
         service = self.classic()
         self.dislike("bad".__eq__, refusal("invalid keys", 500))
         self.server.mood = lambda: (
@@ -361,17 +360,15 @@ class WaitingTests(AnswersTestCase):
             if self.server.stats[-1] == ["bad"]
             else OK
         )
-        for t in range(30):
+        for t in range(MAX_WAITING + 10):
             service.count("bad", t=t)
+        for t in range(30):
             service.count("good", t=t)
         service.flush()
         run(self.clock, 10)
         self.assertEqual(self.server.sums, {"good": 30})
         self.assertEqual(service.health.dropped, {"full": 10})
-        self.assertEqual(service.health.pending, 20)
-
-    def patch_limit(self, most: int) -> None:
-        self.patch(backlog, "MAX_WAITING", most)
+        self.assertEqual(service.health.pending, MAX_WAITING)
 
 
 class UnclearTests(AnswersTestCase):

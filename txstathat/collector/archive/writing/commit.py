@@ -99,6 +99,7 @@ async def write_requests(
     requests: Sequence[PendingWrite],
     retention: Mapping[str, float | None],
     timers: IReactorTime,
+    merge: Callable[[Sequence[BatchDelta]], BatchDelta] = BatchDelta.merge,
 ) -> list[WriteResult]:
     """
     Write requests, each whole or not at all.
@@ -107,6 +108,8 @@ async def write_requests(
     :param requests: the requests.
     :param retention: the scales to store, coarsest first, and for how many seconds.
     :param timers: schedules repetitions.
+    :param merge: puts the requests without an id together, in the store's thread, since
+        that may take a while.
     :returns: the results, in the order of the requests.
     """
     without_id = [request for request in requests if request.id is None]
@@ -116,8 +119,7 @@ async def write_requests(
             store, timers, [request.batch(retention) for request in requests]
         )
     deltas = [request.delta for request in without_id]
-    # The store's thread merges them, since that may take a while.
-    merged = _own_batch(lambda: BatchDelta.merge(deltas).amounts(retention))
+    merged = _own_batch(lambda: merge(deltas).amounts(retention))
     try:
         shared, *others = await _add(
             store, timers, [merged, *(request.batch(retention) for request in with_id)]

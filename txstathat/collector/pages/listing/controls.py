@@ -99,7 +99,7 @@ def choices(address: ListAddress) -> Tag:
             (title, by_order(address, order), order == address.order)
             for order, title in _SHORT.items()
         ]
-        bar(_choice("Order", orders)(class_="narrow"))
+        bar(_choice("Order", orders)(class_="segments narrow"))
     return bar
 
 
@@ -118,7 +118,7 @@ def by_order(address: ListAddress, order: str) -> ListAddress:
 
 
 def _choice(label: str, links: list[tuple[str, ListAddress, bool]]) -> Tag:
-    nav = tags.nav(**{"aria-label": label})
+    nav = tags.nav(class_="segments", **{"aria-label": label})
     for title, address, is_current in links:
         link = tags.a(title, href=address.path)
         if is_current:

@@ -193,7 +193,7 @@ class _SharedPage(Page):
         )
 
     def _ranges(self, t: str, timeframes: Mapping[str, str]) -> Tag:
-        nav = tags.nav(class_="timeframes", **{"aria-label": "Range"})
+        nav = tags.nav(class_="segments timeframes", **{"aria-label": "Range"})
         for each, title in timeframes.items():
             # Relative to the page, which can be the embedded one.
             link = tags.a(title, href=f"?t={each}")

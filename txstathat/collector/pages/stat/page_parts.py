@@ -107,7 +107,7 @@ def ranges_of(
 
 
 def _presets(shown: Range, address: StatAddress) -> Tag:
-    nav = tags.nav(class_="timeframes", **{"aria-label": "Range"})
+    nav = tags.nav(class_="segments timeframes", **{"aria-label": "Range"})
     current = str(shown.timeframe) if shown.start is None else ""
     order = list(PRESETS)
     at = order.index(current) if current in order else None
