@@ -4,8 +4,11 @@ Redis processes together, with ids.
 
 SQLite, one Redis, and a Redis Cluster of three primaries (each with ``appendonly yes``
 and ``appendfsync always``) take turns within a round; 10 and 500 points a request; 1, 2
-and 4 collectors. Each ratio is the median of the ratios of the rounds. The wall clock
-counts for little where collectors, servers and senders share a few cores.
+and 4 collectors. Each collector has as many connections as a single one has, so that as
+many requests wait in it and are written together. With ``--shared`` the collectors
+share that number of connections. Each ratio is the median of the ratios of the rounds.
+The wall clock counts for little where collectors, servers and senders share a few
+cores.
 
 ``--many COUNT`` measures something else: senders that post 10,000 new stats each, all
 at once, to a collector with its own time limit for Redis; then the same requests again.
@@ -41,6 +44,8 @@ TICKS = os.sysconf("SC_CLK_TCK")
 PATIENT = "?socket_timeout=30"
 # How many points each collector gets after its start, before anything is measured.
 WARM_POINTS = 2_000
+# How many requests each connection sends at least.
+MIN_REQUESTS = 10
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
 
 
@@ -195,10 +200,11 @@ def measure(
     Microseconds of CPU for each point: of all processes, and of the servers of the
     store; and points a second.
     """
-    count = points // size
+    connections = options.connections * (1 if options.shared else len(setup.ports))
+    count = max(points // size, MIN_REQUESTS * connections)
     work = list(requests(setup.key, count, size, options.stats))
     before, began = setup.cpu(), time.perf_counter()
-    asyncio.run(send(setup.ports, iter(work), options.connections))
+    asyncio.run(send(setup.ports, iter(work), connections))
     seconds = time.perf_counter() - began
     points = count * size
     cost, servers = (
@@ -211,9 +217,16 @@ def measure(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--points", type=int, default=60_000, help="in each round")
+    parser.add_argument(
+        "--points", type=int, default=60_000, help="in each round, at least"
+    )
     parser.add_argument("--stats", type=int, default=1_000)
-    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--connections", type=int, default=64, help="to each collector")
+    parser.add_argument(
+        "--shared",
+        action="store_true",
+        help="as many connections to all collectors together",
+    )
     parser.add_argument("--collectors", type=int, nargs="*", default=[1, 2, 4])
     parser.add_argument("--sizes", type=int, nargs="*", default=[10, 500])
     parser.add_argument("--before", metavar="FOLDER")
@@ -336,8 +349,9 @@ def show(
     options: argparse.Namespace,
 ) -> None:
     print(
-        f"\n{options.rounds} rounds of {options.points:,} points over "
-        f"{options.stats:,} stats, with ids, {options.connections} connections\n"
+        f"\n{options.rounds} rounds of {options.points:,} points and more over "
+        f"{options.stats:,} stats, with ids, {options.connections} connections to "
+        f"{'all collectors together' if options.shared else 'each collector'}\n"
         "store    points a request  collectors  µs of CPU a point  of Redis"
         "  points a CPU second  points/s here"
     )

@@ -308,7 +308,7 @@ class SentinelTests(TestCase):
             "127.0.0.1", self.servers[1].port, password="server-secret", db=2
         )
         self.addCleanup(client.close)
-        self.assertEqual(client.get("txstathat:{names}:version"), b"2")
+        self.assertEqual(client.get("txstathat:{names}:version"), b"3")
 
     @inlineCallbacks
     def test_refused(self) -> Any:

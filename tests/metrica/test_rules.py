@@ -725,6 +725,22 @@ class QuestionTests(MetricaCase):
         # Until 09:00 hours have expired, empty ones or not: nobody knows.
         self.assertEqual([n for _, n in points], [None] * 10 + [0, 0, 1, 0, 1, 0])
 
+    def test_choice_that_expires_before_another(self) -> None:
+        """
+        A choice whose hour has expired has no 0 there, also if the hour still has later
+        events with other choices.
+        """
+        metrica = self.metrica(axes=[("plan", StoredChoiceAxis())])
+        hour = datetime(2014, 5, 20, 10, tzinfo=UTC)
+        for minute, plan in ((5, "free"), (50, "paid")):
+            at = (hour + timedelta(minutes=minute)).timestamp()
+            self.clock.advance(at - self.clock.seconds())
+            self.ok(metrica.kick(plan=plan))
+        self.clock.advance(14 * 24 * HOUR - HOUR / 3)  # 10:30, two weeks later
+        for plan, counted in (("free", None), ("paid", 1)):
+            points = self.ok(metrica.filter(plan=plan).timeserie(hour, hour, "hour"))
+            self.assertEqual([n for _, n in points], [counted])
+
     def test_kick_long_before_its_date(self) -> None:
         """An event that was kicked long before its date is no 0 after it expired."""
         metrica = self.metrica()

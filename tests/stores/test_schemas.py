@@ -3,7 +3,9 @@ Stores and exports that earlier versions of this package wrote.
 
 The files in ``tests/fixtures/schemas`` have what each of them contained, as the version
 that wrote them read it. Those of SQLite are what ``sqlite3.Connection.iterdump`` gives,
-after the two pragmas; a new version of the schema needs one more.
+after the two pragmas; a new version of the schema needs one more. Those of Redis have
+the keys of a store, each with its time to live; bytes that are not UTF-8 are lone
+surrogates.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import json
 import sqlite3
 import time
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -19,6 +22,7 @@ from redis import Redis
 from redis import RedisCluster as ClusterClient
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.fixtures import ROOT
@@ -30,9 +34,10 @@ from txstathat.stores import WriteOutcome, open_store
 from txstathat.stores.interface import Dump
 from txstathat.stores.listing import ListedRow, ListQuery
 from txstathat.stores.redis.dump import RedisDump
+from txstathat.stores.redis.migration import MIGRATIONS as REDIS_MIGRATIONS
 from txstathat.stores.sqlite.backend import SqliteBackend
 from txstathat.stores.sqlite.dump import open_sqlite_dump
-from txstathat.stores.sqlite.schema import MIGRATIONS
+from txstathat.stores.sqlite.schema import MIGRATIONS, migrate
 from txstathat.stores.store import Inline, Store
 
 FOLDER = ROOT / "tests" / "fixtures" / "schemas"
@@ -52,6 +57,10 @@ def contents(dump: Dump) -> dict[str, Any]:
             kind: dump.records(kind) for kind in ("comment", "comments", "retention")
         },
     }
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 class RedisSchemas(TestCase):
@@ -82,11 +91,16 @@ class RedisSchemas(TestCase):
         """Write keys with their times to live."""
         for key, (ttl, value) in keys.items():
             if isinstance(value, str):
-                client.set(key, value)
+                client.set(key, _bytes(value))
             elif isinstance(value, list):
-                client.sadd(key, *value)
+                client.sadd(key, *map(_bytes, value))
+            elif "list" in value:
+                client.rpush(key, *map(_bytes, value["list"]))
+            elif "zset" in value:
+                client.zadd(key, {_bytes(one): 0 for one in value["zset"]})
             else:
-                client.hset(key, mapping=value)
+                pairs = {_bytes(name): _bytes(one) for name, one in value.items()}
+                client.hset(key, mapping=pairs)
             if ttl is not None:
                 client.expire(key, ttl)
 
@@ -116,7 +130,7 @@ class RedisSchemas(TestCase):
             self.assertEqual(answer.outcome, outcome)
         self.check(url, stored)
         self.assertEqual(list(client.scan_iter(match=f"{self.prefix}:{{??}}:*")), [])
-        self.assertEqual(client.get(f"{self.prefix}:{{names}}:version"), b"2")
+        self.assertEqual(client.get(f"{self.prefix}:{{names}}:version"), b"3")
         # All of it goes with its name.
         yield store.drop("odd ] name")
         self.assertEqual(list(client.scan_iter(match=f"{self.prefix}:*odd*")), [])
@@ -129,6 +143,23 @@ class RedisSchemas(TestCase):
     def test_redis_cluster_1(self) -> Any:
         """A store of version 1 on a cluster is migrated when it is opened."""
         return self.migrate("redis-cluster-1")
+
+    def test_redis_2(self) -> Any:
+        """A store of version 2 on one server is migrated when it is opened."""
+        return self.migrate("redis-2")
+
+    def test_redis_cluster_2(self) -> Any:
+        """A store of version 2 on a cluster is migrated when it is opened."""
+        return self.migrate("redis-cluster-2")
+
+    def test_redis_3(self) -> Any:
+        """A store of version 3 on one server has what waits in its journal, too."""
+        return self.migrate("redis-3")
+
+    def test_all(self) -> None:
+        """Each version of the layout has a file."""
+        found = {int(path.stem[6:]) for path in FOLDER.glob("redis-[0-9]*.json")}
+        self.assertEqual(found, set(range(1, len(REDIS_MIGRATIONS) + 2)))
 
     @inlineCallbacks
     def test_interrupted(self) -> Any:
@@ -240,6 +271,39 @@ class FileSchemas(SynchronousTestCase):
         self.addCleanup(backend.close)
         ids = ["quhx3rbzcd7ysd4i", "unknown"]
         self.assertEqual(backend.listed_names(ids), {ids[0]: "café"})
+
+    def test_sqlite_3_folding(self) -> None:
+        """
+        So does one of version 3 in the midst of a fold, with cells that were dropped or
+        have expired and are not deleted yet.
+        """
+        self.check("3-folding")
+
+    def test_sqlite_5(self) -> None:
+        """So does one of version 5, with the same."""
+        self.check("5")
+
+    def test_migrated_whole(self) -> None:
+        """
+        A migration that fails, at whatever statement, does not change the file. One that
+        succeeds says so in the log, and copies nothing that was dropped.
+        """
+        path, _ = self.load("3-folding")
+        with closing(sqlite3.connect(path, isolation_level=None)) as db:
+            before = list(db.iterdump())
+            for number in range(len(MIGRATIONS[4]) + 1):
+                bad = (*MIGRATIONS[:4], (*MIGRATIONS[4][:number], "nonsense"))
+                self.assertRaises(sqlite3.OperationalError, migrate, db, bad)
+                self.assertEqual(list(db.iterdump()), before)
+        self.assertIn(b'["dropped"]', Path(path).read_bytes())
+        clock = Clock()
+        clock.advance(WRITTEN)
+        backend = SqliteBackend(path, clock.seconds)
+        with capturedLogs() as logged:
+            backend.open()
+        backend.close()
+        self.assertIn("migrating the SQLite store", logged[0]["log_format"])
+        self.assertNotIn(b'["dropped"]', Path(path).read_bytes())
 
     def test_all(self) -> None:
         """Each version of the schema has a file."""

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from txstathat.metrica.calendar import ALL, MAX_POINTS, coarsen
-from txstathat.metrica.cells import YEARS, cell_key
+from txstathat.metrica.cells import YEARS
 from txstathat.metrica.reader import Reader
 from txstathat.metrica.schema import Schema
 from txstathat.stores.interface import Cell, CellKey
@@ -111,23 +111,12 @@ async def find_expired(counts: Counts, scale: str, labels: Sequence[str]) -> set
         candidates = missing if empty is None else empty
         old = {label for label in candidates if _is_old(counts.reader, scale, label)}
         lost |= missing & (old or candidates)
-    return lost - await _find_stored(counts, scale, sorted(lost))
+    return lost
 
 
 def _is_old(reader: Reader, scale: str, label: str) -> bool:
     start = reader.schema.calendar.start(label)
     return start + (reader.schema.retention[scale] or 0) <= reader.clock.seconds()
-
-
-async def _find_stored(counts: Counts, scale: str, labels: Sequence[str]) -> set[str]:
-    """
-    Find the time buckets that have any cell: all cells of a bucket expire together.
-    """
-    everything = cell_key((None,) * len(counts.reader.schema.axes))
-    if counts.key == everything:
-        return set()
-    events = await Counts(counts.reader, everything).of(scale, labels)
-    return {label for label, count in events.items() if count}
 
 
 async def _find_incomplete(

@@ -440,9 +440,9 @@ class IStore(Interface):
         Delete expired rows. (A store never returns an expired cell, and also deletes
         expired rows by itself while it is written to.)
 
-        :param limit: how many rows to delete at most.
-        :returns: fires with the number of deleted rows: 0 if none are left, and always
-            0 for a store with a server that does this.
+        :param limit: how many rows to look at, at most.
+        :returns: fires with how many rows it looked at or deleted: 0 if none are left,
+            and always 0 for a store with a server that does this.
         """
 
     def erase_deleted() -> Deferred[None]:

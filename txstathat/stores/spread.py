@@ -15,7 +15,6 @@ from txstathat.stores.interface import (
     Addition,
     Amounts,
     Increment,
-    IncrementLike,
     Key,
     TimeBucket,
 )
@@ -165,16 +164,16 @@ def merge_amounts(several: Sequence[Amounts]) -> Amounts:
 
 
 def longest_lasting(
-    increments: Iterable[IncrementLike],
+    buckets: Iterable[Iterable[TimeBucket]],
 ) -> dict[tuple[str, str], TimeBucket]:
     """
-    Return the time buckets of a batch, by scale and label: of those that differ only in
-    when they expire, the one that lasts longest.
+    Return time buckets by scale and label: of those that differ only in when they
+    expire, the one that lasts longest.
 
-    :param increments: what the batch adds.
+    :param buckets: lists of time buckets.
     """
     found: dict[tuple[str, str], TimeBucket] = {}
-    for bucket in chain.from_iterable(one.buckets for one in increments):
+    for bucket in chain.from_iterable(buckets):
         old = found.setdefault(bucket[:2], bucket).ttl
         if old is not None and (bucket.ttl is None or bucket.ttl > old):
             found[bucket[:2]] = bucket
@@ -188,7 +187,7 @@ def spread(amounts: Amounts) -> list[Increment]:
 
     :param amounts: what the batch adds.
     """
-    ttls = longest_lasting(amounts.increments)
+    ttls = longest_lasting(one.buckets for one in amounts.increments)
     lists = [[one[:2] for one in each.buckets] for each in amounts.increments]
     cells = [increment.cells for increment in amounts.increments]
     found: dict[tuple[int, ...], list[TimeBucket]] = {}

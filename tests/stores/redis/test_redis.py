@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -59,7 +59,7 @@ from txstathat.stores.redis.connections import MAX_AGE, Connections
 from txstathat.stores.redis.dump import CHUNK, RedisDump
 from txstathat.stores.redis.keys import KeyNames, shard_of, unit_tag
 from txstathat.stores.redis.merging import MAX_CELLS, Batch, groups
-from txstathat.stores.redis.server import ServerStore
+from txstathat.stores.redis.server.store import ServerStore
 from txstathat.stores.sums import event, merge
 
 
@@ -262,6 +262,7 @@ class ServerTests(TestCase):
         store = yield here.open()
         metrica = Metrica("m", [("a", StoredChoiceAxis())], store)
         yield metrica.kick(a=1)
+        yield store.close()  # which folds the journal
         with closing(Redis(port=here.port)) as client:
             found = {
                 name.decode().rpartition("}:")[2].partition(":")[0]: client.ttl(name)
@@ -281,13 +282,14 @@ class ServerTests(TestCase):
             longest = seconds if seconds < 0 else 1.03 * seconds
             self.assertTrue(seconds - 5 <= found[ending] <= longest, ending)
 
-    @inlineCallbacks
-    def test_a_hash_lasts_as_long_as_its_cells(self) -> Any:
+    def test_a_hash_lasts_as_long_as_its_cells(self) -> None:
         """
         A hash outlives the last of its cells, whatever was written to it before.
         """
         here = RedisHost(self)
-        store = yield here.open()
+        backend = RedisBackend(here.url())
+        backend.open()
+        self.addCleanup(backend.close)
         begin = KeyNames(here.prefix).key(unit_tag("m", "k"), "")
         longest = 0
         with closing(Redis(port=here.port)) as client:
@@ -295,7 +297,8 @@ class ServerTests(TestCase):
                 bucket = TimeBucket("minute", f"2026-11-29T14:{n % 3:02}", seconds)
                 cells = {"m": {"k": Addition(1, 1, 1, 1)}}
                 amounts = Amounts({"m": "d"}, [Increment([bucket], cells)])
-                yield store.add([WriteBatch(f"b{n}", "", lambda it=amounts: it)])
+                backend.add([WriteBatch(f"b{n}", "", lambda it=amounts: it)])
+                self.assertFalse(backend.fold())
                 longest = max(longest, seconds)
                 left = client.pttl(f"{begin}minute:2026-11-29T14") / 1000
                 self.assertTrue(longest - 5 < left < 1.03 * longest, (n, left))
@@ -304,13 +307,14 @@ class ServerTests(TestCase):
     def test_a_large_write_may_take_longer(self) -> Any:
         """
         A server that is busy for a second fails a small write, but not one of many
-        cells, which takes it longer anyway.
+        cells that is added to them at once, which takes it longer anyway.
         """
         here = RedisHost(self)
         store = yield open_store(f"{here.url()}&socket_timeout=0.3")
         self.addCleanup(store.close)
         buckets = [TimeBucket("year", str(n), None) for n in range(2000)]
-        cells = {"m": {str(n): Addition(1, 1, 1, 1) for n in range(60)}}
+        huge = Addition(2**62, 1, 2**62, 2**62)
+        cells = {"m": {str(n): huge for n in range(60)}}
         large = Amounts({"m": "d"}, [Increment(buckets, cells)])
         with closing(Redis(port=here.port)) as client:
             client.client_pause(1000, all=False)
@@ -406,20 +410,28 @@ class DropTests(TestCase):
 class SlotTests(TestCase):
     """Slots that move between the nodes of a cluster."""
 
-    @inlineCallbacks
     def test_half_moved(self) -> Any:
         """
         While a part of a stat's keys is on another node, a kick waits; then it is added
         once.
         """
+        return self.half_moved(lambda keys: keys.key(unit_tag("m", "[]"), ""))
+
+    def test_definitions_half_moved(self) -> Any:
+        """The same for the keys with its definition."""
+        return self.half_moved(lambda keys: keys.names(shard_of("m")))
+
+    @inlineCallbacks
+    def half_moved(self, key_of: Callable[[KeyNames], str]) -> Any:
+        """Kick while only this key of a slot has been moved."""
         here, cluster = ClusterHost(self), shared(RedisCluster)
         store = yield open_store(here.url())
         self.addCleanup(store.close)
         metrica = Metrica("m", [], store)
         yield metrica.kick()
-        begin = KeyNames(here.prefix).key(unit_tag("m", "[]"), "")
-        slot = key_slot(begin.encode())
-        source = cluster.server_of(begin)
+        first = key_of(KeyNames(here.prefix))
+        slot = key_slot(first.encode())
+        source = cluster.server_of(first)
         to = next(one for one in cluster.servers if one is not source)
         old, new = (Redis(port=one.port, decode_responses=True) for one in (source, to))
         self.addCleanup(old.close)
@@ -431,7 +443,7 @@ class SlotTests(TestCase):
         def move(key: str) -> None:
             old.execute_command("MIGRATE", "127.0.0.1", to.port, key, 0, 5000)
 
-        move(begin)
+        move(first)
         kicked = metrica.kick()
         yield deferLater(reactor, 1.0)
         self.assertNoResult(kicked)

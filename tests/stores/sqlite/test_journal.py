@@ -9,7 +9,6 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.fixtures.delivery import FULL
+from tests.fixtures.journals import EVERY_KEY, NAMES, Steps, amounts
 from tests.fixtures.store_contract import ADDED, batch, key
 from tests.fixtures.stores import NOW, SqliteHost
 from txstathat.errors import StoreUnavailable
@@ -29,7 +29,6 @@ from txstathat.stores import (
     Addition,
     Amounts,
     Cell,
-    CellKey,
     Increment,
     TimeBucket,
     WriteBatch,
@@ -39,76 +38,19 @@ from txstathat.stores import (
 )
 from txstathat.stores.interface import IncrementLike, Key
 from txstathat.stores.journal.due import FOLD_SECONDS, FoldDue
+from txstathat.stores.journal.fold_runner import FoldRunner
 from txstathat.stores.journal.rows import SUMMED_FROM, encode, sections_of
 from txstathat.stores.journal.stored_rows import decode
 from txstathat.stores.spread import key_parts, spread
 from txstathat.stores.sqlite import open_sqlite_dump, restore_store
 from txstathat.stores.sqlite.backend import SqliteBackend
-from txstathat.stores.sqlite.fold_runner import FoldRunner
+from txstathat.stores.sqlite.folding import SqliteFolding
 from txstathat.stores.sqlite.id_cache import Tables
 from txstathat.stores.sqlite.schema import MIGRATIONS, migrate
 from txstathat.stores.store import Inline, Store
-from txstathat.stores.sums import Events, SumColumns, event, events
+from txstathat.stores.sums import Events, event, events
 
 MAX = 2**63 - 1
-NAMES = ["m", "n", "é"]
-LABELS = ["2014", "2014-01", ""]
-#: The parts above each part of a key, on a plain and on a hierarchical axis.
-ABOVE = [
-    {'"a"': ["null"], '"b"': ["null"]},
-    {'["x","y"]': ["null", '["x"]'], '["x"]': ["null"]},
-]
-PARTS = st.tuples(
-    st.sampled_from(["null", *ABOVE[0]]), st.sampled_from(["null", *ABOVE[1]])
-)
-AMOUNTS = st.integers(-9, 9) | st.sampled_from([0.25, -1e16, 2**53, 1e16, 0.5])
-ADDITIONS = st.lists(AMOUNTS, min_size=1, max_size=3).map(events)
-TTLS = st.sampled_from([None, None, 50.0, 1000.0])
-BUCKETS = st.lists(
-    st.builds(
-        TimeBucket, st.sampled_from(["year", "day"]), st.sampled_from(LABELS), TTLS
-    ),
-    min_size=1,
-    max_size=3,
-    unique_by=lambda one: one[:2],
-)
-
-
-@st.composite
-def amounts(draw: Any) -> Amounts:
-    """What a batch adds: to texts as keys, or to keys with others above them."""
-    rolls = draw(st.booleans())
-    names = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=2, unique=True))
-    names = [f"{name} {rolls}" for name in names]
-    keys = PARTS if rolls else st.sampled_from(["k", "", "[1]", "[]", ()])
-    cells = st.dictionaries(keys, ADDITIONS, min_size=1, max_size=3)
-    increment: Any = st.builds(
-        Increment, BUCKETS, st.fixed_dictionaries(dict.fromkeys(names, cells))
-    )
-    if rolls:
-        increment |= st.builds(columns, BUCKETS, st.sampled_from(names), cells)
-    else:
-        one = st.dictionaries(st.just(()), ADDITIONS, min_size=1)
-        increment |= st.builds(columns, BUCKETS, st.sampled_from(names), one)
-        single = st.lists(st.tuples(st.sampled_from(names), AMOUNTS), max_size=4)
-        increment |= st.builds(
-            lambda buckets, events: Events(
-                buckets, [name for name, _ in events], [amount for _, amount in events]
-            ),
-            BUCKETS,
-            single,
-        )
-    increments = draw(st.lists(increment, min_size=1, max_size=3))
-    above = dict.fromkeys(names, ABOVE) if rolls else {}
-    return Amounts(dict.fromkeys(names, "d"), increments, {}, above)
-
-
-def columns(
-    buckets: list[TimeBucket], name: str, cells: dict[tuple[str, ...], Addition]
-) -> SumColumns:
-    """Additions to one Metrica by columns."""
-    parts = list(zip(*cells, strict=True))
-    return SumColumns(buckets, name, parts, list(zip(*cells.values(), strict=True)))
 
 
 def additions_of(increment: IncrementLike) -> list[tuple[str, Key, Addition]]:
@@ -123,24 +65,6 @@ def additions_of(increment: IncrementLike) -> list[tuple[str, Key, Addition]]:
     ]
 
 
-def every_key() -> list[CellKey]:
-    """The names of all cells to which :func:`amounts` may add."""
-    rolled = ["[]", "k"] + [
-        f"[{one},{other}]"
-        for one in ("null", *ABOVE[0])
-        for other in ("null", *ABOVE[1])
-    ]
-    return [
-        CellKey(f"{name} {rolls}", scale, label, key)
-        for name in NAMES
-        for rolls, keys in ((True, rolled), (False, ["k", "", "[1]", "[]"]))
-        for key in keys
-        for scale in ("year", "day")
-        for label in LABELS
-    ]
-
-
-EVERY_KEY = every_key()
 STEPS = st.one_of(
     st.tuples(st.just("add"), st.lists(amounts(), min_size=1, max_size=2)),
     st.tuples(st.just("repeat"), st.none()),
@@ -245,16 +169,6 @@ class RowTests(SynchronousTestCase):
     def test_parts_of_a_key(self, parts: list[str]) -> None:
         """A key is divided into the parts that it was made of."""
         self.assertEqual(key_parts(f"[{','.join(parts)}]"), tuple(parts))
-
-
-class Steps:
-    """A monotonic clock that goes on by a second each time."""
-
-    def __init__(self) -> None:
-        self.seconds = count().__next__
-
-    def __call__(self) -> float:
-        return float(self.seconds())
 
 
 class ModelTests(SynchronousTestCase):
@@ -526,12 +440,13 @@ class JournalTests(SynchronousTestCase):
             yield
 
         due = FoldDue(10, 10, lambda: 0.0)
-        runner = FoldRunner(
-            *(slow_read, slow_read, Tables(sqlite3.connect(":memory:")), due),
+        folding = SqliteFolding(
+            *(slow_read, slow_read, Tables(sqlite3.connect(":memory:"))),
             fold_at=10,
             chunk=1,
             monotonic=lambda: 0.0,
         )
+        runner = FoldRunner(folding, due, lambda: 0.0)
         due.note_added(unfolded)
 
         def commit() -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from itertools import count
 from typing import Any
 
 from twisted.internet import reactor
@@ -38,6 +39,7 @@ from txstathat.stores import (
 from txstathat.stores.sqlite import backend as sqlite
 from txstathat.stores.sqlite.backend import SqliteBackend
 from txstathat.stores.sqlite.definitions import AT_ONCE
+from txstathat.stores.sqlite.dump import open_sqlite_dump
 from txstathat.stores.sqlite.file.check import check_file
 from txstathat.stores.sqlite.schema import MIGRATIONS, migrate
 from txstathat.stores.store import Inline, Store, Threads
@@ -208,6 +210,119 @@ class BackendTests(SynchronousTestCase):
                 [0, 0, 0],
             )
 
+    def drop_all_expired(self, backend: SqliteBackend, limit: int) -> int:
+        """Delete what has expired; return the number of calls that this took."""
+        for number in count(1):
+            deleted = backend.drop_expired(limit)
+            self.assertLessEqual(deleted, limit)
+            if not deleted:
+                return number
+        raise AssertionError
+
+    def test_expires_by_cell(self) -> None:
+        """
+        Each cell of a time bucket expires its time to live after the last write to it.
+        A sweep deletes only those that have expired, and the bucket after the last one.
+        """
+        backend = self.backend()
+        cells = {f"k{n:02}": 1 for n in range(30)}
+        backend.add([batch("a", cells, ttl=50, id_ttl=5)])
+        backend.add([batch("b", {"k": 1}, name="n", ttl=500, id_ttl=5)])
+        self.fold(backend)
+        self.now += 40
+        again = {name: 1 for name in cells if name < "k10"}
+        backend.add([batch("c", again, ttl=50, id_ttl=5)])
+        self.fold(backend)
+        self.now += 20
+        self.assertEqual(self.drop_all_expired(backend, 7), 6)
+        self.assertEqual(self.rows(backend, "cell"), 11)
+        found = backend.read([key("k09"), key("k10"), key("k", name="n")])
+        self.assertEqual([cell and cell.sum for cell in found], [2, None, 1])
+        for wait, left in ((100, 1), (400, 0)):
+            self.now += wait
+            self.drop_all_expired(backend, 7)
+            tables = ("cell", "expiry", "bucket")
+            self.assertEqual([self.rows(backend, one) for one in tables], [left] * 3)
+
+    def test_expired_and_written_again(self) -> None:
+        """
+        A cell that has expired begins anew, before a sweep, after a part of one, and if
+        the clock goes back; then it expires as any other.
+        """
+        backend = self.backend()
+        for limit in (0, 2, 4):
+            names = ["a", "b", "c"]
+            cells = dict.fromkeys(names, 1)
+            backend.add([batch(f"{limit} a", cells, ttl=50, id_ttl=1)])
+            self.fold(backend)
+            written = self.now
+            self.now += 100
+            for _ in range(limit):
+                backend.drop_expired(1)
+            expected = [1, 1, 1]
+            if limit == 2:
+                # The cell "a" is gone, and gets the same time of expiry again.
+                self.now = written
+                expected = [1, 2, 2]
+            backend.add([batch(f"{limit} b", cells, ttl=50, id_ttl=1)])
+            with open_sqlite_dump(self.path, lambda: self.now) as dump:
+                dumped = [cell.sums.whole for cell in dump.cells()]
+            self.assertEqual(dumped, expected)
+            for _ in range(2):
+                found = backend.read([key(name) for name in names])
+                self.assertEqual([cell and cell.sum for cell in found], expected)
+                self.fold(backend)
+            self.now += 100
+            self.drop_all_expired(backend, 2)
+            self.assertEqual(self.rows(backend, "cell"), 0)
+
+    def test_many_dropped(self) -> None:
+        """
+        The cells of many Metricas that were dropped, in many time buckets, are deleted in
+        bounded steps, and no others. So are buckets that only they had.
+        """
+        backend = self.backend()
+        names = [f"m{n}" for n in range(50)]
+        for number, name in enumerate(names):
+            labels = [str(label) for label in range(number % 9)]
+            buckets = [TimeBucket("year", label, None) for label in ("all", *labels)]
+            amounts = Amounts(
+                {name: "d"}, [Increment(buckets, {name: {"k": event(1), "": event(2)}})]
+            )
+            backend.add([WriteBatch(name, "", lambda it=amounts: it)])
+        left = names[::5]
+        for name in sorted(set(names) - {*left}):
+            backend.drop(name)
+            if name.endswith("7"):
+                # The others are not as far as this one then.
+                backend.drop_expired(5)
+        expected = {
+            (name, label): 2
+            for number, name in zip(range(0, 50, 5), left, strict=True)
+            for label in ("all", *map(str, range(number % 9)))
+        }
+        with open_sqlite_dump(self.path, lambda: self.now) as dump:
+            self.assertEqual({cell[0:3:2] for cell in dump.cells()}, expected.keys())
+        self.assertGreater(self.drop_all_expired(backend, 5), 30)
+        labels = ["all", *map(str, range(9))]
+        places = [(name, label) for name in names for label in labels]
+        found = backend.read(
+            [key("", name=name, label=label) for name, label in places]
+        )
+        sums = {
+            place: cell.sum for place, cell in zip(places, found, strict=True) if cell
+        }
+        self.assertEqual(sums, expected)
+        self.assertEqual(self.rows(backend, "cell"), 2 * len(expected))
+        self.assertEqual(
+            (self.rows(backend, "dead"), self.rows(backend, "bucket")), (0, 9)
+        )
+        for name in left:
+            backend.drop(name)
+        self.drop_all_expired(backend, 100)
+        tables = ("cell", "dead", "bucket")
+        self.assertEqual([self.rows(backend, one) for one in tables], [0] * 3)
+
     def test_sweeps_catch_up(self) -> None:
         """After a time of many expiring rows, sweeps delete more than the writes add."""
         backend = self.backend(sweep_rows=10)
@@ -247,7 +362,7 @@ class BackendTests(SynchronousTestCase):
                 self.assertEqual(backend.add([one]), [ADDED])
                 self.fold(backend)
                 self.now += 15
-            tables = ("cell", "stretch", "dead", "batch")
+            tables = ("cell", "bucket", "expiry", "dead", "batch")
             sizes.append(sum(self.rows(backend, table) for table in tables))
             pages.append(backend._writer.execute("PRAGMA page_count").fetchone()[0])
         # Ten minutes are stored; a sweep comes at most a minute late, and then needs
@@ -327,7 +442,7 @@ class BackendTests(SynchronousTestCase):
         for n in range(100):
             backend.add([batch(f"b{n}", {"k": 1}, ttl=1000)])
             self.fold(backend)
-            ((until,),) = backend._writer.execute("SELECT expires FROM stretch")
+            ((until,),) = backend._writer.execute("SELECT expires FROM cell")
             self.assertTrue(self.now + 1000 <= until <= self.now + 1001, until)
             expires.add(until)
             self.now += 0.1

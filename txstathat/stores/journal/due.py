@@ -7,9 +7,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 __all__ = [
+    "CLOSE_SECONDS",
     "FOLD_AT",
     "FOLD_SECONDS",
     "MAX_JOURNAL",
+    "OPEN_SECONDS",
     "READ_SECONDS",
     "REFUSE_AT",
     "WAIT_AT",
@@ -32,6 +34,10 @@ FOLD_SECONDS = 2.0
 #: After how many seconds it is folded if it is read meanwhile: reading it takes longer
 #: than reading cells.
 READ_SECONDS = 0.2
+#: For how many seconds opening a store folds at most. The rest is folded later.
+OPEN_SECONDS = 2.0
+#: For how many seconds closing folds at most. The rest is folded at the next opening.
+CLOSE_SECONDS = 2.0
 
 
 class FoldDue:

@@ -49,7 +49,6 @@ class Change:
     :ivar bucket: the time bucket.
     :ivar begin: when the first of the rows was written, in Unix seconds.
     :ivar end: when the last of them was written.
-    :ivar owners: the ids of the Metricas, as far as they are of interest.
     :ivar cells: the sums, sorted by id of the Metrica and key.
     :ivar number: its number in the order of the fold.
     """
@@ -57,7 +56,6 @@ class Change:
     bucket: TimeBucket
     begin: float
     end: float
-    owners: Set[int]
     cells: Cells
     number: int
 
@@ -129,6 +127,16 @@ class Group(NamedTuple):
 
     buckets: Sequence[tuple[int, TimeBucket]]
     leaves: Sequence[Leaf]
+
+    @property
+    def begin(self) -> float:
+        """When the first of the rows was written."""
+        return min(leaf.begin for leaf in self.leaves)
+
+    @property
+    def end(self) -> float:
+        """When the last of them was written."""
+        return max(leaf.end for leaf in self.leaves)
 
     @property
     def cost(self) -> int:
@@ -219,32 +227,21 @@ class Pending:
         :param group: one of :meth:`groups`.
         :param after: leave out what is before this position.
         """
-        cells = sorted(self._spread(group.leaves).items())
-        owners = {owner for leaf in group.leaves for owner, _ in leaf.cells}
-        begin = min(leaf.begin for leaf in group.leaves)
-        end = max(leaf.end for leaf in group.leaves)
+        cells = sorted(self.sums_of(group).items())
+        begin, end = group.begin, group.end
         for number, bucket in group.buckets:
             left: Cells = cells
             if after is not None and number == after.bucket:
                 left = cells[bisect_right(cells, after[1:], key=lambda one: one[0]) :]
             if after is None or number >= after.bucket:
-                yield Change(bucket, begin, end, owners, left, number)
+                yield Change(bucket, begin, end, left, number)
 
-    def loads(self) -> Iterator[tuple[int, float]]:
+    def sums_of(self, group: Group) -> dict[tuple[int, str], Addition]:
         """
-        Yield, by id of the Metrica, what is added to a cell at most, as a share of the
-        largest sum.
+        Return the sums that the rows add to each time bucket of a group, spread over
+        all keys, by id of the Metrica and key.
         """
-        loads: dict[int, float] = {}
-        for leaf in self._leaves.values():
-            for (id, _), (whole, _, _, _, real, _) in leaf.cells.items():
-                load = abs(whole) / MAX_INTEGER
-                if real is not None:
-                    load += abs(real) / LARGEST_FLOAT
-                loads[id] = loads.get(id, 0.0) + load
-        yield from loads.items()
-
-    def _spread(self, leaves: Sequence[Leaf]) -> dict[tuple[int, str], Addition]:
+        leaves = group.leaves
         cells = leaves[0].cells
         if len(leaves) > 1:
             cells = dict(cells)
@@ -268,6 +265,20 @@ class Pending:
             rolled = roll_up(finest, above[id], self._wanted_parts(id, len(above[id])))
             add_up(spread, (((id, key_text(key)), one) for key, one in rolled.items()))
         return spread
+
+    def loads(self) -> Iterator[tuple[int, float]]:
+        """
+        Yield, by id of the Metrica, what is added to a cell at most, as a share of the
+        largest sum.
+        """
+        loads: dict[int, float] = {}
+        for leaf in self._leaves.values():
+            for (id, _), (whole, _, _, _, real, _) in leaf.cells.items():
+                load = abs(whole) / MAX_INTEGER
+                if real is not None:
+                    load += abs(real) / LARGEST_FLOAT
+                loads[id] = loads.get(id, 0.0) + load
+        yield from loads.items()
 
     def _wanted_parts(self, id: int, places: int) -> list[set[str]] | None:
         if self._wanted is None:

@@ -92,7 +92,7 @@ def sections_of(amounts: Amounts) -> list[Section]:
 
     :raises TooLarge: if an addition is beyond the range of exact sums.
     """
-    lasting = longest_lasting(amounts.increments)
+    lasting = longest_lasting(one.buckets for one in amounts.increments)
     sections: list[Section] = []
     for increment in amounts.increments:
         buckets = [lasting[one[:2]] for one in increment.buckets]

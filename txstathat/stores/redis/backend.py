@@ -1,6 +1,10 @@
 """
 The Redis backend: for many processes and machines. It works with Valkey too.
 
+On one server a commit appends what it adds to a journal; later many commits are folded
+into the cells at once (:mod:`txstathat.stores.redis.server.journal`), and readers add
+up both. On a cluster it adds to the cells at once.
+
 :mod:`txstathat.stores.redis` describes the URLs, :mod:`txstathat.stores.redis.keys` the
 keys.
 """
@@ -9,9 +13,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from heapq import merge
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -26,34 +30,47 @@ from txstathat.errors import (
     StoreUnavailable,
 )
 from txstathat.stores.interface import (
-    ANY,
     Cell,
     CellKey,
     WriteBatch,
     WriteResult,
 )
+from txstathat.stores.journal.due import (
+    CLOSE_SECONDS,
+    FOLD_AT,
+    MAX_JOURNAL,
+    OPEN_SECONDS,
+    FoldDue,
+)
+from txstathat.stores.journal.fold_runner import FoldRunner
 from txstathat.stores.listing import Group, ListedRow, ListPage, ListQuery
-from txstathat.stores.redis.cells import read_addition, read_cell
-from txstathat.stores.redis.cluster.rename import is_mark
+from txstathat.stores.redis.cells import (
+    Found,
+    as_unexpired_cell,
+    read_addition,
+    read_cell,
+)
 from txstathat.stores.redis.cluster.writer import ClusterStore
 from txstathat.stores.redis.connections import Connections
+from txstathat.stores.redis.definitions import all_definitions, read_definitions
 from txstathat.stores.redis.keys import (
     PREFIX,
     SHARDS,
     KeyNames,
-    as_json,
     place,
-    shard_of,
     unit_tag,
 )
 from txstathat.stores.redis.listing import RedisListing
 from txstathat.stores.redis.merging import Batch, groups
 from txstathat.stores.redis.migration import MIGRATIONS, migrate
-from txstathat.stores.redis.scripts import PUT_RECORD
-from txstathat.stores.redis.server import ServerStore
+from txstathat.stores.redis.records import Records
+from txstathat.stores.redis.server.adder import JournalAdder
+from txstathat.stores.redis.server.fold import SLICE_CELLS, RedisFold, RedisFolding
+from txstathat.stores.redis.server.journal import Journal
+from txstathat.stores.redis.server.store import ServerStore
 from txstathat.stores.store import IBackend
 
-__all__ = ["CELL_SECONDS", "RedisBackend", "pairs"]
+__all__ = ["CELL_SECONDS", "RedisBackend"]
 
 #: How much longer than usual to wait for the reply to a write, in seconds for each cell
 #: that it changes: a server that other programs use too is some times slower than one
@@ -63,8 +80,6 @@ CELL_SECONDS = 0.00002
 _log = Logger()
 
 _VERSION = len(MIGRATIONS) + 1
-# Of how many shards the definitions are read at once.
-_SHARDS_AT_ONCE = 8
 
 # The error codes of Redis for a temporary condition.
 _TEMPORARY = re.compile(
@@ -78,12 +93,23 @@ class RedisBackend:
     A Redis server, or a Redis Cluster.
 
     :param url: see :mod:`txstathat.stores.redis`.
+    :param max_journal: on one server, how many additions wait to be folded before a
+        commit at most.
+    :param fold_at: with how many additions the journal is folded at once; and how many
+        a fold has if there are more than twice as many.
+    :param slice_cells: how many cells the first slice of a fold changes.
     :param monotonic: a monotonic clock, in seconds.
     :raises ValueError: if the URL is not valid.
     """
 
     def __init__(
-        self, url: str, *, monotonic: Callable[[], float] = time.monotonic
+        self,
+        url: str,
+        *,
+        max_journal: int = MAX_JOURNAL,
+        fold_at: int = FOLD_AT,
+        slice_cells: int = SLICE_CELLS,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         parts = urlsplit(url)
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
@@ -93,6 +119,12 @@ class RedisBackend:
         )
         self._clustered = self._connections.clustered
         self._client: Any = None
+        self._max_journal = max_journal
+        self._fold_at = fold_at
+        self._slice_cells = slice_cells
+        self._monotonic = monotonic
+        self._due = FoldDue(fold_at, max_journal, monotonic)
+        self._folds: FoldRunner[RedisFold] | None = None
 
     def open(self) -> None:
         """
@@ -104,12 +136,11 @@ class RedisBackend:
             the server is of a cluster.
         :raises ValueError: if an option in the URL is not valid.
         """
-        with _translate_errors():
+        with _translate_errors(self._clustered):
             self._connections.open()
             self._client = self._connections.client
-            kind = ClusterStore if self._clustered else ServerStore
-            self._cells = kind(self._keys, self._client)
-            self._put_script = self._client.register_script(PUT_RECORD)
+            self._cells: Any = self._open_cells()
+            self._records = Records(self._keys, self._client)
             self._listing = RedisListing(self._client, self._keys)
             self._client.set(self._keys.version, _VERSION, nx=True)
             found = int(self._client.get(self._keys.version))
@@ -121,6 +152,32 @@ class RedisBackend:
                 f"to {_VERSION}; use the newer txStatHat that wrote it"
             )
         self._check_eviction()
+        if not self._clustered:
+            self._open_journal()
+
+    def _open_cells(self) -> ClusterStore | ServerStore:
+        if self._clustered:
+            return ClusterStore(self._keys, self._client)
+        return ServerStore(self._keys, self._client, self._longer)
+
+    def _longer(self, cells: int) -> AbstractContextManager[None]:
+        return self._connections.longer(CELL_SECONDS * cells)
+
+    def _open_journal(self) -> None:
+        folding = RedisFolding(
+            self._keys,
+            self._client,
+            self._session,
+            fold_at=self._fold_at,
+            slice_cells=self._slice_cells,
+            monotonic=self._monotonic,
+        )
+        self._folds = FoldRunner(folding, self._due, self._monotonic)
+        self._adder = JournalAdder(
+            self._cells, self._folds, self._due, self._max_journal
+        )
+        with suppress(StoreError):
+            self._folds.run_most(OPEN_SECONDS)
 
     def _migrate(self, version: int) -> None:
         migrate(self._keys, self._client, version, time.time)
@@ -145,24 +202,30 @@ class RedisBackend:
                 return
 
     def close(self) -> None:
-        """Disconnect."""
+        """Fold as much as there is time for, and disconnect."""
+        if self._folds is not None and self._due.seconds() is not None:
+            with suppress(StoreError):
+                self._folds.run_most(CLOSE_SECONDS)
         self._connections.close()
 
     @contextmanager
     def _session(self) -> Iterator[None]:
         self._connections.refresh()
-        with _translate_errors():
+        with _translate_errors(self._clustered):
             yield
 
     # -- writing
 
     def add(self, batches: Sequence[WriteBatch]) -> list[WriteResult]:
         """See :meth:`.IStore.add`."""
+        if self._folds is not None:
+            with self._session():
+                return self._adder.add(batches)
         waiting = [Batch(batch, batch.amounts()) for batch in batches]
         results = []
         with self._session():
             for group in groups(waiting):
-                with self._connections.longer(CELL_SECONDS * group.cells):
+                with self._longer(group.cells):
                     results += self._add_group(group.batches)
         return results
 
@@ -183,13 +246,26 @@ class RedisBackend:
     def drop(self, name: str, unchanged: tuple[CellKey, Cell] | None = None) -> bool:
         """See :meth:`.IStore.drop`."""
         with self._session():
-            condition = None
-            if unchanged is not None:
-                found = self._unchanged(*unchanged)
-                if found is None:
-                    return False
-                condition = found
-            return self._cells.drop(name, condition)
+            return self._settled(name, partial(self._drop, name, unchanged))
+
+    def _settled(self, name: str, change: Callable[..., bool | None]) -> bool:
+        """
+        Change a Metrica, after what the journal has of it was folded.
+        """
+        if self._folds is None:
+            return bool(change())
+        return self._adder.settled([name], change)
+
+    def _drop(
+        self, name: str, unchanged: tuple[CellKey, Cell] | None, *hold: str
+    ) -> bool | None:
+        condition = None
+        if unchanged is not None:
+            condition = self._unchanged(*unchanged)
+            if condition is None:
+                return False
+        found: bool | None = self._cells.drop(name, condition, *hold)
+        return found
 
     def _unchanged(self, key: CellKey, cell: Cell) -> tuple[str, str, str, str] | None:
         """
@@ -207,7 +283,7 @@ class RedisBackend:
     def rename(self, name: str, new: str) -> bool:
         """See :meth:`.IStore.rename`."""
         with self._session():
-            return self._cells.rename(name, new)
+            return self._settled(name, partial(self._cells.rename, name, new))
 
     def erase_deleted(self) -> None:
         """Do nothing: Redis stores only what there is."""
@@ -217,12 +293,18 @@ class RedisBackend:
         return 0
 
     def fold(self) -> bool:
-        """Return ``False``: what is added is in its cells at once."""
-        return False
+        """See :meth:`.IBackend.fold`."""
+        return self._folds is not None and self._folds.run_slice()
+
+    def _fold_all(self) -> None:
+        """Fold what is in the journal now."""
+        if self._folds is not None:
+            with self._session():
+                self._adder.fold_all()
 
     def fold_due(self) -> float | None:
-        """Return ``None``: there is never anything to fold."""
-        return None
+        """See :meth:`.IBackend.fold_due`."""
+        return None if self._clustered else self._due.seconds()
 
     # -- reading
 
@@ -232,16 +314,19 @@ class RedisBackend:
         with self._session():
             if len(places) == 1 and not self._clustered:
                 # The fast way for the most common read, a total.
-                found = self._connections.reader().hget(*places[0])
-                if found is None or read_addition(found)[1] is None:
+                reader = self._connections.reader()
+                found, complete = self._cells.total(reader, *places[0])
+                if complete and (found is None or read_addition(found)[1] is None):
                     return [read_cell(found, 0)]
-            return self._read(places)
+            return self._read(keys, places)
 
     def _place(self, key: CellKey) -> tuple[str, str]:
         ending, field = place(key.scale, key.label)
         return self._keys.key(unit_tag(key.name, key.key), ending), field
 
-    def _read(self, places: Sequence[tuple[str, str]]) -> list[Cell | None]:
+    def _read(
+        self, keys: Sequence[CellKey], places: Sequence[tuple[str, str]]
+    ) -> list[Cell | None]:
         # For each key: the fields to read, and the indexes of their cells in the
         # result.
         wanted: dict[str, tuple[list[str], list[int]]] = {}
@@ -249,68 +334,38 @@ class RedisBackend:
             fields, indexes = wanted.setdefault(key, ([], []))
             fields.append(field)
             indexes.append(index)
-        now, read = self._cells.read(
-            self._connections.reader(),
-            {key: fields for key, (fields, _) in wanted.items()},
-        )
-        cells: list[Cell | None] = [None] * len(places)
-        for (_, indexes), found in zip(wanted.values(), read, strict=True):
-            for index, cell in zip(indexes, found, strict=True):
-                cells[index] = read_cell(cell, now)
-        return cells
+        reader = self._connections.reader()
+        fields_of = {key: fields for key, (fields, _) in wanted.items()}
+        journal: Journal | None = None
+        if self._clustered:
+            now, read = self._cells.read(reader, fields_of)
+        else:
+            names = {key.name for key in keys}
+            now, read, journal = self._cells.read_all(reader, fields_of, names)
+        found: list[Found | None] = [None] * len(places)
+        for (_, indexes), cells in zip(wanted.values(), read, strict=True):
+            for index, cell in zip(indexes, cells, strict=True):
+                found[index] = read_addition(cell) if cell else None
+        if journal is not None:
+            self._due.note_read()
+            journal.add_to(keys, found)
+        return [as_unexpired_cell(one, now) for one in found]
 
     def choices(self, name: str, group: str) -> list[str]:
         """See :meth:`.IStore.choices`."""
         with self._session():
             seen = self._client.smembers(self._keys.choices(name, group))
-        return sorted(map(_text, seen))
+        return sorted(str(choice, "utf-8") for choice in seen)
 
     def definitions(self, names: Sequence[str]) -> dict[str, str]:
         """See :meth:`.IBackend.definitions`."""
-        if not names:
-            return {}
-        shards: dict[int, list[str]] = {}
-        for name in names:
-            shards.setdefault(shard_of(name), []).append(name)
         with self._session():
-            replies = self._cells.call(
-                [
-                    ("HMGET", self._keys.names(shard), *some)
-                    for shard, some in shards.items()
-                ]
-            )
-        known = {
-            name: _text(definition)
-            for some, reply in zip(shards.values(), replies, strict=True)
-            for name, definition in zip(some, reply, strict=True)
-            if definition is not None and not is_mark(definition)
-        }
-        return {name: known[name] for name in names if name in known}
+            return read_definitions(self._keys, self._cells.call, names)
 
     def definitions_after(self, name: str | None) -> tuple[dict[str, str], str | None]:
         """Return all definitions: other threads read meanwhile."""
-        found: dict[str, str] = {}
-        # Sorting all at once would hold up the other threads.
-        names: list[list[str]] = []
         with self._session():
-            for shard in self._shards():
-                found.update(shard)
-                names.append(sorted(shard))
-        return {name: found[name] for name in merge(*names)}, None
-
-    def _shards(self) -> Iterator[dict[str, str]]:
-        # Many have the same definition: one text of it is enough.
-        texts: dict[bytes, str] = {}
-        for first in range(0, SHARDS, _SHARDS_AT_ONCE):
-            shards = range(first, first + _SHARDS_AT_ONCE)
-            for reply in self._cells.call(
-                [("HGETALL", self._keys.names(shard)) for shard in shards]
-            ):
-                yield {
-                    _text(name): texts.setdefault(text, _text(text))
-                    for name, text in pairs(reply)
-                    if not is_mark(text)
-                }
+            return all_definitions(self._keys, self._cells.call), None
 
     def count_definitions(self, apart_from: Sequence[str]) -> int:
         """See :meth:`.IStore.count_definitions`."""
@@ -338,24 +393,17 @@ class RedisBackend:
     def records(self, kind: str) -> dict[str, str]:
         """See :meth:`.IStore.records`."""
         with self._session():
-            found = self._client.hgetall(self._keys.records(kind))
-        return {_record_text(id): _record_text(found[id]) for id in sorted(found)}
+            return self._records.all(kind)
 
     def record(self, kind: str, id: str) -> str | None:
         """See :meth:`.IStore.record`."""
         with self._session():
-            found = self._client.hget(self._keys.records(kind), id)
-        return None if found is None else _record_text(found)
+            return self._records.one(kind, id)
 
     def put_record(self, kind: str, id: str, text: str | None, was: str | None) -> bool:
         """See :meth:`.IStore.put_record`."""
-        now = [] if text is None else [text]
-        before = [] if was in (ANY, None) else [was]
-        arguments = [id, as_json([now, before, was == ANY])]
         with self._session():
-            return bool(
-                self._put_script(keys=[self._keys.records(kind)], args=arguments)
-            )
+            return self._records.put(kind, id, text, was)
 
     # -- the listing
 
@@ -380,31 +428,15 @@ class RedisBackend:
             return self._listing.groups(query)
 
 
-def pairs(reply: Any) -> Iterable[tuple[bytes, bytes]]:
-    """
-    Return the fields and values that the command ``HGETALL`` replied.
-    """
-    if isinstance(reply, dict):
-        return reply.items()
-    return zip(reply[::2], reply[1::2], strict=True)
-
-
-def _record_text(reply: bytes) -> str:
-    # A damaged record must not keep the others from being read.
-    return reply.decode("utf-8", "surrogateescape")
-
-
-def _text(reply: bytes | None) -> str:
-    return "" if reply is None else reply.decode("utf-8")
-
-
 @contextmanager
-def _translate_errors() -> Iterator[None]:
+def _translate_errors(clustered: bool) -> Iterator[None]:
     try:
         yield
     except exceptions.AuthenticationError as error:
         raise StoreError(f"Redis refused the password: {error}") from error
     except exceptions.MovedError as error:
+        if clustered:
+            raise StoreUnavailable(f"Redis: {error}") from error
         raise StoreError(
             "Redis: this is a node of a cluster; use redis+cluster:// in the URL"
         ) from error

@@ -34,9 +34,6 @@ local function add_whole(a, b)
     local reply = redis.pcall('INCRBY', SCRATCH, b)
     local exact = redis.call('GET', SCRATCH)
     redis.call('DEL', SCRATCH)
-    if math.abs(sum) > VERY_LARGE then
-        large = true
-    end
     if type(reply) == 'table' and reply.err then
         return nil
     end
@@ -84,9 +81,6 @@ local function add(old, more)
         if math.abs(total) == math.huge then
             return nil
         end
-        if math.abs(total) > VERY_LARGE_FLOAT then
-            large = true
-        end
         real = string.format('%.17g', total)
         rest = string.format('%.17g', tonumber(rest) + tonumber(rest2) + lost)
     end
@@ -105,6 +99,7 @@ local LIMITED = {[22] = true, [38] = true}
 
 local function encode(w, e, l, m, r, s, kinds)
     if r then
+        large = large or math.abs(r) > VERY_LARGE_FLOAT
         return struct.pack(FLOATS, kinds, w, e, l, m, r, s)
     elseif w < 2147483648 and w >= -2147483648 and e < 2147483648
         and l >= -2147483648 and m < 2147483648 and l <= m then
@@ -114,8 +109,9 @@ local function encode(w, e, l, m, r, s, kinds)
 end
 
 -- Returns a cell with an addition, which expires at a time or never: the fast way if
--- all are whole numbers that Lua adds exactly, as most are; else nil.
-local function whole_cell(old, more, expiry)
+-- all are whole numbers that Lua adds exactly, as most are; else nil. An old cell that
+-- had expired when the addition began does not count.
+local function whole_cell(old, more, begin, expiry)
     local w, e, l, m = more[1], more[2], more[3], more[4]
     if old then
         local size = #old
@@ -124,7 +120,7 @@ local function whole_cell(old, more, expiry)
             return nil
         end
         local w2, e2, l2, m2, expires = unpack_bytes(form, old)
-        if not LIMITED[size] or expires > now then
+        if not LIMITED[size] or expires > begin then
             w, e = w + w2, e + e2
             if l2 < l then l = l2 end
             if m2 > m then m = m2 end
@@ -180,6 +176,8 @@ end
 local function shortest(text)
     local whole, events, least, most, real, rest = split(text)
     local w, e = tonumber(whole), tonumber(events)
+    large = large or math.abs(w) > VERY_LARGE or e > VERY_LARGE
+        or (real ~= '' and math.abs(tonumber(real)) > VERY_LARGE_FLOAT)
     local l, m = tonumber(least), tonumber(most)
     local l_whole = least:match('^-?%d+$') and small(l)
     local m_whole = most:match('^-?%d+$') and small(m)
@@ -200,13 +198,13 @@ end
 
 -- Returns a cell with an addition, and whether it is a text; nil if it would be too
 -- large. An addition is a list of numbers, or a text.
-local function combined(old, more)
+local function combined(old, more, begin)
     local numbers = type(more) == 'table'
     local w, e, l, m, r, s, kinds, expiry
     if old then
         w, e, l, m, r, s, kinds, expiry = decode(old)
     end
-    if not old or (expiry and expiry <= now) then
+    if not old or (expiry and expiry <= begin) then
         if numbers then
             return encode(unpack(more)), false
         end
@@ -245,9 +243,6 @@ local function combined(old, more)
         if math.abs(r) == math.huge then
             return nil
         end
-        if math.abs(r) > VERY_LARGE_FLOAT then
-            large = true
-        end
     end
     return encode(sum, count, l, m, r, s, least_kind + most_kind), false
 end
@@ -255,15 +250,21 @@ end
 -- A hash expires after its cells. So that most writes need not read when: time is
 -- divided into steps, and a hash lasts beyond the step in which its last cell expires.
 -- If a cell in it expires in the same step as the new one, it lasts long enough.
-local function step_of(ttl)
-    local step = math.max(1, math.floor(ttl / 100))
-    return step, math.floor((now + ttl) / step)
+local function set_step(change)
+    local ttl, last = tonumber(change[2]), 0
+    for _, expiry in ipairs(change.expiries) do
+        last = math.max(last, expiry)
+    end
+    change.step = math.max(1, math.floor(ttl / 100))
+    change.number = math.floor(last / change.step)
 end
 
 -- A shape is a list of changes of hashes: ending of the key, longest time to live,
--- fields, place of the addition of each among those of the unit, time to live of each.
--- This adds: when each new cell expires, the length and the number of the step; and to
--- the shape the number of additions. It notes which additions are whole numbers.
+-- fields, place of the addition of each among those of the unit, time to live of each,
+-- and when its addition began and ended; both are now by default. This adds to each
+-- change: when the additions began, when each new cell expires, the length and the
+-- number of the step; and to the shape the number of additions. It notes which
+-- additions are whole numbers.
 local function prepare(plan)
     for _, sum in ipairs(plan.sums) do
         if type(sum) == 'table' then
@@ -273,13 +274,15 @@ local function prepare(plan)
     for _, shape in ipairs(plan.shapes) do
         shape.sums, shape.additions = plan.sums, 0
         for _, change in ipairs(shape) do
-            change[6] = {}
+            local begins, ends = change[6] or {}, change[7] or {}
+            change.begins, change.expiries = {}, {}
             for i, ttl in ipairs(change[5]) do
-                change[6][i] = ttl ~= '' and now + ttl
+                change.begins[i] = begins[i] or now
+                change.expiries[i] = ttl ~= '' and (ends[i] or now) + ttl
                 shape.additions = math.max(shape.additions, change[4][i])
             end
             if change[2] ~= '' then
-                change[7], change[8] = step_of(tonumber(change[2]))
+                set_step(change)
             end
         end
     end
@@ -288,22 +291,22 @@ end
 -- Returns whether a cell shows that its hash lasts long enough for a change.
 local function lasting(old, change)
     local size = #old
-    local step = change[7]
+    local step = change.step
     if not step then
         return size == 16 or size == 32 or size == 49
     end
     return (size == 22 or size == 38 or size == 55)
-        and math.floor(unpack_bytes('<I6', old, size - 5) / step) == change[8]
+        and math.floor(unpack_bytes('<I6', old, size - 5) / step) == change.number
 end
 
-local function cell_of(old, more, expiry)
+local function cell_of(old, more, begin, expiry)
     if more.whole then
-        local cell = whole_cell(old, more, expiry)
+        local cell = whole_cell(old, more, begin, expiry)
         if cell then
             return cell
         end
     end
-    local cell, is_text = combined(old, more)
+    local cell, is_text = combined(old, more, begin)
     if not cell then
         return nil
     elseif is_text then
@@ -315,30 +318,38 @@ end
 
 -- The new cells of all units; for each change of a hash whether the hash lasts; and
 -- after which of them those of a unit begin.
-local cells, lasts, first_cells, first_lasts = {}, {}, {}, {}
+local cells, lasts, first_cells, first_lasts, are_new = {}, {}, {}, {}, {}
 local last_cell, last_hash = 0, 0
+
+local EMPTY = {}
 
 -- Computes the new cells of a unit. Returns whether the unit is new, nil if a sum would
 -- be too large; and whether endings of its keys may have to be noted. The numbers of
 -- the additions begin in a list after ``from``.
 local function change_unit(unit, shape, numbers, from, begin)
-    local sums, created, has_new_endings = shape.sums, true, false
+    local sums, created, has_new_endings, is_new = shape.sums, true, false, false
     first_cells[unit], first_lasts[unit] = last_cell, last_hash
     for n = 1, #shape do
         local change = shape[n]
-        local fields, places, expiries = change[3], change[4], change[6]
+        local fields, places = change[3], change[4]
+        local begins, expiries = change.begins, change.expiries
         local key, count = begin .. change[1], #fields
-        local olds = count > 1 and call('HMGET', key, unpack(fields))
-        local enough = false
+        local olds, enough = EMPTY, false
+        if not is_new and count > 1 then
+            olds = call('HMGET', key, unpack(fields))
+        elseif not is_new then
+            olds = {call('HGET', key, fields[1])}
+        end
         for i = 1, count do
-            local old
-            if olds then old = olds[i] else old = call('HGET', key, fields[i]) end
+            local old = olds[i]
             if old then
                 created = created and change[1] ~= ''
                 enough = enough or lasting(old, change)
             end
-            local cell = cell_of(old, sums[numbers[from + places[i]]], expiries[i])
+            local sum = sums[numbers[from + places[i]]]
+            local cell = cell_of(old, sum, begins[i], expiries[i])
             if not cell then
+                last_cell, last_hash = first_cells[unit], first_lasts[unit]
                 return nil
             end
             last_cell = last_cell + 1
@@ -347,7 +358,12 @@ local function change_unit(unit, shape, numbers, from, begin)
         last_hash = last_hash + 1
         lasts[last_hash] = enough
         has_new_endings = has_new_endings or not (enough or change[1] == '')
+        if change[1] == '' and created and n == 1 then
+            -- Look whether it has any key, rather than read each.
+            is_new = call('EXISTS', key, key .. '*') == 0
+        end
     end
+    are_new[unit] = is_new
     return created, has_new_endings
 end
 
@@ -367,14 +383,14 @@ local function note_endings(index, endings)
 end
 
 local function set_expiry(key, change, left)
-    local step = change[7]
+    local step = change.step
     if not step then
         if left >= 0 then
             call('PERSIST', key)
         end
         return left ~= -1 and ''
-    elseif left == -2 or (left >= 0 and now + left < (change[8] + 1) * step) then
-        local expiry = string.format('%.0f', (change[8] + 2) * step)
+    elseif left == -2 or (left >= 0 and now + left < (change.number + 1) * step) then
+        local expiry = string.format('%.0f', (change.number + 2) * step)
         call('PEXPIREAT', key, expiry)
         return expiry
     end
@@ -385,7 +401,7 @@ local function write_unit(unit, shape, begin)
     for i = 1, #shape do
         local change = shape[i]
         local fields, key = change[3], begin .. change[1]
-        local left = not lasts[n + i] and call('PTTL', key)
+        local left = not lasts[n + i] and (are_new[unit] and -2 or call('PTTL', key))
         if #fields == 1 then
             call('HSET', key, fields[1], cells[at + 1])
         else

@@ -16,12 +16,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 from txstathat.stores.interface import Addition, Cell
 from txstathat.stores.sums import as_cell
 
 __all__ = [
     "EXACT",
+    "Found",
+    "as_unexpired_cell",
     "pack_cell",
     "plan_of",
     "read_addition",
@@ -29,6 +32,9 @@ __all__ = [
     "read_text",
     "split_cells",
 ]
+
+#: What a cell contains, and when it expires in Unix milliseconds, ``None`` for never.
+Found: TypeAlias = tuple[Addition, int | None]
 
 #: Up to which number Lua computes exactly.
 EXACT = 2**53
@@ -79,7 +85,7 @@ def pack_cell(addition: Addition, expiry: int | None) -> bytes:
     return _LONG.pack(*plan) + ending
 
 
-def read_addition(cell: bytes) -> tuple[Addition, int | None]:
+def read_addition(cell: bytes) -> Found:
     """
     Return the exact contents of a cell.
 
@@ -116,17 +122,25 @@ def read_cell(cell: bytes | None, now: float) -> Cell | None:
     :param now: the time of the server, in Unix milliseconds.
     :returns: the cell; ``None`` if there is none, or it has expired.
     """
-    if not cell:
+    return as_unexpired_cell(read_addition(cell) if cell else None, now)
+
+
+def as_unexpired_cell(found: Found | None, now: float) -> Cell | None:
+    """
+    Return a cell.
+
+    :param found: its exact contents; ``None`` if there is none.
+    :param now: the time of the server, in Unix milliseconds.
+    :returns: the cell; ``None`` if there is none, or it has expired.
+    """
+    if found is None or (found[1] is not None and found[1] <= now):
         return None
-    sums, expiry = read_addition(cell)
-    if expiry is not None and expiry <= now:
-        return None
-    return as_cell(*sums)
+    return as_cell(*found[0])
 
 
 def split_cells(reply: bytes, counts: Sequence[int]) -> tuple[float, list[list[bytes]]]:
     """
-    Split the reply of the script :data:`.scripts.READ`.
+    Split the reply of the script :data:`.server.journal_scripts.READ`.
 
     :param reply: the reply.
     :param counts: the numbers of cells that were read from each hash.

@@ -11,9 +11,10 @@ from redis import exceptions
 
 from txstathat.errors import StoreError, StoreUnavailable
 from txstathat.stores.interface import StoredCell
-from txstathat.stores.redis.backend import RedisBackend, pairs
+from txstathat.stores.redis.backend import RedisBackend
 from txstathat.stores.redis.cells import read_addition
 from txstathat.stores.redis.cluster.rename import is_mark
+from txstathat.stores.redis.definitions import pairs
 from txstathat.stores.redis.keys import COARSE, INDEX, SHARDS, scale_and_label
 
 __all__ = ["CHUNK", "RedisDump"]
@@ -62,8 +63,10 @@ class RedisDump(RedisBackend):
 
     def cells(self) -> Iterator[StoredCell]:
         """
-        See :meth:`.Dump.cells`. It holds :data:`CHUNK` units in memory.
+        See :meth:`.Dump.cells`. It holds :data:`CHUNK` units in memory. What the
+        journal of a server has is folded first.
         """
+        self._fold_all()
         try:
             for shard in range(SHARDS):
                 key = self._keys.units(shard)

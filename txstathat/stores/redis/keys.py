@@ -17,7 +17,8 @@ that different names never make the same key. After it comes:
     in a cluster: a hash of the ids of the batches that added to the unit.
 
 The definitions, and a sorted set of all units, are spread over :data:`SHARDS` slots by
-the name of the Metrica. Records and the version have a slot of their own.
+the name of the Metrica. Records, the version and the journal of a server
+(:mod:`txstathat.stores.redis.server.journal`) have a slot of their own.
 """
 
 from __future__ import annotations
@@ -25,13 +26,16 @@ from __future__ import annotations
 import json
 import re
 from base64 import urlsafe_b64encode
+from functools import lru_cache
 from hashlib import sha256
 from json.encoder import encode_basestring_ascii as quote
 from typing import Any
 from zlib import crc32
 
 __all__ = [
+    "CACHED_NAMES",
     "COARSE",
+    "DIGEST_BYTES",
     "IDS",
     "INDEX",
     "PREFIX",
@@ -51,6 +55,11 @@ __all__ = [
 PREFIX = "txstathat"
 #: Over how many slots the definitions are spread.
 SHARDS = 64
+#: How many names to remember the keys and slots of.
+CACHED_NAMES = 10_000
+
+#: How many bytes of the hash of a digest are stored.
+DIGEST_BYTES = 9
 
 #: The ending of the key of the coarse cells of a unit.
 COARSE = ""
@@ -110,6 +119,21 @@ class KeyNames:
         """
         return self.key(f"n{shard:02x}", "large")
 
+    def journal(self) -> list[str]:
+        """
+        Return the keys of the journal, on one server: the list of its rows; the hash of
+        its state; and the sets of the names of Metricas that stay out of it: those with
+        very large sums, and those that are changed just now.
+        """
+        endings = ("journal", "journal:state", "journal:large", "journal:held")
+        return [self.key("names", ending) for ending in endings]
+
+    def damaged(self) -> str:
+        """
+        Return the key of the list of damaged rows of the journal.
+        """
+        return self.key("names", "journal:damaged")
+
     def choices(self, name: str, group: str) -> str:
         """
         Return the key of the set of the choices in a group.
@@ -129,6 +153,7 @@ class KeyNames:
         return self.key("names", f"records:{as_json(kind)}")
 
 
+@lru_cache(CACHED_NAMES)
 def shard_of(name: str) -> int:
     """
     Return the number of the slot with the definition of a Metrica.
@@ -136,6 +161,7 @@ def shard_of(name: str) -> int:
     return crc32(quote(name).encode("ascii")) % SHARDS
 
 
+@lru_cache(CACHED_NAMES)
 def unit_tag(name: str, key: str) -> str:
     """
     Return the tag of a unit.

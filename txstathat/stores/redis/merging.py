@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field
 from itertools import chain
 from math import isfinite, prod
+from typing import TypeAlias
 
 from txstathat.points.amounts import MAX_INTEGER
 from txstathat.stores.interface import (
@@ -28,12 +29,16 @@ __all__ = [
     "MAX_CELLS",
     "MAX_FIELDS",
     "Batch",
+    "BucketSets",
     "Group",
     "KeyChange",
     "MergedWrite",
     "PlannedSums",
     "Shape",
+    "Shapes",
+    "Times",
     "Unit",
+    "fits",
     "groups",
     "milliseconds",
 ]
@@ -145,6 +150,10 @@ def groups(batches: Iterable[Batch]) -> Iterator[Group]:
         yield group
 
 
+#: When an addition began and ended, in Unix milliseconds.
+Times: TypeAlias = tuple[int, int]
+
+
 @dataclass(slots=True)
 class KeyChange:
     """
@@ -154,12 +163,15 @@ class KeyChange:
     :ivar fields: the fields.
     :ivar additions: for each field the place of its addition among those of the unit.
     :ivar ttls: for each field its time to live in milliseconds, ``''`` for no limit.
+    :ivar times: for each field when its addition began and ended, in Unix milliseconds;
+        none if that is now.
     """
 
     ending: str
     fields: list[str] = field(default_factory=list)
     additions: list[int] = field(default_factory=list)
     ttls: list[str] = field(default_factory=list)
+    times: list[Times] = field(default_factory=list)
 
     @property
     def ttl(self) -> str:
@@ -172,7 +184,10 @@ class KeyChange:
         """
         Return the change for a script.
         """
-        return [self.ending, self.ttl, self.fields, self.additions, self.ttls]
+        return [
+            *(self.ending, self.ttl, self.fields, self.additions, self.ttls),
+            *map(list, zip(*self.times, strict=True)),
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,10 +198,12 @@ class Shape:
 
     :ivar endings: the endings of the keys of the hashes.
     :ivar plan: the changes of the hashes, as JSON for a script.
+    :ivar cells: the number of the fields.
     """
 
     endings: list[str]
     plan: str
+    cells: int
 
 
 @dataclass(slots=True)
@@ -204,13 +221,72 @@ class Unit:
     additions: dict[int, Addition] = field(default_factory=dict)
 
 
-class MergedWrite:
+#: Numbers of sets of time buckets, with the times of their additions, if not now.
+BucketSets: TypeAlias = dict[tuple[tuple[TimeBucket, ...], Times | None], int]
+
+
+class Shapes:
+    """
+    The shapes of the units of a write.
+
+    :param sets: numbers of sets of time buckets, to which this adds its own.
+    """
+
+    def __init__(self, sets: BucketSets | None = None) -> None:
+        self._sets: BucketSets = {} if sets is None else sets
+        self._shapes: dict[tuple[int, ...], Shape] = {}
+
+    def number(self, buckets: Iterable[TimeBucket], times: Times | None = None) -> int:
+        """
+        Return the number of a set of time buckets.
+
+        :param times: when its additions began and ended, if not now.
+        """
+        return self._sets.setdefault((tuple(buckets), times), len(self._sets))
+
+    def shape(self, sets: Iterable[int]) -> Shape:
+        """
+        Return the shape of a unit. It is the same object for all units of this shape.
+
+        :param sets: the numbers of the sets of time buckets to which it adds.
+        """
+        numbers = tuple(sets)
+        shape = self._shapes.get(numbers)
+        if shape is None:
+            shape = self._shapes[numbers] = self._new_shape(numbers)
+        return shape
+
+    def _new_shape(self, numbers: tuple[int, ...]) -> Shape:
+        sets = list(self._sets)
+        changes: dict[str, KeyChange] = {}
+        full: list[KeyChange] = []
+        for position, number in enumerate(numbers, 1):
+            buckets, times = sets[number]
+            for scale, label, ttl in buckets:
+                ending, name = place(scale, label)
+                change = changes.get(ending)
+                if change is None or len(change.fields) == MAX_FIELDS:
+                    full += [] if change is None else [change]
+                    change = changes[ending] = KeyChange(ending)
+                change.fields.append(name)
+                change.additions.append(position)
+                change.ttls.append("" if ttl is None else milliseconds(ttl))
+                change.times += [] if times is None else [times]
+        full += changes.values()
+        return Shape(
+            [change.ending for change in full],
+            as_json([change.plan() for change in full]),
+            sum(len(change.fields) for change in full),
+        )
+
+
+class MergedWrite(Shapes):
     """
     Batches that are written together. Their sums are merged before they are spread over
     cells, so a cell costs the same whatever the number of batches.
 
     :param batches: the batches, one of the :func:`groups`.
-    :param buckets: numbers of sets of time buckets, to which this adds its own.
+    :param sets: see :class:`Shapes`.
 
     :ivar batches: the same.
     :ivar definitions: the definitions of all of them, by name.
@@ -220,23 +296,20 @@ class MergedWrite:
     """
 
     def __init__(
-        self,
-        batches: Sequence[Batch],
-        buckets: dict[tuple[TimeBucket, ...], int] | None = None,
+        self, batches: Sequence[Batch], sets: BucketSets | None = None
     ) -> None:
+        super().__init__(sets)
         amounts = merge_amounts([batch.amounts for batch in batches])
         self.batches = batches
         self.definitions = amounts.definitions
         self.choices = amounts.choices
         self.units: dict[tuple[str, str], Unit] = {}
         self.overflow: str | None = None
-        self._buckets = {} if buckets is None else buckets
-        self._shapes: dict[tuple[int, ...], Shape] = {}
         for increment in spread(amounts):
             self._add(increment)
 
     def _add(self, increment: Increment) -> None:
-        number = self._buckets.setdefault(tuple(increment.buckets), len(self._buckets))
+        number = self.number(increment.buckets)
         units = self.units
         for name, cells in increment.cells.items():
             for key, addition in cells.items():
@@ -245,38 +318,8 @@ class MergedWrite:
                 if unit is None:
                     unit = units[place] = Unit(*place)
                 unit.additions[number] = addition
-                if not _fits(addition):
+                if not fits(addition):
                     self.overflow = name
-
-    def shape(self, unit: Unit) -> Shape:
-        """
-        Return the shape of a unit. It is the same object for all units of this shape.
-        """
-        numbers = tuple(unit.additions)
-        shape = self._shapes.get(numbers)
-        if shape is None:
-            shape = self._shapes[numbers] = self._new_shape(numbers)
-        return shape
-
-    def _new_shape(self, numbers: tuple[int, ...]) -> Shape:
-        sets = list(self._buckets)
-        changes: dict[str, KeyChange] = {}
-        full: list[KeyChange] = []
-        for position, number in enumerate(numbers, 1):
-            for scale, label, ttl in sets[number]:
-                ending, name = place(scale, label)
-                change = changes.get(ending)
-                if change is None or len(change.fields) == MAX_FIELDS:
-                    full += [] if change is None else [change]
-                    change = changes[ending] = KeyChange(ending)
-                change.fields.append(name)
-                change.additions.append(position)
-                change.ttls.append("" if ttl is None else milliseconds(ttl))
-        full += changes.values()
-        return Shape(
-            [change.ending for change in full],
-            as_json([change.plan() for change in full]),
-        )
 
 
 class PlannedSums:
@@ -289,11 +332,11 @@ class PlannedSums:
         self._texts: list[str] = []
         self._numbers: dict[Addition, int] = {}
 
-    def numbers(self, unit: Unit) -> Iterator[int]:
+    def numbers(self, additions: Iterable[Addition]) -> Iterator[int]:
         """
-        Return the numbers of the additions of a unit.
+        Return the numbers of additions.
         """
-        for addition in unit.additions.values():
+        for addition in additions:
             # 1.0 is equal to 1, but only in a sum of floats.
             number = None if addition[4] is not None else self._numbers.get(addition)
             if number is None:
@@ -310,10 +353,12 @@ class PlannedSums:
         return f"[{','.join(self._texts)}]"
 
 
-def _fits(addition: Addition) -> bool:
-    return -MAX_INTEGER <= addition.whole <= MAX_INTEGER and (
-        addition.real is None or isfinite(addition.real)
-    )
+def fits(addition: Addition) -> bool:
+    """
+    Return whether an addition is within the range of exact sums.
+    """
+    whole, real = addition[0], addition[4]
+    return -MAX_INTEGER <= whole <= MAX_INTEGER and (real is None or isfinite(real))
 
 
 def milliseconds(seconds: float) -> str:

@@ -19,6 +19,7 @@ from txstathat.errors import StoreUnavailable
 from txstathat.stores.redis.cells import pack_cell, read_text
 from txstathat.stores.redis.keys import (
     COARSE,
+    DIGEST_BYTES,
     INDEX,
     KeyNames,
     choices_tag,
@@ -27,7 +28,6 @@ from txstathat.stores.redis.keys import (
     short_hash,
     unit_tag,
 )
-from txstathat.stores.redis.server import DIGEST_BYTES
 
 __all__ = ["LOCK_SECONDS", "MIGRATIONS", "migrate"]
 
@@ -208,7 +208,14 @@ def _batch(keys: KeyNames, name: str, text: str, ttl: int) -> Iterator[Sequence[
     yield "SET", keys.batch(id), f"!{digest}", "NX", "PX", max(1, ttl)
 
 
+def _to_3(keys: KeyNames, client: Any, seconds: Callable[[], float]) -> Iterator[None]:
+    """
+    Version 2 had no journal. Programs that know only that would not count what it adds.
+    """
+    yield from ()
+
+
 #: The steps from each version to the next one.
 MIGRATIONS: tuple[
     Callable[[KeyNames, Any, Callable[[], float]], Iterator[None]], ...
-] = (_to_2,)
+] = (_to_2, _to_3)

@@ -8,47 +8,16 @@ import sqlite3
 from collections.abc import Mapping, Sequence, Set
 
 from txstathat.errors import StoreUnavailable
-from txstathat.stores.interface import WriteBatch, WriteOutcome, WriteResult
+from txstathat.stores.interface import WriteOutcome, WriteResult
 from txstathat.stores.journal.pending import Pending
-from txstathat.stores.journal.rows import Section, TooLarge, encode, sections_of
+from txstathat.stores.journal.prepared import MAX_LOAD, Prepared, Usage
+from txstathat.stores.journal.rows import Section, encode
 from txstathat.stores.journal.stored_rows import decode
 from txstathat.stores.sqlite.fold import add_all, fold_all, measure_loads
 from txstathat.stores.sqlite.id_cache import BatchRefused, Tables
-from txstathat.stores.sqlite.journal import Usage, append, usage
+from txstathat.stores.sqlite.journal import append, usage
 
-__all__ = ["MAX_LOAD", "Adder", "Prepared"]
-
-#: How much the journal adds to a sum at most, as a share of the largest sum. Beyond
-#: that, a commit first folds all, or adds its batch to the cells at once.
-MAX_LOAD = 0.25
-
-
-class Prepared:
-    """
-    A batch, divided into sections. Creating it takes most of the time, and no lock.
-
-    :param batch: the batch.
-
-    :ivar batch: the batch.
-    :ivar amounts: what it adds.
-    :ivar sections: the same, divided.
-    :ivar usage: its size.
-    :ivar refusal: the result if the batch cannot be added.
-    """
-
-    def __init__(self, batch: WriteBatch) -> None:
-        self.batch = batch
-        self.amounts = batch.amounts()
-        self.refusal: WriteResult | None = None
-        self.sections: list[Section] = []
-        try:
-            self.sections = sections_of(self.amounts)
-        except TooLarge as error:
-            self.refusal = WriteResult(WriteOutcome.OVERFLOW, error.name)
-        self.usage = Usage(
-            sum(section.load for section in self.sections),
-            sum(section.size for section in self.sections),
-        )
+__all__ = ["Adder"]
 
 
 class Adder:

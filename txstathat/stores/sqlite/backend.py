@@ -22,21 +22,30 @@ from zope.interface import implementer
 
 from txstathat.errors import StoreError, StoreUnavailable
 from txstathat.stores.interface import ANY, Cell, CellKey, WriteBatch, WriteResult
-from txstathat.stores.journal.due import FOLD_AT, MAX_JOURNAL, REFUSE_AT, FoldDue
+from txstathat.stores.journal.due import (
+    CLOSE_SECONDS,
+    FOLD_AT,
+    MAX_JOURNAL,
+    OPEN_SECONDS,
+    REFUSE_AT,
+    FoldDue,
+)
+from txstathat.stores.journal.fold_runner import FoldRunner
+from txstathat.stores.journal.prepared import Prepared
 from txstathat.stores.listing import Group, ListedRow, ListPage, ListQuery
 from txstathat.stores.sqlite import listing
-from txstathat.stores.sqlite.adder import Adder, Prepared
+from txstathat.stores.sqlite.adder import Adder
 from txstathat.stores.sqlite.cells import read_cells
 from txstathat.stores.sqlite.definitions import (
     count_definitions,
     definitions_after,
     read_definitions,
 )
-from txstathat.stores.sqlite.expiry import drop_expired
+from txstathat.stores.sqlite.expiry import drop_expired, drop_metrica
 from txstathat.stores.sqlite.file.erase import erase_deleted
 from txstathat.stores.sqlite.file.private import check_folder
 from txstathat.stores.sqlite.fold import CHUNK, fold_all
-from txstathat.stores.sqlite.fold_runner import FoldRunner
+from txstathat.stores.sqlite.folding import SqliteFolding
 from txstathat.stores.sqlite.id_cache import MAX_KNOWN, Tables
 from txstathat.stores.sqlite.schema import (
     MIGRATIONS,
@@ -49,9 +58,7 @@ from txstathat.stores.store import IBackend
 
 __all__ = [
     "BUSY_SECONDS",
-    "CLOSE_SECONDS",
     "MAX_LOG",
-    "OPEN_SECONDS",
     "SWEEP_EVERY",
     "SWEEP_ROWS",
     "SqliteBackend",
@@ -59,13 +66,9 @@ __all__ = [
 
 #: For how many seconds a write waits while another process writes, before it fails.
 BUSY_SECONDS = 3.0
-#: For how many seconds opening folds at most. The rest is folded later.
-OPEN_SECONDS = 2.0
-#: For how many seconds closing folds at most. The rest is folded at the next opening.
-CLOSE_SECONDS = 2.0
 #: While there are writes: after how many seconds the next sweep deletes expired rows.
 SWEEP_EVERY = 60.0
-#: How many rows one sweep deletes at most, or twice as many as the write before it
+#: How many rows one sweep looks at, at most, or twice as many as the writes before it
 #: changed. If more are left, the next write sweeps again.
 SWEEP_ROWS = 2000
 #: The size in bytes to which SQLite truncates the write-ahead log after a checkpoint.
@@ -84,7 +87,7 @@ class SqliteBackend:
     :param seconds: returns the time, in Unix seconds.
     :param busy_seconds: for how many seconds a write waits while another process
         writes.
-    :param sweep_rows: how many rows one sweep deletes at most, after a small write.
+    :param sweep_rows: how many rows one sweep looks at, at most, after a small write.
     :param max_known: how many time buckets and choices to remember
         (:class:`~txstathat.stores.sqlite.id_cache.Tables`).
     :param max_journal: how many additions wait to be folded before a commit at most; 0
@@ -155,15 +158,15 @@ class SqliteBackend:
             self._adder = Adder(
                 self._writer, self._tables, REFUSE_AT * self._max_journal
             )
-            self._folds = FoldRunner(
+            folding = SqliteFolding(
                 self._reading_journal,
                 partial(self._adding, sync=False),
                 self._tables,
-                self._due,
                 fold_at=self._fold_at,
                 chunk=self._chunk,
                 monotonic=self._monotonic,
             )
+            self._folds = FoldRunner(folding, self._due, self._monotonic)
             self._reader = self._writer if self._is_memory else self._connect()
         with suppress(StoreError):
             self._folds.run_most(OPEN_SECONDS)
@@ -267,10 +270,7 @@ class SqliteBackend:
             ).fetchone()
             if row is None:
                 return False
-            db.execute("INSERT INTO dead SELECT id FROM stretch WHERE metrica = ?", row)
-            db.execute("DELETE FROM stretch WHERE metrica = ?", row)
-            db.execute("DELETE FROM choice WHERE metrica = ?", row)
-            db.execute("DELETE FROM metrica WHERE id = ?", row)
+            drop_metrica(db, *row)
             self._tables.forget()
             return True
 
@@ -295,10 +295,8 @@ class SqliteBackend:
         """See :meth:`.IStore.drop_expired`."""
         self._folds.run_most()
         with self._writing() as db:
-            expired, rows = drop_expired(db, self._seconds(), limit)
-            if expired:
-                self._tables.forget()
-            return rows
+            self._tables.forget_buckets()
+            return drop_expired(db, self._seconds(), limit)
 
     # -- folding
 
@@ -318,8 +316,9 @@ class SqliteBackend:
         """
         now = self._seconds()
         if now >= self._next_sweep:
-            # Each row expires at most once. So a sweep that deletes more rows than the
-            # writes before it changed catches up, however many rows expire.
+            # A write adds far more to cells than it adds cells, and a cell is looked at
+            # a few times. So a sweep that looks at more rows than the writes before it
+            # changed catches up, however many rows expire.
             self._to_sweep = max(self._sweep_rows, 2 * self._changes)
             self._next_sweep = now + SWEEP_EVERY
             self._changes = 0
@@ -327,9 +326,8 @@ class SqliteBackend:
             return False
         limit = min(self._to_sweep, self._sweep_rows)
         with self._writing(sync=False) as db:
-            expired, rows = drop_expired(db, now, limit)
-            if expired:
-                self._tables.forget()
+            self._tables.forget_buckets()
+            rows = drop_expired(db, now, limit)
         self._to_sweep -= rows
         if rows < limit:
             self._to_sweep = 0

@@ -6,19 +6,24 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from txstathat.stores.interface import Addition, Cell, CellKey
 from txstathat.stores.journal.pending import Change
+from txstathat.stores.sqlite.expiry import drop_expired_before
 from txstathat.stores.sqlite.id_cache import Tables, expiry, in_bulk
 from txstathat.stores.sqlite.journal import Journal, read_journal
 from txstathat.stores.sums import as_cell, merge
 
-__all__ = ["add_cells", "read_cells"]
+__all__ = ["Found", "add_cells", "add_to_found", "read_cells"]
+
+Place = TypeVar("Place")
 
 _ADD_WHOLE = """
-    INSERT INTO cell (stretch, key, whole, events, least, most) VALUES {rows}
-    ON CONFLICT (stretch, key) DO UPDATE SET
+    INSERT INTO cell (bucket, metrica, key, expires, whole, events, least, most)
+    VALUES {rows}
+    ON CONFLICT (bucket, metrica, key) DO UPDATE SET
+        expires = excluded.expires,
         whole = whole + excluded.whole,
         events = events + excluded.events,
         least = min(least, excluded.least),
@@ -27,9 +32,11 @@ _ADD_WHOLE = """
 # With t = r + x and p = t - r, the rounding error of t is (r - (t - p)) + (x - p), as
 # in txstathat.stores.sums.add_floats.
 _ADD_REAL = """
-    INSERT INTO cell (stretch, key, whole, events, least, most, real, rest)
+    INSERT INTO cell
+        (bucket, metrica, key, expires, whole, events, least, most, real, rest)
     VALUES {rows}
-    ON CONFLICT (stretch, key) DO UPDATE SET
+    ON CONFLICT (bucket, metrica, key) DO UPDATE SET
+        expires = excluded.expires,
         whole = whole + excluded.whole,
         events = events + excluded.events,
         least = min(least, excluded.least),
@@ -52,12 +59,13 @@ _READ = """
     SELECT number, expires, whole, events, least, most, real, coalesce(rest, 0.0)
     FROM wanted
     CROSS JOIN metrica ON metrica.name = wanted.name
-    CROSS JOIN stretch ON stretch.metrica = metrica.id
-        AND stretch.scale = wanted.scale AND stretch.label = wanted.label
-    CROSS JOIN cell ON cell.stretch = stretch.id AND cell.key = wanted.key"""
+    CROSS JOIN bucket
+        ON bucket.scale = wanted.scale AND bucket.label = wanted.label
+    CROSS JOIN cell ON cell.bucket = bucket.id
+        AND cell.metrica = metrica.id AND cell.key = wanted.key"""
 
-# When a cell expires (None for never), and its contents.
-_Found = tuple[float | None, Addition]
+#: When a cell expires (``None`` for never), and its contents.
+Found = tuple[float | None, Addition]
 
 
 def add_cells(
@@ -76,18 +84,16 @@ def add_cells(
     :raises OverflowError: if an addition is too large.
     :raises sqlite3.IntegrityError: if a sum would be too large.
     """
-    metricas = list(dict.fromkeys([owner for (owner, _), _ in cells]))
-    ids = tables.bucket_ids(change.bucket, metricas, change.begin, change.end)
+    bucket, expires = tables.bucket_id(change.bucket, change.end)
+    drop_expired_before(db, bucket, [place for place, _ in cells], change.begin)
     whole: list[tuple[Any, ...]] = []
     real: list[tuple[Any, ...]] = []
     for (metrica, key), sums in cells:
         if sums[4] is None:
-            whole.append((ids[metrica], key, *sums[:4]))
+            whole.append((bucket, metrica, key, expires, *sums[:4]))
         else:
-            real.append((ids[metrica], key, *sums))
+            real.append((bucket, metrica, key, expires, *sums))
     for statement, rows in ((_ADD_WHOLE, whole), (_ADD_REAL, real)):
-        # In the order of the table, so that each row is near the one before.
-        rows.sort()
         for sql, values in in_bulk(statement, rows):
             db.execute(sql, values)
 
@@ -127,7 +133,7 @@ def _add_journal(
     db: sqlite3.Connection,
     journal: Journal,
     keys: Sequence[CellKey],
-    found: dict[int, _Found],
+    found: dict[int, Found],
 ) -> None:
     names = [(name,) for name in dict.fromkeys(key.name for key in keys)]
     ids: dict[str, int] = {}
@@ -139,19 +145,27 @@ def _add_journal(
             places = wanted.setdefault((scale, label), {}).setdefault(ids[name], {})
             places.setdefault(key, []).append(number)
     for change in journal.pending(wanted):
-        added = dict(change.cells)
         until = expiry(change.end, change.bucket.ttl)
         by_owner = wanted[change.bucket[:2]]
-        for owner in change.owners & by_owner.keys():
-            for key, numbers in by_owner[owner].items():
-                more = added.get((owner, key))
-                for number in numbers:
-                    old = found.get(number)
-                    if old and old[0] is not None and old[0] <= change.begin:
-                        del found[number]  # it had expired before
-                        old = None
-                    if old is not None:
-                        sums = old[1] if more is None else merge(old[1], more)
-                        found[number] = until, sums
-                    elif more is not None:
-                        found[number] = until, more
+        for (owner, key), more in change.cells:
+            for number in by_owner.get(owner, {}).get(key, ()):
+                add_to_found(found, number, change.begin, (until, more))
+
+
+def add_to_found(
+    found: dict[Place, Found], place: Place, begin: float, more: Found
+) -> None:
+    """
+    Add to a cell that was read, as a fold adds to one in the table.
+
+    :param found: the cells that were read.
+    :param place: identifies the cell.
+    :param begin: when the first addition was written, in Unix seconds. A cell that had
+        expired by then is replaced.
+    :param more: when the cell expires now, and what is added.
+    """
+    old = found.get(place)
+    if old is None or (old[0] is not None and old[0] <= begin):
+        found[place] = more
+    else:
+        found[place] = more[0], merge(old[1], more[1])

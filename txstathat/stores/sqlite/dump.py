@@ -5,14 +5,14 @@ Reads the whole contents of a SQLite store; see :mod:`txstathat.stores.dump`.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from heapq import merge as merge_sorted
 from itertools import groupby
 
 from txstathat.errors import StoreError, StoreUnavailable
 from txstathat.stores.interface import Addition, StoredCell
-from txstathat.stores.spread import add_up
+from txstathat.stores.sqlite.cells import Found, add_to_found
 from txstathat.stores.sqlite.id_cache import expiry
 from txstathat.stores.sqlite.journal import read_journal
 from txstathat.stores.sqlite.schema import (
@@ -24,11 +24,20 @@ from txstathat.stores.sqlite.schema import (
 
 __all__ = ["SqliteDump", "open_sqlite_dump"]
 
-# The name, scale and label of a time bucket; when something was first added to it; when
-# it expires; and what was added, by key.
-_Added = tuple[
-    tuple[str, str, str], float, float | None, Sequence[tuple[str, Addition]]
-]
+# How many Metricas are read at once.
+_AT_ONCE = 64
+
+_CELLS = """
+    FROM bucket CROSS JOIN cell
+    ON cell.bucket = bucket.id AND cell.metrica BETWEEN ? AND ?"""
+# In a store of version 3 and below.
+_OLD_CELLS = """
+    FROM stretch CROSS JOIN cell
+    ON cell.stretch = stretch.id AND stretch.metrica BETWEEN ? AND ?"""
+
+# The id of a Metrica, and the scale and label of a time bucket; when the first addition
+# was written; and what was added, by key.
+_Added = tuple[tuple[int, str, str], float, Sequence[tuple[str, Found]]]
 
 
 @contextmanager
@@ -97,44 +106,46 @@ class SqliteDump:
         """
         See :meth:`.Dump.cells`. What the journal adds is held in memory.
         """
-        both = merge_sorted(self._stored(), self._journal(), key=lambda one: one[0])
-        for (name, scale, label), same in groupby(both, key=lambda one: one[0]):
-            # Of a time bucket there is first what is in the table.
-            expires: float | None = None
-            cells: dict[str, Addition] = {}
-            for _, begin, until, more in same:
-                if expires is not None and expires <= begin:
-                    cells = {}
-                expires = until
-                add_up(cells, more)
-            if expires is None or expires > self._now:
-                for key in sorted(cells):
-                    sums = Addition(*cells[key])
-                    yield StoredCell(name, scale, label, key, expires, sums)
-
-    def _stored(self) -> Iterator[_Added]:
-        rows = self._db.execute(
-            """SELECT name, scale, label, expires,
-                key, whole, events, least, most, real, coalesce(rest, 0.0)
-            FROM metrica
-            CROSS JOIN stretch ON stretch.metrica = metrica.id
-            CROSS JOIN cell ON cell.stretch = stretch.id
-            ORDER BY name, scale, label"""
+        names = dict(self._db.execute("SELECT id, name FROM metrica"))
+        both = merge_sorted(
+            self._stored(names), self._journal(), key=lambda one: one[0]
         )
-        for bucket, cells in groupby(rows, key=lambda row: row[:4]):
-            sums = [(row[4], Addition(*row[5:])) for row in cells]
-            yield bucket[:3], 0.0, bucket[3], sums
+        for (id, scale, label), same in groupby(both, key=lambda one: one[0]):
+            # Of a time bucket there is first what is in the table.
+            cells: dict[str, Found] = {}
+            for _, begin, added in same:
+                for key, more in added:
+                    add_to_found(cells, key, begin, more)
+            for key, (expires, sums) in sorted(cells.items()):
+                if expires is None or expires > self._now:
+                    yield StoredCell(
+                        names[id], scale, label, key, expires, Addition(*sums)
+                    )
+
+    def _stored(self, names: Mapping[int, str]) -> Iterator[_Added]:
+        ids = sorted(names)
+        is_old = "stretch" in self._tables
+        query = f"""SELECT metrica, scale, label,
+                key, expires, whole, events, least, most, real, coalesce(rest, 0.0)
+            {_OLD_CELLS if is_old else _CELLS}
+            ORDER BY metrica, scale, label"""
+        for at in range(0, len(ids), _AT_ONCE):
+            some = ids[at : at + _AT_ONCE]
+            rows = self._db.execute(query, (some[0], some[-1]))
+            for place, cells in groupby(rows, key=lambda row: row[:3]):
+                if place[0] in names:  # others were dropped
+                    added = [(row[3], (row[4], Addition(*row[5:]))) for row in cells]
+                    yield place, 0.0, added
 
     def _journal(self) -> list[_Added]:
         if "journal" not in self._tables:
             return []
-        names = dict(self._db.execute("SELECT id, name FROM metrica"))
         added: list[_Added] = []
         for change in read_journal(self._db).pending():
             scale, label, ttl = change.bucket
             until = expiry(change.end, ttl)
             for id, cells in groupby(change.cells, key=lambda cell: cell[0][0]):
-                sums = [(key, one) for (_, key), one in cells]
-                added.append(((names[id], scale, label), change.begin, until, sums))
+                more = [(key, (until, one)) for (_, key), one in cells]
+                added.append(((id, scale, label), change.begin, more))
         # Changes of the same time bucket stay in their order.
         return sorted(added, key=lambda one: one[0])

@@ -28,12 +28,6 @@ _METRICAS = """
     SELECT metrica.name, id, definition
     FROM wanted CROSS JOIN metrica ON metrica.name = wanted.name"""
 
-_BUCKETS = """
-    WITH wanted (metrica, scale, label) AS (VALUES {rows})
-    SELECT stretch.metrica, id, expires
-    FROM wanted CROSS JOIN stretch ON stretch.metrica = wanted.metrica
-        AND stretch.scale = wanted.scale AND stretch.label = wanted.label"""
-
 
 class BatchRefused(Exception):
     """
@@ -62,8 +56,8 @@ class Tables:
         self._data_version: int | None = None
         # Id and definition, by name.
         self._metricas: dict[str, tuple[int, str]] = {}
-        # By scale and label: when the buckets expire, and their ids by Metrica.
-        self._buckets: dict[tuple[str, str], tuple[float | None, dict[int, int]]] = {}
+        # Ids of time buckets, and when they expire, by scale and label.
+        self._buckets: dict[tuple[str, str], tuple[int, float | None]] = {}
         # By id of the Metrica and group.
         self._choices: dict[tuple[int, str], set[str]] = {}
         self._known_choices = 0
@@ -74,8 +68,7 @@ class Tables:
         many of them. Call this at the beginning of a transaction.
         """
         (version,) = self._db.execute("PRAGMA data_version").fetchone()
-        known = sum(len(ids) for _, ids in self._buckets.values())
-        known += self._known_choices
+        known = len(self._buckets) + self._known_choices
         if version != self._data_version or known > self._max_known:
             self.forget()
             self._data_version = version
@@ -88,6 +81,12 @@ class Tables:
         self._buckets.clear()
         self._choices.clear()
         self._known_choices = 0
+
+    def forget_buckets(self) -> None:
+        """
+        Forget the ids of time buckets. Call this after deleting expired cells.
+        """
+        self._buckets.clear()
 
     def check_definitions(self, definitions: Mapping[str, str]) -> None:
         """
@@ -144,66 +143,41 @@ class Tables:
             rows,
         )
 
-    def bucket_ids(
-        self, bucket: TimeBucket, metricas: Sequence[int], begin: float, end: float
-    ) -> Mapping[int, int]:
+    def bucket_id(self, bucket: TimeBucket, end: float) -> tuple[int, float | None]:
         """
-        Find or create a time bucket of several Metricas, and set when it expires.
+        Find or create a time bucket, and note that cells in it expire.
 
         :param bucket: the bucket.
-        :param metricas: the ids of the Metricas.
-        :param begin: when the first addition to it was written, in Unix seconds. A
-            bucket that had expired by then is another one.
-        :param end: when the last one was written. The bucket expires some time later.
-        :returns: the ids of the buckets by the ids of their Metricas.
+        :param end: when the last addition to the cells was written, in Unix seconds.
+            They expire some time later.
+        :returns: its id, and when the cells expire.
         """
         scale, label, ttl = bucket
         expires = expiry(end, ttl)
         known = self._buckets.get((scale, label))
-        if known is None or known[0] != expires:
-            known = self._buckets[scale, label] = expires, {}
-        ids = known[1]
-        missing = [metrica for metrica in metricas if metrica not in ids]
-        if missing:
-            ids.update(self._find_or_create(scale, label, expires, missing, begin))
-        return ids
+        if known is None or known[1] != expires:
+            known = self._find_or_create(scale, label), expires
+            self._buckets[scale, label] = known
+            if expires is not None:
+                # A sweep of these cells that has begun begins anew.
+                self._db.execute(
+                    "INSERT OR REPLACE INTO expiry (bucket, expires, metrica, key) "
+                    "VALUES (?, ?, 0, '')",
+                    known,
+                )
+        return known
 
-    def _find_or_create(
-        self,
-        scale: str,
-        label: str,
-        expires: float | None,
-        metricas: Sequence[int],
-        now: float,
-    ) -> dict[int, int]:
-        db = self._db
-        wanted = [(metrica, scale, label) for metrica in metricas]
-        found: dict[int, int] = {}
-        dead: list[tuple[int]] = []
-        extended: list[tuple[int]] = []
-        for metrica, id, old_expires in self._select(_BUCKETS, wanted):
-            if old_expires is not None and old_expires <= now:
-                dead.append((id,))
-                continue
-            found[metrica] = id
-            if old_expires != expires:
-                extended.append((id,))
-        if dead:
-            db.executemany("INSERT OR IGNORE INTO dead (stretch) VALUES (?)", dead)
-            db.executemany("DELETE FROM stretch WHERE id = ?", dead)
-        for sql, values in in_bulk(
-            "UPDATE stretch SET expires = ? WHERE id IN (VALUES {rows})", extended
-        ):
-            db.execute(sql, [expires, *values])
-        missing = [row for row in wanted if row[0] not in found]
-        for sql, values in in_bulk(
-            "INSERT INTO stretch (metrica, scale, label, expires) VALUES {rows}",
-            [(*row, expires) for row in missing],
-        ):
-            db.execute(sql, values)
-        for metrica, id, _ in self._select(_BUCKETS, missing):
-            found[metrica] = id
-        return found
+    def _find_or_create(self, scale: str, label: str) -> int:
+        found = self._db.execute(
+            "SELECT id FROM bucket WHERE scale = ? AND label = ?", (scale, label)
+        ).fetchone()
+        if found is not None:
+            return int(found[0])
+        return _new_id(
+            self._db.execute(
+                "INSERT INTO bucket (scale, label) VALUES (?, ?)", (scale, label)
+            )
+        )
 
     def _select(
         self, statement: str, rows: Sequence[tuple[Any, ...]]

@@ -16,12 +16,12 @@ from typing import NamedTuple
 from twisted.logger import Logger
 
 from txstathat.stores.journal.pending import Change, Pending, Position, Wanted
+from txstathat.stores.journal.prepared import Usage
 from txstathat.stores.journal.stored_rows import StoredSection, decode
 
 __all__ = [
     "Journal",
     "Progress",
-    "Usage",
     "append",
     "finish",
     "first_row",
@@ -44,18 +44,6 @@ class Progress(NamedTuple):
 
     upto: int
     position: Position | None
-
-
-class Usage(NamedTuple):
-    """
-    The size of a journal.
-
-    :ivar load: an upper bound of what it adds to a cell, as a share of the largest sum.
-    :ivar additions: about how many additions it has (:attr:`.Section.size`).
-    """
-
-    load: float
-    additions: int
 
 
 class Journal(NamedTuple):

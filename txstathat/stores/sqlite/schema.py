@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from urllib.parse import quote
 
+from twisted.logger import Logger
+
 from txstathat.errors import StoreError, StoreTooNew
 from txstathat.stores.sqlite.listing import ADD_IDS, CREATE_LISTING
 
@@ -32,15 +34,20 @@ __all__ = [
 #: The application id in the header of the file: "txSH".
 APPLICATION = 0x74785348
 
+_log = Logger()
+
+# The largest sum in cells, as a share of the largest sum possible.
+_LARGEST_SUM = """
+    SELECT coalesce(max(max(
+        abs(whole / 9223372036854775807.0),
+        abs(coalesce(real, 0.0) / 1.7976931348623157e308))), 0.0)"""
+
 #: Measures the load of a Metrica (``WHERE id = ?``): the largest sum in its cells, as a
 #: share of the largest sum possible.
-MEASURE_LOAD = """
-    UPDATE metrica SET load = (
-        SELECT coalesce(max(max(
-            abs(whole / 9223372036854775807.0),
-            abs(coalesce(real, 0.0) / 1.7976931348623157e308))), 0.0)
-        FROM stretch CROSS JOIN cell ON cell.stretch = stretch.id
-        WHERE stretch.metrica = metrica.id)
+MEASURE_LOAD = f"""
+    UPDATE metrica SET load = ({_LARGEST_SUM}
+        FROM bucket CROSS JOIN cell
+        ON cell.bucket = bucket.id AND cell.metrica = metrica.id)
     WHERE id = ?"""
 
 _CREATE_RECORDS = """
@@ -50,13 +57,67 @@ _CREATE_RECORDS = """
         text TEXT NOT NULL,
         PRIMARY KEY (kind, id)) WITHOUT ROWID"""
 
+# From a row for each time bucket of each Metrica ("stretch") to one row for each time
+# bucket. What was dropped and not yet deleted ("dead") is not copied.
+_SHARE_BUCKETS = (
+    """CREATE TABLE bucket (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        scale TEXT NOT NULL,
+        label TEXT NOT NULL,
+        UNIQUE (scale, label))""",
+    """CREATE TABLE expiry (
+        bucket INTEGER NOT NULL,
+        expires REAL NOT NULL,
+        metrica INTEGER NOT NULL,
+        key TEXT NOT NULL,
+        PRIMARY KEY (bucket, expires)) WITHOUT ROWID""",
+    "CREATE INDEX expiry_expires ON expiry (expires)",
+    "ALTER TABLE cell RENAME TO old_cell",
+    """CREATE TABLE cell (
+        bucket INTEGER NOT NULL,
+        metrica INTEGER NOT NULL,
+        key TEXT NOT NULL,
+        expires REAL,
+        whole INTEGER NOT NULL CHECK (typeof(whole) = 'integer'),
+        events INTEGER NOT NULL CHECK (typeof(events) = 'integer'),
+        least NOT NULL,
+        most NOT NULL,
+        real REAL CHECK (abs(real) <= 1.7976931348623157e308),
+        rest REAL,
+        PRIMARY KEY (bucket, metrica, key)) WITHOUT ROWID""",
+    """INSERT INTO bucket (scale, label)
+        SELECT scale, label FROM stretch GROUP BY scale, label ORDER BY min(id)""",
+    """INSERT INTO expiry
+        SELECT DISTINCT bucket.id, expires, 0, '' FROM stretch
+        JOIN bucket ON bucket.scale = stretch.scale AND bucket.label = stretch.label
+        WHERE expires IS NOT NULL""",
+    """INSERT INTO cell
+        SELECT bucket.id, stretch.metrica, key, expires,
+            whole, events, least, most, real, rest
+        FROM stretch
+        CROSS JOIN bucket
+            ON bucket.scale = stretch.scale AND bucket.label = stretch.label
+        CROSS JOIN old_cell ON old_cell.stretch = stretch.id
+        ORDER BY 1, 2, 3""",
+    "DROP TABLE old_cell",
+    "DROP TABLE stretch",
+    "DROP TABLE dead",
+    """CREATE TABLE dead (
+        bucket INTEGER NOT NULL,
+        metrica INTEGER NOT NULL,
+        PRIMARY KEY (bucket, metrica)) WITHOUT ROWID""",
+)
+
 #: The statements that migrate the schema from each version to the next one.
 #:
-#: The table ``stretch`` contains the time buckets. A sum of whole numbers beyond 64
-#: bits would silently become a float; the checks turn this into an error. Dropping or
-#: expiry only makes a bucket unreachable at first, by an entry in ``dead``; a later
-#: sweep deletes its cells. Ids of buckets are never used twice, so that these cells
-#: stay unreachable.
+#: The table ``bucket`` contains the time buckets, which all Metricas share. The cells
+#: of a bucket follow each other, sorted by Metrica and key, as a fold writes them. A
+#: sum of whole numbers beyond 64 bits would silently become a float; the checks turn
+#: this into an error.
+#:
+#: The tables ``expiry`` and ``dead`` say which cells are to be deleted: they are
+#: explained in :mod:`txstathat.stores.sqlite.expiry`. Ids of Metricas are never used
+#: twice, so that the cells of one that was dropped are unreachable.
 #:
 #: The tables ``journal`` and ``folding`` are explained in
 #: :mod:`txstathat.stores.sqlite.journal`. The ``load`` of a Metrica is an upper
@@ -113,10 +174,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             metrica INTEGER NOT NULL,
             key TEXT NOT NULL)""",
         "ALTER TABLE metrica ADD COLUMN load REAL NOT NULL DEFAULT 0",
-        MEASURE_LOAD.partition("WHERE id = ?")[0],
+        f"""UPDATE metrica SET load = ({_LARGEST_SUM}
+            FROM stretch CROSS JOIN cell ON cell.stretch = stretch.id
+            WHERE stretch.metrica = metrica.id)""",
         "CREATE INDEX metrica_load ON metrica (id) WHERE load > 0.5",
     ),
     ADD_IDS,
+    _SHARE_BUCKETS,
 )
 
 
@@ -132,6 +196,13 @@ def migrate(db: sqlite3.Connection, migrations: Sequence[Sequence[str]]) -> None
         (version,) = db.execute("PRAGMA user_version").fetchone()
         check_is_store(db)
         _check_not_newer(version, len(migrations))
+        if 0 < version < len(migrations):
+            _log.info(
+                "migrating the SQLite store from version {version} to {latest}: this "
+                "takes a few minutes for each GB, and begins anew if it is interrupted",
+                version=version,
+                latest=len(migrations),
+            )
         for statements in migrations[_complete(db, version) :]:
             for statement in statements:
                 db.execute(statement)

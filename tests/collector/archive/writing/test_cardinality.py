@@ -57,6 +57,16 @@ class SharedNameTests(ArchiveCase):
             limiter.settled(self.now(limiter.admit(name, ["z"])), False)
         self.now(limiter.admit("C", ["y"]))
 
+    def test_nothing_is_new_any_more(self) -> None:
+        """A request whose stats another one has created meanwhile reserves nothing."""
+        limiter = CardinalityLimiter(self.store, 9, self.clock, Allowances(self.store))
+        first = self.now(limiter.admit("A", ["x"]))
+        self.create("x")
+        second = self.now(limiter.admit("A", ["x"]))
+        self.assertEqual(second.names, [])
+        for reservation in (first, second):
+            self.assertEqual(limiter.settled(reservation, True), [])
+
     def test_the_allowance_of_the_other_one(self) -> None:
         """
         A stat counts for the key that creates it, also if the request of another key

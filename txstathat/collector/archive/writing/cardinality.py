@@ -114,7 +114,8 @@ class CardinalityLimiter:
         # may fail.
         self._reserved.update(new)
         own.update(new)
-        self._reserved_by[sender] = own
+        if own:
+            self._reserved_by[sender] = own
         return Reservation(sender, new)
 
     def _check_room(self, new: Iterable[str]) -> None:
@@ -151,9 +152,10 @@ class CardinalityLimiter:
         """
         sender, names = reservation.sender, reservation.names
         _take(self._reserved, names)
-        _take(self._reserved_by[sender], names)
-        if not self._reserved_by[sender]:
-            del self._reserved_by[sender]
+        own = self._reserved_by.pop(sender, Counter())
+        _take(own, names)
+        if own:
+            self._reserved_by[sender] = own
         # Another request may have created some of them first.
         created = self._unknown(names) if written else []
         if created:

@@ -7,19 +7,23 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha1
-from itertools import chain, repeat
-from typing import Any
+from itertools import repeat
 
 from txstathat.errors import StoreInterrupted
 from txstathat.stores.interface import (
     Amounts,
-    TimeBucket,
     WriteOutcome,
     WriteResult,
 )
 from txstathat.stores.redis.cluster.pipelines import Command, evaluate
-from txstathat.stores.redis.cluster.scripts import NAMES, PART, PARTS
+from txstathat.stores.redis.cluster.scripts import (
+    PART,
+    PARTS,
+    PREPARE,
+    PREPARE_NODE,
+)
 from txstathat.stores.redis.keys import (
+    DIGEST_BYTES,
     IDS,
     INDEX,
     KeyNames,
@@ -30,6 +34,7 @@ from txstathat.stores.redis.keys import (
 )
 from txstathat.stores.redis.merging import (
     Batch,
+    BucketSets,
     MergedWrite,
     PlannedSums,
     Unit,
@@ -43,7 +48,7 @@ __all__ = [
     "Part",
     "PartCommands",
     "PartWrite",
-    "names_commands",
+    "Preparation",
     "script_digest",
 ]
 
@@ -57,7 +62,8 @@ def script_digest(script: str) -> str:
     return sha1(script.encode("utf-8")).hexdigest()
 
 
-_NAMES, _PART, _PARTS = map(script_digest, (NAMES, PART, PARTS))
+_PART, _PARTS = script_digest(PART), script_digest(PARTS)
+_PREPARE, _PREPARE_NODE = script_digest(PREPARE), script_digest(PREPARE_NODE)
 
 
 @dataclass(slots=True)
@@ -78,15 +84,13 @@ class PartWrite(MergedWrite):
     Batches that are written together, and added to each unit by itself.
 
     :param batches: the batches.
-    :param buckets: see :class:`.MergedWrite`.
+    :param sets: see :class:`.MergedWrite`.
     """
 
     def __init__(
-        self,
-        batches: Sequence[Batch],
-        buckets: dict[tuple[TimeBucket, ...], int] | None = None,
+        self, batches: Sequence[Batch], sets: BucketSets | None = None
     ) -> None:
-        super().__init__(batches, buckets)
+        super().__init__(batches, sets)
         self._rests: dict[frozenset[int], PartWrite] = {}
         self._shards: dict[int, list[str]] = {}
 
@@ -119,7 +123,7 @@ class PartWrite(MergedWrite):
         left = [n for n in part.batches if n not in known]
         rest = self._rests.get(frozenset(left))
         if rest is None:
-            rest = PartWrite([self.batches[n] for n in left], self._buckets)
+            rest = PartWrite([self.batches[n] for n in left], self._sets)
             self._rests[frozenset(left)] = rest
         return Part(rest.units[part.unit.name, part.unit.key], left)
 
@@ -176,7 +180,7 @@ class PartCommands:
         Return the command for one unit.
         """
         begin = self.begin(part.unit)
-        shape = self._write.shape(part.unit)
+        shape = self._write.shape(part.unit.additions)
         keys = [begin + ending for ending in (IDS, INDEX, *shape.endings)]
         return evaluate(_PART, keys, self._plan([part]), self._mode, begin)
 
@@ -200,12 +204,12 @@ class PartCommands:
         sums = PlannedSums()
         units = []
         for part in parts:
-            shape = self._write.shape(part.unit)
+            shape = self._write.shape(part.unit.additions)
             units.append(
                 [
                     shapes.setdefault(shape.plan, len(shapes) + 1),
                     [batches.setdefault(n, len(batches) + 1) for n in part.batches],
-                    *sums.numbers(part.unit),
+                    *sums.numbers(part.unit.additions.values()),
                 ]
             )
         ids = as_json([self._ids[n] for n in batches])
@@ -215,48 +219,96 @@ class PartCommands:
         )
 
 
-def names_commands(keys: KeyNames, write: PartWrite, mode: str) -> dict[int, Command]:
+class Preparation:
     """
-    Return the commands that compare or save the definitions of a write, by number of
-    the slot.
+    Makes the commands that reserve the ids of a write, and compare or save its
+    definitions: first a thing for each id, then one for each slot of definitions.
 
     :param keys: the names of the keys.
     :param write: the batches.
-    :param mode: ``check`` or ``save``.
+    :param claimed: the numbers of the batches of which to reserve the ids.
+
+    :ivar keys: a key of each thing.
     """
-    return {
-        shard: evaluate(
-            _NAMES,
-            [keys.names(shard), keys.large(shard)],
-            mode,
-            *chain.from_iterable((name, write.definitions[name]) for name in names),
-        )
-        for shard, names in write.shards().items()
-    }
+
+    def __init__(
+        self, keys: KeyNames, write: PartWrite, claimed: Sequence[int] = ()
+    ) -> None:
+        self._definitions = write.definitions
+        self._ids = []
+        for n in claimed:
+            batch = write.batches[n].write
+            digest = short_hash(batch.digest, DIGEST_BYTES)
+            ttl = milliseconds(batch.id_ttl)
+            self._ids.append((keys.batch(batch.id), digest, ttl))
+        self._shards = [
+            (keys.names(shard), keys.large(shard), names)
+            for shard, names in write.shards().items()
+        ]
+        self.keys = [thing[0] for thing in (*self._ids, *self._shards)]
+
+    def of_one(self, number: int, mode: str) -> Command:
+        """
+        Return the command for one thing.
+
+        :param number: its number.
+        :param mode: ``check`` or ``save``.
+        """
+        shard = number - len(self._ids)
+        keys = [self.keys[number]] if shard < 0 else [*self._shards[shard][:2]]
+        return evaluate(_PREPARE, keys, self._plan([number]), mode)
+
+    def of_node(self, numbers: Sequence[int], mode: str) -> Command:
+        """
+        Return the command for things on one node.
+
+        :param numbers: their numbers, in order.
+        :param mode: ``check`` or ``save``.
+        """
+        node_of = self.keys[numbers[0]]
+        return evaluate(_PREPARE_NODE, [], self._plan(numbers), mode, node_of=node_of)
+
+    def _plan(self, numbers: Sequence[int]) -> str:
+        texts: dict[str, int] = {}
+        count = len(self._ids)
+        names = [
+            (
+                *self._shards[n - count],
+                [
+                    texts.setdefault(self._definitions[name], len(texts) + 1)
+                    for name in self._shards[n - count][2]
+                ],
+            )
+            for n in numbers
+            if n >= count
+        ]
+        ids = [self._ids[n] for n in numbers if n < count]
+        return as_json({"ids": ids, "names": names, "texts": list(texts)})
 
 
 class NameReplies:
     """
-    What the scripts :data:`.scripts.NAMES` returned.
+    What the scripts :data:`.scripts.PREPARE` returned of the definitions of a write.
+
+    :param write: the batches.
+    :param replies: a line for each slot of definitions.
 
     :ivar refusal: the refusal if a Metrica has another definition, or ``None``.
     :ivar new: how many definitions are new.
     :ivar large: the names with very large sums.
     """
 
-    def __init__(
-        self, write: PartWrite, shards: Iterable[int], replies: Iterable[Any]
-    ) -> None:
+    def __init__(self, write: PartWrite, replies: Iterable[bytes]) -> None:
         self.refusal: WriteResult | None = None
         self.new = 0
         self.large: set[str] = set()
-        for shard, (wrong, new, *large) in zip(shards, replies, strict=True):
-            names = write.shards()[shard]
+        for names, line in zip(write.shards().values(), replies, strict=True):
+            wrong, new, *large = map(int, line.split())
             if wrong:
-                name = names[int(wrong) - 1]
+                name = names[wrong - 1]
                 if new < 0:
                     # The same batches can be added a moment later.
                     raise StoreInterrupted(f"{name!r} is being renamed; try again")
                 self.refusal = WriteResult(WriteOutcome.MISMATCH, name)
-            self.new += int(new)
-            self.large.update(names[int(number) - 1] for number in large)
+            self.new += new
+            self.large.update(names[number - 1] for number in large)

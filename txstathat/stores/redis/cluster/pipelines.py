@@ -8,10 +8,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from redis import exceptions
 from redis.crc import key_slot
+
+from txstathat.stores.redis.keys import CACHED_NAMES
 
 __all__ = ["CLIENT_ERRORS", "PAUSES", "Command", "Pipelines", "evaluate"]
 
@@ -93,6 +96,11 @@ def _pack(*words: str) -> bytes:
     )
 
 
+@lru_cache(CACHED_NAMES)
+def _slot_of(key: str) -> int:
+    return key_slot(key.encode("utf-8"))
+
+
 #: What a node answered, or why it did not.
 Reply: TypeAlias = Any
 _Address: TypeAlias = tuple[str, int]
@@ -104,32 +112,56 @@ class Pipelines:
 
     :param client: the client of the cluster, a ``redis.cluster.RedisCluster``.
     :param scripts: the scripts that commands use.
-    :param optional: a script that an older server may refuse.
+    :param optional: scripts that an older server may refuse.
     :param pause: waits for some seconds.
-
-    :ivar has_optional_script: whether no server has refused that script.
     """
 
     def __init__(
         self,
         client: Any,
         scripts: Sequence[str] = (),
-        optional: str | None = None,
+        optional: Sequence[str] = (),
         pause: Callable[[float], object] = time.sleep,
     ) -> None:
         self._client = client
         self._scripts = scripts
         self._optional = optional
         self._pause = pause
-        self.has_optional_script = optional is not None
+        self._has_optional = bool(optional)
 
-    def node_of(self, key: str) -> str:
+    def run_by_node(
+        self,
+        keys: Sequence[str],
+        of_node: Callable[[Sequence[int]], Command],
+        of_one: Callable[[int], Command],
+    ) -> list[bytes]:
         """
-        Return the name of the node that has a key, as far as it is known.
-        """
-        return str(self._node(key, None).name)
+        Run scripts that change nothing when they are repeated: one of the optional
+        scripts on each node; or, where a slot is not wholly on the node or the server
+        is older, a script for each thing.
 
-    def attempt(self, commands: Sequence[Command]) -> list[Reply]:
+        :param keys: a key of each thing.
+        :param of_node: returns the command for things on one node, by their numbers. It
+            replies with a line for each.
+        :param of_one: returns the command for one of them.
+        :returns: the line for each.
+        """
+        lines: dict[int, bytes] = {}
+        if self._has_optional:
+            nodes: dict[str, list[int]] = {}
+            for n, key in enumerate(keys):
+                nodes.setdefault(self._node(key, None).name, []).append(n)
+            commands = [of_node(numbers) for numbers in nodes.values()]
+            for numbers, reply in zip(
+                nodes.values(), self._attempt_once(commands), strict=True
+            ):
+                if isinstance(reply, bytes):
+                    lines.update(zip(numbers, reply.split(b"\n"), strict=True))
+        left = [n for n in range(len(keys)) if n not in lines]
+        lines.update(zip(left, self.run([of_one(n) for n in left]), strict=True))
+        return [lines[n] for n in range(len(keys))]
+
+    def _attempt_once(self, commands: Sequence[Command]) -> list[Reply]:
         """
         Send commands, and do not repeat them where that would need another node.
 
@@ -217,7 +249,7 @@ class Pipelines:
                 node = self._client.get_node(*target)
             if node is not None:
                 return node
-        slot = key_slot(key.encode("utf-8"))
+        slot = _slot_of(key)
         nodes = self._client.nodes_manager
         known = nodes.slots_cache.get(slot)
         # get_node_from_slot is slow, and raises the error for an unknown node.
@@ -271,11 +303,11 @@ class Pipelines:
         redis = self._client.get_redis_connection(node)
         for script in self._scripts:
             redis.script_load(script)
-        if self._optional is not None and self.has_optional_script:
-            try:
-                redis.script_load(self._optional)
-            except exceptions.ResponseError:
-                self.has_optional_script = False
+        try:
+            for script in self._optional if self._has_optional else ():
+                redis.script_load(script)
+        except exceptions.ResponseError:
+            self._has_optional = False
 
 
 _ASKING = _pack("ASKING")

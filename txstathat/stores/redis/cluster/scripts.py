@@ -6,7 +6,10 @@ from __future__ import annotations
 
 from txstathat.stores.redis.cell_scripts import ADDING, UNCHANGED
 
-__all__ = ["CLAIM", "DROP_UNIT", "NAMES", "PART", "PARTS", "TAKE_UNIT"]
+__all__ = ["DROP_UNIT", "PART", "PARTS", "PREPARE", "PREPARE_NODE", "TAKE_UNIT"]
+
+# The first line of a script for any slots of a node.
+_NODE = "#!lua flags=allow-cross-slot-keys\n"
 
 # Adds batches to units, each by itself.
 _PARTS = (
@@ -140,7 +143,7 @@ for n, unit in ipairs(plan.units) do
         replies[n] = 'added' .. flags[n]
     end
 end
-return replies
+return table.concat(replies, '\\n')
 """
 )
 
@@ -154,12 +157,12 @@ return replies
 #:
 #: - ``batches``: lists of: hash of the id, 12 characters; for how many milliseconds to
 #:   remember it
-#: - ``shapes``, ``sums``: as in :data:`.scripts.ADD`
+#: - ``shapes``, ``sums``: as in :data:`.server.scripts.ADD`
 #: - ``units``: lists of: number of the shape; a list of the numbers of the batches;
 #:   numbers of the additions
 #:
-#: Returns for each unit ``fine`` after a check; ``overflow``; ``repeated`` if all
-#: batches are known; ``known:`` and a letter for each batch, ``n`` new or ``r``
+#: Returns a line for each unit: ``fine`` after a check; ``overflow``; ``repeated`` if
+#: all batches are known; ``known:`` and a letter for each batch, ``n`` new or ``r``
 #: repeated, if some are; or ``added``. After that, ``+`` tells that the unit is new,
 #: ``!`` that a sum is very large. Only ``added`` changes anything.
 #:
@@ -170,66 +173,100 @@ PART = _PARTS
 
 #: The same for units in any slots of a node, without ``KEYS``. Needs Redis 7. It
 #: changes nothing if a slot is not, or not wholly, on the node.
-PARTS = "#!lua flags=allow-cross-slot-keys\n" + _PARTS
+PARTS = _NODE + _PARTS
 
-#: In a cluster: compares definitions, or saves them if none of them differs.
-#:
-#: ``KEYS``: the hash of the definitions; the set of names with very large sums.
-#: ``ARGV``: ``check`` or ``save``; name, definition, name, definition, ... Returns
-#: numbers: of the first name that has another definition, or 0; how many names are new,
-#: or -1 if that name is being renamed; then of the names with very large sums.
-NAMES = """
+# Reserves ids, and compares definitions.
+_PREPARE = """
 local CHUNK = 1000
-local new, result = {}, {0, 0}
-for from = 2, #ARGV, 2 * CHUNK do
-    local fields = {}
-    for i = from, math.min(from + 2 * CHUNK - 1, #ARGV), 2 do
-        fields[#fields + 1] = ARGV[i]
+local plan, mode = cjson.decode(ARGV[1]), ARGV[2]
+local replies, new = {}, {}
+
+local function state_of(id)
+    local known = redis.call('GET', id[1])
+    if not known then
+        return 'new'
+    elseif known == id[2] then
+        return 'known'
     end
-    for i, known in ipairs(redis.call('HMGET', KEYS[1], unpack(fields))) do
-        local at = from + 2 * i - 2
-        if not known then
-            new[#new + 1] = ARGV[at]
-            new[#new + 1] = ARGV[at + 1]
-        elseif known:sub(1, 10) == '#renaming ' then
-            return {at / 2, -1}
-        elseif known ~= ARGV[at + 1] then
-            return {at / 2, 0}
+    return known == '!' .. id[2] and 'added' or 'conflict'
+end
+
+-- Returns what is told of the names in a slot, and the new definitions.
+local function compare(key, large, names, numbers)
+    local missing, result = {}, {0, 0}
+    for from = 1, #names, CHUNK do
+        local upto = math.min(from + CHUNK - 1, #names)
+        for i, known in ipairs(redis.call('HMGET', key, unpack(names, from, upto))) do
+            local n = from + i - 1
+            local text = plan.texts[numbers[n]]
+            if not known then
+                missing[#missing + 1] = names[n]
+                missing[#missing + 1] = text
+            elseif known:sub(1, 10) == '#renaming ' then
+                return {n, -1}, {}
+            elseif known ~= text then
+                return {n, 0}, {}
+            end
+        end
+    end
+    result[2] = #missing / 2
+    if mode == 'check' and redis.call('EXISTS', large) == 1 then
+        for n, name in ipairs(names) do
+            if redis.call('SISMEMBER', large, name) == 1 then
+                result[#result + 1] = n
+            end
+        end
+    end
+    return result, missing
+end
+
+-- Read everything before anything is written: a key in a slot that is being moved is an
+-- error.
+for n, id in ipairs(plan.ids) do
+    replies[n] = state_of(id)
+end
+for n, shard in ipairs(plan.names) do
+    local told
+    told, new[n] = compare(unpack(shard))
+    replies[#plan.ids + n] = table.concat(told, ' ')
+end
+
+for n, id in ipairs(plan.ids) do
+    if replies[n] == 'new' then
+        redis.call('SET', id[1], id[2], 'PX', id[3])
+    end
+end
+if mode == 'save' then
+    for n, shard in ipairs(plan.names) do
+        for from = 1, #new[n], 2 * CHUNK do
+            local upto = math.min(from + 2 * CHUNK - 1, #new[n])
+            redis.call('HSET', shard[1], unpack(new[n], from, upto))
         end
     end
 end
-result[2] = #new / 2
-if ARGV[1] == 'save' then
-    for from = 1, #new, 2 * CHUNK do
-        local upto = math.min(from + 2 * CHUNK - 1, #new)
-        redis.call('HSET', KEYS[1], unpack(new, from, upto))
-    end
-elseif redis.call('EXISTS', KEYS[2]) == 1 then
-    for i = 2, #ARGV, 2 do
-        if redis.call('SISMEMBER', KEYS[2], ARGV[i]) == 1 then
-            result[#result + 1] = i / 2
-        end
-    end
-end
-return result
+return table.concat(replies, '\\n')
 """
 
-#: In a cluster: reserves the id of a batch, so that another batch with this id is
-#: found.
+#: In a cluster: reserves ids of batches, so that another batch with such an id is
+#: found; and compares definitions, or saves them if none of them differs.
 #:
-#: ``KEYS``: the key of the digest. ``ARGV``: the digest, and for how many milliseconds
-#: to remember it. Returns ``new``, ``known``, ``conflict``, or ``added`` for a batch
-#: that an older version has added.
-CLAIM = """
-local known = redis.call('GET', KEYS[1])
-if not known then
-    redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-    return 'new'
-elseif known == ARGV[1] then
-    return 'known'
-end
-return known == '!' .. ARGV[1] and 'added' or 'conflict'
-"""
+#: ``KEYS``: those that are used, all in one slot. ``ARGV``: the plan, as JSON; and
+#: ``check`` or ``save``. The plan contains:
+#:
+#: - ``ids``: lists of: key of the digest; digest; for how many milliseconds to remember
+#:   it
+#: - ``texts``: the definitions
+#: - ``names``: for each slot of definitions a list of: their hash; the set of names
+#:   with very large sums; a list of names; a list of the numbers of their definitions
+#:
+#: Returns a line for each id: ``new``, ``known``, ``conflict``, or ``added`` for a
+#: batch that an older version has added. After that, a line of numbers for each slot of
+#: definitions: of the first name that has another definition, or 0; how many names are
+#: new, or -1 if that name is being renamed; then of the names with very large sums.
+PREPARE = _PREPARE
+
+#: The same for any slots of a node, without ``KEYS``, as :data:`PARTS`.
+PREPARE_NODE = _NODE + _PREPARE
 
 #: In a cluster: deletes a unit, if a cell is unchanged.
 #:

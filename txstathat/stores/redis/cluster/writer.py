@@ -23,7 +23,7 @@ from txstathat.stores.redis.cluster.parts import (
     Part,
     PartCommands,
     PartWrite,
-    names_commands,
+    Preparation,
     script_digest,
 )
 from txstathat.stores.redis.cluster.pipelines import (
@@ -34,23 +34,21 @@ from txstathat.stores.redis.cluster.pipelines import (
 )
 from txstathat.stores.redis.cluster.rename import Renaming
 from txstathat.stores.redis.cluster.scripts import (
-    CLAIM,
     DROP_UNIT,
-    NAMES,
     PART,
     PARTS,
+    PREPARE,
+    PREPARE_NODE,
 )
 from txstathat.stores.redis.keys import (
     INDEX,
     KeyNames,
     choices_tag,
     shard_of,
-    short_hash,
     tags_of,
     unit_tag,
 )
-from txstathat.stores.redis.merging import Batch, MergedWrite, Unit, milliseconds
-from txstathat.stores.redis.server import DIGEST_BYTES
+from txstathat.stores.redis.merging import Batch, MergedWrite, Unit
 
 __all__ = ["LARGE", "LARGE_FLOAT", "ClusterStore"]
 
@@ -67,8 +65,9 @@ _CLAIMED = {
 }
 
 
-_SCRIPTS = (CLAIM, NAMES, PART, DROP_UNIT)
-_CLAIM, _DROP_UNIT = script_digest(CLAIM), script_digest(DROP_UNIT)
+_SCRIPTS = (PREPARE, PART, DROP_UNIT)
+_NODE_SCRIPTS = (PREPARE_NODE, PARTS)
+_DROP_UNIT = script_digest(DROP_UNIT)
 
 
 class ClusterStore:
@@ -82,7 +81,7 @@ class ClusterStore:
     def __init__(self, keys: KeyNames, client: Any) -> None:
         self._keys = keys
         self._client = client
-        self._pipelines = Pipelines(client, _SCRIPTS, PARTS)
+        self._pipelines = Pipelines(client, _SCRIPTS, _NODE_SCRIPTS)
 
     # -- writing
 
@@ -102,7 +101,7 @@ class ClusterStore:
         parts = write.parts()
         refusal = names.refusal or self._overflow(write, parts, names.large)
         if refusal is None and names.new:
-            refusal = self._names(write, "save").refusal
+            refusal = self._save_names(write)
         if refusal is not None:
             self._release(batches, claims)
             return [refusal if len(batches) == 1 else None] * len(batches)
@@ -118,25 +117,23 @@ class ClusterStore:
 
         :returns: what became of each id, and of the definitions.
         """
-        commands = []
         # Nobody else has the ids of batches without a digest.
         claimed = [n for n, one in enumerate(write.batches) if one.write.digest]
-        for n in claimed:
-            batch = write.batches[n].write
-            digest = short_hash(batch.digest, DIGEST_BYTES)
-            ttl = milliseconds(batch.id_ttl)
-            commands.append(evaluate(_CLAIM, [self._keys.batch(batch.id)], digest, ttl))
-        names = names_commands(self._keys, write, "check")
-        replies = self._pipelines.run([*commands, *names.values()])
+        replies = self._prepare(Preparation(self._keys, write, claimed), "check")
         claims = ["free"] * len(write.batches)
         for n, reply in zip(claimed, replies, strict=False):
             claims[n] = reply.decode("ascii")
-        return claims, NameReplies(write, names, replies[len(claimed) :])
+        return claims, NameReplies(write, replies[len(claimed) :])
 
-    def _names(self, write: PartWrite, mode: str) -> NameReplies:
-        commands = names_commands(self._keys, write, mode)
-        return NameReplies(
-            write, commands, self._pipelines.run(list(commands.values()))
+    def _save_names(self, write: PartWrite) -> WriteResult | None:
+        replies = self._prepare(Preparation(self._keys, write), "save")
+        return NameReplies(write, replies).refusal
+
+    def _prepare(self, preparation: Preparation, mode: str) -> list[bytes]:
+        return self._pipelines.run_by_node(
+            preparation.keys,
+            lambda numbers: preparation.of_node(numbers, mode),
+            lambda n: preparation.of_one(n, mode),
         )
 
     def _release(self, batches: Sequence[Batch], claims: Sequence[str]) -> None:
@@ -215,30 +212,15 @@ class ClusterStore:
 
     def _run_parts(self, commands: PartCommands, parts: Sequence[Part]) -> list[bytes]:
         """
-        Add to units, or check them: with one script on each node; or, where a slot is
-        not wholly on the node, with a script for each unit.
+        Add to units, or check them.
 
         :returns: the reply for each unit.
         """
-        replies: dict[int, bytes] = {}
-        if self._pipelines.has_optional_script:
-            nodes: dict[str, list[int]] = {}
-            for n, part in enumerate(parts):
-                node = self._pipelines.node_of(commands.begin(part.unit))
-                nodes.setdefault(node, []).append(n)
-            on_nodes = [
-                commands.of_node([parts[n] for n in numbers])
-                for numbers in nodes.values()
-            ]
-            for numbers, reply in zip(
-                nodes.values(), self._pipelines.attempt(on_nodes), strict=True
-            ):
-                if isinstance(reply, list):
-                    replies.update(zip(numbers, reply, strict=True))
-        left = [n for n in range(len(parts)) if n not in replies]
-        single = self._pipelines.run([commands.of_unit(parts[n]) for n in left])
-        replies.update((n, reply[0]) for n, reply in zip(left, single, strict=True))
-        return [replies[n] for n in range(len(parts))]
+        return self._pipelines.run_by_node(
+            [commands.begin(part.unit) for part in parts],
+            lambda numbers: commands.of_node([parts[n] for n in numbers]),
+            lambda n: commands.of_unit(parts[n]),
+        )
 
     def _note(
         self, write: MergedWrite, created: Sequence[Unit], large: Iterable[str]

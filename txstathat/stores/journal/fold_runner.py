@@ -1,59 +1,79 @@
 """
-Folds the journal of a SQLite store slice by slice, in whatever thread calls.
+Folds the journal of a store slice by slice, in whatever thread calls.
 """
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from typing import Generic, Protocol, TypeVar
 
 from txstathat.stores.journal.due import FoldDue
-from txstathat.stores.sqlite.fold import Fold
-from txstathat.stores.sqlite.id_cache import Tables
-from txstathat.stores.sqlite.journal import read_journal, usage
 
-__all__ = ["SLICE_SECONDS", "FoldRunner"]
+__all__ = ["SLICE_SECONDS", "FoldRunner", "Folding", "IFold"]
 
 #: For how many seconds a slice of a fold takes about: commits wait for it.
 SLICE_SECONDS = 0.015
 
-_Session = Callable[[], AbstractContextManager[sqlite3.Connection]]
+
+class IFold(Protocol):
+    """
+    A fold that has begun.
+    """
+
+    @property
+    def is_last(self) -> bool:
+        """Whether no rows were left out."""
+
+    @property
+    def folded(self) -> float:
+        """About how many additions it has added, as the journal counts them."""
+
+    def prepare(self) -> None:
+        """Prepare the next slice. This may take long: it needs no lock."""
 
 
-class FoldRunner:
+Fold = TypeVar("Fold", bound=IFold)
+
+
+class Folding(Protocol[Fold]):
+    """
+    The folds of a kind of store.
+    """
+
+    def begin(self, takes_over: bool) -> tuple[Fold | None, int]:
+        """
+        Begin a fold, or go on with one that has begun.
+
+        :param takes_over: whether to do so even if another process is about it.
+        :returns: the fold, ``None`` if there is nothing to do; and about how many
+            additions the journal has.
+        """
+
+    def step(self, fold: Fold) -> tuple[bool | None, int]:
+        """
+        Fold a slice.
+
+        :returns: whether more is left of the fold, ``None`` if another process has gone
+            on with it; and about how many additions the journal has now.
+        """
+
+
+class FoldRunner(Generic[Fold]):
     """
     Runs folds of a journal. One thread may fold while another one adds: they take turns
     with slices.
 
-    :param reading: returns a context manager for a transaction that reads.
-    :param writing: returns a context manager for a transaction that writes. It may be
-        lost as a whole if the machine crashes before the next commit.
-    :param tables: finds or creates the time buckets.
+    :param folding: begins folds, and adds their slices.
     :param due: notes what happens to the journal.
-    :param fold_at: how many additions a fold has if there are more than twice as many.
-    :param chunk: how many cells a fold adds between two looks at the clock.
     :param monotonic: a monotonic clock, in seconds.
     """
 
     def __init__(
-        self,
-        reading: _Session,
-        writing: _Session,
-        tables: Tables,
-        due: FoldDue,
-        *,
-        fold_at: int,
-        chunk: int,
-        monotonic: Callable[[], float],
+        self, folding: Folding[Fold], due: FoldDue, monotonic: Callable[[], float]
     ) -> None:
-        self._reading = reading
-        self._writing = writing
-        self._tables = tables
+        self._folding = folding
         self._due = due
-        self._fold_at = fold_at
-        self._chunk = chunk
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._fold: Fold | None = None
@@ -62,13 +82,13 @@ class FoldRunner:
 
     def run_slice(self) -> bool:
         """
-        Fold a slice.
+        Fold a slice, unless another process is about it.
 
         :returns: whether more is left of what was in the journal.
         :raises StoreUnavailable: if the database cannot be written.
         """
         with self._lock:
-            return self._fold_slice()
+            return self._fold_slice(takes_over=False)
 
     def run_most(self, seconds: float | None = None) -> None:
         """
@@ -102,36 +122,22 @@ class FoldRunner:
                 if self._fold is None:
                     break  # preparing the next fold takes long
 
-    def _fold_slice(self) -> bool:
+    def _fold_slice(self, takes_over: bool = True) -> bool:
         fold, self._fold = self._fold, None
         self._preparing = True
         try:
             if fold is None:
-                fold = self._begin()
-            if fold is not None:
-                fold.prepare()
+                fold, left = self._folding.begin(takes_over)
+                if fold is None:
+                    self._due.note_folded(min(left, 1))
+                    return False
+            fold.prepare()
         finally:
             self._preparing = False
-        return fold is not None and self._step(fold)
-
-    def _begin(self) -> Fold | None:
-        with self._reading() as db:
-            most = usage(db).additions
-            if most > 2 * self._fold_at:  # a small rest is not worth a fold of its own
-                most = self._fold_at
-            journal = read_journal(db, most)
-        if journal.first is None:
-            self._due.note_folded(0)
-            return None
-        return Fold(journal, self._chunk)
+        return self._step(fold)
 
     def _step(self, fold: Fold) -> bool:
-        # A slice that is lost before the next commit is not in the cells, and its rows
-        # are still in the journal.
-        with self._writing() as db:
-            end = self._monotonic() + SLICE_SECONDS
-            more = fold.step(db, self._tables, lambda: self._monotonic() < end)
-            left = usage(db).additions
+        more, left = self._folding.step(fold)
         if more:
             self._fold = fold
             self._due.note_slice(left, fold.folded)
