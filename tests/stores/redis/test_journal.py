@@ -382,6 +382,33 @@ class JournalTests(JournalCase):
         cells = backend.read([key(f"k{n}") for n in range(30)])
         self.assertEqual(cells, [Cell(1, 1, 1, 1)] * 30)
 
+    def test_other_rows_with_the_same_numbers(self) -> None:
+        """
+        After a failover to a server without the last rows, a fold that has begun with
+        them adds nothing, and deletes none that were appended since.
+        """
+        for slice_cells in (10_000, 1):
+            self.here.prefix = uuid4().hex
+            backend = self.backend(slice_cells=slice_cells)
+            keys = KeyNames(self.here.prefix).journal()[:2]
+            backend.add([batch("a", {"k": 1, "j": 1})])
+            copies = [self.client.dump(one) for one in keys]
+            backend.add([batch("b", {"k": 10})])
+            assert backend._folds is not None
+            folding = backend._folds._folding
+            fold, _ = folding.begin(False)
+            assert fold is not None
+            fold.prepare()
+            for name, copy in zip(keys, copies, strict=True):
+                assert copy is not None
+                self.client.restore(name, 0, copy, replace=True)
+            backend.add([batch("c", {"k": 100})])
+            self.assertEqual(folding.step(fold)[0], None)
+            while backend.fold():
+                pass
+            cells = backend.read([key("k"), key("j")])
+            self.assertEqual([cell and cell.sum for cell in cells], [101, 1])
+
     def test_only_one_process_folds(self) -> None:
         """While a process folds, others leave the journal to it and look again later."""
         first, second = self.backend(slice_cells=10), self.backend()
