@@ -174,10 +174,10 @@ class RowTests(SynchronousTestCase):
         a bucket expires.
         """
 
-        def row(at: int, ttl: float | None, label: str = "x") -> bytes:
-            cells = {"m": {"k": event(1)}}
+        def row(at: int, ttl: float | None, label: str = "x", name: str = "m") -> bytes:
+            cells = {name: {"k": event(1)}}
             bucket = TimeBucket("hour", label, ttl)
-            one = self.row(Amounts({"m": "d"}, [Increment([bucket], cells)]))
+            one = self.row(Amounts({name: "d"}, [Increment([bucket], cells)]))
             return at.to_bytes(6, "little") + one[6:]
 
         rows = [
@@ -188,6 +188,10 @@ class RowTests(SynchronousTestCase):
         journal = Journal(Progress("7", "", ""), rows)
         numbers = [[one.number for one in some] for some in spans(journal.rows)]
         self.assertEqual(numbers, [[8, 9], [10], [11, 12], [13], [14]])
+        # Another Metrica may have another one.
+        rows = [row(9000, n % 2 or None, name=f"m{n % 2}") for n in range(9)]
+        (span,) = spans(Journal(Progress("0", "", ""), rows).rows)
+        self.assertEqual(len(span), 9)
 
 
 class JournalCase(TestCase):
@@ -492,6 +496,22 @@ class JournalTests(JournalCase):
         while backend.fold():
             pass
         self.assertEqual((self.rows(), counts()), (0, [0, 1, 1]))
+
+    def test_one_fold_for_several_lifetimes(self) -> None:
+        """Metricas with another time to live are folded together, each with its own."""
+        backend = self.backend()
+        for n in range(6):
+            ttl = None if n % 2 else 100.0
+            backend.add([batch(f"a{n}", {"k": 1}, name=f"m{n % 2}", ttl=ttl)])
+        keys = [key("k", name=f"m{n}") for n in range(2)]
+        self.assertEqual(backend.read(keys), [Cell(3, 3, 1, 1)] * 2)
+        self.assertFalse(backend.fold())
+        self.assertEqual(self.rows(), 0)
+        self.assertEqual(backend.read(keys), [Cell(3, 3, 1, 1)] * 2)
+        with closing(RedisDump(self.here.url(), time.time)) as dump:
+            dump.open()
+            lasting = {cell.name: cell.expires is None for cell in dump.cells()}
+        self.assertEqual(lasting, {"m0": False, "m1": True})
 
     def test_the_last_commit_decides(self) -> None:
         """Whether a bucket expires depends on the last commit, not on the last fold."""
