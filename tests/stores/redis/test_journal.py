@@ -423,6 +423,18 @@ class JournalTests(JournalCase):
         self.assertEqual(self.hashes(), 10)
         self.assertEqual(second.fold_due(), FOLD_SECONDS)
 
+    def test_a_clock_that_was_set_back(self) -> None:
+        """A process that ended amid a fold holds up the others for some seconds only."""
+        first, second = self.backend(slice_cells=10), self.backend()
+        first.add([batch("a", {f"k{n}": 1 for n in range(100)})])
+        self.assertTrue(first.fold())
+        state = self.keys.journal()[1]
+        until = self.client.hget(state, "until")
+        assert until is not None
+        self.client.hset(state, "until", int(until) + 100_000)
+        self.assertFalse(second.fold())
+        self.assertEqual((self.rows(), self.hashes()), (0, 100))
+
     def test_closing(self) -> None:
         """Closing folds; what it has no time for is not lost."""
         backend = self.backend(slice_cells=1, monotonic=Steps())

@@ -31,10 +31,12 @@ local additions, folded = tonumber(state[1] or 0), state[2] or '0'
 local upto, rows = state[3], redis.call('LLEN', JOURNAL)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local owner = state[5]
+local owner, left = state[5], tonumber(state[6] or 0) - now
 if rows == 0 then
     return {0}
-elseif ARGV[3] == '0' and owner and owner ~= ARGV[1] and tonumber(state[6]) > now then
+elseif ARGV[3] == '0' and owner and owner ~= ARGV[1]
+    -- More is left of it if the clock was set back since.
+    and left > 0 and left <= tonumber(ARGV[2]) then
     return {additions}
 end
 local lease = string.format('%.0f', now + ARGV[2])
