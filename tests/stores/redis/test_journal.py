@@ -562,13 +562,15 @@ class MetricaTests(JournalCase):
         self.assertEqual(other.read([key("k")]), [Cell(5, 1, 5, 5)])
 
     def added_meanwhile(
-        self, name: str, most: int = 3
+        self, name: str, most: int = 3, is_slow: bool = False
     ) -> tuple[RedisBackend, list[int]]:
         """
         A backend to which another process adds to a Metrica, at the first moments at
-        which the journal was just looked at.
+        which the journal was just looked at; when the hold of its name is over, if the
+        backend is slow.
         """
         backend, other = self.backend(), self.backend()
+        client, held = self.client, self.keys.journal()[3]
         backend.add([batch("a", {"k": 1}), batch("b", {"k": 1}, name="n")])
         server = backend._cells
         looked: list[int] = []
@@ -582,8 +584,13 @@ class MetricaTests(JournalCase):
             def rows(self) -> Any:
                 """Look at the journal, then add something."""
                 found = server.rows()
-                if len(looked) < most:
+                is_early = len(looked) < most
+                if is_early and is_slow:
+                    client.delete(held)
+                if is_early:
                     other.add([batch(f"c{len(looked)}", {"k": 1}, name=name)])
+                if is_early and is_slow:
+                    server.hold([name])  # as another process may do
                 looked.append(1)
                 return found
 
@@ -608,6 +615,14 @@ class MetricaTests(JournalCase):
             sums = [cell and cell.sum for cell in cells]
             self.assertEqual(sums, [expected, None])
             self.here.prefix = uuid4().hex
+
+    def test_renamed_slowly(self) -> None:
+        """A renaming that takes longer than the hold of the name begins again."""
+        backend, looked = self.added_meanwhile("m", is_slow=True)
+        self.assertTrue(backend.rename("m", "new"))
+        self.assertGreater(len(looked), 3)
+        cells = backend.read([key("k", name="new"), key("k")])
+        self.assertEqual([cell and cell.sum for cell in cells], [4, None])
 
     def test_dropped_if_unchanged(self) -> None:
         """A conditional drop does nothing if something was added at that moment."""
