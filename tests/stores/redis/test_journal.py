@@ -624,6 +624,25 @@ class MetricaTests(JournalCase):
         cells = backend.read([key("k", name="new"), key("k")])
         self.assertEqual([cell and cell.sum for cell in cells], [4, None])
 
+    def test_a_hold_ends(self) -> None:
+        """
+        What is added to a Metrica that was deleted just now goes to the cells, with all
+        of its batch; but that does not keep these out of the journal any longer.
+        """
+        backend, held = self.backend(), self.keys.journal()[3]
+        backend.drop("m")
+        self.client.pexpire(held, 5_000)
+        names = ["m", "n"]
+        bucket = TimeBucket("year", "2014", None)
+        one = Amounts(dict.fromkeys(names, "d"), [Events([bucket], names, [1, 1])])
+        backend.add([WriteBatch("a", "", lambda: one)])
+        self.assertEqual(self.rows(), 0)
+        self.assertEqual(self.client.smembers(held), {b"m", b"n"})
+        self.assertLessEqual(self.client.pttl(held), 5_000)
+        self.client.delete(held)  # as if that time were over
+        backend.add([WriteBatch("b", "", lambda: one)])
+        self.assertEqual(self.rows(), 1)
+
     def test_dropped_if_unchanged(self) -> None:
         """A conditional drop does nothing if something was added at that moment."""
         backend, looked = self.added_meanwhile("m")

@@ -219,17 +219,20 @@ end)
 )
 
 #: Holds names. ``KEYS``: those of the journal. ``ARGV``: for how many milliseconds at
-#: least; and the names. Returns the number of the hold.
+#: most, if no name is held yet; and the names. Returns the number of the hold.
 HOLD = (
     JOURNAL
     + """
-if redis.call('EXISTS', HELD) == 0 then
-    redis.call('HINCRBY', STATE, 'holds', 1)
-end
+local is_new = redis.call('EXISTS', HELD) == 0
 for i = 2, #ARGV do
     redis.call('SADD', HELD, ARGV[i])
 end
-redis.call('PEXPIRE', HELD, ARGV[1])
+if is_new then
+    -- Later names do not prolong it: what is added to a name that is held holds all
+    -- names of its batch too, so it would never end.
+    redis.call('HINCRBY', STATE, 'holds', 1)
+    redis.call('PEXPIRE', HELD, ARGV[1])
+end
 return redis.call('HGET', STATE, 'holds')
 """
 )
