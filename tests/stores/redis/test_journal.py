@@ -509,6 +509,19 @@ class JournalTests(JournalCase):
             pass
         self.assertEqual((self.rows(), counts()), (0, [0, 1, 1]))
 
+    def test_very_long_lifetimes(self) -> None:
+        """What lives for as good as ever is read before and after a fold."""
+        backend = self.backend()
+        for n, ttl in enumerate((1e12, 1e16, 1e300, float("inf"))):
+            answers = backend.add([batch(f"a{n}", {"k": 1}, ttl=ttl, id_ttl=ttl)])
+            self.assertEqual(answers, [ADDED])
+            for _ in range(2):
+                self.assertEqual(backend.read([key("k")]), [Cell(n + 1, n + 1, 1, 1)])
+                self.assertFalse(backend.fold())
+            self.assertEqual(self.rows(), 0)
+            answers = backend.add([batch(f"a{n}", {"k": 1}, ttl=ttl, id_ttl=ttl)])
+            self.assertEqual(answers, [WriteResult(WriteOutcome.REPEATED)])
+
     def test_one_fold_for_several_lifetimes(self) -> None:
         """Metricas with another time to live are folded together, each with its own."""
         backend = self.backend()

@@ -29,6 +29,7 @@ from txstathat.stores.journal.rows import encode
 from txstathat.stores.journal.stored_rows import StoredSection, decode
 from txstathat.stores.redis.cells import Found
 from txstathat.stores.redis.keys import as_json, unit_tag
+from txstathat.stores.redis.merging import milliseconds
 from txstathat.stores.spread import longest_lasting
 from txstathat.stores.sums import merge
 
@@ -299,7 +300,7 @@ class Journal:
 
 def _added(old: Found | None, more: Addition, change: Change) -> Found:
     ttl = change.bucket.ttl
-    expiry = None if ttl is None else int(change.end) + max(1, int(1000 * ttl))
+    expiry = None if ttl is None else int(change.end) + int(milliseconds(ttl))
     if old is None or (old[1] is not None and old[1] <= change.begin):
         return more, expiry
     return merge(old[0], more), expiry
