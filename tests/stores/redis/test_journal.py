@@ -480,6 +480,31 @@ class JournalTests(JournalCase):
         cells = backend.read([key("k"), key("j")])
         self.assertEqual([cell and cell.sum for cell in cells], [MAX, 2])
 
+    def test_a_damaged_cell(self) -> None:
+        """What cannot be added is logged; all others are added, and once."""
+        names = [f"k{n}" for n in range(5)]
+        for damage in (None, b"damaged".ljust(60), b"1", b"1 2 x 4".ljust(60)):
+            self.here.prefix = uuid4().hex
+            keys, backend = KeyNames(self.here.prefix), self.backend()
+            place = keys.key(unit_tag("m", "k2"), "")
+            backend.add([batch(f"a{damage!r}", dict.fromkeys(names, 1))])
+            backend.fold()
+            if damage is None:
+                self.client.delete(place)
+                self.client.set(place, "")
+            else:
+                self.client.hset(place, "year:2014", damage)
+            backend.add([batch(f"b{damage!r}", dict.fromkeys(names, 1))])
+            with capturedLogs() as logged:
+                for _ in range(2):
+                    self.assertFalse(backend.fold())
+            self.assertEqual(
+                [(one["name"], one["key"]) for one in logged], [("m", "k2")]
+            )
+            self.assertFalse(self.client.exists(keys.journal()[0]))
+            cells = backend.read([key(name) for name in names if name != "k2"])
+            self.assertEqual(cells, [Cell(2, 2, 1, 1)] * 4)
+
     @inlineCallbacks
     def test_expiry(self) -> Any:
         """

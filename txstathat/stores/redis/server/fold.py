@@ -167,7 +167,7 @@ class RedisFold:
         Note that the planned slice is in the cells.
 
         :param too_large: the numbers of the units that were left out, since a sum would
-            be too large.
+            be too large or a cell is damaged.
         :returns: whether more is left.
         """
         for number in too_large:
@@ -180,10 +180,10 @@ class RedisFold:
 
 
 def _warn(name: str, key: str) -> None:
-    # The load of each row was checked before it was written: so a row is damaged.
+    # The load of each row was checked before it was written: so something is damaged.
     _log.error(
-        "the store's journal is damaged: a sum for the key {key} of the Metrica {name} "
-        "is too large, and is not counted",
+        "the store's journal or a cell is damaged: a sum for the key {key} of the "
+        "Metrica {name} is too large or cannot be added, and is not counted",
         key=key,
         name=name,
     )

@@ -76,7 +76,8 @@ return {additions, folded, upto or '', state[4] or '', rows, found}
 #: - ``shapes``, ``sums``, ``units``: as in :data:`.server.scripts.ADD`
 #:
 #: Returns how many additions the journal has, and the numbers of the units that were
-#: left out because a sum would be too large; nothing if another process has gone on.
+#: left out because a sum would be too large or a cell is damaged; nothing if another
+#: process has gone on.
 SLICE = (
     JOURNAL
     + "local SCRATCH = KEYS[1] .. 'scratch'"
@@ -94,13 +95,23 @@ if not last or redis.sha1hex(last) ~= plan.last[2] then
     return false
 end
 
+-- Returns whether an error is that of a damaged cell or key. It must not end the script
+-- after other units were written: the next attempt would add to these again.
+local function is_damage(problem)
+    local text = type(problem) == 'table' and problem.err or problem
+    return text:match('WRONGTYPE') or text:match('attempt to')
+        or text:match('bad argument')
+end
+
 local reply = {0}
 prepare(plan)
 for_units(plan, function(n, begin, shape, from)
     -- Each unit is written at once, while the processor has it in its cache.
     large, last_cell, last_hash = false, 0, 0
-    local created = change_unit(n, shape, plan.units, from, begin)
-    if created == nil then
+    local is_fine, created = pcall(change_unit, n, shape, plan.units, from, begin)
+    if not is_fine and not is_damage(created) then
+        error(created, 0)
+    elseif not is_fine or created == nil then
         reply[#reply + 1] = n
     else
         write_unit(n, shape, begin)
