@@ -181,12 +181,10 @@ class _Lifetimes:
     """
 
     def __init__(self) -> None:
-        # The ids of Metricas, by time buckets.
+        # The ids of Metricas by time buckets; and these sets by scale and label of each
+        # of the buckets, and by its time to live.
         self._owners: dict[tuple[TimeBucket, ...], set[int]] = {}
-        # By scale and label: the time buckets above, by time to live.
-        self._ttls: dict[
-            tuple[str, str], dict[float | None, set[tuple[TimeBucket, ...]]]
-        ] = {}
+        self._sets: dict[tuple[str, str], dict[float | None, list[set[int]]]] = {}
 
     def add(self, section: StoredSection) -> None:
         """Take in a section."""
@@ -195,8 +193,8 @@ class _Lifetimes:
         if owners is None:
             owners = self._owners[buckets] = set()
             for bucket in buckets:
-                by_ttl = self._ttls.setdefault(bucket[:2], {})
-                by_ttl.setdefault(bucket.ttl, set()).add(buckets)
+                by_ttl = self._sets.setdefault(bucket[:2], {})
+                by_ttl.setdefault(bucket.ttl, []).append(owners)
         owners.update(section.owners)
 
     def differ(self, section: StoredSection) -> bool:
@@ -204,10 +202,11 @@ class _Lifetimes:
         Return whether a time bucket of one of the Metricas lasts for another time.
         """
         return any(
-            ttl != bucket.ttl and not self._owners[buckets].isdisjoint(section.owners)
+            not owners.isdisjoint(section.owners)
             for bucket in section.buckets
-            for ttl, lists in self._ttls.get(bucket[:2], {}).items()
-            for buckets in lists
+            for ttl, several in self._sets.get(bucket[:2], {}).items()
+            if ttl != bucket.ttl
+            for owners in several
         )
 
 
