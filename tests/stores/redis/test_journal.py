@@ -413,6 +413,23 @@ class JournalTests(JournalCase):
             cells = backend.read([key("k"), key("j")])
             self.assertEqual([cell and cell.sum for cell in cells], [101, 1])
 
+    def test_rows_that_were_evicted(self) -> None:
+        """If Redis deletes the journal amid a fold, later rows are whole."""
+        backend = self.backend(slice_cells=1, max_journal=1)
+        backend.add([batch("a", {f"k{n}": 1 for n in range(9)})])
+        for _ in range(5):
+            self.assertTrue(backend.fold())
+        self.client.delete(self.keys.journal()[0])
+        backend = self.backend(slice_cells=1, max_journal=1)
+        backend.add([batch("b", {f"k{n}": 2 for n in range(9)})])
+        keys = [key(f"k{n}") for n in range(9)]
+        expected = [3] * 5 + [2] * 4
+        for _ in range(2):
+            sums = [cell and cell.sum for cell in backend.read(keys)]
+            self.assertEqual(sums, expected)
+            while backend.fold():
+                pass
+
     def test_only_one_process_folds(self) -> None:
         """While a process folds, others leave the journal to it and look again later."""
         first, second = self.backend(slice_cells=10), self.backend()

@@ -153,6 +153,10 @@ for _, kept_out in ipairs({LARGE, HELD}) do
 end
 local size = redis.call('HMGET', STATE, 'additions', 'load')
 local additions, load = tonumber(size[1] or 0), tonumber(size[2] or 0)
+local is_first = redis.call('EXISTS', JOURNAL) == 0
+if is_first then
+    additions, load = 0, 0
+end
 if additions > plan.max_additions then
     return string.format('full:%.0f', additions)
 elseif load + plan.load > plan.max_load then
@@ -164,6 +168,10 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('RPUSH', JOURNAL, struct.pack('<I6', now) .. ARGV[2])
 redis.call('HSET', STATE, 'additions', additions, 'load', load)
+if is_first then
+    -- If only the rows were deleted, or evicted, the position in them is left.
+    redis.call('HDEL', STATE, 'upto', 'at')
+end
 """
     + _SAVING
     + "return 'added:' .. additions"
