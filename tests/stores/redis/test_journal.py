@@ -551,6 +551,27 @@ class JournalTests(JournalCase):
             pass
         self.assertEqual((self.rows(), counts()), (0, [0, 1, 1]))
 
+    def test_many_hashes_of_one_unit(self) -> None:
+        """Points of many hours, as an import has them, are added once."""
+        backend = self.backend()
+        for n in range(5):
+            hours = [f"20{y:02}-01-{d:02}" for y in range(31) for d in range(31)]
+            increments = [
+                Events([TimeBucket("minute", f"{day}T{n}{h}:00", 1e9)], ["m"], [1])
+                for day in hours
+                for h in range(2)
+            ]
+            increments.append(Events([TimeBucket("year", "2014", None)], ["m"], [1]))
+            one = Amounts({"m": "d"}, increments)
+            backend.add([WriteBatch(f"a{n}", "", lambda one=one: one)])
+        self.assertFalse(backend.fold())
+        keys = [key("[]"), CellKey("m", "minute", "2030-01-30T41:00", "[]")]
+        self.assertEqual(backend.read(keys), [Cell(5, 5, 1, 1), Cell(1, 1, 1, 1)])
+        # The endings of all of them are noted, so they go with the name.
+        backend.drop("m")
+        self.assertEqual(self.hashes(), 0)
+        self.assertEqual(backend.read(keys), [None, None])
+
     def test_very_long_lifetimes(self) -> None:
         """What lives for as good as ever is read before and after a fold."""
         backend = self.backend()

@@ -369,7 +369,10 @@ end
 
 -- Notes when hashes of a unit expire: a list of endings and times.
 local function note_endings(index, endings)
-    redis.call('HSET', index, unpack(endings))
+    -- Lua passes some thousand arguments at most.
+    for from = 1, #endings, 1000 do
+        redis.call('HSET', index, unpack(endings, from, math.min(from + 999, #endings)))
+    end
     local count = redis.call('HLEN', index)
     if count < 100 or count % 16 > 0 then
         return
