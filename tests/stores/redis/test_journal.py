@@ -522,6 +522,21 @@ class JournalTests(JournalCase):
             cells = backend.read([key(name) for name in names if name != "k2"])
             self.assertEqual(cells, [Cell(2, 2, 1, 1)] * 4)
 
+    def test_a_damaged_index(self) -> None:
+        """A key of another type, which is met after something was written, does no more."""
+        backend, names = self.backend(), ["k0", "k1", "k2"]
+        self.client.set(self.keys.key(unit_tag("m", "k1"), "*"), "")
+        bucket = TimeBucket("hour", "2035-01-01T00", 1e9)
+        cells = {"m": dict.fromkeys(names, event(1))}
+        one = Amounts({"m": "d"}, [Increment([bucket], cells)])
+        backend.add([WriteBatch("a", "", lambda: one)])
+        with capturedLogs() as logged:
+            for _ in range(2):
+                self.assertFalse(backend.fold())
+        self.assertEqual([one["key"] for one in logged], ["k1"])
+        keys = [CellKey("m", "hour", "2035-01-01T00", name) for name in names]
+        self.assertEqual(backend.read(keys), [Cell(1, 1, 1, 1)] * 3)
+
     @inlineCallbacks
     def test_expiry(self) -> Any:
         """

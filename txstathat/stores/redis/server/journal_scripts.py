@@ -95,8 +95,20 @@ if not last or redis.sha1hex(last) ~= plan.last[2] then
     return false
 end
 
--- Returns whether an error is that of a damaged cell or key. It must not end the script
--- after other units were written: the next attempt would add to these again.
+-- Returns whether a unit could be added.
+local function add_unit(n, begin, shape, from)
+    -- Each unit is written at once, while the processor has it in its cache.
+    large, last_cell, last_hash = false, 0, 0
+    local created = change_unit(n, shape, plan.units, from, begin)
+    if created == nil then
+        return false
+    end
+    write_unit(n, shape, begin)
+    note_unit(begin, created, large, plan.tags[plan.units[from]])
+    return true
+end
+
+-- Returns whether an error is that of a damaged cell or key.
 local function is_damage(problem)
     local text = type(problem) == 'table' and problem.err or problem
     return text:match('WRONGTYPE') or text:match('attempt to')
@@ -105,17 +117,14 @@ end
 
 local reply = {0}
 prepare(plan)
-for_units(plan, function(n, begin, shape, from)
-    -- Each unit is written at once, while the processor has it in its cache.
-    large, last_cell, last_hash = false, 0, 0
-    local is_fine, created = pcall(change_unit, n, shape, plan.units, from, begin)
-    if not is_fine and not is_damage(created) then
-        error(created, 0)
-    elseif not is_fine or created == nil then
-        reply[#reply + 1] = n
-    else
-        write_unit(n, shape, begin)
-        note_unit(begin, created, large, plan.tags[plan.units[from]])
+for_units(plan, function(...)
+    local is_fine, result = pcall(add_unit, ...)
+    -- Redis may refuse the first write. Later an error must not end the script: the
+    -- next attempt would add to the same units again.
+    if not is_fine and not (has_written or is_damage(result)) then
+        error(result, 0)
+    elseif not is_fine or not result then
+        reply[#reply + 1] = (...)
     end
 end)
 
