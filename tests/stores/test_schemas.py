@@ -26,19 +26,29 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.fixtures import ROOT
-from tests.fixtures.store_contract import batch
+from tests.fixtures.store_contract import ADDED, batch
 from tests.fixtures.stores import RedisCluster, RedisServer, shared
 from txstathat.collector.transfer import check_dump, load_dump
 from txstathat.errors import StoreError, StoreUnavailable
-from txstathat.stores import WriteOutcome, open_store
+from txstathat.stores import (
+    Amounts,
+    Increment,
+    TimeBucket,
+    WriteBatch,
+    WriteOutcome,
+    WriteResult,
+    open_store,
+)
 from txstathat.stores.interface import Dump
 from txstathat.stores.listing import ListedRow, ListQuery
 from txstathat.stores.redis.dump import RedisDump
+from txstathat.stores.redis.keys import KeyNames
 from txstathat.stores.redis.migration import MIGRATIONS as REDIS_MIGRATIONS
 from txstathat.stores.sqlite.backend import SqliteBackend
 from txstathat.stores.sqlite.dump import open_sqlite_dump
 from txstathat.stores.sqlite.schema import MIGRATIONS, migrate
 from txstathat.stores.store import Inline, Store
+from txstathat.stores.sums import event
 
 FOLDER = ROOT / "tests" / "fixtures" / "schemas"
 #: When the stores of SQLite were written, in Unix seconds.
@@ -57,6 +67,14 @@ def contents(dump: Dump) -> dict[str, Any]:
             kind: dump.records(kind) for kind in ("comment", "comments", "retention")
         },
     }
+
+
+def large_batch(name: str, amount: float, id: str = "") -> WriteBatch:
+    """A batch that adds to an hour."""
+    bucket = TimeBucket("hour", "2035-01-01T00", 1e9)
+    cells = {name: {"": event(amount)}}
+    amounts = Amounts({name: "d"}, [Increment([bucket], cells)])
+    return WriteBatch(id or name, "", lambda: amounts)
 
 
 def _bytes(text: str) -> bytes:
@@ -155,6 +173,34 @@ class RedisSchemas(TestCase):
     def test_redis_3(self) -> Any:
         """A store of version 3 on one server has what waits in its journal, too."""
         return self.migrate("redis-3")
+
+    @inlineCallbacks
+    def test_large_sums(self) -> Any:
+        """
+        A sum near the limit that version 2 wrote refuses what is too much, with a
+        journal too; small ones of the same store do not slow down anything.
+        """
+        url, client, _ = self.load("redis-2")
+        large = {"whole": 2**63 - 9, "real": 1.7e308, "hour": 5 - 2**63}
+        more = {"whole": 9, "real": 1e307, "hour": -9}
+        store = yield open_store(url)
+        yield store.add([large_batch(name, one) for name, one in large.items()])
+        yield store.close()
+        keys = KeyNames(self.prefix)
+        client.delete(keys.journal()[2])
+        client.set(keys.version, 2)
+        store = yield open_store(url)
+        self.addCleanup(store.close)
+        answers = yield store.add([large_batch(f"{n}", 1) for n in range(2)])
+        self.assertEqual(answers, [ADDED] * 2)
+        answers = yield store.add(
+            [large_batch(name, one, id=f"more {name}") for name, one in more.items()]
+        )
+        self.assertEqual(
+            answers, [WriteResult(WriteOutcome.OVERFLOW, name) for name in more]
+        )
+        names = client.smembers(keys.journal()[2])
+        self.assertEqual(names, {name.encode() for name in more})
 
     def test_all(self) -> None:
         """Each version of the layout has a file."""

@@ -174,10 +174,10 @@ class RowTests(SynchronousTestCase):
         a bucket expires.
         """
 
-        def row(at: int, ttl: float | None, label: str = "x") -> bytes:
-            cells = {"m": {"k": event(1)}}
+        def row(at: int, ttl: float | None, label: str = "x", name: str = "m") -> bytes:
+            cells = {name: {"k": event(1)}}
             bucket = TimeBucket("hour", label, ttl)
-            one = self.row(Amounts({"m": "d"}, [Increment([bucket], cells)]))
+            one = self.row(Amounts({name: "d"}, [Increment([bucket], cells)]))
             return at.to_bytes(6, "little") + one[6:]
 
         rows = [
@@ -188,6 +188,10 @@ class RowTests(SynchronousTestCase):
         journal = Journal(Progress("7", "", ""), rows)
         numbers = [[one.number for one in some] for some in spans(journal.rows)]
         self.assertEqual(numbers, [[8, 9], [10], [11, 12], [13], [14]])
+        # Another Metrica may have another one.
+        rows = [row(9000, n % 2 or None, name=f"m{n % 2}") for n in range(9)]
+        (span,) = spans(Journal(Progress("0", "", ""), rows).rows)
+        self.assertEqual(len(span), 9)
 
 
 class JournalCase(TestCase):
@@ -382,6 +386,50 @@ class JournalTests(JournalCase):
         cells = backend.read([key(f"k{n}") for n in range(30)])
         self.assertEqual(cells, [Cell(1, 1, 1, 1)] * 30)
 
+    def test_other_rows_with_the_same_numbers(self) -> None:
+        """
+        After a failover to a server without the last rows, a fold that has begun with
+        them adds nothing, and deletes none that were appended since.
+        """
+        for slice_cells in (10_000, 1):
+            self.here.prefix = uuid4().hex
+            backend = self.backend(slice_cells=slice_cells)
+            keys = KeyNames(self.here.prefix).journal()[:2]
+            backend.add([batch("a", {"k": 1, "j": 1})])
+            copies = [self.client.dump(one) for one in keys]
+            backend.add([batch("b", {"k": 10})])
+            assert backend._folds is not None
+            folding = backend._folds._folding
+            fold, _ = folding.begin(False)
+            assert fold is not None
+            fold.prepare()
+            for name, copy in zip(keys, copies, strict=True):
+                assert copy is not None
+                self.client.restore(name, 0, copy, replace=True)
+            backend.add([batch("c", {"k": 100})])
+            self.assertEqual(folding.step(fold)[0], None)
+            while backend.fold():
+                pass
+            cells = backend.read([key("k"), key("j")])
+            self.assertEqual([cell and cell.sum for cell in cells], [101, 1])
+
+    def test_rows_that_were_evicted(self) -> None:
+        """If Redis deletes the journal amid a fold, later rows are whole."""
+        backend = self.backend(slice_cells=1, max_journal=1)
+        backend.add([batch("a", {f"k{n}": 1 for n in range(9)})])
+        for _ in range(5):
+            self.assertTrue(backend.fold())
+        self.client.delete(self.keys.journal()[0])
+        backend = self.backend(slice_cells=1, max_journal=1)
+        backend.add([batch("b", {f"k{n}": 2 for n in range(9)})])
+        keys = [key(f"k{n}") for n in range(9)]
+        expected = [3] * 5 + [2] * 4
+        for _ in range(2):
+            sums = [cell and cell.sum for cell in backend.read(keys)]
+            self.assertEqual(sums, expected)
+            while backend.fold():
+                pass
+
     def test_only_one_process_folds(self) -> None:
         """While a process folds, others leave the journal to it and look again later."""
         first, second = self.backend(slice_cells=10), self.backend()
@@ -391,6 +439,18 @@ class JournalTests(JournalCase):
         self.assertFalse(second.fold())
         self.assertEqual(self.hashes(), 10)
         self.assertEqual(second.fold_due(), FOLD_SECONDS)
+
+    def test_a_clock_that_was_set_back(self) -> None:
+        """A process that ended amid a fold holds up the others for some seconds only."""
+        first, second = self.backend(slice_cells=10), self.backend()
+        first.add([batch("a", {f"k{n}": 1 for n in range(100)})])
+        self.assertTrue(first.fold())
+        state = self.keys.journal()[1]
+        until = self.client.hget(state, "until")
+        assert until is not None
+        self.client.hset(state, "until", int(until) + 100_000)
+        self.assertFalse(second.fold())
+        self.assertEqual((self.rows(), self.hashes()), (0, 100))
 
     def test_closing(self) -> None:
         """Closing folds; what it has no time for is not lost."""
@@ -437,6 +497,46 @@ class JournalTests(JournalCase):
         cells = backend.read([key("k"), key("j")])
         self.assertEqual([cell and cell.sum for cell in cells], [MAX, 2])
 
+    def test_a_damaged_cell(self) -> None:
+        """What cannot be added is logged; all others are added, and once."""
+        names = [f"k{n}" for n in range(5)]
+        for damage in (None, b"damaged".ljust(60), b"1", b"1 2 x 4".ljust(60)):
+            self.here.prefix = uuid4().hex
+            keys, backend = KeyNames(self.here.prefix), self.backend()
+            place = keys.key(unit_tag("m", "k2"), "")
+            backend.add([batch(f"a{damage!r}", dict.fromkeys(names, 1))])
+            backend.fold()
+            if damage is None:
+                self.client.delete(place)
+                self.client.set(place, "")
+            else:
+                self.client.hset(place, "year:2014", damage)
+            backend.add([batch(f"b{damage!r}", dict.fromkeys(names, 1))])
+            with capturedLogs() as logged:
+                for _ in range(2):
+                    self.assertFalse(backend.fold())
+            self.assertEqual(
+                [(one["name"], one["key"]) for one in logged], [("m", "k2")]
+            )
+            self.assertFalse(self.client.exists(keys.journal()[0]))
+            cells = backend.read([key(name) for name in names if name != "k2"])
+            self.assertEqual(cells, [Cell(2, 2, 1, 1)] * 4)
+
+    def test_a_damaged_index(self) -> None:
+        """A key of another type, which is met after something was written, does no more."""
+        backend, names = self.backend(), ["k0", "k1", "k2"]
+        self.client.set(self.keys.key(unit_tag("m", "k1"), "*"), "")
+        bucket = TimeBucket("hour", "2035-01-01T00", 1e9)
+        cells = {"m": dict.fromkeys(names, event(1))}
+        one = Amounts({"m": "d"}, [Increment([bucket], cells)])
+        backend.add([WriteBatch("a", "", lambda: one)])
+        with capturedLogs() as logged:
+            for _ in range(2):
+                self.assertFalse(backend.fold())
+        self.assertEqual([one["key"] for one in logged], ["k1"])
+        keys = [CellKey("m", "hour", "2035-01-01T00", name) for name in names]
+        self.assertEqual(backend.read(keys), [Cell(1, 1, 1, 1)] * 3)
+
     @inlineCallbacks
     def test_expiry(self) -> Any:
         """
@@ -465,6 +565,56 @@ class JournalTests(JournalCase):
         while backend.fold():
             pass
         self.assertEqual((self.rows(), counts()), (0, [0, 1, 1]))
+
+    def test_many_hashes_of_one_unit(self) -> None:
+        """Points of many hours, as an import has them, are added once."""
+        backend = self.backend()
+        for n in range(5):
+            hours = [f"20{y:02}-01-{d:02}" for y in range(31) for d in range(31)]
+            increments = [
+                Events([TimeBucket("minute", f"{day}T{n}{h}:00", 1e9)], ["m"], [1])
+                for day in hours
+                for h in range(2)
+            ]
+            increments.append(Events([TimeBucket("year", "2014", None)], ["m"], [1]))
+            one = Amounts({"m": "d"}, increments)
+            backend.add([WriteBatch(f"a{n}", "", lambda one=one: one)])
+        self.assertFalse(backend.fold())
+        keys = [key("[]"), CellKey("m", "minute", "2030-01-30T41:00", "[]")]
+        self.assertEqual(backend.read(keys), [Cell(5, 5, 1, 1), Cell(1, 1, 1, 1)])
+        # The endings of all of them are noted, so they go with the name.
+        backend.drop("m")
+        self.assertEqual(self.hashes(), 0)
+        self.assertEqual(backend.read(keys), [None, None])
+
+    def test_very_long_lifetimes(self) -> None:
+        """What lives for as good as ever is read before and after a fold."""
+        backend = self.backend()
+        for n, ttl in enumerate((1e12, 1e16, 1e300, float("inf"))):
+            answers = backend.add([batch(f"a{n}", {"k": 1}, ttl=ttl, id_ttl=ttl)])
+            self.assertEqual(answers, [ADDED])
+            for _ in range(2):
+                self.assertEqual(backend.read([key("k")]), [Cell(n + 1, n + 1, 1, 1)])
+                self.assertFalse(backend.fold())
+            self.assertEqual(self.rows(), 0)
+            answers = backend.add([batch(f"a{n}", {"k": 1}, ttl=ttl, id_ttl=ttl)])
+            self.assertEqual(answers, [WriteResult(WriteOutcome.REPEATED)])
+
+    def test_one_fold_for_several_lifetimes(self) -> None:
+        """Metricas with another time to live are folded together, each with its own."""
+        backend = self.backend()
+        for n in range(6):
+            ttl = None if n % 2 else 100.0
+            backend.add([batch(f"a{n}", {"k": 1}, name=f"m{n % 2}", ttl=ttl)])
+        keys = [key("k", name=f"m{n}") for n in range(2)]
+        self.assertEqual(backend.read(keys), [Cell(3, 3, 1, 1)] * 2)
+        self.assertFalse(backend.fold())
+        self.assertEqual(self.rows(), 0)
+        self.assertEqual(backend.read(keys), [Cell(3, 3, 1, 1)] * 2)
+        with closing(RedisDump(self.here.url(), time.time)) as dump:
+            dump.open()
+            lasting = {cell.name: cell.expires is None for cell in dump.cells()}
+        self.assertEqual(lasting, {"m0": False, "m1": True})
 
     def test_the_last_commit_decides(self) -> None:
         """Whether a bucket expires depends on the last commit, not on the last fold."""
@@ -564,6 +714,25 @@ class MetricaTests(JournalCase):
         self.assertGreater(len(looked), 3)
         cells = backend.read([key("k", name="new"), key("k")])
         self.assertEqual([cell and cell.sum for cell in cells], [4, None])
+
+    def test_a_hold_ends(self) -> None:
+        """
+        What is added to a Metrica that was deleted just now goes to the cells, with all
+        of its batch; but that does not keep these out of the journal any longer.
+        """
+        backend, held = self.backend(), self.keys.journal()[3]
+        backend.drop("m")
+        self.client.pexpire(held, 5_000)
+        names = ["m", "n"]
+        bucket = TimeBucket("year", "2014", None)
+        one = Amounts(dict.fromkeys(names, "d"), [Events([bucket], names, [1, 1])])
+        backend.add([WriteBatch("a", "", lambda: one)])
+        self.assertEqual(self.rows(), 0)
+        self.assertEqual(self.client.smembers(held), {b"m", b"n"})
+        self.assertLessEqual(self.client.pttl(held), 5_000)
+        self.client.delete(held)  # as if that time were over
+        backend.add([WriteBatch("b", "", lambda: one)])
+        self.assertEqual(self.rows(), 1)
 
     def test_dropped_if_unchanged(self) -> None:
         """A conditional drop does nothing if something was added at that moment."""

@@ -14,7 +14,7 @@ __all__ = ["ADDING", "UNCHANGED"]
 ADDING = """
 local EXACT = 9007199254740992
 local VERY_LARGE, VERY_LARGE_FLOAT = 4611686018427387904, 1e307
-local large = false
+local large, has_written = false, false
 local call, pack, unpack_bytes = redis.call, struct.pack, struct.unpack
 
 local time = redis.call('TIME')
@@ -369,7 +369,10 @@ end
 
 -- Notes when hashes of a unit expire: a list of endings and times.
 local function note_endings(index, endings)
-    redis.call('HSET', index, unpack(endings))
+    -- Lua passes some thousand arguments at most.
+    for from = 1, #endings, 1000 do
+        redis.call('HSET', index, unpack(endings, from, math.min(from + 999, #endings)))
+    end
     local count = redis.call('HLEN', index)
     if count < 100 or count % 16 > 0 then
         return
@@ -411,6 +414,7 @@ local function write_unit(unit, shape, begin)
             end
             call('HSET', key, unpack(args))
         end
+        has_written = true
         at = at + #fields
         local expiry = left and set_expiry(key, change, left)
         if expiry and change[1] ~= '' then

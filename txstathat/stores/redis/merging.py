@@ -28,6 +28,7 @@ from txstathat.stores.sums import Events
 __all__ = [
     "MAX_CELLS",
     "MAX_FIELDS",
+    "MOST_MILLISECONDS",
     "Batch",
     "BucketSets",
     "Group",
@@ -47,6 +48,9 @@ __all__ = [
 MAX_CELLS = 20_000
 #: How many cells a script reads and writes with one command.
 MAX_FIELDS = 1_000
+#: How long anything lives at most, if for a limited time: about 4,000 years. A cell has
+#: 6 bytes for the time when it expires.
+MOST_MILLISECONDS = 2**47
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,6 +367,7 @@ def fits(addition: Addition) -> bool:
 
 def milliseconds(seconds: float) -> str:
     """
-    Convert a time to live from seconds to the milliseconds of Redis commands.
+    Convert a time to live from seconds to the milliseconds of Redis commands: 1 at
+    least, :data:`MOST_MILLISECONDS` at most.
     """
-    return str(max(1, int(seconds * 1000)))
+    return str(int(min(max(1.0, seconds * 1000), MOST_MILLISECONDS)))

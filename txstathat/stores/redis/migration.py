@@ -13,9 +13,11 @@ from itertools import islice
 from typing import Any
 from uuid import uuid4
 
+from redis.cluster import RedisCluster
 from twisted.logger import Logger
 
 from txstathat.errors import StoreUnavailable
+from txstathat.stores.redis.cell_scripts import ADDING
 from txstathat.stores.redis.cells import pack_cell, read_text
 from txstathat.stores.redis.keys import (
     COARSE,
@@ -208,11 +210,48 @@ def _batch(keys: KeyNames, name: str, text: str, ttl: int) -> Iterator[Sequence[
     yield "SET", keys.batch(id), f"!{digest}", "NX", "PX", max(1, ttl)
 
 
+# Returns the numbers of the hashes of cells that have a very large sum.
+_LARGE = (
+    "local SCRATCH = ''"
+    + ADDING
+    + """
+local found = {}
+for n, key in ipairs(KEYS) do
+    large = false
+    local is_hash = call('TYPE', key).ok == 'hash'
+    for _, cell in ipairs(is_hash and call('HVALS', key) or EMPTY) do
+        local w, e, l, m, r, s, kinds = decode(cell)
+        if not w then
+            shortest(cell:match('^([^@]*[^@ ])'))
+        elseif r then
+            encode(w, e, l, m, r, s, kinds)
+        end
+    end
+    if large then
+        found[#found + 1] = n
+    end
+end
+return found
+"""
+)
+
+
 def _to_3(keys: KeyNames, client: Any, seconds: Callable[[], float]) -> Iterator[None]:
     """
-    Version 2 had no journal. Programs that know only that would not count what it adds.
+    Version 2 had no journal. Programs that know only that would not count what it adds;
+    and on one server they did not note the Metricas with very large sums.
     """
-    yield from ()
+    if isinstance(client, RedisCluster):
+        return
+    find = client.register_script(_LARGE)
+    pattern = f"{keys.prefix}:{{[[]*"
+    for some in _chunks(client.scan_iter(match=pattern, count=1000)):
+        cells = [key for key in some if not key.endswith(b"}:" + INDEX.encode())]
+        tags = [cells[n - 1].partition(b"{")[2] for n in find(keys=cells)]
+        names = {json.JSONDecoder().raw_decode(tag.decode())[0][0] for tag in tags}
+        if names:
+            client.sadd(keys.journal()[2], *names)
+        yield
 
 
 #: The steps from each version to the next one.

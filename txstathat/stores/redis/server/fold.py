@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha1
 from typing import Any
 from uuid import uuid4
 
@@ -50,12 +51,13 @@ class RedisFold:
 
     :param journal: the rows.
     :param rows: how many rows the journal has.
+    :param texts: the bytes of the rows that were read.
 
     :ivar progress: how far it is, as the state of the journal has it.
     :ivar is_last: whether no rows were left out.
     """
 
-    def __init__(self, journal: Journal, rows: int) -> None:
+    def __init__(self, journal: Journal, rows: int, texts: Sequence[bytes]) -> None:
         self.progress = journal.progress
         folded, upto, _ = journal.progress
         self._rows: Sequence[Row] = journal.rows
@@ -68,6 +70,9 @@ class RedisFold:
             self._upto = later[0].number - 1 if later else self._upto
         self._names = journal.names()
         self._count = self._upto - int(folded)
+        # After a failover other rows may have the same numbers.
+        last = min(self._count, len(texts))
+        self._last = last, sha1(texts[last - 1]).hexdigest()
         self._damaged = [
             number - int(folded) - 1
             for number in journal.damaged
@@ -136,7 +141,11 @@ class RedisFold:
             additions = {n: sums[tag] for n, sums in numbered if tag in sums}
             cells -= plan.add(self._name_of[tag], tag, additions)
             self._place += 1
-        fields = {"state": as_json(self.progress), "damaged": as_json(self._damaged)}
+        fields = {
+            "state": as_json(self.progress),
+            "last": as_json(self._last),
+            "damaged": as_json(self._damaged),
+        }
         if self._is_end:
             usages = [row.usage for row in self._rows]
             size = sum(one.additions for one in usages), sum(one.load for one in usages)
@@ -158,7 +167,7 @@ class RedisFold:
         Note that the planned slice is in the cells.
 
         :param too_large: the numbers of the units that were left out, since a sum would
-            be too large.
+            be too large or a cell is damaged.
         :returns: whether more is left.
         """
         for number in too_large:
@@ -171,10 +180,10 @@ class RedisFold:
 
 
 def _warn(name: str, key: str) -> None:
-    # The load of each row was checked before it was written: so a row is damaged.
+    # The load of each row was checked before it was written: so something is damaged.
     _log.error(
-        "the store's journal is damaged: a sum for the key {key} of the Metrica {name} "
-        "is too large, and is not counted",
+        "the store's journal or a cell is damaged: a sum for the key {key} of the "
+        "Metrica {name} is too large or cannot be added, and is not counted",
         key=key,
         name=name,
     )
@@ -221,7 +230,8 @@ class RedisFolding:
         if not rest:
             return None, additions
         *progress, count, rows = rest
-        return RedisFold(Journal(progress_of(progress), rows), count), additions
+        journal = Journal(progress_of(progress), rows)
+        return RedisFold(journal, count, rows), additions
 
     def step(self, fold: RedisFold) -> tuple[bool | None, int]:
         """See :meth:`.Folding.step`."""

@@ -22,13 +22,14 @@ from typing import Any, NamedTuple
 
 from twisted.logger import Logger
 
-from txstathat.stores.interface import Addition, CellKey
+from txstathat.stores.interface import Addition, CellKey, TimeBucket
 from txstathat.stores.journal.pending import Change, Pending
 from txstathat.stores.journal.prepared import Prepared, Usage
 from txstathat.stores.journal.rows import encode
 from txstathat.stores.journal.stored_rows import StoredSection, decode
 from txstathat.stores.redis.cells import Found
 from txstathat.stores.redis.keys import as_json, unit_tag
+from txstathat.stores.redis.merging import milliseconds
 from txstathat.stores.spread import longest_lasting
 from txstathat.stores.sums import merge
 
@@ -158,25 +159,55 @@ def _decode_row(
 
 def spans(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
     """
-    Divide rows into those that can be summed up: in a span no time bucket expires, or
-    expires in another way than before.
+    Divide rows into those that can be summed up: in a span no time bucket expires, and
+    those of a Metrica do not expire in another way than before.
     """
-    first, end = 0, float("inf")
-    ttls: dict[tuple[str, str], float | None] = {}
+    first, end, lifetimes = 0, float("inf"), _Lifetimes()
     for place, row in enumerate(rows):
-        buckets = {tuple(one.buckets) for one in row.sections}
-        of_row = {bucket[:2]: bucket.ttl for some in buckets for bucket in some}
-        if row.at >= end or any(
-            ttls.get(bucket, ttl) != ttl for bucket, ttl in of_row.items()
-        ):
-            if place > first:
-                yield rows[first:place]
-            first, end, ttls = place, float("inf"), {}
-        ttls.update(of_row)
-        limits = [ttl for ttl in of_row.values() if ttl is not None]
-        end = min(end, row.at + 1000 * min(limits, default=float("inf")))
+        if row.at >= end or any(map(lifetimes.differ, row.sections)):
+            yield rows[first:place]
+            first, end, lifetimes = place, float("inf"), _Lifetimes()
+        for section in row.sections:
+            lifetimes.add(section)
+            limits = [one.ttl for one in section.buckets if one.ttl is not None]
+            end = min(end, row.at + 1000 * min(limits, default=float("inf")))
     if first < len(rows):
         yield rows[first:]
+
+
+class _Lifetimes:
+    """
+    For how long the time buckets of each Metrica last in some sections.
+    """
+
+    def __init__(self) -> None:
+        # The ids of Metricas by time buckets; and these sets by scale and label of each
+        # of the buckets, and by its time to live.
+        self._owners: dict[tuple[TimeBucket, ...], set[int]] = {}
+        self._sets: dict[tuple[str, str], dict[float | None, list[set[int]]]] = {}
+
+    def add(self, section: StoredSection) -> None:
+        """Take in a section."""
+        buckets = tuple(section.buckets)
+        owners = self._owners.get(buckets)
+        if owners is None:
+            owners = self._owners[buckets] = set()
+            for bucket in buckets:
+                by_ttl = self._sets.setdefault(bucket[:2], {})
+                by_ttl.setdefault(bucket.ttl, []).append(owners)
+        owners.update(section.owners)
+
+    def differ(self, section: StoredSection) -> bool:
+        """
+        Return whether a time bucket of one of the Metricas lasts for another time.
+        """
+        return any(
+            not owners.isdisjoint(section.owners)
+            for bucket in section.buckets
+            for ttl, several in self._sets.get(bucket[:2], {}).items()
+            if ttl != bucket.ttl
+            for owners in several
+        )
 
 
 class Journal:
@@ -268,7 +299,7 @@ class Journal:
 
 def _added(old: Found | None, more: Addition, change: Change) -> Found:
     ttl = change.bucket.ttl
-    expiry = None if ttl is None else int(change.end) + max(1, int(1000 * ttl))
+    expiry = None if ttl is None else int(change.end) + int(milliseconds(ttl))
     if old is None or (old[1] is not None and old[1] <= change.begin):
         return more, expiry
     return merge(old[0], more), expiry

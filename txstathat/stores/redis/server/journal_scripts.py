@@ -31,10 +31,12 @@ local additions, folded = tonumber(state[1] or 0), state[2] or '0'
 local upto, rows = state[3], redis.call('LLEN', JOURNAL)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local owner = state[5]
+local owner, left = state[5], tonumber(state[6] or 0) - now
 if rows == 0 then
     return {0}
-elseif ARGV[3] == '0' and owner and owner ~= ARGV[1] and tonumber(state[6]) > now then
+elseif ARGV[3] == '0' and owner and owner ~= ARGV[1]
+    -- More is left of it if the clock was set back since.
+    and left > 0 and left <= tonumber(ARGV[2]) then
     return {additions}
 end
 local lease = string.format('%.0f', now + ARGV[2])
@@ -64,6 +66,8 @@ return {additions, folded, upto or '', state[4] or '', rows, found}
 #:
 #: - ``state``: what the state of the fold must be: as :data:`BEGIN` returned it or the
 #:   slice before left it
+#: - ``last``: the place of the last row of the fold, from 1 on, and its SHA-1 digest:
+#:   after a failover, or with an older copy, another row may have its number
 #: - ``next``: the last row and the position, if this is not the last slice
 #: - ``done``: else how many rows the fold has, their additions and their load
 #: - ``damaged``: the places of the rows that could not be read
@@ -72,7 +76,8 @@ return {additions, folded, upto or '', state[4] or '', rows, found}
 #: - ``shapes``, ``sums``, ``units``: as in :data:`.server.scripts.ADD`
 #:
 #: Returns how many additions the journal has, and the numbers of the units that were
-#: left out because a sum would be too large; nothing if another process has gone on.
+#: left out because a sum would be too large or a cell is damaged; nothing if another
+#: process has gone on.
 SLICE = (
     JOURNAL
     + "local SCRATCH = KEYS[1] .. 'scratch'"
@@ -85,18 +90,41 @@ if (state[1] or '0') ~= plan.state[1] or (state[2] or '') ~= plan.state[2]
     or (state[3] or '') ~= plan.state[3] then
     return false
 end
+local last = redis.call('LINDEX', JOURNAL, plan.last[1] - 1)
+if not last or redis.sha1hex(last) ~= plan.last[2] then
+    return false
+end
 
-local reply = {0}
-prepare(plan)
-for_units(plan, function(n, begin, shape, from)
+-- Returns whether a unit could be added.
+local function add_unit(n, begin, shape, from)
     -- Each unit is written at once, while the processor has it in its cache.
     large, last_cell, last_hash = false, 0, 0
     local created = change_unit(n, shape, plan.units, from, begin)
     if created == nil then
-        reply[#reply + 1] = n
-    else
-        write_unit(n, shape, begin)
-        note_unit(begin, created, large, plan.tags[plan.units[from]])
+        return false
+    end
+    write_unit(n, shape, begin)
+    note_unit(begin, created, large, plan.tags[plan.units[from]])
+    return true
+end
+
+-- Returns whether an error is that of a damaged cell or key.
+local function is_damage(problem)
+    local text = type(problem) == 'table' and problem.err or problem
+    return text:match('WRONGTYPE') or text:match('attempt to')
+        or text:match('bad argument')
+end
+
+local reply = {0}
+prepare(plan)
+for_units(plan, function(...)
+    local is_fine, result = pcall(add_unit, ...)
+    -- Redis may refuse the first write. Later an error must not end the script: the
+    -- next attempt would add to the same units again.
+    if not is_fine and not (has_written or is_damage(result)) then
+        error(result, 0)
+    elseif not is_fine or not result then
+        reply[#reply + 1] = (...)
     end
 end)
 

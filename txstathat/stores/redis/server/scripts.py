@@ -153,6 +153,10 @@ for _, kept_out in ipairs({LARGE, HELD}) do
 end
 local size = redis.call('HMGET', STATE, 'additions', 'load')
 local additions, load = tonumber(size[1] or 0), tonumber(size[2] or 0)
+local is_first = redis.call('EXISTS', JOURNAL) == 0
+if is_first then
+    additions, load = 0, 0
+end
 if additions > plan.max_additions then
     return string.format('full:%.0f', additions)
 elseif load + plan.load > plan.max_load then
@@ -164,6 +168,10 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('RPUSH', JOURNAL, struct.pack('<I6', now) .. ARGV[2])
 redis.call('HSET', STATE, 'additions', additions, 'load', load)
+if is_first then
+    -- If only the rows were deleted, or evicted, the position in them is left.
+    redis.call('HDEL', STATE, 'upto', 'at')
+end
 """
     + _SAVING
     + "return 'added:' .. additions"
@@ -219,17 +227,20 @@ end)
 )
 
 #: Holds names. ``KEYS``: those of the journal. ``ARGV``: for how many milliseconds at
-#: least; and the names. Returns the number of the hold.
+#: most, if no name is held yet; and the names. Returns the number of the hold.
 HOLD = (
     JOURNAL
     + """
-if redis.call('EXISTS', HELD) == 0 then
-    redis.call('HINCRBY', STATE, 'holds', 1)
-end
+local is_new = redis.call('EXISTS', HELD) == 0
 for i = 2, #ARGV do
     redis.call('SADD', HELD, ARGV[i])
 end
-redis.call('PEXPIRE', HELD, ARGV[1])
+if is_new then
+    -- Later names do not prolong it: what is added to a name that is held holds all
+    -- names of its batch too, so it would never end.
+    redis.call('HINCRBY', STATE, 'holds', 1)
+    redis.call('PEXPIRE', HELD, ARGV[1])
+end
 return redis.call('HGET', STATE, 'holds')
 """
 )

@@ -32,7 +32,8 @@ from txstathat.stores.redis.server.scripts import ADD, APPEND, DROP, HOLD, RENAM
 
 __all__ = ["HOLD_SECONDS", "ServerStore"]
 
-#: For how many seconds names stay out of the journal, while their Metricas are changed.
+#: For how many seconds names stay out of the journal at most, from the first one on,
+#: while their Metricas are changed.
 HOLD_SECONDS = 10.0
 
 _STATES = {
@@ -122,7 +123,7 @@ class ServerStore:
 
     def hold(self, names: Iterable[str]) -> str:
         """
-        Keep names out of new rows of the journal for :data:`HOLD_SECONDS`.
+        Keep names out of new rows of the journal, for :data:`HOLD_SECONDS` at most.
 
         :returns: the number of the hold.
         """
