@@ -41,6 +41,10 @@ LEASE_SECONDS = 10.0
 SLICE_CELLS = 2_000
 
 _MOST_CELLS = 20_000
+# How many bytes of a row show which one it is: they have its time, size and names.
+_SHOWN = 1_000
+# From how many bytes on a row is compared only once: to look at it takes Redis long.
+_LARGE_ROW = 100_000
 
 _log = Logger()
 
@@ -72,7 +76,11 @@ class RedisFold:
         self._count = self._upto - int(folded)
         # After a failover other rows may have the same numbers.
         last = min(self._count, len(texts))
-        self._last = last, sha1(texts[last - 1]).hexdigest()
+        text = texts[last - 1]
+        self._last: list[int | str] = []
+        if not upto or len(text) <= _LARGE_ROW:
+            self._last = [last, sha1(text[:_SHOWN]).hexdigest(), _SHOWN]
+        self._is_large = len(text) > _LARGE_ROW
         self._damaged = [
             number - int(folded) - 1
             for number in journal.damaged
@@ -176,6 +184,8 @@ class RedisFold:
         if self._is_end:
             return False
         self.progress = self._next()
+        if self._is_large:
+            self._last = []
         return True
 
 
