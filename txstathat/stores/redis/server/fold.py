@@ -40,11 +40,9 @@ LEASE_SECONDS = 10.0
 #: Redis needs about :data:`.SLICE_SECONDS` for each.
 SLICE_CELLS = 2_000
 
+# Later slices have at least so many: a fold goes on, however busy the machine is.
+_LEAST_CELLS = 500
 _MOST_CELLS = 20_000
-# How many bytes of a row show which one it is: they have its time, size and names.
-_SHOWN = 1_000
-# From how many bytes on a row is compared only once: to look at it takes Redis long.
-_LARGE_ROW = 100_000
 
 _log = Logger()
 
@@ -76,11 +74,7 @@ class RedisFold:
         self._count = self._upto - int(folded)
         # After a failover other rows may have the same numbers.
         last = min(self._count, len(texts))
-        text = texts[last - 1]
-        self._last: list[int | str] = []
-        if not upto or len(text) <= _LARGE_ROW:
-            self._last = [last, sha1(text[:_SHOWN]).hexdigest(), _SHOWN]
-        self._is_large = len(text) > _LARGE_ROW
+        self._last: list[int | str] = [last, sha1(texts[last - 1]).hexdigest()]
         self._damaged = [
             number - int(folded) - 1
             for number in journal.damaged
@@ -184,8 +178,7 @@ class RedisFold:
         if self._is_end:
             return False
         self.progress = self._next()
-        if self._is_large:
-            self._last = []
+        self._last = []
         return True
 
 
@@ -225,6 +218,7 @@ class RedisFolding:
         self._session = session
         self._fold_at = fold_at
         self._cells = slice_cells
+        self._least_cells = min(slice_cells, _LEAST_CELLS)
         self._monotonic = monotonic
         self._begin = client.register_script(BEGIN)
         self._slice = client.register_script(SLICE)
@@ -270,4 +264,6 @@ class RedisFolding:
         """
         if seconds > 0:
             factor = min(2.0, max(0.5, SLICE_SECONDS / seconds))
-            self._cells = max(1, min(_MOST_CELLS, int(self._cells * factor)))
+            self._cells = max(
+                self._least_cells, min(_MOST_CELLS, int(self._cells * factor))
+            )

@@ -66,9 +66,9 @@ return {additions, folded, upto or '', state[4] or '', rows, found}
 #:
 #: - ``state``: what the state of the fold must be: as :data:`BEGIN` returned it or the
 #:   slice before left it
-#: - ``last``: the place of the last row of the fold, from 1 on, the SHA-1 digest of its
-#:   beginning, and how many bytes that has: after a failover, or with an older copy,
-#:   another row may have its number. Nothing if that was checked before
+#: - ``last``: for the first slice that this process adds, the place of the last row of
+#:   the fold, from 1 on, and its SHA-1 digest: after a failover, or with an older copy,
+#:   another row may have its number. Later slices must follow one of their own
 #: - ``next``: the last row and the position, if this is not the last slice
 #: - ``done``: else how many rows the fold has, their additions and their load
 #: - ``damaged``: the places of the rows that could not be read
@@ -86,16 +86,18 @@ SLICE = (
     + UNITS
     + """
 local plan = cjson.decode(ARGV[1])
-local state = redis.call('HMGET', STATE, 'folded', 'upto', 'at')
+local state = redis.call('HMGET', STATE, 'folded', 'upto', 'at', 'owner')
 if (state[1] or '0') ~= plan.state[1] or (state[2] or '') ~= plan.state[2]
     or (state[3] or '') ~= plan.state[3] then
     return false
 end
 if plan.last[1] then
     local last = redis.call('LINDEX', JOURNAL, plan.last[1] - 1)
-    if not last or redis.sha1hex(last:sub(1, plan.last[3])) ~= plan.last[2] then
+    if not last or redis.sha1hex(last) ~= plan.last[2] then
         return false
     end
+elseif state[4] ~= ARGV[3] then
+    return false
 end
 
 -- Returns whether a unit could be added.
