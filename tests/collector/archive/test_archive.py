@@ -416,6 +416,25 @@ class KeepTests(ArchiveCase):
         self.assertEqual(stat.name, "b")
         self.assertEqual(asked.count(None), 2)
 
+    def test_an_id_whose_row_is_written_meanwhile(self) -> None:
+        """A stat is found whose row is written while rows are read for its id."""
+        self.keep(Count("a"))
+        self.fails(self.archive.find(["unknown"]), Refusal)
+        read = self.store.listed_names
+        held: Deferred[None] = Deferred()
+
+        def slow(ids: Any) -> Any:
+            found = read(ids)  # as it is now
+            self.store.listed_names = read
+            return held.addCallback(lambda _: found)
+
+        self.store.listed_names = slow
+        finding = Deferred.fromCoroutine(self.archive.find([stat_id("b")]))
+        self.keep(Count("b"))
+        held.callback(None)
+        (stat,) = self.successResultOf(finding)
+        self.assertEqual(stat.name, "b")
+
     def asked_definitions(self) -> list[Any]:
         """Note which definitions are read from the store, from now on."""
         asked: list[Any] = []

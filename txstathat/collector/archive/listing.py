@@ -187,10 +187,13 @@ class StatListing:
         """
         left = set(ids)
         found = await self._take_found(left)
-        if left and self._new:
+        if left:
             new = {stat_id(name): name for name in self._new}
             found.update(new[id] for id in left & new.keys())
             left -= new.keys()
+        if left:
+            # Their rows may have been written while the others were read.
+            found |= await self._take_found(left)
         passed = self._timers.seconds() - self._completed_at
         if left and (not self._complete or passed >= LOOKUP_SECONDS):
             await self._add_missing()
