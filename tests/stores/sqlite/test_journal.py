@@ -21,7 +21,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.fixtures.delivery import FULL
-from tests.fixtures.journals import EVERY_KEY, NAMES, Steps, amounts
+from tests.fixtures.journals import EVERY_KEY, NAMES, Steps, amounts, check_refusals
 from tests.fixtures.store_contract import ADDED, batch, key
 from tests.fixtures.stores import NOW, SqliteHost
 from txstathat.errors import StoreUnavailable
@@ -33,7 +33,6 @@ from txstathat.stores import (
     TimeBucket,
     WriteBatch,
     WriteOutcome,
-    WriteResult,
     backup_store,
 )
 from txstathat.stores.interface import IncrementLike, Key
@@ -322,28 +321,7 @@ class JournalTests(SynchronousTestCase):
         Another definition, another digest, and a sum that is too large with what the
         journal holds are refused at once, and leave nothing.
         """
-        backend = self.backend()
-        backend.add([batch("a", {"k": MAX - 10}, digest="one")])
-        answers = backend.add(
-            [
-                batch("b", {"k": 1}, definition="other"),
-                batch("a", {"k": 1}, digest="two"),
-                batch("c", {"k": 11, "j": 1}),
-                batch("d", {"k": 10}),
-                batch("e", {"k": 1}),
-                batch("f", {"k": -1, "j": 2}),
-                batch("g", {"k": 1.5e308}, name="float"),
-                batch("h", {"k": 1.5e308}, name="float"),
-            ]
-        )
-        outcomes = [answer.outcome.value for answer in answers]
-        first = ["mismatch", "conflict", "overflow", "added", "overflow", "added"]
-        self.assertEqual(outcomes, [*first, "added", "overflow"])
-        self.assertEqual(answers[2], WriteResult(WriteOutcome.OVERFLOW, "m"))
-        self.assertEqual(
-            [one and one.sum for one in backend.read([key("k"), key("j")])],
-            [MAX - 1, 2],
-        )
+        check_refusals(self, self.backend())
 
     def test_large_sums_in_small_steps(self) -> None:
         """
